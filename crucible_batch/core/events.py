@@ -1,0 +1,187 @@
+"""Events: past facts about a job or an asset, journalled before anything is built on them.
+
+Each has ``at``, the wall clock in seconds since the epoch (UTC), for people and reports; no decision but the age of an
+idempotency key reads it. Fields are only ever added, with a default, so that journals of every release can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.credits import Credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fact:
+    at: float
+
+
+# --- a job ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held(_Fact):
+    """Credits were held for an attempt, its missing uploads included. From here on its key may be in use."""
+
+    attempt: int
+    key: str
+    credits: Credits
+    price_class: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared(_Fact):
+    """The input images are ready. ``credits`` is what stays held for the job alone; ``assets`` maps image parameters
+    to asset ids, kept so that a submit sent again after a crash is byte for byte the same."""
+
+    assets: Mapping[str, str] = field(default_factory=dict)
+    credits: Credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(_Fact):
+    """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory never bought it."""
+
+    job_id: str
+    credits: Credits
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declined(_Fact):
+    """The attempt didn't go out, or the account was refused (401, 402): nothing was bought, the job is not to blame."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(_Fact):
+    """The gateway refused this job by a definite answer (400, 404): nothing was bought."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered(_Fact):
+    """The submit may or may not have taken effect. Its hold stays until an answer comes."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeeded(_Fact):
+    """The gateway reports success, with this many outputs."""
+
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(_Fact):
+    """The gateway reports failure: it refunds the job's credits."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vanished(_Fact):
+    """The gateway no longer knows a job that it had accepted. Its credits count as spent."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved(_Fact):
+    """An output stands on disk, whole and synced. ``path`` is relative to the run directory, in POSIX form."""
+
+    index: int
+    path: str
+    sha256: str
+    byte_size: int
+    mime_type: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable(_Fact):
+    """An output that was paid for can't be had now. It is asked for again by the next run, and never bought again."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reopened(_Fact):
+    """The user asked for a further attempt at a failed job."""
+
+
+# --- an asset ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended(_Fact):
+    """An upload intent is about to be bought, out of the hold of the job ``payer``; ``credits`` moved from there."""
+
+    nonce: str
+    credits: Credits
+    payer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created(_Fact):
+    """The intent was answered: it cost ``credits``. ``assumed``: the answer was lost, and this is our estimate."""
+
+    asset_id: str
+    credits: Credits
+    assumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded(_Fact):
+    """The storage took the bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BecameReady(_Fact):
+    """The gateway shows the asset as ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found(_Fact):
+    """A ready asset with this content was there already, and cost this run nothing."""
+
+    asset_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotCreated(_Fact):
+    """The intent definitely didn't take effect, or is certain not to be there: nothing was charged."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted(_Fact):
+    """The asset is gone: deleted by us for ``rebate``, or found missing (0)."""
+
+    rebate: Credits
+
+
+JobEvent: TypeAlias = (
+    Held
+    | Prepared
+    | Accepted
+    | Declined
+    | Refused
+    | Unanswered
+    | Succeeded
+    | Failed
+    | Vanished
+    | Saved
+    | Unavailable
+    | Reopened
+)
+AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Deleted
+Event: TypeAlias = JobEvent | AssetEvent

@@ -1,0 +1,102 @@
+"""Identity: which job this is, derived from nothing but what it asks for.
+
+A job's identity is the digest of a canonical form of its content: the manifest's name, the run id, the workflow, the
+parameters, the SHA-256 of each input image and the repeat index. An attempt's idempotency key is derived from the
+identity and the attempt's number. Neither holds a row number, a job's name or anything that the gateway hands out, so
+renaming, reordering and inserting jobs costs nothing, and a machine that lost everything derives the same keys again.
+
+The canonical form is JSON of our own making, because the published ones lose money: RFC 8785 sends integers through
+binary floats (two 64-bit seeds would share one key). Here integers are exact, object keys are sorted by code point,
+text is not normalised (what is sent is what the user wrote), and what JSON can't say is refused. A float that is a
+whole number below 2**53 is written as that integer: JSON knows no difference, so neither may the key.
+
+The form is frozen. Another one would be another version (``cb2-``), and journals of the old one would keep the old.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+KEY_PREFIX = "cb1-"
+_EXACT_FLOAT_LIMIT = 2**53
+
+
+def canonical(value: Json) -> str:
+    """Write ``value`` in the canonical form, version 1: pure ASCII, no white space.
+
+    Raises ``ValueError`` for NaN, infinity and lone surrogates, ``TypeError`` for keys that are not text and for
+    values that JSON has no form for.
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case float():
+            return _canonical_float(value)
+        case str():
+            return _canonical_text(value)
+        case Mapping():
+            if not all(isinstance(key, str) for key in value):
+                raise TypeError("object keys must be text")
+            members = (f"{_canonical_text(key)}:{canonical(value[key])}" for key in sorted(value))
+            return "{" + ",".join(members) + "}"
+        case Sequence() if not isinstance(value, bytes | bytearray):
+            return "[" + ",".join(canonical(item) for item in value) + "]"
+        case _:
+            raise TypeError(f"JSON has no form for {type(value).__name__}")
+
+
+def _canonical_float(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError("NaN and infinity have no form in JSON")
+    if value.is_integer() and abs(value) < _EXACT_FLOAT_LIMIT:
+        return str(int(value))
+    return repr(value)
+
+
+def _canonical_text(value: str) -> str:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("text holds a lone surrogate, which is no character") from None
+    return json.dumps(value, ensure_ascii=True)
+
+
+def job_identity(
+    *,
+    manifest: str,
+    run_id: str,
+    workflow_id: str,
+    params: Mapping[str, Json],
+    images: Mapping[str, str],
+    repeat: int,
+) -> str:
+    """Return the identity of a job: 64 hexadecimal digits.
+
+    ``params`` are those sent as they are; ``images`` maps the image parameters to the SHA-256 of the image's bytes,
+    since the asset id that is sent in their place differs from upload to upload. ``repeat`` counts from 1.
+    """
+    content: dict[str, Json] = {
+        "manifest": manifest,
+        "run_id": run_id,
+        "workflow_id": workflow_id,
+        "params": params,
+        "images": images,
+        "repeat": repeat,
+    }
+    return hashlib.sha256(canonical(content).encode("ascii")).hexdigest()
+
+
+def idempotency_key(identity: str, attempt: int) -> str:
+    """Return the key of one attempt (from 1) at a job: ``cb1-`` and 64 hexadecimal digits, 68 of the 128 allowed."""
+    digest = hashlib.sha256(f"{KEY_PREFIX}{identity}:{attempt}".encode("ascii")).hexdigest()
+    return KEY_PREFIX + digest

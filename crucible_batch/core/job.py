@@ -1,0 +1,311 @@
+"""A job as a value: what it is, how far it is, and what it wants next.
+
+    wish : Job -> Command | None      what next?
+    step : Job, Event -> Job          what happened?
+
+The life of a job, one row a phase. ``wish`` reads nothing but the phase and what belongs to it:
+
+    phase        wish              events that lead on
+    READY        Hold              Held -> PREPARING (with images) or SUBMITTING; Refused -> FAILED
+    PREPARING    Prepare           Prepared -> SUBMITTING; Declined -> READY; Refused -> FAILED
+    SUBMITTING   Submit            Accepted -> IN_FLIGHT; Declined -> READY; Refused -> FAILED; Unanswered -> UNKNOWN
+    IN_FLIGHT    Poll              Succeeded -> FETCHING; Failed -> READY (next attempt) or FAILED; Vanished -> VANISHED
+    FETCHING     Fetch (an output) Saved -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
+    SUCCEEDED    -                 -
+    FAILED       -                 Reopened -> READY
+    UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
+    UNAVAILABLE  -                 -      (a new run: FETCHING)
+    VANISHED     -                 -      (a new run: IN_FLIGHT)
+
+``SUBMITTING`` is the only phase whose truth we don't know: the key may be in use. Sending the same key again resolves
+it, so a job that a journal shows there is ``in_doubt``, and no refusal may then free its hold.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import (
+    Accepted,
+    Declined,
+    Failed,
+    Held,
+    JobEvent,
+    Prepared,
+    Refused,
+    Reopened,
+    Saved,
+    Succeeded,
+    Unanswered,
+    Unavailable,
+    Vanished,
+)
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.retry import RetryRule
+
+
+class Phase(enum.StrEnum):
+    """How far a job is; the table is at the head of this file."""
+
+    READY = "ready"
+    PREPARING = "preparing"
+    SUBMITTING = "submitting"
+    IN_FLIGHT = "in_flight"
+    FETCHING = "fetching"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    UNAVAILABLE = "unavailable"
+    VANISHED = "vanished"
+
+
+class AttemptStatus(enum.StrEnum):
+    """What became of one attempt."""
+
+    HELD = "held"
+    DECLINED = "declined"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    VANISHED = "vanished"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One idempotency key, and what became of it. ``credits`` is the gateway's own figure, 0 until it has given one."""
+
+    number: int
+    key: str
+    held_at: float
+    status: AttemptStatus = AttemptStatus.HELD
+    job_id: str | None = None
+    credits: Credits = ZERO
+    reused: bool = False
+    error: ErrorInfo | None = None
+    accepted_at: float | None = None
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One generation that is wanted.
+
+    ``attempt`` is the number of the attempt that is under way or comes next. ``outputs`` maps indices to what was
+    saved; ``expected`` is how many there are, None until the job has succeeded.
+    """
+
+    identity: str
+    has_images: bool = False
+    rule: RetryRule = field(default_factory=RetryRule)
+    phase: Phase = Phase.READY
+    attempt: int = 1
+    attempts: tuple[Attempt, ...] = ()
+    in_doubt: bool = False
+    assets: Mapping[str, str] = field(default_factory=dict)
+    expected: int | None = None
+    outputs: Mapping[int, Saved] = field(default_factory=dict)
+    error: ErrorInfo | None = None
+
+    @property
+    def key(self) -> str:
+        """The idempotency key of the attempt that is under way or comes next."""
+        return idempotency_key(self.identity, self.attempt)
+
+    @property
+    def current(self) -> Attempt:
+        """The newest attempt; asked for only where there is one."""
+        return self.attempts[-1]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no run would do anything more for it by itself."""
+        return self.phase in {Phase.SUCCEEDED, Phase.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Hold credits for the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Have every input image ready at the gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Send the attempt's key until there is a definite answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Wait until the gateway job has ended."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Bring one output to disk."""
+
+    job_id: str
+    index: int
+
+
+Command: TypeAlias = Hold | Prepare | Submit | Poll | Fetch
+
+
+def wish(job: Job) -> Command | None:
+    """Say what the job wants next; None where it wants nothing more in this run."""
+    match job.phase:
+        case Phase.READY:
+            return Hold()
+        case Phase.PREPARING:
+            return Prepare()
+        case Phase.SUBMITTING:
+            return Submit()
+        case Phase.IN_FLIGHT:
+            return Poll(_job_id(job))
+        case Phase.FETCHING:
+            return Fetch(_job_id(job), next(index for index in range(job.expected or 0) if index not in job.outputs))
+        case Phase.SUCCEEDED | Phase.FAILED | Phase.UNKNOWN | Phase.UNAVAILABLE | Phase.VANISHED:
+            return None
+
+
+def step(job: Job, event: JobEvent) -> Job:
+    """Return the job after ``event``. Raises ``ValueError`` for an event that can't have happened in its phase."""
+    if job.phase not in _HAPPENS_IN[type(event)]:
+        raise ValueError(f"{type(event).__name__} can't happen to a job that is {job.phase.value}")
+    match event:
+        case Held():
+            return _held(job, event)
+        case Prepared(assets=assets):
+            return replace(job, phase=Phase.SUBMITTING, assets=assets)
+        case Accepted():
+            attempt = replace(
+                job.current,
+                status=AttemptStatus.ACCEPTED,
+                job_id=event.job_id,
+                credits=event.credits,
+                reused=event.reused,
+                accepted_at=event.at,
+            )
+            return _with_attempt(replace(job, phase=Phase.IN_FLIGHT, in_doubt=False, error=None), attempt)
+        case Declined(error=error):
+            return _closed(job, AttemptStatus.DECLINED, error, event.at, Phase.READY)
+        case Refused(error=error):
+            return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
+        case Unanswered(error=error):
+            return replace(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
+        case Succeeded(outputs=expected):
+            attempt = replace(job.current, status=AttemptStatus.SUCCEEDED, error=None, ended_at=event.at)
+            return _with_attempt(replace(job, phase=Phase.FETCHING, expected=expected, error=None), attempt)
+        case Failed(error=error):
+            return _failed(job, error, event.at)
+        case Vanished(error=error):
+            return _closed(job, AttemptStatus.VANISHED, error, event.at, Phase.VANISHED)
+        case Saved():
+            return _saved(job, event)
+        case Unavailable(error=error):
+            return replace(job, phase=Phase.UNAVAILABLE, error=error)
+        case Reopened():
+            return replace(job, phase=Phase.READY, attempt=_next_number(job), error=None)
+
+
+def replay(job: Job, events: Iterable[JobEvent]) -> Job:
+    """Fold a journal's events into the job as it stood when they ended."""
+    for event in events:
+        job = step(job, event)
+    return job
+
+
+def resumed(job: Job) -> Job:
+    """Return the job as a new run takes it up.
+
+    What was being sent is in doubt; what couldn't be had is asked for again; nothing that ended is touched.
+    """
+    match job.phase:
+        case Phase.SUBMITTING | Phase.UNKNOWN:
+            return replace(job, phase=Phase.SUBMITTING, in_doubt=True)
+        case Phase.UNAVAILABLE:
+            return replace(job, phase=Phase.FETCHING, error=None)
+        case Phase.VANISHED:
+            return replace(job, phase=Phase.IN_FLIGHT)
+        case _:
+            return job
+
+
+_ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
+_HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
+    # A hold may follow a failure that the retry rule of that day allowed, and today's does not.
+    Held: frozenset({Phase.READY, Phase.FAILED}),
+    Prepared: frozenset({Phase.PREPARING}),
+    Accepted: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
+    Declined: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
+    Refused: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
+    Unanswered: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
+    Succeeded: _ALWAYS_LATE,
+    Failed: _ALWAYS_LATE,
+    Vanished: _ALWAYS_LATE,
+    Saved: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
+    Unavailable: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
+    Reopened: frozenset({Phase.FAILED, Phase.READY}),
+}
+
+
+def _job_id(job: Job) -> str:
+    job_id = job.current.job_id
+    if job_id is None:
+        raise ValueError(f"a job that is {job.phase.value} has no gateway job id")
+    return job_id
+
+
+def _with_attempt(job: Job, attempt: Attempt) -> Job:
+    return replace(job, attempts=(*job.attempts[:-1], attempt))
+
+
+def _held(job: Job, event: Held) -> Job:
+    attempt = Attempt(number=event.attempt, key=event.key, held_at=event.at)
+    earlier = tuple(earlier for earlier in job.attempts if earlier.number != event.attempt)
+    return replace(
+        job,
+        phase=Phase.PREPARING if job.has_images else Phase.SUBMITTING,
+        attempt=event.attempt,
+        attempts=(*earlier, attempt),
+        in_doubt=False,
+        error=None,
+    )
+
+
+def _closed(job: Job, status: AttemptStatus, error: ErrorInfo, at: float, phase: Phase) -> Job:
+    """End the current attempt, if one was begun, and move to ``phase``."""
+    closed = replace(job, phase=phase, error=error)
+    if not job.attempts or job.phase is Phase.READY:
+        return closed
+    return _with_attempt(closed, replace(job.current, status=status, error=error, ended_at=at))
+
+
+def _failed(job: Job, error: ErrorInfo, at: float) -> Job:
+    failed = _closed(job, AttemptStatus.FAILED, error, at, Phase.FAILED)
+    if job.rule.allows_another(job.attempt, error.code):
+        return replace(failed, phase=Phase.READY, attempt=_next_number(failed))
+    return failed
+
+
+def _next_number(job: Job) -> int:
+    """A key that the gateway took is used up, whatever became of it; one that it refused is not."""
+    used_up = bool(job.attempts) and job.current.job_id is not None
+    return job.attempt + 1 if used_up and job.current.number == job.attempt else job.attempt
+
+
+def _saved(job: Job, event: Saved) -> Job:
+    outputs = {**job.outputs, event.index: event}
+    done = len(outputs) >= (job.expected or 0)
+    return replace(job, outputs=outputs, phase=Phase.SUCCEEDED if done else Phase.FETCHING, error=None)

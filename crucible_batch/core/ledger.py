@@ -1,0 +1,130 @@
+"""The ledger: what was spent, what is held, what came back. A fold over the events, and nothing else.
+
+Every amount moves by an event that is already journalled, so the books after a crash are those before it. A hold ends
+by a definite answer only; "no answer" holds.
+
+    Held         the attempt's credits are held
+    Intended     part of the payer's hold becomes the image's
+    Created      the image's hold ends: the charge is spent, what is left goes back to the payer's hold
+    NotCreated   the image's hold goes back to its payer
+    Prepared     the attempt's hold is trimmed to the job alone
+    Accepted     the hold becomes the gateway's own figure
+    Succeeded    held -> spent
+    Failed       held -> refunded
+    Vanished     held -> spent (nobody told us of a refund)
+    Declined, Refused   the hold ends: nothing was bought
+    Deleted      the rebate comes back
+    Unanswered   nothing moves
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import (
+    Accepted,
+    BecameReady,
+    Created,
+    Declined,
+    Deleted,
+    Event,
+    Failed,
+    Found,
+    Held,
+    Intended,
+    NotCreated,
+    Prepared,
+    Refused,
+    Reopened,
+    Saved,
+    Succeeded,
+    Unanswered,
+    Unavailable,
+    Uploaded,
+    Vanished,
+)
+from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
+
+
+class Ledger:
+    """The books of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads - rebates."""
+
+    def __init__(self, prices: PriceBook | None = None) -> None:
+        self.prices = prices if prices is not None else PriceBook()
+        self.jobs: Credits = ZERO
+        self.uploads: Credits = ZERO
+        self.rebates: Credits = ZERO
+        self.refunded: Credits = ZERO
+        self.held: Credits = ZERO
+        self._holds: dict[str, Credits] = {}
+        self._classes: dict[str, str] = {}
+        self._payers: dict[str, str] = {}
+
+    @property
+    def spent(self) -> Credits:
+        return self.jobs + self.uploads - self.rebates
+
+    @property
+    def committed(self) -> Credits:
+        """What is gone or may yet go: the figure that the budget caps."""
+        return self.spent + self.held
+
+    def hold_of(self, subject: str) -> Credits:
+        """What is held for a job (by identity) or an asset right now."""
+        return self._holds.get(subject, ZERO)
+
+    def holds(self) -> Mapping[str, Credits]:
+        """All open holds by subject."""
+        return dict(self._holds)
+
+    def apply(self, subject: str, event: Event) -> None:
+        """Enter one event in the books. ``subject`` is the identity of the job or asset that it happened to."""
+        match event:
+            case Held(credits=amount, price_class=price_class):
+                self._set_hold(subject, amount)
+                self._classes[subject] = price_class
+            case Prepared(credits=amount):
+                self._set_hold(subject, amount)
+            case Accepted():
+                self._set_hold(subject, event.credits)
+                self.prices.learn(self._classes[subject], event.credits, bought=not event.reused)
+            case Declined() | Refused():
+                self._end_hold(subject)
+            case Succeeded() | Vanished():
+                self.jobs += self._end_hold(subject)
+            case Failed():
+                self.refunded += self._end_hold(subject)
+            case Intended(credits=amount, payer=payer):
+                self._set_hold(payer, self.hold_of(payer) - amount)
+                self._set_hold(subject, amount)
+                self._payers[subject] = payer
+            case Created():
+                self._created(subject, event)
+            case NotCreated():
+                self._return_to_payer(subject, self._end_hold(subject))
+            case Deleted(rebate=rebate):
+                self.rebates += rebate
+            case Unanswered() | Saved() | Unavailable() | Reopened() | Uploaded() | BecameReady() | Found():
+                pass
+
+    def _created(self, subject: str, event: Created) -> None:
+        surplus = self._end_hold(subject) - event.credits
+        self.uploads += event.credits
+        self._return_to_payer(subject, surplus)
+        self.prices.learn(UPLOAD_CLASS, event.credits, bought=not event.assumed)
+
+    def _return_to_payer(self, subject: str, amount: Credits) -> None:
+        payer = self._payers.pop(subject, None)
+        # Only a payer that still waits with a hold takes it back; a run that has ended in between had none to give to.
+        if payer is not None and payer in self._holds:
+            self._set_hold(payer, max(ZERO, self._holds[payer] + amount))
+
+    def _set_hold(self, subject: str, amount: Credits) -> None:
+        self.held += amount - self._holds.get(subject, ZERO)
+        self._holds[subject] = amount
+
+    def _end_hold(self, subject: str) -> Credits:
+        amount = self._holds.pop(subject, ZERO)
+        self.held -= amount
+        return amount

@@ -1,0 +1,58 @@
+"""A plan: the jobs that a manifest asks for, each with its identity, in manifest order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.core.answers import AssetSpec
+from crucible_batch.core.identity import Json
+
+
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """An input image: what it is, and where it was found."""
+
+    spec: AssetSpec
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """One job of a plan.
+
+    ``position`` counts from 0 in manifest order. ``params`` are sent as they are; ``images`` maps further parameters to
+    input images, sent as asset ids. ``output`` is a relative path in which ``{index}`` and ``{ext}`` are still open.
+    """
+
+    position: int
+    identity: str
+    name: str
+    workflow_id: str
+    params: Mapping[str, Json]
+    images: Mapping[str, InputImage] = field(default_factory=dict)
+    prompt: str | None = None
+    axes: Mapping[str, str] = field(default_factory=dict)
+    repeat: int = 1
+    output: str = "{name}/{index}{ext}"
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The distinct images that it needs, in a stable order."""
+        return tuple(sorted({image.spec.sha256 for image in self.images.values()}))
+
+
+@dataclass(frozen=True, slots=True)
+class RunTerms:
+    """What a run is held to: whose it is, what it may spend, how failures are tried again."""
+
+    manifest_name: str
+    manifest_path: str
+    manifest_sha256: str
+    run_id: str
+    budget: Decimal | None
+    ceiling: Decimal | None
+    attempts: int
+    never: frozenset[str]

@@ -1,0 +1,96 @@
+"""Outputs: from a succeeded job to a file on disk, with a fresh link for each try."""
+
+from __future__ import annotations
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from crucible_batch.core.answers import ErrorInfo, JobSnapshot
+from crucible_batch.core.events import Saved, Unavailable
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.ports import Gateway
+from crucible_batch.engine.clock import Clock
+from crucible_batch.errors import GatewayError, KeyRefusedError
+from crucible_batch.results import OutputError, OutputStore
+
+OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
+_TRIES = 4
+_LINK_STATUSES = {400, 403, 404, 410}
+"""A storage says so of a link that is expired or wrong; a fresh one may do."""
+
+
+class Fetcher:
+    """Brings outputs to disk."""
+
+    def __init__(self, gateway: Gateway, store: OutputStore, clock: Clock) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._clock = clock
+        self._snapshots: dict[str, JobSnapshot] = {}
+
+    def seen(self, snapshot: JobSnapshot) -> None:
+        """Keep a poll's links for the first try at each output. In memory only: links are secrets and expire."""
+        self._snapshots[snapshot.job_id] = snapshot
+
+    def forget(self, job_id: str) -> None:
+        self._snapshots.pop(job_id, None)
+
+    async def fetch(self, planned: PlannedJob, job_id: str, index: int) -> Saved | Unavailable:
+        """Save one output. ``Unavailable`` says that it was paid for and can't be had now.
+
+        Raises ``GatewayError`` where the way to the gateway or its storage failed: then nothing is known of the output.
+        """
+        tries = AsyncRetrying(
+            sleep=self._clock.sleep,
+            stop=stop_after_attempt(_TRIES),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            retry=retry_if_exception(_may_pass),
+            reraise=True,
+        )
+        try:
+            return await tries(self._try, planned, job_id, index)
+        except OutputError as error:
+            return Unavailable(at=self._clock.now(), error=_unavailable(error.code, error.message))
+        except GatewayError as error:
+            if error.status in _LINK_STATUSES and not isinstance(error, KeyRefusedError):
+                return Unavailable(at=self._clock.now(), error=_unavailable(error.code, error.message))
+            raise
+
+    async def _try(self, planned: PlannedJob, job_id: str, index: int) -> Saved:
+        snapshot = self._snapshots.get(job_id) or await self._gateway.job(job_id)
+        url = snapshot.outputs[index].url if index < len(snapshot.outputs) else None
+        if url is None:
+            self.forget(job_id)
+            raise OutputError("OUTPUT_MISSING", f"the gateway lists no link for output {index}")
+        self._snapshots[job_id] = snapshot
+        try:
+            async with self._gateway.download(url) as (head, body):
+                saved = await self._store.save(planned.output, index, planned.identity[:16], body, head.length)
+        except (GatewayError, OutputError):
+            self.forget(job_id)  # the next try asks for a fresh link
+            raise
+        return Saved(
+            at=self._clock.now(),
+            index=index,
+            path=saved.path.as_posix(),
+            sha256=saved.sha256,
+            byte_size=saved.byte_size,
+            mime_type=saved.picture.mime_type,
+            width=saved.picture.width,
+            height=saved.picture.height,
+        )
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, OutputError):
+        return not error.final
+    return isinstance(error, GatewayError) and not isinstance(error, KeyRefusedError)
+
+
+def _unavailable(code: str, message: str) -> ErrorInfo:
+    if code == "OUTPUT_EXISTS":
+        return ErrorInfo(code, message)
+    return ErrorInfo(
+        OUTPUT_UNAVAILABLE,
+        f"{code}: {message}",
+        hint="it is paid for: run the same command again to ask for it again, for no credits",
+    )

@@ -1,0 +1,215 @@
+"""A job's command to the event that it led to. The only place where a job touches the world; no policy in it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import assert_never
+
+from crucible_batch.core.answers import ErrorInfo, JobSnapshot, JobStatus
+from crucible_batch.core.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, job_need
+from crucible_batch.core.events import (
+    Accepted,
+    Declined,
+    Failed,
+    Held,
+    JobEvent,
+    Prepared,
+    Refused,
+    Succeeded,
+    Unanswered,
+    Vanished,
+)
+from crucible_batch.core.job import Command, Fetch, Hold, Job, Poll, Prepare, Submit
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.prices import workflow_class
+from crucible_batch.engine.admission import Admission
+from crucible_batch.engine.assets import AssetDesk, AssetFailed
+from crucible_batch.engine.books import Books
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.fetch import Fetcher
+from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.stop import Stop, error_info
+from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
+
+LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
+JOB_TIMEOUT = "JOB_TIMEOUT"
+WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
+_REFUSALS = range(400, 429)
+"""Definite noes. 429 and above say nothing of the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a job is performed with, shared by all jobs of a run."""
+
+    gateway: Gateway
+    books: Books
+    admission: Admission
+    assets: AssetDesk
+    poller: Poller
+    fetcher: Fetcher
+    stop: Stop
+    clock: Clock
+    gone_workflows: dict[str, ErrorInfo]
+    doubts: asyncio.Lock
+    """Held while a submit in doubt is sent again: one at a time, since each may be a purchase at a new price."""
+
+
+class Performer:
+    """Performs the commands of one job."""
+
+    def __init__(self, world: World, planned: PlannedJob) -> None:
+        self._world = world
+        self._planned = planned
+        self._class = workflow_class(planned.workflow_id)
+        self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
+        self._accepted_now = False
+
+    async def perform(self, job: Job, command: Command) -> JobEvent | None:
+        """Carry out one command. None: it can't be done in this run, and why is noted in the run's ``Stop``.
+
+        Raises ``GatewayError`` where the gateway or the way to it failed and nothing is known that wasn't before.
+        """
+        match command:
+            case Hold():
+                return await self._hold(job)
+            case Prepare():
+                return await self._prepare(job)
+            case Submit():
+                return await self._submit(job)
+            case Poll(job_id=job_id):
+                return await self._poll(job_id)
+            case Fetch(job_id=job_id, index=index):
+                return await self._world.fetcher.fetch(self._planned, job_id, index)
+            case _:
+                assert_never(command)
+
+    async def _hold(self, job: Job) -> Held | Refused | None:
+        gone = self._world.gone_workflows.get(self._planned.workflow_id)
+        if gone is not None:
+            return Refused(at=self._world.clock.now(), error=gone)
+        desk = self._world.assets
+        if self._images:
+            await desk.look_up(self._planned.digests)
+        return await self._world.admission.hold(
+            job,
+            self._class,
+            missing=lambda: desk.missing(job.identity, self._images),
+            claim=lambda: desk.claim(job.identity, self._images),
+        )
+
+    async def _prepare(self, job: Job) -> Prepared | Declined | Refused:
+        world = self._world
+        ready: dict[str, str] = {}
+        try:
+            for image in self._images:
+                ready[image.spec.sha256] = await world.assets.ready(image, payer=job.identity)
+        except AssetFailed as failed:
+            return self._refuse(failed.error) if not failed.declined else self._decline(failed.error)
+        finally:
+            world.assets.release(job.identity)
+        ledger = world.books.ledger
+        bundle = ledger.hold_of(job.identity)
+        need = job_need(ledger, self._class, bundle) if world.books.budget is not None else bundle
+        if need is None:
+            return Declined(
+                at=world.clock.now(),
+                error=ErrorInfo(BUDGET_EXHAUSTED, "its images cost more than was known, and the job no longer fits"),
+            )
+        assets = {param: ready[image.spec.sha256] for param, image in self._planned.images.items()}
+        return Prepared(at=world.clock.now(), assets=assets, credits=need)
+
+    async def _submit(self, job: Job) -> JobEvent:
+        if not job.in_doubt:
+            return await self._send(job)
+        async with self._world.doubts:
+            return await self._send(job)
+
+    async def _send(self, job: Job) -> JobEvent:
+        world = self._world
+        params = {**self._planned.params, **job.assets}
+        try:
+            submission = await world.gateway.submit(self._planned.workflow_id, params, key=job.current.key)
+        except GatewayError as error:
+            return self._not_accepted(job, error)
+        world.stop.served()
+        reused = submission.existing and not submission.after_doubt and not job.in_doubt
+        self._accepted_now = not submission.existing
+        return Accepted(at=world.clock.now(), job_id=submission.job_id, credits=submission.credits, reused=reused)
+
+    def _not_accepted(self, job: Job, error: GatewayError) -> JobEvent:
+        """What an answer that isn't the wanted one means, by the table:
+
+        in doubt, now or before   Unanswered: a later refusal proves nothing about the first try
+        401                       Declined, and the run ends
+        402                       Declined, and nothing more is asked for until a refund
+        404                       Refused, and so is every further job on the workflow
+        other 4xx                 Refused
+        429, 5xx                  Declined: it is the gateway that fails, not the job
+        """
+        world = self._world
+        info = error_info(error)
+        if error.in_doubt or job.in_doubt:
+            self._note(error)
+            return Unanswered(at=world.clock.now(), error=info)
+        if isinstance(error, KeyRefusedError):
+            world.stop.failed(error)
+            return Declined(at=world.clock.now(), error=info)
+        if error.status == 402:
+            return self._decline(info)
+        if error.status == 404:
+            world.gone_workflows[self._planned.workflow_id] = info
+        if error.status in _REFUSALS:
+            return self._refuse(info)
+        self._note(error)
+        world.stop.wind_down(ExitCode.STOPPED, info)
+        return Declined(at=world.clock.now(), error=info)
+
+    def _note(self, error: GatewayError) -> None:
+        if isinstance(error, KeyRefusedError):
+            self._world.stop.failed(error)
+        else:
+            self._world.stop.unserved(error)
+
+    def _decline(self, error: ErrorInfo) -> Declined:
+        if error.code == INSUFFICIENT_CREDITS:
+            self._world.admission.close_account()
+        return Declined(at=self._world.clock.now(), error=error)
+
+    def _refuse(self, error: ErrorInfo) -> Refused:
+        return Refused(at=self._world.clock.now(), error=error)
+
+    async def _poll(self, job_id: str) -> Succeeded | Failed | Vanished | None:
+        world = self._world
+        try:
+            snapshot = await world.poller.until_ended(
+                job_id, self._planned.workflow_id, look_at_once=not self._accepted_now
+            )
+        except GatewayError as error:
+            if error.status != 404:
+                raise
+            lost = ErrorInfo(LOST_BY_GATEWAY, f"the gateway no longer knows job {job_id}", request_id=error.request_id)
+            return Vanished(at=world.clock.now(), error=lost)
+        world.stop.served()
+        if snapshot is None:
+            world.stop.wind_down(ExitCode.STOPPED, _timed_out(job_id))
+            return None
+        return self._ended(snapshot)
+
+    def _ended(self, snapshot: JobSnapshot) -> Succeeded | Failed:
+        if snapshot.status is JobStatus.FAILED:
+            error = snapshot.error or ErrorInfo("JOB_FAILED", "the gateway reports failure and says no more")
+            return Failed(at=self._world.clock.now(), error=error)
+        self._world.fetcher.seen(snapshot)
+        # One that succeeded without outputs is asked again for its first: an output was paid for.
+        return Succeeded(at=self._world.clock.now(), outputs=max(1, len(snapshot.outputs)))
+
+
+def _timed_out(job_id: str) -> ErrorInfo:
+    return ErrorInfo(
+        JOB_TIMEOUT,
+        f"job {job_id} has not ended within the job timeout; its credits stay held",
+        hint="run the same command again later, or with a longer --job-timeout",
+    )

@@ -1,0 +1,244 @@
+"""The runner: takes up what earlier runs left, then the rest in manifest order, a bounded number at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.ending import Ending, Outcome, conclude
+from crucible_batch.core.events import AssetEvent, Declined, Event, JobEvent, Reopened
+from crucible_batch.core.job import Command, Job, Phase, resumed, step, wish
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.outcome import outcome_of
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.polling import ServiceTimes
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.prices import PriceBook, workflow_class
+from crucible_batch.core.progress import AssetAdvanced, JobAdvanced, Observer, RunBegan, RunEnded, Stopping
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.engine.admission import Admission
+from crucible_batch.engine.assets import AssetDesk
+from crucible_batch.engine.books import Books
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.driver import Driver
+from crucible_batch.engine.fetch import Fetcher
+from crucible_batch.engine.perform import Performer, World
+from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.stop import Stop
+from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
+from crucible_batch.results import OutputStore
+
+
+class History(Protocol):
+    """The durable past that a run works on."""
+
+    async def append(self, subject: str, event: Event) -> None:
+        """Return once the event is durable; raise ``JournalError`` where it isn't."""
+        ...
+
+    def events(self) -> Iterator[tuple[str, Event]]:
+        """Every event with its subject, in the order in which they happened."""
+        ...
+
+    def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+        """The plan's jobs in manifest order, each as its events left it."""
+        ...
+
+    def asset(self, sha256: str) -> Asset:
+        """An asset as its events left it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run goes about its work; none of it changes what is bought.
+
+    ``concurrency`` is the number of jobs at work at once. ``grace_s`` is how long what is in flight is awaited after
+    the first signal. ``only`` picks jobs by name.
+    """
+
+    concurrency: int = 24
+    job_timeout_s: float = 1800.0
+    deadline_s: float | None = None
+    grace_s: float = 30.0
+    retry_failed: bool = False
+    only: Callable[[str], bool] = lambda _name: True
+
+
+class Runner:
+    """One run of one directory. Made for a single call of ``run``."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        history: History,
+        store: OutputStore,
+        terms: RunTerms,
+        times: ServiceTimes,
+        options: RunOptions,
+        clock: Clock,
+        nonce: Callable[[], str],
+        observer: Observer,
+    ) -> None:
+        self._history = history
+        self._options = options
+        self._clock = clock
+        self._observer = observer
+        self._rule = RetryRule(terms.attempts, terms.never)
+        self.stop = Stop()
+        ledger = Ledger(PriceBook(terms.ceiling))
+        self.books = Books(history, ledger, terms.budget)
+        admission = Admission(self.books, gateway, self.stop, clock)
+        self.stop.on_change.append(admission.wake)
+        self._world = World(
+            gateway=gateway,
+            books=self.books,
+            admission=admission,
+            assets=AssetDesk(gateway, self.books, clock, past=history.asset, nonce=nonce, observe=self._tell_of_asset),
+            poller=Poller(gateway, clock, times, job_timeout_s=options.job_timeout_s),
+            fetcher=Fetcher(gateway, store, clock),
+            stop=self.stop,
+            clock=clock,
+            gone_workflows={},
+            doubts=asyncio.Lock(),
+        )
+
+    async def run(self) -> Ending:
+        """Bring every job as far as it can get, and say how the run ended.
+
+        Expected failures are in the ending and the journal. Cancelling ends it at once, with the journal intact.
+        """
+        first, counts, total = self._survey()
+        self._observer.notify(RunBegan(self._clock.now(), total, counts, self.books.balance))
+        if any(counts[outcome] for outcome in Outcome if outcome is not Outcome.SUCCEEDED):
+            await self._work(itertools.chain(first, self._remaining({job.identity for _, job in first})))
+        counts = self.count()
+        ending = conclude(counts, self.stop.stops, self.stop.reasons)
+        self._observer.notify(RunEnded(self._clock.now(), ending, counts, self.books.balance))
+        return ending
+
+    def interrupt(self, code: ExitCode) -> None:
+        """First call: buy nothing more and wait for what is in flight, up to the grace time. Second: leave at once."""
+        error = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to go on")
+        if self.stop.reasons & {ExitCode.SIGINT, ExitCode.SIGTERM}:
+            self.stop.leave(code, error)
+            return
+        self.stop.wind_down(code, error)
+        self._observer.notify(Stopping(self._clock.now(), error.code, error.message))
+        asyncio.get_running_loop().call_later(self._options.grace_s, self.stop.leave, code, error)
+
+    def count(self) -> Counter[Outcome]:
+        """Count the plan's jobs by what became of them."""
+        return Counter(
+            outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]
+            for planned, job in self._history.jobs(self._rule)
+        )
+
+    # -- what there is to do ----------------------------------------------------------------------------------------
+
+    def _survey(self) -> tuple[list[tuple[PlannedJob, Job]], Counter[Outcome], int]:
+        """Replay the past: fill the books, and find the jobs that an earlier run left in flight."""
+        for subject, event in self._history.events():
+            self.books.ledger.apply(subject, event)
+        self.books.ledger.prices.close_run()
+        in_flight: list[tuple[PlannedJob, Job]] = []
+        counts: Counter[Outcome] = Counter()
+        for planned, job in self._history.jobs(self._rule):
+            counts[outcome_of(job, workflow_class(planned.workflow_id), {})[0]] += 1
+            if job.phase is not Phase.READY and not job.is_settled:
+                in_flight.append((planned, resumed(job)))
+                self._world.admission.take_up(resumed(job))
+        return in_flight, counts, counts.total()
+
+    def _remaining(self, taken: set[str]) -> Iterator[tuple[PlannedJob, Job]]:
+        for planned, job in self._history.jobs(self._rule):
+            if job.identity in taken or not self._options.only(planned.name):
+                continue
+            if job.phase is Phase.READY or (job.phase is Phase.FAILED and self._options.retry_failed):
+                yield planned, job
+
+    # -- doing it ---------------------------------------------------------------------------------------------------
+
+    async def _work(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
+        async with asyncio.TaskGroup() as outer:
+            watchers: list[asyncio.Task[None]] = []
+            async with asyncio.TaskGroup() as group:
+                workers = [group.create_task(self._worker(queue)) for _ in range(self._options.concurrency)]
+                watchers.append(outer.create_task(self._watch(workers)))
+                if self._options.deadline_s is not None:
+                    watchers.append(outer.create_task(self._keep_deadline(self._options.deadline_s)))
+            for watcher in watchers:
+                watcher.cancel()
+
+    async def _watch(self, workers: list[asyncio.Task[None]]) -> None:
+        await self.stop.leaving.wait()
+        for worker in workers:
+            worker.cancel()
+
+    async def _keep_deadline(self, deadline_s: float) -> None:
+        await self._clock.sleep(deadline_s)
+        self.stop.leave(
+            ExitCode.STOPPED,
+            ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to go on"),
+        )
+
+    async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
+        # Between taking a job and asking for its hold nothing is awaited, so holds are asked for in queue order.
+        for planned, job in queue:
+            if self.stop.no_more and job.phase is Phase.READY:
+                continue
+            try:
+                await self._bring_on(planned, job)
+            except KeyRefusedError as error:
+                self.stop.failed(error)
+            except GatewayError as error:
+                self.stop.unserved(error)
+            except CrucibleBatchError as error:
+                self.stop.failed(error)
+
+    async def _bring_on(self, planned: PlannedJob, job: Job) -> None:
+        performer = Performer(self._world, planned)
+
+        def advance(job: Job, event: JobEvent) -> Job:
+            moved = step(job, event)
+            self._tell_of_job(planned, job, event, moved)
+            return moved
+
+        try:
+            for event in self._preliminaries(job):
+                await self.books.record(job.identity, event)
+                job = advance(job, event)
+            await Driver[Job, Command, JobEvent](wish, performer.perform, self.books.record, advance).drive(job)
+        finally:
+            self._world.admission.leave(job.identity)
+            self._world.assets.release(job.identity)
+
+    def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
+        now = self._clock.now()
+        if job.phase is Phase.PREPARING:
+            # Killed while its images were under way: no submit has left, and prices may have changed. It starts anew.
+            yield Declined(
+                at=now, error=ErrorInfo("INTERRUPTED", "an earlier run ended while its images were uploaded")
+            )
+        if job.phase is Phase.FAILED:
+            yield Reopened(at=now)
+
+    # -- telling ----------------------------------------------------------------------------------------------------
+
+    def _tell_of_job(self, planned: PlannedJob, before: Job, event: JobEvent, after: Job) -> None:
+        self._observer.notify(
+            JobAdvanced(event.at, planned.name, before.identity, event, before.phase, after.phase, self.books.balance)
+        )
+
+    def _tell_of_asset(self, image: InputImage, event: AssetEvent) -> None:
+        spec = image.spec
+        self._observer.notify(
+            AssetAdvanced(event.at, spec.sha256, spec.filename, spec.byte_size, event, self.books.balance)
+        )

@@ -1,0 +1,190 @@
+"""The one exception tree, and the exit code of each kind of ending.
+
+    CrucibleBatchError
+    ├── UserError              the command or its input is wrong; nothing was spent      exit 2
+    │   ├── ManifestError      one or many problems, each with its place
+    │   ├── RunDirectoryError  the directory belongs to another run, or can't be used
+    │   └── ConsentError       no budget and nobody to ask
+    ├── RunBusyError           another run holds this run directory                      exit 6
+    ├── JournalError           the journal can't be read or written                      exit 5
+    └── GatewayError           an exchange that did not end in the wanted answer         exit 5
+        └── KeyRefusedError    no key, or the gateway refused it                         exit 3
+
+An expected failure of a *job* is no exception but an event (``core.events``). The message of each error ends in what
+to do next.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ExitCode(enum.IntEnum):
+    """How a command ended. Where several apply, the first of 130/143, 3, 5, 4, 1."""
+
+    OK = 0
+    SOME_FAILED = 1
+    USER_ERROR = 2
+    KEY_REFUSED = 3
+    OUT_OF_CREDITS = 4
+    STOPPED = 5
+    BUSY = 6
+    DIFFERENCE = 7
+    SIGINT = 130
+    SIGTERM = 143
+
+    @property
+    def meaning(self) -> str:
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.OK: "every job succeeded, or there was nothing left to do",
+    ExitCode.SOME_FAILED: "the run finished and some jobs failed",
+    ExitCode.USER_ERROR: "the command or the manifest is wrong; nothing was spent",
+    ExitCode.KEY_REFUSED: "no API key, or the gateway refused it",
+    ExitCode.OUT_OF_CREDITS: "stopped by the budget or the account's credits; the same command goes on later",
+    ExitCode.STOPPED: "the gateway was unusable, time ran out, or a job's fate is unknown; the same command goes on",
+    ExitCode.BUSY: "another run holds this run directory",
+    ExitCode.DIFFERENCE: "verify or audit found a difference",
+    ExitCode.SIGINT: "stopped by Ctrl-C; the same command goes on",
+    ExitCode.SIGTERM: "stopped by SIGTERM; the same command goes on",
+}
+
+
+class CrucibleBatchError(Exception):
+    """Everything that this package raises on purpose. ``code`` is stable and documented; ``hint`` says what to do."""
+
+    code = "ERROR"
+    exit_code = ExitCode.STOPPED
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UserError(CrucibleBatchError):
+    """The command or its input is wrong. Raised before anything is spent."""
+
+    code = "USAGE"
+    exit_code = ExitCode.USER_ERROR
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where in a file something stands. Lines and columns count from 1; 0 means the file as a whole."""
+
+    file: Path
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else str(self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a manifest.
+
+    ``field`` is the dotted path within the manifest (``jobs[2].params.size.width``), empty for the file as a whole.
+    ``nearest`` is the closest known name, where the problem is an unknown one.
+    """
+
+    place: Place
+    field: str
+    message: str
+    nearest: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        field = f"{self.field}: " if self.field else ""
+        nearest = f" (did you mean {self.nearest!r}?)" if self.nearest else ""
+        hint = f" - {self.hint}" if self.hint else ""
+        return f"{self.place}: {field}{self.message}{nearest}{hint}"
+
+
+class ManifestError(UserError):
+    """A manifest that can't be run, with all the problems that were found, in the order of their places."""
+
+    code = "INVALID_MANIFEST"
+
+    def __init__(self, problems: Sequence[Problem], *, omitted: int = 0) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.place))
+        self.omitted = omitted
+        lines = [str(problem) for problem in self.problems]
+        if omitted:
+            lines.append(f"... and {omitted} more")
+        super().__init__("\n".join(lines))
+
+
+class RunDirectoryError(UserError):
+    """The run directory belongs to another manifest, run id or account, or can't be used."""
+
+    code = "RUN_DIRECTORY"
+
+
+class ConsentError(UserError):
+    """Nobody said how much may be spent: no budget, no ``--yes``, and no terminal to ask."""
+
+    code = "CONSENT_NEEDED"
+
+
+class RunBusyError(CrucibleBatchError):
+    """Another run holds this run directory."""
+
+    code = "RUN_BUSY"
+    exit_code = ExitCode.BUSY
+
+
+class JournalError(CrucibleBatchError):
+    """The journal can't be read or written; what it holds already is intact."""
+
+    code = "JOURNAL"
+    exit_code = ExitCode.STOPPED
+
+
+class GatewayError(CrucibleBatchError):
+    """An exchange with the gateway or its storage that did not end in the wanted answer.
+
+    ``code`` is the gateway's own where it sent one, else one of ours (``NO_ANSWER``, ``BAD_ANSWER``,
+    ``HTTP_<status>``). ``status`` is the HTTP status, None where no answer came. ``in_doubt`` is true where the
+    request may have taken effect although no definite answer says so: the one thing that money depends on.
+    ``retry_after_s`` is what the answer asked for, already read and bounded.
+    """
+
+    exit_code = ExitCode.STOPPED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        operation: str = "",
+        status: int | None = None,
+        hint: str | None = None,
+        request_id: str | None = None,
+        in_doubt: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.operation = operation
+        self.status = status
+        self.request_id = request_id
+        self.in_doubt = in_doubt
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        where = f"{self.operation}: " if self.operation else ""
+        status = f" [HTTP {self.status}]" if self.status else ""
+        return f"{where}{self.code}: {self.message}{status}"
+
+
+class KeyRefusedError(GatewayError):
+    """There is no API key, or the gateway refused it (401)."""
+
+    exit_code = ExitCode.KEY_REFUSED

@@ -1,0 +1,264 @@
+"""The journal's store: one SQLite file in the run directory, in WAL mode, every commit synced."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from crucible_batch.core.asset import Asset, asset_step
+from crucible_batch.core.ending import Ending
+from crucible_batch.core.events import AssetEvent, Event, JobEvent
+from crucible_batch.core.job import Job, replay
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.errors import JournalError, RunDirectoryError
+from crucible_batch.journal.codec import decode, decode_event, encode, encode_event
+from crucible_batch.journal.plan_file import PlanFile
+from crucible_batch.journal.writer import GroupCommitWriter
+
+FORMAT = 1
+DIRECTORY = ".crucible"
+FILE = "journal.sqlite3"
+
+_APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
+_JOBS = """
+    SELECT plan.position, plan.body, events.type, events.body
+    FROM plan LEFT JOIN events ON events.subject = plan.identity
+    ORDER BY plan.position, events.seq
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Whose a run directory is. A directory that is bound to another is refused: its keys would buy anew."""
+
+    manifest_name: str
+    run_id: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of this directory: when, under which terms, and how it ended (None: it runs, or was killed)."""
+
+    started_at: float
+    finished_at: float | None
+    terms: RunTerms
+    ending: Ending | None
+
+
+class Journal:
+    """The durable past of one run directory.
+
+    ``append`` is for one event loop; the reads are synchronous and stream. A read sees what was durable when it began.
+    """
+
+    def __init__(self, directory: Path, *, read_only: bool = False) -> None:
+        self.path = directory / DIRECTORY / FILE
+        self._read_only = read_only
+        self._writer: GroupCommitWriter | None = None
+        self._connection = self._connect()
+
+    # -- opening ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    @contextmanager
+    def open(cls, directory: Path, binding: Binding, *, now: float) -> Iterator[Journal]:
+        """Open the journal of ``directory`` for a run, making it where there is none.
+
+        Raises ``RunDirectoryError`` where the directory is bound to another manifest, run id or account, and
+        ``JournalError`` where the file can't be used. The caller holds the directory's lock.
+        """
+        (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
+        with _foreign_errors(), cls._closing(cls(directory)) as journal:
+            journal._migrate(now)  # noqa: SLF001 - its own class's
+            journal._bind(binding)  # noqa: SLF001
+            yield journal
+
+    @classmethod
+    @contextmanager
+    def read(cls, directory: Path) -> Iterator[Journal]:
+        """Open for reading only, also while a run is writing. Raises ``RunDirectoryError`` where there is none."""
+        if not (directory / DIRECTORY / FILE).is_file():
+            raise RunDirectoryError(
+                f"{directory} is no run directory: it has no journal",
+                hint="name the directory that a run wrote to, such as outputs/NAME/default",
+            )
+        with _foreign_errors(), cls._closing(cls(directory, read_only=True)) as journal:
+            yield journal
+
+    @classmethod
+    @contextmanager
+    def _closing(cls, journal: Journal) -> Iterator[Journal]:
+        try:
+            yield journal
+        finally:
+            journal.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "ro" if self._read_only else "rwc"
+        connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+        connection.execute("PRAGMA busy_timeout = 5000")
+        if not self._read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # NORMAL lost the last commits in a power cut; an intent that spends money must not be among them.
+            connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _migrate(self, now: float) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > FORMAT:
+            raise JournalError(
+                f"{self.path} was written by a newer release (format {version}; this one reads up to {FORMAT})",
+                hint="upgrade crucible-batch",
+            )
+        if version == 0:
+            schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+            with self._transaction():
+                for statement in schema.split(";\n"):
+                    self._connection.execute(statement)
+                self._connection.execute("INSERT INTO migrations (format, applied_at) VALUES (?, ?)", (FORMAT, now))
+                self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _bind(self, binding: Binding) -> None:
+        wanted = {"manifest": binding.manifest_name, "run id": binding.run_id, "account": binding.account}
+        with self._transaction():
+            for key, value in wanted.items():
+                self._connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
+        bound = dict(self._connection.execute("SELECT key, value FROM meta"))
+        for key, value in wanted.items():
+            if bound[key] != value:
+                shown = "" if key == "account" else f" {bound[key]!r}, not {value!r}"
+                raise RunDirectoryError(
+                    f"{self.path.parent.parent} belongs to another {key}{shown}",
+                    hint="choose another --out-dir: in this one every job would be bought again",
+                )
+
+    def close(self) -> None:
+        """Write what is queued and close. May be called twice."""
+        if self._writer is not None:
+            self._writer.close()
+        self._connection.close()
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    async def append(self, subject: str, event: Event) -> None:
+        """Return once the event is durable. Raises ``JournalError`` where it isn't; then nothing may be built on it."""
+        if self._writer is None:
+            self._writer = GroupCommitWriter(self._connect)
+        await self._writer.write(_APPEND, (subject, *encode_event(event)))
+
+    def adopt(self, plan: PlanFile) -> None:
+        """Replace the plan by another, as a whole or not at all."""
+        self._connection.execute("ATTACH ? AS fresh", (str(plan.path),))
+        try:
+            with self._transaction():
+                self._connection.execute("DELETE FROM plan")
+                self._connection.execute("INSERT INTO plan SELECT position, identity, body FROM fresh.plan")
+        finally:
+            self._connection.execute("DETACH fresh")
+
+    def begin_run(self, terms: RunTerms, *, now: float) -> int:
+        """Record that a run begins; returns its number."""
+        with self._transaction():
+            cursor = self._connection.execute(
+                "INSERT INTO runs (started_at, terms) VALUES (?, ?)", (now, encode(terms))
+            )
+        return int(cursor.lastrowid or 0)
+
+    def end_run(self, run: int, ending: Ending, *, now: float) -> None:
+        """Record how a run ended."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE runs SET finished_at = ?, ending = ? WHERE id = ?", (now, encode(ending), run)
+            )
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def binding(self) -> Binding:
+        """Whose this directory is."""
+        meta = dict(self._connection.execute("SELECT key, value FROM meta"))
+        return Binding(meta["manifest"], meta["run id"], meta["account"])
+
+    def runs(self) -> list[RunRecord]:
+        """All runs of this directory, oldest first."""
+        rows = self._connection.execute("SELECT started_at, finished_at, terms, ending FROM runs ORDER BY id")
+        return [
+            RunRecord(started, finished, decode(RunTerms, terms), decode(Ending, ending) if ending else None)
+            for started, finished, terms, ending in rows
+        ]
+
+    def events(self) -> Iterator[tuple[str, Event]]:
+        """Every event with its subject, in the order in which they happened."""
+        for subject, kind, body in self._connection.execute("SELECT subject, type, body FROM events ORDER BY seq"):
+            yield subject, decode_event(kind, body)
+
+    def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+        """The plan's jobs in manifest order, each as its events left it."""
+        rows = self._connection.execute(_JOBS)
+        for _, group in groupby(rows, key=itemgetter(0)):
+            yield _replayed(list(group), rule)
+
+    def asset(self, sha256: str) -> Asset:
+        """An asset as its events left it."""
+        asset = Asset(sha256)
+        query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
+        for kind, body in self._connection.execute(query, (asset.identity,)):
+            event = decode_event(kind, body)
+            if not isinstance(event, AssetEvent):
+                raise JournalError(f"{kind} can't happen to an asset", hint="restore the run directory from a copy")
+            asset = asset_step(asset, event)
+        return asset
+
+    def planned(self) -> int:
+        """How many jobs the plan has."""
+        (count,) = self._connection.execute("SELECT count(*) FROM plan").fetchone()
+        return int(count)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+
+def _replayed(rows: list[tuple[int, str, str | None, str]], rule: RetryRule) -> tuple[PlannedJob, Job]:
+    planned = decode(PlannedJob, rows[0][1])
+    events: list[JobEvent] = []
+    for _, _, kind, body in rows:
+        if kind is None:
+            continue
+        event = decode_event(kind, body)
+        if isinstance(event, AssetEvent):
+            raise JournalError(f"{kind} can't happen to a job", hint="restore the run directory from a copy")
+        events.append(event)
+    job = Job(planned.identity, has_images=bool(planned.images), rule=rule)
+    try:
+        return planned, replay(job, events)
+    except ValueError as error:
+        raise JournalError(
+            f"the journal tells no possible story of job {planned.name!r}: {error}",
+            hint="restore the run directory from a copy, or run with another --run-id",
+        ) from error
+
+
+@contextmanager
+def _foreign_errors() -> Iterator[None]:
+    """The one seam where the database's errors become ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise JournalError(
+            f"the journal can't be used: {error}",
+            hint="see to the disk (full? read-only?) and run the same command again; what was journalled is intact",
+        ) from error

@@ -1,0 +1,121 @@
+"""Group commit: one thread writes whatever has gathered while the last commit was being synced.
+
+The running fsync is the batching window. No timer: a lone producer waits for one commit, sixty-four share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from crucible_batch.errors import JournalError
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    sql: str
+    values: Sequence[object]
+    done: asyncio.Future[None]
+
+
+class GroupCommitWriter:
+    """Writes statements durably, many to a transaction, in the order in which they were given.
+
+    ``connect`` is called in the writer's own thread. The first error is final: it fails all writes from then on, since
+    what a database wrote after a failed sync can't be known. Use from one event loop.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._failure: JournalError | None = None
+        self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, sql: str, values: Sequence[object]) -> None:
+        """Return once the statement is durable. Raises ``JournalError`` where it isn't.
+
+        Cancelling the wait doesn't take the statement back.
+        """
+        if self._failure is not None:
+            raise self._failure
+        done = asyncio.get_running_loop().create_future()
+        self._queue.put(_Write(sql, values, done))
+        await done
+
+    def close(self) -> None:
+        """Write what is queued, and end the thread. May be called twice."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        connection: sqlite3.Connection | None = None
+        try:
+            while batch := self._gather():
+                if self._failure is None:
+                    try:
+                        connection = connection or self._connect()
+                        _commit(connection, batch)
+                    except sqlite3.Error as error:
+                        self._failure = _journal_error(error)
+                _resolve(batch, self._failure)
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _gather(self) -> list[_Write]:
+        """Block for one write, then take all that wait; empty when it is time to end."""
+        first = self._queue.get()
+        if first is None:
+            return []
+        batch = [first]
+        while True:
+            try:
+                following = self._queue.get_nowait()
+            except queue.Empty:
+                return batch
+            if following is None:
+                self._queue.put(None)
+                return batch
+            batch.append(following)
+
+
+def _commit(connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for write in batch:
+            connection.execute(write.sql, write.values)
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _resolve(batch: Sequence[_Write], failure: JournalError | None) -> None:
+    """Wake the writers, once for each loop and not once for each write."""
+
+    def settle() -> None:
+        for write in batch:
+            if write.done.done():  # its waiter was cancelled
+                continue
+            if failure is None:
+                write.done.set_result(None)
+            else:
+                write.done.set_exception(failure)
+
+    loop = batch[0].done.get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(settle)
+
+
+def _journal_error(error: sqlite3.Error) -> JournalError:
+    return JournalError(
+        f"the journal can't be written: {error}",
+        hint="see to the disk (full? read-only?) and run the same command again; what was journalled is intact",
+    )

@@ -1,0 +1,6 @@
+"""Results: where outputs go, and how they get there whole."""
+
+from crucible_batch.results.paths import output_path
+from crucible_batch.results.store import OutputError, OutputStore, SavedFile
+
+__all__ = ["OutputError", "OutputStore", "SavedFile", "output_path"]

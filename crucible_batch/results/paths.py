@@ -1,0 +1,28 @@
+"""Where an output goes: a path made of the plan alone, never of what the gateway says."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+_INDEX = "{index}"
+_EXT = "{ext}"
+
+
+def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
+    """Fill in a planned output pattern: ``index`` counts from 0, ``ext`` is that of the true type, with its dot.
+
+    A pattern without ``{index}`` gets ``-{index}`` before its extension from the second output on.
+    """
+    path = pattern
+    if _INDEX not in pattern and index > 0:
+        head, slash, last = pattern.rpartition("/")
+        stem, dot, suffix = _split_extension(last)
+        path = f"{head}{slash}{stem}-{_INDEX}{dot}{suffix}"
+    return PurePosixPath(path.replace(_INDEX, str(index)).replace(_EXT, ext))
+
+
+def _split_extension(name: str) -> tuple[str, str, str]:
+    if name.endswith(_EXT):
+        return name[: -len(_EXT)], "", _EXT
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot, suffix) if stem else (name, "", "")

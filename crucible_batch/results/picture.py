@@ -1,0 +1,43 @@
+"""What a picture is by its own bytes: its true type and size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+_EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "AVIF": ".avif"}
+_EXTENSIONS |= {"TIFF": ".tiff", "BMP": ".bmp"}
+_FORMATS = tuple(_EXTENSIONS)
+
+
+class NoPictureError(ValueError):
+    """The bytes are no picture that we know, or a cut one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture's true type, its usual extension with the dot, and its size in pixels."""
+
+    mime_type: str
+    ext: str
+    width: int
+    height: int
+
+
+def examine(path: Path, *, whole: bool) -> Picture:
+    """Read a picture's header; with ``whole`` decode all of it too, which shows a cut that no length would.
+
+    Raises ``NoPictureError`` where it is none, or is cut.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            kind = image.format or ""
+            if whole:
+                image.load()
+            width, height = image.size
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
+    mime = "image/jpeg" if kind == "MPO" else Image.MIME[kind]
+    return Picture(mime, _EXTENSIONS[kind], width, height)

@@ -1,0 +1,159 @@
+"""Outputs to disk: streamed beside the target, checked, synced, and only then given their name.
+
+After a power cut a name stands for a whole file or for none: the bytes are synced before the name is made, and the
+directory after it. A name is never taken from a file that stands there already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.results.paths import output_path
+from crucible_batch.results.picture import NoPictureError, Picture, examine
+
+TEMPORARY_PREFIX = ".crucible-part-"
+_HOP_BYTES = 256 * 1024
+"""Bytes hashed and written in one hop to a thread; smaller hops cost more than the work itself."""
+
+
+class OutputError(Exception):
+    """An output that wasn't saved. ``final`` tells that a fresh link wouldn't help."""
+
+    def __init__(self, code: str, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.final = final
+
+
+class ResultsError(CrucibleBatchError):
+    """The results directory can't be written; what was journalled is intact."""
+
+    code = "RESULTS"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedFile:
+    """A file that stands on disk, whole and synced; ``path`` is relative to the run directory."""
+
+    path: PurePosixPath
+    sha256: str
+    byte_size: int
+    picture: Picture
+
+
+class OutputStore:
+    """The outputs of one run directory."""
+
+    def __init__(self, directory: Path, *, max_bytes: int = 256 * 1024 * 1024) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+
+    async def save(
+        self, pattern: str, index: int, token: str, body: AsyncIterator[bytes], length: int | None
+    ) -> SavedFile:
+        """Save one output under the name that ``pattern``, ``index`` and its true type make.
+
+        ``token`` names the temporary file, the same on every try. ``length`` is the declared length in bytes; without
+        one the whole picture is decoded, since counting can't show a cut. Raises ``OutputError`` where the bytes are
+        not what was promised or the name is taken, ``ResultsError`` where the disk fails. Either way no file is left.
+        """
+        parent = self._directory / output_path(pattern, index, "").parent
+        temporary = parent / f"{TEMPORARY_PREFIX}{token}-{index}"
+        try:
+            await asyncio.to_thread(parent.mkdir, parents=True, exist_ok=True)
+            digest, size = await self._stream(temporary, body)
+            if length is not None and size != length:
+                raise OutputError("OUTPUT_TRUNCATED", f"{size} of {length} bytes came")
+            picture = await asyncio.to_thread(_examine, temporary, whole=length is None)
+            path = output_path(pattern, index, picture.ext)
+            await asyncio.to_thread(_publish, temporary, self._directory / path, digest)
+            return SavedFile(path, digest, size, picture)
+        except OSError as error:
+            raise ResultsError(
+                f"{parent} can't be written: {error.strerror}",
+                hint="see to the disk and run the same command again: nothing is paid twice",
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    async def _stream(self, temporary: Path, body: AsyncIterator[bytes]) -> tuple[str, int]:
+        digest = hashlib.sha256()
+        size = 0
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
+        def flush(block: bytes) -> None:
+            digest.update(block)
+            _write_all(descriptor, block)
+
+        try:
+            pending = bytearray()
+            async for chunk in body:
+                size += len(chunk)
+                if size > self._max_bytes:
+                    raise OutputError("OUTPUT_TOO_LARGE", f"larger than {self._max_bytes} bytes", final=True)
+                pending += chunk
+                if len(pending) >= _HOP_BYTES:
+                    await asyncio.to_thread(flush, bytes(pending))
+                    pending.clear()
+            await asyncio.to_thread(flush, bytes(pending))
+        finally:
+            os.close(descriptor)
+        return digest.hexdigest(), size
+
+    def sweep(self) -> int:
+        """Remove what killed runs left behind; returns how many files that were. The caller holds the lock."""
+        count = 0
+        for leftover in self._directory.rglob(f"{TEMPORARY_PREFIX}*"):
+            leftover.unlink(missing_ok=True)
+            count += 1
+        return count
+
+
+def _write_all(descriptor: int, block: bytes) -> None:
+    """A raw write may be short without an error; the next one then tells why."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _examine(temporary: Path, *, whole: bool) -> Picture:
+    try:
+        return examine(temporary, whole=whole)
+    except NoPictureError as error:
+        raise OutputError("OUTPUT_NO_PICTURE", str(error)) from error
+
+
+def _publish(temporary: Path, target: Path, digest: str) -> None:
+    """Sync the file, give it its name unless another stands there, and sync the name."""
+    _sync(temporary, os.O_RDWR)
+    try:
+        os.link(temporary, target, follow_symlinks=False)
+    except FileExistsError:
+        if target.is_symlink() or not target.is_file() or file_digest(target) != digest:
+            raise OutputError(
+                "OUTPUT_EXISTS",
+                f"another file stands at {target.name}; move it away and run the same command again",
+                final=True,
+            ) from None
+    _sync(target.parent, os.O_RDONLY)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,77 @@
+"""The layers hold: arrows between rooms only go down, and rooms side by side don't know each other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "crucible_batch"
+
+# What each room may import of our own package; the table in docs/architecture.md says the same in words.
+MAY_IMPORT = {
+    "errors": set(),
+    "core": {"errors"},
+    "manifest": {"errors"},
+    "inputs": {"errors", "core"},
+    "planner": {"errors", "core", "manifest"},
+    "gateway": {"errors", "core"},
+    "journal": {"errors", "core"},
+    "results": {"errors", "core"},
+    "report": {"errors", "core"},
+    "settings": {"errors", "core"},
+    "engine": {"errors", "core", "inputs", "results"},
+    "api": {
+        "errors", "core", "manifest", "inputs", "planner", "gateway", "journal", "results", "report", "settings", "engine",
+    },
+    "sandbox": set(),
+    "cli": {"errors", "api", "report", "settings", "sandbox"},
+    "__init__": {"errors", "api", "gateway"},
+    "__main__": {"cli"},
+}  # fmt: skip
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write imports of our own modules in full"
+            if node.module == "crucible_batch":
+                yield from ((node.lineno, f"crucible_batch.{alias.name}") for alias in node.names)
+            elif node.module:
+                yield node.lineno, node.module
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    room = _room(path)
+    for line, module in _imports(path):
+        package, _, rest = module.partition(".")
+        if package != "crucible_batch" or not rest:
+            continue
+        imported = rest.split(".")[0]
+        if imported not in {room, "__version__"}:
+            assert imported in MAY_IMPORT[room], f"{path}:{line}: {room} may not import {imported}"
+
+
+def test_every_room_is_in_the_table() -> None:
+    rooms = {_room(path) for path in PACKAGE.rglob("*.py")}
+    assert rooms <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "core").glob("*.py")), ids=lambda path: path.name)
+def test_the_core_neither_waits_nor_looks_at_the_world(path: Path) -> None:
+    forbidden = {"asyncio", "time", "random", "os", "socket", "logging", "sqlite3", "httpx", "uuid", "secrets"}
+    assert not {module.split(".")[0] for _, module in _imports(path)} & forbidden
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_import_is_hidden_behind_type_checking(path: Path) -> None:
+    assert "TYPE_CHECKING" not in path.read_text(encoding="utf-8")
