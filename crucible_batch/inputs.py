@@ -15,7 +15,7 @@ from crucible_batch.core.plan import InputImage
 MAX_BYTES = 256 * 1024 * 1024
 """Larger files are refused: an input is in memory while it is uploaded, so that what is sent is what was hashed."""
 
-_ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO")
+_ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _FILENAME_LIMIT = 255
 
 

@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.core.answers import AssetSpec
-from crucible_batch.core.identity import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class InputImage:
 class PlannedJob:
     """One job of a plan.
 
-    ``position`` counts from 0 in manifest order. ``params`` are sent as they are; ``images`` maps further parameters to
+    ``position`` counts from 0 in manifest order. ``params`` are JSON and sent as they are; ``images`` maps further parameters to
     input images, sent as asset ids. ``output`` is a relative path in which ``{index}`` and ``{ext}`` are still open.
     """
 
@@ -31,7 +30,7 @@ class PlannedJob:
     identity: str
     name: str
     workflow_id: str
-    params: Mapping[str, Json]
+    params: Mapping[str, object]
     images: Mapping[str, InputImage] = field(default_factory=dict)
     prompt: str | None = None
     axes: Mapping[str, str] = field(default_factory=dict)

@@ -146,7 +146,7 @@ class AssetDesk:
             self._assets[image.spec.sha256] = moved
             return moved
 
-        driver = Driver[Asset, AssetCommand, AssetEvent](asset_wish, perform, self._books.record, step)
+        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(asset_wish, perform, self._books.record, step)
         brought = await driver.drive(asset)
         if brought.phase is AssetPhase.FAILED and brought.error and brought.error.code == "INSUFFICIENT_CREDITS":
             # Not the image's fault: after a refund the next job may try again.

@@ -215,7 +215,8 @@ class Runner:
             for event in self._preliminaries(job):
                 await self.books.record(job.identity, event)
                 job = advance(job, event)
-            await Driver[Job, Command, JobEvent](wish, performer.perform, self.books.record, advance).drive(job)
+            driver: Driver[Job, Command, JobEvent] = Driver(wish, performer.perform, self.books.record, advance)
+            await driver.drive(job)
         finally:
             self._world.admission.leave(job.identity)
             self._world.assets.release(job.identity)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crucible_batch.core.asset import Asset, asset_step
 from crucible_batch.core.ending import Ending
-from crucible_batch.core.events import AssetEvent, Event, JobEvent
+from crucible_batch.core.events import Accepted, AssetEvent, Event, JobEvent
 from crucible_batch.core.job import Job, replay
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.retry import RetryRule
@@ -36,11 +36,15 @@ _JOBS = """
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Whose a run directory is. A directory that is bound to another is refused: its keys would buy anew."""
+    """Whose a run directory is. A directory that is bound to another is refused: its keys would buy anew.
+
+    ``gateway`` is the API's base URL. The account behind it can't be read off a key, since keys are renewed: see
+    ``Journal.knows_key``.
+    """
 
     manifest_name: str
     run_id: str
-    account: str
+    gateway: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,16 @@ class Journal:
             journal._bind(binding)  # noqa: SLF001
             yield journal
 
+    @staticmethod
+    def exists(directory: Path) -> bool:
+        """Whether the directory has a journal."""
+        return (directory / DIRECTORY / FILE).is_file()
+
     @classmethod
     @contextmanager
     def read(cls, directory: Path) -> Iterator[Journal]:
         """Open for reading only, also while a run is writing. Raises ``RunDirectoryError`` where there is none."""
-        if not (directory / DIRECTORY / FILE).is_file():
+        if not cls.exists(directory):
             raise RunDirectoryError(
                 f"{directory} is no run directory: it has no journal",
                 hint="name the directory that a run wrote to, such as outputs/NAME/default",
@@ -127,16 +136,15 @@ class Journal:
                 self._connection.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _bind(self, binding: Binding) -> None:
-        wanted = {"manifest": binding.manifest_name, "run id": binding.run_id, "account": binding.account}
+        wanted = {"manifest": binding.manifest_name, "run id": binding.run_id, "gateway": binding.gateway}
         with self._transaction():
             for key, value in wanted.items():
                 self._connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
         bound = dict(self._connection.execute("SELECT key, value FROM meta"))
         for key, value in wanted.items():
             if bound[key] != value:
-                shown = "" if key == "account" else f" {bound[key]!r}, not {value!r}"
                 raise RunDirectoryError(
-                    f"{self.path.parent.parent} belongs to another {key}{shown}",
+                    f"{self.path.parent.parent} belongs to another {key}: {bound[key]!r}, not {value!r}",
                     hint="choose another --out-dir: in this one every job would be bought again",
                 )
 
@@ -179,12 +187,29 @@ class Journal:
                 "UPDATE runs SET finished_at = ?, ending = ? WHERE id = ?", (now, encode(ending), run)
             )
 
+    def remember_key(self, fingerprint: str) -> None:
+        """Note that the directory's account answers to this key."""
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('key', ?)", (fingerprint,))
+
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def binding(self) -> Binding:
         """Whose this directory is."""
         meta = dict(self._connection.execute("SELECT key, value FROM meta"))
-        return Binding(meta["manifest"], meta["run id"], meta["account"])
+        return Binding(meta["manifest"], meta["run id"], meta["gateway"])
+
+    def knows_key(self, fingerprint: str) -> bool:
+        """Whether the directory was last used with this key, or with none yet."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
+        return row is None or row[0] == fingerprint
+
+    def newest_gateway_job(self) -> str | None:
+        """The id of the gateway job that was accepted last, if any was."""
+        query = "SELECT type, body FROM events WHERE type = 'Accepted' ORDER BY seq DESC LIMIT 1"
+        row = self._connection.execute(query).fetchone()
+        event = decode_event(*row) if row is not None else None
+        return event.job_id if isinstance(event, Accepted) else None
 
     def runs(self) -> list[RunRecord]:
         """All runs of this directory, oldest first."""
@@ -203,7 +228,15 @@ class Journal:
         """The plan's jobs in manifest order, each as its events left it."""
         rows = self._connection.execute(_JOBS)
         for _, group in groupby(rows, key=itemgetter(0)):
-            yield _replayed(list(group), rule)
+            story = list(group)
+            planned = decode(PlannedJob, story[0][1])
+            yield planned, _replayed(planned, story, rule)
+
+    def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
+        """One job as its events left it, whether or not it is in the plan."""
+        query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
+        rows = [(0, "", kind, body) for kind, body in self._connection.execute(query, (planned.identity,))]
+        return _replayed(planned, rows, rule)
 
     def asset(self, sha256: str) -> Asset:
         """An asset as its events left it."""
@@ -232,8 +265,7 @@ class Journal:
         self._connection.execute("COMMIT")
 
 
-def _replayed(rows: list[tuple[int, str, str | None, str]], rule: RetryRule) -> tuple[PlannedJob, Job]:
-    planned = decode(PlannedJob, rows[0][1])
+def _replayed(planned: PlannedJob, rows: list[tuple[int, str, str | None, str]], rule: RetryRule) -> Job:
     events: list[JobEvent] = []
     for _, _, kind, body in rows:
         if kind is None:
@@ -244,7 +276,7 @@ def _replayed(rows: list[tuple[int, str, str | None, str]], rule: RetryRule) -> 
         events.append(event)
     job = Job(planned.identity, has_images=bool(planned.images), rule=rule)
     try:
-        return planned, replay(job, events)
+        return replay(job, events)
     except ValueError as error:
         raise JournalError(
             f"the journal tells no possible story of job {planned.name!r}: {error}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-_EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "AVIF": ".avif"}
+_EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "AVIF": ".avif"}
 _EXTENSIONS |= {"TIFF": ".tiff", "BMP": ".bmp"}
 _FORMATS = tuple(_EXTENSIONS)
 
@@ -33,11 +33,15 @@ def examine(path: Path, *, whole: bool) -> Picture:
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            kind = image.format or ""
+            kind = _plain(image.format)
             if whole:
                 image.load()
             width, height = image.size
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
-    mime = "image/jpeg" if kind == "MPO" else Image.MIME[kind]
-    return Picture(mime, _EXTENSIONS[kind], width, height)
+    return Picture(Image.MIME[kind], _EXTENSIONS[kind], width, height)
+
+
+def _plain(kind: str | None) -> str:
+    """A JPEG of several frames comes back as MPO; it is a JPEG to everybody else."""
+    return "JPEG" if kind == "MPO" else kind or ""

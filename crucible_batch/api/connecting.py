@@ -1,0 +1,57 @@
+"""From settings to a gateway."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from crucible_batch.errors import KeyRefusedError
+from crucible_batch.gateway import CrucibleClient, HttpGateway, OnRetry, open_gateway
+from crucible_batch.settings import KEY_VARIABLE, Settings, resolve
+
+NO_API_KEY = "NO_API_KEY"
+
+
+def current_settings(*, base_url: str | None = None, proxy: str | None = None) -> Settings:
+    """Decide the settings from the environment and the working directory's ``.env``, as they are now."""
+    return resolve(os.environ, base_url=base_url, proxy=proxy, dotenv=Path(".env"))
+
+
+def require_key(settings: Settings) -> str:
+    """Return the API key. Raises ``KeyRefusedError`` where there is none."""
+    if settings.api_key is None:
+        raise KeyRefusedError(
+            "there is no API key",
+            code=NO_API_KEY,
+            hint=f"set {KEY_VARIABLE}, in the environment or in a .env file here; without an account, try:"
+            " crucible-batch demo",
+        )
+    return settings.api_key
+
+
+@asynccontextmanager
+async def gateway_for(
+    settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None, on_retry: OnRetry | None = None
+) -> AsyncIterator[HttpGateway]:
+    """Open the gateway that the settings name. Raises ``KeyRefusedError`` where there is no key."""
+    key = require_key(settings)
+    async with open_gateway(
+        settings.base_url, key, transport=transport, proxy=settings.proxy, on_retry=on_retry
+    ) as gateway:
+        yield gateway
+
+
+@asynccontextmanager
+async def connect(
+    settings: Settings | None = None, *, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncIterator[CrucibleClient]:
+    """Open a client for the account that the environment names. Raises ``KeyRefusedError`` where there is no key."""
+    settings = settings or current_settings()
+    async with CrucibleClient(
+        require_key(settings), base_url=settings.base_url, transport=transport, proxy=settings.proxy
+    ) as client:
+        yield client

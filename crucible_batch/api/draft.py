@@ -1,0 +1,164 @@
+"""A draft: a manifest read, checked against its workflows, expanded and written to a plan file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from crucible_batch.core.answers import Workflow
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.retry import HOPELESS_CODES
+from crucible_batch.errors import GatewayError, KeyRefusedError, ManifestError, Problem, UserError
+from crucible_batch.inputs import InputError, read_input
+from crucible_batch.journal import PlanFile
+from crucible_batch.manifest import Manifest, expand, load_manifest
+from crucible_batch.planner import Planner, ReadImage
+
+MAX_PROBLEMS = 100
+"""So many are shown; the rest is counted."""
+
+DEFAULT_RUN_ID = "default"
+_RUN_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+:")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestOptions:
+    """How a manifest is read: template variables, how far its files may lie, how many jobs it may ask for."""
+
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    allow_outside: bool = False
+    max_jobs: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the caller says over the manifest."""
+
+    run_id: str = DEFAULT_RUN_ID
+    budget: Credits | None = None
+
+
+def read_manifest(path: Path, options: ManifestOptions) -> Manifest:
+    """Read a manifest. Raises ``ManifestError`` with all that is wrong with it."""
+    return load_manifest(
+        path, overrides=options.overrides, allow_outside=options.allow_outside, max_jobs=options.max_jobs
+    )
+
+
+def run_terms(manifest: Manifest, terms: Terms) -> RunTerms:
+    """Decide what a run is held to. Raises ``UserError`` for a run id that can't be part of a path."""
+    run_id = terms.run_id
+    if not run_id or set(run_id) - _RUN_ID_CHARACTERS or run_id.startswith((".", "-")) or len(run_id) > 100:
+        raise UserError(
+            f"{run_id!r} can't be a run id",
+            hint="use up to 100 letters, digits and ._-+: that don't begin with a dot or a dash",
+        )
+    budget = terms.budget if terms.budget is not None else manifest.budget.credits
+    return RunTerms(
+        manifest_name=manifest.name,
+        manifest_path=str(manifest.path),
+        manifest_sha256=manifest.sha256,
+        run_id=run_id,
+        budget=budget,
+        ceiling=manifest.budget.max_credits_per_job,
+        attempts=manifest.retry.attempts,
+        never=HOPELESS_CODES | {code.upper() for code in manifest.retry.never},
+    )
+
+
+def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
+    """Return the workflows that the manifest uses, each with the problem to report where there is none of that name."""
+    used: dict[str, Problem] = {}
+    for entry in manifest.entries():
+        workflow_id = entry.job.workflow or manifest.workflow
+        if workflow_id is not None and workflow_id not in used:
+            own = entry.job.workflow is not None
+            where = f"jobs[{entry.index}].workflow" if own else "workflow"
+            used[workflow_id] = Problem(manifest.place(where), where, f"there is no workflow {workflow_id!r}")
+    return used
+
+
+async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> dict[str, Workflow]:
+    """Read the metadata of all workflows that the manifest uses, at the same time.
+
+    Raises ``ManifestError`` for those that the gateway doesn't have, and ``GatewayError``.
+    """
+    used = workflows_of(manifest)
+    found: dict[str, Workflow] = {}
+    missing: list[str] = []
+
+    async def fetch(workflow_id: str) -> None:
+        try:
+            found[workflow_id] = await gateway.workflow(workflow_id)
+        except GatewayError as error:
+            if error.status != 404:
+                raise
+            missing.append(workflow_id)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for workflow_id in used:
+                group.create_task(fetch(workflow_id))
+    except* GatewayError as errors:
+        raise _first(errors) from None
+    if missing:
+        raise await _no_such_workflows(gateway, [used[workflow_id] for workflow_id in missing])
+    return found
+
+
+def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
+    errors = [error for error in group.exceptions if isinstance(error, GatewayError)]
+    return next((error for error in errors if isinstance(error, KeyRefusedError)), errors[0])
+
+
+async def _no_such_workflows(gateway: Gateway, problems: Sequence[Problem]) -> ManifestError:
+    try:
+        known = ", ".join(sorted(await gateway.workflows())) or "none"
+    except GatewayError:
+        known = "unknown just now"
+    return ManifestError(
+        [Problem(problem.place, problem.field, problem.message, hint=f"active are: {known}") for problem in problems]
+    )
+
+
+def fill_plan(plan: PlanFile, manifest: Manifest, run_id: str, workflows: Mapping[str, Workflow]) -> None:
+    """Expand and plan every job into ``plan``. Blocking. Raises ``ManifestError`` with all problems."""
+    problems: list[Problem] = []
+    omitted = 0
+    planner = Planner(
+        manifest_name=manifest.name,
+        run_id=run_id,
+        duplicates=manifest.duplicates,
+        workflows=workflows,
+        read_image=_image_reader(),
+    )
+
+    def planned() -> Iterator[PlannedJob]:
+        nonlocal omitted
+        for item in planner.plan(expand(manifest)):
+            if isinstance(item, PlannedJob):
+                yield item
+            elif len(problems) < MAX_PROBLEMS:
+                problems.append(item)
+            else:
+                omitted += 1
+
+    plan.fill(planned())
+    if problems:
+        raise ManifestError(problems, omitted=omitted)
+
+
+def _image_reader() -> ReadImage:
+    @lru_cache(maxsize=10_000)
+    def read(path: Path) -> InputImage | str:
+        try:
+            return read_input(path)
+        except InputError as error:
+            return str(error)
+
+    return read

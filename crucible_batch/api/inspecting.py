@@ -1,0 +1,87 @@
+"""What a run directory holds, read from its journal: also while a run is writing it, and after it was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.errors import RunDirectoryError
+from crucible_batch.journal import Journal, RunRecord, is_locked
+from crucible_batch.report import JobRow, ReportHead, build_head, build_rows, write_report
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run directory is. ``running``: a run holds it right now."""
+
+    run_dir: Path
+    running: bool
+    report: ReportHead
+
+
+def read_status(run_dir: str | Path) -> Status:
+    """Read how far a run directory is. Raises ``RunDirectoryError`` where it is none, and ``JournalError``."""
+    directory = Path(run_dir)
+    with Journal.read(directory) as journal:
+        return Status(directory, is_locked(directory), _head(journal))
+
+
+def write_report_again(run_dir: str | Path) -> ReportHead:
+    """Rebuild ``report.json`` from the journal. Raises ``RunDirectoryError`` and ``JournalError``."""
+    directory = Path(run_dir)
+    with Journal.read(directory) as journal:
+        return write_report_of(journal, directory)
+
+
+def write_report_of(journal: Journal, directory: Path) -> ReportHead:
+    """Write the report of an open journal, and return its head."""
+    head = _head(journal)
+    try:
+        write_report(directory, head, _rows(journal))
+    except OSError as error:
+        raise RunDirectoryError(
+            f"the report can't be written: {error.strerror}",
+            hint=f"see to the disk, then: crucible-batch report {directory}",
+        ) from error
+    return head
+
+
+def report_rows(run_dir: Path) -> Iterator[JobRow]:
+    """Yield the report's rows from the journal, in manifest order."""
+    with Journal.read(run_dir) as journal:
+        yield from _rows(journal)
+
+
+def _rows(journal: Journal) -> Iterator[JobRow]:
+    newest = _newest(journal)
+    return build_rows(journal.jobs(_rule(newest)), _stops(newest))
+
+
+def _head(journal: Journal) -> ReportHead:
+    newest = _newest(journal)
+    return build_head(
+        terms=newest.terms,
+        ending=newest.ending,
+        started_at=journal.runs()[0].started_at,
+        finished_at=newest.finished_at,
+        events=journal.events(),
+        jobs=journal.jobs(_rule(newest)),
+    )
+
+
+def _newest(journal: Journal) -> RunRecord:
+    runs = journal.runs()
+    if not runs:
+        raise RunDirectoryError("no run has begun in this directory yet", hint="start one: crucible-batch run MANIFEST")
+    return runs[-1]
+
+
+def _rule(record: RunRecord) -> RetryRule:
+    return RetryRule(record.terms.attempts, record.terms.never)
+
+
+def _stops(record: RunRecord) -> dict[str, ErrorInfo]:
+    return {} if record.ending is None else dict(record.ending.stops)

@@ -1,0 +1,238 @@
+"""What a run would do and cost: the left half alone. It uploads nothing, spends nothing and leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+
+from crucible_batch.api.connecting import current_settings, gateway_for
+from crucible_batch.api.draft import ManifestOptions, Terms, fetch_workflows, fill_plan, read_manifest, run_terms
+from crucible_batch.core.answers import AssetStatus, Workflow
+from crucible_batch.core.credits import ZERO, Credits, parse_credits
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.prices import UPLOAD_CLASS, Certainty, PriceBook, workflow_class
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.manifest import Manifest
+from crucible_batch.settings import Settings
+
+DEFAULT_OUTPUTS = Path("outputs")
+
+
+@dataclass(frozen=True, slots=True)
+class PriceLine:
+    """What one class of purchases comes to.
+
+    ``each`` and ``total`` are exact where ``certainty`` is KNOWN, at least that where LEARNED, at most that where
+    BOUNDED, and None where UNKNOWN: the price is then found with one job alone.
+    """
+
+    what: str
+    count: int
+    certainty: Certainty
+    each: Credits | None
+
+    @property
+    def total(self) -> Credits | None:
+        return None if self.each is None else self.each * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What a run would do and cost.
+
+    ``states`` counts the jobs: ``new``, ``done``, ``in_flight`` (an earlier run left them), ``failed``. ``to_upload``
+    and ``reused_images`` count distinct images; ``reused_images`` is None where the gateway wasn't asked.
+    ``balance`` is what the account has available, None where it wasn't asked. ``notes`` are for people.
+    """
+
+    manifest_name: str
+    run_id: str
+    run_dir: Path
+    total: int
+    states: Mapping[str, int]
+    lines: tuple[PriceLine, ...]
+    to_upload: int
+    reused_images: int | None
+    budget: Credits | None
+    spent: Credits
+    held: Credits
+    balance: Credits | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def estimate(self) -> Credits:
+        """The sum of all prices that are not unknown."""
+        return sum((line.total for line in self.lines if line.total is not None), ZERO)
+
+    @property
+    def certainty(self) -> Certainty:
+        """How well the estimate is known: as well as the worst of its lines."""
+        order = list(Certainty)
+        return max((line.certainty for line in self.lines), key=order.index, default=Certainty.KNOWN)
+
+    @property
+    def balance_after(self) -> Credits | None:
+        return None if self.balance is None else self.balance - self.estimate
+
+    @property
+    def over_budget(self) -> Credits:
+        """By how much the estimate goes beyond what the budget leaves."""
+        if self.budget is None:
+            return ZERO
+        return max(ZERO, self.spent + self.held + self.estimate - self.budget)
+
+
+def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
+    """Where a run's results go: ``outputs/NAME/RUN_ID`` unless the caller says otherwise."""
+    return out_dir if out_dir is not None else DEFAULT_OUTPUTS / terms.manifest_name / terms.run_id
+
+
+async def plan(
+    manifest: str | Path,
+    *,
+    out_dir: str | Path | None = None,
+    run_id: str = "default",
+    budget: Decimal | int | str | None = None,
+    variables: Mapping[str, str] | None = None,
+    allow_outside: bool = False,
+    max_jobs: int = 100_000,
+    settings: Settings | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> PlanSummary:
+    """Say what ``run`` with the same arguments would do and cost. Spends nothing and writes nothing.
+
+    Without a key it works as far as it can: parameters are then not checked against their workflows. Raises
+    ``ManifestError`` with all that is wrong, and ``GatewayError``.
+    """
+    settings = settings or current_settings()
+    options = ManifestOptions(variables or {}, allow_outside, max_jobs)
+    source = read_manifest(Path(manifest), options)
+    terms = run_terms(source, Terms(run_id, None if budget is None else parse_credits(budget)))
+    directory = run_directory(None if out_dir is None else Path(out_dir), terms)
+    notes = [str(warning) for warning in source.warnings]
+    if settings.ignored:
+        notes.append(settings.ignored)
+    async with AsyncExitStack() as stack:
+        gateway: Gateway | None = None
+        workflows: Mapping[str, Workflow] = {}
+        if settings.api_key is None:
+            notes.append("no API key: parameters, balance and uploaded images were not checked")
+        else:
+            gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
+            workflows = await fetch_workflows(gateway, source)
+        draft = stack.enter_context(PlanFile.temporary())
+        fill_plan(draft, source, terms.run_id, workflows)
+        return await summarise(draft, terms, directory, gateway, notes=tuple(notes))
+
+
+async def summarise(
+    draft: PlanFile, terms: RunTerms, directory: Path, gateway: Gateway | None, *, notes: tuple[str, ...] = ()
+) -> PlanSummary:
+    """Hold a plan against what the run directory and the account have already."""
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal.read(directory)) if Journal.exists(directory) else None
+        prices = PriceBook(terms.ceiling)
+        ledger = Ledger(prices)
+        for subject, event in journal.events() if journal is not None else ():
+            ledger.apply(subject, event)
+        prices.close_run()
+        tally = _Tally.of(_states(draft, journal, RetryRule(terms.attempts, terms.never)))
+    ready = await _ready_digests(gateway, tally.digests)
+    to_upload = len(tally.digests - (ready or set()))
+    classes = [(workflow_id, workflow_class(workflow_id), count) for workflow_id, count in tally.to_buy.items()]
+    if to_upload:
+        classes.append(("uploads", UPLOAD_CLASS, to_upload))
+    lines = []
+    for what, price_class, count in classes:
+        quote = prices.quote(price_class)
+        lines.append(PriceLine(what, count, quote.certainty, quote.credits))
+    return PlanSummary(
+        manifest_name=terms.manifest_name,
+        run_id=terms.run_id,
+        run_dir=directory,
+        total=sum(tally.states.values()),
+        states=tally.states,
+        lines=tuple(lines),
+        to_upload=to_upload,
+        reused_images=None if ready is None else len(tally.digests & ready),
+        budget=terms.budget,
+        spent=ledger.spent,
+        held=ledger.held,
+        balance=(await gateway.account()).available if gateway is not None else None,
+        notes=notes,
+    )
+
+
+def validate(
+    manifest: str | Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    allow_outside: bool = False,
+    max_jobs: int = 100_000,
+) -> tuple[Manifest, int]:
+    """Check a manifest without a gateway, and return it with the number of jobs that it asks for.
+
+    Parameters are not checked against their workflows. Raises ``ManifestError`` with all that is wrong.
+    """
+    source = read_manifest(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
+    with PlanFile.temporary() as draft:
+        fill_plan(draft, source, "default", {})
+        return source, len(draft)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    states: Counter[str]
+    to_buy: Counter[str]
+    digests: set[str]
+
+    @classmethod
+    def of(cls, jobs: Iterator[tuple[PlannedJob, Job]]) -> _Tally:
+        tally = cls(Counter(), Counter(), set())
+        for planned, job in jobs:
+            state = _state(job)
+            tally.states[state] += 1
+            if state == "new":
+                tally.to_buy[planned.workflow_id] += 1
+                tally.digests.update(planned.digests)
+        return tally
+
+
+def _states(draft: PlanFile, journal: Journal | None, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+    for planned in draft.jobs():
+        fresh = Job(planned.identity, has_images=bool(planned.images), rule=rule)
+        yield planned, fresh if journal is None else journal.job(planned, rule)
+
+
+def _state(job: Job) -> str:
+    match job.phase:
+        case Phase.SUCCEEDED:
+            return "done"
+        case Phase.FAILED:
+            return "failed"
+        case Phase.READY | Phase.PREPARING:
+            return "new"
+        case _:
+            return "in_flight"
+
+
+async def _ready_digests(gateway: Gateway | None, wanted: set[str]) -> set[str] | None:
+    if gateway is None:
+        return None
+    if not wanted:
+        return set()
+    return {
+        asset.sha256
+        for asset in await gateway.assets()
+        if asset.sha256 is not None and asset.sha256 in wanted and asset.status is AssetStatus.READY
+    }

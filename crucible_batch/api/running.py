@@ -1,0 +1,217 @@
+"""A run, put together: manifest, gateway, journal, engine, report."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import hashlib
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+
+from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.api.draft import ManifestOptions, Terms, fetch_workflows, fill_plan, read_manifest, run_terms
+from crucible_batch.api.inspecting import report_rows, write_report_of
+from crucible_batch.api.planning import PlanSummary, run_directory, summarise
+from crucible_batch.core.credits import parse_credits
+from crucible_batch.core.ending import Ending
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.polling import ServiceTimes
+from crucible_batch.core.progress import Message, Observer, Retrying
+from crucible_batch.engine import Runner, RunOptions, SystemClock
+from crucible_batch.errors import ConsentError, ExitCode, GatewayError, RunDirectoryError
+from crucible_batch.gateway import HttpGateway, RetryNotice
+from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
+from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.results import OutputStore
+from crucible_batch.settings import Settings
+
+DEFAULT_CONCURRENCY = 24
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. Failed jobs are no exception: see ``exit_code``, ``report`` and ``jobs()``."""
+
+    run_dir: Path
+    report: ReportHead
+    exit_code: ExitCode
+
+    @property
+    def ok(self) -> bool:
+        """Whether every job has succeeded."""
+        return self.exit_code is ExitCode.OK
+
+    def jobs(self) -> Iterator[JobRow]:
+        """Yield the report's row of each job, in manifest order."""
+        return report_rows(self.run_dir)
+
+
+class Silent:
+    """An observer that isn't interested."""
+
+    def notify(self, message: Message) -> None:
+        """Let it pass."""
+
+
+async def run(
+    manifest: str | Path,
+    *,
+    out_dir: str | Path | None = None,
+    run_id: str = "default",
+    budget: Decimal | int | str | None = None,
+    yes: bool = False,
+    confirm: Callable[[PlanSummary], bool] | None = None,
+    concurrency: int | None = None,
+    retry_failed: bool = False,
+    only: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    allow_outside: bool = False,
+    max_jobs: int = 100_000,
+    job_timeout_s: float = 1800.0,
+    deadline_s: float | None = None,
+    handle_signals: bool = False,
+    observer: Observer | None = None,
+    settings: Settings | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> RunResult:
+    """Run a manifest, or go on with it where an earlier call stopped; what is done is neither paid nor fetched again.
+
+    A budget, here or in the manifest, is the consent to spend; without one ``confirm`` is asked with the plan, or
+    ``yes`` must be true. ``only`` holds patterns of job names. ``concurrency`` is the number of jobs at work at once.
+    With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
+
+    Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
+    ``RunDirectoryError``, ``RunBusyError``. Once a run has begun, only ``JournalError`` for its own journal.
+    """
+    settings = settings or current_settings()
+    source = read_manifest(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
+    terms = run_terms(source, Terms(run_id, None if budget is None else parse_credits(budget)))
+    if terms.budget is None and not yes and confirm is None:
+        raise _nobody_to_ask()
+    directory = run_directory(None if out_dir is None else Path(out_dir), terms)
+    observer = observer or Silent()
+    async with AsyncExitStack() as stack:
+        if directory.exists():
+            # Known to be busy at once, not after the planning.
+            stack.enter_context(lock_run_directory(directory))
+        clock = SystemClock()
+        tell = _retry_teller(observer, clock)
+        gateway = await stack.enter_async_context(gateway_for(settings, transport=transport, on_retry=tell))
+        workflows = await fetch_workflows(gateway, source)
+        draft = stack.enter_context(PlanFile.temporary())
+        fill_plan(draft, source, terms.run_id, workflows)
+        if terms.budget is None and not yes and confirm is not None:
+            summary = await summarise(draft, terms, directory, gateway)
+            if not confirm(summary):
+                raise ConsentError("nothing was spent", hint="name a budget with --budget, or say --yes")
+        if not directory.exists():
+            stack.enter_context(lock_run_directory(directory))
+        binding = Binding(terms.manifest_name, terms.run_id, settings.base_url.rstrip("/"))
+        journal = stack.enter_context(Journal.open(directory, binding, now=clock.now()))
+        await _check_account(journal, gateway, require_key(settings))
+        journal.adopt(draft)
+        times = ServiceTimes()
+        for workflow in workflows.values():
+            times.announce(workflow.workflow_id, workflow.expected_s)
+        store = OutputStore(directory)
+        store.sweep()
+        runner = Runner(
+            gateway=gateway,
+            history=journal,
+            store=store,
+            terms=terms,
+            times=times,
+            options=RunOptions(
+                concurrency=concurrency or DEFAULT_CONCURRENCY,
+                job_timeout_s=job_timeout_s,
+                deadline_s=deadline_s,
+                retry_failed=retry_failed,
+                only=_name_filter(only),
+            ),
+            clock=clock,
+            nonce=lambda: secrets.token_hex(16),
+            observer=observer,
+        )
+        ending = await _conduct(runner, journal, terms, clock, handle_signals=handle_signals)
+        head = write_report_of(journal, directory)
+    return RunResult(directory, head, ExitCode(ending.exit_code))
+
+
+async def _conduct(
+    runner: Runner, journal: Journal, terms: RunTerms, clock: SystemClock, *, handle_signals: bool
+) -> Ending:
+    number = journal.begin_run(terms, now=clock.now())
+    with _signals_to(runner) if handle_signals else _no_signals():
+        ending = await runner.run()
+    journal.end_run(number, ending, now=clock.now())
+    return ending
+
+
+@contextmanager
+def _signals_to(runner: Runner) -> Iterator[None]:
+    """Route the signals that ask a run to end. Without a handler SIGTERM and SIGHUP would run no clean-up at all."""
+    loop = asyncio.get_running_loop()
+    routes = {
+        signal.SIGINT: ExitCode.SIGINT,
+        signal.SIGTERM: ExitCode.SIGTERM,
+        signal.SIGHUP: ExitCode.SIGTERM,
+    }
+    for number, code in routes.items():
+        loop.add_signal_handler(number, runner.interrupt, code)
+    try:
+        yield
+    finally:
+        for number in routes:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    yield
+
+
+async def _check_account(journal: Journal, gateway: HttpGateway, key: str) -> None:
+    """Refuse a directory of another account: its keys count for nothing here, and every job would be bought again.
+
+    A renewed key of the same account still finds the jobs of that account.
+    """
+    fingerprint = hashlib.sha256(b"crucible-batch:" + key.encode()).hexdigest()[:16]
+    known_job = journal.newest_gateway_job()
+    if not journal.knows_key(fingerprint) and known_job is not None:
+        try:
+            await gateway.job(known_job)
+        except GatewayError as error:
+            if error.status != 404:
+                raise
+            raise RunDirectoryError(
+                f"{journal.path.parent.parent} belongs to another account: this key doesn't find its jobs",
+                hint="use that account's key, or choose another --out-dir",
+            ) from error
+    journal.remember_key(fingerprint)
+
+
+def _retry_teller(observer: Observer, clock: SystemClock) -> Callable[[RetryNotice], None]:
+    def tell(notice: RetryNotice) -> None:
+        observer.notify(Retrying(clock.now(), notice.operation.value, notice.attempt, notice.wait_s, notice.reason))
+
+    return tell
+
+
+def _name_filter(patterns: Sequence[str]) -> Callable[[str], bool]:
+    if not patterns:
+        return lambda _name: True
+    return lambda name: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _nobody_to_ask() -> ConsentError:
+    return ConsentError(
+        "nobody said how much may be spent, and there is no terminal to ask",
+        hint="name a budget (budget.credits in the manifest, or --budget N), or say --yes",
+    )

@@ -1,0 +1,54 @@
+"""One run at a time in a run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from crucible_batch.errors import RunBusyError, RunDirectoryError
+from crucible_batch.journal.store import DIRECTORY
+
+LOCK = "lock"
+
+
+@contextmanager
+def lock_run_directory(directory: Path) -> Iterator[None]:
+    """Hold the directory, making it where there is none. The kernel drops the lock however its holder dies.
+
+    Raises ``RunBusyError`` at once where another run holds it, ``RunDirectoryError`` where it can't be made.
+    """
+    try:
+        (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / DIRECTORY / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunBusyError(
+            f"another run holds {directory}",
+            hint="wait for it (crucible-batch status shows how far it is), or choose another --run-id",
+        ) from None
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{directory} can't be used: {error.strerror}", hint="choose another --out-dir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(directory: Path) -> bool:
+    """Tell whether a run holds the directory right now."""
+    if not (directory / DIRECTORY / LOCK).exists():
+        return False
+    lock = FileLock(directory / DIRECTORY / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:  # a directory that we may only read tells nothing; whoever reads it can't run in it either
+        return False
+    lock.release()
+    return False

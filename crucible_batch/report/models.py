@@ -1,0 +1,128 @@
+"""The report's models: the format of ``report.json``, version 1. Fields are added, never renamed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+
+from crucible_batch.core.credits import format_credits
+
+Amount = Annotated[
+    Decimal,
+    PlainSerializer(format_credits, return_type=str, when_used="json"),
+    Field(description="Credits, as decimal text."),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ErrorRow(_Model):
+    """Why something is not a success."""
+
+    code: str = Field(description="The gateway's own code, or one of ours.")
+    message: str
+    hint: str | None = Field(default=None, description="What to do about it.")
+    request_id: str | None = Field(default=None, description="What the gateway's support asks for.")
+
+
+class AttemptRow(_Model):
+    """One idempotency key, and what became of it."""
+
+    idempotency_key: str
+    job_id: str | None = Field(default=None, description="The gateway's id, once it has accepted the attempt.")
+    status: str
+    credits: Amount = Field(description="What the gateway asked for it; refunded where the attempt failed.")
+    reused: bool = Field(default=False, description="Found at the gateway, and not bought by this run directory.")
+    held_at: float = Field(description="Seconds since the epoch, UTC.")
+    accepted_at: float | None = None
+    ended_at: float | None = None
+    error: ErrorRow | None = None
+
+
+class OutputRow(_Model):
+    """One file that the job made."""
+
+    index: int
+    path: str = Field(description="Relative to the run directory.")
+    sha256: str
+    byte_size: int
+    mime_type: str = Field(description="The true type, by the file's own bytes.")
+    width: int
+    height: int
+    saved_at: float
+
+
+class JobRow(_Model):
+    """One job that the manifest asks for."""
+
+    name: str
+    status: Literal["succeeded", "failed", "blocked", "pending", "unknown"]
+    workflow_id: str
+    prompt: str | None = None
+    params: dict[str, JsonValue] = Field(description="As sent, but for input images.")
+    images: dict[str, str] = Field(default_factory=dict, description="Image parameters, with the image's SHA-256.")
+    axes: dict[str, str] = Field(default_factory=dict, description="The job's place in its matrix.")
+    job_id: str | None = None
+    idempotency_key: str = Field(description="Of the newest attempt, or of the next where there was none.")
+    attempts: list[AttemptRow] = Field(default_factory=list)
+    credits: Amount = Field(description="Spent or held for this job, net of refunds.")
+    outputs: list[OutputRow] = Field(default_factory=list)
+    error: ErrorRow | None = None
+
+
+class ManifestRow(_Model):
+    """The manifest of the newest run."""
+
+    name: str
+    path: str
+    sha256: str
+
+
+class CreditsRow(_Model):
+    """The books of the run directory, over all its runs."""
+
+    budget: Amount | None = Field(description="The newest run's cap; null where there was none.")
+    spent: Amount = Field(description="jobs + uploads - rebates.")
+    held: Amount = Field(description="May yet be spent: jobs in flight, and answers that never came.")
+    jobs: Amount = Field(description="Net of refunds.")
+    uploads: Amount
+    rebates: Amount
+    refunded: Amount
+    over_budget: Amount = Field(description="By how much a price that nobody could know went past the budget.")
+
+
+class CountsRow(_Model):
+    """Jobs by what became of them."""
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    blocked: int = 0
+    pending: int = 0
+    unknown: int = 0
+    reused: int = Field(default=0, description="Of the succeeded: found at the gateway, not bought by this run.")
+
+
+class ReportHead(_Model):
+    """All of a report but its jobs."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    status: str
+    exit_code: int | None = Field(default=None, description="Null while the run is going on, or where it was killed.")
+    manifest: ManifestRow
+    started_at: str = Field(description="When the first run of this directory began, RFC 3339 in UTC.")
+    finished_at: str | None = Field(default=None, description="When the newest run ended.")
+    credits: CreditsRow
+    counts: CountsRow
+    stops: dict[str, ErrorRow] = Field(default_factory=dict, description="What was stopped, and why.")
+
+
+class Report(ReportHead):
+    """A report as a whole, as ``report.json`` holds it."""
+
+    jobs: list[JobRow]

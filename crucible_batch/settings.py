@@ -1,0 +1,57 @@
+"""Settings: whose account, at which gateway. Decided once, from flags, the environment and ``.env``, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+KEY_VARIABLE = "MOLTAZINE_API_KEY"
+BASE_VARIABLE = "CRUCIBLE_API_BASE"
+PRODUCTION = "https://crucible.moltazine.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where requests go and as whom. ``key_source`` and ``base_source`` say where each was found, for people."""
+
+    api_key: str | None = field(repr=False)
+    base_url: str = PRODUCTION
+    proxy: str | None = None
+    key_source: str = "nowhere"
+    base_source: str = "the default"
+    ignored: str | None = None
+
+
+def resolve(
+    environ: Mapping[str, str], *, base_url: str | None = None, proxy: str | None = None, dotenv: Path | None = None
+) -> Settings:
+    """Decide the settings. ``dotenv`` is the file to read, if it is there; an empty value counts as none.
+
+    A base URL from ``.env`` counts only together with a key from the same file: a stranger's folder must not lead
+    your key to a stranger's gateway. No proxy is taken from the environment, for the same reason.
+    """
+    file: Mapping[str, str | None] = {}
+    if dotenv is not None and dotenv.is_file():
+        file = dotenv_values(dotenv, interpolate=False)
+    key, key_source = environ.get(KEY_VARIABLE) or None, "the environment"
+    if key is None:
+        key, key_source = file.get(KEY_VARIABLE) or None, str(dotenv)
+    base, base_source, ignored = base_url, "a flag", None
+    if base is None:
+        base, base_source = environ.get(BASE_VARIABLE) or None, "the environment"
+    if base is None and (from_file := file.get(BASE_VARIABLE)):
+        if key is not None and key_source == str(dotenv):
+            base, base_source = from_file, str(dotenv)
+        else:
+            ignored = f"{BASE_VARIABLE} in {dotenv} is ignored: it counts only with a {KEY_VARIABLE} in the same file"
+    return Settings(
+        api_key=key.strip() if key is not None else None,
+        base_url=(base or PRODUCTION).strip(),
+        proxy=proxy,
+        key_source=key_source if key is not None else "nowhere",
+        base_source=base_source if base is not None else "the default",
+        ignored=ignored,
+    )
