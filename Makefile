@@ -1,0 +1,48 @@
+# Everything that the project needs, from a fresh clone with Python 3.11 or later and make.
+#
+#   make demo    a local gateway, 28 pictures, a report: nothing to sign up for
+#   make test    all tests
+#   make check   what has to pass before a change lands: lint, format, types, tests, demo
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help install demo test lint format types check schema clean
+
+help:  ## Say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## Make the virtual environment
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway
+	@$(BIN)/crucible-batch demo
+
+test: $(STAMP)  ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP)  ## Lint, and see to the format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## Put the format right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)  ## Check the types
+	$(BIN)/mypy
+
+check: lint types test demo  ## All that has to pass
+
+schema: $(STAMP)  ## Write the schemas that editors and programs read
+	$(BIN)/crucible-batch schema > docs/manifest.schema.json
+	$(BIN)/crucible-batch schema --report > docs/report.schema.json
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
