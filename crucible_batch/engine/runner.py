@@ -119,8 +119,9 @@ class Runner:
         self._observer.notify(RunBegan(self._clock.now(), total, counts, self.books.balance))
         if any(counts[outcome] for outcome in Outcome if outcome is not Outcome.SUCCEEDED):
             await self._work(itertools.chain(first, self._remaining({job.identity for _, job in first})))
-        counts = self.count()
-        ending = conclude(counts, self.stop.stops, self.stop.reasons)
+        counts = self._count(lambda _name: True)
+        # A run for some jobs only has succeeded when those have; the others were not its business.
+        ending = conclude(self._count(self._options.only), self.stop.stops, self.stop.reasons)
         self._observer.notify(RunEnded(self._clock.now(), ending, counts, self.books.balance))
         return ending
 
@@ -134,11 +135,11 @@ class Runner:
         self._observer.notify(Stopping(self._clock.now(), error.code, error.message))
         asyncio.get_running_loop().call_later(self._options.grace_s, self.stop.leave, code, error)
 
-    def count(self) -> Counter[Outcome]:
-        """Count the plan's jobs by what became of them."""
+    def _count(self, chosen: Callable[[str], bool]) -> Counter[Outcome]:
         return Counter(
             outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]
             for planned, job in self._history.jobs(self._rule)
+            if chosen(planned.name)
         )
 
     # -- what there is to do ----------------------------------------------------------------------------------------
