@@ -1,0 +1,33 @@
+"""The gateway room: HTTP to the Crucible gateway and its storage. All retries of transport live here, and no others.
+
+HttpGateway (adapter)          the engine's port, in the core's words
+  CrucibleClient (client)      the contract's ten operations; usable on its own
+    Retrier (retrying)         the same request again, by the table in ``policy``
+    ApiExchange (exchange)     one request, one whole answer, one deadline
+      KeyTransport (transport) the key, to one origin only
+  StorageClient (storage)      bytes at signed URLs, without the key
+"""
+
+from crucible_batch.gateway.adapter import HttpGateway, open_gateway
+from crucible_batch.gateway.address import PRODUCTION, check_storage_url
+from crucible_batch.gateway.api_key import ApiKey
+from crucible_batch.gateway.client import CrucibleClient, GeneratedJob
+from crucible_batch.gateway.policy import Operation
+from crucible_batch.gateway.retrying import OnRetry, Retrier, RetryNotice, RetryPolicy
+from crucible_batch.gateway.storage import StorageClient
+
+__all__ = [
+    "PRODUCTION",
+    "ApiKey",
+    "CrucibleClient",
+    "GeneratedJob",
+    "HttpGateway",
+    "OnRetry",
+    "Operation",
+    "Retrier",
+    "RetryNotice",
+    "RetryPolicy",
+    "StorageClient",
+    "check_storage_url",
+    "open_gateway",
+]

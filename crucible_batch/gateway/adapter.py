@@ -1,0 +1,193 @@
+"""The engine's port over the two clients: what the wire said, in the core's words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, cast
+
+import httpx
+
+from crucible_batch.core.answers import (
+    Account,
+    AssetSnapshot,
+    AssetSpec,
+    AssetStatus,
+    Download,
+    ErrorInfo,
+    JobSnapshot,
+    JobStatus,
+    OutputLink,
+    Submission,
+    UploadIntent,
+    Workflow,
+)
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.identity import Json
+from crucible_batch.core.ports import Gateway
+from crucible_batch.gateway.address import parse_api_base
+from crucible_batch.gateway.api_key import ApiKey
+from crucible_batch.gateway.client import CrucibleClient
+from crucible_batch.gateway.failures import bad_request
+from crucible_batch.gateway.metadata import read_expected_s, read_fields
+from crucible_batch.gateway.policy import Operation
+from crucible_batch.gateway.retrying import OnRetry, Retrier, RetryPolicy, as_retrier
+from crucible_batch.gateway.storage import StorageClient
+from crucible_batch.gateway.text import CODE_LIMIT, clean
+from crucible_batch.gateway.wire import AssetDescriptor, JobData, JobOutput
+
+logger = logging.getLogger(__name__)
+
+OUTPUT_LIMIT: Final = 64
+"""The contract makes one image a job (``size.batch_size`` is 1); some workflows may add masks or previews."""
+
+FILENAME_LIMIT: Final = 255  # AssetCreateRequest.filename
+
+
+class HttpGateway(Gateway):
+    """The port over HTTP: each method promises what the port says.
+
+    Closing the clients is their maker's business (see ``open_gateway``).
+    """
+
+    def __init__(self, api: CrucibleClient, storage: StorageClient) -> None:
+        self._api = api
+        self._storage = storage
+        self._warned: set[str] = set()
+
+    async def submit(self, workflow_id: str, params: Mapping[str, object], *, key: str) -> Submission:
+        # The client refuses what JSON has no form for; the port's type leaves that open.
+        sendable = cast("Mapping[str, Json]", params)
+        job = await self._api.generate(workflow_id, sendable, idempotency_key=key)
+        return Submission(
+            job_id=job.job_id, status=_job_status(job.status), credits=job.requested_credits, existing=job.existing
+        )
+
+    async def job(self, job_id: str) -> JobSnapshot:
+        job = await self._api.job(job_id)
+        if len(job.outputs) > OUTPUT_LIMIT:
+            self._warn_once(f"a job shows {len(job.outputs)} outputs; the first {OUTPUT_LIMIT} are taken")
+        return JobSnapshot(
+            job_id=job.job_id,
+            status=_job_status(job.status),
+            credits=job.requested_credits,
+            error=_job_error(job),
+            outputs=_output_links(job.outputs),
+        )
+
+    async def account(self) -> Account:
+        found = await self._api.credits()
+        return Account(balance=found.balance, reserved=found.reserved, available=found.available)
+
+    async def workflows(self) -> Sequence[str]:
+        return tuple(workflow.workflow_id for workflow in (await self._api.workflows()).workflows)
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        metadata = (await self._api.workflow(workflow_id)).metadata
+        fields = read_fields(metadata)
+        if fields is None:
+            self._warn_once(f"workflow {workflow_id} doesn't say which parameters it takes; they are sent unchecked")
+        return Workflow(workflow_id=workflow_id, fields=fields, expected_s=read_expected_s(metadata))
+
+    async def assets(self) -> Sequence[AssetSnapshot]:
+        return tuple(_asset_snapshot(asset) for asset in (await self._api.assets()).assets)
+
+    async def asset(self, asset_id: str) -> AssetSnapshot:
+        return _asset_snapshot(await self._api.asset(asset_id))
+
+    async def create_asset(self, spec: AssetSpec, *, nonce: str) -> UploadIntent:
+        created = await self._api.create_asset(
+            mime_type=spec.mime_type,
+            byte_size=spec.byte_size,
+            filename=spec.filename[-FILENAME_LIMIT:] or None,
+            metadata={"cb_sha256": spec.sha256, "cb_nonce": nonce},
+        )
+        return UploadIntent(asset_id=created.asset_id, upload_url=created.upload_url, credits=created.credits_charged)
+
+    async def upload(self, intent: UploadIntent, spec: AssetSpec, content: bytes) -> None:
+        if len(content) != spec.byte_size:
+            raise bad_request(Operation.UPLOAD, f"{len(content)} bytes where {spec.byte_size} were declared")
+        await self._storage.put(intent.upload_url, content, spec.mime_type)
+
+    async def delete_asset(self, asset_id: str) -> Credits:
+        return (await self._api.delete_asset(asset_id)).credit_rebate
+
+    def download(self, url: str) -> AbstractAsyncContextManager[tuple[Download, AsyncIterator[bytes]]]:
+        return self._storage.get(url)
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            logger.warning("%s", message)
+
+
+@asynccontextmanager
+async def open_gateway(
+    base_url: str,
+    key: ApiKey | str,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    storage_transport: httpx.AsyncBaseTransport | None = None,
+    proxy: str | None = None,
+    timeout_s: float = 30.0,
+    retry: RetryPolicy | Retrier | None = RetryPolicy(),  # noqa: B008 - frozen
+    on_retry: OnRetry | None = None,
+) -> AsyncIterator[HttpGateway]:
+    """Build the whole stack, and close it. A ``transport`` serves storage too, unless that has one of its own."""
+    retrier = as_retrier(retry, on_retry)
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(
+            CrucibleClient(key, base_url=base_url, transport=transport, proxy=proxy, timeout_s=timeout_s, retry=retrier)
+        )
+        storage = StorageClient(
+            parse_api_base(base_url),
+            retrier,
+            transport=storage_transport or transport,
+            proxy=proxy,
+            timeout_s=timeout_s,
+        )
+        stack.push_async_callback(storage.aclose)
+        yield HttpGateway(api, storage)
+
+
+def _job_status(word: str) -> JobStatus:
+    try:
+        return JobStatus(word)
+    except ValueError:
+        return JobStatus.UNKNOWN
+
+
+def _asset_status(word: str) -> AssetStatus:
+    try:
+        return AssetStatus(word)
+    except ValueError:
+        return AssetStatus.UNKNOWN
+
+
+def _job_error(job: JobData) -> ErrorInfo | None:
+    if job.status != JobStatus.FAILED and not job.error_code:
+        return None
+    code = clean(job.error_code or "", CODE_LIMIT) or "JOB_FAILED"
+    message = clean(job.error_message or "") or "the gateway reports the job as failed and says no more"
+    return ErrorInfo(code=code, message=message)
+
+
+def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:
+    """Order the outputs by index. Where two share one, they are numbered anew, so that no file hides another."""
+    ordered = sorted(outputs, key=lambda output: (output.output_index, output.id))[:OUTPUT_LIMIT]
+    indices = [output.output_index for output in ordered]
+    if len(set(indices)) < len(indices):
+        indices = list(range(len(ordered)))
+    return tuple(OutputLink(index=index, url=output.url) for index, output in zip(indices, ordered, strict=True))
+
+
+def _asset_snapshot(asset: AssetDescriptor) -> AssetSnapshot:
+    sha256, nonce = asset.metadata.get("cb_sha256"), asset.metadata.get("cb_nonce")
+    return AssetSnapshot(
+        asset_id=asset.asset_id,
+        status=_asset_status(asset.status),
+        byte_size=asset.byte_size or 0,
+        sha256=sha256 if isinstance(sha256, str) else None,
+        nonce=nonce if isinstance(nonce, str) else None,
+    )

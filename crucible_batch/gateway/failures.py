@@ -1,0 +1,139 @@
+"""The one seam where what went wrong becomes a ``GatewayError``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import httpx
+
+from crucible_batch.errors import GatewayError, KeyRefusedError
+from crucible_batch.gateway.policy import Operation, judge
+from crucible_batch.gateway.retry_after import parse_retry_after
+from crucible_batch.gateway.text import CODE_LIMIT, clean
+from crucible_batch.gateway.wire import ApiFailure, read_failure
+
+_FOREIGN: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)  # TimeoutError is an OSError
+
+_HINTS: Final = {
+    401: "check MOLTAZINE_API_KEY",
+    402: "add credits, then run the same command again",
+    429: "the gateway asks for fewer requests; run the same command again later",
+}
+_HINT_NO_ANSWER: Final = "check the network and the base URL, then run the same command again"
+_HINT_BAD_ANSWER: Final = "check that the base URL is a Crucible gateway; else report it with the request id"
+_HINT_REDIRECT: Final = "redirects are never followed with the key; give the final address as the base URL"
+_HINT_LATER: Final = "run the same command again later"
+_HINT_REFUSED: Final = "the gateway refused the request as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the API, read whole. ``connection`` is httpx's ``network_stream``, where the transport shows it."""
+
+    status: int
+    headers: httpx.Headers = field(repr=False)
+    body: bytes = field(repr=False)
+    connection: object = field(default=None, repr=False)
+
+
+@contextmanager
+def transport_seam(operation: Operation) -> Iterator[None]:
+    """Turn whatever the transport raises, a deadline included, into a ``GatewayError``. Cancellation goes through."""
+    try:
+        yield
+    except _FOREIGN as error:
+        # A protocol error quotes bytes of the wire, which may be a signed URL: it is not even kept as the cause.
+        cause = None if isinstance(error, httpx.ProtocolError) else error
+        raise no_answer(operation, _describe(error)) from cause
+
+
+def no_answer(operation: Operation, why: str, *, status: int | None = None) -> GatewayError:
+    """Build the error of an exchange that brought no whole answer."""
+    return GatewayError(
+        f"no answer: {why}",
+        code="NO_ANSWER",
+        operation=operation,
+        status=status,
+        hint=_HINT_NO_ANSWER,
+        in_doubt=judge(operation, None).in_doubt,
+    )
+
+
+def bad_answer(operation: Operation, status: int, why: str, *, request_id: str | None = None) -> GatewayError:
+    """Build the error of an answer that isn't what it should be. ``why`` holds nothing of it but names."""
+    return GatewayError(
+        f"an answer that can't be used: {why}",
+        code="BAD_ANSWER",
+        operation=operation,
+        status=status,
+        hint=_HINT_BAD_ANSWER,
+        request_id=request_id,
+        in_doubt=judge(operation, status).in_doubt,
+    )
+
+
+def bad_request(operation: Operation, why: str) -> GatewayError:
+    """Build the error of a request that breaks the contract; it was not sent."""
+    return GatewayError(
+        f"a request that the contract doesn't allow: {why}",
+        code="BAD_REQUEST",
+        operation=operation,
+        hint="nothing was sent; correct the request",
+    )
+
+
+def refusal(operation: Operation, answer: Answer, *, now: datetime, cap_s: float) -> GatewayError:
+    """Build the error that a refusing answer stands for, in the gateway's own words where it has any."""
+    failure = read_failure(answer.body)
+    kind = KeyRefusedError if answer.status == 401 else GatewayError
+    code, message = _words(failure, answer.status)
+    return kind(
+        message,
+        code=code,
+        operation=operation,
+        status=answer.status,
+        hint=(clean(failure.hint) if failure and failure.hint else None) or _hint(answer.status),
+        request_id=request_id(answer, failure),
+        in_doubt=judge(operation, answer.status).in_doubt,
+        retry_after_s=retry_after_s(answer.headers, now=now, cap_s=cap_s),
+    )
+
+
+def request_id(answer: Answer, failure: ApiFailure | None = None) -> str | None:
+    """Return the id that the gateway's operator finds the request by."""
+    given = (failure.request_id if failure else None) or answer.headers.get("x-request-id")
+    return clean(given, CODE_LIMIT) or None if given else None
+
+
+def retry_after_s(headers: httpx.Headers, *, now: datetime, cap_s: float) -> float | None:
+    """Return the wait that an answer asks for."""
+    return parse_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now, cap_s=cap_s)
+
+
+def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:
+    fallback = f"HTTP_{status}"
+    if failure is None:
+        return fallback, f"the gateway answered {status}, with no error that can be read"
+    code = clean(failure.code, CODE_LIMIT) or fallback
+    return code, clean(failure.error) or f"the gateway answered {status}, and said no more"
+
+
+def _hint(status: int) -> str:
+    if status in _HINTS:
+        return _HINTS[status]
+    if status < 300:
+        return _HINT_BAD_ANSWER
+    if status < 400:
+        return _HINT_REDIRECT
+    return _HINT_LATER if status >= 500 or status in (408, 409, 425) else _HINT_REFUSED
+
+
+def _describe(error: Exception) -> str:
+    """Name the failure. Only a failed connection brings text of its own: it says what to mend, and holds no URL."""
+    name = type(error).__name__
+    text = clean(str(error), 200) if isinstance(error, httpx.ConnectError) else ""
+    return f"{name} ({text})" if text else name

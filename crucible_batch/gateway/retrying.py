@@ -1,0 +1,148 @@
+"""Transport retries: the same request again, until a definite answer or the end of patience."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState
+
+from crucible_batch.errors import GatewayError
+from crucible_batch.gateway.policy import Operation, judge
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How patient a call is. ``attempts`` counts tries in all (at least 1); the rest are seconds.
+
+    The n-th wait is random between 0 and ``min(max_wait_s, base_s * 2**(n-1))`` (full jitter: clients that failed
+    together must not come back together). Where the answer asked for a wait, it is kept, plus up to ``base_s``.
+    No wait begins that would end later than ``total_s`` after the first try did.
+    """
+
+    attempts: int = 6
+    base_s: float = 0.5
+    max_wait_s: float = 20.0
+    retry_after_cap_s: float = 120.0
+    total_s: float = 300.0
+
+
+NO_RETRIES = RetryPolicy(attempts=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryNotice:
+    """A call is about to be tried again. ``attempt`` is the number of the try that failed, from 1."""
+
+    operation: Operation
+    attempt: int
+    wait_s: float
+    reason: str
+
+
+OnRetry = Callable[[RetryNotice], None]
+
+
+def wait_s(policy: RetryPolicy, attempt: int, asked_s: float | None, jitter: float) -> float:
+    """Decide the wait after try number ``attempt`` (from 1). ``jitter`` is random in [0, 1)."""
+    if asked_s is not None:
+        return min(asked_s, policy.retry_after_cap_s) + jitter * policy.base_s
+    # The exponent is capped before it is used: 2**1000 seconds is no float.
+    return jitter * min(policy.max_wait_s, policy.base_s * 2.0 ** min(attempt - 1, 60))
+
+
+def is_worth_retrying(error: BaseException) -> bool:
+    """Whether the error is one that the policy's table sends again. A request that was never sent is not."""
+    if not isinstance(error, GatewayError) or error.code in ("BAD_REQUEST", "UNSAFE_URL"):
+        return False
+    return judge(Operation(error.operation), error.status).retry
+
+
+class Retrier:
+    """Runs tries of a call by ``policy``. Holds no state between calls; may be used concurrently.
+
+    ``sleep``, ``clock`` (monotonic, seconds) and ``jitter`` (in [0, 1)) are arguments so that tests need not wait.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        on_retry: OnRetry | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.policy = policy
+        self._on_retry = on_retry
+        self._sleep = sleep
+        self._clock = clock
+        self._jitter = jitter
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Call ``attempt`` until it returns, or raise its last ``GatewayError``.
+
+        Doubt sticks: once a try was in doubt, the error raised at the end is, whatever the later answers said.
+        """
+        in_doubt = False
+
+        async def once() -> T:
+            nonlocal in_doubt
+            try:
+                return await attempt()
+            except GatewayError as error:
+                in_doubt = error.in_doubt = in_doubt or error.in_doubt
+                raise
+
+        began = self._clock()
+        retrying = AsyncRetrying(
+            retry=lambda state: is_worth_retrying(_error(state)) if _failed(state) else False,
+            wait=self._wait,
+            stop=lambda state: self._is_over(state, began),
+            before_sleep=self._announce,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return await retrying(once)
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = _error(state)
+        asked_s = error.retry_after_s if isinstance(error, GatewayError) else None
+        return wait_s(self.policy, state.attempt_number, asked_s, self._jitter())
+
+    def _is_over(self, state: RetryCallState, began: float) -> bool:
+        elapsed = self._clock() - began
+        return state.attempt_number >= self.policy.attempts or elapsed + state.upcoming_sleep > self.policy.total_s
+
+    def _announce(self, state: RetryCallState) -> None:
+        error = _error(state)
+        if not isinstance(error, GatewayError):
+            return
+        notice = RetryNotice(Operation(error.operation), state.attempt_number, state.upcoming_sleep, error.code)
+        logger.debug("%s again in %.1f s: %s", notice.operation, notice.wait_s, notice.reason)
+        if self._on_retry is not None:
+            self._on_retry(notice)
+
+
+def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None) -> Retrier:
+    """Make a retrier of a policy; None tries once. One that is given brings its own ``on_retry``."""
+    return retry if isinstance(retry, Retrier) else Retrier(retry or NO_RETRIES, on_retry=on_retry)
+
+
+def _failed(state: RetryCallState) -> bool:
+    return state.outcome is not None and state.outcome.failed
+
+
+def _error(state: RetryCallState) -> BaseException:
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert error is not None  # tenacity asks for waits and announcements after failures only
+    return error

@@ -1,0 +1,178 @@
+"""The storage client: puts and gets bytes at signed URLs, and knows no key."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import httpx
+
+from crucible_batch.core.answers import Download
+from crucible_batch.errors import GatewayError
+from crucible_batch.gateway.address import check_storage_url, shown
+from crucible_batch.gateway.failures import bad_answer, bad_request, no_answer, retry_after_s, transport_seam
+from crucible_batch.gateway.policy import Operation, judge
+from crucible_batch.gateway.retrying import Retrier
+from crucible_batch.gateway.transport import MAX_CONNECTIONS, is_encoded, new_client, new_transport
+
+REDIRECT_LIMIT: Final = 3
+SLOWEST_BYTES_PER_S: Final = 32 * 1024
+"""Below this, a transfer counts as stuck: 1 MB may take 32 s on top of ``timeout_s``."""
+UNDECLARED_SIZE: Final = 64 * 1024 * 1024
+"""The size that the deadline of a download is made for, where it declares none."""
+
+_LENGTH: Final = re.compile(r"[0-9]{1,15}")
+_FOLLOWED: Final = {"GET": {301, 302, 303, 307, 308}, "PUT": {307, 308}}  # others would turn a PUT into a GET
+_CHUNK: Final = 256 * 1024  # large enough that hashing and writing one is worth a hop to a thread
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    content: bytes
+    mime_type: str
+
+
+class StorageClient:
+    """Transfers bytes. Sends no key, keeps no cookies, and shows URLs without their queries.
+
+    ``timeout_s`` bounds each wait for the next byte, and the answer's head; the whole of a transfer has a deadline
+    that grows with its size.
+    """
+
+    def __init__(
+        self,
+        api_base: httpx.URL,
+        retrier: Retrier,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        proxy: str | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._api_base = api_base
+        self._retrier = retrier
+        self._timeout_s = timeout_s
+        inner = transport if transport is not None else new_transport(proxy=proxy)
+        self._client = new_client(inner, headers={}, timeout_s=timeout_s)
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def aclose(self) -> None:
+        """Close the connections. May be called twice."""
+        await self._client.aclose()
+
+    async def put(self, url: str, content: bytes, mime_type: str) -> None:
+        """Put the bytes, with their exact length and ``mime_type``; tried again as the policy says."""
+        if not content:
+            raise bad_request(Operation.UPLOAD, "an empty upload")
+        upload = _Upload(content, mime_type)
+
+        async def attempt() -> None:
+            async with self._slots:
+                with transport_seam(Operation.UPLOAD):
+                    async with asyncio.timeout(self._deadline_s(len(content))):
+                        response = await self._follow(Operation.UPLOAD, url, upload)
+                        await response.aclose()
+
+        await self._retrier.run(attempt)
+
+    @asynccontextmanager
+    async def get(self, url: str) -> AsyncIterator[tuple[Download, AsyncIterator[bytes]]]:
+        """Open a download. Opening is tried again as the policy says; once bytes flow, errors are the caller's."""
+
+        async def attempt() -> httpx.Response:
+            with transport_seam(Operation.DOWNLOAD):
+                async with asyncio.timeout(self._timeout_s):
+                    return await self._follow(Operation.DOWNLOAD, url, None)
+
+        async with self._slots:
+            response = await self._retrier.run(attempt)
+            try:
+                length = _declared_length(response)
+                async with aclosing(self._read(response, length)) as chunks:
+                    yield Download(length=length), chunks
+            finally:
+                with transport_seam(Operation.DOWNLOAD):
+                    await response.aclose()
+
+    async def _follow(self, operation: Operation, url: str, upload: _Upload | None) -> httpx.Response:
+        """Send, and follow at most three redirects by hand, each checked. Returns an open answer with a good head."""
+        response = await self._send(url, upload)
+        for _ in range(REDIRECT_LIMIT):
+            if not _is_followed(response):
+                break
+            await response.aclose()
+            with transport_seam(operation):  # a Location that can't be read is an InvalidURL
+                url = str(response.url.join(response.headers["location"]))
+            response = await self._send(url, upload)
+        problem = self._problem(operation, response)
+        if problem is not None:
+            await response.aclose()
+            raise problem
+        return response
+
+    async def _send(self, url: str, upload: _Upload | None) -> httpx.Response:
+        check_storage_url(url, self._api_base)
+        return await self._client.send(self._request(url, upload), stream=True)
+
+    def _request(self, url: str, upload: _Upload | None) -> httpx.Request:
+        if upload is None:
+            return self._client.build_request("GET", url)
+        return self._client.build_request(
+            "PUT", url, content=upload.content, headers={"Content-Type": upload.mime_type}
+        )
+
+    def _problem(self, operation: Operation, response: httpx.Response) -> GatewayError | None:
+        """Decide from the head whether the answer is the wanted one."""
+        status = response.status_code
+        if response.is_success and (operation is Operation.UPLOAD or status == 200):
+            encoded = operation is Operation.DOWNLOAD and is_encoded(response.headers)
+            return bad_answer(operation, status, "encoded although identity was asked for") if encoded else None
+        return GatewayError(
+            f"{shown(response.request.url)} answered {status}",
+            code=f"HTTP_{status}",
+            operation=operation,
+            status=status,
+            hint="signed URLs expire; run the same command again for a fresh one",
+            in_doubt=judge(operation, status).in_doubt,
+            retry_after_s=retry_after_s(
+                response.headers, now=datetime.now(UTC), cap_s=self._retrier.policy.retry_after_cap_s
+            ),
+        )
+
+    async def _read(self, response: httpx.Response, length: int | None) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes as they are on the wire; the deadline counts the waits here, not the caller's own work.
+
+        ``aiter_bytes`` would undo an encoding, but encoded answers were refused.
+        """
+        loop = asyncio.get_running_loop()
+        left_s = self._deadline_s(UNDECLARED_SIZE if length is None else length)
+        chunks = response.aiter_bytes(_CHUNK)
+        read = 0
+        while True:
+            began = loop.time()
+            with transport_seam(Operation.DOWNLOAD):
+                async with asyncio.timeout(left_s):
+                    chunk = await anext(chunks, None)
+            left_s -= loop.time() - began
+            if chunk is None:
+                break
+            read += len(chunk)
+            yield chunk
+        if length is not None and read != length:
+            raise no_answer(Operation.DOWNLOAD, f"{read} bytes came of {length}", status=response.status_code)
+
+    def _deadline_s(self, byte_size: int) -> float:
+        return self._timeout_s + byte_size / SLOWEST_BYTES_PER_S
+
+
+def _declared_length(response: httpx.Response) -> int | None:
+    text = response.headers.get("content-length", "")
+    return int(text) if _LENGTH.fullmatch(text) and "transfer-encoding" not in response.headers else None
+
+
+def _is_followed(response: httpx.Response) -> bool:
+    return response.status_code in _FOLLOWED[response.request.method] and "location" in response.headers

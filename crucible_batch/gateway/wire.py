@@ -1,0 +1,334 @@
+"""The wire models: one class for each schema of contract 1.0.0, by the same name.
+
+What money or identity depends on (ids, credits, ``success``) is checked strictly, and so is the shape of lists. What
+is a hint or is for people to read is taken as it comes: null, absence or a wrong type make it None, empty text, ``[]``
+or ``{}``. Unknown fields are kept but never shown by ``repr``; nor are signed URLs and tokens. Timestamps stay text:
+nothing is decided on them, and a malformed one must not fail a job that is paid for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Annotated, Final, Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from crucible_batch.core.credits import Credits, parse_credits
+from crucible_batch.gateway.address import ID_PATTERN
+from crucible_batch.gateway.json_text import UnreadableError, read_json
+from crucible_batch.gateway.text import clean
+
+_PLAIN_AMOUNT: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+
+
+def _amount(value: object) -> Credits:
+    """Read credits; plain decimal text is taken too, since database drivers hand exact numbers over as text."""
+    if isinstance(value, str) and not _PLAIN_AMOUNT.fullmatch(value):
+        raise ValueError("not an amount of credits")
+    return parse_credits(value)
+
+
+def _signed_amount(value: object) -> Credits:
+    if isinstance(value, str) and _PLAIN_AMOUNT.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, Decimal | int) and not isinstance(value, bool) and value < 0:
+        # copy_abs and copy_negate keep all digits; abs() and minus round to the context's 28.
+        return _amount(Decimal(value).copy_abs()).copy_negate()
+    return _amount(value)
+
+
+def _whole(value: object) -> object:
+    """Turn 5.0 into 5. The bound keeps 1e999999999 from becoming a number of a billion digits."""
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < 18 and value == int(value):
+        return int(value)
+    return value
+
+
+def _whole_or_none(value: object) -> int | None:
+    whole = _whole(value)
+    return whole if isinstance(whole, int) and not isinstance(whole, bool) else None
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _text_or_empty(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _object_or_empty(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list_if_null(value: object) -> object:
+    return [] if value is None else value
+
+
+def _yes(value: object) -> object:
+    """Take true itself: to pydantic, 1 is as good as ``Literal[True]``."""
+    if value is not True:
+        raise ValueError("not true")
+    return value
+
+
+def _no(value: object) -> object:
+    if value is not False:
+        raise ValueError("not false")
+    return value
+
+
+Yes = Annotated[Literal[True], BeforeValidator(_yes)]
+No = Annotated[Literal[False], BeforeValidator(_no)]
+Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
+Amount = Annotated[Credits, BeforeValidator(_amount)]
+SignedAmount = Annotated[Credits, BeforeValidator(_signed_amount)]
+Index = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Word = Annotated[str, BeforeValidator(_text_or_empty)]
+MaybeText = Annotated[str | None, BeforeValidator(_text_or_none)]
+Count = Annotated[int | None, BeforeValidator(_whole_or_none)]
+JsonObject = Annotated[dict[str, object], BeforeValidator(_object_or_empty)]
+
+
+class WireModel(BaseModel):
+    """What all the wire's records have in common. Frozen; unknown fields are in ``model_extra``."""
+
+    # hide_input_in_errors: an input may be a signed URL.
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
+        for name, field in type(self).model_fields.items():
+            if field.repr:
+                yield name, getattr(self, name)
+
+
+D = TypeVar("D", bound=WireModel)
+
+
+class SuccessResponse(WireModel, Generic[D]):
+    """The envelope of every successful answer."""
+
+    success: Yes
+    data: D
+    request_id: MaybeText = None
+
+
+class ApiFailure(WireModel):
+    """A refusal. Only ``code`` must be there; ``success`` may be absent but not true."""
+
+    success: No = False
+    code: Annotated[str, StringConstraints(min_length=1)]
+    error: Word = ""
+    hint: MaybeText = None
+    request_id: MaybeText = None
+
+
+class HealthData(WireModel):
+    """The contract's nameless object within ``HealthSuccessResponse``."""
+
+    status: Word = ""
+
+
+class HealthSuccessResponse(SuccessResponse[HealthData]):
+    pass
+
+
+class CreditLedgerEntry(WireModel):
+    """One line of the account's ledger. ``amount`` may be negative."""
+
+    id: Word = ""
+    job_id: MaybeText = None
+    entry_type: Word = ""
+    status: Word = ""
+    amount: SignedAmount
+    description: MaybeText = None
+    created_at: Word = ""
+
+
+class CreditsData(WireModel):
+    balance: Amount
+    reserved: Amount
+    available: Amount
+    recent_entries: Annotated[list[CreditLedgerEntry], BeforeValidator(_list_if_null)] = []
+
+
+class CreditsSuccessResponse(SuccessResponse[CreditsData]):
+    pass
+
+
+class WorkflowSummary(WireModel):
+    workflow_id: str
+    updated_at: Word = ""
+
+
+class WorkflowListData(WireModel):
+    workflows: list[WorkflowSummary]
+
+
+class WorkflowListSuccessResponse(SuccessResponse[WorkflowListData]):
+    pass
+
+
+class WorkflowMetadataData(WireModel):
+    workflow_id: str
+    metadata: JsonObject = {}
+
+
+class WorkflowMetadataSuccessResponse(SuccessResponse[WorkflowMetadataData]):
+    pass
+
+
+class AssetCreateRequest(WireModel):
+    """What an upload intent asks for. Checked here, so that a wrong one costs nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mime_type: Annotated[str, StringConstraints(pattern=r"^image/[!-~]+$", max_length=128)]
+    byte_size: Annotated[int, Field(ge=1)]
+    filename: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
+    metadata: dict[str, object] | None = None
+
+
+class AssetDescriptor(WireModel):
+    """An asset. ``status`` is any word; ``byte_size`` is None where the gateway says nothing usable."""
+
+    asset_id: Id
+    status: Word = ""
+    mime_type: Word = ""
+    byte_size: Count = None
+    bucket: Word = ""
+    object_path: Word = ""
+    original_filename: MaybeText = None
+    metadata: JsonObject = {}
+    created_at: Word = ""
+    upload_expires_at: Word = ""
+    download_url: MaybeText = Field(default=None, repr=False)
+
+
+class AssetCreateData(WireModel):
+    """An upload intent: the only answer that ever holds ``upload_url``."""
+
+    asset_id: Id
+    bucket: Word = ""
+    object_path: Word = ""
+    upload_url: str = Field(repr=False, min_length=1)
+    upload_token: Word = Field(default="", repr=False)
+    upload_expires_at: Word = ""
+    credits_charged: Amount
+
+
+class AssetCreateSuccessResponse(SuccessResponse[AssetCreateData]):
+    pass
+
+
+class AssetListData(WireModel):
+    assets: list[AssetDescriptor]
+
+
+class AssetListSuccessResponse(SuccessResponse[AssetListData]):
+    pass
+
+
+class AssetGetSuccessResponse(SuccessResponse[AssetDescriptor]):
+    pass
+
+
+class AssetDeleteData(WireModel):
+    asset_id: Id
+    deleted: Yes
+    credit_rebate: Amount
+
+
+class AssetDeleteSuccessResponse(SuccessResponse[AssetDeleteData]):
+    pass
+
+
+class GenerateRequest(WireModel):
+    """What a job asks for. The contract makes ``idempotency_key`` optional; here it is not."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflow_id: Annotated[str, StringConstraints(min_length=1)]
+    params: dict[str, object]
+    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class GenerateData(WireModel):
+    job_id: Id
+    status: Word = ""
+    requested_credits: Amount
+
+
+class GenerateSuccessResponse(SuccessResponse[GenerateData]):
+    pass
+
+
+class JobOutput(WireModel):
+    """One output. Only ``output_index`` must be right; the rest are hints, and ``url`` may be null."""
+
+    id: Word = ""
+    job_id: MaybeText = None
+    output_index: Index
+    storage_provider: Word = ""
+    bucket: MaybeText = None
+    path: MaybeText = None
+    url: MaybeText = Field(default=None, repr=False)
+    mime_type: MaybeText = None
+    width: Count = None
+    height: Count = None
+    metadata: JsonObject = {}
+    created_at: Word = ""
+
+
+class JobData(WireModel):
+    """A job. ``status`` is any word, empty where there was none."""
+
+    job_id: Id
+    status: Word = ""
+    workflow_id: Word = ""
+    requested_credits: Amount
+    error_code: MaybeText = None
+    error_message: MaybeText = None
+    outputs: Annotated[list[JobOutput], BeforeValidator(_list_if_null)] = []
+
+    @model_validator(mode="after")
+    def _outputs_are_its_own(self) -> Self:
+        for output in self.outputs:
+            if output.job_id is not None and output.job_id.lower() != self.job_id.lower():
+                raise ValueError("an output of another job")
+        return self
+
+
+class JobSuccessResponse(SuccessResponse[JobData]):
+    pass
+
+
+M = TypeVar("M", bound=WireModel)
+
+
+def read_answer(body: bytes, model: type[M]) -> M:
+    """Read an answer's body. Raises ``UnreadableError`` where it is not JSON or not of the model's form."""
+    value = read_json(body)
+    if not isinstance(value, dict):
+        raise UnreadableError("not a JSON object")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise UnreadableError(first_problem(error)) from None
+
+
+def read_failure(body: bytes) -> ApiFailure | None:
+    """Read a refusal's body; None where there is none that can be read."""
+    try:
+        return read_answer(body, ApiFailure)
+    except UnreadableError:
+        return None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say what is wrong, by the field's name and without its value."""
+    problem = error.errors(include_input=False, include_url=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    return clean(f"{field}: {problem['msg']}" if field else problem["msg"], 200)

@@ -1,0 +1,188 @@
+"""The adapter: the wire's words in the core's, for the engine's port."""
+
+from __future__ import annotations
+
+import json
+import logging
+from decimal import Decimal
+
+import httpx
+import pytest
+
+from crucible_batch.core.answers import AssetSpec, AssetStatus, ErrorInfo, JobStatus, OutputLink, UploadIntent
+from crucible_batch.errors import GatewayError
+from crucible_batch.gateway import RetryPolicy, open_gateway
+from crucible_batch.gateway.metadata import read_expected_s, read_fields
+
+SPEC = AssetSpec(sha256="ab" * 32, byte_size=3, mime_type="image/png", filename="cat.png")
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        (["prompt.text", "size.width"], ("prompt.text", "size.width")),
+        ([{"name": "a"}, {"key": "b"}, {"id": "c"}], ("a", "b", "c")),
+        ([{"name": "a", "key": "x", "id": "y"}, "b"], ("a", "b")),
+        ([{"name": None, "key": "b"}], ("b",)),
+        ({"a": {"type": "string"}, "b": None}, ("a", "b")),
+        ([], ()), ({}, ()), (["a", "a", "b"], ("a", "b")),
+        (None, None), ("a,b", None), (7, None), (True, None), ([1], None), ([None], None), (["a", {}], None),
+        ([{"title": "a"}], None), ([["a"]], None), ([""], None), ({"": 1}, None),
+    ],
+)  # fmt: skip
+def test_available_fields_are_read_in_all_their_forms(listed, expected):
+    assert read_fields({"available_fields": listed}) == expected
+
+
+def test_absent_fields_are_none():
+    assert read_fields({}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(8, 8.0), (Decimal("8.5"), 8.5), (0, None), (-1, None), (True, None), ("8", None), (None, None),
+     (Decimal("1E+999999999"), None), (10**400, None)],
+)  # fmt: skip
+def test_an_estimate_is_a_sensible_time_or_none(value, expected):
+    assert read_expected_s({"estimated_time_seconds": value}) == expected
+    assert read_expected_s({}) is None
+
+
+@pytest.mark.parametrize("metadata", [None, [], "x", {}])
+async def test_a_workflow_that_doesnt_say_is_warned_of_once(world, ok, caplog, metadata):
+    here = world(ok({"workflow_id": "w", "metadata": metadata}))
+    for _ in range(3):
+        assert (await here.gateway.workflow("w")).fields is None
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+
+
+async def test_a_workflow_says_what_it_takes(world, ok):
+    metadata = {"available_fields": ["prompt.text"], "estimated_time_seconds": 7.5, "price": {"x": [1, None]}}
+    workflow = await world(ok({"workflow_id": "w-1.1", "metadata": metadata})).gateway.workflow("w-1.1")
+    assert (workflow.workflow_id, workflow.fields, workflow.expected_s) == ("w-1.1", ("prompt.text",), 7.5)
+
+
+async def test_a_submission_keeps_what_money_depends_on(world, ok, reply, good_data):
+    raw = b'{"success":true,"data":{"job_id":"j-1","status":"queued","requested_credits":0.1}}'
+    submission = await world(reply(202, raw=raw)).gateway.submit("w", {"a": 1}, key="k")
+    assert (submission.job_id, submission.status, submission.credits, submission.existing) == (
+        "j-1",
+        JobStatus.QUEUED,
+        Decimal("0.1"),
+        False,
+    )
+    assert (await world(ok(good_data("generate"), 200)).gateway.submit("w", {}, key="k")).existing
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [(status.value, status) for status in JobStatus]
+    + [(word, JobStatus.UNKNOWN) for word in ("cancelled", "", "SUCCEEDED", None, 5, [])],
+)
+async def test_a_status_is_known_or_unknown(world, ok, good_data, word, status):
+    data = {**good_data("job"), "status": word}
+    assert (await world(ok(data)).gateway.job(data["job_id"])).status is status
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "expected"),
+    [
+        ("OOM", "out of memory", ErrorInfo("OOM", "out of memory")),
+        (None, None, ErrorInfo("JOB_FAILED", "the gateway reports the job as failed and says no more")),
+        ("", "why", ErrorInfo("JOB_FAILED", "why")),
+        (7, "x\x1b[31my\n", ErrorInfo("JOB_FAILED", "xy")),
+    ],
+)
+async def test_a_failed_job_has_an_error(world, ok, good_data, code, message, expected):
+    data = {**good_data("job"), "status": "failed", "error_code": code, "error_message": message}
+    assert (await world(ok(data)).gateway.job(data["job_id"])).error == expected
+
+
+async def test_a_job_that_hasnt_failed_has_none(world, ok, good_data):
+    assert (await world(ok(good_data("job"))).gateway.job(good_data("job")["job_id"])).error is None
+
+
+async def test_outputs_are_in_the_order_of_their_index(world, ok, good_data):
+    outputs = [{"output_index": 2, "url": "u2"}, {"output_index": 0, "url": None}, {"output_index": 1, "url": 5}]
+    data = {**good_data("job"), "status": "succeeded", "outputs": outputs}
+    job = await world(ok(data)).gateway.job(data["job_id"])
+    assert job.outputs == (OutputLink(0, None), OutputLink(1, None), OutputLink(2, "u2"))
+
+
+async def test_outputs_that_share_an_index_are_numbered_anew(world, ok, good_data):
+    outputs = [{"id": "b", "output_index": 0, "url": "ub"}, {"id": "a", "output_index": 0, "url": "ua"}]
+    job = await world(ok({**good_data("job"), "outputs": outputs})).gateway.job(good_data("job")["job_id"])
+    assert job.outputs == (OutputLink(0, "ua"), OutputLink(1, "ub"))
+
+
+async def test_a_huge_list_of_outputs_is_cut(world, ok, good_data, caplog):
+    outputs = [{"output_index": index} for index in range(5_000)]
+    job = await world(ok({**good_data("job"), "outputs": outputs})).gateway.job(good_data("job")["job_id"])
+    assert [output.index for output in job.outputs] == list(range(64))
+    assert "5000 outputs" in caplog.text
+
+
+async def test_the_account_and_the_workflows_are_read(world, ok, good_data):
+    account = await world(ok(good_data("credits"))).gateway.account()
+    assert (account.balance, account.reserved, account.available) == (10, 1, 9)
+    assert await world(ok(good_data("workflows"))).gateway.workflows() == ("zimage-base",)
+
+
+async def test_an_asset_shows_what_we_wrote_into_its_metadata(world, ok):
+    ours = {"asset_id": "a1", "status": "ready", "byte_size": 3, "metadata": {"cb_sha256": "x", "cb_nonce": "n"}}
+    others = {"asset_id": "a2", "status": "odd", "byte_size": None, "metadata": None}
+    wrong = {"asset_id": "a3", "status": "deleted", "metadata": {"cb_sha256": 5, "cb_nonce": ["n"]}}
+    first, second, third = await world(ok({"assets": [ours, others, wrong]})).gateway.assets()
+    assert (first.status, first.byte_size, first.sha256, first.nonce) == (AssetStatus.READY, 3, "x", "n")
+    assert (second.status, second.byte_size, second.sha256) == (AssetStatus.UNKNOWN, 0, None)
+    assert (third.status, third.sha256, third.nonce) == (AssetStatus.DELETED, None, None)
+
+
+async def test_an_intent_carries_the_digest_and_the_nonce(world, ok, good_data):
+    here = world(ok(good_data("create_asset"), 201))
+    intent = await here.gateway.create_asset(SPEC, nonce="n-1")
+    assert json.loads(here.requests[0].content) == {
+        "mime_type": "image/png",
+        "byte_size": 3,
+        "filename": "cat.png",
+        "metadata": {"cb_sha256": SPEC.sha256, "cb_nonce": "n-1"},
+    }
+    assert (intent.asset_id, intent.credits) == (good_data("create_asset")["asset_id"], 1)
+    assert "sig" not in repr(intent)
+
+
+async def test_bytes_of_another_length_than_declared_are_not_sent(world, reply):
+    here = world(reply(200))
+    with pytest.raises(GatewayError) as caught:
+        await here.gateway.upload(UploadIntent("a", "https://s.test/u?sig=1", Decimal(1)), SPEC, b"four")
+    assert (caught.value.code, here.requests) == ("BAD_REQUEST", [])
+
+
+async def test_a_rebate_is_returned_and_0_where_the_asset_was_gone(world, ok, failed, good_data):
+    asset_id = good_data("delete_asset")["asset_id"]
+    assert await world(ok(good_data("delete_asset"))).gateway.delete_asset(asset_id) == 1
+    assert await world(failed(404, "ASSET_NOT_FOUND")).gateway.delete_asset(asset_id) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "code"), [("job", "JOB_NOT_FOUND"), ("asset", "ASSET_NOT_FOUND"), ("workflow", "WORKFLOW_NOT_FOUND")]
+)
+async def test_what_the_gateway_doesnt_know_has_its_code(world, failed, method, code):
+    with pytest.raises(GatewayError) as caught:
+        await getattr(world(failed(404, code)).gateway, method)("some-id")
+    assert (caught.value.code, caught.value.status) == (code, 404)
+
+
+async def test_open_gateway_builds_the_stack_and_closes_it(ok, good_data):
+    closed = []
+
+    class Transport(httpx.MockTransport):
+        async def aclose(self) -> None:
+            closed.append(self)
+
+    transport = Transport(lambda _: ok(good_data("credits"))())
+    async with open_gateway("https://crucible.test", "key", transport=transport, retry=RetryPolicy()) as gateway:
+        assert (await gateway.account()).available == 9
+        assert closed == []
+    assert closed

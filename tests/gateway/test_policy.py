@@ -1,0 +1,42 @@
+"""The table of what an answer means, line by line as it stands in ``policy``."""
+
+from __future__ import annotations
+
+import pytest
+
+from crucible_batch.gateway.policy import Operation, Verdict, judge
+
+READ = ["health", "credits", "workflows", "workflow", "assets", "asset", "job", "download"]
+KEYED = ["generate"]
+ONCE = ["create_asset"]
+AGAIN = ["delete_asset", "upload"]
+
+UNSURE = {"READ": "retry", "KEYED": "retry, doubt", "ONCE": "doubt", "AGAIN": "retry, doubt"}
+NOTHING = {"READ": "-", "KEYED": "-", "ONCE": "-", "AGAIN": "-"}
+
+TABLE = [
+    ([None], UNSURE),
+    ([200, 201, 202, 204, 299], UNSURE),
+    ([100, 101, 199, 300, 301, 302, 307, 308, 399], {**NOTHING, "KEYED": "doubt", "ONCE": "doubt", "AGAIN": "doubt"}),
+    ([408, 425, 500, 501, 502, 503, 504, 599, 600], UNSURE),
+    ([409], {**NOTHING, "KEYED": "retry, doubt"}),
+    ([429], {"READ": "retry", "KEYED": "retry", "ONCE": "retry", "AGAIN": "retry"}),
+    ([400, 401, 402, 403, 404, 405, 410, 413, 422, 451, 499], NOTHING),
+]
+GROUPS = {"READ": READ, "KEYED": KEYED, "ONCE": ONCE, "AGAIN": AGAIN}
+ROWS = [
+    (Operation(name), status, row[group])
+    for statuses, row in TABLE
+    for status in statuses
+    for group, names in GROUPS.items()
+    for name in names
+]
+
+
+def test_every_operation_is_in_the_table():
+    assert sorted(READ + KEYED + ONCE + AGAIN) == sorted(Operation)
+
+
+@pytest.mark.parametrize(("operation", "status", "expected"), ROWS)
+def test_an_answer_means_what_the_table_says(operation, status, expected):
+    assert judge(operation, status) == Verdict(retry="retry" in expected, in_doubt="doubt" in expected)

@@ -1,0 +1,219 @@
+"""Retries: what is sent again, when, how often, and how doubt sticks. Nobody sleeps here but a fake clock."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.errors import GatewayError, KeyRefusedError
+from crucible_batch.gateway import Retrier, RetryPolicy
+from crucible_batch.gateway.retrying import wait_s
+
+
+async def test_a_read_succeeds_after_failures(world, ok, reply, good_data):
+    here = world(httpx.ReadError, reply(503), ok(good_data("job")))
+    assert (await here.client.job(good_data("job")["job_id"])).status == "running"
+    assert len(here.requests) == 3
+
+
+async def test_generate_sends_the_same_bytes_under_the_same_key_again(world, ok, reply, good_data):
+    here = world(httpx.ReadTimeout, reply(500), reply(409), reply(429), ok(good_data("generate")),
+                 policy=RetryPolicy(attempts=9))  # fmt: skip
+    job = await here.client.generate("w", {"b.c": 1, "a": [0.5, "é"]}, idempotency_key="k-1")
+    assert job.existing
+    assert len(here.requests) == 5
+    assert {request.content for request in here.requests} == {
+        b'{"idempotency_key":"k-1","params":{"a":[0.5,"\\u00e9"],"b.c":1},"workflow_id":"w"}'
+    }
+
+
+async def test_the_body_doesnt_depend_on_the_order_of_params(world, ok, good_data):
+    here = world(ok(good_data("generate")))
+    await here.client.generate("w", {"a": 1, "b": {"c": 2, "d": 3}}, idempotency_key="k")
+    await here.client.generate("w", {"b": {"d": 3, "c": 2}, "a": 1}, idempotency_key="k")
+    assert here.requests[0].content == here.requests[1].content
+
+
+@pytest.mark.parametrize(("status", "existing"), [(200, True), (202, False)])
+async def test_generate_tells_a_known_key_from_a_purchase(world, ok, good_data, status, existing):
+    here = world(ok({**good_data("generate"), "existing": "not ours"}, status))
+    assert (await here.client.generate("w", {}, idempotency_key="k")).existing is existing
+
+
+@pytest.mark.parametrize("first", [httpx.ReadError, 500, 200])
+@pytest.mark.parametrize(("second", "code"), [(401, "NO_KEY"), (402, "NO_CREDITS"), (404, "GONE"), (400, "KEY_REUSED")])
+async def test_doubt_sticks_whatever_comes_later(world, reply, failed, first, second, code):
+    here = world(first if first is httpx.ReadError else reply(first, raw=b"<html>"), failed(second, code))
+    with pytest.raises(GatewayError) as caught:
+        await here.client.generate("w", {}, idempotency_key="k")
+    assert (caught.value.code, caught.value.status, caught.value.in_doubt) == (code, second, True)
+    assert isinstance(caught.value, KeyRefusedError) is (second == 401)
+    assert len(here.requests) == 2
+
+
+async def test_the_wanted_answer_ends_the_doubt(world, ok, good_data):
+    here = world(httpx.ReadError, ok(good_data("generate"), 202))
+    assert (await here.client.generate("w", {}, idempotency_key="k")).existing is False
+
+
+async def test_a_refusal_after_429_is_not_in_doubt(world, reply, failed):
+    here = world(reply(429), reply(429), failed(402))
+    with pytest.raises(GatewayError) as caught:
+        await here.client.generate("w", {}, idempotency_key="k")
+    assert caught.value.in_doubt is False
+
+
+async def test_doubt_doesnt_stick_from_call_to_call(world, failed):
+    here = world(httpx.ReadError, failed(402), failed(402))
+    for in_doubt in (True, False):
+        with pytest.raises(GatewayError) as caught:
+            await here.client.generate("w", {}, idempotency_key="k")
+        assert caught.value.in_doubt is in_doubt
+
+
+@pytest.mark.parametrize("lost", [httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, 500, 503, 408, 409, 200])
+async def test_an_asset_intent_is_never_sent_again_where_it_may_have_been_bought(world, reply, call, lost):
+    here = world(reply(lost) if isinstance(lost, int) else lost)
+    with pytest.raises(GatewayError) as caught:
+        await call(here.client, "create_asset")
+    assert caught.value.in_doubt is (lost != 409)
+    assert len(here.requests) == 1
+
+
+async def test_an_asset_intent_is_sent_again_after_429(world, ok, reply, call, good_data):
+    here = world(reply(429), reply(429), ok(good_data("create_asset"), 201))
+    assert (await call(here.client, "create_asset")).credits_charged == 1
+    assert len({request.content for request in here.requests}) == 1
+
+
+async def test_an_asset_that_is_gone_counts_as_deleted(world, failed, call):
+    deleted = await call(world(failed(404, "ASSET_NOT_FOUND")).client, "delete_asset")
+    assert (deleted.deleted, deleted.credit_rebate) == (True, 0)
+
+
+async def test_an_asset_whose_deletion_was_lost_counts_as_deleted(world, failed, call):
+    here = world(httpx.ReadError, failed(404, "ASSET_NOT_FOUND"))
+    assert (await call(here.client, "delete_asset")).deleted
+
+
+async def test_an_html_404_says_nothing_of_the_asset(world, reply, call):
+    with pytest.raises(GatewayError) as caught:
+        await call(world(reply(404, raw=b"<html>")).client, "delete_asset")
+    assert caught.value.code == "HTTP_404"
+
+
+async def test_waits_grow_with_full_jitter_up_to_a_cap(world, reply, waiting):
+    here = world(reply(500), policy=RetryPolicy(attempts=8, base_s=1, max_wait_s=10))
+    with pytest.raises(GatewayError):
+        await here.client.credits()
+    assert waiting.slept == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
+
+
+async def test_the_answers_wait_is_kept_and_bounded(world, reply, waiting):
+    policy = RetryPolicy(attempts=4, base_s=1, retry_after_cap_s=60)
+    answers = [reply(429, retry_after="7"), reply(503, retry_after="1000000"), reply(503, retry_after="soon")]
+    with pytest.raises(GatewayError):
+        await world(*answers, policy=policy).client.credits()
+    assert waiting.slept == [7.5, 60.5, 2.0]
+
+
+async def test_a_date_is_relative_to_the_answers_own_clock(world, reply, waiting):
+    headers = {"retry_after": "Sun, 06 Nov 1994 08:49:47 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}
+    with pytest.raises(GatewayError) as caught:
+        await world(reply(429, **headers), policy=RetryPolicy(attempts=2, base_s=0)).client.credits()
+    assert waiting.slept == [10.0]
+    assert caught.value.retry_after_s == 10.0
+
+
+async def test_no_wait_begins_that_would_end_too_late(world, reply, waiting):
+    policy = RetryPolicy(attempts=100, base_s=0, total_s=25)
+    here = world(reply(429, retry_after="10"), policy=policy)
+    with pytest.raises(GatewayError) as caught:
+        await here.client.credits()
+    assert waiting.slept == [10.0, 10.0]
+    assert caught.value.retry_after_s == 10.0
+
+
+async def test_each_retry_is_announced_before_its_wait(world, failed, waiting):
+    here = world(httpx.ReadError, failed(503, "BUSY"), failed(404))
+    with pytest.raises(GatewayError):
+        await here.client.credits()
+    said = [(notice.operation, notice.attempt, notice.reason) for notice in waiting.notices]
+    assert said == [("credits", 1, "NO_ANSWER"), ("credits", 2, "BUSY")]
+    assert [notice.wait_s for notice in waiting.notices] == waiting.slept
+
+
+async def test_no_policy_means_one_try(reply):
+    from crucible_batch.gateway import CrucibleClient
+
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        return reply(500)()
+
+    async with CrucibleClient("key", transport=httpx.MockTransport(handler), retry=None) as client:
+        with pytest.raises(GatewayError):
+            await client.credits()
+    assert len(seen) == 1
+
+
+async def test_cancellation_goes_up_at_once():
+    tries = 0
+
+    async def attempt() -> None:
+        nonlocal tries
+        tries += 1
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await Retrier(RetryPolicy()).run(attempt)
+    assert tries == 1
+
+
+async def test_cancellation_ends_a_wait():
+    waits = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    async def attempt() -> None:
+        raise GatewayError("x", code="NO_ANSWER", operation="credits")
+
+    task = asyncio.ensure_future(Retrier(RetryPolicy(), sleep=sleep).run(attempt))
+    await waits.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, ZeroDivisionError])
+async def test_a_bug_is_not_retried(error):
+    tries = 0
+
+    async def attempt() -> None:
+        nonlocal tries
+        tries += 1
+        raise error
+
+    with pytest.raises(error):
+        await Retrier(RetryPolicy()).run(attempt)
+    assert tries == 1
+
+
+@given(
+    attempt=st.integers(1, 10_000),
+    asked=st.none() | st.floats(0, 1e12),
+    jitter=st.floats(0, 1, exclude_max=True),
+)
+def test_every_wait_is_within_its_bounds(attempt, asked, jitter):
+    policy = RetryPolicy()
+    wait = wait_s(policy, attempt, asked, jitter)
+    assert 0 <= wait <= max(policy.max_wait_s, policy.retry_after_cap_s + policy.base_s)
+    if asked is not None:
+        assert wait >= min(asked, policy.retry_after_cap_s)

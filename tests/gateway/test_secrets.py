@@ -1,0 +1,159 @@
+"""The key and signed URLs: where they go, and everywhere that they never show."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import traceback
+
+import httpx
+import pytest
+
+from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedError, UserError
+from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, open_gateway
+from crucible_batch.gateway.address import parse_api_base
+from crucible_batch.gateway.transport import KeyTransport, new_client
+
+KEY = "moltazine_test-key-that-must-not-be-seen"
+SIGNED = "https://s.test/bucket/x.png?token=SIGNATURE"
+
+
+def test_a_key_never_shows():
+    key = ApiKey(KEY)
+    for text in (str(key), repr(key), f"{key}", f"{key!r}", "%s" % key, repr([key]), repr({"k": key})):  # noqa: UP031
+        assert KEY not in text
+        assert "***" in text
+    assert key.reveal() == KEY
+    assert not hasattr(key, "__dict__")
+    with pytest.raises(TypeError):
+        pickle.dumps(key)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "a b", " k3y", "k3y\n", "key\r\nX-Evil: 1", "k\x00", "schlüssel", "k" * 513, "\ud800"]
+)
+def test_a_key_that_cant_stand_in_a_header_is_refused_without_showing_it(text):
+    with pytest.raises(KeyRefusedError) as caught:
+        ApiKey(text)
+    assert not text.strip() or text not in str(caught.value)
+    assert caught.value.hint
+
+
+async def test_the_key_goes_with_every_request_to_the_api(world, ok, call, operation, good_data):
+    here = world(ok(good_data(operation)))
+    await call(here.client, operation)
+    assert [request.headers["authorization"] for request in here.requests] == [f"Bearer {KEY}"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.test/api/v1/credits", "http://crucible.test/api/v1/credits", "https://crucible.test:8443/",
+        "https://crucible.test.evil.test/", "https://sub.crucible.test/",
+    ],
+)  # fmt: skip
+async def test_the_key_goes_to_no_other_origin(url):
+    def never(request: httpx.Request) -> httpx.Response:
+        raise AssertionError("sent")
+
+    transport = KeyTransport(httpx.MockTransport(never), ApiKey(KEY), parse_api_base("https://crucible.test"))
+    async with new_client(transport, headers={}, timeout_s=1) as client:
+        with pytest.raises(RuntimeError) as caught:
+            await client.get(url)
+    assert KEY not in str(caught.value)
+
+
+async def test_the_default_port_is_the_same_origin():
+    seen = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        return httpx.Response(200)
+
+    transport = KeyTransport(httpx.MockTransport(handler), ApiKey(KEY), parse_api_base("https://crucible.test:443"))
+    async with new_client(transport, headers={}, timeout_s=1) as client:
+        response = await client.get("https://crucible.test/")
+    assert seen == [f"Bearer {KEY}"]
+    assert "authorization" not in response.request.headers
+
+
+async def test_the_environment_is_not_asked(monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine crucible.test login user password SECRET\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTPS_PROXY", "http://evil.test:3128")
+    monkeypatch.setenv("ALL_PROXY", "http://evil.test:3128")
+    async with CrucibleClient(KEY, base_url="https://crucible.test") as client:
+        assert client._client._mounts == {}
+        assert client._client._trust_env is False
+        assert client._client.follow_redirects is False
+
+
+async def read(gateway: HttpGateway, url: str) -> None:
+    async with gateway.download(url) as (_, chunks):
+        async for _ in chunks:
+            pass
+
+
+def everything_said(error: BaseException, caplog: pytest.LogCaptureFixture) -> str:
+    chain = "".join(traceback.format_exception(error))
+    records = "".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    return f"{chain} {error!r} {error} {getattr(error, '__dict__', {})} {records} {caplog.text}"
+
+
+@pytest.mark.parametrize("broken", [httpx.ConnectError, httpx.RemoteProtocolError, 401, 500, 200, 302])
+async def test_no_error_and_no_log_shows_the_key(world, reply, call, caplog, operation, broken):
+    caplog.set_level(logging.DEBUG)
+    here = world(reply(broken, raw=b"<html>") if isinstance(broken, int) else broken)
+    with pytest.raises(CrucibleBatchError) as caught:
+        await call(here.client, operation)
+    assert KEY not in everything_said(caught.value, caplog)
+    assert KEY not in repr(here.client) + repr(vars(here.client))
+
+
+@pytest.mark.parametrize("broken", [httpx.ConnectError, httpx.RemoteProtocolError, 200, 302, 307, 403, 500])
+async def test_no_error_and_no_log_shows_a_signed_query(world, reply, caplog, broken):
+    caplog.set_level(logging.DEBUG)
+    location = "https://s.test/again?token=SIGNATURE"
+    answer = reply(broken, raw=b"x", location=location, content_length="9") if isinstance(broken, int) else broken
+    here = world(answer)
+    with pytest.raises(GatewayError) as caught:
+        await read(here.gateway, SIGNED)
+    assert "SIGNATURE" not in everything_said(caught.value, caplog)
+    if broken != 200:
+        with pytest.raises(GatewayError) as caught:
+            await here.storage.put(SIGNED, b"abc", "image/png")
+        assert "SIGNATURE" not in everything_said(caught.value, caplog)
+
+
+async def test_a_signed_url_in_an_answer_that_cant_be_used_is_not_shown(world, ok, call, caplog):
+    caplog.set_level(logging.DEBUG)
+    here = world(ok({"asset_id": "a/b", "upload_url": SIGNED, "credits_charged": "SIGNATURE"}))
+    with pytest.raises(GatewayError) as caught:
+        await call(here.client, "create_asset")
+    assert "SIGNATURE" not in everything_said(caught.value, caplog)
+
+
+async def test_the_filter_keeps_the_lines_of_httpx_and_takes_their_queries(world, ok, caplog):
+    caplog.set_level(logging.DEBUG)
+    here = world(ok({}))
+    async with here.gateway.download(SIGNED):
+        pass
+    [line] = [record.getMessage() for record in caplog.records if record.name == "httpx"]
+    assert line.startswith("HTTP Request: GET https://s.test/bucket/x.png?*** ")
+
+
+async def test_levels_and_handlers_of_the_user_are_left_alone():
+    def settings() -> list[object]:
+        loggers = [logging.getLogger(name) for name in ("", "httpx", "httpcore", "httpcore.http11")]
+        return [(logger.level, list(logger.handlers), logger.propagate, logger.disabled) for logger in loggers]
+
+    before = settings()
+    async with open_gateway("https://crucible.test", KEY):
+        assert settings() == before
+
+
+def test_a_base_url_with_a_password_is_refused_without_showing_it():
+    with pytest.raises(UserError) as caught:
+        CrucibleClient(KEY, base_url="https://user:SECRET@crucible.test")
+    assert "SECRET" not in str(caught.value)
