@@ -151,8 +151,9 @@ class GatewayError(CrucibleBatchError):
     """An exchange with the gateway or its storage that did not end in the wanted answer.
 
     ``code`` is the gateway's own where it sent one, else one of ours (``NO_ANSWER``, ``BAD_ANSWER``,
-    ``HTTP_<status>``). ``status`` is the HTTP status, None where no answer came. ``in_doubt`` is true where the
-    request may have taken effect although no definite answer says so: the one thing that money depends on.
+    ``HTTP_<status>``; ``BAD_REQUEST`` and ``UNSAFE_URL`` for what was never sent). ``status`` is the HTTP status, None
+    where no answer came. ``in_doubt`` is true where the request may have taken effect although no definite answer says
+    so: the one thing that money depends on.
     ``retry_after_s`` is what the answer asked for, already read and bounded.
     """
 
@@ -177,6 +178,15 @@ class GatewayError(CrucibleBatchError):
         self.request_id = request_id
         self.in_doubt = in_doubt
         self.retry_after_s = retry_after_s
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the gateway itself, and not something in front of it, definitely said no to this one request.
+
+        An HTML page with status 404 is the edge's and says nothing of the job; neither does a 429, nor any 5xx.
+        """
+        readable = not self.code.startswith("HTTP_")
+        return readable and not self.in_doubt and self.status is not None and 400 <= self.status < 429
 
     def __str__(self) -> str:
         where = f"{self.operation}: " if self.operation else ""

@@ -2,7 +2,7 @@
 
     phase      wish      events that lead on
     ABSENT     Look      Found -> READY; Intended -> INTENDED; NotCreated -> FAILED (this run)
-    INTENDED   Create    Created -> CREATED; NotCreated -> FAILED
+    INTENDED   Create    Created -> CREATED; NotCreated -> FAILED; Lost -> ABSENT
     CREATED    Put       Uploaded -> UPLOADED; Deleted -> ABSENT
     UPLOADED   Await     BecameReady -> READY; Deleted -> ABSENT
     READY      -         Deleted -> ABSENT
@@ -26,6 +26,7 @@ from crucible_batch.core.events import (
     Deleted,
     Found,
     Intended,
+    Lost,
     NotCreated,
     Uploaded,
 )
@@ -112,7 +113,7 @@ def asset_step(asset: Asset, event: AssetEvent) -> Asset:
             return Asset(asset.sha256, AssetPhase.READY, asset_id=asset_id)
         case NotCreated(error=error):
             return Asset(asset.sha256, AssetPhase.FAILED, error=error)
-        case Deleted():
+        case Deleted() | Lost():
             return Asset(asset.sha256)
         case _:
             assert_never(event)

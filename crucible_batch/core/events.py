@@ -163,6 +163,13 @@ class NotCreated(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lost(_Fact):
+    """The answer to an intent never came, and the list doesn't show it: whether it was charged isn't known."""
+
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted(_Fact):
     """The asset is gone: deleted by us for ``rebate``, or found missing (0)."""
 
@@ -183,5 +190,5 @@ JobEvent: TypeAlias = (
     | Unavailable
     | Reopened
 )
-AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Deleted
+AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | Deleted
 Event: TypeAlias = JobEvent | AssetEvent

@@ -13,7 +13,8 @@ by a definite answer only; "no answer" holds.
     Failed       held -> refunded
     Vanished     held -> spent (nobody told us of a refund)
     Declined, Refused   the hold ends: nothing was bought
-    Deleted      the rebate comes back
+    Deleted      the rebate comes back, up to what was counted as charged
+    Lost         the image's hold goes back to its payer; what an upload costs stays held for good
     Unanswered   nothing moves
 """
 
@@ -33,6 +34,7 @@ from crucible_batch.core.events import (
     Found,
     Held,
     Intended,
+    Lost,
     NotCreated,
     Prepared,
     Refused,
@@ -56,7 +58,9 @@ class Ledger:
         self.uploads: Credits = ZERO
         self.rebates: Credits = ZERO
         self.refunded: Credits = ZERO
-        self.held: Credits = ZERO
+        self.lost_uploads = 0
+        self._held: Credits = ZERO
+        self._assumed: dict[str, Credits] = {}
         self._holds: dict[str, Credits] = {}
         self._classes: dict[str, str] = {}
         self._payers: dict[str, str] = {}
@@ -64,6 +68,11 @@ class Ledger:
     @property
     def spent(self) -> Credits:
         return self.jobs + self.uploads - self.rebates
+
+    @property
+    def held(self) -> Credits:
+        """What may yet be spent; an upload intent whose fate is unknown counts with the price of one."""
+        return self._held + self.lost_uploads * (self.prices.lower_bound(UPLOAD_CLASS) or ZERO)
 
     @property
     def committed(self) -> Credits:
@@ -104,13 +113,18 @@ class Ledger:
             case NotCreated():
                 self._return_to_payer(subject, self._end_hold(subject))
             case Deleted(rebate=rebate):
-                self.rebates += rebate
+                self.rebates += min(rebate, self._assumed.pop(subject, rebate))
+            case Lost():
+                self.lost_uploads += 1
+                self._return_to_payer(subject, self._end_hold(subject))
             case Unanswered() | Saved() | Unavailable() | Reopened() | Uploaded() | BecameReady() | Found():
                 pass
 
     def _created(self, subject: str, event: Created) -> None:
         surplus = self._end_hold(subject) - event.credits
         self.uploads += event.credits
+        if event.assumed:
+            self._assumed[subject] = event.credits
         self._return_to_payer(subject, surplus)
         self.prices.learn(UPLOAD_CLASS, event.credits, bought=not event.assumed)
 
@@ -121,10 +135,10 @@ class Ledger:
             self._set_hold(payer, max(ZERO, self._holds[payer] + amount))
 
     def _set_hold(self, subject: str, amount: Credits) -> None:
-        self.held += amount - self._holds.get(subject, ZERO)
+        self._held += amount - self._holds.get(subject, ZERO)
         self._holds[subject] = amount
 
     def _end_hold(self, subject: str) -> Credits:
         amount = self._holds.pop(subject, ZERO)
-        self.held -= amount
+        self._held -= amount
         return amount

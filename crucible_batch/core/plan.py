@@ -22,8 +22,9 @@ class InputImage:
 class PlannedJob:
     """One job of a plan.
 
-    ``position`` counts from 0 in manifest order. ``params`` are JSON and sent as they are; ``images`` maps further parameters to
-    input images, sent as asset ids. ``output`` is a relative path in which ``{index}`` and ``{ext}`` are still open.
+    ``position`` counts from 0 in manifest order. ``params`` are JSON and sent as they are; ``images`` maps further
+    parameters to input images, sent as asset ids. ``output`` is a relative path in which ``{index}`` and ``{ext}`` are
+    still open.
     """
 
     position: int

@@ -19,6 +19,7 @@ from crucible_batch.core.events import (
     Event,
     Failed,
     Held,
+    Lost,
     NotCreated,
     Prepared,
     Refused,
@@ -161,7 +162,7 @@ class Admission:
                 self._confirmed(subject)
                 # It holds nothing any more: whoever waits for credits must not wait for it.
                 self._at_work.discard(subject)
-            case Created() | NotCreated() | Prepared():
+            case Created() | NotCreated() | Lost() | Prepared():
                 self._canaries.pop(UPLOAD_CLASS, None)
                 self._account_stale = True
                 if isinstance(event, Prepared) and subject in self._unconfirmed:

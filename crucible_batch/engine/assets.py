@@ -27,6 +27,7 @@ from crucible_batch.core.events import (
     Deleted,
     Found,
     Intended,
+    Lost,
     NotCreated,
     Uploaded,
 )
@@ -42,8 +43,6 @@ from crucible_batch.inputs import InputError, load_input
 
 ASSET_NOT_READY = "ASSET_NOT_READY"
 INPUT_CHANGED = "INPUT_CHANGED"
-_LOST = "lost:"
-"""Stands in for the id of an asset that was paid for, as far as we know, and never shown to us."""
 _READY_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 5.0, 10.0, 10.0, 20.0)
 """Waits between looks at an uploaded asset: under a second mostly, about a minute before it is given up."""
 _LOST_LOOKS_S = (0.5, 2.0, 4.0)
@@ -196,24 +195,21 @@ class AssetDesk:
         except GatewayError as error:
             if error.in_doubt:
                 return await self._find_lost(asset)
-            if error.status is not None and 400 <= error.status < 429:
+            if error.is_refusal:
                 return NotCreated(at=self._clock.now(), error=error_info(error))
             raise
         self._intents[digest] = intent
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
-        """The intent's answer was lost: look for its nonce. Found or not, it counts as charged until we know better."""
-        prices = self._books.ledger.prices
-        charge = prices.lower_bound(UPLOAD_CLASS)
-        if charge is None:
-            charge = self._books.ledger.hold_of(asset.identity) if self._books.budget is not None else ZERO
+        """The intent's answer was lost: look for its nonce. What it cost is not said; uploads' price stands for it."""
+        charge = self._books.ledger.prices.lower_bound(UPLOAD_CLASS) or ZERO
         for wait_s in _LOST_LOOKS_S:
             await self._clock.sleep(wait_s)
             for snapshot in await self._gateway.assets():
                 if snapshot.nonce == asset.nonce and snapshot.status is not AssetStatus.DELETED:
                     return Created(at=self._clock.now(), asset_id=snapshot.asset_id, credits=charge, assumed=True)
-        return Created(at=self._clock.now(), asset_id=_LOST + (asset.nonce or ""), credits=charge, assumed=True)
+        return Lost(at=self._clock.now(), nonce=asset.nonce or "")
 
     async def _put(self, image: InputImage, asset: Asset) -> AssetEvent:
         digest = image.spec.sha256
@@ -231,8 +227,6 @@ class AssetDesk:
 
     async def _settle_pending(self, asset: Asset) -> AssetEvent:
         """Its upload URL is lost: it was uploaded, or it is of no use."""
-        if asset.asset_id is None or asset.asset_id.startswith(_LOST):
-            return Deleted(at=self._clock.now(), rebate=ZERO)
         for wait_s in (0.0, _LAST_CHANCE_S):
             await self._clock.sleep(wait_s)
             snapshot = await self._snapshot(asset)
@@ -272,7 +266,7 @@ class AssetDesk:
         try:
             return await self._gateway.asset(asset.asset_id or "")
         except GatewayError as error:
-            if error.status == 404:
+            if error.status == 404 and error.is_refusal:
                 return None
             raise
 

@@ -36,8 +36,6 @@ from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
 JOB_TIMEOUT = "JOB_TIMEOUT"
 WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
-_REFUSALS = range(400, 429)
-"""Definite noes. 429 and above say nothing of the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ class Performer:
         402                       Declined, and nothing more is asked for until a refund
         404                       Refused, and so is every further job on the workflow
         other 4xx                 Refused
-        429, 5xx                  Declined: it is the gateway that fails, not the job
+        429, 5xx, the edge's page Declined: it is the gateway that fails, not the job
         """
         world = self._world
         info = error_info(error)
@@ -159,9 +157,9 @@ class Performer:
             return Declined(at=world.clock.now(), error=info)
         if error.status == 402:
             return self._decline(info)
-        if error.status == 404:
+        if error.is_refusal and error.status == 404:
             world.gone_workflows[self._planned.workflow_id] = info
-        if error.status in _REFUSALS:
+        if error.is_refusal or error.code == "BAD_REQUEST":
             return self._refuse(info)
         self._note(error)
         world.stop.wind_down(ExitCode.STOPPED, info)
@@ -188,7 +186,7 @@ class Performer:
                 job_id, self._planned.workflow_id, look_at_once=not self._accepted_now
             )
         except GatewayError as error:
-            if error.status != 404:
+            if error.status != 404 or not error.is_refusal:
                 raise
             lost = ErrorInfo(LOST_BY_GATEWAY, f"the gateway no longer knows job {job_id}", request_id=error.request_id)
             return Vanished(at=world.clock.now(), error=lost)

@@ -61,7 +61,11 @@ class HttpGateway(Gateway):
         sendable = cast("Mapping[str, Json]", params)
         job = await self._api.generate(workflow_id, sendable, idempotency_key=key)
         return Submission(
-            job_id=job.job_id, status=_job_status(job.status), credits=job.requested_credits, existing=job.existing
+            job_id=job.job_id,
+            status=_job_status(job.status),
+            credits=job.requested_credits,
+            existing=job.existing,
+            after_doubt=job.after_doubt,
         )
 
     async def job(self, job_id: str) -> JobSnapshot:

@@ -58,9 +58,14 @@ D = TypeVar("D", bound=WireModel)
 
 
 class GeneratedJob(GenerateData):
-    """The definite answer to ``generate``. ``existing`` tells 200 (the key was known) from 202 (a job was bought)."""
+    """The definite answer to ``generate``. ``existing`` tells 200 (the key was known) from 202 (a job was bought).
+
+    ``after_doubt`` is true where an earlier try of the same call may have taken effect: an existing job is then most
+    likely that try's.
+    """
 
     existing: bool
+    after_doubt: bool = False
 
 
 class CrucibleClient:
@@ -195,13 +200,16 @@ class CrucibleClient:
             "idempotency_key": idempotency_key,
         }
         body = _body(Operation.GENERATE, GenerateRequest, wanted)
+        doubts: list[GatewayError] = []
 
         def read(answer: Answer) -> GeneratedJob:
             data = _data(answer, GenerateSuccessResponse)
             self._check_job_is_of_key(data.job_id, idempotency_key)
-            return GeneratedJob.model_validate({**dict(data), "existing": answer.status == 200})
+            return GeneratedJob.model_validate(
+                {**dict(data), "existing": answer.status == 200, "after_doubt": bool(doubts)}
+            )
 
-        return await self._call(Operation.GENERATE, "POST", "/api/v1/generate", read, body)
+        return await self._call(Operation.GENERATE, "POST", "/api/v1/generate", read, body, doubts=doubts)
 
     async def job(self, job_id: str) -> JobData:
         """Look at a job. Code ``JOB_NOT_FOUND`` where there is none."""
@@ -229,12 +237,25 @@ class CrucibleClient:
             del self._keys[next(iter(self._keys))]
 
     async def _call(
-        self, operation: Operation, method: str, path: str, read: Callable[[Answer], T], body: bytes | None = None
+        self,
+        operation: Operation,
+        method: str,
+        path: str,
+        read: Callable[[Answer], T],
+        body: bytes | None = None,
+        *,
+        doubts: list[GatewayError] | None = None,
     ) -> T:
+        """Make a call with its retries. ``doubts`` collects the tries that may have taken effect, before the answer."""
         call = Call(operation, method, self._prefix + path, read, body)
 
         async def attempt() -> T:
-            return await self._exchange.perform(call)
+            try:
+                return await self._exchange.perform(call)
+            except GatewayError as error:
+                if error.in_doubt and doubts is not None:
+                    doubts.append(error)
+                raise
 
         return await self._retrier.run(attempt)
 

@@ -115,6 +115,7 @@ def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
         held=ledger.held,
         jobs=ledger.jobs,
         uploads=ledger.uploads,
+        lost_uploads=ledger.lost_uploads,
         rebates=ledger.rebates,
         refunded=ledger.refunded,
         over_budget=over,

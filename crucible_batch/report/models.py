@@ -90,6 +90,9 @@ class CreditsRow(_Model):
     held: Amount = Field(description="May yet be spent: jobs in flight, and answers that never came.")
     jobs: Amount = Field(description="Net of refunds.")
     uploads: Amount
+    lost_uploads: int = Field(
+        default=0, description="Upload intents whose answer never came: whether they were charged isn't known."
+    )
     rebates: Amount
     refunded: Amount
     over_budget: Amount = Field(description="By how much a price that nobody could know went past the budget.")
