@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot, JobStatus
-from crucible_batch.core.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, job_need
+from crucible_batch.core.budget import BUDGET_EXHAUSTED, job_need
 from crucible_batch.core.events import (
     Accepted,
     Declined,
@@ -58,9 +58,10 @@ class World:
 class Performer:
     """Performs the commands of one job."""
 
-    def __init__(self, world: World, planned: PlannedJob) -> None:
+    def __init__(self, world: World, planned: PlannedJob, *, may_buy: bool = True) -> None:
         self._world = world
         self._planned = planned
+        self._may_buy = may_buy
         self._class = workflow_class(planned.workflow_id)
         self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
         self._accepted_now = False
@@ -85,6 +86,8 @@ class Performer:
                 assert_never(command)
 
     async def _hold(self, job: Job) -> Held | Refused | None:
+        if not self._may_buy:
+            return None
         gone = self._world.gone_workflows.get(self._planned.workflow_id)
         if gone is not None:
             return Refused(at=self._world.clock.now(), error=gone)
@@ -105,7 +108,7 @@ class Performer:
             for image in self._images:
                 ready[image.spec.sha256] = await world.assets.ready(image, payer=job.identity)
         except AssetFailed as failed:
-            return self._refuse(failed.error) if not failed.declined else self._decline(failed.error)
+            return self._refuse(failed.error) if not failed.declined else self._unpaid(failed.error)
         finally:
             world.assets.release(job.identity)
         ledger = world.books.ledger
@@ -156,7 +159,7 @@ class Performer:
             world.stop.failed(error)
             return Declined(at=world.clock.now(), error=info)
         if error.status == 402:
-            return self._decline(info)
+            return self._unpaid(info)
         if error.is_refusal and error.status == 404:
             world.gone_workflows[self._planned.workflow_id] = info
         if error.is_refusal or error.code == "BAD_REQUEST":
@@ -171,9 +174,9 @@ class Performer:
         else:
             self._world.stop.unserved(error)
 
-    def _decline(self, error: ErrorInfo) -> Declined:
-        if error.code == INSUFFICIENT_CREDITS:
-            self._world.admission.close_account()
+    def _unpaid(self, error: ErrorInfo) -> Declined:
+        """A 402, whatever code came with it: asking again at once would be refused again, for ever."""
+        self._world.admission.close_account()
         return Declined(at=self._world.clock.now(), error=error)
 
     def _refuse(self, error: ErrorInfo) -> Refused:

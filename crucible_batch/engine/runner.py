@@ -50,6 +50,10 @@ class History(Protocol):
         """The plan's jobs in manifest order, each as its events left it."""
         ...
 
+    def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
+        """Jobs with a past that the plan no longer asks for, each with a rule that allows no other attempt."""
+        ...
+
     def asset(self, sha256: str) -> Asset:
         """An asset as its events left it."""
         ...
@@ -92,6 +96,7 @@ class Runner:
         self._clock = clock
         self._observer = observer
         self._rule = RetryRule(terms.attempts, terms.never)
+        self._retired: set[str] = set()
         self.stop = Stop()
         ledger = Ledger(PriceBook(terms.ceiling))
         self.books = Books(history, ledger, terms.budget)
@@ -117,7 +122,7 @@ class Runner:
         """
         first, counts, total = self._survey()
         self._observer.notify(RunBegan(self._clock.now(), total, counts, self.books.balance))
-        if any(counts[outcome] for outcome in Outcome if outcome is not Outcome.SUCCEEDED):
+        if first or any(counts[outcome] for outcome in Outcome if outcome is not Outcome.SUCCEEDED):
             await self._work(itertools.chain(first, self._remaining({job.identity for _, job in first})))
         counts = self._count(lambda _name: True)
         # A run for some jobs only has succeeded when those have; the others were not its business.
@@ -155,7 +160,13 @@ class Runner:
             counts[outcome_of(job, workflow_class(planned.workflow_id), {})[0]] += 1
             if job.phase is not Phase.READY and not job.is_settled:
                 in_flight.append((planned, resumed(job)))
-                self._world.admission.take_up(resumed(job))
+        # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
+        open_ends = (retired for retired in self._history.retired() if _is_open(retired[1]))
+        for planned, job in open_ends:
+            self._retired.add(job.identity)
+            in_flight.append((planned, resumed(job)))
+        for _, job in in_flight:
+            self._world.admission.take_up(job)
         return in_flight, counts, counts.total()
 
     def _remaining(self, taken: set[str]) -> Iterator[tuple[PlannedJob, Job]]:
@@ -205,7 +216,7 @@ class Runner:
                 self.stop.failed(error)
 
     async def _bring_on(self, planned: PlannedJob, job: Job) -> None:
-        performer = Performer(self._world, planned)
+        performer = Performer(self._world, planned, may_buy=job.identity not in self._retired)
 
         def advance(job: Job, event: JobEvent) -> Job:
             moved = step(job, event)
@@ -244,3 +255,11 @@ class Runner:
         self._observer.notify(
             AssetAdvanced(event.at, spec.sha256, spec.filename, spec.byte_size, event, self.books.balance)
         )
+
+
+def _is_open(job: Job) -> bool:
+    """Whether a job that nobody asks for any more has something to release or to collect.
+
+    A submit that went unanswered is left alone, its hold kept: to ask again might buy what nobody wants.
+    """
+    return job.phase in {Phase.PREPARING, Phase.IN_FLIGHT, Phase.FETCHING}

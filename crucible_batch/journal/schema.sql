@@ -27,6 +27,12 @@ CREATE TABLE plan (
     body     TEXT NOT NULL       -- JSON of the planned job
 );
 
+-- Jobs with a past that the newest manifest no longer asks for: what they have in flight is still settled.
+CREATE TABLE retired (
+    identity TEXT PRIMARY KEY,
+    body     TEXT NOT NULL
+) WITHOUT ROWID;
+
 -- One row a run: the same command again makes another.
 CREATE TABLE runs (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -27,6 +27,12 @@ DIRECTORY = ".crucible"
 FILE = "journal.sqlite3"
 
 _APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
+_RETIRE = (
+    """INSERT OR REPLACE INTO retired SELECT identity, body FROM main.plan AS old
+       WHERE EXISTS (SELECT 1 FROM events WHERE subject = old.identity)""",
+    "DELETE FROM retired WHERE identity IN (SELECT identity FROM fresh.plan)",
+    "DELETE FROM main.plan",
+)
 _JOBS = """
     SELECT plan.position, plan.body, events.type, events.body
     FROM plan LEFT JOIN events ON events.subject = plan.identity
@@ -163,12 +169,13 @@ class Journal:
         await self._writer.write(_APPEND, (subject, *encode_event(event)))
 
     def adopt(self, plan: PlanFile) -> None:
-        """Replace the plan by another, as a whole or not at all."""
+        """Replace the plan by another, as a whole or not at all. What it drops and has a past is kept as retired."""
         self._connection.execute("ATTACH ? AS fresh", (str(plan.path),))
         try:
             with self._transaction():
-                self._connection.execute("DELETE FROM plan")
-                self._connection.execute("INSERT INTO plan SELECT position, identity, body FROM fresh.plan")
+                for statement in _RETIRE:
+                    self._connection.execute(statement)
+                self._connection.execute("INSERT INTO main.plan SELECT position, identity, body FROM fresh.plan")
         finally:
             self._connection.execute("DETACH fresh")
 
@@ -231,6 +238,12 @@ class Journal:
             story = list(group)
             planned = decode(PlannedJob, story[0][1])
             yield planned, _replayed(planned, story, rule)
+
+    def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
+        """Jobs with a past that the plan no longer asks for. None of them gets another attempt."""
+        for (body,) in self._connection.execute("SELECT body FROM retired ORDER BY identity"):
+            planned = decode(PlannedJob, body)
+            yield planned, self.job(planned, RetryRule(attempts=1))
 
     def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
         """One job as its events left it, whether or not it is in the plan."""
