@@ -1,0 +1,46 @@
+"""A local Crucible gateway over real HTTP: try the product without an account, and judge it without trusting it.
+
+    async with serve(SandboxConfig()) as running:
+        ...  # running.api_url, running.storage_url, running.api_key
+
+Importing this is cheap: the server and the pictures are loaded by the first `serve` or `run_forever`.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from crucible_batch.sandbox.config import DEFAULT_KEY, PriceRise, Running, SandboxConfig
+from crucible_batch.sandbox.faults import KINDS, FaultRule, parse_faults
+
+__all__ = [
+    "DEFAULT_KEY",
+    "KINDS",
+    "FaultRule",
+    "PriceRise",
+    "Running",
+    "SandboxConfig",
+    "parse_faults",
+    "run_forever",
+    "serve",
+]
+
+
+def serve(config: SandboxConfig, *, clock: Callable[[], float] = time.time) -> AbstractAsyncContextManager[Running]:
+    """Serve in the running event loop until the `async with` block is left.
+
+    Raises OSError for a port, or a state file, that is taken.
+    """
+    from crucible_batch.sandbox import server  # noqa: PLC0415 - see above: importing this package stays cheap
+
+    return server.serve(config, clock=clock)
+
+
+def run_forever(config: SandboxConfig, on_ready: Callable[[str, str, str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, from the main thread.
+
+    `on_ready(api_url, storage_url, key)` is called once, when both ports listen. Raises OSError as `serve` does.
+    """
+    from crucible_batch.sandbox import server  # noqa: PLC0415 - see above: importing this package stays cheap
+
+    server.run_forever(config, on_ready)

@@ -1,0 +1,196 @@
+"""The API origin: the contract's ten operations, the OpenAPI description, and the judge's window."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crucible_batch.sandbox import exact_json, views, wire
+from crucible_batch.sandbox.assets import Intent
+from crucible_batch.sandbox.exchange import Call, Endpoint, endpoint
+from crucible_batch.sandbox.faults import Stage
+from crucible_batch.sandbox.gateway import Gateway
+from crucible_batch.sandbox.jobs import Order
+from crucible_batch.sandbox.judge import judge_routes
+from crucible_batch.sandbox.openapi import describe
+from crucible_batch.sandbox.operations import OPERATIONS, Operation
+from crucible_batch.sandbox.refused import RefusedError
+from crucible_batch.sandbox.workflows import WORKFLOWS
+
+_MAX_BODY_BYTES = 1024 * 1024
+# A signature that ended this long ago: the fault `expired-url`.
+_LONG_AGO_S = 60.0
+
+_BodyT = TypeVar("_BodyT", bound=wire.Body)
+Answer = tuple[int, wire.Body]
+ApiHandler = Callable[[str, Call], Answer]
+
+
+def create_api(gateway: Gateway) -> Starlette:
+    """Build the ASGI application of the API origin."""
+    description = exact_json.dumps(describe())
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = _endpoint(gateway, operation)
+    # One route a path, for a 405 to name all the methods of it in Allow.
+    routes = [Route(path, _dispatch(methods), methods=list(methods)) for path, methods in by_path.items()]
+    routes.append(Route("/openapi.json", lambda _: _json_response(200, description)))
+    routes += judge_routes(gateway)
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route(gateway)})
+    # A client must not follow redirects with its key, so none is ever needed: a slash too many is a 404.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _endpoint(gateway: Gateway, operation: Operation) -> Endpoint:
+    handler = _HANDLERS[operation.name]
+
+    async def answer(call: Call) -> Response:
+        account_id = gateway.world.authenticate(_bearer(call.request)) if operation.needs_key else ""
+        status, data = handler(_Api(gateway), account_id, call)
+        body: dict[str, Any] = {"success": True, "data": data}
+        if issubclass(operation.success, wire.AnsweredSuccess):
+            body["request_id"] = call.request_id
+        text = exact_json.dumps(operation.success(**body).model_dump())
+        return _json_response(status, text, call.request_id)
+
+    return endpoint(gateway, operation.name, answer, render_failure, _MAX_BODY_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """What each operation does: read the call, ask the world, show the result."""
+
+    gateway: Gateway
+
+    def health(self, _account_id: str, _call: Call) -> Answer:
+        return 200, wire.HealthData(status="ok")
+
+    def credits(self, account_id: str, call: Call) -> Answer:
+        return 200, views.credits(*self.gateway.world.credits(account_id, call.now))
+
+    def workflows(self, _account_id: str, _call: Call) -> Answer:
+        return 200, wire.WorkflowListData(workflows=[views.workflow_summary(w.workflow_id) for w in WORKFLOWS])
+
+    def metadata(self, _account_id: str, call: Call) -> Answer:
+        workflow = self.gateway.world.workflow(call.request.path_params["workflow_id"])
+        return 200, wire.WorkflowMetadataData(workflow_id=workflow.workflow_id, metadata=workflow.metadata())
+
+    def list_assets(self, account_id: str, call: Call) -> Answer:
+        links = self._links(call, self.gateway.config.download_ttl_s)
+        listed = self.gateway.world.assets.listed(account_id)
+        return 200, wire.AssetListData(assets=[views.asset(asset, call.now, links) for asset in listed])
+
+    def create_asset(self, account_id: str, call: Call) -> Answer:
+        body = _parse(wire.AssetCreateRequest, call)
+        intent = Intent(body.mime_type, body.byte_size, body.filename or None, body.metadata)
+        asset = self.gateway.world.create_asset(account_id, intent, call.now)
+        return 201, views.asset_intent(asset, self._links(call, self.gateway.config.upload_ttl_s))
+
+    def get_asset(self, account_id: str, call: Call) -> Answer:
+        asset = self.gateway.world.assets.get(account_id, call.request.path_params["asset_id"])
+        ready = asset.status(call.now) == "ready"
+        return 200, views.asset(asset, call.now, self._download_links(call, hands_out_urls=ready))
+
+    def delete_asset(self, account_id: str, call: Call) -> Answer:
+        asset_id = call.request.path_params["asset_id"]
+        rebate = self.gateway.world.delete_asset(account_id, asset_id, call.now)
+        return 200, wire.AssetDeleteData(asset_id=asset_id, deleted=True, credit_rebate=rebate)
+
+    def generate(self, account_id: str, call: Call) -> Answer:
+        body = _parse(wire.GenerateRequest, call)
+        if not body.idempotency_key:
+            self.gateway.seen.keyless_posts += 1
+        order = Order(body.workflow_id, body.params, body.idempotency_key or None)
+        job, is_new = self.gateway.world.submit(account_id, order, call.now)
+        # A new job is shown as it was taken in, though a runner may have been free for it.
+        status = "queued" if is_new else job.status(call.now)
+        data = wire.GenerateData(job_id=job.job_id, status=status, requested_credits=job.price)
+        return (202 if is_new else 200), data
+
+    def job(self, account_id: str, call: Call) -> Answer:
+        job = self.gateway.world.job(account_id, call.request.path_params["job_id"], call.now)
+        succeeded = job.status(call.now) == "succeeded"
+        return 200, views.job(job, call.now, self._download_links(call, hands_out_urls=succeeded))
+
+    def _download_links(self, call: Call, *, hands_out_urls: bool) -> views.Links:
+        # Asked only where URLs go out, so that `job.expired-url=2` means the first two answers that have some.
+        expired = hands_out_urls and self.gateway.faults.draw(call.operation, Stage.SIGNING) == "expired-url"
+        return self._links(call, -_LONG_AGO_S if expired else self.gateway.config.download_ttl_s)
+
+    def _links(self, call: Call, ttl_s: float) -> views.Links:
+        return views.Links(self.gateway.storage_url, self.gateway.signer, call.now + ttl_s)
+
+
+_HANDLERS: dict[str, Callable[[_Api, str, Call], Answer]] = {
+    "health": _Api.health,
+    "credits": _Api.credits,
+    "workflows": _Api.workflows,
+    "metadata": _Api.metadata,
+    "asset-list": _Api.list_assets,
+    "asset-create": _Api.create_asset,
+    "asset-get": _Api.get_asset,
+    "asset-delete": _Api.delete_asset,
+    "generate": _Api.generate,
+    "job": _Api.job,
+}
+
+
+def render_failure(refused: RefusedError, request_id: str) -> Response:
+    """Write a refusal as the contract's ApiFailure."""
+    failure = wire.ApiFailure(
+        success=False, code=refused.code, error=refused.error, hint=refused.hint, request_id=request_id
+    )
+    return _json_response(refused.status, exact_json.dumps(failure.model_dump(exclude_none=True)), request_id)
+
+
+def _json_response(status: int, text: str, request_id: str | None = None) -> Response:
+    headers = {"x-request-id": request_id} if request_id else None
+    return Response(text, status, headers, "application/json")
+
+
+def _dispatch(methods: dict[str, Endpoint]) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
+
+
+def _unknown_route(gateway: Gateway) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # it is registered for these alone
+        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_REQUEST")
+        refused = RefusedError(error.status_code, code, error.detail, "GET /openapi.json lists the operations.")
+        response = render_failure(refused, gateway.request_ids.next())
+        response.headers.update(error.headers or {})
+        return response
+
+    return answer
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _parse(model: type[_BodyT], call: Call) -> _BodyT:
+    if call.request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RefusedError(400, "INVALID_REQUEST", "The body is not JSON.", "Send Content-Type: application/json.")
+    try:
+        value = exact_json.loads(call.body)
+    except ValueError as error:
+        raise RefusedError(400, "INVALID_REQUEST", "The body is not valid JSON.", "Send one JSON object.") from error
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise RefusedError(
+            400, "INVALID_REQUEST", f"{where}: {first['msg']}", "GET /openapi.json shows the body."
+        ) from error

@@ -1,0 +1,98 @@
+"""How a sandbox is set up (accounts, prices, speed, what shall go wrong), and where it is found when it runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.sandbox.faults import FaultRule
+from crucible_batch.sandbox.workflows import WORKFLOWS
+
+DEFAULT_KEY = "moltazine_sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRise:
+    """From the job after the `after_jobs`-th of a workflow on, one costs `price`."""
+
+    workflow_id: str
+    after_jobs: int
+    price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """Everything that can be set when a sandbox starts. All durations are in seconds, all prices in credits.
+
+    Raises ValueError for amounts that the ledger could not keep exactly, prices of unknown workflows, a share outside
+    0 to 1, and where there is no account or no runner at all.
+    """
+
+    host: str = "127.0.0.1"
+    api_port: int = 0
+    """0 takes a free port."""
+    storage_port: int = 0
+    state: Path | None = None
+    """The SQLite file that remembers everything across restarts; without one, all is forgotten at the end."""
+    seed: int = 0
+    """Fixes ids, service times and faults."""
+    accounts: Mapping[str, Decimal] = field(default_factory=lambda: {DEFAULT_KEY: Decimal(1000)}, repr=False)
+    """The credits that each key starts with. A key that the state file knows keeps what it has."""
+    prices: Mapping[str, Decimal] = field(default_factory=dict)
+    """Prices by workflow id, in place of those of the table."""
+    price_rises: tuple[PriceRise, ...] = ()
+    upload_price: Decimal = Decimal("0.5")
+    rebate_share: Decimal = Decimal(1)
+    """The part of an upload's charge that comes back when the asset is deleted."""
+    recent_entries: int = 50
+    runners: int = 4
+    time_scale: float = 1.0
+    """Multiplies the service times; 0 finishes every job at once."""
+    ready_after_s: float = 0.2
+    """From the upload to `ready`."""
+    upload_ttl_s: float = 900.0
+    download_ttl_s: float = 300.0
+    refused_words: tuple[str, ...] = ("nsfw",)
+    """A prompt with one of these words fails with MODERATION_REFUSED."""
+    faults: tuple[FaultRule, ...] = ()
+    """What goes wrong; see `parse_faults`."""
+    slow_answer_s: float = 2.0
+    slow_queue_s: float = 5.0
+    """How much longer a job takes that meets the fault `slow-queue`."""
+    retry_after_s: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what the types don't."""
+        for amount in (*self.accounts.values(), self.upload_price):
+            check_credits(amount)
+        check_prices(self.prices, self.price_rises)
+        if not 0 <= self.rebate_share <= 1:
+            raise ValueError(f"rebate_share is a part of the charge, from 0 to 1, not {self.rebate_share}")
+        if not self.accounts:
+            raise ValueError("a sandbox needs at least one account")
+        if self.runners < 1:
+            raise ValueError("a sandbox needs at least one runner")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a running sandbox is found, and the first of its keys."""
+
+    api_url: str
+    storage_url: str
+    api_key: str = field(repr=False)
+
+
+def check_credits(amount: Decimal) -> None:
+    """Raise ValueError unless sums of such amounts stay exact in the 28 digits of a Decimal."""
+    if not (amount.is_finite() and 0 <= amount < 10**12 and amount == round(amount, 6)):
+        raise ValueError(f"credits are from 0 to 10**12 with at most 6 places, not {amount}")
+
+
+def check_prices(prices: Mapping[str, Decimal], rises: Sequence[PriceRise]) -> None:
+    """Raise ValueError for a price that can't be asked, or one of a workflow that there isn't."""
+    known = {workflow.workflow_id for workflow in WORKFLOWS}
+    for workflow_id, price in [*prices.items(), *((rise.workflow_id, rise.price) for rise in rises)]:
+        check_credits(price)
+        if workflow_id not in known:
+            raise ValueError(f"unknown workflow {workflow_id!r}; known are {', '.join(sorted(known))}")

@@ -1,0 +1,169 @@
+"""Generations: accepted once per idempotency key, worked off by the runners, settled in the ledger when they end."""
+
+import hashlib
+import heapq
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from crucible_batch.sandbox import exact_json
+from crucible_batch.sandbox.config import PriceRise
+from crucible_batch.sandbox.faults import Stage
+from crucible_batch.sandbox.ground import Ground
+from crucible_batch.sandbox.ids import chance
+from crucible_batch.sandbox.params import prompt
+from crucible_batch.sandbox.records import Job, OutputShape, Params
+from crucible_batch.sandbox.refused import RefusedError, not_found
+from crucible_batch.sandbox.runners import Runners, Slot
+from crucible_batch.sandbox.workflows import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a client asks to generate."""
+
+    workflow_id: str
+    params: Params
+    idempotency_key: str | None
+
+    def fingerprint(self) -> str:
+        """Tell whether two orders under one key are the same one."""
+        text = exact_json.dumps([self.workflow_id, self.params], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How an order will be carried out."""
+
+    workflow: Workflow
+    outputs: tuple[OutputShape, ...]
+    source_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """How a job will go."""
+
+    service_s: float
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class Jobs:
+    """All jobs of all accounts, and the prices of new ones."""
+
+    def __init__(self, ground: Ground, past: Iterable[Job] = ()) -> None:
+        self._ground = ground
+        self._jobs = {job.job_id: job for job in past}
+        self._by_key = {(j.account_id, j.idempotency_key): j.job_id for j in self if j.idempotency_key is not None}
+        self._accepted = Counter(job.workflow_id for job in self)
+        self._runners = Runners(ground.config.runners, [Slot(j.runner, j.started_at, j.finished_at) for j in self])
+        self._due = [(job.finished_at, job.job_id) for job in self if not job.settled]
+        heapq.heapify(self._due)
+        self.prices: dict[str, Decimal] = dict(ground.config.prices)
+        self.price_rises: tuple[PriceRise, ...] = ground.config.price_rises
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs.values())
+
+    def price(self, workflow: Workflow) -> Decimal:
+        """Say what the next job costs: the last price rise that is due, else the set price, else the table's."""
+        accepted = self._accepted[workflow.workflow_id]
+        due = [r for r in self.price_rises if r.workflow_id == workflow.workflow_id and accepted >= r.after_jobs]
+        if due:
+            return max(due, key=lambda rise: rise.after_jobs).price
+        return self.prices.get(workflow.workflow_id, workflow.price)
+
+    def earlier(self, account_id: str, order: Order) -> Job | None:
+        """Find the job that the order's key already bought. Raises RefusedError (400) if that was another order."""
+        job_id = self._by_key.get((account_id, order.idempotency_key)) if order.idempotency_key else None
+        if job_id is None:
+            return None
+        job = self._jobs[job_id]
+        if job.fingerprint != order.fingerprint():
+            raise RefusedError(
+                400,
+                "IDEMPOTENCY_KEY_REUSED",
+                "This idempotency key belongs to a job with another workflow or other params.",
+                "Send each new generation under a key of its own.",
+            )
+        return job
+
+    def find(self, job_id: str) -> Job:
+        """Find a job of any account. Raises RefusedError (404)."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise not_found("Job", "JOB_NOT_FOUND")
+        return job
+
+    def get(self, account_id: str, job_id: str) -> Job:
+        """Find a job of an account. Raises RefusedError (404)."""
+        job = self.find(job_id)
+        if job.account_id != account_id:
+            raise not_found("Job", "JOB_NOT_FOUND")
+        return job
+
+    def accept(self, account_id: str, order: Order, making: Making, now: float) -> Job:
+        """Reserve the price and put the job into the queue. Raises RefusedError (402)."""
+        price = self.price(making.workflow)
+        self._ground.ledger.require(account_id, price)
+        fate = self._fate(making.workflow, order.params)
+        slot = self._runners.admit(now, fate.service_s)
+        job = Job(
+            job_id=self._ground.ids.next(),
+            account_id=account_id,
+            workflow_id=order.workflow_id,
+            params=order.params,
+            idempotency_key=order.idempotency_key,
+            fingerprint=order.fingerprint(),
+            price=price,
+            submitted_at=now,
+            started_at=slot.started_at,
+            finished_at=slot.finished_at,
+            runner=slot.runner,
+            error_code=fate.error_code,
+            error_message=fate.error_message,
+            outputs=making.outputs,
+            source_sha256=making.source_sha256,
+        )
+        self._put(job)
+        self._accepted[job.workflow_id] += 1
+        if job.idempotency_key is not None:
+            self._by_key[account_id, job.idempotency_key] = job.job_id
+        heapq.heappush(self._due, (job.finished_at, job.job_id))
+        self._ground.ledger.post(account_id, "reserve", price, now, description=order.workflow_id, job_id=job.job_id)
+        return job
+
+    def settle(self, now: float) -> None:
+        """Book the jobs that have ended, in the order and at the time of their ends."""
+        while self._due and self._due[0][0] <= now:
+            finished_at, job_id = heapq.heappop(self._due)
+            job = replace(self._jobs[job_id], settled=True)
+            self._put(job)
+            self._ground.ledger.post(
+                job.account_id,
+                "refund" if job.error_code else "consume",
+                job.price,
+                finished_at,
+                description=job.workflow_id,
+                job_id=job_id,
+            )
+
+    def _put(self, job: Job) -> None:
+        self._jobs[job.job_id] = job
+        self._ground.changes.append(job)
+
+    def _fate(self, workflow: Workflow, params: Params) -> Fate:
+        shortest, longest = workflow.service_s
+        luck = chance(self._ground.config.seed, "service", len(self._jobs))
+        service_s = (shortest + (longest - shortest) * luck) * self._ground.config.time_scale
+        fault = self._ground.faults.draw("generate", Stage.FATE)
+        words = re.findall(r"\w+", prompt(params).casefold())
+        if fault == "moderate" or any(word.casefold() in words for word in self._ground.config.refused_words):
+            return Fate(service_s, "MODERATION_REFUSED", "The prompt was refused by moderation.")
+        if fault == "fail":
+            return Fate(service_s, "GENERATION_FAILED", "The generation failed.")
+        return Fate(service_s + (self._ground.config.slow_queue_s if fault == "slow-queue" else 0))

@@ -1,0 +1,104 @@
+"""The credit ledger: rows are appended, never changed, and each row carries the totals that it leaves behind."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from crucible_batch.sandbox.ids import Ids
+from crucible_batch.sandbox.records import Entry, EntryType, Record
+from crucible_batch.sandbox.refused import insufficient_credits
+
+ZERO = Decimal(0)
+
+# What one credit of each type does to (balance, reserved). The available credits are their difference.
+EFFECTS: dict[EntryType, tuple[int, int]] = {
+    "grant": (+1, 0),
+    "reserve": (0, +1),
+    "consume": (-1, -1),
+    "refund": (0, -1),
+    "upload": (-1, 0),
+    "rebate": (+1, 0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What an account has, and how much of it is promised to jobs under way."""
+
+    balance: Decimal = ZERO
+    reserved: Decimal = ZERO
+
+    @property
+    def available(self) -> Decimal:
+        """What may still be spent."""
+        return self.balance - self.reserved
+
+    def after(self, entry_type: EntryType, amount: Decimal) -> "Totals":
+        """Apply one entry."""
+        on_balance, on_reserved = EFFECTS[entry_type]
+        return Totals(self.balance + on_balance * amount, self.reserved + on_reserved * amount)
+
+
+class Ledger:
+    """All entries of all accounts, oldest first."""
+
+    def __init__(self, ids: Ids, changes: list[Record], entries: Iterable[Entry] = ()) -> None:
+        self._ids = ids
+        self._changes = changes
+        self._entries = list(entries)
+        self._totals = {e.account_id: Totals(e.balance_after, e.reserved_after) for e in self._entries}
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every row ever written."""
+        return tuple(self._entries)
+
+    def totals(self, account_id: str) -> Totals:
+        """Sum up one account; an unknown one has nothing."""
+        return self._totals.get(account_id, Totals())
+
+    def recent(self, account_id: str, limit: int) -> list[Entry]:
+        """List the newest rows of an account, newest first."""
+        found: list[Entry] = []
+        for entry in reversed(self._entries):
+            if len(found) == limit:
+                break
+            if entry.account_id == account_id:
+                found.append(entry)
+        return found
+
+    def require(self, account_id: str, price: Decimal) -> None:
+        """Raise RefusedError (402) unless the account can pay `price`."""
+        available = self.totals(account_id).available
+        if price > available:
+            raise insufficient_credits(price, available)
+
+    def post(
+        self,
+        account_id: str,
+        entry_type: EntryType,
+        amount: Decimal,
+        now: float,
+        *,
+        description: str,
+        job_id: str | None = None,
+        asset_id: str | None = None,
+    ) -> Entry:
+        """Append one row. Whether the account can pay is the caller's question: the ledger records."""
+        totals = self.totals(account_id).after(entry_type, amount)
+        entry = Entry(
+            self._ids.next(),
+            account_id,
+            entry_type,
+            amount,
+            now,
+            description,
+            job_id,
+            asset_id,
+            totals.balance,
+            totals.reserved,
+        )
+        self._entries.append(entry)
+        self._changes.append(entry)
+        self._totals[account_id] = totals
+        return entry

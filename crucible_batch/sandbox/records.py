@@ -1,0 +1,112 @@
+"""What the gateway remembers: accounts, ledger entries, assets and jobs, each a value that a change replaces."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+JobStatus = Literal["queued", "running", "succeeded", "failed"]
+AssetStatus = Literal["pending_upload", "ready", "deleted"]
+EntryType = Literal["grant", "reserve", "consume", "refund", "upload", "rebate"]
+Params = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One agent. Its key is kept as a SHA-256 digest: a state file gives no key away."""
+
+    account_id: str
+    key_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the ledger, with the totals that it leaves. `amount` is never negative: the type has the sign."""
+
+    entry_id: str
+    account_id: str
+    entry_type: EntryType
+    amount: Decimal
+    created_at: float
+    description: str
+    job_id: str | None
+    asset_id: str | None
+    balance_after: Decimal
+    reserved_after: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The bytes that arrived for an asset, by their digest; `ready_at` is None when readiness got lost."""
+
+    sha256: str
+    width: int
+    height: int
+    uploaded_at: float
+    ready_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One upload intent, and the upload once it has come."""
+
+    asset_id: str
+    account_id: str
+    mime_type: str
+    byte_size: int
+    filename: str | None
+    metadata: Params
+    created_at: float
+    upload_expires_at: float
+    charged: Decimal
+    upload: Upload | None = None
+    deleted_at: float | None = None
+
+    def status(self, now: float) -> AssetStatus:
+        """Derive the status from the clock: readiness is a moment, not an event that someone must deliver."""
+        if self.deleted_at is not None:
+            return "deleted"
+        ready_at = self.upload.ready_at if self.upload else None
+        return "ready" if ready_at is not None and ready_at <= now else "pending_upload"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputShape:
+    """What an output will be, known when the job is accepted; its pixels are drawn when somebody asks for them."""
+
+    mime_type: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One generation. Its whole future is decided when it is accepted, so its status is a function of the clock."""
+
+    job_id: str
+    account_id: str
+    workflow_id: str
+    params: Params
+    idempotency_key: str | None
+    fingerprint: str
+    price: Decimal
+    submitted_at: float
+    started_at: float
+    finished_at: float
+    runner: int
+    error_code: str | None
+    error_message: str | None
+    outputs: tuple[OutputShape, ...]
+    source_sha256: str | None
+    settled: bool = False
+
+    def status(self, now: float) -> JobStatus:
+        """Derive the status from the clock."""
+        if now < self.started_at:
+            return "queued"
+        if now < self.finished_at:
+            return "running"
+        return "failed" if self.error_code else "succeeded"
+
+
+Record = Account | Entry | Asset | Job

@@ -1,0 +1,74 @@
+"""The pictures that jobs make, drawn from their params: the same params give the same bytes, on every run."""
+
+import io
+from random import Random
+
+from PIL import Image, ImageChops, ImageFilter, ImageOps
+
+from crucible_batch.sandbox import exact_json
+from crucible_batch.sandbox.captions import caption
+from crucible_batch.sandbox.ids import digest
+from crucible_batch.sandbox.params import prompt
+from crucible_batch.sandbox.records import Job, OutputShape
+from crucible_batch.sandbox.scenes import paint
+from crucible_batch.sandbox.styles import Style, style_of
+from crucible_batch.sandbox.workflows import WORKFLOWS, Look
+
+
+def render(job: Job, index: int, source: bytes | None) -> bytes:
+    """Draw output `index` of a job; `source` are the bytes of its input image, if it has one."""
+    shape, text = job.outputs[index], prompt(job.params)
+    size, style = (shape.width, shape.height), style_of(text)
+    scene = paint(size, style, _dice(job, index))
+    original = _open(source) if source else scene
+    look = _look(job)
+    if look == "upscale":  # without a label, which would hide what an enlargement is for
+        return _encode(_enlarge(original, size), shape)
+    picture = scene
+    if look == "edit":
+        strength = float(str(job.params.get("strength.value", "0.6")))
+        picture = _edit(ImageOps.fit(original, size, Image.Resampling.LANCZOS), scene, style, strength)
+    return _encode(caption(picture, text or "(no prompt)", _note(job, index)), shape)
+
+
+def _dice(job: Job, index: int) -> Random:
+    """Seed the chance by everything that was asked for, except ids: they differ from run to run."""
+    asked = {name: value for name, value in job.params.items() if name != "image.image"}
+    seed = digest(job.workflow_id, exact_json.dumps(asked, sort_keys=True), index, job.source_sha256)
+    return Random(int.from_bytes(seed))  # noqa: S311 - chance for pictures, no secret
+
+
+def _look(job: Job) -> Look:
+    return next(workflow.look for workflow in WORKFLOWS if workflow.workflow_id == job.workflow_id)
+
+
+def _note(job: Job, index: int) -> str:
+    note = f"{job.workflow_id}   seed {job.params.get('sampler.seed', 0)}"
+    return f"{note}   {index + 1} of {len(job.outputs)}" if len(job.outputs) > 1 else note
+
+
+def _open(content: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(content)) as image:
+        return image.convert("RGB")
+
+
+def _edit(original: Image.Image, scene: Image.Image, style: Style, strength: float) -> Image.Image:
+    """Grade the image in the style's colours and let the scene shine through, the more the stronger."""
+    darkest, *_, lightest = sorted((*style.sky, *style.layers, style.accent), key=sum)
+    graded = ImageOps.colorize(ImageOps.autocontrast(original.convert("L"), 1), darkest, lightest, style.layers[1])
+    lit = Image.blend(graded, ImageChops.soft_light(graded, scene), 0.7)
+    return Image.blend(original, lit, 0.35 + 0.6 * strength)
+
+
+def _enlarge(original: Image.Image, size: tuple[int, int]) -> Image.Image:
+    enlarged = original.resize(size, Image.Resampling.LANCZOS)
+    return enlarged.filter(ImageFilter.UnsharpMask(radius=1.5, percent=60, threshold=2))
+
+
+def _encode(image: Image.Image, shape: OutputShape) -> bytes:
+    buffer = io.BytesIO()
+    if shape.mime_type == "image/jpeg":
+        image.save(buffer, "JPEG", quality=88)
+    else:
+        image.save(buffer, "PNG", compress_level=2)
+    return buffer.getvalue()

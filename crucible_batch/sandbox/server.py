@@ -1,0 +1,123 @@
+"""The sandbox on the network: two origins on two ports, in the running event loop or on its own."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, cast
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from crucible_batch.sandbox.app import create_api
+from crucible_batch.sandbox.config import Running, SandboxConfig
+from crucible_batch.sandbox.gateway import Gateway
+from crucible_batch.sandbox.hangup import TRANSPORT
+from crucible_batch.sandbox.storage import create_storage
+from crucible_batch.sandbox.store import Store
+
+
+@contextlib.asynccontextmanager
+async def serve(config: SandboxConfig, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Running]:
+    """Serve until the block is left. Raises OSError for a port or a state file that is taken."""
+    with (
+        contextlib.closing(_bind(config.host, config.api_port)) as api_socket,
+        contextlib.closing(_bind(config.host, config.storage_port)) as storage_socket,
+        Store(config.state) as store,
+    ):
+        gateway = Gateway(config, store, clock)
+        gateway.storage_url = _url(config.host, storage_socket)
+        async with _listen([(create_api(gateway), api_socket), (create_storage(gateway), storage_socket)]):
+            try:
+                yield Running(_url(config.host, api_socket), gateway.storage_url, next(iter(config.accounts)))
+            finally:
+                gateway.stopping.set()
+
+
+def run_forever(config: SandboxConfig, on_ready: Callable[[str, str, str], None]) -> None:
+    """Serve until SIGINT or SIGTERM. `on_ready(api_url, storage_url, key)` is called once both ports listen."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with serve(config) as running:
+            on_ready(running.api_url, running.storage_url, running.api_key)
+            await stop.wait()
+
+    asyncio.run(main())
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 that lets the application hang up: it puts the transport into the scope of each request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+
+
+class _Server(uvicorn.Server):
+    """A server that starts and stops at once, and leaves the signals to its host."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+        self.stopping = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def main_loop(self) -> None:
+        while not self.stopping.is_set():
+            await self.on_tick(0)  # renews the Date header
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self.stopping.wait()
+
+
+@contextlib.asynccontextmanager
+async def _listen(origins: list[tuple[Starlette, socket.socket]]) -> AsyncIterator[None]:
+    servers = [_Server(_uvicorn_config(app)) for app, _ in origins]
+    # Not in a TaskGroup: that would wrap whatever the caller's block raises into an ExceptionGroup.
+    tasks = [
+        asyncio.create_task(server.serve(sockets=[sock])) for server, (_, sock) in zip(servers, origins, strict=True)
+    ]
+    try:
+        for server in servers:
+            await server.listening.wait()
+        yield
+    finally:
+        for server in servers:
+            server.stopping.set()
+        for task in tasks:
+            await task
+
+
+def _uvicorn_config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,  # a client that keeps reading must not keep the process alive
+    )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def _url(host: str, sock: socket.socket) -> str:
+    port = cast("tuple[Any, ...]", sock.getsockname())[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

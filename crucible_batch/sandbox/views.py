@@ -1,0 +1,133 @@
+"""The world's records as the contract shows them."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from crucible_batch.sandbox import wire
+from crucible_batch.sandbox.ids import Ids
+from crucible_batch.sandbox.ledger import Totals
+from crucible_batch.sandbox.records import Asset, Entry, Job
+from crucible_batch.sandbox.signing import Signer, Verb
+
+ASSET_BUCKET = "crucible-assets"
+OUTPUT_BUCKET = "crucible-outputs"
+# The moment since when the table of workflows is as it is.
+_WORKFLOWS_UPDATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Makes storage URLs that hold until `expires_at` (seconds since the epoch)."""
+
+    storage_url: str
+    signer: Signer
+    expires_at: float
+
+    def url(self, verb: Verb, bucket: str, path: str) -> str:
+        """Sign one URL."""
+        return self.storage_url + self.signer.query(verb, f"/{bucket}/{path}", self.expires_at)
+
+
+def credits(totals: Totals, entries: list[Entry]) -> wire.CreditsData:
+    """Show an account's money."""
+    return wire.CreditsData(
+        balance=totals.balance,
+        reserved=totals.reserved,
+        available=totals.available,
+        recent_entries=[_entry(entry) for entry in entries],
+    )
+
+
+def workflow_summary(workflow_id: str) -> wire.WorkflowSummary:
+    """Show a workflow in the list."""
+    return wire.WorkflowSummary(workflow_id=workflow_id, updated_at=_WORKFLOWS_UPDATED_AT)
+
+
+def asset(asset: Asset, now: float, links: Links) -> wire.AssetDescriptor:
+    """Show an asset; it can be downloaded once it is ready."""
+    status, path = asset.status(now), asset_path(asset)
+    return wire.AssetDescriptor(
+        asset_id=asset.asset_id,
+        status=status,
+        mime_type=asset.mime_type,
+        byte_size=asset.byte_size,
+        bucket=ASSET_BUCKET,
+        object_path=path,
+        original_filename=asset.filename,
+        metadata=dict(asset.metadata),
+        created_at=_moment(asset.created_at),
+        upload_expires_at=_moment(asset.upload_expires_at),
+        download_url=links.url("download", ASSET_BUCKET, path) if status == "ready" else None,
+    )
+
+
+def asset_intent(asset: Asset, links: Links) -> wire.AssetCreateData:
+    """Show a new asset, with the only way to fill it."""
+    path = asset_path(asset)
+    return wire.AssetCreateData(
+        asset_id=asset.asset_id,
+        bucket=ASSET_BUCKET,
+        object_path=path,
+        upload_url=links.url("upload", ASSET_BUCKET, path),
+        upload_token=links.signer.sign("upload", f"/{ASSET_BUCKET}/{path}", links.expires_at),
+        upload_expires_at=_moment(asset.upload_expires_at),
+        credits_charged=asset.charged,
+    )
+
+
+def job(job: Job, now: float, links: Links) -> wire.JobData:
+    """Show a job, with its outputs once it has succeeded."""
+    status = job.status(now)
+    return wire.JobData(
+        job_id=job.job_id,
+        status=status,
+        workflow_id=job.workflow_id,
+        requested_credits=job.price,
+        error_code=job.error_code if status == "failed" else None,
+        error_message=job.error_message if status == "failed" else None,
+        outputs=[_output(job, index, links) for index in range(len(job.outputs))] if status == "succeeded" else [],
+    )
+
+
+def asset_path(asset: Asset) -> str:
+    """Name an asset within its bucket: by ids alone, for file names come from outside."""
+    return f"{asset.account_id}/{asset.asset_id}"
+
+
+def output_path(job: Job, index: int) -> str:
+    """Name an output within its bucket."""
+    return f"{job.job_id}/{index}.{job.outputs[index].mime_type.partition('/')[2]}"
+
+
+def _output(job: Job, index: int, links: Links) -> wire.JobOutput:
+    shape, path = job.outputs[index], output_path(job, index)
+    return wire.JobOutput(
+        id=Ids(f"output-{job.job_id}", index).next(),
+        job_id=job.job_id,
+        output_index=index,
+        storage_provider="sandbox",
+        bucket=OUTPUT_BUCKET,
+        path=path,
+        url=links.url("download", OUTPUT_BUCKET, path),
+        mime_type=shape.mime_type,
+        width=shape.width,
+        height=shape.height,
+        metadata={},
+        created_at=_moment(job.finished_at),
+    )
+
+
+def _entry(entry: Entry) -> wire.CreditLedgerEntry:
+    return wire.CreditLedgerEntry(
+        id=entry.entry_id,
+        job_id=entry.job_id,
+        entry_type=entry.entry_type,
+        status="held" if entry.entry_type == "reserve" else "settled",
+        amount=entry.amount,
+        description=entry.description,
+        created_at=_moment(entry.created_at),
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,193 @@
+"""The bodies of the contract, one model a schema and under the same names. The OpenAPI description is made of these."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+Credits = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+# A field that is left out when there is nothing to say, as against one that is sent as null.
+Omittable = Annotated[str | None, WithJsonSchema({"type": "string"})]
+FreeForm = dict[str, Any]
+JobStatus = Literal["queued", "running", "succeeded", "failed"]
+
+
+class Body(BaseModel):
+    """A JSON object. Strict: the text "1" is no integer, and 1 is no text."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class ApiFailure(Body):
+    success: Literal[False]
+    code: str
+    error: str
+    hint: Omittable = None
+    request_id: Omittable = None
+
+
+class Success(Body):
+    success: Literal[True]
+
+
+class AnsweredSuccess(Success):
+    request_id: Omittable = None
+
+
+class HealthData(Body):
+    status: Literal["ok"]
+
+
+class HealthSuccessResponse(Success):
+    data: HealthData
+
+
+class CreditLedgerEntry(Body):
+    id: Uuid
+    job_id: Uuid | None = None
+    entry_type: str
+    status: str
+    amount: Credits
+    description: str | None = None
+    created_at: datetime
+
+
+class CreditsData(Body):
+    balance: Credits
+    reserved: Credits
+    available: Credits
+    recent_entries: list[CreditLedgerEntry]
+
+
+class CreditsSuccessResponse(AnsweredSuccess):
+    data: CreditsData
+
+
+class WorkflowSummary(Body):
+    workflow_id: str
+    updated_at: datetime
+
+
+class WorkflowListData(Body):
+    workflows: list[WorkflowSummary]
+
+
+class WorkflowListSuccessResponse(AnsweredSuccess):
+    data: WorkflowListData
+
+
+class WorkflowMetadataData(Body):
+    workflow_id: str
+    metadata: FreeForm
+
+
+class WorkflowMetadataSuccessResponse(AnsweredSuccess):
+    data: WorkflowMetadataData
+
+
+class AssetCreateRequest(Body):
+    """An optional field that is not sent keeps its empty default; null is not allowed in its place."""
+
+    mime_type: str = Field(min_length=1, max_length=128, description="Must start with image/")
+    byte_size: int = Field(ge=1)
+    filename: str = Field(default="", min_length=1, max_length=255)
+    metadata: FreeForm = Field(default_factory=dict)
+
+
+class AssetDescriptor(Body):
+    asset_id: Uuid
+    status: Literal["pending_upload", "ready", "deleted"]
+    mime_type: str
+    byte_size: int
+    bucket: str
+    object_path: str
+    original_filename: str | None = None
+    metadata: FreeForm
+    created_at: datetime
+    upload_expires_at: datetime
+    download_url: str | None = None
+
+
+class AssetCreateData(Body):
+    asset_id: Uuid
+    bucket: str
+    object_path: str
+    upload_url: str
+    upload_token: str
+    upload_expires_at: datetime
+    credits_charged: Credits
+
+
+class AssetCreateSuccessResponse(AnsweredSuccess):
+    data: AssetCreateData
+
+
+class AssetListData(Body):
+    assets: list[AssetDescriptor]
+
+
+class AssetListSuccessResponse(AnsweredSuccess):
+    data: AssetListData
+
+
+class AssetGetSuccessResponse(AnsweredSuccess):
+    data: AssetDescriptor
+
+
+class AssetDeleteData(Body):
+    asset_id: Uuid
+    deleted: Literal[True]
+    credit_rebate: Credits
+
+
+class AssetDeleteSuccessResponse(AnsweredSuccess):
+    data: AssetDeleteData
+
+
+class GenerateRequest(Body):
+    """An optional field that is not sent keeps its empty default; null is not allowed in its place."""
+
+    workflow_id: str = Field(min_length=1)
+    params: FreeForm = Field(description="Values by the names in the workflow's metadata.available_fields")
+    idempotency_key: str = Field(default="", min_length=1, max_length=128)
+
+
+class GenerateData(Body):
+    job_id: Uuid
+    status: JobStatus
+    requested_credits: Credits
+
+
+class GenerateSuccessResponse(AnsweredSuccess):
+    data: GenerateData
+
+
+class JobOutput(Body):
+    id: Uuid
+    job_id: Uuid
+    output_index: int
+    storage_provider: str
+    bucket: str | None = None
+    path: str | None = None
+    url: str | None = None
+    mime_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    metadata: FreeForm
+    created_at: datetime
+
+
+class JobData(Body):
+    job_id: Uuid
+    status: JobStatus
+    workflow_id: str
+    requested_credits: Credits
+    error_code: str | None = None
+    error_message: str | None = None
+    outputs: list[JobOutput]
+
+
+class JobSuccessResponse(AnsweredSuccess):
+    data: JobData

@@ -1,0 +1,146 @@
+"""The gateway without a network: every operation as a synchronous method that is told the time.
+
+Same seed, same calls, same times: same world. Nothing here sleeps, reads a clock or opens a socket, so a simulation
+can run a year of it in a minute.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from crucible_batch.sandbox import params as params_rules
+from crucible_batch.sandbox.assets import Arrival, Assets, Intent
+from crucible_batch.sandbox.audit import Audit, audit
+from crucible_batch.sandbox.config import SandboxConfig
+from crucible_batch.sandbox.faults import Faults
+from crucible_batch.sandbox.ground import Ground
+from crucible_batch.sandbox.ids import Ids
+from crucible_batch.sandbox.jobs import Jobs, Making, Order
+from crucible_batch.sandbox.ledger import Ledger, Totals
+from crucible_batch.sandbox.records import Account, Asset, Entry, Job, Record
+from crucible_batch.sandbox.refused import RefusedError, not_found
+from crucible_batch.sandbox.workflows import WORKFLOWS, Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The records of an earlier life, in the order in which they were made."""
+
+    accounts: Sequence[Account] = ()
+    entries: Sequence[Entry] = ()
+    assets: Sequence[Asset] = ()
+    jobs: Sequence[Job] = ()
+
+
+class World:
+    """Accounts, credits, assets and jobs. Methods raise RefusedError for what the gateway answers with a failure.
+
+    `now` is in seconds since the epoch and never goes back from one call to the next.
+    """
+
+    def __init__(self, config: SandboxConfig, faults: Faults, now: float, past: Past | None = None) -> None:
+        past = past or Past()
+        issued = len(past.accounts) + len(past.entries) + len(past.assets) + len(past.jobs)
+        ids = Ids(f"world-{config.seed}", issued)
+        self._config = config
+        self._changes: list[Record] = []
+        self._ledger = Ledger(ids, self._changes, past.entries)
+        ground = Ground(config, faults, ids, self._ledger, self._changes)
+        self.jobs = Jobs(ground, past.jobs)
+        self.assets = Assets(ground, past.assets)
+        self._accounts = {account.key_sha256: account for account in past.accounts}
+        for key, credits in config.accounts.items():
+            self._open_account(ids, key, credits, now)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The whole ledger, oldest row first."""
+        return self._ledger.entries
+
+    def take_changes(self) -> list[Record]:
+        """Hand over the records made or replaced since the last call, in order; writing them down is the caller's."""
+        changes = self._changes.copy()
+        self._changes.clear()
+        return changes
+
+    def authenticate(self, key: str) -> str:
+        """Give the id of the account that a key opens."""
+        account = self._accounts.get(_digest(key))
+        if account is None:
+            raise RefusedError(
+                401,
+                "UNAUTHORIZED",
+                "The API key is missing or unknown.",
+                "Send Authorization: Bearer moltazine_<token>.",
+            )
+        return account.account_id
+
+    def credits(self, account_id: str, now: float) -> tuple[Totals, list[Entry]]:
+        """Give the totals of an account and its newest entries, newest first."""
+        self.jobs.settle(now)
+        return self._ledger.totals(account_id), self._ledger.recent(account_id, self._config.recent_entries)
+
+    def workflow(self, workflow_id: str) -> Workflow:
+        """Find a workflow."""
+        for workflow in WORKFLOWS:
+            if workflow.workflow_id == workflow_id:
+                return workflow
+        raise not_found("Workflow", "WORKFLOW_NOT_FOUND")
+
+    def create_asset(self, account_id: str, intent: Intent, now: float) -> Asset:
+        """Charge for an upload and open its window."""
+        self.jobs.settle(now)
+        return self.assets.create(account_id, intent, now)
+
+    def delete_asset(self, account_id: str, asset_id: str, now: float) -> Decimal:
+        """Delete an asset; gives the credits that come back."""
+        self.jobs.settle(now)
+        return self.assets.delete(account_id, asset_id, now)
+
+    def receive(self, asset_id: str, arrival: Arrival, now: float) -> Asset:
+        """Take the bytes of an asset."""
+        return self.assets.receive(asset_id, arrival, now)
+
+    def submit(self, account_id: str, order: Order, now: float) -> tuple[Job, bool]:
+        """Accept an order, or find the job that its key bought before; the flag tells whether the job is new.
+
+        The key is looked up before anything else is asked: what was bought stays reachable with an empty account,
+        a price that rose, a workflow or an input image that is gone.
+        """
+        self.jobs.settle(now)
+        earlier = self.jobs.earlier(account_id, order)
+        if earlier is not None:
+            return earlier, False
+        workflow = self.workflow(order.workflow_id)
+        params_rules.check(workflow, order.params)
+        asset_id = order.params.get("image.image")
+        source = self.assets.source(account_id, str(asset_id), now) if asset_id is not None else None
+        making = Making(
+            workflow=workflow,
+            outputs=params_rules.output_shapes(workflow, order.params, source),
+            source_sha256=source.sha256 if source else None,
+        )
+        return self.jobs.accept(account_id, order, making, now), True
+
+    def job(self, account_id: str, job_id: str, now: float) -> Job:
+        """Find a job."""
+        self.jobs.settle(now)
+        return self.jobs.get(account_id, job_id)
+
+    def audit(self, now: float) -> Audit:
+        """Count all money again."""
+        self.jobs.settle(now)
+        return audit(self.entries, self.jobs, self.assets)
+
+    def _open_account(self, ids: Ids, key: str, credits: Decimal, now: float) -> None:
+        if _digest(key) in self._accounts:
+            return
+        account = Account(ids.next(), _digest(key))
+        self._accounts[account.key_sha256] = account
+        self._changes.append(account)
+        self._ledger.post(account.account_id, "grant", credits, now, description="Start credits")
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,61 @@
+"""JSON that keeps the digits of numbers."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.sandbox.exact_json import dumps, loads
+
+numbers = st.decimals(allow_nan=False, allow_infinity=False) | st.integers()
+values = st.recursive(
+    st.none() | st.booleans() | numbers | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc", max_size=3), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_what_is_written_reads_back_with_all_its_digits(value: object) -> None:
+    assert loads(dumps(value).encode()) == value
+
+
+def test_a_tenth_is_written_as_a_tenth() -> None:
+    assert dumps([Decimal("0.1") * 3, Decimal("1000"), Decimal("2.50")]) == "[0.3,1000,2.50]"
+
+
+def test_moments_end_in_z() -> None:
+    assert dumps(datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)) == '"2026-01-02T03:04:05.678Z"'
+
+
+def test_keys_are_sorted_on_demand() -> None:
+    assert dumps({"b": 1, "a": {"d": 2, "c": 3}}, sort_keys=True) == '{"a":{"c":3,"d":2},"b":1}'
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"NaN",
+        b"[Infinity]",
+        b"[" * 100_000,
+        b"[" * 40 + b"]" * 40,
+        b'"\\ud800"',
+        b'{"\\ud800": 1}',
+        b"\xff",
+        b"1e99999999999999999999",
+        b"9" * 5000,
+    ],
+)
+def test_what_could_not_be_written_again_is_a_value_error(raw: bytes) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        loads(raw)
+
+
+def test_numbers_that_json_lacks_are_not_written() -> None:
+    for value in (Decimal("NaN"), Decimal("Infinity"), float("nan")):
+        with pytest.raises(ValueError, match=r".*"):
+            dumps(value)

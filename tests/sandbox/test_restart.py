@@ -1,0 +1,108 @@
+"""A state file: what a restart remembers."""
+
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch.sandbox.config import SandboxConfig
+from crucible_batch.sandbox.faults import Faults
+from crucible_batch.sandbox.jobs import Order
+from crucible_batch.sandbox.store import Store
+from crucible_batch.sandbox.world import World
+
+REMEMBERED = ("audit", "ledger", "jobs", "assets")
+
+
+async def test_a_restart_shows_the_same_credits_jobs_keys_and_bytes(start: Any, picture: Any, tmp_path: Path) -> None:
+    state_file = tmp_path / "sandbox.db"
+    async with start(state=state_file) as client:
+        asset_id = await client.upload(picture("navy"), filename="cat.png", metadata={"deep": [{"share": 0.1}]})
+        job = await client.job("qwen-edit", "k", image__image=asset_id, strength__value=0.3, prompt__value="ocean")
+        output = (await client.storage.get(job["outputs"][0]["url"])).content
+        await client.configure(faults="fail=1")
+        await client.generate("zimage-base", "k2")
+        before = await client.state()
+    async with start(state=state_file) as client:
+        after = await client.state()
+        assert [after[part] for part in REMEMBERED] == [before[part] for part in REMEMBERED]
+        again = await client.job("qwen-edit", "k", image__image=asset_id, strength__value=0.3, prompt__value="ocean")
+        assert again["job_id"] == job["job_id"]
+        assert (await client.storage.get(again["outputs"][0]["url"])).content == output
+        assert (await client.job("zimage-base", "k2"))["status"] == "failed"
+        new = await client.job("zimage-base", "k3")
+        assert new["job_id"] not in {job["job_id"] for job in before["jobs"]}
+        assert (await client.state())["audit"]["problems"] == []
+
+
+async def test_jobs_that_were_under_way_end_while_nobody_looks(start: Any, tmp_path: Path) -> None:
+    async with start(state=tmp_path / "s.db", time_scale=1000) as client:
+        running = await client.job("zimage-base", "k")
+        assert running["status"] == "running"
+    async with start(state=tmp_path / "s.db", runners=1) as client:
+        await client.configure(advance_s=1000)
+        assert (await client.get(f"/api/v1/jobs/{running['job_id']}"))["status"] == "succeeded"
+        assert (await client.get("/api/v1/credits"))["balance"] == 998
+
+
+async def test_new_keys_are_granted_their_credits_and_old_ones_keep_theirs(start: Any, tmp_path: Path) -> None:
+    async with start(state=tmp_path / "s.db", accounts={"a": Decimal(10)}) as client:
+        await client.job("zimage-base", "k")
+    async with start(state=tmp_path / "s.db", accounts={"a": Decimal(99), "b": Decimal(5)}) as client:
+        assert (await client.get("/api/v1/credits"))["balance"] == 8
+        other = await client.storage.get(
+            f"{client.running.api_url}/api/v1/credits", headers={"authorization": "Bearer b"}
+        )
+        assert other.json()["data"]["balance"] == 5
+
+
+def test_a_state_file_gives_no_key_away(tmp_path: Path) -> None:
+    config = SandboxConfig(accounts={"moltazine_canary": Decimal(1)})
+    with Store(tmp_path / "s.db") as store:
+        store.save(World(config, Faults((), 0), 0).take_changes())
+    assert all(b"canary" not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_two_sandboxes_can_not_share_a_state(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.db") as store:
+        store.save([])
+        with pytest.raises(OSError, match="locked"):
+            Store(tmp_path / "s.db")
+
+
+def test_what_is_no_state_file_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database " * 100)
+    for path in (tmp_path / "notes.txt", tmp_path, tmp_path / "nowhere" / "s.db"):
+        with pytest.raises(OSError, match="state file"):
+            Store(path)
+
+
+def test_records_are_saved_together_or_not_at_all(tmp_path: Path) -> None:
+    world = World(SandboxConfig(), Faults((), 0), 0)
+    changes = world.take_changes()
+    with Store(tmp_path / "s.db") as store:
+        with pytest.raises(sqlite3.IntegrityError):
+            store.save([*changes, changes[0]])
+        assert store.load().accounts == []
+        store.save(changes)
+        assert len(store.load().entries) == 1
+
+
+def test_the_ledger_on_disk_is_append_only(tmp_path: Path) -> None:
+    world = World(SandboxConfig(), Faults((), 0), 0)
+    account = world.authenticate("moltazine_sandbox")
+    world.submit(account, Order("zimage-base", {}, "k"), 0)
+    with Store(tmp_path / "s.db") as store:
+        store.save(world.take_changes())
+    db = sqlite3.connect(tmp_path / "s.db")
+    for statement in ("UPDATE entry SET amount = '0'", "DELETE FROM entry"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            db.execute(statement)
+    db.close()
+
+
+def test_a_digest_without_bytes_is_a_key_error() -> None:
+    with Store(None) as store, pytest.raises(KeyError):
+        store.blob("ab")
