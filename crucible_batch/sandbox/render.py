@@ -1,4 +1,4 @@
-"""The pictures that jobs make, drawn from their params: the same params give the same bytes, on every run."""
+"""The pictures that jobs make, drawn from their params: the same params and seed give the same bytes, on every run."""
 
 import io
 from random import Random
@@ -32,10 +32,19 @@ def render(job: Job, index: int, source: bytes | None) -> bytes:
 
 
 def _dice(job: Job, index: int) -> Random:
-    """Seed the chance by everything that was asked for, except ids: they differ from run to run."""
+    """Seed the chance by everything that was asked for, except asset ids: they differ from run to run."""
     asked = {name: value for name, value in job.params.items() if name != "image.image"}
+    asked["sampler.seed"] = _seed(job)
     seed = digest(job.workflow_id, exact_json.dumps(asked, sort_keys=True), index, job.source_sha256)
     return Random(int.from_bytes(seed))  # noqa: S311 - chance for pictures, no secret
+
+
+def _seed(job: Job) -> object:
+    """The seed that was asked for; without one each job has its own, so that a repeat is another picture.
+
+    It follows from the idempotency key, not from chance: the same run makes the same pictures again.
+    """
+    return job.params.get("sampler.seed", int.from_bytes(digest(job.idempotency_key or job.job_id)[:4]))
 
 
 def _look(job: Job) -> Look:
@@ -43,7 +52,7 @@ def _look(job: Job) -> Look:
 
 
 def _note(job: Job, index: int) -> str:
-    note = f"{job.workflow_id}   seed {job.params.get('sampler.seed', 0)}"
+    note = f"{job.workflow_id}   seed {_seed(job)}"
     return f"{note}   {index + 1} of {len(job.outputs)}" if len(job.outputs) > 1 else note
 
 

@@ -124,8 +124,15 @@ async def test_other_paths_and_methods_are_errors_in_xml(client: Any, picture: A
 
 
 async def test_the_same_output_has_the_same_bytes_whenever_it_is_fetched(client: Any) -> None:
-    first = await client.job("qwen-edit", "k1", prompt__value="neon cat")
-    second = await client.job("qwen-edit", "k2", prompt__value="neon cat")
+    first = await client.job("qwen-edit", "k1", prompt__value="neon cat", sampler__seed=7)
+    second = await client.job("qwen-edit", "k2", prompt__value="neon cat", sampler__seed=7)
     pictures = [(await client.storage.get(job["outputs"][0]["url"])) for job in (first, second, first)]
     assert pictures[0].headers["content-type"] == "image/jpeg"
     assert len({picture.content for picture in pictures}) == 1
+
+
+async def test_without_a_seed_each_job_is_another_picture(client: Any) -> None:
+    jobs = [await client.job("zimage-base", key, prompt__text="neon cat") for key in ("k1", "k2", "k1")]
+    pictures = [(await client.storage.get(job["outputs"][0]["url"])).content for job in jobs]
+    assert pictures[0] != pictures[1]
+    assert pictures[0] == pictures[2]
