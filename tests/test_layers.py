@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "settings": {"errors", "core"},
     "engine": {"errors", "core", "inputs", "results"},
     "api": {
-        "errors", "core", "manifest", "inputs", "planner", "gateway", "journal", "results", "report", "settings", "engine",
+        "errors", "core", "manifest", "inputs", "planner", "gateway", "journal", "results", "report", "settings",
+        "engine",
     },
     "sandbox": set(),
     "cli": {"errors", "api", "report", "settings", "sandbox"},
