@@ -1,0 +1,265 @@
+"""One entry of ``jobs``, its templates compiled, ready to make a job of each row and combination."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from crucible_batch.errors import Problem
+from crucible_batch.manifest import names, output_path, params, rules
+from crucible_batch.manifest.combinations import Combination, Combinations
+from crucible_batch.manifest.faults import Faults
+from crucible_batch.manifest.files import FileFault, Files
+from crucible_batch.manifest.manifest import Entry, Manifest
+from crucible_batch.manifest.names import NameFault, Registry
+from crucible_batch.manifest.params import Parameter
+from crucible_batch.manifest.rows import Row
+from crucible_batch.manifest.templates import (
+    MAX_PROMPT,
+    MAX_VALUE,
+    Json,
+    TemplateFault,
+    Templates,
+    Variables,
+    is_template,
+)
+from crucible_batch.manifest.wanted import Wanted
+
+# Of the 255 bytes that a file name may have, some are left for an output's index, its extension and ".part".
+_MAX_PART_BYTES = 230
+
+
+class Workshop:
+    """What all entries of one expansion share: compiled templates, files found, names taken, workflows' defaults."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.templates = Templates()
+        self.files = Files(manifest.directory, allow_outside=manifest.allow_outside)
+        self.registry = Registry()
+        self._defaults: dict[str, dict[str, Parameter]] = {}
+
+    def defaults(self, workflow_id: str, faults: Faults) -> dict[str, Parameter]:
+        """Return the default parameters of a workflow, compiled. Those that can't be are reported each time."""
+        known = self._defaults.get(workflow_id)
+        if known is not None:
+            return known
+        manifest, before = self.manifest, len(faults.problems)
+        made: dict[str, Parameter] = {}
+        if workflow_id == manifest.workflow:
+            made |= params.compiled(manifest.params, manifest.site, ("params",), self.templates, faults.template)
+        if workflow_id in manifest.workflows:
+            path = ("workflows", workflow_id, "params")
+            raw = manifest.workflows[workflow_id].params
+            made |= params.compiled(raw, manifest.site, path, self.templates, faults.template)
+        if len(faults.problems) == before:
+            self._defaults[workflow_id] = made
+        return made
+
+
+class Text:
+    """A text field of an entry: literal, or a template."""
+
+    __slots__ = ("_limit", "_literal", "_template", "path")
+
+    def __init__(self, text: str, path: tuple[str | int, ...], templates: Templates, limit: int = MAX_VALUE) -> None:
+        self.path = path
+        self._limit = limit
+        self._literal = text
+        self._template = templates.text(text) if is_template(text) else None
+
+    @property
+    def names(self) -> frozenset[str]:
+        return self._template.names if self._template else frozenset()
+
+    def render(self, variables: Variables) -> str:
+        if self._template is not None:
+            return self._template.text(variables, self._limit)
+        if len(self._literal) > self._limit // 4 and len(self._literal.encode()) > self._limit:
+            raise TemplateFault(f"more than the {self._limit // 1024} KiB that may stand here")
+        return self._literal
+
+
+class Blueprint:
+    """Compiles one entry. ``faults`` holds the templates that can't be; then nothing may be made of it."""
+
+    def __init__(self, workshop: Workshop, entry: Entry) -> None:
+        self._workshop = workshop
+        self._entry = entry
+        self.faults = Faults()
+        job = entry.job
+        self._name = self._text(job.name, ("name",))
+        prompt = job.prompt or ""
+        self._prompt_is_file = prompt.startswith("@") and not prompt.startswith("@@")
+        literal = prompt[1:] if prompt.startswith("@") else prompt
+        limit = MAX_VALUE if self._prompt_is_file else MAX_PROMPT
+        self._prompt = self._text(literal, ("prompt",), limit) if job.prompt is not None else None
+        self._image = self._text(job.image, ("image",)) if job.image is not None else None
+        self._images = {key: self._text(text, ("images", key)) for key, text in job.images.items()}
+        self._workflow = self._text(job.workflow or workshop.manifest.workflow or "", ("workflow",))
+        self._own = params.compiled(job.params, entry.site, ("params",), workshop.templates, self.faults.template)
+        self._merged: dict[str, tuple[dict[str, Json], dict[str, Parameter]]] = {}
+        self._fields: dict[str, Mapping[str, str]] = {}
+        if not is_template(job.workflow or ""):
+            workshop.defaults(job.workflow or workshop.manifest.workflow or "", self.faults)
+
+    def combinations(self) -> Combinations:
+        job = self._entry.job
+        matrix = self._workshop.manifest.matrix if job.matrix is None else job.matrix
+        return Combinations(matrix, job.zip, self._name.names if self._name else ())
+
+    def make(self, row: Row | None, combination: Combination, repeat: int) -> Wanted | list[Problem]:
+        """Make one job, or say all that keeps it from being made."""
+        job, workshop = self._entry.job, self._workshop
+        faults = Faults(row, job.foreach or "")
+        variables = {**workshop.manifest.vars, **combination.values, "repeat": repeat}
+        if row is not None:
+            variables["row"] = row.values
+        workflow_id = self._rendered(self._workflow, variables, faults)
+        name = self._full_name(row, combination, repeat, variables, faults)
+        prompt = self._prompt_text(variables, faults)
+        image = self._file(self._image, variables, faults) if self._image else None
+        images = {key: path for key, text in self._images.items() if (path := self._file(text, variables, faults))}
+        parameters = self._parameters(workflow_id, variables, faults) if workflow_id else {}
+        pattern = self._output(name, workflow_id, faults)
+        if faults.problems:
+            return faults.problems
+        if problem := self._taken(name):
+            return [problem]
+        return Wanted(
+            name=name,
+            workflow_id=workflow_id,
+            prompt=prompt,
+            image=image,
+            images=images,
+            params=parameters,
+            fields=self._field_names(workflow_id),
+            repeat=repeat,
+            axes=combination.texts,
+            entry_name=job.name,
+            output_pattern=pattern,
+            row=row.number if row else None,
+            site=self._entry.site,
+            root=workshop.manifest.site,
+            is_on_default=workflow_id == workshop.manifest.workflow,
+        )
+
+    def _text(self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE) -> Text | None:
+        try:
+            return Text(text, path, self._workshop.templates, limit)
+        except TemplateFault as fault:
+            self.faults.template(self._entry.site, path, fault)
+            return None
+
+    def _rendered(self, text: Text | None, variables: Variables, faults: Faults) -> str:
+        """Return the rendered text, or an empty one with a problem reported."""
+        if text is None:
+            return ""
+        try:
+            rendered = text.render(variables)
+        except TemplateFault as fault:
+            faults.template(self._entry.site, text.path, fault)
+            return ""
+        if not rendered.strip():
+            faults.other(self._entry.site, text.path, "is empty once it is rendered")
+            return ""
+        return rendered
+
+    def _full_name(
+        self, row: Row | None, combination: Combination, repeat: int, variables: Variables, faults: Faults
+    ) -> str:
+        rendered = self._rendered(self._name, variables, faults)
+        if not rendered or self._name is None:
+            return ""
+        try:
+            names.check(rendered)
+        except NameFault as fault:
+            faults.other(self._entry.site, ("name",), str(fault))
+            return ""
+        number = f"-{row.number}" if row is not None and "row" not in self._name.names else ""
+        again = f"-{repeat}" if self._entry.job.repeat > 1 else ""
+        return names.safe(f"{rendered}{combination.suffix}{number}{again}")
+
+    def _prompt_text(self, variables: Variables, faults: Faults) -> str | None:
+        if self._prompt is None:
+            return None
+        rendered = self._rendered(self._prompt, variables, faults)
+        if not self._prompt_is_file or not rendered:
+            return rendered
+        site = self._entry.site
+        try:
+            text = self._workshop.files.prompt(rendered)
+        except FileFault as fault:
+            faults.file(site, ("prompt",), fault)
+            return None
+        try:
+            if is_template(text):
+                text = self._workshop.templates.text(text).text(variables, MAX_PROMPT)
+        except TemplateFault as fault:
+            faults.prompt_file(site, self._workshop.files.find(rendered), fault)
+            return None
+        if not text.strip():
+            faults.other(site, ("prompt",), f"{rendered!r} holds no text")
+        return text
+
+    def _file(self, text: Text | None, variables: Variables, faults: Faults) -> Path | None:
+        rendered = self._rendered(text, variables, faults)
+        if text is None or not rendered:
+            return None
+        try:
+            return self._workshop.files.find(rendered)
+        except FileFault as fault:
+            faults.file(self._entry.site, text.path, fault)
+            return None
+
+    def _parameters(self, workflow_id: str, variables: Variables, faults: Faults) -> Mapping[str, Json]:
+        if workflow_id not in self._merged:
+            before = len(faults.problems)
+            merged = self._workshop.defaults(workflow_id, faults) | self._own
+            dynamic = {key: parameter for key, parameter in merged.items() if not parameter.is_literal}
+            literal: dict[str, Json] = {
+                key: None if key in dynamic else parameter.value for key, parameter in merged.items()
+            }
+            if len(faults.problems) > before:
+                return {}
+            self._merged[workflow_id] = literal, dynamic
+        literal, dynamic = self._merged[workflow_id]
+        if not dynamic:
+            return literal
+        values = dict(literal)
+        for key, parameter in dynamic.items():
+            values[key] = parameter.render(variables, faults.template)
+        if rules.BATCH_SIZE in dynamic and not rules.is_batch_of_one(values[rules.BATCH_SIZE]):
+            parameter = dynamic[rules.BATCH_SIZE]
+            faults.problems.append(rules.batch_size_problem(parameter.site, parameter.path))
+        return values
+
+    def _field_names(self, workflow_id: str) -> Mapping[str, str]:
+        if workflow_id not in self._fields:
+            defaults = self._workshop.manifest.workflows.get(workflow_id)
+            merged = defaults.fields.model_dump(exclude_none=True) if defaults else {}
+            self._fields[workflow_id] = merged | self._entry.job.fields.model_dump(exclude_none=True)
+        return self._fields[workflow_id]
+
+    def _output(self, name: str, workflow_id: str, faults: Faults) -> str:
+        manifest = self._workshop.manifest
+        pattern = output_path.filled(manifest.output.path, name, workflow_id)
+        if len(pattern) > _MAX_PART_BYTES // 4 and any(
+            len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/")
+        ):
+            faults.other(
+                manifest.site, ("output", "path"), f"with the name {name!r} a part is too long for a file name"
+            )
+        return pattern
+
+    def _taken(self, name: str) -> Problem | None:
+        holder = self._workshop.registry.take(name, self._entry.index)
+        if holder is None:
+            return None
+        site = self._entry.site
+        if holder == self._entry.index:
+            message = f"two jobs of this entry are named {name!r}"
+            return site.problem(("name",), message, hint="name the row or the axes in `name`, or use `repeat`")
+        other = self._workshop.manifest.site.place(("jobs", holder, "name"))
+        message = f"the name {name!r} is taken already, by the job at line {other.line}, column {other.column}"
+        return site.problem(("name",), message, hint="names differ by more than upper and lower case")

@@ -1,0 +1,50 @@
+"""Combinations of an entry's axes: matrix times zip, each with its values, their texts and the suffix for names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crucible_batch.manifest.filters import text_of
+from crucible_batch.manifest.names import slug
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """One value of each axis: as template variables, as text, and as what is appended to the name."""
+
+    values: Mapping[str, Any]
+    texts: Mapping[str, str]
+    suffix: str
+
+
+class Combinations:
+    """The combinations of one entry, made anew for each of its rows.
+
+    ``named`` are the axes that the name's template asks for; the others are appended to the name.
+    """
+
+    def __init__(
+        self, matrix: Mapping[str, list[Any]], zipped: Mapping[str, list[Any]], named: Collection[str]
+    ) -> None:
+        self._names = (*matrix, *zipped)
+        self._matrix = [_choices(values, suffixed=name not in named) for name, values in matrix.items()]
+        columns = [_choices(values, suffixed=name not in named) for name, values in zipped.items()]
+        self._zipped = list(zip(*columns, strict=True)) if columns else [()]
+
+    def __iter__(self) -> Iterator[Combination]:
+        for chosen in itertools.product(*self._matrix):
+            for together in self._zipped:
+                choices = (*chosen, *together)
+                yield Combination(
+                    dict(zip(self._names, (value for value, _, _ in choices), strict=True)),
+                    dict(zip(self._names, (text for _, text, _ in choices), strict=True)),
+                    "".join(suffix for _, _, suffix in choices),
+                )
+
+
+def _choices(values: list[Any], *, suffixed: bool) -> list[tuple[Any, str, str]]:
+    texts = [text_of(value) for value in values]
+    return [(value, text, f"-{slug(text)}" if suffixed else "") for value, text in zip(values, texts, strict=True)]

@@ -1,0 +1,98 @@
+"""Expands a manifest into the jobs that it wants, one by one, in its order: ``expand``.
+
+Rows are the outer loop, then the matrix as written (its last axis fastest), then zip, then repeat. Nothing here
+depends on the clock, on chance or on how a dict was hashed: the same files give the same jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from crucible_batch.errors import Place, Problem
+from crucible_batch.manifest import rows, rules
+from crucible_batch.manifest.blueprint import Blueprint, Text, Workshop
+from crucible_batch.manifest.combinations import Combination
+from crucible_batch.manifest.faults import Faults
+from crucible_batch.manifest.files import FileFault
+from crucible_batch.manifest.manifest import Entry, Manifest
+from crucible_batch.manifest.rows import Row, RowFault
+from crucible_batch.manifest.templates import TemplateFault
+from crucible_batch.manifest.wanted import Wanted
+
+# An entry whose every row has a problem of its own is given up: its author has seen what is wrong.
+MAX_PROBLEMS_OF_ENTRY = 100
+
+
+def expand(manifest: Manifest) -> Iterator[Wanted | Problem]:
+    """Yield the jobs of a manifest in its order, and problems in place of those that can't be made.
+
+    A problem that many jobs share is yielded once an entry. With more than ``manifest.max_jobs`` jobs, the last item
+    is that problem. Each call begins anew and reads the files again.
+    """
+    workshop = Workshop(manifest)
+    made = 0
+    for entry in manifest.entries():
+        seen: set[tuple[Place, str, str]] = set()
+        blueprint = Blueprint(workshop, entry)
+        yield from _new(blueprint.faults.problems, seen)
+        if blueprint.faults.problems:
+            continue
+        for item in _combined(workshop, entry, blueprint):
+            if isinstance(item, Problem):
+                yield from _new([item], seen)
+            else:
+                made += 1
+                if made > manifest.max_jobs:
+                    yield rules.too_many(entry.site, manifest.max_jobs)
+                    return
+                job = blueprint.make(*item)
+                if isinstance(job, Wanted):
+                    yield job
+                else:
+                    yield from _new(job, seen)
+            if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
+                break
+
+
+def _new(problems: list[Problem], seen: set[tuple[Place, str, str]]) -> Iterator[Problem]:
+    """Yield the problems that this entry has not had yet; the hint, which may name a row, makes no difference."""
+    for problem in problems:
+        identity = (problem.place, problem.field, problem.message)
+        if identity not in seen:
+            seen.add(identity)
+            yield problem
+
+
+def _combined(
+    workshop: Workshop, entry: Entry, blueprint: Blueprint
+) -> Iterator[tuple[Row | None, Combination, int] | Problem]:
+    """Yield row, combination and repeat index of each job of an entry, in order."""
+    combinations = blueprint.combinations()
+    for row in _rows(workshop, entry):
+        if isinstance(row, Problem):
+            yield row
+            continue
+        for combination in combinations:
+            for repeat in range(1, entry.job.repeat + 1):
+                yield row, combination, repeat
+
+
+def _rows(workshop: Workshop, entry: Entry) -> Iterator[Row | Problem | None]:
+    if entry.job.foreach is None:
+        yield None
+        return
+    manifest, site = workshop.manifest, entry.site
+    faults = Faults()
+    try:
+        source = Text(entry.job.foreach, ("foreach",), workshop.templates).render(manifest.vars)
+        for row in rows.read(source, workshop.files, manifest.max_jobs):
+            yield _fault(row, site.field(("foreach",))) if isinstance(row, RowFault) else row
+    except TemplateFault as fault:
+        faults.template(site, ("foreach",), fault)
+    except FileFault as fault:
+        faults.file(site, ("foreach",), fault)
+    yield from faults.problems
+
+
+def _fault(row: RowFault, field: str) -> Problem:
+    return Problem(Place(row.file, row.line, 1 if row.line else 0), field, row.message, hint=row.hint)

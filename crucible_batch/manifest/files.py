@@ -1,0 +1,108 @@
+"""Files that a manifest names: found relative to it, and confined to its directory unless the user widened that.
+
+A manifest may come from somebody else, and its images are uploaded: ``image: ../../.ssh/id_rsa`` would send a key
+away. Confinement looks at where a path leads once all symbolic links are followed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+Answer = TypeVar("Answer", Path, str)
+
+MAX_PROMPT_FILE_BYTES = 32 * 1024
+# Jobs of a matrix use the same image over and over; a bound keeps the memory flat for a million different ones.
+_CACHE_SIZE = 10_000
+
+
+class FileFault(Exception):  # noqa: N818 - it becomes a Problem
+    """A file that can't be used. The message says why, ``hint`` what to do."""
+
+    def __init__(self, message: str, *, hint: str | None = None, line: int = 0) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.line = line
+
+
+class Files:
+    """Finds the files of one manifest. Answers are remembered, so one is made for each expansion."""
+
+    def __init__(self, directory: Path, *, allow_outside: bool) -> None:
+        self.directory = directory
+        self.allow_outside = allow_outside
+        self._root = os.path.realpath(directory)
+        self._found: dict[str, Path | FileFault] = {}
+        self._prompts: dict[str, str | FileFault] = {}
+
+    def find(self, text: str) -> Path:
+        """Return the real path of a readable regular file. Raises ``FileFault``."""
+        return _remembered(self._found, text, self._find)
+
+    def prompt(self, text: str) -> str:
+        """Return what a prompt file says, without the newlines at its end. Raises ``FileFault``."""
+        return _remembered(self._prompts, text, self._read_prompt)
+
+    def is_inside(self, path: str) -> bool:
+        """Tell whether a path, once links are followed, is one that the manifest may use."""
+        if self.allow_outside:
+            return True
+        real = os.path.realpath(path)
+        return real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)
+
+    def _find(self, text: str) -> Path:
+        if "\0" in text:
+            raise FileFault(f"the path {text!r} holds a NUL character")
+        joined = os.path.join(self.directory, text)  # noqa: PTH118 - pathlib costs twice the time, a job each
+        if not self.is_inside(joined):
+            raise FileFault(f"{text!r} leads out of the manifest's directory", hint="--allow-outside permits it")
+        try:
+            status = os.stat(joined)  # noqa: PTH116
+        except OSError as error:
+            raise FileFault(f"{text!r} can't be read: {_reason(error)}") from None
+        except ValueError:
+            raise FileFault(f"{text!r} is no file name") from None
+        if not stat.S_ISREG(status.st_mode):
+            what = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise FileFault(f"{text!r} is {what}")
+        if not os.access(joined, os.R_OK):
+            raise FileFault(f"{text!r} can't be read: permission denied")
+        return Path(os.path.realpath(joined))
+
+    def _read_prompt(self, text: str) -> str:
+        path = self.find(text)
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_PROMPT_FILE_BYTES + 1)
+        except OSError as error:
+            raise FileFault(f"{text!r} can't be read: {_reason(error)}") from None
+        if len(content) > MAX_PROMPT_FILE_BYTES:
+            raise FileFault(f"{text!r} is larger than the {MAX_PROMPT_FILE_BYTES // 1024} KiB that a prompt may have")
+        try:
+            decoded = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise FileFault(f"{text!r} is not UTF-8 (line {line})") from None
+        return decoded.replace("\r\n", "\n").rstrip("\n")
+
+
+def _remembered(cache: dict[str, Answer | FileFault], text: str, find: Callable[[str], Answer]) -> Answer:
+    answer = cache.get(text)
+    if answer is None:
+        try:
+            answer = find(text)
+        except FileFault as fault:
+            answer = fault
+        if len(cache) >= _CACHE_SIZE:
+            cache.clear()
+        cache[text] = answer
+    if isinstance(answer, FileFault):
+        raise answer.with_traceback(None)  # else each raise would lengthen the remembered one
+    return answer
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

@@ -1,0 +1,191 @@
+"""The filters that templates may use: Jinja2's own where they can't grow a value, else bounded ones of our own.
+
+Two differ from Jinja2's on purpose: ``int`` and ``float`` refuse what is no number (Jinja2 makes it 0, so that a typo
+in a column of seeds would buy the same picture 300 times), unless a default is given: ``{{ row.seed | int(1) }}``.
+Left out: what is random, what makes HTML, and what only widens text.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from jinja2.filters import FILTERS
+from jinja2.runtime import Undefined
+
+from crucible_batch.manifest.bounds import LimitError, Meter, check_text, listed, weigh
+from crucible_batch.manifest.names import slug
+
+_TAKEN_OVER = [
+    "abs",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "first",
+    "items",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "reverse",
+    "select",
+    "selectattr",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "wordcount",
+]
+_REQUIRED: Any = object()
+_MAX_WIDTH = 100
+_WIDTHS = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?")
+
+
+def text_of(value: object) -> str:
+    """Write a value into text, as YAML would: true, not True. Raises for what has no plain form."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, Undefined):
+        return str(value)  # raises, naming the variable
+    if value is None:
+        raise ValueError("the value is null; give it another with the filter default('...', true)")
+    if isinstance(value, list | tuple | Mapping):
+        raise TypeError("a list or mapping can't be written into text; use the filter join or tojson")
+    raise ValueError(f"a value of the kind {type(value).__name__} can't be written into text")
+
+
+def described(value: object) -> str:
+    """Name the kind of a template's value for a message."""
+    kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        (str, "a text"),
+        (bool, "true or false"),
+        ((int, float), "a number"),
+        ((list, tuple, range), "a list"),
+    )
+    return next((name for types, name in kinds if isinstance(value, types)), "a value of another kind")
+
+
+def concat(*parts: object) -> str:
+    """Join parts as text, bounded: the operator ``~``."""
+    texts = [text_of(part) for part in parts]
+    check_text(sum(map(len, texts)))
+    return "".join(texts)
+
+
+def to_int(value: Any, default: Any = _REQUIRED, base: int = 10) -> Any:
+    try:
+        return int(value, base) if isinstance(value, str) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        if default is _REQUIRED:
+            raise ValueError(f"{_shown(value)} is not a whole number") from None
+        return default
+
+
+def to_float(value: Any, default: Any = _REQUIRED) -> Any:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    if default is _REQUIRED:
+        raise ValueError(f"{_shown(value)} is not a number")
+    return default
+
+
+def _shown(value: object) -> str:
+    return repr(value[:50]) if isinstance(value, str) else repr(value) if isinstance(value, int | float) else "that"
+
+
+def round_(value: Any, precision: Any = 0, method: str = "common") -> Any:
+    if not isinstance(precision, int) or abs(precision) > 30:
+        raise LimitError("round takes a precision of at most 30 digits")
+    return FILTERS["round"](value, precision, method)
+
+
+def replace(text: Any, old: str, new: str, count: int = -1) -> str:
+    text, old, new = text_of(text), text_of(old), text_of(new)
+    found = text.count(old) if count < 0 else min(count, text.count(old))
+    check_text(len(text) + found * max(len(new) - len(old), 0))
+    replaced: str = text.replace(old, new, count)
+    return replaced
+
+
+def join(items: Iterable[Any], separator: str = "") -> str:
+    texts = [text_of(item) for item in items]
+    check_text(sum(map(len, texts)) + len(separator) * len(texts))
+    return separator.join(texts)
+
+
+def indent(text: Any, width: Any = 4, first: bool = False, blank: bool = False) -> Any:
+    if not isinstance(width, int) or not 0 <= width <= _MAX_WIDTH:
+        raise LimitError(f"indent takes a width of at most {_MAX_WIDTH}")
+    return FILTERS["indent"](text_of(text), width, first, blank)
+
+
+def format_(pattern: str, *values: Any, **named: Any) -> str:
+    for widths in _WIDTHS.findall(pattern):
+        if any(width == "*" or (width and (len(width) > 3 or int(width) > _MAX_WIDTH)) for width in widths):
+            raise LimitError(f"format takes widths of at most {_MAX_WIDTH}")
+    check_text(sum(weigh(value) for value in (pattern, *values, *named.values())) * 2)
+    return pattern % (named or values)
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+_OWN: dict[str, Callable[..., Any]] = {
+    "int": to_int,
+    "float": to_float,
+    "round": round_,
+    "replace": replace,
+    "join": join,
+    "indent": indent,
+    "format": format_,
+    "tojson": to_json,
+    "slug": lambda value: slug(text_of(value)),
+    # What the compiler puts around operators and literals; an author has no need of them.
+    "_concat": concat,
+    "_bounded": lambda value: value,
+}
+NAMES = tuple(name for name in (*_TAKEN_OVER, *_OWN) if not name.startswith("_"))
+
+
+def table(meter: Meter) -> dict[str, Callable[..., Any]]:
+    """Return all filters by name, each bounded and charged to ``meter``."""
+    taken = {name: FILTERS[name] for name in _TAKEN_OVER}
+    filters = {name: _bounded(function, meter) for name, function in (taken | _OWN).items()}
+    return filters | {"_steps": meter.steps}
+
+
+def _bounded(function: Callable[..., Any], meter: Meter) -> Callable[..., Any]:
+    first = 1 if hasattr(function, "jinja_pass_arg") else 0  # Jinja2 passes itself before the values
+
+    @functools.wraps(function)  # keeps that mark
+    def call(*args: Any, **named: Any) -> Any:
+        meter.charge(10 + sum(weigh(argument) for argument in args[first:]))
+        result = listed(function(*args, **named))
+        meter.charge(weigh(result))
+        return result
+
+    return call

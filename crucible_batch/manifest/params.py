@@ -1,0 +1,91 @@
+"""Parameters of a job: literal values as they are, those that hold templates rendered for each job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from crucible_batch.manifest.marks import Path
+from crucible_batch.manifest.site import Site
+from crucible_batch.manifest.templates import Json, Template, TemplateFault, Templates, Variables, is_template
+
+Report: TypeAlias = Callable[[Site, Path, TemplateFault], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A list or mapping that holds a template somewhere; ``items`` are compiled, each with its path."""
+
+    items: Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter: its compiled value, and where it stands (in the job, or among the defaults)."""
+
+    value: Any
+    site: Site
+    path: tuple[str | int, ...]
+
+    @property
+    def is_literal(self) -> bool:
+        return not isinstance(self.value, Template | _Rendered)
+
+    def render(self, variables: Variables, report: Report) -> Json:
+        """Return the value for one job; faults are reported, and what has one comes out as None."""
+        return _render(self.value, variables, self.path, lambda path, fault: report(self.site, path, fault))
+
+
+def compiled(
+    params: Mapping[str, Any], site: Site, path: Path, templates: Templates, report: Report
+) -> dict[str, Parameter]:
+    """Compile the parameters that stand at ``path``. Templates that can't be compiled are reported."""
+
+    def value(raw: Any, at: tuple[str | int, ...]) -> Any:
+        try:
+            return _compile(raw, at, templates)
+        except _FaultAt as fault:
+            report(site, fault.path, fault.fault)
+            return None
+
+    return {name: Parameter(value(raw, (*path, name)), site, (*path, name)) for name, raw in params.items()}
+
+
+class _FaultAt(Exception):  # noqa: N818
+    def __init__(self, path: tuple[str | int, ...], fault: TemplateFault) -> None:
+        super().__init__(str(fault))
+        self.path = path
+        self.fault = fault
+
+
+def _compile(raw: Any, path: tuple[str | int, ...], templates: Templates) -> Any:
+    if isinstance(raw, str) and is_template(raw):
+        try:
+            return templates.value(raw)
+        except TemplateFault as fault:
+            raise _FaultAt(path, fault) from None
+    if isinstance(raw, list):
+        items = [_compile(item, (*path, index), templates) for index, item in enumerate(raw)]
+        return _Rendered(items) if any(isinstance(item, Template | _Rendered) for item in items) else raw
+    if isinstance(raw, dict):
+        members = {name: _compile(item, (*path, name), templates) for name, item in raw.items()}
+        return _Rendered(members) if any(isinstance(item, Template | _Rendered) for item in members.values()) else raw
+    return raw
+
+
+def _render(
+    value: Any, variables: Variables, path: tuple[str | int, ...], report: Callable[[Path, TemplateFault], None]
+) -> Json:
+    if isinstance(value, Template):
+        try:
+            return value.value(variables)
+        except TemplateFault as fault:
+            report(path, fault)
+            return None
+    if not isinstance(value, _Rendered):
+        literal: Json = value
+        return literal
+    if isinstance(value.items, Mapping):
+        return {name: _render(item, variables, (*path, name), report) for name, item in value.items.items()}
+    return [_render(item, variables, (*path, index), report) for index, item in enumerate(value.items)]

@@ -1,0 +1,143 @@
+"""What must hold between the fields of a manifest, beyond the shape of each: names, lengths, defaults, counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from crucible_batch.errors import Problem
+from crucible_batch.manifest import output_path
+from crucible_batch.manifest.models import Header, Job
+from crucible_batch.manifest.site import Site
+from crucible_batch.manifest.templates import is_template
+from crucible_batch.manifest.wording import kind, nearest
+
+BATCH_SIZE = "size.batch_size"
+# What templates mean by these is settled, by us or by Jinja2's grammar.
+RESERVED = frozenset(
+    "row repeat self loop true false none True False None and or not if elif else for in is recursive set".split()  # noqa: SIM905
+)
+
+
+def is_batch_of_one(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 1
+
+
+def header_problems(header: Header, site: Site) -> Iterator[Problem]:
+    """Yield what is wrong between the fields above ``jobs``."""
+    for message, near in output_path.faults(header.output.path):
+        yield site.problem(("output", "path"), message, nearest=near)
+    yield from _variable_names(header.vars, site, ("vars",))
+    yield from _axis_problems(header.matrix, header.vars, site, "matrix")
+    if header.params and header.workflow is None:
+        yield site.problem(
+            ("params",),
+            "these are defaults for jobs on the default workflow, and there is none",
+            key=True,
+            hint="name it: `workflow: ...`, or move them to `workflows.<id>.params`",
+        )
+    yield from _batch_size(header.params, site, ("params",))
+    for workflow_id, workflow in header.workflows.items():
+        yield from _batch_size(workflow.params, site, ("workflows", workflow_id, "params"))
+
+
+def job_problems(job: Job, header: Header, site: Site) -> Iterator[Problem]:
+    """Yield what is wrong with one entry of ``jobs``, by itself and together with the header."""
+    if job.workflow is None and header.workflow is None:
+        yield site.problem(
+            ("workflow",), "the job names no workflow, and there is no default", hint="add `workflow: ...`"
+        )
+    yield from _batch_size(job.params, site, ("params",))
+    if job.matrix is not None:
+        yield from _axis_problems(job.matrix, header.vars, site, "matrix")
+    yield from _axis_problems(job.zip, header.vars, site, "zip")
+    axes = header.matrix if job.matrix is None else job.matrix
+    for name in job.zip:
+        if name in axes:
+            yield site.problem(("zip", name), f"the axis {name!r} stands in `matrix` and in `zip`", key=True)
+    lengths = {name: len(values) for name, values in job.zip.items()}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        yield site.problem(("zip",), f"lists taken together must be equally long, and are: {shown}", key=True)
+
+
+def job_count(job: Job, header: Header) -> int:
+    """Return how many jobs an entry makes, for each row where it has ``foreach``."""
+    axes = header.matrix if job.matrix is None else job.matrix
+    rows = len(next(iter(job.zip.values()), (None,)))
+    return math.prod(len(values) for values in axes.values()) * rows * job.repeat
+
+
+def override_problems(overrides: Mapping[str, str], header: Header, site: Site) -> Iterator[Problem]:
+    """Yield what is wrong with ``--var`` options: names that the manifest has no ``vars`` of, text that is none."""
+    for name, value in overrides.items():
+        if name not in header.vars:
+            hint = f"it has {', '.join(header.vars)}" if header.vars else "it has no `vars`"
+            message = f"--var {name}: the manifest has no such variable"
+            yield site.problem(("vars",), message, key=True, nearest=nearest(name, header.vars), hint=hint)
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+            yield site.problem(("vars",), f"--var {name}: the value is not UTF-8", key=True)
+
+
+def header_warnings(header: Header, site: Site, used: Collection[str]) -> Iterator[Problem]:
+    """Yield what the author may have meant otherwise. ``used`` are the workflows that jobs name."""
+    for name, value in header.vars.items():
+        yield from _untemplated(value, site, ("vars", name))
+    for name, values in header.matrix.items():
+        for index, value in enumerate(values):
+            yield from _untemplated(value, site, ("matrix", name, index))
+    if any(is_template(workflow_id) for workflow_id in used):
+        return
+    for workflow_id in header.workflows:
+        if workflow_id not in used:
+            near = nearest(workflow_id, used)
+            message = f"no job is on the workflow {workflow_id!r}"
+            yield site.problem(("workflows", workflow_id), message, key=True, nearest=near)
+
+
+def job_warnings(job: Job, site: Site) -> Iterator[Problem]:
+    for where, axes in (("matrix", job.matrix or {}), ("zip", job.zip)):
+        for name, values in axes.items():
+            for index, value in enumerate(values):
+                yield from _untemplated(value, site, (where, name, index))
+
+
+def _untemplated(value: object, site: Site, path: tuple[str | int, ...]) -> Iterator[Problem]:
+    if isinstance(value, str) and is_template(value):
+        yield site.problem(path, "values of variables and axes are no templates: this one is taken as it stands")
+
+
+def _axis_problems(
+    axes: Mapping[str, list[Any]], variables: Collection[str], site: Site, where: str
+) -> Iterator[Problem]:
+    yield from _variable_names(axes, site, (where,))
+    for name, values in axes.items():
+        if name in variables:
+            yield site.problem((where, name), f"{name!r} is an axis and one of `vars`", key=True)
+        for index, value in enumerate(values):
+            if not isinstance(value, str | int | float):
+                message = f"an axis has texts, numbers, true or false as values, not {kind(value)}"
+                yield site.problem((where, name, index), message)
+
+
+def _variable_names(names: Collection[str], site: Site, path: tuple[str, ...]) -> Iterator[Problem]:
+    for name in names:
+        if name in RESERVED:
+            message = f"the name {name!r} means something else in templates; choose another"
+            yield site.problem((*path, name), message, key=True)
+
+
+def _batch_size(params: Mapping[str, Any], site: Site, path: tuple[str, ...]) -> Iterator[Problem]:
+    value = params.get(BATCH_SIZE, 1)
+    if not is_batch_of_one(value) and not (isinstance(value, str) and is_template(value)):
+        yield batch_size_problem(site, (*path, BATCH_SIZE))
+
+
+def batch_size_problem(site: Site, path: tuple[str | int, ...]) -> Problem:
+    return site.problem(path, f"{BATCH_SIZE} can only be 1", hint="use `repeat` for more images of one job")
+
+
+def too_many(site: Site, max_jobs: int) -> Problem:
+    """The problem of the entry with which a manifest has more jobs than it may."""
+    return site.problem((), f"with this entry there are more than {max_jobs:,} jobs", hint="--max-jobs permits more")

@@ -1,0 +1,78 @@
+"""Plain YAML scalars, read as YAML 1.2's core schema reads them.
+
+PyYAML follows YAML 1.1, where ``no`` is False, ``010`` is 8, ``12:30`` is 750 and ``1e3`` is text. Here ``no`` and
+``12:30`` are text, ``010`` is ten and ``1e3`` a number. What an author may have meant otherwise is pointed out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TypeAlias
+
+Scalar: TypeAlias = str | int | float | bool | None
+
+# A plain scalar that begins with none of these is text, and nobody reads it otherwise (``misreading``): one set lookup
+# spares most scalars the expressions below.
+MAYBE_TYPED = frozenset("0123456789+-.~nNtTfFyYoO")
+_WORDS: dict[str, Scalar] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True,
+    "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+_DECIMAL = re.compile(r"[-+]?[0-9]+")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+
+# 64-bit seeds have 20 digits. Beyond 4,300 Python refuses to convert; far below that no gateway takes the number.
+MAX_NUMBER_LENGTH = 100
+
+_SWITCHES = frozenset({"yes", "no", "on", "off", "y", "n"})
+_SEXAGESIMAL = re.compile(r"[-+]?[0-9]+(?::[0-5]?[0-9])+(?:\.[0-9]*)?")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
+_OLD_NUMBER = re.compile(r"[-+]?(?:0b[01_]+|(?=[0-9_]*_)[0-9][0-9_]*(?:\.[0-9_]*)?)")
+
+
+def resolve(text: str) -> Scalar:
+    """Return the value of an unquoted scalar. Raises ``ValueError``, its message fit for the author, for NaN,
+    infinity and numbers too long to be meant."""
+    if text and text[0] not in MAYBE_TYPED:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    for pattern, base in ((_DECIMAL, 10), (_OCTAL, 8), (_HEXADECIMAL, 16)):
+        if pattern.fullmatch(text):
+            _check_length(text)
+            return int(text if base == 10 else text[2:], base)
+    if _FLOAT.fullmatch(text):
+        _check_length(text)
+        return _finite(text)
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError(f"{text} is no number that a job can be given; put it in quotes if text is meant")
+    return text
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_NUMBER_LENGTH:
+        raise ValueError(f"a number of {len(text)} characters is too long; put it in quotes if text is meant")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large for a number; put it in quotes if text is meant")
+    return number
+
+
+def misreading(text: str) -> str | None:
+    """Say how an unquoted scalar is read, where YAML 1.1 tools read it otherwise; None where there is no doubt."""
+    if text.lower() in _SWITCHES:
+        return f"{text} is read as the text {text!r}; write true or false for a switch, or put it in quotes"
+    if _LEADING_ZERO.fullmatch(text):
+        number = text.lstrip("+-0") or "0"
+        return f"{text} is read as the number {number}; put it in quotes to keep the zeros"
+    if _SEXAGESIMAL.fullmatch(text) or _OLD_NUMBER.fullmatch(text):
+        return f"{text} is read as text, not as a number; put it in quotes if text is meant"
+    return None

@@ -1,0 +1,237 @@
+"""Templates of a manifest: compiled once a source, rendered with the variables of a job, their faults explained.
+
+A text without ``{{``, ``{%`` or ``{#`` is no template and never meets Jinja2. A rendered value is never read as a
+template again, so nothing that comes out of a CSV file can become code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from jinja2 import nodes
+from jinja2.environment import Template as Compiled
+from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
+from jinja2.meta import find_undeclared_variables
+from jinja2.runtime import Context
+
+from crucible_batch.manifest import filters
+from crucible_batch.manifest.bounds import LimitError, weigh
+from crucible_batch.manifest.sandbox import Sandbox, UnknownName
+from crucible_batch.manifest.wording import nearest, shown
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+Variables: TypeAlias = Mapping[str, Any]
+
+MAX_PROMPT = 32 * 1024
+MAX_VALUE = 64 * 1024
+_MAX_SOURCE = 64 * 1024
+# Compiling takes about a millisecond. More different templates than this in one manifest are compiled again.
+_CACHE_SIZE = 4096
+_RESULT = "_result"
+
+
+class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
+    """A template that can't be compiled or rendered. ``line`` counts within the template, 0 if unknown.
+
+    An unknown name is the fault of the template itself, whatever the row.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        nearest: str | None = None,
+        hint: str | None = None,
+        line: int = 0,
+        is_unknown_name: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.nearest = nearest
+        self.hint = hint
+        self.line = line
+        self.is_unknown_name = is_unknown_name
+
+
+def is_template(text: str) -> bool:
+    return "{" in text and ("{{" in text or "{%" in text or "{#" in text)
+
+
+class Template:
+    """A compiled template. ``names`` are the variables that it may ask for."""
+
+    __slots__ = ("_compiled", "_native", "_sandbox", "names")
+
+    def __init__(self, sandbox: Sandbox, compiled: Compiled, names: frozenset[str], *, native: bool) -> None:
+        self._sandbox = sandbox
+        self._compiled = compiled
+        self._native = native
+        self.names = names
+
+    def text(self, variables: Variables, limit: int = MAX_VALUE) -> str:
+        """Render to text of at most ``limit`` bytes of UTF-8. Raises ``TemplateFault``."""
+        try:
+            return self._text(variables, limit)
+        except Exception as error:  # noqa: BLE001 - a template can raise anything that its operations do
+            raise _explained(error, variables) from None
+
+    def value(self, variables: Variables) -> Json:
+        """Return the value of the template's one expression, else its text. Raises ``TemplateFault``."""
+        if not self._native:
+            return self.text(variables)
+        try:
+            self._sandbox.meter.start()
+            context = self._context(variables)
+            for _ in self._compiled.root_render_func(context):
+                pass
+            value = plain(context.vars[_RESULT])
+            if isinstance(value, str):
+                _check_size(value, MAX_VALUE)
+            weigh(value)
+        except Exception as error:  # noqa: BLE001 - as above
+            raise _explained(error, variables) from None
+        return value
+
+    def _context(self, variables: Variables) -> Context:
+        # One dict of all that a template sees: Jinja2's own layering of globals costs twice the rendering.
+        return self._sandbox.context_class(self._sandbox, {**self._sandbox.globals, **variables}, None, {})
+
+    def _text(self, variables: Variables, limit: int) -> str:
+        self._sandbox.meter.start()
+        pieces, length = [], 0
+        for piece in self._compiled.root_render_func(self._context(variables)):
+            pieces.append(piece)
+            length += len(piece)
+            if length > limit:
+                break
+        text = "".join(pieces)
+        _check_size(text, limit)
+        return text
+
+
+def _check_size(text: str, limit: int) -> None:
+    if len(text) > limit or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > limit):
+        raise LimitError(f"more than the {limit // 1024} KiB that may stand here")
+
+
+class Templates:
+    """Compiles the templates of one expansion and remembers them by their source."""
+
+    def __init__(self) -> None:
+        self._sandbox = Sandbox()
+        self._texts: dict[str, Template] = {}
+        self._values: dict[str, Template] = {}
+
+    def text(self, source: str) -> Template:
+        """Return the template of a text. Raises ``TemplateFault`` where it can't be compiled."""
+        return self._compiled(source, self._texts, native=False)
+
+    def value(self, source: str) -> Template:
+        """Return a template that keeps the type of its value where it is one ``{{ expression }}`` and nothing else."""
+        return self._compiled(source, self._values, native=True)
+
+    def _compiled(self, source: str, cache: dict[str, Template], *, native: bool) -> Template:
+        template = cache.get(source)
+        if template is None:
+            if len(cache) >= _CACHE_SIZE:
+                cache.clear()
+            template = cache[source] = self._compile(source, native=native)
+        return template
+
+    def _compile(self, source: str, *, native: bool) -> Template:
+        if len(source) > _MAX_SOURCE:
+            raise TemplateFault(f"a template of more than {_MAX_SOURCE // 1024} KiB")
+        self._sandbox.meter.start()
+        try:
+            tree = self._sandbox.parse(source)
+            names = frozenset(find_undeclared_variables(tree))
+            expression = _only_expression(tree) if native else None
+            if expression is not None:
+                result = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=1)
+                tree = nodes.Template([result], lineno=1)
+            tree.set_environment(self._sandbox)
+            compiled = self._sandbox.from_string(self._sandbox.bounded(tree))
+        except TemplateSyntaxError as error:
+            raise TemplateFault(f"not a template: {_first_lower(error.message)}", **_advice(error)) from None
+        except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
+            reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply or holds a huge number"
+            raise TemplateFault(f"not a template: {reason}") from None
+        return Template(self._sandbox, compiled, names, native=expression is not None)
+
+
+def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
+    match tree.body:
+        case [nodes.Output(nodes=[nodes.TemplateData()])]:
+            return None
+        case [nodes.Output(nodes=[expression])]:
+            return expression
+        case _:
+            return None
+
+
+def plain(value: Any) -> Json:
+    """Return a template's value as JSON, tuples as lists. Raises ``ValueError`` for what JSON can't say."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, list | tuple | range):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {filters.text_of(key): plain(item) for key, item in value.items()}
+    if isinstance(value, float):
+        raise ValueError("NaN and infinity are no JSON values")  # noqa: TRY004 - the type is right
+    str(value)  # an unknown name says so itself
+    raise ValueError(f"a value of the kind {type(value).__name__} is no JSON value")
+
+
+def _advice(error: TemplateSyntaxError) -> dict[str, Any]:
+    message, line = error.message or "", error.lineno
+    if message.startswith("No filter named"):
+        return {"nearest": nearest(message.split("'")[1], filters.NAMES), "line": line}
+    if "unknown tag" in message or "is not available" in message:
+        return {"hint": "templates have {% if %}, {% for %} and {% set %}", "line": line}
+    return {"line": line}
+
+
+def _explained(error: Exception, variables: Variables) -> TemplateFault:
+    match error:
+        case TemplateFault():
+            return error
+        case UnknownName():
+            return _unknown(error, variables)
+        case SecurityError():
+            return TemplateFault("the template asks for something that it may not have")
+        case TemplateError():
+            return TemplateFault(_first_lower(str(error)))
+        case ZeroDivisionError():
+            return TemplateFault("the template divides by zero")
+        case RecursionError() | MemoryError():
+            return TemplateFault("the template is nested too deeply or makes too much")
+        case LimitError():
+            return TemplateFault(f"the template asks for too much: {error}")
+        case _:
+            return TemplateFault(f"the template can't be rendered: {_first_lower(str(error)[:200])}")
+
+
+def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
+    name, near, hint = str(error.name), None, None
+    if isinstance(error.owner, Mapping):
+        known = [key for key in error.owner if isinstance(key, str)]
+        owner = "`row`" if error.owner is variables.get("row") else "the mapping"
+        message, near = f"{owner} has no {name!r}", nearest(name, known)
+        hint = f"it has {', '.join(shown(key) for key in known[:20])}" if known else None
+    elif error.owner is not None:
+        message = f"{filters.described(error.owner)} has no {name!r} in templates"
+    elif name == "row":
+        message, hint = "the variable 'row' is unknown", "`row` needs `foreach` in the same job"
+    else:
+        message, near = f"the variable {name!r} is unknown", nearest(name, [*variables, "range"])
+    return TemplateFault(message, nearest=near, hint=hint, is_unknown_name=True)
+
+
+def _first_lower(message: str | None) -> str:
+    text = message or "no reason given"
+    return text[0].lower() + text[1:] if text[1:2].islower() else text

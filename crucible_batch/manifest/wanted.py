@@ -1,0 +1,72 @@
+"""A job that a manifest wants: all templates rendered, its files found, its name made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crucible_batch.errors import Place, Problem
+from crucible_batch.manifest.site import Site
+from crucible_batch.manifest.templates import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One job wanted. Mappings are shared between jobs of an entry and not to be changed.
+
+    ``name`` is safe as a file name and no other job's. ``image`` and ``images`` are real paths of regular files, not
+    looked into. ``params`` hold the workflow's defaults under the job's own. ``fields`` name the parameters that take
+    ``prompt`` and ``image``, where the manifest says. ``axes`` are the values of matrix and zip, as text.
+    ``entry_name`` is the name that the entry has in the manifest, its template not rendered. ``output_pattern`` is
+    ``output.path`` with name and workflow filled in; ``{index}`` and ``{ext}`` are still to be.
+    """
+
+    name: str
+    workflow_id: str
+    prompt: str | None
+    image: Path | None
+    images: Mapping[str, Path]
+    params: Mapping[str, Json]
+    fields: Mapping[str, str]
+    repeat: int
+    axes: Mapping[str, str]
+    entry_name: str
+    output_pattern: str
+    row: int | None
+    site: Site = field(repr=False, compare=False)
+    root: Site = field(repr=False, compare=False)
+    is_on_default: bool = field(repr=False, compare=False)
+
+    def place(self, field: str) -> Place:
+        """Return where a field of the job stands, such as ``prompt`` or ``params.size.width``.
+
+        For what comes from the defaults it is the place there; where nothing fits, that of the nearest thing around.
+        """
+        site, steps = self._find(field)
+        return site.place(steps)
+
+    def problem(self, field: str, message: str, *, nearest: str | None = None, hint: str | None = None) -> Problem:
+        """Return a problem of this job with ``field``, with its place and its path within the manifest.
+
+        The name of a parameter or axis is what such a problem is about, so the place is that of the key.
+        """
+        site, steps = self._find(field)
+        found = site.field(steps) if steps else f"{site.field(())}.{field}"
+        return Problem(site.place(steps, key=len(steps) > 1), found, message, nearest=nearest, hint=hint)
+
+    def _find(self, field: str) -> tuple[Site, list[str | int]]:
+        for site, candidate in self._candidates(field):
+            if (steps := site.steps(candidate)) is not None:
+                return site, steps
+        outer = field.partition(".")[0]
+        steps = self.site.steps(outer)
+        return self.site, steps or []
+
+    def _candidates(self, field: str) -> Iterator[tuple[Site, str]]:
+        yield self.site, field
+        yield self.root, f"workflows.{self.workflow_id}.{field}"
+        if field.startswith(("params.", "matrix.")) or field == "workflow":
+            is_default = field.startswith("params.") and not self.is_on_default
+            if not is_default:
+                yield self.root, field

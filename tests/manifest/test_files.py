@@ -1,0 +1,148 @@
+"""Images and prompt files are found beside the manifest, and nowhere else unless that is allowed."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch.errors import Place
+from crucible_batch.manifest import Wanted, expand, load_manifest
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_images_are_confined_unless_allowed(folder: Any, tmp_path_factory: pytest.TempPathFactory, allow: bool) -> None:
+    outside: Path = tmp_path_factory.mktemp("outside") / "x.png"
+    outside.write_bytes(b"x")
+    (folder.path / "link.png").symlink_to(outside)
+    for image in (outside, "link.png", f"../{outside.parent.name}/x.png"):
+        text = f"jobs:\n  - name: a\n    image: {image}\n"
+        if allow:
+            assert folder.job(text, allow_outside=True).image == outside
+        else:
+            problem = folder.problem(text)
+            assert "leads out of the manifest's directory" in problem.message
+            assert problem.hint == "--allow-outside permits it"
+            assert (problem.place.line, problem.field) == (6, "jobs[0].image")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("gone.png", "no such file or directory"),
+        ("sub", "is a directory"),
+        ("sub/../pipe", "is no regular file"),
+        ("'{{ \"\" }}'", "is empty once it is rendered"),
+        ('"a\\0b"', "holds a NUL"),
+        ("loop", "leads out|too many levels|can't be read"),
+        ("x" * 300 + ".png", "file name too long"),
+    ],
+)
+def test_images_that_cannot_be_used(folder: Any, image: str, message: str) -> None:
+    (folder.path / "sub").mkdir()
+    os.mkfifo(folder.path / "pipe")
+    (folder.path / "loop").symlink_to("loop")
+    for key in ("image: ", "images:\n      mask.image: "):
+        problem = folder.problem(f"jobs:\n  - name: a\n    {key}{image}\n")
+        assert re.search(message, problem.message)
+        assert problem.field == ("jobs[0].image" if key == "image: " else "jobs[0].images.mask.image")
+
+
+def test_links_within_the_directory_are_followed(folder: Any) -> None:
+    real = folder.write("real/x.png")
+    (folder.path / "link").symlink_to("real")
+    assert folder.job("jobs: [{name: a, image: link/x.png}]").image == real
+
+
+def test_a_manifest_reached_by_a_link_keeps_its_files(folder: Any) -> None:
+    real = folder.write("real/x.png")
+    folder.write("real/m.yaml", "version: 1\nname: t\nworkflow: z\njobs: [{name: a, image: x.png}]")
+    (folder.path / "link").symlink_to("real")
+    (job,) = expand(load_manifest(folder.path / "link" / "m.yaml"))
+    assert isinstance(job, Wanted)
+    assert job.image == real
+
+
+def test_an_image_may_be_an_axis(folder: Any) -> None:
+    folder.write("a.png")
+    folder.write("b.png")
+    jobs = folder.jobs("jobs: [{name: x, zip: {photo: [a.png, b.png]}, image: '{{ photo }}'}]")
+    assert [(job.name, job.image.name) for job in jobs] == [("x-a.png", "a.png"), ("x-b.png", "b.png")]
+
+
+def test_prompts_from_files(folder: Any) -> None:
+    folder.write("prompts/hero.txt", "\ufeffA {{ style }} hero\r\nof {{ brand }}\n\n")
+    folder.write("prompts/plain.txt", "no template\n")
+    jobs = folder.jobs(
+        "vars: {brand: '{{ style }} @x', file: hero, at: '@prompts/plain.txt'}\n"
+        "jobs:\n"
+        "  - {name: a, prompt: '@prompts/{{ file }}.txt', matrix: {style: [noir]}}\n"
+        "  - {name: b, prompt: '@@prompts/plain.txt {{ file }}'}\n"
+        "  - {name: c, prompt: '{{ at }}'}\n"
+        "  - {name: d, prompt: '@prompts/plain.txt'}\n"
+        "  - {name: e, prompt: ' @prompts/plain.txt'}\n"
+        "  - {name: f, prompt: '@@@x'}\n"
+    )
+    assert [job.prompt for job in jobs] == [
+        "A noir hero\nof {{ style }} @x",  # the file's text is rendered once, values never
+        "@prompts/plain.txt hero",
+        "@prompts/plain.txt",
+        "no template",
+        " @prompts/plain.txt",
+        "@@x",
+    ]
+
+
+def test_at_is_read_in_prompts_alone(folder: Any) -> None:
+    folder.write("x.txt", "text")
+    job = folder.job("jobs: [{name: '@x.txt', params: {a: '@x.txt', b: '@@y'}}]")
+    assert job.params == {"a": "@x.txt", "b": "@@y"}
+    assert job.name == "@x.txt"
+
+
+PROMPT_FILES: list[tuple[str, bytes | None, str]] = [
+    ("'@gone.txt'", None, "'gone.txt' can't be read: no such file"),
+    ("'@../x.txt'", None, "leads out of the manifest's directory"),
+    ("'@/etc/passwd'", None, "leads out of the manifest's directory"),
+    ("'@.'", None, "is a directory"),
+    ("'@p.txt'", b"x" * (32 * 1024 + 1), "larger than the 32 KiB"),
+    ("'@p.txt'", b"caf\xe9", "not UTF-8 (line 1)"),
+    ("'@p.txt'", b"\n\n", "holds no text"),
+    ("'@'", None, "is empty once it is rendered"),
+    ("'@{{ nowhere }}.txt'", None, "the variable 'nowhere' is unknown"),
+]
+
+
+@pytest.mark.parametrize(("prompt", "content", "message"), PROMPT_FILES)
+def test_prompt_files_that_cannot_be_used(folder: Any, prompt: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        folder.write("p.txt", content)
+    problem = folder.problem(f"jobs:\n  - name: a\n    prompt: {prompt}\n")
+    assert message in problem.message
+    assert (problem.place.line, problem.place.column, problem.field) == (6, 13, "jobs[0].prompt")
+
+
+def test_a_prompt_file_of_32_kib_is_allowed(folder: Any) -> None:
+    folder.write("p.txt", b"x" * (32 * 1024))
+    assert len(folder.job("jobs: [{name: a, prompt: '@p.txt'}]").prompt) == 32 * 1024
+
+
+def test_a_template_in_a_prompt_file_is_placed_there(folder: Any) -> None:
+    file = folder.write("p.txt", "one\ntwo {% if %}\n")
+    problem = folder.problem("jobs: [{name: a, prompt: '@p.txt'}]")
+    assert problem.place == Place(file, 2, 1)
+    assert problem.field == "jobs[0].prompt"
+    folder.write("p.txt", "one {{ brnad }}")
+    problem = folder.problem("vars: {brand: A}\njobs: [{name: a, prompt: '@p.txt'}]")
+    assert (problem.place.line, problem.nearest) == (5, "brand")
+    assert "(in p.txt)" in problem.message
+
+
+def test_prompts_are_bounded(folder: Any) -> None:
+    assert "32 KiB" in folder.problem(f"jobs: [{{name: a, prompt: {'x' * 32769}}}]").message
+    assert "32 KiB" in folder.problem(f"jobs: [{{name: a, prompt: {'é' * 16385}}}]").message
+    assert "32 KiB" in folder.problem("jobs: [{name: a, prompt: '{{ \"xy\" * 20000 }}'}]").message
+    assert len(folder.job(f"jobs: [{{name: a, prompt: {'x' * 32768}}}]").prompt) == 32768

@@ -1,0 +1,65 @@
+"""Output paths are a pattern that stays within the run directory and keeps jobs apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "nearest"),
+    [
+        ("'{nmae}/{index}{ext}'", "unknown field {nmae}", "name"),
+        ("'{index}{ext}'", "must hold {name}", None),
+        ("'{name}{index}{ext}'", "needs something between {name} and {index}", None),
+        ("'../{name}{ext}'", "may leave the run directory", None),
+        ("'/tmp/{name}{ext}'", "must be relative", None),
+        ("'a/../{name}'", "may leave the run directory", None),
+        ("'a//{name}'", "may leave the run directory", None),
+        ("'{name}/'", "may leave the run directory", None),
+        ("'./{name}'", "may leave the run directory", None),
+        ("'a\\{name}'", "folders are divided by /", None),
+        ("'C:{name}'", "some file systems refuse", None),
+        ("'{name}?{ext}'", "some file systems refuse", None),
+        ("'{name'", "a brace without its partner", None),
+        ("'{}-{name}'", "unknown field {}", None),
+        ("'.hidden/{name}'", "begins with .", None),
+        ("'{name}. /x'", "ends with a dot or a space", None),
+        ("'{name}{ext}.bak'", "must end with {ext}", None),
+        (f"'{'a' * 101}{{name}}'", "more than 100 bytes", None),
+        (f"'{'a/' * 150}{{name}}'", "longer than 255 bytes", None),
+        ('"{name}\\u202e{ext}"', "control character", None),
+        ('"{name}\\t"', "control character", None),
+    ],
+)
+def test_output_paths_that_are_refused(folder: Any, path: str, message: str, nearest: str | None) -> None:
+    problems = folder.problems(f"jobs: [{{name: a}}]\noutput:\n  path: {path}\n")
+    (problem,) = [problem for problem in problems if message in problem.message]
+    assert (problem.place.line, problem.place.column, problem.field) == (6, 9, "output.path")
+    assert problem.nearest == nearest
+
+
+@pytest.mark.parametrize(
+    ("path", "filled"),
+    [
+        ("{name}/{index}{ext}", "a/{index}{ext}"),
+        ("{name}{ext}", "a{ext}"),
+        ("{workflow}/{name}-{index}{ext}", "z/a-{index}{ext}"),
+        ("all/{index}-{name}{ext}", "all/{index}-a{ext}"),
+        ("{name}", "a"),
+    ],
+)
+def test_output_paths_are_filled_but_for_index_and_ext(folder: Any, path: str, filled: str) -> None:
+    assert folder.job(f"jobs: [{{name: a}}]\noutput: {{path: '{path}'}}").output_pattern == filled
+
+
+def test_a_workflow_id_is_safe_in_a_path(folder: Any) -> None:
+    job = folder.job("jobs: [{name: a, workflow: '../x/CON'}]\noutput: {path: '{workflow}/{name}'}")
+    assert "/" not in job.output_pattern.removesuffix("/a")
+    assert not job.output_pattern.startswith(".")
+
+
+def test_a_part_of_a_path_that_grows_too_long_is_a_problem(folder: Any) -> None:
+    text = f"jobs: [{{name: {'n' * 120}, workflow: {'w' * 120}}}]\noutput: {{path: '{{workflow}}-{{name}}{{ext}}'}}"
+    assert "too long for a file name" in folder.problem(text).message

@@ -1,0 +1,216 @@
+"""Rows come from CSV, JSONL and globs, in order and streamed; what is wrong names the file's own line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch.errors import Place
+
+JOB = "jobs:\n  - name: '{{ row.n }}'\n    foreach: %s\n    params: {row: '{{ row }}'}\n"
+
+
+def rows(folder: Any, source: str, **options: Any) -> list[Any]:
+    text = f"jobs: [{{name: x, foreach: {source!r}, params: {{row: '{{{{ row }}}}'}}}}]"
+    return [job.params["row"] for job in folder.jobs(text, **options)]
+
+
+CSVS: list[tuple[bytes, list[dict[str, str]]]] = [
+    (b"n,t\n1,a\n2,b\n", [{"n": "1", "t": "a"}, {"n": "2", "t": "b"}]),
+    (b"\xef\xbb\xbfn,t\r\n1,a\r\n", [{"n": "1", "t": "a"}]),
+    (b"n,t\n1,a", [{"n": "1", "t": "a"}]),
+    (b'n,t\n1,"a, ""b""\nc"\n', [{"n": "1", "t": 'a, "b"\nc'}]),
+    (b"n,t\n\n1,\n\n", [{"n": "1", "t": ""}]),
+    (b"n\n007\ntrue\nnull\n 5 \n", [{"n": "007"}, {"n": "true"}, {"n": "null"}, {"n": " 5 "}]),
+    (b" n , t \n1,2\n", [{"n": "1", "t": "2"}]),
+    ("n,größe\n1,東京\n".encode(), [{"n": "1", "größe": "東京"}]),
+    (b"n,t\n1,{{ n }}\n", [{"n": "1", "t": "{{ n }}"}]),
+]
+
+
+@pytest.mark.parametrize(("content", "expected"), CSVS)
+def test_csv_rows_are_texts_by_column(folder: Any, content: bytes, expected: list[dict[str, str]]) -> None:
+    folder.write("t.csv", content)
+    assert rows(folder, "t.csv") == expected
+
+
+BAD_CSVS: list[tuple[bytes, int, str]] = [
+    (b"", 1, "the first line must name the columns"),
+    (b"\n1\n", 1, "the first line must name the columns"),
+    (b"n,t\n", 0, "the file has no rows"),
+    (b"n,t\n1\n", 2, "1 cells, but 2 columns"),
+    (b"n,t\n1,2\n1,2,3\n", 3, "3 cells, but 2 columns"),
+    (b'n,t\n1,"a\nb"\n\n1\n', 5, "1 cells, but 2 columns"),
+    (b"n,\n1,2\n", 1, "column 2 has no name"),
+    (b"n,t,n\n1,2,3\n", 1, "the column 'n' stands twice"),
+    (b"n;t\n1;2\n", 1, "the columns are not divided by commas"),
+    (b"n\tt\n1\t2\n", 1, "the columns are not divided by commas"),
+    (b'n,t\n1,"a\n', 2, "not CSV: unexpected end of data"),
+    (b'n,t\n1,"a"b\n', 2, "not CSV:"),
+    (b"n,t\n1,\xe4\n", 2, "not UTF-8"),
+    (b"n,t\n" + b"1,a\n" * 9000 + b"1,\xff\n", 9002, "not UTF-8"),
+    (b"n,t\n1," + b"x" * 200_000 + b"\n", 2, "not CSV: field larger than field limit"),
+    (b"n,t\n1," + b"x" * 2_000_000 + b"\n", 2, "a line of more than"),
+    ("n,t\n1,2\n".encode("utf-16"), 1, "not UTF-8"),
+    (b",".join(b"c%d" % n for n in range(1001)) + b"\n", 1, "more than 1,000 columns"),
+]
+
+
+@pytest.mark.parametrize(("content", "line", "message"), BAD_CSVS)
+def test_a_csv_file_that_is_wrong_names_its_line(folder: Any, content: bytes, line: int, message: str) -> None:
+    file = folder.write("t.csv", content)
+    found = folder.problems(JOB % "t.csv")
+    wrong = [problem for problem in found if problem.place.file == file]
+    assert message in wrong[0].message
+    assert wrong[0].place == Place(file, line, 1 if line else 0)
+    assert wrong[0].field == "jobs[0].foreach"
+
+
+def test_all_bad_rows_are_named_and_good_ones_go_on(folder: Any) -> None:
+    folder.write("t.csv", "n,t\n1\n2,x\n3,y,z\n")
+    items = folder.items(JOB % "t.csv")
+    assert [getattr(item, "name", None) or item.place.line for item in items] == [2, "2", 4]
+
+
+JSONLS: list[tuple[bytes, list[Any]]] = [
+    (b'{"n": 1}\n{"n": "1"}\n', [{"n": 1}, {"n": "1"}]),
+    (b'\xef\xbb\xbf{"n": 1.5, "a": [1, null], "o": {"x": true}}', [{"n": 1.5, "a": [1, None], "o": {"x": True}}]),
+    (b'\r\n{"n": 18446744073709551615}\r\n\n', [{"n": 18446744073709551615}]),
+    ('{"n": "😀\\ud83d\\ude00"}'.encode(), [{"n": "😀😀"}]),
+]
+
+
+@pytest.mark.parametrize(("content", "expected"), JSONLS)
+def test_jsonl_rows_keep_their_types(folder: Any, content: bytes, expected: list[Any]) -> None:
+    folder.write("t.jsonl", content)
+    assert rows(folder, "t.jsonl") == expected
+
+
+BAD_JSONLS: list[tuple[bytes, int, str]] = [
+    (b"", 0, "the file has no rows"),
+    (b'{"n": 1}\n{"n": 1,}\n', 2, "not JSON:"),
+    (b'{"n": 1}\n\n[1]\n', 3, "each line must be one JSON object"),
+    (b"5\n", 1, "each line must be one JSON object"),
+    (b'{"n": NaN}\n', 1, "NaN is no JSON value"),
+    (b'{"n": -Infinity}\n', 1, "-Infinity is no JSON value"),
+    (b'{"n": 1e999}\n', 1, "1e999 is too large"),
+    (b'{"n": ' + b"9" * 5000 + b"}\n", 1, "5000 digits is too long"),
+    (b'{"n": 1, "n": 2}\n', 1, "the key 'n' stands twice"),
+    (b'{"n": {"a": 1, "a": 2}}\n', 1, "the key 'a' stands twice"),
+    (b'{"n": "\\ud800"}\n', 1, "half of a surrogate pair"),
+    (b'{"\\udc00": 1}\n', 1, "half of a surrogate pair"),
+    (b'{"n": "a\tb"}\n', 1, "not JSON:"),
+    (b'{"n": 1}\n{"n": "\xff"}\n', 2, "not UTF-8"),
+    (b'{"n": ' + b"[" * 100_000 + b"\n", 1, "not JSON: nested too deeply"),
+    (b'{"n": "' + b"x" * 1_100_000 + b'"}\n', 1, "more than 1,048,576 bytes"),
+    (b'{"n": 1}{"n": 2}\n', 1, "not JSON:"),
+]
+
+
+@pytest.mark.parametrize(("content", "line", "message"), BAD_JSONLS)
+def test_a_jsonl_file_that_is_wrong_names_its_line(folder: Any, content: bytes, line: int, message: str) -> None:
+    file = folder.write("t.jsonl", content)
+    (problem,) = folder.problems(JOB % "t.jsonl")
+    assert message in problem.message
+    assert problem.place == Place(file, line, 1 if line else 0)
+
+
+def test_globs_sort_bytewise_and_give_path_name_and_stem(folder: Any) -> None:
+    for name in ("p/b.jpg", "p/B.jpg", "p/a.tar.gz", "p/é.jpg", "p/z.jpg", "p/.hidden", "p/sub/c.jpg", "q.jpg"):
+        folder.write(name)
+    assert rows(folder, "p/*") == [
+        {"path": "p/B.jpg", "name": "B.jpg", "stem": "B"},
+        {"path": "p/a.tar.gz", "name": "a.tar.gz", "stem": "a.tar"},
+        {"path": "p/b.jpg", "name": "b.jpg", "stem": "b"},
+        {"path": "p/z.jpg", "name": "z.jpg", "stem": "z"},
+        {"path": "p/é.jpg", "name": "é.jpg", "stem": "é"},
+    ]
+    assert [row["path"] for row in rows(folder, "**/*.jpg")][-1] == "q.jpg"
+    assert len(rows(folder, "**/*.jpg")) == 6
+    assert [row["name"] for row in rows(folder, "p/[bz].jpg")] == ["b.jpg", "z.jpg"]
+    assert [row["stem"] for row in rows(folder, "?.jpg")] == ["q"]
+
+
+def test_a_path_of_a_glob_serves_as_an_image(folder: Any) -> None:
+    photo = folder.write("p/a.jpg")
+    job = folder.job("jobs: [{name: '{{ row.stem }}', foreach: 'p/*.jpg', image: '{{ row.path }}'}]")
+    assert (job.name, job.image) == ("a", photo)
+
+
+SOURCES: list[tuple[str, str]] = [
+    ("gone.csv", "'gone.csv' can't be read: no such file"),
+    ("../t.csv", "leads out of the manifest's directory"),
+    ("/etc/x.csv", "leads out of the manifest's directory"),
+    ("'/etc/*'", "leads out of the manifest's directory"),
+    ("'../*'", "leads out of the manifest's directory"),
+    ("'p/../../*'", "leads out of the manifest's directory"),
+    ("t.txt", "is neither a .csv or .jsonl file nor a glob"),
+    ("p", "is neither a .csv or .jsonl file nor a glob"),
+    ("'nothing/*.jpg'", "no file fits 'nothing/*.jpg'"),
+    ("'p*'", "no file fits 'p*'"),
+    ("dir.csv", "is a directory"),
+    ('"a\\0*"', "no file fits|holds a character that no file name has"),
+    ("'{{ gone }}.csv'", "the variable 'gone' is unknown"),
+    ("'{{ x'", "not a template"),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), SOURCES)
+def test_sources_that_cannot_be_used(folder: Any, source: str, message: str) -> None:
+    (folder.path / "p").mkdir()
+    (folder.path / "dir.csv").mkdir()
+    problem = folder.problem(JOB % source)
+    assert any(part in problem.message for part in message.split("|"))
+    assert (problem.place.line, problem.place.column, problem.field) == (6, 14, "jobs[0].foreach")
+
+
+def test_a_source_may_be_chosen_by_a_variable(folder: Any) -> None:
+    folder.write("b.csv", "n\n5\n")
+    job = folder.job("vars: {table: a}\n" + JOB % "'{{ table }}.csv'", overrides={"table": "b"})
+    assert job.name == "5"
+
+
+def test_links_that_lead_out_are_refused_in_globs_too(folder: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside: Path = tmp_path_factory.mktemp("outside")
+    (outside / "x.jpg").write_bytes(b"x")
+    (folder.path / "p").mkdir()
+    (folder.path / "p" / "link.jpg").symlink_to(outside / "x.jpg")
+    (folder.path / "all").symlink_to(outside)
+    for pattern in ("p/*", "all/*"):
+        (problem,) = folder.problems(JOB % repr(pattern))
+        assert "leads out of the manifest's directory" in problem.message
+    assert rows(folder, "all/*", allow_outside=True)[0]["name"] == "x.jpg"
+
+
+def test_a_file_name_that_is_no_utf8_is_a_problem(folder: Any) -> None:
+    (folder.path / os.fsdecode(b"a\xff.jpg")).write_bytes(b"x")
+    (problem,) = folder.problems(JOB % "'*.jpg'")
+    assert "is not UTF-8" in problem.message
+
+
+def test_more_files_than_jobs_may_be_are_refused(folder: Any) -> None:
+    for number in range(12):
+        folder.write(f"{number}.jpg")
+    (problem,) = folder.problems(JOB % "'*.jpg'", max_jobs=10)
+    assert "more than 10 files fit" in problem.message
+
+
+def test_native_values_of_rows_reach_parameters(folder: Any) -> None:
+    folder.write("t.jsonl", '{"n": "a", "seed": 5, "tags": ["x"], "on": false}\n')
+    job = folder.job(
+        "jobs: [{name: '{{ row.n }}', foreach: t.jsonl, "
+        "params: {seed: '{{ row.seed }}', tags: '{{ row.tags }}', on: '{{ row.on }}', text: 's{{ row.seed }}'}}]"
+    )
+    assert job.params == {"seed": 5, "tags": ["x"], "on": False, "text": "s5"}
+
+
+def test_a_value_of_a_row_is_never_read_as_a_template_or_a_file(folder: Any) -> None:
+    folder.write("secret.txt", "secret")
+    folder.write("t.jsonl", '{"n": "a", "t": "@secret.txt {{ 7 * 7 }}"}\n')
+    job = folder.job(
+        "jobs: [{name: '{{ row.n }}', foreach: t.jsonl, prompt: '{{ row.t }}', params: {x: '{{ row.t }}'}}]"
+    )
+    assert job.prompt == job.params["x"] == "@secret.txt {{ 7 * 7 }}"
