@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 
@@ -15,7 +16,8 @@ PRODUCTION: Final = "https://crucible.moltazine.com"
 
 ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,128}"
 _ID: Final = re.compile(ID_PATTERN)
-_WORKFLOW_ID: Final = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,128}")  # dots as in flux-1.1, but no dot segment of a path
+_WORKFLOW_ID: Final = re.compile(r"(?!\.+$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
+"""The contract says no more than that it isn't empty. It is percent-encoded whole, and is no dot segment of a path."""
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]+")
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
@@ -79,8 +81,13 @@ def check_id(value: str, *, what: str) -> str:
 
 
 def check_workflow_id(value: str) -> str:
-    """Return a workflow id, fit for a path. Raises ``GatewayError`` before anything is sent."""
+    """Return a workflow id. Raises ``GatewayError`` before anything is sent for one that can't be."""
     return _checked(_WORKFLOW_ID, value, "workflow id")
+
+
+def workflow_segment(value: str) -> str:
+    """Return a workflow id as one segment of a path, percent-encoded (RFC 3986). Raises as ``check_workflow_id``."""
+    return quote(check_workflow_id(value), safe="")
 
 
 def shown(url: httpx.URL | str) -> str:

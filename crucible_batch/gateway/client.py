@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from crucible_batch.core.credits import ZERO
 from crucible_batch.core.identity import Json, canonical
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway.address import PRODUCTION, check_id, check_workflow_id, parse_api_base
+from crucible_batch.gateway.address import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.exchange import ApiExchange, Call
 from crucible_batch.gateway.failures import Answer, bad_request
@@ -132,7 +132,7 @@ class CrucibleClient:
 
     async def workflow(self, workflow_id: str) -> WorkflowMetadataData:
         """Read a workflow's metadata. Code ``WORKFLOW_NOT_FOUND`` where there is none."""
-        path = f"/api/v1/workflows/{check_workflow_id(workflow_id)}/metadata"
+        path = f"/api/v1/workflows/{workflow_segment(workflow_id)}/metadata"
         return await self._get(
             Operation.WORKFLOW, path, WorkflowMetadataSuccessResponse, asked=("workflow_id", workflow_id)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -301,11 +302,28 @@ async def test_generate_needs_a_key(world, ok, good_data, key):
 @pytest.mark.parametrize("bad_id", ["", ".", "..", "../credits", "a/b", "a?b", "a#b", "a%2fb", "é", "a\r\nb"])
 async def test_ids_that_dont_fit_a_path_are_refused_before_anything_is_sent(world, ok, bad_id):
     here = world(ok({}))
-    for method in (here.client.job, here.client.asset, here.client.delete_asset, here.client.workflow):
+    for method in (here.client.job, here.client.asset, here.client.delete_asset):
         with pytest.raises(GatewayError) as caught:
             await method(bad_id)
         assert caught.value.code == "BAD_REQUEST"
     assert here.requests == []
+
+
+@pytest.mark.parametrize("bad_id", ["", ".", "..", "a\r\nb", "\x00", "x" * 201])
+async def test_what_can_be_no_workflow_id_is_refused_before_anything_is_sent(world, ok, bad_id):
+    here = world(ok({}))
+    with pytest.raises(GatewayError) as caught:
+        await here.client.workflow(bad_id)
+    assert (caught.value.code, here.requests) == ("BAD_REQUEST", [])
+
+
+@pytest.mark.parametrize("odd_id", ["flux-1.1", "edit/v2", "a:b@1", "a b", "a?b#c", "a%2fb", "../credits", "é"])
+async def test_any_other_workflow_id_is_one_segment_of_the_path(world, ok, odd_id):
+    here = world(ok({"workflow_id": odd_id, "metadata": {}}))
+    assert (await here.client.workflow(odd_id)).workflow_id == odd_id
+    (request,) = here.requests
+    segments = request.url.raw_path.decode().split("/")
+    assert [unquote(segment) for segment in segments] == ["", "api", "v1", "workflows", odd_id, "metadata"]
 
 
 @pytest.mark.parametrize(
