@@ -4,18 +4,58 @@ Coroutines, typed, silent: progress goes to an observer, failures are exceptions
 became of each job is in the result. Settings (key, base URL) come from the environment unless they are given.
 """
 
-from crucible_batch.api.connecting import connect
+from crucible_batch.api.connecting import connect, current_settings
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
 from crucible_batch.api.running import RunResult, run
+from crucible_batch.core.credits import Credits, format_credits, parse_credits
+from crucible_batch.core.ending import Outcome
+from crucible_batch.core.job import Phase
+from crucible_batch.core.prices import Certainty
+from crucible_batch.core.progress import (
+    AssetAdvanced,
+    Balance,
+    JobAdvanced,
+    Message,
+    Observer,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+)
+from crucible_batch.gateway import CrucibleClient
+from crucible_batch.gateway.metadata import read_expected_s, read_fields
+from crucible_batch.gateway.text import clean
+from crucible_batch.manifest import manifest_schema
 
 __all__ = [
+    "AssetAdvanced",
+    "Balance",
+    "Certainty",
+    "Credits",
+    "CrucibleClient",
+    "JobAdvanced",
+    "Message",
+    "Observer",
+    "Outcome",
+    "Phase",
     "PlanSummary",
     "PriceLine",
+    "Retrying",
+    "RunBegan",
+    "RunEnded",
     "RunResult",
     "Status",
+    "Stopping",
+    "clean",
     "connect",
+    "current_settings",
+    "format_credits",
+    "manifest_schema",
+    "parse_credits",
     "plan",
+    "read_expected_s",
+    "read_fields",
     "read_status",
     "run",
     "validate",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -43,6 +45,36 @@ class Terms:
     budget: Credits | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of the plan's jobs a run is about: patterns of names (none means all), and whether failed ones go again."""
+
+    only: tuple[str, ...] = ()
+    retry_failed: bool = False
+
+    def takes(self, name: str) -> bool:
+        return not self.only or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only)
+
+
+def check_choice(plan: PlanFile, choice: Choice) -> None:
+    """Refuse a pattern that no job's name matches: a slip there would end as a success that did nothing.
+
+    Raises ``UserError``.
+    """
+    unmatched = set(choice.only)
+    names: list[str] = []
+    for planned in plan.jobs() if unmatched else ():
+        unmatched -= {pattern for pattern in unmatched if fnmatch.fnmatchcase(planned.name, pattern)}
+        if not unmatched:
+            return
+        names.append(planned.name)
+    for pattern in sorted(unmatched):
+        nearest = difflib.get_close_matches(pattern, names, n=1) or names[:1]
+        raise UserError(
+            f"no job is named {pattern!r}", hint=f"there is {nearest[0]!r}; patterns like 'hero-*' serve too"
+        )
+
+
 def read_manifest(path: Path, options: ManifestOptions) -> Manifest:
     """Read a manifest. Raises ``ManifestError`` with all that is wrong with it."""
     return load_manifest(
@@ -76,10 +108,21 @@ def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
     used: dict[str, Problem] = {}
     for entry in manifest.entries():
         workflow_id = entry.job.workflow or manifest.workflow
+        if workflow_id is not None and "{{" in workflow_id:
+            return _rendered_workflows(manifest)
         if workflow_id is not None and workflow_id not in used:
             own = entry.job.workflow is not None
             where = f"jobs[{entry.index}].workflow" if own else "workflow"
             used[workflow_id] = Problem(manifest.place(where), where, f"there is no workflow {workflow_id!r}")
+    return used
+
+
+def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
+    """A workflow that is a template is known only job by job."""
+    used: dict[str, Problem] = {}
+    for wanted in expand(manifest):
+        if not isinstance(wanted, Problem) and wanted.workflow_id not in used:
+            used[wanted.workflow_id] = wanted.problem("workflow", f"there is no workflow {wanted.workflow_id!r}")
     return used
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,7 +12,16 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.connecting import current_settings, gateway_for
-from crucible_batch.api.draft import ManifestOptions, Terms, fetch_workflows, fill_plan, read_manifest, run_terms
+from crucible_batch.api.draft import (
+    Choice,
+    ManifestOptions,
+    Terms,
+    check_choice,
+    fetch_workflows,
+    fill_plan,
+    read_manifest,
+    run_terms,
+)
 from crucible_batch.core.answers import AssetStatus, Workflow
 from crucible_batch.core.credits import ZERO, Credits, parse_credits
 from crucible_batch.core.job import Job, Phase
@@ -103,6 +112,8 @@ async def plan(
     out_dir: str | Path | None = None,
     run_id: str = "default",
     budget: Decimal | int | str | None = None,
+    retry_failed: bool = False,
+    only: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     allow_outside: bool = False,
     max_jobs: int = 100_000,
@@ -132,11 +143,19 @@ async def plan(
             workflows = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
         fill_plan(draft, source, terms.run_id, workflows)
-        return await summarise(draft, terms, directory, gateway, notes=tuple(notes))
+        choice = Choice(tuple(only), retry_failed)
+        check_choice(draft, choice)
+        return await summarise(draft, terms, directory, gateway, choice=choice, notes=tuple(notes))
 
 
 async def summarise(
-    draft: PlanFile, terms: RunTerms, directory: Path, gateway: Gateway | None, *, notes: tuple[str, ...] = ()
+    draft: PlanFile,
+    terms: RunTerms,
+    directory: Path,
+    gateway: Gateway | None,
+    *,
+    choice: Choice = Choice(),  # noqa: B008 - frozen
+    notes: tuple[str, ...] = (),
 ) -> PlanSummary:
     """Hold a plan against what the run directory and the account have already."""
     with ExitStack() as stack:
@@ -146,7 +165,7 @@ async def summarise(
         for subject, event in journal.events() if journal is not None else ():
             ledger.apply(subject, event)
         prices.close_run()
-        tally = _Tally.of(_states(draft, journal, RetryRule(terms.attempts, terms.never)))
+        tally = _Tally.of(_states(draft, journal, RetryRule(terms.attempts, terms.never)), choice)
     ready = await _ready_digests(gateway, tally.digests)
     to_upload = len(tally.digests - (ready or set()))
     classes = [(workflow_id, workflow_class(workflow_id), count) for workflow_id, count in tally.to_buy.items()]
@@ -197,10 +216,14 @@ class _Tally:
     digests: set[str]
 
     @classmethod
-    def of(cls, jobs: Iterator[tuple[PlannedJob, Job]]) -> _Tally:
+    def of(cls, jobs: Iterator[tuple[PlannedJob, Job]], choice: Choice) -> _Tally:
         tally = cls(Counter(), Counter(), set())
         for planned, job in jobs:
+            if not choice.takes(planned.name):
+                continue
             state = _state(job)
+            if state == "failed" and choice.retry_failed:
+                state = "new"
             tally.states[state] += 1
             if state == "new":
                 tally.to_buy[planned.workflow_id] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import hashlib
 import secrets
 import signal
@@ -16,7 +15,16 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
-from crucible_batch.api.draft import ManifestOptions, Terms, fetch_workflows, fill_plan, read_manifest, run_terms
+from crucible_batch.api.draft import (
+    Choice,
+    ManifestOptions,
+    Terms,
+    check_choice,
+    fetch_workflows,
+    fill_plan,
+    read_manifest,
+    run_terms,
+)
 from crucible_batch.api.inspecting import report_rows, write_report_of
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
 from crucible_batch.core.credits import parse_credits
@@ -97,6 +105,7 @@ async def run(
         raise _nobody_to_ask()
     directory = run_directory(None if out_dir is None else Path(out_dir), terms)
     observer = observer or Silent()
+    choice = Choice(tuple(only), retry_failed)
     async with AsyncExitStack() as stack:
         if directory.exists():
             # Known to be busy at once, not after the planning.
@@ -107,8 +116,9 @@ async def run(
         workflows = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
         fill_plan(draft, source, terms.run_id, workflows)
+        check_choice(draft, choice)
         if terms.budget is None and not yes and confirm is not None:
-            summary = await summarise(draft, terms, directory, gateway)
+            summary = await summarise(draft, terms, directory, gateway, choice=choice)
             if not confirm(summary):
                 raise ConsentError("nothing was spent", hint="name a budget with --budget, or say --yes")
         if not directory.exists():
@@ -133,7 +143,7 @@ async def run(
                 job_timeout_s=job_timeout_s,
                 deadline_s=deadline_s,
                 retry_failed=retry_failed,
-                only=_name_filter(only),
+                only=choice.takes,
             ),
             clock=clock,
             nonce=lambda: secrets.token_hex(16),
@@ -202,12 +212,6 @@ def _retry_teller(observer: Observer, clock: SystemClock) -> Callable[[RetryNoti
         observer.notify(Retrying(clock.now(), notice.operation.value, notice.attempt, notice.wait_s, notice.reason))
 
     return tell
-
-
-def _name_filter(patterns: Sequence[str]) -> Callable[[str], bool]:
-    if not patterns:
-        return lambda _name: True
-    return lambda name: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _nobody_to_ask() -> ConsentError:

@@ -1,0 +1,155 @@
+"""The frame around every command: text or JSON goes out by it, and whatever is raised becomes an exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import typer
+
+from crucible_batch.cli.terminal import open_console, say, silence
+from crucible_batch.errors import CrucibleBatchError, ExitCode
+
+Json: TypeAlias = "str | int | float | bool | Mapping[str, Json] | list[Json] | None"
+
+BUG = 70
+"""The exit code of a bug in crucible-batch itself: EX_SOFTWARE of sysexits.h, and none of the promised codes."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came while no run was there to handle it."""
+
+
+class DiskError(CrucibleBatchError):
+    """Something could not be read or written, outside of a run's own journal."""
+
+    code = "DISK"
+
+
+class Answer:
+    """What a command says and how it ends. With ``json`` stdout is for JSON alone, and people read stderr."""
+
+    def __init__(self, command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.command = command
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.err = open_console(stderr=True)
+        self.out = self.err if json else open_console()
+        self.stdout_is_screen = sys.stdout.isatty()
+        self.data: Json = None
+        self.error: Mapping[str, Json] | None = None
+        self.exit_code: int = ExitCode.OK
+
+    def event(self, kind: str, at: str | None = None, **fields: Json) -> None:
+        """Write one line of JSON, if JSON was asked for."""
+        if self.json:
+            _write_line({"type": kind, "at": at or rfc3339(), **fields})
+
+    def blame(
+        self, code: str, message: str, hint: str | None = None, request_id: str | None = None, *, exit_code: int
+    ) -> None:
+        """Note what went wrong, for the envelope, and the exit code that it has."""
+        self.exit_code = exit_code
+        self.error = {"code": code, "message": message, "hint": hint, "request_id": request_id}
+
+    def close(self) -> None:
+        """Write the envelope, the last line of every JSON answer."""
+        if self.json:
+            envelope: dict[str, Json] = {
+                "type": "result",
+                "at": rfc3339(),
+                "ok": self.exit_code == ExitCode.OK,
+                "command": self.command,
+                "exit_code": int(self.exit_code),
+                "data": self.data,
+                "error": self.error,
+            }
+            _write_line(envelope)
+
+
+@contextmanager
+def answering(command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> Iterator[Answer]:
+    """Run a command's body, show what it raised, write the envelope, and leave with the exit code."""
+    answer = Answer(command, json=json, quiet=quiet, verbose=verbose)
+    _log_to(answer)
+    try:
+        yield answer
+    except CrucibleBatchError as error:
+        _show(answer, error)
+    except KeyboardInterrupt:
+        _interrupted(answer, "stopped by Ctrl-C", ExitCode.SIGINT)
+    except Terminated:
+        _interrupted(answer, "stopped by SIGTERM", ExitCode.SIGTERM)
+    except OSError as error:  # the disk or a stream that we write to: no bug, and a run goes on from its journal
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        _show(answer, DiskError(what, hint="see to the disk, then run the same command again"))
+    except Exception as error:  # noqa: BLE001 - the edge: a bug must still end in words, an envelope and an exit code
+        _confess(answer, error)
+    answer.close()
+    raise typer.Exit(int(answer.exit_code))
+
+
+def _interrupted(answer: Answer, message: str, code: ExitCode) -> None:
+    answer.blame("INTERRUPTED", message, exit_code=code)
+    say(answer.err, message)
+
+
+def rfc3339(seconds: float | None = None) -> str:
+    """Write a moment as RFC 3339 in UTC with milliseconds; now, unless one is given."""
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _show(answer: Answer, error: CrucibleBatchError) -> None:
+    from crucible_batch.cli.render.errors import problems_of, show_error  # noqa: PLC0415 - only where there is one
+
+    request_id = getattr(error, "request_id", None)
+    answer.blame(error.code, error.message, error.hint, request_id, exit_code=error.exit_code)
+    if (problems := problems_of(error)) is not None:
+        answer.data = problems
+    show_error(answer.err, error)
+    if answer.verbose:
+        answer.err.print_exception()
+
+
+def _confess(answer: Answer, error: Exception) -> None:
+    what = f"{type(error).__name__}: {error}"[:300]
+    answer.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
+    say(answer.err, ("Sorry, this is a bug in crucible-batch: ", "bad"), ascii(what)[1:-1])
+    if answer.verbose:
+        answer.err.print_exception()
+    else:
+        say(answer.err, ("  hint  ", "label"), "run it again with -v for the traceback, and report it")
+    say(answer.err, "        what a run has journalled is safe; the same command goes on from there")
+
+
+def _write_line(line: Mapping[str, Json]) -> None:
+    try:
+        print(json.dumps(line), flush=True)  # noqa: T201 - stdout is the interface here
+    except OSError:  # the reader has gone, or the disk is full: what the command does matters more
+        silence(sys.stdout)
+
+
+class _Notes(logging.Handler):
+    """Shows what the library logs as notes, above a live display rather than through it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(logging.INFO if answer.verbose else logging.WARNING)
+        self._answer = answer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._answer.quiet:
+            say(self._answer.err, ("note  ", "label"), record.getMessage())
+
+
+def _log_to(answer: Answer) -> None:
+    logger = logging.getLogger("crucible_batch")
+    logger.addHandler(_Notes(answer))
+    logger.setLevel(logging.INFO if answer.verbose else logging.WARNING)
+    logger.propagate = False

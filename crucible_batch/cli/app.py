@@ -1,0 +1,86 @@
+"""The Typer application: its commands, its help, and the last net under it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from crucible_batch import __version__
+from crucible_batch.cli import look, run, start
+from crucible_batch.cli.answer import BUG, Terminated, answering
+from crucible_batch.cli.help_text import exit_code_table
+from crucible_batch.errors import ExitCode, UserError
+
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Typer exports its subclass only
+
+_EXIT_CODES = exit_code_table(ExitCode, f"{BUG:>5}  a bug in crucible-batch; -v shows the traceback")
+
+app = typer.Typer(
+    name="crucible-batch",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"[bold]First steps[/bold]\n  crucible-batch demo\n  crucible-batch init my-batch\n\n{_EXIT_CODES}",
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"crucible-batch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Run a YAML manifest of image jobs on the Crucible gateway: spend capped, every run resumable.
+
+    Needs an API key in MOLTAZINE_API_KEY, in the environment or in .env. `crucible-batch demo` needs none.
+    """
+
+
+for _command in (start.commands, run.commands, look.commands):
+    app.registered_commands.extend(_command.registered_commands)
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except Terminated:
+        code = ExitCode.SIGTERM
+    except typer.Abort:
+        code = ExitCode.SIGINT
+    except _UsageError as error:
+        code = _refuse(error)
+    except OSError as error:  # help that can't be written; a command's own are shown by its answer
+        code = ExitCode.STOPPED
+        print(f"error {error.strerror}", file=sys.stderr)  # noqa: T201
+    sys.exit(int(code or 0))
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _refuse(error: Exception) -> int:
+    """Show what is wrong with the command line; in JSON too, where that was asked for."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "crucible-batch"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return ExitCode.USER_ERROR
+    try:
+        with answering(path.partition(" ")[2] or path, json="--json" in sys.argv):
+            raise UserError(error.format_message(), hint=f"{path} --help")  # type: ignore[attr-defined]
+    except typer.Exit as ending:
+        return ending.exit_code

@@ -1,0 +1,55 @@
+"""The demo: a gateway of its own on this machine, a real manifest, and nothing to sign up for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from importlib.resources import files
+from pathlib import Path
+
+from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.running import Ran, Wanted, run_showing, tell_ending
+from crucible_batch.cli.terminal import say, tell
+from crucible_batch.errors import UserError
+from crucible_batch.sandbox import SandboxConfig, serve
+from crucible_batch.settings import Settings
+
+DEMO_DIR = Path("outputs/demo/default")
+
+
+def run_demo(answer: Answer, *, out_dir: Path | None, display: DisplayMode) -> None:
+    """Run the demo manifest on a new sandbox, into a directory that no earlier one has used."""
+    manifest = demo_manifest()
+    target = free_directory(out_dir or DEMO_DIR)
+    if not answer.quiet:
+        tell(answer.err, ("Thirty images by a gateway on this machine; nothing leaves it.", "quiet"))
+    ran = asyncio.run(_run_on_sandbox(answer, Wanted(manifest=manifest, out_dir=target, display=display)))
+    tell_ending(answer, ran, command=None)
+    if not answer.quiet:
+        say(answer.out, ("  manifest ", "label"), str(manifest))
+        say(answer.out, ("  next     ", "label"), ("crucible-batch init my-batch", "command"))
+
+
+async def _run_on_sandbox(answer: Answer, wanted: Wanted) -> Ran:
+    async with serve(SandboxConfig(runners=6)) as gateway:
+        settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
+        return await run_showing(answer, wanted, settings)
+
+
+def demo_manifest() -> Path:
+    """Find the demo's manifest: in the installed package, else in the checkout. Raises ``UserError``."""
+    package = Path(str(files("crucible_batch")))
+    for folder in (package / "manifests", package.parent / "manifests"):
+        if (folder / "demo.yaml").is_file():
+            return folder / "demo.yaml"
+    raise UserError("the demo's manifest is not there", hint="install crucible-batch anew")
+
+
+def free_directory(wanted: Path) -> Path:
+    """Return ``wanted``, or with ``-2``, ``-3`` ... behind it the first that isn't there.
+
+    Each demo has a gateway of its own that knows nothing of the ones before, so it can't go on in their directories.
+    """
+    numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([wanted], numbered) if not path.exists())

@@ -1,0 +1,121 @@
+"""Progress as JSON: one line an event, with ``type`` and ``at``, for programs that follow a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+
+from crucible_batch.api import (
+    AssetAdvanced,
+    Balance,
+    JobAdvanced,
+    Message,
+    Outcome,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    format_credits,
+)
+from crucible_batch.cli.answer import Answer, Json, rfc3339
+
+_WORDS = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class JsonLines:
+    """Writes each progress message to the answer's stream."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def notify(self, message: Message) -> None:
+        """Write the message's line."""
+        kind, fields = event_of(message)
+        self._answer.event(kind, rfc3339(message.at), **fields)
+
+
+def event_of(message: Message) -> tuple[str, dict[str, Json]]:
+    """Return a message's ``type`` and the fields of its line. Credits are decimal text, times RFC 3339."""
+    match message:
+        case RunBegan():
+            return "run_began", {
+                "total": message.total,
+                "counts": _counts(message.counts),
+                "balance": _balance(message.balance),
+            }
+        case JobAdvanced():
+            return "job", {
+                "name": message.name,
+                "phase": message.phase.value,
+                "event": _kind(message.event),
+                **_facts(message.event),
+                "balance": _balance(message.balance),
+            }
+        case AssetAdvanced():
+            return "image", {
+                "filename": message.filename,
+                "sha256": message.sha256,
+                "byte_size": message.byte_size,
+                "event": _kind(message.event),
+                **_facts(message.event),
+                "balance": _balance(message.balance),
+            }
+        case Retrying():
+            return "retry", {
+                "operation": message.operation,
+                "attempt": message.attempt,
+                "wait_s": round(message.wait_s, 3),
+                "reason": message.reason,
+            }
+        case Stopping():
+            return "stopping", {"code": message.code, "message": message.message}
+        case RunEnded():
+            return "run_ended", {
+                "status": message.ending.status.value,
+                "exit_code": message.ending.exit_code,
+                "counts": _counts(message.counts),
+                "balance": _balance(message.balance),
+            }
+
+
+def _kind(event: object) -> str:
+    return _WORDS.sub("_", type(event).__name__).lower()
+
+
+def _counts(counts: Mapping[Outcome, int]) -> Json:
+    return {outcome.value: count for outcome, count in counts.items()}
+
+
+def _balance(balance: Balance) -> Json:
+    return {
+        "budget": None if balance.budget is None else format_credits(balance.budget),
+        "spent": format_credits(balance.spent),
+        "held": format_credits(balance.held),
+        "left": None if balance.left is None else _signed(balance.left),
+    }
+
+
+def _signed(amount: Decimal) -> str:
+    return f"-{format_credits(-amount)}" if amount < 0 else format_credits(amount)
+
+
+def _facts(event: object) -> dict[str, Json]:
+    """Return what an event of the journal says; it never holds a URL or a key of the account."""
+    if not dataclasses.is_dataclass(event) or isinstance(event, type):
+        return {}
+    facts = {field.name: getattr(event, field.name) for field in dataclasses.fields(event) if field.name != "at"}
+    return {name: _json(value) for name, value in facts.items()}
+
+
+def _json(value: object) -> Json:
+    if isinstance(value, Decimal):
+        return format_credits(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _json(item) for name, item in value.items()}
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return str(value)

@@ -1,0 +1,160 @@
+"""The doctor: what a run needs of this machine, the key and the gateway, looked at one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Literal
+
+import httpx
+
+from crucible_batch import __version__
+from crucible_batch.api import clean, connect, current_settings, format_credits
+from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.terminal import say, working
+from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError
+from crucible_batch.settings import KEY_VARIABLE, Settings
+
+Grade = Literal["good", "warn", "bad"]
+
+MOST_SKEW_S = 60.0
+"""Beyond this the clocks disagree enough to upset signed URLs and the age of keys."""
+LEAST_FREE_BYTES = 1_000_000_000
+HEALTH_TIMEOUT_S = 10.0
+_MARKS: dict[Grade, str] = {"good": "✓", "warn": "!", "bad": "✗"}
+_LIBRARIES = ("httpx", "pydantic", "pyyaml", "tenacity", "typer", "rich")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``exit_code`` is what it makes of the whole, where it is bad."""
+
+    topic: str
+    grade: Grade
+    text: str
+    hint: str | None = None
+    exit_code: ExitCode = ExitCode.OK
+
+
+def examine(answer: Answer, api_base: str | None, proxy: str | None) -> None:
+    """Look at everything, say what was found, and end with 3 for the key, 5 for the gateway, else 0."""
+    settings = current_settings(base_url=api_base, proxy=proxy)
+    with working(answer.err, "looking around"):
+        findings = [*_about_settings(settings), *asyncio.run(_about_gateway(settings)), *_about_machine()]
+    answer.data = {"findings": [_finding_json(finding) for finding in findings]}
+    for finding in findings:
+        _show(answer, finding)
+    codes = {finding.exit_code for finding in findings}
+    for code in (ExitCode.KEY_REFUSED, ExitCode.STOPPED):
+        if code in codes:
+            worst = next(finding for finding in findings if finding.exit_code is code)
+            answer.blame("DOCTOR", f"{worst.topic}: {worst.text}", worst.hint, exit_code=code)
+            break
+
+
+def _about_settings(settings: Settings) -> Iterator[Finding]:
+    yield Finding("gateway", "good", f"{clean(settings.base_url, 200)}  (from {settings.base_source})")
+    if settings.ignored:
+        yield Finding("gateway", "warn", settings.ignored)
+    proxies = sorted({name for name in os.environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}})
+    if settings.proxy:
+        yield Finding("proxy", "good", "the one that --proxy names")
+    elif proxies:
+        yield Finding("proxy", "warn", f"{', '.join(proxies)} in the environment: not used", "name it with --proxy")
+
+
+async def _about_gateway(settings: Settings) -> list[Finding]:
+    findings: list[Finding] = []
+    reachable = False
+    try:
+        answer, took_s = await _health(settings)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        why = clean(str(error), 200) or type(error).__name__
+        findings.append(_unreachable(f"no answer: {why}"))
+    else:
+        reachable = answer.is_success
+        if reachable:
+            findings.append(Finding("health", "good", f"up, {took_s * 1000:.0f} ms"))
+            findings += _about_clock(answer.headers.get("date"))
+        else:
+            findings.append(_unreachable(f"HTTP {answer.status_code}"))
+    findings.append(await _about_key(settings, reachable=reachable))
+    return findings
+
+
+async def _health(settings: Settings) -> tuple[httpx.Response, float]:
+    """Ask for the gateway's health, without the key and without a second try."""
+    async with httpx.AsyncClient(trust_env=False, proxy=settings.proxy, timeout=HEALTH_TIMEOUT_S) as client:
+        url = f"{settings.base_url.rstrip('/')}/api/health"
+        await client.get(url)  # the first one pays for the connection
+        began = time.perf_counter()
+        return await client.get(url), time.perf_counter() - began
+
+
+def _unreachable(text: str) -> Finding:
+    return Finding("health", "bad", text, "check the network and the base URL", ExitCode.STOPPED)
+
+
+def _about_clock(date: str | None) -> Iterator[Finding]:
+    try:
+        theirs = parsedate_to_datetime(date or "")
+    except ValueError:
+        return
+    skew_s = (datetime.now(UTC) - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
+    if abs(skew_s) > MOST_SKEW_S:
+        yield Finding("clock", "warn", f"{skew_s:+.0f} s off the gateway's", "set this machine's clock")
+    else:
+        yield Finding("clock", "good", "agrees with the gateway's")
+
+
+async def _about_key(settings: Settings, *, reachable: bool) -> Finding:
+    where = f"found in {settings.key_source}"
+    if settings.api_key is None:
+        hint = f"set {KEY_VARIABLE}, or write it into .env here; crucible-batch demo needs none"
+        return Finding("key", "bad", "there is none", hint, ExitCode.KEY_REFUSED)
+    if not reachable:
+        return Finding("key", "warn", f"{where}; not tried, since the gateway can't be reached")
+    try:
+        async with connect(settings) as client:
+            credits = await client.credits()
+    except KeyRefusedError as error:
+        return Finding("key", "bad", f"{where}; refused: {clean(error.message)}", error.hint, ExitCode.KEY_REFUSED)
+    except CrucibleBatchError as error:
+        return Finding("key", "bad", f"{where}; {clean(str(error))}", error.hint, error.exit_code)
+    return Finding("key", "good", f"{where}, valid; {format_credits(credits.available)} credits available")
+
+
+def _about_machine() -> Iterator[Finding]:
+    here = Path.cwd()
+    free = shutil.disk_usage(here).free
+    gigabytes = f"{free / 1e9:.1f} GB free"
+    try:
+        with TemporaryFile(dir=here):
+            pass
+    except OSError as error:
+        yield Finding("disk", "warn", f"{here} can't be written: {error.strerror}", "name another with --out-dir")
+    else:
+        grade: Grade = "good" if free >= LEAST_FREE_BYTES else "warn"
+        yield Finding("disk", grade, f"{clean(str(here), 200)} can be written, {gigabytes}")
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    yield Finding("versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}")
+
+
+def _finding_json(finding: Finding) -> dict[str, str | None]:
+    return {"topic": finding.topic, "grade": finding.grade, "text": finding.text, "hint": finding.hint}
+
+
+def _show(answer: Answer, finding: Finding) -> None:
+    say(answer.out, (f"{_MARKS[finding.grade]} ", finding.grade), (f"{finding.topic:<9} ", "label"), finding.text)
+    if finding.hint:
+        say(answer.out, (" " * 12 + finding.hint, "quiet"))

@@ -1,0 +1,98 @@
+"""The commands that look: ``status``, ``report``, ``credits``, ``workflows``, ``assets``, ``schema``."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs: --help stays quick
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from crucible_batch.cli import options as opt
+from crucible_batch.cli.answer import answering
+from crucible_batch.cli.help_text import epilog
+
+commands = typer.Typer()
+_PANEL = "Look"
+
+
+@commands.command(
+    rich_help_panel=_PANEL, epilog=epilog("crucible-batch status outputs/spring/default", codes=(0, 2, 5))
+)
+def status(run_dir: opt.RunDir, json: opt.AsJson = False, verbose: opt.Verbose = False) -> None:
+    """Say how far a run is, or how it ended.
+
+    Works while it is running and after it was killed, and asks no gateway.
+    """
+    with answering("status", json=json, verbose=verbose) as answer:
+        from crucible_batch.cli.looking import show_status
+
+        show_status(answer, run_dir)
+
+
+@commands.command(
+    rich_help_panel=_PANEL, epilog=epilog("crucible-batch report outputs/spring/default", codes=(0, 2, 5))
+)
+def report(run_dir: opt.RunDir, json: opt.AsJson = False, verbose: opt.Verbose = False) -> None:
+    """Write a run's report.json anew, from its journal."""
+    with answering("report", json=json, verbose=verbose) as answer:
+        from crucible_batch.cli.looking import write_report_and_tell
+
+        write_report_and_tell(answer, run_dir)
+
+
+@commands.command(rich_help_panel=_PANEL, epilog=epilog("crucible-batch credits", codes=(0, 3, 5)))
+def credits(
+    api_base: opt.ApiBase = None, proxy: opt.Proxy = None, json: opt.AsJson = False, verbose: opt.Verbose = False
+) -> None:
+    """Show the account's credits and what moved them last."""
+    with answering("credits", json=json, verbose=verbose) as answer:
+        from crucible_batch.cli.asking import show_credits
+
+        show_credits(answer, api_base, proxy)
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=epilog("crucible-batch workflows", "crucible-batch workflows zimage-base", codes=(0, 3, 5)),
+)
+def workflows(
+    workflow_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Show this one's parameters.", show_default=False)
+    ] = None,
+    api_base: opt.ApiBase = None,
+    proxy: opt.Proxy = None,
+    json: opt.AsJson = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """List the gateway's workflows, or one workflow's parameters."""
+    with answering("workflows", json=json, verbose=verbose) as answer:
+        from crucible_batch.cli.asking import show_workflow, show_workflows
+
+        if workflow_id is None:
+            show_workflows(answer, api_base, proxy)
+        else:
+            show_workflow(answer, workflow_id, api_base, proxy)
+
+
+@commands.command(rich_help_panel=_PANEL, epilog=epilog("crucible-batch assets", codes=(0, 3, 5)))
+def assets(
+    api_base: opt.ApiBase = None, proxy: opt.Proxy = None, json: opt.AsJson = False, verbose: opt.Verbose = False
+) -> None:
+    """List the input images that the account has at the gateway."""
+    with answering("assets", json=json, verbose=verbose) as answer:
+        from crucible_batch.cli.asking import show_assets
+
+        show_assets(answer, api_base, proxy)
+
+
+@commands.command(rich_help_panel=_PANEL, epilog=epilog("crucible-batch schema > manifest.schema.json"))
+def schema(
+    report: Annotated[bool, typer.Option("--report", help="The schema of report.json instead.")] = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Print the JSON Schema of the manifest, for editors and checks."""
+    with answering("schema", verbose=verbose):
+        from crucible_batch.cli.looking import print_schema
+
+        print_schema(of_report=report)

@@ -1,0 +1,45 @@
+"""What a run directory holds, and the schemas of what we read and write: no gateway is asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from crucible_batch.api import clean, manifest_schema, read_status, write_report_again
+from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.render.summary import head_json, show_summary
+from crucible_batch.cli.terminal import say
+from crucible_batch.report import REPORT_FILE, Report
+
+
+def show_status(answer: Answer, run_dir: Path) -> None:
+    """Show how far a run directory is."""
+    status = read_status(run_dir)
+    answer.data = {**head_json(status.report, run_dir), "running": status.running}
+    tail = ""
+    if status.running:
+        tail = " · running now"
+    elif status.report.exit_code is None:
+        tail = " · ended without a word (killed?); the same command goes on"
+    show_summary(answer.out, status.report, run_dir, failures=[], next_step=None, tail=tail)
+
+
+def write_report_and_tell(answer: Answer, run_dir: Path) -> None:
+    """Rebuild the report, and say where it is."""
+    head = write_report_again(run_dir)
+    answer.data = head_json(head, run_dir)
+    say(answer.out, ("✓ ", "good"), clean(str(run_dir / REPORT_FILE), 4000))
+
+
+def print_schema(*, of_report: bool) -> None:
+    """Print a JSON Schema on stdout."""
+    schema: dict[str, Any] = manifest_schema()
+    if of_report:
+        schema = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **Report.model_json_schema(mode="serialization"),
+            "title": "crucible-batch report.json, version 1",
+        }
+    sys.stdout.write(json.dumps(schema, indent=2) + "\n")

@@ -1,0 +1,179 @@
+"""Options that several commands share, each said once: its flags, its words, how its text is read."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crucible_batch.cli.durations import parse_duration
+from crucible_batch.errors import UserError
+
+MOST_AT_ONCE = 1000
+
+
+class DisplayMode(enum.StrEnum):
+    """How a run shows its progress."""
+
+    AUTO = "auto"
+    RICH = "rich"
+    PLAIN = "plain"
+    NONE = "none"
+
+
+def read_credits(text: str) -> Decimal:
+    """Read an amount of credits from an argument. Raises ``typer.BadParameter``."""
+    from crucible_batch.api import parse_credits  # noqa: PLC0415 - only where it is used: --help stays quick
+
+    try:
+        return parse_credits(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _read_duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _read_concurrency(text: str) -> int:
+    """Read a number of jobs; 0 stands for ``auto``."""
+    if text == "auto":
+        return 0
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_AT_ONCE):
+        raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 to {MOST_AT_ONCE}")
+    return int(text)
+
+
+def read_variables(assignments: Sequence[str]) -> dict[str, str]:
+    """Read ``--var``'s ``name=value`` pairs; the last of a name wins. Raises ``UserError``."""
+    variables = {}
+    for assignment in assignments:
+        name, sign, value = assignment.partition("=")
+        if not sign or not name.strip():
+            raise UserError(f"--var: {assignment!r} is not of the form name=value", hint="--var brand=Acme")
+        variables[name.strip()] = value
+    return variables
+
+
+_SPENDING, _JOBS, _PACE = "Spending", "Which jobs", "Time and pace"
+_GATEWAY, _OUTPUT = "Gateway", "Output"
+
+ManifestFile = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="The YAML file that says what to make.", show_default=False)
+]
+RunDir = Annotated[
+    Path, typer.Argument(metavar="RUN_DIR", help="A run's directory, such as outputs/NAME/default.", show_default=False)
+]
+
+OutDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--out-dir", metavar="DIR", help="Where results go.  \\[default: outputs/NAME/RUN_ID]", rich_help_panel=_JOBS
+    ),
+]
+RunId = Annotated[
+    str,
+    typer.Option("--run-id", metavar="ID", help="Another id is another run, paid for anew.", rich_help_panel=_JOBS),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", metavar="NAME", help="Only jobs of this name or pattern; repeatable.", rich_help_panel=_JOBS
+    ),
+]
+Var = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="K=V", help="Set a template variable; repeatable.", rich_help_panel=_JOBS),
+]
+AllowOutside = Annotated[
+    bool,
+    typer.Option("--allow-outside", help="Let files lie outside the manifest's folder.", rich_help_panel=_JOBS),
+]
+MaxJobs = Annotated[
+    int, typer.Option("--max-jobs", metavar="N", min=1, help="Refuse a manifest of more.", rich_help_panel=_JOBS)
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Try jobs again that failed for good.", rich_help_panel=_JOBS)
+]
+
+Budget = Annotated[
+    Decimal | None,
+    typer.Option(
+        "--budget",
+        "--max-cost",
+        metavar="N",
+        parser=read_credits,
+        help="Spend at most N credits, over all runs in the directory. Wins over the manifest's.",
+        rich_help_panel=_SPENDING,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Start without a budget, unasked.", rich_help_panel=_SPENDING)]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", "-n", help="Only say what it would do and cost, as plan does.", rich_help_panel=_SPENDING
+    ),
+]
+
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency",
+        "-c",
+        metavar="N|auto",
+        parser=_read_concurrency,
+        help="Jobs in flight at once.  \\[default: auto]",
+        rich_help_panel=_PACE,
+    ),
+]
+JobTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--job-timeout",
+        metavar="DURATION",
+        parser=_read_duration,
+        help="Wait this long for one job: 90s, 5m, 1h30m.  \\[default: 30m]",
+        rich_help_panel=_PACE,
+    ),
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        "--deadline",
+        metavar="DURATION",
+        parser=_read_duration,
+        help="End the run after this long; the same command goes on.",
+        rich_help_panel=_PACE,
+    ),
+]
+
+ApiBase = Annotated[
+    str | None,
+    typer.Option(
+        "--api-base",
+        metavar="URL",
+        help="The gateway; else CRUCIBLE_API_BASE, else production.",
+        rich_help_panel=_GATEWAY,
+    ),
+]
+Proxy = Annotated[
+    str | None,
+    typer.Option("--proxy", metavar="URL", help="None is taken from the environment.", rich_help_panel=_GATEWAY),
+]
+
+Display = Annotated[
+    DisplayMode,
+    typer.Option("--display", help="How to show progress.", rich_help_panel=_OUTPUT),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="JSON lines on stdout; words for people on stderr.", rich_help_panel=_OUTPUT)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_OUTPUT)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks.", rich_help_panel=_OUTPUT)]

@@ -1,0 +1,155 @@
+"""How a run ended, in ten lines at most: counts, credits, where the results are, what to type next."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from crucible_batch.api import clean, format_credits
+from crucible_batch.cli.answer import Json
+from crucible_batch.cli.terminal import say, tell
+from crucible_batch.errors import ExitCode
+from crucible_batch.report import REPORT_FILE, JobRow, ReportHead
+
+_MARKS: dict[int | None, tuple[str, str]] = {
+    ExitCode.OK: ("✓", "good"),
+    ExitCode.OUT_OF_CREDITS: ("!", "warn"),
+    ExitCode.SIGINT: ("!", "warn"),
+    ExitCode.SIGTERM: ("!", "warn"),
+    None: ("…", "busy"),  # running, or killed
+}
+ZERO = Decimal(0)
+FAILURES_SHOWN = 3
+NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Jobs that failed for the same reason. ``message`` is the first one's."""
+
+    code: str
+    message: str
+    names: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a run found when it began: jobs that had succeeded already, and credits spent for the directory."""
+
+    succeeded: int
+    spent: Decimal
+
+
+def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGroup]:
+    """Group the failed jobs by code, the largest group first. Reads no more rows than it needs."""
+    names: dict[str, list[str]] = defaultdict(list)
+    counts: dict[str, int] = defaultdict(int)
+    messages: dict[str, str] = {}
+    left = head.counts.failed
+    for row in rows if left else ():
+        if row.status != "failed" or row.error is None:
+            continue
+        code = row.error.code
+        counts[code] += 1
+        messages.setdefault(code, row.error.message)
+        if len(names[code]) < NAMES_SHOWN:
+            names[code].append(row.name)
+        left -= 1
+        if not left:
+            break
+    groups = [FailureGroup(code, messages[code], tuple(names[code]), counts[code]) for code in counts]
+    return sorted(groups, key=lambda group: -group.count)
+
+
+def show_summary(
+    console: Console,
+    head: ReportHead,
+    run_dir: Path,
+    *,
+    failures: list[FailureGroup],
+    next_step: str | None,
+    tail: str = "",
+    earlier: Earlier | None = None,
+) -> None:
+    """Print the summary. ``tail`` goes to the end of the first line."""
+    tell(console, _headline(head, tail, earlier))
+    for group in failures[:FAILURES_SHOWN]:
+        names = ", ".join(clean(name, 60) for name in group.names) + (" …" if group.count > len(group.names) else "")
+        _line(console, "failed", f"{clean(group.code, 60)} × {group.count}: {names}", "bad")
+        if len(failures) == 1:
+            say(console, " " * 11, (clean(group.message, 200), "quiet"))
+    for stop in list({stop.code: stop for stop in head.stops.values()}.values())[:2]:
+        _line(console, "stopped", f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn")
+    _line(console, "credits", credits_words(head, earlier))
+    say(console, ("  results  ", "label"), clean(str(run_dir), 4000), ("   with report.json", "quiet"))
+    if next_step:
+        say(console, ("  next     ", "label"), (next_step, "command"))
+
+
+def next_step(head: ReportHead, command: str, failures: list[FailureGroup]) -> str | None:
+    """Say what to type next, for each kind of ending; None where there is nothing left to do."""
+    match head.exit_code:
+        case ExitCode.OK | ExitCode.USER_ERROR:
+            return None
+        case ExitCode.SOME_FAILED:
+            again = [group for group in failures if group.code not in {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY"}]
+            return f"{command} --retry-failed" if again and "--retry-failed" not in command else command
+        case ExitCode.OUT_OF_CREDITS:
+            if any(stop.code == "BUDGET_EXHAUSTED" for stop in head.stops.values()):
+                return f"{command} --budget N" if "--budget" not in command else f"{command}   # with a higher --budget"
+            return f"{command}   # once the account has credits"
+        case _:
+            return command
+
+
+def head_json(head: ReportHead, run_dir: Path) -> dict[str, Json]:
+    """Return a report without its jobs as JSON, and where it lies."""
+    return {"run_dir": str(run_dir), "report": str(run_dir / REPORT_FILE), **head.model_dump(mode="json")}
+
+
+def credits_words(head: ReportHead, earlier: Earlier | None = None) -> str:
+    """Say what was spent, on what, and what is held."""
+    books = head.credits
+    parts = [f"{format_credits(books.spent)} spent"]
+    if earlier is not None and earlier.spent:
+        now = max(books.spent - earlier.spent, ZERO)
+        parts = [f"{format_credits(now)} spent by this run", f"{format_credits(books.spent)} by all"]
+    if books.uploads:
+        parts[-1] += f" ({format_credits(books.jobs)} jobs, {format_credits(books.uploads)} uploads)"
+    if books.refunded:
+        parts.append(f"{format_credits(books.refunded)} refunded")
+    if books.held:
+        parts.append(f"{format_credits(books.held)} held")
+    parts.append("no budget" if books.budget is None else f"budget {format_credits(books.budget)}")
+    if books.over_budget:
+        parts.append(f"{format_credits(books.over_budget)} OVER BUDGET")
+    return " · ".join(parts)
+
+
+def _headline(head: ReportHead, tail: str, earlier: Earlier | None) -> Text:
+    counts = head.counts
+    mark, style = _MARKS.get(head.exit_code, ("✗", "bad"))
+    text = Text.assemble((f"{mark} ", style), (f"{counts.succeeded} of {counts.total} jobs succeeded", "bold"))
+    if earlier is not None and earlier.succeeded:
+        all_of_them = earlier.succeeded == counts.total
+        text.append(", all of them earlier" if all_of_them else f", {earlier.succeeded} of them earlier", style="dim")
+    for count, word, style in (
+        (counts.failed, "failed", "bad"),
+        (counts.blocked, "blocked", "warn"),
+        (counts.unknown, "unknown", "warn"),
+        (counts.pending, "pending", "warn"),
+    ):
+        if count:
+            text.append(f", {count} {word}", style=style)
+    return text.append(f"   {clean(head.manifest.name)} · {clean(head.run_id)}{tail}", style="dim")
+
+
+def _line(console: Console, label: str, text: str, style: str = "") -> None:
+    say(console, (f"  {label:<8} ", "label"), (text, style))

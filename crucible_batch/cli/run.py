@@ -1,0 +1,155 @@
+"""The commands that work on a manifest: ``run``, ``plan``, ``validate``."""
+
+# ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crucible_batch.cli import options as opt
+from crucible_batch.cli.answer import answering
+from crucible_batch.cli.help_text import epilog
+
+commands = typer.Typer()
+_PANEL = "Make images"
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=epilog(
+        "crucible-batch run spring.yaml --budget 50",
+        "crucible-batch run spring.yaml --retry-failed",
+        "crucible-batch run spring.yaml --json | jq -c 'select(.type == \"result\")'",
+        codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
+    ),
+)
+def run(
+    manifest: opt.ManifestFile,
+    budget: opt.Budget = None,
+    yes: opt.Yes = False,
+    dry_run: opt.DryRun = False,
+    out_dir: opt.OutDir = None,
+    run_id: opt.RunId = "default",
+    retry_failed: opt.RetryFailed = False,
+    only: opt.Only = None,
+    var: opt.Var = None,
+    allow_outside: opt.AllowOutside = False,
+    max_jobs: opt.MaxJobs = 100_000,
+    concurrency: opt.Concurrency = None,
+    job_timeout: opt.JobTimeout = None,
+    deadline: opt.Deadline = None,
+    api_base: opt.ApiBase = None,
+    proxy: opt.Proxy = None,
+    display: opt.Display = opt.DisplayMode.AUTO,
+    json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Run a manifest, or go on where an earlier run stopped.
+
+    The same command again resumes, and pays for nothing twice.
+    A budget, here or in the manifest, is the consent to spend. Without one you are asked, or say --yes.
+    """
+    with answering("run", json=json, quiet=quiet, verbose=verbose) as answer:
+        from crucible_batch.cli.running import DEFAULT_JOB_TIMEOUT_S, Wanted, run_and_tell, show_what_a_run_would_do
+
+        wanted = Wanted(
+            manifest=manifest,
+            out_dir=out_dir,
+            run_id=run_id,
+            budget=budget,
+            yes=yes,
+            concurrency=concurrency or None,
+            retry_failed=retry_failed,
+            only=tuple(only or ()),
+            variables=opt.read_variables(var or ()),
+            allow_outside=allow_outside,
+            max_jobs=max_jobs,
+            job_timeout_s=job_timeout or DEFAULT_JOB_TIMEOUT_S,
+            deadline_s=deadline,
+            api_base=api_base,
+            proxy=proxy,
+            display=display,
+        )
+        if dry_run:
+            show_what_a_run_would_do(answer, wanted)
+        else:
+            run_and_tell(answer, wanted)
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=epilog("crucible-batch plan spring.yaml --budget 50", codes=(0, 2, 3, 5)),
+)
+def plan(
+    manifest: opt.ManifestFile,
+    budget: opt.Budget = None,
+    out_dir: opt.OutDir = None,
+    run_id: opt.RunId = "default",
+    retry_failed: opt.RetryFailed = False,
+    only: opt.Only = None,
+    var: opt.Var = None,
+    allow_outside: opt.AllowOutside = False,
+    max_jobs: opt.MaxJobs = 100_000,
+    api_base: opt.ApiBase = None,
+    proxy: opt.Proxy = None,
+    json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Say what a run would do and cost.
+
+    Spends nothing, uploads nothing, writes nothing. Exits 0 for every valid plan, one over budget too.
+    """
+    with answering("plan", json=json, quiet=quiet, verbose=verbose) as answer:
+        from crucible_batch.cli.running import Wanted, show_what_a_run_would_do
+
+        wanted = Wanted(
+            manifest=manifest,
+            out_dir=out_dir,
+            run_id=run_id,
+            budget=budget,
+            retry_failed=retry_failed,
+            only=tuple(only or ()),
+            variables=opt.read_variables(var or ()),
+            allow_outside=allow_outside,
+            max_jobs=max_jobs,
+            api_base=api_base,
+            proxy=proxy,
+        )
+        show_what_a_run_would_do(answer, wanted)
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=epilog("crucible-batch validate manifests/*.yaml", codes=(0, 2)),
+)
+def validate(
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST...", help="The files to check.", show_default=False)
+    ],
+    var: opt.Var = None,
+    allow_outside: opt.AllowOutside = False,
+    max_jobs: opt.MaxJobs = 100_000,
+    json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Check manifests, without a gateway or a key.
+
+    Every problem is shown with its place.
+    Parameters are checked against their workflows by plan and run, which ask the gateway.
+    """
+    with answering("validate", json=json, quiet=quiet, verbose=verbose) as answer:
+        from crucible_batch.cli.validating import validate_all
+
+        validate_all(
+            answer,
+            manifests,
+            variables=opt.read_variables(var or ()),
+            allow_outside=allow_outside,
+            max_jobs=max_jobs,
+        )

@@ -1,0 +1,211 @@
+"""A run from the command line: its display, the question about money, and what is said when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.api import (
+    Certainty,
+    Message,
+    Outcome,
+    PlanSummary,
+    RunBegan,
+    RunResult,
+    current_settings,
+    format_credits,
+    plan,
+    run,
+)
+from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.command_line import again
+from crucible_batch.cli.display.choose import Display, choose_display, observer_of
+from crucible_batch.cli.durations import format_duration
+from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.render.plan import plan_json, show_plan
+from crucible_batch.cli.render.summary import Earlier, group_failures, head_json, next_step, show_summary
+from crucible_batch.cli.terminal import say, tell, working
+from crucible_batch.errors import ExitCode
+from crucible_batch.settings import Settings
+
+DEFAULT_JOB_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks for, in the API's words. ``concurrency`` None leaves the choice to the engine."""
+
+    manifest: Path
+    out_dir: Path | None = None
+    run_id: str = "default"
+    budget: Decimal | None = None
+    yes: bool = False
+    concurrency: int | None = None
+    retry_failed: bool = False
+    only: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    allow_outside: bool = False
+    max_jobs: int = 100_000
+    job_timeout_s: float = DEFAULT_JOB_TIMEOUT_S
+    deadline_s: float | None = None
+    api_base: str | None = None
+    proxy: str | None = None
+    display: DisplayMode = DisplayMode.AUTO
+
+    @property
+    def settings(self) -> Settings:
+        """Decide the gateway and the account: flag, environment, ``.env``."""
+        return current_settings(base_url=self.api_base, proxy=self.proxy)
+
+
+def show_what_a_run_would_do(answer: Answer, wanted: Wanted) -> None:
+    """Plan, and show the plan."""
+    with working(answer.err, "reading the manifest, asking the gateway"):
+        summary = asyncio.run(
+            plan(
+                wanted.manifest,
+                out_dir=wanted.out_dir,
+                run_id=wanted.run_id,
+                budget=wanted.budget,
+                retry_failed=wanted.retry_failed,
+                only=wanted.only,
+                variables=wanted.variables,
+                allow_outside=wanted.allow_outside,
+                max_jobs=wanted.max_jobs,
+                settings=wanted.settings,
+            )
+        )
+    answer.data = plan_json(summary)
+    if not answer.quiet:
+        show_plan(answer.out, summary)
+        say(answer.out, ("  next      ", "label"), (_next_after_plan(summary), "command"))
+
+
+def run_and_tell(answer: Answer, wanted: Wanted) -> None:
+    """Run, show how it goes, and say how it ended."""
+    tell_ending(answer, asyncio.run(run_showing(answer, wanted, wanted.settings)), command=again())
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run that has ended, how long it took, and what it found when it began."""
+
+    result: RunResult
+    took_s: float
+    earlier: Earlier | None
+
+
+async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran:
+    """Run with progress on the answer's streams."""
+    began = time.monotonic()
+    title = f"{wanted.manifest.name} · {wanted.run_id}"
+    beginning = _Beginning()
+    with choose_display(wanted.display, answer, title) as display:
+        result = await run(
+            wanted.manifest,
+            out_dir=wanted.out_dir,
+            run_id=wanted.run_id,
+            budget=wanted.budget,
+            yes=wanted.yes,
+            confirm=_asker(answer, display),
+            concurrency=wanted.concurrency,
+            retry_failed=wanted.retry_failed,
+            only=wanted.only,
+            variables=wanted.variables,
+            allow_outside=wanted.allow_outside,
+            max_jobs=wanted.max_jobs,
+            job_timeout_s=wanted.job_timeout_s,
+            deadline_s=wanted.deadline_s,
+            handle_signals=True,
+            observer=observer_of(answer, display, beginning),
+            settings=settings,
+        )
+    return Ran(result, time.monotonic() - began, beginning.found)
+
+
+def tell_ending(answer: Answer, ran: Ran, *, command: str | None) -> None:
+    """Say how a run ended: in lines, in the envelope and by the exit code. ``command`` is what would go on with it."""
+    result, head = ran.result, ran.result.report
+    failures = group_failures(head, result.jobs())
+    what_next = next_step(head, command, failures) if command is not None else None
+    answer.data = head_json(head, result.run_dir)
+    if result.exit_code is not ExitCode.OK:
+        stop = next(iter(head.stops.values()), None)
+        if stop is not None:
+            answer.blame(stop.code, stop.message, stop.hint, stop.request_id, exit_code=result.exit_code)
+        else:
+            message = f"{head.counts.succeeded} of {head.counts.total} jobs succeeded"
+            answer.blame("JOBS_NOT_DONE", message, what_next, exit_code=result.exit_code)
+    if not answer.quiet:
+        show_summary(
+            answer.out,
+            head,
+            result.run_dir,
+            failures=failures,
+            next_step=what_next,
+            tail=f" · {format_duration(ran.took_s)}",
+            earlier=ran.earlier,
+        )
+
+
+class _Beginning:
+    """Remembers what a run found when it began."""
+
+    def __init__(self) -> None:
+        self.found: Earlier | None = None
+
+    def notify(self, message: Message) -> None:
+        if isinstance(message, RunBegan):
+            self.found = Earlier(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.spent)
+
+
+def _next_after_plan(summary: PlanSummary) -> str:
+    command = again(instead_of="run")
+    if summary.budget is None and "--yes" not in command and "-y" not in command.split():
+        command += " --budget N"
+    return command
+
+
+def _asker(answer: Answer, display: Display) -> Callable[[PlanSummary], bool] | None:
+    """Return who asks for consent: the terminal, if there is one to answer; else nobody."""
+    if not (sys.stdin.isatty() and answer.err.is_terminal):
+        return None
+
+    def ask(summary: PlanSummary) -> bool:
+        display.pause()
+        with _ctrl_c_at_once():
+            show_plan(answer.err, summary)
+            say(answer.err, "")
+            tell(answer.err, ("Nothing caps what this run may spend: there is no budget.", "warn"))
+            answer.err.print(f"Spend up to {_most(summary)}? [y/N] ", end="")
+            yes = sys.stdin.readline().strip().lower() in {"y", "yes"}
+        display.resume()
+        return yes
+
+    return ask
+
+
+def _most(summary: PlanSummary) -> str:
+    """The most that a run without a budget can spend: the sum where prices have a bound, else all that there is."""
+    if all(line.certainty in {Certainty.KNOWN, Certainty.BOUNDED} for line in summary.lines):
+        return f"{format_credits(summary.estimate)} credits"
+    if summary.balance is not None:
+        return f"{format_credits(summary.balance)} credits, all that the account has"
+    return "all that the account has"
+
+
+@contextmanager
+def _ctrl_c_at_once() -> Iterator[None]:
+    """Let Ctrl-C end a question: the event loop's own handler would only cancel a task, and reading would go on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

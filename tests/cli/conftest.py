@@ -1,0 +1,142 @@
+"""The installed command as a subprocess, and local gateways for it to talk to."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
+KEY = "moltazine_sandbox"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Stdout as NDJSON: every line of it has to be an object."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        return self.lines[-1]
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment without what would change the command's ways."""
+    ours = {"MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours and "proxy" not in name.lower()}
+    return {**kept, "TERM": "xterm-256color", "PYTHONUNBUFFERED": "1", **more}
+
+
+@dataclass(frozen=True)
+class Cli:
+    """Runs commands in a folder of their own. ``url`` is the gateway; None means no key and no gateway."""
+
+    cwd: Path
+    url: str | None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        if self.url is None:
+            return clean_environment()
+        return clean_environment(MOLTAZINE_API_KEY=KEY, CRUCIBLE_API_BASE=self.url)
+
+    def __call__(self, *args: str, timeout_s: float = 40, **environment: str) -> Done:
+        done = subprocess.run(
+            [COMMAND, *args],
+            cwd=self.cwd,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *args: str, **streams: Any) -> subprocess.Popen[str]:
+        """Start a command and leave it running."""
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+        return subprocess.Popen(
+            [COMMAND, *args], cwd=self.cwd, env=self.environment, stdin=subprocess.DEVNULL, text=True, **streams
+        )
+
+    def write(self, name: str, jobs: str = "", *, budget: str = "{credits: 100}", head: str = "") -> str:
+        """Write NAME.yaml, by default one job; the name is part of every idempotency key, so give each test its own."""
+        jobs = jobs or "- {name: fox, prompt: a fox}"
+        budget_line = f"budget: {budget}\n" if budget else ""
+        text = f"version: 1\nname: {name}\nworkflow: zimage-base\n{budget_line}{head}jobs:\n"
+        path = self.cwd / f"{name}.yaml"
+        path.write_text(text + "".join(f"  {line}\n" for line in jobs.splitlines()), encoding="utf-8")
+        return path.name
+
+
+@contextmanager
+def running_sandbox(*options: str) -> Iterator[str]:
+    """Run ``crucible-batch sandbox`` as a child, and give the URL of its API."""
+    process = subprocess.Popen(
+        [COMMAND, "sandbox", *options],
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        exports = [process.stdout.readline() for _ in range(2)]
+        yield exports[1].strip().removeprefix("export CRUCIBLE_API_BASE=")
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=10)
+        if process.stdout is not None:
+            process.stdout.close()
+    assert code == 0
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[str]:
+    """A gateway that answers at once."""
+    with running_sandbox("--time-scale", "0", "--credits", "100000") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def slow_gateway() -> Iterator[str]:
+    """A gateway at which a job takes half a minute."""
+    with running_sandbox("--time-scale", "60", "--runners", "1") as url:
+        yield url
+
+
+@pytest.fixture
+def cli(tmp_path: Path, gateway: str) -> Cli:
+    return Cli(tmp_path, gateway)
+
+
+@pytest.fixture
+def slow_cli(tmp_path: Path, slow_gateway: str) -> Cli:
+    return Cli(tmp_path, slow_gateway)
+
+
+@pytest.fixture
+def lonely_cli(tmp_path: Path) -> Cli:
+    """The command without a key and without a gateway."""
+    return Cli(tmp_path, None)
+
+
+@pytest.fixture
+def report_of() -> Callable[[Path], dict[str, Any]]:
+    return lambda run_dir: json.loads((run_dir / "report.json").read_text(encoding="utf-8"))

@@ -1,0 +1,42 @@
+"""Durations, read and written."""
+
+import pytest
+
+from crucible_batch.cli.durations import format_duration, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("5m", 300),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1d", 86_400),
+        ("45", 45),
+        ("0.5", 0.5),
+        ("1m0.5s", 60.5),
+    ],
+)
+def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "0s", "-5", "5 m", "5M", "30m1h", "1h1h", "h", "nan", "inf", "1e3", "5min", "٣s", "99999d"]
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.23, "4.2 s"), (38, "38 s"), (200, "3 min 20 s"), (59.6, "1 min"), (1500, "25 min"), (7500, "2 h 5 min")],
+)
+def test_a_duration_is_written_in_two_units_at_most(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_an_estimate_has_no_tenths() -> None:
+    assert format_duration(4, whole=True) == "4 s"

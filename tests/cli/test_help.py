@@ -1,0 +1,80 @@
+"""Help: complete, quick, and the same promises as the interface makes."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from crucible_batch.cli import main
+from crucible_batch.errors import ExitCode
+
+from .conftest import Cli
+
+COMMANDS = (
+    "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init", "doctor",
+    "sandbox", "demo",
+)  # fmt: skip
+
+
+def test_the_help_lists_every_command_and_every_exit_code(lonely_cli: Cli) -> None:
+    done = lonely_cli("--help")
+    assert done.code == 0
+    for command in COMMANDS:
+        assert re.search(rf"│ {command} ", done.out), command
+    text = " ".join(done.out.split())
+    for code in ExitCode:
+        assert f"{code.value} {code.meaning}" in text
+
+
+def test_the_version_is_shown(lonely_cli: Cli) -> None:
+    assert re.fullmatch(r"crucible-batch \d+\.\d+\.\d+\n", lonely_cli("--version").out)
+
+
+def exit_code(*args: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Run the command within this process: for the many that end before they begin."""
+    monkeypatch.setattr(sys, "argv", ["crucible-batch", *args])
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ending:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    return ending.value.code
+
+
+@pytest.mark.parametrize("args", [("rnu",), ("run",), ("run", "x.yaml", "--budgt", "3"), ("run", "x", "-c", "0"), ()])
+def test_a_wrong_command_line_is_exit_2(monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]) -> None:
+    assert exit_code(*args, monkeypatch=monkeypatch) == 2
+
+
+@pytest.mark.parametrize(
+    "option", ["--budget=-1", "--budget=many", "--deadline=soon", "--job-timeout=0", "--var=x", "--display=loud"]
+)
+def test_an_option_that_cannot_be_read_is_exit_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert exit_code("run", "x.yaml", option, monkeypatch=monkeypatch) == 2
+    assert option.partition("=")[0] in capsys.readouterr().err
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from crucible_batch.cli import app;"
+        "print([name for name in ('httpx', 'pydantic', 'jinja2', 'PIL', 'uvicorn', 'yaml') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    import typer.main
+
+    from crucible_batch.cli.app import app
+
+    group = typer.main.get_command(app)
+    found = group.commands[command]  # type: ignore[attr-defined]
+    assert found.help
+    assert f"crucible-batch {command}" in found.epilog

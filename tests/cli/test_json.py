@@ -1,0 +1,92 @@
+"""``--json``: lines of JSON and nothing else, the envelope last, whatever happens."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from .conftest import Cli, Done
+
+
+def check_stream(done: Done, command: str) -> dict[str, Any]:
+    """Check what every stream promises, and return its envelope."""
+    for line in done.lines:
+        assert line["type"]
+        assert datetime.fromisoformat(line["at"]).tzinfo is not None
+    envelope = done.envelope
+    assert envelope.keys() >= {"type", "ok", "command", "exit_code", "data", "error"}
+    assert envelope["type"] == "result"
+    assert envelope["command"] == command
+    assert envelope["exit_code"] == done.code
+    assert envelope["ok"] is (done.code == 0)
+    assert (envelope["error"] is None) is (done.code == 0)
+    if envelope["error"] is not None:
+        assert envelope["error"].keys() == {"code", "message", "hint", "request_id"}
+    return envelope
+
+
+def test_a_run_is_told_event_by_event(cli: Cli) -> None:
+    cli.write("told", "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}")
+    done = cli("run", "told.yaml", "--json")
+    assert done.code == 1
+    envelope = check_stream(done, "run")
+    assert done.lines[0]["type"] == "run_began"
+    assert done.lines[-2]["type"] == "run_ended"
+    fox = [line["event"] for line in done.lines if line.get("name") == "fox"]
+    assert fox == ["held", "accepted", "succeeded", "saved"]
+    accepted = next(line for line in done.lines if line.get("event") == "accepted")
+    assert accepted["credits"] == "2"
+    assert accepted["balance"].keys() == {"budget", "spent", "held", "left"}
+    assert envelope["data"]["counts"]["failed"] == 1
+    assert envelope["data"]["credits"]["spent"] == "2"
+    assert "1 of 2 jobs succeeded" in done.err
+
+
+def test_a_plan_is_one_line(cli: Cli) -> None:
+    cli.write("planned", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4, max_credits_per_job: 2.5}")
+    done = cli("plan", "planned.yaml", "--json")
+    data = check_stream(done, "plan")["data"]
+    assert data["states"] == {"new": 3, "in_flight": 0, "failed": 0, "done": 0}
+    assert data["prices"] == [
+        {"what": "zimage-base", "count": 3, "certainty": "bounded", "each": "2.5", "total": "7.5"}
+    ]
+    assert data["credits"]["over_budget"] == "3.5"
+
+
+@pytest.mark.parametrize(
+    "command", [("credits",), ("workflows",), ("workflows", "qwen-edit"), ("assets",), ("doctor",)]
+)
+def test_what_the_gateway_says_is_json_too(cli: Cli, command: tuple[str, ...]) -> None:
+    done = cli(*command, "--json")
+    assert done.code == 0, done.err
+    assert check_stream(done, command[0])["data"]
+
+
+@pytest.mark.parametrize(
+    ("args", "command", "code", "error"),
+    [
+        (("run", "none.yaml"), "run", 2, "INVALID_MANIFEST"),
+        (("run", "none.yaml", "--budgt"), "run", 2, "USAGE"),
+        (("status", "nowhere"), "status", 2, "RUN_DIRECTORY"),
+        (("report", "nowhere"), "report", 2, "RUN_DIRECTORY"),
+        (("credits",), "credits", 3, "NO_API_KEY"),
+        (("doctor",), "doctor", 3, "DOCTOR"),
+        (("credits", "--api-base", "http://example.org"), "credits", 2, "USAGE"),
+    ],
+)
+def test_an_error_is_an_envelope_too(
+    lonely_cli: Cli, gateway: str, args: tuple[str, ...], command: str, code: int, error: str
+) -> None:
+    key = {"MOLTAZINE_API_KEY": "k"} if "--api-base" in args else {}
+    done = lonely_cli(*args, "--json", CRUCIBLE_API_BASE=gateway, **key)
+    assert done.code == code
+    assert check_stream(done, command)["error"]["code"] == error
+
+
+def test_the_problems_of_a_manifest_are_data(lonely_cli: Cli) -> None:
+    lonely_cli.write("wrong", "- {name: fox, promt: a fox}")
+    done = lonely_cli("plan", "wrong.yaml", "--json")
+    problem = check_stream(done, "plan")["data"]["problems"][0]
+    assert problem["field"] == "jobs[0].promt"
+    assert problem["nearest"] == "prompt"
+    assert problem["line"] == 6

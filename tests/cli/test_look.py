@@ -1,0 +1,62 @@
+"""The commands that look."""
+
+import json
+
+import jsonschema
+
+from .conftest import Cli
+
+
+def test_status_and_report_read_a_run_directory(cli: Cli) -> None:
+    cli.write("seen")
+    assert cli("run", "seen.yaml", "-q").code == 0
+    run_dir = cli.cwd / "outputs/seen/default"
+    status = cli("status", str(run_dir))
+    assert status.code == 0
+    assert "1 of 1 jobs succeeded" in status.out
+    first = (run_dir / "report.json").read_bytes()
+    (run_dir / "report.json").unlink()
+    assert cli("report", str(run_dir)).code == 0
+    assert (run_dir / "report.json").read_bytes() == first
+    jsonschema.Draft202012Validator(json.loads(cli("schema", "--report").out)).validate(json.loads(first))
+
+
+def test_the_manifest_schema_is_valid_and_takes_a_manifest(lonely_cli: Cli) -> None:
+    schema = json.loads(lonely_cli("schema").out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(
+        {"version": 1, "name": "x", "jobs": [{"name": "a", "prompt": "b"}]}
+    )
+
+
+def test_a_plan_says_what_is_done_and_what_it_costs(cli: Cli) -> None:
+    cli.write("partly", "- {name: fox, prompt: a fox, repeat: 4}", budget="{credits: 9}")
+    assert cli("run", "partly.yaml", "-q", "--only", "fox-1").code == 0
+    done = cli("plan", "partly.yaml", "--budget", "7")
+    assert done.code == 0
+    assert "4 jobs: 3 new, 1 done already" in done.out
+    assert "at least 6" in done.out
+    assert "7 credits; 2 spent or held by earlier runs" in done.out
+    assert "falls short by 1" in done.out
+
+
+def test_workflows_shows_the_parameters_of_one(cli: Cli) -> None:
+    done = cli("workflows", "qwen-edit")
+    assert "strength.value" in done.out
+    assert "0 – 1" in done.out
+
+
+def test_the_doctor_is_content_with_a_good_key(cli: Cli) -> None:
+    done = cli("doctor", https_proxy="http://127.0.0.1:1")
+    assert done.code == 0
+    assert "found in the environment, valid" in done.out
+    assert "https_proxy in the environment: not used" in done.out
+    assert "moltazine_sandbox" not in done.out
+
+
+def test_colour_is_used_when_forced_and_never_under_no_color(cli: Cli) -> None:
+    plain, coloured = cli("credits"), cli("credits", FORCE_COLOR="1")
+    assert "\x1b[" not in plain.out
+    assert "\x1b[" in coloured.out
+    no_colour = cli("credits", FORCE_COLOR="1", NO_COLOR="1")
+    assert "\x1b[32m" not in no_colour.out

@@ -1,0 +1,178 @@
+"""A run from the command line: to its end, again, and through each of its exit codes."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .conftest import Cli
+
+Report = Callable[[Path], dict[str, Any]]
+SIX = "- {name: fox, prompt: a fox, repeat: 6}"
+
+
+def test_a_run_makes_every_image_and_says_where(cli: Cli, report_of: Report) -> None:
+    cli.write("whole", SIX)
+    done = cli("run", "whole.yaml")
+    assert done.code == 0, done.err
+    assert "6 of 6 jobs succeeded" in done.out
+    assert "outputs/whole/default" in done.out
+    assert len(done.out.splitlines()) <= 10
+    report = report_of(cli.cwd / "outputs/whole/default")
+    assert report["status"] == "succeeded"
+    assert all((cli.cwd / "outputs/whole/default" / job["outputs"][0]["path"]).is_file() for job in report["jobs"])
+
+
+def test_the_same_command_again_costs_nothing(cli: Cli, report_of: Report) -> None:
+    cli.write("twice", SIX)
+    assert cli("run", "twice.yaml", "-q").code == 0
+    before = cli("credits", "--json").envelope["data"]["available"]
+    done = cli("run", "twice.yaml")
+    assert done.code == 0
+    assert "all of them earlier" in done.out
+    assert "0 spent by this run" in done.out
+    assert cli("credits", "--json").envelope["data"]["available"] == before
+    assert report_of(cli.cwd / "outputs/twice/default")["credits"]["spent"] == "12"
+
+
+def test_quiet_says_nothing(cli: Cli) -> None:
+    cli.write("hush")
+    done = cli("run", "hush.yaml", "-q")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_a_failed_job_is_exit_1_and_the_way_to_retry_is_shown(cli: Cli) -> None:
+    cli.write("some", "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}")
+    done = cli("run", "some.yaml", "--display", "plain")
+    assert done.code == 1
+    assert "MODERATION_REFUSED × 1: bad" in done.out
+    assert "crucible-batch run some.yaml --display plain --retry-failed" in done.out
+    assert "FAILED  bad  MODERATION_REFUSED" in done.err
+
+
+def test_no_budget_and_nobody_to_ask_is_exit_2_and_spends_nothing(cli: Cli) -> None:
+    cli.write("unasked", budget="")
+    done = cli("run", "unasked.yaml")
+    assert done.code == 2
+    assert "--budget" in done.err
+    assert not (cli.cwd / "outputs").exists()
+
+
+def test_yes_takes_the_place_of_a_budget(cli: Cli) -> None:
+    cli.write("agreed", budget="")
+    assert cli("run", "agreed.yaml", "--yes", "-q").code == 0
+
+
+def test_a_dry_run_is_a_plan_and_leaves_nothing_behind(cli: Cli) -> None:
+    cli.write("dry")
+    done = cli("run", "dry.yaml", "-n", "--budget", "7")
+    assert done.code == 0
+    assert "budget    7 credits" in done.out
+    assert "crucible-batch run dry.yaml --budget 7" in done.out
+    assert not (cli.cwd / "outputs").exists()
+
+
+def test_only_takes_patterns_and_refuses_a_slip(cli: Cli, report_of: Report) -> None:
+    cli.write("chosen", SIX)
+    assert cli("run", "chosen.yaml", "-q", "--only", "fox-[12]").code == 0
+    assert report_of(cli.cwd / "outputs/chosen/default")["counts"]["succeeded"] == 2
+    slip = cli("run", "chosen.yaml", "--only", "fix-1")
+    assert slip.code == 2
+    assert "fox-1" in slip.err
+
+
+def test_a_directory_of_another_manifest_is_exit_2(cli: Cli) -> None:
+    cli.write("mine")
+    cli.write("yours")
+    assert cli("run", "mine.yaml", "-q", "--out-dir", "here").code == 0
+    assert cli("run", "yours.yaml", "-q", "--out-dir", "here").code == 2
+
+
+def test_no_key_and_a_wrong_key_are_exit_3(cli: Cli) -> None:
+    cli.write("keyless")
+    nothing = cli("run", "keyless.yaml", MOLTAZINE_API_KEY="")
+    wrong = cli("run", "keyless.yaml", MOLTAZINE_API_KEY="moltazine_wrong")
+    assert (nothing.code, wrong.code) == (3, 3)
+    assert "MOLTAZINE_API_KEY" in nothing.err
+    assert "UNAUTHORIZED" in wrong.err
+    assert "request id" in wrong.err
+    assert "moltazine_wrong" not in wrong.err
+
+
+def test_the_end_of_the_budget_is_exit_4_and_a_higher_one_goes_on(cli: Cli) -> None:
+    cli.write("poor", SIX)
+    done = cli("run", "poor.yaml", "--budget", "4")
+    assert done.code == 4
+    assert "2 of 6 jobs succeeded, 4 blocked" in done.out
+    assert "BUDGET_EXHAUSTED" in done.out
+    assert cli("run", "poor.yaml", "--budget", "12", "-q").code == 0
+
+
+def test_the_deadline_is_exit_5(slow_cli: Cli) -> None:
+    slow_cli.write("late")
+    done = slow_cli("run", "late.yaml", "--deadline", "1s")
+    assert done.code == 5
+    assert "DEADLINE" in done.out
+    assert "crucible-batch run late.yaml --deadline 1s" in done.out
+
+
+def test_a_held_directory_is_exit_6_and_a_second_ctrl_c_ends_the_holder_with_130(slow_cli: Cli) -> None:
+    slow_cli.write("busy")
+    run_dir = "outputs/busy/default"
+    holder = slow_cli.start("run", "busy.yaml", "--display", "plain")
+    try:
+        _wait_for(slow_cli.cwd / run_dir / ".crucible/journal.sqlite3")
+        assert slow_cli("run", "busy.yaml").code == 6
+        status = slow_cli("status", run_dir, "--json")
+        assert status.code == 0
+        assert status.envelope["data"]["running"] is True
+        _interrupt_twice(holder, signal.SIGINT)
+        out, err = holder.communicate(timeout=20)
+    finally:
+        holder.kill()
+    assert holder.returncode == 130, err
+    assert "crucible-batch run busy.yaml" in out
+    assert slow_cli("status", run_dir, "--json").envelope["data"]["status"] == "interrupted"
+
+
+def test_sigterm_ends_a_run_with_143(slow_cli: Cli) -> None:
+    slow_cli.write("term")
+    run = slow_cli.start("run", "term.yaml", "--json")
+    try:
+        _wait_for(slow_cli.cwd / "outputs/term/default/.crucible/journal.sqlite3")
+        _interrupt_twice(run, signal.SIGTERM)
+        out, err = run.communicate(timeout=20)
+    finally:
+        run.kill()
+    assert run.returncode == 143, err
+    assert '"exit_code": 143' in out.splitlines()[-1]
+
+
+def test_a_reader_that_goes_away_does_not_end_a_run(cli: Cli, report_of: Report) -> None:
+    cli.write("piped", SIX)
+    run = cli.start("run", "piped.yaml", "--json")
+    assert run.stdout is not None
+    assert run.stderr is not None
+    run.stdout.readline()
+    run.stdout.close()
+    err = run.stderr.read()
+    run.stderr.close()
+    assert run.wait(timeout=20) == 0, err
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
+    assert report_of(cli.cwd / "outputs/piped/default")["counts"]["succeeded"] == 6
+
+
+def _wait_for(path: Path) -> None:
+    until = time.monotonic() + 15
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} doesn't appear"
+        time.sleep(0.05)
+    time.sleep(0.7)  # the run begins a moment after its journal does
+
+
+def _interrupt_twice(process: Any, number: signal.Signals) -> None:
+    process.send_signal(number)
+    time.sleep(0.3)
+    process.send_signal(number)

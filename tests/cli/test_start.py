@@ -1,0 +1,58 @@
+"""The first steps: init, sandbox, demo."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from .conftest import COMMAND, Cli, clean_environment
+
+
+def test_the_starter_folder_runs_as_it_stands(cli: Cli) -> None:
+    done = cli("init", "my batch")
+    assert done.code == 0
+    assert "cd 'my batch' && crucible-batch plan manifest.yaml" in done.out
+    folder = Cli(cli.cwd / "my batch", cli.url)
+    assert "yaml-language-server: $schema=manifest.schema.json" in (folder.cwd / "manifest.yaml").read_text()
+    assert folder("run", "manifest.yaml", "-q").code == 0
+    assert (folder.cwd / "outputs/my-batch/default/teapot-garden/0.jpg").is_file()
+
+
+def test_init_overwrites_nothing(lonely_cli: Cli) -> None:
+    mine = lonely_cli.cwd / "products.csv"
+    mine.write_text("mine")
+    done = lonely_cli("init")
+    assert done.code == 2
+    assert "products.csv is there already" in done.err
+    assert [path.name for path in lonely_cli.cwd.iterdir()] == ["products.csv"]
+    assert mine.read_text() == "mine"
+
+
+def test_the_demo_works_where_an_earlier_one_has_been(lonely_cli: Cli) -> None:
+    (lonely_cli.cwd / "outputs/demo/default").mkdir(parents=True)
+    done = lonely_cli("demo", "--json")
+    assert done.code == 0, done.err
+    data = done.envelope["data"]
+    assert data["run_dir"] == "outputs/demo/default-2"
+    assert data["counts"]["succeeded"] == data["counts"]["total"] > 20
+    report = json.loads((lonely_cli.cwd / data["report"]).read_text())
+    assert all((lonely_cli.cwd / data["run_dir"] / job["outputs"][0]["path"]).is_file() for job in report["jobs"])
+
+
+def test_the_sandbox_refuses_a_taken_port_and_unknown_faults(lonely_cli: Cli, gateway: str) -> None:
+    taken = lonely_cli("sandbox", "--port", gateway.rpartition(":")[2])
+    assert taken.code == 2
+    assert "can't start" in taken.err
+    unknown = lonely_cli("sandbox", "--faults", "flood:0.1")
+    assert unknown.code == 2
+    assert "flood" in unknown.err
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    import sys
+
+    env = clean_environment()
+    module = subprocess.run(
+        [sys.executable, "-m", "crucible_batch", "--version"], env=env, capture_output=True, check=True
+    )
+    command = subprocess.run([COMMAND, "--version"], env=env, capture_output=True, check=True)
+    assert module.stdout == command.stdout
