@@ -6,7 +6,7 @@ import hashlib
 import io
 from pathlib import Path
 
-import aiofiles
+from aiofiles.threadpool import wrap
 from PIL import Image, UnidentifiedImageError
 
 from crucible_batch.core.answers import AssetSpec
@@ -67,8 +67,9 @@ def _short(name: str) -> str:
 async def load_input(image: InputImage) -> bytes:
     """Read the bytes again to upload them. Raises ``InputError`` where they are no longer those that were planned."""
     try:
-        async with aiofiles.open(image.path, "rb") as file:
-            content = await file.read(MAX_BYTES + 1)
+        # Opened here, since a run that is cancelled while aiofiles opens it would leave the file open.
+        with image.path.open("rb") as file:
+            content: bytes = await wrap(file).read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{image.path} can't be read any more: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != image.spec.sha256:

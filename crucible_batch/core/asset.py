@@ -31,6 +31,9 @@ from crucible_batch.core.events import (
     Uploaded,
 )
 
+ASSET_PREFIX = "asset:"
+"""Before the digest, in the names under which assets' events stand in the journal; a job's are bare digests."""
+
 
 class AssetPhase(enum.StrEnum):
     """How far an asset is; the table is at the head of this file."""
@@ -57,7 +60,7 @@ class Asset:
     @property
     def identity(self) -> str:
         """The name under which its events stand in the journal."""
-        return f"asset:{self.sha256}"
+        return ASSET_PREFIX + self.sha256
 
 
 @dataclass(frozen=True, slots=True)

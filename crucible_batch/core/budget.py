@@ -182,7 +182,9 @@ def _budget_exhausted(ledger: Ledger, budget: Credits | None, need: _Need) -> Er
         BUDGET_EXHAUSTED,
         f"the next job needs {more}{format_credits(need.at_least)} credits; of the budget of {cap},"
         f" {format_credits(ledger.spent)} are spent and {format_credits(ledger.held)} held",
-        hint="raise the budget and run the same command again: what is done is not paid again",
+        hint="raise the budget and run the same command again: what is done is not paid again"
+        if not ledger.held
+        else "what is held is for answers that never came: run the same command again, or raise the budget",
     )
 
 

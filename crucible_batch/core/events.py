@@ -43,11 +43,15 @@ class Prepared(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted(_Fact):
-    """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory never bought it."""
+    """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory never bought it.
+
+    ``earlier``: an earlier run's submit bought it, or may have, so what it cost says nothing of today's price.
+    """
 
     job_id: str
     credits: Credits
     reused: bool
+    earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

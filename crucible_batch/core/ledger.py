@@ -13,7 +13,7 @@ by a definite answer only; "no answer" holds.
     Failed       held -> refunded
     Vanished     held -> spent (nobody told us of a refund)
     Declined, Refused   the hold ends: nothing was bought
-    Deleted      the rebate comes back, up to what was counted as charged
+    Deleted      the rebate comes back
     Lost         the image's hold goes back to its payer; what an upload costs stays held for good
     Unanswered   nothing moves
 """
@@ -21,6 +21,7 @@ by a definite answer only; "no answer" holds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
@@ -49,18 +50,26 @@ from crucible_batch.core.events import (
 from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
 
 
+@dataclass(slots=True)
+class _Assumed:
+    """An upload that was charged, as far as we know; ``rebate`` is what came back for it."""
+
+    subject: str
+    rebate: Credits = ZERO
+
+
 class Ledger:
     """The books of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads - rebates."""
 
     def __init__(self, prices: PriceBook | None = None) -> None:
         self.prices = prices if prices is not None else PriceBook()
         self.jobs: Credits = ZERO
-        self.uploads: Credits = ZERO
+        self._uploads: Credits = ZERO
         self.rebates: Credits = ZERO
         self.refunded: Credits = ZERO
         self.lost_uploads = 0
         self._held: Credits = ZERO
-        self._assumed: dict[str, Credits] = {}
+        self._assumed: list[_Assumed] = []
         self._holds: dict[str, Credits] = {}
         self._classes: dict[str, str] = {}
         self._payers: dict[str, str] = {}
@@ -68,6 +77,12 @@ class Ledger:
     @property
     def spent(self) -> Credits:
         return self.jobs + self.uploads - self.rebates
+
+    @property
+    def uploads(self) -> Credits:
+        """What uploads were charged. One whose answer was lost counts with the price of one, at least its rebate."""
+        price = self.prices.lower_bound(UPLOAD_CLASS) or ZERO
+        return self._uploads + sum((max(price, lost.rebate) for lost in self._assumed), ZERO)
 
     @property
     def held(self) -> Credits:
@@ -97,7 +112,8 @@ class Ledger:
                 self._set_hold(subject, amount)
             case Accepted():
                 self._set_hold(subject, event.credits)
-                self.prices.learn(self._classes[subject], event.credits, bought=not event.reused)
+                bought_now = not (event.reused or event.earlier)
+                self.prices.learn(self._classes[subject], event.credits, bought=bought_now)
             case Declined() | Refused():
                 self._end_hold(subject)
             case Succeeded() | Vanished():
@@ -113,7 +129,10 @@ class Ledger:
             case NotCreated():
                 self._return_to_payer(subject, self._end_hold(subject))
             case Deleted(rebate=rebate):
-                self.rebates += min(rebate, self._assumed.pop(subject, rebate))
+                self.rebates += rebate
+                for lost in self._assumed:
+                    if lost.subject == subject:
+                        lost.subject, lost.rebate = "", rebate
             case Lost():
                 self.lost_uploads += 1
                 self._return_to_payer(subject, self._end_hold(subject))
@@ -121,12 +140,15 @@ class Ledger:
                 pass
 
     def _created(self, subject: str, event: Created) -> None:
-        surplus = self._end_hold(subject) - event.credits
-        self.uploads += event.credits
+        hold = self._end_hold(subject)
         if event.assumed:
-            self._assumed[subject] = event.credits
-        self._return_to_payer(subject, surplus)
-        self.prices.learn(UPLOAD_CLASS, event.credits, bought=not event.assumed)
+            # What it cost nobody said, so it teaches no price; whoever paid for it starts with what it has left.
+            self._assumed.append(_Assumed(subject))
+            self._return_to_payer(subject, hold - min(hold, self.prices.lower_bound(UPLOAD_CLASS) or ZERO))
+            return
+        self._uploads += event.credits
+        self.prices.learn(UPLOAD_CLASS, event.credits, bought=True)
+        self._return_to_payer(subject, hold - event.credits)
 
     def _return_to_payer(self, subject: str, amount: Credits) -> None:
         payer = self._payers.pop(subject, None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import assert_never
 
 from crucible_batch.core.answers import AssetSnapshot, AssetStatus, ErrorInfo, UploadIntent
 from crucible_batch.core.asset import (
+    ASSET_PREFIX,
     Asset,
     AssetCommand,
     AssetPhase,
@@ -19,6 +21,7 @@ from crucible_batch.core.asset import (
     asset_step,
     asset_wish,
 )
+from crucible_batch.core.budget import INSUFFICIENT_CREDITS
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
     AssetEvent,
@@ -92,17 +95,31 @@ class AssetDesk:
 
     # -- what a job asks --------------------------------------------------------------------------------------------
 
-    async def look_up(self, digests: Iterable[str]) -> None:
-        """Learn what is known of these images, from the journal and, once a run, from the gateway's list."""
-        fresh = [digest for digest in digests if digest not in self._assets]
-        if not fresh:
-            return
-        listed = await self._list()
-        for digest in fresh:
-            asset = asset_resumed(self._past(digest))
-            self._assets[digest] = asset
-            if asset.phase is AssetPhase.READY and not _shows(listed, asset):
-                await self._check_ready(asset)
+    async def look_up(self, images: Iterable[InputImage]) -> None:
+        """Learn what is known of these images, from the journal and, once a run, from the gateway's list.
+
+        What an earlier run left in doubt is settled here, before anybody asks for credits: its hold may be all that
+        the budget has.
+        """
+        for image in images:
+            digest = image.spec.sha256
+            if digest in self._assets:
+                continue
+            async with self._locks.setdefault(digest, asyncio.Lock()):
+                # Once for all jobs: whoever waited here must not set back what the first has done since.
+                if digest not in self._assets:
+                    self._assets[digest] = await self._take_up(digest, image)
+
+    async def settle(self) -> None:
+        """Learn what became of the uploads that an earlier run left with an open hold.
+
+        Before anybody asks for credits: such a hold may be all that the budget has, and a job that asked too early
+        would be blocked for good. Raises ``GatewayError`` where they can't be settled.
+        """
+        for subject in self._books.ledger.holds():
+            digest = subject.removeprefix(ASSET_PREFIX)
+            if digest != subject and digest not in self._assets:
+                self._assets[digest] = await self._take_up(digest, None)
 
     def missing(self, identity: str, images: Iterable[InputImage]) -> int:
         """Count the distinct images that this job would have to buy: not there, and not another's to upload."""
@@ -131,7 +148,7 @@ class AssetDesk:
         if asset.phase is AssetPhase.READY and asset.asset_id is not None:
             return asset.asset_id
         error = asset.error or ErrorInfo(ASSET_NOT_READY, f"{image.path.name} can't be uploaded")
-        raise AssetFailed(error, declined=error.code == "INSUFFICIENT_CREDITS")
+        raise AssetFailed(error, declined=error.code == INSUFFICIENT_CREDITS)
 
     # -- the life of one asset --------------------------------------------------------------------------------------
 
@@ -147,10 +164,34 @@ class AssetDesk:
 
         driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(asset_wish, perform, self._books.record, step)
         brought = await driver.drive(asset)
-        if brought.phase is AssetPhase.FAILED and brought.error and brought.error.code == "INSUFFICIENT_CREDITS":
+        if brought.phase is AssetPhase.FAILED and brought.error and brought.error.code == INSUFFICIENT_CREDITS:
             # Not the image's fault: after a refund the next job may try again.
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
         return brought
+
+    async def _take_up(self, digest: str, image: InputImage | None) -> Asset:
+        """Take an image up from the journal. Nothing is bought; raises ``GatewayError`` where it can't be settled."""
+        asset = asset_resumed(self._past(digest))
+        listed = await self._list()
+        if asset.phase is AssetPhase.READY and not _shows(listed, asset):
+            return await self._checked(asset)
+        while asset.in_doubt and asset.phase is not AssetPhase.UPLOADED:
+            settle = self._find_lost if asset.phase is AssetPhase.INTENDED else self._settle_pending
+            event = await settle(asset)
+            await self._books.record(asset.identity, event)
+            if image is not None:
+                self._observe(image, event)
+            asset = asset_step(asset, event)
+        return asset
+
+    async def _checked(self, asset: Asset) -> Asset:
+        """The journal says ready and the list doesn't show it: ask for it by its id."""
+        snapshot = await self._snapshot(asset)
+        if snapshot is not None and snapshot.status is AssetStatus.READY:
+            return asset
+        event = Deleted(at=self._clock.now(), rebate=ZERO)
+        await self._books.record(asset.identity, event)
+        return asset_step(asset, event)
 
     async def _perform(self, image: InputImage, payer: str, asset: Asset, command: AssetCommand) -> AssetEvent:
         match command:
@@ -194,7 +235,12 @@ class AssetDesk:
             raise
         except GatewayError as error:
             if error.in_doubt:
+                # Noted first: if the look for it fails too, nobody may buy the image anew before it was found.
+                self._assets[digest] = replace(asset, in_doubt=True)
                 return await self._find_lost(asset)
+            if error.status == 402:
+                # Whatever code came with it: it is for want of credits, and not the image's fault.
+                return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
             if error.is_refusal:
                 return NotCreated(at=self._clock.now(), error=error_info(error))
             raise
@@ -270,19 +316,11 @@ class AssetDesk:
                 return None
             raise
 
-    async def _check_ready(self, asset: Asset) -> None:
-        """The journal says ready and the list doesn't show it: ask for it by its id."""
-        snapshot = await self._snapshot(asset)
-        if snapshot is None or snapshot.status is not AssetStatus.READY:
-            event = Deleted(at=self._clock.now(), rebate=ZERO)
-            await self._books.record(asset.identity, event)
-            self._assets[asset.sha256] = asset_step(asset, event)
-
     def _to_buy(self, identity: str, images: Iterable[InputImage]) -> set[str]:
         return {
             image.spec.sha256
             for image in images
-            if self._assets[image.spec.sha256].phase is not AssetPhase.READY
+            if self._assets[image.spec.sha256].phase not in {AssetPhase.UPLOADED, AssetPhase.READY}
             and not self._is_listed(image)
             and self._claims.get(image.spec.sha256, identity) == identity
         }

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.core.budget import BUDGET_EXHAUSTED, job_need
+from crucible_batch.core.credits import ZERO, format_credits
 from crucible_batch.core.events import (
     Accepted,
     Declined,
@@ -93,7 +94,7 @@ class Performer:
             return Refused(at=self._world.clock.now(), error=gone)
         desk = self._world.assets
         if self._images:
-            await desk.look_up(self._planned.digests)
+            await desk.look_up(self._images)
         return await self._world.admission.hold(
             job,
             self._class,
@@ -126,7 +127,24 @@ class Performer:
         if not job.in_doubt:
             return await self._send(job)
         async with self._world.doubts:
-            return await self._send(job)
+            event = self._beyond_budget(job) or await self._send(job)
+            # Entered before it is journalled, so that the next in doubt goes by it; entering it again changes nothing.
+            self._world.books.ledger.apply(job.identity, event)
+            return event
+
+    def _beyond_budget(self, job: Job) -> Unanswered | None:
+        """A submit in doubt may be a purchase after all, at today's price: where that doesn't fit, it is not sent."""
+        ledger, budget = self._world.books.ledger, self._world.books.budget
+        known = ledger.prices.known(self._class)
+        more = ZERO if known is None else known - ledger.hold_of(job.identity)
+        if budget is None or more <= 0 or ledger.committed + more <= budget:
+            return None
+        error = ErrorInfo(
+            BUDGET_EXHAUSTED,
+            f"an earlier run may or may not have bought it; if not, it costs {format_credits(more)} credits more now",
+            hint="raise the budget and run the same command again",
+        )
+        return Unanswered(at=self._world.clock.now(), error=error)
 
     async def _send(self, job: Job) -> JobEvent:
         world = self._world
@@ -138,7 +156,13 @@ class Performer:
         world.stop.served()
         reused = submission.existing and not submission.after_doubt and not job.in_doubt
         self._accepted_now = not submission.existing
-        return Accepted(at=world.clock.now(), job_id=submission.job_id, credits=submission.credits, reused=reused)
+        return Accepted(
+            at=world.clock.now(),
+            job_id=submission.job_id,
+            credits=submission.credits,
+            reused=reused,
+            earlier=submission.existing and job.in_doubt,
+        )
 
     def _not_accepted(self, job: Job, error: GatewayError) -> JobEvent:
         """What an answer that isn't the wanted one means, by the table:

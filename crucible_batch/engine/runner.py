@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -97,6 +97,7 @@ class Runner:
         self._observer = observer
         self._rule = RetryRule(terms.attempts, terms.never)
         self._retired: set[str] = set()
+        self._in_flight: deque[tuple[PlannedJob, Job]] = deque()
         self.stop = Stop()
         ledger = Ledger(PriceBook(terms.ceiling))
         self.books = Books(history, ledger, terms.budget)
@@ -123,7 +124,10 @@ class Runner:
         first, counts, total = self._survey()
         self._observer.notify(RunBegan(self._clock.now(), total, counts, self.books.balance))
         if first or any(counts[outcome] for outcome in Outcome if outcome is not Outcome.SUCCEEDED):
-            await self._work(itertools.chain(first, self._remaining({job.identity for _, job in first})))
+            with self._noting_failures():
+                await self._world.assets.settle()
+            self._in_flight.extend(first)
+            await self._work(self._queue({job.identity for _, job in first}))
         counts = self._count(lambda _name: True)
         # A run for some jobs only has succeeded when those have; the others were not its business.
         ending = conclude(self._count(self._options.only), self.stop.stops, self.stop.reasons)
@@ -157,7 +161,8 @@ class Runner:
         in_flight: list[tuple[PlannedJob, Job]] = []
         counts: Counter[Outcome] = Counter()
         for planned, job in self._history.jobs(self._rule):
-            counts[outcome_of(job, workflow_class(planned.workflow_id), {})[0]] += 1
+            # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
+            counts[outcome_of(resumed(job), workflow_class(planned.workflow_id), {})[0]] += 1
             if job.phase is not Phase.READY and not job.is_settled:
                 in_flight.append((planned, resumed(job)))
         # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
@@ -168,6 +173,11 @@ class Runner:
         for _, job in in_flight:
             self._world.admission.take_up(job)
         return in_flight, counts, counts.total()
+
+    def _queue(self, taken: set[str]) -> Iterator[tuple[PlannedJob, Job]]:
+        while self._in_flight:
+            yield self._in_flight.popleft()
+        yield from self._remaining(taken)
 
     def _remaining(self, taken: set[str]) -> Iterator[tuple[PlannedJob, Job]]:
         for planned, job in self._history.jobs(self._rule):
@@ -206,14 +216,20 @@ class Runner:
         for planned, job in queue:
             if self.stop.no_more and job.phase is Phase.READY:
                 continue
-            try:
+            with self._noting_failures():
                 await self._bring_on(planned, job)
-            except KeyRefusedError as error:
-                self.stop.failed(error)
-            except GatewayError as error:
-                self.stop.unserved(error)
-            except CrucibleBatchError as error:
-                self.stop.failed(error)
+
+    @contextmanager
+    def _noting_failures(self) -> Iterator[None]:
+        """Turn what kept a job from getting on into a reason to stop: at once for what every other job would meet."""
+        try:
+            yield
+        except KeyRefusedError as error:
+            self.stop.failed(error)
+        except GatewayError as error:
+            self.stop.unserved(error)
+        except CrucibleBatchError as error:
+            self.stop.failed(error)
 
     async def _bring_on(self, planned: PlannedJob, job: Job) -> None:
         performer = Performer(self._world, planned, may_buy=job.identity not in self._retired)
@@ -227,11 +243,23 @@ class Runner:
             for event in self._preliminaries(job):
                 await self.books.record(job.identity, event)
                 job = advance(job, event)
-            driver: Driver[Job, Command, JobEvent] = Driver(wish, performer.perform, self.books.record, advance)
-            await driver.drive(job)
+            driver: Driver[Job, Command, JobEvent] = Driver(self._wish, performer.perform, self.books.record, advance)
+            job = await driver.drive(job)
+            if self._gives_way(job):
+                self._in_flight.append((planned, job))
         finally:
             self._world.admission.leave(job.identity)
             self._world.assets.release(job.identity)
+
+    def _wish(self, job: Job) -> Command | None:
+        return None if self._gives_way(job) else wish(job)
+
+    def _gives_way(self, job: Job) -> bool:
+        """Whether a job that would ask for credits has to go behind those in flight that no worker has taken yet.
+
+        They hold what it may wait for: with all workers waiting in front of them none would ever get it.
+        """
+        return job.phase is Phase.READY and any(waiting.phase is not Phase.READY for _, waiting in self._in_flight)
 
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
         now = self._clock.now()

@@ -7,8 +7,10 @@ directory after it. A name is never taken from a file that stands there already.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -81,17 +83,13 @@ class OutputStore:
                 hint="see to the disk and run the same command again: nothing is paid twice",
             ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            # A directory that failed may fail here too, and must not hide why; the next run's sweep comes by anyway.
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     async def _stream(self, temporary: Path, body: AsyncIterator[bytes]) -> tuple[str, int]:
-        digest = hashlib.sha256()
         size = 0
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-
-        def flush(block: bytes) -> None:
-            digest.update(block)
-            _write_all(descriptor, block)
-
+        part = _Part(temporary)
         try:
             pending = bytearray()
             async for chunk in body:
@@ -100,12 +98,12 @@ class OutputStore:
                     raise OutputError("OUTPUT_TOO_LARGE", f"larger than {self._max_bytes} bytes", final=True)
                 pending += chunk
                 if len(pending) >= _HOP_BYTES:
-                    await asyncio.to_thread(flush, bytes(pending))
+                    await asyncio.to_thread(part.write, bytes(pending))
                     pending.clear()
-            await asyncio.to_thread(flush, bytes(pending))
+            await asyncio.to_thread(part.write, bytes(pending))
         finally:
-            os.close(descriptor)
-        return digest.hexdigest(), size
+            part.close()
+        return part.digest.hexdigest(), size
 
     def sweep(self) -> int:
         """Remove what killed runs left behind; returns how many files that were. The caller holds the lock."""
@@ -114,6 +112,32 @@ class OutputStore:
             leftover.unlink(missing_ok=True)
             count += 1
         return count
+
+
+class _Part:
+    """A file that threads write to. Closing waits for a write that outlives its cancelled task.
+
+    It would go into another file else: the number of a descriptor that was closed is that of the next to be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.digest = hashlib.sha256()
+        self._lock = threading.Lock()
+        self._is_open = True
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o644)
+
+    def write(self, block: bytes) -> None:
+        """Write all of ``block``; nothing once the file is closed."""
+        with self._lock:
+            if self._is_open:
+                self.digest.update(block)
+                _write_all(self._descriptor, block)
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_open = False
+            os.close(self._descriptor)
 
 
 def _write_all(descriptor: int, block: bytes) -> None:
