@@ -11,7 +11,7 @@ by a definite answer only; "no answer" holds.
     Accepted     the hold becomes the gateway's own figure
     Succeeded    held -> spent
     Failed       held -> refunded
-    Vanished     held -> spent (nobody told us of a refund)
+    Vanished     held -> spent (nobody told us of a refund; if it is found failed after all, refunded)
     Declined, Refused   the hold ends: nothing was bought
     Deleted      the rebate comes back
     Lost         the image's hold goes back to its payer; what an upload costs stays held for good
@@ -70,6 +70,7 @@ class Ledger:
         self.lost_uploads = 0
         self._held: Credits = ZERO
         self._assumed: list[_Assumed] = []
+        self._vanished: dict[str, Credits] = {}
         self._holds: dict[str, Credits] = {}
         self._classes: dict[str, str] = {}
         self._payers: dict[str, str] = {}
@@ -116,10 +117,8 @@ class Ledger:
                 self.prices.learn(self._classes[subject], event.credits, bought=bought_now)
             case Declined() | Refused():
                 self._end_hold(subject)
-            case Succeeded() | Vanished():
-                self.jobs += self._end_hold(subject)
-            case Failed():
-                self.refunded += self._end_hold(subject)
+            case Succeeded() | Vanished() | Failed():
+                self._job_ended(subject, event)
             case Intended(credits=amount, payer=payer):
                 self._set_hold(payer, self.hold_of(payer) - amount)
                 self._set_hold(subject, amount)
@@ -138,6 +137,20 @@ class Ledger:
                 self._return_to_payer(subject, self._end_hold(subject))
             case Unanswered() | Saved() | Unavailable() | Reopened() | Uploaded() | BecameReady() | Found():
                 pass
+
+    def _job_ended(self, subject: str, event: Succeeded | Vanished | Failed) -> None:
+        """Spend the hold, or refund it. What counted as spent while nobody knew the job is settled with it."""
+        amount = self._end_hold(subject)
+        found_again = self._vanished.pop(subject, ZERO)
+        match event:
+            case Succeeded():
+                self.jobs += amount
+            case Vanished():
+                self.jobs += amount
+                self._vanished[subject] = amount + found_again
+            case Failed():
+                self.jobs -= found_again
+                self.refunded += amount + found_again
 
     def _created(self, subject: str, event: Created) -> None:
         hold = self._end_hold(subject)
