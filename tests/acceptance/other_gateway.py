@@ -89,7 +89,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one(self) -> None:
         gateway, (path, query) = self.server.gateway, (urlsplit(self.path).path, urlsplit(self.path).query)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        declared = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(declared)
+        if len(body) < declared:  # its sender was killed in the middle of it: no request, and no fault of a client
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         seen = {"where": self.where, "method": self.command, "path": path, "bytes": len(body), "headers": headers}
         if path != "/_judge":
