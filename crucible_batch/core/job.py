@@ -244,12 +244,12 @@ def resumed(job: Job) -> Job:
 
 _ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
 _HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
-    # A hold may follow a failure that the retry rule of that day allowed, and today's does not.
+    # What began another attempt may follow a failure after which the rule of that day allowed one, and today's doesn't.
     Held: frozenset({Phase.READY, Phase.FAILED}),
     Prepared: frozenset({Phase.PREPARING}),
     Accepted: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
     Declined: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
-    Refused: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
+    Refused: frozenset({Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.SUBMITTING}),
     Unanswered: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
     Succeeded: _ALWAYS_LATE,
     Failed: _ALWAYS_LATE,
@@ -287,7 +287,7 @@ def _held(job: Job, event: Held) -> Job:
 def _closed(job: Job, status: AttemptStatus, error: ErrorInfo, at: float, phase: Phase) -> Job:
     """End the current attempt, if one was begun, and move to ``phase``."""
     closed = replace(job, phase=phase, error=error)
-    if not job.attempts or job.phase is Phase.READY:
+    if not job.attempts or job.phase in {Phase.READY, Phase.FAILED}:
         return closed
     return _with_attempt(closed, replace(job.current, status=status, error=error, ended_at=at))
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crucible_batch.core.plan import PlannedJob
+from crucible_batch.errors import UserError
 from crucible_batch.journal.codec import decode, encode
 
 INSERT_PLANNED = "INSERT INTO plan (position, identity, body) VALUES (?, ?, ?)"
@@ -40,10 +41,19 @@ class PlanFile:
                 plan.close()
 
     def fill(self, jobs: Iterable[PlannedJob]) -> None:
-        """Write the jobs, which come in manifest order and with distinct identities."""
-        self._connection.execute("BEGIN")
-        self._connection.executemany(INSERT_PLANNED, ((job.position, job.identity, encode(job)) for job in jobs))
-        self._connection.execute("COMMIT")
+        """Write the jobs, which come in manifest order and with distinct identities.
+
+        Raises ``UserError`` where the temporary directory has no room for them.
+        """
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(INSERT_PLANNED, ((job.position, job.identity, encode(job)) for job in jobs))
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise UserError(
+                f"the plan can't be written to {self.path.parent}: {error}",
+                hint="make room there, or name another directory in TMPDIR; nothing was spent",
+            ) from error
 
     def jobs(self) -> Iterator[PlannedJob]:
         """Read them back, in manifest order."""

@@ -119,11 +119,15 @@ class Journal:
     def _connect(self) -> sqlite3.Connection:
         mode = "ro" if self._read_only else "rwc"
         connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-        connection.execute("PRAGMA busy_timeout = 5000")
-        if not self._read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
-            # NORMAL lost the last commits in a power cut; an intent that spends money must not be among them.
-            connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.execute("PRAGMA busy_timeout = 5000")
+            if not self._read_only:
+                connection.execute("PRAGMA journal_mode = WAL")
+                # NORMAL lost the last commits in a power cut; an intent that spends money must not be among them.
+                connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _migrate(self, now: float) -> None:

@@ -61,7 +61,7 @@ class GroupCommitWriter:
                     try:
                         connection = connection or self._connect()
                         _commit(connection, batch)
-                    except sqlite3.Error as error:
+                    except Exception as error:  # noqa: BLE001 - a thread that ended would leave all writers waiting
                         self._failure = _journal_error(error)
                 _resolve(batch, self._failure)
         finally:
@@ -91,7 +91,7 @@ def _commit(connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
         for write in batch:
             connection.execute(write.sql, write.values)
         connection.execute("COMMIT")
-    except sqlite3.Error:
+    except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
@@ -114,7 +114,7 @@ def _resolve(batch: Sequence[_Write], failure: JournalError | None) -> None:
         loop.call_soon_threadsafe(settle)
 
 
-def _journal_error(error: sqlite3.Error) -> JournalError:
+def _journal_error(error: Exception) -> JournalError:
     return JournalError(
         f"the journal can't be written: {error}",
         hint="see to the disk (full? read-only?) and run the same command again; what was journalled is intact",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -109,8 +108,11 @@ class OutputStore:
         """Remove what killed runs left behind; returns how many files that were. The caller holds the lock."""
         count = 0
         for leftover in self._directory.rglob(f"{TEMPORARY_PREFIX}*"):
-            leftover.unlink(missing_ok=True)
-            count += 1
+            # A directory of that name is not ours; a file that can't be removed is no reason not to run.
+            if leftover.is_file() or leftover.is_symlink():
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
+                    count += 1
         return count
 
 

@@ -1,0 +1,209 @@
+"""Events and plans survive the journal, and every row that was ever written can be read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.core.answers import AssetSpec, ErrorInfo
+from crucible_batch.core.ending import Ending, RunStatus
+from crucible_batch.core.events import (
+    Accepted,
+    AssetEvent,
+    BecameReady,
+    Created,
+    Declined,
+    Deleted,
+    Event,
+    Failed,
+    Found,
+    Held,
+    Intended,
+    JobEvent,
+    Lost,
+    NotCreated,
+    Prepared,
+    Refused,
+    Reopened,
+    Saved,
+    Succeeded,
+    Unanswered,
+    Unavailable,
+    Uploaded,
+    Vanished,
+)
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.errors import JournalError
+from crucible_batch.journal.codec import decode, decode_event, encode, encode_event
+
+KINDS: tuple[type[Any], ...] = (*get_args(JobEvent), *get_args(AssetEvent))
+
+ERROR = ErrorInfo("GPU_LOST", "the GPU fell off", "try again", "req_1")
+ERROR_TEXT = '{"code":"GPU_LOST","message":"the GPU fell off","hint":"try again","request_id":"req_1"}'
+
+# The format of journals that are out there. A row may be added; none may ever be changed or taken away.
+GOLDEN: list[tuple[str, str, Event]] = [
+    (
+        "Held",
+        '{"at":1700000000.25,"attempt":2,"key":"cb1-ab","credits":"2.50","price_class":"workflow:z"}',
+        Held(at=1700000000.25, attempt=2, key="cb1-ab", credits=Decimal("2.50"), price_class="workflow:z"),
+    ),
+    (
+        "Prepared",
+        '{"at":1.0,"assets":{"image.image":"as_1"},"credits":"2"}',
+        Prepared(at=1.0, assets={"image.image": "as_1"}, credits=Decimal(2)),
+    ),
+    (
+        "Accepted",
+        '{"at":1.0,"job_id":"job_1","credits":"2","reused":true,"earlier":true}',
+        Accepted(at=1.0, job_id="job_1", credits=Decimal(2), reused=True, earlier=True),
+    ),
+    (
+        "Accepted",
+        '{"at":1.0,"job_id":"job_1","credits":"2","reused":false}',
+        Accepted(at=1.0, job_id="job_1", credits=Decimal(2), reused=False),
+    ),
+    ("Declined", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Declined(at=1.0, error=ERROR)),
+    ("Refused", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Refused(at=1.0, error=ERROR)),
+    ("Unanswered", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Unanswered(at=1.0, error=ERROR)),
+    ("Succeeded", '{"at":1.0,"outputs":3}', Succeeded(at=1.0, outputs=3)),
+    ("Failed", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Failed(at=1.0, error=ERROR)),
+    ("Failed", '{"at":1.0,"error":{"code":"X","message":"y"}}', Failed(at=1.0, error=ErrorInfo("X", "y"))),
+    ("Vanished", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Vanished(at=1.0, error=ERROR)),
+    (
+        "Saved",
+        '{"at":1.0,"index":1,"path":"a/1.png","sha256":"ff","byte_size":9,"mime_type":"image/png","width":4,"height":3}',
+        Saved(at=1.0, index=1, path="a/1.png", sha256="ff", byte_size=9, mime_type="image/png", width=4, height=3),
+    ),
+    ("Unavailable", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Unavailable(at=1.0, error=ERROR)),
+    ("Reopened", '{"at":1.0}', Reopened(at=1.0)),
+    (
+        "Intended",
+        '{"at":1.0,"nonce":"n1","credits":"0.5","payer":"ab"}',
+        Intended(at=1.0, nonce="n1", credits=Decimal("0.5"), payer="ab"),
+    ),
+    (
+        "Created",
+        '{"at":1.0,"asset_id":"as_1","credits":"0.5","assumed":true}',
+        Created(at=1.0, asset_id="as_1", credits=Decimal("0.5"), assumed=True),
+    ),
+    (
+        "Created",
+        '{"at":1.0,"asset_id":"as_1","credits":"0.5"}',
+        Created(at=1.0, asset_id="as_1", credits=Decimal("0.5")),
+    ),
+    ("Uploaded", '{"at":1.0}', Uploaded(at=1.0)),
+    ("BecameReady", '{"at":1.0}', BecameReady(at=1.0)),
+    ("Found", '{"at":1.0,"asset_id":"as_1"}', Found(at=1.0, asset_id="as_1")),
+    ("NotCreated", f'{{"at":1.0,"error":{ERROR_TEXT}}}', NotCreated(at=1.0, error=ERROR)),
+    ("Lost", '{"at":1.0,"nonce":"n1"}', Lost(at=1.0, nonce="n1")),
+    ("Deleted", '{"at":1.0,"rebate":"0.25"}', Deleted(at=1.0, rebate=Decimal("0.25"))),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "event"), GOLDEN)
+def test_a_row_of_every_release_is_read(kind: str, body: str, event: Event) -> None:
+    assert decode_event(kind, body) == event
+
+
+def test_every_event_has_a_golden_row() -> None:
+    assert {kind for kind, _, _ in GOLDEN} == {kind.__name__ for kind in KINDS}
+
+
+@pytest.mark.parametrize("event", [event for _, _, event in GOLDEN])
+def test_what_is_written_holds_every_field_of_the_golden_row(event: Event) -> None:
+    """Defaults are written out: what one release took for granted another may not."""
+    kind, body = encode_event(event)
+    assert kind == type(event).__name__
+    assert set(json.loads(body)) == {field.name for field in fields(event)}
+
+
+def test_fields_that_a_newer_release_added_are_passed_over() -> None:
+    assert decode_event("Reopened", '{"at":1.0,"by":"whom"}') == Reopened(at=1.0)
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+CREDITS = st.decimals(min_value=0, max_value=10**9, allow_nan=False, allow_infinity=False, places=6) | st.sampled_from(
+    [Decimal(text) for text in ("0", "0.10", "0.000000000001", "1E+2", "999999999999", "2.50")]
+)
+PARTS: dict[Any, st.SearchStrategy[Any]] = {
+    Decimal: CREDITS,
+    str: TEXT,
+    float: st.floats(min_value=0, max_value=1e11),
+    ErrorInfo: st.builds(ErrorInfo, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT),
+}
+
+
+def made(kind: type[Any]) -> st.SearchStrategy[Any]:
+    parts = {"assets": st.dictionaries(TEXT, TEXT, max_size=3), "credits": CREDITS, "rebate": CREDITS}
+    parts |= {"at": PARTS[float], "error": PARTS[ErrorInfo]}
+    names = {field.name for field in fields(kind)}
+    return st.builds(kind, **{name: part for name, part in parts.items() if name in names})
+
+
+@given(st.one_of([made(kind) for kind in KINDS]))
+def test_every_event_survives_exactly(event: Any) -> None:
+    back = decode_event(*encode_event(event))
+    assert back == event
+    assert type(back) is type(event)
+    for amount in ("credits", "rebate"):
+        # Equality of Decimals looks past the exponent; what is kept are the very digits that the gateway gave.
+        assert str(getattr(back, amount, "")) == str(getattr(event, amount, ""))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def shape(value: Any) -> Any:
+    """Equality in Python takes 1 for 1.0 and True; what is sent must not."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value]
+    return type(value).__name__, repr(value)
+
+
+@given(st.dictionaries(TEXT, JSON, max_size=4))
+def test_parameters_of_a_planned_job_survive_with_their_types(params: dict[str, Any]) -> None:
+    job = PlannedJob(0, "ab", "n", "z", params)
+    assert shape(dict(decode(PlannedJob, encode(job)).params)) == shape(params)
+
+
+def test_a_planned_job_survives_whole() -> None:
+    spec = AssetSpec("aa", 3, "image/png", "x.png")
+    image = InputImage(spec, Path("/photos/x.png"))
+    job = PlannedJob(7, "ab", "n", "z", {"seed": 2**64}, {"image": image}, "p", {"x": "1"}, 2, "n/{index}{ext}")
+    assert decode(PlannedJob, encode(job)) == job
+
+
+def test_terms_and_endings_survive() -> None:
+    terms = RunTerms("m", "p", "s", "r", Decimal("0.10"), None, 3, frozenset({"A", "B"}))
+    assert decode(RunTerms, encode(terms)) == terms
+    ending = Ending(RunStatus.BLOCKED, 4, {"*": ERROR})
+    assert decode(Ending, encode(ending)) == ending
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("Teleported", '{"at":1.0}'),
+        ("Succeeded", '{"at":1.0}'),
+        ("Succeeded", "{"),
+        ("Deleted", '{"at":1.0,"rebate":"much"}'),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_an_error_with_a_hint(kind: str, body: str) -> None:
+    with pytest.raises(JournalError) as caught:
+        decode_event(kind, body)
+    assert caught.value.hint

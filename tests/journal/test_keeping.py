@@ -1,0 +1,360 @@
+"""The journal's file: bound to one run, read while it is written, refused where it can't be trusted."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from crucible_batch.core.answers import AssetSpec, ErrorInfo
+from crucible_batch.core.asset import AssetPhase
+from crucible_batch.core.ending import Ending, RunStatus
+from crucible_batch.core.events import (
+    Accepted,
+    BecameReady,
+    Created,
+    Deleted,
+    Failed,
+    Found,
+    Held,
+    Intended,
+    Succeeded,
+    Uploaded,
+)
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.job import Phase
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.errors import JournalError, RunDirectoryError
+from crucible_batch.journal import Binding, Journal, PlanFile
+
+BINDING = Binding("trial", "default", "https://gateway.test")
+RULE = RetryRule()
+
+
+@pytest.fixture
+def binding() -> Binding:
+    return BINDING
+
+
+@pytest.fixture
+def planned() -> Callable[..., PlannedJob]:
+    def make(number: int, *, position: int | None = None, image: bool = False) -> PlannedJob:
+        spec = AssetSpec(sha256=f"{number:064x}", byte_size=7, mime_type="image/png", filename="a.png")
+        return PlannedJob(
+            position=number if position is None else position,
+            identity=f"{number:064x}",
+            name=f"job-{number}",
+            workflow_id="zimage-base",
+            params={"prompt.text": "caf\u00e9 \U0001f6a2", "sampler.seed": 2**64 - 1, "x": 0.1, "on": True, "no": None},
+            images={"image.image": InputImage(spec, Path("a.png"))} if image else {},
+            prompt="a prompt",
+            axes={"style": "noir"},
+        )
+
+    return make
+
+
+@pytest.fixture
+def held() -> Callable[..., Held]:
+    def make(number: int, *, attempt: int = 1, credits: str = "2") -> Held:
+        key = idempotency_key(f"{number:064x}", attempt)
+        return Held(at=1.5, attempt=attempt, key=key, credits=Decimal(credits), price_class="workflow:zimage-base")
+
+    return make
+
+
+@pytest.fixture
+def accepted() -> Callable[..., Accepted]:
+    return lambda number: Accepted(at=2.5, job_id=f"g-{number}", credits=Decimal("0.1"), reused=False)
+
+
+@pytest.fixture
+def terms() -> RunTerms:
+    return RunTerms(
+        manifest_name="trial",
+        manifest_path="m.yaml",
+        manifest_sha256="0" * 64,
+        run_id="default",
+        budget=Decimal("12.50"),
+        ceiling=None,
+        attempts=3,
+        never=frozenset({"NEVER"}),
+    )
+
+
+@pytest.fixture
+def fill() -> Callable[..., None]:
+    def make(journal, *jobs: PlannedJob) -> None:
+        with PlanFile.temporary() as plan:
+            plan.fill(jobs)
+            journal.adopt(plan)
+
+    return make
+
+
+def file_of(directory: Path) -> Path:
+    return directory / ".crucible" / "journal.sqlite3"
+
+
+def change(directory: Path, *statements: str) -> None:
+    connection = sqlite3.connect(file_of(directory), isolation_level=None)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+async def test_opening_again_replays_the_same(tmp_path, binding, planned, fill, held, accepted, terms):
+    ending = Ending(RunStatus.STOPPED, 5, {"*": ErrorInfo("X", "x", "do this", "r-1")})
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        fill(journal, *(planned(number) for number in range(3)))
+        run = journal.begin_run(terms, now=1.0)
+        for number in (0, 1):
+            await journal.append(planned(number).identity, held(number))
+        await journal.append(planned(1).identity, accepted(1))
+        await journal.append(planned(1).identity, Failed(at=3.0, error=ErrorInfo("E", "e")))
+        journal.end_run(run, ending, now=9.0)
+        first = (list(journal.jobs(RULE)), list(journal.events()), journal.runs())
+    with Journal.open(tmp_path, binding, now=2.0) as journal:
+        assert (list(journal.jobs(RULE)), list(journal.events()), journal.runs()) == first
+    with Journal.read(tmp_path) as journal:
+        assert (list(journal.jobs(RULE)), list(journal.events()), journal.runs()) == first
+    jobs, _, runs = first
+    assert [job.phase for _, job in jobs] == [Phase.SUBMITTING, Phase.READY, Phase.READY]
+    assert jobs[1][1].attempt == 2
+    assert jobs[0][0] == planned(0)
+    assert (runs[0].terms, runs[0].ending, runs[0].finished_at) == (terms, ending, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        (Binding("another", "default", "https://gateway.test"), "manifest"),
+        (Binding("trial", "other", "https://gateway.test"), "run id"),
+        (Binding("trial", "default", "https://elsewhere.test"), "gateway"),
+    ],
+)
+def test_a_directory_of_another_run_is_refused_and_stays_its_own(tmp_path, binding, other, word):
+    with Journal.open(tmp_path, binding, now=1.0):
+        pass
+    with pytest.raises(RunDirectoryError, match=word), Journal.open(tmp_path, other, now=1.0):
+        pass
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        assert journal.binding() == binding
+
+
+def test_a_journal_of_a_newer_release_is_refused_and_left_alone(tmp_path, binding):
+    with Journal.open(tmp_path, binding, now=1.0):
+        pass
+    change(tmp_path, "PRAGMA user_version = 99")
+    before = file_of(tmp_path).read_bytes()
+    with pytest.raises(JournalError, match="newer release"), Journal.open(tmp_path, binding, now=1.0):
+        pass
+    assert file_of(tmp_path).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
+def test_a_file_that_is_no_database_is_a_journal_error(tmp_path, binding, content):
+    file_of(tmp_path).parent.mkdir()
+    file_of(tmp_path).write_bytes(content)
+    with pytest.raises(JournalError), Journal.open(tmp_path, binding, now=1.0):
+        pass
+    with pytest.raises(JournalError), Journal.read(tmp_path) as journal:
+        list(journal.events())
+    assert file_of(tmp_path).read_bytes() == content
+
+
+async def test_pages_that_were_overwritten_are_a_journal_error(tmp_path, binding, held):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        for number in range(200):
+            await journal.append(f"{number:064x}", held(number))
+    content = bytearray(file_of(tmp_path).read_bytes())
+    content[8192:] = b"\xa5" * len(content[8192:])
+    file_of(tmp_path).write_bytes(content)
+    with pytest.raises(JournalError), Journal.open(tmp_path, binding, now=1.0) as journal:
+        list(journal.events())
+
+
+def test_a_directory_without_a_journal_is_no_run_directory(tmp_path):
+    assert not Journal.exists(tmp_path)
+    with pytest.raises(RunDirectoryError, match="no run directory"), Journal.read(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "message"),
+    [
+        ("Teleported", "{}", "doesn't know"),
+        ("Held", '{"at": 1}', "can't be read"),
+        ("Held", "not json", "can't be read"),
+        ("Succeeded", '{"at": 1, "outputs": 1}', "no possible story"),
+        ("Uploaded", '{"at": 1}', "can't happen to a job"),
+    ],
+)
+def test_a_row_that_tells_no_story_is_a_journal_error(tmp_path, binding, planned, fill, kind, body, message):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        fill(journal, planned(0))
+    insert = f"INSERT INTO events (subject, type, body) VALUES ('{planned(0).identity}', '{kind}', '{body}')"
+    change(tmp_path, insert)
+    with pytest.raises(JournalError, match=message), Journal.read(tmp_path) as journal:
+        list(journal.jobs(RULE))
+
+
+async def test_reading_goes_on_while_a_run_is_writing(tmp_path, binding, planned, fill, held):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        fill(journal, *(planned(number) for number in range(20)))
+        with Journal.read(tmp_path) as reader:
+            jobs = reader.jobs(RULE)
+            seen = [next(jobs)]
+            for number in range(20):
+                await journal.append(planned(number).identity, held(number))
+            seen += jobs
+            # One read is of one moment, the next of a later one.
+            assert {job.phase for _, job in seen} == {Phase.READY}
+            assert {job.phase for _, job in reader.jobs(RULE)} == {Phase.SUBMITTING}
+        with pytest.raises(JournalError), Journal.read(tmp_path) as reader:
+            reader.remember_key("nothing may be written")
+
+
+def test_a_plan_is_adopted_as_a_whole_or_not_at_all(tmp_path, binding, planned, fill):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        fill(journal, planned(0), planned(1))
+        change(
+            tmp_path, "CREATE TRIGGER t BEFORE INSERT ON plan WHEN new.position = 1 BEGIN SELECT RAISE(ABORT,'x'); END"
+        )
+        with pytest.raises(sqlite3.Error):
+            fill(journal, planned(5, position=0), planned(6, position=1))
+        assert [one.name for one, _ in journal.jobs(RULE)] == ["job-0", "job-1"]
+        change(tmp_path, "DROP TRIGGER t")
+        fill(journal, planned(5, position=0))
+        assert [one.name for one, _ in journal.jobs(RULE)] == ["job-5"]
+        assert journal.planned() == 1
+
+
+async def test_what_a_plan_drops_keeps_its_past_as_retired_until_it_is_asked_for_again(
+    tmp_path, binding, planned, fill, held
+):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        fill(journal, planned(0), planned(1))
+        await journal.append(planned(0).identity, held(0))
+        fill(journal, planned(2, position=0))
+        ((retired, job),) = journal.retired()
+        assert (retired.name, job.phase) == ("job-0", Phase.SUBMITTING)
+        fill(journal, planned(0))
+        assert list(journal.retired()) == []
+        assert [job.phase for _, job in journal.jobs(RULE)] == [Phase.SUBMITTING]
+
+
+def test_a_plan_file_keeps_order_and_content_and_leaves_nothing(planned):
+    with PlanFile.temporary() as plan:
+        plan.fill(planned(number, image=True) for number in range(100))
+        assert len(plan) == 100
+        assert list(plan.jobs()) == [planned(number, image=True) for number in range(100)]
+        path = plan.path
+    assert not path.parent.exists()
+
+
+async def test_an_asset_is_what_its_events_made_of_it(tmp_path, binding, planned, held):
+    sha256, subject = "ab" * 32, "asset:" + "ab" * 32
+    story = [
+        (Intended(at=1.0, nonce="n", credits=held(0).credits, payer="p"), AssetPhase.INTENDED),
+        (Created(at=1.0, asset_id="a1", credits=held(0).credits), AssetPhase.CREATED),
+        (Uploaded(at=1.0), AssetPhase.UPLOADED),
+        (BecameReady(at=1.0), AssetPhase.READY),
+        (Deleted(at=1.0, rebate=held(0).credits), AssetPhase.ABSENT),
+        (Found(at=1.0, asset_id="a2"), AssetPhase.READY),
+    ]
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        assert journal.asset(sha256).phase is AssetPhase.ABSENT
+        for event, phase in story:
+            await journal.append(subject, event)
+            assert journal.asset(sha256).phase is phase
+        await journal.append(subject, Succeeded(at=1.0, outputs=1))
+        with pytest.raises(JournalError, match="can't happen to an asset"):
+            journal.asset(sha256)
+
+
+async def test_the_account_is_known_by_its_key_and_by_the_newest_job(tmp_path, binding, held, accepted):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        assert journal.knows_key("one")  # none is known yet
+        assert journal.newest_gateway_job() is None
+        journal.remember_key("one")
+        assert (journal.knows_key("one"), journal.knows_key("two")) == (True, False)
+        for number in (1, 2):
+            await journal.append(f"{number:064x}", held(number))
+            await journal.append(f"{number:064x}", accepted(number))
+        assert journal.newest_gateway_job() == "g-2"
+
+
+async def test_every_event_and_term_survives_the_file_as_it_was(tmp_path, binding, planned, held, terms):
+    from crucible_batch.core import events
+
+    error = ErrorInfo("C\u00f6de", "m\u2028essage", "hint", "req")
+    one_of_each = [
+        held(0, credits="1E-12"),
+        events.Prepared(at=1.0, assets={"image.image": "id"}, credits=Decimal("0.10")),
+        events.Accepted(at=1.0, job_id="j", credits=Decimal("999999999999"), reused=True, earlier=True),
+        events.Declined(at=1.0, error=error),
+        events.Refused(at=1.0, error=error),
+        events.Unanswered(at=1.0, error=error),
+        events.Succeeded(at=1.0, outputs=2),
+        events.Failed(at=1.0, error=error),
+        events.Vanished(at=1.0, error=error),
+        events.Saved(
+            at=1.0,
+            index=0,
+            path="a/\u00e9.png",
+            sha256="0" * 64,
+            byte_size=2**40,
+            mime_type="image/png",
+            width=1,
+            height=2,
+        ),
+        events.Unavailable(at=1.0, error=error),
+        events.Reopened(at=1.0),
+        events.Intended(at=1.0, nonce="n", credits=Decimal(0), payer="p"),
+        events.Created(at=1.0, asset_id="a", credits=Decimal("0.5"), assumed=True),
+        events.Uploaded(at=1.0),
+        events.BecameReady(at=1.0),
+        events.Found(at=1.0, asset_id="a"),
+        events.NotCreated(at=1.0, error=error),
+        events.Lost(at=1.0, nonce="n"),
+        events.Deleted(at=1.0, rebate=Decimal("0.5")),
+    ]
+    kinds = {type(event) for event in one_of_each}
+    from typing import get_args
+
+    assert kinds == {*get_args(events.JobEvent), *get_args(events.AssetEvent)}
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        for event in one_of_each:
+            await journal.append("s", event)
+        read = [event for _, event in journal.events()]
+        journal.begin_run(replace(terms, budget=None, ceiling=Decimal("0.1")), now=1.0)
+        assert journal.runs()[0].terms == replace(terms, budget=None, ceiling=Decimal("0.1"))
+    assert read == one_of_each
+    amounts = [event.credits for event in read if hasattr(event, "credits")]
+    assert all(isinstance(amount, Decimal) for amount in amounts)
+    assert str(read[1].credits) == "0.10"
+
+
+async def test_events_of_an_older_release_are_read_with_the_fields_they_had(tmp_path, binding):
+    """Fields are only ever added: what had none of them still reads."""
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        old = '{"at": 1.0, "job_id": "j", "credits": "2", "reused": false}'
+        journal._connection.execute("INSERT INTO events (subject, type, body) VALUES ('s', 'Accepted', ?)", (old,))
+        ((_, event),) = journal.events()
+    assert event.earlier is False
+
+
+async def test_a_hundred_thousand_jobs_are_never_held_in_one_list(tmp_path, binding, planned, fill):
+    """A plan streams: the first of many comes before the rest is read."""
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        fill(journal, *(planned(number) for number in range(3000)))
+        jobs = journal.jobs(RULE)
+        assert [one.position for one, _ in itertools.islice(jobs, 3)] == [0, 1, 2]
+        jobs.close()

@@ -1,0 +1,75 @@
+"""A journal opens whole or not at all, and a new plan changes nothing but what is asked for."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch.core.events import Held
+from crucible_batch.core.job import Phase
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.errors import JournalError
+from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.journal.store import FORMAT
+
+RULE = RetryRule()
+
+
+def file_of(ground: Any) -> Path:
+    return Path(ground.directory) / ".crucible" / "journal.sqlite3"
+
+
+def test_a_file_that_is_no_journal_is_not_left_open(ground: Any) -> None:
+    file_of(ground).parent.mkdir(parents=True)
+    file_of(ground).write_bytes(b"not a database at all" * 100)
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    with pytest.raises(JournalError) as caught, ground.open():
+        pass
+    assert len(list(descriptors.iterdir())) == before, caught  # whose traceback would keep a connection alive
+
+
+def test_the_format_commits_with_the_record_of_itself(ground: Any) -> None:
+    for _ in range(2):
+        with ground.open(), closing(sqlite3.connect(file_of(ground))) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+            assert connection.execute("SELECT format, applied_at FROM migrations").fetchall() == [(FORMAT, 1.0)]
+
+
+def test_a_reader_cannot_write(ground: Any) -> None:
+    with ground.open():
+        pass
+    with pytest.raises(JournalError), Journal.read(ground.directory) as reader:
+        reader.remember_key("x")
+
+
+def test_a_reader_sees_the_old_plan_or_the_new_one(ground: Any) -> None:
+    with ground.open() as journal, ground.plan("a", "b") as old, ground.plan("c") as new:
+        journal.adopt(old)
+        with Journal.read(ground.directory) as reader:
+            rows = reader.jobs(RULE)
+            assert next(rows)[0].name == "a"
+            journal.adopt(new)
+            assert [planned.name for planned, _ in rows] == ["b"]
+            assert [planned.name for planned, _ in reader.jobs(RULE)] == ["c"]
+
+
+async def test_a_job_that_is_renamed_and_moved_keeps_its_past(ground: Any) -> None:
+    job = ground.planned("a", 0)
+    with ground.open() as journal, ground.plan("a", "b") as old, PlanFile.temporary() as new:
+        journal.adopt(old)
+        held = Held(at=1.0, attempt=1, key="cb1-1", credits=Decimal("2.50"), price_class="workflow:w")
+        await journal.append(job.identity, held)
+        new.fill([replace(ground.planned("b", 0)), replace(job, name="renamed", position=1)])
+        journal.adopt(new)
+        assert [(planned.name, found.phase) for planned, found in journal.jobs(RULE)] == [
+            ("b", Phase.READY),
+            ("renamed", Phase.SUBMITTING),
+        ]
+        assert list(journal.retired()) == []

@@ -1,0 +1,168 @@
+"""Group commit: durable before it returns, in order, at a kill, and never a hang."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from crucible_batch.core.events import Accepted, Held
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.errors import JournalError
+from crucible_batch.journal import Binding, Journal
+from crucible_batch.journal.writer import GroupCommitWriter
+
+BINDING = Binding("trial", "default", "https://gateway.test")
+
+
+@pytest.fixture
+def binding() -> Binding:
+    return BINDING
+
+
+@pytest.fixture
+def held() -> Callable[..., Held]:
+    def make(number: int, *, attempt: int = 1, credits: str = "2") -> Held:
+        key = idempotency_key(f"{number:064x}", attempt)
+        return Held(at=1.5, attempt=attempt, key=key, credits=Decimal(credits), price_class="workflow:zimage-base")
+
+    return make
+
+
+@pytest.fixture
+def accepted() -> Callable[..., Accepted]:
+    return lambda number: Accepted(at=2.5, job_id=f"g-{number}", credits=Decimal("0.1"), reused=False)
+
+
+def stored(path: Path) -> list[tuple[str, str]]:
+    with sqlite3.connect(path) as connection:
+        rows = list(connection.execute("SELECT subject, type FROM events ORDER BY seq"))
+    connection.close()
+    return rows
+
+
+async def test_what_append_returned_from_another_connection_sees(tmp_path, binding, held):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        for number in range(5):
+            await journal.append(f"{number:064x}", held(number))
+            assert len(stored(journal.path)) == number + 1
+
+
+async def test_many_producers_share_commits_and_each_keeps_its_order(tmp_path, binding, held, accepted):
+    commits = 0
+
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        await journal.append("warm", held(0))
+
+        async def produce(number: int) -> None:
+            for attempt in range(1, 9):
+                await journal.append(f"{number:064x}", held(number, attempt=attempt))
+
+        watcher = sqlite3.connect(journal.path)
+        before = watcher.execute("PRAGMA data_version").fetchone()
+        async with asyncio.TaskGroup() as group:
+            for number in range(32):
+                group.create_task(produce(number))
+        commits = watcher.execute("PRAGMA data_version").fetchone() != before
+        watcher.close()
+        events = [(subject, event.attempt) for subject, event in journal.events() if subject != "warm"]
+    assert commits
+    assert len(events) == 32 * 8
+    for number in range(32):
+        assert [attempt for subject, attempt in events if subject == f"{number:064x}"] == list(range(1, 9))
+
+
+async def test_the_order_of_giving_is_the_order_in_the_journal(tmp_path, binding, held):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(journal.append(f"{number:064x}", held(number)))
+        assert [subject for subject, _ in journal.events()] == [f"{number:064x}" for number in range(50)]
+
+
+async def test_fsync_is_asked_for_at_each_commit(tmp_path, binding):
+    """FULL in WAL mode: NORMAL lost the last commits in a power cut."""
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        connection = journal._connect()
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.close()
+
+
+async def test_a_wait_that_is_cancelled_takes_nothing_back(tmp_path, binding, held):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        await journal.append("warm", held(0))
+        task = asyncio.ensure_future(journal.append("a", held(1)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await journal.append("b", held(2))
+        assert [subject for subject, _ in journal.events()] == ["warm", "a", "b"]
+
+
+async def test_closing_writes_what_is_queued_and_may_be_done_twice(tmp_path, binding, held):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        await journal.append("warm", held(0))
+        tasks = [asyncio.ensure_future(journal.append(f"{n}", held(n))) for n in range(20)]
+        await asyncio.sleep(0)
+        journal.close()
+        journal.close()
+        await asyncio.gather(*tasks)
+    assert len(stored(tmp_path / ".crucible" / "journal.sqlite3")) == 21
+    assert not [thread for thread in threading.enumerate() if thread.name == "journal-writer"]
+
+
+async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
+    gate = threading.Event()
+
+    class Failing:
+        in_transaction = False
+
+        def execute(self, *_: object) -> None:
+            gate.wait(5)
+            raise sqlite3.OperationalError("database or disk is full")
+
+        def close(self) -> None: ...
+
+    writer = GroupCommitWriter(Failing)  # type: ignore[arg-type]
+    try:
+        tasks = [asyncio.ensure_future(writer.write("x", ())) for _ in range(3)]
+        await asyncio.sleep(0)
+        gate.set()
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(result) for result in results] == [JournalError] * 3
+            with pytest.raises(JournalError, match="full"):
+                await writer.write("x", ())
+    finally:
+        writer.close()
+
+
+async def test_a_connection_that_can_not_be_made_fails_the_writes_and_hangs_nobody():
+    def refuse() -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    writer = GroupCommitWriter(refuse)
+    try:
+        async with asyncio.timeout(5):
+            with pytest.raises(JournalError, match="unable"):
+                await writer.write("x", ())
+    finally:
+        writer.close()
+
+
+async def test_an_error_that_is_no_database_error_hangs_nobody_either():
+    """Text with half of a surrogate pair, say: the thread that dies of it must not leave its writers waiting."""
+    writer = GroupCommitWriter(lambda: sqlite3.connect(":memory:", isolation_level=None))
+    try:
+        async with asyncio.timeout(5):
+            with pytest.raises(JournalError):
+                await writer.write("SELECT ?", ("\ud800",))
+    finally:
+        writer.close()

@@ -1,0 +1,282 @@
+"""A report says what was spent and what became of each job, to the last digit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.budget import BLOCKING_CODES
+from crucible_batch.core.ending import Ending, RunStatus
+from crucible_batch.core.events import (
+    Accepted,
+    BecameReady,
+    Created,
+    Declined,
+    Deleted,
+    Event,
+    Failed,
+    Held,
+    Intended,
+    Lost,
+    Prepared,
+    Refused,
+    Saved,
+    Succeeded,
+    Unanswered,
+    Unavailable,
+    Uploaded,
+    Vanished,
+)
+from crucible_batch.report import CreditsRow, JobRow, ReportHead, build_head, build_rows
+
+D = Decimal
+ERROR = ErrorInfo("GPU_LOST", "the GPU fell off", hint="try again", request_id="req_1")
+STOP = ErrorInfo("BUDGET_EXHAUSTED", "the budget is used up")
+
+
+def held(credits: str, *, attempt: int = 1, workflow: str = "z", at: float = 1.0) -> Held:
+    price_class = f"workflow:{workflow}"
+    return Held(at=at, attempt=attempt, key=f"cb1-{attempt}", credits=D(credits), price_class=price_class)
+
+
+def accepted(credits: str, job_id: str = "job_1", *, reused: bool = False) -> Accepted:
+    return Accepted(at=2.0, job_id=job_id, credits=D(credits), reused=reused)
+
+
+def saved(index: int = 0) -> Saved:
+    path = f"a/{index}.png"
+    return Saved(at=4.0, index=index, path=path, sha256="f" * 64, byte_size=9, mime_type="image/png", width=4, height=3)
+
+
+def bought(credits: str, *, reused: bool = False) -> list[Event]:
+    return [held(credits), accepted(credits, reused=reused), Succeeded(at=3.0, outputs=1), saved()]
+
+
+def head(history: Any, ending: Ending | None = None, budget: str | None = "100") -> ReportHead:
+    return build_head(
+        terms=history.terms(budget),
+        ending=ending,
+        started_at=1700000000.125,
+        finished_at=None if ending is None else 1700000060.0,
+        events=history.past,
+        jobs=history.jobs(),
+    )
+
+
+def rows(history: Any, stops: dict[str, ErrorInfo] | None = None) -> list[JobRow]:
+    return list(build_rows(history.jobs(), stops or {}))
+
+
+def figures(credits: CreditsRow) -> dict[str, str]:
+    return {name: value for name, value in credits.model_dump(mode="json").items() if isinstance(value, str)}
+
+
+def test_credits_add_up_as_they_do_by_hand(history: Any) -> None:
+    history.job("one", *bought("2.5"))
+    history.job(  # failed once for 2.5, which came back, then 2.75 were paid
+        "two",
+        held("2.5"),
+        accepted("2.5"),
+        Failed(at=3.0, error=ERROR),
+        held("2.5", attempt=2),
+        accepted("2.75", "job_2"),
+        Succeeded(at=5.0, outputs=1),
+        saved(),
+    )
+    history.job("three", held("2.75"), Unanswered(at=3.0, error=ERROR))  # held
+    history.job("four", held("2.75"), accepted("3"))  # held at the gateway's own figure
+    history.job("five", held("3"), Refused(at=3.0, error=ERROR))  # nothing was bought
+    payer = history.job("six", image="aa")
+    history.past.append((payer.identity, held("4")))
+    history.asset(
+        "aa",
+        Intended(at=1.0, nonce="n", credits=D(1), payer=payer.identity),
+        Created(at=1.1, asset_id="as_1", credits=D("0.5")),
+        Uploaded(at=1.2),
+        BecameReady(at=1.3),
+    )
+    history.past += [
+        (payer.identity, Prepared(at=1.4, assets={"image.image": "as_1"}, credits=D(3))),
+        (payer.identity, accepted("3", "job_6")),
+        (payer.identity, Succeeded(at=3.0, outputs=1)),
+        (payer.identity, saved()),
+    ]
+    history.asset("aa", Deleted(at=9.0, rebate=D("0.1")))
+    # jobs 2.5 + 2.75 + 3 = 8.25, uploads 0.5, rebate 0.1: spent 8.65; held 2.75 + 3 = 5.75
+    report = head(history)
+    assert figures(report.credits) == {
+        "budget": "100",
+        "spent": "8.65",
+        "held": "5.75",
+        "jobs": "8.25",
+        "uploads": "0.5",
+        "rebates": "0.1",
+        "refunded": "2.5",
+        "over_budget": "0",
+    }
+    assert [str(row.credits) for row in rows(history)] == ["2.5", "2.75", "0", "3", "0", "3"]
+    assert report.counts.model_dump() == {
+        "total": 6,
+        "succeeded": 3,
+        "failed": 1,
+        "blocked": 0,
+        "pending": 1,
+        "unknown": 1,
+        "reused": 0,
+    }
+
+
+def test_a_lost_upload_stays_held_and_is_counted(history: Any) -> None:
+    payer = history.job("a", held("4"), image="aa")
+    intended = Intended(at=1.0, nonce="n", credits=D(1), payer=payer.identity)
+    history.asset("aa", intended, Created(at=1.0, asset_id="as_1", credits=D("0.5")), Uploaded(at=1.0))
+    history.asset("bb", intended, Lost(at=2.0, nonce="n"))
+    credits = head(history).credits
+    assert credits.lost_uploads == 1
+    assert (credits.uploads, credits.held) == (D("0.5"), D(4))  # 4 - 0.5 of the job's hold, and 0.5 for the lost one
+
+
+@pytest.mark.parametrize(("budget", "over"), [("10", "0"), ("8", "0"), ("7.5", "0.5"), ("0", "8"), (None, "0")])
+def test_over_budget_is_what_went_past_it(history: Any, budget: str | None, over: str) -> None:
+    history.job("spent", *bought("5"))
+    history.job("held", held("3"))
+    assert figures(head(history, budget=budget).credits)["over_budget"] == over
+
+
+def test_a_job_that_was_found_is_reused(history: Any) -> None:
+    history.job("bought", *bought("2"))
+    history.job("found", *bought("2", reused=True))
+    history.job("found and pending", held("2"), accepted("2", reused=True))
+    counts = head(history).counts
+    assert (counts.succeeded, counts.reused, counts.pending) == (2, 1, 1)
+    assert [row.attempts[-1].reused for row in rows(history)] == [False, True, True]
+
+
+@pytest.mark.parametrize("code", sorted(BLOCKING_CODES))
+def test_a_job_that_credits_stopped_is_blocked(history: Any, code: str) -> None:
+    history.job("done", *bought("2"))
+    history.job("waiting")
+    history.job("other class", workflow="y")
+    stop = ErrorInfo(code, "no")
+    everything = Ending(RunStatus.BLOCKED, 4, {"*": stop})
+    assert head(history, everything).counts.blocked == 2
+    one_class = Ending(RunStatus.BLOCKED, 4, {"workflow:z": stop})
+    counts = head(history, one_class).counts
+    assert (counts.blocked, counts.pending) == (1, 1)
+    _, waiting, other = rows(history, dict(one_class.stops))
+    assert (waiting.status, other.status) == ("blocked", "pending")
+    assert waiting.error is not None
+    assert waiting.error.code == code
+    assert other.error is None
+
+
+def test_a_job_that_something_else_stopped_is_pending_and_says_why(history: Any) -> None:
+    history.job("waiting")
+    (row,) = rows(history, {"*": ErrorInfo("INTERRUPTED", "stopped by a signal")})
+    assert row.status == "pending"
+    assert row.error is not None
+    assert row.error.code == "INTERRUPTED"
+
+
+def test_the_stop_of_its_class_goes_before_that_of_the_run(history: Any) -> None:
+    history.job("waiting")
+    stops = {"*": ErrorInfo("INTERRUPTED", "stopped by a signal"), "workflow:z": STOP}
+    (row,) = rows(history, stops)
+    assert (row.status, row.error and row.error.code) == ("blocked", "BUDGET_EXHAUSTED")
+
+
+OUTCOMES: list[tuple[list[Event], str, str, str]] = [
+    ([], "pending", "0", ""),
+    ([held("2")], "unknown", "0", "held"),
+    ([held("2"), Declined(at=2.0, error=ERROR)], "pending", "0", "declined"),
+    ([held("2"), Refused(at=2.0, error=ERROR)], "failed", "0", "refused"),
+    ([held("2"), Unanswered(at=2.0, error=ERROR)], "unknown", "0", "unknown"),
+    ([held("2"), accepted("2")], "pending", "2", "accepted"),
+    ([held("2"), accepted("2"), Vanished(at=3.0, error=ERROR)], "failed", "2", "vanished"),
+    ([held("2"), accepted("2"), Succeeded(at=3.0, outputs=1)], "pending", "2", "succeeded"),
+    (
+        [held("2"), accepted("2"), Succeeded(at=3.0, outputs=1), Unavailable(at=4.0, error=ERROR)],
+        "failed",
+        "2",
+        "succeeded",
+    ),
+    (bought("2"), "succeeded", "2", "succeeded"),
+    ([held("2"), accepted("2"), Failed(at=3.0, error=ERROR)], "pending", "0", "failed"),
+]
+
+
+@pytest.mark.parametrize(("events", "status", "credits", "attempt"), OUTCOMES)
+def test_a_row_says_what_became_of_a_job(
+    history: Any, events: list[Event], status: str, credits: str, attempt: str
+) -> None:
+    history.job("a", *events)
+    (row,) = rows(history)
+    assert (row.status, str(row.credits)) == (status, credits)
+    assert [item.status for item in row.attempts] == ([attempt] if attempt else [])
+
+
+@pytest.mark.parametrize(("events", "status", "credits", "attempt"), OUTCOMES)
+def test_rows_and_books_agree(history: Any, events: list[Event], status: str, credits: str, attempt: str) -> None:
+    """What the rows come to is what the head says: spent, or held for what the gateway has."""
+    history.job("a", *events)
+    report = head(history).credits
+    (row,) = rows(history)
+    has_it = attempt in {"accepted", "succeeded", "vanished"}
+    assert row.credits == (report.spent + report.held if has_it else 0)
+
+
+def test_a_row_holds_all_of_a_job(history: Any) -> None:
+    history.job("a", held("2"), Prepared(at=1.5, credits=D(2)), *bought("2")[1:3], saved(1), image="aa")
+    (row,) = rows(history)
+    assert (row.name, row.workflow_id, row.prompt) == ("a", "z", "a a")
+    assert row.params == {"prompt.text": "a a", "seed": 2**60}
+    assert (row.images, row.axes) == ({"image.image": "aa"}, {"style": "noir"})
+    assert (row.job_id, row.idempotency_key) == ("job_1", "cb1-1")
+    (attempt,) = row.attempts
+    assert (attempt.held_at, attempt.accepted_at, attempt.ended_at) == (1.0, 2.0, 3.0)
+    (output,) = row.outputs
+    assert output.model_dump() == {
+        "index": 1,
+        "path": "a/1.png",
+        "sha256": "f" * 64,
+        "byte_size": 9,
+        "mime_type": "image/png",
+        "width": 4,
+        "height": 3,
+        "saved_at": 4.0,
+    }
+
+
+def test_outputs_stand_in_order_however_they_were_saved(history: Any) -> None:
+    history.job("a", held("2"), accepted("2"), Succeeded(at=3.0, outputs=3), saved(2), saved(0), saved(1))
+    (row,) = rows(history)
+    assert [output.index for output in row.outputs] == [0, 1, 2]
+
+
+def test_a_job_without_attempts_shows_the_key_that_it_will_have(history: Any) -> None:
+    history.job("a")
+    (row,) = rows(history)
+    assert row.idempotency_key == history.key(0)
+    assert (row.job_id, row.attempts, row.outputs) == (None, [], [])
+
+
+def test_a_run_that_goes_on_has_no_end(history: Any) -> None:
+    report = head(history)
+    assert (report.status, report.exit_code, report.finished_at) == ("running", None, None)
+    assert report.started_at == "2023-11-14T22:13:20.125Z"
+    assert (report.manifest.name, report.manifest.path, report.run_id) == ("campaign", "/m.yaml", "nightly")
+
+
+def test_a_run_that_ended_says_how(history: Any) -> None:
+    report = head(history, Ending(RunStatus.BLOCKED, 4, {"*": ERROR}))
+    assert (report.status, report.exit_code, report.finished_at) == ("blocked", 4, "2023-11-14T22:14:20.000Z")
+    stop = report.stops["*"]
+    assert (stop.code, stop.message, stop.hint, stop.request_id) == (
+        "GPU_LOST",
+        "the GPU fell off",
+        "try again",
+        "req_1",
+    )

@@ -1,0 +1,47 @@
+"""Where outputs go."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.results import output_path
+
+TABLE = [
+    ("job/{index}{ext}", 0, ".png", "job/0.png"),
+    ("job/{index}{ext}", 11, ".webp", "job/11.webp"),
+    ("job-{index}{ext}", 1, ".png", "job-1.png"),
+    ("a/{index}/b/{index}{ext}", 2, ".png", "a/2/b/2.png"),
+    ("job{ext}", 0, ".jpg", "job.jpg"),
+    ("job{ext}", 1, ".jpg", "job-1.jpg"),
+    ("a.b/job{ext}", 2, ".jpg", "a.b/job-2.jpg"),
+    ("a.b/job", 0, ".jpg", "a.b/job"),
+    ("a.b/job", 1, ".jpg", "a.b/job-1"),
+    ("job.png", 0, ".jpg", "job.png"),
+    ("job.png", 1, ".jpg", "job-1.png"),
+    ("v1.2{ext}", 1, ".png", "v1.2-1.png"),
+    ("deep/er/job.tar.png", 3, "", "deep/er/job.tar-3.png"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "index", "ext", "expected"), TABLE)
+def test_a_pattern_is_filled_in(pattern: str, index: int, ext: str, expected: str) -> None:
+    assert output_path(pattern, index, ext) == PurePosixPath(expected)
+
+
+PATTERNS = st.sampled_from([pattern for pattern, *_ in TABLE])
+EXTENSIONS = st.sampled_from([".png", ".jpg", ".webp"])
+
+
+@given(PATTERNS, EXTENSIONS, st.lists(st.integers(0, 2000), unique=True, min_size=2, max_size=5))
+def test_outputs_of_one_job_never_meet(pattern: str, ext: str, indices: list[int]) -> None:
+    assert len({output_path(pattern, index, ext) for index in indices}) == len(indices)
+
+
+@given(PATTERNS, EXTENSIONS, st.integers(0, 2000))
+def test_the_type_leaves_the_rest_of_a_path_alone(pattern: str, ext: str, index: int) -> None:
+    """The temporary file is made in the parent before the type is known."""
+    assert output_path(pattern, index, ext).parent == output_path(pattern, index, "").parent

@@ -1,0 +1,59 @@
+"""What a picture is by its own bytes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from crucible_batch.results.picture import NoPictureError, Picture, examine
+
+
+def drawn(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 90).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+TYPES = [
+    ("PNG", "image/png", ".png"),
+    ("JPEG", "image/jpeg", ".jpg"),
+    ("WEBP", "image/webp", ".webp"),
+    ("GIF", "image/gif", ".gif"),
+    ("TIFF", "image/tiff", ".tiff"),
+    ("BMP", "image/bmp", ".bmp"),
+]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(("kind", "mime", "ext"), TYPES)
+def test_type_and_size_are_those_of_the_bytes(tmp_path: Path, kind: str, mime: str, ext: str, whole: bool) -> None:
+    path = tmp_path / "picture.txt"
+    path.write_bytes(drawn(kind))
+    assert examine(path, whole=whole) == Picture(mime, ext, 40, 30)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_cut_is_seen_where_all_of_it_is_decoded(tmp_path: Path, kind: str, share: float) -> None:
+    content = drawn(kind, (200, 200))
+    path = tmp_path / "picture"
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(NoPictureError):
+        examine(path, whole=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"<!doctype html><p>busy", b"%PDF-1.7", b"\0" * 100])
+def test_other_bytes_are_no_picture(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    with pytest.raises(NoPictureError):
+        examine(path, whole=False)
+
+
+def test_a_jpeg_of_several_frames_is_a_jpeg(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "picture", "MPO", save_all=True, append_images=frames[1:])
+    assert examine(tmp_path / "picture", whole=True) == Picture("image/jpeg", ".jpg", 8, 6)

@@ -1,0 +1,407 @@
+"""Wanted jobs become planned ones, or problems that say where and what else there is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from crucible_batch.core.answers import AssetSpec, Workflow
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.errors import Problem
+from crucible_batch.inputs import InputError, read_input
+from crucible_batch.manifest import expand, load_manifest
+from crucible_batch.planner import IMAGE_FIELDS, PROMPT_FIELDS, Planner
+
+HEAD = "version: 1\nname: test\nworkflow: z\n"
+
+
+def read_image(path: Path) -> InputImage | str:
+    try:
+        return read_input(path)
+    except InputError as error:
+        return str(error)
+
+
+@dataclass
+class Desk:
+    """A folder with a manifest, and a planner at work on it."""
+
+    folder: Path
+    workflows: dict[str, Workflow] = field(default_factory=dict)
+
+    def lists(self, *fields: str, workflow: str = "z") -> Desk:
+        self.workflows[workflow] = Workflow(workflow, fields)
+        return self
+
+    def photo(self, name: str, color: str = "teal") -> Path:
+        Image.new("RGB", (8, 6), color).save(self.folder / name, "PNG")
+        return self.folder / name
+
+    def items(
+        self, text: str, *, run_id: str = "default", name: str = "test", duplicates: str | None = None
+    ) -> list[PlannedJob | Problem]:
+        path = self.folder / "manifest.yaml"
+        path.write_text(text if "version:" in text else HEAD + text)
+        manifest = load_manifest(path)
+        planner = Planner(
+            manifest_name=name,
+            run_id=run_id,
+            duplicates=duplicates or manifest.duplicates,
+            workflows=self.workflows,
+            read_image=read_image,
+        )
+        return list(planner.plan(expand(manifest)))
+
+    def jobs(self, text: str, **options: Any) -> list[PlannedJob]:
+        items = self.items(text, **options)
+        assert [str(item) for item in items if isinstance(item, Problem)] == []
+        return [item for item in items if isinstance(item, PlannedJob)]
+
+    def job(self, text: str, **options: Any) -> PlannedJob:
+        (job,) = self.jobs(text, **options)
+        return job
+
+    def problems(self, text: str, **options: Any) -> list[Problem]:
+        return [item for item in self.items(text, **options) if isinstance(item, Problem)]
+
+    def problem(self, text: str, **options: Any) -> Problem:
+        found = self.problems(text, **options)
+        assert len(found) == 1, [str(problem) for problem in found]
+        return found[0]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    desk = Desk(tmp_path)
+    desk.photo("p.png")
+    return desk
+
+
+def place(problem: Problem) -> tuple[int, int]:
+    return problem.place.line, problem.place.column
+
+
+# -- which parameter takes the prompt and the image -------------------------------------------------------------------
+
+IMAGE_JOB = "jobs: [{name: a, prompt: hi, image: p.png}]\n"
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_first_of_ours_that_is_listed_is_taken_in_whatever_order(desk: Desk, rank: int, reverse: bool) -> None:
+    listed = [*PROMPT_FIELDS[rank:], *IMAGE_FIELDS[rank:], "seed"]
+    desk.lists(*(reversed(listed) if reverse else listed))
+    job = desk.job(IMAGE_JOB)
+    assert job.params == {PROMPT_FIELDS[rank]: "hi"}
+    assert list(job.images) == [IMAGE_FIELDS[rank]]
+    assert job.prompt == "hi"
+
+
+@pytest.mark.parametrize("fields", [None, ()])
+def test_a_workflow_that_says_nothing_gets_the_usual_names(desk: Desk, fields: tuple[str, ...] | None) -> None:
+    desk.workflows["z"] = Workflow("z", fields)
+    job = desk.job("jobs: [{name: a, prompt: hi, image: p.png, params: {anything: 1}}]")
+    assert job.params == {"anything": 1, "prompt.text": "hi"}
+    assert list(job.images) == ["image.image"]
+
+
+def test_a_workflow_whose_metadata_could_not_be_read_does_too(desk: Desk) -> None:
+    assert desk.job(IMAGE_JOB).params == {"prompt.text": "hi"}
+
+
+def test_fields_say_which_parameter_it_is(desk: Desk) -> None:
+    desk.lists("prompt.text", "image.image", "caption", "photo")
+    text = "workflows: {z: {fields: {prompt: caption, image: photo}}}\n" + IMAGE_JOB
+    job = desk.job(text)
+    assert job.params == {"caption": "hi"}
+    assert list(job.images) == ["photo"]
+
+
+def test_fields_that_are_not_listed_are_a_problem_with_the_nearest(desk: Desk) -> None:
+    desk.lists("caption", "image")
+    problem = desk.problem("workflows: {z: {fields: {prompt: captoin}}}\n" + IMAGE_JOB)
+    assert "has no parameter 'captoin'" in problem.message
+    assert problem.nearest == "caption"
+    assert problem.place.line == 4
+
+
+@pytest.mark.parametrize("source", ["prompt", "image"])
+def test_none_listed_is_a_problem_that_names_fields(desk: Desk, source: str) -> None:
+    desk.lists("text", "size", "prompt" if source == "image" else "image")
+    problem = desk.problem(IMAGE_JOB)
+    assert "lists none of" in problem.message
+    assert problem.field == f"jobs[0].{source}"
+    assert problem.hint is not None
+    assert f"workflows: {{z: {{fields: {{{source}: ...}}}}}}" in problem.hint
+    assert "text, size" in problem.hint
+
+
+# -- unknown and doubled parameters -----------------------------------------------------------------------------------
+
+
+def test_an_unknown_parameter_is_a_problem_at_its_key(desk: Desk) -> None:
+    desk.lists("prompt", "guidance", "size.width")
+    problem = desk.problem("jobs:\n  - name: a\n    prompt: hi\n    params:\n      guidence: 3\n")
+    assert problem.message == "workflow 'z' has no parameter 'guidence'"
+    assert problem.nearest == "guidance"
+    assert problem.field == "jobs[0].params.guidence"
+    assert place(problem) == (8, 7)
+    assert problem.hint == "it lists prompt, guidance, size.width"
+
+
+def test_an_unknown_parameter_of_the_defaults_has_its_place_there(desk: Desk) -> None:
+    desk.lists("prompt", "guidance")
+    problem = desk.problem("params:\n  guidence: 3\njobs: [{name: a, prompt: hi}]\n")
+    assert problem.nearest == "guidance"
+    assert place(problem) == (5, 3)
+    assert problem.field == "params.guidence"
+
+
+def test_an_unknown_parameter_of_a_workflows_defaults_has_its_place_there(desk: Desk) -> None:
+    desk.lists("prompt", "guidance")
+    problem = desk.problem("workflows:\n  z:\n    params:\n      guidence: 3\njobs: [{name: a, prompt: hi}]\n")
+    assert place(problem) == (7, 7)
+    assert problem.field == "workflows.z.params.guidence"
+
+
+def test_a_name_like_none_has_no_nearest(desk: Desk) -> None:
+    desk.lists("prompt")
+    assert desk.problem("jobs: [{name: a, prompt: hi, params: {xyzzy: 1}}]").nearest is None
+
+
+def test_an_unknown_image_parameter_is_a_problem(desk: Desk) -> None:
+    desk.lists("prompt", "mask.image")
+    problem = desk.problem("jobs: [{name: a, prompt: hi, images: {mask.imag: p.png}}]")
+    assert problem.nearest == "mask.image"
+    assert problem.field == "jobs[0].images.mask.imag"
+
+
+@pytest.mark.parametrize(
+    ("job", "where", "name"),
+    [
+        ("prompt: hi, params: {prompt.text: ho}", "prompt", "prompt.text"),
+        ("prompt: hi, image: p.png, images: {image.image: p.png}", "image", "image.image"),
+        ("prompt: hi, image: p.png, params: {image.image: x}", "images.image.image", "image.image"),
+        ("prompt: hi, images: {mask: p.png}, params: {mask: x}", "images.mask", "mask"),
+    ],
+)
+def test_a_parameter_that_is_given_twice_is_a_problem(desk: Desk, job: str, where: str, name: str) -> None:
+    problem = desk.problem(f"jobs: [{{name: a, {job}}}]")
+    assert f"fills {name!r}" in problem.message
+    assert problem.field == f"jobs[0].{where}"
+
+
+def test_all_problems_of_a_job_come_at_once_and_other_jobs_are_planned(desk: Desk) -> None:
+    desk.lists("prompt", "size")
+    text = "jobs:\n- {name: a, prompt: hi, params: {sise: 1, promt: 2}}\n- {name: b, prompt: ho}\n"
+    items = desk.items(text)
+    assert [item.nearest if isinstance(item, Problem) else item.name for item in items] == ["size", "prompt", "b"]
+    assert [item.position for item in items if isinstance(item, PlannedJob)] == [0]
+
+
+def test_problems_of_the_expansion_go_through(desk: Desk) -> None:
+    problem = desk.problem("jobs: [{name: a, prompt: hi, image: none.png}]")
+    assert "none.png" in str(problem)
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"", "is no image"), (b"hello", "is no image")])
+def test_a_bad_image_is_a_problem_that_names_the_file(desk: Desk, content: bytes, words: str) -> None:
+    (desk.folder / "bad.png").write_bytes(content)
+    problem = desk.problem("jobs:\n- name: a\n  prompt: hi\n  image: bad.png\n")
+    assert f"bad.png {words}" in problem.message
+    assert problem.field == "jobs[0].image"
+    assert problem.place.line == 7
+
+
+# -- duplicates -------------------------------------------------------------------------------------------------------
+
+TWINS = "jobs:\n- {name: a, prompt: hi}\n- {name: b, prompt: hi}\n- {name: c, prompt: ho}\n"
+
+
+def test_duplicates_are_a_problem_by_default(desk: Desk) -> None:
+    problem = desk.problem(TWINS)
+    assert "'b' asks for the very same thing as 'a'" in problem.message
+    assert "manifest.yaml:5" in problem.message
+    assert problem.place.line == 6
+    assert problem.hint is not None
+    assert "repeat: N" in problem.hint
+
+
+def test_duplicates_once_are_dropped(desk: Desk) -> None:
+    jobs = desk.jobs("duplicates: once\n" + TWINS)
+    assert [(job.name, job.position) for job in jobs] == [("a", 0), ("c", 1)]
+
+
+def test_duplicates_each_are_jobs_of_their_own(desk: Desk) -> None:
+    jobs = desk.jobs("duplicates: each\n" + TWINS)
+    assert [job.name for job in jobs] == ["a", "b", "c"]
+    assert len({job.identity for job in jobs}) == 3
+    assert desk.jobs("duplicates: each\n" + TWINS) == jobs
+
+
+def test_duplicates_each_go_around_repeats(desk: Desk) -> None:
+    jobs = desk.jobs("duplicates: each\njobs: [{name: a, prompt: hi, repeat: 2}, {name: b, prompt: hi, repeat: 2}]")
+    assert len({job.identity for job in jobs}) == 4
+
+
+def test_repeats_are_jobs_of_their_own_and_the_first_is_that_without(desk: Desk) -> None:
+    once = desk.job("jobs: [{name: a, prompt: hi}]")
+    thrice = desk.jobs("jobs: [{name: a, prompt: hi, repeat: 3}]")
+    assert len({job.identity for job in thrice}) == 3
+    assert thrice[0].identity == once.identity  # more of the same buys only what is new
+
+
+# -- identities -------------------------------------------------------------------------------------------------------
+
+BASE = "jobs: [{name: a, prompt: hi, image: p.png, params: {seed: 7}}, {name: b, prompt: ho}]\n"
+
+
+def identities(jobs: list[PlannedJob]) -> set[str]:
+    return {job.identity for job in jobs}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(
+            "jobs: [{name: x, prompt: hi, image: p.png, params: {seed: 7}}, {name: y, prompt: ho}]", id="rename"
+        ),
+        pytest.param(
+            "jobs: [{name: b, prompt: ho}, {name: a, prompt: hi, image: p.png, params: {seed: 7}}]", id="reorder"
+        ),
+        pytest.param(
+            "jobs: [{name: n, prompt: new}, {name: a, prompt: hi, image: p.png, params: {seed: 7}},"
+            " {name: b, prompt: ho}]",
+            id="insert",
+        ),
+        pytest.param("budget: {credits: 99}\noutput: {path: 'o/{name}-{index}{ext}'}\n" + BASE, id="budget and output"),
+        pytest.param(BASE.replace("p.png", "copy.png"), id="the image moved"),
+        pytest.param(BASE.replace("seed: 7", "seed: 7.0"), id="another way to write a number"),
+        pytest.param(
+            "vars: {x: hi}\njobs: [{name: a, prompt: '{{ x }}', image: p.png, params: {seed: 7}},"
+            " {name: b, prompt: ho}]",
+            id="a template that says the same",
+        ),
+    ],
+)
+def test_what_changes_no_picture_costs_nothing(desk: Desk, text: str) -> None:
+    desk.photo("copy.png")
+    assert identities(desk.jobs(BASE)) <= identities(desk.jobs(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(BASE.replace("seed: 7", "seed: 8"), id="a parameter"),
+        pytest.param(BASE.replace("seed: 7", "seed: '7'"), id="its type"),
+        pytest.param(BASE.replace("seed: 7", "seed: 7, more: null"), id="one more"),
+        pytest.param(BASE.replace("prompt: hi", "prompt: 'hi '"), id="a blank in the prompt"),
+        pytest.param(BASE.replace("p.png", "other.png"), id="the image's bytes"),
+        pytest.param(BASE.replace("image: p.png", "images: {mask: p.png}"), id="the image's parameter"),
+        pytest.param(BASE.replace("{name: a,", "{name: a, workflow: y,"), id="the workflow"),
+    ],
+)
+def test_whatever_changes_a_picture_is_a_new_job(desk: Desk, text: str) -> None:
+    desk.photo("other.png", "red")
+    before, after = desk.jobs(BASE), desk.jobs(text)
+    assert before[0].identity != after[0].identity
+    assert before[1].identity == after[1].identity
+
+
+def test_new_bytes_under_the_same_name_are_a_new_job(desk: Desk) -> None:
+    before = desk.jobs(BASE)
+    desk.photo("p.png", "red")
+    after = desk.jobs(BASE)
+    assert before[0].identity != after[0].identity
+    assert before[1].identity == after[1].identity
+
+
+@pytest.mark.parametrize("change", [{"run_id": "nightly"}, {"name": "other"}])
+def test_another_run_id_or_manifest_name_buys_anew(desk: Desk, change: dict[str, str]) -> None:
+    assert not identities(desk.jobs(BASE)) & identities(desk.jobs(BASE, **change))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@given(st.permutations([("a", 1), ("b", 2), ("c", 3), ("d", 4)]), st.permutations(["a", "b", "c", "d"]))
+def test_identities_follow_content_through_any_shuffle(
+    desk: Desk, order: list[tuple[str, int]], names: list[str]
+) -> None:
+    def by_seed(jobs: list[PlannedJob]) -> Mapping[object, str]:
+        return {job.params["seed"]: job.identity for job in jobs}
+
+    plain = "".join(f"- {{name: j{seed}, prompt: hi, params: {{seed: {seed}}}}}\n" for seed in range(1, 5))
+    mixed = "".join(
+        f"- {{name: {name}, prompt: hi, params: {{seed: {seed}}}}}\n"
+        for name, (_, seed) in zip(names, order, strict=True)
+    )
+    assert by_seed(desk.jobs("jobs:\n" + plain)) == by_seed(desk.jobs("jobs:\n" + mixed))
+
+
+# -- outputs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("Hero", "hero"), ("straße", "STRASSE"), ("ﬁne", "fine"), ("é", "é")],
+)
+def test_names_that_collide_on_some_disks_are_a_problem(desk: Desk, first: str, second: str) -> None:
+    text = f'jobs:\n- {{name: "{first}", prompt: hi}}\n- {{name: "{second}", prompt: ho}}\n'
+    problem = desk.problem(text)
+    assert problem.place.line == 6
+
+
+@pytest.mark.parametrize("workflow", ["z", "Z", "ｚ"])
+def test_paths_that_collide_on_some_disks_are_a_problem_with_both_names(desk: Desk, workflow: str) -> None:
+    text = (
+        "output: {path: '{workflow}{name}{ext}'}\n"
+        "jobs:\n- {name: ab, prompt: hi}\n"
+        f"- {{name: b, prompt: ho, workflow: {workflow}a}}\n"
+    )
+    problem = desk.problem(text)
+    assert "'b' and 'ab'" in problem.message
+    assert "manifest.yaml:6:" in problem.message
+    assert "would write the same file" in problem.message
+    assert (problem.field, problem.place.line) == ("jobs[1].name", 7)
+
+
+@pytest.mark.parametrize("name", ["report.json", "Report.JSON", "thumbnails", "report.html"])
+def test_names_that_the_run_keeps_for_itself_are_a_problem(desk: Desk, name: str) -> None:
+    problem = desk.problem(f"jobs: [{{name: {name}, prompt: hi}}]")
+    assert "where the run keeps its own files" in problem.message
+    assert problem.field == "jobs[0].name"
+
+
+def test_reserved_names_are_free_further_down(desk: Desk) -> None:
+    text = "output: {path: 'all/{name}/{index}{ext}'}\njobs: [{name: report.json, prompt: hi}]"
+    assert desk.job(text).output == "all/report.json/{index}{ext}"
+
+
+def test_a_planned_job_holds_all_that_it_needs(desk: Desk) -> None:
+    content = (desk.folder / "p.png").read_bytes()
+    job = desk.job("jobs: [{name: a, prompt: '{{ s }} hi', image: p.png, matrix: {s: [noir]}, params: {seed: 7}}]")
+    assert (job.position, job.name, job.workflow_id, job.prompt) == (0, "a-noir", "z", "noir hi")
+    assert job.params == {"seed": 7, "prompt.text": "noir hi"}
+    assert dict(job.axes) == {"s": "noir"}
+    assert (job.repeat, job.output) == (1, "a-noir/{index}{ext}")
+    spec = AssetSpec(hashlib.sha256(content).hexdigest(), len(content), "image/png", "p.png")
+    assert job.images["image.image"].spec == spec
+    assert job.digests == (spec.sha256,)
+
+
+def test_a_file_name_that_is_no_text_is_a_problem_and_no_crash(desk: Desk) -> None:
+    """Such a name can't be journalled: it has no form in UTF-8."""
+    (desk.folder / "in").mkdir()
+    name = os.fsencode(desk.folder / "in") + b"/\xff.png"
+    Path(os.fsdecode(name)).write_bytes((desk.folder / "p.png").read_bytes())
+    items = desk.items("jobs: [{name: a, prompt: hi, foreach: 'in/*.png', image: '{{ row.path }}'}]")
+    assert items
+    assert all(isinstance(item, Problem) for item in items), items
