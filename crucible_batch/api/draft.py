@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -126,10 +126,10 @@ def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
     return used
 
 
-async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> dict[str, Workflow]:
+async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[str, Workflow], list[Problem]]:
     """Read the metadata of all workflows that the manifest uses, at the same time.
 
-    Raises ``ManifestError`` for those that the gateway doesn't have, and ``GatewayError``.
+    Returns them with a problem for each that the gateway doesn't have. Raises ``GatewayError``.
     """
     used = workflows_of(manifest)
     found: dict[str, Workflow] = {}
@@ -149,9 +149,7 @@ async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> dict[str, Wor
                 group.create_task(fetch(workflow_id))
     except* GatewayError as errors:
         raise _first(errors) from None
-    if missing:
-        raise await _no_such_workflows(gateway, [used[workflow_id] for workflow_id in missing])
-    return found
+    return found, await _no_such_workflows(gateway, {name: used[name] for name in sorted(missing)})
 
 
 def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
@@ -159,19 +157,34 @@ def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
     return next((error for error in errors if isinstance(error, KeyRefusedError)), errors[0])
 
 
-async def _no_such_workflows(gateway: Gateway, problems: Sequence[Problem]) -> ManifestError:
+async def _no_such_workflows(gateway: Gateway, missing: Mapping[str, Problem]) -> list[Problem]:
+    if not missing:
+        return []
     try:
-        known = ", ".join(sorted(await gateway.workflows())) or "none"
+        known = sorted(await gateway.workflows())
     except GatewayError:
-        known = "unknown just now"
-    return ManifestError(
-        [Problem(problem.place, problem.field, problem.message, hint=f"active are: {known}") for problem in problems]
-    )
+        known = []
+    hint = f"active are: {', '.join(known)}" if known else "crucible-batch workflows lists those that there are"
+    return [
+        replace(problem, nearest=next(iter(difflib.get_close_matches(name, known, n=1)), None), hint=hint)
+        for name, problem in missing.items()
+    ]
 
 
-def fill_plan(plan: PlanFile, manifest: Manifest, run_id: str, workflows: Mapping[str, Workflow]) -> None:
-    """Expand and plan every job into ``plan``. Blocking. Raises ``ManifestError`` with all problems."""
-    problems: list[Problem] = []
+def fill_plan(
+    plan: PlanFile,
+    manifest: Manifest,
+    run_id: str,
+    workflows: Mapping[str, Workflow],
+    known_problems: Sequence[Problem] = (),
+) -> None:
+    """Expand and plan every job into ``plan``. Blocking.
+
+    Raises ``ManifestError`` with all problems, those that are known already included. What many jobs share (a typo in
+    the defaults) is said once.
+    """
+    problems: list[Problem] = list(known_problems)
+    seen = set(problems)
     omitted = 0
     planner = Planner(
         manifest_name=manifest.name,
@@ -186,7 +199,10 @@ def fill_plan(plan: PlanFile, manifest: Manifest, run_id: str, workflows: Mappin
         for item in planner.plan(expand(manifest)):
             if isinstance(item, PlannedJob):
                 yield item
+            elif item in seen:
+                continue
             elif len(problems) < MAX_PROBLEMS:
+                seen.add(item)
                 problems.append(item)
             else:
                 omitted += 1

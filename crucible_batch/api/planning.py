@@ -30,6 +30,7 @@ from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import UPLOAD_CLASS, Certainty, PriceBook, workflow_class
 from crucible_batch.core.retry import RetryRule
+from crucible_batch.errors import Problem
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
@@ -136,13 +137,14 @@ async def plan(
     async with AsyncExitStack() as stack:
         gateway: Gateway | None = None
         workflows: Mapping[str, Workflow] = {}
+        problems: list[Problem] = []
         if settings.api_key is None:
             notes.append("no API key: parameters, balance and uploaded images were not checked")
         else:
             gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
-            workflows = await fetch_workflows(gateway, source)
+            workflows, problems = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
-        fill_plan(draft, source, terms.run_id, workflows)
+        fill_plan(draft, source, terms.run_id, workflows, problems)
         choice = Choice(tuple(only), retry_failed)
         check_choice(draft, choice)
         return await summarise(draft, terms, directory, gateway, choice=choice, notes=tuple(notes))

@@ -113,9 +113,9 @@ async def run(
         clock = SystemClock()
         tell = _retry_teller(observer, clock)
         gateway = await stack.enter_async_context(gateway_for(settings, transport=transport, on_retry=tell))
-        workflows = await fetch_workflows(gateway, source)
+        workflows, problems = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
-        fill_plan(draft, source, terms.run_id, workflows)
+        fill_plan(draft, source, terms.run_id, workflows, problems)
         check_choice(draft, choice)
         if terms.budget is None and not yes and confirm is not None:
             summary = await summarise(draft, terms, directory, gateway, choice=choice)
