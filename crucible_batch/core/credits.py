@@ -11,8 +11,9 @@ Credits: TypeAlias = Decimal
 ZERO: Credits = Decimal(0)
 
 MAX_EXPONENT = 12
-"""Amounts at or above 10**12, or finer than 10**-12, are refused: arithmetic on them would need more digits than
-the default decimal context keeps, and no price is near."""
+MAX_PLACES = 18
+"""Amounts at or above 10**12, or finer than 10**-18, are refused. A gateway that computes in binary floats writes up to
+17 places (2.0000000000000004), and sums below 10**10 of such amounts stay exact in the 28 digits of a Decimal."""
 
 
 def parse_credits(value: object) -> Credits:
@@ -30,7 +31,7 @@ def parse_credits(value: object) -> Credits:
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"credits must be zero or more, and finite: {value!r}")
     exponent = amount.as_tuple().exponent
-    if amount.adjusted() >= MAX_EXPONENT or (isinstance(exponent, int) and exponent < -MAX_EXPONENT):
+    if amount.adjusted() >= MAX_EXPONENT or (isinstance(exponent, int) and exponent < -MAX_PLACES):
         raise ValueError(f"an absurd amount of credits: {value!r}")
     return amount
 
