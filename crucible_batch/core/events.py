@@ -117,6 +117,13 @@ class Unavailable(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Missed(_Fact):
+    """A saved output no longer stands where it was saved. It is paid for, and fetched again."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened(_Fact):
     """The user asked for a further attempt at a failed job."""
 
@@ -192,6 +199,7 @@ JobEvent: TypeAlias = (
     | Vanished
     | Saved
     | Unavailable
+    | Missed
     | Reopened
 )
 AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | Deleted

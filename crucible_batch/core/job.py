@@ -11,7 +11,7 @@ The life of a job, one row a phase. ``wish`` reads nothing but the phase and wha
     SUBMITTING   Submit            Accepted -> IN_FLIGHT; Declined -> READY; Refused -> FAILED; Unanswered -> UNKNOWN
     IN_FLIGHT    Poll              Succeeded -> FETCHING; Failed -> READY (next attempt) or FAILED; Vanished -> VANISHED
     FETCHING     Fetch (an output) Saved -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
-    SUCCEEDED    -                 -
+    SUCCEEDED    -                 Missed -> FETCHING
     FAILED       -                 Reopened -> READY
     UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
     UNAVAILABLE  -                 -      (a new run: FETCHING)
@@ -36,6 +36,7 @@ from crucible_batch.core.events import (
     Failed,
     Held,
     JobEvent,
+    Missed,
     Prepared,
     Refused,
     Reopened,
@@ -215,6 +216,9 @@ def step(job: Job, event: JobEvent) -> Job:
             return _saved(job, event)
         case Unavailable(error=error):
             return replace(job, phase=Phase.UNAVAILABLE, error=error)
+        case Missed(index=index):
+            kept = {number: output for number, output in job.outputs.items() if number != index}
+            return replace(job, phase=Phase.FETCHING, outputs=kept)
         case Reopened():
             return replace(job, phase=Phase.READY, attempt=_next_number(job), error=None)
 
@@ -255,6 +259,7 @@ _HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
     Failed: _ALWAYS_LATE,
     Vanished: _ALWAYS_LATE,
     Saved: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
+    Missed: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
     Unavailable: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
     Reopened: frozenset({Phase.FAILED, Phase.READY}),
 }

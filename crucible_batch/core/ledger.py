@@ -36,6 +36,7 @@ from crucible_batch.core.events import (
     Held,
     Intended,
     Lost,
+    Missed,
     NotCreated,
     Prepared,
     Refused,
@@ -135,7 +136,7 @@ class Ledger:
             case Lost():
                 self.lost_uploads += 1
                 self._return_to_payer(subject, self._end_hold(subject))
-            case Unanswered() | Saved() | Unavailable() | Reopened() | Uploaded() | BecameReady() | Found():
+            case Unanswered() | Saved() | Unavailable() | Missed() | Reopened() | Uploaded() | BecameReady() | Found():
                 pass
 
     def _job_ended(self, subject: str, event: Succeeded | Vanished | Failed) -> None:

@@ -339,5 +339,5 @@ def _given_up(image: InputImage) -> ErrorInfo:
     return ErrorInfo(
         ASSET_NOT_READY,
         f"{image.path.name} was bought {_INTENTS_PER_RUN} times and is not ready",
-        hint="run the same command again later",
+        hint="run the same command again with --retry-failed: nothing was bought for the job",
     )

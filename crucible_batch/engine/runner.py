@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.asset import Asset
 from crucible_batch.core.ending import Ending, Outcome, conclude
-from crucible_batch.core.events import AssetEvent, Declined, Event, JobEvent, Reopened
+from crucible_batch.core.events import AssetEvent, Declined, Event, JobEvent, Missed, Reopened
 from crucible_batch.core.job import Command, Job, Phase, resumed, step, wish
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
@@ -96,8 +96,11 @@ class Runner:
         self._clock = clock
         self._observer = observer
         self._rule = RetryRule(terms.attempts, terms.never)
+        self._store = store
         self._retired: set[str] = set()
         self._in_flight: deque[tuple[PlannedJob, Job]] = deque()
+        self._settling = asyncio.Lock()
+        self._settled = False
         self.stop = Stop()
         ledger = Ledger(PriceBook(terms.ceiling))
         self.books = Books(history, ledger, terms.budget)
@@ -124,10 +127,12 @@ class Runner:
         first, counts, total = self._survey()
         self._observer.notify(RunBegan(self._clock.now(), total, counts, self.books.balance))
         if first or any(counts[outcome] for outcome in Outcome if outcome is not Outcome.SUCCEEDED):
-            with self._noting_failures():
-                await self._world.assets.settle()
             self._in_flight.extend(first)
-            await self._work(self._queue({job.identity for _, job in first}))
+            # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
+            with closing(self._queue({job.identity for _, job in first})) as queue:
+                await self._work(queue)
+            with self._noting_failures():
+                await self._release_unsent()
         counts = self._count(lambda _name: True)
         # A run for some jobs only has succeeded when those have; the others were not its business.
         ending = conclude(self._count(self._options.only), self.stop.stops, self.stop.reasons)
@@ -162,8 +167,10 @@ class Runner:
         counts: Counter[Outcome] = Counter()
         for planned, job in self._history.jobs(self._rule):
             # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
-            counts[outcome_of(resumed(job), workflow_class(planned.workflow_id), {})[0]] += 1
-            if job.phase is not Phase.READY and not job.is_settled:
+            missed = bool(self._missed(job))
+            outcome, _ = outcome_of(resumed(job), workflow_class(planned.workflow_id), {})
+            counts[Outcome.PENDING if missed else outcome] += 1
+            if missed or (job.phase is not Phase.READY and not job.is_settled):
                 in_flight.append((planned, resumed(job)))
         # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
         open_ends = (retired for retired in self._history.retired() if _is_open(retired[1]))
@@ -174,7 +181,23 @@ class Runner:
             self._world.admission.take_up(job)
         return in_flight, counts, counts.total()
 
-    def _queue(self, taken: set[str]) -> Iterator[tuple[PlannedJob, Job]]:
+    def _missed(self, job: Job) -> list[int]:
+        """Which outputs of a job that has succeeded no longer stand where they were saved."""
+        if job.phase is not Phase.SUCCEEDED:
+            return []
+        return [index for index, saved in job.outputs.items() if not self._store.has(saved.path)]
+
+    async def _release_unsent(self) -> None:
+        """Let go of what is held for jobs that were stopped while their images were under way: no submit has left."""
+        for planned, job in [found for found in self._history.jobs(self._rule) if found[1].phase is Phase.PREPARING]:
+            event = self._unsent("the run ended while its images were uploaded")
+            await self.books.record(job.identity, event)
+            self._tell_of_job(planned, job, event, step(job, event))
+
+    def _unsent(self, message: str) -> Declined:
+        return Declined(at=self._clock.now(), error=ErrorInfo("INTERRUPTED", message))
+
+    def _queue(self, taken: set[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         while self._in_flight:
             yield self._in_flight.popleft()
         yield from self._remaining(taken)
@@ -211,7 +234,16 @@ class Runner:
             ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to go on"),
         )
 
+    async def _settle(self) -> None:
+        """Settle uploads in doubt, once; the workers wait for it, so that it can be stopped like all their work."""
+        async with self._settling:
+            if not self._settled:
+                with self._noting_failures():
+                    await self._world.assets.settle()
+                self._settled = True
+
     async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
+        await self._settle()
         # Between taking a job and asking for its hold nothing is awaited, so holds are asked for in queue order.
         for planned, job in queue:
             if self.stop.no_more and job.phase is Phase.READY:
@@ -265,9 +297,9 @@ class Runner:
         now = self._clock.now()
         if job.phase is Phase.PREPARING:
             # Killed while its images were under way: no submit has left, and prices may have changed. It starts anew.
-            yield Declined(
-                at=now, error=ErrorInfo("INTERRUPTED", "an earlier run ended while its images were uploaded")
-            )
+            yield self._unsent("an earlier run ended while its images were uploaded")
+        for index in self._missed(job):
+            yield Missed(at=now, index=index)
         if job.phase is Phase.FAILED:
             yield Reopened(at=now)
 

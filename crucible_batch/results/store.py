@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -103,6 +104,10 @@ class OutputStore:
         finally:
             part.close()
         return part.digest.hexdigest(), size
+
+    def has(self, path: str) -> bool:
+        """Whether something stands at a path that an output was saved under. Its bytes are not read."""
+        return (self._directory / path).is_file()
 
     def sweep(self) -> int:
         """Remove what killed runs left behind; returns how many files that were. The caller holds the lock."""

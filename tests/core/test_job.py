@@ -12,6 +12,7 @@ from crucible_batch.core.events import (
     Failed,
     Held,
     JobEvent,
+    Missed,
     Prepared,
     Refused,
     Reopened,
@@ -51,6 +52,7 @@ FAILED = Failed(at=1.0, error=ERROR)
 VANISHED = Vanished(at=1.0, error=ERROR)
 UNAVAILABLE = Unavailable(at=1.0, error=ERROR)
 REOPENED = Reopened(at=1.0)
+MISSED = Missed(at=1.0, index=1)
 
 ONCE = RetryRule(attempts=1)
 PLAIN = Job(ID, rule=ONCE)
@@ -75,6 +77,7 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
     (PLAIN, [HELD, ACCEPTED, VANISHED], Phase.VANISHED, None),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0)], Phase.FETCHING, Fetch("j1", 1)),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), saved(0)], Phase.SUCCEEDED, None),
+    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MISSED], Phase.FETCHING, Fetch("j1", 1)),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, UNAVAILABLE], Phase.UNAVAILABLE, None),
     (PLAIN, [HELD, ACCEPTED, FAILED, REOPENED], Phase.READY, Hold()),
 ]

@@ -28,6 +28,7 @@ from crucible_batch.core.events import (
     Intended,
     JobEvent,
     Lost,
+    Missed,
     NotCreated,
     Prepared,
     Refused,
@@ -82,6 +83,7 @@ GOLDEN: list[tuple[str, str, Event]] = [
         '{"at":1.0,"index":1,"path":"a/1.png","sha256":"ff","byte_size":9,"mime_type":"image/png","width":4,"height":3}',
         Saved(at=1.0, index=1, path="a/1.png", sha256="ff", byte_size=9, mime_type="image/png", width=4, height=3),
     ),
+    ("Missed", '{"at":1.0,"index":1}', Missed(at=1.0, index=1)),
     ("Unavailable", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Unavailable(at=1.0, error=ERROR)),
     ("Reopened", '{"at":1.0}', Reopened(at=1.0)),
     (

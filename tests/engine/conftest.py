@@ -1,0 +1,228 @@
+"""A bench for whole runs: the product's own ``run`` against a sandbox whose time passes two hundred times as fast.
+
+The judge is the sandbox's own ledger, read over HTTP: it knows nothing of what the product believes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import io
+import json
+import socket
+import ssl
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn.server
+from PIL import Image
+
+from crucible_batch import api
+from crucible_batch.api import connecting, running
+from crucible_batch.gateway import Retrier, RetryPolicy
+from crucible_batch.sandbox import Running, SandboxConfig, app, outputs, parse_faults, serve, server
+from crucible_batch.settings import Settings
+
+SPEED = 200.0
+HEAD = "version: 1\nname: trial\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"
+
+
+class FastClock:
+    """The machine's clock, sped up. The sandbox lives by the same one."""
+
+    def __init__(self) -> None:
+        self._wall = time.time()
+        self._began = time.monotonic()
+
+    def now(self) -> float:
+        return self._wall + self.monotonic()
+
+    def monotonic(self) -> float:
+        return (time.monotonic() - self._began) * SPEED
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / SPEED)
+
+
+class Watcher:
+    """An observer that keeps the messages, and calls ``on`` with each."""
+
+    def __init__(self, on: Callable[[object], None] = lambda _message: None) -> None:
+        self.messages: list[object] = []
+        self._on = on
+
+    def notify(self, message: object) -> None:
+        self.messages.append(message)
+        self._on(message)
+
+
+class Tampered(httpx.AsyncBaseTransport):
+    """A real transport; ``tamper(request, send)`` gives each answer."""
+
+    def __init__(self, tamper: Callable[[httpx.Request, Callable[[], Awaitable[httpx.Response]]], Any]) -> None:
+        self._inner = httpx.AsyncHTTPTransport()
+        self._tamper = tamper
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._tamper(request, lambda: self._inner.handle_async_request(request))
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _plain(job: Any, index: int, source: bytes | None) -> bytes:
+    """Draw an output as one colour: the sandbox's real scenes take most of a run's time, and nobody looks at them."""
+    shape = job.outputs[index]
+    colour = tuple(hashlib.sha256(f"{job.params}{index}{source!r}".encode()).digest()[:3])
+    buffer = io.BytesIO()
+    Image.new("RGB", (shape.width, shape.height), colour).save(buffer, shape.mime_type.partition("/")[2])
+    return buffer.getvalue()
+
+
+def _bound_without_delay(bind: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
+    """A listening socket whose connections answer at once: else each answer waits 40 ms for a delayed ACK."""
+    bound = bind(host, port)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
+
+
+_tls = functools.cache(ssl.create_default_context)
+_description = functools.cache(app.describe)
+
+
+class _Impatient:
+    """``asyncio`` for uvicorn's shutdown, which otherwise sleeps a fifth of a second a test."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    @staticmethod
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds / 50)
+
+
+@dataclass
+class Bench:
+    """A running sandbox, a directory, and what a user does with them."""
+
+    running: Running
+    clock: FastClock
+    path: Path
+    http: httpx.AsyncClient
+    submits: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(api_key=self.running.api_key, base_url=self.running.api_url)
+
+    def manifest(self, jobs: str, *, budget: object = 100, head: str = "") -> Path:
+        """Write a manifest: ``jobs`` are lines of YAML flow mappings, one job each."""
+        lines = "".join(f"  - {line.strip()}\n" for line in jobs.strip().splitlines())
+        cap = f"budget: {{credits: {budget}}}\n" if budget is not None else ""
+        path = self.path / "m.yaml"
+        path.write_text(f"{HEAD}{cap}{head}jobs:\n{lines}")
+        return path
+
+    def picture(self, name: str, colour: str = "teal", size: tuple[int, int] = (64, 64)) -> str:
+        buffer = io.BytesIO()
+        Image.new("RGB", size, colour).save(buffer, "PNG")
+        (self.path / name).write_bytes(buffer.getvalue())
+        return name
+
+    async def run(self, manifest: Path, **options: Any) -> api.RunResult:
+        options.setdefault("settings", self.settings)
+        options.setdefault("out_dir", self.path / "out")
+        async with asyncio.timeout(10):
+            return await api.run(manifest, **options)
+
+    async def state(self) -> Any:
+        answer = await self.http.get(f"{self.running.api_url}/_sandbox/state")
+        return json.loads(answer.text, parse_float=Decimal)
+
+    async def configure(self, **levers: object) -> None:
+        answer = await self.http.post(f"{self.running.api_url}/_sandbox/config", json=levers)
+        assert answer.status_code == 200, answer.text
+
+    async def agree(self, result: api.RunResult | api.Status) -> Any:
+        """Hold our books against the judge's, and the judge's against themselves. Returns the judge's state."""
+        state = await self.state()
+        audit, books = state["audit"], result.report.credits
+        assert audit["problems"] == []
+        assert state["violations"] == []
+        assert state["keyless_posts"] == 0
+        taken = audit["spent_on_jobs"] + audit["spent_on_uploads"] + audit["reserved"]
+        assert books.spent + books.held == taken
+        if books.held == 0:
+            assert books.spent == taken
+            assert (books.jobs, books.uploads - books.rebates) == (audit["spent_on_jobs"], audit["spent_on_uploads"])
+        return state
+
+    def outputs(self) -> list[str]:
+        out = self.path / "out"
+        files = (path for path in out.rglob("*") if path.is_file() and ".crucible" not in path.parts)
+        return sorted(path.relative_to(out).as_posix() for path in files if path.name != "report.json")
+
+
+Start = Callable[..., AbstractAsyncContextManager[Bench]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Start a bench; keywords are those of ``SandboxConfig``, ``faults`` and ``credits`` in short form."""
+    clock = FastClock()
+    retrier = Retrier(RetryPolicy(), sleep=clock.sleep, clock=clock.monotonic)
+    monkeypatch.setattr(running, "SystemClock", lambda: clock)
+    # Made once for all tests: reading the certificates, and describing the sandbox, take longer than a run.
+    monkeypatch.setattr(ssl, "create_default_context", _tls)
+    monkeypatch.setattr(app, "describe", _description)
+    monkeypatch.setattr(outputs, "render", _plain)
+    monkeypatch.setattr(server, "_bind", functools.partial(_bound_without_delay, server._bind))
+    monkeypatch.setattr(uvicorn.server, "asyncio", _Impatient())
+    opened = functools.partial(connecting.open_gateway, retry=retrier)
+    # A retrier brings its own on_retry, so the one that is passed in has nowhere to go.
+    monkeypatch.setattr(connecting, "open_gateway", opened)
+
+    @asynccontextmanager
+    async def make(*, faults: str = "", credits: object = 1000, **config: Any) -> AsyncIterator[Bench]:
+        config.setdefault("runners", 64)
+        config.setdefault("download_ttl_s", 1e6)
+        config.setdefault("upload_ttl_s", 1e6)
+        config.setdefault("ready_after_s", 0.1)
+        config.setdefault("slow_answer_s", 0.01)
+        accounts = config.pop("accounts", {"moltazine_sandbox": Decimal(str(credits))})
+        settings = SandboxConfig(accounts=accounts, faults=parse_faults(faults), **config)
+        async with serve(settings, clock=clock.now) as found, httpx.AsyncClient(trust_env=False) as http:
+            yield Bench(found, clock, tmp_path, http)
+
+    return make
+
+
+@pytest.fixture
+def watcher() -> type[Watcher]:
+    return Watcher
+
+
+@pytest.fixture
+def tampered() -> type[Tampered]:
+    return Tampered
+
+
+@pytest.fixture
+def python() -> str:
+    return sys.executable
+
+
+@pytest.fixture
+def tally() -> Callable[[api.RunResult], Counter[str]]:
+    """Count a report's rows by status."""
+    return lambda result: Counter(row.status for row in result.jobs())
