@@ -1,6 +1,6 @@
 # Everything that the project needs, from a fresh clone with Python 3.11 or later and make.
 #
-#   make demo    a local gateway, 28 pictures, a report: nothing to sign up for
+#   make demo    a local gateway, thirty pictures, a report: nothing to sign up for
 #   make test    all tests
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo
 

@@ -49,7 +49,7 @@ class PlanFile:
             self._connection.execute("BEGIN")
             self._connection.executemany(INSERT_PLANNED, ((job.position, job.identity, encode(job)) for job in jobs))
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             raise UserError(
                 f"the plan can't be written to {self.path.parent}: {error}",
                 hint="make room there, or name another directory in TMPDIR; nothing was spent",

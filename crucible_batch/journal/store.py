@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,11 +118,17 @@ class Journal:
             journal.close()
 
     def _connect(self) -> sqlite3.Connection:
-        mode = "ro" if self._read_only else "rwc"
+        mode = "rwc"
+        if self._read_only:
+            # A reader that may write takes the write-ahead log along when it closes as the last; one that may not
+            # would leave it lying about.
+            mode = "rw" if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK) else "ro"
         connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
         try:
             connection.execute("PRAGMA busy_timeout = 5000")
-            if not self._read_only:
+            if self._read_only:
+                connection.execute("PRAGMA query_only = ON")
+            else:
                 connection.execute("PRAGMA journal_mode = WAL")
                 # NORMAL lost the last commits in a power cut; an intent that spends money must not be among them.
                 connection.execute("PRAGMA synchronous = FULL")

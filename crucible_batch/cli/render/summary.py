@@ -102,8 +102,11 @@ def next_step(head: ReportHead, command: str, failures: list[FailureGroup]) -> s
             again = [group for group in failures if group.code not in {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY"}]
             return f"{command} --retry-failed" if again and "--retry-failed" not in command else command
         case ExitCode.OUT_OF_CREDITS:
-            if any(stop.code == "BUDGET_EXHAUSTED" for stop in head.stops.values()):
+            codes = {stop.code for stop in head.stops.values()}
+            if "BUDGET_EXHAUSTED" in codes:
                 return f"{command} --budget N" if "--budget" not in command else f"{command}   # with a higher --budget"
+            if "PRICE_ABOVE_CEILING" in codes:
+                return f"{command}   # with a higher budget.max_credits_per_job in the manifest"
             return f"{command}   # once the account has credits"
         case _:
             return command
@@ -122,7 +125,8 @@ def credits_words(head: ReportHead, earlier: Earlier | None = None) -> str:
         now = max(books.spent - earlier.spent, ZERO)
         parts = [f"{format_credits(now)} spent by this run", f"{format_credits(books.spent)} by all"]
     if books.uploads:
-        parts[-1] += f" ({format_credits(books.jobs)} jobs, {format_credits(books.uploads)} uploads)"
+        less = f", less {format_credits(books.rebates)} in rebates" if books.rebates else ""
+        parts[-1] += f" ({format_credits(books.jobs)} for jobs, {format_credits(books.uploads)} for uploads{less})"
     if books.refunded:
         parts.append(f"{format_credits(books.refunded)} refunded")
     if books.held:
