@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +27,7 @@ from crucible_batch.api.draft import (
 )
 from crucible_batch.api.inspecting import report_rows, write_report_of
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
+from crucible_batch.core.answers import Workflow
 from crucible_batch.core.credits import parse_credits
 from crucible_batch.core.ending import Ending
 from crucible_batch.core.plan import RunTerms
@@ -101,57 +102,92 @@ async def run(
     settings = settings or current_settings()
     source = read_manifest(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
     terms = run_terms(source, Terms(run_id, None if budget is None else parse_credits(budget)))
-    if terms.budget is None and not yes and confirm is None:
+    asks = terms.budget is None and not yes
+    if asks and confirm is None:
         raise _nobody_to_ask()
     directory = run_directory(None if out_dir is None else Path(out_dir), terms)
-    observer = observer or Silent()
     choice = Choice(tuple(only), retry_failed)
+    options = RunOptions(
+        concurrency=concurrency or DEFAULT_CONCURRENCY,
+        job_timeout_s=job_timeout_s,
+        deadline_s=deadline_s,
+        retry_failed=retry_failed,
+        only=choice.takes,
+    )
+    surroundings = _Surroundings(settings, transport, observer or Silent(), SystemClock())
     async with AsyncExitStack() as stack:
-        if directory.exists():
+        is_known = directory.exists()
+        if is_known:
             # Known to be busy at once, not after the planning.
             stack.enter_context(lock_run_directory(directory))
-        clock = SystemClock()
-        tell = _retry_teller(observer, clock)
-        gateway = await stack.enter_async_context(gateway_for(settings, transport=transport, on_retry=tell))
+        gateway = await stack.enter_async_context(surroundings.gateway())
         workflows, problems = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
         fill_plan(draft, source, terms.run_id, workflows, problems)
         check_choice(draft, choice)
-        if terms.budget is None and not yes and confirm is not None:
-            summary = await summarise(draft, terms, directory, gateway, choice=choice)
-            if not confirm(summary):
-                raise ConsentError("nothing was spent", hint="name a budget with --budget, or say --yes")
-        if not directory.exists():
+        if (
+            asks
+            and confirm is not None
+            and not confirm(await summarise(draft, terms, directory, gateway, choice=choice))
+        ):
+            raise ConsentError("nothing was spent", hint="name a budget with --budget, or say --yes")
+        if not is_known:
             stack.enter_context(lock_run_directory(directory))
-        binding = Binding(terms.manifest_name, terms.run_id, settings.base_url.rstrip("/"))
-        journal = stack.enter_context(Journal.open(directory, binding, now=clock.now()))
+        journal = stack.enter_context(surroundings.journal(directory, terms))
         await _check_account(journal, gateway, require_key(settings))
         journal.adopt(draft)
+        runner = surroundings.runner(
+            gateway, journal, directory=directory, terms=terms, options=options, workflows=workflows.values()
+        )
+        ending = await _conduct(runner, journal, terms, surroundings.clock, handle_signals=handle_signals)
+        head = write_report_of(journal, directory)
+    return RunResult(directory, head, ExitCode(ending.exit_code))
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a run takes from outside, and what is made of it."""
+
+    settings: Settings
+    transport: httpx.AsyncBaseTransport | None
+    observer: Observer
+    clock: SystemClock
+
+    def gateway(self) -> AbstractAsyncContextManager[HttpGateway]:
+        tell = _retry_teller(self.observer, self.clock)
+        return gateway_for(self.settings, transport=self.transport, on_retry=tell)
+
+    def journal(self, directory: Path, terms: RunTerms) -> AbstractContextManager[Journal]:
+        binding = Binding(terms.manifest_name, terms.run_id, self.settings.base_url.rstrip("/"))
+        return Journal.open(directory, binding, now=self.clock.now())
+
+    def runner(
+        self,
+        gateway: HttpGateway,
+        journal: Journal,
+        *,
+        directory: Path,
+        terms: RunTerms,
+        options: RunOptions,
+        workflows: Iterable[Workflow],
+    ) -> Runner:
+        """Make the runner; what killed runs left half written is removed first."""
         times = ServiceTimes()
-        for workflow in workflows.values():
+        for workflow in workflows:
             times.announce(workflow.workflow_id, workflow.expected_s)
         store = OutputStore(directory)
         store.sweep()
-        runner = Runner(
+        return Runner(
             gateway=gateway,
             history=journal,
             store=store,
             terms=terms,
             times=times,
-            options=RunOptions(
-                concurrency=concurrency or DEFAULT_CONCURRENCY,
-                job_timeout_s=job_timeout_s,
-                deadline_s=deadline_s,
-                retry_failed=retry_failed,
-                only=choice.takes,
-            ),
-            clock=clock,
+            options=options,
+            clock=self.clock,
             nonce=lambda: secrets.token_hex(16),
-            observer=observer,
+            observer=self.observer,
         )
-        ending = await _conduct(runner, journal, terms, clock, handle_signals=handle_signals)
-        head = write_report_of(journal, directory)
-    return RunResult(directory, head, ExitCode(ending.exit_code))
 
 
 async def _conduct(
