@@ -162,7 +162,7 @@ async def test_every_transport_error_is_no_answer_and_in_doubt_where_it_changes(
     assert len(here.requests) == (1 if operation in BUYS_AGAIN else 3)
 
 
-WRONG_CREDITS = ["-1", "-0.5", "1e999999999", "1e12", "1e-13", '"abc"', '"NaN"', '"1e3"', '"１２"', '" 1"', '"1_0"',
+WRONG_CREDITS = ["-1", "-0.5", "1e999999999", "1e12", "1e-19", '"abc"', '"NaN"', '"1e3"', '"１２"', '" 1"', '"1_0"',
                  "null", "true", "[]", "{}"]  # fmt: skip
 CREDIT_FIELDS = [("credits", "balance"), ("credits", "reserved"), ("credits", "available"),
                  ("create_asset", "credits_charged"), ("delete_asset", "credit_rebate"),
