@@ -16,6 +16,7 @@ from crucible_batch.manifest.faults import Faults
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.manifest import Entry, Manifest
 from crucible_batch.manifest.rows import Row, RowFault
+from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import TemplateFault
 from crucible_batch.manifest.wanted import Wanted
 
@@ -86,7 +87,7 @@ def _rows(workshop: Workshop, entry: Entry) -> Iterator[Row | Problem | None]:
     try:
         source = Text(entry.job.foreach, ("foreach",), workshop.templates).render(manifest.vars)
         for row in rows.read(source, workshop.files, manifest.max_jobs):
-            yield _fault(row, site.field(("foreach",))) if isinstance(row, RowFault) else row
+            yield _fault(row, site, manifest) if isinstance(row, RowFault) else row
     except TemplateFault as fault:
         faults.template(site, ("foreach",), fault)
     except FileFault as fault:
@@ -94,5 +95,10 @@ def _rows(workshop: Workshop, entry: Entry) -> Iterator[Row | Problem | None]:
     yield from faults.problems
 
 
-def _fault(row: RowFault, field: str) -> Problem:
-    return Problem(Place(row.file, row.line, 1 if row.line else 0), field, row.message, hint=row.hint)
+def _fault(row: RowFault, site: Site, manifest: Manifest) -> Problem:
+    """A fault of a table has its place there; one of a file that a glob matched has none but the glob's own."""
+    if row.file == manifest.directory:
+        return site.problem(("foreach",), row.message, hint=row.hint)
+    return Problem(
+        Place(row.file, row.line, 1 if row.line else 0), site.field(("foreach",)), row.message, hint=row.hint
+    )

@@ -235,5 +235,6 @@ def _file_row(number: int, match: str, files: Files) -> Row | RowFault:
     except UnicodeEncodeError:
         return RowFault(files.directory, 0, f"the file name {os.fsencode(match)!r} is not UTF-8")
     if not files.is_inside(os.path.join(files.directory, match)):  # noqa: PTH118
-        return RowFault(files.directory, 0, f"{match!r} leads out of the manifest's directory", "it is a link")
+        message = f"{match!r} leads out of the manifest's directory"
+        return RowFault(files.directory, 0, message, "it is a link; --allow-outside permits it")
     return Row(number, 0, {"path": str(path), "name": path.name, "stem": path.stem})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest import Wanted, expand
+from crucible_batch.manifest import Wanted, expand, load_manifest
 
 CSV = "sku,title,seed\na1,Vase,7\nb2,Cup,8\n"
 
@@ -325,3 +326,19 @@ def test_expansion_streams(folder: Any) -> None:
     first = next(iter(expand(manifest)))
     assert isinstance(first, Wanted)
     assert first.name == "s0"
+
+
+def test_a_link_that_a_glob_matches_is_refused_at_the_glob(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (tmp_path / "x.png").write_bytes(b"x")
+    (inside / "link.png").symlink_to(tmp_path / "x.png")
+    manifest = inside / "m.yaml"
+    manifest.write_text(
+        "version: 1\nname: n\nworkflow: w\njobs:\n  - name: a\n    foreach: '*.png'\n    prompt: p\n", encoding="utf-8"
+    )
+    (problem,) = expand(load_manifest(manifest))
+    assert isinstance(problem, Problem)
+    assert (problem.place, problem.field) == (Place(manifest, 6, 14), "jobs[0].foreach")
+    assert "leads out" in problem.message
+    assert "--allow-outside" in (problem.hint or "")
