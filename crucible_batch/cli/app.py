@@ -65,7 +65,7 @@ def main() -> None:
         code = _refuse(error)
     except OSError as error:  # help that can't be written; a command's own are shown by its answer
         code = ExitCode.STOPPED
-        print(f"error {error.strerror}", file=sys.stderr)  # noqa: T201
+        print(f"error {error.strerror}", file=sys.stderr)  # noqa: T201 - the console itself may be what failed
     sys.exit(int(code or 0))
 
 
@@ -81,6 +81,6 @@ def _refuse(error: Exception) -> int:
         return ExitCode.USER_ERROR
     try:
         with answering(path.partition(" ")[2] or path, json="--json" in sys.argv):
-            raise UserError(error.format_message(), hint=f"{path} --help")  # type: ignore[attr-defined]
+            raise UserError(error.format_message(), hint=f"{path} --help")  # type: ignore[attr-defined]  # Typer exports no such base
     except typer.Exit as ending:
         return ending.exit_code
