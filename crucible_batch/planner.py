@@ -14,7 +14,7 @@ from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import Wanted
 
-RESERVED_NAMES = frozenset({"report.json", "report.html", "thumbnails", ".crucible"})
+RESERVED_NAMES = frozenset({"report.json", "report.html", "receipts.jsonl", "thumbnails", ".crucible"})
 """What else may stand at the top of a run directory."""
 
 PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")

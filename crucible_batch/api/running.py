@@ -33,12 +33,12 @@ from crucible_batch.core.ending import Ending
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.progress import Message, Observer, Retrying
-from crucible_batch.engine import Runner, RunOptions, SystemClock
+from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, SystemClock, restore
 from crucible_batch.errors import ConsentError, ExitCode, GatewayError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway, RetryNotice
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.results import OutputStore
+from crucible_batch.results import OutputStore, Receipts
 from crucible_batch.settings import Settings
 
 DEFAULT_CONCURRENCY = 24
@@ -79,6 +79,9 @@ async def run(
     confirm: Callable[[PlanSummary], bool] | None = None,
     concurrency: int | None = None,
     retry_failed: bool = False,
+    recover: bool = False,
+    resubmit_unknown: bool = False,
+    key_ttl_s: float = DEFAULT_KEY_TTL_S,
     only: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     allow_outside: bool = False,
@@ -94,6 +97,9 @@ async def run(
 
     A budget, here or in the manifest, is the consent to spend; without one ``confirm`` is asked with the plan, or
     ``yes`` must be true. ``only`` holds patterns of job names. ``concurrency`` is the number of jobs at work at once.
+    ``recover`` gets back what an earlier run bought and whose directory is lost, and ends at the first sign that the
+    gateway doesn't remember. A submit that was never answered is sent again for ``key_ttl_s``, the time for which the
+    gateway is trusted to honour its key, and after that with ``resubmit_unknown`` only.
     With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
 
     Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
@@ -112,6 +118,9 @@ async def run(
         job_timeout_s=job_timeout_s,
         deadline_s=deadline_s,
         retry_failed=retry_failed,
+        recover=recover,
+        resubmit_unknown=resubmit_unknown,
+        key_ttl_s=key_ttl_s,
         only=choice.takes,
     )
     surroundings = _Surroundings(settings, transport, observer or Silent(), SystemClock())
@@ -134,8 +143,10 @@ async def run(
         if not is_known:
             stack.enter_context(lock_run_directory(directory))
         journal = stack.enter_context(surroundings.journal(directory, terms))
-        await _check_account(journal, gateway, require_key(settings))
         journal.adopt(draft)
+        if journal.is_empty():
+            await restore(journal, Receipts(directory), OutputStore(directory))
+        await _check_account(journal, gateway, require_key(settings))
         runner = surroundings.runner(
             gateway, journal, directory=directory, terms=terms, options=options, workflows=workflows.values()
         )
@@ -181,6 +192,7 @@ class _Surroundings:
             gateway=gateway,
             history=journal,
             store=store,
+            receipts=Receipts(directory),
             terms=terms,
             times=times,
             options=options,

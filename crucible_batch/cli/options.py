@@ -103,6 +103,23 @@ RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try jobs again that failed for good.", rich_help_panel=_JOBS)
 ]
 
+Recover = Annotated[
+    bool,
+    typer.Option(
+        "--recover",
+        help="Get back what a lost directory had bought; stop if the gateway doesn't remember.",
+        rich_help_panel=_JOBS,
+    ),
+]
+ResubmitUnknown = Annotated[
+    bool,
+    typer.Option(
+        "--resubmit-unknown",
+        help="Send again what was never answered, even if its key may be forgotten by now.",
+        rich_help_panel=_SPENDING,
+    ),
+]
+
 Budget = Annotated[
     Decimal | None,
     typer.Option(
@@ -150,6 +167,17 @@ Deadline = Annotated[
         metavar="DURATION",
         parser=_read_duration,
         help="End the run after this long; the same command goes on.",
+        rich_help_panel=_PACE,
+    ),
+]
+
+KeyTtl = Annotated[
+    float | None,
+    typer.Option(
+        "--key-ttl",
+        metavar="DURATION",
+        parser=_read_duration,
+        help="How long the gateway is trusted to know a key.  \\[default: 24h]",
         rich_help_panel=_PACE,
     ),
 ]

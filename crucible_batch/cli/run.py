@@ -34,6 +34,8 @@ def run(
     out_dir: opt.OutDir = None,
     run_id: opt.RunId = "default",
     retry_failed: opt.RetryFailed = False,
+    recover: opt.Recover = False,
+    resubmit_unknown: opt.ResubmitUnknown = False,
     only: opt.Only = None,
     var: opt.Var = None,
     allow_outside: opt.AllowOutside = False,
@@ -41,6 +43,7 @@ def run(
     concurrency: opt.Concurrency = None,
     job_timeout: opt.JobTimeout = None,
     deadline: opt.Deadline = None,
+    key_ttl: opt.KeyTtl = None,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
     display: opt.Display = opt.DisplayMode.AUTO,
@@ -54,7 +57,13 @@ def run(
     A budget, here or in the manifest, is the consent to spend. Without one you are asked, or say --yes.
     """
     with answering("run", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.cli.running import DEFAULT_JOB_TIMEOUT_S, Wanted, run_and_tell, show_what_a_run_would_do
+        from crucible_batch.cli.running import (
+            DEFAULT_JOB_TIMEOUT_S,
+            DEFAULT_KEY_TTL_S,
+            Wanted,
+            run_and_tell,
+            show_what_a_run_would_do,
+        )
 
         wanted = Wanted(
             manifest=manifest,
@@ -64,12 +73,15 @@ def run(
             yes=yes,
             concurrency=concurrency or None,
             retry_failed=retry_failed,
+            recover=recover,
+            resubmit_unknown=resubmit_unknown,
             only=tuple(only or ()),
             variables=opt.read_variables(var or ()),
             allow_outside=allow_outside,
             max_jobs=max_jobs,
             job_timeout_s=job_timeout or DEFAULT_JOB_TIMEOUT_S,
             deadline_s=deadline,
+            key_ttl_s=key_ttl or DEFAULT_KEY_TTL_S,
             api_base=api_base,
             proxy=proxy,
             display=display,

@@ -36,6 +36,7 @@ from crucible_batch.errors import ExitCode
 from crucible_batch.settings import Settings
 
 DEFAULT_JOB_TIMEOUT_S = 1800.0
+DEFAULT_KEY_TTL_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,15 @@ class Wanted:
     yes: bool = False
     concurrency: int | None = None
     retry_failed: bool = False
+    recover: bool = False
+    resubmit_unknown: bool = False
     only: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     allow_outside: bool = False
     max_jobs: int = 100_000
     job_timeout_s: float = DEFAULT_JOB_TIMEOUT_S
     deadline_s: float | None = None
+    key_ttl_s: float = DEFAULT_KEY_TTL_S
     api_base: str | None = None
     proxy: str | None = None
     display: DisplayMode = DisplayMode.AUTO
@@ -117,6 +121,9 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             confirm=_asker(answer, display),
             concurrency=wanted.concurrency,
             retry_failed=wanted.retry_failed,
+            recover=wanted.recover,
+            resubmit_unknown=wanted.resubmit_unknown,
+            key_ttl_s=wanted.key_ttl_s,
             only=wanted.only,
             variables=wanted.variables,
             allow_outside=wanted.allow_outside,

@@ -246,6 +246,21 @@ def resumed(job: Job) -> Job:
             return job
 
 
+_CLOCK_SLACK_S = 300.0
+"""A clock that was set back by more makes the age of a key unknown, and an unknown age is too old."""
+
+
+def may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:
+    """Whether it was never answered if the job was bought, and its key is too old to ask for it without risk.
+
+    ``now`` is the wall clock in seconds since the epoch; ``key_ttl_s`` is how long the gateway is trusted to honour a
+    key. Where it no longer does, the same submit is a second purchase.
+    """
+    if job.phase not in {Phase.SUBMITTING, Phase.UNKNOWN}:
+        return False
+    return not -_CLOCK_SLACK_S <= now - job.current.held_at <= key_ttl_s
+
+
 _ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
 _HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
     # What began another attempt may follow a failure after which the rule of that day allowed one, and today's doesn't.

@@ -22,10 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
     Accepted,
+    AssetEvent,
     BecameReady,
     Created,
     Declined,
@@ -51,6 +53,15 @@ from crucible_batch.core.events import (
 from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
 
 
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """A price above all that was known or permitted when its credits were held: ``charged`` where ``held`` was held."""
+
+    price_class: str
+    held: Credits
+    charged: Credits
+
+
 @dataclass(slots=True)
 class _Assumed:
     """An upload that was charged, as far as we know; ``rebate`` is what came back for it."""
@@ -69,6 +80,8 @@ class Ledger:
         self.rebates: Credits = ZERO
         self.refunded: Credits = ZERO
         self.lost_uploads = 0
+        self.reused_assets = 0
+        self._surprises: dict[str, Surprise] = {}
         self._held: Credits = ZERO
         self._assumed: list[_Assumed] = []
         self._vanished: dict[str, Credits] = {}
@@ -96,6 +109,16 @@ class Ledger:
         """What is gone or may yet go: the figure that the budget caps."""
         return self.spent + self.held
 
+    @property
+    def assumed_uploads(self) -> int:
+        """How many uploads were charged without our ever hearing how much: each counts with the price of one."""
+        return len(self._assumed)
+
+    @property
+    def surprises(self) -> tuple[Surprise, ...]:
+        """The worst surprise of each price class."""
+        return tuple(self._surprises.values())
+
     def hold_of(self, subject: str) -> Credits:
         """What is held for a job (by identity) or an asset right now."""
         return self._holds.get(subject, ZERO)
@@ -113,13 +136,18 @@ class Ledger:
             case Prepared(credits=amount):
                 self._set_hold(subject, amount)
             case Accepted():
-                self._set_hold(subject, event.credits)
-                bought_now = not (event.reused or event.earlier)
-                self.prices.learn(self._classes[subject], event.credits, bought=bought_now)
+                self._accepted(subject, event)
             case Declined() | Refused():
                 self._end_hold(subject)
             case Succeeded() | Vanished() | Failed():
                 self._job_ended(subject, event)
+            case Unanswered() | Saved() | Unavailable() | Missed() | Reopened():
+                pass
+            case _:
+                self._apply_to_asset(subject, event)
+
+    def _apply_to_asset(self, subject: str, event: AssetEvent) -> None:
+        match event:
             case Intended(credits=amount, payer=payer):
                 self._set_hold(payer, self.hold_of(payer) - amount)
                 self._set_hold(subject, amount)
@@ -136,8 +164,20 @@ class Ledger:
             case Lost():
                 self.lost_uploads += 1
                 self._return_to_payer(subject, self._end_hold(subject))
-            case Unanswered() | Saved() | Unavailable() | Missed() | Reopened() | Uploaded() | BecameReady() | Found():
+            case Found():
+                self.reused_assets += 1
+            case Uploaded() | BecameReady():
                 pass
+            case _:
+                assert_never(event)
+
+    def _accepted(self, subject: str, event: Accepted) -> None:
+        price_class = self._classes[subject]
+        if not event.reused:
+            self._note_surprise(price_class, self.hold_of(subject), event.credits)
+        self._set_hold(subject, event.credits)
+        bought_now = not (event.reused or event.earlier)
+        self.prices.learn(price_class, event.credits, bought=bought_now)
 
     def _job_ended(self, subject: str, event: Succeeded | Vanished | Failed) -> None:
         """Spend the hold, or refund it. What counted as spent while nobody knew the job is settled with it."""
@@ -160,6 +200,7 @@ class Ledger:
             self._assumed.append(_Assumed(subject))
             self._return_to_payer(subject, hold - min(hold, self.prices.lower_bound(UPLOAD_CLASS) or ZERO))
             return
+        self._note_surprise(UPLOAD_CLASS, hold, event.credits)
         self._uploads += event.credits
         self.prices.learn(UPLOAD_CLASS, event.credits, bought=True)
         self._return_to_payer(subject, hold - event.credits)
@@ -169,6 +210,11 @@ class Ledger:
         # Only a payer that still waits with a hold takes it back; a run that has ended in between had none to give to.
         if payer is not None and payer in self._holds:
             self._set_hold(payer, max(ZERO, self._holds[payer] + amount))
+
+    def _note_surprise(self, price_class: str, held: Credits, charged: Credits) -> None:
+        worst = self._surprises.get(price_class)
+        if charged - held > (worst.charged - worst.held if worst is not None else ZERO):
+            self._surprises[price_class] = Surprise(price_class, held, charged)
 
     def _set_hold(self, subject: str, amount: Credits) -> None:
         self._held += amount - self._holds.get(subject, ZERO)

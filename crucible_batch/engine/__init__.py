@@ -1,6 +1,7 @@
 """The engine: commands performed, events journalled, one loop."""
 
 from crucible_batch.engine.clock import Clock, SystemClock
-from crucible_batch.engine.runner import Runner, RunOptions
+from crucible_batch.engine.restore import restore
+from crucible_batch.engine.runner import DEFAULT_KEY_TTL_S, Runner, RunOptions
 
-__all__ = ["Clock", "RunOptions", "Runner", "SystemClock"]
+__all__ = ["DEFAULT_KEY_TTL_S", "Clock", "RunOptions", "Runner", "SystemClock", "restore"]

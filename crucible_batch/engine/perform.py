@@ -31,6 +31,7 @@ from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.stop import Stop, error_info
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
@@ -54,6 +55,7 @@ class World:
     gone_workflows: dict[str, ErrorInfo]
     doubts: asyncio.Lock
     """Held while a submit in doubt is sent again: one at a time, since each may be a purchase at a new price."""
+    recovery: Recovery
 
 
 class Performer:
@@ -95,6 +97,8 @@ class Performer:
         desk = self._world.assets
         if self._images:
             await desk.look_up(self._images)
+            if desk.missing(job.identity, self._images) and self._world.recovery.forbids_upload():
+                return None
         return await self._world.admission.hold(
             job,
             self._class,

@@ -12,8 +12,8 @@ from typing import Protocol
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.asset import Asset
 from crucible_batch.core.ending import Ending, Outcome, conclude
-from crucible_batch.core.events import AssetEvent, Declined, Event, JobEvent, Missed, Reopened
-from crucible_batch.core.job import Command, Job, Phase, resumed, step, wish
+from crucible_batch.core.events import Accepted, AssetEvent, Declined, Event, JobEvent, Missed, Reopened, Unanswered
+from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, resumed, step, wish
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
@@ -21,6 +21,7 @@ from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.progress import AssetAdvanced, JobAdvanced, Observer, RunBegan, RunEnded, Stopping
+from crucible_batch.core.receipt import receipt_of
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.assets import AssetDesk
@@ -30,9 +31,10 @@ from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.perform import Performer, World
 from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.stop import Stop
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
-from crucible_batch.results import OutputStore
+from crucible_batch.results import OutputStore, Receipts
 
 
 class History(Protocol):
@@ -59,12 +61,19 @@ class History(Protocol):
         ...
 
 
+DEFAULT_KEY_TTL_S = 24 * 3600.0
+"""How long a gateway can be trusted to honour an idempotency key: the contract doesn't say, a day is the custom."""
+
+KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """How a run goes about its work; none of it changes what is bought.
 
     ``concurrency`` is the number of jobs at work at once. ``grace_s`` is how long what is in flight is awaited after
-    the first signal. ``only`` picks jobs by name.
+    the first signal. ``only`` picks jobs by name. A submit that went unanswered is sent again until its key is
+    ``key_ttl_s`` old, and after that with ``resubmit_unknown`` only. ``recover``: see ``engine.recovery``.
     """
 
     concurrency: int = 24
@@ -72,6 +81,9 @@ class RunOptions:
     deadline_s: float | None = None
     grace_s: float = 30.0
     retry_failed: bool = False
+    recover: bool = False
+    resubmit_unknown: bool = False
+    key_ttl_s: float = DEFAULT_KEY_TTL_S
     only: Callable[[str], bool] = lambda _name: True
 
 
@@ -84,6 +96,7 @@ class Runner:
         gateway: Gateway,
         history: History,
         store: OutputStore,
+        receipts: Receipts,
         terms: RunTerms,
         times: ServiceTimes,
         options: RunOptions,
@@ -97,11 +110,14 @@ class Runner:
         self._observer = observer
         self._rule = RetryRule(terms.attempts, terms.never)
         self._store = store
+        self._receipts = receipts
         self._retired: set[str] = set()
         self._in_flight: deque[tuple[PlannedJob, Job]] = deque()
+        self._forgotten: list[tuple[PlannedJob, Job]] = []
         self._settling = asyncio.Lock()
         self._settled = False
         self.stop = Stop()
+        self._recovery = Recovery(self.stop, wanted=options.recover)
         ledger = Ledger(PriceBook(terms.ceiling))
         self.books = Books(history, ledger, terms.budget)
         admission = Admission(self.books, gateway, self.stop, clock)
@@ -117,6 +133,7 @@ class Runner:
             clock=clock,
             gone_workflows={},
             doubts=asyncio.Lock(),
+            recovery=self._recovery,
         )
 
     async def run(self) -> Ending:
@@ -127,9 +144,12 @@ class Runner:
         first, counts, total = self._survey()
         self._observer.notify(RunBegan(self._clock.now(), total, counts, self.books.balance))
         if first or any(counts[outcome] for outcome in Outcome if outcome is not Outcome.SUCCEEDED):
+            with self._noting_failures():
+                await self._set_aside()
             self._in_flight.extend(first)
             # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
-            with closing(self._queue({job.identity for _, job in first})) as queue:
+            taken = {job.identity for _, job in (*first, *self._forgotten)}
+            with closing(self._queue(taken)) as queue:
                 await self._work(queue)
             with self._noting_failures():
                 await self._release_unsent()
@@ -170,7 +190,9 @@ class Runner:
             missed = bool(self._missed(job))
             outcome, _ = outcome_of(resumed(job), workflow_class(planned.workflow_id), {})
             counts[Outcome.PENDING if missed else outcome] += 1
-            if missed or (job.phase is not Phase.READY and not job.is_settled):
+            if self._is_forgotten(job):
+                self._forgotten.append((planned, job))
+            elif missed or (job.phase is not Phase.READY and not job.is_settled):
                 in_flight.append((planned, resumed(job)))
         # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
         open_ends = (retired for retired in self._history.retired() if _is_open(retired[1]))
@@ -186,6 +208,18 @@ class Runner:
         if job.phase is not Phase.SUCCEEDED:
             return []
         return [index for index, saved in job.outputs.items() if not self._store.has(saved.path)]
+
+    def _is_forgotten(self, job: Job) -> bool:
+        return not self._options.resubmit_unknown and may_be_forgotten(job, self._clock.now(), self._options.key_ttl_s)
+
+    async def _set_aside(self) -> None:
+        """Say of the submits in doubt that are too old why they are not sent again."""
+        for planned, job in self._forgotten:
+            if job.error is not None and job.error.code == KEY_MAY_BE_FORGOTTEN:
+                continue
+            event = Unanswered(at=self._clock.now(), error=_may_be_forgotten(job))
+            await self.books.record(job.identity, event)
+            self._tell_of_job(planned, job, event, step(job, event))
 
     async def _release_unsent(self) -> None:
         """Let go of what is held for jobs that were stopped while their images were under way: no submit has left."""
@@ -203,6 +237,15 @@ class Runner:
         yield from self._remaining(taken)
 
     def _remaining(self, taken: set[str]) -> Iterator[tuple[PlannedJob, Job]]:
+        # A job without images asks the gateway for the least: it is the one to find out with.
+        with closing(self._open_jobs(taken)) as open_jobs:
+            probe = next((found for found in open_jobs if not found[0].images), None) if self._options.recover else None
+        if probe is not None:
+            yield probe
+            taken = {*taken, probe[1].identity}
+        yield from self._open_jobs(taken)
+
+    def _open_jobs(self, taken: set[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         for planned, job in self._history.jobs(self._rule):
             if job.identity in taken or not self._options.only(planned.name):
                 continue
@@ -249,7 +292,8 @@ class Runner:
             if self.stop.no_more and job.phase is Phase.READY:
                 continue
             with self._noting_failures():
-                await self._bring_on(planned, job)
+                async with self._recovery.turn():
+                    await self._bring_on(planned, job)
 
     @contextmanager
     def _noting_failures(self) -> Iterator[None]:
@@ -268,6 +312,10 @@ class Runner:
 
         def advance(job: Job, event: JobEvent) -> Job:
             moved = step(job, event)
+            if isinstance(event, Accepted):
+                self._recovery.saw(event)
+            if (receipt := receipt_of(moved, event)) is not None:
+                self._receipts.add(receipt)
             self._tell_of_job(planned, job, event, moved)
             return moved
 
@@ -323,3 +371,12 @@ def _is_open(job: Job) -> bool:
     A submit that went unanswered is left alone, its hold kept: to ask again might buy what nobody wants.
     """
     return job.phase in {Phase.PREPARING, Phase.IN_FLIGHT, Phase.FETCHING}
+
+
+def _may_be_forgotten(job: Job) -> ErrorInfo:
+    return ErrorInfo(
+        KEY_MAY_BE_FORGOTTEN,
+        "whether it was bought was never answered, and the gateway may have forgotten its key by now: sent again, it"
+        " could be paid twice",
+        hint=f"look for it with crucible-batch audit; then --resubmit-unknown sends it again (key {job.current.key})",
+    )

@@ -218,9 +218,13 @@ class Journal:
         return Binding(meta["manifest"], meta["run id"], meta["gateway"])
 
     def knows_key(self, fingerprint: str) -> bool:
-        """Whether the directory was last used with this key, or with none yet."""
+        """Whether the directory was last used with this key."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
-        return row is None or row[0] == fingerprint
+        return row is not None and row[0] == fingerprint
+
+    def is_empty(self) -> bool:
+        """Whether nothing has happened yet."""
+        return self._connection.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None
 
     def newest_gateway_job(self) -> str | None:
         """The id of the gateway job that was accepted last, if any was."""

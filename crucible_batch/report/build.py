@@ -24,6 +24,7 @@ from crucible_batch.report.models import (
     OutputRow,
     ReportHead,
 )
+from crucible_batch.report.notes import notes
 
 _COSTS = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}
 
@@ -52,6 +53,7 @@ def build_head(
         credits=_credits(ledger, terms.budget),
         counts=_counts(jobs, stops),
         stops={scope: _error(stop) for scope, stop in stops.items()},
+        notes=list(notes(ledger)),
     )
 
 

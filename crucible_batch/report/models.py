@@ -95,7 +95,7 @@ class CreditsRow(_Model):
     )
     rebates: Amount
     refunded: Amount
-    over_budget: Amount = Field(description="By how much a price that nobody could know went past the budget.")
+    over_budget: Amount = Field(description="By how much spent and held are beyond the budget.")
 
 
 class CountsRow(_Model):
@@ -123,6 +123,9 @@ class ReportHead(_Model):
     credits: CreditsRow
     counts: CountsRow
     stops: dict[str, ErrorRow] = Field(default_factory=dict, description="What was stopped, and why.")
+    notes: list[str] = Field(
+        default_factory=list, description="What the figures can't show: prices above every bound, what can't be seen."
+    )
 
 
 class Report(ReportHead):

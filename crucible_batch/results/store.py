@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from crucible_batch.core.events import Saved
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.results.paths import output_path
 from crucible_batch.results.picture import NoPictureError, Picture, examine
@@ -109,6 +111,10 @@ class OutputStore:
         """Whether something stands at a path that an output was saved under. Its bytes are not read."""
         return (self._directory / path).is_file()
 
+    async def is_true(self, saved: Saved) -> bool:
+        """Whether the very bytes that were saved still stand there, in a file and not behind a link."""
+        return await asyncio.to_thread(_is_true, self._directory / saved.path, saved.byte_size, saved.sha256)
+
     def sweep(self) -> int:
         """Remove what killed runs left behind; returns how many files that were. The caller holds the lock."""
         count = 0
@@ -182,6 +188,14 @@ def _publish(temporary: Path, target: Path, digest: str) -> None:
                 final=True,
             ) from None
     _sync(target.parent, os.O_RDONLY)
+
+
+def _is_true(path: Path, byte_size: int, sha256: str) -> bool:
+    try:
+        status = path.lstat()
+        return stat.S_ISREG(status.st_mode) and status.st_size == byte_size and file_digest(path) == sha256
+    except OSError:
+        return False
 
 
 def file_digest(path: Path) -> str:

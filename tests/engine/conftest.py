@@ -170,7 +170,9 @@ class Bench:
     def outputs(self) -> list[str]:
         out = self.path / "out"
         files = (path for path in out.rglob("*") if path.is_file() and ".crucible" not in path.parts)
-        return sorted(path.relative_to(out).as_posix() for path in files if path.name != "report.json")
+        return sorted(
+            path.relative_to(out).as_posix() for path in files if path.name not in {"report.json", "receipts.jsonl"}
+        )
 
 
 Start = Callable[..., AbstractAsyncContextManager[Bench]]

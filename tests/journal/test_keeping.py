@@ -281,7 +281,7 @@ async def test_an_asset_is_what_its_events_made_of_it(tmp_path, binding, planned
 
 async def test_the_account_is_known_by_its_key_and_by_the_newest_job(tmp_path, binding, held, accepted):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
-        assert journal.knows_key("one")  # none is known yet
+        assert not journal.knows_key("one")  # none is known yet
         assert journal.newest_gateway_job() is None
         journal.remember_key("one")
         assert (journal.knows_key("one"), journal.knows_key("two")) == (True, False)

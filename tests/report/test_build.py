@@ -18,6 +18,7 @@ from crucible_batch.core.events import (
     Deleted,
     Event,
     Failed,
+    Found,
     Held,
     Intended,
     Lost,
@@ -280,3 +281,22 @@ def test_a_run_that_ended_says_how(history: Any) -> None:
         "try again",
         "req_1",
     )
+
+
+def test_a_price_above_every_bound_is_said_with_what_was_held_for_it(history):
+    history.job("a", held("4"), accepted("9"), Succeeded(at=3.0, outputs=1), saved())
+    (note,) = head(history).notes
+    assert "a job on z cost 9 credits where 4 were held" in note
+
+
+def test_what_can_not_be_seen_is_said_and_not_guessed(history):
+    history.job("a", *bought("2"))
+    history.asset("1", Found(at=1.0, asset_id="x"))
+    history.asset("2", Found(at=1.0, asset_id="y"))
+    notes = head(history).notes
+    assert notes == ["2 images were found at the gateway and used again: what an upload once cost can't be seen, so it counts 0"]
+
+
+def test_a_report_with_nothing_to_explain_explains_nothing(history):
+    history.job("a", *bought("2"))
+    assert head(history).notes == []

@@ -88,6 +88,8 @@ def show_summary(
     for stop in list({stop.code: stop for stop in head.stops.values()}.values())[:2]:
         _line(console, "stopped", f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn")
     _line(console, "credits", credits_words(head, earlier))
+    for note in head.notes[:2]:
+        _line(console, "note", clean(note, 300), "quiet")
     say(console, ("  results  ", "label"), clean(str(run_dir), 4000), ("   with report.json", "quiet"))
     if next_step:
         say(console, ("  next     ", "label"), (next_step, "command"))

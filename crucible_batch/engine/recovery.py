@@ -1,0 +1,57 @@
+"""``--recover``: get back what was bought, and find out with one job alone whether the gateway still remembers.
+
+The contract has no way to ask for a key without risking a purchase. So jobs go one at a time until an answer shows that
+a key was known; the first that shows the opposite ends the run, with no more bought than that one job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.events import Accepted
+from crucible_batch.engine.stop import Stop
+from crucible_batch.errors import ExitCode
+
+NOT_REMEMBERED = "NOT_REMEMBERED"
+_HINT = "to buy what is missing, run the same command without --recover"
+
+
+class Recovery:
+    """Lets jobs through one at a time until the gateway has shown that it remembers; all at once unless ``wanted``."""
+
+    def __init__(self, stop: Stop, *, wanted: bool) -> None:
+        self._stop = stop
+        self._is_open = not wanted
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until this job may be at work; hold it up until the ones before have shown what the gateway knows."""
+        if self._is_open:
+            yield
+            return
+        async with self._turn:
+            yield
+
+    def saw(self, event: Accepted) -> None:
+        """Take in an answer to a submit: a key that was known, or a purchase, after which no other is made."""
+        if self._is_open:
+            return
+        if event.reused or event.earlier:
+            self._is_open = True
+            return
+        cost = format_credits(event.credits)
+        self._end(f"the gateway did not know this job: it was bought just now for {cost} credits, and nothing else is")
+
+    def forbids_upload(self) -> bool:
+        """Whether an image may not be bought now; says so as the end of the run."""
+        if not self._is_open:
+            self._end("an input image is no longer at the gateway, so getting the jobs back would cost an upload")
+        return not self._is_open
+
+    def _end(self, message: str) -> None:
+        self._stop.wind_down(ExitCode.STOPPED, ErrorInfo(NOT_REMEMBERED, message, hint=_HINT))

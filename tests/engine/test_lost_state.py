@@ -1,0 +1,268 @@
+"""The journal is gone, or a key is old: what was bought comes back, and nothing is bought on a guess."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import shutil
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crucible_batch.core import events
+from crucible_batch.core.job import Phase
+from crucible_batch.errors import RunDirectoryError
+from tests.engine.test_resume import THREE, stop_after
+
+# See test_resume.py: connections that are cancelled while they are made.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+EDIT = "{name: e, prompt: edit, workflow: qwen-edit, image: a.png}"
+DAY_S = 86_400.0
+
+
+async def requests(bench) -> Counter[str]:
+    return Counter((await bench.state())["requests"])
+
+
+def lose_the_journal(bench) -> None:
+    shutil.rmtree(bench.path / "out" / ".crucible")
+
+
+def receipts(bench) -> Path:
+    return bench.path / "out" / "receipts.jsonl"
+
+
+# --- receipts ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_finished_run_that_lost_its_journal_is_finished_still_and_asks_for_nothing(start):
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(f"{THREE}\n{EDIT}")
+        first = await bench.run(manifest)
+        digests = [row.outputs[0].sha256 for row in first.jobs()]
+        before = await requests(bench)
+        lose_the_journal(bench)
+        second = await bench.run(manifest)
+        asked = await requests(bench) - before
+    assert second.exit_code == 0
+    assert (second.report.counts.succeeded, second.report.counts.reused) == (4, 4)
+    assert second.report.credits.jobs == first.report.credits.jobs
+    assert [row.outputs[0].sha256 for row in second.jobs()] == digests
+    # One look at a job shows that the directory is this account's; nothing is submitted, uploaded or downloaded.
+    assert set(asked) <= {"metadata", "job"}
+    assert asked["job"] <= 1
+
+
+async def test_jobs_in_flight_are_collected_without_a_submit_where_only_the_journal_is_lost(start, watcher):
+    async with start() as bench:
+        manifest = bench.manifest(THREE)
+        await stop_after(bench, watcher, manifest, events.Accepted, 3)
+        before = await requests(bench)
+        lose_the_journal(bench)
+        result = await bench.run(manifest)
+        await bench.agree(result)
+        asked = await requests(bench) - before
+    assert result.exit_code == 0
+    assert result.report.counts.reused == 3
+    assert asked["generate"] == 0
+
+
+@pytest.mark.parametrize("damage", ["removed", "receipt lies"])
+async def test_an_output_that_is_not_what_its_receipt_says_is_fetched_again_for_nothing(start, damage):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}")
+        first = await bench.run(manifest)
+        digest = next(first.jobs()).outputs[0].sha256
+        lose_the_journal(bench)
+        if damage == "removed":
+            (bench.path / "out" / "a" / "0.png").unlink()
+        else:
+            text = receipts(bench).read_text()
+            receipts(bench).write_text(text.replace(digest, "0" * 64))
+        before = await requests(bench)
+        result = await bench.run(manifest)
+        await bench.agree(result)
+        asked = await requests(bench) - before
+    assert result.exit_code == 0
+    assert asked["generate"] == 0
+    assert asked["download"] >= 1
+    assert [row.outputs[0].sha256 for row in result.jobs()] == [digest]
+
+
+async def test_receipts_that_were_tampered_with_lead_nowhere(start, tmp_path):
+    secret = tmp_path / "secret.png"
+    async with start() as bench:
+        secret.write_bytes((bench.path / bench.picture("a.png")).read_bytes())
+        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}")
+        await bench.run(manifest)
+        lines = [json.loads(line) for line in receipts(bench).read_text().splitlines()]
+        for line in lines:
+            if "saved" in line:
+                line["saved"]["path"] = "../secret.png"
+        bad_key = {**lines[0], "key": "cb1-" + "0" * 64, "attempt": 7}
+        receipts(bench).write_bytes(
+            b"\n".join([b"not json", b"[" * 5000, b'{"identity": 3}', b"\xff\xfe", b"x" * 50_000])
+            + b"\n"
+            + "\n".join(json.dumps(line) for line in [bad_key, *lines]).encode()
+        )
+        shutil.rmtree(bench.path / "out" / ".crucible")
+        shutil.rmtree(bench.path / "out" / "a")
+        result = await bench.run(manifest)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    assert [row.outputs[0].path for row in result.jobs()] == ["a/0.png", "b/0.png"]
+    assert all(row.attempts[0].idempotency_key == row.idempotency_key for row in result.jobs())
+
+
+async def test_receipts_of_another_account_are_refused_as_its_journal_is(start):
+    from crucible_batch.settings import Settings
+
+    accounts = {"moltazine_sandbox": Decimal(50), "moltazine_other": Decimal(50)}
+    async with start(accounts=accounts) as bench:
+        manifest = bench.manifest("{name: a, prompt: one}")
+        await bench.run(manifest)
+        lose_the_journal(bench)
+        stranger = Settings(api_key="moltazine_other", base_url=bench.running.api_url)
+        with pytest.raises(RunDirectoryError, match="another account"):
+            await bench.run(manifest, settings=stranger)
+        assert len((await bench.state())["jobs"]) == 1
+
+
+# --- recover -------------------------------------------------------------------------------------------------------
+
+
+async def test_recover_brings_everything_back_from_a_gateway_that_remembers(start, tmp_path):
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(f"{EDIT}\n{THREE}", budget="9.5")
+        first = await bench.run(manifest)
+        second = await bench.run(manifest, out_dir=tmp_path / "anew", recover=True)
+        state = await bench.state()
+    assert second.exit_code == 0
+    assert second.report.counts.reused == 4
+    assert (len(state["jobs"]), len(state["assets"])) == (4, 1)
+    assert [row.outputs[0].sha256 for row in second.jobs()] == [row.outputs[0].sha256 for row in first.jobs()]
+    assert any("found at the gateway and used again" in note for note in second.report.notes)
+
+
+async def test_recover_from_a_gateway_that_has_forgotten_buys_one_job_and_says_what_it_cost(start):
+    async with start() as bench:
+        result = await bench.run(bench.manifest(THREE), recover=True)
+        state = await bench.agree(result)
+    assert result.exit_code == 5
+    assert len(state["jobs"]) == 1
+    assert Counter(row.status for row in result.jobs()) == {"succeeded": 1, "pending": 2}
+    (stop,) = result.report.stops.values()
+    assert stop.code == "NOT_REMEMBERED"
+    assert "2 credits" in stop.message
+
+
+async def test_recover_asks_with_a_job_that_needs_no_image_and_never_buys_an_upload(start):
+    async with start() as bench:
+        bench.picture("a.png")
+        with_text = await bench.run(bench.manifest(f"{EDIT}\n{THREE}"), recover=True)
+        assert [row.name for row in with_text.jobs() if row.status == "succeeded"] == ["a"]
+        images_only = await bench.run(bench.manifest(EDIT), out_dir=bench.path / "other", recover=True)
+        state = await bench.state()
+    assert images_only.exit_code == 5
+    assert images_only.report.credits.spent == 0
+    assert (len(state["jobs"]), len(state["assets"])) == (1, 0)
+
+
+async def test_recover_waits_for_the_first_answer_before_a_second_submit_leaves(start, tampered):
+    under_way = peak = 0
+
+    async def count(request: httpx.Request, send):
+        nonlocal under_way, peak
+        if not request.url.path.endswith("/generate"):
+            return await send()
+        under_way += 1
+        peak = max(peak, under_way)
+        try:
+            await asyncio.sleep(0.01)
+            return await send()
+        finally:
+            under_way -= 1
+
+    async with start() as bench:
+        await bench.run(bench.manifest(THREE), recover=True, transport=tampered(count))
+    assert peak == 1
+
+
+# --- keys that the gateway may have forgotten ----------------------------------------------------------------------
+
+
+async def leave_in_doubt(bench, tampered, manifest: Path) -> None:
+    """End a run while its second submit is on its way; it never arrived."""
+    submits = itertools.count()
+
+    async def hang(request: httpx.Request, send):
+        if request.url.path.endswith("/generate") and next(submits):
+            asyncio.get_running_loop().call_later(0.02, task.cancel)
+            await asyncio.sleep(5)
+        return await send()
+
+    task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang)))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize(("age_s", "is_sent"), [(0.9 * DAY_S, True), (1.1 * DAY_S, False)])
+async def test_a_submit_that_was_never_answered_is_sent_again_while_its_key_is_young(start, tampered, age_s, is_sent):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
+        await leave_in_doubt(bench, tampered, manifest)
+        bench.clock._wall += age_s
+        result = await bench.run(manifest)
+        state = await bench.agree(result) if is_sent else await bench.state()
+    assert len(state["jobs"]) == (2 if is_sent else 1)
+    assert result.exit_code == (0 if is_sent else 5)
+    assert result.report.credits.held == (0 if is_sent else 2)
+    assert Counter(row.status for row in result.jobs()) == (
+        {"succeeded": 2} if is_sent else {"succeeded": 1, "unknown": 1}
+    )
+
+
+async def test_an_old_key_is_named_once_and_sent_again_only_when_that_is_asked_for(start, tampered, watcher):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
+        await leave_in_doubt(bench, tampered, manifest)
+        bench.clock._wall += 2 * DAY_S
+        told = watcher()
+        first = await bench.run(manifest, observer=told)
+        unknown = next(row for row in first.jobs() if row.status == "unknown")
+        silent = watcher()
+        await bench.run(manifest, observer=silent)
+        forced = await bench.run(manifest, resubmit_unknown=True)
+        await bench.agree(forced)
+    assert unknown.error.code == "KEY_MAY_BE_FORGOTTEN"
+    assert "--resubmit-unknown" in unknown.error.hint
+    advanced = [message for message in told.messages if getattr(message, "phase", None) is Phase.UNKNOWN]
+    assert len(advanced) == 1
+    assert not [message for message in silent.messages if getattr(message, "phase", None) is Phase.UNKNOWN]
+    assert forced.exit_code == 0
+
+
+async def test_a_clock_that_was_set_back_makes_no_key_young(start, tampered):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
+        await leave_in_doubt(bench, tampered, manifest)
+        bench.clock._wall -= 3600
+        result = await bench.run(manifest)
+    assert Counter(row.status for row in result.jobs())["unknown"] == 1
+
+
+async def test_how_long_keys_are_trusted_can_be_said(start, tampered):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
+        await leave_in_doubt(bench, tampered, manifest)
+        bench.clock._wall += 3 * DAY_S
+        result = await bench.run(manifest, key_ttl_s=4 * DAY_S)
+        await bench.agree(result)
+    assert result.exit_code == 0
