@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -207,6 +208,17 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
             yield Bench(found, clock, tmp_path, http)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _collect_between_tests() -> Iterator[None]:
+    """Keep the garbage collector out of a run: a socket that a cancelled connection left open warns when it is
+    collected, the warning imports, and CPython's import lock breaks where that happens within another import
+    (gh-91351), such as the one that httpcore makes for each connection."""
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
 
 
 @pytest.fixture
