@@ -29,6 +29,7 @@ _HOMES = {
     "read_status": "crucible_batch.api",
     "run": "crucible_batch.api",
     "validate": "crucible_batch.api",
+    "verify": "crucible_batch.api",
 }
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - strings, all of them

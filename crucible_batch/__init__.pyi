@@ -6,6 +6,7 @@ from crucible_batch.api import plan as plan
 from crucible_batch.api import read_status as read_status
 from crucible_batch.api import run as run
 from crucible_batch.api import validate as validate
+from crucible_batch.api import verify as verify
 from crucible_batch.errors import CrucibleBatchError as CrucibleBatchError
 from crucible_batch.errors import ExitCode as ExitCode
 from crucible_batch.errors import GatewayError as GatewayError

@@ -8,6 +8,7 @@ from crucible_batch.api.connecting import connect, current_settings
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
 from crucible_batch.api.running import RunResult, run
+from crucible_batch.api.verifying import Difference, Verification, verify
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
 from crucible_batch.core.ending import Outcome
 from crucible_batch.core.job import Phase
@@ -27,6 +28,7 @@ from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.metadata import read_expected_s, read_fields
 from crucible_batch.gateway.text import clean
 from crucible_batch.manifest import manifest_schema
+from crucible_batch.results import FileState
 
 __all__ = [
     "AssetAdvanced",
@@ -34,6 +36,8 @@ __all__ = [
     "Certainty",
     "Credits",
     "CrucibleClient",
+    "Difference",
+    "FileState",
     "JobAdvanced",
     "Message",
     "Observer",
@@ -47,6 +51,7 @@ __all__ = [
     "RunResult",
     "Status",
     "Stopping",
+    "Verification",
     "clean",
     "connect",
     "current_settings",
@@ -59,5 +64,6 @@ __all__ = [
     "read_status",
     "run",
     "validate",
+    "verify",
     "write_report_again",
 ]

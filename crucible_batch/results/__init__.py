@@ -1,6 +1,7 @@
 """Results: where outputs go, and how they get there whole."""
 
+from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.paths import output_path
-from crucible_batch.results.store import OutputError, OutputStore, SavedFile
+from crucible_batch.results.store import OutputError, OutputStore, ResultsError, SavedFile
 
-__all__ = ["OutputError", "OutputStore", "SavedFile", "output_path"]
+__all__ = ["FileState", "OutputError", "OutputStore", "ResultsError", "SavedFile", "check_output", "output_path"]

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -67,8 +67,7 @@ class OutputStore:
         not what was promised or the name is taken, ``ResultsError`` where the disk fails. Either way no file is left.
         """
         parent = self._directory / output_path(pattern, index, "").parent
-        temporary = parent / f"{TEMPORARY_PREFIX}{token}-{index}"
-        try:
+        with _temporary(parent / f"{TEMPORARY_PREFIX}{token}-{index}") as temporary:
             await asyncio.to_thread(parent.mkdir, parents=True, exist_ok=True)
             digest, size = await self._stream(temporary, body)
             if length is not None and size != length:
@@ -77,15 +76,22 @@ class OutputStore:
             path = output_path(pattern, index, picture.ext)
             await asyncio.to_thread(_publish, temporary, self._directory / path, digest)
             return SavedFile(path, digest, size, picture)
-        except OSError as error:
-            raise ResultsError(
-                f"{parent} can't be written: {error.strerror}",
-                hint="see to the disk and run the same command again: nothing is paid twice",
-            ) from error
-        finally:
-            # A directory that failed may fail here too, and must not hide why; the next run's sweep comes by anyway.
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+
+    async def restore(self, path: str, sha256: str, token: str, body: AsyncIterator[bytes]) -> str | None:
+        """Put an output back where it was saved once, if the bytes that come are the ones that were saved.
+
+        Other bytes that stand there are kept: the file becomes ``NAME.damaged-`` with 8 hex of its digest, once the
+        good bytes stand beside it, and that path is returned. Raises ``OutputError`` where other bytes come, or
+        something else than a file stands there, and ``ResultsError``.
+        """
+        target = self._directory / path
+        with _temporary(target.parent / f"{TEMPORARY_PREFIX}{token}") as temporary:
+            await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+            digest, _ = await self._stream(temporary, body)
+            if digest != sha256:
+                raise OutputError("OUTPUT_CHANGED", "the gateway now sends other bytes than were saved")
+            aside = await asyncio.to_thread(_put_back, temporary, target, digest)
+            return None if aside is None else aside.relative_to(self._directory).as_posix()
 
     async def _stream(self, temporary: Path, body: AsyncIterator[bytes]) -> tuple[str, int]:
         size = 0
@@ -112,13 +118,34 @@ class OutputStore:
     def sweep(self) -> int:
         """Remove what killed runs left behind; returns how many files that were. The caller holds the lock."""
         count = 0
-        for leftover in self._directory.rglob(f"{TEMPORARY_PREFIX}*"):
-            # A directory of that name is not ours; a file that can't be removed is no reason not to run.
-            if leftover.is_file() or leftover.is_symlink():
-                with contextlib.suppress(OSError):
-                    leftover.unlink()
-                    count += 1
+        for leftover in self.leftovers():
+            # One that can't be removed is no reason not to run.
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+                count += 1
         return count
+
+    def leftovers(self) -> Iterator[Path]:
+        """Yield the temporary files: what a killed run left, or one that is going on is writing."""
+        for leftover in self._directory.rglob(f"{TEMPORARY_PREFIX}*"):
+            if leftover.is_file() or leftover.is_symlink():  # a directory of that name is not ours
+                yield leftover
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Have a temporary file's errors become ours, and no such file be left."""
+    try:
+        yield path
+    except OSError as error:
+        raise ResultsError(
+            f"{path.parent} can't be written: {error.strerror}",
+            hint="see to the disk and run the same command again: nothing is paid twice",
+        ) from error
+    finally:
+        # A directory that failed may fail here too, and must not hide why; the next run's sweep comes by anyway.
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 class _Part:
@@ -167,6 +194,32 @@ def _examine(temporary: Path, *, whole: bool) -> Picture:
         return examine(temporary, whole=whole)
     except NoPictureError as error:
         raise OutputError("OUTPUT_NO_PICTURE", str(error)) from error
+
+
+def _put_back(temporary: Path, target: Path, digest: str) -> Path | None:
+    """Sync the file and give it its name. What stood there keeps its bytes under another, which is returned."""
+    _sync(temporary, os.O_RDWR)
+    aside = None
+    if os.path.lexists(target):
+        if target.is_symlink() or not target.is_file():
+            raise OutputError("OUTPUT_EXISTS", f"something else than a file stands at {target.name}", final=True)
+        other = file_digest(target)
+        if other == digest:
+            return None
+        aside = target.with_name(f"{target.name}.damaged-{other[:8]}")
+        _keep_as(target, aside, other)
+    temporary.replace(target)
+    _sync(target.parent, os.O_RDONLY)
+    return aside
+
+
+def _keep_as(target: Path, aside: Path, digest: str) -> None:
+    """Give a file a second name, so that it outlives the loss of its first."""
+    try:
+        os.link(target, aside, follow_symlinks=False)
+    except FileExistsError:
+        if aside.is_symlink() or not aside.is_file() or file_digest(aside) != digest:
+            raise OutputError("OUTPUT_EXISTS", f"another file stands at {aside.name}", final=True) from None
 
 
 def _publish(temporary: Path, target: Path, digest: str) -> None:
