@@ -24,6 +24,7 @@ _HOMES = {
     "Observer": "crucible_batch.api",
     "PlanSummary": "crucible_batch.api",
     "RunResult": "crucible_batch.api",
+    "clean_assets": "crucible_batch.api",
     "connect": "crucible_batch.api",
     "plan": "crucible_batch.api",
     "read_status": "crucible_batch.api",

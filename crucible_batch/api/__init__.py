@@ -4,11 +4,13 @@ Coroutines, typed, silent: progress goes to an observer, failures are exceptions
 became of each job is in the result. Settings (key, base URL) come from the environment unless they are given.
 """
 
+from crucible_batch.api.cleaning import AssetFate, Cleaning, clean_assets
 from crucible_batch.api.connecting import connect, current_settings
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
 from crucible_batch.api.running import RunResult, run
 from crucible_batch.api.verifying import Difference, Verification, verify
+from crucible_batch.core.cleaning import Reason
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
 from crucible_batch.core.ending import Outcome
 from crucible_batch.core.job import Phase
@@ -32,8 +34,10 @@ from crucible_batch.results import FileState
 
 __all__ = [
     "AssetAdvanced",
+    "AssetFate",
     "Balance",
     "Certainty",
+    "Cleaning",
     "Credits",
     "CrucibleClient",
     "Difference",
@@ -45,6 +49,7 @@ __all__ = [
     "Phase",
     "PlanSummary",
     "PriceLine",
+    "Reason",
     "Retrying",
     "RunBegan",
     "RunEnded",
@@ -53,6 +58,7 @@ __all__ = [
     "Stopping",
     "Verification",
     "clean",
+    "clean_assets",
     "connect",
     "current_settings",
     "format_credits",

@@ -1,5 +1,7 @@
 """The commands that keep a run directory in order."""
 
+from PIL import Image
+
 from .conftest import Cli
 
 
@@ -37,3 +39,24 @@ def test_verify_answers_in_json(cli: Cli) -> None:
 
 def test_verify_of_no_run_directory_is_exit_2(lonely_cli: Cli) -> None:
     assert lonely_cli("verify", "nowhere").code == 2
+
+
+def test_clean_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> None:
+    # Of a size that no other test draws: the gateway is shared, and an image that it has is only found.
+    Image.new("RGB", (61, 67), "olive").save(cli.cwd / "olive.png")
+    cli.write("tidy", "- {name: fox, prompt: a fox, image: olive.png, workflow: qwen-edit}")
+    assert cli("run", "tidy.yaml", "-q").code == 0
+    run_dir = "outputs/tidy/default"
+    nothing = cli("clean", run_dir)
+    assert nothing.code == 2
+    assert f"crucible-batch clean {run_dir} --assets" in nothing.err
+    dry = cli("clean", run_dir, "--assets", "--dry-run", MOLTAZINE_API_KEY="")
+    assert dry.code == 0
+    assert "1 asset would be deleted; uploading cost 0.5 credits" in dry.out
+    done = cli("clean", run_dir, "--assets")
+    assert done.code == 0, done.err
+    assert "1 asset deleted, 0.5 credits came back" in done.out
+    assert "olive.png" in done.out
+    assert "less 0.5 in rebates" in cli("status", run_dir).out
+    envelope = cli("clean", run_dir, "--assets", "--json").envelope
+    assert (envelope["ok"], envelope["data"]["deleted"], envelope["data"]["rebates"]) == (True, 0, "0")
