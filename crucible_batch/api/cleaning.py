@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +21,10 @@ from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
 from crucible_batch.journal import Journal, journals_beside
+from crucible_batch.report import ReportHead
 from crucible_batch.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,27 @@ async def delete_assets(bench: Bench, cleaning: Cleaning) -> Cleaning:
     return replace(cleaning, fates=tuple(fates), failure=failure)
 
 
+async def clean_quietly(bench: Bench, directory: Path, head: ReportHead) -> ReportHead:
+    """Delete what nobody needs at the end of a run that succeeded, and return the head of the report after it.
+
+    What fails is logged, for ``clean`` to do later: it makes no success a failure.
+    """
+    failure: Exception | None
+    try:
+        cleaning = Cleaning(directory, decide_fates(bench.journal, directory, found_too=False))
+        failure = (await delete_assets(bench, cleaning)).failure
+        head = write_report_of(bench.journal, directory)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run has succeeded and its report stands
+        failure = error
+    if failure is not None:
+        logger.warning(
+            "uploaded images could not be deleted (%s); do it later: crucible-batch clean %s --assets",
+            failure,
+            shlex.quote(str(directory)),
+        )
+    return head
+
+
 def _all_jobs(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
     runs = journal.runs()
     rule = RetryRule(runs[-1].terms.attempts, runs[-1].terms.never) if runs else RetryRule()
@@ -184,6 +210,6 @@ def _wanted_beside(directory: Path, gateway: str) -> tuple[Mapping[str, str], st
                     continue
                 for planned in _wanting(journal):
                     wanted.update((digest, str(other)) for digest in planned.digests if digest not in wanted)
-        except CrucibleBatchError:
+        except (CrucibleBatchError, OSError):
             unread = f"{other}, which can't be read"
     return wanted, unread

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.account import check_account
+from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.draft import (
     Choice,
@@ -26,6 +27,7 @@ from crucible_batch.api.draft import (
     run_terms,
 )
 from crucible_batch.api.inspecting import report_rows, write_report_of
+from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.credits import parse_credits
@@ -141,6 +143,9 @@ async def run(
         )
         ending = await _conduct(runner, journal, terms, surroundings.clock, handle_signals=handle_signals)
         head = write_report_of(journal, directory)
+        if source.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
+            # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
+            head = await clean_quietly(Bench(journal, gateway, surroundings.clock), directory, head)
     return RunResult(directory, head, ExitCode(ending.exit_code))
 
 

@@ -170,3 +170,46 @@ async def test_a_held_directory_is_left_alone(start):
         with lock_run_directory(bench.path / "out"), pytest.raises(RunBusyError):
             await clean_assets(bench.path / "out", settings=bench.settings)
         assert len(await ready_assets(bench)) == 1
+
+
+# -- at the end of a run ----------------------------------------------------------------------------------------------
+
+ON_SUCCESS = "assets: {cleanup: on_success}\n"
+
+
+async def test_a_run_that_succeeded_gives_its_uploads_back_where_the_manifest_says_so(start):
+    async with start() as bench:
+        jobs = f"{edit('a', bench.picture('1.png'))}\n{edit('b', bench.picture('2.png', 'red'))}"
+        result = await bench.run(bench.manifest(jobs, head=ON_SUCCESS))
+        assert (result.exit_code, result.report.credits.rebates) == (0, 1)
+        assert await ready_assets(bench) == []
+        await bench.agree(result)
+        again = await bench.run(bench.manifest(jobs, head=ON_SUCCESS))
+        state = await bench.agree(again)
+    assert again.report.credits == result.report.credits
+    assert len(state["assets"]) == 2
+
+
+async def test_a_run_that_did_not_succeed_in_full_keeps_its_uploads(start):
+    async with start() as bench:
+        jobs = f"{edit('a', bench.picture('1.png'))}\n{{name: bad, prompt: nsfw}}"
+        assert (await bench.run(bench.manifest(jobs, head=ON_SUCCESS))).exit_code == 1
+        # Nor one for some jobs only, though it ends well.
+        assert (await bench.run(bench.manifest(jobs, head=ON_SUCCESS), only=["a"])).exit_code == 0
+        assert len(await ready_assets(bench)) == 1
+
+
+async def test_an_error_while_cleaning_is_a_note_and_clean_does_it_later(start, tampered, caplog):
+    async with start() as bench:
+
+        async def tamper(request: httpx.Request, send) -> httpx.Response:
+            if request.method == "DELETE":
+                raise httpx.ConnectError("nobody there")
+            return await send()
+
+        jobs = edit("a", bench.picture("1.png"))
+        result = await bench.run(bench.manifest(jobs, head=ON_SUCCESS), transport=tampered(tamper))
+        assert (result.exit_code, result.report.credits.rebates) == (0, 0)
+        assert f"crucible-batch clean {bench.path / 'out'} --assets" in caplog.text
+        await bench.agree(result)
+        assert (await clean_assets(bench.path / "out", settings=bench.settings)).rebates == Decimal("0.5")
