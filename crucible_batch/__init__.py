@@ -24,11 +24,13 @@ _HOMES = {
     "Observer": "crucible_batch.api",
     "PlanSummary": "crucible_batch.api",
     "RunResult": "crucible_batch.api",
+    "clean_assets": "crucible_batch.api",
     "connect": "crucible_batch.api",
     "plan": "crucible_batch.api",
     "read_status": "crucible_batch.api",
     "run": "crucible_batch.api",
     "validate": "crucible_batch.api",
+    "verify": "crucible_batch.api",
 }
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - strings, all of them

@@ -1,11 +1,13 @@
 from crucible_batch.api import Observer as Observer
 from crucible_batch.api import PlanSummary as PlanSummary
 from crucible_batch.api import RunResult as RunResult
+from crucible_batch.api import clean_assets as clean_assets
 from crucible_batch.api import connect as connect
 from crucible_batch.api import plan as plan
 from crucible_batch.api import read_status as read_status
 from crucible_batch.api import run as run
 from crucible_batch.api import validate as validate
+from crucible_batch.api import verify as verify
 from crucible_batch.errors import CrucibleBatchError as CrucibleBatchError
 from crucible_batch.errors import ExitCode as ExitCode
 from crucible_batch.errors import GatewayError as GatewayError

@@ -4,10 +4,13 @@ Coroutines, typed, silent: progress goes to an observer, failures are exceptions
 became of each job is in the result. Settings (key, base URL) come from the environment unless they are given.
 """
 
+from crucible_batch.api.cleaning import AssetFate, Cleaning, clean_assets
 from crucible_batch.api.connecting import connect, current_settings
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
 from crucible_batch.api.running import RunResult, run
+from crucible_batch.api.verifying import Difference, Verification, verify
+from crucible_batch.core.cleaning import Reason
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
 from crucible_batch.core.ending import Outcome
 from crucible_batch.core.job import Phase
@@ -27,13 +30,18 @@ from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.metadata import read_expected_s, read_fields
 from crucible_batch.gateway.text import clean
 from crucible_batch.manifest import manifest_schema
+from crucible_batch.results import FileState
 
 __all__ = [
     "AssetAdvanced",
+    "AssetFate",
     "Balance",
     "Certainty",
+    "Cleaning",
     "Credits",
     "CrucibleClient",
+    "Difference",
+    "FileState",
     "JobAdvanced",
     "Message",
     "Observer",
@@ -41,13 +49,16 @@ __all__ = [
     "Phase",
     "PlanSummary",
     "PriceLine",
+    "Reason",
     "Retrying",
     "RunBegan",
     "RunEnded",
     "RunResult",
     "Status",
     "Stopping",
+    "Verification",
     "clean",
+    "clean_assets",
     "connect",
     "current_settings",
     "format_credits",
@@ -59,5 +70,6 @@ __all__ = [
     "read_status",
     "run",
     "validate",
+    "verify",
     "write_report_again",
 ]

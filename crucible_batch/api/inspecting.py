@@ -55,6 +55,11 @@ def report_rows(run_dir: Path) -> Iterator[JobRow]:
         yield from _rows(journal)
 
 
+def newest_rule(journal: Journal) -> RetryRule:
+    """Return the rule by which the newest run tries jobs again. Raises ``RunDirectoryError`` where none has begun."""
+    return _rule(_newest(journal))
+
+
 def _rows(journal: Journal) -> Iterator[JobRow]:
     newest = _newest(journal)
     return build_rows(journal.jobs(_rule(newest)), _stops(newest))

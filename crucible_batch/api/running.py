@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from crucible_batch.api.account import check_account
+from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.draft import (
     Choice,
@@ -26,6 +27,7 @@ from crucible_batch.api.draft import (
     run_terms,
 )
 from crucible_batch.api.inspecting import report_rows, write_report_of
+from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.credits import parse_credits
@@ -34,7 +36,7 @@ from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.progress import Message, Observer, Retrying
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, SystemClock, restore
-from crucible_batch.errors import ConsentError, ExitCode, GatewayError, RunDirectoryError
+from crucible_batch.errors import ConsentError, ExitCode
 from crucible_batch.gateway import HttpGateway, RetryNotice
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.report import JobRow, ReportHead
@@ -146,12 +148,15 @@ async def run(
         journal.adopt(draft)
         if journal.is_empty():
             await restore(journal, Receipts(directory), OutputStore(directory))
-        await _check_account(journal, gateway, require_key(settings))
+        await check_account(journal, gateway, require_key(settings))
         runner = surroundings.runner(
             gateway, journal, directory=directory, terms=terms, options=options, workflows=workflows.values()
         )
         ending = await _conduct(runner, journal, terms, surroundings.clock, handle_signals=handle_signals)
         head = write_report_of(journal, directory)
+        if source.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
+            # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
+            head = await clean_quietly(Bench(journal, gateway, surroundings.clock), directory, head)
     return RunResult(directory, head, ExitCode(ending.exit_code))
 
 
@@ -233,26 +238,6 @@ def _signals_to(runner: Runner) -> Iterator[None]:
 @contextmanager
 def _no_signals() -> Iterator[None]:
     yield
-
-
-async def _check_account(journal: Journal, gateway: HttpGateway, key: str) -> None:
-    """Refuse a directory of another account: its keys count for nothing here, and every job would be bought again.
-
-    A renewed key of the same account still finds the jobs of that account.
-    """
-    fingerprint = hashlib.sha256(b"crucible-batch:" + key.encode()).hexdigest()[:16]
-    known_job = journal.newest_gateway_job()
-    if not journal.knows_key(fingerprint) and known_job is not None:
-        try:
-            await gateway.job(known_job)
-        except GatewayError as error:
-            if error.status != 404:
-                raise
-            raise RunDirectoryError(
-                f"{journal.path.parent.parent} belongs to another account: this key doesn't find its jobs",
-                hint="use that account's key, or choose another --out-dir",
-            ) from error
-    journal.remember_key(fingerprint)
 
 
 def _retry_teller(observer: Observer, clock: SystemClock) -> Callable[[RetryNotice], None]:

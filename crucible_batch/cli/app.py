@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch import __version__
-from crucible_batch.cli import look, run, start
+from crucible_batch.cli import keep, look, run, start
 from crucible_batch.cli.answer import BUG, Terminated, answering
 from crucible_batch.cli.help_text import exit_code_table
 from crucible_batch.errors import ExitCode, UserError
@@ -48,7 +48,7 @@ def _root(
     """
 
 
-for _command in (start.commands, run.commands, look.commands):
+for _command in (start.commands, run.commands, look.commands, keep.commands):
     app.registered_commands.extend(_command.registered_commands)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
 from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
     AssetEvent,
     BecameReady,
@@ -48,7 +49,10 @@ class AssetPhase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One distinct input image, named by the digest of its bytes."""
+    """One distinct input image, named by the digest of its bytes.
+
+    ``found``: it was at the gateway already, uploaded by another run. ``charged`` is what this directory paid for it.
+    """
 
     sha256: str
     phase: AssetPhase = AssetPhase.ABSENT
@@ -56,6 +60,8 @@ class Asset:
     nonce: str | None = None
     in_doubt: bool = False
     error: ErrorInfo | None = None
+    found: bool = False
+    charged: Credits = ZERO
 
     @property
     def identity(self) -> str:
@@ -106,14 +112,14 @@ def asset_step(asset: Asset, event: AssetEvent) -> Asset:
     match event:
         case Intended(nonce=nonce):
             return Asset(asset.sha256, AssetPhase.INTENDED, nonce=nonce)
-        case Created(asset_id=asset_id):
-            return replace(asset, phase=AssetPhase.CREATED, asset_id=asset_id)
+        case Created(asset_id=asset_id, credits=charged):
+            return replace(asset, phase=AssetPhase.CREATED, asset_id=asset_id, charged=charged)
         case Uploaded():
             return replace(asset, phase=AssetPhase.UPLOADED, in_doubt=False)
         case BecameReady():
             return replace(asset, phase=AssetPhase.READY, in_doubt=False)
         case Found(asset_id=asset_id):
-            return Asset(asset.sha256, AssetPhase.READY, asset_id=asset_id)
+            return Asset(asset.sha256, AssetPhase.READY, asset_id=asset_id, found=True)
         case NotCreated(error=error):
             return Asset(asset.sha256, AssetPhase.FAILED, error=error)
         case Deleted() | Lost():

@@ -99,7 +99,8 @@ class Job:
     """One generation that is wanted.
 
     ``attempt`` is the number of the attempt that is under way or comes next. ``outputs`` maps indices to what was
-    saved; ``expected`` is how many there are, None until the job has succeeded.
+    saved, ``missed`` to what was saved and no longer stands; ``expected`` is how many there are, None until the job has
+    succeeded.
     """
 
     identity: str
@@ -112,6 +113,7 @@ class Job:
     assets: Mapping[str, str] = field(default_factory=dict)
     expected: int | None = None
     outputs: Mapping[int, Saved] = field(default_factory=dict)
+    missed: Mapping[int, Saved] = field(default_factory=dict)
     error: ErrorInfo | None = None
 
     @property
@@ -217,8 +219,7 @@ def step(job: Job, event: JobEvent) -> Job:
         case Unavailable(error=error):
             return replace(job, phase=Phase.UNAVAILABLE, error=error)
         case Missed(index=index):
-            kept = {number: output for number, output in job.outputs.items() if number != index}
-            return replace(job, phase=Phase.FETCHING, outputs=kept)
+            return _missed(job, index)
         case Reopened():
             return replace(job, phase=Phase.READY, attempt=_next_number(job), error=None)
 
@@ -328,4 +329,14 @@ def _next_number(job: Job) -> int:
 def _saved(job: Job, event: Saved) -> Job:
     outputs = {**job.outputs, event.index: event}
     done = len(outputs) >= (job.expected or 0)
-    return replace(job, outputs=outputs, phase=Phase.SUCCEEDED if done else Phase.FETCHING, error=None)
+    phase = Phase.SUCCEEDED if done else Phase.FETCHING
+    return replace(job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None)
+
+
+def _missed(job: Job, index: int) -> Job:
+    gone = {**job.missed, index: job.outputs[index]} if index in job.outputs else job.missed
+    return replace(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
+
+
+def _without(outputs: Mapping[int, Saved], index: int) -> Mapping[int, Saved]:
+    return {number: output for number, output in outputs.items() if number != index}

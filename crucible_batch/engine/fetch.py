@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
+
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot
@@ -13,9 +17,23 @@ from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.results import OutputError, OutputStore
 
 OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
+OUTPUT_CHANGED = "OUTPUT_CHANGED"
 _TRIES = 4
 _LINK_STATUSES = {400, 403, 404, 410}
 """A storage says so of a link that is expired or wrong; a fresh one may do."""
+
+
+T = TypeVar("T")
+Take: TypeAlias = Callable[[AsyncIterator[bytes], int | None], Awaitable[T]]
+"""What is done with a body and its declared length, if it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """An output that stands again where it was saved once. ``kept`` is where the file that stood there is now."""
+
+    saved: Saved
+    kept: str | None
 
 
 class Fetcher:
@@ -39,6 +57,35 @@ class Fetcher:
 
         Raises ``GatewayError`` where the way to the gateway or its storage failed: then nothing is known of the output.
         """
+
+        async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
+            file = await self._store.save(planned.output, index, planned.identity[:16], body, length)
+            return Saved(
+                at=self._clock.now(),
+                index=index,
+                path=file.path.as_posix(),
+                sha256=file.sha256,
+                byte_size=file.byte_size,
+                mime_type=file.picture.mime_type,
+                width=file.picture.width,
+                height=file.picture.height,
+            )
+
+        return await self._bring(job_id, index, save)
+
+    async def restore(self, planned: PlannedJob, job_id: str, saved: Saved) -> Restored | Unavailable:
+        """Bring an output back that was saved once: the same bytes to the same path, or not at all.
+
+        Raises ``GatewayError`` as ``fetch`` does.
+        """
+
+        async def restore(body: AsyncIterator[bytes], _length: int | None) -> Restored:
+            kept = await self._store.restore(saved.path, saved.sha256, f"{planned.identity[:16]}-{saved.index}", body)
+            return Restored(replace(saved, at=self._clock.now()), kept)
+
+        return await self._bring(job_id, saved.index, restore)
+
+    async def _bring(self, job_id: str, index: int, take: Take[T]) -> T | Unavailable:
         tries = AsyncRetrying(
             sleep=self._clock.sleep,
             stop=stop_after_attempt(_TRIES),
@@ -47,7 +94,7 @@ class Fetcher:
             reraise=True,
         )
         try:
-            return await tries(self._try, planned, job_id, index)
+            return await tries(self._try, job_id, index, take)
         except OutputError as error:
             return Unavailable(at=self._clock.now(), error=_unavailable(error.code, error.message))
         except GatewayError as error:
@@ -55,7 +102,7 @@ class Fetcher:
                 return Unavailable(at=self._clock.now(), error=_unavailable(error.code, error.message))
             raise
 
-    async def _try(self, planned: PlannedJob, job_id: str, index: int) -> Saved:
+    async def _try(self, job_id: str, index: int, take: Take[T]) -> T:
         snapshot = self._snapshots.get(job_id) or await self._gateway.job(job_id)
         url = snapshot.outputs[index].url if index < len(snapshot.outputs) else None
         if url is None:
@@ -64,20 +111,10 @@ class Fetcher:
         self._snapshots[job_id] = snapshot
         try:
             async with self._gateway.download(url) as (head, body):
-                saved = await self._store.save(planned.output, index, planned.identity[:16], body, head.length)
+                return await take(body, head.length)
         except (GatewayError, OutputError):
             self.forget(job_id)  # the next try asks for a fresh link
             raise
-        return Saved(
-            at=self._clock.now(),
-            index=index,
-            path=saved.path.as_posix(),
-            sha256=saved.sha256,
-            byte_size=saved.byte_size,
-            mime_type=saved.picture.mime_type,
-            width=saved.picture.width,
-            height=saved.picture.height,
-        )
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -89,6 +126,9 @@ def _may_pass(error: BaseException) -> bool:
 def _unavailable(code: str, message: str) -> ErrorInfo:
     if code == "OUTPUT_EXISTS":
         return ErrorInfo(code, message)
+    if code == OUTPUT_CHANGED:
+        hint = "to have those instead, delete the file and run the same manifest again, for no credits"
+        return ErrorInfo(code, message, hint)
     return ErrorInfo(
         OUTPUT_UNAVAILABLE,
         f"{code}: {message}",

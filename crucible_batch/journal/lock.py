@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
+from crucible_batch.journal.holder import erase_holder, read_holder, write_holder
 from crucible_batch.journal.store import DIRECTORY
 
 LOCK = "lock"
@@ -18,24 +19,28 @@ LOCK = "lock"
 def lock_run_directory(directory: Path) -> Iterator[None]:
     """Hold the directory, making it where there is none. The kernel drops the lock however its holder dies.
 
-    Raises ``RunBusyError`` at once where another run holds it, ``RunDirectoryError`` where it can't be made.
+    Raises ``RunBusyError`` at once where another run holds it, saying who, and ``RunDirectoryError`` where it can't be
+    made.
     """
     try:
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / DIRECTORY / LOCK)
         lock.acquire(timeout=0)
     except Timeout:
+        holder = read_holder(directory / DIRECTORY)
         raise RunBusyError(
-            f"another run holds {directory}",
+            f"another run holds {directory}" + (f": {holder}" if holder is not None else ""),
             hint="wait for it (crucible-batch status shows how far it is), or choose another --run-id",
         ) from None
     except OSError as error:
         raise RunDirectoryError(
             f"{directory} can't be used: {error.strerror}", hint="choose another --out-dir"
         ) from error
+    write_holder(directory / DIRECTORY)
     try:
         yield
     finally:
+        erase_holder(directory / DIRECTORY)
         lock.release()
 
 

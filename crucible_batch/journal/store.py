@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from crucible_batch.core.asset import Asset, asset_step
+from crucible_batch.core.asset import ASSET_PREFIX, Asset, asset_step
 from crucible_batch.core.ending import Ending
 from crucible_batch.core.events import Accepted, AssetEvent, Event, JobEvent
 from crucible_batch.core.job import Job, replay
@@ -213,8 +213,10 @@ class Journal:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def binding(self) -> Binding:
-        """Whose this directory is."""
+        """Whose this directory is. Raises ``JournalError`` where a run was killed before it could say so."""
         meta = dict(self._connection.execute("SELECT key, value FROM meta"))
+        if not {"manifest", "run id", "gateway"} <= meta.keys():
+            raise JournalError(f"{self.path} has been begun and no more", hint="run its manifest")
         return Binding(meta["manifest"], meta["run id"], meta["gateway"])
 
     def knows_key(self, fingerprint: str) -> bool:
@@ -268,14 +270,15 @@ class Journal:
 
     def asset(self, sha256: str) -> Asset:
         """An asset as its events left it."""
-        asset = Asset(sha256)
         query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
-        for kind, body in self._connection.execute(query, (asset.identity,)):
-            event = decode_event(kind, body)
-            if not isinstance(event, AssetEvent):
-                raise JournalError(f"{kind} can't happen to an asset", hint="restore the run directory from a copy")
-            asset = asset_step(asset, event)
-        return asset
+        return _asset(sha256, self._connection.execute(query, (Asset(sha256).identity,)))
+
+    def assets(self) -> Iterator[Asset]:
+        """Every asset that has a past, each as its events left it, by digest."""
+        query = "SELECT subject, type, body FROM events WHERE subject GLOB ? ORDER BY subject, seq"
+        rows = self._connection.execute(query, (f"{ASSET_PREFIX}*",))
+        for subject, group in groupby(rows, key=itemgetter(0)):
+            yield _asset(subject.removeprefix(ASSET_PREFIX), ((kind, body) for _, kind, body in group))
 
     def planned(self) -> int:
         """How many jobs the plan has."""
@@ -291,6 +294,25 @@ class Journal:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+
+def journals_beside(directory: Path) -> Iterator[Path]:
+    """Yield the other run directories that stand beside this one, or under a neighbour of its parent: NAME/RUN_ID."""
+    here = directory.resolve()
+    for path in sorted(here.parent.parent.glob(f"*/*/{DIRECTORY}/{FILE}")):
+        other = path.parent.parent
+        if other.resolve() != here:
+            yield other
+
+
+def _asset(sha256: str, rows: Iterable[tuple[str, str]]) -> Asset:
+    asset = Asset(sha256)
+    for kind, body in rows:
+        event = decode_event(kind, body)
+        if not isinstance(event, AssetEvent):
+            raise JournalError(f"{kind} can't happen to an asset", hint="restore the run directory from a copy")
+        asset = asset_step(asset, event)
+    return asset
 
 
 def _replayed(planned: PlannedJob, rows: list[tuple[int, str, str | None, str]], rule: RetryRule) -> Job:

@@ -149,6 +149,7 @@ class _Check:
             matrix=header.matrix,
             output=header.output,
             retry=header.retry,
+            assets=header.assets,
             duplicates=header.duplicates,
             warnings=tuple(sorted(self._warnings, key=lambda warning: warning.place)),
             allow_outside=self._allow_outside,

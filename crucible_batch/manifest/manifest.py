@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest.models import Budget, Fields, Job, Output, Retry, Workflow
+from crucible_batch.manifest.models import Assets, Budget, Fields, Job, Output, Retry, Workflow
 from crucible_batch.manifest.site import Site
 
-__all__ = ["Budget", "Entry", "Fields", "Job", "Manifest", "Output", "Retry", "Workflow"]
+__all__ = ["Assets", "Budget", "Entry", "Fields", "Job", "Manifest", "Output", "Retry", "Workflow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Manifest:
     matrix: Mapping[str, list[Any]]
     output: Output
     retry: Retry
+    assets: Assets
     duplicates: Literal["error", "once", "each"]
     warnings: tuple[Problem, ...]
     allow_outside: bool

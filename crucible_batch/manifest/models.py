@@ -125,6 +125,15 @@ class Retry(_Model):
     )
 
 
+class Assets(_Model):
+    """What becomes of uploaded input images."""
+
+    cleanup: Literal["never", "on_success"] = Field(
+        "never",
+        description="on_success: once every job has succeeded, delete what this run uploaded, for its rebate.",
+    )
+
+
 class Job(_Model):
     """One entry of `jobs`: a job, or many by matrix, zip, foreach and repeat."""
 
@@ -202,6 +211,7 @@ class Header(_Model):
     matrix: Axes = Field(default_factory=dict, description="Axes of every job that has no matrix of its own.")
     output: Output = Field(default_factory=Output, description="Where outputs are written.")
     retry: Retry = Field(default_factory=Retry, description="What is done about failed jobs.")
+    assets: Assets = Field(default_factory=Assets, description="What becomes of uploaded input images.")
     duplicates: Literal["error", "once", "each"] = Field(
         "error", description="Two jobs that ask for the very same thing: refuse, make one, or make each."
     )

@@ -2,10 +2,11 @@
 
 from crucible_batch.report.build import build_head, build_rows
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, JobRow, OutputRow, Report, ReportHead
-from crucible_batch.report.writing import REPORT_FILE, write_report
+from crucible_batch.report.writing import REPORT_FILE, TEMPORARY_REPORT, write_report
 
 __all__ = [
     "REPORT_FILE",
+    "TEMPORARY_REPORT",
     "CountsRow",
     "CreditsRow",
     "ErrorRow",

@@ -9,12 +9,13 @@ from pathlib import Path
 from crucible_batch.report.models import JobRow, ReportHead
 
 REPORT_FILE = "report.json"
+TEMPORARY_REPORT = f".{REPORT_FILE}.part"
 
 
 def write_report(directory: Path, head: ReportHead, rows: Iterable[JobRow]) -> Path:
     """Write a report into a run directory, replacing the one that is there. Raises ``OSError``."""
     target = directory / REPORT_FILE
-    temporary = directory / f".{REPORT_FILE}.part"
+    temporary = directory / TEMPORARY_REPORT
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(head.model_dump_json(indent=2).removesuffix("\n}"))

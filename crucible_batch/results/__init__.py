@@ -1,7 +1,18 @@
 """Results: where outputs go, and how they get there whole."""
 
+from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.paths import output_path
 from crucible_batch.results.receipts import RECEIPTS_FILE, Receipts
-from crucible_batch.results.store import OutputError, OutputStore, SavedFile
+from crucible_batch.results.store import OutputError, OutputStore, ResultsError, SavedFile
 
-__all__ = ["RECEIPTS_FILE", "OutputError", "OutputStore", "Receipts", "SavedFile", "output_path"]
+__all__ = [
+    "RECEIPTS_FILE",
+    "FileState",
+    "OutputError",
+    "OutputStore",
+    "Receipts",
+    "ResultsError",
+    "SavedFile",
+    "check_output",
+    "output_path",
+]

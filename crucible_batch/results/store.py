@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import stat
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from crucible_batch.core.events import Saved
 from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.paths import output_path
 from crucible_batch.results.picture import NoPictureError, Picture, examine
 
@@ -69,8 +69,7 @@ class OutputStore:
         not what was promised or the name is taken, ``ResultsError`` where the disk fails. Either way no file is left.
         """
         parent = self._directory / output_path(pattern, index, "").parent
-        temporary = parent / f"{TEMPORARY_PREFIX}{token}-{index}"
-        try:
+        with _temporary(parent / f"{TEMPORARY_PREFIX}{token}-{index}") as temporary:
             await asyncio.to_thread(parent.mkdir, parents=True, exist_ok=True)
             digest, size = await self._stream(temporary, body)
             if length is not None and size != length:
@@ -79,15 +78,22 @@ class OutputStore:
             path = output_path(pattern, index, picture.ext)
             await asyncio.to_thread(_publish, temporary, self._directory / path, digest)
             return SavedFile(path, digest, size, picture)
-        except OSError as error:
-            raise ResultsError(
-                f"{parent} can't be written: {error.strerror}",
-                hint="see to the disk and run the same command again: nothing is paid twice",
-            ) from error
-        finally:
-            # A directory that failed may fail here too, and must not hide why; the next run's sweep comes by anyway.
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+
+    async def restore(self, path: str, sha256: str, token: str, body: AsyncIterator[bytes]) -> str | None:
+        """Put an output back where it was saved once, if the bytes that come are the ones that were saved.
+
+        Other bytes that stand there are kept: the file becomes ``NAME.damaged-`` with 8 hex of its digest, once the
+        good bytes stand beside it, and that path is returned. Raises ``OutputError`` where other bytes come, or
+        something else than a file stands there, and ``ResultsError``.
+        """
+        target = self._directory / path
+        with _temporary(target.parent / f"{TEMPORARY_PREFIX}{token}") as temporary:
+            await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+            digest, _ = await self._stream(temporary, body)
+            if digest != sha256:
+                raise OutputError("OUTPUT_CHANGED", "the gateway now sends other bytes than were saved")
+            aside = await asyncio.to_thread(_put_back, temporary, target, digest)
+            return None if aside is None else aside.relative_to(self._directory).as_posix()
 
     async def _stream(self, temporary: Path, body: AsyncIterator[bytes]) -> tuple[str, int]:
         size = 0
@@ -113,18 +119,40 @@ class OutputStore:
 
     async def is_true(self, saved: Saved) -> bool:
         """Whether the very bytes that were saved still stand there, in a file and not behind a link."""
-        return await asyncio.to_thread(_is_true, self._directory / saved.path, saved.byte_size, saved.sha256)
+        state = await asyncio.to_thread(check_output, self._directory, saved.path, saved.sha256, saved.byte_size)
+        return state is FileState.OK
 
     def sweep(self) -> int:
         """Remove what killed runs left behind; returns how many files that were. The caller holds the lock."""
         count = 0
-        for leftover in self._directory.rglob(f"{TEMPORARY_PREFIX}*"):
-            # A directory of that name is not ours; a file that can't be removed is no reason not to run.
-            if leftover.is_file() or leftover.is_symlink():
-                with contextlib.suppress(OSError):
-                    leftover.unlink()
-                    count += 1
+        for leftover in self.leftovers():
+            # One that can't be removed is no reason not to run.
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+                count += 1
         return count
+
+    def leftovers(self) -> Iterator[Path]:
+        """Yield the temporary files: what a killed run left, or one that is going on is writing."""
+        for leftover in self._directory.rglob(f"{TEMPORARY_PREFIX}*"):
+            if leftover.is_file() or leftover.is_symlink():  # a directory of that name is not ours
+                yield leftover
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Have a temporary file's errors become ours, and no such file be left."""
+    try:
+        yield path
+    except OSError as error:
+        raise ResultsError(
+            f"{path.parent} can't be written: {error.strerror}",
+            hint="see to the disk and run the same command again: nothing is paid twice",
+        ) from error
+    finally:
+        # A directory that failed may fail here too, and must not hide why; the next run's sweep comes by anyway.
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 class _Part:
@@ -175,6 +203,32 @@ def _examine(temporary: Path, *, whole: bool) -> Picture:
         raise OutputError("OUTPUT_NO_PICTURE", str(error)) from error
 
 
+def _put_back(temporary: Path, target: Path, digest: str) -> Path | None:
+    """Sync the file and give it its name. What stood there keeps its bytes under another, which is returned."""
+    _sync(temporary, os.O_RDWR)
+    aside = None
+    if os.path.lexists(target):
+        if target.is_symlink() or not target.is_file():
+            raise OutputError("OUTPUT_EXISTS", f"something else than a file stands at {target.name}", final=True)
+        other = file_digest(target)
+        if other == digest:
+            return None
+        aside = target.with_name(f"{target.name}.damaged-{other[:8]}")
+        _keep_as(target, aside, other)
+    temporary.replace(target)
+    _sync(target.parent, os.O_RDONLY)
+    return aside
+
+
+def _keep_as(target: Path, aside: Path, digest: str) -> None:
+    """Give a file a second name, so that it outlives the loss of its first."""
+    try:
+        os.link(target, aside, follow_symlinks=False)
+    except FileExistsError:
+        if aside.is_symlink() or not aside.is_file() or file_digest(aside) != digest:
+            raise OutputError("OUTPUT_EXISTS", f"another file stands at {aside.name}", final=True) from None
+
+
 def _publish(temporary: Path, target: Path, digest: str) -> None:
     """Sync the file, give it its name unless another stands there, and sync the name."""
     _sync(temporary, os.O_RDWR)
@@ -188,14 +242,6 @@ def _publish(temporary: Path, target: Path, digest: str) -> None:
                 final=True,
             ) from None
     _sync(target.parent, os.O_RDONLY)
-
-
-def _is_true(path: Path, byte_size: int, sha256: str) -> bool:
-    try:
-        status = path.lstat()
-        return stat.S_ISREG(status.st_mode) and status.st_size == byte_size and file_digest(path) == sha256
-    except OSError:
-        return False
 
 
 def file_digest(path: Path) -> str:

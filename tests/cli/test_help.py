@@ -14,7 +14,7 @@ from .conftest import Cli
 
 COMMANDS = (
     "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init", "doctor",
-    "sandbox", "demo",
+    "sandbox", "demo", "verify", "clean",
 )  # fmt: skip
 
 

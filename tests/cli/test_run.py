@@ -123,7 +123,10 @@ def test_a_held_directory_is_exit_6_and_a_second_ctrl_c_ends_the_holder_with_130
     holder = slow_cli.start("run", "busy.yaml", "--display", "plain")
     try:
         _wait_for(slow_cli.cwd / run_dir / ".crucible/journal.sqlite3")
-        assert slow_cli("run", "busy.yaml").code == 6
+        # Known before anything is planned or asked: this gateway doesn't exist.
+        second = slow_cli("run", "busy.yaml", CRUCIBLE_API_BASE="http://127.0.0.1:1")
+        assert second.code == 6
+        assert f"process {holder.pid} on " in second.err
         status = slow_cli("status", run_dir, "--json")
         assert status.code == 0
         assert status.envelope["data"]["running"] is True

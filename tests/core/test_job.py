@@ -107,6 +107,15 @@ def test_a_new_run_takes_a_job_up(events: list[JobEvent], phase: Phase, in_doubt
     assert resumed(job) == job
 
 
+def test_a_missed_output_is_remembered_until_it_is_saved_again() -> None:
+    whole = [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1)]
+    job = replay(PLAIN, [*whole, MISSED])
+    assert (job.outputs, job.missed) == ({0: saved(0)}, {1: saved(1)})
+    assert replay(job, [MISSED]).missed == {1: saved(1)}
+    assert replay(job, [UNAVAILABLE]).missed == {1: saved(1)}
+    assert replay(job, [saved(1)]) == replay(PLAIN, whole)
+
+
 def test_a_failed_job_gets_the_next_key_and_a_refused_one_keeps_its_own() -> None:
     failed = replay(Job(ID), [HELD, ACCEPTED, FAILED])
     refused = replay(PLAIN, [HELD, REFUSED, REOPENED])

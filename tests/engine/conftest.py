@@ -29,7 +29,7 @@ import uvicorn.server
 from PIL import Image
 
 from crucible_batch import api
-from crucible_batch.api import connecting, running
+from crucible_batch.api import connecting, mending, running
 from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.sandbox import Running, SandboxConfig, app, outputs, parse_faults, serve, server
 from crucible_batch.settings import Settings
@@ -185,6 +185,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     clock = FastClock()
     retrier = Retrier(RetryPolicy(), sleep=clock.sleep, clock=clock.monotonic)
     monkeypatch.setattr(running, "SystemClock", lambda: clock)
+    monkeypatch.setattr(mending, "SystemClock", lambda: clock)
     # Made once for all tests: reading the certificates, and describing the sandbox, take longer than a run.
     monkeypatch.setattr(ssl, "create_default_context", _tls)
     monkeypatch.setattr(app, "describe", _description)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -11,8 +14,9 @@ import pytest
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
 from crucible_batch.journal import is_locked, lock_run_directory
+from crucible_batch.journal.holder import HOLDER, read_holder
 
-HOLDER = """
+PROGRAM = """
     import sys
     from pathlib import Path
     from crucible_batch.journal import lock_run_directory
@@ -25,7 +29,7 @@ HOLDER = """
 
 def test_another_process_is_kept_out_until_the_holder_is_killed(tmp_path):
     holder = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         assert holder.stdout.readline() == b"held\n"
@@ -33,13 +37,17 @@ def test_another_process_is_kept_out_until_the_holder_is_killed(tmp_path):
         with pytest.raises(RunBusyError) as caught, lock_run_directory(tmp_path):
             pass
         assert caught.value.exit_code == 6
+        assert f"process {holder.pid} on {socket.gethostname()}, since 20" in caught.value.message
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
     assert not is_locked(tmp_path)
+    assert read_holder(tmp_path / ".crucible").pid == holder.pid  # the dead one's text is still there, and stops nobody
     with lock_run_directory(tmp_path):
         assert is_locked(tmp_path)
+        assert read_holder(tmp_path / ".crucible").pid == os.getpid()
     assert not is_locked(tmp_path)
+    assert not (tmp_path / ".crucible" / HOLDER).exists()
 
 
 def test_a_directory_is_made_where_there_is_none(tmp_path):
@@ -56,3 +64,52 @@ def test_a_directory_that_can_not_be_made_is_the_users_mistake(tmp_path):
 def test_a_directory_that_nobody_ran_in_is_not_locked_and_stays_as_it_is(tmp_path):
     assert not is_locked(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def _said(**fields):
+    return json.dumps({"host": "here", "pid": 7, **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b'{"host": "he',
+        b"\xff\xfe",
+        b"[]",
+        b"7",
+        b"{}",
+        b"[" * 1000,
+        b"x" * 100_000,
+        _said(host="a\x1b[2Jb"),
+        _said(host=["here"]),
+        _said(host="h" * 300),
+        _said(pid=0),
+        _said(pid=True),
+        _said(pid="7"),
+        _said(pid=10**40),
+    ],
+)
+def test_a_torn_or_hostile_text_about_the_holder_is_left_out(tmp_path, text):
+    with lock_run_directory(tmp_path):
+        (tmp_path / ".crucible" / HOLDER).write_bytes(text)
+        with pytest.raises(RunBusyError) as caught, lock_run_directory(tmp_path):
+            pass
+    assert caught.value.message == f"another run holds {tmp_path}"
+
+
+@pytest.mark.parametrize("planted", ["fifo", "directory", "link"])
+def test_what_stands_where_the_text_goes_keeps_nobody_from_running(tmp_path, planted):
+    place = tmp_path / ".crucible" / HOLDER
+    place.parent.mkdir()
+    (tmp_path / "precious").write_text("precious")
+    match planted:
+        case "fifo":
+            os.mkfifo(place)
+        case "directory":
+            place.mkdir()
+        case "link":
+            place.symlink_to(tmp_path / "precious")
+    with lock_run_directory(tmp_path), pytest.raises(RunBusyError), lock_run_directory(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"

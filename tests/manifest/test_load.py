@@ -30,6 +30,7 @@ jobs:
   - {name: b, workflow: q}
 output: {path: "{workflow}/{name}{ext}"}
 retry: {attempts: 5, never: [NSFW]}
+assets: {cleanup: on_success}
 duplicates: once
 """
 
@@ -48,7 +49,7 @@ def test_a_complete_manifest_is_what_its_author_wrote(folder: Any) -> None:
     assert manifest.vars == {"brand": "Acme"}
     assert manifest.output.path == "{workflow}/{name}{ext}"
     assert (manifest.retry.attempts, manifest.retry.never) == (5, ["NSFW"])
-    assert manifest.duplicates == "once"
+    assert (manifest.duplicates, manifest.assets.cleanup) == ("once", "on_success")
     assert [entry.job.name for entry in manifest.entries()] == ["a", "b"]
     assert manifest.warnings == ()
 
@@ -59,6 +60,7 @@ def test_what_is_left_out_has_defaults(folder: Any) -> None:
     assert manifest.budget.max_credits_per_job is None
     assert manifest.output.path == "{name}/{index}{ext}"
     assert (manifest.retry.attempts, manifest.retry.never, manifest.duplicates) == (3, [], "error")
+    assert manifest.assets.cleanup == "never"
 
 
 def test_the_order_of_keys_is_free(folder: Any) -> None:
@@ -116,6 +118,8 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     (JOBS + "retry: {attempts: true}", 5, 19, "retry.attempts", "a whole number, not true or false", None),
     (JOBS + "retry: {never: NSFW}", 5, 16, "retry.never", "must be a list, not text", None),
     (JOBS + "retry: {never: [5]}", 5, 17, "retry.never[0]", "must be text, not a whole number", None),
+    (JOBS + "assets: {cleanup: always}", 5, 19, "assets.cleanup", "must be 'never' or 'on_success'", None),
+    (JOBS + "assets: {clean: never}", 5, 10, "assets.clean", "unknown key", "cleanup"),
     (JOBS + "duplicates: twice", 5, 13, "duplicates", "must be 'error', 'once' or 'each'", None),
     ("", 1, 1, "jobs", "`jobs` is missing", None),
     ("jobs: []", 4, 7, "jobs", "must list jobs, not none", None),

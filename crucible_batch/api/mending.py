@@ -1,0 +1,57 @@
+"""A run directory opened to mend or to tidy it: its journal for writing, and the gateway that its run used."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+
+from crucible_batch.api.account import check_account
+from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.engine import Clock, SystemClock
+from crucible_batch.gateway import HttpGateway
+from crucible_batch.journal import Journal, lock_run_directory
+from crucible_batch.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What mending is done with."""
+
+    journal: Journal
+    gateway: HttpGateway
+    clock: Clock
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a directory that a run has written to. Nothing is made where there is none.
+
+    Raises ``RunDirectoryError``, and ``RunBusyError`` where a run is going on.
+    """
+    with Journal.read(directory):
+        pass
+    with lock_run_directory(directory):
+        yield
+
+
+@asynccontextmanager
+async def mending(
+    directory: Path, settings: Settings | None, transport: httpx.AsyncBaseTransport | None
+) -> AsyncIterator[Bench]:
+    """Open the journal of a directory whose lock the caller holds, and its account's gateway.
+
+    Raises ``KeyRefusedError``, ``GatewayError``, ``JournalError``, and ``RunDirectoryError`` where the key or the base
+    URL is of another account than the directory.
+    """
+    settings = settings or current_settings()
+    clock = SystemClock()
+    with Journal.read(directory) as journal:
+        binding = replace(journal.binding(), gateway=settings.base_url.rstrip("/"))
+    async with gateway_for(settings, transport=transport) as gateway:
+        with Journal.open(directory, binding, now=clock.now()) as journal:
+            await check_account(journal, gateway, require_key(settings))
+            yield Bench(journal, gateway, clock)

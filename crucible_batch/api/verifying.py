@@ -1,0 +1,238 @@
+"""A run's outputs held against its journal, and brought back where they are missing or damaged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import httpx
+
+from crucible_batch.api.inspecting import newest_rule, write_report_of
+from crucible_batch.api.mending import Bench, locked, mending
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.events import Missed, Saved, Unavailable
+from crucible_batch.core.job import Job
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.engine.fetch import Fetcher
+from crucible_batch.engine.stop import error_info
+from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.journal import Journal, is_locked
+from crucible_batch.report import TEMPORARY_REPORT
+from crucible_batch.results import FileState, OutputStore, check_output
+from crucible_batch.settings import Settings
+
+_AT_ONCE = 4
+"""Files hashed, or fetched, at the same time: enough to keep a disk busy, few enough to leave others some of it."""
+_BATCH = 64
+_MENDABLE = {FileState.MISSING, FileState.DAMAGED}
+_UNTOUCHED = {
+    FileState.REPLACED: "a link or a directory stands there or on the way there",
+    FileState.UNREADABLE: "it can't be read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An output that does not stand on disk as the journal has it.
+
+    ``retired``: its job is no longer in the manifest. ``fixed``: it does now; ``kept`` is then where the file is that
+    stood there. ``error``: why it could not be fixed.
+    """
+
+    name: str
+    retired: bool
+    index: int
+    path: str
+    state: FileState
+    fixed: bool = False
+    kept: str | None = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found. ``counts`` is by state as found, ``retired`` how many outputs of retired jobs were among them.
+
+    ``leftovers`` are temporary files of ours that no run is using; ``fix`` removes them. ``failure`` is what kept the
+    fixing from going on.
+    """
+
+    run_dir: Path
+    running: bool
+    counts: Mapping[FileState, int]
+    retired: int
+    byte_size: int
+    differences: tuple[Difference, ...]
+    leftovers: tuple[str, ...] = ()
+    failure: CrucibleBatchError | None = None
+
+    @property
+    def checked(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if all(difference.fixed for difference in self.differences):
+            return ExitCode.OK
+        return ExitCode.DIFFERENCE if self.failure is None else self.failure.exit_code
+
+
+async def verify(
+    run_dir: str | Path,
+    *,
+    fix: bool = False,
+    on_checked: Callable[[int], None] = lambda _count: None,
+    settings: Settings | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Verification:
+    """Hold every output that the journal records against the file on disk, by size and SHA-256.
+
+    Needs no key and no network, and works while a run is going on. With ``fix`` what is missing or damaged is
+    downloaded again, for no credits: the recorded bytes, or nothing; nothing is ever bought. A damaged file is kept
+    under another name. ``on_checked`` is told now and then how many files have been checked.
+
+    Raises ``RunDirectoryError`` and ``JournalError``; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and
+    ``GatewayError``, before anything is changed.
+    """
+    directory = Path(run_dir)
+    with locked(directory) if fix else nullcontext():
+        with Journal.read(directory) as journal:
+            found, records = await _look(journal, directory, on_checked, running=not fix and is_locked(directory))
+        if not fix:
+            return found
+        _sweep(directory)
+        if not any(record.state in _MENDABLE for record in records):
+            return replace(found, differences=tuple(_told(record) for record in records))
+        async with mending(directory, settings, transport) as bench:
+            mender = _Mender(bench, directory)
+            differences = await mender.mend(records)
+            write_report_of(bench.journal, directory)
+    return replace(found, differences=tuple(differences), failure=mender.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """An output that the journal says was saved, and what stands in its place."""
+
+    planned: PlannedJob
+    job: Job
+    retired: bool
+    saved: Saved
+    state: FileState = FileState.OK
+
+
+def _recorded(journal: Journal) -> Iterator[_Record]:
+    """Yield every output that was saved once, those that a run has missed since included."""
+    for retired, jobs in ((False, journal.jobs(newest_rule(journal))), (True, journal.retired())):
+        for planned, job in jobs:
+            for _, saved in sorted({**job.missed, **job.outputs}.items()):
+                yield _Record(planned, job, retired, saved)
+
+
+async def _look(
+    journal: Journal, directory: Path, on_checked: Callable[[int], None], *, running: bool
+) -> tuple[Verification, list[_Record]]:
+    counts: Counter[FileState] = Counter()
+    odd: list[_Record] = []
+    retired = byte_size = 0
+    records = _recorded(journal)
+    # In batches, so that what the journal raises while it is read is raised here and not in a group of tasks.
+    while batch := list(islice(records, _BATCH)):
+        for record in await _checked(directory, batch):
+            counts[record.state] += 1
+            retired += record.retired
+            byte_size += record.saved.byte_size
+            if record.state is not FileState.OK:
+                odd.append(record)
+        on_checked(counts.total())
+    leftovers = () if running else _leftovers(directory)
+    differences = tuple(_told(record) for record in odd)
+    return Verification(directory, running, counts, retired, byte_size, differences, leftovers), odd
+
+
+async def _checked(directory: Path, batch: Sequence[_Record]) -> list[_Record]:
+    states = [record.state for record in batch]
+    queue = iter(enumerate(batch))
+
+    async def work() -> None:
+        for position, record in queue:
+            saved = record.saved
+            states[position] = await asyncio.to_thread(
+                check_output, directory, saved.path, saved.sha256, saved.byte_size
+            )
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_AT_ONCE):
+            group.create_task(work())
+    return [replace(record, state=state) for record, state in zip(batch, states, strict=True)]
+
+
+def _leftovers(directory: Path) -> tuple[str, ...]:
+    report = directory / TEMPORARY_REPORT
+    found = [*OutputStore(directory).leftovers(), *([report] if report.is_file() else [])]
+    return tuple(sorted(path.relative_to(directory).as_posix() for path in found))
+
+
+def _sweep(directory: Path) -> None:
+    OutputStore(directory).sweep()
+    (directory / TEMPORARY_REPORT).unlink(missing_ok=True)
+
+
+def _told(record: _Record) -> Difference:
+    error = None
+    if record.state in _UNTOUCHED:
+        hint = "see to it by hand, then verify again"
+        error = ErrorInfo(f"OUTPUT_{record.state.upper()}", _UNTOUCHED[record.state], hint)
+    saved = record.saved
+    return Difference(record.planned.name, record.retired, saved.index, saved.path, record.state, error=error)
+
+
+class _Mender:
+    """Fetches what is missing or damaged. The first failure of the way, the disk or the journal ends it."""
+
+    def __init__(self, bench: Bench, directory: Path) -> None:
+        self._bench = bench
+        self._fetcher = Fetcher(bench.gateway, OutputStore(directory), bench.clock)
+        self._failures: list[CrucibleBatchError] = []
+
+    @property
+    def failure(self) -> CrucibleBatchError | None:
+        return self._failures[0] if self._failures else None
+
+    async def mend(self, records: Sequence[_Record]) -> list[Difference]:
+        """Return what became of each, in the same order."""
+        differences = [_told(record) for record in records]
+        queue = iter(enumerate(records))
+
+        async def work() -> None:
+            for position, record in queue:
+                if record.state in _MENDABLE:
+                    differences[position] = await self._try(record)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_AT_ONCE):
+                group.create_task(work())
+        return differences
+
+    async def _try(self, record: _Record) -> Difference:
+        if not self._failures:
+            try:
+                return await self._restore(record)
+            except CrucibleBatchError as error:
+                self._failures.append(error)
+        return replace(_told(record), error=error_info(self._failures[0]))
+
+    async def _restore(self, record: _Record) -> Difference:
+        saved, append = record.saved, self._bench.journal.append
+        restored = await self._fetcher.restore(record.planned, record.job.current.job_id or "", saved)
+        if isinstance(restored, Unavailable):
+            return replace(_told(record), error=restored.error)
+        if saved.index in record.job.outputs:
+            await append(record.job.identity, Missed(at=self._bench.clock.now(), index=saved.index))
+        await append(record.job.identity, restored.saved)
+        return replace(_told(record), fixed=True, kept=restored.kept)

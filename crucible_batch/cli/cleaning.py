@@ -1,0 +1,135 @@
+"""What ``clean`` did or would do, in lines and in JSON, and the question before it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.api import AssetFate, Cleaning, Reason, clean, clean_assets, current_settings, format_credits
+from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.cli.command_line import again
+from crucible_batch.cli.terminal import say, tell, working
+
+SHOWN = 20
+_REASONS = {
+    Reason.FOUND: "uploaded by another run, and only found by this one; --found takes them too",
+    Reason.NEEDED: "needed by an unfinished job: ",
+    Reason.SHARED: "needed by an unfinished job in ",
+    Reason.IN_DOUBT: "not known to be there: its answer was lost; the next run settles it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asks for."""
+
+    run_dir: Path
+    found: bool
+    dry_run: bool
+    yes: bool
+    api_base: str | None
+    proxy: str | None
+
+
+def clean_and_tell(answer: Answer, wish: Wish) -> None:
+    """Delete what nobody needs, and say what came back for it."""
+    settings = current_settings(base_url=wish.api_base, proxy=wish.proxy)
+    asks = not wish.yes and sys.stdin.isatty() and answer.err.is_terminal
+    work = clean_assets(
+        wish.run_dir,
+        found=wish.found,
+        dry_run=wish.dry_run,
+        confirm=_asker(answer) if asks else None,
+        settings=settings,
+    )
+    if asks:
+        cleaning = asyncio.run(work)
+    else:
+        with working(answer.err, "deleting assets"):
+            cleaning = asyncio.run(work)
+    answer.data = _as_json(cleaning, dry_run=wish.dry_run)
+    if cleaning.failure is not None:
+        failure = cleaning.failure
+        answer.blame(failure.code, failure.message, again(), exit_code=cleaning.exit_code)
+    if not answer.quiet:
+        _show(answer, cleaning, dry_run=wish.dry_run)
+
+
+def _asker(answer: Answer) -> Callable[[Cleaning], bool]:
+    def ask(cleaning: Cleaning) -> bool:
+        _show_fates(answer, cleaning)
+        tell(answer.err, ("A job that wants such an image later pays for its upload again.", "warn"))
+        answer.err.print(f"Delete {_assets(len(cleaning.going))} at the gateway? [y/N] ", end="")
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    return ask
+
+
+def _show(answer: Answer, cleaning: Cleaning, *, dry_run: bool) -> None:
+    going, deleted = cleaning.going, cleaning.deleted
+    where = (f"   {clean(str(cleaning.run_dir), 4000)}", "quiet")
+    if not going:
+        say(answer.out, ("✓ ", "good"), ("no asset to delete", "strong"), where)
+    elif dry_run:
+        charged = format_credits(sum((fate.charged for fate in going), Decimal(0)))
+        say(answer.out, (f"{_assets(len(going))} would be deleted; uploading cost {charged} credits", "strong"), where)
+    else:
+        mark = ("✓ ", "good") if cleaning.failure is None else ("! ", "warn")
+        words = f"{_assets(len(deleted))} deleted, {format_credits(cleaning.rebates)} credits came back"
+        say(answer.out, mark, (words, "strong"), where)
+    _show_fates(answer, cleaning)
+    if cleaning.failure is not None:
+        say(answer.out, ("  stopped  ", "label"), (clean(str(cleaning.failure)), "warn"))
+        say(answer.out, ("  next     ", "label"), (again(), "command"))
+    elif dry_run and going:
+        say(answer.out, ("  next     ", "label"), (again(), "command"))
+
+
+def _show_fates(answer: Answer, cleaning: Cleaning) -> None:
+    for fate in cleaning.going[:SHOWN]:
+        rebate = "" if fate.rebate is None else f"   {format_credits(fate.rebate)} credits back"
+        say(
+            answer.out,
+            "  ",
+            clean(fate.filename or fate.sha256[:16], 80),
+            (f"   {clean(fate.asset_id or '')}{rebate}", "quiet"),
+        )
+    if len(cleaning.going) > SHOWN:
+        say(answer.out, (f"  … and {len(cleaning.going) - SHOWN:,} more; --json has them all", "quiet"))
+    kept: dict[str, list[AssetFate]] = defaultdict(list)
+    for fate in cleaning.fates:
+        if fate.stays is not None:
+            kept[_REASONS[fate.stays] + (clean(fate.because, 200) if fate.because else "")].append(fate)
+    for reason, fates in list(kept.items())[:SHOWN]:
+        say(answer.out, ("  kept     ", "label"), f"{len(fates)}  ", (reason, "quiet"))
+
+
+def _assets(count: int) -> str:
+    return f"{count:,} asset{'s' if count != 1 else ''}"
+
+
+def _as_json(cleaning: Cleaning, *, dry_run: bool) -> Json:
+    return {
+        "run_dir": str(cleaning.run_dir),
+        "dry_run": dry_run,
+        "deleted": len(cleaning.deleted),
+        "rebates": format_credits(cleaning.rebates),
+        "assets": [
+            {
+                "asset_id": fate.asset_id,
+                "sha256": fate.sha256,
+                "filename": fate.filename,
+                "charged": format_credits(fate.charged),
+                "deleted": fate.rebate is not None,
+                "rebate": None if fate.rebate is None else format_credits(fate.rebate),
+                "stays": None if fate.stays is None else fate.stays.value,
+                "because": fate.because,
+            }
+            for fate in cleaning.fates
+        ],
+    }

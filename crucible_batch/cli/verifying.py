@@ -1,0 +1,135 @@
+"""What ``verify`` found, in lines and in JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.text import Text
+
+from crucible_batch.api import Difference, FileState, Verification, clean, current_settings, verify
+from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.cli.terminal import is_lively, say, tell
+from crucible_batch.errors import ExitCode
+
+DIFFERENT = "DIFFERENT"
+SHOWN = 20
+
+
+def verify_and_tell(answer: Answer, run_dir: Path, *, fix: bool, api_base: str | None, proxy: str | None) -> None:
+    """Verify, and say what was found, what was done about it, and what is left to do."""
+    settings = current_settings(base_url=api_base, proxy=proxy) if fix else None
+    with _counting(answer) as on_checked:
+        found = asyncio.run(verify(run_dir, fix=fix, on_checked=on_checked, settings=settings))
+    answer.data = _as_json(found)
+    left = [difference for difference in found.differences if not difference.fixed]
+    if left:
+        message = f"{len(left)} of {found.checked} outputs differ from the journal"
+        hint = None if fix else _fixing(run_dir)
+        code = DIFFERENT if found.exit_code is ExitCode.DIFFERENCE or found.failure is None else found.failure.code
+        answer.blame(code, message, hint, exit_code=found.exit_code)
+    if not answer.quiet:
+        _show(answer, found, left, fix=fix)
+
+
+@contextmanager
+def _counting(answer: Answer) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how many files have been checked."""
+    if not is_lively(answer.err) or answer.quiet:
+        yield lambda _count: None
+        return
+    with answer.err.status(Text("checking", style="dim"), spinner="dots", spinner_style="cyan") as status:
+        yield lambda count: status.update(Text(f"{count:,} files checked", style="dim"))
+
+
+def _show(answer: Answer, found: Verification, left: list[Difference], *, fix: bool) -> None:
+    fixed = len(found.differences) - len(left)
+    mark, style = ("✗", "bad") if left else ("✓", "good")
+    whole = found.counts.get(FileState.OK, 0)
+    parts = [f" of {found.checked:,} outputs are as they were saved"]
+    if fixed:
+        parts.append(f", {fixed:,} fixed")
+    if left:
+        parts.append(f", {len(left):,} {'is' if len(left) == 1 else 'are'} not")
+    about = f"   {_size(found.byte_size)}" + (f" · {found.retired} of retired jobs" if found.retired else "")
+    headline = Text.assemble(
+        (f"{mark} ", style), (f"{whole:,}", "strong"), ("".join(parts), "strong"), (about, "quiet")
+    )
+    tell(answer.out, headline)
+    for difference in found.differences[:SHOWN]:
+        _show_difference(answer, difference)
+    if len(found.differences) > SHOWN:
+        say(answer.out, (f"  … and {len(found.differences) - SHOWN:,} more; --json has them all", "quiet"))
+    if found.leftovers:
+        done = "removed" if fix else "the next run removes them"
+        say(
+            answer.out,
+            ("  leftover   ", "label"),
+            f"{', '.join(map(clean, found.leftovers[:3]))}",
+            (f"   {done}", "quiet"),
+        )
+    if found.running:
+        say(answer.out, ("  note       ", "label"), "a run is going on: this is what it has saved so far")
+    if found.failure is not None:
+        say(answer.out, ("  stopped    ", "label"), (clean(str(found.failure)), "warn"))
+    if left and not fix:
+        say(answer.out, ("  next       ", "label"), (_fixing(found.run_dir), "command"))
+
+
+def _show_difference(answer: Answer, difference: Difference) -> None:
+    whose = f"   {clean(difference.name, 80)}" + (", retired" if difference.retired else "")
+    label = ("  fixed      ", "good") if difference.fixed else (f"  {difference.state.value:<10} ", "bad")
+    was = f", was {difference.state.value}" if difference.fixed else ""
+    say(answer.out, label, clean(difference.path, 300), (whose + was, "quiet"))
+    if difference.kept is not None:
+        say(answer.out, ("             the other file is kept as ", "quiet"), clean(difference.kept, 300))
+    if difference.error is not None:
+        error = difference.error
+        hint = f"; {error.hint}" if error.hint else ""
+        say(
+            answer.out,
+            (f"             {clean(error.code, 60)}: {clean(error.message, 200)}{clean(hint, 300)}", "quiet"),
+        )
+
+
+def _fixing(run_dir: Path) -> str:
+    return f"crucible-batch verify {shlex.quote(clean(str(run_dir), 4000))} --fix"
+
+
+def _size(count: int) -> str:
+    if count < 1_000_000:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 1_000_000_000 else f"{count / 1e9:.1f} GB"
+
+
+def _as_json(found: Verification) -> Json:
+    counts: dict[str, Json] = {state.value: found.counts.get(state, 0) for state in FileState}
+    return {
+        "run_dir": str(found.run_dir),
+        "running": found.running,
+        "checked": found.checked,
+        "counts": counts,
+        "retired": found.retired,
+        "byte_size": found.byte_size,
+        "fixed": sum(difference.fixed for difference in found.differences),
+        "differences": [_difference_json(difference) for difference in found.differences],
+        "leftovers": list(found.leftovers),
+        "failure": None if found.failure is None else {"code": found.failure.code, "message": found.failure.message},
+    }
+
+
+def _difference_json(difference: Difference) -> Json:
+    error = difference.error
+    return {
+        "job": difference.name,
+        "retired": difference.retired,
+        "index": difference.index,
+        "path": difference.path,
+        "state": difference.state.value,
+        "fixed": difference.fixed,
+        "kept": difference.kept,
+        "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
+    }

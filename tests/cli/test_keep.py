@@ -1,0 +1,62 @@
+"""The commands that keep a run directory in order."""
+
+from PIL import Image
+
+from .conftest import Cli
+
+
+def test_verify_needs_no_key_and_fix_brings_back_what_is_missing(cli: Cli, lonely_cli: Cli) -> None:
+    cli.write("kept", "- {name: fox, prompt: a fox, repeat: 3}")
+    assert cli("run", "kept.yaml", "-q").code == 0
+    run_dir = "outputs/kept/default"
+    done = lonely_cli("verify", run_dir)
+    assert (done.code, done.err) == (0, "")
+    assert "3 of 3 outputs are as they were saved" in done.out
+    (cli.cwd / run_dir / "fox-1/0.png").unlink()
+    (cli.cwd / run_dir / "fox-2/0.png").write_text("edited")
+    found = lonely_cli("verify", run_dir)
+    assert found.code == 7
+    assert "missing    fox-1/0.png" in found.out
+    assert "damaged    fox-2/0.png" in found.out
+    assert f"crucible-batch verify {run_dir} --fix" in found.out
+    fixed = cli("verify", run_dir, "--fix")
+    assert fixed.code == 0, fixed.out
+    assert "1 of 3 outputs are as they were saved, 2 fixed" in fixed.out
+    assert "kept as fox-2/0.png.damaged-" in fixed.out
+    assert lonely_cli("verify", run_dir, "-q").code == 0
+
+
+def test_verify_answers_in_json(cli: Cli) -> None:
+    cli.write("counted")
+    assert cli("run", "counted.yaml", "-q").code == 0
+    (cli.cwd / "outputs/counted/default/fox/0.png").unlink()
+    envelope = cli("verify", "outputs/counted/default", "--json").envelope
+    assert (envelope["ok"], envelope["exit_code"], envelope["command"]) == (False, 7, "verify")
+    assert envelope["data"]["counts"] == {"ok": 0, "missing": 1, "damaged": 0, "replaced": 0, "unreadable": 0}
+    assert [each["path"] for each in envelope["data"]["differences"]] == ["fox/0.png"]
+    assert envelope["error"]["hint"] == "crucible-batch verify outputs/counted/default --fix"
+
+
+def test_verify_of_no_run_directory_is_exit_2(lonely_cli: Cli) -> None:
+    assert lonely_cli("verify", "nowhere").code == 2
+
+
+def test_clean_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> None:
+    # Of a size that no other test draws: the gateway is shared, and an image that it has is only found.
+    Image.new("RGB", (61, 67), "olive").save(cli.cwd / "olive.png")
+    cli.write("tidy", "- {name: fox, prompt: a fox, image: olive.png, workflow: qwen-edit}")
+    assert cli("run", "tidy.yaml", "-q").code == 0
+    run_dir = "outputs/tidy/default"
+    nothing = cli("clean", run_dir)
+    assert nothing.code == 2
+    assert f"crucible-batch clean {run_dir} --assets" in nothing.err
+    dry = cli("clean", run_dir, "--assets", "--dry-run", MOLTAZINE_API_KEY="")
+    assert dry.code == 0
+    assert "1 asset would be deleted; uploading cost 0.5 credits" in dry.out
+    done = cli("clean", run_dir, "--assets")
+    assert done.code == 0, done.err
+    assert "1 asset deleted, 0.5 credits came back" in done.out
+    assert "olive.png" in done.out
+    assert "less 0.5 in rebates" in cli("status", run_dir).out
+    envelope = cli("clean", run_dir, "--assets", "--json").envelope
+    assert (envelope["ok"], envelope["data"]["deleted"], envelope["data"]["rebates"]) == (True, 0, "0")
