@@ -27,6 +27,7 @@ from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.metadata import read_expected_s, read_fields
 from crucible_batch.gateway.text import clean
 from crucible_batch.manifest import manifest_schema
+from crucible_batch.plans import plan_schema
 
 __all__ = [
     "AssetAdvanced",
@@ -54,6 +55,7 @@ __all__ = [
     "manifest_schema",
     "parse_credits",
     "plan",
+    "plan_schema",
     "read_expected_s",
     "read_fields",
     "read_status",
