@@ -43,6 +43,7 @@ check: lint types test demo  ## All that has to pass
 schema: $(STAMP)  ## Write the schemas that editors and programs read
 	$(BIN)/crucible-batch schema > docs/manifest.schema.json
 	$(BIN)/crucible-batch schema --report > docs/report.schema.json
+	$(BIN)/crucible-batch schema --plan > docs/plan.schema.json
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -20,6 +20,7 @@ _HOMES = {
     "GatewayError": "crucible_batch.errors",
     "KeyRefusedError": "crucible_batch.errors",
     "ManifestError": "crucible_batch.errors",
+    "StalePlanError": "crucible_batch.errors",
     "UserError": "crucible_batch.errors",
     "Observer": "crucible_batch.api",
     "PlanSummary": "crucible_batch.api",

@@ -13,6 +13,7 @@ from crucible_batch.errors import ExitCode as ExitCode
 from crucible_batch.errors import GatewayError as GatewayError
 from crucible_batch.errors import KeyRefusedError as KeyRefusedError
 from crucible_batch.errors import ManifestError as ManifestError
+from crucible_batch.errors import StalePlanError as StalePlanError
 from crucible_batch.errors import UserError as UserError
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway import RetryPolicy as RetryPolicy

@@ -3,6 +3,8 @@
     CrucibleBatchError
     ├── UserError              the command or its input is wrong; nothing was spent      exit 2
     │   ├── ManifestError      one or many problems, each with its place
+    │   ├── SavedPlanError     a file that is no saved plan, or was changed since it was written
+    │   ├── StalePlanError     a saved plan of which something moved since it was made
     │   ├── RunDirectoryError  the directory belongs to another run, or can't be used
     │   └── ConsentError       no budget and nobody to ask
     ├── RunBusyError           another run holds this run directory                      exit 6
@@ -44,7 +46,7 @@ class ExitCode(enum.IntEnum):
 _MEANINGS = {
     ExitCode.OK: "every job succeeded, or there was nothing left to do",
     ExitCode.SOME_FAILED: "the run finished and some jobs failed",
-    ExitCode.USER_ERROR: "the command or the manifest is wrong; nothing was spent",
+    ExitCode.USER_ERROR: "the command or the manifest is wrong, or a saved plan is stale; nothing was spent",
     ExitCode.KEY_REFUSED: "no API key, or the gateway refused it",
     ExitCode.OUT_OF_CREDITS: "stopped by the budget or the account's credits; the same command goes on later",
     ExitCode.STOPPED: "the gateway was unusable, time ran out, or a job's fate is unknown; the same command goes on",
@@ -119,6 +121,44 @@ class ManifestError(UserError):
         if omitted:
             lines.append(f"... and {omitted} more")
         super().__init__("\n".join(lines))
+
+
+class SavedPlanError(UserError):
+    """A saved plan that can't be read: cut short, edited, of another version, or none at all."""
+
+    code = "INVALID_PLAN"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One thing that is no longer as a saved plan has it.
+
+    ``kind`` is ``gateway``, ``term``, ``manifest``, ``file``, ``workflow``, ``price``, ``image`` or ``job``; ``name``
+    is its name, and ``message`` says it all.
+    """
+
+    kind: str
+    name: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class StalePlanError(UserError):
+    """What a saved plan was made of has moved since, so nothing is run. ``moves`` are the first, ``omitted`` counts
+    the rest."""
+
+    code = "STALE_PLAN"
+
+    def __init__(self, plan: Path, moves: Sequence[Move], *, omitted: int = 0, hint: str | None = None) -> None:
+        self.plan = plan
+        self.moves = tuple(moves)
+        self.omitted = omitted
+        lines = [f"{plan} is out of date", *(f"  {move}" for move in moves)]
+        if omitted:
+            lines.append(f"  ... and {omitted} more")
+        super().__init__("\n".join(lines), hint=hint)
 
 
 class RunDirectoryError(UserError):

@@ -14,8 +14,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.mark.parametrize(
     ("file", "options"),
-    [("manifest.schema.json", []), ("report.schema.json", ["--report"])],
-    ids=["manifest", "report"],
+    [("manifest.schema.json", []), ("report.schema.json", ["--report"]), ("plan.schema.json", ["--plan"])],
+    ids=["manifest", "report", "plan"],
 )
 def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
     """Made by ``make schema``."""

@@ -30,6 +30,7 @@ from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.metadata import read_expected_s, read_fields
 from crucible_batch.gateway.text import clean
 from crucible_batch.manifest import manifest_schema
+from crucible_batch.plans import plan_schema
 from crucible_batch.results import FileState
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "manifest_schema",
     "parse_credits",
     "plan",
+    "plan_schema",
     "read_expected_s",
     "read_fields",
     "read_status",

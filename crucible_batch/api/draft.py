@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -39,10 +39,11 @@ class ManifestOptions:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the caller says over the manifest."""
+    """What the caller says over the manifest. ``plan_digest`` names the saved plan that is followed."""
 
     run_id: str = DEFAULT_RUN_ID
     budget: Credits | None = None
+    plan_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def run_terms(manifest: Manifest, terms: Terms) -> RunTerms:
         ceiling=manifest.budget.max_credits_per_job,
         attempts=manifest.retry.attempts,
         never=HOPELESS_CODES | {code.upper() for code in manifest.retry.never},
+        plan_digest=terms.plan_digest,
     )
 
 
@@ -177,11 +179,13 @@ def fill_plan(
     run_id: str,
     workflows: Mapping[str, Workflow],
     known_problems: Sequence[Problem] = (),
+    *,
+    note: Callable[[str, Path], None] = lambda _text, _path: None,
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking.
 
     Raises ``ManifestError`` with all problems, those that are known already included. What many jobs share (a typo in
-    the defaults) is said once.
+    the defaults) is said once. ``note`` is told of each prompt file and table that is read.
     """
     problems: list[Problem] = list(known_problems)
     seen = set(problems)
@@ -196,7 +200,7 @@ def fill_plan(
 
     def planned() -> Iterator[PlannedJob]:
         nonlocal omitted
-        for item in planner.plan(expand(manifest)):
+        for item in planner.plan(expand(manifest, note)):
             if isinstance(item, PlannedJob):
                 yield item
             elif item in seen:

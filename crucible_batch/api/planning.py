@@ -5,33 +5,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.connecting import current_settings, gateway_for
+from crucible_batch.api.asked import Asked, asked, check_saving
+from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.draft import (
     Choice,
     ManifestOptions,
-    Terms,
     check_choice,
     fetch_workflows,
     fill_plan,
     read_manifest,
     run_terms,
 )
+from crucible_batch.api.following import Following
+from crucible_batch.api.saving import Grounds, save_plan
+from crucible_batch.api.standing import journal_of, standing, state_of
 from crucible_batch.core.answers import AssetStatus, Workflow
-from crucible_batch.core.credits import ZERO, Credits, parse_credits
-from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import UPLOAD_CLASS, Certainty, PriceBook, workflow_class
 from crucible_batch.core.retry import RetryRule
+from crucible_batch.core.saved_plan import PlannedPrice, PlannedState, PlanTotals
 from crucible_batch.errors import Problem
-from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
 
@@ -62,7 +66,8 @@ class PlanSummary:
 
     ``states`` counts the jobs: ``new``, ``done``, ``in_flight`` (an earlier run left them), ``failed``. ``to_upload``
     and ``reused_images`` count distinct images; ``reused_images`` is None where the gateway wasn't asked.
-    ``balance`` is what the account has available, None where it wasn't asked. ``notes`` are for people.
+    ``balance`` is what the account has available, None where it wasn't asked. ``notes`` are for people. ``digest`` is
+    that of the saved plan, where one was written or read.
     """
 
     manifest_name: str
@@ -78,6 +83,7 @@ class PlanSummary:
     held: Credits
     balance: Credits | None
     notes: tuple[str, ...] = ()
+    digest: str | None = None
 
     @property
     def estimate(self) -> Credits:
@@ -101,6 +107,22 @@ class PlanSummary:
             return ZERO
         return max(ZERO, self.spent + self.held + self.estimate - self.budget)
 
+    @property
+    def prices(self) -> tuple[PlannedPrice, ...]:
+        """The lines by price class, as a saved plan has them."""
+        uploads = len(self.lines) - 1 if self.to_upload else None
+        classes = (UPLOAD_CLASS if at == uploads else workflow_class(line.what) for at, line in enumerate(self.lines))
+        return tuple(
+            PlannedPrice(price_class, line.count, line.certainty, line.each)
+            for price_class, line in zip(classes, self.lines, strict=True)
+        )
+
+    @property
+    def totals(self) -> PlanTotals:
+        """The figures, as a saved plan has them."""
+        states = {state.value: self.states.get(state, 0) for state in PlannedState}
+        return PlanTotals(self.total, states, self.estimate, self.certainty, self.spent, self.held)
+
 
 def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     """Where a run's results go: ``outputs/NAME/RUN_ID`` unless the caller says otherwise."""
@@ -111,26 +133,48 @@ async def plan(
     manifest: str | Path,
     *,
     out_dir: str | Path | None = None,
-    run_id: str = "default",
+    run_id: str | None = None,
     budget: Decimal | int | str | None = None,
     retry_failed: bool = False,
     only: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     allow_outside: bool = False,
     max_jobs: int = 100_000,
+    save_to: str | Path | None = None,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> PlanSummary:
-    """Say what ``run`` with the same arguments would do and cost. Spends nothing and writes nothing.
+    """Say what ``run`` with the same arguments would do and cost. Spends nothing, and writes nothing but ``save_to``.
 
+    With ``save_to`` the plan is saved: ``run`` of that file does what it says or nothing. ``manifest`` may be a saved
+    plan itself, which is then held against what is there now.
     Without a key it works as far as it can: parameters are then not checked against their workflows. Raises
-    ``ManifestError`` with all that is wrong, and ``GatewayError``.
+    ``ManifestError`` with all that is wrong, ``GatewayError``, ``StalePlanError``, and for a plan to be saved
+    ``KeyRefusedError`` where there is no key.
     """
-    settings = settings or current_settings()
-    options = ManifestOptions(variables or {}, allow_outside, max_jobs)
-    source = read_manifest(Path(manifest), options)
-    terms = run_terms(source, Terms(run_id, None if budget is None else parse_credits(budget)))
-    directory = run_directory(None if out_dir is None else Path(out_dir), terms)
+    wants = asked(
+        manifest,
+        out_dir=out_dir,
+        run_id=run_id,
+        budget=budget,
+        retry_failed=retry_failed,
+        only=only,
+        variables=variables,
+        allow_outside=allow_outside,
+        max_jobs=max_jobs,
+    )
+    return await _plan(wants, None if save_to is None else Path(save_to), settings or current_settings(), transport)
+
+
+async def _plan(
+    wants: Asked, save_to: Path | None, settings: Settings, transport: httpx.AsyncBaseTransport | None
+) -> PlanSummary:
+    if save_to is not None or wants.plan is not None:
+        check_saving(wants, save_to)
+        require_key(settings)
+    source = read_manifest(wants.manifest, wants.reading)
+    terms = run_terms(source, wants.terms)
+    directory = run_directory(wants.out_dir, terms)
     notes = [str(warning) for warning in source.warnings]
     if settings.ignored:
         notes.append(settings.ignored)
@@ -144,10 +188,19 @@ async def plan(
             gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
             workflows, problems = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
-        fill_plan(draft, source, terms.run_id, workflows, problems)
-        choice = Choice(tuple(only), retry_failed)
-        check_choice(draft, choice)
-        return await summarise(draft, terms, directory, gateway, choice=choice, notes=tuple(notes))
+        grounds = Grounds(source, terms, settings.base_url.rstrip("/"), workflows)
+        following = Following(wants, grounds)
+        with following.explaining():
+            fill_plan(draft, source, terms.run_id, workflows, problems, note=grounds.files.note)
+        following.check(draft, directory)
+        check_choice(draft, wants.choice)
+        summary = await summarise(draft, terms, directory, gateway, choice=wants.choice, notes=tuple(notes))
+        if save_to is None:
+            return replace(summary, digest=terms.plan_digest)
+        digest = save_plan(
+            save_to, wants, grounds, draft, run_dir=directory, prices=summary.prices, totals=summary.totals
+        )
+        return replace(summary, digest=digest)
 
 
 async def summarise(
@@ -161,13 +214,13 @@ async def summarise(
 ) -> PlanSummary:
     """Hold a plan against what the run directory and the account have already."""
     with ExitStack() as stack:
-        journal = stack.enter_context(Journal.read(directory)) if Journal.exists(directory) else None
+        journal = stack.enter_context(journal_of(directory))
         prices = PriceBook(terms.ceiling)
         ledger = Ledger(prices)
         for subject, event in journal.events() if journal is not None else ():
             ledger.apply(subject, event)
         prices.close_run()
-        tally = _Tally.of(_states(draft, journal, RetryRule(terms.attempts, terms.never)), choice)
+        tally = _Tally.of(standing(draft, journal, RetryRule(terms.attempts, terms.never)), choice)
     ready = await _ready_digests(gateway, tally.digests)
     to_upload = len(tally.digests - (ready or set()))
     classes = [(workflow_id, workflow_class(workflow_id), count) for workflow_id, count in tally.to_buy.items()]
@@ -223,32 +276,14 @@ class _Tally:
         for planned, job in jobs:
             if not choice.takes(planned.name):
                 continue
-            state = _state(job)
-            if state == "failed" and choice.retry_failed:
-                state = "new"
+            state = state_of(job)
+            if state is PlannedState.FAILED and choice.retry_failed:
+                state = PlannedState.NEW
             tally.states[state] += 1
-            if state == "new":
+            if state is PlannedState.NEW:
                 tally.to_buy[planned.workflow_id] += 1
                 tally.digests.update(planned.digests)
         return tally
-
-
-def _states(draft: PlanFile, journal: Journal | None, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-    for planned in draft.jobs():
-        fresh = Job(planned.identity, has_images=bool(planned.images), rule=rule)
-        yield planned, fresh if journal is None else journal.job(planned, rule)
-
-
-def _state(job: Job) -> str:
-    match job.phase:
-        case Phase.SUCCEEDED:
-            return "done"
-        case Phase.FAILED:
-            return "failed"
-        case Phase.READY | Phase.PREPARING:
-            return "new"
-        case _:
-            return "in_flight"
 
 
 async def _ready_digests(gateway: Gateway | None, wanted: set[str]) -> set[str] | None:

@@ -14,23 +14,22 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.account import check_account
+from crucible_batch.api.asked import asked
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.draft import (
-    Choice,
-    ManifestOptions,
-    Terms,
     check_choice,
     fetch_workflows,
     fill_plan,
     read_manifest,
     run_terms,
 )
+from crucible_batch.api.following import Following
 from crucible_batch.api.inspecting import report_rows, write_report_of
 from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
+from crucible_batch.api.saving import Grounds
 from crucible_batch.core.answers import Workflow
-from crucible_batch.core.credits import parse_credits
 from crucible_batch.core.ending import Ending
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.polling import ServiceTimes
@@ -48,11 +47,15 @@ DEFAULT_CONCURRENCY = 24
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. Failed jobs are no exception: see ``exit_code``, ``report`` and ``jobs()``."""
+    """How a run ended. Failed jobs are no exception: see ``exit_code``, ``report`` and ``jobs()``.
+
+    ``remake`` is the command that makes the saved plan anew that the run followed; None where it followed none.
+    """
 
     run_dir: Path
     report: ReportHead
     exit_code: ExitCode
+    remake: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -75,7 +78,7 @@ async def run(
     manifest: str | Path,
     *,
     out_dir: str | Path | None = None,
-    run_id: str = "default",
+    run_id: str | None = None,
     budget: Decimal | int | str | None = None,
     yes: bool = False,
     confirm: Callable[[PlanSummary], bool] | None = None,
@@ -97,6 +100,7 @@ async def run(
 ) -> RunResult:
     """Run a manifest, or go on with it where an earlier call stopped; what is done is neither paid nor fetched again.
 
+    ``manifest`` may be a saved plan: then it says all the rest, and what moved since it was made is ``StalePlanError``.
     A budget, here or in the manifest, is the consent to spend; without one ``confirm`` is asked with the plan, or
     ``yes`` must be true. ``only`` holds patterns of job names. ``concurrency`` is the number of jobs at work at once.
     ``recover`` gets back what an earlier run bought and whose directory is lost, and ends at the first sign that the
@@ -105,21 +109,33 @@ async def run(
     With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
 
     Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
-    ``RunDirectoryError``, ``RunBusyError``. Once a run has begun, only ``JournalError`` for its own journal.
+    ``RunDirectoryError``, ``RunBusyError``, ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own
+    journal.
     """
     settings = settings or current_settings()
-    source = read_manifest(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
-    terms = run_terms(source, Terms(run_id, None if budget is None else parse_credits(budget)))
+    wants = asked(
+        manifest,
+        out_dir=out_dir,
+        run_id=run_id,
+        budget=budget,
+        retry_failed=retry_failed,
+        only=only,
+        variables=variables,
+        allow_outside=allow_outside,
+        max_jobs=max_jobs,
+    )
+    source = read_manifest(wants.manifest, wants.reading)
+    terms = run_terms(source, wants.terms)
     asks = terms.budget is None and not yes
     if asks and confirm is None:
         raise _nobody_to_ask()
-    directory = run_directory(None if out_dir is None else Path(out_dir), terms)
-    choice = Choice(tuple(only), retry_failed)
+    directory = run_directory(wants.out_dir, terms)
+    choice = wants.choice
     options = RunOptions(
         concurrency=concurrency or DEFAULT_CONCURRENCY,
         job_timeout_s=job_timeout_s,
         deadline_s=deadline_s,
-        retry_failed=retry_failed,
+        retry_failed=wants.retry_failed,
         recover=recover,
         resubmit_unknown=resubmit_unknown,
         key_ttl_s=key_ttl_s,
@@ -134,7 +150,11 @@ async def run(
         gateway = await stack.enter_async_context(surroundings.gateway())
         workflows, problems = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
-        fill_plan(draft, source, terms.run_id, workflows, problems)
+        grounds = Grounds(source, terms, settings.base_url.rstrip("/"), workflows)
+        following = Following(wants, grounds)
+        with following.explaining():
+            fill_plan(draft, source, terms.run_id, workflows, problems, note=grounds.files.note)
+        following.check(draft, directory)
         check_choice(draft, choice)
         if (
             asks
@@ -144,6 +164,8 @@ async def run(
             raise ConsentError("nothing was spent", hint="name a budget with --budget, or say --yes")
         if not is_known:
             stack.enter_context(lock_run_directory(directory))
+            if Journal.exists(directory):  # another run made it in the meantime
+                following.check(draft, directory)
         journal = stack.enter_context(surroundings.journal(directory, terms))
         journal.adopt(draft)
         if journal.is_empty():
@@ -157,7 +179,7 @@ async def run(
         if source.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
             head = await clean_quietly(Bench(journal, gateway, surroundings.clock), directory, head)
-    return RunResult(directory, head, ExitCode(ending.exit_code))
+    return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,10 +89,11 @@ def assets(
 @commands.command(rich_help_panel=_PANEL, epilog=epilog("crucible-batch schema > manifest.schema.json"))
 def schema(
     report: Annotated[bool, typer.Option("--report", help="The schema of report.json instead.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="The schema of a saved plan instead.")] = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Print the JSON Schema of the manifest, for editors and checks."""
     with answering("schema", verbose=verbose):
         from crucible_batch.cli.looking import print_schema
 
-        print_schema(of_report=report)
+        print_schema(of_report=report, of_plan=plan)

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crucible_batch.api import clean, manifest_schema, read_status, write_report_again
+from crucible_batch.api import clean, manifest_schema, plan_schema, read_status, write_report_again
 from crucible_batch.cli.answer import Answer
 from crucible_batch.cli.render.summary import head_json, show_summary
 from crucible_batch.cli.terminal import say
+from crucible_batch.errors import UserError
 from crucible_batch.report import REPORT_FILE, Report
 
 
@@ -33,9 +34,11 @@ def write_report_and_tell(answer: Answer, run_dir: Path) -> None:
     say(answer.out, ("✓ ", "good"), clean(str(run_dir / REPORT_FILE), 4000))
 
 
-def print_schema(*, of_report: bool) -> None:
+def print_schema(*, of_report: bool, of_plan: bool) -> None:
     """Print a JSON Schema on stdout."""
-    schema: dict[str, Any] = manifest_schema()
+    if of_report and of_plan:
+        raise UserError("--report and --plan are two schemas", hint="ask for one at a time")
+    schema: dict[str, Any] = plan_schema() if of_plan else manifest_schema()
     if of_report:
         schema = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -68,6 +68,12 @@ _GATEWAY, _OUTPUT = "Gateway", "Output"
 ManifestFile = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="The YAML file that says what to make.", show_default=False)
 ]
+ManifestOrPlan = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MANIFEST|PLAN", help="The YAML file that says what to make, or a saved plan.", show_default=False
+    ),
+]
 RunDir = Annotated[
     Path, typer.Argument(metavar="RUN_DIR", help="A run's directory, such as outputs/NAME/default.", show_default=False)
 ]
@@ -79,8 +85,13 @@ OutDir = Annotated[
     ),
 ]
 RunId = Annotated[
-    str,
-    typer.Option("--run-id", metavar="ID", help="Another id is another run, paid for anew.", rich_help_panel=_JOBS),
+    str | None,
+    typer.Option(
+        "--run-id",
+        metavar="ID",
+        help="Another id is another run, paid for anew.  \\[default: default]",
+        rich_help_panel=_JOBS,
+    ),
 ]
 Only = Annotated[
     list[str] | None,
@@ -118,6 +129,10 @@ ResubmitUnknown = Annotated[
         help="Send again what was never answered, even if its key may be forgotten by now.",
         rich_help_panel=_SPENDING,
     ),
+]
+SaveTo = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Save the plan, for run to follow.", rich_help_panel=_OUTPUT),
 ]
 
 Budget = Annotated[

@@ -22,17 +22,18 @@ _PANEL = "Make images"
     epilog=epilog(
         "crucible-batch run spring.yaml --budget 50",
         "crucible-batch run spring.yaml --retry-failed",
+        "crucible-batch run plan.json",
         "crucible-batch run spring.yaml --json | jq -c 'select(.type == \"result\")'",
         codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
     ),
 )
 def run(
-    manifest: opt.ManifestFile,
+    manifest: opt.ManifestOrPlan,
     budget: opt.Budget = None,
     yes: opt.Yes = False,
     dry_run: opt.DryRun = False,
     out_dir: opt.OutDir = None,
-    run_id: opt.RunId = "default",
+    run_id: opt.RunId = None,
     retry_failed: opt.RetryFailed = False,
     recover: opt.Recover = False,
     resubmit_unknown: opt.ResubmitUnknown = False,
@@ -51,10 +52,11 @@ def run(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Run a manifest, or go on where an earlier run stopped.
+    """Run a manifest or a saved plan, or go on where an earlier run stopped.
 
     The same command again resumes, and pays for nothing twice.
     A budget, here or in the manifest, is the consent to spend. Without one you are asked, or say --yes.
+    A saved plan needs no options again; if anything moved since it was made, that is named and nothing is spent.
     """
     with answering("run", json=json, quiet=quiet, verbose=verbose) as answer:
         from crucible_batch.cli.running import (
@@ -94,13 +96,17 @@ def run(
 
 @commands.command(
     rich_help_panel=_PANEL,
-    epilog=epilog("crucible-batch plan spring.yaml --budget 50", codes=(0, 2, 3, 5)),
+    epilog=epilog(
+        "crucible-batch plan spring.yaml --budget 50",
+        "crucible-batch plan spring.yaml --budget 50 -o plan.json",
+        codes=(0, 2, 3, 5),
+    ),
 )
 def plan(
-    manifest: opt.ManifestFile,
+    manifest: opt.ManifestOrPlan,
     budget: opt.Budget = None,
     out_dir: opt.OutDir = None,
-    run_id: opt.RunId = "default",
+    run_id: opt.RunId = None,
     retry_failed: opt.RetryFailed = False,
     only: opt.Only = None,
     var: opt.Var = None,
@@ -108,13 +114,15 @@ def plan(
     max_jobs: opt.MaxJobs = 100_000,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
+    save_to: opt.SaveTo = None,
     json: opt.AsJson = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Say what a run would do and cost.
 
-    Spends nothing, uploads nothing, writes nothing. Exits 0 for every valid plan, one over budget too.
+    Spends nothing, uploads nothing, writes nothing but the file of -o. Exits 0 for any valid plan, one over budget too.
+    Given a saved plan, it says whether that still holds.
     """
     with answering("plan", json=json, quiet=quiet, verbose=verbose) as answer:
         from crucible_batch.cli.running import Wanted, show_what_a_run_would_do
@@ -132,7 +140,7 @@ def plan(
             api_base=api_base,
             proxy=proxy,
         )
-        show_what_a_run_would_do(answer, wanted)
+        show_what_a_run_would_do(answer, wanted, save_to=save_to)
 
 
 @commands.command(

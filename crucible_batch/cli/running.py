@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from crucible_batch.api import (
     PlanSummary,
     RunBegan,
     RunResult,
+    clean,
     current_settings,
     format_credits,
     plan,
@@ -45,7 +47,7 @@ class Wanted:
 
     manifest: Path
     out_dir: Path | None = None
-    run_id: str = "default"
+    run_id: str | None = None
     budget: Decimal | None = None
     yes: bool = False
     concurrency: int | None = None
@@ -69,8 +71,8 @@ class Wanted:
         return current_settings(base_url=self.api_base, proxy=self.proxy)
 
 
-def show_what_a_run_would_do(answer: Answer, wanted: Wanted) -> None:
-    """Plan, and show the plan."""
+def show_what_a_run_would_do(answer: Answer, wanted: Wanted, *, save_to: Path | None = None) -> None:
+    """Plan, and show the plan; save it, if there is a file to save it to."""
     with working(answer.err, "reading the manifest, asking the gateway"):
         summary = asyncio.run(
             plan(
@@ -83,13 +85,16 @@ def show_what_a_run_would_do(answer: Answer, wanted: Wanted) -> None:
                 variables=wanted.variables,
                 allow_outside=wanted.allow_outside,
                 max_jobs=wanted.max_jobs,
+                save_to=save_to,
                 settings=wanted.settings,
             )
         )
-    answer.data = plan_json(summary)
+    answer.data = plan_json(summary, saved=save_to)
     if not answer.quiet:
         show_plan(answer.out, summary)
-        say(answer.out, ("  next      ", "label"), (_next_after_plan(summary), "command"))
+        if save_to is not None:
+            say(answer.out, ("  saved     ", "label"), clean(str(save_to), 4000))
+        say(answer.out, ("  next      ", "label"), (_next_after_plan(summary, save_to), "command"))
 
 
 def run_and_tell(answer: Answer, wanted: Wanted) -> None:
@@ -109,7 +114,7 @@ class Ran:
 async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran:
     """Run with progress on the answer's streams."""
     began = time.monotonic()
-    title = f"{wanted.manifest.name} · {wanted.run_id}"
+    title = f"{wanted.manifest.name} · {wanted.run_id}" if wanted.run_id else wanted.manifest.name
     beginning = _Beginning()
     with choose_display(wanted.display, answer, title) as display:
         result = await run(
@@ -141,7 +146,7 @@ def tell_ending(answer: Answer, ran: Ran, *, command: str | None) -> None:
     """Say how a run ended: in lines, in the envelope and by the exit code. ``command`` is what would go on with it."""
     result, head = ran.result, ran.result.report
     failures = group_failures(head, result.jobs())
-    what_next = next_step(head, command, failures) if command is not None else None
+    what_next = next_step(head, command, failures, remake=result.remake) if command is not None else None
     answer.data = head_json(head, result.run_dir)
     if result.exit_code is not ExitCode.OK:
         stop = next(iter(head.stops.values()), None)
@@ -173,9 +178,11 @@ class _Beginning:
             self.found = Earlier(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.spent)
 
 
-def _next_after_plan(summary: PlanSummary) -> str:
+def _next_after_plan(summary: PlanSummary, save_to: Path | None) -> str:
+    if save_to is not None:
+        return shlex.join(["crucible-batch", "run", str(save_to)])
     command = again(instead_of="run")
-    if summary.budget is None and "--yes" not in command and "-y" not in command.split():
+    if summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split():
         command += " --budget N"
     return command
 

@@ -46,7 +46,10 @@ class PlannedJob:
 
 @dataclass(frozen=True, slots=True)
 class RunTerms:
-    """What a run is held to: whose it is, what it may spend, how failures are tried again."""
+    """What a run is held to: whose it is, what it may spend, how failures are tried again.
+
+    ``plan_digest`` names the saved plan that it follows, if it follows one.
+    """
 
     manifest_name: str
     manifest_path: str
@@ -56,3 +59,4 @@ class RunTerms:
     ceiling: Decimal | None
     attempts: int
     never: frozenset[str]
+    plan_digest: str | None = None

@@ -40,6 +40,10 @@ _JOBS = """
     ORDER BY plan.position, events.seq
 """
 
+# Where a run begins is kept within its terms: to older releases it is one field more, which they pass over.
+_BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, json_set(?, '$.begins_after', ?))"
+_RUNS = "SELECT started_at, finished_at, terms, ending, json_extract(terms, '$.begins_after') FROM runs ORDER BY id"
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
@@ -56,12 +60,16 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run of this directory: when, under which terms, and how it ended (None: it runs, or was killed)."""
+    """One run of this directory: when, under which terms, and how it ended (None: it runs, or was killed).
+
+    ``begins_after`` is the number of the journal's last event when it began; None where it wasn't noted.
+    """
 
     started_at: float
     finished_at: float | None
     terms: RunTerms
     ending: Ending | None
+    begins_after: int | None = None
 
 
 class Journal:
@@ -191,11 +199,9 @@ class Journal:
             self._connection.execute("DETACH fresh")
 
     def begin_run(self, terms: RunTerms, *, now: float) -> int:
-        """Record that a run begins; returns its number."""
+        """Record that a run begins, and after which event; returns its number."""
         with self._transaction():
-            cursor = self._connection.execute(
-                "INSERT INTO runs (started_at, terms) VALUES (?, ?)", (now, encode(terms))
-            )
+            cursor = self._connection.execute(_BEGIN_RUN, (now, encode(terms), self.last_number()))
         return int(cursor.lastrowid or 0)
 
     def end_run(self, run: int, ending: Ending, *, now: float) -> None:
@@ -237,16 +243,31 @@ class Journal:
 
     def runs(self) -> list[RunRecord]:
         """All runs of this directory, oldest first."""
-        rows = self._connection.execute("SELECT started_at, finished_at, terms, ending FROM runs ORDER BY id")
         return [
-            RunRecord(started, finished, decode(RunTerms, terms), decode(Ending, ending) if ending else None)
-            for started, finished, terms, ending in rows
+            RunRecord(started, finished, decode(RunTerms, terms), decode(Ending, ending) if ending else None, after)
+            for started, finished, terms, ending, after in self._connection.execute(_RUNS)
         ]
 
     def events(self) -> Iterator[tuple[str, Event]]:
         """Every event with its subject, in the order in which they happened."""
-        for subject, kind, body in self._connection.execute("SELECT subject, type, body FROM events ORDER BY seq"):
-            yield subject, decode_event(kind, body)
+        for _, subject, event in self.numbered_events():
+            yield subject, event
+
+    def numbered_events(self) -> Iterator[tuple[int, str, Event]]:
+        """Every event with its number, which only grows, and its subject."""
+        rows = self._connection.execute("SELECT seq, subject, type, body FROM events ORDER BY seq")
+        for number, subject, kind, body in rows:
+            yield number, subject, decode_event(kind, body)
+
+    def last_number(self) -> int:
+        """The number of the newest event; 0 where there is none."""
+        (number,) = self._connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        return int(number)
+
+    def numbers_of(self, subject: str, *, after: int) -> list[int]:
+        """The numbers of a subject's events that came after the event of that number."""
+        query = "SELECT seq FROM events WHERE subject = ? AND seq > ? ORDER BY seq"
+        return [number for (number,) in self._connection.execute(query, (subject, after))]
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         """The plan's jobs in manifest order, each as its events left it."""

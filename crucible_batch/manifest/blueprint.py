@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from crucible_batch.errors import Problem
@@ -32,10 +32,10 @@ _MAX_PART_BYTES = 230
 class Workshop:
     """What all entries of one expansion share: compiled templates, files found, names taken, workflows' defaults."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, note: Callable[[str, Path], None]) -> None:
         self.manifest = manifest
         self.templates = Templates()
-        self.files = Files(manifest.directory, allow_outside=manifest.allow_outside)
+        self.files = Files(manifest.directory, allow_outside=manifest.allow_outside, note=note)
         self.registry = Registry()
         self._defaults: dict[str, dict[str, Parameter]] = {}
 

@@ -6,7 +6,8 @@ depends on the clock, on chance or on how a dict was hashed: the same files give
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import rows, rules
@@ -24,13 +25,16 @@ from crucible_batch.manifest.wanted import Wanted
 MAX_PROBLEMS_OF_ENTRY = 100
 
 
-def expand(manifest: Manifest) -> Iterator[Wanted | Problem]:
+def expand(
+    manifest: Manifest, note: Callable[[str, Path], None] = lambda _text, _path: None
+) -> Iterator[Wanted | Problem]:
     """Yield the jobs of a manifest in its order, and problems in place of those that can't be made.
 
     A problem that many jobs share is yielded once an entry. With more than ``manifest.max_jobs`` jobs, the last item
-    is that problem. Each call begins anew and reads the files again.
+    is that problem. Each call begins anew and reads the files again. ``note`` is told of each prompt file and table
+    that is read, as the manifest names it; maybe more than once.
     """
-    workshop = Workshop(manifest)
+    workshop = Workshop(manifest, note)
     made = 0
     for entry in manifest.entries():
         seen: set[tuple[Place, str, str]] = set()

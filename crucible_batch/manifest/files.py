@@ -29,11 +29,17 @@ class FileFault(Exception):  # noqa: N818 - it becomes a Problem
 
 
 class Files:
-    """Finds the files of one manifest. Answers are remembered, so one is made for each expansion."""
+    """Finds the files of one manifest. Answers are remembered, so one is made for each expansion.
 
-    def __init__(self, directory: Path, *, allow_outside: bool) -> None:
+    ``note`` is told of each prompt file and table, as the manifest names it, before it is read; maybe more than once.
+    """
+
+    def __init__(
+        self, directory: Path, *, allow_outside: bool, note: Callable[[str, Path], None] = lambda _text, _path: None
+    ) -> None:
         self.directory = directory
         self.allow_outside = allow_outside
+        self.note = note
         self._root = os.path.realpath(directory)
         self._found: dict[str, Path | FileFault] = {}
         self._prompts: dict[str, str | FileFault] = {}
@@ -74,6 +80,7 @@ class Files:
 
     def _read_prompt(self, text: str) -> str:
         path = self.find(text)
+        self.note(text, path)
         try:
             with path.open("rb") as file:
                 content = file.read(MAX_PROMPT_FILE_BYTES + 1)

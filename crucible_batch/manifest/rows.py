@@ -55,6 +55,7 @@ def read(source: str, files: Files, most: int) -> Iterator[Row | RowFault]:
     if reader is None:
         raise FileFault(f"{source!r} is neither a .csv or .jsonl file nor a glob", hint="a folder's files: folder/*")
     path = files.find(source)
+    files.note(source, path)
     found = False
     try:
         for row in reader(path):

@@ -189,6 +189,25 @@ def test_a_planned_job_survives_whole() -> None:
     assert decode(PlannedJob, encode(job)) == job
 
 
+TERMS_TEXT = (
+    '{"manifest_name":"m","manifest_path":"p","manifest_sha256":"s","run_id":"r","budget":"0.10","ceiling":null,'
+    '"attempts":3,"never":["A"]'
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "plan_digest"),
+    [
+        (TERMS_TEXT + "}", None),
+        (TERMS_TEXT + ',"plan_digest":null,"begins_after":0}', None),
+        (TERMS_TEXT + ',"plan_digest":"ab","begins_after":7}', "ab"),
+    ],
+)
+def test_terms_of_every_release_are_read(body: str, plan_digest: str | None) -> None:
+    terms = RunTerms("m", "p", "s", "r", Decimal("0.10"), None, 3, frozenset({"A"}), plan_digest)
+    assert decode(RunTerms, body) == terms
+
+
 def test_terms_and_endings_survive() -> None:
     terms = RunTerms("m", "p", "s", "r", Decimal("0.10"), None, 3, frozenset({"A", "B"}))
     assert decode(RunTerms, encode(terms)) == terms

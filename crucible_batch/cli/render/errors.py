@@ -10,7 +10,15 @@ from rich.text import Text
 from crucible_batch.api import clean
 from crucible_batch.cli.answer import Json
 from crucible_batch.cli.terminal import say, tell
-from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedError, ManifestError, Place, Problem
+from crucible_batch.errors import (
+    CrucibleBatchError,
+    GatewayError,
+    KeyRefusedError,
+    ManifestError,
+    Place,
+    Problem,
+    StalePlanError,
+)
 
 _LONGEST_LINE = 100
 _LARGEST_FILE = 10_000_000
@@ -20,6 +28,9 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
     """Show an error as its kind wants it."""
     if isinstance(error, ManifestError):
         _show_problems(console, error)
+        return
+    if isinstance(error, StalePlanError):
+        _show_moves(console, error)
         return
     where = f" [HTTP {error.status}]" if isinstance(error, GatewayError) and error.status else ""
     code = f"{clean(error.code, 60)}: " if isinstance(error, GatewayError) else ""
@@ -33,7 +44,10 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
 
 
 def problems_of(error: CrucibleBatchError) -> Json | None:
-    """Return a manifest's problems as JSON; None for any other error."""
+    """Return a manifest's problems, or what moved since a plan was saved, as JSON; None for any other error."""
+    if isinstance(error, StalePlanError):
+        moves: list[Json] = [{"kind": it.kind, "name": it.name, "message": it.message} for it in error.moves]
+        return {"moved": moves, "omitted": error.omitted}
     if not isinstance(error, ManifestError):
         return None
     return {"problems": [problem_json(problem) for problem in error.problems], "omitted": error.omitted}
@@ -50,6 +64,18 @@ def problem_json(problem: Problem) -> Json:
         "nearest": problem.nearest,
         "hint": problem.hint,
     }
+
+
+def _show_moves(console: Console, error: StalePlanError) -> None:
+    plan = clean(str(error.plan), 4000)
+    tell(console, ("error ", "bad"), f"{plan} no longer holds; since it was made, this has moved:")
+    for move in error.moves:
+        say(console, "  ", clean(move.message))
+    count = len(error.moves) + error.omitted
+    more = f", {error.omitted} of them not shown" if error.omitted else ""
+    tell(console, (f"{count} move{'s' if count != 1 else ''}{more}; nothing was spent", "bad"))
+    if error.hint:
+        tell(console, ("hint  ", "label"), clean(error.hint))
 
 
 def _show_problems(console: Console, error: ManifestError) -> None:

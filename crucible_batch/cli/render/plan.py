@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -36,8 +38,8 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
     say(console, ("  results   ", "label"), clean(str(plan.run_dir), 4000))
 
 
-def plan_json(plan: PlanSummary) -> Json:
-    """Return a plan as JSON, credits as decimal text."""
+def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
+    """Return a plan as JSON, credits as decimal text. ``saved`` is the file that it was written to."""
     return {
         "manifest_name": plan.manifest_name,
         "run_id": plan.run_id,
@@ -65,6 +67,8 @@ def plan_json(plan: PlanSummary) -> Json:
             "balance": _amount(plan.balance),
         },
         "notes": list(plan.notes),
+        "saved": None if saved is None else str(saved),
+        "digest": plan.digest,
     }
 
 

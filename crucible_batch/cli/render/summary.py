@@ -95,20 +95,24 @@ def show_summary(
         say(console, ("  next     ", "label"), (next_step, "command"))
 
 
-def next_step(head: ReportHead, command: str, failures: list[FailureGroup]) -> str | None:
-    """Say what to type next, for each kind of ending; None where there is nothing left to do."""
+def next_step(head: ReportHead, command: str, failures: list[FailureGroup], *, remake: str | None = None) -> str | None:
+    """Say what to type next, for each kind of ending; None where there is nothing left to do.
+
+    ``remake`` makes the saved plan anew that was followed: only another plan can say anything else.
+    """
+    other = remake or command
     match head.exit_code:
         case ExitCode.OK | ExitCode.USER_ERROR:
             return None
         case ExitCode.SOME_FAILED:
             again = [group for group in failures if group.code not in {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY"}]
-            return f"{command} --retry-failed" if again and "--retry-failed" not in command else command
+            return f"{other} --retry-failed" if again and "--retry-failed" not in other else command
         case ExitCode.OUT_OF_CREDITS:
             codes = {stop.code for stop in head.stops.values()}
             if "BUDGET_EXHAUSTED" in codes:
-                return f"{command} --budget N" if "--budget" not in command else f"{command}   # with a higher --budget"
+                return f"{other} --budget N" if "--budget" not in other else f"{other}   # with a higher --budget"
             if "PRICE_ABOVE_CEILING" in codes:
-                return f"{command}   # with a higher budget.max_credits_per_job in the manifest"
+                return f"{other}   # with a higher budget.max_credits_per_job in the manifest"
             return f"{command}   # once the account has credits"
         case _:
             return command

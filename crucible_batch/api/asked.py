@@ -1,0 +1,145 @@
+"""What a caller asks for: of a manifest, or of a saved plan, which says the rest itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.api.draft import DEFAULT_RUN_ID, Choice, ManifestOptions, Terms
+from crucible_batch.core.credits import Credits, format_credits, parse_credits
+from crucible_batch.errors import UserError
+from crucible_batch.plans import DEFAULT_MAX_JOBS, SavedPlan, is_saved_plan, plan_command, read_saved_plan
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The arguments of a plan or a run. None, empty, false and the usual ``max_jobs`` mean that nothing was said.
+
+    ``plan`` is the saved plan to follow; then the others are as it says.
+    """
+
+    manifest: Path
+    out_dir: Path | None = None
+    run_id: str | None = None
+    budget: Credits | None = None
+    retry_failed: bool = False
+    only: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    allow_outside: bool = False
+    max_jobs: int = DEFAULT_MAX_JOBS
+    plan: SavedPlan | None = None
+
+    @property
+    def reading(self) -> ManifestOptions:
+        return ManifestOptions(self.variables, self.allow_outside, self.max_jobs)
+
+    @property
+    def terms(self) -> Terms:
+        digest = None if self.plan is None else self.plan.digest
+        return Terms(self.run_id or DEFAULT_RUN_ID, self.budget, digest)
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(self.only, self.retry_failed)
+
+    @property
+    def remake(self) -> str | None:
+        """The command that makes the plan anew; None where there is no plan."""
+        if self.plan is None or self.out_dir is None:
+            return None
+        return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=self.out_dir)
+
+
+def asked(
+    manifest: str | Path,
+    *,
+    out_dir: str | Path | None,
+    run_id: str | None,
+    budget: Decimal | int | str | None,
+    retry_failed: bool,
+    only: Sequence[str],
+    variables: Mapping[str, str] | None,
+    allow_outside: bool,
+    max_jobs: int,
+) -> Asked:
+    """Sort out what is asked for; a plan is told from a manifest by its content.
+
+    Raises ``SavedPlanError``, and ``UserError`` for what contradicts the plan.
+    """
+    said = Asked(
+        manifest=Path(manifest),
+        out_dir=None if out_dir is None else Path(out_dir),
+        run_id=run_id,
+        budget=None if budget is None else parse_credits(budget),
+        retry_failed=retry_failed,
+        only=tuple(only),
+        variables=variables or {},
+        allow_outside=allow_outside,
+        max_jobs=max_jobs,
+    )
+    return _of_plan(said) if is_saved_plan(said.manifest) else said
+
+
+def check_saving(wants: Asked, save_to: str | Path | None) -> None:
+    """Refuse to save a plan of a plan. Raises ``UserError``."""
+    if wants.plan is not None and save_to is not None:
+        raise UserError(
+            f"{wants.plan.path} is a plan already, and a plan is made of a manifest",
+            hint=f"make it anew: {wants.remake}",
+        )
+
+
+def _of_plan(said: Asked) -> Asked:
+    plan = read_saved_plan(said.manifest)
+    head, options = plan.head, plan.head.options
+    base = Path(os.path.realpath(plan.path)).parent
+    followed = replace(
+        said,
+        manifest=_shown(base / head.manifest.path),
+        out_dir=_shown(base / options.run_dir),
+        run_id=options.run_id,
+        budget=options.budget,
+        retry_failed=options.retry_failed,
+        only=options.only,
+        variables=options.variables,
+        allow_outside=options.allow_outside,
+        max_jobs=options.max_jobs,
+        plan=plan,
+    )
+    contradictions = list(_contradictions(said, followed, head.terms.budget))
+    if contradictions:
+        raise UserError(
+            f"{plan.path} says otherwise: {'; '.join(contradictions)}",
+            hint=f"leave out what the plan says, or make another: {followed.remake}",
+        )
+    return followed
+
+
+def _shown(path: Path) -> Path:
+    """Return a path as one would type it here: relative where it lies below the working directory."""
+    relative = os.path.relpath(path)
+    return Path(os.path.normpath(path) if relative.startswith(os.pardir) else relative)
+
+
+def _contradictions(said: Asked, plan: Asked, budget: Credits | None) -> Iterator[str]:
+    """Say which options are not the plan's. What was not said contradicts nothing. ``budget`` is the plan's own, be it
+    the manifest's."""
+    if said.out_dir is not None and os.path.realpath(said.out_dir) != os.path.realpath(plan.out_dir or ""):
+        yield f"--out-dir {plan.out_dir}"
+    if said.run_id is not None and said.run_id != plan.run_id:
+        yield f"--run-id {plan.run_id}"
+    if said.budget is not None and said.budget != budget:
+        yield "no budget" if budget is None else f"--budget {format_credits(budget)}"
+    if said.retry_failed and not plan.retry_failed:
+        yield "no --retry-failed"
+    if said.only and said.only != plan.only:
+        yield f"--only {' --only '.join(plan.only)}" if plan.only else "no --only"
+    if said.variables and dict(said.variables) != dict(plan.variables):
+        yield " ".join(f"--var {name}={value}" for name, value in plan.variables.items()) or "no --var"
+    if said.allow_outside and not plan.allow_outside:
+        yield "no --allow-outside"
+    if said.max_jobs not in {DEFAULT_MAX_JOBS, plan.max_jobs}:
+        yield f"--max-jobs {plan.max_jobs}"

@@ -1,0 +1,145 @@
+"""``plan.json`` from disk: told from a manifest, checked as a whole, then read row by row. Whoever wrote it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from pydantic import ValidationError
+
+from crucible_batch.core.saved_plan import PlanHead, PlanRow
+from crucible_batch.errors import SavedPlanError
+from crucible_batch.plans.codec import CLOSE, END_OF_JOBS, JOBS, MAX_LINE_BYTES, OPEN, PLAN_VERSION, adapter_of
+
+T = TypeVar("T", PlanHead, PlanRow)
+
+MAX_HEAD_BYTES = MAX_LINE_BYTES
+_BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"schema_version"')
+_VERSION_LINE = re.compile(rb'  "schema_version": (\d{1,9}),')
+_DIGEST_LINE = re.compile(rb'  "digest": "([0-9a-f]{64})"')
+
+
+def is_saved_plan(path: Path) -> bool:
+    """Tell a plan from a manifest, by what it begins with: no manifest has a ``schema_version``."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return _BEGINNING.match(file.read(200)) is not None
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """A saved plan whose digest was right when it was opened."""
+
+    path: Path
+    head: PlanHead
+    digest: str
+
+    def rows(self) -> Iterator[PlanRow]:
+        """Read its jobs, in manifest order. Raises ``SavedPlanError``, for what changed in the file since, too."""
+        lines = _Lines(self.path)
+        jobs = iter(lines)
+        for _ in takewhile(lambda line: line != JOBS, jobs):
+            pass
+        for number, line in enumerate(takewhile(lambda line: line != END_OF_JOBS, jobs), 1):
+            if number > self.head.options.max_jobs:
+                raise _broken(self.path, f"it has more than the {self.head.options.max_jobs} jobs that it allows")
+            yield _decoded(PlanRow, line.strip().removesuffix(b","), self.path)
+        if any(jobs) or lines.digest != self.digest:
+            raise _broken(self.path, "it was changed while it was read")
+
+
+def read_saved_plan(path: Path) -> SavedPlan:
+    """Open a plan and check it as a whole. Raises ``SavedPlanError`` for what is none, and for one that was edited."""
+    lines = _Lines(path)
+    head: list[bytes] = []
+    size = 0
+    rest = iter(lines)
+    for line in takewhile(lambda line: line != JOBS, rest):
+        size += len(line)
+        if size > MAX_HEAD_BYTES:
+            raise _broken(path, "its head is larger than any")
+        head.append(line)
+    for _ in rest:
+        pass
+    text = b"\n".join(head).removesuffix(b",") + b"\n}"
+    return SavedPlan(path, _decoded(PlanHead, text, path), lines.digest)
+
+
+class _Lines:
+    """The lines above the digest, without their ends. Whoever has had them all knows that the digest is right."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.digest = ""
+
+    def __iter__(self) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        try:
+            with self.path.open("rb") as file:
+                for number, line in enumerate(_bounded(file, self.path), 1):
+                    if number <= 2:
+                        _check_beginning(number, line, self.path)
+                    if (found := _DIGEST_LINE.fullmatch(line)) is not None:
+                        self.digest = _checked(found[1].decode(), digest.hexdigest(), file, self.path)
+                        return
+                    digest.update(line + b"\n")
+                    yield line
+        except OSError as error:
+            raise _broken(self.path, f"it can't be read: {error.strerror}") from error
+        raise _broken(self.path, "it is cut short, or is no plan: it doesn't end in a digest")
+
+
+def _bounded(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise _broken(path, f"it has a line of more than {MAX_LINE_BYTES:,} bytes")
+        yield line.rstrip(b"\r\n")
+
+
+def _check_beginning(number: int, line: bytes, path: Path) -> None:
+    if number == 1:
+        if line != OPEN:
+            raise _broken(path, "its lines are not as they were written (formatted by another program?)")
+        return
+    version = _VERSION_LINE.fullmatch(line)
+    if version is None:
+        raise _broken(path, "its lines are not as they were written (formatted by another program?)")
+    if int(version[1]) != PLAN_VERSION:
+        raise SavedPlanError(
+            f"{path} is a plan of version {int(version[1])}, and this release reads version {PLAN_VERSION}",
+            hint="use the release that wrote it, or make the plan anew",
+        )
+
+
+def _checked(stated: str, counted: str, file: BinaryIO, path: Path) -> str:
+    if stated != counted:
+        raise _broken(path, "it was edited after it was made: its digest doesn't match")
+    if file.readline(8).rstrip(b"\r\n") != CLOSE or file.readline(8):
+        raise _broken(path, "something follows its digest")
+    return stated
+
+
+def _decoded(kind: type[T], text: bytes, path: Path) -> T:
+    try:
+        value: T = adapter_of(kind).validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise _broken(path, f"{where}: {first['msg']}" if where else first["msg"]) from error
+    return value
+
+
+def _broken(path: Path, why: str) -> SavedPlanError:
+    return SavedPlanError(
+        f"{path} can't be run as a saved plan: {why}",
+        hint="make it anew with crucible-batch plan MANIFEST -o PLAN; a plan is not edited by hand",
+    )
