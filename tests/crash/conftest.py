@@ -54,11 +54,15 @@ class User:
     def run_dir(self) -> Path:
         return self.folder / "out"
 
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "temporary"
+
     def start(self, scene: Scene) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [COMMAND, "run", "m.yaml", "--out-dir", "out", "-q", "-c", str(scene.concurrency)],
             cwd=self.folder,
-            env={**os.environ, "MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": self.url},
+            env={**os.environ, "MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": self.url, "TMPDIR": str(self.temporary)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -87,6 +91,7 @@ def user(tmp_path: Path) -> Callable[..., Any]:
     @contextmanager
     def at(scene: Scene, *options: str) -> Iterator[User]:
         scene.write(tmp_path)
+        (tmp_path / "temporary").mkdir()
         with _sandbox("--faults", scene.faults, "--upload-price", str(UPLOAD_PRICE), *options) as url:
             yield User(tmp_path, url)
 

@@ -171,10 +171,12 @@ def _money(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Findin
 
 
 def _leftovers(report: Any, run_dir: Path) -> Iterator[Finding]:
+    """Beside the outputs that the report names there are the journal, its lock, and what lies open at the top."""
     named = {output["path"] for job in report["jobs"] for output in job["outputs"]}
-    named |= {"report.json", ".crucible/journal.sqlite3", ".crucible/lock"}
+    named |= {".crucible/journal.sqlite3", ".crucible/lock"}
     for path in run_dir.rglob("*"):
-        if path.is_file() and path.relative_to(run_dir).as_posix() not in named:
+        is_open = path.parent == run_dir and not path.name.startswith(".")
+        if path.is_file() and not is_open and path.relative_to(run_dir).as_posix() not in named:
             yield Finding("leftovers", str(path.relative_to(run_dir)))
 
 

@@ -74,4 +74,5 @@ def test_the_installed_command_may_be_killed_at_any_time(user: Any, seed: int) -
             _, err = process.communicate(timeout=60)
         assert process.returncode == 1, err
         assert list(judge(LONG, Past(kills), at.run_dir, 1, ask(at.url))) == []
+        assert list(at.temporary.iterdir()) == []
     assert kills >= 5

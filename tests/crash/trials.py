@@ -75,6 +75,7 @@ class Trial:
         state = ask(self.sandbox.url)
         yield from judge(self.scene, Past(self.kills, state_lost), self.run_dir, last.code, state)
         again = self.run()
+        yield from (Finding("leftovers", str(path)) for path in (self.folder / "tmp").iterdir())
         yield from judge_repeat(state, ask(self.sandbox.url), (last.code, again.code))
 
 
