@@ -2,14 +2,16 @@
 #
 #   make demo    a local gateway, thirty pictures, a report: nothing to sign up for
 #   make test    all tests
+#   make crash   kill the command at each of its effects, and say what came of it
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo
 
 PYTHON ?= python3
 VENV   ?= .venv
+ROUNDS ?= 3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint format types check schema clean
+.PHONY: help install demo test crash lint format types check schema clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +28,9 @@ demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
+	@$(BIN)/python -m tests.crash --rounds $(ROUNDS)
 
 lint: $(STAMP)  ## Lint, and see to the format
 	$(BIN)/ruff check .

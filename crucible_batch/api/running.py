@@ -241,20 +241,24 @@ async def _conduct(
 
 @contextmanager
 def _signals_to(runner: Runner) -> Iterator[None]:
-    """Route the signals that ask a run to end. Without a handler SIGTERM and SIGHUP would run no clean-up at all."""
+    """Route the signals that ask a run to end. One that is ignored, as under ``nohup``, stays so."""
     loop = asyncio.get_running_loop()
     routes = {
         signal.SIGINT: ExitCode.SIGINT,
         signal.SIGTERM: ExitCode.SIGTERM,
         signal.SIGHUP: ExitCode.SIGTERM,
     }
-    for number, code in routes.items():
-        loop.add_signal_handler(number, runner.interrupt, code)
+    before = {number: signal.getsignal(number) for number in routes}
+    routed = [number for number in routes if before[number] is not signal.SIG_IGN]
+    for number in routed:
+        loop.add_signal_handler(number, runner.interrupt, routes[number])
     try:
         yield
     finally:
-        for number in routes:
+        for number in routed:
             loop.remove_signal_handler(number)
+            # The loop puts the default back, which would end the process while the report is written.
+            signal.signal(number, before[number] or signal.SIG_DFL)
 
 
 @contextmanager

@@ -21,8 +21,11 @@ BUG = 70
 """The exit code of a bug in crucible-batch itself: EX_SOFTWARE of sysexits.h, and none of the promised codes."""
 
 
-class Terminated(BaseException):
-    """SIGTERM came while no run was there to handle it."""
+class Terminated(SystemExit):
+    """SIGTERM or SIGHUP came while no run was there to handle it.
+
+    A ``SystemExit``, since a task group lets nothing else through as it is, but for Ctrl-C.
+    """
 
 
 class DiskError(CrucibleBatchError):
@@ -85,7 +88,7 @@ def answering(command: str, *, json: bool = False, quiet: bool = False, verbose:
     except KeyboardInterrupt:
         _interrupted(answer, "stopped by Ctrl-C", ExitCode.SIGINT)
     except Terminated:
-        _interrupted(answer, "stopped by SIGTERM", ExitCode.SIGTERM)
+        _interrupted(answer, "stopped by a signal", ExitCode.SIGTERM)
     except OSError as error:  # the disk or a stream that we write to: no bug, and a run goes on from its journal
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
         _show(answer, DiskError(what, hint="see to the disk, then run the same command again"))

@@ -54,7 +54,9 @@ for _command in (start.commands, run.commands, look.commands, keep.commands):
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminate)
     try:
         code = app(standalone_mode=False)
     except Terminated:
@@ -70,7 +72,7 @@ def main() -> None:
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+    raise Terminated(int(ExitCode.SIGTERM))
 
 
 def _refuse(error: Exception) -> int:

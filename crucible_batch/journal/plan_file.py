@@ -1,12 +1,10 @@
-"""A plan in a private SQLite file: written row by row, read row by row, never a list."""
+"""A plan in a nameless SQLite file: written row by row, read row by row, never a list."""
 
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.errors import UserError
@@ -18,10 +16,10 @@ INSERT_PLANNED = "INSERT INTO plan (position, identity, body) VALUES (?, ?, ?)"
 class PlanFile:
     """The jobs of one plan, in manifest order."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        # It is private and made anew each time: nothing in it outlives a crash, so nothing need be synced.
+    def __init__(self) -> None:
+        # SQLite opens a file in the temporary directory and takes its name away at once: no kill leaves it behind.
+        self._connection = sqlite3.connect("", isolation_level=None)
+        self._connection.execute("PRAGMA temp_store = FILE")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute("PRAGMA journal_mode = OFF")
         self._connection.execute(
@@ -32,13 +30,12 @@ class PlanFile:
     @classmethod
     @contextmanager
     def temporary(cls) -> Iterator[PlanFile]:
-        """Make an empty one in a private temporary directory that goes when the block ends."""
-        with tempfile.TemporaryDirectory(prefix="crucible-batch-") as directory:
-            plan = cls(Path(directory) / "plan.sqlite3")
-            try:
-                yield plan
-            finally:
-                plan.close()
+        """Make an empty one that goes when the block ends, or the process, however it ends."""
+        plan = cls()
+        try:
+            yield plan
+        finally:
+            plan.close()
 
     def fill(self, jobs: Iterable[PlannedJob]) -> None:
         """Write the jobs, which come in manifest order and with distinct identities.
@@ -51,14 +48,18 @@ class PlanFile:
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise UserError(
-                f"the plan can't be written to {self.path.parent}: {error}",
+                f"the plan can't be written to the temporary directory: {error}",
                 hint="make room there, or name another directory in TMPDIR; nothing was spent",
             ) from error
 
     def jobs(self) -> Iterator[PlannedJob]:
         """Read them back, in manifest order."""
-        for (body,) in self._connection.execute("SELECT body FROM plan ORDER BY position"):
+        for _, _, body in self.rows():
             yield decode(PlannedJob, body)
+
+    def rows(self) -> Iterator[tuple[int, str, str]]:
+        """Read them back as ``INSERT_PLANNED`` takes them."""
+        yield from self._connection.execute("SELECT position, identity, body FROM plan ORDER BY position")
 
     def __len__(self) -> int:
         (count,) = self._connection.execute("SELECT count(*) FROM plan").fetchone()

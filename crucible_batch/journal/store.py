@@ -20,7 +20,7 @@ from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal.codec import decode, decode_event, encode, encode_event
-from crucible_batch.journal.plan_file import PlanFile
+from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
 from crucible_batch.journal.writer import GroupCommitWriter
 
 FORMAT = 1
@@ -29,11 +29,11 @@ FILE = "journal.sqlite3"
 
 _APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
 _RETIRE = (
-    """INSERT OR REPLACE INTO retired SELECT identity, body FROM main.plan AS old
+    """INSERT OR REPLACE INTO retired SELECT identity, body FROM plan AS old
        WHERE EXISTS (SELECT 1 FROM events WHERE subject = old.identity)""",
-    "DELETE FROM retired WHERE identity IN (SELECT identity FROM fresh.plan)",
-    "DELETE FROM main.plan",
+    "DELETE FROM plan",
 )
+_UNRETIRE = "DELETE FROM retired WHERE identity IN (SELECT identity FROM plan)"
 _JOBS = """
     SELECT plan.position, plan.body, events.type, events.body
     FROM plan LEFT JOIN events ON events.subject = plan.identity
@@ -189,14 +189,11 @@ class Journal:
 
     def adopt(self, plan: PlanFile) -> None:
         """Replace the plan by another, as a whole or not at all. What it drops and has a past is kept as retired."""
-        self._connection.execute("ATTACH ? AS fresh", (str(plan.path),))
-        try:
-            with self._transaction():
-                for statement in _RETIRE:
-                    self._connection.execute(statement)
-                self._connection.execute("INSERT INTO main.plan SELECT position, identity, body FROM fresh.plan")
-        finally:
-            self._connection.execute("DETACH fresh")
+        with self._transaction():
+            for statement in _RETIRE:
+                self._connection.execute(statement)
+            self._connection.executemany(INSERT_PLANNED, plan.rows())
+            self._connection.execute(_UNRETIRE)
 
     def begin_run(self, terms: RunTerms, *, now: float) -> int:
         """Record that a run begins, and after which event; returns its number."""

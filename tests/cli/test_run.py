@@ -152,6 +152,19 @@ def test_sigterm_ends_a_run_with_143(slow_cli: Cli) -> None:
     assert '"exit_code": 143' in out.splitlines()[-1]
 
 
+def test_under_nohup_a_hangup_ends_nothing(cli: Cli, report_of: Report) -> None:
+    cli.write("nohup", SIX)
+    run = cli.start("run", "nohup.yaml", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    try:
+        _wait_for(cli.cwd / "outputs/nohup/default/.crucible/journal.sqlite3")
+        run.send_signal(signal.SIGHUP)
+        _, err = run.communicate(timeout=20)
+    finally:
+        run.kill()
+    assert run.returncode == 0, err
+    assert report_of(cli.cwd / "outputs/nohup/default")["counts"]["succeeded"] == 6
+
+
 def test_a_reader_that_goes_away_does_not_end_a_run(cli: Cli, report_of: Report) -> None:
     cli.write("piped", SIX)
     run = cli.start("run", "piped.yaml", "--json")

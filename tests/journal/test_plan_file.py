@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +26,22 @@ def test_jobs_come_back_equal_and_in_manifest_order(ground: Any) -> None:
         assert len(plan) == 20
 
 
-def test_a_temporary_plan_leaves_nothing_behind(ground: Any) -> None:
-    with ground.plan("a") as plan:
-        directory = plan.path.parent
-        assert directory.stat().st_mode & 0o077 == 0
-    assert not directory.exists()
+def test_a_plan_leaves_nothing_behind_however_its_process_ends(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.journal import PlanFile
+
+def planned(number):
+    return PlannedJob(position=number, identity=str(number), name="n" * 1000, workflow_id="w", params={})
+
+with PlanFile.temporary() as plan:
+    plan.fill(planned(number) for number in range(5000))
+    os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_identity_has_one_place(ground: Any) -> None:

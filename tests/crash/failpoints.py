@@ -1,0 +1,152 @@
+"""Failpoints: every effect of a run is counted as it happens, and a signal strikes at the chosen ones.
+
+    request     before its first byte leaves
+    answer      after its last byte, before anybody has it
+    commit      before and after each commit of a database
+    link        before and after an output gets its name
+    replace     before and after the report gets its name
+    fsync       before each
+
+Nothing of this is in the product: the transport is wrapped, and ``os`` and ``sqlite3`` are patched in this process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from crucible_batch.gateway import client, storage
+
+Reach = Callable[[str], None]
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}[^/]*")
+
+
+@dataclass(frozen=True)
+class Strike:
+    """A signal at the ``nth`` effect with this label; without one, at the ``nth`` of all. ``again_after`` so many more
+    effects it comes once more."""
+
+    signal: int
+    nth: int
+    label: str = ""
+    again_after: int = 0
+
+
+class Failpoints:
+    """Writes each effect of this process to ``trace`` as it happens; with a ``!`` before it, where it was struck."""
+
+    def __init__(self, strike: Strike | None, trace: Path) -> None:
+        self._strike = strike
+        self._trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._seen: Counter[str] = Counter()
+        self._again_in = 0
+        self._lock = threading.Lock()
+
+    def reach(self, label: str) -> None:
+        with self._lock:
+            strike = self._due(label)
+            os.write(self._trace, f"{'!' if strike else ''}{label}\n".encode())
+        if strike is not None:
+            os.kill(os.getpid(), strike.signal)
+
+    def _due(self, label: str) -> Strike | None:
+        if self._strike is None:
+            return None
+        self._seen.update({label, ""})
+        self._again_in -= 1
+        if self._strike.label in {label, ""} and self._seen[self._strike.label] == self._strike.nth:
+            self._again_in = self._strike.again_after
+            return self._strike
+        return self._strike if self._again_in == 0 and self._strike.again_after else None
+
+    def install(self) -> None:
+        """Patch this process, for good."""
+        for module in (client, storage):
+            module.new_transport = self._watched(module.new_transport)
+        os.link = _around(os.link, "link", self.reach)
+        os.replace = _around(os.replace, "replace", self.reach)
+        os.fsync = _before(os.fsync, "fsync", self.reach)
+        sqlite3.connect = _connecting(sqlite3.connect, self.reach)
+
+    def _watched(self, new_transport: Callable[..., httpx.AsyncBaseTransport]) -> Callable[..., Any]:
+        return lambda **options: _Transport(new_transport(**options), self.reach)
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    def __init__(self, inner: httpx.AsyncBaseTransport, reach: Reach) -> None:
+        self._inner = inner
+        self._reach = reach
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        what = f"{request.method} {_ID.sub('*', request.url.path)}"
+        self._reach(f"request {what}")
+        response = await self._inner.handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Stream(response.stream, lambda: self._reach(f"answer {what}"))
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Stream(httpx.AsyncByteStream):
+    """An answer's bytes; ``ended`` is called once, after the last of them or where its reader wants no more."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, ended: Callable[[], None]) -> None:
+        self._inner = inner
+        self._ended: Callable[[], None] | None = ended
+
+    def _end(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            yield chunk
+        self._end()
+
+    async def aclose(self) -> None:
+        self._end()
+        await self._inner.aclose()
+
+
+def _before(function: Callable[..., Any], label: str, reach: Reach) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        reach(label)
+        return function(*args, **options)
+
+    return call
+
+
+def _around(function: Callable[..., Any], label: str, reach: Reach) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        reach(f"{label} before")
+        found = function(*args, **options)
+        reach(f"{label} after")
+        return found
+
+    return call
+
+
+def _connecting(connect: Callable[..., sqlite3.Connection], reach: Reach) -> Callable[..., sqlite3.Connection]:
+    class Watched(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
+            if sql != "COMMIT":
+                return super().execute(sql, *values)
+            reach("commit before")
+            cursor = super().execute(sql)
+            reach("commit after")
+            return cursor
+
+    return lambda *args, **options: connect(*args, factory=Watched, **options)

@@ -1,0 +1,127 @@
+"""Scenes: what a manifest asks for, worked out beside it, so that a judge knows what should have been bought."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+
+from PIL import Image
+
+from crucible_batch.sandbox import SandboxConfig, parse_faults
+
+PRICES = {"zimage-base": Decimal(2), "zimage-sheet": Decimal("3.5"), "qwen-edit": Decimal(3)}
+OUTPUTS = {"zimage-base": 1, "zimage-sheet": 2, "qwen-edit": 1}
+UPLOAD_PRICE = Decimal("0.5")
+ATTEMPTS = 3
+
+HEAD = """\
+version: 1
+name: crash
+workflow: zimage-base
+params: {size.width: 64, size.height: 64}
+workflows: {zimage-sheet: {params: {size.width: 64, size.height: 64}}}
+"""
+
+
+@dataclass(frozen=True)
+class Want:
+    """``count`` jobs that ask for the same, by a prompt that is theirs alone. ``hopeless``: the gateway refuses it."""
+
+    prompt: str
+    workflow: str = "zimage-base"
+    count: int = 1
+    image: str | None = None
+    hopeless: bool = False
+
+    def line(self) -> str:
+        image = f", image: {self.image}" if self.image else ""
+        repeat = f", repeat: {self.count}" if self.count > 1 else ""
+        name = self.prompt.replace(" ", "-")
+        return f"  - {{name: {name}, prompt: {self.prompt}, workflow: {self.workflow}{image}{repeat}}}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A manifest, its images, and the gateway that it meets. ``spare`` is what of the budget nobody should need."""
+
+    wants: tuple[Want, ...]
+    concurrency: int
+    faults: str
+    ceiling: str | None = "4"
+    spare: Decimal = Decimal(3)
+    images: Mapping[str, bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = sorted({want.image for want in self.wants if want.image})
+        object.__setattr__(self, "images", {name: _picture(name) for name in names})
+
+    @property
+    def digests(self) -> set[str]:
+        return {hashlib.sha256(content).hexdigest() for content in self.images.values()}
+
+    @property
+    def budget(self) -> Decimal:
+        jobs = sum((PRICES[want.workflow] * want.count for want in self.wants), Decimal(0))
+        return jobs + UPLOAD_PRICE * len(self.images) + self.spare
+
+    @property
+    def gateway(self) -> SandboxConfig:
+        return SandboxConfig(
+            faults=parse_faults(self.faults), time_scale=0.01, ready_after_s=0.002, upload_price=UPLOAD_PRICE
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest and its images."""
+        for name, content in self.images.items():
+            (folder / name).write_bytes(content)
+        ceiling = f", max_credits_per_job: {self.ceiling}" if self.ceiling else ""
+        budget = f"budget: {{credits: {self.budget}{ceiling}}}\njobs:\n"
+        lines = [want.line() for want in self.wants]
+        (folder / "m.yaml").write_text("\n".join([HEAD + budget + lines[0], *lines[1:], ""]))
+
+
+def steady_scene() -> Scene:
+    """The scene of the test suite: two images, one of them for two jobs, a sheet, a repeat, failures of both kinds."""
+    return Scene(
+        wants=(
+            Want("one sheet", "zimage-sheet"),
+            Want("first text"),
+            Want("first edit", "qwen-edit", image="a.png"),
+            Want("never nsfw", hopeless=True),
+            Want("second edit", "qwen-edit", image="a.png"),
+            Want("third edit", "qwen-edit", image="b.png"),
+            Want("same again", count=2),
+        ),
+        concurrency=4,
+        faults="generate.fail=2",
+    )
+
+
+def any_scene(seed: int) -> Scene:
+    """Another one for each seed, concurrency and luck included."""
+    chance = Random(seed)
+    images = [f"{name}.png" for name in "abc"[: chance.randint(0, 3)]]
+    wants = [Want(f"text {n}", count=chance.choice((1, 1, 2))) for n in range(chance.randint(1, 4))]
+    wants += [Want(f"sheet {n}", "zimage-sheet") for n in range(chance.randint(0, 2))]
+    wants += [
+        Want(f"edit {n}", "qwen-edit", image=chance.choice(images)) for n in range(chance.randint(1, 5)) if images
+    ]
+    wants += [Want(f"nsfw {n}", hopeless=True) for n in range(chance.randint(0, 1))]
+    chance.shuffle(wants)
+    return Scene(
+        wants=tuple(wants),
+        concurrency=chance.choice((1, 2, 4, 8)),
+        faults=chance.choice(("", "generate.fail=2", "fail:0.2")),
+        ceiling=chance.choice((None, "4")),
+    )
+
+
+def _picture(name: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (16, 16), hashlib.shake_256(name.encode()).digest(768)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,57 @@
+"""Killed at any effect, twice, or with its state lost: the same command ends it, and nothing is bought twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+EFFECTS = {
+    "request GET",
+    "request POST",
+    "request PUT",
+    "answer GET",
+    "answer POST",
+    "answer PUT",
+    "commit before",
+    "commit after",
+    "fsync",
+    "link before",
+    "link after",
+    "replace before",
+    "replace after",
+}
+
+
+def test_after_kill_9_at_every_effect_the_same_command_ends_as_if_nothing_had_been(campaign: Any) -> None:
+    told = campaign("--kind", "killed", "--kind", "undisturbed=1")
+    assert told["findings"] == []
+    assert told["struck"].keys() == EFFECTS
+    # How often a job is looked at differs from run to run, so a few of the last looks are never reached.
+    assert told["kills"] > 0.9 * told["trials"]["killed"] > 150
+
+
+def test_a_resume_may_be_killed_too(campaign: Any) -> None:
+    told = campaign("--kind", "killed_twice=60")
+    assert told["findings"] == []
+    assert told["kills"] > 80
+
+
+def test_a_lost_or_an_older_journal_buys_no_job_twice(campaign: Any) -> None:
+    told = campaign("--kind", "state_lost=40")
+    assert told["findings"] == []
+    assert told["kills"] > 35
+
+
+@pytest.mark.parametrize(
+    ("plant", "only", "kind"),
+    [
+        ("fresh-keys", "answer POST /api/v1/generate", "double charges"),
+        ("lost-intents-forgotten", "answer POST /api/v1/assets", "uploads"),
+        ("nothing-swept", "link before", "leftovers"),
+    ],
+)
+def test_a_planted_bug_is_found(campaign: Any, plant: str, only: str, kind: str) -> None:
+    """The judge is judged: each plant takes one safety away."""
+    told = campaign("--plant", plant, "--kind", "killed=6", "--only", only)
+    assert told["found"][kind] > 0

@@ -1,0 +1,175 @@
+"""Trials: a scene played with kills in it, to its end, and judged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.crash.children import Ended, Sandbox, Started, start_command, start_sandbox
+from tests.crash.failpoints import Strike
+from tests.crash.judge import Finding, Past, ask, judge, judge_repeat
+from tests.crash.scenes import Scene
+
+MEMORY = Path("/dev/shm")
+"""A kill loses nothing that was written, synced or not, so a file system in memory does, and is fast."""
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The ``nth`` effect of a run with this label."""
+
+    label: str
+    nth: int
+
+    def strike(self, number: int, *, again_after: int = 0) -> Strike:
+        return Strike(number, self.nth, self.label, again_after)
+
+
+@dataclass
+class Trial:
+    """One scene in a folder and at a gateway of its own."""
+
+    scene: Scene
+    folder: Path
+    sandbox: Sandbox
+    plant: Callable[[], None]
+    kills: int = 0
+    runs: int = 0
+    struck: list[str] = field(default_factory=list)
+
+    @property
+    def run_dir(self) -> Path:
+        return self.folder / "out"
+
+    def run(self, strike: Strike | None = None) -> Ended:
+        """Run the command to its end, or to that which ``strike`` makes it find."""
+        return self.end(self.start(strike))
+
+    def start(self, strike: Strike | None = None) -> Started:
+        environment = {
+            "MOLTAZINE_API_KEY": self.sandbox.key,
+            "CRUCIBLE_API_BASE": self.sandbox.url,
+            "TMPDIR": str(self.folder / "tmp"),
+        }
+        args = ["run", "m.yaml", "--out-dir", "out", "-q", "-c", str(self.scene.concurrency)]
+        return start_command(args, self.folder, environment, strike, self.plant)
+
+    def end(self, started: Started) -> Ended:
+        ended = started.wait()
+        self.runs += 1
+        self.kills += ended.code == -signal.SIGKILL
+        self.struck += ended.struck
+        return ended
+
+    def conclude(self, last: Ended, *, state_lost: bool = False) -> Iterator[Finding]:
+        """Judge the last run, then run once more, which must cost nothing."""
+        state = ask(self.sandbox.url)
+        yield from judge(self.scene, Past(self.kills, state_lost), self.run_dir, last.code, state)
+        again = self.run()
+        yield from (Finding("leftovers", str(path)) for path in (self.folder / "tmp").iterdir())
+        yield from judge_repeat(state, ask(self.sandbox.url), (last.code, again.code))
+
+
+@contextmanager
+def staged(scene: Scene, plant: Callable[[], None]) -> Iterator[Trial]:
+    """Set a scene up, and clear it away."""
+    with tempfile.TemporaryDirectory(prefix="crash-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as name:
+        folder = Path(name)
+        (folder / "tmp").mkdir()
+        scene.write(folder)
+        sandbox = start_sandbox(scene.gateway)
+        try:
+            yield Trial(scene, folder, sandbox, plant)
+        finally:
+            sandbox.stop()
+
+
+def undisturbed(trial: Trial, _chance: Random, _at: Boundary) -> Iterator[Finding]:
+    """Nothing happens."""
+    yield from trial.conclude(trial.run())
+
+
+def killed(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
+    """Killed at a boundary."""
+    trial.run(at.strike(signal.SIGKILL))
+    yield from trial.conclude(trial.run())
+
+
+def killed_twice(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
+    """Killed at a boundary, and the resume as well."""
+    first = trial.run(at.strike(signal.SIGKILL))
+    trial.run(Strike(signal.SIGKILL, chance.randint(1, len(first.trace))))
+    yield from trial.conclude(trial.run())
+
+
+def state_lost(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
+    """Killed, and then the journal is gone, or the whole directory, or an older copy of it comes back."""
+    what = chance.choice(("journal", "directory", "copy"))
+    first = trial.run(at.strike(signal.SIGKILL))
+    if what == "journal":
+        shutil.rmtree(trial.run_dir / ".crucible", ignore_errors=True)
+    elif what == "directory":
+        shutil.rmtree(trial.run_dir, ignore_errors=True)
+    elif trial.run_dir.exists():
+        shutil.copytree(trial.run_dir, trial.folder / "copy")
+        trial.run(Strike(signal.SIGKILL, chance.randint(1, len(first.trace))))
+        shutil.rmtree(trial.run_dir)
+        (trial.folder / "copy").rename(trial.run_dir)
+    yield from trial.conclude(trial.run(), state_lost=True)
+
+
+def signalled(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
+    """Asked to stop: by Ctrl-C once or twice, SIGTERM or SIGHUP."""
+    number, code = chance.choice(((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)))
+    twice = number is signal.SIGINT and chance.random() < 0.5
+    stopped = trial.run(at.strike(number, again_after=chance.randint(1, 5) if twice else 0))
+    if stopped.code != code and trial.struck:
+        yield Finding("exit codes", f"{number.name} at {trial.struck} ended with {stopped.code}")
+    trial.kills += 1  # leaving at once is no better than being killed, for an upload that is under way
+    yield from trial.conclude(trial.run())
+
+
+def together(trial: Trial, chance: Random, _at: Boundary) -> Iterator[Finding]:
+    """Two to four at the same time: one of them runs."""
+    started = [trial.start() for _ in range(chance.randint(2, 4))]
+    codes = [trial.end(each).code for each in started]
+    last = trial.run()
+    if set(codes) - {6, last.code} or last.code not in codes:
+        yield Finding("exit codes", f"started together, they ended with {codes}")
+    yield from trial.conclude(last)
+
+
+KINDS = {play.__name__: play for play in (undisturbed, killed, killed_twice, state_lost, signalled, together)}
+
+
+def play(kind: str, scene: Scene, seed: int, at: Boundary, plant: Callable[[], None]) -> dict[str, Any]:
+    """Play one trial, and tell all about it in plain values."""
+    with staged(scene, plant) as trial:
+        findings = [asdict(finding) for finding in KINDS[kind](trial, Random(f"{seed} {kind} {at}"), at)]
+        log = "".join(path.read_text(errors="replace") for path in sorted(trial.folder.glob("log-*")))
+        return {
+            "kind": kind,
+            "seed": seed,
+            "boundary": f"{at.label} {at.nth}",
+            "struck": trial.struck,
+            "kills": trial.kills,
+            "runs": trial.runs,
+            "findings": findings,
+            "log": log[-2000:] if findings else "",
+        }
+
+
+def boundaries_of(scene: Scene) -> list[Boundary]:
+    """Run a scene undisturbed, and return the effects that it reached, in their order."""
+    with staged(scene, lambda: None) as trial:
+        seen: Counter[str] = Counter()
+        return [Boundary(label, seen[label]) for label in trial.run().trace if not seen.update([label])]
