@@ -25,7 +25,8 @@ class RetryPolicy:
     """How patient a call is. ``attempts`` counts tries in all (at least 1); the rest are seconds.
 
     The n-th wait is random between 0 and ``min(max_wait_s, base_s * 2**(n-1))`` (full jitter: clients that failed
-    together must not come back together). Where the answer asked for a wait, it is kept, plus up to ``base_s``.
+    together must not come back together). Where the answer asked for a wait, it is kept, plus up to ``base_s``, and is
+    never shorter than our own would be: a ``Retry-After: 0`` must not use all tries up at once.
     No wait begins that would end later than ``total_s`` after the first try did.
     """
 
@@ -54,10 +55,11 @@ OnRetry = Callable[[RetryNotice], None]
 
 def wait_s(policy: RetryPolicy, attempt: int, asked_s: float | None, jitter: float) -> float:
     """Decide the wait after try number ``attempt`` (from 1). ``jitter`` is random in [0, 1)."""
-    if asked_s is not None:
-        return min(asked_s, policy.retry_after_cap_s) + jitter * policy.base_s
     # The exponent is capped before it is used: 2**1000 seconds is no float.
-    return jitter * min(policy.max_wait_s, policy.base_s * 2.0 ** min(attempt - 1, 60))
+    own_s = jitter * min(policy.max_wait_s, policy.base_s * 2.0 ** min(attempt - 1, 60))
+    if asked_s is None:
+        return own_s
+    return max(min(asked_s, policy.retry_after_cap_s) + jitter * policy.base_s, own_s)
 
 
 def is_worth_retrying(error: BaseException) -> bool:
