@@ -22,6 +22,7 @@ from crucible_batch.core.progress import (
     RunBegan,
     RunEnded,
     Stopping,
+    Throttled,
 )
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.metadata import read_expected_s, read_fields
@@ -47,6 +48,7 @@ __all__ = [
     "RunResult",
     "Status",
     "Stopping",
+    "Throttled",
     "clean",
     "connect",
     "current_settings",

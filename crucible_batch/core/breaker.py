@@ -3,7 +3,7 @@
     what came back                        whose it is     in a row      the run then
     no answer, 5xx, after all tries       the gateway's   5             leaves, exit 5
     a page of the edge, 430 to 499        the gateway's   1             buys nothing more, exit 5
-    429 that outlasts all tries           the gateway's   1             buys nothing more, exit 5
+    429 that outlasts all tries           the gateway's   5             buys nothing more, exit 5
     403, 405, others below 429            everyone's      5 alike       buys nothing more, exit 5
     ACCOUNT_..., FORBIDDEN, by any 4xx    everyone's      5 alike       buys nothing more, exit 5
     404; WORKFLOW_..., but by 400 etc.    the workflow's  1             refuses the workflow's other jobs unasked
@@ -12,8 +12,8 @@
     a job failed for good                 nobody knows    20 alike      buys nothing more, exit 5
     ... by a code never retried           the job's       never         goes on
 
-(401 and 402 need no counting: the first ends the run with 3, the second stops all admissions.) *Alike* is the
-same status and code.
+(401 and 402 need no counting: the first ends the run with 3, the second stops all admissions.) A 429 counts only where
+no more jobs are at work than the limit of ``core.flow`` allows. *Alike* is the same status and code.
 
 What is the job's neither counts nor interrupts a row: five bad lines after each other end nothing, and one among
 suspended ones doesn't hide them. A row of answers ends with any job that is accepted, a row of failures with any that

@@ -2,5 +2,6 @@
 
 from crucible_batch.engine.clock import Clock, SystemClock
 from crucible_batch.engine.runner import Runner, RunOptions
+from crucible_batch.engine.slots import Slots
 
-__all__ = ["Clock", "RunOptions", "Runner", "SystemClock"]
+__all__ = ["Clock", "RunOptions", "Runner", "Slots", "SystemClock"]

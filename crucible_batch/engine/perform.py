@@ -33,6 +33,7 @@ from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.slots import Slots
 from crucible_batch.engine.stop import Stop, error_info
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
@@ -52,6 +53,7 @@ class World:
     poller: Poller
     fetcher: Fetcher
     stop: Stop
+    slots: Slots
     clock: Clock
     gone_workflows: dict[str, ErrorInfo]
     doubts: asyncio.Lock
@@ -105,7 +107,7 @@ class Performer:
 
     async def _prepare(self, job: Job) -> Prepared | Declined | Refused:
         world = self._world
-        if (kept := self._kept_back()) is not None:
+        if (kept := await self._kept_back()) is not None:
             return kept
         ready: dict[str, str] = {}
         try:
@@ -128,19 +130,20 @@ class Performer:
 
     async def _submit(self, job: Job) -> JobEvent:
         if not job.in_doubt:
-            return self._kept_back() or await self._send(job)
+            return await self._kept_back() or await self._send(job)
         async with self._world.doubts:
             event = self._beyond_budget(job) or await self._send(job)
             # Entered before it is journalled, so that the next in doubt goes by it; entering it again changes nothing.
             self._world.books.ledger.apply(job.identity, event)
             return event
 
-    def _kept_back(self) -> Declined | Refused | None:
-        """Say so if nothing is to be bought for the job any more.
+    async def _kept_back(self) -> Declined | Refused | None:
+        """Wait until something new may be bought, and say so if it isn't to be bought any more.
 
         Asked right before an upload and a submit: since the hold the run may have been stopped, or the workflow gone.
         """
         world = self._world
+        await world.slots.clear()
         if world.stop.no_more:
             return Declined(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
         return self._gone()
@@ -171,6 +174,7 @@ class Performer:
         except GatewayError as error:
             return self._not_accepted(job, error)
         world.stop.accepted()
+        world.slots.accepted()
         reused = submission.existing and not submission.after_doubt and not job.in_doubt
         self._accepted_now = not submission.existing
         return Accepted(
@@ -188,7 +192,8 @@ class Performer:
         401                       Declined, and the run ends
         402                       Declined, and nothing more is asked for until a refund
         a refusal                 Refused, and what else, by the table of ``core.breaker``
-        429, 5xx, the edge's page Declined, and the run stops: it is the gateway that fails, not the job
+        429                       Declined: it is asked for again when there are slots for it
+        5xx, the edge's page      Declined, and the run stops: it is the gateway that fails, not the job
         """
         world = self._world
         info = error_info(error)
@@ -203,8 +208,13 @@ class Performer:
         if error.is_refusal or error.code == "BAD_REQUEST":
             self._note_refusal(job, error)
             return self._refuse(info)
-        self._note(error)
-        world.stop.wind_down(ExitCode.STOPPED, info)
+        if error.status == 429:
+            # With too many at work it is no wonder, and this one gives its slot back.
+            if not world.slots.too_many:
+                world.stop.pushed_back(error)
+        else:
+            self._note(error)
+            world.stop.wind_down(ExitCode.STOPPED, info)
         return Declined(at=world.clock.now(), error=info)
 
     def _note_refusal(self, job: Job, error: GatewayError) -> None:

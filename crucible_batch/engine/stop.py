@@ -77,6 +77,14 @@ class Stop:
         if self._unserved.is_full_with():
             self.leave(ExitCode.STOPPED, error_info(error))
 
+    def pushed_back(self, error: GatewayError) -> None:
+        """A job was not taken in all its tries. It will be asked for again: by itself this is no reason to stop.
+
+        Where it is, the others' tries may end: their answers are definite, so that they hold nothing afterwards.
+        """
+        if self._unserved.is_full_with():
+            self.wind_down(ExitCode.STOPPED, error_info(error))
+
     def refused(self, error: GatewayError) -> None:
         """A job was refused for a reason that isn't its own."""
         if self._refused.is_full_with((error.status, error.code)):

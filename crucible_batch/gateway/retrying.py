@@ -42,12 +42,22 @@ NO_RETRIES = RetryPolicy(attempts=1)
 
 @dataclass(frozen=True, slots=True)
 class RetryNotice:
-    """A call is about to be tried again. ``attempt`` is the number of the try that failed, from 1."""
+    """A call is about to be tried again. ``attempt`` is the number of the try that failed, from 1.
+
+    ``status`` and ``asked_s``, the wait that it asked for, are those of the answer, None where it had none.
+    """
 
     operation: Operation
     attempt: int
     wait_s: float
     reason: str
+    status: int | None = None
+    asked_s: float | None = None
+
+    @property
+    def is_pushback(self) -> bool:
+        """Whether the answer says that there are too many requests."""
+        return self.status in (429, 503)
 
 
 OnRetry = Callable[[RetryNotice], None]
@@ -129,7 +139,14 @@ class Retrier:
         error = _error(state)
         if not isinstance(error, GatewayError):
             return
-        notice = RetryNotice(Operation(error.operation), state.attempt_number, state.upcoming_sleep, error.code)
+        notice = RetryNotice(
+            Operation(error.operation),
+            state.attempt_number,
+            state.upcoming_sleep,
+            error.code,
+            error.status,
+            error.retry_after_s,
+        )
         logger.debug("%s again in %.1f s: %s", notice.operation, notice.wait_s, notice.reason)
         if self._on_retry is not None:
             self._on_retry(notice)
