@@ -25,6 +25,7 @@ from crucible_batch.core.progress import (
     RunBegan,
     RunEnded,
     Stopping,
+    Throttled,
 )
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.metadata import read_expected_s, read_fields
@@ -57,6 +58,7 @@ __all__ = [
     "RunResult",
     "Status",
     "Stopping",
+    "Throttled",
     "Verification",
     "clean",
     "clean_assets",

@@ -34,15 +34,13 @@ from crucible_batch.core.ending import Ending
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.progress import Message, Observer, Retrying
-from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, SystemClock, restore
+from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, Slots, SystemClock, restore
 from crucible_batch.errors import ConsentError, ExitCode
 from crucible_batch.gateway import HttpGateway, RetryNotice
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.results import OutputStore, Receipts
 from crucible_batch.settings import Settings
-
-DEFAULT_CONCURRENCY = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,8 @@ async def run(
 
     ``manifest`` may be a saved plan: then it says all the rest, and what moved since it was made is ``StalePlanError``.
     A budget, here or in the manifest, is the consent to spend; without one ``confirm`` is asked with the plan, or
-    ``yes`` must be true. ``only`` holds patterns of job names. ``concurrency`` is the number of jobs at work at once.
+    ``yes`` must be true. ``only`` holds patterns of job names. ``concurrency`` is the most jobs at
+    work at once; None finds out how many the gateway takes.
     ``recover`` gets back what an earlier run bought and whose directory is lost, and ends at the first sign that the
     gateway doesn't remember. A submit that was never answered is sent again for ``key_ttl_s``, the time for which the
     gateway is trusted to honour its key, and after that with ``resubmit_unknown`` only.
@@ -132,7 +131,7 @@ async def run(
     directory = run_directory(wants.out_dir, terms)
     choice = wants.choice
     options = RunOptions(
-        concurrency=concurrency or DEFAULT_CONCURRENCY,
+        concurrency=concurrency,
         job_timeout_s=job_timeout_s,
         deadline_s=deadline_s,
         retry_failed=wants.retry_failed,
@@ -141,7 +140,9 @@ async def run(
         key_ttl_s=key_ttl_s,
         only=choice.takes,
     )
-    surroundings = _Surroundings(settings, transport, observer or Silent(), SystemClock())
+    clock = SystemClock()
+    observer = observer or Silent()
+    surroundings = _Surroundings(settings, transport, observer, clock, _RetryTeller(observer, clock))
     async with AsyncExitStack() as stack:
         is_known = directory.exists()
         if is_known:
@@ -190,10 +191,10 @@ class _Surroundings:
     transport: httpx.AsyncBaseTransport | None
     observer: Observer
     clock: SystemClock
+    retries: _RetryTeller
 
     def gateway(self) -> AbstractAsyncContextManager[HttpGateway]:
-        tell = _retry_teller(self.observer, self.clock)
-        return gateway_for(self.settings, transport=self.transport, on_retry=tell)
+        return gateway_for(self.settings, transport=self.transport, on_retry=self.retries.tell)
 
     def journal(self, directory: Path, terms: RunTerms) -> AbstractContextManager[Journal]:
         binding = Binding(terms.manifest_name, terms.run_id, self.settings.base_url.rstrip("/"))
@@ -209,13 +210,13 @@ class _Surroundings:
         options: RunOptions,
         workflows: Iterable[Workflow],
     ) -> Runner:
-        """Make the runner; what killed runs left half written is removed first."""
+        """Make the runner, and let it hear of pushbacks; what killed runs left half written is removed first."""
         times = ServiceTimes()
         for workflow in workflows:
             times.announce(workflow.workflow_id, workflow.expected_s)
         store = OutputStore(directory)
         store.sweep()
-        return Runner(
+        runner = Runner(
             gateway=gateway,
             history=journal,
             store=store,
@@ -227,6 +228,8 @@ class _Surroundings:
             nonce=lambda: secrets.token_hex(16),
             observer=self.observer,
         )
+        self.retries.slots = runner.slots
+        return runner
 
 
 async def _conduct(
@@ -266,11 +269,19 @@ def _no_signals() -> Iterator[None]:
     yield
 
 
-def _retry_teller(observer: Observer, clock: SystemClock) -> Callable[[RetryNotice], None]:
-    def tell(notice: RetryNotice) -> None:
-        observer.notify(Retrying(clock.now(), notice.operation.value, notice.attempt, notice.wait_s, notice.reason))
+class _RetryTeller:
+    """Tells the observer of retries, and the run's slots, once there are any, of those that ask for less."""
 
-    return tell
+    def __init__(self, observer: Observer, clock: SystemClock) -> None:
+        self._observer = observer
+        self._clock = clock
+        self.slots: Slots | None = None
+
+    def tell(self, notice: RetryNotice) -> None:
+        now = self._clock.now()
+        self._observer.notify(Retrying(now, notice.operation.value, notice.attempt, notice.wait_s, notice.reason))
+        if self.slots is not None and notice.is_pushback:
+            self.slots.pushed_back(notice.asked_s, notice.reason)
 
 
 def _nobody_to_ask() -> ConsentError:

@@ -161,7 +161,7 @@ Concurrency = Annotated[
         "-c",
         metavar="N|auto",
         parser=_read_concurrency,
-        help="Jobs in flight at once.  \\[default: auto]",
+        help="The most jobs in flight at once; auto finds out.  \\[default: auto]",
         rich_help_panel=_PACE,
     ),
 ]

@@ -72,6 +72,20 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttled:
+    """The number of jobs that may be at work at once has changed.
+
+    ``reason`` is the code of the answer that made it fall, None where it rose. Not every single rise is told, only
+    each doubling and the ``ceiling``.
+    """
+
+    at: float
+    limit: int
+    ceiling: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """No further jobs are started; what is in flight is awaited."""
 
@@ -90,7 +104,7 @@ class RunEnded:
     balance: Balance
 
 
-Message: TypeAlias = RunBegan | JobAdvanced | AssetAdvanced | Retrying | Stopping | RunEnded
+Message: TypeAlias = RunBegan | JobAdvanced | AssetAdvanced | Retrying | Throttled | Stopping | RunEnded
 
 
 class Observer(Protocol):

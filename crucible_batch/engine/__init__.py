@@ -3,5 +3,6 @@
 from crucible_batch.engine.clock import Clock, SystemClock
 from crucible_batch.engine.restore import restore
 from crucible_batch.engine.runner import DEFAULT_KEY_TTL_S, Runner, RunOptions
+from crucible_batch.engine.slots import Slots
 
-__all__ = ["DEFAULT_KEY_TTL_S", "Clock", "RunOptions", "Runner", "SystemClock", "restore"]
+__all__ = ["DEFAULT_KEY_TTL_S", "Clock", "RunOptions", "Runner", "Slots", "SystemClock", "restore"]

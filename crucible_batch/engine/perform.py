@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot, JobStatus
+from crucible_batch.core.breaker import Whose, whose
 from crucible_batch.core.budget import BUDGET_EXHAUSTED, job_need
 from crucible_batch.core.credits import ZERO, format_credits
+from crucible_batch.core.ending import EVERYTHING
 from crucible_batch.core.events import (
     Accepted,
     Declined,
@@ -32,6 +34,7 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.slots import Slots
 from crucible_batch.engine.stop import Stop, error_info
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
@@ -51,6 +54,7 @@ class World:
     poller: Poller
     fetcher: Fetcher
     stop: Stop
+    slots: Slots
     clock: Clock
     gone_workflows: dict[str, ErrorInfo]
     doubts: asyncio.Lock
@@ -82,7 +86,7 @@ class Performer:
             case Submit():
                 return await self._submit(job)
             case Poll(job_id=job_id):
-                return await self._poll(job_id)
+                return await self._poll(job, job_id)
             case Fetch(job_id=job_id, index=index):
                 return await self._world.fetcher.fetch(self._planned, job_id, index)
             case _:
@@ -91,9 +95,8 @@ class Performer:
     async def _hold(self, job: Job) -> Held | Refused | None:
         if not self._may_buy:
             return None
-        gone = self._world.gone_workflows.get(self._planned.workflow_id)
-        if gone is not None:
-            return Refused(at=self._world.clock.now(), error=gone)
+        if (gone := self._gone()) is not None:
+            return gone
         desk = self._world.assets
         if self._images:
             await desk.look_up(self._images)
@@ -108,6 +111,8 @@ class Performer:
 
     async def _prepare(self, job: Job) -> Prepared | Declined | Refused:
         world = self._world
+        if (kept := await self._kept_back()) is not None:
+            return kept
         ready: dict[str, str] = {}
         try:
             for image in self._images:
@@ -129,12 +134,27 @@ class Performer:
 
     async def _submit(self, job: Job) -> JobEvent:
         if not job.in_doubt:
-            return await self._send(job)
+            return await self._kept_back() or await self._send(job)
         async with self._world.doubts:
             event = self._beyond_budget(job) or await self._send(job)
             # Entered before it is journalled, so that the next in doubt goes by it; entering it again changes nothing.
             self._world.books.ledger.apply(job.identity, event)
             return event
+
+    async def _kept_back(self) -> Declined | Refused | None:
+        """Wait until something new may be bought, and say so if it isn't to be bought any more.
+
+        Asked right before an upload and a submit: since the hold the run may have been stopped, or the workflow gone.
+        """
+        world = self._world
+        await world.slots.clear()
+        if world.stop.no_more:
+            return Declined(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
+        return self._gone()
+
+    def _gone(self) -> Refused | None:
+        gone = self._world.gone_workflows.get(self._planned.workflow_id)
+        return None if gone is None else self._refuse(gone)
 
     def _beyond_budget(self, job: Job) -> Unanswered | None:
         """A submit in doubt may be a purchase after all, at today's price: where that doesn't fit, it is not sent."""
@@ -157,7 +177,8 @@ class Performer:
             submission = await world.gateway.submit(self._planned.workflow_id, params, key=job.current.key)
         except GatewayError as error:
             return self._not_accepted(job, error)
-        world.stop.served()
+        world.stop.accepted()
+        world.slots.accepted()
         reused = submission.existing and not submission.after_doubt and not job.in_doubt
         self._accepted_now = not submission.existing
         return Accepted(
@@ -174,9 +195,9 @@ class Performer:
         in doubt, now or before   Unanswered: a later refusal proves nothing about the first try
         401                       Declined, and the run ends
         402                       Declined, and nothing more is asked for until a refund
-        404                       Refused, and so is every further job on the workflow
-        other 4xx                 Refused
-        429, 5xx, the edge's page Declined: it is the gateway that fails, not the job
+        a refusal                 Refused, and what else, by the table of ``core.breaker``
+        429                       Declined: it is asked for again when there are slots for it
+        5xx, the edge's page      Declined, and the run stops: it is the gateway that fails, not the job
         """
         world = self._world
         info = error_info(error)
@@ -188,13 +209,28 @@ class Performer:
             return Declined(at=world.clock.now(), error=info)
         if error.status == 402:
             return self._unpaid(info)
-        if error.is_refusal and error.status == 404:
-            world.gone_workflows[self._planned.workflow_id] = info
         if error.is_refusal or error.code == "BAD_REQUEST":
+            self._note_refusal(job, error)
             return self._refuse(info)
-        self._note(error)
-        world.stop.wind_down(ExitCode.STOPPED, info)
+        if error.status == 429:
+            # With too many at work it is no wonder, and this one gives its slot back.
+            if not world.slots.too_many:
+                world.stop.pushed_back(error)
+        else:
+            self._note(error)
+            world.stop.wind_down(ExitCode.STOPPED, info)
         return Declined(at=world.clock.now(), error=info)
+
+    def _note_refusal(self, job: Job, error: GatewayError) -> None:
+        match whose(error.status, error.code, job.rule.never):
+            case Whose.JOB:
+                pass
+            case Whose.WORKFLOW:
+                self._world.gone_workflows[self._planned.workflow_id] = error_info(error)
+            case Whose.EVERYONE:
+                self._world.stop.refused(error)
+            case other:
+                assert_never(other)
 
     def _note(self, error: GatewayError) -> None:
         if isinstance(error, KeyRefusedError):
@@ -210,7 +246,7 @@ class Performer:
     def _refuse(self, error: ErrorInfo) -> Refused:
         return Refused(at=self._world.clock.now(), error=error)
 
-    async def _poll(self, job_id: str) -> Succeeded | Failed | Vanished | None:
+    async def _poll(self, job: Job, job_id: str) -> Succeeded | Failed | Vanished | None:
         world = self._world
         try:
             snapshot = await world.poller.until_ended(
@@ -225,12 +261,15 @@ class Performer:
         if snapshot is None:
             world.stop.wind_down(ExitCode.STOPPED, _timed_out(job_id))
             return None
-        return self._ended(snapshot)
+        return self._ended(job, snapshot)
 
-    def _ended(self, snapshot: JobSnapshot) -> Succeeded | Failed:
+    def _ended(self, job: Job, snapshot: JobSnapshot) -> Succeeded | Failed:
         if snapshot.status is JobStatus.FAILED:
             error = snapshot.error or ErrorInfo("JOB_FAILED", "the gateway reports failure and says no more")
+            if not job.rule.allows_another(job.attempt, error.code) and error.code.upper() not in job.rule.never:
+                self._world.stop.failed_for_good(error)
             return Failed(at=self._world.clock.now(), error=error)
+        self._world.stop.succeeded()
         self._world.fetcher.seen(snapshot)
         # One that succeeded without outputs is asked again for its first: an output was paid for.
         return Succeeded(at=self._world.clock.now(), outputs=max(1, len(snapshot.outputs)))

@@ -13,6 +13,7 @@ from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.asset import Asset
 from crucible_batch.core.ending import Ending, Outcome, conclude
 from crucible_batch.core.events import Accepted, AssetEvent, Declined, Event, JobEvent, Missed, Reopened, Unanswered
+from crucible_batch.core.flow import new_flow
 from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, resumed, step, wish
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
@@ -32,6 +33,7 @@ from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.perform import Performer, World
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.slots import Slots
 from crucible_batch.engine.stop import Stop
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.results import OutputStore, Receipts
@@ -71,12 +73,13 @@ KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
 class RunOptions:
     """How a run goes about its work; none of it changes what is bought.
 
-    ``concurrency`` is the number of jobs at work at once. ``grace_s`` is how long what is in flight is awaited after
-    the first signal. ``only`` picks jobs by name. A submit that went unanswered is sent again until its key is
-    ``key_ttl_s`` old, and after that with ``resubmit_unknown`` only. ``recover``: see ``engine.recovery``.
+    ``concurrency`` is the most jobs at work at once; None finds out how many the gateway takes. ``grace_s`` is how
+    long what is in flight is awaited after the first signal. ``only`` picks jobs by name. A submit
+    that went unanswered is sent again until its key is ``key_ttl_s`` old, and after that with ``resubmit_unknown``
+    only. ``recover``: see ``engine.recovery``.
     """
 
-    concurrency: int = 24
+    concurrency: int | None = None
     job_timeout_s: float = 1800.0
     deadline_s: float | None = None
     grace_s: float = 30.0
@@ -112,16 +115,19 @@ class Runner:
         self._store = store
         self._receipts = receipts
         self._retired: set[str] = set()
-        self._in_flight: deque[tuple[PlannedJob, Job]] = deque()
-        self._forgotten: list[tuple[PlannedJob, Job]] = []
+        self._waiting: deque[tuple[PlannedJob, Job]] = deque()
+        """What comes before the rest of the plan: jobs that an earlier run left in flight, then those that gave way."""
         self._settling = asyncio.Lock()
         self._settled = False
         self.stop = Stop()
+        self._flow = new_flow(options.concurrency)
+        self.slots = Slots(self._flow, self.stop, clock, observer)
         self._recovery = Recovery(self.stop, wanted=options.recover)
+        self._forgotten: list[tuple[PlannedJob, Job]] = []
         ledger = Ledger(PriceBook(terms.ceiling))
         self.books = Books(history, ledger, terms.budget)
         admission = Admission(self.books, gateway, self.stop, clock)
-        self.stop.on_change.append(admission.wake)
+        self.stop.on_change += [admission.wake, self.slots.wake]
         self._world = World(
             gateway=gateway,
             books=self.books,
@@ -130,6 +136,7 @@ class Runner:
             poller=Poller(gateway, clock, times, job_timeout_s=options.job_timeout_s),
             fetcher=Fetcher(gateway, store, clock),
             stop=self.stop,
+            slots=self.slots,
             clock=clock,
             gone_workflows={},
             doubts=asyncio.Lock(),
@@ -146,7 +153,7 @@ class Runner:
         if first or any(counts[outcome] for outcome in Outcome if outcome is not Outcome.SUCCEEDED):
             with self._noting_failures():
                 await self._set_aside()
-            self._in_flight.extend(first)
+            self._waiting.extend(first)
             # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
             taken = {job.identity for _, job in (*first, *self._forgotten)}
             with closing(self._queue(taken)) as queue:
@@ -231,12 +238,14 @@ class Runner:
     def _unsent(self, message: str) -> Declined:
         return Declined(at=self._clock.now(), error=ErrorInfo("INTERRUPTED", message))
 
-    def _queue(self, taken: set[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
-        while self._in_flight:
-            yield self._in_flight.popleft()
-        yield from self._remaining(taken)
+    def _take(self, rest: Iterator[tuple[PlannedJob, Job]]) -> tuple[PlannedJob, Job] | None:
+        """Take the next job; None where there is none that this run may still bring on."""
+        while (found := self._waiting.popleft() if self._waiting else next(rest, None)) is not None:
+            if not (self.stop.no_more and found[1].phase is Phase.READY):
+                return found
+        return None
 
-    def _remaining(self, taken: set[str]) -> Iterator[tuple[PlannedJob, Job]]:
+    def _queue(self, taken: set[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         # A job without images asks the gateway for the least: it is the one to find out with.
         with closing(self._open_jobs(taken)) as open_jobs:
             probe = next((found for found in open_jobs if not found[0].images), None) if self._options.recover else None
@@ -258,8 +267,9 @@ class Runner:
         async with asyncio.TaskGroup() as outer:
             watchers: list[asyncio.Task[None]] = []
             async with asyncio.TaskGroup() as group:
-                workers = [group.create_task(self._worker(queue)) for _ in range(self._options.concurrency)]
+                workers = [group.create_task(self._worker(queue)) for _ in range(self._flow.ceiling)]
                 watchers.append(outer.create_task(self._watch(workers)))
+                watchers.append(outer.create_task(self.slots.keep_time()))
                 if self._options.deadline_s is not None:
                     watchers.append(outer.create_task(self._keep_deadline(self._options.deadline_s)))
             for watcher in watchers:
@@ -288,12 +298,14 @@ class Runner:
     async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
         await self._settle()
         # Between taking a job and asking for its hold nothing is awaited, so holds are asked for in queue order.
-        for planned, job in queue:
-            if self.stop.no_more and job.phase is Phase.READY:
-                continue
-            with self._noting_failures():
-                async with self._recovery.turn():
-                    await self._bring_on(planned, job)
+        while True:
+            async with self.slots.slot():
+                taken = self._take(queue)
+                if taken is None:
+                    return
+                with self._noting_failures():
+                    async with self._recovery.turn():
+                        await self._bring_on(*taken)
 
     @contextmanager
     def _noting_failures(self) -> Iterator[None]:
@@ -326,7 +338,7 @@ class Runner:
             driver: Driver[Job, Command, JobEvent] = Driver(self._wish, performer.perform, self.books.record, advance)
             job = await driver.drive(job)
             if self._gives_way(job):
-                self._in_flight.append((planned, job))
+                self._waiting.append((planned, job))
         finally:
             self._world.admission.leave(job.identity)
             self._world.assets.release(job.identity)
@@ -335,11 +347,14 @@ class Runner:
         return None if self._gives_way(job) else wish(job)
 
     def _gives_way(self, job: Job) -> bool:
-        """Whether a job that would ask for credits has to go behind those in flight that no worker has taken yet.
+        """Whether a job that would ask for credits has to go behind those in flight that have no slot yet.
 
-        They hold what it may wait for: with all workers waiting in front of them none would ever get it.
+        They hold what it may wait for: with all slots waiting in front of them none would ever get it. It goes as well
+        where there are too many at work, so that one that the gateway didn't take comes again when others are done.
         """
-        return job.phase is Phase.READY and any(waiting.phase is not Phase.READY for _, waiting in self._in_flight)
+        if job.phase is not Phase.READY:
+            return False
+        return self.slots.too_many or any(waiting.phase is not Phase.READY for _, waiting in self._waiting)
 
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
         now = self._clock.now()

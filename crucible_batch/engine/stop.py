@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.breaker import Row
 from crucible_batch.core.ending import EVERYTHING
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
 
@@ -21,10 +22,14 @@ def error_info(error: CrucibleBatchError) -> ErrorInfo:
 
 
 class Stop:
-    """The one place that knows why a run is to stop. Everything here is called from the event loop."""
+    """The one place that knows why a run is to stop. Everything here is called from the event loop.
 
-    _FAILURES_IN_A_ROW = 5
-    """So many jobs one after the other that the gateway didn't serve are no accident: the run ends with that error."""
+    What counts how often is the table in ``core.breaker``.
+    """
+
+    _IN_A_ROW = 5
+    """So many jobs one after the other that meet the same are no accident: the run ends with that error."""
+    _FAILED_IN_A_ROW = 20
 
     def __init__(self) -> None:
         self.reasons: set[ExitCode] = set()
@@ -32,7 +37,9 @@ class Stop:
         self.leaving = asyncio.Event()
         self.on_change: list[Callable[[], None]] = []
         self._no_more = False
-        self._failures_in_a_row = 0
+        self._unserved = Row(self._IN_A_ROW)
+        self._refused = Row(self._IN_A_ROW)
+        self._failed = Row(self._FAILED_IN_A_ROW)
 
     @property
     def no_more(self) -> bool:
@@ -67,10 +74,37 @@ class Stop:
     def unserved(self, error: GatewayError) -> None:
         """A job could not be brought on because the gateway or the way to it failed."""
         self.reasons.add(ExitCode.STOPPED)
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= self._FAILURES_IN_A_ROW:
+        if self._unserved.is_full_with():
             self.leave(ExitCode.STOPPED, error_info(error))
+
+    def pushed_back(self, error: GatewayError) -> None:
+        """A job was not taken in all its tries. It will be asked for again: by itself this is no reason to stop.
+
+        Where it is, the others' tries may end: their answers are definite, so that they hold nothing afterwards.
+        """
+        if self._unserved.is_full_with():
+            self.wind_down(ExitCode.STOPPED, error_info(error))
+
+    def refused(self, error: GatewayError) -> None:
+        """A job was refused for a reason that isn't its own."""
+        if self._refused.is_full_with((error.status, error.code)):
+            self.wind_down(ExitCode.STOPPED, error_info(error))
+
+    def failed_for_good(self, error: ErrorInfo) -> None:
+        """The gateway reports a job failed, and it has no attempt left."""
+        if self._failed.is_full_with(error.code):
+            self.wind_down(ExitCode.STOPPED, error)
+
+    def accepted(self) -> None:
+        """The gateway took a job: whatever was refused before was refused for its own sake."""
+        self._refused.end()
+        self.served()
+
+    def succeeded(self) -> None:
+        """A job succeeded."""
+        self._failed.end()
+        self.served()
 
     def served(self) -> None:
         """The gateway answered: whatever failed before was an accident."""
-        self._failures_in_a_row = 0
+        self._unserved.end()

@@ -25,7 +25,8 @@ class RetryPolicy:
     """How patient a call is. ``attempts`` counts tries in all (at least 1); the rest are seconds.
 
     The n-th wait is random between 0 and ``min(max_wait_s, base_s * 2**(n-1))`` (full jitter: clients that failed
-    together must not come back together). Where the answer asked for a wait, it is kept, plus up to ``base_s``.
+    together must not come back together). Where the answer asked for a wait, it is kept, plus up to ``base_s``, and is
+    never shorter than our own would be: a ``Retry-After: 0`` must not use all tries up at once.
     No wait begins that would end later than ``total_s`` after the first try did.
     """
 
@@ -41,12 +42,22 @@ NO_RETRIES = RetryPolicy(attempts=1)
 
 @dataclass(frozen=True, slots=True)
 class RetryNotice:
-    """A call is about to be tried again. ``attempt`` is the number of the try that failed, from 1."""
+    """A call is about to be tried again. ``attempt`` is the number of the try that failed, from 1.
+
+    ``status`` and ``asked_s``, the wait that it asked for, are those of the answer, None where it had none.
+    """
 
     operation: Operation
     attempt: int
     wait_s: float
     reason: str
+    status: int | None = None
+    asked_s: float | None = None
+
+    @property
+    def is_pushback(self) -> bool:
+        """Whether the answer says that there are too many requests."""
+        return self.status in (429, 503)
 
 
 OnRetry = Callable[[RetryNotice], None]
@@ -54,10 +65,11 @@ OnRetry = Callable[[RetryNotice], None]
 
 def wait_s(policy: RetryPolicy, attempt: int, asked_s: float | None, jitter: float) -> float:
     """Decide the wait after try number ``attempt`` (from 1). ``jitter`` is random in [0, 1)."""
-    if asked_s is not None:
-        return min(asked_s, policy.retry_after_cap_s) + jitter * policy.base_s
     # The exponent is capped before it is used: 2**1000 seconds is no float.
-    return jitter * min(policy.max_wait_s, policy.base_s * 2.0 ** min(attempt - 1, 60))
+    own_s = jitter * min(policy.max_wait_s, policy.base_s * 2.0 ** min(attempt - 1, 60))
+    if asked_s is None:
+        return own_s
+    return max(min(asked_s, policy.retry_after_cap_s) + jitter * policy.base_s, own_s)
 
 
 def is_worth_retrying(error: BaseException) -> bool:
@@ -127,7 +139,14 @@ class Retrier:
         error = _error(state)
         if not isinstance(error, GatewayError):
             return
-        notice = RetryNotice(Operation(error.operation), state.attempt_number, state.upcoming_sleep, error.code)
+        notice = RetryNotice(
+            Operation(error.operation),
+            state.attempt_number,
+            state.upcoming_sleep,
+            error.code,
+            error.status,
+            error.retry_after_s,
+        )
         logger.debug("%s again in %.1f s: %s", notice.operation, notice.wait_s, notice.reason)
         if self._on_retry is not None:
             self._on_retry(notice)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from crucible_batch.api import Balance, JobAdvanced, Outcome, Phase, Retrying, RunBegan, RunEnded
+from crucible_batch.api import Balance, JobAdvanced, Outcome, Phase, Retrying, RunBegan, RunEnded, Throttled
+from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.live import LiveDisplay, bar, money
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.display.tally import Tally
@@ -127,6 +128,36 @@ def test_the_live_panel_shows_the_last_failures_and_the_retry_for_a_while() -> N
     now[0] = 60.0
     console.print(display._draw())
     assert stream.getvalue().count("HTTP 429") == 1
+
+
+def shown(display: LiveDisplay, console: Console, stream: io.StringIO) -> str:
+    stream.truncate(0)
+    console.print(display._draw())
+    return stream.getvalue()
+
+
+def test_the_live_panel_shows_a_limit_that_fell_until_it_is_back() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=70)
+    display = LiveDisplay(console, "x.yaml", clock=lambda: 0.0)
+    display.notify(began(9))
+    display.notify(Throttled(0.0, 8, 24, None))
+    assert "at once" not in shown(display, console, stream)
+    display.notify(Throttled(0.0, 1, 24, "RATE_LIMITED"))
+    assert "slower   at most one job at once  RATE_LIMITED" in shown(display, console, stream)
+    display.notify(Throttled(0.0, 2, 24, None))
+    assert "slower   at most 2 jobs at once  RATE_LIMITED" in shown(display, console, stream)
+    display.notify(Throttled(0.0, 24, 24, None))
+    assert "at once" not in shown(display, console, stream)
+
+
+def test_plain_lines_tell_of_a_limit_that_falls_and_not_of_one_that_rises() -> None:
+    lines = plain([(0.0, began(9)), (1.0, Throttled(0.0, 6, 24, "HTTP_503")), (1.1, Throttled(0.0, 12, 24, None))])
+    assert lines[1:] == ["slower  at most 6 jobs at once: HTTP_503"]
+
+
+def test_a_limit_is_a_line_of_json() -> None:
+    assert event_of(Throttled(0.0, 6, 24, "BUSY")) == ("throttled", {"limit": 6, "ceiling": 24, "reason": "BUSY"})
 
 
 def test_the_end_has_the_last_word() -> None:

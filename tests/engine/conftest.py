@@ -183,7 +183,6 @@ Start = Callable[..., AbstractAsyncContextManager[Bench]]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Start a bench; keywords are those of ``SandboxConfig``, ``faults`` and ``credits`` in short form."""
     clock = FastClock()
-    retrier = Retrier(RetryPolicy(), sleep=clock.sleep, clock=clock.monotonic)
     monkeypatch.setattr(running, "SystemClock", lambda: clock)
     monkeypatch.setattr(mending, "SystemClock", lambda: clock)
     # Made once for all tests: reading the certificates, and describing the sandbox, take longer than a run.
@@ -192,8 +191,13 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setattr(outputs, "render", _plain)
     monkeypatch.setattr(server, "_bind", functools.partial(_bound_without_delay, server._bind))
     monkeypatch.setattr(uvicorn.server, "asyncio", _Impatient())
-    opened = functools.partial(connecting.open_gateway, retry=retrier)
-    # A retrier brings its own on_retry, so the one that is passed in has nowhere to go.
+    open_gateway = connecting.open_gateway
+
+    def opened(*args: Any, on_retry: Any, **options: Any) -> Any:
+        # Only tries sleep by the fast clock; who hears of them is the run's own business.
+        retrier = Retrier(RetryPolicy(), on_retry=on_retry, sleep=clock.sleep, clock=clock.monotonic)
+        return open_gateway(*args, retry=retrier, **options)
+
     monkeypatch.setattr(connecting, "open_gateway", opened)
 
     @asynccontextmanager

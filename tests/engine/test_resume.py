@@ -213,7 +213,7 @@ async def test_submits_in_doubt_are_not_all_sent_again_at_a_price_that_does_not_
                 await asyncio.sleep(5)
             return await send()
 
-        task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang)))
+        task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang), concurrency=24))
         with pytest.raises(asyncio.CancelledError):
             await task
         assert len((await bench.state())["jobs"]) == 1

@@ -121,6 +121,21 @@ async def test_the_answers_wait_is_kept_and_bounded(world, reply, waiting):
     assert waiting.slept == [7.5, 60.5, 2.0]
 
 
+async def test_a_wait_of_nothing_does_not_use_the_tries_up_at_once(world, reply, waiting):
+    with pytest.raises(GatewayError):
+        await world(reply(429, retry_after="0"), policy=RetryPolicy(attempts=5, base_s=1)).client.credits()
+    assert waiting.slept == [0.5, 1.0, 2.0, 4.0]
+
+
+async def test_a_notice_says_whether_the_answer_asked_for_less(world, failed, reply, waiting):
+    here = world(httpx.ReadError, reply(500), reply(429, retry_after="7"), failed(503), failed(404),
+                 policy=RetryPolicy(attempts=9))  # fmt: skip
+    with pytest.raises(GatewayError):
+        await here.client.credits()
+    notices = [(notice.status, notice.asked_s, notice.is_pushback) for notice in waiting.notices]
+    assert notices == [(None, None, False), (500, None, False), (429, 7.0, True), (503, None, True)]
+
+
 async def test_a_date_is_relative_to_the_answers_own_clock(world, reply, waiting):
     headers = {"retry_after": "Sun, 06 Nov 1994 08:49:47 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}
     with pytest.raises(GatewayError) as caught:

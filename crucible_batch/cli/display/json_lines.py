@@ -17,6 +17,7 @@ from crucible_batch.api import (
     RunBegan,
     RunEnded,
     Stopping,
+    Throttled,
     format_credits,
 )
 from crucible_batch.cli.answer import Answer, Json, rfc3339
@@ -69,6 +70,8 @@ def event_of(message: Message) -> tuple[str, dict[str, Json]]:
                 "wait_s": round(message.wait_s, 3),
                 "reason": message.reason,
             }
+        case Throttled():
+            return "throttled", {"limit": message.limit, "ceiling": message.ceiling, "reason": message.reason}
         case Stopping():
             return "stopping", {"code": message.code, "message": message.message}
         case RunEnded():

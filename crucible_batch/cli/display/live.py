@@ -15,8 +15,8 @@ from rich.panel import Panel
 from rich.spinner import Spinner
 from rich.text import Text
 
-from crucible_batch.api import Message, format_credits
-from crucible_batch.cli.display.tally import Notable, Tally
+from crucible_batch.api import Message, Throttled, clean, format_credits
+from crucible_batch.cli.display.tally import SLOWER, Notable, Tally, jobs_at_once
 from crucible_batch.cli.durations import format_duration
 
 WIDEST = 100
@@ -60,7 +60,7 @@ class LiveDisplay:
         """Take a progress message in."""
         now = self._clock()
         notable = self._tally.take(message, now)
-        if notable is None:
+        if notable is None or notable.name == SLOWER:  # a row of its own shows that, for as long as it is so
             return
         if notable.code == "RETRY":
             self._retry = (now, notable)
@@ -83,6 +83,8 @@ class LiveDisplay:
         ]
         if images := _images(tally):
             lines.append(_row("images", images))
+        if tally.throttled is not None:
+            lines.append(_slower(tally.throttled))
         lines += [_failure(notable, width) for notable in self._failures]
         if self._retry is not None and now - self._retry[0] < RETRY_SHOWN_S:
             lines.append(_retrying(self._retry[1]))
@@ -163,6 +165,12 @@ def _images(tally: Tally) -> str:
 
 def _row(label: str, figures: str) -> Text:
     return Text.assemble((f"{label:<9}", "dim"), figures, no_wrap=True, overflow="ellipsis")
+
+
+def _slower(throttled: Throttled) -> Text:
+    at_most = f"at most {jobs_at_once(throttled.limit)}"
+    words = (f"{'slower':<9}", "dim"), (at_most, "yellow"), f"  {clean(throttled.reason or '', 60)}"
+    return Text.assemble(*words, no_wrap=True, overflow="ellipsis")
 
 
 def _failure(notable: Notable, width: int) -> Text:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from crucible_batch.api import Message, RunBegan, RunEnded
 from crucible_batch.cli.display.live import money, pace, states
-from crucible_batch.cli.display.tally import Notable, Tally
+from crucible_batch.cli.display.tally import SLOWER, Notable, Tally
 from crucible_batch.cli.terminal import say
 
 SHORTEST_S = 2.0
@@ -81,6 +81,9 @@ class PlainDisplay:
         say(self._console, f"{_wall_clock()}  {figures}" + (f"  |  {speed}" if speed and not self._tally.ended else ""))
 
     def _tell(self, notable: Notable) -> None:
+        if notable.name == SLOWER:
+            say(self._console, f"{_wall_clock()}  {SLOWER}  {notable.message}: {notable.code}")
+            return
         word = "retry" if notable.retry else "FAILED" if notable.name != "stopping" else "stop"
         code = "" if notable.code == "RETRY" else f"{notable.code}: "
         say(self._console, f"{_wall_clock()}  {word}  {notable.name}  {code}{notable.message}")

@@ -17,6 +17,7 @@ from crucible_batch.api import (
     RunBegan,
     RunEnded,
     Stopping,
+    Throttled,
     clean,
 )
 
@@ -25,6 +26,10 @@ _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
 RATE_WINDOW = 200
 """Jobs that the rate is taken over: enough to be calm, few enough to follow a change."""
+
+
+SLOWER = "slower"
+"""The name of what is notable when fewer jobs may be at work than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Tally:
         self.uploaded = 0
         self.found = 0
         self.ended = False
+        self.throttled: Throttled | None = None
         self.balance = Balance(None, Decimal(0), Decimal(0))
         self._at_work: set[str] = set()
         self._finished_at: deque[float] = deque(maxlen=RATE_WINDOW)
@@ -105,6 +111,8 @@ class Tally:
             case Retrying():
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
                 return Notable(f"asking for {message.operation}", "RETRY", words, retry=True)
+            case Throttled():
+                return self._throttle(message)
             case Stopping():
                 return Notable("stopping", message.code, clean(message.message))
             case RunEnded():
@@ -124,6 +132,16 @@ class Tally:
             self._finished_at.append(now)
         return _notable(message)
 
+    def _throttle(self, message: Throttled) -> Notable | None:
+        """Keep a limit that fell until it is at its ceiling again; how it finds its height at first is no news."""
+        if message.reason is None:
+            if self.throttled is not None:
+                told = Throttled(message.at, message.limit, message.ceiling, self.throttled.reason)
+                self.throttled = None if message.limit == message.ceiling else told
+            return None
+        self.throttled = message
+        return Notable(SLOWER, clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}", retry=True)
+
     def _settle(self, message: RunEnded) -> None:
         self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
         self.failed = message.counts.get(Outcome.FAILED, 0)
@@ -131,6 +149,11 @@ class Tally:
         self.balance = message.balance
         self.ended = True
         self._at_work.clear()
+
+
+def jobs_at_once(limit: int) -> str:
+    """Say how many jobs may be at work at once."""
+    return "one job at once" if limit == 1 else f"{limit} jobs at once"
 
 
 def _notable(message: JobAdvanced) -> Notable | None:

@@ -1,0 +1,174 @@
+"""A run ends with one answer and not with as many failures as it has jobs: whole runs, by the breaker's table."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+
+import httpx
+import pytest
+
+
+def jobs(count: int, **fields: str) -> str:
+    more = "".join(f", {name}: {value}" for name, value in fields.items())
+    return "\n".join(f"{{name: j{i:03}, prompt: 'picture {i}'{more}}}" for i in range(count))
+
+
+def is_submit(request: httpx.Request) -> bool:
+    return request.url.path.endswith("/generate")
+
+
+def refusal(status: int, code: str, hint: str = "ask them") -> httpx.Response:
+    body = {"success": False, "code": code, "error": "not for you", "hint": hint, "request_id": "req_1"}
+    return httpx.Response(status, json=body)
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "FORBIDDEN"), (400, "ACCOUNT_SUSPENDED"), (405, "OLD_CLIENT")])
+@pytest.mark.parametrize("served", [0, 3])
+async def test_the_same_answer_to_five_jobs_ends_the_run_with_it_and_leaves_the_rest_pending(
+    start, tampered, tally, status, code, served
+):
+    submits = itertools.count(1)
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request) and next(submits) > served:
+            return refusal(status, code)
+        return await send()
+
+    async with start() as bench:
+        manifest = bench.manifest(jobs(60), budget=200)
+        result = await bench.run(manifest, transport=tampered(tamper), concurrency=1)
+        await bench.agree(result)
+        assert result.exit_code == 5
+        assert result.report.status == "stopped"
+        assert +tally(result) == +Counter(succeeded=served, failed=5, pending=55 - served)
+        ((scope, stop),) = result.report.stops.items()
+        assert (scope, stop.code, stop.hint, stop.request_id) == ("*", code, "ask them", "req_1")
+        again = await bench.run(manifest)
+        assert (again.exit_code, tally(again)) == (1, {"failed": 5, "succeeded": 55})
+        last = await bench.run(manifest, retry_failed=True)
+        await bench.agree(last)
+    assert last.exit_code == 0
+    assert last.report.credits.spent == 120
+
+
+async def test_side_by_side_no_more_are_refused_than_were_on_their_way(start, tampered, tally):
+    async def tamper(request: httpx.Request, send):
+        return refusal(403, "FORBIDDEN") if is_submit(request) else await send()
+
+    async with start() as bench:
+        head = "budget: {credits: 200, max_credits_per_job: 2}\n"
+        result = await bench.run(bench.manifest(jobs(60), budget=None, head=head), transport=tampered(tamper))
+        await bench.agree(result)
+    assert result.exit_code == 5
+    assert result.report.credits.held == 0
+    assert 5 <= tally(result)["failed"] <= 8
+
+
+async def test_what_is_in_flight_is_collected_all_the_same(start, tampered, tally):
+    submits = itertools.count(1)
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request) and next(submits) > 4:
+            return refusal(403, "FORBIDDEN")
+        return await send()
+
+    async with start(faults="generate.slow-queue:1", slow_queue_s=40.0) as bench:
+        result = await bench.run(bench.manifest(jobs(40), budget=100), transport=tampered(tamper), concurrency=8)
+        await bench.agree(result)
+    assert result.exit_code == 5
+    assert tally(result)["succeeded"] == 4
+    assert result.report.credits.held == 0
+
+
+async def test_bad_lines_one_after_the_other_end_nothing(start, tally):
+    bad = "\n".join(f"{{name: b{i}, prompt: 'p {i}', params: {{sampler.steps: 100000}}}}" for i in range(12))
+    async with start() as bench:
+        result = await bench.run(bench.manifest(f"{bad}\n{jobs(3)}", budget=100), concurrency=1)
+        await bench.agree(result)
+    assert result.exit_code == 1
+    assert tally(result) == {"failed": 12, "succeeded": 3}
+
+
+async def test_refusals_with_others_accepted_in_between_end_nothing(start, tampered, tally):
+    submits = itertools.count()
+
+    async def tamper(request: httpx.Request, send):
+        return refusal(403, "FORBIDDEN") if is_submit(request) and next(submits) % 3 else await send()
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest(jobs(18), budget=100), transport=tampered(tamper), concurrency=1)
+        await bench.agree(result)
+    assert result.exit_code == 1
+    assert tally(result) == {"failed": 12, "succeeded": 6}
+
+
+@pytest.mark.parametrize(
+    ("fault", "never", "code", "failed"),
+    [
+        ("fail", "[]", 5, 20),
+        ("fail", "[GENERATION_FAILED]", 1, 30),
+        ("moderate", "[]", 1, 30),
+    ],
+)
+async def test_twenty_jobs_that_fail_alike_end_the_run_unless_it_is_their_own_doing(
+    start, tally, fault, never, code, failed
+):
+    async with start(faults=f"generate.{fault}:1") as bench:
+        head = f"retry: {{attempts: 2, never: {never}}}\n"
+        result = await bench.run(bench.manifest(jobs(30), budget=100, head=head), concurrency=1)
+        await bench.agree(result)
+    assert result.exit_code == code
+    assert tally(result)["failed"] == failed
+    assert result.report.credits.spent == 0
+
+
+async def test_failures_with_successes_in_between_end_nothing(start, tally):
+    async with start(faults="generate.fail:0.8", seed=4) as bench:
+        head = "retry: {attempts: 1}\n"
+        result = await bench.run(bench.manifest(jobs(60), budget=200, head=head))
+        await bench.agree(result)
+    assert result.exit_code == 1
+    assert tally(result)["failed"] > 30
+
+
+async def test_who_uploads_while_the_workflow_goes_away_does_not_ask_for_it_any_more(start, tampered, tally):
+    asked = itertools.count()
+    gone = asyncio.Event()
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request):
+            next(asked)
+            asyncio.get_running_loop().call_later(0.1, gone.set)
+            return refusal(404, "WORKFLOW_NOT_FOUND")
+        if request.method == "PUT" and b"second" in request.read()[-200:]:
+            await gone.wait()
+        return await send()
+
+    async with start() as bench:
+        bench.picture("a.png", "red")
+        bench.picture("b.png", "blue")
+        with (bench.path / "b.png").open("ab") as file:
+            file.write(b"second")
+        head = "budget: {credits: 20, max_credits_per_job: 3}\n"
+        work = "\n".join(f"{{name: {i}, prompt: {i}, workflow: qwen-edit, image: {i}.png}}" for i in "ab")
+        result = await bench.run(bench.manifest(work, budget=None, head=head), transport=tampered(tamper))
+        await bench.agree(result)
+        rows = list(result.jobs())
+    assert result.exit_code == 1
+    assert [row.error.code for row in rows] == ["WORKFLOW_NOT_FOUND"] * 2
+    assert next(asked) == 1
+
+
+async def test_an_image_that_the_gateway_lost_fails_its_job_and_not_the_workflow(start, tampered, tally):
+    submits = itertools.count()
+
+    async def tamper(request: httpx.Request, send):
+        return refusal(404, "ASSET_NOT_FOUND") if is_submit(request) and not next(submits) else await send()
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest(jobs(4)), transport=tampered(tamper))
+        await bench.agree(result)
+    assert result.exit_code == 1
+    assert tally(result) == {"failed": 1, "succeeded": 3}

@@ -1,0 +1,284 @@
+"""How a run finds the pace that the gateway takes: whole runs against gateways that ask for less."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+
+import httpx
+import pytest
+
+from crucible_batch.core import events
+from crucible_batch.core.progress import Throttled
+from crucible_batch.engine import runner as runner_module
+from crucible_batch.errors import ExitCode
+
+BUSY = {"success": False, "code": "RATE_LIMITED", "error": "too many"}
+
+
+def jobs(count: int) -> str:
+    return "\n".join(f"{{name: j{i:03}, prompt: 'picture {i}'}}" for i in range(count))
+
+
+def is_submit(request: httpx.Request) -> bool:
+    return request.url.path.endswith("/generate")
+
+
+def is_look(request: httpx.Request) -> bool:
+    return request.url.path.startswith("/api/v1/jobs/")
+
+
+def busy(retry_after: str, status: int = 429) -> httpx.Response:
+    return httpx.Response(status, json=BUSY, headers={"retry-after": retry_after})
+
+
+def falls(watcher) -> list[int]:
+    return [message.limit for message in watcher.messages if isinstance(message, Throttled) and message.reason]
+
+
+class Small:
+    """A gateway that has room for so many jobs at once, and says 429 to all others."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.open: set[str] = set()
+        self.most = 0
+        self.turned_away = 0
+
+    async def __call__(self, request: httpx.Request, send) -> httpx.Response:
+        if is_submit(request):
+            key = json.loads(request.read())["idempotency_key"]
+            if len(self.open) >= self.room:
+                self.turned_away += 1
+                return busy("1")
+            self.open.add(key)
+            answer = await send()
+            await answer.aread()
+            self.open.discard(key)
+            self.open.add(answer.json()["data"]["job_id"])
+            self.most = max(self.most, len(self.open))
+            return answer
+        answer = await send()
+        if is_look(request):
+            await answer.aread()
+            data = answer.json()["data"]
+            if data["status"] == "succeeded":
+                self.open.discard(data["job_id"])
+        return answer
+
+
+@pytest.fixture
+def runners(monkeypatch):
+    """The runners that were made, to press Ctrl-C on."""
+    made = []
+    original = runner_module.Runner.__init__
+
+    def init(self, **parts):
+        original(self, **parts)
+        made.append(self)
+
+    monkeypatch.setattr(runner_module.Runner, "__init__", init)
+    return made
+
+
+@pytest.mark.parametrize("room", [1, 5])
+@pytest.mark.parametrize("concurrency", [None, 24])
+async def test_a_gateway_with_little_room_gets_all_jobs_done(start, tampered, tally, room, concurrency):
+    small = Small(room)
+    async with start() as bench:
+        manifest = bench.manifest(jobs(30), budget=60)
+        result = await bench.run(manifest, transport=tampered(small), concurrency=concurrency)
+        state = await bench.agree(result)
+    assert result.exit_code == 0
+    assert tally(result) == {"succeeded": 30}
+    assert len(state["jobs"]) == 30
+    assert small.most == room
+    assert small.turned_away > 0
+
+
+async def test_by_itself_a_run_begins_with_four_at_once_and_comes_to_more(start, watcher, tampered):
+    at_once, under_way = [], 0
+
+    async def tamper(request: httpx.Request, send):
+        nonlocal under_way
+        if not is_submit(request):
+            return await send()
+        under_way += 1
+        at_once.append(under_way)
+        await asyncio.sleep(0.01)
+        answer = await send()
+        under_way -= 1
+        return answer
+
+    seen = watcher()
+    async with start(faults="generate.slow-queue:1", slow_queue_s=100.0, runners=100) as bench:
+        result = await bench.run(bench.manifest(jobs(70), budget=None), yes=True, transport=tampered(tamper),
+                                 observer=seen)  # fmt: skip
+        await bench.agree(result)
+    assert result.exit_code == 0
+    assert max(at_once[:4]) <= 4
+    assert max(at_once) > 8
+    rises = [message.limit for message in seen.messages if isinstance(message, Throttled)]
+    assert rises == [8, 16, 32, 64]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("of", [is_submit, is_look])
+async def test_one_burst_is_one_fall_and_is_told_with_its_reason(start, watcher, tampered, status, of):
+    together = 8
+    pushed: list[str] = []  # with a long wait, since on the bench's clock answers that are read together lie apart
+    all_there = asyncio.Event()
+
+    async def tamper(request: httpx.Request, send):
+        # The first submit is alone, to find the price out; the burst is made of those that follow it.
+        if of(request) and len(pushed) < together + 1:
+            pushed.append(request.url.path)
+            if len(pushed) > 1:
+                if len(pushed) == together + 1:
+                    all_there.set()
+                await all_there.wait()
+                return busy("40", status)
+        return await send()
+
+    seen = watcher()
+    async with start() as bench:
+        head = "budget: {credits: 100, max_credits_per_job: 2}\n"
+        manifest = bench.manifest(jobs(20), budget=None, head=head)
+        result = await bench.run(manifest, transport=tampered(tamper), concurrency=24, observer=seen)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    assert falls(seen) == [12]
+    assert {message.reason for message in seen.messages if isinstance(message, Throttled)} <= {"RATE_LIMITED", None}
+
+
+async def test_nothing_new_is_submitted_before_the_wait_that_was_asked_for_is_over(start, tampered):
+    times: list[float] = []
+    pushed_at: list[float] = []
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request):
+            times.append(bench.clock.monotonic())
+        if is_look(request) and not pushed_at:
+            pushed_at.append(bench.clock.monotonic())
+            return busy("60")
+        return await send()
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest(jobs(30), budget=60), transport=tampered(tamper), concurrency=2)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    # One may have been on its way when the answer came.
+    assert sum(pushed_at[0] < at < pushed_at[0] + 60 for at in times) <= 1
+    assert sum(at > pushed_at[0] + 60 for at in times) > 20
+
+
+async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its_end(start, tampered, watcher, runners):
+    submits = itertools.count()
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request):
+            next(submits)
+        return await send()
+
+    def press(message: object) -> None:
+        if isinstance(getattr(message, "event", None), events.Succeeded):
+            runners[-1].slots.pushed_back(100_000.0, "RATE_LIMITED")
+            asyncio.get_running_loop().call_later(0.1, runners[-1].interrupt, ExitCode.SIGINT)
+
+    async with start() as bench:
+        manifest = bench.manifest(jobs(12), budget=24)
+        result = await bench.run(manifest, transport=tampered(tamper), concurrency=2, observer=watcher(press))
+        await bench.agree(result)
+        bought = next(submits)
+        assert result.exit_code == 130
+        assert result.report.credits.held == 0
+        assert bought == result.report.counts.succeeded <= 3
+        again = await bench.run(manifest)
+        await bench.agree(again)
+    assert again.exit_code == 0
+    assert again.report.credits.spent == 24
+
+
+async def test_a_limit_that_falls_to_one_while_jobs_wait_for_credits_stops_nobody_for_ever(start, tampered, tally):
+    """Every first attempt fails, so that each job asks for its credits twice, and there are credits for two at once."""
+    asked = itertools.count()
+
+    async def tamper(request: httpx.Request, send):
+        if is_look(request) and next(asked) % 3 == 0:
+            return busy("3")
+        return await send()
+
+    async with start(credits=20, faults="generate.fail=10") as bench:
+        manifest = bench.manifest(jobs(10), budget=20)
+        result = await bench.run(manifest, transport=tampered(tamper), concurrency=8)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    assert tally(result) == {"succeeded": 10}
+    assert result.report.credits.refunded == 20
+
+
+async def test_jobs_of_an_earlier_run_come_first_even_through_a_single_slot(start, tampered, watcher, tally):
+    async def hang(request: httpx.Request, send):
+        if is_look(request):
+            task.cancel()
+            await asyncio.sleep(5)
+        return await send()
+
+    looked: list[str] = []
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request) or is_look(request):
+            looked.append("submit" if is_submit(request) else "look")
+            if len(looked) < 8:
+                return busy("2")
+        return await send()
+
+    async with start() as bench:
+        manifest = bench.manifest(jobs(9), budget=18)
+        task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang), concurrency=6))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        seen = watcher()
+        result = await bench.run(manifest, transport=tampered(tamper), concurrency=2, observer=seen)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    assert tally(result) == {"succeeded": 9}
+    assert falls(seen)[-1] == 1
+
+
+async def test_a_gateway_that_says_429_for_ever_ends_the_run_with_5_and_fails_no_job(start, tampered, tally):
+    submits = itertools.count()
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request):
+            next(submits)
+            return busy("1")
+        return await send()
+
+    async with start() as bench:
+        manifest = bench.manifest(jobs(12), budget=24)
+        result = await bench.run(manifest, transport=tampered(tamper))
+        await bench.agree(result)
+        assert result.exit_code == 5
+        assert tally(result) == {"pending": 12}
+        assert {stop.code for stop in result.report.stops.values()} == {"RATE_LIMITED"}
+        assert next(submits) <= 6 * (5 + 4)
+        again = await bench.run(manifest)
+    assert again.exit_code == 0
+
+
+async def test_a_job_that_was_turned_away_in_all_its_tries_comes_again_and_the_run_is_a_success(start, tampered, tally):
+    submits = itertools.count()
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request) and 3 <= next(submits) < 12:
+            return busy("0")
+        return await send()
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest(jobs(6), budget=12), transport=tampered(tamper), concurrency=1)
+        state = await bench.agree(result)
+    assert result.exit_code == 0
+    assert tally(result) == {"succeeded": 6}
+    assert len(state["jobs"]) == 6
