@@ -4,12 +4,16 @@ Coroutines, typed, silent: progress goes to an observer, failures are exceptions
 became of each job is in the result. Settings (key, base URL) come from the environment unless they are given.
 """
 
+from crucible_batch.api.auditing import AuditResult, audit
 from crucible_batch.api.connecting import connect, current_settings
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
 from crucible_batch.api.running import RunResult, run
+from crucible_batch.core.answers import LedgerEntry
+from crucible_batch.core.audit import Audit, total
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
 from crucible_batch.core.ending import Outcome
+from crucible_batch.core.finding import Figures, Finding, Verdict
 from crucible_batch.core.job import Phase
 from crucible_batch.core.prices import Certainty
 from crucible_batch.core.progress import (
@@ -30,11 +34,16 @@ from crucible_batch.manifest import manifest_schema
 
 __all__ = [
     "AssetAdvanced",
+    "Audit",
+    "AuditResult",
     "Balance",
     "Certainty",
     "Credits",
     "CrucibleClient",
+    "Figures",
+    "Finding",
     "JobAdvanced",
+    "LedgerEntry",
     "Message",
     "Observer",
     "Outcome",
@@ -47,6 +56,8 @@ __all__ = [
     "RunResult",
     "Status",
     "Stopping",
+    "Verdict",
+    "audit",
     "clean",
     "connect",
     "current_settings",
@@ -58,6 +69,7 @@ __all__ = [
     "read_fields",
     "read_status",
     "run",
+    "total",
     "validate",
     "write_report_again",
 ]

@@ -134,7 +134,7 @@ async def run(
         if not is_known:
             stack.enter_context(lock_run_directory(directory))
         journal = stack.enter_context(surroundings.journal(directory, terms))
-        await _check_account(journal, gateway, require_key(settings))
+        journal.remember_key(await refuse_other_account(journal, gateway, require_key(settings)))
         journal.adopt(draft)
         runner = surroundings.runner(
             gateway, journal, directory=directory, terms=terms, options=options, workflows=workflows.values()
@@ -223,10 +223,10 @@ def _no_signals() -> Iterator[None]:
     yield
 
 
-async def _check_account(journal: Journal, gateway: HttpGateway, key: str) -> None:
+async def refuse_other_account(journal: Journal, gateway: HttpGateway, key: str) -> str:
     """Refuse a directory of another account: its keys count for nothing here, and every job would be bought again.
 
-    A renewed key of the same account still finds the jobs of that account.
+    A renewed key of the same account still finds the jobs of that account. Returns the key's fingerprint.
     """
     fingerprint = hashlib.sha256(b"crucible-batch:" + key.encode()).hexdigest()[:16]
     known_job = journal.newest_gateway_job()
@@ -240,7 +240,7 @@ async def _check_account(journal: Journal, gateway: HttpGateway, key: str) -> No
                 f"{journal.path.parent.parent} belongs to another account: this key doesn't find its jobs",
                 hint="use that account's key, or choose another --out-dir",
             ) from error
-    journal.remember_key(fingerprint)
+    return fingerprint
 
 
 def _retry_teller(observer: Observer, clock: SystemClock) -> Callable[[RetryNotice], None]:
