@@ -140,7 +140,8 @@ def _after(claim: UploadClaim, event: Event) -> UploadClaim:
         case Created(at=at, asset_id=asset_id, credits=credits, assumed=assumed):
             state = UploadState.ASSUMED if assumed else UploadState.KNOWN
             return replace(claim, state=state, asset_id=asset_id, charge=credits, answered_at=at)
-        case NotCreated(at=at):  # answered, and no asset of it: dropped at the end
+        case NotCreated(at=at) if claim.state is UploadState.OPEN:
+            # Answered, and no asset of it: dropped at the end. One that is given up unbought has no intent of its own.
             return replace(claim, answered_at=at)
         case Lost(at=at):
             return replace(claim, state=UploadState.LOST, charge=ZERO, answered_at=at)
