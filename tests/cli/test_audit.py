@@ -2,7 +2,12 @@
 
 import json
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
+
+from crucible_batch.api import Audit, AuditResult, Figures, Finding, Verdict
+from crucible_batch.cli.render.audit import notes
+from crucible_batch.core.claims import UploadClaim, UploadState
 
 from .conftest import Cli, running_sandbox
 
@@ -80,6 +85,22 @@ def test_what_is_not_ours_is_counted_and_with_v_listed(cli: Cli) -> None:
     assert "not ours 1 × consume (sum 2), 1 × grant (sum 1000), 1 × reserve (sum 2)" in done.out
     assert theirs not in done.out
     assert verbose.out.count(theirs) == 2
+
+
+def test_what_the_books_only_assume_is_said_in_words() -> None:
+    half, nothing = Figures(Decimal("0.5")), Figures()
+    assumed = Finding("cat.png", "a1", half, nothing, Verdict.AGREES, assumed=True, present=True)
+    vanished = Finding("hero", "j1", Figures(Decimal(2)), Figures(returned=Decimal(2)), Verdict.AGREES, (), 1, True)
+    lost = UploadClaim("dog.png", "aa", UploadState.LOST, 1.0, 2.0)
+    found = Audit((vanished,), (assumed,), (), (), 0.5, 1, (lost,), (lost, lost), (lost,), Decimal("0.5"))
+    assert list(notes(AuditResult(Path("out"), "m", "default", False, found))) == [
+        "1 submit without an answer: what it bought, if anything, is not ours as yet",
+        "hero: the books only assume 2 charged; the ledger shows 2 refunded",
+        "cat.png: the books only assume 0.5 charged; the ledger shows 0 charged",
+        "1 upload without an answer: never charged, and the books still hold 0.5 for each",
+        "2 uploads without an answer: perhaps charged; the books hold 0.5 for each",
+        "1 deletion without an answer: perhaps rebated; see the rebates that are not ours",
+    ]
 
 
 def test_a_directory_that_is_none_or_of_another_gateway_is_exit_2(cli: Cli) -> None:

@@ -86,11 +86,11 @@ def notes(result: AuditResult) -> Iterator[str]:
             )
     price = format_credits(found.upload_price)
     if never := len(found.never_charged):
-        yield f"{_many(never, 'upload')} without an answer never charged; the books hold {price} credits for each"
+        yield f"{_many(never, 'upload')} without an answer: never charged, and the books still hold {price} for each"
     if perhaps := len(found.perhaps_charged):
-        yield f"{_many(perhaps, 'upload')} without an answer may have been charged; the books hold {price} for each"
+        yield f"{_many(perhaps, 'upload')} without an answer: perhaps charged; the books hold {price} for each"
     if rebated := len(found.perhaps_rebated):
-        yield f"{_many(rebated, 'deletion')} without an answer may have been rebated: see the rebates that are not ours"
+        yield f"{_many(rebated, 'deletion')} without an answer: perhaps rebated; see the rebates that are not ours"
 
 
 def by_type(entries: Sequence[LedgerEntry]) -> list[tuple[str, int, Decimal]]:
