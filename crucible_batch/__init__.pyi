@@ -1,6 +1,8 @@
+from crucible_batch.api import AuditResult as AuditResult
 from crucible_batch.api import Observer as Observer
 from crucible_batch.api import PlanSummary as PlanSummary
 from crucible_batch.api import RunResult as RunResult
+from crucible_batch.api import audit as audit
 from crucible_batch.api import clean_assets as clean_assets
 from crucible_batch.api import connect as connect
 from crucible_batch.api import plan as plan

@@ -4,15 +4,19 @@ Coroutines, typed, silent: progress goes to an observer, failures are exceptions
 became of each job is in the result. Settings (key, base URL) come from the environment unless they are given.
 """
 
+from crucible_batch.api.auditing import AuditResult, audit
 from crucible_batch.api.cleaning import AssetFate, Cleaning, clean_assets
 from crucible_batch.api.connecting import connect, current_settings
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
 from crucible_batch.api.running import RunResult, run
 from crucible_batch.api.verifying import Difference, Verification, verify
+from crucible_batch.core.answers import LedgerEntry
+from crucible_batch.core.audit import Audit, total
 from crucible_batch.core.cleaning import Reason
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
 from crucible_batch.core.ending import Outcome
+from crucible_batch.core.finding import Figures, Finding, Verdict
 from crucible_batch.core.job import Phase
 from crucible_batch.core.prices import Certainty
 from crucible_batch.core.progress import (
@@ -37,14 +41,19 @@ from crucible_batch.results import FileState
 __all__ = [
     "AssetAdvanced",
     "AssetFate",
+    "Audit",
+    "AuditResult",
     "Balance",
     "Certainty",
     "Cleaning",
     "Credits",
     "CrucibleClient",
     "Difference",
+    "Figures",
     "FileState",
+    "Finding",
     "JobAdvanced",
+    "LedgerEntry",
     "Message",
     "Observer",
     "Outcome",
@@ -59,7 +68,9 @@ __all__ = [
     "Status",
     "Stopping",
     "Throttled",
+    "Verdict",
     "Verification",
+    "audit",
     "clean",
     "clean_assets",
     "connect",
@@ -73,6 +84,7 @@ __all__ = [
     "read_fields",
     "read_status",
     "run",
+    "total",
     "validate",
     "verify",
     "write_report_again",

@@ -10,9 +10,14 @@ from crucible_batch.journal import Journal
 
 
 async def check_account(journal: Journal, gateway: HttpGateway, key: str) -> None:
+    """Refuse a directory of another account, and note this key as one of its own."""
+    journal.remember_key(await refuse_other_account(journal, gateway, key))
+
+
+async def refuse_other_account(journal: Journal, gateway: HttpGateway, key: str) -> str:
     """Refuse a directory of another account: its keys count for nothing here, and every job would be bought again.
 
-    A renewed key of the same account still finds the jobs of that account.
+    A renewed key of the same account still finds the jobs of that account. Returns the key's fingerprint.
     """
     fingerprint = hashlib.sha256(b"crucible-batch:" + key.encode()).hexdigest()[:16]
     known_job = journal.newest_gateway_job()
@@ -26,4 +31,4 @@ async def check_account(journal: Journal, gateway: HttpGateway, key: str) -> Non
                 f"{journal.path.parent.parent} belongs to another account: this key doesn't find its jobs",
                 hint="use that account's key, or choose another --out-dir",
             ) from error
-    journal.remember_key(fingerprint)
+    return fingerprint

@@ -1,6 +1,6 @@
-"""The commands that look: ``status``, ``report``, ``credits``, ``workflows``, ``assets``, ``schema``."""
+"""The commands that look: ``status``, ``audit``, ``report``, ``credits``, ``workflows``, ``assets``, ``schema``."""
 
-# ruff: noqa: PLC0415 - a command imports what it needs when it runs: --help stays quick
+# ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
 
 from __future__ import annotations
 
@@ -28,6 +28,28 @@ def status(run_dir: opt.RunDir, json: opt.AsJson = False, verbose: opt.Verbose =
         from crucible_batch.cli.looking import show_status
 
         show_status(answer, run_dir)
+
+
+@commands.command(
+    rich_help_panel=_PANEL, epilog=epilog("crucible-batch audit outputs/spring/default", codes=(0, 2, 3, 5, 7))
+)
+def audit(
+    run_dir: opt.RunDir,
+    api_base: opt.ApiBase = None,
+    proxy: opt.Proxy = None,
+    json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Hold a run's books against the gateway's own ledger.
+
+    Each job and upload, as far back as the gateway shows. Works while a run is
+    going on and after it was killed, and spends and changes nothing.
+    """
+    with answering("audit", json=json, quiet=quiet, verbose=verbose) as answer:
+        from crucible_batch.cli.auditing import audit_and_tell
+
+        audit_and_tell(answer, run_dir, api_base, proxy)
 
 
 @commands.command(

@@ -72,12 +72,34 @@ class JobSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One line of the gateway's ledger, as it came.
+
+    ``amount`` keeps the gateway's sign, whose meaning the contract leaves open. ``at`` is by the gateway's clock, in
+    seconds since the epoch, None where it can't be read. ``more`` holds the texts of fields outside the contract.
+    """
+
+    entry_id: str
+    entry_type: str
+    amount: Credits
+    at: float | None = None
+    job_id: str | None = None
+    status: str = ""
+    description: str = ""
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """The account's credits. ``available`` is what may still be reserved."""
+    """The account's credits. ``available`` is what may still be reserved.
+
+    ``entries`` are the ledger's newest lines, as many as the gateway shows, in no promised order.
+    """
 
     balance: Credits
     reserved: Credits
     available: Credits
+    entries: tuple[LedgerEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Gateway(Protocol):
         ...
 
     async def account(self) -> Account:
-        """Read the account's credits."""
+        """Read the account's credits and its ledger's newest entries, as they came."""
         ...
 
     async def workflows(self) -> Sequence[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Final, cast
 
 import httpx
@@ -18,6 +19,7 @@ from crucible_batch.core.answers import (
     ErrorInfo,
     JobSnapshot,
     JobStatus,
+    LedgerEntry,
     OutputLink,
     Submission,
     UploadIntent,
@@ -35,7 +37,7 @@ from crucible_batch.gateway.policy import Operation
 from crucible_batch.gateway.retrying import OnRetry, Retrier, RetryPolicy, as_retrier
 from crucible_batch.gateway.storage import StorageClient
 from crucible_batch.gateway.text import CODE_LIMIT, clean
-from crucible_batch.gateway.wire import AssetDescriptor, JobData, JobOutput
+from crucible_batch.gateway.wire import AssetDescriptor, CreditLedgerEntry, JobData, JobOutput
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +84,8 @@ class HttpGateway(Gateway):
 
     async def account(self) -> Account:
         found = await self._api.credits()
-        return Account(balance=found.balance, reserved=found.reserved, available=found.available)
+        entries = tuple(_ledger_entry(entry) for entry in found.recent_entries)
+        return Account(balance=found.balance, reserved=found.reserved, available=found.available, entries=entries)
 
     async def workflows(self) -> Sequence[str]:
         return tuple(workflow.workflow_id for workflow in (await self._api.workflows()).workflows)
@@ -184,6 +187,36 @@ def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:
     if len(set(indices)) < len(indices):
         indices = list(range(len(ordered)))
     return tuple(OutputLink(index=index, url=output.url) for index, output in zip(indices, ordered, strict=True))
+
+
+def _ledger_entry(entry: CreditLedgerEntry) -> LedgerEntry:
+    more = (entry.model_extra or {}).values()
+    return LedgerEntry(
+        entry_id=entry.id,
+        entry_type=entry.entry_type,
+        amount=entry.amount,
+        at=_seconds(entry.created_at),
+        job_id=entry.job_id or None,
+        status=entry.status,
+        description=entry.description or "",
+        more=tuple(text for value in more for text in _texts(value)),
+    )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts of a field that we don't know, or of an object's own fields: an id may be in any of them."""
+    for each in value.values() if isinstance(value, dict) else (value,):
+        if isinstance(each, str):
+            yield each
+
+
+def _seconds(timestamp: str) -> float | None:
+    """Read an RFC 3339 timestamp; one without an offset is UTC. None where it is none."""
+    try:
+        moment = datetime.fromisoformat(timestamp)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _asset_snapshot(asset: AssetDescriptor) -> AssetSnapshot:

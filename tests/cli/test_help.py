@@ -13,8 +13,8 @@ from crucible_batch.errors import ExitCode
 from .conftest import Cli
 
 COMMANDS = (
-    "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init", "doctor",
-    "sandbox", "demo", "verify", "clean",
+    "run", "plan", "validate", "status", "audit", "report", "credits", "workflows", "assets", "schema", "init",
+    "doctor", "sandbox", "demo", "verify", "clean",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from crucible_batch import api
 from crucible_batch.errors import CrucibleBatchError
 
 # See test_resume.py: connections that are cancelled while they are made.
@@ -87,8 +88,10 @@ async def test_whatever_happens_nothing_is_bought_twice_and_no_credit_beyond_the
         await bench.configure(faults="")
         result = await bench.run(manifest, concurrency=chance.randrange(1, 7))
         result = await bench.run(manifest, concurrency=chance.randrange(1, 7), retry_failed=True)
+        audited = await api.audit(result.run_dir, settings=bench.settings, clock=bench.clock.now)
         state = await bench.state()
 
+    assert audited.audit.differences == ()
     assert state["audit"]["problems"] == []
     assert state["violations"] == []
     assert state["keyless_posts"] == 0

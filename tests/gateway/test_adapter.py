@@ -9,7 +9,15 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch.core.answers import AssetSpec, AssetStatus, ErrorInfo, JobStatus, OutputLink, UploadIntent
+from crucible_batch.core.answers import (
+    AssetSpec,
+    AssetStatus,
+    ErrorInfo,
+    JobStatus,
+    LedgerEntry,
+    OutputLink,
+    UploadIntent,
+)
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
 from crucible_batch.gateway.metadata import read_expected_s, read_fields
@@ -61,6 +69,24 @@ async def test_a_workflow_says_what_it_takes(world, ok):
     metadata = {"available_fields": ["prompt.text"], "estimated_time_seconds": 7.5, "price": {"x": [1, None]}}
     workflow = await world(ok({"workflow_id": "w-1.1", "metadata": metadata})).gateway.workflow("w-1.1")
     assert (workflow.workflow_id, workflow.fields, workflow.expected_s) == ("w-1.1", ("prompt.text",), 7.5)
+
+
+async def test_the_ledgers_entries_come_whole_with_the_texts_of_fields_that_we_dont_know(world, ok):
+    raw = {
+        "id": "e1",
+        "entry_type": "upload",
+        "status": "settled",
+        "amount": -0.5,
+        "created_at": "2026-01-02T03:04:05.5Z",
+    }
+    known = {**raw, "asset_id": "as-1", "ref": {"asset": "as-2", "n": 1}, "n": 7}
+    odd = {"amount": 2, "created_at": "soon", "job_id": "", "description": None}
+    naive = {"amount": 2, "created_at": "1970-01-01T00:01:00", "job_id": "j"}
+    data = {"balance": 10, "reserved": 1, "available": 9, "recent_entries": [known, odd, naive]}
+    first, second, third = (await world(ok(data)).gateway.account()).entries
+    assert first == LedgerEntry("e1", "upload", Decimal("-0.5"), 1767323045.5, None, "settled", "", ("as-1", "as-2"))
+    assert second == LedgerEntry("", "", Decimal(2))
+    assert (third.at, third.job_id) == (60.0, "j")
 
 
 async def test_a_submission_keeps_what_money_depends_on(world, ok, reply, good_data):

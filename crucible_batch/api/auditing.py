@@ -1,0 +1,106 @@
+"""An audit of a run directory: its journal beside the gateway's own ledger. Nothing is bought or changed there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from crucible_batch.api.account import refuse_other_account
+from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.core.answers import AssetStatus
+from crucible_batch.core.audit import Audit, BooksRead
+from crucible_batch.core.audit import audit as join
+from crucible_batch.core.claims import job_claims, unanswered, upload_claims
+from crucible_batch.core.credits import ZERO
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import UPLOAD_CLASS
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.errors import RunDirectoryError
+from crucible_batch.journal import Journal, RunRecord, is_locked
+from crucible_batch.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """What an audit found. ``running``: a run holds the directory, so that what is in flight may still move."""
+
+    run_dir: Path
+    manifest_name: str
+    run_id: str
+    running: bool
+    audit: Audit
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs, as far as the gateway's ledger goes back."""
+        return not self.audit.differences
+
+
+async def audit(
+    run_dir: str | Path,
+    *,
+    settings: Settings | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    clock: Callable[[], float] = time.time,
+) -> AuditResult:
+    """Hold a run directory's books against the gateway's ledger and assets; also while a run is going on.
+
+    Differences are no exception: see ``ok`` and ``audit.differences``. ``clock`` gives seconds since the epoch.
+
+    Raises ``RunDirectoryError`` where the directory is none or belongs to another gateway or account,
+    ``KeyRefusedError``, ``GatewayError`` and ``JournalError``.
+    """
+    settings = settings or current_settings()
+    directory = Path(run_dir)
+    with Journal.read(directory) as journal:
+        _refuse_other_gateway(journal, directory, settings.base_url.rstrip("/"))
+        async with gateway_for(settings, transport=transport) as gateway:
+            await refuse_other_account(journal, gateway, require_key(settings))
+            running = is_locked(directory)
+            asked_at = clock()
+            # The ledger before the books: what we learned in between is then known to be newer, by our own clock.
+            account = await gateway.account()
+            assets = await gateway.assets()
+        present = {asset.asset_id for asset in assets if asset.status is not AssetStatus.DELETED}
+        found = join(_read(journal), account.entries, present, asked_at=asked_at)
+        bound = journal.binding()
+    return AuditResult(directory, bound.manifest_name, bound.run_id, running, found)
+
+
+def _refuse_other_gateway(journal: Journal, directory: Path, base_url: str) -> None:
+    bound = journal.binding().gateway
+    if bound != base_url:
+        raise RunDirectoryError(
+            f"{directory} belongs to the gateway {bound}, and the settings name {base_url}",
+            hint=f"crucible-batch audit {directory} --api-base {bound}",
+        )
+
+
+def _read(journal: Journal) -> BooksRead:
+    rule = RetryRule(attempts=1)  # says what comes next, which nobody asks here
+    stories = [*journal.jobs(rule), *journal.retired()]
+    names = {image.spec.sha256: image.spec.filename for planned, _ in stories for image in planned.images.values()}
+    events = list(journal.events())
+    ledger = Ledger()
+    for subject, event in events:
+        ledger.apply(subject, event)
+    return BooksRead(
+        jobs=[claim for planned, job in stories for claim in job_claims(planned.name, job)],
+        uploads=upload_claims(events, names),
+        runs=_times(journal.runs()),
+        unanswered=sum(unanswered(job) for _, job in stories),
+        upload_price=ledger.prices.lower_bound(UPLOAD_CLASS) or ZERO,
+    )
+
+
+def _times(runs: Sequence[RunRecord]) -> list[tuple[float, float | None]]:
+    """When runs were going on. One that was killed was over when the next began, at the latest."""
+    next_starts = [*(run.started_at for run in runs[1:]), None]
+    return [
+        (run.started_at, later if run.finished_at is None else run.finished_at)
+        for run, later in zip(runs, next_starts, strict=True)
+    ]

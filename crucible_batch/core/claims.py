@@ -1,0 +1,151 @@
+"""What our books claim: each attempt that became a gateway job, each upload, and what we think that it cost."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from crucible_batch.core.asset import ASSET_PREFIX
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import Created, Deleted, Event, Found, Intended, Lost, NotCreated
+from crucible_batch.core.job import Attempt, AttemptStatus, Job
+
+
+class Standing(enum.StrEnum):
+    """How a job's credits stand in our books. ``ASSUMED``: the gateway lost the job, and it counts as charged."""
+
+    HELD = "held"
+    CHARGED = "charged"
+    REFUNDED = "refunded"
+    ASSUMED = "assumed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobClaim:
+    """One attempt that became a gateway job. Times are our clock's.
+
+    ``bought_here`` is false where the job was found by its key: then ``held_at`` says nothing of when it was bought.
+    """
+
+    name: str
+    attempt: int
+    job_id: str
+    price: Credits
+    standing: Standing
+    held_at: float
+    accepted_at: float
+    ended_at: float | None = None
+    bought_here: bool = True
+
+
+class UploadState(enum.StrEnum):
+    """How well an upload's charge is known: not yet, from its answer, not from its answer, or not even if it is there.
+
+    ``FOUND`` is an asset that we use and didn't buy.
+    """
+
+    OPEN = "open"
+    KNOWN = "known"
+    ASSUMED = "assumed"
+    LOST = "lost"
+    FOUND = "found"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadClaim:
+    """One upload intent, or an asset that was found.
+
+    ``rebate`` is None unless it was deleted; 0 stands for a lost answer too.
+    """
+
+    name: str
+    sha256: str
+    state: UploadState
+    begun_at: float
+    answered_at: float | None = None
+    nonce: str = ""
+    asset_id: str | None = None
+    charge: Credits = ZERO
+    rebate: Credits | None = None
+    deleted_at: float | None = None
+
+
+_STANDINGS = {
+    AttemptStatus.ACCEPTED: Standing.HELD,
+    AttemptStatus.SUCCEEDED: Standing.CHARGED,
+    AttemptStatus.FAILED: Standing.REFUNDED,
+    AttemptStatus.VANISHED: Standing.ASSUMED,
+}
+
+
+def job_claims(name: str, job: Job) -> Iterator[JobClaim]:
+    """What we claim of a job: nothing of attempts that never became a gateway job."""
+    for attempt in job.attempts:
+        standing = _STANDINGS.get(attempt.status)
+        if standing is not None and attempt.job_id is not None:
+            yield _job_claim(name, attempt, attempt.job_id, standing)
+
+
+def _job_claim(name: str, attempt: Attempt, job_id: str, standing: Standing) -> JobClaim:
+    return JobClaim(
+        name=name,
+        attempt=attempt.number,
+        job_id=job_id,
+        price=attempt.credits,
+        standing=standing,
+        held_at=attempt.held_at,
+        accepted_at=attempt.held_at if attempt.accepted_at is None else attempt.accepted_at,
+        ended_at=None if standing is Standing.HELD else attempt.ended_at,
+        bought_here=not attempt.reused,
+    )
+
+
+def unanswered(job: Job) -> bool:
+    """Whether a submit of this job may have bought it, and no answer says so."""
+    return any(attempt.status is AttemptStatus.UNKNOWN for attempt in job.attempts)
+
+
+def upload_claims(events: Iterable[tuple[str, Event]], names: dict[str, str]) -> list[UploadClaim]:
+    """What we claim of uploads, in the order in which they were begun. ``names`` are file names by digest."""
+    claims: list[UploadClaim] = []
+    newest: dict[str, int] = {}
+    for subject, event in events:
+        if not subject.startswith(ASSET_PREFIX):
+            continue
+        sha256 = subject.removeprefix(ASSET_PREFIX)
+        begun = _begun(names.get(sha256, sha256[:12]), sha256, event)
+        place = newest.get(sha256)
+        if begun is None:
+            if place is not None:
+                claims[place] = _after(claims[place], event)
+        elif place is None or claims[place].asset_id is None or claims[place].asset_id != begun.asset_id:
+            newest[sha256] = len(claims)
+            claims.append(begun)
+    return [claim for claim in claims if claim.answered_at is None or claim.asset_id or claim.state is UploadState.LOST]
+
+
+def _begun(name: str, sha256: str, event: Event) -> UploadClaim | None:
+    match event:
+        case Intended(at=at, nonce=nonce, credits=credits):
+            return UploadClaim(name, sha256, UploadState.OPEN, at, nonce=nonce, charge=credits)
+        case Found(at=at, asset_id=asset_id):
+            return UploadClaim(name, sha256, UploadState.FOUND, at, answered_at=at, asset_id=asset_id)
+        case _:
+            return None
+
+
+def _after(claim: UploadClaim, event: Event) -> UploadClaim:
+    match event:
+        case Created(at=at, asset_id=asset_id, credits=credits, assumed=assumed):
+            state = UploadState.ASSUMED if assumed else UploadState.KNOWN
+            return replace(claim, state=state, asset_id=asset_id, charge=credits, answered_at=at)
+        case NotCreated(at=at) if claim.state is UploadState.OPEN:
+            # Answered, and no asset of it: dropped at the end. One that is given up unbought has no intent of its own.
+            return replace(claim, answered_at=at)
+        case Lost(at=at):
+            return replace(claim, state=UploadState.LOST, charge=ZERO, answered_at=at)
+        case Deleted(at=at, rebate=rebate):
+            return replace(claim, rebate=rebate, deleted_at=at)
+        case _:
+            return claim

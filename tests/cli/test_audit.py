@@ -1,0 +1,119 @@
+"""`audit`: what a person reads, what a script reads, and the exit code."""
+
+import json
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.api import Audit, AuditResult, Figures, Finding, Verdict
+from crucible_batch.cli.render.audit import notes
+from crucible_batch.core.claims import UploadClaim, UploadState
+
+from .conftest import Cli, running_sandbox
+
+
+def tamper(run_dir: Path) -> None:
+    """Make the journal say that the first job cost 3."""
+    db = sqlite3.connect(run_dir / ".crucible/journal.sqlite3")
+    with db:
+        seq, body = db.execute("SELECT seq, body FROM events WHERE type = 'Accepted' ORDER BY seq").fetchone()
+        db.execute("UPDATE events SET body = ? WHERE seq = ?", (json.dumps({**json.loads(body), "credits": "3"}), seq))
+    db.close()
+
+
+def test_honest_books_end_in_difference_0(cli: Cli) -> None:
+    cli.write("honest", "- {name: fox, prompt: a fox, repeat: 2}")
+    assert cli("run", "honest.yaml", "-q").code == 0
+    done = cli("audit", "outputs/honest/default")
+    assert (done.code, done.err) == (0, "")
+    assert "✓ difference 0   honest · default" in done.out
+    assert "2 checked: 4 charged" in done.out
+    assert "back to 2" in done.out
+    quiet = cli("audit", "outputs/honest/default", "-q")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+
+
+def test_a_difference_is_exit_7_and_names_the_job_what_the_books_say_and_what_the_ledger_says(cli: Cli) -> None:
+    cli.write("tampered")
+    assert cli("run", "tampered.yaml", "-q").code == 0
+    run_dir = cli.cwd / "outputs/tampered/default"
+    job_id = json.loads((run_dir / "report.json").read_text())["jobs"][0]["job_id"]
+    tamper(run_dir)
+    done = cli("audit", str(run_dir))
+    assert done.code == 7
+    assert "✗ 1 difference " in done.out
+    assert f"fox · job {job_id}" in done.out
+    assert "books: 3 charged · ledger: 2 charged" in done.out
+    quiet = cli("audit", str(run_dir), "-q")
+    assert (quiet.code, quiet.out) == (7, "")
+    assert f"fox · job {job_id}" in quiet.err
+
+
+def test_a_script_reads_each_finding_and_the_envelope(cli: Cli) -> None:
+    cli.write("scripted")
+    assert cli("run", "scripted.yaml", "-q").code == 0
+    run_dir = cli.cwd / "outputs/scripted/default"
+    done = cli("audit", str(run_dir), "--json")
+    assert done.code == 0
+    (job,) = [line["job"] for line in done.lines if line["type"] == "audited"]
+    assert (job["name"], job["verdict"], job["books"]["charged"], job["ledger"]["charged"]) == (
+        "fox",
+        "agrees",
+        "2",
+        "2",
+    )
+    data = done.envelope["data"]
+    assert (done.envelope["ok"], data["difference"], data["differences"]) == (True, 0, [])
+    assert data["jobs"]["ledger"] == {"charged": "2", "returned": "0", "held": "0"}
+    strangers = [line["entry"] for line in done.lines if line["type"] == "not_ours"]
+    assert len(strangers) == sum(each["count"] for each in data["not_ours"].values())
+    tamper(run_dir)
+    done = cli("audit", str(run_dir), "--json")
+    assert (done.code, done.envelope["exit_code"], done.envelope["error"]["code"]) == (7, 7, "DIFFERENCE")
+    assert [each["name"] for each in done.envelope["data"]["differences"]] == ["fox"]
+
+
+def test_what_is_not_ours_is_counted_and_with_v_listed(cli: Cli) -> None:
+    with running_sandbox("--time-scale", "0") as url:
+        shared = Cli(cli.cwd, url)
+        for name in ("mine", "theirs"):
+            shared.write(name)
+            assert shared("run", f"{name}.yaml", "-q").code == 0
+        done, verbose = (shared("audit", "outputs/mine/default", *more) for more in ((), ("-v",)))
+        theirs = json.loads((cli.cwd / "outputs/theirs/default/report.json").read_text())["jobs"][0]["job_id"]
+    assert (done.code, verbose.code) == (0, 0)
+    assert "not ours 1 × consume (sum 2), 1 × grant (sum 1000), 1 × reserve (sum 2)" in done.out
+    assert theirs not in done.out
+    assert verbose.out.count(theirs) == 2
+
+
+def test_what_the_books_only_assume_is_said_in_words() -> None:
+    half, nothing = Figures(Decimal("0.5")), Figures()
+    assumed = Finding("cat.png", "a1", half, nothing, Verdict.AGREES, assumed=True, present=True)
+    vanished = Finding("hero", "j1", Figures(Decimal(2)), Figures(returned=Decimal(2)), Verdict.AGREES, (), 1, True)
+    lost = UploadClaim("dog.png", "aa", UploadState.LOST, 1.0, 2.0)
+    found = Audit((vanished,), (assumed,), (), (), 0.5, 1, (lost,), (lost, lost), (lost,), Decimal("0.5"))
+    assert list(notes(AuditResult(Path("out"), "m", "default", False, found))) == [
+        "1 submit without an answer: what it bought, if anything, is not ours as yet",
+        "hero: the books only assume 2 charged; the ledger shows 2 refunded",
+        "cat.png: the books only assume 0.5 charged; the ledger shows 0 charged",
+        "1 upload without an answer: never charged, and the books still hold 0.5 for each",
+        "2 uploads without an answer: perhaps charged; the books hold 0.5 for each",
+        "1 deletion without an answer: perhaps rebated; see the rebates that are not ours",
+    ]
+
+
+def test_a_directory_that_is_none_or_of_another_gateway_is_exit_2(cli: Cli) -> None:
+    assert cli("audit", "nowhere").code == 2
+    cli.write("bound")
+    assert cli("run", "bound.yaml", "-q").code == 0
+    done = cli("audit", "outputs/bound/default", "--api-base", "http://127.0.0.1:9")
+    assert done.code == 2
+    assert "crucible-batch audit outputs/bound/default --api-base http" in done.err
+
+
+def test_without_a_key_it_is_exit_3(cli: Cli) -> None:
+    cli.write("keyless")
+    assert cli("run", "keyless.yaml", "-q").code == 0
+    url = cli.environment["CRUCIBLE_API_BASE"]
+    assert Cli(cli.cwd, None)("audit", "outputs/keyless/default", CRUCIBLE_API_BASE=url).code == 3

@@ -1,0 +1,187 @@
+"""The audit of real runs at a real sandbox: honest books never differ from its ledger, and tampered ones are found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch import api
+from crucible_batch.api import AuditResult, Verdict
+from crucible_batch.errors import RunDirectoryError
+from crucible_batch.settings import Settings
+
+
+async def audited(bench: Any, run_dir: Path | None = None, **options: Any) -> AuditResult:
+    options.setdefault("settings", bench.settings)
+    return await api.audit(run_dir or bench.path / "out", clock=bench.clock.now, **options)
+
+
+def rewrite(run_dir: Path, kind: str, change: Callable[[dict[str, Any]], object], nth: int = 0) -> None:
+    """Tamper with the nth event of a kind in a journal."""
+    with sqlite3.connect(run_dir / ".crucible/journal.sqlite3") as db:
+        seq, body = db.execute("SELECT seq, body FROM events WHERE type = ? ORDER BY seq", (kind,)).fetchall()[nth]
+        event = json.loads(body)
+        change(event)
+        db.execute("UPDATE events SET body = ? WHERE seq = ?", (json.dumps(event), seq))
+    db.close()
+
+
+PHOTOS = """
+{name: fox, prompt: a fox, repeat: 3}
+{name: cat, prompt: more, workflow: qwen-edit, image: cat.png}
+{name: dog, prompt: more, workflow: qwen-edit, image: dog.png}
+{name: bad, prompt: an nsfw fox}
+"""
+
+
+def with_photos(bench: Any) -> Path:
+    bench.picture("cat.png", "navy")
+    bench.picture("dog.png", "teal")
+    return bench.manifest(PHOTOS)
+
+
+async def test_a_run_with_failures_refunds_and_uploads_has_difference_0(start: Any) -> None:
+    async with start(faults="fail=1", recent_entries=1000) as bench:
+        await bench.run(with_photos(bench))
+        result = await audited(bench)
+    assert result.ok
+    assert (result.manifest_name, result.run_id, result.running) == ("trial", "default", False)
+    assert {each.verdict for each in (*result.audit.jobs, *result.audit.uploads)} == {Verdict.AGREES}
+    assert len(result.audit.jobs) == 7
+    assert all(each.present for each in result.audit.uploads)
+    assert [entry.entry_type for entry in result.audit.strangers] == ["grant"]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        "asset-create.drop-after=1",
+        "asset-create.500-before=1",
+        "asset-create.html=2",
+        "generate.drop-after=2",
+        "upload.drop-after=9,asset-delete.drop-after=1",
+        "upload.never-ready=1,asset-delete.drop-after=1",
+        "job.500-before=3,credits.500-after=1",
+    ],
+)
+async def test_lost_answers_make_no_difference(start: Any, faults: str) -> None:
+    async with start(faults=faults, recent_entries=1000) as bench:
+        await bench.run(with_photos(bench))
+        result = await audited(bench)
+        assert result.audit.differences == ()
+        assert result.audit.count(Verdict.UNSEEN) == 0
+        await bench.run(bench.path / "m.yaml")
+        assert (await audited(bench)).ok
+
+
+async def test_an_upload_whose_answer_was_lost_before_its_effect_is_shown_as_never_charged(start: Any) -> None:
+    async with start(recent_entries=1000) as bench:
+        bench.picture("cat.png", "navy")
+        await bench.run(bench.manifest("{name: cat, prompt: more, workflow: qwen-edit, image: cat.png}"))
+        await bench.configure(faults="asset-create.drop-before=1")
+        bench.picture("dog.png", "teal")
+        await bench.run(bench.manifest("{name: dog, prompt: more, workflow: qwen-edit, image: dog.png}"))
+        result = await audited(bench)
+    assert result.ok
+    assert len(result.audit.never_charged) == 1
+    assert result.audit.upload_price == Decimal("0.5")
+
+
+async def test_others_on_the_account_are_no_difference(start: Any) -> None:
+    async with start(recent_entries=1000) as bench:
+        await bench.run(with_photos(bench))
+        await bench.run(with_photos(bench), run_id="other", out_dir=bench.path / "other")
+        here, there = await audited(bench), await audited(bench, bench.path / "other")
+    assert here.ok
+    assert there.ok
+    # The second run found the images of the first, and bought none.
+    assert [each.verdict for each in there.audit.uploads] == [Verdict.AGREES, Verdict.AGREES]
+    theirs = {each.gateway_id for each in there.audit.jobs}
+    assert theirs <= {entry.job_id for entry in here.audit.strangers}
+    assert not theirs & {entry.job_id for entry in here.audit.at_our_time}
+
+
+async def test_a_ledger_that_is_cut_off_says_how_much_it_could_not_check(start: Any) -> None:
+    async with start(recent_entries=6, runners=1) as bench:
+        await bench.run(with_photos(bench), concurrency=1)
+        result = await audited(bench)
+    assert result.ok
+    assert result.audit.count(Verdict.UNSEEN) > 0
+    assert result.audit.count(Verdict.AGREES) > 0
+    assert result.audit.oldest is not None
+
+
+async def test_a_price_that_differs_is_found_with_its_job(start: Any) -> None:
+    async with start(recent_entries=1000) as bench:
+        await bench.run(with_photos(bench))
+        rewrite(bench.path / "out", "Accepted", lambda event: event.update(credits="2.25"), nth=1)
+        (difference,) = (await audited(bench)).audit.differences
+    assert difference.name.startswith(("fox", "bad"))
+    assert "not 2.25" in " ".join(difference.reasons)
+
+
+async def test_a_job_that_only_the_books_know_is_found(start: Any) -> None:
+    async with start(recent_entries=1000) as bench:
+        await bench.run(bench.manifest("{name: fox, prompt: a fox, repeat: 3}"))
+        rewrite(bench.path / "out", "Accepted", lambda event: event.update(job_id="11111111-made-up"), nth=1)
+        result = await audited(bench)
+    (difference,) = result.audit.differences
+    assert (difference.gateway_id, difference.reasons) == ("11111111-made-up", ("no entry in the ledger",))
+    # The charge that the books have forgotten is shown: from our time, at our price.
+    assert sorted(entry.entry_type for entry in result.audit.at_our_time) == ["consume", "reserve"]
+
+
+async def test_an_uploads_charge_that_differs_is_found(start: Any) -> None:
+    async with start(recent_entries=1000) as bench:
+        await bench.run(with_photos(bench))
+        rewrite(bench.path / "out", "Created", lambda event: event.update(credits="0.75"))
+        (difference,) = (await audited(bench)).audit.differences
+    assert difference.name in {"cat.png", "dog.png"}
+    assert difference.books.charged == Decimal("0.75")
+
+
+async def test_a_run_that_is_going_on_can_be_audited_at_any_moment(start: Any, watcher: Any) -> None:
+    """Each message of the run is a moment: what is in flight is said to move, and nothing differs."""
+    told: asyncio.Queue[object] = asyncio.Queue()
+    async with start(faults="fail:0.3", recent_entries=1000, runners=2) as bench:
+
+        async def run() -> None:
+            await bench.run(with_photos(bench), observer=watcher(told.put_nowait))
+            told.put_nowait(None)
+
+        moments = []
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run())
+            while await told.get() is not None:
+                moments.append(await audited(bench))
+    assert [moment.audit.differences for moment in moments if not moment.ok] == []
+    assert any(moment.running and moment.audit.count(Verdict.MOVING) for moment in moments)
+
+
+async def test_another_gateway_or_account_is_refused(start: Any) -> None:
+    accounts = {"moltazine_sandbox": Decimal(100), "moltazine_other": Decimal(100)}
+    async with start(accounts=accounts) as bench:
+        await bench.run(bench.manifest("{name: fox, prompt: a fox}"))
+        for settings in (
+            Settings(api_key="moltazine_other", base_url=bench.running.api_url),
+            Settings(api_key=bench.running.api_key, base_url="http://127.0.0.1:9"),
+        ):
+            with pytest.raises(RunDirectoryError, match="belongs to"):
+                await audited(bench, settings=settings)
+
+
+async def test_an_audit_leaves_the_gateway_and_the_journal_as_they_are(start: Any) -> None:
+    async with start(faults="fail=1") as bench:
+        await bench.run(with_photos(bench))
+        journal, state = (bench.path / "out/.crucible/journal.sqlite3").read_bytes(), await bench.state()
+        await audited(bench)
+        assert (await bench.state())["ledger"] == state["ledger"]
+        assert (bench.path / "out/.crucible/journal.sqlite3").read_bytes() == journal
+        assert not (bench.path / "out/.crucible/journal.sqlite3-wal").exists()
