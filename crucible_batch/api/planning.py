@@ -17,12 +17,12 @@ from crucible_batch.api.draft import (
     ManifestOptions,
     Terms,
     check_choice,
-    fetch_workflows,
     fill_plan,
-    read_manifest,
+    plan_jobs,
+    read_source,
     run_terms,
 )
-from crucible_batch.core.answers import AssetStatus, Workflow
+from crucible_batch.core.answers import AssetStatus
 from crucible_batch.core.credits import ZERO, Credits, parse_credits
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger import Ledger
@@ -30,7 +30,6 @@ from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import UPLOAD_CLASS, Certainty, PriceBook, workflow_class
 from crucible_batch.core.retry import RetryRule
-from crucible_batch.errors import Problem
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
@@ -128,23 +127,20 @@ async def plan(
     """
     settings = settings or current_settings()
     options = ManifestOptions(variables or {}, allow_outside, max_jobs)
-    source = read_manifest(Path(manifest), options)
-    terms = run_terms(source, Terms(run_id, None if budget is None else parse_credits(budget)))
+    source = read_source(Path(manifest), options)
+    terms = run_terms(source.manifest, Terms(run_id, None if budget is None else parse_credits(budget)))
     directory = run_directory(None if out_dir is None else Path(out_dir), terms)
-    notes = [str(warning) for warning in source.warnings]
+    notes = [str(warning) for warning in source.manifest.warnings]
     if settings.ignored:
         notes.append(settings.ignored)
     async with AsyncExitStack() as stack:
         gateway: Gateway | None = None
-        workflows: Mapping[str, Workflow] = {}
-        problems: list[Problem] = []
         if settings.api_key is None:
             notes.append("no API key: parameters, balance and uploaded images were not checked")
         else:
             gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
-            workflows, problems = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
-        fill_plan(draft, source, terms.run_id, workflows, problems)
+        await plan_jobs(draft, source, terms.run_id, gateway)
         choice = Choice(tuple(only), retry_failed)
         check_choice(draft, choice)
         return await summarise(draft, terms, directory, gateway, choice=choice, notes=tuple(notes))
@@ -205,10 +201,10 @@ def validate(
 
     Parameters are not checked against their workflows. Raises ``ManifestError`` with all that is wrong.
     """
-    source = read_manifest(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
+    source = read_source(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
     with PlanFile.temporary() as draft:
         fill_plan(draft, source, "default", {})
-        return source, len(draft)
+        return source.manifest, len(draft)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from crucible_batch.api.draft import (
     ManifestOptions,
     Terms,
     check_choice,
-    fetch_workflows,
     fill_plan,
-    read_manifest,
+    plan_jobs,
+    read_source,
     run_terms,
 )
 from crucible_batch.api.inspecting import report_rows, write_report_of
@@ -37,6 +37,7 @@ from crucible_batch.engine import Runner, RunOptions, SystemClock
 from crucible_batch.errors import ConsentError, ExitCode, GatewayError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway, RetryNotice
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
+from crucible_batch.manifest import Reading
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.results import OutputStore
 from crucible_batch.settings import Settings
@@ -100,11 +101,9 @@ async def run(
     ``RunDirectoryError``, ``RunBusyError``. Once a run has begun, only ``JournalError`` for its own journal.
     """
     settings = settings or current_settings()
-    source = read_manifest(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
-    terms = run_terms(source, Terms(run_id, None if budget is None else parse_credits(budget)))
+    source = read_source(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
+    terms = run_terms(source.manifest, Terms(run_id, None if budget is None else parse_credits(budget)))
     asks = terms.budget is None and not yes
-    if asks and confirm is None:
-        raise _nobody_to_ask()
     directory = run_directory(None if out_dir is None else Path(out_dir), terms)
     choice = Choice(tuple(only), retry_failed)
     options = RunOptions(
@@ -116,14 +115,14 @@ async def run(
     )
     surroundings = _Surroundings(settings, transport, observer or Silent(), SystemClock())
     async with AsyncExitStack() as stack:
-        is_known = directory.exists()
+        is_known = directory.exists() and not source.problems
         if is_known:
-            # Known to be busy at once, not after the planning.
+            # Known to be busy at once, not after the planning; but a manifest to be refused may not tell its own name.
             stack.enter_context(lock_run_directory(directory))
-        gateway = await stack.enter_async_context(surroundings.gateway())
-        workflows, problems = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
-        fill_plan(draft, source, terms.run_id, workflows, problems)
+        gateway, workflows = await surroundings.planned(
+            stack, draft, source, terms.run_id, nobody_to_ask=asks and confirm is None
+        )
         check_choice(draft, choice)
         if (
             asks
@@ -156,6 +155,26 @@ class _Surroundings:
     def gateway(self) -> AbstractAsyncContextManager[HttpGateway]:
         tell = _retry_teller(self.observer, self.clock)
         return gateway_for(self.settings, transport=self.transport, on_retry=tell)
+
+    async def planned(
+        self, stack: AsyncExitStack, draft: PlanFile, source: Reading, run_id: str, *, nobody_to_ask: bool
+    ) -> tuple[HttpGateway, Mapping[str, Workflow]]:
+        """Plan the jobs into ``draft``, and return the gateway, open, with their workflows.
+
+        What is wrong with the manifest is raised before a missing consent, that before a missing key or gateway.
+        """
+        try:
+            if self.settings.api_key is None:
+                fill_plan(draft, source, run_id, {})
+            gateway = await stack.enter_async_context(self.gateway())
+            workflows = await plan_jobs(draft, source, run_id, gateway)
+        except GatewayError:
+            if nobody_to_ask:
+                raise _nobody_to_ask() from None
+            raise
+        if nobody_to_ask:
+            raise _nobody_to_ask()
+        return gateway, workflows
 
     def journal(self, directory: Path, terms: RunTerms) -> AbstractContextManager[Journal]:
         binding = Binding(terms.manifest_name, terms.run_id, self.settings.base_url.rstrip("/"))
