@@ -190,10 +190,11 @@ class JournalError(CrucibleBatchError):
 class GatewayError(CrucibleBatchError):
     """An exchange with the gateway or its storage that did not end in the wanted answer.
 
-    ``code`` is the gateway's own where it sent one, else one of ours (``NO_ANSWER``, ``BAD_ANSWER``,
-    ``HTTP_<status>``; ``BAD_REQUEST`` and ``UNSAFE_URL`` for what was never sent). ``status`` is the HTTP status, None
-    where no answer came. ``in_doubt`` is true where the request may have taken effect although no definite answer says
-    so: the one thing that money depends on.
+    ``error`` says what went wrong, in the gateway's words where it sent some, and ``hint`` what it advises. ``code`` is
+    the gateway's own where it sent one, else one of ours (``NO_ANSWER``, ``BAD_ANSWER``, ``HTTP_<status>``;
+    ``BAD_REQUEST`` and ``UNSAFE_URL`` for what was never sent). ``status`` is the HTTP status, None where no answer
+    came. ``in_doubt`` is true where the request may have taken effect although no definite answer says so: the one
+    thing that money depends on.
     ``retry_after_s`` is what the answer asked for, already read and bounded.
     """
 
@@ -218,6 +219,11 @@ class GatewayError(CrucibleBatchError):
         self.request_id = request_id
         self.in_doubt = in_doubt
         self.retry_after_s = retry_after_s
+
+    @property
+    def error(self) -> str:
+        """What went wrong, in the gateway's words where it sent some (``message`` is the same)."""
+        return self.message
 
     @property
     def is_refusal(self) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from typing import assert_never
 
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.identity import Json, job_identity
 from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest import Wanted
+from crucible_batch.manifest import Remnant, Wanted
 
 RESERVED_NAMES = frozenset({"report.json", "report.html", "receipts.jsonl", "thumbnails", ".crucible"})
 """What else may stand at the top of a run directory."""
@@ -49,23 +51,45 @@ class Planner:
         self._identities: dict[bytes, tuple[str, Place]] = {}
         self._outputs: dict[bytes, tuple[str, Place]] = {}
 
-    def plan(self, wanted: Iterable[Wanted | Problem]) -> Iterator[PlannedJob | Problem]:
-        """Yield a planned job, or the problems that keep it from being one, for each that is wanted."""
+    def plan(self, wanted: Iterable[Wanted | Remnant | Problem]) -> Iterator[PlannedJob | Problem]:
+        """Yield a planned job, or the problems that keep it from being one, for each that is wanted.
+
+        Of a remnant, yield what else is wrong with it.
+        """
         for item in wanted:
-            if isinstance(item, Problem):
-                yield item
-                continue
-            yield from self._plan_one(item)
+            match item:
+                case Problem():
+                    yield item
+                case Wanted():
+                    yield from self._plan_one(item)
+                case Remnant():
+                    yield from self._look_at(item)
+                case _:
+                    assert_never(item)
+
+    def _look_at(self, remnant: Remnant) -> Iterator[Problem]:
+        """What a remnant asks for isn't known whole, so that it is no other job's duplicate."""
+        problems: list[Problem] = []
+        self._parameters(remnant.job, problems, unknown=remnant.unknown)
+        yield from problems
+        if remnant.job.output_pattern and (collision := self._claim_output(remnant.job)):
+            yield collision
 
     def _plan_one(self, wanted: Wanted) -> Iterator[PlannedJob | Problem]:
         problems: list[Problem] = []
         params, images = self._parameters(wanted, problems)
-        identity = None if problems else self._identity(wanted, params, images, problems)
-        if problems or identity is None:
+        identity = self._identity(wanted, params, images, problems) if images is not None else None
+        if identity is None and self._duplicates == "once":
+            yield from problems  # or it is dropped; then it writes nothing
+            return
+        if (collision := self._claim_output(wanted)) is not None:
+            problems.append(collision)
+        if problems or identity is None or images is None:
             yield from problems
             return
-        planned = PlannedJob(
-            position=self._position,
+        self._position += 1
+        yield PlannedJob(
+            position=self._position - 1,
             identity=identity,
             name=wanted.name,
             workflow_id=wanted.workflow_id,
@@ -76,31 +100,41 @@ class Planner:
             repeat=wanted.repeat,
             output=wanted.output_pattern,
         )
-        collision = self._claim_output(wanted)
-        if collision is not None:
-            yield collision
-            return
-        self._position += 1
-        yield planned
 
     # -- parameters -------------------------------------------------------------------------------------------------
 
-    def _parameters(self, wanted: Wanted, problems: list[Problem]) -> tuple[dict[str, Json], dict[str, InputImage]]:
+    def _parameters(
+        self, wanted: Wanted, problems: list[Problem], *, unknown: Collection[str] = ()
+    ) -> tuple[dict[str, Json], dict[str, InputImage] | None]:
+        """Return parameters and images as the job asks for them, problems or not; no images where one is none.
+
+        ``unknown`` are the keys of the job whose values are not known.
+        """
         known = self._known_fields(wanted.workflow_id)
         params: dict[str, Json] = dict(wanted.params)
-        unknown = [] if known is None else [name for name in params if name not in known]
-        problems.extend(_unknown_parameter(wanted, name, f"params.{name}", known or ()) for name in unknown)
+        unlisted = [] if known is None else [name for name in params if name not in known]
+        problems.extend(_unknown_parameter(wanted, name, f"params.{name}", known or ()) for name in unlisted)
         if wanted.prompt is not None:
-            name = self._field_for(wanted, "prompt", PROMPT_FIELDS, problems)
+            name = self._field_for(wanted, "prompt", PROMPT_FIELDS, problems, unknown)
             if name in params:
                 problems.append(_given_twice(wanted, "prompt", name))
-            elif name is not None:
+            else:
                 params[name] = wanted.prompt
-        images = self._images(wanted, known, problems)
-        problems.extend(_given_twice(wanted, f"images.{name}", name) for name in images if name in params)
-        return params, images
+        sources = self._image_sources(wanted, known, problems, unknown)
+        problems.extend(_given_twice(wanted, f"images.{name}", name) for name in sources if name in params)
+        images: dict[str, InputImage] = {}
+        for name, (source, path) in sources.items():
+            image = self._read_image(path)
+            if isinstance(image, str):
+                problems.append(wanted.problem(source, f"{path.name} {image}"))
+            else:
+                images[name] = image
+        return params, images if len(images) == len(sources) else None
 
-    def _images(self, wanted: Wanted, known: tuple[str, ...] | None, problems: list[Problem]) -> dict[str, InputImage]:
+    def _image_sources(
+        self, wanted: Wanted, known: tuple[str, ...] | None, problems: list[Problem], unknown: Collection[str]
+    ) -> dict[str, tuple[str, Path]]:
+        """Return the path of each image by its parameter, with the field of the job that names it."""
         sources = {name: (f"images.{name}", path) for name, path in wanted.images.items()}
         if known is not None:
             problems.extend(
@@ -109,29 +143,34 @@ class Planner:
                 if name not in known
             )
         if wanted.image is not None:
-            name = self._field_for(wanted, "image", IMAGE_FIELDS, problems)
+            name = self._field_for(wanted, "image", IMAGE_FIELDS, problems, unknown)
             if name in sources:
                 problems.append(_given_twice(wanted, "image", name))
-            elif name is not None:
-                sources[name] = ("image", wanted.image)
-        images: dict[str, InputImage] = {}
-        for name, (source, path) in sources.items():
-            image = self._read_image(path)
-            if isinstance(image, str):
-                problems.append(wanted.problem(source, f"{path.name} {image}"))
             else:
-                images[name] = image
-        return images
+                sources[name] = ("image", wanted.image)
+        return sources
 
-    def _field_for(self, wanted: Wanted, source: str, candidates: Sequence[str], problems: list[Problem]) -> str | None:
-        """Find the parameter that ``prompt:`` or ``image:`` fills: ``fields:`` first, else the first that is listed."""
+    def _field_for(
+        self,
+        wanted: Wanted,
+        source: str,
+        candidates: Sequence[str],
+        problems: list[Problem],
+        unknown: Collection[str],
+    ) -> str:
+        """Find the parameter that ``prompt:`` or ``image:`` fills: ``fields:`` first, else the first that is listed.
+
+        Where there is none, or what ``fields:`` says is unknown, a name that is no parameter's stands for it.
+        """
+        if "fields" in unknown:
+            return f"fields.{source}"
         known = self._known_fields(wanted.workflow_id)
         chosen = wanted.fields.get(source)
         if chosen is not None:
             if known is None or chosen in known:
                 return chosen
             problems.append(_unknown_parameter(wanted, chosen, f"fields.{source}", known))
-            return None
+            return f"fields.{source}"
         if known is None:
             return candidates[0]
         found = next((name for name in candidates if name in known), None)
@@ -144,7 +183,7 @@ class Planner:
                     f" it lists {', '.join(known)}",
                 )
             )
-        return found
+        return found or f"fields.{source}"
 
     def _known_fields(self, workflow_id: str) -> tuple[str, ...] | None:
         workflow = self._workflows.get(workflow_id)
@@ -201,12 +240,17 @@ class Planner:
         )
 
 
-def _unknown_parameter(wanted: Wanted, name: str, source: str, known: Sequence[str]) -> Problem:
-    nearest = difflib.get_close_matches(name, known, n=1)
+@lru_cache(maxsize=1000)
+def _nearest(name: str, known: tuple[str, ...]) -> str | None:
+    """A slip in the defaults comes with every job, and a comparison takes as long as all else about it."""
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
+
+
+def _unknown_parameter(wanted: Wanted, name: str, source: str, known: tuple[str, ...]) -> Problem:
     return wanted.problem(
         source,
         f"workflow {wanted.workflow_id!r} has no parameter {name!r}",
-        nearest=nearest[0] if nearest else None,
+        nearest=_nearest(name, known),
         hint=f"it lists {', '.join(known)}",
     )
 

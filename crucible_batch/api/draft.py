@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,14 +15,14 @@ from crucible_batch.core.credits import Credits
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.retry import HOPELESS_CODES
-from crucible_batch.errors import GatewayError, KeyRefusedError, ManifestError, Problem, UserError
+from crucible_batch.errors import GatewayError, KeyRefusedError, Problem, UserError
 from crucible_batch.inputs import InputError, read_input
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import Manifest, expand, load_manifest
+from crucible_batch.manifest import Manifest, Reading, Remnant, expand_all, read_manifest
 from crucible_batch.planner import Planner, ReadImage
 
-MAX_PROBLEMS = 100
-"""So many are shown; the rest is counted."""
+# So long is waited for what the gateway may add to a manifest that will be refused anyway.
+_PATIENCE_S = 10.0
 
 DEFAULT_RUN_ID = "default"
 _RUN_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+:")
@@ -76,9 +76,12 @@ def check_choice(plan: PlanFile, choice: Choice) -> None:
         )
 
 
-def read_manifest(path: Path, options: ManifestOptions) -> Manifest:
-    """Read a manifest. Raises ``ManifestError`` with all that is wrong with it."""
-    return load_manifest(
+def read_source(path: Path, options: ManifestOptions) -> Reading:
+    """Read a manifest, whatever is wrong with its form: ``plan_jobs`` adds what else is wrong and raises it all.
+
+    Raises ``ManifestError`` where there is nothing to go on with.
+    """
+    return read_manifest(
         path, overrides=options.overrides, allow_outside=options.allow_outside, max_jobs=options.max_jobs
     )
 
@@ -109,11 +112,13 @@ def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
     """Return the workflows that the manifest uses, each with the problem to report where there is none of that name."""
     used: dict[str, Problem] = {}
     for entry in manifest.entries():
+        own = entry.job.workflow is not None
+        if "workflow" in (entry.unknown if own or entry.unknown else manifest.unknown):
+            continue
         workflow_id = entry.job.workflow or manifest.workflow
         if workflow_id is not None and "{{" in workflow_id:
             return _rendered_workflows(manifest)
         if workflow_id is not None and workflow_id not in used:
-            own = entry.job.workflow is not None
             where = f"jobs[{entry.index}].workflow" if own else "workflow"
             used[workflow_id] = Problem(manifest.place(where), where, f"there is no workflow {workflow_id!r}")
     return used
@@ -122,8 +127,11 @@ def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
 def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
     """A workflow that is a template is known only job by job."""
     used: dict[str, Problem] = {}
-    for wanted in expand(manifest):
-        if not isinstance(wanted, Problem) and wanted.workflow_id not in used:
+    for item in expand_all(manifest):
+        if isinstance(item, Problem):
+            continue
+        wanted = item.job if isinstance(item, Remnant) else item
+        if wanted.workflow_id and wanted.workflow_id not in used and not wanted.is_on_unknown_workflow:
             used[wanted.workflow_id] = wanted.problem("workflow", f"there is no workflow {wanted.workflow_id!r}")
     return used
 
@@ -173,23 +181,54 @@ async def _no_such_workflows(gateway: Gateway, missing: Mapping[str, Problem]) -
     ]
 
 
+def _unnoted(_text: str, _path: Path) -> None:
+    """Nobody wants to know which files a manifest reads."""
+
+
+async def plan_jobs(
+    plan: PlanFile,
+    source: Reading,
+    run_id: str,
+    gateway: Gateway | None,
+    *,
+    workflows: dict[str, Workflow],
+    note: Callable[[str, Path], None] = _unnoted,
+) -> None:
+    """Plan every job into ``plan``. ``workflows`` fills up with those that they are on; none without a gateway.
+
+    ``note`` is told of each prompt file and table that is read.
+    Raises ``ManifestError`` with all that is wrong with the manifest, be it its form, its workflows or its jobs, and
+    also where the gateway can't be asked; ``GatewayError`` where that is all there is to say.
+    """
+    failure: GatewayError | None = None
+    if gateway is not None and not source.problems.full:
+        try:
+            async with asyncio.timeout(_PATIENCE_S if source.problems else None):
+                found, missing = await fetch_workflows(gateway, source.manifest)
+            workflows.update(found)
+            source.problems.extend(missing)
+        except TimeoutError:
+            pass
+        except GatewayError as error:
+            failure = error
+    fill_plan(plan, source, run_id, workflows, note)
+    if failure is not None:
+        raise failure
+
+
 def fill_plan(
     plan: PlanFile,
-    manifest: Manifest,
+    source: Reading,
     run_id: str,
     workflows: Mapping[str, Workflow],
-    known_problems: Sequence[Problem] = (),
-    *,
-    note: Callable[[str, Path], None] = lambda _text, _path: None,
+    note: Callable[[str, Path], None] = _unnoted,
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking.
 
     Raises ``ManifestError`` with all problems, those that are known already included. What many jobs share (a typo in
-    the defaults) is said once. ``note`` is told of each prompt file and table that is read.
+    the defaults) is said once. Where there are more already than are shown, none are looked for.
     """
-    problems: list[Problem] = list(known_problems)
-    seen = set(problems)
-    omitted = 0
+    manifest, problems = source.manifest, source.problems
     planner = Planner(
         manifest_name=manifest.name,
         run_id=run_id,
@@ -199,21 +238,15 @@ def fill_plan(
     )
 
     def planned() -> Iterator[PlannedJob]:
-        nonlocal omitted
-        for item in planner.plan(expand(manifest, note)):
+        for item in planner.plan(expand_all(manifest, note)):
             if isinstance(item, PlannedJob):
                 yield item
-            elif item in seen:
-                continue
-            elif len(problems) < MAX_PROBLEMS:
-                seen.add(item)
-                problems.append(item)
             else:
-                omitted += 1
+                problems.add(item)
 
-    plan.fill(planned())
-    if problems:
-        raise ManifestError(problems, omitted=omitted)
+    if not problems.full:
+        plan.fill(planned())
+    problems.raise_if_any()
 
 
 def _image_reader() -> ReadImage:

@@ -17,15 +17,15 @@ from crucible_batch.api.draft import (
     Choice,
     ManifestOptions,
     check_choice,
-    fetch_workflows,
     fill_plan,
-    read_manifest,
+    plan_jobs,
+    read_source,
     run_terms,
 )
 from crucible_batch.api.following import Following
 from crucible_batch.api.saving import Grounds, save_plan
 from crucible_batch.api.standing import journal_of, standing, state_of
-from crucible_batch.core.answers import AssetStatus, Workflow
+from crucible_batch.core.answers import AssetStatus
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger
@@ -34,7 +34,6 @@ from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import UPLOAD_CLASS, Certainty, PriceBook, workflow_class
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.core.saved_plan import PlannedPrice, PlannedState, PlanTotals
-from crucible_batch.errors import Problem
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
@@ -172,26 +171,23 @@ async def _plan(
     if save_to is not None or wants.plan is not None:
         check_saving(wants, save_to)
         require_key(settings)
-    source = read_manifest(wants.manifest, wants.reading)
-    terms = run_terms(source, wants.terms)
+    source = read_source(wants.manifest, wants.reading)
+    terms = run_terms(source.manifest, wants.terms)
     directory = run_directory(wants.out_dir, terms)
-    notes = [str(warning) for warning in source.warnings]
+    notes = [str(warning) for warning in source.manifest.warnings]
     if settings.ignored:
         notes.append(settings.ignored)
     async with AsyncExitStack() as stack:
         gateway: Gateway | None = None
-        workflows: Mapping[str, Workflow] = {}
-        problems: list[Problem] = []
         if settings.api_key is None:
             notes.append("no API key: parameters, balance and uploaded images were not checked")
         else:
             gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
-            workflows, problems = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
-        grounds = Grounds(source, terms, settings.base_url.rstrip("/"), workflows)
+        grounds = Grounds(source.manifest, terms, settings.base_url.rstrip("/"))
         following = Following(wants, grounds)
         with following.explaining():
-            fill_plan(draft, source, terms.run_id, workflows, problems, note=grounds.files.note)
+            await plan_jobs(draft, source, terms.run_id, gateway, workflows=grounds.workflows, note=grounds.files.note)
         following.check(draft, directory)
         check_choice(draft, wants.choice)
         summary = await summarise(draft, terms, directory, gateway, choice=wants.choice, notes=tuple(notes))
@@ -258,10 +254,10 @@ def validate(
 
     Parameters are not checked against their workflows. Raises ``ManifestError`` with all that is wrong.
     """
-    source = read_manifest(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
+    source = read_source(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
     with PlanFile.temporary() as draft:
         fill_plan(draft, source, "default", {})
-        return source, len(draft)
+        return source.manifest, len(draft)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.draft import (
     check_choice,
-    fetch_workflows,
     fill_plan,
-    read_manifest,
+    plan_jobs,
+    read_source,
     run_terms,
 )
 from crucible_batch.api.following import Following
@@ -35,9 +35,10 @@ from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.progress import Message, Observer, Retrying
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, Slots, SystemClock, restore
-from crucible_batch.errors import ConsentError, ExitCode
+from crucible_batch.errors import ConsentError, ExitCode, GatewayError
 from crucible_batch.gateway import HttpGateway, RetryNotice
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
+from crucible_batch.manifest import Reading
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.results import OutputStore, Receipts
 from crucible_batch.settings import Settings
@@ -123,11 +124,9 @@ async def run(
         allow_outside=allow_outside,
         max_jobs=max_jobs,
     )
-    source = read_manifest(wants.manifest, wants.reading)
-    terms = run_terms(source, wants.terms)
+    source = read_source(wants.manifest, wants.reading)
+    terms = run_terms(source.manifest, wants.terms)
     asks = terms.budget is None and not yes
-    if asks and confirm is None:
-        raise _nobody_to_ask()
     directory = run_directory(wants.out_dir, terms)
     choice = wants.choice
     options = RunOptions(
@@ -144,17 +143,15 @@ async def run(
     observer = observer or Silent()
     surroundings = _Surroundings(settings, transport, observer, clock, _RetryTeller(observer, clock))
     async with AsyncExitStack() as stack:
-        is_known = directory.exists()
+        is_known = directory.exists() and not source.problems
         if is_known:
-            # Known to be busy at once, not after the planning.
+            # Known to be busy at once, not after the planning; but a manifest to be refused may not tell its own name.
             stack.enter_context(lock_run_directory(directory))
-        gateway = await stack.enter_async_context(surroundings.gateway())
-        workflows, problems = await fetch_workflows(gateway, source)
         draft = stack.enter_context(PlanFile.temporary())
-        grounds = Grounds(source, terms, settings.base_url.rstrip("/"), workflows)
+        grounds = Grounds(source.manifest, terms, settings.base_url.rstrip("/"))
         following = Following(wants, grounds)
         with following.explaining():
-            fill_plan(draft, source, terms.run_id, workflows, problems, note=grounds.files.note)
+            gateway = await surroundings.planned(stack, draft, source, grounds, nobody_to_ask=asks and confirm is None)
         following.check(draft, directory)
         check_choice(draft, choice)
         if (
@@ -173,11 +170,11 @@ async def run(
             await restore(journal, Receipts(directory), OutputStore(directory))
         await check_account(journal, gateway, require_key(settings))
         runner = surroundings.runner(
-            gateway, journal, directory=directory, terms=terms, options=options, workflows=workflows.values()
+            gateway, journal, directory=directory, terms=terms, options=options, workflows=grounds.workflows.values()
         )
         ending = await _conduct(runner, journal, terms, surroundings.clock, handle_signals=handle_signals)
         head = write_report_of(journal, directory)
-        if source.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
+        if source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
             head = await clean_quietly(Bench(journal, gateway, surroundings.clock), directory, head)
     return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake)
@@ -195,6 +192,33 @@ class _Surroundings:
 
     def gateway(self) -> AbstractAsyncContextManager[HttpGateway]:
         return gateway_for(self.settings, transport=self.transport, on_retry=self.retries.tell)
+
+    async def planned(
+        self, stack: AsyncExitStack, draft: PlanFile, source: Reading, grounds: Grounds, *, nobody_to_ask: bool
+    ) -> HttpGateway:
+        """Plan the jobs into ``draft``, fill the grounds with what they are made on, and return the gateway, open.
+
+        What is wrong with the manifest is raised before a missing consent, that before a missing key or gateway.
+        """
+        try:
+            if self.settings.api_key is None:
+                fill_plan(draft, source, grounds.terms.run_id, {}, grounds.files.note)
+            gateway = await stack.enter_async_context(self.gateway())
+            await plan_jobs(
+                draft,
+                source,
+                grounds.terms.run_id,
+                gateway,
+                workflows=grounds.workflows,
+                note=grounds.files.note,
+            )
+        except GatewayError:
+            if nobody_to_ask:
+                raise _nobody_to_ask() from None
+            raise
+        if nobody_to_ask:
+            raise _nobody_to_ask()
+        return gateway
 
     def journal(self, directory: Path, terms: RunTerms) -> AbstractContextManager[Journal]:
         binding = Binding(terms.manifest_name, terms.run_id, self.settings.base_url.rstrip("/"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,12 +34,12 @@ class TextFiles:
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What a plan is made on, apart from its jobs. ``files`` fills up while the jobs are made."""
+    """What a plan is made on, apart from its jobs. ``workflows`` and ``files`` fill up while the jobs are made."""
 
     source: Manifest
     terms: RunTerms
     gateway: str
-    workflows: Mapping[str, Workflow]
+    workflows: dict[str, Workflow] = field(default_factory=dict)
     files: TextFiles = field(default_factory=TextFiles)
 
     @property

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names, output_path, params, rules
 from crucible_batch.manifest.combinations import Combination, Combinations
+from crucible_batch.manifest.excused import SETS_VARIABLES, Excused
 from crucible_batch.manifest.faults import Faults
 from crucible_batch.manifest.files import FileFault, Files
 from crucible_batch.manifest.manifest import Entry, Manifest
+from crucible_batch.manifest.marks import Path as NodePath
 from crucible_batch.manifest.names import NameFault, Registry
 from crucible_batch.manifest.params import Parameter
 from crucible_batch.manifest.rows import Row
+from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import (
     MAX_PROMPT,
     MAX_VALUE,
@@ -23,7 +26,7 @@ from crucible_batch.manifest.templates import (
     Variables,
     is_template,
 )
-from crucible_batch.manifest.wanted import Wanted
+from crucible_batch.manifest.wanted import Remnant, Wanted
 
 # Of the 255 bytes that a file name may have, some are left for an output's index, its extension and ".part".
 _MAX_PART_BYTES = 230
@@ -38,11 +41,14 @@ class Workshop:
         self.files = Files(manifest.directory, allow_outside=manifest.allow_outside, note=note)
         self.registry = Registry()
         self._defaults: dict[str, dict[str, Parameter]] = {}
+        self._faulty_defaults: set[str] = set()
 
     def defaults(self, workflow_id: str, faults: Faults) -> dict[str, Parameter]:
-        """Return the default parameters of a workflow, compiled. Those that can't be are reported each time."""
+        """Return the default parameters of a workflow, compiled. Those that can't be are reported the first time."""
         known = self._defaults.get(workflow_id)
         if known is not None:
+            if workflow_id in self._faulty_defaults:
+                faults.failed.add("params")
             return known
         manifest, before = self.manifest, len(faults.problems)
         made: dict[str, Parameter] = {}
@@ -52,8 +58,9 @@ class Workshop:
             path = ("workflows", workflow_id, "params")
             raw = manifest.workflows[workflow_id].params
             made |= params.compiled(raw, manifest.site, path, self.templates, faults.template)
-        if len(faults.problems) == before:
-            self._defaults[workflow_id] = made
+        self._defaults[workflow_id] = made
+        if len(faults.problems) > before:
+            self._faulty_defaults.add(workflow_id)
         return made
 
 
@@ -81,7 +88,7 @@ class Text:
 
 
 class Blueprint:
-    """Compiles one entry. ``faults`` holds the templates that can't be; then nothing may be made of it."""
+    """Compiles one entry. ``faults`` holds the templates that can't be; then no job can be made, only remnants."""
 
     def __init__(self, workshop: Workshop, entry: Entry) -> None:
         self._workshop = workshop
@@ -100,33 +107,47 @@ class Blueprint:
         self._own = params.compiled(job.params, entry.site, ("params",), workshop.templates, self.faults.template)
         self._merged: dict[str, tuple[dict[str, Json], dict[str, Parameter]]] = {}
         self._fields: dict[str, Mapping[str, str]] = {}
-        if not is_template(job.workflow or ""):
+        if "workflow" not in entry.unknown and not is_template(job.workflow or ""):
             workshop.defaults(job.workflow or workshop.manifest.workflow or "", self.faults)
+        above = workshop.manifest.unknown
+        inherits_unknown = job.matrix is None and "matrix" in above
+        # What sets template variables and can't be told. Without it names can't be told either.
+        self._unknown_sets = entry.unknown & SETS_VARIABLES | ({"matrix"} if inherits_unknown else set())
+        self._excused = Excused(entry, workshop.manifest)
+        self._unknown = entry.unknown | self._unknown_sets | self.faults.failed
 
     def combinations(self) -> Combinations:
         job = self._entry.job
         matrix = self._workshop.manifest.matrix if job.matrix is None else job.matrix
         return Combinations(matrix, job.zip, self._name.names if self._name else ())
 
-    def make(self, row: Row | None, combination: Combination, repeat: int) -> Wanted | list[Problem]:
-        """Make one job, or say all that keeps it from being made."""
+    def lose_rows(self) -> None:
+        """Go on without the rows that the entry is made for, since they can't be read."""
+        self._unknown_sets |= {"foreach"}
+        self._unknown |= {"foreach"}
+        self._excused.add("row")
+
+    def make(
+        self, row: Row | None, combination: Combination, repeat: int
+    ) -> tuple[Wanted | Remnant, Sequence[Problem]]:
+        """Make one job; or say all that keeps it from being made, and make what remains of it."""
         job, workshop = self._entry.job, self._workshop
-        faults = Faults(row, job.foreach or "")
+        faults = Faults(row, job.foreach or "", excused=self._excused)
         variables = {**workshop.manifest.vars, **combination.values, "repeat": repeat}
         if row is not None:
             variables["row"] = row.values
-        workflow_id = self._rendered(self._workflow, variables, faults)
+        workflow_id = "" if "workflow" in self._unknown else self._rendered(self._workflow, variables, faults)
         name = self._full_name(row, combination, repeat, variables, faults)
         prompt = self._prompt_text(variables, faults)
-        image = self._file(self._image, variables, faults) if self._image else None
+        image = self._file(self._image, variables, faults)
         images = {key: path for key, text in self._images.items() if (path := self._file(text, variables, faults))}
         parameters = self._parameters(workflow_id, variables, faults) if workflow_id else {}
-        pattern = self._output(name, workflow_id, faults)
-        if faults.problems:
-            return faults.problems
-        if problem := self._taken(name):
-            return [problem]
-        return Wanted(
+        if {"workflows.", f"workflows.{workflow_id}"} & workshop.manifest.unknown:
+            faults.failed.add("fields")
+        if name and (taken := self._taken(name)):
+            faults.whole("name", taken)
+            name = ""
+        wanted = Wanted(
             name=name,
             workflow_id=workflow_id,
             prompt=prompt,
@@ -137,12 +158,14 @@ class Blueprint:
             repeat=repeat,
             axes=combination.texts,
             entry_name=job.name,
-            output_pattern=pattern,
+            output_pattern=self._output(name, workflow_id, faults) if name and workflow_id else "",
             row=row.number if row else None,
             site=self._entry.site,
             root=workshop.manifest.site,
             is_on_default=workflow_id == workshop.manifest.workflow,
         )
+        unknown = self._unknown | faults.failed
+        return (Remnant(wanted, frozenset(unknown)) if unknown else wanted), faults.problems
 
     def _text(self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE) -> Text | None:
         try:
@@ -168,13 +191,18 @@ class Blueprint:
     def _full_name(
         self, row: Row | None, combination: Combination, repeat: int, variables: Variables, faults: Faults
     ) -> str:
+        """Return the job's name, checked; an empty one where it can't be told, or a problem was reported."""
+        if "name" in self._unknown or self._name is None:
+            return ""
         rendered = self._rendered(self._name, variables, faults)
-        if not rendered or self._name is None:
+        if not rendered:
             return ""
         try:
             names.check(rendered)
         except NameFault as fault:
             faults.other(self._entry.site, ("name",), str(fault))
+            return ""
+        if "repeat" in self._unknown or self._unknown_sets:
             return ""
         number = f"-{row.number}" if row is not None and "row" not in self._name.names else ""
         again = f"-{repeat}" if self._entry.job.repeat > 1 else ""
@@ -214,24 +242,27 @@ class Blueprint:
 
     def _parameters(self, workflow_id: str, variables: Variables, faults: Faults) -> Mapping[str, Json]:
         if workflow_id not in self._merged:
-            before = len(faults.problems)
             merged = self._workshop.defaults(workflow_id, faults) | self._own
             dynamic = {key: parameter for key, parameter in merged.items() if not parameter.is_literal}
             literal: dict[str, Json] = {
                 key: None if key in dynamic else parameter.value for key, parameter in merged.items()
             }
-            if len(faults.problems) > before:
-                return {}
             self._merged[workflow_id] = literal, dynamic
         literal, dynamic = self._merged[workflow_id]
         if not dynamic:
             return literal
         values = dict(literal)
+        failed: set[str] = set()
+
+        def report(site: Site, path: NodePath, fault: TemplateFault) -> None:
+            failed.add(key)
+            faults.template(site, path, fault)
+
         for key, parameter in dynamic.items():
-            values[key] = parameter.render(variables, faults.template)
-        if rules.BATCH_SIZE in dynamic and not rules.is_batch_of_one(values[rules.BATCH_SIZE]):
-            parameter = dynamic[rules.BATCH_SIZE]
-            faults.problems.append(rules.batch_size_problem(parameter.site, parameter.path))
+            values[key] = parameter.render(variables, report)
+        batch = dynamic.get(rules.BATCH_SIZE)
+        if batch and rules.BATCH_SIZE not in failed and not rules.is_batch_of_one(values[rules.BATCH_SIZE]):
+            faults.whole("params", rules.batch_size_problem(batch.site, batch.path))
         return values
 
     def _field_names(self, workflow_id: str) -> Mapping[str, str]:

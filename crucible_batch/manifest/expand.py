@@ -6,7 +6,7 @@ depends on the clock, on chance or on how a dict was hashed: the same files give
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
@@ -19,29 +19,41 @@ from crucible_batch.manifest.manifest import Entry, Manifest
 from crucible_batch.manifest.rows import Row, RowFault
 from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import TemplateFault
-from crucible_batch.manifest.wanted import Wanted
+from crucible_batch.manifest.wanted import Remnant, Wanted
 
 # An entry whose every row has a problem of its own is given up: its author has seen what is wrong.
 MAX_PROBLEMS_OF_ENTRY = 100
 
 
-def expand(
-    manifest: Manifest, note: Callable[[str, Path], None] = lambda _text, _path: None
-) -> Iterator[Wanted | Problem]:
+# So many jobs of an entry that can't be made are looked at further: enough to show what else is wrong with it.
+MAX_REMNANTS_OF_ENTRY = 100
+
+
+def _unnoted(_text: str, _path: Path) -> None:
+    """Nobody wants to know which files are read."""
+
+
+def expand(manifest: Manifest, note: Callable[[str, Path], None] = _unnoted) -> Iterator[Wanted | Problem]:
     """Yield the jobs of a manifest in its order, and problems in place of those that can't be made.
 
     A problem that many jobs share is yielded once an entry. With more than ``manifest.max_jobs`` jobs, the last item
     is that problem. Each call begins anew and reads the files again. ``note`` is told of each prompt file and table
     that is read, as the manifest names it; maybe more than once.
     """
+    return (item for item in expand_all(manifest, note) if not isinstance(item, Remnant))
+
+
+def expand_all(
+    manifest: Manifest, note: Callable[[str, Path], None] = _unnoted
+) -> Iterator[Wanted | Remnant | Problem]:
+    """Yield what ``expand`` does, and behind the problems of a job what remains of it, to be checked further."""
     workshop = Workshop(manifest, note)
     made = 0
     for entry in manifest.entries():
         seen: set[tuple[Place, str, str]] = set()
         blueprint = Blueprint(workshop, entry)
+        remnants = 0
         yield from _new(blueprint.faults.problems, seen)
-        if blueprint.faults.problems:
-            continue
         for item in _combined(workshop, entry, blueprint):
             if isinstance(item, Problem):
                 yield from _new([item], seen)
@@ -50,16 +62,16 @@ def expand(
                 if made > manifest.max_jobs:
                     yield rules.too_many(entry.site, manifest.max_jobs)
                     return
-                job = blueprint.make(*item)
-                if isinstance(job, Wanted):
+                job, problems = blueprint.make(*item)
+                yield from _new(problems, seen)
+                remnants += isinstance(job, Remnant)
+                if isinstance(job, Wanted) or remnants <= MAX_REMNANTS_OF_ENTRY:
                     yield job
-                else:
-                    yield from _new(job, seen)
             if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
                 break
 
 
-def _new(problems: list[Problem], seen: set[tuple[Place, str, str]]) -> Iterator[Problem]:
+def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iterator[Problem]:
     """Yield the problems that this entry has not had yet; the hint, which may name a row, makes no difference."""
     for problem in problems:
         identity = (problem.place, problem.field, problem.message)
@@ -71,15 +83,23 @@ def _new(problems: list[Problem], seen: set[tuple[Place, str, str]]) -> Iterator
 def _combined(
     workshop: Workshop, entry: Entry, blueprint: Blueprint
 ) -> Iterator[tuple[Row | None, Combination, int] | Problem]:
-    """Yield row, combination and repeat index of each job of an entry, in order."""
+    """Yield row, combination and repeat index of each job of an entry, in order.
+
+    Where its rows can't be read, one job without a row stands for them.
+    """
     combinations = blueprint.combinations()
+    found = False
     for row in _rows(workshop, entry):
         if isinstance(row, Problem):
             yield row
             continue
+        found = True
         for combination in combinations:
             for repeat in range(1, entry.job.repeat + 1):
                 yield row, combination, repeat
+    if not found and (first := next(iter(combinations), None)):
+        blueprint.lose_rows()
+        yield None, first, 1
 
 
 def _rows(workshop: Workshop, entry: Entry) -> Iterator[Row | Problem | None]:

@@ -1,4 +1,4 @@
-"""A manifest that was read and found sound in itself: what its author wrote, and where each thing stands."""
+"""A manifest that was read: what its author wrote, where each thing stands, and which of it is in doubt."""
 
 from __future__ import annotations
 
@@ -9,19 +9,33 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crucible_batch.errors import Place, Problem
+from crucible_batch.manifest.collector import Collector
 from crucible_batch.manifest.models import Assets, Budget, Fields, Job, Output, Retry, Workflow
+from crucible_batch.manifest.shape import salvaged
 from crucible_batch.manifest.site import Site
 
-__all__ = ["Assets", "Budget", "Entry", "Fields", "Job", "Manifest", "Output", "Retry", "Workflow"]
+__all__ = ["Assets", "Budget", "Entry", "Fields", "Job", "Manifest", "Output", "Reading", "Retry", "Workflow"]
+
+# What stands for a name or a default workflow that can't be told.
+UNNAMED = "unnamed"
+UNKNOWN_WORKFLOW = "?"
+VALUES = "params: values"
+"""Among an entry's unknown keys: its parameters are known, but not all of their values."""
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of ``jobs``: what its author wrote, and where."""
+    """One entry of ``jobs``: what its author wrote, and where.
+
+    ``unknown`` are the keys of it that something is wrong with. ``job`` is made without them, so what depends on them
+    can't be told; every other entry has none.
+    """
 
     index: int
     job: Job
     site: Site
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +44,9 @@ class Manifest:
 
     ``sha256`` is of the file's bytes. ``vars`` holds the overrides already. ``warnings`` are what the author may
     have meant otherwise: each has a place, none stops a run.
+
+    Of a manifest with problems (``Reading``) as much is here as is sound: ``unknown`` are the keys at the top that are
+    not, ``faulty`` those of entries by their index, and ``broken`` the entries that nothing can be made of.
     """
 
     name: str
@@ -52,6 +69,8 @@ class Manifest:
     site: Site = field(repr=False)
     nodes: array[int] = field(repr=False)
     broken: frozenset[int] = frozenset()
+    unknown: frozenset[str] = frozenset()
+    faulty: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries of ``jobs`` in order, but for those that are broken."""
@@ -59,7 +78,8 @@ class Manifest:
             if index not in self.broken:
                 raw = self.site.value["jobs"][index]
                 site = Site(self.site.document, raw, node, ("jobs", index))
-                yield Entry(index, Job.model_validate(raw), site)
+                unknown = self.faulty.get(index, _NONE)
+                yield Entry(index, salvaged(Job, raw, unknown, name=UNNAMED), site, unknown)
 
     def place(self, field: str) -> Place:
         """Return where a field stands, such as ``budget.credits`` or ``jobs[2].params.size.width``.
@@ -71,3 +91,14 @@ class Manifest:
                 return self.site.place(steps)
             field = field[: max(field.rfind("."), field.rfind("["), 0)]
         return Place(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading a manifest came to: a ``Manifest``, and the ``problems`` of its form that were found on the way.
+
+    Where there are any it must not be run. It can be expanded, to hear of what else is wrong.
+    """
+
+    manifest: Manifest
+    problems: Collector

@@ -39,6 +39,12 @@ class Marks:
         """Note that all within ``node`` has been added."""
         self.span[node] = len(self.span) - node
 
+    def cut(self, start: int) -> None:
+        """Forget the nodes from ``start`` on, as if they had never been added."""
+        del self.position[start:], self.span[start:]
+        while self.aliases and (newest := next(reversed(self.aliases))) >= start:
+            del self.aliases[newest]
+
     def line_column(self, node: int) -> tuple[int, int]:
         """Return line and column of a node, from 1."""
         position = self.position[node]

@@ -31,7 +31,7 @@ def faults(pattern: str) -> list[tuple[str, str | None]]:
     ]
     literal = _FIELD.sub("", pattern)
     found.extend((message, None) for message in _literal_faults(pattern, literal))
-    if "{name}" not in pattern:
+    if "{name}" not in pattern and all(near != "name" for _, near in found):
         found.append(("must hold {name}, which keeps the outputs of different jobs apart", None))
     if re.search(r"\{name\}\{index\}|\{index\}\{name\}|\{(\w+)\}\{\1\}", pattern):
         found.append(("needs something between {name} and {index}, such as {name}/{index}", None))

@@ -130,7 +130,8 @@ def _variable_names(names: Collection[str], site: Site, path: tuple[str, ...]) -
 
 def _batch_size(params: Mapping[str, Any], site: Site, path: tuple[str, ...]) -> Iterator[Problem]:
     value = params.get(BATCH_SIZE, 1)
-    if not is_batch_of_one(value) and not (isinstance(value, str) and is_template(value)):
+    is_left_to_rendering = isinstance(value, str) and is_template(value)
+    if not is_batch_of_one(value) and not is_left_to_rendering and site.is_sound((*path, BATCH_SIZE)):
         yield batch_size_problem(site, (*path, BATCH_SIZE))
 
 

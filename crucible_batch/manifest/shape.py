@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -55,16 +55,33 @@ class Rejected:
         """The keys at ``site`` that something is wrong at or below."""
         return {str(detail["loc"][0]) for detail in self._details if detail["loc"]}
 
+    def members(self, key: str) -> set[str]:
+        """The members of the mapping at ``key`` that something is wrong at or below; "" stands for itself."""
+        return {str(loc[1]) if loc[1:] else "" for detail in self._details if (loc := detail["loc"])[:1] == (key,)}
+
     def report(self, problems: Collector) -> list[Problem]:
-        """Add the problems to ``problems``, and return those that were not too many."""
-        reported = []
-        for detail in self._details:
+        """Add the problems to ``problems``, and return those that were not too many.
+
+        What is only the echo of another is left out: a mistyped key is not missing under its right name as well, and
+        ``<<: *base`` may well have held it.
+        """
+        reported: list[Problem] = []
+        meant: set[tuple[int | str, ...]] = set()
+        for detail in sorted(self._details, key=lambda detail: detail["type"] != "extra_forbidden"):
             if problems.full:
                 problems.omitted += 1
-            else:
+            elif detail["loc"] not in meant and not self._is_echo(detail):
                 reported.append(self._problem(detail))
                 problems.add(reported[-1])
+                meant.add((*detail["loc"][:-1], reported[-1].nearest or ""))
         return reported
+
+    def _is_echo(self, detail: ErrorDetails) -> bool:
+        location = detail["loc"]
+        if detail["type"] == "extra_forbidden" or location[-1:] == ("[key]",):
+            return False
+        judged = location[:-1] if detail["type"] == "missing" else location
+        return not self._site.is_sound(judged, within=False)
 
     def _problem(self, detail: ErrorDetails) -> Problem:
         site, location = self._site, detail["loc"]
@@ -89,6 +106,20 @@ def validate(model: type[Model], site: Site, *, without: tuple[str, ...] = ()) -
         return model.model_validate(value)
     except ValidationError as error:
         return Rejected(model, error.errors(include_url=False), site, without)
+
+
+def salvaged(model: type[Model], value: Mapping[str, Any], bad: Collection[str], **stand_ins: object) -> Model:
+    """Make a model of the keys of ``value`` that are not ``bad``; ``stand_ins`` are for those that it can't lack."""
+    sound = {key: item for key, item in value.items() if key in model.model_fields and key not in bad}
+    return model.model_validate(stand_ins | sound)
+
+
+def doubtful(model: type[BaseModel], site: Site) -> set[str]:
+    """Return the keys at ``site`` that problems of form leave in doubt: there, or lost with a refused ``<<``."""
+    if site.is_sound(()):
+        return set()
+    keys = {key for key in site.value if not site.is_sound((key,))}
+    return keys if site.is_sound((), within=False) else keys | (model.model_fields.keys() - site.value.keys())
 
 
 def _message(detail: ErrorDetails, location: tuple[int | str, ...], value: object) -> str:

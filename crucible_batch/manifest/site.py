@@ -28,6 +28,10 @@ class Site:
         """Return the place of what stands at ``path``, of its key with ``key``, else of the nearest thing around."""
         return self.document.place_within(self.value, self.node, path, key=key)
 
+    def is_sound(self, path: Path, *, within: bool = True) -> bool:
+        """Tell whether what stands at ``path`` is what its author wrote; else a problem of form has said so."""
+        return self.document.is_sound(self.document.marks.find(self.value, self.node, path), within=within)
+
     def problem(
         self, path: Path, message: str, *, key: bool = False, nearest: str | None = None, hint: str | None = None
     ) -> Problem:

@@ -35,7 +35,8 @@ _RESULT = "_result"
 class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
     """A template that can't be compiled or rendered. ``line`` counts within the template, 0 if unknown.
 
-    An unknown name is the fault of the template itself, whatever the row.
+    An unknown name is the fault of the template itself, whatever the row. ``unknown_variable`` is that name where it
+    was asked of nothing.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
         hint: str | None = None,
         line: int = 0,
         is_unknown_name: bool = False,
+        unknown_variable: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -53,6 +55,7 @@ class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
         self.hint = hint
         self.line = line
         self.is_unknown_name = is_unknown_name
+        self.unknown_variable = unknown_variable
 
 
 def is_template(text: str) -> bool:
@@ -229,7 +232,8 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
         message, hint = "the variable 'row' is unknown", "`row` needs `foreach` in the same job"
     else:
         message, near = f"the variable {name!r} is unknown", nearest(name, [*variables, "range"])
-    return TemplateFault(message, nearest=near, hint=hint, is_unknown_name=True)
+    variable = name if error.owner is None else None
+    return TemplateFault(message, nearest=near, hint=hint, is_unknown_name=True, unknown_variable=variable)
 
 
 def _first_lower(message: str | None) -> str:

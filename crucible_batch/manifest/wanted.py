@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
+from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW
 from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import Json
 
@@ -37,6 +38,11 @@ class Wanted:
     site: Site = field(repr=False, compare=False)
     root: Site = field(repr=False, compare=False)
     is_on_default: bool = field(repr=False, compare=False)
+
+    @property
+    def is_on_unknown_workflow(self) -> bool:
+        """Whether the job is on a default workflow that the manifest means to name, but in a form that is refused."""
+        return self.is_on_default and self.workflow_id == UNKNOWN_WORKFLOW
 
     def place(self, field: str) -> Place:
         """Return where a field of the job stands, such as ``prompt`` or ``params.size.width``.
@@ -70,3 +76,15 @@ class Wanted:
             is_default = field.startswith("params.") and not self.is_on_default
             if not is_default:
                 yield self.root, field
+
+
+@dataclass(frozen=True, slots=True)
+class Remnant:
+    """What is sound of a job that can't be made, so that the rest of it is checked too.
+
+    ``unknown`` are the keys that something is wrong with; ``job`` holds stand-ins for what depends on them: an empty
+    name, workflow or output pattern, no prompt, no image.
+    """
+
+    job: Wanted
+    unknown: frozenset[str]

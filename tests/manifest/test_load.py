@@ -202,6 +202,7 @@ def test_all_problems_come_at_once_those_of_rendering_too(folder: Any) -> None:
         (7, "jobs[0].prompt"),
         (8, "jobs[1].repeat"),
         (9, "jobs[2].image"),
+        (10, "jobs[3].name"),
     ]
 
 

@@ -24,9 +24,13 @@ def value(text: str) -> Any:
 
 
 def problems(text: str) -> list[Problem]:
-    with pytest.raises(ManifestError) as caught:
-        yaml_tree.parse(text, FILE)
-    return list(caught.value.problems)
+    """The problems of a text that has some, whether it can be read to its end or not."""
+    try:
+        error = yaml_tree.parse(text, FILE).problems.error()
+    except ManifestError as raised:
+        error = raised
+    assert error.problems
+    return list(error.problems)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +122,46 @@ def test_problems_say_what_to_do(text: str, hint: str) -> None:
 def test_all_problems_of_form_come_at_once() -> None:
     found = problems("a: .nan\na: 1\nb: !x 1\n<<: 2\n1: 3")
     assert [problem.place.line for problem in found] == [1, 2, 3, 4, 5]
+
+
+def test_of_two_equal_keys_the_first_counts_and_reading_goes_on() -> None:
+    document = yaml_tree.parse("a: 1\na: {b: [2, 3]}\nc: [4, {d: 5}]\nc: 6\n", FILE)
+    assert document.value == {"a": 1, "c": [4, {"d": 5}]}
+    assert [problem.place.line for problem in document.problems.error().problems] == [2, 4]
+    assert document.place(("c", 1, "d")) == Place(FILE, 3, 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "lines"),
+    [
+        ("a: 1\na: &x {b: 2}\nc: *x\nd: [5]", {"a": 1, "c": None, "d": [5]}, [2]),
+        ("x: &x [1]\na: 1\na: [*x, *x]\nd: {e: [5]}", {"x": [1], "a": 1, "d": {"e": [5]}}, [3]),
+        ("&x a: 1\nb: *x\nd: [5]", {"a": 1, "b": None, "d": [5]}, [1]),
+        ("b: *x\nd: [5]", {"b": None, "d": [5]}, [1]),
+        ("b: {{ y: 1 }}\nd: [5]", {"b": {}, "d": [5]}, [1]),
+        ("b: {{*no : {{}: 1}}: 2, e: 1}\nd: [5]", {"b": {"e": 1}, "d": [5]}, [1]),
+        ("b:\n  <<: {a: &y 1}\n  e: *y\nd: [5]", {"b": {"e": None}, "d": [5]}, [2]),
+        ("b: 1\n---\nc: 2", {"b": 1}, [2]),
+    ],
+)
+def test_what_is_refused_is_left_out_and_said_once(text: str, value: Any, lines: list[int]) -> None:
+    document = yaml_tree.parse(text, FILE)
+    assert document.value == value
+    assert [problem.place.line for problem in document.problems.error().problems] == lines
+    assert len(document.marks.position) == len(document.marks.span) == document.marks.span[0]
+    if "d" in value:
+        path: tuple[str | int, ...] = ("d", "e", 0) if isinstance(value["d"], dict) else ("d", 0)
+        last = text.splitlines()[-1]
+        assert document.place(path) == Place(FILE, len(text.splitlines()), last.index("5") + 1)
+
+
+def test_what_stands_for_something_refused_is_known_to_be_unsound() -> None:
+    document = yaml_tree.parse("a: [.nan, 1]\nb: {c: {{ x }}, d: 1}\ne: {<<: 1}\nf: 1\nf: .nan\ng: 2", FILE)
+    sound = {
+        path: document.is_sound(document.marks.find(document.value, 0, path))
+        for path in [("a",), ("a", 0), ("a", 1), ("b", "c"), ("b", "d"), ("e",), ("f",), ("g",)]
+    }
+    assert [path for path, is_sound in sound.items() if not is_sound] == [("a",), ("a", 0), ("b", "c"), ("e",)]
 
 
 def test_depth_is_bounded_and_the_bound_is_usable() -> None:
