@@ -219,6 +219,11 @@ class Journal:
             raise JournalError(f"{self.path} has been begun and no more", hint="run its manifest")
         return Binding(meta["manifest"], meta["run id"], meta["gateway"])
 
+    def is_begun(self) -> bool:
+        """Whether anything can be in it: not where a run was killed, or met a full disk, while it was made."""
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        return version != 0 and self._connection.execute("SELECT 1 FROM runs").fetchone() is not None
+
     def knows_key(self, fingerprint: str) -> bool:
         """Whether the directory was last used with this key, or with none yet."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
@@ -286,16 +291,22 @@ class Journal:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # a full disk ends a transaction by itself
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
 
-def journals_beside(directory: Path) -> Iterator[Path]:
-    """Yield the other run directories that stand beside this one, or under a neighbour of its parent: NAME/RUN_ID."""
+def journals_beside(directory: Path, binding: Binding) -> Iterator[Path]:
+    """Yield the other run directories that share a home with this one.
+
+    That is all of ``outputs/*/*`` where it lies at its own ``NAME/RUN_ID``, else those of the same parent.
+    """
     here = directory.resolve()
-    for path in sorted(here.parent.parent.glob(f"*/*/{DIRECTORY}/{FILE}")):
+    at_home = (here.parent.name, here.name) == (binding.manifest_name, binding.run_id)
+    home, pattern = (here.parent.parent, "*/*") if at_home else (here.parent, "*")
+    for path in sorted(home.glob(f"{pattern}/{DIRECTORY}/{FILE}")):
         other = path.parent.parent
         if other.resolve() != here:
             yield other
