@@ -99,7 +99,8 @@ async def run(
     With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
 
     Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
-    ``RunDirectoryError``, ``RunBusyError``. Once a run has begun, only ``JournalError`` for its own journal.
+    ``RunDirectoryError``, ``RunBusyError``. Once a run has begun, only ``JournalError`` for its own journal and
+    ``ReportError`` for its report.
     """
     settings = settings or current_settings()
     source = read_manifest(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))

@@ -118,11 +118,7 @@ class Journal:
             journal.close()
 
     def _connect(self) -> sqlite3.Connection:
-        mode = "rwc"
-        if self._read_only:
-            # A reader that may write takes the write-ahead log along when it closes as the last; one that may not
-            # would leave it lying about.
-            mode = "rw" if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK) else "ro"
+        mode = self._reading_mode() if self._read_only else "rwc"
         connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
         try:
             connection.execute("PRAGMA busy_timeout = 5000")
@@ -136,6 +132,14 @@ class Journal:
             connection.close()
             raise
         return connection
+
+    def _reading_mode(self) -> str:
+        if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK):
+            # A reader that may write takes the write-ahead log along when it closes as the last; one that may not
+            # would leave it lying about.
+            return "rw"
+        # Without a log nobody is writing, and a directory that can't be written has no room for the reader's own files.
+        return "ro" if self.path.with_name(f"{FILE}-wal").exists() else "ro&immutable=1"
 
     def _migrate(self, now: float) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
