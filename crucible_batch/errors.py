@@ -9,6 +9,7 @@
     │   └── ConsentError       no budget and nobody to ask
     ├── RunBusyError           another run holds this run directory                      exit 6
     ├── JournalError           the journal can't be read or written                      exit 5
+    ├── ReportError            the report can't be written; the journal has all of it    exit 5
     └── GatewayError           an exchange that did not end in the wanted answer         exit 5
         └── KeyRefusedError    no key, or the gateway refused it                         exit 3
 
@@ -184,6 +185,13 @@ class JournalError(CrucibleBatchError):
     """The journal can't be read or written; what it holds already is intact."""
 
     code = "JOURNAL"
+    exit_code = ExitCode.STOPPED
+
+
+class ReportError(CrucibleBatchError):
+    """The report can't be written. The journal holds all that it would say."""
+
+    code = "REPORT"
     exit_code = ExitCode.STOPPED
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.inspecting import write_report_of
+from crucible_batch.api.inspecting import newest_rule, write_report_of
 from crucible_batch.api.mending import Bench, locked, mending
 from crucible_batch.core.asset import ASSET_PREFIX
 from crucible_batch.core.cleaning import Reason, is_candidate, may_need_images, reason_to_stay
@@ -18,9 +18,8 @@ from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Deleted
 from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob
-from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
-from crucible_batch.journal import Journal, journals_beside
+from crucible_batch.journal import Binding, Journal, journals_beside
 from crucible_batch.report import ReportHead
 from crucible_batch.settings import Settings
 
@@ -115,7 +114,7 @@ def decide_fates(journal: Journal, directory: Path, *, found_too: bool) -> tuple
         return ()
     jobs = list(_wanting(journal))
     needed = _first_names(jobs)
-    shared, unread = _wanted_beside(directory, journal.binding().gateway)
+    shared, unread = _wanted_beside(directory, journal.binding())
     names = _filenames(journal)
     fates = []
     for asset in candidates:
@@ -167,9 +166,7 @@ async def clean_quietly(bench: Bench, directory: Path, head: ReportHead) -> Repo
 
 
 def _all_jobs(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
-    runs = journal.runs()
-    rule = RetryRule(runs[-1].terms.attempts, runs[-1].terms.never) if runs else RetryRule()
-    for planned, job in journal.jobs(rule):
+    for planned, job in journal.jobs(newest_rule(journal)):
         yield planned, job, False
     for planned, job in journal.retired():
         yield planned, job, True
@@ -195,7 +192,7 @@ def _filenames(journal: Journal) -> dict[str, str]:
     return {spec.sha256: spec.filename for spec in specs}
 
 
-def _wanted_beside(directory: Path, gateway: str) -> tuple[Mapping[str, str], str | None]:
+def _wanted_beside(directory: Path, binding: Binding) -> tuple[Mapping[str, str], str | None]:
     """Return which images unfinished jobs of other directories need, with the directory of the first that does.
 
     An image is an asset's content, so its digest says more than an id: a job that has not begun knows none yet. The
@@ -203,10 +200,10 @@ def _wanted_beside(directory: Path, gateway: str) -> tuple[Mapping[str, str], st
     """
     wanted: dict[str, str] = {}
     unread: str | None = None
-    for other in journals_beside(directory):
+    for other in journals_beside(directory, binding):
         try:
             with Journal.read(other) as journal:
-                if journal.binding().gateway != gateway:
+                if not journal.is_begun() or journal.binding().gateway != binding.gateway:
                     continue
                 for planned in _wanting(journal):
                     wanted.update((digest, str(other)) for digest in planned.digests if digest not in wanted)

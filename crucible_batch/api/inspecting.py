@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.retry import RetryRule
-from crucible_batch.errors import RunDirectoryError
+from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.report import JobRow, ReportHead, build_head, build_rows, write_report
 
@@ -30,7 +30,7 @@ def read_status(run_dir: str | Path) -> Status:
 
 
 def write_report_again(run_dir: str | Path) -> ReportHead:
-    """Rebuild ``report.json`` from the journal. Raises ``RunDirectoryError`` and ``JournalError``."""
+    """Rebuild ``report.json`` from the journal. Raises ``RunDirectoryError``, ``JournalError`` and ``ReportError``."""
     directory = Path(run_dir)
     with Journal.read(directory) as journal:
         return write_report_of(journal, directory)
@@ -42,7 +42,7 @@ def write_report_of(journal: Journal, directory: Path) -> ReportHead:
     try:
         write_report(directory, head, _rows(journal))
     except OSError as error:
-        raise RunDirectoryError(
+        raise ReportError(
             f"the report can't be written: {error.strerror}",
             hint=f"see to the disk, then: crucible-batch report {directory}",
         ) from error

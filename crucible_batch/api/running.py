@@ -110,7 +110,7 @@ async def run(
 
     Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
     ``RunDirectoryError``, ``RunBusyError``, ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own
-    journal.
+    journal and ``ReportError`` for its report.
     """
     settings = settings or current_settings()
     wants = asked(

@@ -126,11 +126,7 @@ class Journal:
             journal.close()
 
     def _connect(self) -> sqlite3.Connection:
-        mode = "rwc"
-        if self._read_only:
-            # A reader that may write takes the write-ahead log along when it closes as the last; one that may not
-            # would leave it lying about.
-            mode = "rw" if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK) else "ro"
+        mode = self._reading_mode() if self._read_only else "rwc"
         connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
         try:
             connection.execute("PRAGMA busy_timeout = 5000")
@@ -144,6 +140,14 @@ class Journal:
             connection.close()
             raise
         return connection
+
+    def _reading_mode(self) -> str:
+        if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK):
+            # A reader that may write takes the write-ahead log along when it closes as the last; one that may not
+            # would leave it lying about.
+            return "rw"
+        # Without a log nobody is writing, and a directory that can't be written has no room for the reader's own files.
+        return "ro" if self.path.with_name(f"{FILE}-wal").exists() else "ro&immutable=1"
 
     def _migrate(self, now: float) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -221,6 +225,11 @@ class Journal:
         if not {"manifest", "run id", "gateway"} <= meta.keys():
             raise JournalError(f"{self.path} has been begun and no more", hint="run its manifest")
         return Binding(meta["manifest"], meta["run id"], meta["gateway"])
+
+    def is_begun(self) -> bool:
+        """Whether anything can be in it: not where a run was killed, or met a full disk, while it was made."""
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        return version != 0 and self._connection.execute("SELECT 1 FROM runs").fetchone() is not None
 
     def knows_key(self, fingerprint: str) -> bool:
         """Whether the directory was last used with this key."""
@@ -308,16 +317,22 @@ class Journal:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # a full disk ends a transaction by itself
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
 
-def journals_beside(directory: Path) -> Iterator[Path]:
-    """Yield the other run directories that stand beside this one, or under a neighbour of its parent: NAME/RUN_ID."""
+def journals_beside(directory: Path, binding: Binding) -> Iterator[Path]:
+    """Yield the other run directories that share a home with this one.
+
+    That is all of ``outputs/*/*`` where it lies at its own ``NAME/RUN_ID``, else those of the same parent.
+    """
     here = directory.resolve()
-    for path in sorted(here.parent.parent.glob(f"*/*/{DIRECTORY}/{FILE}")):
+    at_home = (here.parent.name, here.name) == (binding.manifest_name, binding.run_id)
+    home, pattern = (here.parent.parent, "*/*") if at_home else (here.parent, "*")
+    for path in sorted(home.glob(f"{pattern}/{DIRECTORY}/{FILE}")):
         other = path.parent.parent
         if other.resolve() != here:
             yield other

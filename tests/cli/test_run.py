@@ -1,12 +1,15 @@
 """A run from the command line: to its end, again, and through each of its exit codes."""
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .conftest import Cli
+import pytest
+
+from .conftest import COMMAND, Cli
 
 Report = Callable[[Path], dict[str, Any]]
 SIX = "- {name: fox, prompt: a fox, repeat: 6}"
@@ -178,6 +181,25 @@ def test_a_reader_that_goes_away_does_not_end_a_run(cli: Cli, report_of: Report)
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
     assert report_of(cli.cwd / "outputs/piped/default")["counts"]["succeeded"] == 6
+
+
+@pytest.mark.parametrize("kilobytes", [30, 60, 120])
+def test_a_file_system_that_takes_no_more_is_exit_5_and_the_same_command_goes_on(
+    cli: Cli, report_of: Report, kilobytes: int
+) -> None:
+    """The kernel's own limit on a file's size: it meets the journal's log first, or an output."""
+    name = f"full{kilobytes}"
+    cli.write(name, SIX)
+    limited = f"ulimit -f {kilobytes}; exec {COMMAND} run {name}.yaml --display none"
+    done = subprocess.run(
+        ["bash", "-c", limited], cwd=cli.cwd, env=cli.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "see to the disk" in done.stderr or "RESULTS" in done.stdout or "JOURNAL" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert cli("run", f"{name}.yaml", "-q").code == 0
+    assert report_of(cli.cwd / f"outputs/{name}/default")["credits"]["spent"] == "12"
+    assert cli("verify", f"outputs/{name}/default", "-q").code == 0
 
 
 def _wait_for(path: Path) -> None:

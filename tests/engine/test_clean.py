@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from decimal import Decimal
 
 import httpx
@@ -116,6 +117,28 @@ async def test_a_directory_beside_that_cannot_be_read_may_need_everything(start)
         assert (fate.stays, fate.because) == (Reason.SHARED, f"{broken}, which can't be read")
 
 
+async def test_a_directory_beside_that_was_never_begun_needs_nothing(start):
+    async with start() as bench:
+        ours, empty = bench.path / "outputs/trial/default", bench.path / "outputs/odd/default"
+        await bench.run(bench.manifest(edit("a", bench.picture("1.png"))), out_dir=ours)
+        (empty / ".crucible").mkdir(parents=True)
+        (empty / ".crucible/journal.sqlite3").touch()  # killed while it was made
+        assert (await clean_assets(ours, settings=bench.settings)).rebates == Decimal("0.5")
+
+
+async def test_only_directories_that_share_a_home_are_looked_at(start):
+    async with start() as bench:
+        manifest = bench.manifest(edit("a", bench.picture("1.png")))
+        await bench.run(manifest, out_dir=bench.path / "project/here")
+        for place in ("other/here", "project/broken"):
+            (bench.path / place / ".crucible").mkdir(parents=True)
+            (bench.path / place / ".crucible/journal.sqlite3").write_bytes(b"no database at all" * 100)
+        (fate,) = (await clean_assets(bench.path / "project/here", settings=bench.settings)).fates
+        assert fate.because == f"{bench.path / 'project/broken'}, which can't be read"
+        (bench.path / "project/broken/.crucible/journal.sqlite3").unlink()
+        assert (await clean_assets(bench.path / "project/here", settings=bench.settings)).rebates == Decimal("0.5")
+
+
 async def test_a_dry_run_needs_no_key_and_changes_nothing(start):
     async with start() as bench:
         await bench.run(bench.manifest(edit("a", bench.picture("1.png"))))
@@ -199,7 +222,8 @@ async def test_a_run_that_did_not_succeed_in_full_keeps_its_uploads(start):
         assert len(await ready_assets(bench)) == 1
 
 
-async def test_an_error_while_cleaning_is_a_note_and_clean_does_it_later(start, tampered, caplog):
+async def test_an_error_while_cleaning_is_a_note_and_clean_does_it_later(start, tampered, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("crucible_batch"), "propagate", True)  # a command run in here has cut it
     async with start() as bench:
 
         async def tamper(request: httpx.Request, send) -> httpx.Response:

@@ -15,7 +15,7 @@ from crucible_batch.api.inspecting import read_status, report_rows, write_report
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.ending import Ending, RunStatus
 from crucible_batch.core.events import Accepted, Held, Saved, Succeeded, Unanswered
-from crucible_batch.errors import RunDirectoryError
+from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.report import REPORT_FILE, JobRow, Report, build_head, build_rows, write_report
 
@@ -174,7 +174,8 @@ def test_a_directory_in_which_no_run_began_is_an_error_with_a_hint(tmp_path: Pat
 
 def test_a_report_that_cannot_be_written_is_an_error_with_a_hint(run_dir: Path) -> None:
     (run_dir / REPORT_FILE).mkdir()
-    with pytest.raises(RunDirectoryError, match="can't be written") as caught:
+    with pytest.raises(ReportError, match="can't be written") as caught:
         write_report_again(run_dir)
+    assert caught.value.exit_code == 5  # credits may have been spent: it is no mistake in the command
     assert caught.value.hint
     assert [path.name for path in sorted(run_dir.iterdir())] == [".crucible", REPORT_FILE]

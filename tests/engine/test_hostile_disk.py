@@ -1,0 +1,231 @@
+"""Disks that are full, failing or read-only, and clocks that jump: a clear end, and the same call goes on once mended.
+
+The judge is the sandbox's ledger: whatever was lost on the way, nothing is paid twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import sqlite3
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from crucible_batch import verify
+from crucible_batch.api import read_status
+from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
+from crucible_batch.journal import Journal, lock, writer
+from crucible_batch.report import writing
+from crucible_batch.results import store
+
+# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def jobs(bench) -> str:
+    """Ten jobs, two of them with an image of their own and four with two outputs."""
+    one, two = bench.picture("1.png"), bench.picture("2.png", "navy")
+    edits = [f"{{name: e{n}, prompt: edit, workflow: qwen-edit, image: {image}}}" for n, image in enumerate((one, two))]
+    texts = [f"{{name: t{n}, prompt: 'text {n}'}}" for n in range(4)]
+    sheets = [f"{{name: s{n}, prompt: 'sheet {n}', workflow: zimage-sheet}}" for n in range(4)]
+    return "\n".join([*edits, *texts, *sheets])
+
+
+async def goes_on(bench, manifest: Path) -> None:
+    """The same call again: all is there, each job and each image was bought once, and the disk is as it should be."""
+    result = await bench.run(manifest)
+    state = await bench.state()
+    audit, books = state["audit"], result.report.credits
+    assert result.ok
+    assert (audit["problems"], state["violations"], state["keyless_posts"]) == ([], [], 0)
+    assert len(state["jobs"]) == 10
+    assert len([asset for asset in state["assets"] if asset["deleted_at"] is None]) == 2
+    assert books.spent == audit["spent_on_jobs"] + audit["spent_on_uploads"]
+    # An upload that was journalled and never left can't be told from one whose answer was lost: its price stays held.
+    assert books.held == books.lost_uploads * Decimal("0.5")
+    assert (await verify(bench.path / "out")).exit_code == 0
+    assert not [name for name in bench.outputs() if ".crucible-part-" in name]
+
+
+async def ended(bench, manifest: Path) -> int:
+    try:
+        return (await bench.run(manifest)).exit_code
+    except JournalError as error:
+        return error.exit_code
+
+
+class FullJournal:
+    """A database that may not grow past so many pages: SQLite's own "database or disk is full"."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pages: int | None = None
+        original = Journal._connect
+
+        def connect(journal: Journal):
+            connection = original(journal)
+            if self.pages is not None:
+                connection.execute(f"PRAGMA max_page_count = {self.pages}")
+            return connection
+
+        monkeypatch.setattr(Journal, "_connect", connect)
+
+
+@pytest.mark.parametrize("pages", [1, 9, 11])
+async def test_a_disk_that_fills_up_under_the_journal_costs_nothing_twice(start, monkeypatch, pages):
+    full = FullJournal(monkeypatch)
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+        full.pages = pages
+        assert await ended(bench, manifest) == 5
+        full.pages = None
+        await goes_on(bench, manifest)
+
+
+@pytest.mark.parametrize("commits", [0, 1, 2, 3, 5, 8, 12, 17, 23])
+async def test_a_commit_that_fails_costs_nothing_twice_whatever_it_would_have_held(start, monkeypatch, commits):
+    """Intents are durable before credits move, and a lost result is asked for again: no commit is worth a reserve."""
+    original, count = writer._commit, itertools.count()
+
+    def commit(*args: object) -> None:
+        if next(count) >= commits:
+            raise sqlite3.OperationalError("database or disk is full")
+        original(*args)
+
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "_commit", commit)
+            assert await ended(bench, manifest) == 5
+        await goes_on(bench, manifest)
+
+
+class Failing:
+    """A function that fails at its n-th call, once or from then on."""
+
+    def __init__(self, original: Callable[..., object], number: int, at: int, *, once: bool = False) -> None:
+        self._original = original
+        self._number = number
+        self._calls = itertools.count(1)
+        self._at = at
+        self._once = once
+
+    def __call__(self, *args: object, **options: object) -> object:
+        call = next(self._calls)
+        if call == self._at or (call > self._at and not self._once):
+            raise OSError(self._number, os.strerror(self._number))
+        return self._original(*args, **options)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("where", ["_write_all", "_sync"])
+@pytest.mark.parametrize("at", [1, 6])
+async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, monkeypatch, where, number, at):
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+        with monkeypatch.context() as patch:
+            patch.setattr(store, where, Failing(getattr(store, where), number, at))
+            result = await bench.run(manifest)
+        assert result.exit_code == 5
+        (stop,) = {stop.message for stop in result.report.stops.values()}
+        assert os.strerror(number) in stop
+        # No name stands for anything but a whole output.
+        assert (await verify(bench.path / "out")).differences == ()
+        await goes_on(bench, manifest)
+
+
+async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(start, monkeypatch):
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+        with monkeypatch.context() as patch:
+            patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
+            # The outputs are synced by the same call: it fails from the report on.
+            patch.setattr(store, "_sync", lambda *_args: None)
+            with pytest.raises(ReportError, match="No space left") as caught:
+                await bench.run(manifest)
+        assert caught.value.exit_code == 5
+        assert read_status(bench.path / "out").report.status == "succeeded"
+        await goes_on(bench, manifest)
+
+
+async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_goes_on_later(start, monkeypatch):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}"))
+        out = bench.path / "out"
+        (out / "a/0.png").write_bytes(b"edited")
+        (out / "b/0.png").unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_write_all", Failing(store._write_all, errno.ENOSPC, 1))
+            found = await verify(out, fix=True, settings=bench.settings)
+        assert found.exit_code == 5
+        assert "No space left" in str(found.failure)
+        assert sorted(path.name for path in (out / "a").iterdir()) == ["0.png"]
+        assert (out / "a/0.png").read_bytes() == b"edited"
+        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+
+
+async def test_a_run_directory_that_is_read_only_is_refused_before_anything_is_asked(start, monkeypatch):
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+        await bench.run(manifest)
+        before = (await bench.state())["requests"]
+        read_only = OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        class ReadOnly(lock.FileLock):
+            def acquire(self, *_args: object, **_options: object) -> object:
+                raise read_only
+
+        with monkeypatch.context() as patch:
+            patch.setattr(lock, "FileLock", ReadOnly)
+            for attempt in (bench.run(manifest), verify(bench.path / "out", fix=True, settings=bench.settings)):
+                with pytest.raises(RunDirectoryError, match="Read-only file system") as caught:
+                    await attempt
+                assert caught.value.exit_code == 2
+        assert (await bench.state())["requests"] == before
+
+
+async def test_a_run_directory_on_a_read_only_disk_can_be_looked_at(start, monkeypatch):
+    async with start() as bench:
+        await bench.run(bench.manifest(jobs(bench)))
+    out = bench.path / "out"
+    before = sorted(out.rglob("*"))
+    monkeypatch.setattr(os, "access", lambda *_args: False)
+    assert (await verify(out)).exit_code == 0
+    assert read_status(out).report.counts.succeeded == 10
+    assert sorted(out.rglob("*")) == before
+
+
+class Jumping:
+    """A wall clock that goes ten years ahead, back to before the epoch, and home again, at each look."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._jumps = itertools.cycle([0.0, 3.2e8, -1.0, -3.2e8, -86_400.0, 3_600.0, -2.0e9])
+
+    def __call__(self) -> float:
+        return self._now() + next(self._jumps)
+
+
+@pytest.mark.parametrize("faults", ["", "generate.drop-after=2,job.503-before=3,asset-create.drop-after=1"])
+async def test_a_wall_clock_that_jumps_back_and_forth_decides_nothing(start, faults):
+    async with start(faults=faults) as bench:
+        bench.clock.now = Jumping(bench.clock.now)
+        manifest = bench.manifest(jobs(bench))
+        stopped = await bench.run(manifest, deadline_s=4.0)
+        assert stopped.exit_code in {0, 5}
+        await goes_on(bench, manifest)
+        report = read_status(bench.path / "out").report
+        assert report.started_at.endswith("Z")
+
+
+async def test_every_error_of_a_disk_says_what_to_do(start, monkeypatch):
+    full = FullJournal(monkeypatch)
+    async with start() as bench:
+        full.pages = 1
+        with pytest.raises(CrucibleBatchError, match="full") as caught:
+            await bench.run(bench.manifest(jobs(bench)))
+        assert "same command again" in (caught.value.hint or "")
+        assert (await bench.state())["requests"].get("generate", 0) == 0
