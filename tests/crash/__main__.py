@@ -83,7 +83,7 @@ def figures(results: Sequence[dict[str, Any]], took_s: float) -> dict[str, Any]:
         "boundaries": len({(result["seed"], result["boundary"]) for result in results}),
         "struck": dict(Counter(label.split(" /")[0] for result in results for label in result["struck"])),
         "kills": sum(result["kills"] for result in results),
-        "runs": sum(result["runs"] for result in results),
+        "resumes": sum(result["resumes"] for result in results),
         "found": {column: found.pop(column, 0) for column in COLUMNS} | dict(found),
         "took_s": round(took_s, 1),
     }
@@ -96,7 +96,7 @@ def show(figures: dict[str, Any]) -> None:
         ("boundaries", figures["boundaries"]),
         ("trials", f"{sum(figures['trials'].values())}: {trials}"),
         ("kills", figures["kills"]),
-        ("runs", figures["runs"]),
+        ("resumes", figures["resumes"]),
         *figures["found"].items(),
         ("seconds", figures["took_s"]),
     ]

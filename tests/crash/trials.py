@@ -43,6 +43,8 @@ class Trial:
     sandbox: Sandbox
     plant: Callable[[], None]
     kills: int = 0
+    left: int = 0
+    """How often a run was told to leave: no better than a kill, for an upload that is under way."""
     runs: int = 0
     struck: list[str] = field(default_factory=list)
 
@@ -73,7 +75,7 @@ class Trial:
     def conclude(self, last: Ended, *, state_lost: bool = False) -> Iterator[Finding]:
         """Judge the last run, then run once more, which must cost nothing."""
         state = ask(self.sandbox.url)
-        yield from judge(self.scene, Past(self.kills, state_lost), self.run_dir, last.code, state)
+        yield from judge(self.scene, Past(self.kills + self.left, state_lost), self.run_dir, last.code, state)
         again = self.run()
         yield from (Finding("leftovers", str(path)) for path in (self.folder / "tmp").iterdir())
         yield from judge_repeat(state, ask(self.sandbox.url), (last.code, again.code))
@@ -134,7 +136,7 @@ def signalled(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
     stopped = trial.run(at.strike(number, again_after=chance.randint(1, 5) if twice else 0))
     if stopped.code != code and trial.struck:
         yield Finding("exit codes", f"{number.name} at {trial.struck} ended with {stopped.code}")
-    trial.kills += 1  # leaving at once is no better than being killed, for an upload that is under way
+    trial.left += 1
     yield from trial.conclude(trial.run())
 
 
@@ -162,7 +164,7 @@ def play(kind: str, scene: Scene, seed: int, at: Boundary, plant: Callable[[], N
             "boundary": f"{at.label} {at.nth}",
             "struck": trial.struck,
             "kills": trial.kills,
-            "runs": trial.runs,
+            "resumes": trial.runs - 1,
             "findings": findings,
             "log": log[-2000:] if findings else "",
         }
