@@ -9,7 +9,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint format types check schema clean
+.PHONY: help install demo test soak lint format types check schema clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,11 @@ demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# make soak SECONDS=600, or the one seed that broke something: make soak SEED=12345
+SECONDS ?= 60
+soak: $(STAMP)  ## Simulate hostile runs for SECONDS, crashes included
+	@$(BIN)/python -m tests.simulation.soak $(SECONDS) $(SEED)
 
 lint: $(STAMP)  ## Lint, and see to the format
 	$(BIN)/ruff check .
