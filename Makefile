@@ -11,7 +11,7 @@ ROUNDS ?= 3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test crash lint format types check schema clean
+.PHONY: help install demo test crash soak lint format types check schema clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,11 @@ test: $(STAMP)  ## Run all tests
 
 crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
 	@$(BIN)/python -m tests.crash --rounds $(ROUNDS)
+
+# make soak SECONDS=600, or the one seed that broke something: make soak SEED=12345
+SECONDS ?= 60
+soak: $(STAMP)  ## Simulate hostile runs for SECONDS, crashes included
+	@$(BIN)/python -m tests.simulation.soak $(SECONDS) $(SEED)
 
 lint: $(STAMP)  ## Lint, and see to the format
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -197,7 +198,7 @@ class _Mender:
 
     def __init__(self, bench: Bench, directory: Path) -> None:
         self._bench = bench
-        self._fetcher = Fetcher(bench.gateway, OutputStore(directory), bench.clock)
+        self._fetcher = Fetcher(bench.gateway, OutputStore(directory), bench.clock, random.random)
         self._failures: list[CrucibleBatchError] = []
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot
 from crucible_batch.core.events import Saved, Unavailable
@@ -19,6 +19,8 @@ from crucible_batch.results import OutputError, OutputStore
 OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
 _TRIES = 4
+_BASE_WAIT_S = 0.2
+_LONGEST_WAIT_S = 5.0
 _LINK_STATUSES = {400, 403, 404, 410}
 """A storage says so of a link that is expired or wrong; a fresh one may do."""
 
@@ -37,12 +39,13 @@ class Restored:
 
 
 class Fetcher:
-    """Brings outputs to disk."""
+    """Brings outputs to disk. ``jitter`` is random in [0, 1)."""
 
-    def __init__(self, gateway: Gateway, store: OutputStore, clock: Clock) -> None:
+    def __init__(self, gateway: Gateway, store: OutputStore, clock: Clock, jitter: Callable[[], float]) -> None:
         self._gateway = gateway
         self._store = store
         self._clock = clock
+        self._jitter = jitter
         self._snapshots: dict[str, JobSnapshot] = {}
 
     def seen(self, snapshot: JobSnapshot) -> None:
@@ -89,7 +92,7 @@ class Fetcher:
         tries = AsyncRetrying(
             sleep=self._clock.sleep,
             stop=stop_after_attempt(_TRIES),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
+            wait=self._wait_s,
             retry=retry_if_exception(_may_pass),
             reraise=True,
         )
@@ -101,6 +104,10 @@ class Fetcher:
             if error.status in _LINK_STATUSES and not isinstance(error, KeyRefusedError):
                 return Unavailable(at=self._clock.now(), error=_unavailable(error.code, error.message))
             raise
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """Full jitter: downloads that failed together must not come back together."""
+        return self._jitter() * min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1))
 
     async def _try(self, job_id: str, index: int, take: Take[T]) -> T:
         snapshot = self._snapshots.get(job_id) or await self._gateway.job(job_id)

@@ -7,6 +7,10 @@ from crucible_batch.core.polling import ServiceTimes, next_look_s
 from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.clock import Clock
 
+_EMPTY_LOOKS = 4
+"""So often a job that has succeeded and lists no output is looked at again: its list may lag behind its status, and
+how many outputs there are is read off it once."""
+
 
 class Poller:
     """Looks at jobs until they end."""
@@ -28,11 +32,14 @@ class Poller:
         self._in_flight += 1
         try:
             wait_s = 0.0 if look_at_once else self._wait_s(workflow_id, 0.0)
+            empty_looks = 0
             while True:
                 await self._clock.sleep(wait_s)
                 snapshot = await self._gateway.job(job_id)
                 age_s = self._clock.monotonic() - began
-                if snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
+                if snapshot.status is JobStatus.SUCCEEDED and not snapshot.outputs and empty_looks < _EMPTY_LOOKS:
+                    empty_looks += 1
+                elif snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
                     if not look_at_once:
                         self._times.saw(workflow_id, age_s)
                     return snapshot

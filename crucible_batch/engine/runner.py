@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -106,6 +107,7 @@ class Runner:
         clock: Clock,
         nonce: Callable[[], str],
         observer: Observer,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._history = history
         self._options = options
@@ -134,7 +136,7 @@ class Runner:
             admission=admission,
             assets=AssetDesk(gateway, self.books, clock, past=history.asset, nonce=nonce, observe=self._tell_of_asset),
             poller=Poller(gateway, clock, times, job_timeout_s=options.job_timeout_s),
-            fetcher=Fetcher(gateway, store, clock),
+            fetcher=Fetcher(gateway, store, clock, jitter),
             stop=self.stop,
             slots=self.slots,
             clock=clock,

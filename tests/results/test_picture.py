@@ -45,6 +45,23 @@ def test_a_cut_is_seen_where_all_of_it_is_decoded(tmp_path: Path, kind: str, sha
         examine(path, whole=True)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_no_cut_is_too_short_to_be_seen(tmp_path: Path, kind: str) -> None:
+    content = drawn(kind)
+    path = tmp_path / "picture"
+    for missing in range(1, 40):
+        path.write_bytes(content[:-missing])
+        with pytest.raises(NoPictureError):
+            examine(path, whole=True)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_padding_behind_a_picture_is_no_cut(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(drawn(kind) + b"\0" * 16)
+    assert examine(path, whole=True).width == 40
+
+
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"<!doctype html><p>busy", b"%PDF-1.7", b"\0" * 100])
 def test_other_bytes_are_no_picture(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "picture.png"

@@ -1,0 +1,243 @@
+"""The judge: what must hold whatever happened, by the world's own records and the files on the disk.
+
+Our books are looked at only where they are what is judged. Money is the purse's matter (``purse.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crucible_batch.core.events import Created, Event, Lost
+from crucible_batch.core.retry import HOPELESS_CODES
+from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.results.store import TEMPORARY_PREFIX
+from crucible_batch.sandbox.records import Job
+from tests.simulation.purse import ZERO, Purse
+from tests.simulation.scenario import Life, Scenario
+from tests.simulation.surroundings import Surroundings, content, marker
+from tests.simulation.virtual_time import true_now
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that came to its end: what it says of itself."""
+
+    exit_code: int
+    head: ReportHead
+    rows: Sequence[JobRow]
+    events: Sequence[tuple[str, Event]]
+    directory: Path
+    was_interrupted: bool
+
+    def same_as(self, other: Finished) -> bool:
+        """Whether nothing has moved since."""
+        mine = (self.exit_code, self.head.credits, self.head.counts)
+        return mine == (other.exit_code, other.head.credits, other.head.counts)
+
+
+@dataclass
+class Judge:
+    """Watches one seed. ``broken`` are the invariants that did not hold, each as a sentence."""
+
+    scenario: Scenario
+    around: Surroundings
+    broken: list[str] = field(default_factory=list)
+    _retries: int = 0
+    _fired_before: int = 0
+    _refused_before: int = 0
+
+    def __post_init__(self) -> None:
+        self.purse = Purse(self.around, self.scenario.terms.ceiling, self.complain)
+
+    # -- what the simulation tells ------------------------------------------------------------------------------------
+
+    def complain(self, text: str) -> None:
+        if len(self.broken) < 20:
+            self.broken.append(text)
+
+    def born(self, life: Life) -> None:
+        """A process begins."""
+        self.purse.born(life.budget)
+        self._retries += life.retry_failed
+        self._refused_before = self.around.weather.fired["401"]
+        self._fired_before = self.around.weather.fired.total()
+
+    def ended(self, finished: Finished) -> None:
+        """A run came to its end: its report and its directory are as they should be now already."""
+        self.purse.check_rows()
+        self._check_jobs()
+        self._check_exit_code(finished)
+        self._check_files(finished)
+        self._check_books(finished)
+
+    def close(self) -> None:
+        """The seed is over."""
+        self.purse.check_rows()
+        self._check_jobs()
+        audit = self.around.world.audit(true_now())
+        for problem in audit.problems:
+            self.complain(f"the world's own books are wrong: {problem}")
+        self.broken += self.around.requests.complaints[:3]
+
+    def conclude(self, last: Finished) -> None:
+        """The sky is clear and nothing moves any more: everything that can be had is there, and the books agree."""
+        for row in last.rows:
+            reason = self._why_not(row, last)
+            if reason:
+                self.complain(f"{row.name} ends {row.status} ({row.error.code if row.error else '-'}): {reason}")
+        self._check_leftovers(last)
+        self._check_final_books(last)
+
+    # -- jobs ---------------------------------------------------------------------------------------------------------
+
+    def _check_jobs(self) -> None:
+        wanted = self.scenario.wanted
+        for word, jobs in self.around.ours().items():
+            most = wanted.get(word, 0)
+            if any(job.idempotency_key is None for job in jobs):
+                self.complain(f"{word!r} was submitted without a key")
+            alive = sum(job.error_code is None for job in jobs)
+            if alive > most:
+                self.complain(f"{word!r} was bought {alive} times and is wanted {most} times")
+            tries = most * (self.scenario.terms.attempts + self._retries)
+            if len(jobs) > tries:
+                self.complain(f"{word!r} was tried {len(jobs)} times; {tries} are allowed")
+            self._check_order(word, jobs, most)
+
+    def _check_order(self, word: str, jobs: list[Job], most: int) -> None:
+        """A further attempt is bought only after the failure of one before, and never after a hopeless one."""
+        for place, job in enumerate(jobs):
+            earlier = jobs[:place]
+            open_ends = sum(not (e.error_code and e.finished_at <= job.submitted_at) for e in earlier)
+            if open_ends >= most:
+                self.complain(f"{word!r} was bought again before the attempt before had failed")
+            hopeless = sum(e.error_code in HOPELESS_CODES for e in earlier)
+            if hopeless >= most and not self._retries:
+                self.complain(f"{word!r} was bought again after a hopeless failure")
+
+    # -- money --------------------------------------------------------------------------------------------------------
+
+    def _check_books(self, finished: Finished) -> None:
+        """Our books never show less than was taken, but for what nobody could foresee of what is still in doubt."""
+        if self.purse.begin:
+            return
+        sums, books = self.purse.taken(), finished.head.credits
+        taken = sums["reserve"] - sums["refund"] + sums["upload"] - sums["rebate"]
+        if books.spent + books.held + self.purse.allowance < taken:
+            self.complain(f"the report shows {books.spent} spent and {books.held} held where {taken} are gone")
+        budget = books.budget
+        over = ZERO if budget is None else max(ZERO, books.spent + books.held - budget)
+        if books.over_budget != over:
+            self.complain(f"the report's over_budget is {books.over_budget}, not {over}")
+
+    def _check_final_books(self, last: Finished) -> None:
+        books, sums = last.head.credits, self.purse.taken()
+        doubtful = [e for _, e in last.events if isinstance(e, Lost) or (isinstance(e, Created) and e.assumed)]
+        if books.held != 0 and not doubtful and not last.head.counts.unknown:
+            self.complain(f"{books.held} stay held although everything is settled")
+        if self.purse.begin or last.head.counts.unknown or self.around.requests.lost_jobs:
+            return
+        if books.jobs != sums["consume"]:
+            self.complain(f"the report says {books.jobs} for jobs; the world consumed {sums['consume']}")
+        if books.refunded != sums["refund"]:
+            self.complain(f"the report says {books.refunded} refunded; the world refunded {sums['refund']}")
+        if not doubtful and books.uploads != sums["upload"]:
+            self.complain(f"the report says {books.uploads} for uploads; the world took {sums['upload']}")
+        if books.rebates > sums["rebate"]:
+            self.complain(f"the report says {books.rebates} rebated; the world gave {sums['rebate']}")
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def _check_files(self, finished: Finished) -> None:
+        directory = finished.directory
+        jobs = {job.job_id: job for job in self.around.world.jobs}
+        for row in finished.rows:
+            if row.status != "succeeded":
+                continue
+            job = jobs[row.job_id or ""]
+            if marker(job) != row.prompt or job.status(true_now()) != "succeeded":
+                self.complain(f"{row.name} is said to have succeeded and did not")
+            if [output.index for output in row.outputs] != list(range(len(job.outputs))):
+                self.complain(f"{row.name} has outputs {[o.index for o in row.outputs]} of {len(job.outputs)}")
+            for output in row.outputs:
+                path = directory / output.path
+                if not path.is_file() or path.read_bytes() != content(job, output.index):
+                    self.complain(f"{output.path} is not what the gateway made")
+                elif hashlib.sha256(path.read_bytes()).hexdigest() != output.sha256:
+                    self.complain(f"{output.path} has another digest than the report says")
+        if not finished.was_interrupted and (left := list(directory.rglob(f"{TEMPORARY_PREFIX}*"))):
+            self.complain(f"temporary files are left: {[path.name for path in left]}")
+
+    def _check_exit_code(self, finished: Finished) -> None:
+        statuses = {row.status for row in finished.rows}
+        refused = self.around.weather.fired["401"] > self._refused_before and finished.exit_code == 3
+        if finished.was_interrupted:
+            expected = 130
+        elif refused:
+            expected = 3
+        elif statuses & {"pending", "unknown"} or self._was_unserved(finished, statuses):
+            expected = 5
+        elif "blocked" in statuses:
+            expected = 4
+        elif "failed" in statuses:
+            expected = 1
+        else:
+            expected = 0
+        if finished.exit_code != expected:
+            self.complain(f"exit code {finished.exit_code} where {sorted(statuses)} call for {expected}")
+
+    def _was_unserved(self, finished: Finished, statuses: set[str]) -> bool:
+        """Whether 5 is right where jobs are blocked or failed: it goes first where the gateway could not be used."""
+        anything_went_wrong = self.around.weather.fired.total() > self._fired_before
+        return finished.exit_code == 5 and statuses != {"succeeded"} and anything_went_wrong
+
+    def _why_not(self, row: JobRow, last: Finished) -> str | None:
+        """Why a job has not succeeded although the sky is clear; None where there is a good reason."""
+        code = row.error.code if row.error else ""
+        match row.status:
+            case "succeeded":
+                return None
+            case "failed":
+                moderated = "nsfw" in (row.prompt or "") and code in HOPELESS_CODES
+                lost = row.job_id in self.around.requests.lost_jobs
+                # It was bought for an asset that is gone, by a directory that is gone: its key takes no other one.
+                orphaned = code == "IDEMPOTENCY_KEY_REUSED" and bool(row.images) and self.purse.begin > 0
+                return None if moderated or lost or orphaned else "nothing stood in its way"
+            case "unknown" if row.images and code == "INVALID_PARAMS":
+                return None  # sent in doubt with an asset that is gone: a refusal proves nothing, its hold stays
+            case "blocked" | "unknown":
+                return None if any(self._is_short(other, last) for other in last.rows) else "the credits were there"
+            case _:
+                return "nothing may stay pending"
+
+    def _is_short(self, row: JobRow, last: Finished) -> bool:
+        """Whether budget, ceiling or account really don't reach for a job that is left, and its image.
+
+        One for which they don't ends the buying: the order of the manifest goes before the last credit.
+        """
+        if row.status not in {"blocked", "unknown"}:
+            return False
+        world, ceiling = self.around.world, self.scenario.terms.ceiling
+        paid = [job.price for job in world.jobs if job.workflow_id == row.workflow_id]
+        price = max([world.jobs.price(world.workflow(row.workflow_id)), *paid])
+        if ceiling is not None and price > ceiling:
+            return True
+        need = max(price, ceiling or ZERO) + (self.scenario.world.upload_price if row.images else ZERO)
+        books = last.head.credits
+        left = None if books.budget is None else books.budget - books.spent - books.held
+        totals, _ = world.credits(self.around.account_id, true_now())
+        return (left is not None and left <= need) or totals.available <= need
+
+    def _check_leftovers(self, last: Finished) -> None:
+        """An asset of ours that stays pending is one whose intent was lost, or waits for a job that isn't done."""
+        lost = {event.nonce for _, event in last.events if isinstance(event, Lost)}
+        undone = {sha256 for row in last.rows if row.status != "succeeded" for sha256 in row.images.values()}
+        for asset in self.around.world.assets:
+            nonce = asset.metadata.get("cb_nonce")
+            pending = nonce is not None and asset.status(true_now()) == "pending_upload"
+            explained = nonce in lost or asset.metadata.get("cb_sha256") in undone or self.purse.begin > 0
+            if pending and not explained:
+                self.complain(f"an asset of ours is left pending since {asset.created_at}")

@@ -1,0 +1,116 @@
+"""A process that can die at any of its effects, and a journal writer that dies with it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import random
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from crucible_batch.results import store
+
+
+class Crashed(BaseException):
+    """The process is gone. Every later touch of the world or the disk raises it again."""
+
+
+class Stage(enum.Enum):
+    """How far a row of the journal is on its way."""
+
+    ASKED = "asked"
+    DURABLE = "durable"
+    KNOWN = "known"
+
+
+class Process:
+    """Lives for ``effects`` effects (None: as long as it likes). ``on_death`` keeps what a kill leaves on the disk."""
+
+    def __init__(self, effects: int | None, on_death: Callable[[], None]) -> None:
+        self.is_dead = False
+        self.died_at = ""
+        self._left = effects
+        self._on_death = on_death
+
+    def effect(self, place: str) -> None:
+        """Stand at an effect, before it or after it; raises ``Crashed`` where this is the end."""
+        if self._left is not None and not self.is_dead:
+            self._left -= 1
+            if self._left <= 0:
+                self.is_dead, self.died_at = True, place
+                self._on_death()
+        if self.is_dead:
+            raise Crashed(place)
+
+
+class VirtualWriter:
+    """The journal's group commit without its thread: what gathers while a sync takes its time is durable together.
+
+    ``watch`` is told of each row three times: when it is asked for, durable, and known to be durable by its writer.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        process: Process,
+        chance: random.Random,
+        watch: Callable[[Stage, str, dict[str, Any]], None],
+    ) -> None:
+        self._connection = connection
+        self._process = process
+        self._chance = chance
+        self._watch = watch
+        self._waiting: list[tuple[str, Sequence[Any], asyncio.Future[None]]] = []
+
+    async def write(self, sql: str, values: Sequence[Any]) -> None:
+        self._process.effect("append")
+        _, kind, body = values
+        self._watch(Stage.ASKED, kind, json.loads(body))
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        self._waiting.append((sql, values, done))
+        if len(self._waiting) == 1:
+            loop.call_later(self._chance.choice((0.0, 0.002, 0.05)), self._sync)
+        await done
+        self._process.effect("appended")
+        self._watch(Stage.KNOWN, kind, json.loads(body))
+
+    def _sync(self) -> None:
+        if not self._process.is_dead:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make all that waits durable."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        for sql, values, _ in waiting:
+            self._connection.execute(sql, values)
+        self._connection.execute("COMMIT")
+        for _, (_, kind, body), done in waiting:
+            self._watch(Stage.DURABLE, kind, json.loads(body))
+            if not done.done():
+                done.set_result(None)
+
+    def close(self) -> None:
+        self._sync()
+        self._connection.close()
+
+
+@contextmanager
+def mortal_publishing(process: Process) -> Iterator[None]:
+    """Let the process die before and after a file gets its name."""
+    publish = store._publish
+
+    def mortal(*arguments: Any) -> None:
+        process.effect("publish")
+        publish(*arguments)
+        process.effect("published")
+
+    with patch.object(store, "_publish", mortal):
+        yield

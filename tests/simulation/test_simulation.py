@@ -1,0 +1,81 @@
+"""A few hundred seeds of hostile weather, each judged; and the seeds that once broke something."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.play import Tally
+from tests.simulation.soak import judged, play_all, workshop
+from tests.simulation.weather import FAULTS, Moment
+
+# Four parts, so that a parallel run can share them out; about 20 s on one core in all.
+SEEDS = [range(part * 100, (part + 1) * 100) for part in range(4)]
+_ALWAYS_FIRE = {name for name, fault in FAULTS.items() if fault.moment is not Moment.ASIDE}
+
+
+@pytest.mark.parametrize("seeds", SEEDS, ids=str)
+def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range) -> None:
+    total = play_all(seeds)
+    assert total.broken == []
+    assert total.seeds == len(seeds) == 100
+    assert total.runs > 400
+    assert total.crashes > 40
+    assert set(total.faults) >= _ALWAYS_FIRE - {"402-page", "workflow-gone"}
+
+
+@pytest.mark.parametrize(
+    ("seed", "once"),
+    [
+        (617, "a job that listed its outputs late lost all but the first"),
+        (137, "a download without a length was saved although its last bytes were missing"),
+        (3, "an upload of unknown price was lost, which nobody can count"),
+        (7, "a lost directory and a deleted asset left a key that takes no other order"),
+        (1565, "a price rose while five submits were in flight"),
+    ],
+)
+def test_a_seed_that_once_showed_something_holds(seed: int, once: str) -> None:
+    assert play_all([seed]).broken == [], once
+
+
+def test_the_same_seed_tells_the_same_story_in_every_process() -> None:
+    program = (
+        "from tests.simulation.soak import play_all\n"
+        "for seed in range(40, 46): total = play_all([seed]); print(total.trace, total.virtual_s, total.faults)"
+    )
+    stories = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[2],
+            env={"PYTHONHASHSEED": hash_seed},
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(stories) == 1
+
+
+def test_a_broken_seed_ends_the_soak_with_the_command_that_replays_it() -> None:
+    program = (
+        "from tests.simulation import soak\n"
+        "from tests.simulation.play import Tally\n"
+        "soak.play = lambda seed, *_: Tally(seeds=1, broken=['of course'] * (seed == 12))\n"
+        "import sys; sys.exit(soak.main(['0', '12']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.returncode == 1
+    assert done.stdout.endswith("BROKEN seed 12: of course\nreplay it: make soak SEED=12\n")
+
+
+def test_a_crash_in_the_simulation_itself_is_a_broken_seed() -> None:
+    with workshop() as (base, _):
+        broken: Tally = judged(1, base / "nowhere" / "deep", [])
+    assert len(broken.broken) == 1
+    assert broken.broken[0].startswith("seed 1: Traceback")
