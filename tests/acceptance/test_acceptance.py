@@ -255,7 +255,11 @@ def assert_only_results_remain(gateway: OtherGateway, folder: Path, report: dict
         assert gateway.api_key.encode() not in content, path
         assert b"Signature=" not in content, path
     named = {run_dir(folder) / output["path"] for job in report["jobs"] for output in job["outputs"]}
-    results = {path for path in files if not path.relative_to(run_dir(folder)).parts[0].startswith((".", "report.", "receipts."))}
+    results = {
+        path
+        for path in files
+        if not path.relative_to(run_dir(folder)).parts[0].startswith((".", "report.", "receipts."))
+    }
     assert results == named
 
 
