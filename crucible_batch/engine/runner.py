@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from typing import Protocol
 
 from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.asset import Asset
 from crucible_batch.core.ending import Ending, Outcome, conclude
-from crucible_batch.core.events import Accepted, AssetEvent, Declined, Event, JobEvent, Missed, Reopened, Unanswered
+from crucible_batch.core.events import Accepted, AssetEvent, Declined, JobEvent, Missed, Reopened, Unanswered
 from crucible_batch.core.flow import new_flow
-from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, resumed, step, wish
+from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, step, wish
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
@@ -31,64 +28,16 @@ from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.fetch import Fetcher
+from crucible_batch.engine.history import History
+from crucible_batch.engine.options import RunOptions
 from crucible_batch.engine.perform import Performer, World
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.slots import Slots
 from crucible_batch.engine.stop import Stop
+from crucible_batch.engine.survey import KEY_MAY_BE_FORGOTTEN, Survey, survey, too_old
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.results import OutputStore, Receipts
-
-
-class History(Protocol):
-    """The durable past that a run works on."""
-
-    async def append(self, subject: str, event: Event) -> None:
-        """Return once the event is durable; raise ``JournalError`` where it isn't."""
-        ...
-
-    def events(self) -> Iterator[tuple[str, Event]]:
-        """Every event with its subject, in the order in which they happened."""
-        ...
-
-    def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-        """The plan's jobs in manifest order, each as its events left it."""
-        ...
-
-    def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
-        """Jobs with a past that the plan no longer asks for, each with a rule that allows no other attempt."""
-        ...
-
-    def asset(self, sha256: str) -> Asset:
-        """An asset as its events left it."""
-        ...
-
-
-DEFAULT_KEY_TTL_S = 24 * 3600.0
-"""How long a gateway can be trusted to honour an idempotency key: the contract doesn't say, a day is the custom."""
-
-KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a run goes about its work; none of it changes what is bought.
-
-    ``concurrency`` is the most jobs at work at once; None finds out how many the gateway takes. ``grace_s`` is how
-    long what is in flight is awaited after the first signal. ``only`` picks jobs by name. A submit
-    that went unanswered is sent again until its key is ``key_ttl_s`` old, and after that with ``resubmit_unknown``
-    only. ``recover``: see ``engine.recovery``.
-    """
-
-    concurrency: int | None = None
-    job_timeout_s: float = 1800.0
-    deadline_s: float | None = None
-    grace_s: float = 30.0
-    retry_failed: bool = False
-    recover: bool = False
-    resubmit_unknown: bool = False
-    key_ttl_s: float = DEFAULT_KEY_TTL_S
-    only: Callable[[str], bool] = lambda _name: True
 
 
 class Runner:
@@ -116,7 +65,7 @@ class Runner:
         self._rule = RetryRule(terms.attempts, terms.never)
         self._store = store
         self._receipts = receipts
-        self._retired: set[str] = set()
+        self._retired: frozenset[str] = frozenset()
         self._waiting: deque[tuple[PlannedJob, Job]] = deque()
         """What comes before the rest of the plan: jobs that an earlier run left in flight, then those that gave way."""
         self._settling = asyncio.Lock()
@@ -125,7 +74,6 @@ class Runner:
         self._flow = new_flow(options.concurrency)
         self.slots = Slots(self._flow, self.stop, clock, observer)
         self._recovery = Recovery(self.stop, wanted=options.recover)
-        self._forgotten: list[tuple[PlannedJob, Job]] = []
         ledger = Ledger(PriceBook(terms.ceiling))
         self.books = Books(history, ledger, terms.budget)
         admission = Admission(self.books, gateway, self.stop, clock)
@@ -150,15 +98,14 @@ class Runner:
 
         Expected failures are in the ending and the journal. Cancelling ends it at once, with the journal intact.
         """
-        first, counts, total = self._survey()
-        self._observer.notify(RunBegan(self._clock.now(), total, counts, self.books.balance))
-        if first or any(counts[outcome] for outcome in Outcome if outcome is not Outcome.SUCCEEDED):
+        found = self._survey()
+        self._observer.notify(RunBegan(self._clock.now(), found.counts.total(), found.counts, self.books.balance))
+        if not found.is_finished:
             with self._noting_failures():
-                await self._set_aside()
-            self._waiting.extend(first)
+                await self._set_aside(found.forgotten)
+            self._waiting.extend(found.in_flight)
             # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
-            taken = {job.identity for _, job in (*first, *self._forgotten)}
-            with closing(self._queue(taken)) as queue:
+            with closing(self._queue(found.taken)) as queue:
                 await self._work(queue)
             with self._noting_failures():
                 await self._release_unsent()
@@ -187,30 +134,16 @@ class Runner:
 
     # -- what there is to do ----------------------------------------------------------------------------------------
 
-    def _survey(self) -> tuple[list[tuple[PlannedJob, Job]], Counter[Outcome], int]:
-        """Replay the past: fill the books, and find the jobs that an earlier run left in flight."""
+    def _survey(self) -> Survey:
+        """Replay the past: fill the books, and find what earlier runs left."""
         for subject, event in self._history.events():
             self.books.ledger.apply(subject, event)
         self.books.ledger.prices.close_run()
-        in_flight: list[tuple[PlannedJob, Job]] = []
-        counts: Counter[Outcome] = Counter()
-        for planned, job in self._history.jobs(self._rule):
-            # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
-            missed = bool(self._missed(job))
-            outcome, _ = outcome_of(resumed(job), workflow_class(planned.workflow_id), {})
-            counts[Outcome.PENDING if missed else outcome] += 1
-            if self._is_forgotten(job):
-                self._forgotten.append((planned, job))
-            elif missed or (job.phase is not Phase.READY and not job.is_settled):
-                in_flight.append((planned, resumed(job)))
-        # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
-        open_ends = (retired for retired in self._history.retired() if _is_open(retired[1]))
-        for planned, job in open_ends:
-            self._retired.add(job.identity)
-            in_flight.append((planned, resumed(job)))
-        for _, job in in_flight:
+        found = survey(self._history, self._rule, missed=self._missed, is_forgotten=self._is_forgotten)
+        self._retired = found.retired
+        for _, job in found.in_flight:
             self._world.admission.take_up(job)
-        return in_flight, counts, counts.total()
+        return found
 
     def _missed(self, job: Job) -> list[int]:
         """Which outputs of a job that has succeeded no longer stand where they were saved."""
@@ -221,14 +154,13 @@ class Runner:
     def _is_forgotten(self, job: Job) -> bool:
         return not self._options.resubmit_unknown and may_be_forgotten(job, self._clock.now(), self._options.key_ttl_s)
 
-    async def _set_aside(self) -> None:
-        """Say of the submits in doubt that are too old why they are not sent again."""
-        for planned, job in self._forgotten:
-            if job.error is not None and job.error.code == KEY_MAY_BE_FORGOTTEN:
-                continue
-            event = Unanswered(at=self._clock.now(), error=_may_be_forgotten(job))
-            await self.books.record(job.identity, event)
-            self._tell_of_job(planned, job, event, step(job, event))
+    async def _set_aside(self, forgotten: Iterable[tuple[PlannedJob, Job]]) -> None:
+        """Say of the submits in doubt that are too old why they are not sent again; once is enough."""
+        for planned, job in forgotten:
+            if job.error is None or job.error.code != KEY_MAY_BE_FORGOTTEN:
+                event = Unanswered(at=self._clock.now(), error=too_old(job))
+                await self.books.record(job.identity, event)
+                self._tell_of_job(planned, job, event, step(job, event))
 
     async def _release_unsent(self) -> None:
         """Let go of what is held for jobs that were stopped while their images were under way: no submit has left."""
@@ -247,16 +179,16 @@ class Runner:
                 return found
         return None
 
-    def _queue(self, taken: set[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
+    def _queue(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         # A job without images asks the gateway for the least: it is the one to find out with.
         with closing(self._open_jobs(taken)) as open_jobs:
             probe = next((found for found in open_jobs if not found[0].images), None) if self._options.recover else None
         if probe is not None:
             yield probe
-            taken = {*taken, probe[1].identity}
+            taken |= {probe[1].identity}
         yield from self._open_jobs(taken)
 
-    def _open_jobs(self, taken: set[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
+    def _open_jobs(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         for planned, job in self._history.jobs(self._rule):
             if job.identity in taken or not self._options.only(planned.name):
                 continue
@@ -380,20 +312,3 @@ class Runner:
         self._observer.notify(
             AssetAdvanced(event.at, spec.sha256, spec.filename, spec.byte_size, event, self.books.balance)
         )
-
-
-def _is_open(job: Job) -> bool:
-    """Whether a job that nobody asks for any more has something to release or to collect.
-
-    A submit that went unanswered is left alone, its hold kept: to ask again might buy what nobody wants.
-    """
-    return job.phase in {Phase.PREPARING, Phase.IN_FLIGHT, Phase.FETCHING}
-
-
-def _may_be_forgotten(job: Job) -> ErrorInfo:
-    return ErrorInfo(
-        KEY_MAY_BE_FORGOTTEN,
-        "whether it was bought was never answered, and the gateway may have forgotten its key by now: sent again, it"
-        " could be paid twice",
-        hint=f"look for it with crucible-batch audit; then --resubmit-unknown sends it again (key {job.current.key})",
-    )

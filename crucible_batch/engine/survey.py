@@ -1,0 +1,86 @@
+"""What earlier runs left in a directory, sorted by what this one does about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.ending import Outcome
+from crucible_batch.core.job import Job, Phase, resumed
+from crucible_batch.core.outcome import outcome_of
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.prices import workflow_class
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.engine.history import History
+
+KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found. ``in_flight`` goes first, ``forgotten`` are submits in doubt whose keys are too old to send.
+
+    ``retired`` are the identities of jobs in flight that the plan no longer asks for; ``counts`` the plan's jobs by
+    outcome, as this run takes them up.
+    """
+
+    in_flight: list[tuple[PlannedJob, Job]]
+    forgotten: list[tuple[PlannedJob, Job]]
+    retired: frozenset[str]
+    counts: Counter[Outcome]
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """The jobs that are no part of the queue of new ones."""
+        return frozenset(job.identity for _, job in (*self.in_flight, *self.forgotten))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return not self.in_flight and self.counts.total() == self.counts[Outcome.SUCCEEDED]
+
+
+def survey(
+    history: History,
+    rule: RetryRule,
+    *,
+    missed: Callable[[Job], Sequence[int]],
+    is_forgotten: Callable[[Job], bool],
+) -> Survey:
+    """Sort the jobs of the past. ``missed`` lists the outputs of a job that no longer stand where they were saved."""
+    in_flight: list[tuple[PlannedJob, Job]] = []
+    forgotten: list[tuple[PlannedJob, Job]] = []
+    counts: Counter[Outcome] = Counter()
+    for planned, job in history.jobs(rule):
+        # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
+        has_missed = bool(missed(job))
+        outcome, _ = outcome_of(resumed(job), workflow_class(planned.workflow_id), {})
+        counts[Outcome.PENDING if has_missed else outcome] += 1
+        if is_forgotten(job):
+            forgotten.append((planned, job))
+        elif has_missed or (job.phase is not Phase.READY and not job.is_settled):
+            in_flight.append((planned, resumed(job)))
+    # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
+    retired = [(planned, resumed(job)) for planned, job in history.retired() if _is_open(job)]
+    identities = frozenset(job.identity for _, job in retired)
+    return Survey(in_flight + retired, forgotten, identities, counts)
+
+
+def too_old(job: Job) -> ErrorInfo:
+    """Say why a submit in doubt is not sent again."""
+    return ErrorInfo(
+        KEY_MAY_BE_FORGOTTEN,
+        "whether it was bought was never answered, and the gateway may have forgotten its key by now: sent again, it"
+        " could be paid twice",
+        hint=f"look for it with crucible-batch audit; then --resubmit-unknown sends it again (key {job.current.key})",
+    )
+
+
+def _is_open(job: Job) -> bool:
+    """Whether a job that nobody asks for any more has something to release or to collect.
+
+    A submit that went unanswered is left alone, its hold kept: to ask again might buy what nobody wants.
+    """
+    return job.phase in {Phase.PREPARING, Phase.IN_FLIGHT, Phase.FETCHING}
