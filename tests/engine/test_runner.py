@@ -144,7 +144,7 @@ async def test_a_deadline_ends_the_run_with_5_in_the_middle_of_its_queue(start, 
     monkeypatch.setattr(runner_module.Runner, "_queue", lambda *args: kept.append(original(*args)) or kept[-1])
     async with start(faults="generate.slow-queue:1", slow_queue_s=100000.0) as bench:
         manifest = bench.manifest(MANY, budget=100)
-        result = await bench.run(manifest, deadline_s=10.0, concurrency=2)
+        result = await bench.run(manifest, deadline_s=100.0, concurrency=2)
         await bench.agree(result)
         assert result.exit_code == 5
         assert tally(result) == {"pending": 12}
