@@ -2,17 +2,19 @@
 #
 #   make demo    a local gateway, thirty pictures, a report: nothing to sign up for
 #   make test    all tests
+#   make test-browser   report.html in a real Chromium, which has to be there (apt-get install chromium)
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BROWSER_STAMP := $(VENV)/.installed-browser
 
-.PHONY: help install demo test lint format types check schema clean
+.PHONY: help install demo test test-browser lint format types check schema clean
 
 help:  ## Say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(STAMP)  ## Make the virtual environment
 
@@ -26,6 +28,13 @@ demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+$(BROWSER_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser]'
+	@touch $(BROWSER_STAMP)
+
+test-browser: $(BROWSER_STAMP)  ## Look at report.html in Chromium
+	$(BIN)/python -m pytest tests/browser
 
 lint: $(STAMP)  ## Lint, and see to the format
 	$(BIN)/ruff check .
