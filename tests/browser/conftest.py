@@ -136,7 +136,14 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
         manifest=ManifestRow(name="thousand", path="m.yaml", sha256="ab" * 32),
         counts=CountsRow(total=1000, succeeded=1000),
         credits=CreditsRow(
-            budget=None, spent=zero, held=zero, jobs=zero, uploads=zero, rebates=zero, refunded=zero, over_budget=zero
+            budget=None,
+            spent=Decimal("1234.50625"),
+            held=zero,
+            jobs=zero,
+            uploads=zero,
+            rebates=zero,
+            refunded=zero,
+            over_budget=zero,
         ),
     )
     return write_page(folder, head, map(_row, range(1000)), [])

@@ -87,7 +87,7 @@ def test_a_job_opens_in_full_with_all_that_is_known_of_it(report: Path, open_pag
     page = seen.page
     page.get_by_role("button", name="edit: on marble").first.click()
     dialog = page.get_by_role("dialog")
-    for text in ("edit", "on marble", "qwen-edit", "Attempt", "image.image", "mug.png", "SHA-256"):
+    for text in ("edit", "on marble", "qwen-edit", "3 credits", "Attempt", "image.image", "mug.png", "SHA-256"):
         expect(dialog).to_contain_text(text)
     expect(dialog.locator(".frame img")).to_have_js_property("complete", True)
     assert dialog.locator(".frame img").evaluate("(image) => image.naturalWidth") == 800
@@ -109,6 +109,7 @@ def test_an_error_shows_its_hint_and_request_and_the_command(report: Path, open_
     box = page.locator(".trouble-box")
     expect(box).to_contain_text("MODERATION_REFUSED")
     expect(box).to_contain_text("--retry-failed")
+    expect(page.locator("#detail")).to_contain_text("2, refunded")
     expect(page.locator("#detail blockquote")).to_have_text(f"nsfw {HOSTILE}", use_inner_text=False)
     assert page.title().startswith("lookbook")
     shoot(page, "error")
@@ -229,6 +230,7 @@ def test_axe_finds_nothing(report: Path, open_page: Open, address: str, scheme: 
 def test_a_thousand_jobs_are_made_as_they_come_near(thousand: Path, open_page: Open) -> None:
     assert thousand.stat().st_size < 25_000_000
     page = open_page(thousand).page
+    expect(page.locator("#summary")).to_contain_text("1,234.50625 credits")
     first = page.locator("#view-gallery .card").count()
     assert first <= 240
     page.evaluate(

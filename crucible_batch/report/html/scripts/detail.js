@@ -118,7 +118,7 @@ function timesOf(job) {
 function attemptsOf(job) {
   if (!job.attempts.length) return null;
   const list = job.attempts.map((attempt) => pairs([
-    ['attempt', attempt.status + (attempt.reused ? ', found at the gateway' : '')], ['when', moment(attempt.held_at)], ['credits', attempt.credits],
+    ['attempt', attempt.status + (attempt.reused ? ', found at the gateway' : '')], ['when', moment(attempt.held_at)], ['credits', attempt.credits + (attempt.status === 'failed' ? ', refunded' : '')],
     ['job id', attempt.job_id, true], ['key', attempt.idempotency_key, true],
     ['error', attempt.error ? `${attempt.error.code}: ${attempt.error.message}` : null], ['request id', attempt.error?.request_id, true],
   ]));

@@ -36,7 +36,7 @@ function creditsFact(books) {
     Number(books.held) ? `${books.held} held` : null, Number(books.refunded) ? `${books.refunded} refunded` : null,
     Number(books.uploads) ? `${books.uploads} for uploads` : null, over ? `${books.over_budget} over budget` : null,
   ].filter(Boolean);
-  const shown = fact([books.spent, el('small', {}, budget === null ? ' credits, no budget' : ` of ${budget} credits`)], parts.join(' · ') || 'spent', over ? 'bad' : '');
+  const shown = fact([grouped(books.spent), el('small', {}, budget === null ? ' credits, no budget' : ` of ${grouped(budget)} credits`)], parts.join(' · ') || 'spent', over ? 'bad' : '');
   if (budget !== null) shown.insertBefore(meter(books, Number(budget)), shown.lastChild);
   return shown;
 }

@@ -1,13 +1,13 @@
 // The filter: state, workflow, axes and words. Each choice shows how many jobs it would leave.
 function renderToolbar(model) {
   const search = el('input', {
-    type: 'search', id: 'search', placeholder: 'Search names, prompts, parameters', 'aria-label': 'Search names, prompts and parameters',
+    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts and parameters',
     oninput: () => go({ q: search.value }),
   });
   const bar = byId('toolbar');
   bar.replaceChildren(search);
-  for (const state of ORDER) {
-    if (!model.data.counts[state]) continue;
+  const states = ORDER.filter((state) => model.data.counts[state]);
+  for (const state of states.length > 1 ? states : []) {
     bar.append(el('button', { type: 'button', class: 'chip', 'data-state': state, onclick: () => toggleState(state) }, `${STATES[state]} `, el('b', {})));
   }
   if (model.workflows.length > 1) bar.append(chooser('workflow', 'workflow', (value) => go({ workflow: value })));

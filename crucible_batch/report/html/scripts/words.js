@@ -13,7 +13,14 @@ function plural(number, word) {
 }
 
 function credits(text) {
-  return `${text} ${text === '1' ? 'credit' : 'credits'}`;
+  return `${grouped(text)} ${text === '1' ? 'credit' : 'credits'}`;
+}
+
+// A decimal text with its thousands marked; no digit of it is touched.
+function grouped(text) {
+  const [whole, rest] = text.split('.');
+  const marked = whole.replace(/\B(?=(\d{3})+$)/g, ',');
+  return rest === undefined ? marked : `${marked}.${rest}`;
 }
 
 function lasting(seconds) {
