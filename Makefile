@@ -3,6 +3,7 @@
 #   make demo    a local gateway, thirty pictures, a report: nothing to sign up for
 #   make test    all tests
 #   make crash   kill the command at each of its effects, and say what came of it
+#   make test-browser   report.html in a real Chromium, which has to be there (apt-get install chromium)
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo
 
 PYTHON ?= python3
@@ -10,11 +11,12 @@ VENV   ?= .venv
 ROUNDS ?= 3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BROWSER_STAMP := $(VENV)/.installed-browser
 
-.PHONY: help install demo test crash soak lint format types check schema clean
+.PHONY: help install demo test test-browser crash soak lint format types check schema clean
 
 help:  ## Say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(STAMP)  ## Make the virtual environment
 
@@ -36,6 +38,13 @@ crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
 SECONDS ?= 60
 soak: $(STAMP)  ## Simulate hostile runs for SECONDS, crashes included
 	@$(BIN)/python -m tests.simulation.soak $(SECONDS) $(SEED)
+
+$(BROWSER_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser]'
+	@touch $(BROWSER_STAMP)
+
+test-browser: $(BROWSER_STAMP)  ## Look at report.html in Chromium
+	$(BIN)/python -m pytest tests/browser
 
 lint: $(STAMP)  ## Lint, and see to the format
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.report import JobRow, ReportHead, build_head, build_rows, write_report
+from crucible_batch.report.html import PAGE_FILE, Thumbnails, credit_curve, write_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,17 @@ def read_status(run_dir: str | Path) -> Status:
         return Status(directory, is_locked(directory), _head(journal))
 
 
-def write_report_again(run_dir: str | Path) -> ReportHead:
-    """Rebuild ``report.json`` from the journal. Raises ``RunDirectoryError``, ``JournalError`` and ``ReportError``."""
+def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
+    """Rebuild ``report.json``, and ``report.html`` unless it isn't wanted, from the journal.
+
+    Raises ``RunDirectoryError``, ``JournalError`` and ``ReportError``.
+    """
     directory = Path(run_dir)
     with Journal.read(directory) as journal:
-        return write_report_of(journal, directory)
+        head = write_report_of(journal, directory)
+        if html:
+            write_page_of(journal, directory, head)
+    return head
 
 
 def write_report_of(journal: Journal, directory: Path) -> ReportHead:
@@ -47,6 +54,17 @@ def write_report_of(journal: Journal, directory: Path) -> ReportHead:
             hint=f"see to the disk, then: crucible-batch report {directory}",
         ) from error
     return head
+
+
+def write_page_of(journal: Journal, directory: Path, head: ReportHead, *, thumbnails: Thumbnails | None = None) -> Path:
+    """Write the page of an open journal's report, and return where it is. Raises ``RunDirectoryError``."""
+    try:
+        return write_page(directory, head, _rows(journal), credit_curve(journal.events()), thumbnails=thumbnails)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{PAGE_FILE} can't be written: {error.strerror}",
+            hint=f"see to the disk, then: crucible-batch report {directory}",
+        ) from error
 
 
 def report_rows(run_dir: Path) -> Iterator[JobRow]:

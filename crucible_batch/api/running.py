@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -25,23 +26,27 @@ from crucible_batch.api.draft import (
     run_terms,
 )
 from crucible_batch.api.following import Following
-from crucible_batch.api.inspecting import report_rows, write_report_of
+from crucible_batch.api.inspecting import report_rows, write_page_of, write_report_of
 from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
 from crucible_batch.api.saving import Grounds
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.ending import Ending
+from crucible_batch.core.events import Saved
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.polling import ServiceTimes
-from crucible_batch.core.progress import Message, Observer, Retrying
+from crucible_batch.core.progress import JobAdvanced, Message, Observer, Retrying
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, Slots, SystemClock, restore
 from crucible_batch.errors import ConsentError, ExitCode, GatewayError
 from crucible_batch.gateway import HttpGateway, RetryNotice
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Reading
 from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.report.html import PAGE_FILE, Thumbnails
 from crucible_batch.results import OutputStore, Receipts
 from crucible_batch.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,14 @@ class RunResult:
     """How a run ended. Failed jobs are no exception: see ``exit_code``, ``report`` and ``jobs()``.
 
     ``remake`` is the command that makes the saved plan anew that the run followed; None where it followed none.
+    ``page`` is where ``report.html`` is; None where it wasn't wanted or couldn't be made.
     """
 
     run_dir: Path
     report: ReportHead
     exit_code: ExitCode
     remake: str | None = None
+    page: Path | None = None
 
     @property
     def ok(self) -> bool:
@@ -92,6 +99,7 @@ async def run(
     max_jobs: int = 100_000,
     job_timeout_s: float = 1800.0,
     deadline_s: float | None = None,
+    html: bool = True,
     handle_signals: bool = False,
     observer: Observer | None = None,
     settings: Settings | None = None,
@@ -106,6 +114,7 @@ async def run(
     ``recover`` gets back what an earlier run bought and whose directory is lost, and ends at the first sign that the
     gateway doesn't remember. A submit that was never answered is sent again for ``key_ttl_s``, the time for which the
     gateway is trusted to honour its key, and after that with ``resubmit_unknown`` only.
+    ``html`` is for ``report.html`` beside ``report.json``; that it can't be made is logged, and no failure of the run.
     With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
 
     Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
@@ -169,6 +178,9 @@ async def run(
         if journal.is_empty():
             await restore(journal, Receipts(directory), OutputStore(directory))
         await check_account(journal, gateway, require_key(settings))
+        thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
+        if thumbnails is not None:
+            surroundings = replace(surroundings, observer=_MakingThumbnails(surroundings.observer, thumbnails))
         runner = surroundings.runner(
             gateway, journal, directory=directory, terms=terms, options=options, workflows=grounds.workflows.values()
         )
@@ -177,7 +189,33 @@ async def run(
         if source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
             head = await clean_quietly(Bench(journal, gateway, surroundings.clock), directory, head)
-    return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake)
+        page = _page_of(journal, directory, head, thumbnails)
+    return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake, page)
+
+
+class _MakingThumbnails:
+    """Has each picture's thumbnail made, in a thread, as soon as the picture is saved: the page then waits for few."""
+
+    def __init__(self, observer: Observer, thumbnails: Thumbnails) -> None:
+        self._observer = observer
+        self._thumbnails = thumbnails
+
+    def notify(self, message: Message) -> None:
+        if isinstance(message, JobAdvanced) and isinstance(message.event, Saved):
+            self._thumbnails.begin(message.event.path, message.event.sha256)
+        self._observer.notify(message)
+
+
+def _page_of(journal: Journal, directory: Path, head: ReportHead, thumbnails: Thumbnails | None) -> Path | None:
+    """Make the page, or remove that of an earlier run, which would tell what is no longer so."""
+    try:
+        if thumbnails is None:
+            (directory / PAGE_FILE).unlink(missing_ok=True)
+            return None
+        return write_page_of(journal, directory, head, thumbnails=thumbnails)
+    except Exception as error:  # noqa: BLE001 - the run is over and well reported; nothing about a page may undo that
+        logger.warning("%s was not made (%s); crucible-batch report %s makes it", PAGE_FILE, error, directory)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

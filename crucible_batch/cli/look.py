@@ -55,12 +55,14 @@ def audit(
 @commands.command(
     rich_help_panel=_PANEL, epilog=epilog("crucible-batch report outputs/spring/default", codes=(0, 2, 5))
 )
-def report(run_dir: opt.RunDir, json: opt.AsJson = False, verbose: opt.Verbose = False) -> None:
-    """Write a run's report.json anew, from its journal."""
+def report(
+    run_dir: opt.RunDir, no_html: opt.NoHtml = False, json: opt.AsJson = False, verbose: opt.Verbose = False
+) -> None:
+    """Write a run's report.json and report.html anew, from its journal."""
     with answering("report", json=json, verbose=verbose) as answer:
         from crucible_batch.cli.looking import write_report_and_tell
 
-        write_report_and_tell(answer, run_dir)
+        write_report_and_tell(answer, run_dir, html=not no_html)
 
 
 @commands.command(rich_help_panel=_PANEL, epilog=epilog("crucible-batch credits", codes=(0, 3, 5)))

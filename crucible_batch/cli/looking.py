@@ -10,9 +10,9 @@ from typing import Any
 from crucible_batch.api import clean, manifest_schema, plan_schema, read_status, write_report_again
 from crucible_batch.cli.answer import Answer
 from crucible_batch.cli.render.summary import head_json, show_summary
-from crucible_batch.cli.terminal import say
+from crucible_batch.cli.terminal import say, working
 from crucible_batch.errors import UserError
-from crucible_batch.report import REPORT_FILE, Report
+from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 
 
 def show_status(answer: Answer, run_dir: Path) -> None:
@@ -27,11 +27,15 @@ def show_status(answer: Answer, run_dir: Path) -> None:
     show_summary(answer.out, status.report, run_dir, failures=[], next_step=None, tail=tail)
 
 
-def write_report_and_tell(answer: Answer, run_dir: Path) -> None:
+def write_report_and_tell(answer: Answer, run_dir: Path, *, html: bool) -> None:
     """Rebuild the report, and say where it is."""
-    head = write_report_again(run_dir)
-    answer.data = head_json(head, run_dir)
-    say(answer.out, ("✓ ", "good"), clean(str(run_dir / REPORT_FILE), 4000))
+    with working(answer.err, "writing the report"):
+        head = write_report_again(run_dir, html=html)
+    page = run_dir / PAGE_FILE if html else None
+    answer.data = head_json(head, run_dir, page)
+    for path in (run_dir / REPORT_FILE, page):
+        if path is not None:
+            say(answer.out, ("✓ ", "good"), clean(str(path), 4000))
 
 
 def print_schema(*, of_report: bool, of_plan: bool) -> None:

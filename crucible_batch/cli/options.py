@@ -211,6 +211,7 @@ Proxy = Annotated[
     typer.Option("--proxy", metavar="URL", help="None is taken from the environment.", rich_help_panel=_GATEWAY),
 ]
 
+NoHtml = Annotated[bool, typer.Option("--no-html", help="Leave out report.html.", rich_help_panel=_OUTPUT)]
 Display = Annotated[
     DisplayMode,
     typer.Option("--display", help="How to show progress.", rich_help_panel=_OUTPUT),

@@ -63,6 +63,7 @@ class Wanted:
     key_ttl_s: float = DEFAULT_KEY_TTL_S
     api_base: str | None = None
     proxy: str | None = None
+    html: bool = True
     display: DisplayMode = DisplayMode.AUTO
 
     @property
@@ -135,6 +136,7 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             max_jobs=wanted.max_jobs,
             job_timeout_s=wanted.job_timeout_s,
             deadline_s=wanted.deadline_s,
+            html=wanted.html,
             handle_signals=True,
             observer=observer_of(answer, display, beginning),
             settings=settings,
@@ -147,7 +149,7 @@ def tell_ending(answer: Answer, ran: Ran, *, command: str | None) -> None:
     result, head = ran.result, ran.result.report
     failures = group_failures(head, result.jobs())
     what_next = next_step(head, command, failures, remake=result.remake) if command is not None else None
-    answer.data = head_json(head, result.run_dir)
+    answer.data = head_json(head, result.run_dir, result.page)
     if result.exit_code is not ExitCode.OK:
         stop = next(iter(head.stops.values()), None)
         if stop is not None:
@@ -163,6 +165,7 @@ def tell_ending(answer: Answer, ran: Ran, *, command: str | None) -> None:
             failures=failures,
             next_step=what_next,
             tail=f" · {format_duration(ran.took_s)}",
+            page=result.page,
             earlier=ran.earlier,
         )
 

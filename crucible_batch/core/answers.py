@@ -62,13 +62,17 @@ class OutputLink:
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """A job as one poll saw it. ``outputs`` are in the order of the gateway's ``output_index``."""
+    """A job as one poll saw it. ``outputs`` are in the order of the gateway's ``output_index``.
+
+    ``running_at`` is when an earlier look first found it running: the gateway itself tells no times.
+    """
 
     job_id: str
     status: JobStatus
     credits: Credits
     error: ErrorInfo | None = None
     outputs: tuple[OutputLink, ...] = ()
+    running_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

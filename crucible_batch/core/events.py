@@ -77,16 +77,18 @@ class Unanswered(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded(_Fact):
-    """The gateway reports success, with this many outputs."""
+    """The gateway reports success, with this many outputs. ``running_at``: when a look first found it running."""
 
     outputs: int
+    running_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(_Fact):
-    """The gateway reports failure: it refunds the job's credits."""
+    """The gateway reports failure: it refunds the job's credits. ``running_at``: as in ``Succeeded``."""
 
     error: ErrorInfo
+    running_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

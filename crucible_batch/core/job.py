@@ -92,6 +92,8 @@ class Attempt:
     error: ErrorInfo | None = None
     accepted_at: float | None = None
     ended_at: float | None = None
+    prepared_at: float | None = None
+    running_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,8 @@ def step(job: Job, event: JobEvent) -> Job:
         case Held():
             return _held(job, event)
         case Prepared(assets=assets):
-            return replace(job, phase=Phase.SUBMITTING, assets=assets)
+            attempt = replace(job.current, prepared_at=event.at)
+            return _with_attempt(replace(job, phase=Phase.SUBMITTING, assets=assets), attempt)
         case Accepted():
             attempt = replace(
                 job.current,
@@ -208,10 +211,16 @@ def step(job: Job, event: JobEvent) -> Job:
         case Unanswered(error=error):
             return replace(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
         case Succeeded(outputs=expected):
-            attempt = replace(job.current, status=AttemptStatus.SUCCEEDED, error=None, ended_at=event.at)
+            attempt = replace(
+                job.current,
+                status=AttemptStatus.SUCCEEDED,
+                error=None,
+                ended_at=event.at,
+                running_at=event.running_at,
+            )
             return _with_attempt(replace(job, phase=Phase.FETCHING, expected=expected, error=None), attempt)
-        case Failed(error=error):
-            return _failed(job, error, event.at)
+        case Failed():
+            return _failed(job, event)
         case Vanished(error=error):
             return _closed(job, AttemptStatus.VANISHED, error, event.at, Phase.VANISHED)
         case Saved():
@@ -313,9 +322,10 @@ def _closed(job: Job, status: AttemptStatus, error: ErrorInfo, at: float, phase:
     return _with_attempt(closed, replace(job.current, status=status, error=error, ended_at=at))
 
 
-def _failed(job: Job, error: ErrorInfo, at: float) -> Job:
-    failed = _closed(job, AttemptStatus.FAILED, error, at, Phase.FAILED)
-    if job.rule.allows_another(job.attempt, error.code):
+def _failed(job: Job, event: Failed) -> Job:
+    failed = _closed(job, AttemptStatus.FAILED, event.error, event.at, Phase.FAILED)
+    failed = _with_attempt(failed, replace(failed.current, running_at=event.running_at))
+    if job.rule.allows_another(job.attempt, event.error.code):
         return replace(failed, phase=Phase.READY, attempt=_next_number(failed))
     return failed
 

@@ -268,11 +268,13 @@ class Performer:
             error = snapshot.error or ErrorInfo("JOB_FAILED", "the gateway reports failure and says no more")
             if not job.rule.allows_another(job.attempt, error.code) and error.code.upper() not in job.rule.never:
                 self._world.stop.failed_for_good(error)
-            return Failed(at=self._world.clock.now(), error=error)
+            return Failed(at=self._world.clock.now(), error=error, running_at=snapshot.running_at)
         self._world.stop.succeeded()
         self._world.fetcher.seen(snapshot)
         # One that succeeded without outputs is asked again for its first: an output was paid for.
-        return Succeeded(at=self._world.clock.now(), outputs=max(1, len(snapshot.outputs)))
+        return Succeeded(
+            at=self._world.clock.now(), outputs=max(1, len(snapshot.outputs)), running_at=snapshot.running_at
+        )
 
 
 def _timed_out(job_id: str) -> ErrorInfo:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from crucible_batch.core.answers import JobSnapshot, JobStatus
 from crucible_batch.core.polling import ServiceTimes, next_look_s
 from crucible_batch.core.ports import Gateway
@@ -29,6 +31,7 @@ class Poller:
         Raises ``GatewayError`` where the gateway doesn't know the job, or can't be asked.
         """
         began = self._clock.monotonic()
+        running_at: float | None = None
         self._in_flight += 1
         try:
             wait_s = 0.0 if look_at_once else self._wait_s(workflow_id, 0.0)
@@ -42,7 +45,9 @@ class Poller:
                 elif snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
                     if not look_at_once:
                         self._times.saw(workflow_id, age_s)
-                    return snapshot
+                    return replace(snapshot, running_at=running_at)
+                if snapshot.status is JobStatus.RUNNING and running_at is None:
+                    running_at = self._clock.now()
                 if age_s >= self._job_timeout_s:
                     return None
                 wait_s = min(self._wait_s(workflow_id, age_s), max(self._job_timeout_s - age_s, 0.0))

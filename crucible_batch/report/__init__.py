@@ -1,10 +1,12 @@
 """Reports: what a run directory came to, for people and for programs."""
 
 from crucible_batch.report.build import build_head, build_rows
+from crucible_batch.report.html import PAGE_FILE
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, JobRow, OutputRow, Report, ReportHead
 from crucible_batch.report.writing import REPORT_FILE, TEMPORARY_REPORT, write_report
 
 __all__ = [
+    "PAGE_FILE",
     "REPORT_FILE",
     "TEMPORARY_REPORT",
     "CountsRow",

@@ -38,7 +38,9 @@ class AttemptRow(_Model):
     credits: Amount = Field(description="What the gateway asked for it; refunded where the attempt failed.")
     reused: bool = Field(default=False, description="Found at the gateway, and not bought by this run directory.")
     held_at: float = Field(description="Seconds since the epoch, UTC.")
+    prepared_at: float | None = Field(default=None, description="When its input images were ready.")
     accepted_at: float | None = None
+    running_at: float | None = Field(default=None, description="When a look at the gateway first found it running.")
     ended_at: float | None = None
     error: ErrorRow | None = None
 
@@ -65,7 +67,9 @@ class JobRow(_Model):
     prompt: str | None = None
     params: dict[str, JsonValue] = Field(description="As sent, but for input images.")
     images: dict[str, str] = Field(default_factory=dict, description="Image parameters, with the image's SHA-256.")
+    image_files: dict[str, str] = Field(default_factory=dict, description="Image parameters, with the image's file.")
     axes: dict[str, str] = Field(default_factory=dict, description="The job's place in its matrix.")
+    repeat: int = Field(default=1, description="Which of several jobs that ask for the same; from 1.")
     job_id: str | None = None
     idempotency_key: str = Field(description="Of the newest attempt, or of the next where there was none.")
     attempts: list[AttemptRow] = Field(default_factory=list)

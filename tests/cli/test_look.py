@@ -21,6 +21,40 @@ def test_status_and_report_read_a_run_directory(cli: Cli) -> None:
     jsonschema.Draft202012Validator(json.loads(cli("schema", "--report").out)).validate(json.loads(first))
 
 
+def test_a_run_leaves_a_page_unless_it_is_not_wanted(cli: Cli) -> None:
+    cli.write("paged")
+    page = cli.cwd / "outputs/paged/default/report.html"
+    done = cli("run", "paged.yaml", "--json")
+    assert done.envelope["data"]["page"] == str(page.relative_to(cli.cwd))
+    assert "report.html" in done.err
+    assert "data:image/webp;base64," in page.read_text(encoding="utf-8")
+    again = cli("run", "paged.yaml", "--no-html", "--json")
+    assert "page" not in again.envelope["data"]
+    assert "report.html" not in again.err
+    assert not page.exists()  # it would tell of the run before
+    made = cli("report", str(page.parent))
+    assert made.out.splitlines() == [f"✓ {page.parent / name}" for name in ("report.json", "report.html")]
+    assert page.exists()
+    page.unlink()
+    assert cli("report", str(page.parent), "--no-html").out.splitlines() == [f"✓ {page.parent / 'report.json'}"]
+    assert not page.exists()
+
+
+def test_a_page_that_cannot_be_made_is_a_note_and_the_run_is_a_success(cli: Cli) -> None:
+    cli.write("unpaged")
+    in_the_way = cli.cwd / "outputs/unpaged/default/report.html"
+    in_the_way.mkdir(parents=True)
+    done = cli("run", "unpaged.yaml")
+    assert done.code == 0
+    assert "report.html was not made" in done.err
+    assert "crucible-batch report outputs/unpaged/default" in done.err
+    assert "pictures" not in done.out
+    refused = cli("report", str(in_the_way.parent))
+    assert refused.code == 2
+    assert "report.html can't be written" in refused.err
+    assert (in_the_way.parent / "report.json").is_file()
+
+
 def test_the_manifest_schema_is_valid_and_takes_a_manifest(lonely_cli: Cli) -> None:
     schema = json.loads(lonely_cli("schema").out)
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -172,7 +172,9 @@ class Bench:
         out = self.path / "out"
         files = (path for path in out.rglob("*") if path.is_file() and ".crucible" not in path.parts)
         return sorted(
-            path.relative_to(out).as_posix() for path in files if path.name not in {"report.json", "receipts.jsonl"}
+            path.relative_to(out).as_posix()
+            for path in files
+            if path.name not in {"report.json", "report.html", "receipts.jsonl"}
         )
 
 

@@ -291,3 +291,26 @@ async def test_every_key_that_leaves_is_the_one_of_its_job_and_attempt(start, ta
     assert len(keys) == 4
     assert keys <= known
     assert all(any(key in body for key in keys) for body in sent)
+
+
+@pytest.mark.parametrize(("first", "was_seen"), [("running", True), ("queued", False)])
+async def test_a_look_that_finds_a_job_running_is_noted_with_its_time(start, tampered, first, was_seen):
+    looked = False
+
+    async def early(request: httpx.Request, send):
+        nonlocal looked
+        answer = await send()
+        if request.url.path.startswith("/api/v1/jobs/") and not looked:
+            looked = True
+            await answer.aread()
+            body = answer.json()
+            body["data"] |= {"status": first, "outputs": []}
+            return httpx.Response(200, json=body)
+        return answer
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest("{name: a, prompt: one}"), transport=tampered(early))
+        (row,) = result.jobs()
+    (attempt,) = row.attempts
+    assert (attempt.running_at is not None) is was_seen
+    assert attempt.accepted_at < (attempt.running_at or attempt.ended_at) <= attempt.ended_at

@@ -75,8 +75,10 @@ GOLDEN: list[tuple[str, str, Event]] = [
     ("Refused", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Refused(at=1.0, error=ERROR)),
     ("Unanswered", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Unanswered(at=1.0, error=ERROR)),
     ("Succeeded", '{"at":1.0,"outputs":3}', Succeeded(at=1.0, outputs=3)),
+    ("Succeeded", '{"at":9.0,"outputs":1,"running_at":4.5}', Succeeded(at=9.0, outputs=1, running_at=4.5)),
     ("Failed", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Failed(at=1.0, error=ERROR)),
     ("Failed", '{"at":1.0,"error":{"code":"X","message":"y"}}', Failed(at=1.0, error=ErrorInfo("X", "y"))),
+    ("Failed", f'{{"at":9.0,"error":{ERROR_TEXT},"running_at":4.5}}', Failed(at=9.0, error=ERROR, running_at=4.5)),
     ("Vanished", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Vanished(at=1.0, error=ERROR)),
     (
         "Saved",

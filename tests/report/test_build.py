@@ -301,3 +301,22 @@ def test_what_can_not_be_seen_is_said_and_not_guessed(history):
 def test_a_report_with_nothing_to_explain_explains_nothing(history):
     history.job("a", *bought("2"))
     assert head(history).notes == []
+
+
+def test_an_attempt_shows_when_each_of_its_stages_began(history):
+    photo = "ab" * 32
+    story = [
+        held("2"),
+        Prepared(at=1.5, assets={"image.image": "as_1"}, credits=D(2)),
+        accepted("2"),
+        Failed(at=2.75, error=ERROR, running_at=2.5),
+        held("2", attempt=2, at=2.8),
+        Prepared(at=2.85, assets={"image.image": "as_1"}, credits=D(2)),
+        accepted("2", "job_2"),
+        Succeeded(at=3.0, outputs=1, running_at=2.9),
+        saved(),
+    ]
+    history.job("a", *story, image=photo)
+    (row,) = rows(history)
+    assert [(attempt.prepared_at, attempt.running_at) for attempt in row.attempts] == [(1.5, 2.5), (2.85, 2.9)]
+    assert (row.image_files, row.repeat) == ({"image.image": "/p.png"}, 1)

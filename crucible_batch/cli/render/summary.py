@@ -77,8 +77,9 @@ def show_summary(
     next_step: str | None,
     tail: str = "",
     earlier: Earlier | None = None,
+    page: Path | None = None,
 ) -> None:
-    """Print the summary. ``tail`` goes to the end of the first line."""
+    """Print the summary. ``tail`` goes to the end of the first line; ``page`` is where a page was made."""
     tell(console, _headline(head, tail, earlier))
     for group in failures[:FAILURES_SHOWN]:
         names = ", ".join(clean(name, 60) for name in group.names) + (" …" if group.count > len(group.names) else "")
@@ -91,6 +92,8 @@ def show_summary(
     for note in head.notes[:2]:
         _line(console, "note", clean(note, 300), "quiet")
     say(console, ("  results  ", "label"), clean(str(run_dir), 4000), ("   with report.json", "quiet"))
+    if page is not None:
+        say(console, ("  pictures ", "label"), clean(str(page), 4000), ("   open it in a browser", "quiet"))
     if next_step:
         say(console, ("  next     ", "label"), (next_step, "command"))
 
@@ -118,9 +121,12 @@ def next_step(head: ReportHead, command: str, failures: list[FailureGroup], *, r
             return command
 
 
-def head_json(head: ReportHead, run_dir: Path) -> dict[str, Json]:
-    """Return a report without its jobs as JSON, and where it lies."""
-    return {"run_dir": str(run_dir), "report": str(run_dir / REPORT_FILE), **head.model_dump(mode="json")}
+def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict[str, Json]:
+    """Return a report without its jobs as JSON, and where it and its page lie."""
+    where: dict[str, Json] = {"run_dir": str(run_dir), "report": str(run_dir / REPORT_FILE)}
+    if page is not None:
+        where["page"] = str(page)
+    return {**where, **head.model_dump(mode="json")}
 
 
 def credits_words(head: ReportHead, earlier: Earlier | None = None) -> str:

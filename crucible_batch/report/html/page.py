@@ -1,0 +1,139 @@
+"""``report.html`` to disk: one page with all that it shows, streamed job by job, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from crucible_batch.report.html.advice import advice, retry_command
+from crucible_batch.report.html.cards import Thumbnail, card, picture
+from crucible_batch.report.html.charts import Timed, axis_of, credits_chart, timeline
+from crucible_batch.report.html.curve import CurvePoint
+from crucible_batch.report.html.embedding import compact, embedded
+from crucible_batch.report.html.miniature import Miniature
+from crucible_batch.report.html.parts import page_parts
+from crucible_batch.report.html.stages import stages_of
+from crucible_batch.report.html.thumbnails import Thumbnails
+from crucible_batch.report.models import JobRow, ReportHead
+
+PAGE_FILE = "report.html"
+
+
+def write_page(
+    directory: Path,
+    head: ReportHead,
+    rows: Iterable[JobRow],
+    curve: Sequence[CurvePoint],
+    *,
+    thumbnails: Thumbnails | None = None,
+) -> Path:
+    """Write the page into a run directory, replacing the one that is there. Raises ``OSError``.
+
+    ``thumbnails`` may come from outside with some made already; they are made here else.
+    """
+    target = directory / PAGE_FILE
+    temporary = directory / f".{PAGE_FILE}.part"
+    try:
+        with (
+            thumbnails or Thumbnails(directory, head.counts.total) as pictures,
+            temporary.open("w", encoding="utf-8") as file,
+        ):
+            for piece in page_pieces(directory, head, rows, curve, pictures):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def page_pieces(
+    directory: Path, head: ReportHead, rows: Iterable[JobRow], curve: Sequence[CurvePoint], thumbnails: Thumbnails
+) -> Iterator[str]:
+    """Yield the page's text. Of each job that was written its name and its times are kept, for the timeline."""
+    jobs = _Jobs(head, thumbnails)
+    next_step = advice(head, directory)
+    more = {
+        "advice": {"text": next_step.text, "command": next_step.command},
+        "retry": retry_command(head, directory),
+    }
+    template = _environment().get_template("page.html.j2")
+    stream = template.stream(
+        head=head,
+        head_json=embedded(_opened(head, more)),
+        cards=jobs.cards(rows),
+        inputs=jobs.inputs,
+        charts=lambda: _charts(jobs.timed, curve, head),
+        parts=page_parts(),
+    )
+    stream.enable_buffering(16)
+    return stream
+
+
+@dataclass(slots=True)
+class _Jobs:
+    """The jobs on their way into the page, with the thumbnails of a few made ahead."""
+
+    head: ReportHead
+    thumbnails: Thumbnails
+    timed: list[Timed] = field(default_factory=list)
+    _inputs: dict[str, str] = field(default_factory=dict)
+
+    def cards(self, rows: Iterable[JobRow]) -> Iterator[Markup]:
+        ahead: deque[tuple[JobRow, list[Callable[[], Miniature | None]]]] = deque()
+        for row in rows:
+            ahead.append((row, [self.thumbnails.begin(output.path, output.sha256) for output in row.outputs]))
+            if len(ahead) > self.thumbnails.lookahead:
+                yield self._card(*ahead.popleft())
+        while ahead:
+            yield self._card(*ahead.popleft())
+
+    def inputs(self) -> Markup:
+        """Return the input images of all jobs by their digests; asked for once the jobs are written."""
+        return embedded(compact({sha: picture(self._input(sha, file)) for sha, file in self._inputs.items()}))
+
+    def _card(self, row: JobRow, made: Sequence[Callable[[], Miniature | None]]) -> Markup:
+        stages = stages_of(row)
+        self.timed.append(Timed(len(self.timed), row.name, row.status, stages))
+        for param, sha256 in row.images.items():
+            self._inputs.setdefault(sha256, row.image_files.get(param, ""))
+        small = [
+            self.thumbnails.placed(miniature(), output.sha256, shown_size=(output.width, output.height))
+            for output, miniature in zip(row.outputs, made, strict=True)
+        ]
+        return card(row, self.head.manifest, stages, small)
+
+    def _input(self, sha256: str, file: str) -> Thumbnail:
+        made = self.thumbnails.begin(Path(file).absolute(), sha256)() if file else None
+        return self.thumbnails.placed(made, sha256, shown_size=(1, 1))
+
+
+def _opened(head: ReportHead, more: Mapping[str, object]) -> str:
+    """Return the head's JSON without its closing brace: jobs and inputs follow."""
+    return head.model_dump_json()[:-1] + "," + compact(more)[1:-1]
+
+
+def _charts(timed: Sequence[Timed], curve: Sequence[CurvePoint], head: ReportHead) -> Markup:
+    axis = axis_of(timed, curve)
+    template = _environment().get_template("charts.html.j2")
+    credits = credits_chart(curve, head.credits.budget, axis)
+    return Markup(template.render(timeline=timeline(timed, axis), credits=credits, head=head))  # noqa: S704 - autoescaped
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader(__package__ or "", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )

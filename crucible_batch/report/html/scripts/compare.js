@@ -1,0 +1,133 @@
+// The grid: one axis down, one across, the pictures in the cells; what shares a cell is a stack to leaf through.
+let cellSize = null;
+
+function renderCompare(shown) {
+  const view = byId('view-compare');
+  const choices = axisChoices(page.model, shown);
+  const [rows, cols] = chosenAxes(choices, shown);
+  if (!rows) {
+    view.replaceChildren(el('div', { class: 'nothing' }, el('p', {}, shown.length ? 'There is no axis to compare along.' : 'No job is like that.')));
+    return;
+  }
+  const covered = shown.filter((job) => job.places[rows] !== undefined && (!cols || job.places[cols] !== undefined));
+  const others = choices.filter((axis) => axis !== rows && axis !== cols && distinct(covered, axis).length > 1);
+  const jobs = covered.filter((job) => others.every((axis) => !page.state.fixed[axis] || job.places[axis] === page.state.fixed[axis]));
+  const size = cellSize ?? fittingSize(view, cols ? distinct(jobs, cols).length : 1);
+  const sheet = el('div', { class: 'sheet', tabindex: '0', role: 'group', 'aria-label': 'Grid of pictures', css: { '--cell': `${size}px` } });
+  sheet.append(gridOf(jobs, rows, cols));
+  view.replaceChildren(choosers(choices, rows, cols, others, covered, sheet, size), sheet);
+}
+
+// Until somebody says otherwise the columns fill the width.
+function fittingSize(view, columns) {
+  const wide = view.clientWidth - (view.clientWidth > 640 ? 170 : 100);
+  return Math.round(Math.max(110, Math.min(320, wide / columns - 12)));
+}
+
+function axisChoices(model, shown) {
+  const own = Object.keys(OWN_AXES).filter((axis) => model.own.get(axis)?.size > 1);
+  return [...model.axes.keys(), ...own].filter((axis) => distinct(shown, axis).length > 1 || axis === page.state.rows || axis === page.state.cols);
+}
+
+function distinct(jobs, axis) {
+  return [...new Set(jobs.sort((a, b) => a.index - b.index).map((job) => job.places[axis]).filter((value) => value !== undefined))];
+}
+
+// Unless they are chosen: the two real axes that most jobs have in common, else one and the jobs themselves.
+function chosenAxes(choices, shown) {
+  const { rows, cols } = page.state;
+  if (choices.includes(rows)) return [rows, choices.includes(cols) && cols !== rows ? cols : null];
+  let best = [choices.find((axis) => axis in OWN_AXES) ?? choices[0], null];
+  let most = 0;
+  for (const [at, first] of choices.entries()) {
+    for (const second of choices.slice(at + 1)) {
+      const both = shown.filter((job) => job.places[first] !== undefined && job.places[second] !== undefined);
+      const score = both.length * (first in OWN_AXES ? 0.01 : 1) * (second in OWN_AXES ? 0.5 : 1);
+      if (score > most) [most, best] = [score, second in OWN_AXES ? [second, first] : [first, second]];
+    }
+  }
+  return best;
+}
+
+function choosers(choices, rows, cols, others, covered, sheet, shownSize) {
+  const size = el('input', { type: 'range', min: '90', max: '640', value: String(shownSize), 'aria-label': 'Size of the pictures', oninput: () => {
+    cellSize = Number(size.value);
+    sheet.style.setProperty('--cell', `${cellSize}px`);
+  } });
+  const bar = el('div', { class: 'choosers' },
+    labelled('Down', axisSelect('rows', choices, rows, false)), labelled('Across', axisSelect('cols', choices.filter((axis) => axis !== rows), cols, true)),
+    ...others.map((axis) => labelled(axisLabel(axis), fixedSelect(axis, distinct(covered, axis)))));
+  bar.append(labelled('Size', size));
+  return bar;
+}
+
+function labelled(text, control) {
+  return el('label', {}, text, control);
+}
+
+function axisSelect(key, choices, chosen, optional) {
+  const select = el('select', { 'data-axis': key, onchange: () => {
+    const other = key === 'rows' ? { cols: page.state.cols ?? shownCols() } : { rows: page.state.rows ?? shownRows() };
+    go({ ...other, [key]: select.value || null });
+  } });
+  if (optional) select.append(el('option', { value: '' }, 'nothing'));
+  select.append(...choices.map((axis) => el('option', { value: axis }, axisLabel(axis))));
+  select.value = chosen ?? '';
+  return select;
+}
+
+function shownRows() { return document.querySelector('[data-axis=rows]').value || null; }
+function shownCols() { return document.querySelector('[data-axis=cols]').value || null; }
+
+function fixedSelect(axis, values) {
+  const select = el('select', { 'data-fixed': axis, onchange: () => go({ fixed: { ...page.state.fixed, [axis]: select.value } }) },
+    el('option', { value: '' }, 'all, stacked'), ...values.map((value) => el('option', { value }, value)));
+  select.value = page.state.fixed[axis] ?? '';
+  return select;
+}
+
+function gridOf(jobs, rows, cols) {
+  const down = distinct(jobs, rows);
+  const across = cols ? distinct(jobs, cols) : [null];
+  const cells = new Map();
+  for (const job of jobs) {
+    const key = JSON.stringify([job.places[rows], cols ? job.places[cols] : null]);
+    if (!cells.has(key)) cells.set(key, []);
+    cells.get(key).push(job);
+  }
+  const corner = cols ? `${axisLabel(rows)} ↓  ${axisLabel(cols)} →` : axisLabel(rows);
+  const table = el('table', {}, el('caption', { class: 'unseen' }, `Pictures by ${axisLabel(rows)}${cols ? ` and ${axisLabel(cols)}` : ''}`));
+  table.append(el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, corner), ...across.map((value) => el('th', { scope: 'col', dir: 'auto' }, value ?? 'picture')))));
+  table.append(el('tbody', {}, ...down.map((value) => el('tr', {}, el('th', { scope: 'row', dir: 'auto' }, value),
+    ...across.map((other) => el('td', {}, stackOf(cells.get(JSON.stringify([value, other])) ?? [])))))));
+  return table;
+}
+
+function stackOf(jobs) {
+  const cell = el('div', { class: 'cell' });
+  if (!jobs.length) {
+    cell.append(el('div', { class: 'empty', role: 'img', 'aria-label': 'no such job' }));
+    return cell;
+  }
+  let at = 0;
+  const show = () => {
+    cell.replaceChildren(cellButton(jobs[at]), ...(jobs[at].thumbnails[0]?.[0] ? [pinButton(jobs[at])] : []));
+    if (jobs.length > 1) cell.append(el('div', { class: 'stack' },
+      el('button', { type: 'button', 'aria-label': 'Previous of the stack', onclick: () => turn(-1) }, '‹'),
+      el('span', { title: jobs[at].name }, `${at + 1} of ${jobs.length}`),
+      el('button', { type: 'button', 'aria-label': 'Next of the stack', onclick: () => turn(1) }, '›')));
+  };
+  const turn = (step) => {
+    at = (at + step + jobs.length) % jobs.length;
+    show();
+    cell.querySelectorAll('.stack button')[step > 0 ? 1 : 0].focus();
+  };
+  show();
+  return cell;
+}
+
+function cellButton(job) {
+  if (job.status === 'succeeded' || job.outputs.length) return openButton(job, pictureOf(job));
+  const label = job.error?.code ?? STATES[job.status];
+  return openButton(job, el('span', { class: `trouble-cell ${job.status === 'failed' ? '' : 'waiting'}` }, label));
+}

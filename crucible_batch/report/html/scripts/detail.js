@@ -1,0 +1,136 @@
+// One job: its picture in full, and all that is known of it.
+function showDetail(job) {
+  const body = el('div', { class: 'detail' });
+  const order = page.shown.includes(job) ? page.shown : page.model.jobs;
+  const dialog = openDialog('detail', job.name, body, () => {
+    if (page.state.job === job.index) go({ job: null });
+    document.querySelector(`[data-job="${job.index}"]`)?.focus();
+  });
+  body.append(stageOf(job, order), aboutOf(job));
+  dialog.addEventListener('keydown', (event) => {
+    if (event.key === 'ArrowRight' || event.key === 'ArrowLeft') {
+      event.preventDefault();
+      turnTo(job, order, event.key === 'ArrowRight' ? 1 : -1);
+    } else if (event.key === 'x') pin(job.index);
+    else if (event.key === 'f' && page.pins.length === 2) showFlip();
+  });
+}
+
+function turnTo(job, order, step) {
+  const next = order[order.indexOf(job) + step];
+  if (next) go({ job: next.index });
+}
+
+function stageOf(job, order) {
+  const frame = el('div', { class: 'frame' });
+  const stage = el('div', { class: 'stage' }, frame);
+  const pictures = [
+    ...job.outputs.map((output, at) => ({ source: fileAddress(output.path), small: job.thumbnails[at][0], label: output.path, output })),
+    ...inputsOf(job).map(([name, small]) => ({ source: small, small, label: `input: ${name}` })),
+  ];
+  const show = (at) => {
+    frame.replaceChildren(pictures[at] ? fullPicture(job, pictures[at], frame) : el('p', { class: 'missing' }, 'There is no picture of this job.'));
+    stage.querySelectorAll('.strip button').forEach((one, index) => {
+      if (index === at) one.setAttribute('aria-current', 'true');
+      else one.removeAttribute('aria-current');
+    });
+  };
+  if (pictures.length > 1) stage.append(el('div', { class: 'strip' }, ...pictures.map((picture, at) =>
+    el('button', { type: 'button', title: picture.label, 'aria-label': `Show ${picture.label}`, onclick: () => show(at) },
+      picture.small ? el('img', { src: picture.small, alt: '' }) : el('span', { class: 'label' }, picture.label)))));
+  const at = order.indexOf(job);
+  stage.append(el('div', { class: 'turn' },
+    el('button', { type: 'button', 'aria-label': 'Previous job', disabled: at <= 0, onclick: () => turnTo(job, order, -1) }, '←'),
+    el('span', {}, `${at + 1} of ${order.length}`),
+    el('button', { type: 'button', 'aria-label': 'Next job', disabled: at >= order.length - 1, onclick: () => turnTo(job, order, 1) }, '→')));
+  show(0);
+  return stage;
+}
+
+// A path of the run directory as an address beside this page.
+function fileAddress(path) {
+  return path.split('/').map(encodeURIComponent).join('/');
+}
+
+function inputsOf(job) {
+  return job.inputs.filter(([, , sha]) => page.model.data.inputs[sha]?.[0]).map(([, name, sha]) => [name, page.model.data.inputs[sha][0]]);
+}
+
+function fullPicture(job, picture, frame) {
+  const image = el('img', { src: picture.source, alt: titleOf(job), decoding: 'async', onclick: () => frame.classList.toggle('real') });
+  image.addEventListener('error', () => {
+    if (picture.small && image.getAttribute('src') !== picture.small) image.src = picture.small;
+    else frame.replaceChildren(el('p', { class: 'missing' }, `${picture.label} is not beside this page, or is no picture that a browser shows.`));
+  });
+  frame.classList.remove('real');
+  return image;
+}
+
+function aboutOf(job) {
+  const about = el('div', { class: 'about', tabindex: '0', role: 'group', 'aria-label': 'About the job' }, el('h2', {}, job.name));
+  about.append(el('p', { class: 'state' }, el('b', { class: job.status }, STATES[job.status]), ` · ${credits(job.credits)} · ${job.workflow_id}`));
+  if (job.error) about.append(troubleBox(job));
+  if (job.prompt) about.append(el('blockquote', { dir: 'auto' }, job.prompt));
+  about.append(el('div', { class: 'actions' }, pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));
+  for (const section of [axesOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job), snippetOf(job)]) if (section) about.append(section);
+  return about;
+}
+
+function pinToggle(job) {
+  const chosen = page.pins.includes(job.index);
+  return button(chosen ? 'Chosen to compare' : 'Choose to compare', (event) => {
+    pin(job.index);
+    event.target.textContent = page.pins.includes(job.index) ? 'Chosen to compare' : 'Choose to compare';
+  });
+}
+
+function troubleBox(job) {
+  const { code, message, hint, request_id: request } = job.error;
+  const box = el('section', { class: 'trouble-box' }, el('p', { class: 'code' }, code), el('p', { dir: 'auto' }, message));
+  if (hint) box.append(el('p', {}, el('b', {}, 'Hint: '), hint));
+  if (request) box.append(el('p', { class: 'mono' }, `request id ${request}`));
+  if (job.status === 'failed') box.append(commandLine(page.model.data.retry));
+  return box;
+}
+
+function part(title, ...content) {
+  return el('section', {}, el('h3', {}, title), ...content);
+}
+
+function axesOf(job) {
+  const entries = Object.entries(job.axes);
+  return entries.length ? part('In the matrix', pairs(entries)) : null;
+}
+
+function filesOf(job) {
+  if (!job.outputs.length) return null;
+  return part(job.outputs.length > 1 ? 'Files' : 'File', ...job.outputs.map((output) => pairs([
+    ['file', output.path, true], ['size', `${output.width} × ${output.height}, ${bytes(output.byte_size)}`], ['SHA-256', output.sha256, true],
+  ])));
+}
+
+function timesOf(job) {
+  if (!job.stages.length) return null;
+  const bar = el('div', { class: 'times', 'aria-hidden': 'true' }, ...job.stages.map(([kind, seconds]) => el('span', { class: kind, css: { flex: `${Math.max(seconds, 0.01)} 1 0` } })));
+  return part('Time', bar, pairs(job.stages.map(([kind, seconds]) => [STAGES[kind], lasting(seconds)])));
+}
+
+function attemptsOf(job) {
+  if (!job.attempts.length) return null;
+  const list = job.attempts.map((attempt) => pairs([
+    ['attempt', attempt.status + (attempt.reused ? ', found at the gateway' : '')], ['when', moment(attempt.held_at)], ['credits', attempt.credits + (attempt.status === 'failed' ? ', refunded' : '')],
+    ['job id', attempt.job_id, true], ['key', attempt.idempotency_key, true],
+    ['error', attempt.error ? `${attempt.error.code}: ${attempt.error.message}` : null], ['request id', attempt.error?.request_id, true],
+  ]));
+  return part(job.attempts.length > 1 ? plural(job.attempts.length, 'attempt') : 'Attempt', ...list);
+}
+
+function paramsOf(job) {
+  const entries = job.params.filter(([, value]) => value !== job.prompt).map(([name, value]) => [name, value]);
+  for (const [param, name] of job.inputs) entries.push([param, name]);
+  return entries.length ? part('Parameters', pairs(entries)) : null;
+}
+
+function snippetOf(job) {
+  return part('A manifest that makes it again', el('pre', { class: 'snippet', tabindex: '0' }, job.snippet), copyButton('Copy manifest', () => job.snippet));
+}

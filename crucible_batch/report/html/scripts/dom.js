@@ -1,0 +1,33 @@
+// Elements: text goes in as text, and nothing is ever parsed as markup.
+function el(tag, options = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(options)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === 'class') element.className = value;
+    else if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    else if (name === 'css') for (const [key, style] of Object.entries(value)) element.style.setProperty(key, style);
+    else element.setAttribute(name, value === true ? '' : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+function button(text, onclick, options = {}) {
+  return el('button', { type: 'button', class: 'quiet', onclick, ...options }, text);
+}
+
+// A dialog that gives the focus back, and whose backdrop closes it.
+function openDialog(id, label, content, onclose) {
+  byId(id)?.remove();
+  const dialog = el('dialog', { id, 'aria-label': label }, content);
+  dialog.append(el('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => dialog.close() }, '×'));
+  dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener('close', () => { dialog.remove(); onclose?.(); });
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}

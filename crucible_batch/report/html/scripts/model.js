@@ -1,0 +1,74 @@
+// The report as the page needs it: jobs with their text to search, axes with their values, and what a filter leaves.
+const OWN_AXES = { '·job': 'job', '·take': 'take', '·workflow': 'workflow' };
+const ORDER = ['failed', 'unknown', 'blocked', 'pending', 'succeeded'];
+
+function buildModel(data) {
+  const jobs = data.jobs;
+  const axes = new Map();
+  const workflows = new Map();
+  const names = new Set(jobs.map((job) => job.name));
+  jobs.forEach((job, index) => {
+    job.index = index;
+    job.text = [job.name, job.prompt ?? '', job.error?.code ?? '', ...job.params.flat()].join('\n').toLowerCase();
+    workflows.set(job.workflow_id, (workflows.get(job.workflow_id) ?? 0) + 1);
+    for (const [axis, value] of Object.entries(job.axes)) note(axes, axis, value);
+  });
+  const own = new Map();
+  for (const job of jobs) {
+    job.places = { ...job.axes, '·job': baseName(job, names), '·take': String(job.repeat), '·workflow': job.workflow_id };
+    for (const axis of Object.keys(OWN_AXES)) note(own, axis, job.places[axis]);
+  }
+  return { data, jobs, axes, own, workflows: [...workflows.keys()] };
+}
+
+function note(axes, axis, value) {
+  if (!axes.has(axis)) axes.set(axis, new Set());
+  axes.get(axis).add(value);
+}
+
+// A job's name without the values of its axes and without its take: what a row of the grid has in common.
+function baseName(job, names) {
+  let base = job.name;
+  const take = `-${job.repeat}`;
+  if (base.endsWith(take)) {
+    const stem = base.slice(0, -take.length);
+    const sibling = `${stem}-${job.repeat === 1 ? 2 : 1}`;
+    if (names.has(sibling)) base = stem;
+  }
+  for (const value of Object.values(job.axes)) {
+    const slug = value.toLowerCase().replace(/[^\p{L}\p{N}.]+/gu, '-').replace(/^-+|-+$/g, '');
+    const at = base.toLowerCase().lastIndexOf(`-${slug}`);
+    if (slug && at > 0) base = base.slice(0, at) + base.slice(at + slug.length + 1);
+  }
+  return base;
+}
+
+function axisLabel(axis) {
+  return OWN_AXES[axis] ?? axis;
+}
+
+// Whether a job passes; `except` leaves one facet out, to count what choosing it otherwise would show.
+function passes(job, filter, except) {
+  if (except !== 'state' && filter.states.size && !filter.states.has(job.status)) return false;
+  if (except !== 'workflow' && filter.workflow && job.workflow_id !== filter.workflow) return false;
+  for (const [axis, value] of Object.entries(filter.axes)) {
+    if (except !== `axis.${axis}` && value && job.axes[axis] !== value) return false;
+  }
+  return filter.words.every((word) => job.text.includes(word));
+}
+
+function count(model, filter, except, keyOf) {
+  const counts = new Map();
+  for (const job of model.jobs) {
+    if (!passes(job, filter, except)) continue;
+    const key = keyOf(job);
+    if (key !== undefined) counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return counts;
+}
+
+// The jobs that are shown, what failed first, else in manifest order.
+function found(model, filter) {
+  const left = model.jobs.filter((job) => passes(job, filter));
+  return left.sort((a, b) => ORDER.indexOf(a.status) - ORDER.indexOf(b.status) || a.index - b.index);
+}

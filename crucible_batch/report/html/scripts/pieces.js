@@ -1,0 +1,43 @@
+// What several views are made of: a picture with its place kept free, the pin, a command that can be copied.
+function titleOf(job) {
+  return job.prompt ? `${job.name}: ${job.prompt}` : job.name;
+}
+
+function pictureOf(job, index = 0) {
+  const [source, width, height] = job.thumbnails[index] ?? [null, 4, 3];
+  const frame = el('span', { class: 'picture', css: { 'aspect-ratio': `${width} / ${height}` } });
+  if (source) frame.append(el('img', { src: source, alt: titleOf(job), loading: 'lazy', decoding: 'async', width, height }));
+  else frame.append(el('span', { class: 'missing' }, job.outputs.length ? 'This picture can’t be shown here' : 'No picture'));
+  if (job.outputs.length > 1) frame.append(el('span', { class: 'badge' }, plural(job.outputs.length, 'picture')));
+  return frame;
+}
+
+function ratioOf(job) {
+  const [, width, height] = job.thumbnails[0] ?? [null, 4, 3];
+  return Math.min(3, Math.max(0.4, width / height));
+}
+
+function openButton(job, ...content) {
+  return el('button', { type: 'button', class: 'open', 'data-job': job.index, onclick: () => go({ job: job.index }, true) }, ...content);
+}
+
+function pinButton(job) {
+  const chosen = page.pins.includes(job.index);
+  return el('button', {
+    type: 'button', class: 'pin', 'data-pin': job.index, 'aria-pressed': String(chosen),
+    'aria-label': `Choose ${job.name} to compare`, title: 'Choose to compare (x)', onclick: () => pin(job.index),
+  }, chosen ? '✓' : '+');
+}
+
+function commandLine(command) {
+  return el('div', { class: 'command' }, el('code', {}, command), copyButton('Copy', () => command));
+}
+
+function pairs(entries) {
+  const list = el('dl', { class: 'pairs' });
+  for (const [name, value, mono] of entries) {
+    if (value === null || value === undefined || value === '') continue;
+    list.append(el('dt', {}, name), el('dd', { class: mono ? 'mono' : null, dir: 'auto' }, value));
+  }
+  return list;
+}

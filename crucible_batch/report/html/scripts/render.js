@@ -1,0 +1,62 @@
+// The entry: render(data) shows a report, and may be called again with a newer one.
+const page = { model: null, state: readAddress(), shown: [], pins: [], update: () => {} };
+
+function render(data) {
+  page.model = buildModel(data);
+  renderSummary(page.model);
+  renderToolbar(page.model);
+  page.update = update;
+  page.drawn = null;
+  update();
+}
+
+function update() {
+  const { state, model } = page;
+  page.shown = found(model, state);
+  updateToolbar(model, page.shown);
+  for (const view of Object.keys(VIEWS)) byId(`view-${view}`).hidden = view !== state.view;
+  byId('toolbar').hidden = state.view === 'time';
+  for (const tab of byId('views').children) {
+    if (tab.dataset.view === state.view) tab.setAttribute('aria-current', 'page');
+    else tab.removeAttribute('aria-current');
+  }
+  draw(state);
+  showJob(state.job);
+}
+
+// Draws only what the address changed: opening a job must not draw a thousand cards anew.
+function draw(state) {
+  const wanted = addressOf({ ...state, job: null });
+  if (page.drawn === wanted) return;
+  page.drawn = wanted;
+  if (state.view === 'gallery') renderGallery(page.shown);
+  if (state.view === 'compare') renderCompare([...page.shown]);
+}
+
+function showJob(index) {
+  const open = byId('detail');
+  const job = index === null ? null : page.model.jobs[index];
+  if (open && open.dataset.index === String(index)) return;
+  if (!job) {
+    open?.close();
+    return;
+  }
+  open?.remove();
+  showDetail(job);
+  byId('detail').dataset.index = String(index);
+}
+
+function start() {
+  byId('views').append(...Object.entries(VIEWS).map(([view, label]) =>
+    el('button', { type: 'button', 'data-view': view, onclick: () => go({ view }, true) }, label)));
+  setUpTheme();
+  setUpKeys();
+  setUpTime();
+  const refresh = () => { page.state = readAddress(); page.update(); };
+  addEventListener('hashchange', refresh);
+  addEventListener('popstate', refresh);
+  render(JSON.parse(byId('report').textContent));
+}
+
+globalThis.crucibleBatch = { render };
+start();

@@ -1,0 +1,68 @@
+// The head of the page: how it went, what it cost, and what to do next.
+const ENDINGS = {
+  running: 'under way when this page was made', succeeded: 'all done', partial: 'done, some failed', failed: 'none succeeded',
+  stopped: 'stopped early', blocked: 'out of credits', interrupted: 'interrupted',
+};
+
+function renderSummary({ data }) {
+  byId('when').textContent = [
+    data.run_id === 'default' ? null : data.run_id, moment(data.finished_at ?? data.started_at), ENDINGS[data.status] ?? data.status,
+  ].filter(Boolean).join(' · ');
+  const facts = el('div', { class: 'facts' }, countFact(data.counts), ...troubleFacts(data.counts), creditsFact(data.credits));
+  if (data.finished_at) facts.append(fact(lasting((new Date(data.finished_at) - new Date(data.started_at)) / 1000), 'from first start to last end'));
+  byId('summary').replaceChildren(facts, ...notesOf(data), nextOf(data));
+}
+
+function fact(figure, label, tone) {
+  const shown = el('p', { class: 'figure' });
+  shown.append(...[figure].flat());
+  return el('div', { class: `fact ${tone ?? ''}` }, shown, el('p', { class: 'label' }, label));
+}
+
+function countFact(counts) {
+  const reused = counts.reused ? `, ${counts.reused} found at the gateway` : '';
+  return fact([String(counts.succeeded.toLocaleString('en')), el('small', {}, ` of ${counts.total.toLocaleString('en')}`)], `succeeded${reused}`);
+}
+
+function troubleFacts(counts) {
+  return ['failed', 'unknown', 'blocked', 'pending'].filter((state) => counts[state])
+    .map((state) => fact(counts[state].toLocaleString('en'), STATES[state], state === 'failed' ? 'bad' : 'warn'));
+}
+
+function creditsFact(books) {
+  const budget = books.budget === undefined || books.budget === null ? null : books.budget;
+  const over = Number(books.over_budget) > 0;
+  const parts = [
+    Number(books.held) ? `${books.held} held` : null, Number(books.refunded) ? `${books.refunded} refunded` : null,
+    Number(books.uploads) ? `${books.uploads} for uploads` : null, over ? `${books.over_budget} over budget` : null,
+  ].filter(Boolean);
+  const shown = fact([grouped(books.spent), el('small', {}, budget === null ? ' credits, no budget' : ` of ${grouped(budget)} credits`)], parts.join(' · ') || 'spent', over ? 'bad' : '');
+  if (budget !== null) shown.insertBefore(meter(books, Number(budget)), shown.lastChild);
+  return shown;
+}
+
+function meter(books, budget) {
+  const share = (amount) => `${Math.min(100, (100 * amount) / Math.max(budget, 1e-9))}%`;
+  const spent = Number(books.spent);
+  return el('div', { class: 'meter', 'aria-hidden': 'true' },
+    el('span', { class: 'spent', css: { left: '0', width: share(spent) } }),
+    el('span', { class: 'held', css: { left: share(spent), width: share(Math.min(Number(books.held), Math.max(0, budget - spent))) } }));
+}
+
+function notesOf(data) {
+  const notes = el('ul', { class: 'notes' });
+  const seen = new Set();
+  for (const stop of Object.values(data.stops ?? {})) {
+    if (seen.has(stop.code)) continue;
+    seen.add(stop.code);
+    notes.append(el('li', { class: 'bad' }, el('span', { class: 'mono' }, stop.code), ` ${stop.message}${stop.hint ? `. ${stop.hint}` : ''}`));
+  }
+  for (const text of data.notes ?? []) notes.append(el('li', {}, text));
+  return notes.children.length ? [notes] : [];
+}
+
+function nextOf(data) {
+  const next = el('div', { class: 'next' });
+  if (data.advice.command) next.append(el('p', {}, data.advice.text), commandLine(data.advice.command));
+  return next;
+}

@@ -1,0 +1,60 @@
+// The filter: state, workflow, axes and words. Each choice shows how many jobs it would leave.
+function renderToolbar(model) {
+  const search = el('input', {
+    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts and parameters',
+    oninput: () => go({ q: search.value }),
+  });
+  const bar = byId('toolbar');
+  bar.replaceChildren(search);
+  const states = ORDER.filter((state) => model.data.counts[state]);
+  for (const state of states.length > 1 ? states : []) {
+    bar.append(el('button', { type: 'button', class: 'chip', 'data-state': state, onclick: () => toggleState(state) }, `${STATES[state]} `, el('b', {})));
+  }
+  if (model.workflows.length > 1) bar.append(chooser('workflow', 'workflow', (value) => go({ workflow: value })));
+  for (const axis of model.axes.keys()) {
+    bar.append(chooser(`axis.${axis}`, axis, (value) => go({ axes: { ...page.state.axes, [axis]: value } })));
+  }
+  bar.append(button('Clear', clearFilter, { id: 'clear' }), el('span', { class: 'count', id: 'count' }));
+}
+
+function clearFilter() {
+  go({ q: '', states: new Set(), workflow: '', axes: {} });
+}
+
+function toggleState(state) {
+  const states = new Set(page.state.states);
+  if (!states.delete(state)) states.add(state);
+  go({ states });
+}
+
+function chooser(key, label, choose) {
+  return el('select', { 'data-facet': key, 'aria-label': label, onchange: (event) => choose(event.target.value) });
+}
+
+function updateToolbar(model, shown) {
+  const state = page.state;
+  if (byId('search') !== document.activeElement) byId('search').value = state.q;
+  const states = count(model, state, 'state', (job) => job.status);
+  for (const chip of document.querySelectorAll('[data-state]')) {
+    chip.setAttribute('aria-pressed', String(state.states.has(chip.dataset.state)));
+    chip.querySelector('b').textContent = (states.get(chip.dataset.state) ?? 0).toLocaleString('en');
+  }
+  for (const select of document.querySelectorAll('[data-facet]')) fillChooser(model, select);
+  const filtered = state.q || state.states.size || state.workflow || Object.values(state.axes).some(Boolean);
+  byId('clear').hidden = !filtered;
+  const text = filtered ? `${shown.length.toLocaleString('en')} of ${plural(model.jobs.length, 'job')}` : plural(model.jobs.length, 'job');
+  byId('count').textContent = text;
+  if (byId('announcer').textContent !== text) byId('announcer').textContent = text;
+}
+
+function fillChooser(model, select) {
+  const facet = select.dataset.facet;
+  const axis = facet.startsWith('axis.') ? facet.slice(5) : null;
+  const chosen = axis ? page.state.axes[axis] ?? '' : page.state.workflow;
+  const counts = count(model, page.state, facet, (job) => (axis ? job.axes[axis] : job.workflow_id));
+  const values = axis ? [...model.axes.get(axis)] : model.workflows;
+  select.replaceChildren(el('option', { value: '' }, `Any ${axis ?? 'workflow'}`),
+    ...values.map((value) => el('option', { value }, `${value} (${counts.get(value) ?? 0})`)));
+  select.value = chosen;
+  select.classList.toggle('set', Boolean(chosen));
+}

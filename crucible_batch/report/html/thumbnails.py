@@ -1,0 +1,90 @@
+"""The thumbnails of a run directory: within the page while they fit, in ``thumbnails/`` beside it once they don't.
+
+A thumbnail is made once and kept in the run directory's hidden folder, under the digest of the picture that it shows.
+What is kept there can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import struct
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from crucible_batch.report.html.cards import Thumbnail
+from crucible_batch.report.html.miniature import Miniature, first_rung, make_miniature
+
+FOLDER = "thumbnails"
+_CACHE = Path(".crucible") / FOLDER
+_INLINE_BYTES = 17_000_000
+"""Of WebP; as base64 in a page that is 22.7 MB, which leaves room for a thousand jobs' words below 25 MB."""
+_MOST_INLINE_JOBS = 1000
+_MOST_BYTES = 60_000
+_FOLDER_BYTES = 24_000
+_SIZE = struct.Struct(">HH")
+
+
+class Thumbnails:
+    """Makes thumbnails in threads: decoding, which takes nearly all of the time, lets other threads run."""
+
+    def __init__(self, directory: Path, jobs: int) -> None:
+        self._directory = directory
+        self._left = _INLINE_BYTES if jobs <= _MOST_INLINE_JOBS else 0
+        self._cap = min(_MOST_BYTES, _INLINE_BYTES // max(jobs, 1)) if self._left else _FOLDER_BYTES
+        self.lookahead = 4 * (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(max_workers=self.lookahead // 4, thread_name_prefix="thumbnails")
+
+    def __enter__(self) -> Thumbnails:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, path: str | Path, sha256: str) -> Callable[[], Miniature | None]:
+        """Begin to make the miniature of a picture; the path is taken from the run directory. Call to wait for it."""
+        made: Future[Miniature | None] = self._pool.submit(self._kept, self._directory / path, sha256)
+        return made.result
+
+    def placed(self, made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]) -> Thumbnail:
+        """Decide where a miniature goes, and put it there. One that can't be had leaves its place free."""
+        if made is None:
+            return Thumbnail(None, *shown_size)
+        if len(made.content) <= self._left:
+            self._left -= len(made.content)
+            source = "data:image/webp;base64," + base64.b64encode(made.content).decode()
+            return Thumbnail(source, made.width, made.height)
+        name = f"{sha256[:40]}.webp"
+        if not _write(self._directory / FOLDER / name, made.content):
+            return Thumbnail(None, *shown_size)
+        return Thumbnail(f"{FOLDER}/{name}", made.width, made.height)
+
+    def _kept(self, path: Path, sha256: str) -> Miniature | None:
+        kept = self._directory / _CACHE / f"{sha256[:40]}-{first_rung(self._cap)}"
+        with contextlib.suppress(OSError, struct.error):
+            content = kept.read_bytes()
+            width, height = _SIZE.unpack_from(content)
+            return Miniature(content[_SIZE.size :], width, height)
+        made = make_miniature(path, self._cap)
+        if made is not None:
+            _write(kept, _SIZE.pack(made.width, made.height) + made.content)
+        return made
+
+
+def _write(path: Path, content: bytes) -> bool:
+    """Write a file as a whole. A disk that doesn't take it costs a picture in the page, and nothing else."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        return False
+    return True

@@ -1,0 +1,249 @@
+"""report.html as the art director has it: opened from the disk, filtered, compared, walked through by keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from .conftest import HOSTILE, Open
+
+Shoot = Callable[[Page, str], None]
+
+
+def cards(page: Page) -> Any:
+    return page.locator("#view-gallery .card")
+
+
+def test_it_opens_from_the_disk_with_what_failed_first(report: Path, open_page: Open, shoot: Shoot) -> None:
+    page = open_page(report).page
+    expect(page.get_by_role("heading", level=1)).to_have_text("lookbook")
+    expect(cards(page)).to_have_count(14)
+    first = cards(page).first
+    expect(first.locator(".code")).to_have_text("MODERATION_REFUSED")
+    expect(first).to_contain_text(HOSTILE[:20])
+    expect(page.locator("#summary")).to_contain_text("13 of 14")
+    expect(page.locator("#summary code")).to_contain_text("--retry-failed")
+    images = page.locator("#view-gallery img")
+    expect(images).to_have_count(13)
+    assert "A harbour at dawn, noir" in (images.first.get_attribute("alt") or "")
+    assert page.title() == "lookbook · 13 of 14"
+    shoot(page, "gallery")
+
+
+def test_filters_leave_what_they_say_and_live_in_the_address(report: Path, open_page: Open) -> None:
+    page = open_page(report).page
+    page.get_by_label("style").select_option("noir")
+    expect(cards(page)).to_have_count(4)
+    expect(page.locator("#count")).to_have_text("4 of 14 jobs")
+    assert page.get_by_label("hour").locator("option").all_inner_texts() == ["Any hour", "dawn (2)", "dusk (2)"]
+    page.get_by_label("hour").select_option("dusk")
+    expect(cards(page)).to_have_count(2)
+    assert "axis.style=noir&axis.hour=dusk" in page.url
+    page.reload()
+    expect(cards(page)).to_have_count(2)
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="failed").click()
+    expect(cards(page)).to_have_count(1)
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_label("workflow", exact=True).select_option("qwen-edit")
+    expect(cards(page)).to_have_count(1)
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("searchbox").fill("dawn GOUACHE")
+    expect(cards(page)).to_have_count(2)
+    page.get_by_role("searchbox").fill("no such thing")
+    expect(page.locator(".nothing")).to_be_visible()
+    page.go_back()
+
+
+def test_the_grid_has_two_axes_and_stacks_the_rest(report: Path, open_page: Open, shoot: Shoot) -> None:
+    page = open_page(report, "#view=compare").page
+    table = page.get_by_role("table")
+    heads = table.locator("thead th").all_inner_texts()
+    assert heads[1:] == ["dawn", "dusk"]
+    assert table.locator("tbody th").all_inner_texts() == ["noir", "watercolor", "gouache"]
+    expect(table.locator("td img")).to_have_count(6)
+    shoot(page, "compare")
+    cell = table.locator("td").first
+    expect(cell.locator("img")).to_have_attribute("alt", "harbour-noir-dawn-1: A harbour at dawn, noir")
+    cell.get_by_label("Next of the stack").click()
+    expect(cell.locator("img")).to_have_attribute("alt", "harbour-noir-dawn-2: A harbour at dawn, noir")
+    expect(cell.locator(".stack")).to_contain_text("2 of 2")
+    page.locator("[data-fixed]").select_option("2")
+    expect(cell.locator(".stack")).to_have_count(0)
+    page.get_by_label("Across").select_option("·take")
+    assert table.locator("thead th").all_inner_texts()[1:] == ["1", "2"]
+    width = cell.bounding_box()["width"]
+    page.get_by_label("Size of the pictures").fill("500")
+    assert cell.bounding_box()["width"] > width
+
+
+def test_a_job_opens_in_full_with_all_that_is_known_of_it(report: Path, open_page: Open, shoot: Shoot) -> None:
+    seen = open_page(report)
+    page = seen.page
+    page.get_by_role("button", name="edit: on marble").first.click()
+    dialog = page.get_by_role("dialog")
+    for text in ("edit", "on marble", "qwen-edit", "3 credits", "Attempt", "image.image", "mug.png", "SHA-256"):
+        expect(dialog).to_contain_text(text)
+    expect(dialog.locator(".frame img")).to_have_js_property("complete", True)
+    assert dialog.locator(".frame img").evaluate("(image) => image.naturalWidth") == 800
+    full = dialog.locator(".frame img").get_attribute("src")
+    assert full in {"edit/0.png", "edit/0.jpg"}
+    assert any(url.endswith(f"/{full}") for url in seen.requests)
+    shoot(page, "detail")
+    dialog.get_by_label("Show input: mug.png").click()
+    assert str(dialog.locator(".frame img").get_attribute("src")).startswith("data:image/webp")
+    expect(dialog.locator("pre")).to_contain_text("workflow: qwen-edit")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.evaluate("document.activeElement.dataset.job") is not None
+
+
+def test_an_error_shows_its_hint_and_request_and_the_command(report: Path, open_page: Open, shoot: Shoot) -> None:
+    page = open_page(report, "#state=failed").page
+    cards(page).first.click()
+    box = page.locator(".trouble-box")
+    expect(box).to_contain_text("MODERATION_REFUSED")
+    expect(box).to_contain_text("--retry-failed")
+    expect(page.locator("#detail")).to_contain_text("2, refunded")
+    expect(page.locator("#detail blockquote")).to_have_text(f"nsfw {HOSTILE}", use_inner_text=False)
+    assert page.title().startswith("lookbook")
+    shoot(page, "error")
+
+
+def test_the_snippet_is_copied(report: Path, open_page: Open) -> None:
+    page = open_page(report, "#job=0", permissions=["clipboard-read", "clipboard-write"]).page
+    snippet = page.locator("#detail pre").inner_text()
+    page.get_by_role("button", name="Copy manifest").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == snippet
+
+
+def test_two_pictures_flip_by_mouse_and_by_keyboard(report: Path, open_page: Open, shoot: Shoot) -> None:
+    page = open_page(report).page
+    pins = page.locator("#view-gallery [data-pin]")
+    names = [pins.nth(number).get_attribute("aria-label") or "" for number in (0, 2)]
+    first, second = (name.removeprefix("Choose ").removesuffix(" to compare") for name in names)
+    pins.nth(0).click()
+    pins.nth(2).click()
+    expect(page.locator("#tray")).to_contain_text(f"{first} and {second}")
+    page.get_by_role("button", name="Compare", exact=True).last.click()
+    name = page.locator("#flip .name")
+    expect(name).to_have_text(first)
+    shoot(page, "flip")
+    for key, shown in (("Space", second), ("ArrowLeft", first), ("f", second)):
+        page.keyboard.press(key)
+        expect(name).to_have_text(shown)
+    page.get_by_role("button", name="Flip").click()
+    expect(name).to_have_text(first)
+    page.get_by_label("Zoom").fill("3")
+    panes = page.locator("#flip .pane")
+    panes.first.evaluate("(pane) => { pane.scrollTop = 40; pane.scrollLeft = 30; }")
+    expect(panes.nth(1)).to_have_js_property("scrollLeft", 30)
+    page.get_by_role("button", name="Side by side").click()
+    expect(panes.nth(1)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#flip")).to_have_count(0)
+
+
+def test_the_keyboard_alone_is_enough(report: Path, open_page: Open) -> None:
+    page = open_page(report).page
+    focused = "document.activeElement.dataset.job"
+    page.keyboard.press("ArrowRight")
+    start = page.evaluate(focused)
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(focused) != start
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(focused) == start
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    title = dialog.get_by_role("heading", level=2)
+    before = title.inner_text()
+    page.keyboard.press("ArrowRight")
+    expect(title).not_to_have_text(before)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("dusk")
+    expect(page.locator("#count")).to_have_text("6 of 14 jobs")
+    page.keyboard.press("Escape")
+    page.keyboard.press("2")
+    expect(page.get_by_role("table")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+
+
+def test_time_and_credits_are_drawn_and_lead_to_the_job(report: Path, open_page: Open, shoot: Shoot) -> None:
+    page = open_page(report, "#view=time").page
+    expect(page.locator("#timeline .bar")).to_have_count(14)
+    expect(page.locator("#credits-chart .budget")).to_have_count(1)
+    shoot(page, "time")
+    page.get_by_role("link", name="edit, succeeded").click()
+    expect(page.get_by_role("dialog")).to_contain_text("on marble")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_system_until_somebody_chooses(
+    report: Path, open_page: Open, shoot: Shoot, scheme: str
+) -> None:
+    page = open_page(report, color_scheme=scheme).page
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(paper) == {"light": "rgb(250, 249, 247)", "dark": "rgb(19, 18, 17)"}[scheme]
+    shoot(page, scheme)
+    page.locator("#theme").click()
+    assert page.evaluate(paper) == "rgb(250, 249, 247)"
+    page.locator("#theme").click()
+    assert page.evaluate(paper) == "rgb(19, 18, 17)"
+
+
+def test_a_phone_shows_it_all_without_scrolling_sideways(report: Path, open_page: Open, shoot: Shoot) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+    page = open_page(report, **phone).page
+    for address, sign in (
+        ("#", ".card"),
+        ("#view=compare", "table"),
+        ("#view=time", "#timeline"),
+        ("#job=0", "#detail"),
+    ):
+        page.evaluate("(address) => { location.hash = address; }", address)
+        expect(page.locator(sign).first).to_be_visible()
+        shoot(page, f"phone{address.replace('#', '-').replace('=', '-').rstrip('-')}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("address", ["#", "#view=compare", "#view=time", "#job=0", "#job=13"])
+def test_axe_finds_nothing(report: Path, open_page: Open, address: str, scheme: str) -> None:
+    page = open_page(report, address, color_scheme=scheme).page
+    found = Axe().run(page)
+    assert len(found.response["passes"]) > 15
+    assert [
+        (one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found.response["violations"]
+    ] == []
+
+
+def test_a_thousand_jobs_are_made_as_they_come_near(thousand: Path, open_page: Open) -> None:
+    assert thousand.stat().st_size < 25_000_000
+    page = open_page(thousand).page
+    expect(page.locator("#summary")).to_contain_text("1,234.50625 credits")
+    first = page.locator("#view-gallery .card").count()
+    assert first <= 240
+    page.evaluate(
+        """() => {
+            globalThis.long = [];
+            new PerformanceObserver((list) => long.push(...list.getEntries().map((one) => one.duration)))
+                .observe({ type: 'longtask' });
+        }"""
+    )
+    while (made := page.locator("#view-gallery .card").count()) < 1000:
+        page.mouse.wheel(0, 30_000)
+        expect(page.locator("#view-gallery .card")).not_to_have_count(made)
+    assert page.evaluate("document.querySelectorAll('*').length") < 10_000
+    assert [one for one in page.evaluate("long") if one > 500] == []
+    page.get_by_role("searchbox").fill("picture 999")
+    expect(page.locator("#view-gallery .card")).to_have_count(1)

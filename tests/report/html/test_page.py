@@ -1,0 +1,255 @@
+"""The page: one file that holds all it shows, from which nothing hostile escapes, written piece by piece."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from crucible_batch.manifest import Wanted, expand, load_manifest
+from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.report.html import PAGE_FILE, CurvePoint, Thumbnails, write_page
+from crucible_batch.report.html.page import page_pieces
+from crucible_batch.report.models import AttemptRow, CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow
+
+ZERO = Decimal(0)
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)> <!--<script> & \u2028 \u2029 \u202eexe.png ]]> ' \" \x00\x1b[31m {{ 7*7 }}"
+)
+
+
+def head(jobs: int = 1, **more: Any) -> ReportHead:
+    books = CreditsRow(
+        budget=Decimal(80),
+        spent=Decimal(4),
+        held=ZERO,
+        jobs=Decimal(4),
+        uploads=ZERO,
+        rebates=ZERO,
+        refunded=ZERO,
+        over_budget=ZERO,
+    )
+    known: dict[str, Any] = {
+        "run_id": "default", "status": "partial", "exit_code": 1, "started_at": "2026-01-01T00:00:00.000Z",
+        "finished_at": "2026-01-01T00:01:00.000Z", "credits": books, "counts": CountsRow(total=jobs, succeeded=jobs),
+        "manifest": ManifestRow(name="autumn", path="m.yaml", sha256="ab" * 32),
+    }  # fmt: skip
+    return ReportHead(**{**known, **more})
+
+
+def row(number: int = 0, **more: Any) -> JobRow:
+    attempt = AttemptRow(
+        idempotency_key="cb1-x", job_id="j", status="succeeded", credits=Decimal(2), held_at=10.0 + number,
+        prepared_at=11.0 + number, accepted_at=12.0 + number, running_at=13.0 + number, ended_at=14.0 + number,
+    )  # fmt: skip
+    output = OutputRow(
+        index=0, path=f"job-{number}/0.png", sha256=f"{number:064x}"[::-1], byte_size=9, mime_type="image/png",
+        width=40, height=30, saved_at=15.0 + number,
+    )  # fmt: skip
+    known: dict[str, Any] = {
+        "name": f"job-{number}", "status": "succeeded", "workflow_id": "z", "prompt": "a fox",
+        "params": {"prompt.text": "a fox", "seed": 2**60}, "idempotency_key": "cb1-x", "attempts": [attempt],
+        "credits": Decimal(2), "outputs": [output],
+    }  # fmt: skip
+    return JobRow(**{**known, **more})
+
+
+def page(directory: Path, *rows: JobRow, **more: Any) -> str:
+    curve = [CurvePoint(10.0, ZERO, Decimal(2)), CurvePoint(14.0, Decimal(2), ZERO)]
+    return write_page(directory, head(len(rows), **more), iter(rows), curve).read_text(encoding="utf-8")
+
+
+class Elements(HTMLParser):
+    """All elements of a page, as an HTML parser sees them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, list[str]] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.found:
+            self.text.setdefault(self.found[-1][0] + str(self.found[-1][1].get("id", "")), []).append(data)
+
+
+def data_of(text: str) -> Any:
+    return json.loads("".join(Elements(text).text["scriptreport"]))
+
+
+def test_hostile_words_stay_words_wherever_they_stand(tmp_path: Path) -> None:
+    error = ErrorRow(code=HOSTILE, message=HOSTILE, hint=HOSTILE, request_id=HOSTILE)
+    hostile = row(
+        name=HOSTILE,
+        prompt=HOSTILE,
+        params={HOSTILE: HOSTILE},
+        axes={HOSTILE: HOSTILE},
+        error=error,
+        status="failed",
+        workflow_id=HOSTILE,
+        images={"i": "ab" * 32},
+        image_files={"i": f"/{HOSTILE}"},
+    )
+    text = page(
+        tmp_path,
+        hostile,
+        notes=[HOSTILE],
+        stops={"*": error},
+        manifest=ManifestRow(name=HOSTILE, path=HOSTILE, sha256="x"),
+    )
+    elements = Elements(text).found
+    assert [tag for tag, _ in elements].count("script") == 2
+    assert not [tag for tag, _ in elements if tag in {"img", "iframe", "object", "link", "base", "form"}]
+    assert not [name for _, attributes in elements for name in attributes if name.startswith("on") or name == "style"]
+    assert not set("\u2028\u2029") & set(text.partition('id="report">')[2].partition("</script>")[0])
+    (job,) = data_of(text)["jobs"]
+    assert (job["name"], job["prompt"], job["error"]["message"], job["axes"]) == (
+        HOSTILE,
+        HOSTILE,
+        HOSTILE,
+        {HOSTILE: HOSTILE},
+    )
+
+
+def test_the_policy_names_exactly_what_is_in_the_page(tmp_path: Path) -> None:
+    text = page(tmp_path, row())
+    (policy,) = [
+        one["content"] for tag, one in Elements(text).found if one.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src 'self' data: file:;")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        (inlined,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+        assert base64.b64encode(hashlib.sha256(inlined.encode()).digest()).decode() in policy
+    assert not re.findall(r"(?:src|href)=\"(?!#)", text.partition('<script type="application/json"')[0])
+    assert "innerHTML" not in text
+    assert "http://" not in text
+    assert "https://" not in text
+
+
+def test_a_page_is_whole_or_the_old_one_stays(tmp_path: Path) -> None:
+    before = page(tmp_path, row())
+
+    def broken() -> Iterator[JobRow]:
+        yield row()
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        write_page(tmp_path, head(2), broken(), [])
+    assert (tmp_path / PAGE_FILE).read_text(encoding="utf-8") == before
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".crucible"] == [PAGE_FILE]
+
+
+def test_rows_are_written_as_they_come_and_not_collected_first(tmp_path: Path) -> None:
+    asked = 0
+
+    def many() -> Iterator[JobRow]:
+        nonlocal asked
+        for number in range(3000):
+            asked += 1
+            yield row(number)
+
+    with Thumbnails(tmp_path, 3000) as thumbnails:
+        pieces = page_pieces(tmp_path, head(3000), many(), [], thumbnails)
+        early = ""
+        while "job-0" not in early:
+            early += next(pieces)
+        assert asked < 200
+        assert len(early) + sum(map(len, pieces)) < 5_000_000
+
+
+def test_large_numbers_come_through_exactly(tmp_path: Path) -> None:
+    (job,) = data_of(page(tmp_path, row()))["jobs"]
+    assert job["params"] == [["prompt.text", "a fox"], ["seed", str(2**60)]]
+    assert job["credits"] == "2"
+
+
+def test_pictures_and_inputs_are_in_the_page_and_what_is_missing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "job-0").mkdir()
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "job-0/0.png")
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "photo.png")
+    fed = {"images": {"image.image": "cd" * 32}, "image_files": {"image.image": str(tmp_path / "photo.png")}}
+    data = data_of(page(tmp_path, row(0, **fed), row(1)))
+    first, second = data["jobs"]
+    assert first["thumbnails"][0][0].startswith("data:image/webp;base64,")
+    assert first["inputs"] == [["image.image", "photo.png", "cd" * 32]]
+    assert data["inputs"]["cd" * 32][1:] == [20, 20]
+    assert second["thumbnails"] == [[None, 40, 30]]
+    assert first["stages"] == [["prepare", 2.0], ["queue", 1.0], ["run", 1.0], ["download", 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("more", "command"),
+    [
+        ({}, "crucible-batch run m.yaml --out-dir {} --retry-failed"),
+        ({"run_id": "tonight"}, "crucible-batch run m.yaml --run-id tonight --out-dir {} --retry-failed"),
+        ({"status": "blocked"}, "crucible-batch run m.yaml --out-dir {}"),
+        ({"status": "succeeded"}, None),
+    ],
+)
+def test_the_page_says_what_to_type_next(tmp_path: Path, more: dict[str, Any], command: str | None) -> None:
+    advice = data_of(page(tmp_path, row(), **more))["advice"]
+    assert advice["command"] == (command and command.format(tmp_path))
+    assert advice["text"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a fox",
+        "@@twice",
+        "@{{ a }} {% b %} {# c #}",
+        "'q' \"d\" \\ # : - no",
+        "\x7f\x85\u202e\u2028\ufeff é \U0001f98a",
+        "a\nb\n",
+    ],
+)
+def test_the_snippet_is_a_manifest_that_asks_for_the_very_same(tmp_path: Path, prompt: str) -> None:
+    params: dict[str, Any] = {
+        "prompt.text": prompt, "seed": 2**60, "word": "no", "real": 0.5, "small": 1e-7, "flag": True, "none": None,
+        "list": [1, "{{ x }}", {"a b": prompt}], "other": prompt, "number": "12",
+    }  # fmt: skip
+    Image.new("RGB", (8, 8)).save(tmp_path / "mug.png")
+    fed = {"images": {"image.image": "cd" * 32}, "image_files": {"image.image": str(tmp_path / "mug.png")}}
+    manifest = ManifestRow(name="autumn", path=str(tmp_path / "m.yaml"), sha256="ab" * 32)
+    (job,) = data_of(page(tmp_path, row(prompt=prompt, params=params, **fed), manifest=manifest))["jobs"]
+    (tmp_path / "again.yaml").write_text(job["snippet"], encoding="utf-8")
+    read = load_manifest(tmp_path / "again.yaml")
+    (wanted,) = expand(read)
+    assert isinstance(wanted, Wanted)
+    assert (read.name, wanted.name, wanted.workflow_id, wanted.prompt) == ("autumn-again", "job-0", "z", prompt)
+    assert dict(wanted.params) == {name: value for name, value in params.items() if name != "prompt.text"}
+    assert dict(wanted.images) == {"image.image": tmp_path / "mug.png"}
+
+
+def test_jobs_beyond_three_hundred_share_lanes_in_the_timeline(tmp_path: Path) -> None:
+    text = page(tmp_path, *(row(number) for number in range(400)))
+    drawn = text.partition('id="timeline"')[2]
+    assert drawn.count("<path") < 30
+    assert "up to 5 at once" in drawn
+    assert "<a href" in page(tmp_path, row())
+
+
+def test_a_night_between_two_runs_is_a_cut_and_not_a_mile_of_nothing(tmp_path: Path) -> None:
+    late = row(1, attempts=[row(40_000).attempts[0]], outputs=[])
+    assert "11 h 6 min pause" in page(tmp_path, row(), late)
+
+
+def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
+    empty = row(attempts=[], outputs=[], status="pending")
+    text = write_page(tmp_path, head(), iter([empty]), []).read_text(encoding="utf-8")
+    assert "No job has got as far" in text
+    assert data_of(text)["jobs"][0]["thumbnails"] == []
