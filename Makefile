@@ -2,6 +2,7 @@
 #
 #   make demo    a local gateway, thirty pictures, a report: nothing to sign up for
 #   make test    all tests
+#   make soak    hostile runs in virtual time, for a minute or SECONDS
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo
 
 PYTHON ?= python3
