@@ -33,6 +33,7 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
         (437, "a job that listed its outputs late lost all but the first"),
         (64, "a download without a length was saved although its last bytes were missing"),
         (2, "an upload's answer was lost before any had named a price, which nobody can count"),
+        (561431387, "five refusals of jobs in doubt kept a run from ever asking for the others"),
         (773004124, "the judge took a price for unknown that a submit in doubt had just named"),
         (201, "a price rose while several submits were in flight"),
     ],
