@@ -3,6 +3,7 @@
 #   make demo    a local gateway, thirty pictures, a report: nothing to sign up for
 #   make test    all tests
 #   make crash   kill the command at each of its effects, and say what came of it
+#   make soak    hostile runs in virtual time, for a minute or SECONDS
 #   make test-browser   report.html in a real Chromium, which has to be there (apt-get install chromium)
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo
 

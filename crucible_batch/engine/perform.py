@@ -202,7 +202,9 @@ class Performer:
         world = self._world
         info = error_info(error)
         if error.in_doubt or job.in_doubt:
-            self._note(error)
+            # The gateway serves where it refuses this one job: however many it does, the others are still asked for.
+            if not error.is_refusal or error.status in (401, 402):
+                self._note(error)
             return Unanswered(at=world.clock.now(), error=info)
         if isinstance(error, KeyRefusedError):
             world.stop.failed(error)

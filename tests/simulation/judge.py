@@ -197,16 +197,16 @@ class Judge:
     def _why_not(self, row: JobRow, last: Finished) -> str | None:
         """Why a job has not succeeded although the sky is clear; None where there is a good reason."""
         code = row.error.code if row.error else ""
+        # It was bought for an asset that is gone, by a directory that is gone: its key takes no other one.
+        orphaned = code == "IDEMPOTENCY_KEY_REUSED" and bool(row.images) and self.purse.begin > 0
         match row.status:
             case "succeeded":
                 return None
             case "failed":
                 moderated = "nsfw" in (row.prompt or "") and code in HOPELESS_CODES
                 lost = row.job_id in self.around.requests.lost_jobs
-                # It was bought for an asset that is gone, by a directory that is gone: its key takes no other one.
-                orphaned = code == "IDEMPOTENCY_KEY_REUSED" and bool(row.images) and self.purse.begin > 0
                 return None if moderated or lost or orphaned else "nothing stood in its way"
-            case "unknown" if row.images and code == "INVALID_PARAMS":
+            case "unknown" if orphaned or (row.images and code == "INVALID_PARAMS"):
                 return None  # sent in doubt with an asset that is gone: a refusal proves nothing, its hold stays
             case "blocked" | "unknown":
                 return None if any(self._is_short(other, last) for other in last.rows) else "the credits were there"

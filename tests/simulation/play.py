@@ -143,6 +143,8 @@ class _Player:
         for life in scenario.lives:
             self._befall(life.mishap)
             await asyncio.sleep(life.rest_s)
+            if life.dearer is not None:
+                self._around.world.jobs.prices[life.dearer] *= 2
             await self._live(life)
         await self._calm()
         self._judge.close()

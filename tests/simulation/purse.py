@@ -40,10 +40,22 @@ class _Heard:
 
 @dataclass(frozen=True, slots=True)
 class _Hold:
-    """What was known when credits were held for a key or a nonce."""
+    """What was known when credits were held for a key or a nonce; ``asked`` is what was being written down as well."""
 
     life: int = 0
     heard: tuple[_Heard, ...] = ()
+    asked: tuple[_Heard, ...] = ()
+
+    def foreseen(self, price_class: str, ceiling: Decimal | None) -> Decimal:
+        """The highest price that could be foreseen. A submit in doubt counts at once, others when they are durable."""
+        return min(
+            self._highest(known, price_class, ceiling or ZERO) for known in (self.heard, self.heard + self.asked)
+        )
+
+    def _highest(self, known: tuple[_Heard, ...], price_class: str, ceiling: Decimal) -> Decimal:
+        heard = [h for h in known if h.price_class == price_class]
+        now = [h.price for h in heard if h.life == self.life]
+        return max(now) if now else max([ceiling, *(h.price for h in heard)])
 
 
 @dataclass
@@ -66,6 +78,7 @@ class Purse:
     _durable_keys: set[str] = field(default_factory=set)
     _holds: dict[str, _Hold] = field(default_factory=dict)
     _heard: list[_Heard] = field(default_factory=list)
+    _asked: list[_Heard] = field(default_factory=list)
 
     # -- what the simulation tells ------------------------------------------------------------------------------------
 
@@ -81,6 +94,7 @@ class Purse:
         """What is durable is what the file holds, not what an earlier process believed."""
         self._durable_keys.clear()
         self._heard.clear()
+        self._asked.clear()
         for _, event in journal.events():
             if isinstance(event, Held):
                 self._durable_keys.add(event.key)
@@ -91,9 +105,12 @@ class Purse:
         """Follow a row of the journal on its way."""
         match stage, kind:
             case Stage.ASKED, "Held":
-                self._holds[body["key"]] = _Hold(self._life, tuple(self._heard))
+                self._holds[body["key"]] = _Hold(self._life, tuple(self._heard), tuple(self._asked))
             case Stage.ASKED, "Intended":
                 self._holds[body["nonce"]] = _Hold(self._life, tuple(self._heard))
+            case Stage.ASKED, "Accepted":
+                job = self.around.world.jobs.find(body["job_id"])
+                self._asked.append(_Heard(self._life, job.workflow_id, job.price))
             case Stage.DURABLE, "Held":
                 self._durable_keys.add(body["key"])
             case Stage.KNOWN, "Accepted":
@@ -177,9 +194,7 @@ class Purse:
                 self._first_surprise = max(self._first_surprise, entry.amount)
             # Else it is held together with its job, whose ceiling or known price is above that of an upload.
             return
-        now = [h.price for h in heard if h.life == hold.life]
-        foreseen = max(now) if now else max([ceiling or ZERO, *(h.price for h in heard)])
-        surprise = max(ZERO, entry.amount - foreseen)
+        surprise = max(ZERO, entry.amount - hold.foreseen(price_class, ceiling))
         if not heard and ceiling is None:
             self._first_surprise = max(self._first_surprise, surprise)
         else:

@@ -33,12 +33,16 @@ class Mishap(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One process of ours. ``effects``: it dies at that effect. ``rest_s`` passes before it begins."""
+    """One process of ours. ``effects``: it dies at that effect.
+
+    Before it begins ``rest_s`` pass, and the workflow ``dearer`` comes to cost twice as much.
+    """
 
     effects: int | None = None
     interrupt_at_s: tuple[float, ...] = ()
     deadline_s: float | None = None
     rest_s: float = 0.0
+    dearer: str | None = None
     concurrency: int = 6
     budget: Decimal | None = None
     retry_failed: bool = False
@@ -84,7 +88,7 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
     cost = sum((prices[job.workflow_id] for job in jobs), Decimal(0)) + upload_price * len(used)
     budget = chance.choice((None, cost, cost * 3, cost, (cost * Decimal(chance.randrange(2, 11)) / 10)))
     dearest = max(prices.values())
-    ceiling = chance.choice((None, dearest, dearest, dearest * 2, dearest / 2))
+    ceiling = chance.choice((None, dearest, dearest * 2, dearest * 3, dearest / 2))
     credits = chance.choice((Decimal(1000), Decimal(1000), Decimal(1000), max(cost / 2, Decimal(1))))
     return Scenario(
         seed=seed,
@@ -103,7 +107,7 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
             seed=seed,
             accounts={KEY: round(credits, 6)},
             prices=prices,
-            price_rises=_rises(chance, prices),
+            price_rises=_rises(chance, prices, [job.workflow_id for job in jobs]),
             upload_price=upload_price,
             rebate_share=chance.choice((Decimal(1), Decimal(1), Decimal("0.5"), Decimal(0))),
             runners=chance.choice((1, 4, 64)),
@@ -113,9 +117,9 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
             slow_queue_s=chance.choice((5.0, 2 * 3600.0)),
         ),
         world_faults=",".join(f"{name}:{_rate(chance)}" for name in _some(chance, _WORLD_FAULTS, 2)),
-        weather={name: _rate(chance) for name in _some(chance, tuple(FAULTS), 9)},
+        weather={name: _rate(chance) for name in _some(chance, tuple(FAULTS), 12)},
         longest_partition_s=chance.choice((5.0, 600.0)),
-        lives=_lives(chance, budget),
+        lives=_lives(chance, budget, [job.workflow_id for job in jobs]),
         clock_jumps=_clock_jumps(chance),
         known_images=tuple(image for image in used if chance.random() < 0.1),
         forgets_for_ever=chance.random() < 0.3,
@@ -168,14 +172,14 @@ def _job(position: int, workflow: str, prompt: str, repeat: int, images: dict[st
     )
 
 
-def _rises(chance: random.Random, prices: dict[str, Decimal]) -> tuple[PriceRise, ...]:
-    if chance.random() < 0.7:
+def _rises(chance: random.Random, prices: dict[str, Decimal], used: Sequence[str]) -> tuple[PriceRise, ...]:
+    if chance.random() < 0.6:
         return ()
-    workflow = chance.choice(_WORKFLOWS)
-    return (PriceRise(workflow, chance.randrange(1, 6), prices[workflow] * chance.choice((2, 3))),)
+    workflow = chance.choice(used)
+    return (PriceRise(workflow, chance.randrange(1, 5), prices[workflow] * chance.choice((2, 3))),)
 
 
-def _lives(chance: random.Random, budget: Decimal | None) -> tuple[Life, ...]:
+def _lives(chance: random.Random, budget: Decimal | None, used: Sequence[str]) -> tuple[Life, ...]:
     lives: list[Life] = []
     for number in range(chance.randrange(6)):
         changed = budget is not None and chance.random() < 0.15
@@ -191,6 +195,7 @@ def _lives(chance: random.Random, budget: Decimal | None) -> tuple[Life, ...]:
                 mishap=chance.choice((Mishap.DELETED, Mishap.RESTORED))
                 if number and chance.random() < 0.1
                 else Mishap.NONE,
+                dearer=chance.choice(used) if chance.random() < 0.2 else None,
                 job_timeout_s=chance.choice((1800.0, 1800.0, 60.0)),
                 retries=chance.choice((RetryPolicy(), RetryPolicy(attempts=2), RetryPolicy(attempts=1))),
             )

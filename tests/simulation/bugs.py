@@ -1,0 +1,304 @@
+"""Planted bugs: each takes one safety out of the product. A judge that misses one is no judge."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from decimal import Decimal
+from typing import Any
+from unittest.mock import patch
+
+from crucible_batch.core import budget, events, identity, job, prices
+from crucible_batch.core.answers import JobStatus
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.engine import assets, poller, runner
+from crucible_batch.engine.admission import Admission
+from crucible_batch.engine.assets import AssetDesk
+from crucible_batch.engine.perform import Performer
+from crucible_batch.journal import Journal
+from crucible_batch.results import picture, store
+
+Plant = Callable[[ExitStack], None]
+_BUGS: dict[str, Plant] = {}
+
+
+def _bug(plant: Plant) -> Plant:
+    _BUGS[plant.__name__.strip("_").replace("_", " ")] = plant
+    return plant
+
+
+def bugs() -> Mapping[str, Plant]:
+    """All planted bugs, by what they do."""
+    return dict(_BUGS)
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Have one bug in the product for as long as the block lasts."""
+    with ExitStack() as stack:
+        _BUGS[name](stack)
+        yield
+
+
+def _set(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
+    stack.enter_context(patch.object(owner, name, value))
+
+
+# -- keys and attempts ------------------------------------------------------------------------------------------------
+
+
+@_bug
+def a_new_key_after_doubt(stack: ExitStack) -> None:
+    send = Performer._send
+
+    async def again(self: Performer, subject: job.Job) -> Any:
+        event = await send(self, subject)
+        if isinstance(event, events.Unanswered):
+            other = dataclasses.replace(subject.current, key=identity.idempotency_key(subject.identity, 99))
+            event = await send(self, dataclasses.replace(subject, attempts=(other,)))
+        return event
+
+    _set(stack, Performer, "_send", again)
+
+
+@_bug
+def a_key_that_is_random(stack: ExitStack) -> None:
+    numbers = iter(range(10**9))
+    _set(stack, job, "idempotency_key", lambda identity, attempt: f"cb1-{identity[:40]}-{next(numbers)}")
+
+
+@_bug
+def the_next_attempt_bought_without_a_failure(stack: ExitStack) -> None:
+    resumed = job.resumed
+
+    def eager(subject: job.Job) -> job.Job:
+        if subject.phase is job.Phase.IN_FLIGHT:
+            return dataclasses.replace(subject, phase=job.Phase.READY, attempt=subject.attempt + 1)
+        return resumed(subject)
+
+    _set(stack, runner, "resumed", eager)
+
+
+@_bug
+def a_hopeless_failure_tried_again(stack: ExitStack) -> None:
+    _set(stack, job.RetryRule, "allows_another", lambda self, attempt, _code: attempt < self.attempts)
+
+
+@_bug
+def an_unknown_status_taken_for_failed(stack: ExitStack) -> None:
+    ended = poller.Poller.until_ended
+
+    async def until_ended(self: Any, *args: Any, **options: Any) -> Any:
+        look = self._gateway.job
+
+        async def hasty(job_id: str) -> Any:
+            snapshot = await look(job_id)
+            if snapshot.status is JobStatus.UNKNOWN:
+                return dataclasses.replace(snapshot, status=JobStatus.FAILED)
+            return snapshot
+
+        with patch.object(self._gateway, "job", hasty):
+            return await ended(self, *args, **options)
+
+    _set(stack, poller.Poller, "until_ended", until_ended)
+
+
+@_bug
+def a_lost_job_taken_for_one_never_bought(stack: ExitStack) -> None:
+    poll = Performer._poll
+
+    async def forgiving(self: Performer, job_id: str) -> Any:
+        event = await poll(self, job_id)
+        if isinstance(event, events.Vanished):
+            return events.Failed(at=event.at, error=event.error)
+        return event
+
+    _set(stack, Performer, "_poll", forgiving)
+
+
+# -- money ------------------------------------------------------------------------------------------------------------
+
+
+@_bug
+def a_hold_released_on_no_answer(stack: ExitStack) -> None:
+    apply = Ledger.apply
+
+    def careless(self: Ledger, subject: str, event: events.Event) -> None:
+        apply(self, subject, event)
+        if isinstance(event, events.Unanswered):
+            self._end_hold(subject)
+
+    _set(stack, Ledger, "apply", careless)
+
+
+@_bug
+def holds_left_out_of_the_budget(stack: ExitStack) -> None:
+    _set(stack, Ledger, "committed", property(lambda self: self.spent))
+
+
+@_bug
+def a_hold_that_others_see_late(stack: ExitStack) -> None:
+    def _admit(self: Admission, identity: str, held: events.Held, canary_for: frozenset[str]) -> None:
+        self._at_work.add(identity)
+
+    _set(stack, Admission, "_admit", _admit)
+
+
+@_bug
+def a_canary_skipped(stack: ExitStack) -> None:
+    need = budget._Need.of
+
+    def blind(request: budget.Request, entries: Ledger) -> Any:
+        found = need(request, entries)
+        return dataclasses.replace(found, unknown=frozenset(), is_bounded=True, at_least=Decimal(0), strict=False)
+
+    _set(stack, budget._Need, "of", staticmethod(blind))
+
+
+@_bug
+def a_price_learned_from_a_job_that_was_found_again(stack: ExitStack) -> None:
+    learn = prices.PriceBook.learn
+    _set(
+        stack,
+        prices.PriceBook,
+        "learn",
+        lambda self, name, credits, *, bought: learn(self, name, credits, bought=True),
+    )
+    _set(stack, prices.PriceBook, "close_run", lambda self: None)
+
+
+@_bug
+def a_price_that_rose_not_taken_in(stack: ExitStack) -> None:
+    def learn(self: prices.PriceBook, name: str, credits: Decimal, *, bought: bool) -> None:
+        (self._known if bought else self._learned).setdefault(name, credits)
+
+    _set(stack, prices.PriceBook, "learn", learn)
+
+
+@_bug
+def a_refund_counted_twice(stack: ExitStack) -> None:
+    ended = Ledger._job_ended
+
+    def twice(self: Ledger, subject: str, event: Any) -> None:
+        amount = self.hold_of(subject)
+        ended(self, subject, event)
+        if isinstance(event, events.Failed):
+            self.jobs -= amount
+
+    _set(stack, Ledger, "_job_ended", twice)
+
+
+@_bug
+def a_rebate_counted_twice(stack: ExitStack) -> None:
+    apply = Ledger.apply
+
+    def twice(self: Ledger, subject: str, event: events.Event) -> None:
+        apply(self, subject, event)
+        if isinstance(event, events.Deleted):
+            self.rebates += event.rebate
+
+    _set(stack, Ledger, "apply", twice)
+
+
+@_bug
+def credits_through_binary_floats(stack: ExitStack) -> None:
+    ended = Ledger._job_ended
+
+    def floating(self: Ledger, subject: str, event: Any) -> None:
+        ended(self, subject, event)
+        self.jobs = Decimal(float(self.jobs))
+
+    _set(stack, Ledger, "_job_ended", floating)
+
+
+@_bug
+def an_append_that_is_not_awaited(stack: ExitStack) -> None:
+    append = Journal.append
+    under_way: set[asyncio.Future[None]] = set()
+
+    async def hasty(self: Journal, subject: str, event: events.Event) -> None:
+        under_way.add(asyncio.ensure_future(append(self, subject, event)))
+
+    _set(stack, Journal, "append", hasty)
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+@_bug
+def a_lost_intent_not_looked_up(stack: ExitStack) -> None:
+    async def shrug(self: AssetDesk, asset: Any) -> events.NotCreated:
+        return events.NotCreated(at=0.0, error=assets.ErrorInfo("NO_ANSWER", "never mind"))
+
+    _set(stack, AssetDesk, "_find_lost", shrug)
+
+
+@_bug
+def an_asset_deleted_while_it_is_needed(stack: ExitStack) -> None:
+    ready = AssetDesk.ready
+
+    async def tidy(self: AssetDesk, image: Any, *, payer: str) -> str:
+        asset_id = await ready(self, image, payer=payer)
+        await self._gateway.delete_asset(asset_id)
+        return asset_id
+
+    _set(stack, AssetDesk, "ready", tidy)
+
+
+@_bug
+def a_pending_asset_not_given_back(stack: ExitStack) -> None:
+    async def keep(self: AssetDesk, asset: Any) -> events.Deleted:
+        return events.Deleted(at=0.0, rebate=Decimal(0))
+
+    _set(stack, AssetDesk, "_give_back", keep)
+
+
+@_bug
+def an_asset_used_before_it_is_ready(stack: ExitStack) -> None:
+    async def hasty(self: AssetDesk, asset: Any) -> events.BecameReady:
+        return events.BecameReady(at=0.0)
+
+    _set(stack, AssetDesk, "_await", hasty)
+
+
+# -- outputs ----------------------------------------------------------------------------------------------------------
+
+
+@_bug
+def a_cut_body_accepted(stack: ExitStack) -> None:
+    examine = store.examine
+    _set(stack, store, "examine", lambda path, *, whole: examine(path, whole=False))
+
+
+@_bug
+def a_cut_behind_the_last_pixel_accepted(stack: ExitStack) -> None:
+    _set(stack, picture, "_ENDS", {})
+
+
+@_bug
+def a_body_of_the_wrong_length_accepted(stack: ExitStack) -> None:
+    save = store.OutputStore.save
+
+    async def trusting(self: Any, pattern: str, index: int, token: str, body: Any, length: int | None) -> Any:
+        return await save(self, pattern, index, token, body, None)
+
+    _set(stack, store.OutputStore, "save", trusting)
+    examine = store.examine
+    _set(stack, store, "examine", lambda path, *, whole: examine(path, whole=False))
+
+
+@_bug
+def an_empty_list_of_outputs_taken_for_the_whole(stack: ExitStack) -> None:
+    _set(stack, poller, "_EMPTY_LOOKS", 0)
+
+
+@_bug
+def a_temporary_file_left_behind(stack: ExitStack) -> None:
+    _set(stack, store.OutputStore, "sweep", lambda self: 0)
+
+
+@_bug
+def an_output_recorded_that_is_not_there(stack: ExitStack) -> None:
+    _set(stack, store, "_publish", lambda temporary, target, digest: None)
