@@ -90,6 +90,7 @@ class AssetDesk:
         self._intents: dict[str, UploadIntent] = {}
         self._contents: dict[str, bytes] = {}
         self._bought: dict[str, int] = {}
+        self._turned_away: dict[str, GatewayError] = {}
         self._listed: Mapping[str, AssetSnapshot] | None = None
         self._listing = asyncio.Lock()
 
@@ -164,6 +165,9 @@ class AssetDesk:
 
         driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(asset_wish, perform, self._books.record, step)
         brought = await driver.drive(asset)
+        if (turned_away := self._turned_away.pop(image.spec.sha256, None)) is not None:
+            self._assets[image.spec.sha256] = Asset(image.spec.sha256)
+            raise turned_away
         if brought.phase is AssetPhase.FAILED and brought.error and brought.error.code == INSUFFICIENT_CREDITS:
             # Not the image's fault: after a refund the next job may try again.
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
@@ -231,8 +235,6 @@ class AssetDesk:
         self._bought[digest] = self._bought.get(digest, 0) + 1
         try:
             intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "")
-        except KeyRefusedError:
-            raise
         except GatewayError as error:
             if error.in_doubt:
                 # Noted first: if the look for it fails too, nobody may buy the image anew before it was found.
@@ -241,9 +243,11 @@ class AssetDesk:
             if error.status == 402:
                 # Whatever code came with it: it is for want of credits, and not the image's fault.
                 return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
-            if error.is_refusal:
-                return NotCreated(at=self._clock.now(), error=error_info(error))
-            raise
+            if isinstance(error, KeyRefusedError) or not error.is_refusal:
+                # Turned away, and not for the image's sake: the credits go back, and it may be asked for again.
+                self._turned_away[digest] = error
+                self._bought[digest] -= 1
+            return NotCreated(at=self._clock.now(), error=error_info(error))
         self._intents[digest] = intent
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
 

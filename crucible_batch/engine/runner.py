@@ -34,7 +34,7 @@ from crucible_batch.engine.perform import Performer, World
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.slots import Slots
-from crucible_batch.engine.stop import Stop
+from crucible_batch.engine.stop import Stop, error_info
 from crucible_batch.engine.survey import KEY_MAY_BE_FORGOTTEN, Survey, survey, too_old
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.results import OutputStore, Receipts
@@ -256,8 +256,11 @@ class Runner:
     async def _bring_on(self, planned: PlannedJob, job: Job) -> None:
         performer = Performer(self._world, planned, may_buy=job.identity not in self._retired)
 
+        latest = job
+
         def advance(job: Job, event: JobEvent) -> Job:
-            moved = step(job, event)
+            nonlocal latest
+            latest = moved = step(job, event)
             if isinstance(event, Accepted):
                 self._recovery.saw(event)
             if (receipt := receipt_of(moved, event)) is not None:
@@ -273,6 +276,13 @@ class Runner:
             job = await driver.drive(job)
             if self._gives_way(job):
                 self._waiting.append((planned, job))
+        except GatewayError as error:
+            if latest.phase is Phase.PREPARING:
+                # No submit has left: what it holds would only keep others from theirs until the run ends.
+                declined = Declined(at=self._clock.now(), error=error_info(error))
+                await self.books.record(job.identity, declined)
+                advance(latest, declined)
+            raise
         finally:
             self._world.admission.leave(job.identity)
             self._world.assets.release(job.identity)

@@ -221,3 +221,18 @@ async def test_uploads_dearer_than_the_budget_leaves_are_not_followed_by_jobs_th
     assert result.exit_code in (0, 4)
     assert result.report.credits.spent == 3 + 3 * (result.exit_code == 0)
     assert result.report.credits.over_budget <= 1  # the price of a first job is not known before its answer
+
+
+async def test_a_job_whose_image_the_gateway_does_not_take_keeps_no_credits_from_the_others(start, tampered):
+    async def tamper(request: httpx.Request, send):
+        busy = request.method == "POST" and request.url.path.endswith("/assets")
+        return httpx.Response(429) if busy else await send()
+
+    async with start() as bench:
+        bench.picture("a.png")
+        jobs = "{name: e, prompt: edit, workflow: qwen-edit, image: a.png}\n{name: t, prompt: one}"
+        result = await bench.run(bench.manifest(jobs, budget="3.5"), transport=tampered(tamper))
+        await bench.agree(result)
+    assert {row.name: row.status for row in result.jobs()} == {"e": "pending", "t": "succeeded"}
+    assert result.exit_code == 5
+    assert result.report.credits.held == 0

@@ -13,7 +13,7 @@ from unittest.mock import patch
 from crucible_batch.core import budget, events, identity, job, prices
 from crucible_batch.core.answers import JobStatus
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.engine import assets, poller, runner
+from crucible_batch.engine import assets, poller, survey
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.assets import AssetDesk
 from crucible_batch.engine.perform import Performer
@@ -78,7 +78,7 @@ def the_next_attempt_bought_without_a_failure(stack: ExitStack) -> None:
             return dataclasses.replace(subject, phase=job.Phase.READY, attempt=subject.attempt + 1)
         return resumed(subject)
 
-    _set(stack, runner, "resumed", eager)
+    _set(stack, survey, "resumed", eager)
 
 
 @_bug

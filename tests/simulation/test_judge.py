@@ -13,7 +13,7 @@ _FROM = {
     "a hopeless failure tried again": 150,
     "a price that rose not taken in": 201,
     "an empty list of outputs taken for the whole": 437,
-    "a temporary file left behind": 683,
+    "a temporary file left behind": 1300,
 }
 
 
