@@ -5,7 +5,8 @@
 #   make crash   kill the command at each of its effects, and say what came of it
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
 #   make test-browser   report.html in a real Chromium, which has to be there (apt-get install chromium)
-#   make check   what has to pass before a change lands: lint, format, types, tests, demo
+#   make docs    the documentation, in site/
+#   make check   what has to pass before a change lands: lint, format, types, tests, demo, docs
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -14,7 +15,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
 
-.PHONY: help install demo test test-browser crash soak lint format types check schema clean
+.PHONY: help install demo test test-browser crash soak lint format types check schema reference picture docs clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,12 +59,29 @@ format: $(STAMP)  ## Put the format right
 types: $(STAMP)  ## Check the types
 	$(BIN)/mypy
 
-check: lint types test demo  ## All that has to pass
+check: lint types test demo docs  ## All that has to pass
 
 schema: $(STAMP)  ## Write the schemas that editors and programs read
 	$(BIN)/crucible-batch schema > docs/manifest.schema.json
 	$(BIN)/crucible-batch schema --report > docs/report.schema.json
 	$(BIN)/crucible-batch schema --plan > docs/plan.schema.json
 
+reference: $(STAMP)  ## Write the reference pages that are made from the models
+	$(BIN)/python docs/make_reference.py
+
+picture: $(STAMP)  ## Draw the README's picture from a run of the demo
+	$(BIN)/python docs/make_picture.py
+
+# A warning fails, and so does a broken link, or a page that would load anything from another host.
+docs: $(VENV)/.docs  ## Build the documentation into site/
+	rm -rf site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs site
+	$(BIN)/python docs/check_site.py site
+
+$(VENV)/.docs: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
 clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site *.egg-info

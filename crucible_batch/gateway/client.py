@@ -69,7 +69,7 @@ class GeneratedJob(GenerateData):
 
 
 class CrucibleClient:
-    """A client of the Crucible gateway, safe to use concurrently.
+    """A client of the Crucible gateway, safe to use concurrently::
 
         async with CrucibleClient(key) as client:
             job = await client.generate("zimage-base", {"prompt.text": "a lighthouse"}, idempotency_key="spring-1")
