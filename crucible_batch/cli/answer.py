@@ -117,8 +117,6 @@ def _show(answer: Answer, error: CrucibleBatchError) -> None:
     if (problems := problems_of(error)) is not None:
         answer.data = problems
     show_error(answer.err, error)
-    if answer.verbose:
-        answer.err.print_exception()
 
 
 def _confess(answer: Answer, error: Exception) -> None:

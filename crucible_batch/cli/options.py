@@ -219,4 +219,6 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="JSON lines on stdout; words for people on stderr.", rich_help_panel=_OUTPUT)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_OUTPUT)]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks.", rich_help_panel=_OUTPUT)]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say more; show the traceback of a bug.", rich_help_panel=_OUTPUT)
+]
