@@ -50,10 +50,11 @@ types: $(STAMP)  ## Check the types
 
 check: lint types test demo  ## All that has to pass
 
-schema: $(STAMP)  ## Write the schemas that editors and programs read
+schema: $(STAMP)  ## Write what the docs hold that the program makes: schemas, error codes
 	$(BIN)/crucible-batch schema > docs/manifest.schema.json
 	$(BIN)/crucible-batch schema --report > docs/report.schema.json
 	$(BIN)/crucible-batch schema --plan > docs/plan.schema.json
+	$(BIN)/crucible-batch explain --markdown > docs/errors.md
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

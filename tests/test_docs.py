@@ -22,3 +22,10 @@ def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
     command = [sys.executable, "-m", "crucible_batch", "schema", *options]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert json.loads((DOCS / file).read_text(encoding="utf-8")) == json.loads(printed)
+
+
+def test_the_page_of_error_codes_is_todays() -> None:
+    """Made by ``make schema``, too."""
+    command = [sys.executable, "-m", "crucible_batch", "explain", "--markdown"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert (DOCS / "errors.md").read_text(encoding="utf-8") == printed

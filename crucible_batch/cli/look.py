@@ -1,4 +1,5 @@
-"""The commands that look: ``status``, ``audit``, ``report``, ``credits``, ``workflows``, ``assets``, ``schema``."""
+"""The commands that look: ``status``, ``audit``, ``report``, ``credits``, ``workflows``, ``assets``, ``schema`` and
+``explain``."""
 
 # ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
 
@@ -119,3 +120,28 @@ def schema(
         from crucible_batch.cli.looking import print_schema
 
         print_schema(of_report=report, of_plan=plan)
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=epilog("crucible-batch explain NO_ANSWER", "crucible-batch explain", codes=(0, 2)),
+)
+def explain(
+    code: Annotated[
+        str | None,
+        typer.Argument(metavar="[CODE]", help="Explain this one; all are listed without.", show_default=False),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="All of them as a page.")] = False,
+    json: opt.AsJson = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Say what an error code means and what to do about it."""
+    with answering("explain", json=json, verbose=verbose) as answer:
+        from crucible_batch.cli import explaining
+
+        if markdown and not json:
+            explaining.print_page()
+        elif code is None:
+            explaining.list_codes(answer)
+        else:
+            explaining.explain(answer, code)

@@ -8,7 +8,15 @@ from crucible_batch.api import clean
 from crucible_batch.cli.answer import Json
 from crucible_batch.cli.render.problems import problem_json, show_problems
 from crucible_batch.cli.terminal import advise, say, tell
-from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedError, ManifestError, StalePlanError
+from crucible_batch.codes import find_code
+from crucible_batch.errors import (
+    CrucibleBatchError,
+    GatewayError,
+    KeyRefusedError,
+    ManifestError,
+    StalePlanError,
+    UserError,
+)
 
 
 def show_error(console: Console, error: CrucibleBatchError) -> None:
@@ -27,6 +35,8 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
         advise(console, "hint", "check MOLTAZINE_API_KEY; crucible-batch doctor says where it was found")
     if isinstance(error, GatewayError) and error.request_id:
         advise(console, "request id", clean(error.request_id, 100))
+    if error.code != UserError.code and find_code(error.code) is not None:
+        advise(console, "more", f"crucible-batch explain {error.code}")
 
 
 def problems_of(error: CrucibleBatchError) -> Json | None:
