@@ -12,6 +12,7 @@ import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.answer import answering
+from crucible_batch.cli.completing import error_codes, workflow_ids
 from crucible_batch.cli.help_text import epilog
 from crucible_batch.errors import UserError
 
@@ -83,7 +84,10 @@ def credits(
 )
 def workflows(
     workflow_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Show this one's parameters.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="Show this one's parameters.", show_default=False, autocompletion=workflow_ids
+        ),
     ] = None,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
@@ -151,7 +155,12 @@ def schema(
 def explain(
     code: Annotated[
         str | None,
-        typer.Argument(metavar="[CODE]", help="Explain this one; all are listed without.", show_default=False),
+        typer.Argument(
+            metavar="[CODE]",
+            help="Explain this one; all are listed without.",
+            show_default=False,
+            autocompletion=error_codes,
+        ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="All of them as a page.")] = False,
     json: opt.AsJson = False,

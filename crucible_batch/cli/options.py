@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from crucible_batch.cli.completing import run_directories
 from crucible_batch.cli.durations import parse_duration
 from crucible_batch.errors import UserError
 
@@ -75,7 +76,13 @@ ManifestOrPlan = Annotated[
     ),
 ]
 RunDir = Annotated[
-    Path, typer.Argument(metavar="RUN_DIR", help="A run's directory, such as outputs/NAME/default.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="RUN_DIR",
+        help="A run's directory, such as outputs/NAME/default.",
+        show_default=False,
+        autocompletion=run_directories,
+    ),
 ]
 
 OutDir = Annotated[
