@@ -33,6 +33,7 @@ from crucible_batch.core.progress import (
     Throttled,
 )
 from crucible_batch.gateway import CrucibleClient
+from crucible_batch.gateway.address import parse_api_base, shown
 from crucible_batch.gateway.metadata import read_details, read_expected_s, read_fields
 from crucible_batch.gateway.text import clean
 from crucible_batch.manifest import manifest_schema
@@ -79,6 +80,7 @@ __all__ = [
     "format_credits",
     "live_manifest_schema",
     "manifest_schema",
+    "parse_api_base",
     "parse_credits",
     "plan",
     "plan_schema",
@@ -87,6 +89,7 @@ __all__ = [
     "read_fields",
     "read_status",
     "run",
+    "shown",
     "total",
     "validate",
     "verify",
