@@ -61,10 +61,11 @@ types: $(STAMP)  ## Check the types
 
 check: lint types test demo docs  ## All that has to pass
 
-schema: $(STAMP)  ## Write the schemas that editors and programs read
+schema: $(STAMP)  ## Write what the docs hold that the program makes: schemas, error codes
 	$(BIN)/crucible-batch schema > docs/manifest.schema.json
 	$(BIN)/crucible-batch schema --report > docs/report.schema.json
 	$(BIN)/crucible-batch schema --plan > docs/plan.schema.json
+	$(BIN)/crucible-batch explain --markdown > docs/errors.md
 
 reference: $(STAMP)  ## Write the reference pages that are made from the models
 	$(BIN)/python docs/make_reference.py

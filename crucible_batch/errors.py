@@ -19,6 +19,7 @@ to do next.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,14 +80,20 @@ class UserError(CrucibleBatchError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where in a file something stands. Lines and columns count from 1; 0 means the file as a whole."""
+    """Where in a file something stands. Lines and columns count from 1; line 0 means the file as a whole, and column 0
+    the line as a whole.
+
+    ``end_column`` is the first column behind it on the same line; 0 where it ends on another one, or nobody knows.
+    """
 
     file: Path
     line: int = 0
     column: int = 0
+    end_column: int = dataclasses.field(default=0, compare=False)
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else str(self.file)
+        where = [str(number) for number in (self.line, self.column) if number]
+        return ":".join([str(self.file), *where])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,8 @@ class Problem:
     """One thing that is wrong with a manifest.
 
     ``field`` is the dotted path within the manifest (``jobs[2].params.size.width``), empty for the file as a whole.
-    ``nearest`` is the closest known name, where the problem is an unknown one.
+    ``nearest`` is the closest known name, where the problem is an unknown one. ``row`` is the line of a table that the
+    problem was met with, where the manifest alone doesn't have it.
     """
 
     place: Place
@@ -102,6 +110,7 @@ class Problem:
     message: str
     nearest: str | None = None
     hint: str | None = None
+    row: Place | None = dataclasses.field(default=None, compare=False)
 
     def __str__(self) -> str:
         field = f"{self.field}: " if self.field else ""

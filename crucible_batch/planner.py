@@ -126,7 +126,7 @@ class Planner:
         for name, (source, path) in sources.items():
             image = self._read_image(path)
             if isinstance(image, str):
-                problems.append(wanted.problem(source, f"{path.name} {image}"))
+                problems.append(wanted.problem(source, f"{path.name} {image}", of_row=True))
             else:
                 images[name] = image
         return params, images if len(images) == len(sources) else None
@@ -237,6 +237,7 @@ class Planner:
             "name",
             f"{wanted.name!r} and {name!r} ({place}) would write the same file {wanted.output_pattern!r}",
             hint="names that differ in nothing but case collide on some disks",
+            of_row=True,
         )
 
 
@@ -265,4 +266,5 @@ def _duplicate(wanted: Wanted, claimed: tuple[str, Place]) -> Problem:
         "name",
         f"{wanted.name!r} asks for the very same thing as {name!r} ({place})",
         hint="for several pictures of one prompt write repeat: N; or set duplicates: once, or each",
+        of_row=True,
     )

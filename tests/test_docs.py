@@ -80,3 +80,10 @@ def test_a_site_that_loads_anything_from_another_host_is_seen(
     (tmp_path / file).write_text(content, encoding="utf-8")
     found = runpy.run_path(str(DOCS / "check_site.py"))["loads_from_elsewhere"](tmp_path)
     assert bool(list(found)) is is_elsewhere
+
+
+def test_the_page_of_error_codes_is_todays() -> None:
+    """Made by ``make schema``, too."""
+    command = [sys.executable, "-m", "crucible_batch", "explain", "--markdown"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert (DOCS / "errors.md").read_text(encoding="utf-8") == printed

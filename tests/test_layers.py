@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "crucible_batch"
 # What each room may import of our own package; the table in docs/architecture.md says the same in words.
 MAY_IMPORT = {
     "errors": set(),
+    "codes": {"errors"},
     "core": {"errors"},
     "manifest": {"errors"},
     "inputs": {"errors", "core"},
@@ -29,7 +30,7 @@ MAY_IMPORT = {
         "settings", "engine",
     },
     "sandbox": set(),
-    "cli": {"errors", "api", "report", "settings", "sandbox"},
+    "cli": {"errors", "codes", "api", "report", "settings", "sandbox"},
     "__init__": {"errors", "api", "gateway"},
     "__main__": {"cli"},
 }  # fmt: skip

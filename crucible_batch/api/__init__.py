@@ -7,6 +7,7 @@ became of each job is in the result. Settings (key, base URL) come from the envi
 from crucible_batch.api.auditing import AuditResult, audit
 from crucible_batch.api.cleaning import AssetFate, Cleaning, clean_assets
 from crucible_batch.api.connecting import connect, current_settings
+from crucible_batch.api.describing import live_manifest_schema
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
 from crucible_batch.api.running import RunResult, run
@@ -32,7 +33,8 @@ from crucible_batch.core.progress import (
     Throttled,
 )
 from crucible_batch.gateway import CrucibleClient
-from crucible_batch.gateway.metadata import read_expected_s, read_fields
+from crucible_batch.gateway.address import parse_api_base, shown
+from crucible_batch.gateway.metadata import read_details, read_expected_s, read_fields
 from crucible_batch.gateway.text import clean
 from crucible_batch.manifest import manifest_schema
 from crucible_batch.plans import plan_schema
@@ -76,14 +78,18 @@ __all__ = [
     "connect",
     "current_settings",
     "format_credits",
+    "live_manifest_schema",
     "manifest_schema",
+    "parse_api_base",
     "parse_credits",
     "plan",
     "plan_schema",
+    "read_details",
     "read_expected_s",
     "read_fields",
     "read_status",
     "run",
+    "shown",
     "total",
     "validate",
     "verify",

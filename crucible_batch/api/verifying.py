@@ -32,8 +32,8 @@ _AT_ONCE = 4
 _BATCH = 64
 _MENDABLE = {FileState.MISSING, FileState.DAMAGED}
 _UNTOUCHED = {
-    FileState.REPLACED: "a link or a directory stands there or on the way there",
-    FileState.UNREADABLE: "it can't be read",
+    FileState.REPLACED: ("OUTPUT_REPLACED", "a link or a directory stands there or on the way there"),
+    FileState.UNREADABLE: ("OUTPUT_UNREADABLE", "it can't be read"),
 }
 
 
@@ -187,8 +187,8 @@ def _sweep(directory: Path) -> None:
 def _told(record: _Record) -> Difference:
     error = None
     if record.state in _UNTOUCHED:
-        hint = "see to it by hand, then verify again"
-        error = ErrorInfo(f"OUTPUT_{record.state.upper()}", _UNTOUCHED[record.state], hint)
+        code, message = _UNTOUCHED[record.state]
+        error = ErrorInfo(code, message, "see to it by hand, then verify again")
     saved = record.saved
     return Difference(record.planned.name, record.retired, saved.index, saved.path, record.state, error=error)
 

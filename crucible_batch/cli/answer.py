@@ -13,12 +13,13 @@ from typing import TypeAlias
 import typer
 
 from crucible_batch.cli.terminal import open_console, say, silence
+from crucible_batch.codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 
 Json: TypeAlias = "str | int | float | bool | Mapping[str, Json] | list[Json] | None"
 
-BUG = 70
-"""The exit code of a bug in crucible-batch itself: EX_SOFTWARE of sysexits.h, and none of the promised codes."""
+BUG = BUG_EXIT_CODE
+"""The exit code of a bug in crucible-batch itself."""
 
 
 class Terminated(SystemExit):
@@ -117,8 +118,6 @@ def _show(answer: Answer, error: CrucibleBatchError) -> None:
     if (problems := problems_of(error)) is not None:
         answer.data = problems
     show_error(answer.err, error)
-    if answer.verbose:
-        answer.err.print_exception()
 
 
 def _confess(answer: Answer, error: Exception) -> None:

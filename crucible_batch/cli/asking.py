@@ -18,6 +18,7 @@ from crucible_batch.api import (
     connect,
     current_settings,
     format_credits,
+    read_details,
     read_expected_s,
     read_fields,
 )
@@ -95,7 +96,7 @@ def show_workflow(answer: Answer, workflow_id: str, api_base: str | None, proxy:
     """Show one workflow's parameters, as far as its metadata tells."""
     metadata = ask(answer, lambda client: _metadata(client, workflow_id), api_base, proxy)
     fields, expected_s = read_fields(metadata), read_expected_s(metadata)
-    details = _details(metadata)
+    details = read_details(metadata)
     answer.data = {
         "workflow_id": workflow_id,
         "fields": None if fields is None else list(fields),
@@ -169,17 +170,6 @@ def plain_json(value: object) -> Json:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain_json(item) for item in value]
     return value if value is None or isinstance(value, str | int | float) else str(value)
-
-
-def _details(metadata: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
-    """Return what the metadata says of each parameter beyond its name, if it says anything."""
-    listed = metadata.get("available_fields")
-    if isinstance(listed, Mapping):
-        return {name: about for name, about in listed.items() if isinstance(about, Mapping)}
-    if isinstance(listed, list):
-        entries = [entry for entry in listed if isinstance(entry, Mapping)]
-        return {str(entry.get("name") or entry.get("key") or entry.get("id")): entry for entry in entries}
-    return {}
 
 
 def _range(about: Mapping[str, object]) -> str:

@@ -19,10 +19,10 @@ from typing import Literal
 import httpx
 
 from crucible_batch import __version__
-from crucible_batch.api import clean, connect, current_settings, format_credits
+from crucible_batch.api import clean, connect, current_settings, format_credits, parse_api_base, shown
 from crucible_batch.cli.answer import Answer
 from crucible_batch.cli.terminal import say, working
-from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError
+from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError, UserError
 from crucible_batch.settings import KEY_VARIABLE, Settings
 
 Grade = Literal["good", "warn", "bad"]
@@ -50,7 +50,10 @@ def examine(answer: Answer, api_base: str | None, proxy: str | None) -> None:
     """Look at everything, say what was found, and end with 3 for the key, 5 for the gateway, else 0."""
     settings = current_settings(base_url=api_base, proxy=proxy)
     with working(answer.err, "looking around"):
-        findings = [*_about_settings(settings), *asyncio.run(_about_gateway(settings)), *_about_machine()]
+        ours = list(_about_settings(settings))
+        usable = all(finding.grade != "bad" for finding in ours)
+        theirs = _about_gateway(settings) if usable else _about_key_alone(settings)
+        findings = [*ours, *asyncio.run(theirs), *_about_machine()]
     answer.data = {"findings": [_finding_json(finding) for finding in findings]}
     for finding in findings:
         _show(answer, finding)
@@ -63,7 +66,11 @@ def examine(answer: Answer, api_base: str | None, proxy: str | None) -> None:
 
 
 def _about_settings(settings: Settings) -> Iterator[Finding]:
-    yield Finding("gateway", "good", f"{clean(settings.base_url, 200)}  (from {settings.base_source})")
+    where = f"(from {settings.base_source})"
+    try:
+        yield Finding("gateway", "good", f"{shown(parse_api_base(settings.base_url))}  {where}")
+    except UserError as error:
+        yield Finding("gateway", "bad", f"{error.message}  {where}", error.hint, ExitCode.STOPPED)
     if settings.ignored:
         yield Finding("gateway", "warn", settings.ignored)
     proxies = sorted({name for name in os.environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}})
@@ -78,7 +85,7 @@ async def _about_gateway(settings: Settings) -> list[Finding]:
     reachable = False
     try:
         answer, took_s = await _health(settings)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:  # the last for socks5
         why = clean(str(error), 200) or type(error).__name__
         findings.append(_unreachable(f"no answer: {why}"))
     else:
@@ -90,6 +97,10 @@ async def _about_gateway(settings: Settings) -> list[Finding]:
             findings.append(_unreachable(f"HTTP {answer.status_code}"))
     findings.append(await _about_key(settings, reachable=reachable))
     return findings
+
+
+async def _about_key_alone(settings: Settings) -> list[Finding]:
+    return [await _about_key(settings, reachable=False)]
 
 
 async def _health(settings: Settings) -> tuple[httpx.Response, float]:

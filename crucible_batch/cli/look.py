@@ -1,16 +1,20 @@
-"""The commands that look: ``status``, ``audit``, ``report``, ``credits``, ``workflows``, ``assets``, ``schema``."""
+"""The commands that look: ``status``, ``audit``, ``report``, ``credits``, ``workflows``, ``assets``, ``schema`` and
+``explain``."""
 
 # ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.answer import answering
+from crucible_batch.cli.completing import error_codes, workflow_ids
 from crucible_batch.cli.help_text import epilog
+from crucible_batch.errors import UserError
 
 commands = typer.Typer()
 _PANEL = "Look"
@@ -82,7 +86,10 @@ def credits(
 )
 def workflows(
     workflow_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Show this one's parameters.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="Show this one's parameters.", show_default=False, autocompletion=workflow_ids
+        ),
     ] = None,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
@@ -110,14 +117,64 @@ def assets(
         show_assets(answer, api_base, proxy)
 
 
-@commands.command(rich_help_panel=_PANEL, epilog=epilog("crucible-batch schema > manifest.schema.json"))
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=epilog(
+        "crucible-batch schema > manifest.schema.json",
+        "crucible-batch schema --live -o manifest.schema.json",
+        codes=(0, 2, 3, 5),
+    ),
+)
 def schema(
     report: Annotated[bool, typer.Option("--report", help="The schema of report.json instead.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="The schema of a saved plan instead.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="With the account's workflows and their parameters, asked of the gateway.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it here, once it is whole.")
+    ] = None,
+    api_base: opt.ApiBase = None,
+    proxy: opt.Proxy = None,
     verbose: opt.Verbose = False,
 ) -> None:
     """Print the JSON Schema of the manifest, for editors and checks."""
-    with answering("schema", verbose=verbose):
-        from crucible_batch.cli.looking import print_schema
+    with answering("schema", verbose=verbose) as answer:
+        from crucible_batch.cli.looking import print_live_schema, print_schema
 
-        print_schema(of_report=report, of_plan=plan)
+        if report + plan + live > 1:
+            raise UserError("--report, --plan and --live are three schemas", hint="ask for one at a time")
+        if live:
+            print_live_schema(answer, api_base, proxy, output=output)
+        else:
+            print_schema(of_report=report, of_plan=plan, output=output)
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=epilog("crucible-batch explain NO_ANSWER", "crucible-batch explain", codes=(0, 2)),
+)
+def explain(
+    code: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CODE]",
+            help="Explain this one; all are listed without.",
+            show_default=False,
+            autocompletion=error_codes,
+        ),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="All of them as a page.")] = False,
+    json: opt.AsJson = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Say what an error code means and what to do about it."""
+    with answering("explain", json=json, verbose=verbose) as answer:
+        from crucible_batch.cli import explaining
+
+        if markdown and not json:
+            explaining.print_page()
+        elif code is None:
+            explaining.list_codes(answer)
+        else:
+            explaining.explain(answer, code)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from crucible_batch.api import clean, manifest_schema, plan_schema, read_status, write_report_again
+from crucible_batch.api import (
+    clean,
+    current_settings,
+    live_manifest_schema,
+    manifest_schema,
+    plan_schema,
+    read_status,
+    write_report_again,
+)
 from crucible_batch.cli.answer import Answer
 from crucible_batch.cli.render.summary import head_json, show_summary
 from crucible_batch.cli.terminal import say, working
-from crucible_batch.errors import UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 
 
@@ -38,10 +46,8 @@ def write_report_and_tell(answer: Answer, run_dir: Path, *, html: bool) -> None:
             say(answer.out, ("✓ ", "good"), clean(str(path), 4000))
 
 
-def print_schema(*, of_report: bool, of_plan: bool) -> None:
-    """Print a JSON Schema on stdout."""
-    if of_report and of_plan:
-        raise UserError("--report and --plan are two schemas", hint="ask for one at a time")
+def print_schema(*, of_report: bool, of_plan: bool, output: Path | None) -> None:
+    """Print a JSON Schema on stdout, or write it to ``output``."""
     schema: dict[str, Any] = plan_schema() if of_plan else manifest_schema()
     if of_report:
         schema = {
@@ -49,4 +55,20 @@ def print_schema(*, of_report: bool, of_plan: bool) -> None:
             **Report.model_json_schema(mode="serialization"),
             "title": "crucible-batch report.json, version 1",
         }
-    sys.stdout.write(json.dumps(schema, indent=2) + "\n")
+    _put(schema, output)
+
+
+def print_live_schema(answer: Answer, api_base: str | None, proxy: str | None, *, output: Path | None) -> None:
+    """Print the manifest's JSON Schema with the account's workflows, as ``print_schema`` does."""
+    settings = current_settings(base_url=api_base, proxy=proxy)
+    with working(answer.err, "asking the gateway"):
+        schema = asyncio.run(live_manifest_schema(settings))
+    _put(schema, output)
+
+
+def _put(schema: dict[str, Any], output: Path | None) -> None:
+    text = json.dumps(schema, indent=2) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")

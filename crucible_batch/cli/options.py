@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from crucible_batch.cli.completing import run_directories
 from crucible_batch.cli.durations import parse_duration
 from crucible_batch.errors import UserError
 
@@ -75,7 +76,13 @@ ManifestOrPlan = Annotated[
     ),
 ]
 RunDir = Annotated[
-    Path, typer.Argument(metavar="RUN_DIR", help="A run's directory, such as outputs/NAME/default.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="RUN_DIR",
+        help="A run's directory, such as outputs/NAME/default.",
+        show_default=False,
+        autocompletion=run_directories,
+    ),
 ]
 
 OutDir = Annotated[
@@ -220,4 +227,6 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="JSON lines on stdout; words for people on stderr.", rich_help_panel=_OUTPUT)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_OUTPUT)]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks.", rich_help_panel=_OUTPUT)]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say more; show the traceback of a bug.", rich_help_panel=_OUTPUT)
+]

@@ -53,6 +53,8 @@ def _tell(answer: Answer, directory: Path, written: list[str]) -> None:
     say(answer.out, ("  " + "  ".join(sorted(written)), "quiet"))
     enter = "" if directory == Path() else f"cd {shlex.quote(where)} && "
     say(answer.out, ("  next     ", "label"), (f"{enter}crucible-batch plan manifest.yaml", "command"))
+    live = f"{enter}crucible-batch schema --live -o {_SCHEMA}"
+    say(answer.out, ("  editor   ", "label"), (live, "command"), "  so that it knows your workflows")
     say(answer.out, ("  no key?  ", "label"), ("crucible-batch sandbox", "command"), " in another terminal")
 
 

@@ -15,6 +15,9 @@ from rich.theme import Theme
 PIPED_WIDTH = 120
 """Columns where there is no terminal to ask: enough for a table with UUIDs, and nothing is cut at 80."""
 
+_LEAST_ROOM = 24
+"""Columns below which text behind a label is a tower of single words: then the terminal wraps it as it likes."""
+
 _THEME = Theme(
     {
         "good": "green",
@@ -66,6 +69,15 @@ def say(console: Console, *parts: str | tuple[str, str] | Text) -> None:
 def tell(console: Console, *parts: str | tuple[str, str] | Text) -> None:
     """Print a sentence, broken between words where a terminal is too narrow for it; in a log it stays one line."""
     console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
+
+
+def advise(console: Console, label: str, text: str, *, indent: int = 0) -> None:
+    """Print a sentence behind a label, its further lines under the first; in a log it stays one line."""
+    head = f"{'':{indent}}{label}  "
+    room = console.width - len(head)
+    lines = Text(text).wrap(console, room) if console.is_terminal and room >= _LEAST_ROOM else [Text(text)]
+    for number, line in enumerate(lines):
+        say(console, (head if number == 0 else " " * len(head), "label"), line)
 
 
 def is_lively(console: Console) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from crucible_batch.api import clean, validate
 from crucible_batch.cli.answer import Answer, Json
-from crucible_batch.cli.render.errors import problem_json, show_error
+from crucible_batch.cli.render.errors import show_error
+from crucible_batch.cli.render.problems import problem_json
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 

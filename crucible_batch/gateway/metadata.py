@@ -28,6 +28,15 @@ def read_fields(metadata: Mapping[str, object]) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(known)) if len(known) == len(names) else None
 
 
+def read_details(metadata: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    """Return what the metadata says of each parameter beyond its name, if it says anything."""
+    listed = metadata.get("available_fields")
+    if isinstance(listed, Mapping):
+        return {name: about for name, about in listed.items() if isinstance(about, Mapping)}
+    entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
+    return {name: entry for entry in entries if (name := _name(entry))}
+
+
 def read_expected_s(metadata: Mapping[str, object]) -> float | None:
     """Return ``estimated_time_seconds``; None where it is absent or no sensible time."""
     value = metadata.get("estimated_time_seconds")

@@ -8,6 +8,7 @@ from typing import Final
 
 import httpx
 
+from crucible_batch.errors import UserError
 from crucible_batch.gateway.address import origin, shown
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.quiet import quiet_loggers
@@ -21,8 +22,17 @@ USER_AGENT: Final = f"crucible-batch/{metadata.version('crucible-batch')}"
 
 
 def new_transport(*, proxy: str | None = None) -> httpx.AsyncBaseTransport:
-    """Make the transport to use where none is given. Nothing is read from the environment; certificates are checked."""
-    return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy, limits=_LIMITS, retries=0)
+    """Make the transport to use where none is given. Nothing is read from the environment; certificates are checked.
+
+    Raises ``UserError`` where ``proxy`` is none that can be used.
+    """
+    try:
+        return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy, limits=_LIMITS, retries=0)
+    except (httpx.InvalidURL, ValueError, ImportError):  # the last for socks5, which httpx needs another package for
+        if proxy is None:
+            raise
+        # What httpx says of it may quote a password.
+        raise UserError(f"not a proxy: {shown(proxy)}", hint="give one like http://proxy.example:3128") from None
 
 
 def new_client(transport: httpx.AsyncBaseTransport, *, headers: dict[str, str], timeout_s: float) -> httpx.AsyncClient:

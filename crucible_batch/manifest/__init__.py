@@ -2,11 +2,12 @@
 
 ``load_manifest`` reads a file and raises one error with all its problems; ``expand`` yields its jobs one by one;
 ``read_manifest`` and ``expand_all`` go on where something is wrong, for those who have more to find out about it;
-``manifest_schema`` describes its form to editors.
+``manifest_schema`` describes its form to editors, ``live_schema`` that together with an account's workflows.
 """
 
 from crucible_batch.manifest.collector import Collector
 from crucible_batch.manifest.expand import expand, expand_all
+from crucible_batch.manifest.live_schema import Parameters, live_schema
 from crucible_batch.manifest.load import MAX_BYTES, MAX_JOBS, load_manifest, read_manifest
 from crucible_batch.manifest.manifest import Manifest, Reading
 from crucible_batch.manifest.schema import manifest_schema
@@ -19,11 +20,13 @@ __all__ = [
     "Collector",
     "Json",
     "Manifest",
+    "Parameters",
     "Reading",
     "Remnant",
     "Wanted",
     "expand",
     "expand_all",
+    "live_schema",
     "load_manifest",
     "manifest_schema",
     "read_manifest",

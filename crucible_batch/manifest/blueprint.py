@@ -163,6 +163,7 @@ class Blueprint:
             site=self._entry.site,
             root=workshop.manifest.site,
             is_on_default=workflow_id == workshop.manifest.workflow,
+            row_place=row.place if row else None,
         )
         unknown = self._unknown | faults.failed
         return (Remnant(wanted, frozenset(unknown)) if unknown else wanted), faults.problems

@@ -123,6 +123,5 @@ def _fault(row: RowFault, site: Site, manifest: Manifest) -> Problem:
     """A fault of a table has its place there; one of a file that a glob matched has none but the glob's own."""
     if row.file == manifest.directory:
         return site.problem(("foreach",), row.message, hint=row.hint)
-    return Problem(
-        Place(row.file, row.line, 1 if row.line else 0), site.field(("foreach",)), row.message, hint=row.hint
-    )
+    place = Place(row.file, row.line, row.column if row.line else 0)
+    return Problem(place, site.field(("foreach",)), row.message, hint=row.hint)

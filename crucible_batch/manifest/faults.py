@@ -73,5 +73,6 @@ class Faults:
                 hint = f"{problem.hint} ({where})" if problem.hint else f"seen in {where}"
                 problem = dataclasses.replace(problem, hint=hint)
             else:
-                problem = dataclasses.replace(problem, message=f"{problem.message} ({where})")
+                message = f"{problem.message} ({where})"
+                problem = dataclasses.replace(problem, message=message, row=self._row.place)
         self.problems.append(problem)

@@ -1,8 +1,8 @@
 """Where each node of a parsed YAML document stands, kept as two numbers a node.
 
-Nodes are numbered as they appear: a mapping, then its first key, that key's value, and so on. ``position`` packs line
-and column of each; ``span`` says how many numbers a node and all within it take up. A path is found by walking the
-values and the spans side by side, which costs time only where a place is asked for: with an error, or in a report.
+Nodes are numbered as they appear: a mapping, then its first key, that key's value, and so on. ``position`` packs line,
+column and length of each; ``span`` says how many numbers a node and all within it take up. A path is found by walking
+the values and the spans side by side, which costs time only where a place is asked for: with an error, or in a report.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 Path: TypeAlias = Sequence[str | int]
 
-_COLUMN_BITS = 24
-_MAX_COLUMN = (1 << _COLUMN_BITS) - 1
+# 27 bits are left for the line: 64 MiB have no more of them.
+_COLUMN_BITS, _LENGTH_BITS = 24, 13
+_MAX_COLUMN, _MAX_LENGTH = (1 << _COLUMN_BITS) - 1, (1 << _LENGTH_BITS) - 1
 
 
 class Marks:
@@ -28,10 +29,15 @@ class Marks:
         self.span = array("I")
         self.aliases: dict[int, int] = {}
 
-    def add(self, line: int, column: int) -> int:
-        """Record the next node (line and column from 0) and return its number."""
+    def add(self, line: int, column: int, length: int = 0) -> int:
+        """Record the next node (line and column from 0) and return its number.
+
+        ``length`` is how far it goes on that line; 0 where it goes beyond.
+        """
         node = len(self.span)
-        self.position.append(line << _COLUMN_BITS | (column if column < _MAX_COLUMN else _MAX_COLUMN))
+        if column > _MAX_COLUMN or length > _MAX_LENGTH:
+            column, length = min(column, _MAX_COLUMN), min(length, _MAX_LENGTH)
+        self.position.append((line << _COLUMN_BITS | column) << _LENGTH_BITS | length)
         self.span.append(1)
         return node
 
@@ -47,8 +53,13 @@ class Marks:
 
     def line_column(self, node: int) -> tuple[int, int]:
         """Return line and column of a node, from 1."""
-        position = self.position[node]
+        position = self.position[node] >> _LENGTH_BITS
         return (position >> _COLUMN_BITS) + 1, (position & _MAX_COLUMN) + 1
+
+    def end_column(self, node: int) -> int:
+        """Return the first column behind a node, from 1; 0 where it ends on another line than it begins."""
+        length = self.position[node] & _MAX_LENGTH
+        return self.line_column(node)[1] + length if length else 0
 
     def find(self, value: Any, node: int, path: Path, *, key: bool = False) -> int:
         """Return the number of the node at ``path`` within ``value``, which is node ``node``.

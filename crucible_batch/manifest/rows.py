@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
+from crucible_batch.errors import Place
 from crucible_batch.manifest.files import FileFault, Files
 from crucible_batch.manifest.scalars import MAX_NUMBER_LENGTH
 
@@ -26,6 +27,11 @@ class Row:
     number: int
     line: int
     values: Mapping[str, Any]
+    file: Path | None = None
+
+    @property
+    def place(self) -> Place | None:
+        return Place(self.file, self.line) if self.file is not None and self.line else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class RowFault:
     line: int
     message: str
     hint: str | None = None
+    column: int = 1
 
 
 def is_glob(source: str) -> bool:
@@ -132,7 +139,7 @@ def _csv_rows(path: Path, lines: Any, header: list[str]) -> Iterator[Row | RowFa
             continue
         number += 1
         if len(cells) == len(names):
-            yield Row(number, line, dict(zip(names, cells, strict=True)))
+            yield Row(number, line, dict(zip(names, cells, strict=True)), path)
         else:
             message = f"{len(cells)} cells, but {len(names)} columns"
             hint = "put cells that hold commas in double quotes" if len(cells) > len(names) else None
@@ -146,20 +153,21 @@ def _jsonl(path: Path) -> Iterator[Row | RowFault]:
             if len(content) > MAX_LINE_BYTES:
                 yield RowFault(path, line, f"a line of more than {MAX_LINE_BYTES:,} bytes")
                 return
-            text = content.decode("utf-8-sig" if line == 1 else "utf-8").strip(" \t\r\n")
+            whole = content.decode("utf-8-sig" if line == 1 else "utf-8").rstrip(" \t\r\n")
+            text = whole.lstrip(" \t")
             if not text:
                 continue
             number += 1
             try:
-                yield Row(number, line, _json_object(text))
-            except (ValueError, RecursionError) as error:
-                yield RowFault(path, line, _json_message(error))
-
-
-def _json_message(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg[0].lower()}{error.msg[1:]} at column {error.colno}"
-    return "not JSON: nested too deeply" if isinstance(error, RecursionError) else str(error)
+                yield Row(number, line, _json_object(text), path)
+            except json.JSONDecodeError as error:
+                column = len(whole) - len(text) + error.colno
+                message = f"not JSON: {error.msg[0].lower()}{error.msg[1:]} at column {column}"
+                yield RowFault(path, line, message, column=column)
+            except RecursionError:
+                yield RowFault(path, line, "not JSON: nested too deeply")
+            except ValueError as error:
+                yield RowFault(path, line, str(error))
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -16,6 +16,14 @@ class _Written(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False  # "Max Credits Per Job" says nothing that the key doesn't
 
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        """Hold every key to the pattern of keys: as ``patternProperties`` one that doesn't fit would be free."""
+        described = super().dict_schema(schema)
+        for pattern, value in described.pop("patternProperties", {}).items():
+            described["additionalProperties"] = value
+            described.setdefault("propertyNames", {})["pattern"] = pattern
+        return described
+
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 

@@ -20,7 +20,8 @@ class Wanted:
     looked into. ``params`` hold the workflow's defaults under the job's own. ``fields`` name the parameters that take
     ``prompt`` and ``image``, where the manifest says. ``axes`` are the values of matrix and zip, as text.
     ``entry_name`` is the name that the entry has in the manifest, its template not rendered. ``output_pattern`` is
-    ``output.path`` with name and workflow filled in; ``{index}`` and ``{ext}`` are still to be.
+    ``output.path`` with name and workflow filled in; ``{index}`` and ``{ext}`` are still to be. ``row_place`` is the
+    line of the table that it was made for.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Wanted:
     site: Site = field(repr=False, compare=False)
     root: Site = field(repr=False, compare=False)
     is_on_default: bool = field(repr=False, compare=False)
+    row_place: Place | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_on_unknown_workflow(self) -> bool:
@@ -52,14 +54,24 @@ class Wanted:
         site, steps = self._find(field)
         return site.place(steps)
 
-    def problem(self, field: str, message: str, *, nearest: str | None = None, hint: str | None = None) -> Problem:
+    def problem(
+        self,
+        field: str,
+        message: str,
+        *,
+        nearest: str | None = None,
+        hint: str | None = None,
+        of_row: bool = False,
+    ) -> Problem:
         """Return a problem of this job with ``field``, with its place and its path within the manifest.
 
+        ``of_row`` tells that other rows don't have it: then it names the job's own.
         The name of a parameter or axis is what such a problem is about, so the place is that of the key.
         """
         site, steps = self._find(field)
         found = site.field(steps) if steps else f"{site.field(())}.{field}"
-        return Problem(site.place(steps, key=len(steps) > 1), found, message, nearest=nearest, hint=hint)
+        place = site.place(steps, key=len(steps) > 1)
+        return Problem(place, found, message, nearest=nearest, hint=hint, row=self.row_place if of_row else None)
 
     def _find(self, field: str) -> tuple[Site, list[str | int]]:
         for site, candidate in self._candidates(field):

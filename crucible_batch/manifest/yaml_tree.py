@@ -69,7 +69,8 @@ class Document:
 
     def place_within(self, value: Any, node: int, path: NodePath, *, key: bool = False) -> Place:
         """Return the place of what stands at ``path`` within ``value``, whose node is ``node``."""
-        return Place(self.file, *self.marks.line_column(self.marks.find(value, node, path, key=key)))
+        found = self.marks.find(value, node, path, key=key)
+        return Place(self.file, *self.marks.line_column(found), self.marks.end_column(found))
 
 
 def parse(text: str, file: Path) -> Document:
@@ -91,6 +92,15 @@ def parse(text: str, file: Path) -> Document:
     else:
         return Document(file, value, builder.marks, tuple(builder.warnings), builder.problems, builder.unsound)
     raise builder.problems.error()
+
+
+def _length(event: Any) -> int:
+    """Return how far a scalar or an alias goes on the line on which it begins; 0 where it goes beyond."""
+    start, end = event.start_mark, event.end_mark
+    if type(event) is not ScalarEvent and type(event) is not AliasEvent:
+        return 0
+    length: int = end.column - start.column
+    return length if end.line == start.line else 0
 
 
 class _StopReading(Exception):  # noqa: N818
@@ -144,7 +154,7 @@ class _Builder:
 
     def _node(self, event: Any, depth: int) -> Any:
         mark = event.start_mark
-        node = self.marks.add(mark.line, mark.column)
+        node = self.marks.add(mark.line, mark.column, _length(event))
         self.nodes += 1
         if self.nodes > MAX_NODES:
             self._stop(event, f"the manifest holds more than {MAX_NODES:,} values")
@@ -243,7 +253,7 @@ class _Builder:
         if key in members:
             self._stands_twice(event, key, members, node)
             return None
-        self.marks.add(mark.line, mark.column)
+        self.marks.add(mark.line, mark.column, _length(event))
         self.nodes += 1
         if event.anchor is not None or event.tag is not None:
             self._complain(event, f"the key {key!r} has an anchor or a tag; only values may have an anchor")
@@ -310,7 +320,8 @@ class _Builder:
         self._complain(event, f"the tag {event.tag} has no meaning here", "a manifest has no YAML tags: drop it")
 
     def _place(self, event: Any) -> Place:
-        return Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+        column, length = event.start_mark.column + 1, _length(event)
+        return Place(self.file, event.start_mark.line + 1, column, column + length if length else 0)
 
     def _complain(self, event: Any, message: str, hint: str | None = None) -> None:
         if not self.muted:

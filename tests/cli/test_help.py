@@ -14,7 +14,7 @@ from .conftest import Cli
 
 COMMANDS = (
     "run", "plan", "validate", "status", "audit", "report", "credits", "workflows", "assets", "schema", "init",
-    "doctor", "sandbox", "demo", "verify", "clean",
+    "doctor", "sandbox", "demo", "verify", "clean", "explain",
 )  # fmt: skip
 
 
@@ -78,3 +78,16 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     found = group.commands[command]  # type: ignore[attr-defined]
     assert found.help
     assert f"crucible-batch {command}" in found.epilog
+
+
+def test_every_command_that_there_is_says_how_it_can_end() -> None:
+    import typer.main
+
+    from crucible_batch.cli.app import app
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert set(commands) == set(COMMANDS)
+    for name, found in commands.items():
+        assert re.search(r"Exit codes\[/bold\]\n +0  ", found.epilog), name
+        for option in found.params:
+            assert getattr(option, "help", None), (name, option.name)

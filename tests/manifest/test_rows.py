@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,14 @@ def test_a_jsonl_file_that_is_wrong_names_its_line(folder: Any, content: bytes, 
     file = folder.write("t.jsonl", content)
     (problem,) = folder.problems(JOB % "t.jsonl")
     assert message in problem.message
-    assert problem.place == Place(file, line, 1 if line else 0)
+    told = re.search(r" at column (\d+)$", problem.message)
+    assert problem.place == Place(file, line, int(told[1]) if told else min(line, 1))
+
+
+def test_a_slip_in_json_has_its_column_in_the_file(folder: Any) -> None:
+    folder.write("t.jsonl", b'\xef\xbb\xbf\t {"n": x}\n')
+    (problem,) = folder.problems(JOB % "t.jsonl")
+    assert (problem.place.line, problem.place.column) == (1, 9)
 
 
 def test_globs_sort_bytewise_and_give_path_name_and_stem(folder: Any) -> None:

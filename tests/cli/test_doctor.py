@@ -1,0 +1,117 @@
+"""The doctor finds what keeps a run from working, says what to do, and never shows a secret."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import KEY, Cli, Done
+
+
+def finding(done: Done, topic: str) -> dict[str, Any]:
+    (found,) = [each for each in done.envelope["data"]["findings"] if each["topic"] == topic]
+    return dict(found)
+
+
+@contextmanager
+def gateway_of_another_time(date: str) -> Iterator[str]:
+    """A gateway that is up, has that date, and answers nothing else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response_only(200 if self.path == "/api/health" else 404)
+            self.send_header("Date", date)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_everything_a_run_needs_is_looked_at(cli: Cli) -> None:
+    done = cli("doctor", "--json")
+    assert done.code == 0
+    topics = [each["topic"] for each in done.envelope["data"]["findings"]]
+    assert topics == ["gateway", "health", "clock", "key", "disk", "versions"]
+    assert {each["grade"] for each in done.envelope["data"]["findings"]} <= {"good", "warn"}
+    assert finding(done, "clock")["grade"] == "good"
+
+
+def test_a_clock_that_is_off_is_told_with_its_sign(lonely_cli: Cli) -> None:
+    with gateway_of_another_time("Thu, 01 Jan 2015 00:00:00 GMT") as url:
+        done = lonely_cli("doctor", "--json", CRUCIBLE_API_BASE=url)
+    assert done.code == 3  # for want of a key
+    clock = finding(done, "clock")
+    assert clock["grade"] == "warn"
+    assert clock["text"].startswith("+")
+    assert clock["hint"] == "set this machine's clock"
+
+
+def test_a_folder_that_cannot_be_written_is_told(cli: Cli) -> None:
+    done = Cli(Path("/proc"), cli.url)("doctor", "--json")
+    assert finding(done, "disk")["grade"] == "warn"
+    assert "--out-dir" in finding(done, "disk")["hint"]
+
+
+def test_proxies_of_the_environment_are_named_and_said_to_be_ignored(cli: Cli) -> None:
+    done = cli("doctor", "--json", HTTPS_PROXY="http://user:sesame@127.0.0.1:1", all_proxy="socks5://127.0.0.1:1")
+    assert done.code == 0
+    assert finding(done, "proxy")["text"] == "HTTPS_PROXY, all_proxy in the environment: not used"
+    assert "sesame" not in done.out + done.err
+
+
+@pytest.mark.parametrize("options", [(), ("-v",), ("--json",)])
+def test_no_key_is_shown_wherever_it_comes_from_and_whatever_becomes_of_it(
+    cli: Cli, lonely_cli: Cli, options: tuple[str, ...]
+) -> None:
+    refused = cli("doctor", *options, MOLTAZINE_API_KEY="moltazine_sesame")
+    assert refused.code == 3
+    malformed = cli("doctor", *options, MOLTAZINE_API_KEY="moltazine_ses ame")
+    assert malformed.code == 3
+    (lonely_cli.cwd / ".env").write_text(f"MOLTAZINE_API_KEY={KEY}\nCRUCIBLE_API_BASE={cli.url}\n")
+    accepted = lonely_cli("doctor", *options)
+    assert accepted.code == 0, accepted.out
+    said = "".join(done.out + done.err for done in (refused, malformed, accepted))
+    assert "moltazine_s" not in said
+    assert "ses ame" not in said
+
+
+def test_a_base_url_of_env_without_its_key_is_said_to_be_ignored(cli: Cli) -> None:
+    (cli.cwd / ".env").write_text("CRUCIBLE_API_BASE=http://127.0.0.1:9\n")
+    only_the_key = {"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": "", "https_proxy": ""}
+    done = cli("doctor", "--json", "--api-base", cli.url or "", **only_the_key)
+    assert done.code == 0
+    assert finding(done, "gateway")["text"].endswith("(from a flag)")
+
+
+def test_a_password_in_the_base_url_is_refused_and_not_shown(lonely_cli: Cli) -> None:
+    done = lonely_cli("doctor", CRUCIBLE_API_BASE="https://user:sesame@127.0.0.1:9", MOLTAZINE_API_KEY=KEY)
+    assert done.code == 5
+    assert "must not hold a user" in done.out
+    assert "sesame" not in done.out + done.err
+
+
+@pytest.mark.parametrize("proxy", ["nonsense://user:sesame@x", "socks5://user:sesame@127.0.0.1:1"])
+def test_a_proxy_that_is_none_is_the_users_mistake_and_its_password_not_shown(cli: Cli, proxy: str) -> None:
+    done = cli("credits", "--proxy", proxy)
+    assert done.code == 2
+    assert done.err.startswith("error USAGE: not a proxy: ")
+    assert cli("doctor", "--proxy", proxy).code == 5
+    assert "sesame" not in done.out + done.err
