@@ -7,7 +7,7 @@ import secrets
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -92,6 +92,7 @@ async def run(
     max_jobs: int = 100_000,
     job_timeout_s: float = 1800.0,
     deadline_s: float | None = None,
+    sidecars: bool = True,
     handle_signals: bool = False,
     observer: Observer | None = None,
     settings: Settings | None = None,
@@ -106,6 +107,7 @@ async def run(
     ``recover`` gets back what an earlier run bought and whose directory is lost, and ends at the first sign that the
     gateway doesn't remember. A submit that was never answered is sent again for ``key_ttl_s``, the time for which the
     gateway is trusted to honour its key, and after that with ``resubmit_unknown`` only.
+    Without ``sidecars``, here or in the manifest, no file is written beside an output that says what made it.
     With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
 
     Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
@@ -126,6 +128,7 @@ async def run(
     )
     source = read_source(wants.manifest, wants.reading)
     terms = run_terms(source.manifest, wants.terms)
+    terms = replace(terms, sidecars=terms.sidecars and sidecars)
     asks = terms.budget is None and not yes
     directory = run_directory(wants.out_dir, terms)
     choice = wants.choice

@@ -211,6 +211,12 @@ Proxy = Annotated[
     typer.Option("--proxy", metavar="URL", help="None is taken from the environment.", rich_help_panel=_GATEWAY),
 ]
 
+NoSidecars = Annotated[
+    bool,
+    typer.Option(
+        "--no-sidecars", help="Write no file beside each output that says what made it.", rich_help_panel=_OUTPUT
+    ),
+]
 Display = Annotated[
     DisplayMode,
     typer.Option("--display", help="How to show progress.", rich_help_panel=_OUTPUT),

@@ -47,6 +47,7 @@ def run(
     key_ttl: opt.KeyTtl = None,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
+    no_sidecars: opt.NoSidecars = False,
     display: opt.Display = opt.DisplayMode.AUTO,
     json: opt.AsJson = False,
     quiet: opt.Quiet = False,
@@ -86,6 +87,7 @@ def run(
             key_ttl_s=key_ttl or DEFAULT_KEY_TTL_S,
             api_base=api_base,
             proxy=proxy,
+            sidecars=not no_sidecars,
             display=display,
         )
         if dry_run:

@@ -63,6 +63,7 @@ class Wanted:
     key_ttl_s: float = DEFAULT_KEY_TTL_S
     api_base: str | None = None
     proxy: str | None = None
+    sidecars: bool = True
     display: DisplayMode = DisplayMode.AUTO
 
     @property
@@ -135,6 +136,7 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             max_jobs=wanted.max_jobs,
             job_timeout_s=wanted.job_timeout_s,
             deadline_s=wanted.deadline_s,
+            sidecars=wanted.sidecars,
             handle_signals=True,
             observer=observer_of(answer, display, beginning),
             settings=settings,

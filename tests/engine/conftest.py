@@ -169,11 +169,10 @@ class Bench:
         return state
 
     def outputs(self) -> list[str]:
+        """The outputs that stand there. What stands beside an output is none."""
         out = self.path / "out"
         files = (path for path in out.rglob("*") if path.is_file() and ".crucible" not in path.parts)
-        return sorted(
-            path.relative_to(out).as_posix() for path in files if path.name not in {"report.json", "receipts.jsonl"}
-        )
+        return sorted(path.relative_to(out).as_posix() for path in files if path.suffix not in {".json", ".jsonl"})
 
 
 Start = Callable[..., AbstractAsyncContextManager[Bench]]
