@@ -256,7 +256,11 @@ def assert_only_results_remain(gateway: OtherGateway, folder: Path, report: dict
         assert b"Signature=" not in content, path
     paths = [output["path"] for job in report["jobs"] for output in job["outputs"]]
     named = {run_dir(folder) / f"{path}{beside}" for path in paths for beside in ("", ".json")}
-    results = {path for path in files if not path.relative_to(run_dir(folder)).parts[0].startswith((".", "report."))}
+    results = {
+        path
+        for path in files
+        if not path.relative_to(run_dir(folder)).parts[0].startswith((".", "report.", "receipts."))
+    }
     assert results == named
 
 
