@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from crucible_batch.core.events import Saved, Sent
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.results.checking import FileState, check_output
-from crucible_batch.results.embedding import NotEmbeddableError, Splice, plan_embedding, spliced
+from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.results.paths import output_path
 from crucible_batch.results.picture import NoPictureError, Picture, examine
 
@@ -108,17 +108,15 @@ class OutputStore:
         self, temporary: Path, embedded: Path, path: PurePosixPath, picture: Picture, text: str
     ) -> Sent | None:
         """Write the picture with ``text`` in it; None where it is better left as it came, which is noted."""
+        part = _Part(embedded)
         try:
-            splices = await asyncio.to_thread(plan_embedding, temporary, picture.mime_type, text)
+            size = await asyncio.to_thread(_copy_with, text, temporary, picture.mime_type, part)
         except NotEmbeddableError as error:
             reason = str(error)
             if reason not in self._left_as_they_came:  # once each: it may be true of every output
                 self._left_as_they_came.add(reason)
                 logger.warning("nothing was embedded in %s: %s", path, reason)
             return None
-        part = _Part(embedded)
-        try:
-            size = await asyncio.to_thread(_splice, temporary, splices, part)
         finally:
             part.close()
         return Sent(part.digest.hexdigest(), size)
@@ -253,8 +251,9 @@ def _write_all(descriptor: int, block: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _splice(source: Path, splices: tuple[Splice, ...], part: _Part) -> int:
-    """Copy a file with its splices; returns how many bytes that were."""
+def _copy_with(text: str, source: Path, mime_type: str, part: _Part) -> int:
+    """Copy a picture with ``text`` embedded; returns how many bytes that were. Raises ``NotEmbeddableError``."""
+    splices = plan_embedding(source, mime_type, text)
     size = 0
     with source.open("rb") as file:
         for block in spliced(file, splices):

@@ -134,7 +134,7 @@ async def test_a_run_that_leaves_while_a_text_is_embedded_leaves_no_file(
     tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedding, go_on, done = threading.Event(), threading.Event(), threading.Event()
-    original = store_module._splice
+    original = store_module._copy_with
 
     def late(*args: object) -> int:
         embedding.set()
@@ -144,7 +144,7 @@ async def test_a_run_that_leaves_while_a_text_is_embedded_leaves_no_file(
         finally:
             done.set()
 
-    monkeypatch.setattr(store_module, "_splice", late)
+    monkeypatch.setattr(store_module, "_copy_with", late)
     task = asyncio.ensure_future(save(store, drawn()))
     await asyncio.to_thread(embedding.wait, 5)
     task.cancel()
