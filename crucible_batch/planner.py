@@ -229,6 +229,8 @@ class Planner:
         folded = unicodedata.normalize("NFKC", wanted.output_pattern).casefold()
         if folded.split("/")[0] in RESERVED_NAMES:
             return wanted.problem("name", f"{wanted.output_pattern!r} is where the run keeps its own files")
+        if (beside := _sidecar_fault(folded)) is not None:
+            return wanted.problem("name", f"{wanted.output_pattern!r} {beside}", hint="end output.path in {ext}")
         digest = blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         name, place = self._outputs.setdefault(digest, (wanted.name, wanted.place("name")))
         if name == wanted.name:
@@ -239,6 +241,18 @@ class Planner:
             hint="names that differ in nothing but case collide on some disks",
             of_row=True,
         )
+
+
+def _sidecar_fault(output: str) -> str | None:
+    """Say why a sidecar can't stand beside an output, or an output where a sidecar may. The path is folded.
+
+    A sidecar is called as its output, with ``.json`` behind it.
+    """
+    if output.endswith(".json"):
+        return "ends in .json, as what says of an output what made it"
+    if f"{output}.json" in RESERVED_NAMES:
+        return f"would have {output}.json beside it, which is a file of the run's own"
+    return None
 
 
 @lru_cache(maxsize=1000)

@@ -47,6 +47,7 @@ def pages() -> tuple[Page, ...]:
                 "Output": "output",
                 "Retry": "retry",
                 "Assets": "assets",
+                "Provenance": "provenance",
             },
             manifest_schema(),
         ),

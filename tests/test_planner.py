@@ -380,6 +380,23 @@ def test_names_that_the_run_keeps_for_itself_are_a_problem(desk: Desk, name: str
     assert problem.field == "jobs[0].name"
 
 
+@pytest.mark.parametrize("pattern", ["{name}", "{workflow}/{index}/{name}", "{name}.json", "{name}.JSON"])
+def test_an_output_where_a_sidecar_may_stand_is_a_problem(desk: Desk, pattern: str) -> None:
+    """`a.json` would stand where the sidecar of an output `a` does."""
+    name = "a" if pattern.lower().endswith(".json") else "a.json"
+    problem = desk.problem(f"output: {{path: '{pattern}'}}\njobs: [{{name: {name}, prompt: hi}}]")
+    assert "ends in .json" in problem.message
+    assert problem.hint == "end output.path in {ext}"
+    assert desk.job(f"output: {{path: '{pattern}{{ext}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
+
+
+@pytest.mark.parametrize("name", ["report", "REPORT"])
+def test_an_output_whose_sidecar_would_be_a_file_of_the_runs_own_is_a_problem(desk: Desk, name: str) -> None:
+    problem = desk.problem(f"output: {{path: '{{name}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
+    assert "would have report.json beside it" in problem.message
+    assert desk.job(f"output: {{path: 'all/{{name}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
+
+
 def test_reserved_names_are_free_further_down(desk: Desk) -> None:
     text = "output: {path: 'all/{name}/{index}{ext}'}\njobs: [{name: report.json, prompt: hi}]"
     assert desk.job(text).output == "all/report.json/{index}{ext}"

@@ -105,6 +105,8 @@ def run_terms(manifest: Manifest, terms: Terms) -> RunTerms:
         attempts=manifest.retry.attempts,
         never=HOPELESS_CODES | {code.upper() for code in manifest.retry.never},
         plan_digest=terms.plan_digest,
+        sidecars=manifest.provenance.sidecar,
+        embed=manifest.provenance.embed,
     )
 
 

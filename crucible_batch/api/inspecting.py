@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.report import JobRow, ReportHead, build_head, build_rows, write_report
 from crucible_batch.report.html import PAGE_FILE, Thumbnails, credit_curve, write_page
+from crucible_batch.results import Sidecars
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ def read_status(run_dir: str | Path) -> Status:
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
-    """Rebuild ``report.json``, and ``report.html`` unless it isn't wanted, from the journal.
+    """Rebuild ``report.json``, and ``report.html`` unless it isn't wanted, from the journal,
+    and the sidecars that are missing.
 
     Raises ``RunDirectoryError``, ``JournalError`` and ``ReportError``.
     """
@@ -44,10 +47,12 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
 
 
 def write_report_of(journal: Journal, directory: Path) -> ReportHead:
-    """Write the report of an open journal, and return its head."""
-    head = _head(journal)
+    """Write the report of an open journal, and the sidecars that are missing; return the report's head."""
+    head, newest = _head(journal), _newest(journal)
+    # On the way: to read all jobs once more would take as long as the report itself.
+    jobs = Sidecars(directory).completing(journal.jobs(_rule(newest)), newest.terms)
     try:
-        write_report(directory, head, _rows(journal))
+        write_report(directory, head, build_rows(jobs, _stops(newest)))
     except OSError as error:
         raise ReportError(
             f"the report can't be written: {error.strerror}",
@@ -71,6 +76,11 @@ def report_rows(run_dir: Path) -> Iterator[JobRow]:
     """Yield the report's rows from the journal, in manifest order."""
     with Journal.read(run_dir) as journal:
         yield from _rows(journal)
+
+
+def newest_terms(journal: Journal) -> RunTerms:
+    """Return what the newest run is held to. Raises ``RunDirectoryError`` where none has begun."""
+    return _newest(journal).terms
 
 
 def newest_rule(journal: Journal) -> RetryRule:

@@ -100,6 +100,7 @@ async def run(
     job_timeout_s: float = 1800.0,
     deadline_s: float | None = None,
     html: bool = True,
+    sidecars: bool = True,
     handle_signals: bool = False,
     observer: Observer | None = None,
     settings: Settings | None = None,
@@ -115,6 +116,7 @@ async def run(
     gateway doesn't remember. A submit that was never answered is sent again for ``key_ttl_s``, the time for which the
     gateway is trusted to honour its key, and after that with ``resubmit_unknown`` only.
     ``html`` is for ``report.html`` beside ``report.json``; that it can't be made is logged, and no failure of the run.
+    Without ``sidecars``, here or in the manifest, no file is written beside an output that says what made it.
     With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
 
     Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
@@ -135,6 +137,7 @@ async def run(
     )
     source = read_source(wants.manifest, wants.reading)
     terms = run_terms(source.manifest, wants.terms)
+    terms = replace(terms, sidecars=terms.sidecars and sidecars)
     asks = terms.budget is None and not yes
     directory = run_directory(wants.out_dir, terms)
     choice = wants.choice

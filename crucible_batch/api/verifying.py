@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.inspecting import newest_rule, write_report_of
+from crucible_batch.api.inspecting import newest_rule, newest_terms, write_report_of
 from crucible_batch.api.mending import Bench, locked, mending
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.events import Missed, Saved, Unavailable
@@ -198,7 +198,8 @@ class _Mender:
 
     def __init__(self, bench: Bench, directory: Path) -> None:
         self._bench = bench
-        self._fetcher = Fetcher(bench.gateway, OutputStore(directory), bench.clock, random.random)
+        terms = newest_terms(bench.journal)
+        self._fetcher = Fetcher(bench.gateway, OutputStore(directory), bench.clock, random.random, terms)
         self._failures: list[CrucibleBatchError] = []
 
     @property
@@ -230,7 +231,7 @@ class _Mender:
 
     async def _restore(self, record: _Record) -> Difference:
         saved, append = record.saved, self._bench.journal.append
-        restored = await self._fetcher.restore(record.planned, record.job.current.job_id or "", saved)
+        restored = await self._fetcher.restore(record.planned, record.job.current, saved)
         if isinstance(restored, Unavailable):
             return replace(_told(record), error=restored.error)
         if saved.index in record.job.outputs:

@@ -219,6 +219,12 @@ Proxy = Annotated[
 ]
 
 NoHtml = Annotated[bool, typer.Option("--no-html", help="Leave out report.html.", rich_help_panel=_OUTPUT)]
+NoSidecars = Annotated[
+    bool,
+    typer.Option(
+        "--no-sidecars", help="Write no file beside each output that says what made it.", rich_help_panel=_OUTPUT
+    ),
+]
 Display = Annotated[
     DisplayMode,
     typer.Option("--display", help="How to show progress.", rich_help_panel=_OUTPUT),

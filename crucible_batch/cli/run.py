@@ -48,6 +48,7 @@ def run(
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
     no_html: opt.NoHtml = False,
+    no_sidecars: opt.NoSidecars = False,
     display: opt.Display = opt.DisplayMode.AUTO,
     json: opt.AsJson = False,
     quiet: opt.Quiet = False,
@@ -88,6 +89,7 @@ def run(
             api_base=api_base,
             proxy=proxy,
             html=not no_html,
+            sidecars=not no_sidecars,
             display=display,
         )
         if dry_run:

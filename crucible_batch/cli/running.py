@@ -64,6 +64,7 @@ class Wanted:
     api_base: str | None = None
     proxy: str | None = None
     html: bool = True
+    sidecars: bool = True
     display: DisplayMode = DisplayMode.AUTO
 
     @property
@@ -137,6 +138,7 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             job_timeout_s=wanted.job_timeout_s,
             deadline_s=wanted.deadline_s,
             html=wanted.html,
+            sidecars=wanted.sidecars,
             handle_signals=True,
             observer=observer_of(answer, display, beginning),
             settings=settings,

@@ -98,9 +98,20 @@ class Vanished(_Fact):
     error: ErrorInfo
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the gateway sent, where the file on disk is something else: the same picture with words embedded in it."""
+
+    sha256: str
+    byte_size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved(_Fact):
-    """An output stands on disk, whole and synced. ``path`` is relative to the run directory, in POSIX form."""
+    """An output stands on disk, whole and synced. ``path`` is relative to the run directory, in POSIX form.
+
+    Digest and size are those of the file; ``sent`` is None where it is byte for byte what the gateway sent.
+    """
 
     index: int
     path: str
@@ -109,6 +120,7 @@ class Saved(_Fact):
     mime_type: str
     width: int
     height: int
+    sent: Sent | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

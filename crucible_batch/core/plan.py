@@ -48,7 +48,8 @@ class PlannedJob:
 class RunTerms:
     """What a run is held to: whose it is, what it may spend, how failures are tried again.
 
-    ``plan_digest`` names the saved plan that it follows, if it follows one.
+    ``plan_digest`` names the saved plan that it follows, if it follows one. ``sidecars`` and ``embed`` say where the
+    provenance of its outputs is written down: beside them, and in them.
     """
 
     manifest_name: str
@@ -60,3 +61,5 @@ class RunTerms:
     attempts: int
     never: frozenset[str]
     plan_digest: str | None = None
+    sidecars: bool = True
+    embed: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
@@ -10,11 +11,13 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot
 from crucible_batch.core.events import Saved, Unavailable
-from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.job import Attempt
+from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
+from crucible_batch.core.provenance import embedded_text, sidecar
 from crucible_batch.engine.clock import Clock
 from crucible_batch.errors import GatewayError, KeyRefusedError
-from crucible_batch.results import OutputError, OutputStore
+from crucible_batch.results import OutputError, OutputStore, Sidecars
 
 OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
@@ -39,13 +42,17 @@ class Restored:
 
 
 class Fetcher:
-    """Brings outputs to disk. ``jitter`` is random in [0, 1)."""
+    """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1)."""
 
-    def __init__(self, gateway: Gateway, store: OutputStore, clock: Clock, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, gateway: Gateway, store: OutputStore, clock: Clock, jitter: Callable[[], float], terms: RunTerms
+    ) -> None:
         self._gateway = gateway
         self._store = store
         self._clock = clock
         self._jitter = jitter
+        self._terms = terms
+        self._sidecars = Sidecars(store.directory)
         self._snapshots: dict[str, JobSnapshot] = {}
 
     def seen(self, snapshot: JobSnapshot) -> None:
@@ -55,14 +62,15 @@ class Fetcher:
     def forget(self, job_id: str) -> None:
         self._snapshots.pop(job_id, None)
 
-    async def fetch(self, planned: PlannedJob, job_id: str, index: int) -> Saved | Unavailable:
-        """Save one output. ``Unavailable`` says that it was paid for and can't be had now.
+    async def fetch(self, planned: PlannedJob, attempt: Attempt, index: int) -> Saved | Unavailable:
+        """Save one output of an accepted attempt. ``Unavailable`` says that it was paid for and can't be had now.
 
         Raises ``GatewayError`` where the way to the gateway or its storage failed: then nothing is known of the output.
         """
+        embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
-            file = await self._store.save(planned.output, index, planned.identity[:16], body, length)
+            file = await self._store.save(planned.output, index, planned.identity[:16], body, length, embed=embed)
             return Saved(
                 at=self._clock.now(),
                 index=index,
@@ -72,21 +80,28 @@ class Fetcher:
                 mime_type=file.picture.mime_type,
                 width=file.picture.width,
                 height=file.picture.height,
+                sent=file.sent,
             )
 
-        return await self._bring(job_id, index, save)
+        found = await self._bring(attempt.job_id or "", index, save)
+        if isinstance(found, Saved) and self._terms.sidecars:
+            content = sidecar(self._terms, planned, attempt, found)
+            await asyncio.to_thread(self._sidecars.write, found.path, content)
+        return found
 
-    async def restore(self, planned: PlannedJob, job_id: str, saved: Saved) -> Restored | Unavailable:
+    async def restore(self, planned: PlannedJob, attempt: Attempt, saved: Saved) -> Restored | Unavailable:
         """Bring an output back that was saved once: the same bytes to the same path, or not at all.
 
         Raises ``GatewayError`` as ``fetch`` does.
         """
+        embed = embedded_text(self._terms, planned, attempt, saved.index)
+        token = f"{planned.identity[:16]}-{saved.index}"
 
         async def restore(body: AsyncIterator[bytes], _length: int | None) -> Restored:
-            kept = await self._store.restore(saved.path, saved.sha256, f"{planned.identity[:16]}-{saved.index}", body)
+            kept = await self._store.restore(saved.path, saved.sha256, token, body, sent=saved.sent, embed=embed)
             return Restored(replace(saved, at=self._clock.now()), kept)
 
-        return await self._bring(job_id, saved.index, restore)
+        return await self._bring(attempt.job_id or "", saved.index, restore)
 
     async def _bring(self, job_id: str, index: int, take: Take[T]) -> T | Unavailable:
         tries = AsyncRetrying(

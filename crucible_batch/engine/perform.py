@@ -87,8 +87,8 @@ class Performer:
                 return await self._submit(job)
             case Poll(job_id=job_id):
                 return await self._poll(job, job_id)
-            case Fetch(job_id=job_id, index=index):
-                return await self._world.fetcher.fetch(self._planned, job_id, index)
+            case Fetch(index=index):
+                return await self._world.fetcher.fetch(self._planned, job.current, index)
             case _:
                 assert_never(command)
 

@@ -84,7 +84,7 @@ class Runner:
             admission=admission,
             assets=AssetDesk(gateway, self.books, clock, past=history.asset, nonce=nonce, observe=self._tell_of_asset),
             poller=Poller(gateway, clock, times, job_timeout_s=options.job_timeout_s),
-            fetcher=Fetcher(gateway, store, clock, jitter),
+            fetcher=Fetcher(gateway, store, clock, jitter, terms),
             stop=self.stop,
             slots=self.slots,
             clock=clock,

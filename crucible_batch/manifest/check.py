@@ -139,6 +139,7 @@ class FormCheck:
             output=header.output,
             retry=header.retry,
             assets=header.assets,
+            provenance=header.provenance,
             duplicates="each" if "duplicates" in self._unknown else header.duplicates,
             warnings=tuple(sorted(self._warnings, key=lambda warning: warning.place)),
             allow_outside=self._allow_outside,

@@ -10,11 +10,23 @@ from typing import Any, Literal
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest.collector import Collector
-from crucible_batch.manifest.models import Assets, Budget, Fields, Job, Output, Retry, Workflow
+from crucible_batch.manifest.models import Assets, Budget, Fields, Job, Output, Provenance, Retry, Workflow
 from crucible_batch.manifest.shape import salvaged
 from crucible_batch.manifest.site import Site
 
-__all__ = ["Assets", "Budget", "Entry", "Fields", "Job", "Manifest", "Output", "Reading", "Retry", "Workflow"]
+__all__ = [
+    "Assets",
+    "Budget",
+    "Entry",
+    "Fields",
+    "Job",
+    "Manifest",
+    "Output",
+    "Provenance",
+    "Reading",
+    "Retry",
+    "Workflow",
+]
 
 # What stands for a name or a default workflow that can't be told.
 UNNAMED = "unnamed"
@@ -62,6 +74,7 @@ class Manifest:
     output: Output
     retry: Retry
     assets: Assets
+    provenance: Provenance
     duplicates: Literal["error", "once", "each"]
     warnings: tuple[Problem, ...]
     allow_outside: bool

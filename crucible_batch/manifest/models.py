@@ -134,6 +134,15 @@ class Assets(_Model):
     )
 
 
+class Provenance(_Model):
+    """Where it is written down what made an output."""
+
+    sidecar: bool = Field(True, description="A small file of JSON beside each output, such as 0.png.json.")
+    embed: bool = Field(
+        False, description="Also in the file itself: a PNG's text, a JPEG's or a WebP's XMP. No pixel is touched."
+    )
+
+
 class Job(_Model):
     """One entry of `jobs`: a job, or many by matrix, zip, foreach and repeat."""
 
@@ -212,6 +221,9 @@ class Header(_Model):
     output: Output = Field(default_factory=Output, description="Where outputs are written.")
     retry: Retry = Field(default_factory=Retry, description="What is done about failed jobs.")
     assets: Assets = Field(default_factory=Assets, description="What becomes of uploaded input images.")
+    provenance: Provenance = Field(
+        default_factory=Provenance, description="Where it is written down what made an output."
+    )
     duplicates: Literal["error", "once", "each"] = Field(
         "error", description="Two jobs that ask for the very same thing: refuse, make one, or make each."
     )

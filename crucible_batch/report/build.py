@@ -23,6 +23,7 @@ from crucible_batch.report.models import (
     ManifestRow,
     OutputRow,
     ReportHead,
+    SentRow,
 )
 from crucible_batch.report.notes import notes
 
@@ -90,6 +91,7 @@ def _row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> JobRo
                 width=saved.width,
                 height=saved.height,
                 saved_at=saved.at,
+                sent=None if saved.sent is None else SentRow(sha256=saved.sent.sha256, byte_size=saved.sent.byte_size),
             )
             for _, saved in sorted(job.outputs.items())
         ],

@@ -45,6 +45,13 @@ class AttemptRow(_Model):
     error: ErrorRow | None = None
 
 
+class SentRow(_Model):
+    """What the gateway sent, where the provenance was embedded in it."""
+
+    sha256: str
+    byte_size: int
+
+
 class OutputRow(_Model):
     """One file that the job made."""
 
@@ -56,6 +63,9 @@ class OutputRow(_Model):
     width: int
     height: int
     saved_at: float
+    sent: SentRow | None = Field(
+        default=None, description="What came, where the file is that with its provenance embedded; else null."
+    )
 
 
 class JobRow(_Model):

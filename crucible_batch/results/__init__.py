@@ -3,16 +3,19 @@
 from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.paths import output_path
 from crucible_batch.results.receipts import RECEIPTS_FILE, Receipts
+from crucible_batch.results.sidecars import SIDECAR_SUFFIX, Sidecars
 from crucible_batch.results.store import OutputError, OutputStore, ResultsError, SavedFile
 
 __all__ = [
     "RECEIPTS_FILE",
+    "SIDECAR_SUFFIX",
     "FileState",
     "OutputError",
     "OutputStore",
     "Receipts",
     "ResultsError",
     "SavedFile",
+    "Sidecars",
     "check_output",
     "output_path",
 ]

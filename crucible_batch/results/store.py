@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from crucible_batch.core.events import Saved
+from crucible_batch.core.events import Saved, Sent
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.results.checking import FileState, check_output
+from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.results.paths import output_path
 from crucible_batch.results.picture import NoPictureError, Picture, examine
 
 TEMPORARY_PREFIX = ".crucible-part-"
 _HOP_BYTES = 256 * 1024
 """Bytes hashed and written in one hop to a thread; smaller hops cost more than the work itself."""
+
+logger = logging.getLogger(__name__)
 
 
 class OutputError(Exception):
@@ -44,58 +48,117 @@ class ResultsError(CrucibleBatchError):
 
 @dataclass(frozen=True, slots=True)
 class SavedFile:
-    """A file that stands on disk, whole and synced; ``path`` is relative to the run directory."""
+    """A file that stands on disk, whole and synced; ``path`` is relative to the run directory.
+
+    ``sent`` is what came, where a text was embedded in it.
+    """
 
     path: PurePosixPath
     sha256: str
     byte_size: int
     picture: Picture
+    sent: Sent | None = None
 
 
 class OutputStore:
     """The outputs of one run directory."""
 
     def __init__(self, directory: Path, *, max_bytes: int = 256 * 1024 * 1024) -> None:
-        self._directory = directory
+        self.directory = directory
         self._max_bytes = max_bytes
+        self._left_as_they_came: set[str] = set()
 
     async def save(
-        self, pattern: str, index: int, token: str, body: AsyncIterator[bytes], length: int | None
+        self,
+        pattern: str,
+        index: int,
+        token: str,
+        body: AsyncIterator[bytes],
+        length: int | None,
+        *,
+        embed: str | None = None,
     ) -> SavedFile:
         """Save one output under the name that ``pattern``, ``index`` and its true type make.
 
         ``token`` names the temporary file, the same on every try. ``length`` is the declared length in bytes; without
-        one the whole picture is decoded, since counting can't show a cut. Raises ``OutputError`` where the bytes are
-        not what was promised or the name is taken, ``ResultsError`` where the disk fails. Either way no file is left.
+        one the whole picture is decoded, since counting can't show a cut. ``embed`` is a text for the picture's
+        metadata; a picture that can't take it is saved as it came, and so is one that stands there as it came. Raises
+        ``OutputError`` where the bytes are not what was promised or the name is taken, ``ResultsError`` where the disk
+        fails. Either way no file is left.
         """
-        parent = self._directory / output_path(pattern, index, "").parent
-        with _temporary(parent / f"{TEMPORARY_PREFIX}{token}-{index}") as temporary:
+        parent = self.directory / output_path(pattern, index, "").parent
+        name = f"{TEMPORARY_PREFIX}{token}-{index}"
+        with _temporary(parent / name) as temporary, _temporary(parent / f"{name}-embedded") as embedded:
             await asyncio.to_thread(parent.mkdir, parents=True, exist_ok=True)
-            digest, size = await self._stream(temporary, body)
-            if length is not None and size != length:
-                raise OutputError("OUTPUT_TRUNCATED", f"{size} of {length} bytes came")
+            sent = await self._stream(temporary, body)
+            if length is not None and sent.byte_size != length:
+                raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes came")
             picture = await asyncio.to_thread(_examine, temporary, whole=length is None)
             path = output_path(pattern, index, picture.ext)
-            await asyncio.to_thread(_publish, temporary, self._directory / path, digest)
-            return SavedFile(path, digest, size, picture)
+            made = await self._embed(temporary, embedded, path, picture, embed) if embed is not None else None
+            if made is None:
+                await asyncio.to_thread(_publish, temporary, self.directory / path, sent.sha256)
+                return SavedFile(path, sent.sha256, sent.byte_size, picture)
+            stands = await asyncio.to_thread(_publish, embedded, self.directory / path, made.sha256, sent.sha256)
+            if stands == sent.sha256:
+                return SavedFile(path, sent.sha256, sent.byte_size, picture)
+            return SavedFile(path, made.sha256, made.byte_size, picture, sent)
 
-    async def restore(self, path: str, sha256: str, token: str, body: AsyncIterator[bytes]) -> str | None:
+    async def _embed(
+        self, temporary: Path, embedded: Path, path: PurePosixPath, picture: Picture, text: str
+    ) -> Sent | None:
+        """Write the picture with ``text`` in it; None where it is better left as it came, which is noted."""
+        part = _Part(embedded)
+        try:
+            size = await asyncio.to_thread(_copy_with, text, temporary, picture.mime_type, part)
+        except NotEmbeddableError as error:
+            reason = str(error)
+            if reason not in self._left_as_they_came:  # once each: it may be true of every output
+                self._left_as_they_came.add(reason)
+                logger.warning("nothing was embedded in %s: %s", path, reason)
+            return None
+        finally:
+            part.close()
+        return Sent(part.digest.hexdigest(), size)
+
+    async def restore(
+        self,
+        path: str,
+        sha256: str,
+        token: str,
+        body: AsyncIterator[bytes],
+        *,
+        sent: Sent | None = None,
+        embed: str = "",
+    ) -> str | None:
         """Put an output back where it was saved once, if the bytes that come are the ones that were saved.
 
-        Other bytes that stand there are kept: the file becomes ``NAME.damaged-`` with 8 hex of its digest, once the
-        good bytes stand beside it, and that path is returned. Raises ``OutputError`` where other bytes come, or
-        something else than a file stands there, and ``ResultsError``.
+        Where ``sent`` is what came then, ``embed`` is embedded again. Other bytes that stand there are kept: the file
+        becomes ``NAME.damaged-`` with 8 hex of its digest, once the good bytes stand beside it, and that path is
+        returned. Raises ``OutputError`` where other bytes come, or something else than a file stands there, and
+        ``ResultsError``.
         """
-        target = self._directory / path
-        with _temporary(target.parent / f"{TEMPORARY_PREFIX}{token}") as temporary:
+        target = self.directory / path
+        name = f"{TEMPORARY_PREFIX}{token}"
+        with (
+            _temporary(target.parent / name) as temporary,
+            _temporary(target.parent / f"{name}-embedded") as embedded,
+        ):
             await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-            digest, _ = await self._stream(temporary, body)
-            if digest != sha256:
+            came = await self._stream(temporary, body)
+            if came.sha256 != (sha256 if sent is None else sent.sha256):
                 raise OutputError("OUTPUT_CHANGED", "the gateway now sends other bytes than were saved")
-            aside = await asyncio.to_thread(_put_back, temporary, target, digest)
-            return None if aside is None else aside.relative_to(self._directory).as_posix()
+            good = temporary
+            if sent is not None:
+                picture = await asyncio.to_thread(_examine, temporary, whole=False)
+                made = await self._embed(temporary, embedded, PurePosixPath(path), picture, embed)
+                if made is None or made.sha256 != sha256:
+                    raise OutputError("OUTPUT_CHANGED", "what is embedded now is other than it was", final=True)
+                good = embedded
+            aside = await asyncio.to_thread(_put_back, good, target, sha256)
+            return None if aside is None else aside.relative_to(self.directory).as_posix()
 
-    async def _stream(self, temporary: Path, body: AsyncIterator[bytes]) -> tuple[str, int]:
+    async def _stream(self, temporary: Path, body: AsyncIterator[bytes]) -> Sent:
         size = 0
         part = _Part(temporary)
         try:
@@ -111,15 +174,15 @@ class OutputStore:
             await asyncio.to_thread(part.write, bytes(pending))
         finally:
             part.close()
-        return part.digest.hexdigest(), size
+        return Sent(part.digest.hexdigest(), size)
 
     def has(self, path: str) -> bool:
         """Whether something stands at a path that an output was saved under. Its bytes are not read."""
-        return (self._directory / path).is_file()
+        return (self.directory / path).is_file()
 
     async def is_true(self, saved: Saved) -> bool:
         """Whether the very bytes that were saved still stand there, in a file and not behind a link."""
-        state = await asyncio.to_thread(check_output, self._directory, saved.path, saved.sha256, saved.byte_size)
+        state = await asyncio.to_thread(check_output, self.directory, saved.path, saved.sha256, saved.byte_size)
         return state is FileState.OK
 
     def sweep(self) -> int:
@@ -134,7 +197,7 @@ class OutputStore:
 
     def leftovers(self) -> Iterator[Path]:
         """Yield the temporary files: what a killed run left, or one that is going on is writing."""
-        for leftover in self._directory.rglob(f"{TEMPORARY_PREFIX}*"):
+        for leftover in self.directory.rglob(f"{TEMPORARY_PREFIX}*"):
             if leftover.is_file() or leftover.is_symlink():  # a directory of that name is not ours
                 yield leftover
 
@@ -188,6 +251,17 @@ def _write_all(descriptor: int, block: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def _copy_with(text: str, source: Path, mime_type: str, part: _Part) -> int:
+    """Copy a picture with ``text`` embedded; returns how many bytes that were. Raises ``NotEmbeddableError``."""
+    splices = plan_embedding(source, mime_type, text)
+    size = 0
+    with source.open("rb") as file:
+        for block in spliced(file, splices):
+            part.write(block)
+            size += len(block)
+    return size
+
+
 def _sync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:
@@ -229,19 +303,25 @@ def _keep_as(target: Path, aside: Path, digest: str) -> None:
             raise OutputError("OUTPUT_EXISTS", f"another file stands at {aside.name}", final=True) from None
 
 
-def _publish(temporary: Path, target: Path, digest: str) -> None:
-    """Sync the file, give it its name unless another stands there, and sync the name."""
+def _publish(temporary: Path, target: Path, digest: str, or_else: str = "") -> str:
+    """Sync the file, give it its name unless another stands there, and sync the name.
+
+    Returns the digest of what stands there now. That may be ``or_else``, where it stood there before.
+    """
     _sync(temporary, os.O_RDWR)
+    stands = digest
     try:
         os.link(temporary, target, follow_symlinks=False)
     except FileExistsError:
-        if target.is_symlink() or not target.is_file() or file_digest(target) != digest:
+        stands = file_digest(target) if target.is_file() and not target.is_symlink() else ""
+        if stands not in {digest, or_else} - {""}:
             raise OutputError(
                 "OUTPUT_EXISTS",
                 f"another file stands at {target.name}; move it away and run the same command again",
                 final=True,
             ) from None
     _sync(target.parent, os.O_RDONLY)
+    return stands
 
 
 def file_digest(path: Path) -> str:

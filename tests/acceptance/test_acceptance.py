@@ -254,7 +254,8 @@ def assert_only_results_remain(gateway: OtherGateway, folder: Path, report: dict
         content = path.read_bytes()
         assert gateway.api_key.encode() not in content, path
         assert b"Signature=" not in content, path
-    named = {run_dir(folder) / output["path"] for job in report["jobs"] for output in job["outputs"]}
+    paths = [output["path"] for job in report["jobs"] for output in job["outputs"]]
+    named = {run_dir(folder) / f"{path}{beside}" for path in paths for beside in ("", ".json")}
     results = {
         path
         for path in files

@@ -171,8 +171,14 @@ def _money(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Findin
 
 
 def _leftovers(report: Any, run_dir: Path) -> Iterator[Finding]:
-    """Beside the outputs that the report names there are the journal, its lock, and what lies open at the top."""
-    named = {output["path"] for job in report["jobs"] for output in job["outputs"]}
+    """Beside the outputs that the report names there are what says what made each, the journal, its lock, and what lies
+    open at the top."""
+    outputs = {output["path"] for job in report["jobs"] for output in job["outputs"]}
+    sidecars = {f"{path}.json" for path in outputs}
+    for path in sidecars:
+        if not (run_dir / path).is_file():
+            yield Finding("leftovers", f"{path} is missing")
+    named = outputs | sidecars
     named |= {".crucible/journal.sqlite3", ".crucible/lock"}
     for path in run_dir.rglob("*"):
         is_open = path.parent == run_dir and not path.name.startswith(".")

@@ -31,8 +31,10 @@ def _lost_intents_forgotten() -> None:
 def _nothing_swept() -> None:
     save = OutputStore.save
 
-    async def save_under_a_fresh_name(self: OutputStore, pattern: str, index: int, token: str, *rest: Any) -> Any:
-        return await save(self, pattern, index, token + secrets.token_hex(4), *rest)
+    async def save_under_a_fresh_name(
+        self: OutputStore, pattern: str, index: int, token: str, *rest: Any, **how: Any
+    ) -> Any:
+        return await save(self, pattern, index, token + secrets.token_hex(4), *rest, **how)
 
     OutputStore.save = save_under_a_fresh_name  # type: ignore[method-assign]
     OutputStore.sweep = lambda _self: 0  # type: ignore[method-assign]

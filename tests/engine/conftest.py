@@ -35,6 +35,7 @@ from crucible_batch.sandbox import Running, SandboxConfig, app, outputs, parse_f
 from crucible_batch.settings import Settings
 
 SPEED = 200.0
+_BESIDE = {".json", ".jsonl", ".html"}
 HEAD = "version: 1\nname: trial\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"
 
 
@@ -169,12 +170,11 @@ class Bench:
         return state
 
     def outputs(self) -> list[str]:
+        """The outputs that stand there. What stands beside an output is none."""
         out = self.path / "out"
         files = (path for path in out.rglob("*") if path.is_file() and ".crucible" not in path.parts)
         return sorted(
-            path.relative_to(out).as_posix()
-            for path in files
-            if path.name not in {"report.json", "report.html", "receipts.jsonl"}
+            path.relative_to(out).as_posix() for path in files if path.suffix not in {".json", ".jsonl", ".html"}
         )
 
 

@@ -145,7 +145,7 @@ async def test_other_bytes_than_were_saved_replace_nothing_and_are_named(start, 
         assert [(each.name, each.fixed) for each in found.differences] == [("a", False), ("b", True)]
         assert found.differences[0].error.code == "OUTPUT_CHANGED"
         assert contents(out) == {"a/0.png": b"edited", "b/0.png": other}
-        assert sorted(path.name for path in (out / "a").iterdir()) == ["0.png"]
+        assert sorted(path.name for path in (out / "a").iterdir()) == ["0.png", "0.png.json"]
 
 
 async def test_an_output_that_a_run_missed_and_could_not_fetch_is_still_missing(start):

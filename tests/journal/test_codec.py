@@ -34,6 +34,7 @@ from crucible_batch.core.events import (
     Refused,
     Reopened,
     Saved,
+    Sent,
     Succeeded,
     Unanswered,
     Unavailable,
@@ -84,6 +85,19 @@ GOLDEN: list[tuple[str, str, Event]] = [
         "Saved",
         '{"at":1.0,"index":1,"path":"a/1.png","sha256":"ff","byte_size":9,"mime_type":"image/png","width":4,"height":3}',
         Saved(at=1.0, index=1, path="a/1.png", sha256="ff", byte_size=9, mime_type="image/png", width=4, height=3),
+    ),
+    (
+        "Saved",
+        '{"at":1.0,"index":1,"path":"a","sha256":"ff","byte_size":9,"mime_type":"m","width":4,"height":3,"sent":null}',
+        Saved(at=1.0, index=1, path="a", sha256="ff", byte_size=9, mime_type="m", width=4, height=3),
+    ),
+    (
+        "Saved",
+        (
+            '{"at":1.0,"index":1,"path":"a","sha256":"f","byte_size":9,"mime_type":"m","width":4,"height":3,'
+            '"sent":{"sha256":"e","byte_size":7}}'
+        ),
+        Saved(at=1.0, index=1, path="a", sha256="f", byte_size=9, mime_type="m", width=4, height=3, sent=Sent("e", 7)),
     ),
     ("Missed", '{"at":1.0,"index":1}', Missed(at=1.0, index=1)),
     ("Unavailable", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Unavailable(at=1.0, error=ERROR)),
@@ -208,6 +222,18 @@ TERMS_TEXT = (
 def test_terms_of_every_release_are_read(body: str, plan_digest: str | None) -> None:
     terms = RunTerms("m", "p", "s", "r", Decimal("0.10"), None, 3, frozenset({"A"}), plan_digest)
     assert decode(RunTerms, body) == terms
+
+
+@pytest.mark.parametrize(
+    ("body", "provenance"),
+    [
+        (TERMS_TEXT + "}", (True, False)),
+        (TERMS_TEXT + ',"plan_digest":null,"sidecars":false,"embed":true}', (False, True)),
+    ],
+)
+def test_where_provenance_goes_is_known_of_every_release(body: str, provenance: tuple[bool, bool]) -> None:
+    terms = decode(RunTerms, body)
+    assert (terms.sidecars, terms.embed) == provenance
 
 
 def test_terms_and_endings_survive() -> None:

@@ -31,6 +31,7 @@ jobs:
 output: {path: "{workflow}/{name}{ext}"}
 retry: {attempts: 5, never: [NSFW]}
 assets: {cleanup: on_success}
+provenance: {sidecar: false, embed: true}
 duplicates: once
 """
 
@@ -50,6 +51,7 @@ def test_a_complete_manifest_is_what_its_author_wrote(folder: Any) -> None:
     assert manifest.output.path == "{workflow}/{name}{ext}"
     assert (manifest.retry.attempts, manifest.retry.never) == (5, ["NSFW"])
     assert (manifest.duplicates, manifest.assets.cleanup) == ("once", "on_success")
+    assert (manifest.provenance.sidecar, manifest.provenance.embed) == (False, True)
     assert [entry.job.name for entry in manifest.entries()] == ["a", "b"]
     assert manifest.warnings == ()
 
@@ -61,6 +63,7 @@ def test_what_is_left_out_has_defaults(folder: Any) -> None:
     assert manifest.output.path == "{name}/{index}{ext}"
     assert (manifest.retry.attempts, manifest.retry.never, manifest.duplicates) == (3, [], "error")
     assert manifest.assets.cleanup == "never"
+    assert (manifest.provenance.sidecar, manifest.provenance.embed) == (True, False)
 
 
 def test_the_order_of_keys_is_free(folder: Any) -> None:
@@ -119,6 +122,8 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     (JOBS + "retry: {never: NSFW}", 5, 16, "retry.never", "must be a list, not text", None),
     (JOBS + "retry: {never: [5]}", 5, 17, "retry.never[0]", "must be text, not a whole number", None),
     (JOBS + "assets: {cleanup: always}", 5, 19, "assets.cleanup", "must be 'never' or 'on_success'", None),
+    (JOBS + "provenance: {embed: sometimes}", 5, 21, "provenance.embed", "must be true or false", None),
+    (JOBS + "provenance: {sidecars: true}", 5, 14, "provenance.sidecars", "unknown key", "sidecar"),
     (JOBS + "assets: {clean: never}", 5, 10, "assets.clean", "unknown key", "cleanup"),
     (JOBS + "duplicates: twice", 5, 13, "duplicates", "must be 'error', 'once' or 'each'", None),
     ("", 1, 1, "jobs", "`jobs` is missing", None),

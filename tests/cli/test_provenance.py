@@ -1,0 +1,74 @@
+"""Sidecars as a user of the command meets them, a kill between an output and its own included."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+KILLED_BEFORE_A_SIDECAR = """
+    import os, sys
+    from crucible_batch.cli import main
+    from crucible_batch.results import sidecars
+
+    sidecars._write = lambda *_args: os.kill(os.getpid(), 9)
+    sys.argv = ["crucible-batch", "run", sys.argv[1], "-q"]
+    main()
+"""
+
+
+def test_a_kill_between_an_output_and_its_sidecar_costs_nothing_and_both_stand_there_in_the_end(cli, report_of):
+    manifest = cli.write("killed", "- {name: fox, prompt: a fox}\n- {name: hen, prompt: a hen}")
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED_BEFORE_A_SIDECAR), manifest],
+        cwd=cli.cwd,
+        env=cli.environment,
+        check=False,
+    )
+    out = cli.cwd / "outputs/killed/default"
+    assert killed.returncode == -signal.SIGKILL
+    assert list(out.glob("*/0.png"))
+    assert not list(out.glob("*/*.json"))
+    assert cli("run", manifest).code == 0
+    files = sorted(path.relative_to(out).as_posix() for path in out.glob("[a-z]*/*"))
+    files += [path.name for path in out.rglob(".crucible-part-*")]
+    assert files == ["fox/0.png", "fox/0.png.json", "hen/0.png", "hen/0.png.json"]
+    report = report_of(out)
+    assert (report["credits"]["spent"], report["counts"]["succeeded"]) == ("4", 2)
+    for job in report["jobs"]:
+        sidecar = json.loads((out / job["name"] / "0.png.json").read_text())
+        assert sidecar["job_id"] == job["job_id"]
+        assert sidecar["output"]["sha256"] == job["outputs"][0]["sha256"]
+
+
+def test_report_makes_a_lost_sidecar_again(cli):
+    manifest = cli.write("lost")
+    assert cli("run", manifest).code == 0
+    sidecar = cli.cwd / "outputs/lost/default/fox/0.png.json"
+    before = sidecar.read_bytes()
+    sidecar.unlink()
+    assert cli("report", "outputs/lost/default").code == 0
+    assert sidecar.read_bytes() == before
+
+
+@pytest.mark.parametrize("options", [["--no-sidecars"], []])
+def test_no_sidecars_is_a_switch(cli, options):
+    manifest = cli.write("switch" + "-off" * len(options))
+    assert cli("run", manifest, *options).code == 0
+    found = [path.name for path in (cli.cwd / "outputs").rglob("*.png.json")]
+    assert found == ([] if options else ["0.png.json"])
+
+
+def test_a_users_own_file_in_the_place_of_a_sidecar_is_a_note_and_no_failure(cli):
+    manifest = cli.write("own")
+    own = cli.cwd / "outputs/own/default/fox/0.png.json"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    done = cli("run", manifest)
+    assert done.code == 0
+    assert done.err.count("another file stands there (the picture is safe)") == 1
+    assert own.read_text() == "mine"

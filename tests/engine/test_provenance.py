@@ -1,0 +1,330 @@
+"""What made an output stands beside it and, if asked for, in it; and none of that costs an image."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from crucible_batch import __version__
+from crucible_batch.api import verify, write_report_again
+from crucible_batch.results import sidecars
+
+ONE = "{name: a, prompt: one}"
+EMBED = "provenance: {embed: true}\n"
+
+
+def sidecar(bench, path="a/0.png"):
+    return json.loads((bench.path / "out" / f"{path}.json").read_text(encoding="utf-8"))
+
+
+def contents(out: Path, pattern: str = "[a-z]*/*") -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.glob(pattern))}
+
+
+async def requests(bench) -> Counter[str]:
+    return Counter((await bench.state())["requests"])
+
+
+# -- beside it --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_sidecar_says_what_made_an_output(start):
+    async with start() as bench:
+        image = bench.picture("p.png")
+        matrix = "prompt: '{{ style }} café', matrix: {style: [noir]}"
+        job = f"{{name: a, {matrix}, image: {image}, workflow: qwen-edit}}"
+        manifest = bench.manifest(job)
+        result = await bench.run(manifest)
+        (row,) = result.jobs()
+        content = (bench.path / "out" / row.outputs[0].path).read_bytes()
+        found = sidecar(bench, row.outputs[0].path)
+        saved_at = found.pop("saved_at")
+        picture = bench.path / "p.png"
+    assert saved_at.endswith("Z")
+    assert found == {
+        "schema_version": 1,
+        "tool": "crucible-batch",
+        "tool_version": __version__,
+        "manifest": {"name": "trial", "sha256": hashlib.sha256(manifest.read_bytes()).hexdigest()},
+        "run_id": "default",
+        "name": "a-noir",
+        "axes": {"style": "noir"},
+        "repeat": 1,
+        "workflow_id": "qwen-edit",
+        "prompt": "noir café",
+        "params": row.params,
+        "images": {
+            "image.image": {"sha256": hashlib.sha256(picture.read_bytes()).hexdigest(), "filename": "p.png"},
+        },
+        "job_id": row.job_id,
+        "idempotency_key": row.idempotency_key,
+        "attempt": 1,
+        "credits": str(row.credits),
+        "output": {
+            "index": 0,
+            "file": Path(row.outputs[0].path).name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "byte_size": len(content),
+            "mime_type": row.outputs[0].mime_type,
+            "width": row.outputs[0].width,
+            "height": row.outputs[0].height,
+        },
+        "sent": {"sha256": hashlib.sha256(content).hexdigest(), "byte_size": len(content)},
+    }
+
+
+async def test_the_attempt_that_succeeded_is_the_one_that_is_told(start):
+    async with start(faults="fail=1") as bench:
+        result = await bench.run(bench.manifest(ONE))
+        (row,) = result.jobs()
+        found = sidecar(bench)
+    assert (found["attempt"], len(row.attempts)) == (2, 2)
+    assert (found["idempotency_key"], found["job_id"]) == (row.attempts[1].idempotency_key, row.attempts[1].job_id)
+
+
+async def test_neither_key_nor_link_nor_a_path_of_this_machine_is_in_what_is_written(start):
+    async with start() as bench:
+        image = bench.picture("p.png")
+        manifest = bench.manifest(f"{{name: a, prompt: one, image: {image}, workflow: qwen-edit}}", head=EMBED)
+        await bench.run(manifest)
+        for content in contents(bench.path / "out").values():
+            for secret in (bench.running.api_key, str(bench.path), "signature=", "http://127", "/crucible-outputs/"):
+                assert secret.lower().encode() not in content.lower()
+        assert len(contents(bench.path / "out")) == 2
+
+
+@pytest.mark.parametrize("how", ["manifest", "option"])
+async def test_without_sidecars_there_is_none_and_the_report_makes_none_either(start, how):
+    async with start() as bench:
+        head = "provenance: {sidecar: false}\n" if how == "manifest" else ""
+        result = await bench.run(bench.manifest(ONE, head=head), sidecars=how != "option")
+        write_report_again(bench.path / "out")
+        assert result.exit_code == 0
+        assert list(contents(bench.path / "out")) == ["a/0.png"]
+
+
+async def test_an_output_is_byte_for_byte_what_the_gateway_sent_with_a_sidecar_or_without(start):
+    async with start() as bench:
+        manifest = bench.manifest(ONE)
+        await bench.run(manifest)
+        await bench.run(manifest, out_dir=bench.path / "second", sidecars=False)
+        first, second = ((bench.path / out / "a/0.png").read_bytes() for out in ("out", "second"))
+    assert first == second
+
+
+async def test_what_is_missing_is_made_again_by_the_report_the_same_as_before(start):
+    async with start() as bench:
+        await bench.run(bench.manifest(f"{ONE}\n{{name: b, prompt: two}}"))
+        out = bench.path / "out"
+        before = contents(out)
+        (out / "a/0.png.json").unlink()
+        (out / "b/0.png.json").unlink()
+        (out / "b/0.png").unlink()  # beside nothing there is nothing to say
+        write_report_again(out)
+        assert contents(out) == {path: content for path, content in before.items() if not path.startswith("b/")}
+
+
+async def test_a_later_run_makes_what_is_missing_and_leaves_what_is_there(start):
+    async with start() as bench:
+        manifest = bench.manifest(f"{ONE}\n{{name: b, prompt: two}}")
+        await bench.run(manifest)
+        out = bench.path / "out"
+        (out / "a/0.png.json").unlink()
+        manifest.write_text(manifest.read_text() + "# a word more\n")
+        before, asked = contents(out), await requests(bench)
+        result = await bench.run(manifest)
+        after = contents(out)
+        more = await requests(bench) - asked
+    assert result.exit_code == 0
+    assert not {"generate", "download"} & more.keys()
+    assert before.items() <= after.items()
+    assert list(after) == ["a/0.png", "a/0.png.json", "b/0.png", "b/0.png.json"]
+
+
+async def test_a_file_of_the_users_own_is_never_overwritten(start, caplog):
+    async with start() as bench:
+        notes = bench.path / "out" / "a" / "0.png.json"
+        notes.parent.mkdir(parents=True)
+        notes.write_text('{"stars": 5}')
+        with caplog.at_level(logging.WARNING):
+            result = await bench.run(bench.manifest(ONE))
+        assert result.exit_code == 0
+        assert notes.read_text() == '{"stars": 5}'
+    assert "another file stands there" in caplog.text
+
+
+async def test_a_disk_that_takes_no_sidecar_fails_no_job_and_the_report_makes_up_for_it(start, monkeypatch, caplog):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with start() as bench:
+        manifest = bench.manifest(f"{ONE}\n{{name: b, prompt: two}}\n{{name: c, prompt: three}}")
+        with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+            patch.setattr(sidecars, "_write", full)
+            result = await bench.run(manifest)
+        await bench.agree(result)
+        assert result.exit_code == 0
+        assert list(contents(bench.path / "out")) == ["a/0.png", "b/0.png", "c/0.png"]
+        write_report_again(bench.path / "out")
+        assert len(contents(bench.path / "out")) == 6
+    said = [record for record in caplog.records if "no sidecar" in record.getMessage()]
+    assert len(said) == 2  # while it ran, and when it ended: not once an output
+
+
+async def test_what_verify_fetches_again_has_its_sidecar_again(start):
+    async with start() as bench:
+        await bench.run(bench.manifest(ONE))
+        shutil.rmtree(bench.path / "out" / "a")
+        found = await verify(bench.path / "out", fix=True, settings=bench.settings)
+        assert found.exit_code == 0
+        assert list(contents(bench.path / "out")) == ["a/0.png", "a/0.png.json"]
+
+
+# -- in it ------------------------------------------------------------------------------------------------------------
+
+
+async def embedded(bench, jobs: str = ONE):
+    manifest = bench.manifest(jobs, head=EMBED)
+    result = await bench.run(manifest)
+    assert result.exit_code == 0
+    return manifest, result
+
+
+async def test_a_picture_carries_what_made_it_and_shows_the_same(start):
+    async with start() as bench:
+        plain = await bench.run(bench.manifest(ONE), out_dir=bench.path / "plain")
+        _, result = await embedded(bench)
+        (row,) = result.jobs()
+        made = (bench.path / "out/a/0.png").read_bytes()
+        sent = (bench.path / "plain/a/0.png").read_bytes()
+        found = sidecar(bench)
+        await bench.agree(plain)
+    with Image.open(io.BytesIO(made)) as image, Image.open(io.BytesIO(sent)) as original:
+        assert image.tobytes() == original.tobytes()
+        text = json.loads(image.text["crucible-batch"])
+    assert text == {
+        "schema_version": 1,
+        "tool": "crucible-batch",
+        "manifest": "trial",
+        "run_id": "default",
+        "workflow_id": "zimage-base",
+        "params": row.params,
+        "images": {},
+        "repeat": 1,
+        "job_id": row.job_id,
+        "idempotency_key": row.idempotency_key,
+        "attempt": 1,
+        "index": 0,
+    }
+    (output,) = row.outputs
+    assert (output.sha256, output.byte_size) == (hashlib.sha256(made).hexdigest(), len(made))
+    assert (output.sent.sha256, output.sent.byte_size) == (hashlib.sha256(sent).hexdigest(), len(sent))
+    assert found["sent"] == output.sent.model_dump()
+    assert found["output"]["sha256"] == output.sha256
+
+
+async def test_a_jpeg_carries_it_too(start):
+    async with start() as bench:
+        image = bench.picture("p.png")
+        _, result = await embedded(bench, f"{{name: a, prompt: one, image: {image}, workflow: qwen-edit}}")
+        (row,) = result.jobs()
+        (output,) = row.outputs
+        with Image.open(bench.path / "out" / output.path) as picture:
+            packet = picture.info["xmp"].decode()
+    assert output.mime_type == "image/jpeg"
+    assert row.job_id in packet
+
+
+async def test_it_stands_up_to_verify_and_comes_back_the_same(start):
+    async with start() as bench:
+        await embedded(bench, f"{ONE}\n{{name: b, prompt: two}}\n{{name: c, prompt: three}}")
+        out = bench.path / "out"
+        before = contents(out, "*/*.png")
+        assert (await verify(out)).exit_code == 0
+        (out / "a/0.png").unlink()
+        (out / "b/0.png").write_bytes(b"damaged")
+        assert (await verify(out)).exit_code == 7
+        fixed = await verify(out, fix=True, settings=bench.settings)
+        assert (fixed.exit_code, [each.fixed for each in fixed.differences]) == (0, [True, True])
+        assert contents(out, "*/*.png") == before
+
+
+async def test_a_missing_one_is_fetched_and_embedded_again_to_the_very_same_bytes(start):
+    async with start() as bench:
+        manifest, first = await embedded(bench)
+        out = bench.path / "out"
+        before = contents(out, "*/*.png")
+        (out / "a/0.png").unlink()
+        manifest.write_text(manifest.read_text() + "# edited, and as if on another day\n")
+        second = await bench.run(manifest)
+        await bench.agree(second)
+        assert contents(out, "*/*.png") == before
+    assert [row.outputs[0].sha256 for row in first.jobs()] == [row.outputs[0].sha256 for row in second.jobs()]
+    assert second.report.credits.spent == first.report.credits.spent
+
+
+async def test_a_job_that_got_another_name_comes_back_the_same(start):
+    async with start() as bench:
+        manifest, _ = await embedded(bench, "{name: a, prompt: '{{ s }}', matrix: {s: [one]}}")
+        out = bench.path / "out"
+        before = contents(out, "*/*.png")
+        manifest.write_text(
+            manifest.read_text().replace("name: a,", "name: renamed,").replace("{s: ", "{t: ").replace("{{ s", "{{ t")
+        )
+        assert (await bench.run(manifest)).exit_code == 0
+        (path,) = before
+        (out / path).unlink()
+        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+        assert contents(out, "*/*.png") == before
+
+
+@pytest.mark.parametrize("lost", ["journal", "directory"])
+async def test_what_a_lost_journal_or_directory_had_is_had_again_byte_for_byte(start, lost):
+    async with start() as bench:
+        manifest, first = await embedded(bench)
+        out = bench.path / "out"
+        before = contents(out, "*/*.png")
+        shutil.rmtree(out / ".crucible" if lost == "journal" else out)
+        asked = await requests(bench)
+        second = await bench.run(manifest)
+        await bench.agree(second)
+        more = await requests(bench) - asked
+        assert contents(out, "*/*.png") == before
+        (row,) = second.jobs()
+    assert row.outputs[0].sent == next(first.jobs()).outputs[0].sent
+    assert more["download"] == (0 if lost == "journal" else 1)
+    assert second.report.counts.reused == 1
+
+
+async def test_a_file_that_was_saved_as_it_came_is_adopted_and_stays(start):
+    async with start() as bench:
+        await bench.run(bench.manifest(ONE))
+        out = bench.path / "out"
+        before = contents(out, "*/*.png")
+        shutil.rmtree(out / ".crucible")
+        (out / "receipts.jsonl").unlink()
+        _, result = await embedded(bench)
+        assert contents(out, "*/*.png") == before
+        assert sidecar(bench)["output"]["sha256"] == sidecar(bench)["sent"]["sha256"]
+    assert next(result.jobs()).outputs[0].sent is None
+
+
+async def test_a_sidecar_follows_the_file_when_embedding_is_switched_on(start):
+    async with start() as bench:
+        await bench.run(bench.manifest(ONE))
+        (bench.path / "out/a/0.png").unlink()
+        _, result = await embedded(bench)
+        content = (bench.path / "out/a/0.png").read_bytes()
+        assert sidecar(bench)["output"]["sha256"] == hashlib.sha256(content).hexdigest()
+        assert (await verify(bench.path / "out")).exit_code == 0
+    assert next(result.jobs()).outputs[0].sent is not None
