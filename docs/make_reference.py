@@ -64,6 +64,7 @@ def pages() -> tuple[Page, ...]:
                 "JobRow": "jobs: one row",
                 "AttemptRow": "attempts: one row",
                 "OutputRow": "outputs: one row",
+                "SentRow": "jobs[].outputs[].sent",
                 "ErrorRow": "An error",
             },
             Report.model_json_schema(mode="serialization"),
