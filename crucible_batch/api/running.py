@@ -178,8 +178,9 @@ async def run(
                 following.check(draft, directory)
         journal = stack.enter_context(surroundings.journal(directory, terms))
         journal.adopt(draft)
-        if journal.is_empty():
-            await restore(journal, Receipts(directory), OutputStore(directory))
+        # What is restored belongs to this run, which follows a plan or none.
+        before = journal.last_number()
+        await restore(journal, Receipts(directory), OutputStore(directory))
         await check_account(journal, gateway, require_key(settings))
         thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
         if thumbnails is not None:
@@ -187,7 +188,7 @@ async def run(
         runner = surroundings.runner(
             gateway, journal, directory=directory, terms=terms, options=options, workflows=grounds.workflows.values()
         )
-        ending = await _conduct(runner, journal, terms, surroundings.clock, handle_signals=handle_signals)
+        ending = await _conduct(runner, journal, terms, surroundings.clock, after=before, handle_signals=handle_signals)
         head = write_report_of(journal, directory)
         if source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
@@ -298,9 +299,9 @@ class _Surroundings:
 
 
 async def _conduct(
-    runner: Runner, journal: Journal, terms: RunTerms, clock: SystemClock, *, handle_signals: bool
+    runner: Runner, journal: Journal, terms: RunTerms, clock: SystemClock, *, after: int, handle_signals: bool
 ) -> Ending:
-    number = journal.begin_run(terms, now=clock.now())
+    number = journal.begin_run(terms, now=clock.now(), after=after)
     with _signals_to(runner) if handle_signals else _no_signals():
         ending = await runner.run()
     journal.end_run(number, ending, now=clock.now())

@@ -81,6 +81,9 @@ class Ledger:
         self.refunded: Credits = ZERO
         self.lost_uploads = 0
         self.reused_assets = 0
+        self.restored_with_images = 0
+        self.reused: Credits = ZERO
+        self._found_again: set[str] = set()
         self._surprises: dict[str, Surprise] = {}
         self._held: Credits = ZERO
         self._assumed: list[_Assumed] = []
@@ -133,8 +136,9 @@ class Ledger:
             case Held(credits=amount, price_class=price_class):
                 self._set_hold(subject, amount)
                 self._classes[subject] = price_class
-            case Prepared(credits=amount):
+            case Prepared(credits=amount, assets=assets):
                 self._set_hold(subject, amount)
+                self.restored_with_images += not assets
             case Accepted():
                 self._accepted(subject, event)
             case Declined() | Refused():
@@ -173,7 +177,10 @@ class Ledger:
 
     def _accepted(self, subject: str, event: Accepted) -> None:
         price_class = self._classes[subject]
-        if not event.reused:
+        if event.reused:
+            self._found_again.add(subject)
+        else:
+            self._found_again.discard(subject)
             self._note_surprise(price_class, self.hold_of(subject), event.credits)
         self._set_hold(subject, event.credits)
         bought_now = not (event.reused or event.earlier)
@@ -186,6 +193,7 @@ class Ledger:
         match event:
             case Succeeded():
                 self.jobs += amount
+                self.reused += amount if subject in self._found_again else ZERO
             case Vanished():
                 self.jobs += amount
                 self._vanished[subject] = amount + found_again

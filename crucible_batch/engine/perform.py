@@ -181,6 +181,7 @@ class Performer:
         world.slots.accepted()
         reused = submission.existing and not submission.after_doubt and not job.in_doubt
         self._accepted_now = not submission.existing
+        world.recovery.saw(submission, in_doubt=job.in_doubt)
         return Accepted(
             at=world.clock.now(),
             job_id=submission.job_id,

@@ -10,9 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.answers import ErrorInfo, Submission
 from crucible_batch.core.credits import format_credits
-from crucible_batch.core.events import Accepted
 from crucible_batch.engine.stop import Stop
 from crucible_batch.errors import ExitCode
 
@@ -37,14 +36,17 @@ class Recovery:
         async with self._turn:
             yield
 
-    def saw(self, event: Accepted) -> None:
-        """Take in an answer to a submit: a key that was known, or a purchase, after which no other is made."""
+    def saw(self, submission: Submission, *, in_doubt: bool) -> None:
+        """Take in an answer to a submit: a key that was known, or a purchase, after which no other is made.
+
+        A key that is known after a try that went unanswered proves neither: that try may have bought it just now.
+        """
         if self._is_open:
             return
-        if event.reused or event.earlier:
-            self._is_open = True
+        if submission.existing:
+            self._is_open = in_doubt or not submission.after_doubt
             return
-        cost = format_credits(event.credits)
+        cost = format_credits(submission.credits)
         self._end(f"the gateway did not know this job: it was bought just now for {cost} credits, and nothing else is")
 
     def forbids_upload(self) -> bool:

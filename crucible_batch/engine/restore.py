@@ -1,9 +1,10 @@
-"""Going on where the journal is lost but the outputs are not: jobs' stories told again from their receipts."""
+"""Going on where the journal is lost, or an old copy of it was put back, and the outputs are not: jobs' stories told
+again from their receipts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -15,32 +16,38 @@ from crucible_batch.core.retry import RetryRule
 from crucible_batch.results import OutputStore, Receipts, output_path
 
 
-class EmptyHistory(Protocol):
-    """A journal in which nothing has happened yet."""
+class Forgetful(Protocol):
+    """A journal that may know less than the receipts do."""
 
-    async def append(self, subject: str, event: Event) -> None: ...
+    def receipted(self) -> int:
+        """How many receipts its events have led to."""
+        ...
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]: ...
 
+    def restore(self, stories: Iterable[tuple[str, Sequence[Event]]]) -> None:
+        """Write all of it or nothing: half a restored journal would look like one that knows the rest."""
+        ...
 
-async def restore(history: EmptyHistory, receipts: Receipts, store: OutputStore) -> int:
-    """Write into an empty journal what the receipts tell of the plan's jobs; returns how many jobs that were.
 
-    Asks nothing of the gateway. Raises ``JournalError``.
+async def restore(journal: Forgetful, receipts: Receipts, store: OutputStore) -> int:
+    """Write into the journal what it has forgotten of the plan's jobs; returns how many jobs that were.
+
+    A job of which the journal knows an attempt is left as it is. Asks nothing of the gateway. Raises ``JournalError``.
     """
+    if await asyncio.to_thread(receipts.count) <= journal.receipted():
+        return 0
     known = newest_attempts(await asyncio.to_thread(lambda: list(receipts.read())))
-    found = 0
-    if not known:
-        return found
-    # Read to the end before the first write: an open read would see the journal grow.
-    planned_jobs = [planned for planned, _ in history.jobs(RetryRule()) if planned.identity in known]
-    for planned in planned_jobs:
+    forgotten = [
+        planned for planned, job in journal.jobs(RetryRule()) if planned.identity in known and not job.attempts
+    ]
+    stories: list[tuple[str, Sequence[Event]]] = []
+    for planned in forgotten:
         of_job = known[planned.identity]
         true = {saved.index: saved async for saved in _true_outputs(planned, of_job, store)}
-        for event in story(planned, of_job, true):
-            await history.append(planned.identity, event)
-        found += 1
-    return found
+        stories.append((planned.identity, story(planned, of_job, true)))
+    journal.restore(stories)
+    return len(stories)
 
 
 async def _true_outputs(planned: PlannedJob, receipts: Sequence[Receipt], store: OutputStore) -> AsyncIterator[Saved]:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.ending import Ending, Outcome, conclude
-from crucible_batch.core.events import Accepted, AssetEvent, Declined, JobEvent, Missed, Reopened, Unanswered
+from crucible_batch.core.events import AssetEvent, Declined, JobEvent, Missed, Reopened, Unanswered
 from crucible_batch.core.flow import new_flow
 from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, step, wish
 from crucible_batch.core.ledger import Ledger
@@ -109,6 +109,7 @@ class Runner:
                 await self._work(queue)
             with self._noting_failures():
                 await self._release_unsent()
+        self.stop.explain()
         counts = self._count(lambda _name: True)
         # A run for some jobs only has succeeded when those have; the others were not its business.
         ending = conclude(self._count(self._options.only), self.stop.stops, self.stop.reasons)
@@ -261,8 +262,6 @@ class Runner:
         def advance(job: Job, event: JobEvent) -> Job:
             nonlocal latest
             latest = moved = step(job, event)
-            if isinstance(event, Accepted):
-                self._recovery.saw(event)
             if (receipt := receipt_of(moved, event)) is not None:
                 self._receipts.add(receipt)
             self._tell_of_job(planned, job, event, moved)

@@ -37,6 +37,7 @@ class Stop:
         self.leaving = asyncio.Event()
         self.on_change: list[Callable[[], None]] = []
         self._no_more = False
+        self._last_unserved: ErrorInfo | None = None
         self._unserved = Row(self._IN_A_ROW)
         self._refused = Row(self._IN_A_ROW)
         self._failed = Row(self._FAILED_IN_A_ROW)
@@ -74,8 +75,14 @@ class Stop:
     def unserved(self, error: GatewayError) -> None:
         """A job could not be brought on because the gateway or the way to it failed."""
         self.reasons.add(ExitCode.STOPPED)
+        self._last_unserved = error_info(error)
         if self._unserved.is_full_with():
-            self.leave(ExitCode.STOPPED, error_info(error))
+            self.leave(ExitCode.STOPPED, self._last_unserved)
+
+    def explain(self) -> None:
+        """The work is over: where jobs were left behind and nothing else says why, what they met does."""
+        if self._last_unserved is not None and not self.stops:
+            self.stops[EVERYTHING] = self._last_unserved
 
     def pushed_back(self, error: GatewayError) -> None:
         """A job was not taken in all its tries. It will be asked for again: by itself this is no reason to stop.

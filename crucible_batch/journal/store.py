@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -191,6 +191,12 @@ class Journal:
             self._writer = GroupCommitWriter(self._connect)
         await self._writer.write(_APPEND, (subject, *encode_event(event)))
 
+    def restore(self, stories: Iterable[tuple[str, Sequence[Event]]]) -> None:
+        """Write the events of several subjects, all of them or none, in the order given."""
+        rows = ((subject, *encode_event(event)) for subject, story in stories for event in story)
+        with self._transaction():
+            self._connection.executemany(_APPEND, rows)
+
     def adopt(self, plan: PlanFile) -> None:
         """Replace the plan by another, as a whole or not at all. What it drops and has a past is kept as retired."""
         with self._transaction():
@@ -199,10 +205,14 @@ class Journal:
             self._connection.executemany(INSERT_PLANNED, plan.rows())
             self._connection.execute(_UNRETIRE)
 
-    def begin_run(self, terms: RunTerms, *, now: float) -> int:
-        """Record that a run begins, and after which event; returns its number."""
+    def begin_run(self, terms: RunTerms, *, now: float, after: int | None = None) -> int:
+        """Record that a run begins, and after which event; returns its number.
+
+        ``after`` is the last event that was there before the run; the newest one where it is left out.
+        """
+        last = self.last_number() if after is None else after
         with self._transaction():
-            cursor = self._connection.execute(_BEGIN_RUN, (now, encode(terms), self.last_number()))
+            cursor = self._connection.execute(_BEGIN_RUN, (now, encode(terms), last))
         return int(cursor.lastrowid or 0)
 
     def end_run(self, run: int, ending: Ending, *, now: float) -> None:
@@ -236,9 +246,11 @@ class Journal:
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
         return row is not None and row[0] == fingerprint
 
-    def is_empty(self) -> bool:
-        """Whether nothing has happened yet."""
-        return self._connection.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None
+    def receipted(self) -> int:
+        """How many receipts the events in here have led to."""
+        query = "SELECT count(*) FROM events WHERE type IN ('Accepted', 'Saved')"
+        (count,) = self._connection.execute(query).fetchone()
+        return int(count)
 
     def newest_gateway_job(self) -> str | None:
         """The id of the gateway job that was accepted last, if any was."""

@@ -122,6 +122,7 @@ def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
         spent=ledger.spent,
         held=ledger.held,
         jobs=ledger.jobs,
+        reused=ledger.reused,
         uploads=ledger.uploads,
         lost_uploads=ledger.lost_uploads,
         rebates=ledger.rebates,

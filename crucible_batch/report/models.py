@@ -103,6 +103,10 @@ class CreditsRow(_Model):
     spent: Amount = Field(description="jobs + uploads - rebates.")
     held: Amount = Field(description="May yet be spent: jobs in flight, and answers that never came.")
     jobs: Amount = Field(description="Net of refunds.")
+    reused: Amount = Field(
+        default=Decimal(0),
+        description="What of `jobs` was found at the gateway, paid before this directory knew of it.",
+    )
     uploads: Amount
     lost_uploads: int = Field(
         default=0, description="Upload intents whose answer never came: whether they were charged isn't known."

@@ -22,6 +22,11 @@ def notes(ledger: Ledger) -> Iterator[str]:
             f"{_count(ledger.reused_assets, 'image')} found at the gateway and used again: what an upload once cost"
             " can't be seen, so it counts 0"
         )
+    if ledger.restored_with_images:
+        yield (
+            f"{_count(ledger.restored_with_images, 'job')} restored from receipts without what the upload of its image"
+            " cost: that counts 0"
+        )
     if ledger.assumed_uploads:
         yield (
             f"{_count(ledger.assumed_uploads, 'upload')} charged in an answer that never came: counted with the price"

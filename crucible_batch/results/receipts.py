@@ -29,13 +29,22 @@ class Receipts:
     def add(self, receipt: Receipt) -> None:
         """Append one. A disk that doesn't take it is no reason to stop: the journal has what counts."""
         line = _RECEIPT.dump_json(receipt, exclude_none=True) + b"\n"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.suppress(OSError):
             descriptor = os.open(self._path, flags, 0o644)
             try:
+                size = os.lseek(descriptor, 0, os.SEEK_END)
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    line = b"\n" + line  # a disk that was full has cut the last one
                 os.write(descriptor, line)  # one write, so that a kill leaves a line whole or out
             finally:
                 os.close(descriptor)
+
+    def count(self) -> int:
+        """Count the lines, readable or not; 0 where there is no such file."""
+        with contextlib.suppress(OSError), open(self._path, "rb", opener=_open) as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        return 0
 
     def read(self) -> Iterator[Receipt]:
         """Yield those that can be read, oldest first; none where there is no such file."""

@@ -13,9 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from crucible_batch import api
 from crucible_batch.core import events
 from crucible_batch.core.job import Phase
 from crucible_batch.errors import RunDirectoryError
+from crucible_batch.journal import store
 from tests.engine.test_resume import THREE, stop_after
 
 # See test_resume.py: connections that are cancelled while they are made.
@@ -266,3 +268,95 @@ async def test_how_long_keys_are_trusted_can_be_said(start, tampered):
         result = await bench.run(manifest, key_ttl_s=4 * DAY_S)
         await bench.agree(result)
     assert result.exit_code == 0
+
+
+# --- more that a journal may have forgotten ------------------------------------------------------------------------
+
+
+async def test_an_old_copy_of_the_journal_learns_the_rest_from_the_receipts(start):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        shutil.copytree(bench.path / "out" / ".crucible", bench.path / "yesterday")
+        manifest = bench.manifest(THREE)
+        full = await bench.run(manifest)
+        lose_the_journal(bench)
+        shutil.copytree(bench.path / "yesterday", bench.path / "out" / ".crucible")
+        before = await requests(bench)
+        again = await bench.run(manifest)
+        asked = await requests(bench) - before
+    assert again.exit_code == 0
+    assert again.report.credits.jobs == full.report.credits.jobs
+    assert (asked["generate"], asked["download"]) == (0, 0)
+
+
+class Killed(BaseException):
+    """Ends whatever is going on, as a kill would."""
+
+
+async def test_a_restore_that_is_cut_off_leaves_a_journal_that_knows_it_has_forgotten(start, monkeypatch):
+    written = 0
+    original = store.encode_event
+
+    def killed_in_the_middle(event):
+        nonlocal written
+        written += 1
+        if written == 7:
+            raise Killed
+        return original(event)
+
+    async with start() as bench:
+        manifest = bench.manifest(THREE)
+        await bench.run(manifest)
+        lose_the_journal(bench)
+        before = await requests(bench)
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "encode_event", killed_in_the_middle)
+            task = asyncio.ensure_future(bench.run(manifest))
+            with pytest.raises(Killed):
+                await task
+        again = await bench.run(manifest)
+        asked = await requests(bench) - before
+    assert written == 7
+    assert again.exit_code == 0
+    assert asked["generate"] == 0
+
+
+async def test_what_a_plans_own_run_restored_is_no_move(start):
+    async with start() as bench:
+        manifest = bench.manifest(THREE)
+        plan_file = bench.path / "plan.json"
+        await api.plan(manifest, out_dir=bench.path / "out", settings=bench.settings, save_to=plan_file)
+        for _ in range(3):
+            result = await bench.run(plan_file, out_dir=None)
+            assert result.exit_code == 0
+            lose_the_journal(bench)
+        assert (await bench.run(plan_file, out_dir=None)).exit_code == 0
+        assert (await bench.run(plan_file, out_dir=None)).exit_code == 0
+        assert len((await bench.state())["jobs"]) == 3
+
+
+async def test_recover_claims_no_purchase_that_it_can_not_tell(start, tmp_path):
+    async with start() as bench:
+        manifest = bench.manifest(THREE)
+        await bench.run(manifest)
+        await bench.configure(faults="generate.drop-before=1")
+        second = await bench.run(manifest, out_dir=tmp_path / "anew", recover=True)
+        state = await bench.state()
+    assert second.exit_code == 0
+    assert len(state["jobs"]) == 3
+    assert second.report.counts.reused == 2
+
+
+async def test_what_was_found_again_is_told_apart_from_what_was_bought(start, tmp_path):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        second = await bench.run(bench.manifest(THREE), out_dir=tmp_path / "anew")
+    assert (second.report.credits.spent, second.report.credits.reused) == (6, 2)
+
+
+async def test_a_run_that_leaves_jobs_behind_says_what_they_met(start):
+    async with start(faults="job.500-before:1") as bench:
+        result = await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}"))
+    assert result.exit_code == 5
+    (stop,) = result.report.stops.values()
+    assert stop.code.startswith(("HTTP_5", "INTERNAL"))

@@ -247,8 +247,7 @@ class _Player:
             journal._writer = self._writer  # type: ignore[assignment]
             store = OutputStore(directory)
             store.sweep()
-            if journal.is_empty():
-                await restore(journal, Receipts(directory), store)
+            await restore(journal, Receipts(directory), store)
             runner = self._runner(life, process, journal, store, terms)
             number = journal.begin_run(terms, now=self._clock.now())
             ending = await self._conduct(runner, life)
