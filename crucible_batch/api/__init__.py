@@ -6,6 +6,7 @@ became of each job is in the result. Settings (key, base URL) come from the envi
 
 from crucible_batch.api.auditing import AuditResult, audit
 from crucible_batch.api.cleaning import AssetFate, Cleaning, clean_assets
+from crucible_batch.api.comparing import Comparison, PlanGroup
 from crucible_batch.api.connecting import connect, current_settings
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
@@ -15,6 +16,7 @@ from crucible_batch.core.answers import LedgerEntry
 from crucible_batch.core.audit import Audit, total
 from crucible_batch.core.cleaning import Reason
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
+from crucible_batch.core.difference import Change, Compared, Mark, Why
 from crucible_batch.core.ending import Outcome
 from crucible_batch.core.finding import Figures, Finding, Verdict
 from crucible_batch.core.job import Phase
@@ -47,7 +49,10 @@ __all__ = [
     "AuditResult",
     "Balance",
     "Certainty",
+    "Change",
     "Cleaning",
+    "Compared",
+    "Comparison",
     "Credits",
     "CrucibleClient",
     "Difference",
@@ -56,10 +61,12 @@ __all__ = [
     "Finding",
     "JobAdvanced",
     "LedgerEntry",
+    "Mark",
     "Message",
     "Observer",
     "Outcome",
     "Phase",
+    "PlanGroup",
     "PlanSummary",
     "PriceLine",
     "Reason",
@@ -74,6 +81,7 @@ __all__ = [
     "Throttled",
     "Verdict",
     "Verification",
+    "Why",
     "audit",
     "clean",
     "clean_assets",

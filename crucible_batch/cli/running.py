@@ -14,7 +14,6 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.api import (
-    Certainty,
     Message,
     Outcome,
     PlanSummary,
@@ -86,6 +85,7 @@ def show_what_a_run_would_do(answer: Answer, wanted: Wanted, *, save_to: Path | 
                 allow_outside=wanted.allow_outside,
                 max_jobs=wanted.max_jobs,
                 save_to=save_to,
+                all_rows=answer.verbose,
                 settings=wanted.settings,
             )
         )
@@ -208,8 +208,8 @@ def _asker(answer: Answer, display: Display) -> Callable[[PlanSummary], bool] | 
 
 def _most(summary: PlanSummary) -> str:
     """The most that a run without a budget can spend: the sum where prices have a bound, else all that there is."""
-    if all(line.certainty in {Certainty.KNOWN, Certainty.BOUNDED} for line in summary.lines):
-        return f"{format_credits(summary.estimate)} credits"
+    if summary.most is not None:
+        return f"{format_credits(summary.most)} credits"
     if summary.balance is not None:
         return f"{format_credits(summary.balance)} credits, all that the account has"
     return "all that the account has"
