@@ -10,6 +10,7 @@ from crucible_batch.api.comparing import Comparison, PlanGroup
 from crucible_batch.api.connecting import connect, current_settings
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
+from crucible_batch.api.progress import AtWork, Progress
 from crucible_batch.api.running import RunResult, run
 from crucible_batch.api.verifying import Difference, Verification, verify
 from crucible_batch.core.answers import LedgerEntry
@@ -45,6 +46,7 @@ from crucible_batch.results import FileState
 __all__ = [
     "AssetAdvanced",
     "AssetFate",
+    "AtWork",
     "Audit",
     "AuditResult",
     "Balance",
@@ -69,6 +71,7 @@ __all__ = [
     "PlanGroup",
     "PlanSummary",
     "PriceLine",
+    "Progress",
     "Reason",
     "Receiving",
     "Retrying",

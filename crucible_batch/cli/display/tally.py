@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from crucible_batch.api import (
     Message,
     Outcome,
     Phase,
+    Progress,
     Receiving,
     Retrying,
     RunBegan,
@@ -78,6 +80,25 @@ class Tally:
         self._uploading: set[str] = set()
         self._pace = Pace()
         self._began_at = 0.0
+
+    @classmethod
+    def of(cls, found: Progress, balance: Balance) -> Tally:
+        """Make the tally of a run that is looked at from outside; its clock is the wall's."""
+        tally = cls()
+        tally.total, tally.balance, tally.errors = found.total, balance, found.errors
+        tally.succeeded = found.counts.get(Outcome.SUCCEEDED, 0)
+        tally.failed = found.counts.get(Outcome.FAILED, 0)
+        tally.unknown = found.counts.get(Outcome.UNKNOWN, 0)
+        tally.outputs = found.outputs
+        tally.down.total = found.byte_size
+        named = {f"{at}": Task(clean(job.name, 80), job.phase, job.since) for at, job in enumerate(found.oldest)}
+        rest = Counter(found.phases) - Counter(job.phase for job in found.oldest)
+        unnamed = {f"{phase}{at}": Task("", phase, math.inf) for phase, count in rest.items() for at in range(count)}
+        tally._tasks = {**named, **unnamed}
+        tally._began_at, tally._pace = found.began_at, Pace(found.began_at)
+        for at in found.ended_at:
+            tally._pace.ended(at)
+        return tally
 
     @property
     def done(self) -> int:
