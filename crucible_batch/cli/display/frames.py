@@ -1,4 +1,4 @@
-"""A live display of whole frames: drawn at once, only where something changed, and none left behind by a resize."""
+"""A live display of whole frames: drawn at once, only where something changed, and taken away whole when it shrinks."""
 
 from __future__ import annotations
 
