@@ -1,5 +1,6 @@
 """The live panel and the question about money, on a terminal of the standard library's pty."""
 
+import codecs
 import fcntl
 import os
 import pty
@@ -34,6 +35,7 @@ class Screen:
         )
         os.close(theirs)
         self.text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
 
     def read_until(self, what: str, within_s: float = 15) -> None:
         until = time.monotonic() + within_s
@@ -68,7 +70,7 @@ class Screen:
             found = os.read(self._ours, 65536)
         except OSError:  # EIO: the other side is closed
             return False
-        self.text += found.decode(errors="replace")
+        self.text += self._decoder.decode(found)
         return bool(found)
 
 
