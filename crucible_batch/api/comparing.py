@@ -18,8 +18,8 @@ from crucible_batch.journal import Journal, PlanFile
 MOST_NAMES = 3
 """So many names stand for a group."""
 
-MOST_ROWS = 12
-"""So many rows are kept of those that have more to say than that they are new or done."""
+MOST_ROWS = 5
+"""Of so many jobs that have more to say than that they are new or done, each has a row; of more, none of that mark."""
 
 _PLAIN = {Mark.NEW, Mark.DONE}
 
@@ -43,8 +43,8 @@ class PlanGroup:
 class Comparison:
     """A plan held against what was planned and done before.
 
-    ``rows`` has every job where all were asked for; else those that are neither simply new nor done, and none of
-    them where they are many. ``is_whole`` says which.
+    ``rows`` has every job where all were asked for; else those that are neither simply new nor done, and of a mark that
+    has many none. ``is_whole`` says which.
     """
 
     counts: Mapping[Mark, int] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Comparer:
     def __init__(self, *, all_rows: bool) -> None:
         self._all_rows = all_rows
         self._rows: list[Compared] = []
-        self._telling = 0
+        self._marks: Counter[Mark] = Counter()
         self._counts: Counter[tuple[Mark, str]] = Counter()
         self._names: dict[tuple[Mark, str], list[str]] = {}
         self._credits: dict[tuple[Mark, str], Credits] = {}
@@ -74,9 +74,12 @@ class Comparer:
         names = self._names.setdefault(key, [])
         if len(names) < MOST_NAMES:
             names.append(row.name)
-        self._telling += row.reason.mark not in _PLAIN
-        if self._all_rows or (row.reason.mark not in _PLAIN and self._telling <= MOST_ROWS):
+        self._marks[row.reason.mark] += 1
+        if self._all_rows or self._is_single(row.reason.mark):
             self._rows.append(row)
+
+    def _is_single(self, mark: Mark) -> bool:
+        return mark not in _PLAIN and self._marks[mark] <= MOST_ROWS
 
     def comparison(self) -> Comparison:
         """Return what was taken in, grouped in the order of the marks."""
@@ -85,11 +88,8 @@ class Comparer:
             PlanGroup(*key, count, tuple(self._names[key]), self._credits[key], tuple(self._fields[key]))
             for key, count in sorted(self._counts.items(), key=lambda item: order.index(item[0][0]))
         )
-        counts: Counter[Mark] = Counter()
-        for group in groups:
-            counts[group.mark] += group.count
-        are_few = self._all_rows or self._telling <= MOST_ROWS
-        return Comparison(counts, groups, tuple(self._rows) if are_few else (), self._all_rows)
+        rows = tuple(row for row in self._rows if self._all_rows or self._is_single(row.reason.mark))
+        return Comparison(self._marks, groups, rows, self._all_rows)
 
 
 def compared(

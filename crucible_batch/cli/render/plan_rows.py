@@ -19,6 +19,7 @@ _MARKS = {
 }
 _WORDS = {Mark.COLLECTED: "to collect", Mark.DONE: "done already", Mark.GONE: "no longer in the manifest"}
 _WIDEST_HEAD = 36
+_NAME = 30
 _VALUE = 48
 _CONTEXT = 12
 
@@ -109,7 +110,7 @@ def _row_json(row: Compared) -> dict[str, Json]:
 
 
 def _group(group: PlanGroup) -> tuple[Mark, str, str]:
-    names = ", ".join(clean(name, 60) for name in group.names)
+    names = ", ".join(shorten(clean(name, 300), _NAME) for name in group.names)
     more = f" and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
     paid = f"  ({format_credits(group.credits)} paid)" if group.credits else ""
     head = f"{group.count} {_WORDS.get(group.mark, group.mark.value)}"
