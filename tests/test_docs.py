@@ -8,10 +8,12 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
 
+from crucible_batch.api import Message
 from crucible_batch.errors import ExitCode
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -87,3 +89,12 @@ def test_the_page_of_error_codes_is_todays() -> None:
     command = [sys.executable, "-m", "crucible_batch", "explain", "--markdown"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert (DOCS / "errors.md").read_text(encoding="utf-8") == printed
+
+
+def test_every_line_of_json_is_in_the_docs() -> None:
+    """The types are read from the code that words them: one ``case`` for each message."""
+    source = (DOCS.parent / "crucible_batch/cli/display/json_lines.py").read_text(encoding="utf-8")
+    types = re.findall(r'return "([a-z_]+)", \{', source)
+    assert len(types) == len(get_args(Message))
+    table = re.findall(r"^\| `([a-z_]+)` \|", (DOCS / "events.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(table) == sorted(["type", *types, "result"])  # the head, the events, the envelope

@@ -6,16 +6,19 @@ became of each job is in the result. Settings (key, base URL) come from the envi
 
 from crucible_batch.api.auditing import AuditResult, audit
 from crucible_batch.api.cleaning import AssetFate, Cleaning, clean_assets
+from crucible_batch.api.comparing import Comparison, PlanGroup
 from crucible_batch.api.connecting import connect, current_settings
 from crucible_batch.api.describing import live_manifest_schema
 from crucible_batch.api.inspecting import Status, read_status, write_report_again
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
+from crucible_batch.api.progress import AtWork, Progress
 from crucible_batch.api.running import RunResult, run
 from crucible_batch.api.verifying import Difference, Verification, verify
 from crucible_batch.core.answers import LedgerEntry
 from crucible_batch.core.audit import Audit, total
 from crucible_batch.core.cleaning import Reason
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
+from crucible_batch.core.difference import Change, Compared, Mark, Why
 from crucible_batch.core.ending import Outcome
 from crucible_batch.core.finding import Figures, Finding, Verdict
 from crucible_batch.core.job import Phase
@@ -26,10 +29,12 @@ from crucible_batch.core.progress import (
     JobAdvanced,
     Message,
     Observer,
+    Receiving,
     Retrying,
     RunBegan,
     RunEnded,
     Stopping,
+    TakenUp,
     Throttled,
 )
 from crucible_batch.gateway import CrucibleClient
@@ -43,11 +48,15 @@ from crucible_batch.results import FileState
 __all__ = [
     "AssetAdvanced",
     "AssetFate",
+    "AtWork",
     "Audit",
     "AuditResult",
     "Balance",
     "Certainty",
+    "Change",
     "Cleaning",
+    "Compared",
+    "Comparison",
     "Credits",
     "CrucibleClient",
     "Difference",
@@ -56,22 +65,28 @@ __all__ = [
     "Finding",
     "JobAdvanced",
     "LedgerEntry",
+    "Mark",
     "Message",
     "Observer",
     "Outcome",
     "Phase",
+    "PlanGroup",
     "PlanSummary",
     "PriceLine",
+    "Progress",
     "Reason",
+    "Receiving",
     "Retrying",
     "RunBegan",
     "RunEnded",
     "RunResult",
     "Status",
     "Stopping",
+    "TakenUp",
     "Throttled",
     "Verdict",
     "Verification",
+    "Why",
     "audit",
     "clean",
     "clean_assets",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.api.progress import Progress, progress_of
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.retry import RetryRule
@@ -18,18 +19,31 @@ from crucible_batch.results import Sidecars
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a run directory is. ``running``: a run holds it right now."""
+    """How far a run directory is. ``running``: a run holds it right now, and ``progress`` is how far that has got.
+
+    ``manifest`` is the manifest's path as the newest run was given it; None where that run followed a saved plan.
+    """
 
     run_dir: Path
     running: bool
     report: ReportHead
+    progress: Progress | None = None
+    manifest: Path | None = None
+
+    def jobs(self) -> Iterator[JobRow]:
+        """Yield the report's row of each job, in manifest order."""
+        return report_rows(self.run_dir)
 
 
 def read_status(run_dir: str | Path) -> Status:
     """Read how far a run directory is. Raises ``RunDirectoryError`` where it is none, and ``JournalError``."""
     directory = Path(run_dir)
     with Journal.read(directory) as journal:
-        return Status(directory, is_locked(directory), _head(journal))
+        newest, running = _newest(journal), is_locked(directory)
+        jobs = journal.jobs(_rule(newest))
+        progress = progress_of(jobs, newest.started_at) if running and newest.ending is None else None
+        manifest = Path(newest.terms.manifest_path) if newest.terms.plan_digest is None else None
+        return Status(directory, running, _head(journal), progress, manifest)
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
 import httpx
 
 from crucible_batch.api.asked import Asked, asked, check_saving
+from crucible_batch.api.comparing import Comparer, Comparison, compared
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.draft import (
     Choice,
@@ -46,17 +47,31 @@ class PriceLine:
     """What one class of purchases comes to.
 
     ``each`` and ``total`` are exact where ``certainty`` is KNOWN, at least that where LEARNED, at most that where
-    BOUNDED, and None where UNKNOWN: the price is then found with one job alone.
+    BOUNDED, and None where UNKNOWN: the price is then found with one job alone. ``ceiling`` is
+    ``max_credits_per_job``, where it applies.
     """
 
     what: str
     count: int
     certainty: Certainty
     each: Credits | None
+    ceiling: Credits | None = None
 
     @property
     def total(self) -> Credits | None:
         return None if self.each is None else self.each * self.count
+
+    @property
+    def least_each(self) -> Credits:
+        """The least that one can be expected to cost."""
+        return self.each if self.each is not None and self.certainty is not Certainty.BOUNDED else ZERO
+
+    @property
+    def most_each(self) -> Credits | None:
+        """The most that is held for one; None where nobody can say."""
+        if self.certainty is not Certainty.LEARNED or self.each is None:
+            return self.each
+        return None if self.ceiling is None else max(self.each, self.ceiling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +98,26 @@ class PlanSummary:
     balance: Credits | None
     notes: tuple[str, ...] = ()
     digest: str | None = None
+    comparison: Comparison = field(default_factory=Comparison)
+
+    @property
+    def least(self) -> Credits:
+        """The least that it can be expected to cost."""
+        return sum((line.least_each * line.count for line in self.lines), ZERO)
+
+    @property
+    def most(self) -> Credits | None:
+        """The most that it can cost as far as prices are bounded; None where one isn't."""
+        total = ZERO
+        for line in self.lines:
+            if line.most_each is None:
+                return None
+            total += line.most_each * line.count
+        return total
 
     @property
     def estimate(self) -> Credits:
-        """The sum of all prices that are not unknown."""
+        """The sum of all prices that are not unknown, bounds of either kind: ``least`` and ``most`` say more."""
         return sum((line.total for line in self.lines if line.total is not None), ZERO)
 
     @property
@@ -140,13 +171,14 @@ async def plan(
     allow_outside: bool = False,
     max_jobs: int = 100_000,
     save_to: str | Path | None = None,
+    all_rows: bool = False,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> PlanSummary:
     """Say what ``run`` with the same arguments would do and cost. Spends nothing, and writes nothing but ``save_to``.
 
     With ``save_to`` the plan is saved: ``run`` of that file does what it says or nothing. ``manifest`` may be a saved
-    plan itself, which is then held against what is there now.
+    plan itself, which is then held against what is there now. ``all_rows`` keeps the comparison's row of each job.
     Without a key it works as far as it can: parameters are then not checked against their workflows. Raises
     ``ManifestError`` with all that is wrong, ``GatewayError``, ``StalePlanError``, and for a plan to be saved
     ``KeyRefusedError`` where there is no key.
@@ -162,11 +194,17 @@ async def plan(
         allow_outside=allow_outside,
         max_jobs=max_jobs,
     )
-    return await _plan(wants, None if save_to is None else Path(save_to), settings or current_settings(), transport)
+    target = None if save_to is None else Path(save_to)
+    return await _plan(wants, target, settings or current_settings(), transport, all_rows=all_rows)
 
 
 async def _plan(
-    wants: Asked, save_to: Path | None, settings: Settings, transport: httpx.AsyncBaseTransport | None
+    wants: Asked,
+    save_to: Path | None,
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None,
+    *,
+    all_rows: bool,
 ) -> PlanSummary:
     if save_to is not None or wants.plan is not None:
         check_saving(wants, save_to)
@@ -190,7 +228,9 @@ async def _plan(
             await plan_jobs(draft, source, terms.run_id, gateway, workflows=grounds.workflows, note=grounds.files.note)
         following.check(draft, directory)
         check_choice(draft, wants.choice)
-        summary = await summarise(draft, terms, directory, gateway, choice=wants.choice, notes=tuple(notes))
+        summary = await summarise(
+            draft, terms, directory, gateway, choice=wants.choice, notes=tuple(notes), all_rows=all_rows
+        )
         if save_to is None:
             return replace(summary, digest=terms.plan_digest)
         digest = save_plan(
@@ -207,6 +247,7 @@ async def summarise(
     *,
     choice: Choice = Choice(),  # noqa: B008 - frozen
     notes: tuple[str, ...] = (),
+    all_rows: bool = False,
 ) -> PlanSummary:
     """Hold a plan against what the run directory and the account have already."""
     with ExitStack() as stack:
@@ -216,23 +257,21 @@ async def summarise(
         for subject, event in journal.events() if journal is not None else ():
             ledger.apply(subject, event)
         prices.close_run()
-        tally = _Tally.of(standing(draft, journal, RetryRule(terms.attempts, terms.never)), choice)
+        tally = _Tally(retry_failed=choice.retry_failed)
+        comparer = Comparer(all_rows=all_rows)
+        rule = RetryRule(terms.attempts, terms.never)
+        chosen = (found for found in standing(draft, journal, rule) if choice.takes(found[0].name))
+        for row in compared(tally.counting(chosen), draft, journal, rule=rule, choice=choice, directory=directory):
+            comparer.take(row)
     ready = await _ready_digests(gateway, tally.digests)
     to_upload = len(tally.digests - (ready or set()))
-    classes = [(workflow_id, workflow_class(workflow_id), count) for workflow_id, count in tally.to_buy.items()]
-    if to_upload:
-        classes.append(("uploads", UPLOAD_CLASS, to_upload))
-    lines = []
-    for what, price_class, count in classes:
-        quote = prices.quote(price_class)
-        lines.append(PriceLine(what, count, quote.certainty, quote.credits))
     return PlanSummary(
         manifest_name=terms.manifest_name,
         run_id=terms.run_id,
         run_dir=directory,
         total=sum(tally.states.values()),
         states=tally.states,
-        lines=tuple(lines),
+        lines=tuple(_lines(prices, tally.to_buy, to_upload)),
         to_upload=to_upload,
         reused_images=None if ready is None else len(tally.digests & ready),
         budget=terms.budget,
@@ -240,7 +279,17 @@ async def summarise(
         held=ledger.held,
         balance=(await gateway.account()).available if gateway is not None else None,
         notes=notes,
+        comparison=comparer.comparison(),
     )
+
+
+def _lines(prices: PriceBook, to_buy: Mapping[str, int], to_upload: int) -> Iterator[PriceLine]:
+    classes = [(workflow_id, workflow_class(workflow_id), count) for workflow_id, count in to_buy.items()]
+    if to_upload:
+        classes.append(("uploads", UPLOAD_CLASS, to_upload))
+    for what, price_class, count in classes:
+        quote = prices.quote(price_class)
+        yield PriceLine(what, count, quote.certainty, quote.credits, prices.ceiling_of(price_class))
 
 
 def validate(
@@ -260,26 +309,26 @@ def validate(
         return source.manifest, len(draft)
 
 
-@dataclass(frozen=True, slots=True)
 class _Tally:
-    states: Counter[str]
-    to_buy: Counter[str]
-    digests: set[str]
+    """How many jobs are in which state, what is to be bought, and which images it needs."""
 
-    @classmethod
-    def of(cls, jobs: Iterator[tuple[PlannedJob, Job]], choice: Choice) -> _Tally:
-        tally = cls(Counter(), Counter(), set())
+    def __init__(self, *, retry_failed: bool) -> None:
+        self._retry_failed = retry_failed
+        self.states: Counter[str] = Counter()
+        self.to_buy: Counter[str] = Counter()
+        self.digests: set[str] = set()
+
+    def counting(self, jobs: Iterable[tuple[PlannedJob, Job]]) -> Iterator[tuple[PlannedJob, Job]]:
+        """Count the jobs that stream by."""
         for planned, job in jobs:
-            if not choice.takes(planned.name):
-                continue
             state = state_of(job)
-            if state is PlannedState.FAILED and choice.retry_failed:
+            if state is PlannedState.FAILED and self._retry_failed:
                 state = PlannedState.NEW
-            tally.states[state] += 1
+            self.states[state] += 1
             if state is PlannedState.NEW:
-                tally.to_buy[planned.workflow_id] += 1
-                tally.digests.update(planned.digests)
-        return tally
+                self.to_buy[planned.workflow_id] += 1
+                self.digests.update(planned.digests)
+            yield planned, job
 
 
 async def _ready_digests(gateway: Gateway | None, wanted: set[str]) -> set[str] | None:

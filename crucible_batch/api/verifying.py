@@ -199,7 +199,7 @@ class _Mender:
     def __init__(self, bench: Bench, directory: Path) -> None:
         self._bench = bench
         terms = newest_terms(bench.journal)
-        self._fetcher = Fetcher(bench.gateway, OutputStore(directory), bench.clock, random.random, terms)
+        self._fetcher = Fetcher(bench.gateway, OutputStore(directory), bench.clock, jitter=random.random, terms=terms)
         self._failures: list[CrucibleBatchError] = []
 
     @property

@@ -40,3 +40,21 @@ def format_duration(seconds: float, *, whole: bool = False) -> str:
         return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+_ESTIMATE_UNITS = (("s", 1, 0, 90.0), ("min", 60, 0, 90 * 60.0), ("h", 3600, 1, float("inf")))
+"""An estimate's units: the name, its seconds, the digits behind the point, and below how many seconds it is used."""
+
+
+def format_left(likely_s: float, low_s: float, high_s: float | None) -> str:
+    """Write an estimate with its bounds, all in one unit: ``~4 min (3-6)``, ``~40 s (30-60)``, ``~8 min (4+)``."""
+    unit, size, digits, _ = next(each for each in _ESTIMATE_UNITS if likely_s < each[3])
+
+    def figure(seconds: float) -> str:
+        if size == 1 and seconds >= 20:
+            return f"{5 * round(seconds / 5)}"
+        return f"{max(seconds / size, 10.0**-digits):.{digits}f}"
+
+    bounds = f"{figure(low_s)}+" if high_s is None else f"{figure(low_s)}-{figure(high_s)}"
+    exact = high_s is not None and figure(low_s) == figure(high_s)
+    return f"~{figure(likely_s)} {unit}" + ("" if exact else f" ({bounds})")

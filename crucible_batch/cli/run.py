@@ -102,6 +102,7 @@ def run(
     rich_help_panel=_PANEL,
     epilog=epilog(
         "crucible-batch plan spring.yaml --budget 50",
+        "crucible-batch plan spring.yaml --only hero -v",
         "crucible-batch plan spring.yaml --budget 50 -o plan.json",
         codes=(0, 2, 3, 5),
     ),
@@ -126,6 +127,8 @@ def plan(
     """Say what a run would do and cost.
 
     Spends nothing, uploads nothing, writes nothing but the file of -o. Exits 0 for any valid plan, one over budget too.
+    Reads like a diff against the directory's last plan: + new, ~ changed, > to collect, ! failed, = done, - gone.
+    With -v it says of each job why it would be run, or why not.
     Given a saved plan, it says whether that still holds.
     """
     with answering("plan", json=json, quiet=quiet, verbose=verbose) as answer:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.api import (
-    Certainty,
     Message,
     Outcome,
     PlanSummary,
     RunBegan,
+    RunEnded,
     RunResult,
     clean,
     current_settings,
@@ -88,6 +89,7 @@ def show_what_a_run_would_do(answer: Answer, wanted: Wanted, *, save_to: Path | 
                 allow_outside=wanted.allow_outside,
                 max_jobs=wanted.max_jobs,
                 save_to=save_to,
+                all_rows=answer.verbose,
                 settings=wanted.settings,
             )
         )
@@ -101,7 +103,7 @@ def show_what_a_run_would_do(answer: Answer, wanted: Wanted, *, save_to: Path | 
 
 def run_and_tell(answer: Answer, wanted: Wanted) -> None:
     """Run, show how it goes, and say how it ended."""
-    tell_ending(answer, asyncio.run(run_showing(answer, wanted, wanted.settings)), command=again())
+    tell_ending(answer, asyncio.run(run_showing(answer, wanted, wanted.settings)), command=again(), only=wanted.only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +148,14 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
     return Ran(result, time.monotonic() - began, beginning.found)
 
 
-def tell_ending(answer: Answer, ran: Ran, *, command: str | None) -> None:
+def _is_about(name: str, only: Sequence[str]) -> bool:
+    return not only or any(fnmatch.fnmatchcase(name, pattern) for pattern in only)
+
+
+def tell_ending(answer: Answer, ran: Ran, *, command: str | None, only: Sequence[str] = ()) -> None:
     """Say how a run ended: in lines, in the envelope and by the exit code. ``command`` is what would go on with it."""
     result, head = ran.result, ran.result.report
-    failures = group_failures(head, result.jobs())
+    failures = group_failures(head, (row for row in result.jobs() if _is_about(row.name, only)))
     what_next = next_step(head, command, failures, remake=result.remake) if command is not None else None
     answer.data = head_json(head, result.run_dir, result.page)
     if result.exit_code is not ExitCode.OK:
@@ -173,7 +179,7 @@ def tell_ending(answer: Answer, ran: Ran, *, command: str | None) -> None:
 
 
 class _Beginning:
-    """Remembers what a run found when it began."""
+    """Remembers what a run found when it began, and what became of it."""
 
     def __init__(self) -> None:
         self.found: Earlier | None = None
@@ -181,6 +187,8 @@ class _Beginning:
     def notify(self, message: Message) -> None:
         if isinstance(message, RunBegan):
             self.found = Earlier(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.spent)
+        elif isinstance(message, RunEnded) and self.found is not None:
+            self.found = replace(self.found, counts={word.value: count for word, count in message.counts.items()})
 
 
 def _next_after_plan(summary: PlanSummary, save_to: Path | None) -> str:
@@ -213,8 +221,8 @@ def _asker(answer: Answer, display: Display) -> Callable[[PlanSummary], bool] | 
 
 def _most(summary: PlanSummary) -> str:
     """The most that a run without a budget can spend: the sum where prices have a bound, else all that there is."""
-    if all(line.certainty in {Certainty.KNOWN, Certainty.BOUNDED} for line in summary.lines):
-        return f"{format_credits(summary.estimate)} credits"
+    if summary.most is not None:
+        return f"{format_credits(summary.most)} credits"
     if summary.balance is not None:
         return f"{format_credits(summary.balance)} credits, all that the account has"
     return "all that the account has"

@@ -27,7 +27,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class RunBegan:
-    """A run begins. ``counts`` is what earlier runs left, by outcome."""
+    """A run begins. ``total`` is how many jobs it is about (``only``); ``counts`` is what earlier runs left of them."""
 
     at: float
     total: int
@@ -37,7 +37,10 @@ class RunBegan:
 
 @dataclass(frozen=True, slots=True)
 class JobAdvanced:
-    """Something happened to a job; it is in the journal already."""
+    """Something happened to a job; it is in the journal already.
+
+    ``beside``: it is none of the run's ``total``, and only collected since an earlier run left it on its way.
+    """
 
     at: float
     name: str
@@ -46,6 +49,34 @@ class JobAdvanced:
     before: Phase
     phase: Phase
     balance: Balance
+    beside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """A job that an earlier run left on its way is taken up. ``since`` is when its credits were held."""
+
+    at: float
+    name: str
+    identity: str
+    phase: Phase
+    since: float
+    beside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """Bytes of an output have come. A quick download is never told of, a long one a few times a second at most.
+
+    ``byte_size`` is the declared size, None where there is none.
+    """
+
+    at: float
+    name: str
+    identity: str
+    index: int
+    received: int
+    byte_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +118,17 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """No further jobs are started; what is in flight is awaited."""
+    """No further jobs are started; what is in flight is awaited, for ``grace_s`` at most."""
 
     at: float
     code: str
     message: str
+    grace_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The run is over, and its report is written."""
+    """The run is over. ``counts`` is what became of the jobs that it was about."""
 
     at: float
     ending: Ending
@@ -104,7 +136,9 @@ class RunEnded:
     balance: Balance
 
 
-Message: TypeAlias = RunBegan | JobAdvanced | AssetAdvanced | Retrying | Throttled | Stopping | RunEnded
+Message: TypeAlias = (
+    RunBegan | TakenUp | JobAdvanced | Receiving | AssetAdvanced | Retrying | Throttled | Stopping | RunEnded
+)
 
 
 class Observer(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
@@ -28,9 +29,18 @@ _LINK_STATUSES = {400, 403, 404, 410}
 """A storage says so of a link that is expired or wrong; a fresh one may do."""
 
 
+TELL_EVERY_S = 0.5
+"""So long a download lasts before it is told of, and between two such messages."""
+
 T = TypeVar("T")
 Take: TypeAlias = Callable[[AsyncIterator[bytes], int | None], Awaitable[T]]
 """What is done with a body and its declared length, if it has one."""
+Progress: TypeAlias = Callable[[PlannedJob, int, int, int | None], None]
+"""Is told of a job's output by index: how many bytes have come, of how many, if that is declared."""
+
+
+def _untold(_planned: PlannedJob, _index: int, _received: int, _byte_size: int | None) -> None:
+    """Nobody wants to know how far a download is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,14 @@ class Fetcher:
     """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1)."""
 
     def __init__(
-        self, gateway: Gateway, store: OutputStore, clock: Clock, jitter: Callable[[], float], terms: RunTerms
+        self,
+        gateway: Gateway,
+        store: OutputStore,
+        clock: Clock,
+        *,
+        jitter: Callable[[], float],
+        terms: RunTerms,
+        progress: Progress = _untold,
     ) -> None:
         self._gateway = gateway
         self._store = store
@@ -53,6 +70,7 @@ class Fetcher:
         self._jitter = jitter
         self._terms = terms
         self._sidecars = Sidecars(store.directory)
+        self._progress = progress
         self._snapshots: dict[str, JobSnapshot] = {}
 
     def seen(self, snapshot: JobSnapshot) -> None:
@@ -70,7 +88,10 @@ class Fetcher:
         embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
-            file = await self._store.save(planned.output, index, planned.identity[:16], body, length, embed=embed)
+            async with aclosing(self._counted(body, planned, index, length)) as counted:
+                file = await self._store.save(
+                    planned.output, index, planned.identity[:16], counted, length, embed=embed
+                )
             return Saved(
                 at=self._clock.now(),
                 index=index,
@@ -102,6 +123,17 @@ class Fetcher:
             return Restored(replace(saved, at=self._clock.now()), kept)
 
         return await self._bring(attempt.job_id or "", saved.index, restore)
+
+    async def _counted(
+        self, body: AsyncIterator[bytes], planned: PlannedJob, index: int, length: int | None
+    ) -> AsyncGenerator[bytes, None]:
+        told_at, received = self._clock.monotonic(), 0
+        async for chunk in body:
+            received += len(chunk)
+            if (now := self._clock.monotonic()) - told_at >= TELL_EVERY_S:
+                told_at = now
+                self._progress(planned, index, received, length)
+            yield chunk
 
     async def _bring(self, job_id: str, index: int, take: Take[T]) -> T | Unavailable:
         tries = AsyncRetrying(

@@ -10,16 +10,16 @@ from contextlib import closing, contextmanager
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.ending import Ending, Outcome, conclude
-from crucible_batch.core.events import AssetEvent, Declined, JobEvent, Missed, Reopened, Unanswered
+from crucible_batch.core.events import Declined, JobEvent, Missed, Reopened, Unanswered
 from crucible_batch.core.flow import new_flow
 from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, step, wish
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import PriceBook, workflow_class
-from crucible_batch.core.progress import AssetAdvanced, JobAdvanced, Observer, RunBegan, RunEnded, Stopping
+from crucible_batch.core.progress import Observer
 from crucible_batch.core.receipt import receipt_of
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.engine.admission import Admission
@@ -36,6 +36,7 @@ from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.slots import Slots
 from crucible_batch.engine.stop import Stop, error_info
 from crucible_batch.engine.survey import KEY_MAY_BE_FORGOTTEN, Survey, survey, too_old
+from crucible_batch.engine.telling import Teller
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.results import OutputStore, Receipts
 
@@ -61,7 +62,6 @@ class Runner:
         self._history = history
         self._options = options
         self._clock = clock
-        self._observer = observer
         self._rule = RetryRule(terms.attempts, terms.never)
         self._store = store
         self._receipts = receipts
@@ -76,15 +76,16 @@ class Runner:
         self._recovery = Recovery(self.stop, wanted=options.recover)
         ledger = Ledger(PriceBook(terms.ceiling))
         self.books = Books(history, ledger, terms.budget)
+        self._tell = Teller(observer, self.books, clock, lambda planned: not self._is_about(planned))
         admission = Admission(self.books, gateway, self.stop, clock)
         self.stop.on_change += [admission.wake, self.slots.wake]
         self._world = World(
             gateway=gateway,
             books=self.books,
             admission=admission,
-            assets=AssetDesk(gateway, self.books, clock, past=history.asset, nonce=nonce, observe=self._tell_of_asset),
+            assets=AssetDesk(gateway, self.books, clock, past=history.asset, nonce=nonce, observe=self._tell.asset),
             poller=Poller(gateway, clock, times, job_timeout_s=options.job_timeout_s),
-            fetcher=Fetcher(gateway, store, clock, jitter, terms),
+            fetcher=Fetcher(gateway, store, clock, jitter=jitter, terms=terms, progress=self._tell.receiving),
             stop=self.stop,
             slots=self.slots,
             clock=clock,
@@ -99,7 +100,7 @@ class Runner:
         Expected failures are in the ending and the journal. Cancelling ends it at once, with the journal intact.
         """
         found = self._survey()
-        self._observer.notify(RunBegan(self._clock.now(), found.counts.total(), found.counts, self.books.balance))
+        self._tell.began(found.counts)
         if not found.is_finished:
             with self._noting_failures():
                 await self._set_aside(found.forgotten)
@@ -110,10 +111,9 @@ class Runner:
             with self._noting_failures():
                 await self._release_unsent()
         self.stop.explain()
-        counts = self._count(lambda _name: True)
-        # A run for some jobs only has succeeded when those have; the others were not its business.
-        ending = conclude(self._count(self._options.only), self.stop.stops, self.stop.reasons)
-        self._observer.notify(RunEnded(self._clock.now(), ending, counts, self.books.balance))
+        counts = self._count()
+        ending = conclude(counts, self.stop.stops, self.stop.reasons)
+        self._tell.ended(ending, counts)
         return ending
 
     def interrupt(self, code: ExitCode) -> None:
@@ -123,14 +123,18 @@ class Runner:
             self.stop.leave(code, error)
             return
         self.stop.wind_down(code, error)
-        self._observer.notify(Stopping(self._clock.now(), error.code, error.message))
+        self._tell.stopping(error, self._options.grace_s)
         asyncio.get_running_loop().call_later(self._options.grace_s, self.stop.leave, code, error)
 
-    def _count(self, chosen: Callable[[str], bool]) -> Counter[Outcome]:
+    def _is_about(self, planned: PlannedJob) -> bool:
+        """Whether the run is about this job: one for some jobs has succeeded when those have."""
+        return self._options.only(planned.name) and planned.identity not in self._retired
+
+    def _count(self) -> Counter[Outcome]:
         return Counter(
             outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]
             for planned, job in self._history.jobs(self._rule)
-            if chosen(planned.name)
+            if self._is_about(planned)
         )
 
     # -- what there is to do ----------------------------------------------------------------------------------------
@@ -140,7 +144,9 @@ class Runner:
         for subject, event in self._history.events():
             self.books.ledger.apply(subject, event)
         self.books.ledger.prices.close_run()
-        found = survey(self._history, self._rule, missed=self._missed, is_forgotten=self._is_forgotten)
+        found = survey(
+            self._history, self._rule, missed=self._missed, is_forgotten=self._is_forgotten, about=self._options.only
+        )
         self._retired = found.retired
         for _, job in found.in_flight:
             self._world.admission.take_up(job)
@@ -161,14 +167,14 @@ class Runner:
             if job.error is None or job.error.code != KEY_MAY_BE_FORGOTTEN:
                 event = Unanswered(at=self._clock.now(), error=too_old(job))
                 await self.books.record(job.identity, event)
-                self._tell_of_job(planned, job, event, step(job, event))
+                self._tell.job(planned, job, event, step(job, event))
 
     async def _release_unsent(self) -> None:
         """Let go of what is held for jobs that were stopped while their images were under way: no submit has left."""
         for planned, job in [found for found in self._history.jobs(self._rule) if found[1].phase is Phase.PREPARING]:
             event = self._unsent("the run ended while its images were uploaded")
             await self.books.record(job.identity, event)
-            self._tell_of_job(planned, job, event, step(job, event))
+            self._tell.job(planned, job, event, step(job, event))
 
     def _unsent(self, message: str) -> Declined:
         return Declined(at=self._clock.now(), error=ErrorInfo("INTERRUPTED", message))
@@ -255,6 +261,7 @@ class Runner:
             self.stop.failed(error)
 
     async def _bring_on(self, planned: PlannedJob, job: Job) -> None:
+        self._tell.taken_up(planned, job)
         performer = Performer(self._world, planned, may_buy=job.identity not in self._retired)
 
         latest = job
@@ -264,7 +271,7 @@ class Runner:
             latest = moved = step(job, event)
             if (receipt := receipt_of(moved, event)) is not None:
                 self._receipts.add(receipt)
-            self._tell_of_job(planned, job, event, moved)
+            self._tell.job(planned, job, event, moved)
             return moved
 
         try:
@@ -308,16 +315,3 @@ class Runner:
             yield Missed(at=now, index=index)
         if job.phase is Phase.FAILED:
             yield Reopened(at=now)
-
-    # -- telling ----------------------------------------------------------------------------------------------------
-
-    def _tell_of_job(self, planned: PlannedJob, before: Job, event: JobEvent, after: Job) -> None:
-        self._observer.notify(
-            JobAdvanced(event.at, planned.name, before.identity, event, before.phase, after.phase, self.books.balance)
-        )
-
-    def _tell_of_asset(self, image: InputImage, event: AssetEvent) -> None:
-        spec = image.spec
-        self._observer.notify(
-            AssetAdvanced(event.at, spec.sha256, spec.filename, spec.byte_size, event, self.books.balance)
-        )

@@ -39,7 +39,7 @@ class Survey:
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return not self.in_flight and self.counts.total() == self.counts[Outcome.SUCCEEDED]
+        return not self.in_flight and not self.forgotten and self.counts.total() == self.counts[Outcome.SUCCEEDED]
 
 
 def survey(
@@ -48,8 +48,10 @@ def survey(
     *,
     missed: Callable[[Job], Sequence[int]],
     is_forgotten: Callable[[Job], bool],
+    about: Callable[[str], bool],
 ) -> Survey:
-    """Sort the jobs of the past. ``missed`` lists the outputs of a job that no longer stand where they were saved."""
+    """Sort the jobs of the past. ``missed`` lists the outputs of a job that no longer stand where they were saved;
+    ``about`` says of a job's name whether the run is about it, and whether it is counted."""
     in_flight: list[tuple[PlannedJob, Job]] = []
     forgotten: list[tuple[PlannedJob, Job]] = []
     counts: Counter[Outcome] = Counter()
@@ -57,7 +59,8 @@ def survey(
         # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
         has_missed = bool(missed(job))
         outcome, _ = outcome_of(resumed(job), workflow_class(planned.workflow_id), {})
-        counts[Outcome.PENDING if has_missed else outcome] += 1
+        if about(planned.name):
+            counts[Outcome.PENDING if has_missed else outcome] += 1
         if is_forgotten(job):
             forgotten.append((planned, job))
         elif has_missed or (job.phase is not Phase.READY and not job.is_settled):

@@ -61,6 +61,10 @@ class PlanFile:
         """Read them back as ``INSERT_PLANNED`` takes them."""
         yield from self._connection.execute("SELECT position, identity, body FROM plan ORDER BY position")
 
+    def holds(self, identity: str) -> bool:
+        """Whether a job of this identity is in the plan, under whatever name."""
+        return self._connection.execute("SELECT 1 FROM plan WHERE identity = ?", (identity,)).fetchone() is not None
+
     def __len__(self) -> int:
         (count,) = self._connection.execute("SELECT count(*) FROM plan").fetchone()
         return int(count)

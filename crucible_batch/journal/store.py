@@ -319,6 +319,11 @@ class Journal:
         for subject, group in groupby(rows, key=itemgetter(0)):
             yield _asset(subject.removeprefix(ASSET_PREFIX), ((kind, body) for _, kind, body in group))
 
+    def plan(self) -> Iterator[PlannedJob]:
+        """The plan's jobs in manifest order, without their past."""
+        for (body,) in self._connection.execute("SELECT body FROM plan ORDER BY position"):
+            yield decode(PlannedJob, body)
+
     def planned(self) -> int:
         """How many jobs the plan has."""
         (count,) = self._connection.execute("SELECT count(*) FROM plan").fetchone()

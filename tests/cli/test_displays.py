@@ -1,15 +1,31 @@
 """The displays without a terminal: the tally that they show, and the lines of the plain one."""
 
+import dataclasses
 import io
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from crucible_batch.api import Balance, JobAdvanced, Outcome, Phase, Retrying, RunBegan, RunEnded, Throttled
+from crucible_batch.api import (
+    Balance,
+    JobAdvanced,
+    Outcome,
+    Phase,
+    Receiving,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    TakenUp,
+    Throttled,
+)
+from crucible_batch.cli.display.frames import Frames, Size
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.live import LiveDisplay, bar, money
+from crucible_batch.cli.display.pace import Pace
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.display.tally import Tally
 from crucible_batch.core.answers import ErrorInfo
@@ -167,3 +183,158 @@ def test_the_end_has_the_last_word() -> None:
     ending = Ending(RunStatus.SUCCEEDED, 0)
     tally.take(RunEnded(0.0, ending, {Outcome.SUCCEEDED: 2}, BALANCE), 1.0)
     assert counts(tally) == (2, 0, 0, 0)
+
+
+def drawn(display: LiveDisplay, width: int, height: int = 24) -> list[str]:
+    """A frame's lines, without the one on which the cursor rests."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, height=height)
+    display._console = console
+    console.print(display._draw())
+    return stream.getvalue().splitlines()[:-1]
+
+
+def busy(clock: list[float]) -> LiveDisplay:
+    """A display with something in every row."""
+    display = LiveDisplay(Console(file=io.StringIO()), "x.yaml", clock=lambda: clock[0])
+    display.notify(began(100, succeeded=10))
+    for number in range(6):
+        display.notify(accepted(f"a-rather-long-name-of-a-job-{number}"))
+        clock[0] += 1
+    messages = [saved("done"), *(failed(f"bad-{number}") for number in range(5)), failed("again", Phase.READY)]
+    for message in [*messages, Retrying(0.0, "job", 1, 2.0, "HTTP 429"), Throttled(0.0, 6, 24, "HTTP_503")]:
+        display.notify(message)
+    return display
+
+
+@pytest.mark.parametrize("width", [20, 40, 55, 80, 120])
+def test_no_line_of_the_panel_is_wider_than_the_terminal(width: int) -> None:
+    lines = drawn(busy([0.0]), width)
+    assert {Text(line).cell_len for line in lines} == {min(width, 100)}
+
+
+@pytest.mark.parametrize("height", [6, 8, 10, 24])
+def test_the_panel_is_never_higher_than_the_terminal_and_keeps_what_matters_most(height: int) -> None:
+    lines = drawn(busy([0.0]), 80, height)
+    assert len(lines) < height
+    assert any("16/100" in line for line in lines)
+
+
+def test_a_narrow_panel_breaks_its_rows_between_words_and_keeps_both_ends_of_a_name() -> None:
+    text = "\n".join(drawn(busy([0.0]), 40))
+    assert "63.5 left of 80" in text
+    assert "a-ra" in text
+    assert "job-0  in flight" in text
+
+
+def test_the_oldest_jobs_at_work_are_shown_with_their_age_and_the_rest_is_counted() -> None:
+    clock = [0.0]
+    display = busy(clock)
+    clock[0] = 75.0
+    lines = [line for line in drawn(display, 80) if "in flight  " in line]
+    assert ["a-rather-long-name-of-a-job-0" in lines[0], "1:15" in lines[0], "1:12" in lines[3]] == [True] * 3
+    assert any("and 2 more" in line for line in drawn(display, 80))
+
+
+def test_a_job_of_an_earlier_run_is_as_old_as_its_hold() -> None:
+    tally = Tally()
+    tally.take(began(2), 100.0)
+    tally.take(TakenUp(5000.0, "old", "old", Phase.IN_FLIGHT, 4880.0), 100.0)
+    tally.take(accepted("young"), 101.0)
+    assert [(task.name, 101.0 - task.since) for task in tally.oldest(5)] == [("old", 121.0), ("young", 0.0)]
+
+
+def test_what_is_collected_beside_a_runs_own_jobs_fills_no_bar() -> None:
+    tally = Tally()
+    tally.take(began(2), 0.0)
+    tally.take(TakenUp(0.0, "other", "other", Phase.IN_FLIGHT, 0.0, beside=True), 0.0)
+    assert counts(tally) == (0, 0, 1, 2)
+    tally.take(dataclasses.replace(saved("other"), beside=True), 1.0)
+    assert counts(tally) == (0, 0, 0, 2)
+    assert tally.rate_per_min(2.0) is None
+
+
+def test_errors_are_counted_by_code_over_the_whole_run() -> None:
+    text = "\n".join(drawn(busy([0.0]), 80))
+    assert "errors   BOOM × 6" in text
+    assert "retries  1" in text
+
+
+def test_bytes_are_counted_once_however_often_a_download_is_told_of() -> None:
+    tally = Tally()
+    tally.take(began(1), 0.0)
+    tally.take(accepted("a"), 0.0)
+    for received in (400, 700):
+        tally.take(Receiving(0.0, "a", "a", 0, received, 1000), 5.0)
+    assert [(task.received, task.byte_size) for task in tally.tasks()] == [(700, 1000)]
+    event = dataclasses.replace(saved("a").event, byte_size=1000)
+    tally.take(dataclasses.replace(saved("a"), event=event), 6.0)
+    assert (tally.down.total, tally.outputs) == (1000, 1)
+    assert (tally.down.per_s(6.0), tally.down.per_s(60.0)) == (1000.0, 0.0)
+
+
+@pytest.mark.parametrize(("ends", "low_s", "high_s"), [(1, 26, None), (4, 37, 167), (25, 48, 81), (200, 55, 66)])
+def test_the_more_has_happened_the_surer_is_the_time_left(ends: int, low_s: float, high_s: float | None) -> None:
+    pace = Pace(0.0)
+    assert pace.left(ends, 60.0) is None
+    for number in range(ends):
+        pace.ended(float(number))
+    left = pace.left(ends, 60.0)
+    assert left is not None
+    assert left.likely_s == 60
+    assert round(left.low_s) == low_s
+    assert (left.high_s if left.high_s is None else round(left.high_s)) == high_s
+
+
+def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> None:
+    lines = plain([(0.0, began(9)), (0.1, accepted("a")), (0.2, Stopping(0.0, "INTERRUPTED", "by a signal", 30.0))])
+    assert lines[-1] == (
+        "stop  stopping  INTERRUPTED: 1 in flight is awaited up to 30 s; Ctrl-C again leaves at once; nothing is lost"
+    )
+    clock = [0.0]
+    display = busy(clock)
+    display.notify(Stopping(0.0, "INTERRUPTED", "by a signal", 30.0))
+    clock[0] += 12
+    text = "\n".join(drawn(display, 100))
+    assert "stopping 6 in flight are awaited up to 18 s · Ctrl-C again leaves at once · nothing is lost" in text
+    assert "left ·" not in text  # what waits won't be started: nobody can say when
+
+
+def test_the_newer_messages_are_lines_of_json() -> None:
+    assert event_of(TakenUp(9.0, "a", "id", Phase.IN_FLIGHT, 0.0)) == (
+        "taken_up",
+        {"name": "a", "phase": "in_flight", "since": "1970-01-01T00:00:00.000Z", "beside": False},
+    )
+    assert event_of(Receiving(0.0, "a", "id", 1, 5, None)) == (
+        "receiving",
+        {"name": "a", "index": 1, "received": 5, "byte_size": None},
+    )
+    assert event_of(Stopping(0.0, "X", "why", 30.0))[1]["grace_s"] == 30.0
+
+
+def test_a_frame_is_drawn_only_where_it_would_show_anything_else() -> None:
+    clock = [0.2]
+    display = busy(clock)
+    assert display._is_outdated()
+    assert not display._is_outdated()
+    display.notify(accepted("new"))
+    assert display._is_outdated()
+    clock[0] += 1
+    assert display._is_outdated()
+
+
+def test_a_frame_that_a_narrower_terminal_has_broken_up_is_taken_away_whole() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, height=24, force_terminal=True, legacy_windows=False)
+    frames = Frames(lambda: Text("=" * 80), console, drawn=lambda: Size(80, 1), changed=lambda: True)
+    with frames:
+        frames.refresh()
+        before = len(stream.getvalue())
+        frames.refresh()
+        steady = stream.getvalue()[before:]
+        console.width, before = 30, len(stream.getvalue())
+        frames.refresh()
+        narrower = stream.getvalue()[before:]
+    assert (steady.count("\x1b[1A"), narrower.count("\x1b[1A")) == (0, 2)  # 80 columns are three lines of 30
+    assert steady.startswith("\x1b[?2026h")
+    assert steady.endswith("\x1b[?2026l")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crucible_batch.cli.durations import format_duration, parse_duration
+from crucible_batch.cli.durations import format_duration, format_left, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,18 @@ def test_a_duration_is_written_in_two_units_at_most(seconds: float, text: str) -
 
 def test_an_estimate_has_no_tenths() -> None:
     assert format_duration(4, whole=True) == "4 s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        ((240, 170, 370), "~4 min (3-6)"),
+        ((42, 31, 59), "~40 s (30-60)"),
+        ((480, 240, None), "~8 min (4+)"),
+        ((9000, 5400, 10_800), "~2.5 h (1.5-3.0)"),
+        ((7, 7.2, 7.4), "~7 s"),
+        ((0.2, 0.1, 0.3), "~1 s"),
+    ],
+)
+def test_an_estimate_says_how_unsure_it_is(seconds: tuple[float, float, float | None], text: str) -> None:
+    assert format_left(*seconds) == text

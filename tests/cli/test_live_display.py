@@ -1,5 +1,6 @@
 """The live panel and the question about money, on a terminal of the standard library's pty."""
 
+import codecs
 import fcntl
 import os
 import pty
@@ -16,6 +17,7 @@ import pytest
 from rich.text import Text
 
 from .conftest import COMMAND, Cli
+from .vt import Vt
 
 TEN = "- {name: fox, prompt: a fox, repeat: 9}\n- {name: bad, prompt: nsfw}"
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -26,13 +28,14 @@ class Screen:
 
     def __init__(self, cli: Cli, args: Sequence[str], width: int, **environment: str) -> None:
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        self.resize(width)
         env = {**cli.environment, **environment}
         self.process = subprocess.Popen(
             [COMMAND, *args], cwd=cli.cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )
         os.close(theirs)
         self.text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
 
     def read_until(self, what: str, within_s: float = 15) -> None:
         until = time.monotonic() + within_s
@@ -41,6 +44,9 @@ class Screen:
             if not self._read():
                 break
         assert what in self.text
+
+    def resize(self, width: int) -> None:
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
@@ -64,7 +70,7 @@ class Screen:
             found = os.read(self._ours, 65536)
         except OSError:  # EIO: the other side is closed
             return False
-        self.text += found.decode(errors="replace")
+        self.text += self._decoder.decode(found)
         return bool(found)
 
 
@@ -122,3 +128,63 @@ def test_ctrl_c_leaves_the_cursor_and_the_way_to_go_on(slow_cli: Cli) -> None:
         assert screen.finish() == 130
     assert screen.text.count("\x1b[?25l") == screen.text.count("\x1b[?25h")
     assert "crucible-batch run stopped.yaml" in screen.text
+
+
+def screens(text: str, width: int) -> list[list[str]]:
+    """Play what a terminal got, and return its lines after each frame."""
+    screen, seen = Vt(width), []
+    for part in re.split(r"(?<=\x1b\[\?2026l)", text):
+        screen.feed(part)
+        seen.append([line.rstrip() for line in screen.lines])
+    assert screen.frames == len(seen) - 1
+    return seen
+
+
+def tops(lines: list[str]) -> int:
+    return sum(line.startswith("╭") for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_frames_replace_each_other_without_a_full_clear_and_leave_nothing(cli: Cli, width: int) -> None:
+    cli.write(f"still-{width}", TEN)
+    with closing(Screen(cli, ["run", f"still-{width}.yaml"], width)) as screen:
+        assert screen.finish() == 1
+    seen = screens(screen.text, width)
+    assert {tops(lines) for lines in seen} == {0, 1}
+    assert not any(line.startswith(("╭", "│", "╰")) for line in seen[-1])
+
+
+def test_the_echo_of_ctrl_c_and_typed_letters_double_no_line_of_the_panel(slow_cli: Cli) -> None:
+    slow_cli.write("echoed")
+    with closing(Screen(slow_cli, ["run", "echoed.yaml"], 80)) as screen:
+        screen.read_until("in flight")
+        screen.type("q\x03")
+        os.killpg(screen.process.pid, 2)
+        screen.read_until("awaited up to")
+        frames = screen.text.count("\x1b[?2026l")
+        while screen.text.count("\x1b[?2026l") < frames + 2:  # the countdown goes on
+            screen.read_until("awaited up to")
+            screen._read()
+        os.killpg(screen.process.pid, 2)
+        assert screen.finish() == 130
+    assert "^C" in screen.text
+    seen = screens(screen.text, 80)
+    assert max(tops(lines) for lines in seen) == 1
+    assert not any("^C" in line for line in seen[-1])
+    assert "nothing is lost" in screen.text
+
+
+def test_a_panel_follows_the_terminals_width_while_the_run_goes_on(slow_cli: Cli) -> None:
+    slow_cli.write("resized")
+    with closing(Screen(slow_cli, ["run", "resized.yaml"], 100)) as screen:
+        screen.read_until("in flight")
+        screen.resize(50)
+        frames = screen.text.count("\x1b[?2026l")
+        while screen.text.count("\x1b[?2026l") < frames + 3:
+            assert screen._read()
+        newest = _ESCAPE.sub("", screen.text.rpartition("╭")[2].partition("\x1b[?2026l")[0])
+        os.killpg(screen.process.pid, 2)
+        screen.read_until("awaited up to")
+        os.killpg(screen.process.pid, 2)
+        assert screen.finish() == 130
+    assert {Text(line).cell_len for line in f"╭{newest}".split("\r\n") if line} == {50}

@@ -1,8 +1,12 @@
 """The commands that look."""
 
 import json
+import signal
+import time
+from datetime import datetime
 
 import jsonschema
+import pytest
 import yaml
 
 from .conftest import Cli
@@ -126,3 +130,43 @@ def test_a_schema_is_written_only_once_it_is_whole(lonely_cli: Cli) -> None:
     assert lonely_cli("schema", "-o", "schema.json").code == 0
     assert json.loads(kept.read_text())["title"] == "crucible-batch manifest, version 1"
     assert lonely_cli("schema", "--plan", "--live").code == 2
+
+
+def test_status_shows_how_far_a_run_is_that_is_going_on_and_what_goes_on_with_it_afterwards(slow_cli: Cli) -> None:
+    slow_cli.write("going", "- {name: fox, prompt: a fox, repeat: 5}")
+    run_dir = "outputs/going/default"
+    run = slow_cli.start("run", "going.yaml", "-c", "2", "--display", "none")
+    try:
+        until = time.monotonic() + 20
+        while (status := slow_cli("status", run_dir, "--json")).code or not (
+            progress := status.envelope["data"].get("progress", {})
+        ).get("oldest"):
+            assert time.monotonic() < until, status.out
+        assert progress["oldest"][0]["name"] == "fox-1"
+        assert datetime.fromisoformat(progress["oldest"][0]["since"]).tzinfo is not None
+        assert progress["left_s"] is None
+        seen = slow_cli("status", run_dir, COLUMNS="40")
+        assert "running now" in seen.out
+        assert "with report.json" not in seen.out
+        assert any(line.split()[:2] == ["oldest", "fox-1"] for line in seen.out.splitlines())
+        assert "  0/5" in seen.out
+        assert "next" not in seen.out
+        run.send_signal(signal.SIGKILL)
+        run.communicate(timeout=10)
+    finally:
+        run.kill()
+    killed = slow_cli("status", run_dir)
+    assert "killed?" in killed.out
+    assert killed.out.splitlines()[-1].split()[1:] == ["crucible-batch", "run", "going.yaml", "--budget", "100"]
+
+
+@pytest.mark.parametrize("place", [(), ("--out-dir", "here"), ("--run-id", "again")], ids=str)
+def test_status_names_the_command_that_goes_on(cli: Cli, place: tuple[str, ...]) -> None:
+    name = f"on{len(place)}{place[-1] if place else ''}"
+    cli.write(name, "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}")
+    assert cli("run", f"{name}.yaml", "-q", *place).code == 1
+    run_dir = "here" if "here" in place else f"outputs/{name}/{'again' if 'again' in place else 'default'}"
+    lines = cli("status", run_dir).out.splitlines()
+    assert "failed   MODERATION_REFUSED × 1: bad" in lines[1]
+    command = " ".join(["crucible-batch run", f"{name}.yaml", *place, "--budget 100 --retry-failed"])
+    assert lines[-1].partition("next")[2].strip() == command

@@ -85,6 +85,17 @@ def test_only_takes_patterns_and_refuses_a_slip(cli: Cli, report_of: Report) -> 
     assert "fox-1" in slip.err
 
 
+def test_a_run_for_some_jobs_is_told_by_those_and_how_many_there_are_in_all(cli: Cli) -> None:
+    cli.write("few", f"{SIX}\n- {{name: bad, prompt: nsfw}}")
+    assert cli("run", "few.yaml", "-q", "--only", "bad").code == 1
+    done = cli("run", "few.yaml", "--only", "fox-[123]", "--display", "plain")
+    assert done.out.startswith("✓ 3 of 3 chosen jobs succeeded   few · default · 7 jobs in all")
+    assert "failed" not in done.out
+    assert "  0/3  " in done.err
+    assert "  3/3  " in done.err
+    assert "✓ 4 of 4 chosen jobs succeeded, 3 of them earlier" in cli("run", "few.yaml", "--only", "fox-[1-4]").out
+
+
 def test_a_directory_of_another_manifest_is_exit_2(cli: Cli) -> None:
     cli.write("mine")
     cli.write("yours")

@@ -13,10 +13,12 @@ from crucible_batch.api import (
     JobAdvanced,
     Message,
     Outcome,
+    Receiving,
     Retrying,
     RunBegan,
     RunEnded,
     Stopping,
+    TakenUp,
     Throttled,
     format_credits,
 )
@@ -46,6 +48,13 @@ def event_of(message: Message) -> tuple[str, dict[str, Json]]:
                 "counts": _counts(message.counts),
                 "balance": _balance(message.balance),
             }
+        case TakenUp():
+            return "taken_up", {
+                "name": message.name,
+                "phase": message.phase.value,
+                "since": rfc3339(message.since),
+                "beside": message.beside,
+            }
         case JobAdvanced():
             return "job", {
                 "name": message.name,
@@ -53,6 +62,14 @@ def event_of(message: Message) -> tuple[str, dict[str, Json]]:
                 "event": _kind(message.event),
                 **_facts(message.event),
                 "balance": _balance(message.balance),
+                "beside": message.beside,
+            }
+        case Receiving():
+            return "receiving", {
+                "name": message.name,
+                "index": message.index,
+                "received": message.received,
+                "byte_size": message.byte_size,
             }
         case AssetAdvanced():
             return "image", {
@@ -73,7 +90,7 @@ def event_of(message: Message) -> tuple[str, dict[str, Json]]:
         case Throttled():
             return "throttled", {"limit": message.limit, "ceiling": message.ceiling, "reason": message.reason}
         case Stopping():
-            return "stopping", {"code": message.code, "message": message.message}
+            return "stopping", {"code": message.code, "message": message.message, "grace_s": message.grace_s}
         case RunEnded():
             return "run_ended", {
                 "status": message.ending.status.value,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+import heapq
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from crucible_batch.api import (
@@ -13,20 +16,20 @@ from crucible_batch.api import (
     Message,
     Outcome,
     Phase,
+    Progress,
+    Receiving,
     Retrying,
     RunBegan,
     RunEnded,
     Stopping,
+    TakenUp,
     Throttled,
     clean,
 )
+from crucible_batch.cli.display.pace import Left, Pace, Throughput
 
 _FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
-
-RATE_WINDOW = 200
-"""Jobs that the rate is taken over: enough to be calm, few enough to follow a change."""
-
 
 SLOWER = "slower"
 """The name of what is notable when fewer jobs may be at work than before."""
@@ -42,6 +45,18 @@ class Notable:
     retry: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A job at work, since ``since`` on the display's clock. ``received`` of ``byte_size`` are its output's bytes."""
+
+    name: str
+    phase: Phase
+    since: float
+    beside: bool = False
+    received: int = 0
+    byte_size: int | None = None
+
+
 class Tally:
     """Counts of one run. ``total`` is 0 until it has begun; ``waiting`` is what has not been started or ended yet."""
 
@@ -52,12 +67,38 @@ class Tally:
         self.unknown = 0
         self.uploaded = 0
         self.found = 0
+        self.outputs = 0
+        self.retries = 0
         self.ended = False
         self.throttled: Throttled | None = None
+        self.stop_at: float | None = None
         self.balance = Balance(None, Decimal(0), Decimal(0))
-        self._at_work: set[str] = set()
-        self._finished_at: deque[float] = deque(maxlen=RATE_WINDOW)
+        self.up = Throughput()
+        self.down = Throughput()
+        self.errors: Mapping[str, int] = {}
+        self._tasks: dict[str, Task] = {}
+        self._uploading: set[str] = set()
+        self._pace = Pace()
         self._began_at = 0.0
+
+    @classmethod
+    def of(cls, found: Progress, balance: Balance) -> Tally:
+        """Make the tally of a run that is looked at from outside; its clock is the wall's."""
+        tally = cls()
+        tally.total, tally.balance, tally.errors = found.total, balance, found.errors
+        tally.succeeded = found.counts.get(Outcome.SUCCEEDED, 0)
+        tally.failed = found.counts.get(Outcome.FAILED, 0)
+        tally.unknown = found.counts.get(Outcome.UNKNOWN, 0)
+        tally.outputs = found.outputs
+        tally.down.total = found.byte_size
+        named = {f"{at}": Task(clean(job.name, 80), job.phase, job.since) for at, job in enumerate(found.oldest)}
+        rest = Counter(found.phases) - Counter(job.phase for job in found.oldest)
+        unnamed = {f"{phase}{at}": Task("", phase, math.inf) for phase, count in rest.items() for at in range(count)}
+        tally._tasks = {**named, **unnamed}
+        tally._began_at, tally._pace = found.began_at, Pace(found.began_at)
+        for at in found.ended_at:
+            tally._pace.ended(at)
+        return tally
 
     @property
     def done(self) -> int:
@@ -65,72 +106,132 @@ class Tally:
 
     @property
     def in_flight(self) -> int:
-        return len(self._at_work)
+        """Jobs at work, in whichever stage."""
+        return len(self._tasks)
+
+    @property
+    def uploading(self) -> int:
+        """Images on their way to the storage."""
+        return len(self._uploading)
 
     @property
     def waiting(self) -> int:
-        return max(0, self.total - self.done - self.in_flight)
+        return max(0, self.total - self.done - self._own_tasks())
+
+    def stages(self) -> Counter[Phase]:
+        """Count the jobs at work by how far they are."""
+        return Counter(task.phase for task in self.tasks())
+
+    def tasks(self) -> list[Task]:
+        """The jobs at work. A list of its own: another thread draws it."""
+        return list(self._tasks.values())
+
+    def oldest(self, count: int) -> list[Task]:
+        """Those that have been at work for longest, the oldest first."""
+        return heapq.nsmallest(count, self.tasks(), key=lambda task: task.since)
 
     def elapsed_s(self, now: float) -> float:
         return now - self._began_at if self.total else 0.0
 
     def rate_per_min(self, now: float) -> float | None:
         """Jobs a minute, over the last ones; None before there is anything to go by."""
-        if not self._finished_at:
+        return self._pace.per_min(now)
+
+    def left(self, now: float) -> Left | None:
+        """How long the rest will take at this rate; None while nobody can know, and where the rest isn't started."""
+        if self.stop_at is not None:
             return None
-        whole = len(self._finished_at) < RATE_WINDOW
-        since = now - (self._began_at if whole else self._finished_at[0])
-        return len(self._finished_at) * 60 / since if since > 0.5 else None
+        return self._pace.left(self.waiting + self._own_tasks(), now)
 
     def left_s(self, now: float) -> float | None:
-        """How long the rest will take at this rate; None while nobody can know."""
-        rate = self.rate_per_min(now)
-        rest = self.waiting + self.in_flight
-        return rest * 60 / rate if rate and rest else None
+        """The likely figure of ``left``."""
+        left = self.left(now)
+        return None if left is None else left.likely_s
 
     def take(self, message: Message, now: float) -> Notable | None:
         """Count a message in, and return what in it is notable."""
         match message:
             case RunBegan():
-                self.total = message.total
-                # What an earlier run left in doubt or without its output is taken up again: it counts as waiting.
-                self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
-                self.failed = message.counts.get(Outcome.FAILED, 0)
-                self.balance = message.balance
-                self._began_at = now
+                self._begin(message, now)
+                return None
+            case TakenUp():
+                since = now - max(0.0, message.at - message.since)
+                self._tasks[message.identity] = Task(clean(message.name, 80), message.phase, since, message.beside)
                 return None
             case JobAdvanced():
                 self.balance = message.balance
                 return self._advance(message, now)
+            case Receiving():
+                self._receive(message, now)
+                return None
             case AssetAdvanced():
                 self.balance = message.balance
-                kind = type(message.event).__name__
-                self.uploaded += kind == "BecameReady"
-                self.found += kind == "Found"
+                self._upload(message, now)
                 return None
             case Retrying():
+                self.retries += 1
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
                 return Notable(f"asking for {message.operation}", "RETRY", words, retry=True)
             case Throttled():
                 return self._throttle(message)
             case Stopping():
-                return Notable("stopping", message.code, clean(message.message))
+                self.stop_at = now + (message.grace_s or 0.0)
+                return Notable("stopping", message.code, stopping_words(self, now))
             case RunEnded():
                 self._settle(message)
                 return None
 
+    def _begin(self, message: RunBegan, now: float) -> None:
+        self.total = message.total
+        # What an earlier run left in doubt or without its output is taken up again: it counts as waiting.
+        self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
+        self.failed = message.counts.get(Outcome.FAILED, 0)
+        self.balance = message.balance
+        self._began_at = now
+        self._pace = Pace(now)
+
+    def _own_tasks(self) -> int:
+        return sum(not task.beside for task in self.tasks())
+
     def _advance(self, message: JobAdvanced, now: float) -> Notable | None:
         before, phase = message.before, message.phase
+        task = self._tasks.get(message.identity) or Task(clean(message.name, 80), phase, now, message.beside)
         if phase in _AT_WORK:
-            self._at_work.add(message.identity)
+            self._tasks[message.identity] = replace(task, phase=phase, received=0, byte_size=None)
         else:
-            self._at_work.discard(message.identity)
-        self.succeeded += (phase is Phase.SUCCEEDED) - (before is Phase.SUCCEEDED)
-        self.failed += (phase in _FAILED) - (before in _FAILED)
-        self.unknown += (phase is Phase.UNKNOWN) - (before is Phase.UNKNOWN)
-        if phase is Phase.SUCCEEDED or phase in _FAILED:
-            self._finished_at.append(now)
-        return _notable(message)
+            self._tasks.pop(message.identity, None)
+        if type(message.event).__name__ == "Saved":
+            self.outputs += 1
+            self.down.add(max(0, getattr(message.event, "byte_size", 0) - task.received), now)
+        if not message.beside:
+            self.succeeded += (phase is Phase.SUCCEEDED) - (before is Phase.SUCCEEDED)
+            self.failed += (phase in _FAILED) - (before in _FAILED)
+            self.unknown += (phase is Phase.UNKNOWN) - (before is Phase.UNKNOWN)
+            if phase is Phase.SUCCEEDED or phase in _FAILED:
+                self._pace.ended(now)
+        notable = _notable(message)
+        if notable is not None:
+            # Replaced as a whole, never changed: a drawing thread reads it at any moment.
+            self.errors = {**self.errors, notable.code: self.errors.get(notable.code, 0) + 1}
+        return notable
+
+    def _receive(self, message: Receiving, now: float) -> None:
+        task = self._tasks.get(message.identity)
+        if task is None:
+            return
+        self.down.add(max(0, message.received - task.received), now)
+        self._tasks[message.identity] = replace(task, received=message.received, byte_size=message.byte_size)
+
+    def _upload(self, message: AssetAdvanced, now: float) -> None:
+        kind = type(message.event).__name__
+        self.uploaded += kind == "BecameReady"
+        self.found += kind == "Found"
+        if kind == "Uploaded":
+            self.up.add(message.byte_size, now)
+        if kind in {"Intended", "Created"}:
+            self._uploading.add(message.sha256)
+        else:
+            self._uploading.discard(message.sha256)
 
     def _throttle(self, message: Throttled) -> Notable | None:
         """Keep a limit that fell until it is at its ceiling again; how it finds its height at first is no news."""
@@ -148,12 +249,19 @@ class Tally:
         self.unknown = message.counts.get(Outcome.UNKNOWN, 0)
         self.balance = message.balance
         self.ended = True
-        self._at_work.clear()
+        self._tasks.clear()
 
 
 def jobs_at_once(limit: int) -> str:
     """Say how many jobs may be at work at once."""
     return "one job at once" if limit == 1 else f"{limit} jobs at once"
+
+
+def stopping_words(tally: Tally, now: float) -> str:
+    """Say what a run that was asked to stop still waits for, and what another Ctrl-C would do."""
+    count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
+    awaited = f"{count} in flight {'is' if count == 1 else 'are'} awaited up to {rest_s:.0f} s"
+    return f"{awaited if count else 'nothing is in flight'}; Ctrl-C again leaves at once; nothing is lost"
 
 
 def _notable(message: JobAdvanced) -> Notable | None:

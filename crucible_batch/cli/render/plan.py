@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich import box
@@ -11,15 +12,19 @@ from rich.text import Text
 
 from crucible_batch.api import Certainty, Credits, PlanSummary, PriceLine, clean, format_credits
 from crucible_batch.cli.answer import Json
+from crucible_batch.cli.render.plan_rows import comparison_json, show_comparison
 from crucible_batch.cli.terminal import say
 
-_HOW_SURE: dict[Certainty | None, str] = {
-    None: "about ",
-    Certainty.KNOWN: "",
-    Certainty.LEARNED: "at least ",
-    Certainty.BOUNDED: "at most ",
-    Certainty.UNKNOWN: "",
+_HOW_SURE = {
+    Certainty.KNOWN: "known",
+    Certainty.LEARNED: "learned: an earlier run paid it",
+    Certainty.BOUNDED: "bounded: max_credits_per_job",
+    Certainty.UNKNOWN: "unknown: one job alone finds it",
 }
+_NOT_KNOWN = "not known yet"
+_WIDE = 78
+"""Columns that the table of prices takes with all its words."""
+
 _STATES = (("new", "new"), ("in_flight", "in flight"), ("failed", "failed"), ("done", "done already"))
 
 
@@ -27,8 +32,9 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
     """Print a plan."""
     say(console, (clean(plan.manifest_name), "strong"), (f" · {clean(plan.run_id)}", "quiet"))
     say(console, _jobs(plan))
+    show_comparison(console, plan.comparison)
     if plan.lines:
-        console.print(_prices(plan))
+        console.print(_prices(plan, is_wide=console.width >= _WIDE))
     facts = Table.grid(padding=(0, 1))
     facts.add_column(style="dim", width=11)
     facts.add_column()
@@ -46,6 +52,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         "run_dir": str(plan.run_dir),
         "total": plan.total,
         "states": {name: plan.states.get(name, 0) for name, _ in _STATES},
+        **comparison_json(plan.comparison),
         "prices": [
             {
                 "what": line.what,
@@ -59,6 +66,8 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         "images": {"to_upload": plan.to_upload, "there_already": plan.reused_images},
         "credits": {
             "estimate": format_credits(plan.estimate),
+            "at_least": format_credits(plan.least),
+            "at_most": _amount(plan.most),
             "certainty": plan.certainty.value,
             "budget": _amount(plan.budget),
             "spent": format_credits(plan.spent),
@@ -72,23 +81,25 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
     }
 
 
-def estimate_words(plan: PlanSummary) -> str:
-    """Say what a run will cost, as sure as the least sure of its prices lets anybody be."""
-    found_out_later = [clean(line.what) for line in plan.lines if line.each is None]
-    sure = _HOW_SURE[_certainty(plan)]
-    if not plan.lines:
-        return "0"
-    if len(found_out_later) == len(plan.lines):
-        return "not known yet"
-    return " + ".join([f"{sure}{format_credits(plan.estimate)}", *found_out_later])
+def cost_words(lines: Iterable[PriceLine]) -> str:
+    """Say what lines come to: exactly, from and to, at least or at most; those without any price by their names."""
+    lines = list(lines)
+    priced = [line for line in lines if line.each is not None]
+    if not priced:
+        return _NOT_KNOWN if lines else "0"
+    least = sum((line.least_each * line.count for line in priced), start=Credits(0))
+    tops = [None if line.most_each is None else line.most_each * line.count for line in priced]
+    known = [top for top in tops if top is not None]
+    most = sum(known, start=Credits(0)) if len(known) == len(tops) else None
+    return " + ".join([_span(least, most), *(clean(line.what) for line in lines if line.each is None)])
 
 
-def _certainty(plan: PlanSummary) -> Certainty | None:
-    """Return what the sum of the known prices is: exact, a lower or an upper bound; None where both kinds meet."""
-    kinds = {line.certainty for line in plan.lines if line.each is not None}
-    if kinds >= {Certainty.LEARNED, Certainty.BOUNDED}:
-        return None
-    return next((kind for kind in (Certainty.LEARNED, Certainty.BOUNDED) if kind in kinds), Certainty.KNOWN)
+def _span(least: Credits, most: Credits | None) -> str:
+    if most is None:
+        return f"at least {format_credits(least)}"
+    if least == most:
+        return format_credits(most)
+    return f"{format_credits(least)} to {format_credits(most)}" if least else f"at most {format_credits(most)}"
 
 
 def _jobs(plan: PlanSummary) -> Text:
@@ -98,24 +109,25 @@ def _jobs(plan: PlanSummary) -> Text:
     )
 
 
-def _prices(plan: PlanSummary) -> Table:
+def _prices(plan: PlanSummary, *, is_wide: bool) -> Table:
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2), header_style="dim", show_footer=len(plan.lines) > 1
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 2 if is_wide else 0),
+        header_style="dim",
+        show_footer=len(plan.lines) > 1,
     )
     table.add_column("to buy", footer="together")
     table.add_column("count", justify="right")
     table.add_column("each", justify="right")
-    table.add_column("credits", justify="right", footer=estimate_words(plan))
+    table.add_column("credits", justify="right", footer=cost_words(plan.lines))
+    if is_wide:
+        table.add_column("the price is", style="dim")
     for line in plan.lines:
-        unknown = Text("not known yet", style="dim")
-        table.add_row(
-            clean(line.what), str(line.count), _price(line, line.each) or unknown, _price(line, line.total) or Text("?")
-        )
+        each = Text(_NOT_KNOWN, style="dim") if line.each is None else Text(_span(line.least_each, line.most_each))
+        total = Text("?" if line.each is None else cost_words([line]))
+        table.add_row(clean(line.what), str(line.count), each, total, *([_HOW_SURE[line.certainty]] if is_wide else []))
     return table
-
-
-def _price(line: PriceLine, amount: Credits | None) -> Text | None:
-    return None if amount is None else Text(f"{_HOW_SURE[line.certainty]}{format_credits(amount)}")
 
 
 def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
@@ -125,7 +137,7 @@ def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
         facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))
     facts.append(("budget", _budget(plan)))
     if plan.balance is not None:
-        facts.append(("account", _account(plan)))
+        facts.append(("account", _account(plan, plan.balance)))
     facts += [("note", Text(clean(note), style="yellow")) for note in plan.notes]
     return facts
 
@@ -136,30 +148,30 @@ def _budget(plan: PlanSummary) -> Text:
     if plan.budget is None:
         return Text(f"none{before}")
     text = Text(f"{format_credits(plan.budget)} credits{before}")
-    if plan.over_budget:
-        text.append(f"; {_over(plan)}", style="yellow")
+    if short := _short_of(plan.budget - used, plan, "falls short by", "may fall short by"):
+        text.append(f"; {short}: the run stops there, and goes on with a higher one", style="yellow")
     return text
 
 
-def _over(plan: PlanSummary) -> str:
-    over = format_credits(plan.over_budget)
-    if _certainty(plan) in {Certainty.BOUNDED, None}:
-        return f"may fall short by up to {over}; then the run stops there, and goes on with a higher one"
-    return f"falls short by {over}: the run will stop there, and goes on with a higher one"
-
-
-def _account(plan: PlanSummary) -> Text:
-    balance, after = plan.balance, plan.balance_after
-    if balance is None or after is None:
-        return Text("not asked")
+def _account(plan: PlanSummary, balance: Credits) -> Text:
     text = Text(f"{format_credits(balance)} credits")
-    if not any(line.each is not None for line in plan.lines):
+    if not plan.lines:
         return text
-    if after < 0:
-        return text.append(f", {format_credits(-after)} too few", style="yellow")
-    sure = {Certainty.LEARNED: "at most ", Certainty.BOUNDED: "at least "}
-    words = "about " if plan.certainty is Certainty.UNKNOWN else sure.get(_certainty(plan) or plan.certainty, "")
-    return text.append(f" → {words}{format_credits(after)} afterwards")
+    if short := _short_of(balance, plan, "it is too little by", "it may be too little by"):
+        return text.append(f"; {short}", style="yellow")
+    if plan.most is None:
+        return text.append(f" → at most {format_credits(balance - plan.least)} afterwards") if plan.least else text
+    return text.append(f" → {_span(balance - plan.most, balance - plan.least)} afterwards")
+
+
+def _short_of(left: Credits, plan: PlanSummary, surely: str, perhaps: str) -> str:
+    """Say by how much what is left falls short of the plan's cost, as far as that can be said; '' where it doesn't."""
+    if plan.least > left:
+        sure = "" if plan.least == plan.most else " or more"
+        return f"{surely} {format_credits(plan.least - left)}{sure}"
+    if plan.most is not None and plan.most > left:
+        return f"{perhaps} up to {format_credits(plan.most - left)}"
+    return ""
 
 
 def _amount(amount: Credits | None) -> str | None:

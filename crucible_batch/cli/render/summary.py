@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +26,10 @@ _MARKS: dict[int | None, tuple[str, str]] = {
 }
 ZERO = Decimal(0)
 FAILURES_SHOWN = 3
+STOPS_SHOWN = 2
+NOTES_BESIDE = 5
+"""Failures, stops and notes share what the ten lines leave beside the headline, the credits and where to go on."""
+
 NAMES_SHOWN = 3
 
 
@@ -41,10 +45,14 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What a run found when it began: jobs that had succeeded already, and credits spent for the directory."""
+    """What a run found when it began: jobs that had succeeded already, and credits spent for the directory.
+
+    ``counts`` is what became of the jobs that it was about, by outcome: with ``--only`` they aren't all.
+    """
 
     succeeded: int
     spent: Decimal
+    counts: Mapping[str, int] | None = None
 
 
 def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGroup]:
@@ -86,12 +94,15 @@ def show_summary(
         _line(console, "failed", f"{clean(group.code, 60)} × {group.count}: {names}", "bad")
         if len(failures) == 1:
             say(console, " " * 11, (clean(group.message, 200), "quiet"))
-    for stop in list({stop.code: stop for stop in head.stops.values()}.values())[:2]:
+    stops = list({stop.code: stop for stop in head.stops.values()}.values())[:STOPS_SHOWN]
+    for stop in stops:
         _line(console, "stopped", f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn")
     _line(console, "credits", credits_words(head, earlier))
-    for note in head.notes[:2]:
+    explained = len(failures[:FAILURES_SHOWN]) + (len(failures) == 1)
+    for note in head.notes[: max(0, NOTES_BESIDE - explained - len(stops))][:2]:
         _line(console, "note", clean(note, 300), "quiet")
-    say(console, ("  results  ", "label"), clean(str(run_dir), 4000), ("   with report.json", "quiet"))
+    report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
+    say(console, ("  results  ", "label"), clean(str(run_dir), 4000), (report, "quiet"))
     if page is not None:
         say(console, ("  pictures ", "label"), clean(str(page), 4000), ("   open it in a browser", "quiet"))
     if next_step:
@@ -150,21 +161,22 @@ def credits_words(head: ReportHead, earlier: Earlier | None = None) -> str:
 
 
 def _headline(head: ReportHead, tail: str, earlier: Earlier | None) -> Text:
-    counts = head.counts
+    counts = earlier.counts if earlier is not None and earlier.counts is not None else head.counts.model_dump()
+    words = ("succeeded", "failed", "blocked", "unknown", "pending")
+    succeeded, total = counts.get("succeeded", 0), sum(counts.get(word, 0) for word in words)
+    is_whole = total == head.counts.total
     mark, style = _MARKS.get(head.exit_code, ("✗", "bad"))
-    text = Text.assemble((f"{mark} ", style), (f"{counts.succeeded} of {counts.total} jobs succeeded", "bold"))
+    text = Text.assemble(
+        (f"{mark} ", style), (f"{succeeded} of {total} {'' if is_whole else 'chosen '}jobs succeeded", "bold")
+    )
     if earlier is not None and earlier.succeeded:
-        all_of_them = earlier.succeeded == counts.total
+        all_of_them = earlier.succeeded == total
         text.append(", all of them earlier" if all_of_them else f", {earlier.succeeded} of them earlier", style="dim")
-    for count, word, style in (
-        (counts.failed, "failed", "bad"),
-        (counts.blocked, "blocked", "warn"),
-        (counts.unknown, "unknown", "warn"),
-        (counts.pending, "pending", "warn"),
-    ):
-        if count:
-            text.append(f", {count} {word}", style=style)
-    return text.append(f"   {clean(head.manifest.name)} · {clean(head.run_id)}{tail}", style="dim")
+    for word in words[1:]:
+        if count := counts.get(word, 0):
+            text.append(f", {count} {word}", style="bad" if word == "failed" else "warn")
+    whole = "" if is_whole else f" · {head.counts.total} jobs in all"
+    return text.append(f"   {clean(head.manifest.name)} · {clean(head.run_id)}{whole}{tail}", style="dim")
 
 
 def _line(console: Console, label: str, text: str, style: str = "") -> None:

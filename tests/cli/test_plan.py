@@ -1,0 +1,138 @@
+"""What ``plan`` says: as a diff against the directory's last plan, with honest figures, in words and in JSON."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.api import Certainty, PriceLine
+from crucible_batch.cli.render.plan import cost_words
+from crucible_batch.cli.render.plan_rows import contrast
+
+from .conftest import Cli, Done
+from .test_json import check_stream
+
+FIRST = """
+- {name: fox, prompt: a fox, repeat: 3}
+- {name: bad, prompt: nsfw}
+- {name: old, prompt: a barn}
+- {name: edit, prompt: on marble, params: {sampler.seed: 1}}
+""".strip()
+SECOND = """
+- {name: fox, prompt: a fox, repeat: 3}
+- {name: bad, prompt: nsfw}
+- {name: edit, prompt: on marble, params: {sampler.seed: 2}}
+- {name: sheep, prompt: a sheep, repeat: 20}
+""".strip()
+
+
+def changed(cli: Cli, name: str) -> None:
+    """Run one manifest, then write another of the same name, with an output missing."""
+    cli.write(name, FIRST, budget="{credits: 100, max_credits_per_job: 4}")
+    assert cli("run", f"{name}.yaml", "-q").code == 1
+    (cli.cwd / f"outputs/{name}/default/fox-2/0.png").unlink()
+    cli.write(name, SECOND, budget="{credits: 40, max_credits_per_job: 4}")
+
+
+def rows(done: Done) -> list[str]:
+    assert done.code == 0, done.err
+    return [" ".join(line.split()) for line in done.out.splitlines() if line[:2] == "  " and line[2] in "+~>!=-"]
+
+
+def test_a_plan_reads_like_a_diff(cli: Cli) -> None:
+    changed(cli, "differs")
+    done = cli("plan", "differs.yaml")
+    assert rows(done) == [
+        "+ 20 new zimage-base: sheep-1, sheep-2, sheep-3 and 17 more",
+        "~ edit sampler.seed: 1 → 2 (the old one cost 2)",
+        "> fox-2 output missing: fox-2/0.png is fetched again, for no credits",
+        "! bad failed with MODERATION_REFUSED; only --retry-failed buys another attempt",
+        "= 2 done already zimage-base: fox-1, fox-3 (4 paid)",
+        "- old no longer in the manifest; it cost 2, and its files stay",
+    ]
+    assert "25 jobs: 21 new, 1 failed, 3 done already" in done.out
+    assert "2 to 4" in done.out
+    assert "42 to 84" in done.out
+    assert "falls short by 12 or more" in done.out
+
+
+def test_verbose_says_of_each_job_why(cli: Cli) -> None:
+    changed(cli, "why")
+    done = cli("plan", "why.yaml", "--only", "fox-*", "--only", "bad", "--retry-failed", "-v")
+    assert rows(done) == [
+        "= fox-1 done for 2; there is nothing to do",
+        "> fox-2 output missing: fox-2/0.png is fetched again, for no credits",
+        "= fox-3 done for 2; there is nothing to do",
+        "+ bad failed with MODERATION_REFUSED; another attempt is bought",
+    ]
+
+
+def test_json_has_the_counts_and_with_v_the_rows(cli: Cli) -> None:
+    changed(cli, "counted")
+    data = check_stream(cli("plan", "counted.yaml", "--json"), "plan")["data"]
+    assert data["diff"] == {"new": 20, "changed": 1, "collected": 1, "failed": 1, "done": 2, "gone": 1}
+    assert (data["credits"]["at_least"], data["credits"]["at_most"]) == ("42", "84")
+    assert "jobs" not in data
+    found = check_stream(cli("plan", "counted.yaml", "--json", "-v"), "plan")["data"]["jobs"]
+    assert len(found) == 26
+    by_name = {row["name"]: row for row in found}
+    assert by_name["edit"]["changes"] == [{"field": "sampler.seed", "before": 1, "after": 2}]
+    assert (by_name["fox-2"]["why"], by_name["fox-2"]["missing"]) == ("missing_output", ["fox-2/0.png"])
+    assert (by_name["old"]["mark"], by_name["old"]["paid"]) == ("gone", "2")
+
+
+def test_many_changed_jobs_are_one_line_with_what_changed(cli: Cli) -> None:
+    cli.write("mass", "- {name: fox, prompt: a fox, repeat: 20}")
+    assert cli("run", "mass.yaml", "-q").code == 0
+    cli.write("mass", "- {name: fox, prompt: a vixen, repeat: 20}")
+    assert rows(cli("plan", "mass.yaml")) == [
+        "~ 20 changed zimage-base: fox-1, fox-2, fox-3 and 17 more prompt.text (40 paid)"
+    ]
+
+
+def test_a_renamed_job_is_done_and_nothing_is_gone(cli: Cli) -> None:
+    cli.write("renamed", "- {name: fox, prompt: a fox}")
+    assert cli("run", "renamed.yaml", "-q").code == 0
+    cli.write("renamed", "- {name: vixen, prompt: a fox}")
+    assert rows(cli("plan", "renamed.yaml", "-v")) == ["= vixen done for 2; there is nothing to do"]
+
+
+def test_a_plan_fits_forty_columns(cli: Cli) -> None:
+    cli.write("narrow", FIRST, budget="{credits: 100, max_credits_per_job: 4}")
+    table = [line for line in cli("plan", "narrow.yaml", COLUMNS="40").out.splitlines() if "at most" in line]
+    assert len(table) == 1
+    assert "at most 24" in table[0]
+    assert len(table[0]) <= 40
+
+
+def line(certainty: Certainty, each: str | None, count: int = 1, ceiling: str | None = None) -> PriceLine:
+    return PriceLine("w", count, certainty, each and Decimal(each), ceiling and Decimal(ceiling))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "0"),
+        ([line(Certainty.KNOWN, "2", 3)], "6"),
+        ([line(Certainty.LEARNED, "2", 3)], "at least 6"),
+        ([line(Certainty.LEARNED, "2", 3, "4")], "6 to 12"),
+        ([line(Certainty.LEARNED, "5", 3, "4")], "15"),
+        ([line(Certainty.BOUNDED, "4", 3, "4")], "at most 12"),
+        ([line(Certainty.UNKNOWN, None, 3)], "not known yet"),
+        ([line(Certainty.LEARNED, "2"), line(Certainty.BOUNDED, "4", 1, "4")], "at least 2"),
+        ([line(Certainty.LEARNED, "2", 1, "4"), line(Certainty.BOUNDED, "4", 1, "4")], "2 to 8"),
+        ([line(Certainty.KNOWN, "2"), line(Certainty.UNKNOWN, None)], "2 + w"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_sum_of_bounds_says_which_bounds_it_has(lines: list[PriceLine], words: str) -> None:
+    assert cost_words(lines) == words
+
+
+@given(before=st.text(max_size=200), after=st.text(max_size=200))
+def test_two_long_texts_are_shown_from_where_they_differ(before: str, after: str) -> None:
+    shown = contrast(before, after)
+    assert (shown[0] == shown[1]) is (before == after)
+    for text, whole in zip(shown, (before, after), strict=True):
+        assert text == whole or (text.startswith("…") and whole.endswith(text[1:]))

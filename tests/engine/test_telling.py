@@ -1,0 +1,88 @@
+"""What a run tells of itself: which jobs it is about, which it only collects, and how far a long download is."""
+
+from __future__ import annotations
+
+import itertools
+
+import httpx
+
+from crucible_batch.core import events
+from crucible_batch.core.ending import Outcome
+from crucible_batch.core.progress import JobAdvanced, Receiving, RunBegan, RunEnded, Stopping, TakenUp
+from crucible_batch.engine import runner as runner_module
+from crucible_batch.errors import ExitCode
+
+FOUR = "\n".join(f"{{name: j{i}, prompt: 'picture {i}'}}" for i in range(4))
+
+
+def of(kind, seen):
+    return [message for message in seen.messages if isinstance(message, kind)]
+
+
+async def test_a_run_for_some_jobs_counts_those_alone(start, watcher):
+    seen = watcher()
+    async with start() as bench:
+        manifest = bench.manifest(FOUR)
+        await bench.run(manifest, only=["j0"])
+        await bench.run(manifest, only=["j[01]"], observer=seen)
+    (began,), (ended,) = of(RunBegan, seen), of(RunEnded, seen)
+    assert (began.total, dict(began.counts)) == (2, {Outcome.SUCCEEDED: 1, Outcome.PENDING: 1})
+    assert dict(ended.counts) == {Outcome.SUCCEEDED: 2}
+    assert not any(message.beside for message in of(JobAdvanced, seen))
+
+
+async def test_what_an_earlier_run_left_in_flight_is_told_when_it_is_taken_up(start, watcher, monkeypatch):
+    made = []
+    original = runner_module.Runner.__init__
+
+    def init(self, **parts):
+        original(self, **parts)
+        made.append(self)
+
+    def leave(message: object) -> None:
+        if isinstance(getattr(message, "event", None), events.Accepted):
+            made[-1].interrupt(ExitCode.SIGINT)
+            made[-1].interrupt(ExitCode.SIGINT)
+
+    monkeypatch.setattr(runner_module.Runner, "__init__", init)
+    first, second = watcher(leave), watcher()
+    async with start(faults="generate.slow-queue=1", slow_queue_s=1000.0) as bench:
+        manifest = bench.manifest(FOUR)
+        await bench.run(manifest, observer=first)
+        held_at = next(message.event.at for message in of(JobAdvanced, first) if message.name == "j0")
+        await bench.configure(advance_s=2000)
+        result = await bench.run(manifest, observer=second, only=["j3"])
+        await bench.agree(result)
+    assert [message.grace_s for message in of(Stopping, first)] == [30.0]
+    (taken,) = of(TakenUp, second)
+    assert (taken.name, taken.since, taken.beside) == ("j0", held_at, True)
+    assert {message.name: message.beside for message in of(JobAdvanced, second)} == {"j0": True, "j3": False}
+    assert of(RunBegan, second)[0].total == 1
+
+
+async def test_only_a_download_that_lasts_is_told_of(start, watcher, tampered):
+    async def tamper(request: httpx.Request, send):
+        answer = await send()
+        if "/outputs/" not in request.url.path and not answer.headers.get("content-type", "").startswith("image/"):
+            return answer
+        content = await answer.aread()
+
+        async def slowly():
+            for at in range(0, len(content), 40):
+                await bench.clock.sleep(0.3)
+                yield content[at : at + 40]
+
+        return httpx.Response(200, headers={"content-length": str(len(content))}, content=slowly())
+
+    slow, quick = watcher(), watcher()
+    async with start() as bench:
+        manifest = bench.manifest(FOUR)
+        await bench.run(manifest, only=["j0"], observer=slow, transport=tampered(tamper))
+        await bench.run(manifest, only=["j1"], observer=quick)
+        (size,) = (message.event.byte_size for message in of(JobAdvanced, slow) if message.phase == "succeeded")
+    told = of(Receiving, slow)
+    assert told
+    assert [message.received for message in told] == sorted({message.received for message in told})
+    assert {(message.name, message.byte_size) for message in told} == {("j0", size)}
+    assert all(later.at - earlier.at >= 0.5 for earlier, later in itertools.pairwise(told))
+    assert of(Receiving, quick) == []
