@@ -84,7 +84,8 @@ class PlainDisplay:
         if notable.name == SLOWER:
             say(self._console, f"{_wall_clock()}  {SLOWER}  {notable.message}: {notable.code}")
             return
-        word = "retry" if notable.retry else "FAILED" if notable.name != "stopping" else "stop"
+        word = "retry" if notable.retry else "unknown" if notable.unknown else "FAILED"
+        word = "stop" if notable.name == "stopping" else word
         code = "" if notable.code == "RETRY" else f"{notable.code}: "
         say(self._console, f"{_wall_clock()}  {word}  {notable.name}  {code}{notable.message}")
 

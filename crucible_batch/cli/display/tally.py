@@ -37,12 +37,14 @@ SLOWER = "slower"
 
 @dataclass(frozen=True, slots=True)
 class Notable:
-    """Something that a person would want to see go by. ``retry`` is true where it is not the end of the matter."""
+    """Something that a person would want to see go by. ``retry`` is true where it is not the end of the matter;
+    ``unknown`` where nobody said whether the job was bought."""
 
     name: str
     code: str
     message: str
     retry: bool = False
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,4 +271,5 @@ def _notable(message: JobAdvanced) -> Notable | None:
     if error is None or type(message.event).__name__ == "Declined":
         return None  # declined: the account or an image was refused, and the run's own stop says so once
     retry = message.phase is Phase.READY
-    return Notable(clean(message.name, 80), clean(error.code, 60), clean(error.message, 200), retry=retry)
+    unknown = message.phase is Phase.UNKNOWN
+    return Notable(clean(message.name, 80), clean(error.code, 60), clean(error.message, 200), retry, unknown)

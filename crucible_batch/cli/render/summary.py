@@ -26,6 +26,8 @@ _MARKS: dict[int | None, tuple[str, str]] = {
 }
 ZERO = Decimal(0)
 FAILURES_SHOWN = 3
+_NOT_TRIED_AGAIN = {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS", "IDEMPOTENCY_KEY_REUSED"}
+"""Failures that another attempt doesn't mend: it is paid for already."""
 STOPS_SHOWN = 2
 NOTES_BESIDE = 5
 """Failures, stops and notes share what the ten lines leave beside the headline, the credits and where to go on."""
@@ -41,6 +43,7 @@ class FailureGroup:
     message: str
     names: tuple[str, ...]
     count: int
+    status: str = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +59,31 @@ class Earlier:
 
 
 def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGroup]:
-    """Group the failed jobs by code, the largest group first. Reads no more rows than it needs."""
-    names: dict[str, list[str]] = defaultdict(list)
-    counts: dict[str, int] = defaultdict(int)
-    messages: dict[str, str] = {}
-    left = head.counts.failed
+    """Group the failed jobs, and those whose fate is unknown, by code: failures first, the largest group first.
+
+    Reads no more rows than it needs.
+    """
+    names: dict[tuple[str, str], list[str]] = defaultdict(list)
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    messages: dict[tuple[str, str], str] = {}
+    left = head.counts.failed + head.counts.unknown
     for row in rows if left else ():
-        if row.status != "failed" or row.error is None:
+        if row.status not in {"failed", "unknown"}:
             continue
-        code = row.error.code
-        counts[code] += 1
-        messages.setdefault(code, row.error.message)
-        if len(names[code]) < NAMES_SHOWN:
-            names[code].append(row.name)
         left -= 1
+        if row.error is not None:
+            group = (row.status, row.error.code)
+            counts[group] += 1
+            messages.setdefault(group, row.error.message)
+            if len(names[group]) < NAMES_SHOWN:
+                names[group].append(row.name)
         if not left:
             break
-    groups = [FailureGroup(code, messages[code], tuple(names[code]), counts[code]) for code in counts]
-    return sorted(groups, key=lambda group: -group.count)
+    groups = [
+        FailureGroup(code, messages[status, code], tuple(names[status, code]), counts[status, code], status)
+        for status, code in counts
+    ]
+    return sorted(groups, key=lambda group: (group.status, -group.count))
 
 
 def show_summary(
@@ -91,7 +101,12 @@ def show_summary(
     tell(console, _headline(head, tail, earlier))
     for group in failures[:FAILURES_SHOWN]:
         names = ", ".join(clean(name, 60) for name in group.names) + (" …" if group.count > len(group.names) else "")
-        _line(console, "failed", f"{clean(group.code, 60)} × {group.count}: {names}", "bad")
+        _line(
+            console,
+            group.status,
+            f"{clean(group.code, 60)} × {group.count}: {names}",
+            "bad" if group.status == "failed" else "warn",
+        )
         if len(failures) == 1:
             say(console, " " * 11, (clean(group.message, 200), "quiet"))
     stops = list({stop.code: stop for stop in head.stops.values()}.values())[:STOPS_SHOWN]
@@ -115,11 +130,14 @@ def next_step(head: ReportHead, command: str, failures: list[FailureGroup], *, r
     ``remake`` makes the saved plan anew that was followed: only another plan can say anything else.
     """
     other = remake or command
+    codes = {group.code for group in failures}
+    if "KEY_MAY_BE_FORGOTTEN" in codes and "--resubmit-unknown" not in command:
+        return f"{command} --resubmit-unknown   # it may be bought twice: audit shows what was charged"
     match head.exit_code:
         case ExitCode.OK | ExitCode.USER_ERROR:
             return None
         case ExitCode.SOME_FAILED:
-            again = [group for group in failures if group.code not in {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY"}]
+            again = [group for group in failures if group.code not in _NOT_TRIED_AGAIN]
             return f"{other} --retry-failed" if again and "--retry-failed" not in other else command
         case ExitCode.OUT_OF_CREDITS:
             codes = {stop.code for stop in head.stops.values()}
@@ -144,12 +162,14 @@ def credits_words(head: ReportHead, earlier: Earlier | None = None) -> str:
     """Say what was spent, on what, and what is held."""
     books = head.credits
     parts = [f"{format_credits(books.spent)} spent"]
-    if earlier is not None and earlier.spent:
+    if earlier is not None and earlier.spent and not books.reused:
         now = max(books.spent - earlier.spent, ZERO)
         parts = [f"{format_credits(now)} spent by this run", f"{format_credits(books.spent)} by all"]
     if books.uploads:
         less = f", less {format_credits(books.rebates)} in rebates" if books.rebates else ""
         parts[-1] += f" ({format_credits(books.jobs)} for jobs, {format_credits(books.uploads)} for uploads{less})"
+    if books.reused:
+        parts.append(f"{format_credits(books.reused)} of it found again, not bought")
     if books.refunded:
         parts.append(f"{format_credits(books.refunded)} refunded")
     if books.held:
