@@ -70,7 +70,7 @@ schema: $(STAMP)  ## Write what the docs hold that the program makes: schemas, e
 reference: $(STAMP)  ## Write the reference pages that are made from the models
 	$(BIN)/python docs/make_reference.py
 
-picture: $(STAMP)  ## Draw the README's picture from a run of the demo
+picture: $(BROWSER_STAMP)  ## Take the README's picture: the demo's page, in Chromium
 	$(BIN)/python docs/make_picture.py
 
 # A warning fails, and so does a broken link, or a page that would load anything from another host.
