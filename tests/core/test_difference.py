@@ -76,7 +76,7 @@ def job(*events: object, attempts: int = 1) -> Job:
         (job(HELD, Declined(at=2.0, error=BOOM)), {}, Why.NOT_SENT, Mark.NEW, "BOOM", 0),
         (job(), {}, Why.NEVER_RUN, Mark.NEW, None, 0),
     ],
-    ids=str,
+    ids=lambda value: value.name if isinstance(value, Why) else "-",
 )
 def test_each_row_of_the_table(
     found: Job, options: dict[str, object], why: Why, mark: Mark, code: str | None, credits: int
