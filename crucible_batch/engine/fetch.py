@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
@@ -41,17 +42,32 @@ class Restored:
     kept: str | None
 
 
+async def _nowhere(_planned: PlannedJob, _path: str, _sha256: str) -> None:
+    return None
+
+
 class Fetcher:
-    """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1)."""
+    """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1).
+
+    ``way`` says where the output of a job goes whose path is taken, as ``Mover.way`` does.
+    """
 
     def __init__(
-        self, gateway: Gateway, store: OutputStore, clock: Clock, jitter: Callable[[], float], terms: RunTerms
+        self,
+        gateway: Gateway,
+        store: OutputStore,
+        clock: Clock,
+        jitter: Callable[[], float],
+        terms: RunTerms,
+        *,
+        way: Callable[[PlannedJob, str, str], Awaitable[str | None]] = _nowhere,
     ) -> None:
         self._gateway = gateway
         self._store = store
         self._clock = clock
         self._jitter = jitter
         self._terms = terms
+        self._way = way
         self._sidecars = Sidecars(store.directory)
         self._snapshots: dict[str, JobSnapshot] = {}
 
@@ -70,7 +86,9 @@ class Fetcher:
         embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
-            file = await self._store.save(planned.output, index, planned.identity[:16], body, length, embed=embed)
+            way = partial(self._way, planned)
+            token = planned.identity[:16]
+            file = await self._store.save(planned.output, index, token, body, length, embed=embed, way=way)
             return Saved(
                 at=self._clock.now(),
                 index=index,

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.ending import Ending, Outcome, conclude
-from crucible_batch.core.events import Accepted, AssetEvent, Declined, JobEvent, Missed, Reopened, Unanswered
+from crucible_batch.core.events import Accepted, AssetEvent, Declined, JobEvent, Missed, Moved, Reopened, Unanswered
 from crucible_batch.core.flow import new_flow
 from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, step, wish
 from crucible_batch.core.ledger import Ledger
@@ -29,6 +29,7 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.history import History
+from crucible_batch.engine.mover import Mover
 from crucible_batch.engine.options import RunOptions
 from crucible_batch.engine.perform import Performer, World
 from crucible_batch.engine.poller import Poller
@@ -78,13 +79,14 @@ class Runner:
         self.books = Books(history, ledger, terms.budget)
         admission = Admission(self.books, gateway, self.stop, clock)
         self.stop.on_change += [admission.wake, self.slots.wake]
+        mover = Mover(history, self.books, store, clock, self._moved_aside)
         self._world = World(
             gateway=gateway,
             books=self.books,
             admission=admission,
             assets=AssetDesk(gateway, self.books, clock, past=history.asset, nonce=nonce, observe=self._tell_of_asset),
             poller=Poller(gateway, clock, times, job_timeout_s=options.job_timeout_s),
-            fetcher=Fetcher(gateway, store, clock, jitter, terms),
+            fetcher=Fetcher(gateway, store, clock, jitter, terms, way=mover.way),
             stop=self.stop,
             slots=self.slots,
             clock=clock,
@@ -263,8 +265,7 @@ class Runner:
             latest = moved = step(job, event)
             if isinstance(event, Accepted):
                 self._recovery.saw(event)
-            if (receipt := receipt_of(moved, event)) is not None:
-                self._receipts.add(receipt)
+            self._note_receipt(moved, event)
             self._tell_of_job(planned, job, event, moved)
             return moved
 
@@ -309,6 +310,15 @@ class Runner:
             yield Missed(at=now, index=index)
         if job.phase is Phase.FAILED:
             yield Reopened(at=now)
+
+    def _moved_aside(self, planned: PlannedJob, job: Job, event: Moved) -> None:
+        moved = step(job, event)
+        self._note_receipt(moved, event)
+        self._tell_of_job(planned, job, event, moved)
+
+    def _note_receipt(self, job: Job, event: JobEvent) -> None:
+        if (receipt := receipt_of(job, event)) is not None:
+            self._receipts.add(receipt)
 
     # -- telling ----------------------------------------------------------------------------------------------------
 

@@ -108,7 +108,8 @@ def next_step(head: ReportHead, command: str, failures: list[FailureGroup], *, r
         case ExitCode.OK | ExitCode.USER_ERROR:
             return None
         case ExitCode.SOME_FAILED:
-            again = [group for group in failures if group.code not in {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY"}]
+            paid = {"OUTPUT_UNAVAILABLE", "OUTPUT_EXISTS", "LOST_BY_GATEWAY"}
+            again = [group for group in failures if group.code not in paid]
             return f"{other} --retry-failed" if again and "--retry-failed" not in other else command
         case ExitCode.OUT_OF_CREDITS:
             codes = {stop.code for stop in head.stops.values()}
