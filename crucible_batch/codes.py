@@ -153,7 +153,7 @@ _OF_AN_OUTPUT = _of(
     ("OUTPUT_UNAVAILABLE", _FAILED, "The job succeeded and is paid for, and its output can't be had.",
      f"{_AGAIN}: it is downloaded for no credits, and never bought again."),
     ("OUTPUT_EXISTS", _FAILED, "Another file stands where the output goes; it is never overwritten.",
-     f"Move it away. {_AGAIN}."),
+     f"Move it away. {_AGAIN}: the picture is paid for, and fetched for no credits."),
     ("OUTPUT_CHANGED", (ExitCode.SOME_FAILED, ExitCode.DIFFERENCE), "Other bytes come now than were saved.",
      "Keep what you have; or delete the file and run the manifest again, for no credits."),
     ("OUTPUT_MISSING", _FAILED, "The gateway lists no link for the output.", f"{_AGAIN} later."),

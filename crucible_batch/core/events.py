@@ -138,6 +138,14 @@ class Missed(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moved(_Fact):
+    """A saved output stands at ``path`` now, byte for byte: another job's output goes where it stood."""
+
+    index: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened(_Fact):
     """The user asked for a further attempt at a failed job."""
 
@@ -214,6 +222,7 @@ JobEvent: TypeAlias = (
     | Saved
     | Unavailable
     | Missed
+    | Moved
     | Reopened
 )
 AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | Deleted

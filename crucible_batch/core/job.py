@@ -11,11 +11,13 @@ The life of a job, one row a phase. ``wish`` reads nothing but the phase and wha
     SUBMITTING   Submit            Accepted -> IN_FLIGHT; Declined -> READY; Refused -> FAILED; Unanswered -> UNKNOWN
     IN_FLIGHT    Poll              Succeeded -> FETCHING; Failed -> READY (next attempt) or FAILED; Vanished -> VANISHED
     FETCHING     Fetch (an output) Saved -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
-    SUCCEEDED    -                 Missed -> FETCHING
+    SUCCEEDED    -                 Missed -> FETCHING; Moved -> SUCCEEDED
     FAILED       -                 Reopened -> READY
     UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
     UNAVAILABLE  -                 -      (a new run: FETCHING)
     VANISHED     -                 -      (a new run: IN_FLIGHT)
+
+``Moved`` changes no phase, and may happen wherever there are outputs.
 
 ``SUBMITTING`` is the only phase whose truth we don't know: the key may be in use. Sending the same key again resolves
 it, so a job that a journal shows there is ``in_doubt``, and no refusal may then free its hold.
@@ -37,6 +39,7 @@ from crucible_batch.core.events import (
     Held,
     JobEvent,
     Missed,
+    Moved,
     Prepared,
     Refused,
     Reopened,
@@ -223,12 +226,10 @@ def step(job: Job, event: JobEvent) -> Job:
             return _failed(job, event)
         case Vanished(error=error):
             return _closed(job, AttemptStatus.VANISHED, error, event.at, Phase.VANISHED)
-        case Saved():
-            return _saved(job, event)
+        case Saved() | Missed() | Moved():
+            return _about_output(job, event)
         case Unavailable(error=error):
             return replace(job, phase=Phase.UNAVAILABLE, error=error)
-        case Missed(index=index):
-            return _missed(job, index)
         case Reopened():
             return replace(job, phase=Phase.READY, attempt=_next_number(job), error=None)
 
@@ -285,6 +286,7 @@ _HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
     Vanished: _ALWAYS_LATE,
     Saved: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
     Missed: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
+    Moved: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
     Unavailable: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
     Reopened: frozenset({Phase.FAILED, Phase.READY}),
 }
@@ -336,6 +338,16 @@ def _next_number(job: Job) -> int:
     return job.attempt + 1 if used_up and job.current.number == job.attempt else job.attempt
 
 
+def _about_output(job: Job, event: Saved | Missed | Moved) -> Job:
+    match event:
+        case Saved():
+            return _saved(job, event)
+        case Missed(index=index):
+            return _missed(job, index)
+        case Moved():
+            return _moved(job, event)
+
+
 def _saved(job: Job, event: Saved) -> Job:
     outputs = {**job.outputs, event.index: event}
     done = len(outputs) >= (job.expected or 0)
@@ -346,6 +358,13 @@ def _saved(job: Job, event: Saved) -> Job:
 def _missed(job: Job, index: int) -> Job:
     gone = {**job.missed, index: job.outputs[index]} if index in job.outputs else job.missed
     return replace(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
+
+
+def _moved(job: Job, event: Moved) -> Job:
+    if event.index not in job.outputs:  # missed meanwhile: it comes to a place of its own
+        return job
+    moved = replace(job.outputs[event.index], path=event.path)
+    return replace(job, outputs={**job.outputs, event.index: moved})
 
 
 def _without(outputs: Mapping[int, Saved], index: int) -> Mapping[int, Saved]:

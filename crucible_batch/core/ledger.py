@@ -39,6 +39,7 @@ from crucible_batch.core.events import (
     Intended,
     Lost,
     Missed,
+    Moved,
     NotCreated,
     Prepared,
     Refused,
@@ -145,7 +146,7 @@ class Ledger:
                 self._end_hold(subject)
             case Succeeded() | Vanished() | Failed():
                 self._job_ended(subject, event)
-            case Unanswered() | Saved() | Unavailable() | Missed() | Reopened():
+            case Unanswered() | Saved() | Unavailable() | Missed() | Moved() | Reopened():
                 pass
             case _:
                 self._apply_to_asset(subject, event)

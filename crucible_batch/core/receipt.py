@@ -1,8 +1,8 @@
 """Receipts: what lies beside the outputs and says whose they are, so that losing the journal alone buys nothing.
 
-A line is written when the gateway accepts a job and one when an output is saved. From them the story of a job can be
-told again without a single request that could be a purchase: what is saved and still true is done, what was accepted
-is asked for by its job id.
+A line is written when the gateway accepts a job and one when an output is saved, or moved. From them the story of a
+job can be told again without a single request that could be a purchase: what is saved and still true is done, what was
+accepted is asked for by its job id.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.events import Accepted, Held, JobEvent, Prepared, Saved, Succeeded
+from crucible_batch.core.events import Accepted, Held, JobEvent, Moved, Prepared, Saved, Succeeded
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob
@@ -34,7 +34,7 @@ class Receipt:
 
 def receipt_of(job: Job, event: JobEvent) -> Receipt | None:
     """Return what is to be written down after ``event`` has made ``job`` what it is; None for most events."""
-    if not isinstance(event, Accepted | Saved):
+    if not isinstance(event, Accepted | Saved | Moved):
         return None
     attempt = job.current
     return Receipt(
@@ -45,7 +45,7 @@ def receipt_of(job: Job, event: JobEvent) -> Receipt | None:
         credits=attempt.credits,
         at=event.at,
         outputs=job.expected,
-        saved=event if isinstance(event, Saved) else None,
+        saved=None if isinstance(event, Accepted) else job.outputs.get(event.index),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
@@ -51,8 +52,15 @@ class Restored:
     kept: str | None
 
 
+async def _nowhere(_planned: PlannedJob, _path: str, _sha256: str) -> None:
+    return None
+
+
 class Fetcher:
-    """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1)."""
+    """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1).
+
+    ``way`` says where the output of a job goes whose path is taken, as ``Mover.way`` does.
+    """
 
     def __init__(
         self,
@@ -63,12 +71,14 @@ class Fetcher:
         jitter: Callable[[], float],
         terms: RunTerms,
         progress: Progress = _untold,
+        way: Callable[[PlannedJob, str, str], Awaitable[str | None]] = _nowhere,
     ) -> None:
         self._gateway = gateway
         self._store = store
         self._clock = clock
         self._jitter = jitter
         self._terms = terms
+        self._way = way
         self._sidecars = Sidecars(store.directory)
         self._progress = progress
         self._snapshots: dict[str, JobSnapshot] = {}
@@ -88,10 +98,10 @@ class Fetcher:
         embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
+            way = partial(self._way, planned)
+            token = planned.identity[:16]
             async with aclosing(self._counted(body, planned, index, length)) as counted:
-                file = await self._store.save(
-                    planned.output, index, planned.identity[:16], counted, length, embed=embed
-                )
+                file = await self._store.save(planned.output, index, token, counted, length, embed=embed, way=way)
             return Saved(
                 at=self._clock.now(),
                 index=index,

@@ -31,6 +31,14 @@ class History(Protocol):
         """Jobs with a past that the plan no longer asks for, each with a rule that allows no other attempt."""
         ...
 
+    def places(self) -> list[tuple[str, str]]:
+        """Every path that an output was ever saved at or moved to, with the identity of its job."""
+        ...
+
+    def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
+        """One job as its events left it, and whether it is retired. None where it was never planned."""
+        ...
+
     def asset(self, sha256: str) -> Asset:
         """An asset as its events left it."""
         ...

@@ -13,7 +13,7 @@ from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.receipt import Receipt, newest_attempts, story
 from crucible_batch.core.retry import RetryRule
-from crucible_batch.results import OutputStore, Receipts, output_path
+from crucible_batch.results import OutputStore, Receipts, aside_path, output_path
 
 
 class Forgetful(Protocol):
@@ -55,7 +55,7 @@ async def _true_outputs(planned: PlannedJob, receipts: Sequence[Receipt], store:
         saved = receipt.saved
         if saved is None or not 0 <= saved.index < (receipt.outputs or 0):
             continue
-        path = PurePosixPath(saved.path)
-        # A receipt may have been edited: it can only name the file that the plan itself would write.
-        if path == output_path(planned.output, saved.index, path.suffix) and await store.is_true(saved):
+        home = output_path(planned.output, saved.index, PurePosixPath(saved.path).suffix).as_posix()
+        # A receipt may have been edited: it can only name the file that the plan itself would write, there or aside.
+        if saved.path in {home, aside_path(home, saved.sha256)} and await store.is_true(saved):
             yield saved

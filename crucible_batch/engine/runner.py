@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.ending import Ending, Outcome, conclude
-from crucible_batch.core.events import Declined, JobEvent, Missed, Reopened, Unanswered
+from crucible_batch.core.events import Declined, JobEvent, Missed, Moved, Reopened, Unanswered
 from crucible_batch.core.flow import new_flow
 from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, step, wish
 from crucible_batch.core.ledger import Ledger
@@ -29,6 +29,7 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.history import History
+from crucible_batch.engine.mover import Mover
 from crucible_batch.engine.options import RunOptions
 from crucible_batch.engine.perform import Performer, World
 from crucible_batch.engine.poller import Poller
@@ -79,13 +80,16 @@ class Runner:
         self._tell = Teller(observer, self.books, clock, lambda planned: not self._is_about(planned))
         admission = Admission(self.books, gateway, self.stop, clock)
         self.stop.on_change += [admission.wake, self.slots.wake]
+        mover = Mover(history, self.books, store, clock, self._moved_aside)
         self._world = World(
             gateway=gateway,
             books=self.books,
             admission=admission,
             assets=AssetDesk(gateway, self.books, clock, past=history.asset, nonce=nonce, observe=self._tell.asset),
             poller=Poller(gateway, clock, times, job_timeout_s=options.job_timeout_s),
-            fetcher=Fetcher(gateway, store, clock, jitter=jitter, terms=terms, progress=self._tell.receiving),
+            fetcher=Fetcher(
+                gateway, store, clock, jitter=jitter, terms=terms, progress=self._tell.receiving, way=mover.way
+            ),
             stop=self.stop,
             slots=self.slots,
             clock=clock,
@@ -269,8 +273,7 @@ class Runner:
         def advance(job: Job, event: JobEvent) -> Job:
             nonlocal latest
             latest = moved = step(job, event)
-            if (receipt := receipt_of(moved, event)) is not None:
-                self._receipts.add(receipt)
+            self._note_receipt(moved, event)
             self._tell.job(planned, job, event, moved)
             return moved
 
@@ -315,3 +318,12 @@ class Runner:
             yield Missed(at=now, index=index)
         if job.phase is Phase.FAILED:
             yield Reopened(at=now)
+
+    def _moved_aside(self, planned: PlannedJob, job: Job, event: Moved) -> None:
+        moved = step(job, event)
+        self._note_receipt(moved, event)
+        self._tell.job(planned, job, event, moved)
+
+    def _note_receipt(self, job: Job, event: JobEvent) -> None:
+        if (receipt := receipt_of(job, event)) is not None:
+            self._receipts.add(receipt)

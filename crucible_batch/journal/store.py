@@ -33,6 +33,8 @@ _RETIRE = (
        WHERE EXISTS (SELECT 1 FROM events WHERE subject = old.identity)""",
     "DELETE FROM plan",
 )
+_KNOWN = """SELECT body, 0 FROM plan WHERE identity = ?1 UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1"""
+_PLACES = "SELECT json_extract(body, '$.path'), subject FROM events WHERE type IN ('Saved', 'Moved')"
 _UNRETIRE = "DELETE FROM retired WHERE identity IN (SELECT identity FROM plan)"
 _JOBS = """
     SELECT plan.position, plan.body, events.type, events.body
@@ -300,6 +302,16 @@ class Journal:
         for (body,) in self._connection.execute("SELECT body FROM retired ORDER BY identity"):
             planned = decode(PlannedJob, body)
             yield planned, self.job(planned, RetryRule(attempts=1))
+
+    def places(self) -> list[tuple[str, str]]:
+        """Every path that an output was ever saved at or moved to, with the identity of its job."""
+        return self._connection.execute(_PLACES).fetchall()
+
+    def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
+        """One job as its events left it, and whether it is retired. None where it was never planned."""
+        row = self._connection.execute(_KNOWN, (identity,)).fetchone()
+        planned = decode(PlannedJob, row[0]) if row else None
+        return None if planned is None else (planned, self.job(planned, RetryRule(attempts=1)), bool(row[1]))
 
     def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
         """One job as its events left it, whether or not it is in the plan."""

@@ -21,6 +21,12 @@ def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
     return PurePosixPath(path.replace(_INDEX, str(index)).replace(_EXT, ext))
 
 
+def aside_path(path: str, sha256: str) -> str:
+    """Where the file of that digest goes, to make way for another at ``path``: beside it, by 8 hex of the digest."""
+    place = PurePosixPath(path)
+    return place.with_name(f"{place.stem}.{sha256[:8]}{place.suffix}").as_posix()
+
+
 def _split_extension(name: str) -> tuple[str, str, str]:
     if name.endswith(_EXT):
         return name[: -len(_EXT)], "", _EXT

@@ -5,13 +5,14 @@ Losing one costs nothing, since the journal can say it again: none is synced, an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from crucible_batch.core.identity import Json
 from crucible_batch.core.job import Job
@@ -42,6 +43,18 @@ class Sidecars:
         except OSError as error:
             self._tell(target, str(error.strerror))
 
+    def move(self, output: str, to: str) -> None:
+        """Have the sidecar of an output go along with it. Raises nothing; one that isn't ours stays."""
+        source = self._directory / f"{output}{SIDECAR_SUFFIX}"
+        content = _ours(source)
+        if content is None:
+            return
+        about = content.get("output")
+        name = PurePosixPath(to).name
+        self.write(to, {**content, "output": {**about, "file": name} if isinstance(about, dict) else about})
+        with contextlib.suppress(OSError):
+            source.unlink()  # in its place it would tell of a picture that is no longer there
+
     def completing(self, jobs: Iterable[tuple[PlannedJob, Job]], terms: RunTerms) -> Iterator[tuple[PlannedJob, Job]]:
         """Pass jobs on, and write what sidecars are missing beside their outputs on the way."""
         for planned, job in jobs:
@@ -69,7 +82,7 @@ def _put(target: Path, text: bytes) -> bool:
         if not os.path.lexists(target):
             os.link(temporary, target, follow_symlinks=False)
             return True
-        if not _is_ours(target):
+        if _ours(target) is None:
             return False
         temporary.replace(target)
         return True
@@ -82,15 +95,16 @@ def _write(descriptor: int, text: bytes) -> None:
         file.write(text)
 
 
-def _is_ours(path: Path) -> bool:
+def _ours(path: Path) -> dict[str, Json] | None:
+    """What a sidecar of ours says; None where there is none, or something else."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
-            return False
+            return None
         with open(path, "rb", opener=_open) as file:
             found = json.loads(file.read(_LONGEST))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and found.get("tool") == TOOL and "schema_version" in found
+        return None
+    return found if isinstance(found, dict) and found.get("tool") == TOOL and "schema_version" in found else None
 
 
 def _open(path: str, flags: int) -> int:

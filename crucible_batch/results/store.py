@@ -12,9 +12,10 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from crucible_batch.core.events import Saved, Sent
 from crucible_batch.errors import CrucibleBatchError
@@ -24,8 +25,12 @@ from crucible_batch.results.paths import output_path
 from crucible_batch.results.picture import NoPictureError, Picture, examine
 
 TEMPORARY_PREFIX = ".crucible-part-"
+_MOVE_IT = "move it away and run the same command again: the picture is paid for, and fetched for no credits"
 _HOP_BYTES = 256 * 1024
 """Bytes hashed and written in one hop to a thread; smaller hops cost more than the work itself."""
+
+Way: TypeAlias = Callable[[str, str], Awaitable[str | None]]
+"""Where an output with a digest goes when its path is taken: the same, once that is free; another; None: nowhere."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +65,10 @@ class SavedFile:
     sent: Sent | None = None
 
 
+async def _nowhere(_path: str, _sha256: str) -> None:
+    return None
+
+
 class OutputStore:
     """The outputs of one run directory."""
 
@@ -77,14 +86,15 @@ class OutputStore:
         length: int | None,
         *,
         embed: str | None = None,
+        way: Way = _nowhere,
     ) -> SavedFile:
         """Save one output under the name that ``pattern``, ``index`` and its true type make.
 
         ``token`` names the temporary file, the same on every try. ``length`` is the declared length in bytes; without
         one the whole picture is decoded, since counting can't show a cut. ``embed`` is a text for the picture's
-        metadata; a picture that can't take it is saved as it came, and so is one that stands there as it came. Raises
-        ``OutputError`` where the bytes are not what was promised or the name is taken, ``ResultsError`` where the disk
-        fails. Either way no file is left.
+        metadata; a picture that can't take it is saved as it came, and so is one that stands there as it came. ``way``
+        is asked once, where the name is taken. Raises ``OutputError`` where the bytes are not what was promised or the
+        name stays taken, ``ResultsError`` where the disk fails. Either way no file is left.
         """
         parent = self.directory / output_path(pattern, index, "").parent
         name = f"{TEMPORARY_PREFIX}{token}-{index}"
@@ -97,12 +107,25 @@ class OutputStore:
             path = output_path(pattern, index, picture.ext)
             made = await self._embed(temporary, embedded, path, picture, embed) if embed is not None else None
             if made is None:
-                await asyncio.to_thread(_publish, temporary, self.directory / path, sent.sha256)
+                path, _ = await self._name(temporary, path, sent.sha256, way)
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
-            stands = await asyncio.to_thread(_publish, embedded, self.directory / path, made.sha256, sent.sha256)
+            path, stands = await self._name(embedded, path, made.sha256, way, sent.sha256)
             if stands == sent.sha256:
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
+
+    async def _name(
+        self, temporary: Path, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
+    ) -> tuple[PurePosixPath, str]:
+        """Return the path that the file got, and the digest of what stands there now."""
+        try:
+            return path, await asyncio.to_thread(_publish, temporary, self.directory, path, digest, or_else)
+        except OutputError:
+            elsewhere = await way(path.as_posix(), digest)
+            if elsewhere is None:
+                raise
+        path = PurePosixPath(elsewhere)
+        return path, await asyncio.to_thread(_publish, temporary, self.directory, path, digest, or_else)
 
     async def _embed(
         self, temporary: Path, embedded: Path, path: PurePosixPath, picture: Picture, text: str
@@ -155,8 +178,7 @@ class OutputStore:
                 if made is None or made.sha256 != sha256:
                     raise OutputError("OUTPUT_CHANGED", "what is embedded now is other than it was", final=True)
                 good = embedded
-            aside = await asyncio.to_thread(_put_back, good, target, sha256)
-            return None if aside is None else aside.relative_to(self.directory).as_posix()
+            return await asyncio.to_thread(_put_back, good, self.directory, PurePosixPath(path), sha256)
 
     async def _stream(self, temporary: Path, body: AsyncIterator[bytes]) -> Sent:
         size = 0
@@ -277,49 +299,61 @@ def _examine(temporary: Path, *, whole: bool) -> Picture:
         raise OutputError("OUTPUT_NO_PICTURE", str(error)) from error
 
 
-def _put_back(temporary: Path, target: Path, digest: str) -> Path | None:
+def _put_back(temporary: Path, directory: Path, path: PurePosixPath, digest: str) -> str | None:
     """Sync the file and give it its name. What stood there keeps its bytes under another, which is returned."""
     _sync(temporary, os.O_RDWR)
-    aside = None
+    target, aside = directory / path, None
     if os.path.lexists(target):
         if target.is_symlink() or not target.is_file():
-            raise OutputError("OUTPUT_EXISTS", f"something else than a file stands at {target.name}", final=True)
+            raise OutputError("OUTPUT_EXISTS", f"something else than a file stands at {path}; {_MOVE_IT}", final=True)
         other = file_digest(target)
         if other == digest:
             return None
-        aside = target.with_name(f"{target.name}.damaged-{other[:8]}")
-        _keep_as(target, aside, other)
+        aside = f"{path}.damaged-{other[:8]}"
+        keep_as(directory, path.as_posix(), aside, other)
     temporary.replace(target)
     _sync(target.parent, os.O_RDONLY)
     return aside
 
 
-def _keep_as(target: Path, aside: Path, digest: str) -> None:
-    """Give a file a second name, so that it outlives the loss of its first."""
+def keep_as(directory: Path, path: str, other: str, digest: str) -> None:
+    """Give a file of that digest a second name, synced, so that it outlives the loss of its first. May be done again.
+
+    Raises ``OutputError`` where a file with other bytes has that name.
+    """
+    second = directory / other
     try:
-        os.link(target, aside, follow_symlinks=False)
+        os.link(directory / path, second, follow_symlinks=False)
     except FileExistsError:
-        if aside.is_symlink() or not aside.is_file() or file_digest(aside) != digest:
-            raise OutputError("OUTPUT_EXISTS", f"another file stands at {aside.name}", final=True) from None
+        if second.is_symlink() or not second.is_file() or file_digest(second) != digest:
+            raise OutputError("OUTPUT_EXISTS", f"another file stands at {other}; {_MOVE_IT}", final=True) from None
+    _sync(second.parent, os.O_RDONLY)
 
 
-def _publish(temporary: Path, target: Path, digest: str, or_else: str = "") -> str:
+def give_up(directory: Path, path: str, other: str, digest: str) -> None:
+    """Take the name ``path`` from a file of that digest, which is kept as ``other``.
+
+    Raises ``OutputError`` where ``path`` is no longer that file: somebody has put another one there meanwhile.
+    """
+    first = directory / path
+    if not first.samefile(directory / other) and file_digest(first) != digest:
+        raise OutputError("OUTPUT_EXISTS", f"{path} has changed just now; run the same command again", final=True)
+    first.unlink()
+
+
+def _publish(temporary: Path, directory: Path, path: PurePosixPath, digest: str, or_else: str) -> str:
     """Sync the file, give it its name unless another stands there, and sync the name.
 
     Returns the digest of what stands there now. That may be ``or_else``, where it stood there before.
     """
     _sync(temporary, os.O_RDWR)
-    stands = digest
+    target, stands = directory / path, digest
     try:
         os.link(temporary, target, follow_symlinks=False)
     except FileExistsError:
         stands = file_digest(target) if target.is_file() and not target.is_symlink() else ""
         if stands not in {digest, or_else} - {""}:
-            raise OutputError(
-                "OUTPUT_EXISTS",
-                f"another file stands at {target.name}; move it away and run the same command again",
-                final=True,
-            ) from None
+            raise OutputError("OUTPUT_EXISTS", f"another file stands at {path}; {_MOVE_IT}", final=True) from None
     _sync(target.parent, os.O_RDONLY)
     return stands
 

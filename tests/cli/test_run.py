@@ -54,6 +54,37 @@ def test_a_failed_job_is_exit_1_and_the_way_to_retry_is_shown(cli: Cli) -> None:
     assert "FAILED  bad  MODERATION_REFUSED" in done.err
 
 
+def test_an_edited_prompt_is_a_success_and_the_older_picture_is_still_there(cli: Cli, report_of: Report) -> None:
+    out = cli.cwd / "outputs/edited/default"
+    cli.write("edited", "- {name: hero, prompt: a fox}")
+    assert cli("run", "edited.yaml", "-q").code == 0
+    old = (out / "hero/0.png").read_bytes()
+    cli.write("edited", "- {name: hero, prompt: an owl}")
+    done = cli("run", "edited.yaml", "--json")
+    assert done.code == 0
+    (job,) = report_of(out)["jobs"]
+    assert job["outputs"][0]["path"] == "hero/0.png"
+    (aside,) = [path for path in out.glob("hero/*.png") if path.name != "0.png"]
+    assert aside.read_bytes() == old
+    assert [line["path"] for line in done.lines if line.get("event") == "moved"] == [f"hero/{aside.name}"]
+    assert "2 of 2 outputs are as they were saved" in cli("verify", str(out)).out
+
+
+def test_a_file_in_the_way_is_named_and_the_same_command_fetches_what_is_paid_for(cli: Cli) -> None:
+    theirs = cli.cwd / "outputs/taken/default/hero/0.png"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"my own")
+    cli.write("taken", "- {name: hero, prompt: a fox}")
+    done = cli("run", "taken.yaml")
+    assert done.code == 1
+    assert "another file stands at hero/0.png; move it away" in " ".join(done.out.split())
+    assert "next     crucible-batch run taken.yaml\n" in done.out
+    assert theirs.read_bytes() == b"my own"
+    theirs.rename(theirs.with_name("mine.png"))
+    done = cli("run", "taken.yaml")
+    assert (done.code, "0 spent by this run" in done.out) == (0, True)
+
+
 def test_no_budget_and_nobody_to_ask_is_exit_2_and_spends_nothing(cli: Cli) -> None:
     cli.write("unasked", budget="")
     done = cli("run", "unasked.yaml")

@@ -13,6 +13,7 @@ from crucible_batch.core.events import (
     Failed,
     Held,
     JobEvent,
+    Moved,
     Prepared,
     Refused,
     Reopened,
@@ -63,7 +64,8 @@ def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
         case Fetch(index=index):
             return [saved(index), Unavailable(at=1.0, error=ERROR)]
         case None:
-            return [Reopened(at=1.0)] if job.phase is Phase.FAILED else []
+            moved = [Moved(at=1.0, index=index, path=f"b/{index}.png") for index in job.outputs]
+            return [Reopened(at=1.0)] if job.phase is Phase.FAILED else [*moved]
 
 
 @st.composite

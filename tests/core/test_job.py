@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 
@@ -13,6 +15,7 @@ from crucible_batch.core.events import (
     Held,
     JobEvent,
     Missed,
+    Moved,
     Prepared,
     Refused,
     Reopened,
@@ -53,6 +56,7 @@ VANISHED = Vanished(at=1.0, error=ERROR)
 UNAVAILABLE = Unavailable(at=1.0, error=ERROR)
 REOPENED = Reopened(at=1.0)
 MISSED = Missed(at=1.0, index=1)
+MOVED = Moved(at=9.0, index=1, path="a/1.0.png")
 
 ONCE = RetryRule(attempts=1)
 PLAIN = Job(ID, rule=ONCE)
@@ -78,6 +82,9 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0)], Phase.FETCHING, Fetch("j1", 1)),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), saved(0)], Phase.SUCCEEDED, None),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MISSED], Phase.FETCHING, Fetch("j1", 1)),
+    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), MOVED], Phase.FETCHING, Fetch("j1", 0)),
+    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), UNAVAILABLE, MOVED], Phase.UNAVAILABLE, None),
+    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MOVED], Phase.SUCCEEDED, None),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, UNAVAILABLE], Phase.UNAVAILABLE, None),
     (PLAIN, [HELD, ACCEPTED, FAILED, REOPENED], Phase.READY, Hold()),
 ]
@@ -126,6 +133,16 @@ def test_a_failed_job_gets_the_next_key_and_a_refused_one_keeps_its_own() -> Non
 def test_retrying_what_failed_opens_one_more_attempt() -> None:
     job = replay(PLAIN, [HELD, ACCEPTED, FAILED, REOPENED])
     assert (job.phase, job.attempt) == (Phase.READY, 2)
+
+
+def test_what_moved_is_the_same_output_in_another_place() -> None:
+    job = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MOVED])
+    assert job.outputs == {0: saved(0), 1: replace(saved(1), path="a/1.0.png")}
+
+
+def test_what_was_missed_before_it_could_move_is_fetched_all_the_same() -> None:
+    job = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MISSED, MOVED])
+    assert (job.phase, job.outputs) == (Phase.FETCHING, {0: saved(0)})
 
 
 @pytest.mark.parametrize("code", ["MODERATION_REFUSED", "invalid_params", "MINE"])

@@ -29,6 +29,7 @@ from crucible_batch.core.events import (
     JobEvent,
     Lost,
     Missed,
+    Moved,
     NotCreated,
     Prepared,
     Refused,
@@ -100,6 +101,7 @@ GOLDEN: list[tuple[str, str, Event]] = [
         Saved(at=1.0, index=1, path="a", sha256="f", byte_size=9, mime_type="m", width=4, height=3, sent=Sent("e", 7)),
     ),
     ("Missed", '{"at":1.0,"index":1}', Missed(at=1.0, index=1)),
+    ("Moved", '{"at":1.0,"index":1,"path":"a"}', Moved(at=1.0, index=1, path="a")),
     ("Unavailable", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Unavailable(at=1.0, error=ERROR)),
     ("Reopened", '{"at":1.0}', Reopened(at=1.0)),
     (

@@ -245,9 +245,14 @@ async def test_what_a_plan_drops_keeps_its_past_as_retired_until_it_is_asked_for
         fill(journal, planned(2, position=0))
         ((retired, job),) = journal.retired()
         assert (retired.name, job.phase) == ("job-0", Phase.SUBMITTING)
+        assert journal.known(planned(0).identity) == (retired, job, True)
+        assert journal.known(planned(1).identity) is None
         fill(journal, planned(0))
         assert list(journal.retired()) == []
         assert [job.phase for _, job in journal.jobs(RULE)] == [Phase.SUBMITTING]
+        known = journal.known(planned(0).identity)
+        assert known is not None
+        assert (known[0], known[1].phase, known[2]) == (planned(0), Phase.SUBMITTING, False)
 
 
 def test_a_plan_file_keeps_order_and_content(planned):
@@ -314,6 +319,7 @@ async def test_every_event_and_term_survives_the_file_as_it_was(tmp_path, bindin
             height=2,
         ),
         events.Missed(at=1.0, index=0),
+        events.Moved(at=1.0, index=0, path="a/\u00e9.1.png"),
         events.Unavailable(at=1.0, error=error),
         events.Reopened(at=1.0),
         events.Intended(at=1.0, nonce="n", credits=Decimal(0), payer="p"),
@@ -329,6 +335,7 @@ async def test_every_event_and_term_survives_the_file_as_it_was(tmp_path, bindin
         for event in one_of_each:
             await journal.append("s", event)
         read = [event for _, event in journal.events()]
+        assert journal.places() == [("a/\u00e9.png", "s"), ("a/\u00e9.1.png", "s")]
         journal.begin_run(replace(terms, budget=None, ceiling=Decimal("0.1")), now=1.0)
         assert journal.runs()[0].terms == replace(terms, budget=None, ceiling=Decimal("0.1"))
     assert read == one_of_each

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.results import output_path
+from crucible_batch.results import aside_path, output_path
 
 TABLE = [
     ("job/{index}{ext}", 0, ".png", "job/0.png"),
@@ -30,6 +30,18 @@ TABLE = [
 @pytest.mark.parametrize(("pattern", "index", "ext", "expected"), TABLE)
 def test_a_pattern_is_filled_in(pattern: str, index: int, ext: str, expected: str) -> None:
     assert output_path(pattern, index, ext) == PurePosixPath(expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("job/0.png", "job/0.0123abcd.png"),
+        ("job.tar.png", "job.tar.0123abcd.png"),
+        ("a.b/job", "a.b/job.0123abcd"),
+    ],
+)
+def test_a_file_goes_aside_beside_its_place_by_its_digest(path: str, expected: str) -> None:
+    assert aside_path(path, "0123abcd" + "f" * 56) == expected
 
 
 PATTERNS = st.sampled_from([pattern for pattern, *_ in TABLE])

@@ -209,7 +209,7 @@ class Tally:
             self.succeeded += (phase is Phase.SUCCEEDED) - (before is Phase.SUCCEEDED)
             self.failed += (phase in _FAILED) - (before in _FAILED)
             self.unknown += (phase is Phase.UNKNOWN) - (before is Phase.UNKNOWN)
-            if phase is Phase.SUCCEEDED or phase in _FAILED:
+            if phase is not before and (phase is Phase.SUCCEEDED or phase in _FAILED):
                 self._pace.ended(now)
         notable = _notable(message)
         if notable is not None:
