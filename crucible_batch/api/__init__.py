@@ -11,6 +11,7 @@ from crucible_batch.api.inspecting import Status, read_status, write_report_agai
 from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
 from crucible_batch.api.running import RunResult, run
 from crucible_batch.api.verifying import Difference, Verification, verify
+from crucible_batch.api.watching import Sight, Watch
 from crucible_batch.core.answers import LedgerEntry
 from crucible_batch.core.audit import Audit, total
 from crucible_batch.core.cleaning import Reason
@@ -65,11 +66,13 @@ __all__ = [
     "RunBegan",
     "RunEnded",
     "RunResult",
+    "Sight",
     "Status",
     "Stopping",
     "Throttled",
     "Verdict",
     "Verification",
+    "Watch",
     "audit",
     "clean",
     "clean_assets",
