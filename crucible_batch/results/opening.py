@@ -27,11 +27,10 @@ def open_output(directory: Path, path: str) -> BinaryIO:
         descriptor = os.open(name, _NO_LINK | os.O_NONBLOCK, dir_fd=here)
     finally:
         os.close(here)
-    file = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "no plain file", path)
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 def _steps(path: str) -> tuple[str, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
+from crucible_batch.api import Watch
 from crucible_batch.report import OutputRow
 from crucible_batch.report.html import miniature_of
 from crucible_batch.view.runs import ShownRun
@@ -25,12 +26,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 async def picture(run: ShownRun, path: str) -> Response:
     """Answer with an output in full. Raises ``HTTPException`` where there is none that may be shown."""
-    output = await run.read(lambda watch: watch.output(path))
-    if output is None:
-        await run.look()  # it may be new
-        output = await run.read(lambda watch: watch.output(path))
-    if output is None:
-        raise HTTPException(404)
+    output = await _known(run, lambda watch: watch.output(path))
     file = await _opened(run, output)
     kind = output.mime_type if output.mime_type in _TYPES else "application/octet-stream"
     headers = {"content-length": str(os.fstat(file.fileno()).st_size), "cache-control": "private, max-age=60"}
@@ -48,9 +44,9 @@ class Thumbnails:
 
         Raises ``HTTPException`` where there is none.
         """
-        output = await run.read(lambda watch: watch.output_of(sha256)) if _SHA256.fullmatch(sha256) else None
-        if output is None:
+        if not _SHA256.fullmatch(sha256):
             raise HTTPException(404)
+        output = await _known(run, lambda watch: watch.output_of(sha256))
         async with self._turns:
             with await _opened(run, output) as file:
                 made = await asyncio.to_thread(miniature_of, file, _THUMBNAIL_BYTES)
@@ -58,6 +54,17 @@ class Thumbnails:
             raise HTTPException(404)
         kept = {"cache-control": "private, max-age=31536000, immutable"}
         return Response(made.content, media_type="image/webp", headers=kept)
+
+
+async def _known(run: ShownRun, find: Callable[[Watch], OutputRow | None]) -> OutputRow:
+    """Find an output, looking at the run again if need be: a page may be a moment newer than the last look."""
+    output = await run.read(find)
+    if output is None:
+        await run.read(Watch.look)
+        output = await run.read(find)
+    if output is None:
+        raise HTTPException(404)
+    return output
 
 
 async def _opened(run: ShownRun, output: OutputRow) -> BinaryIO:

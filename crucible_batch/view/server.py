@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -73,5 +74,5 @@ def _bind(port: int) -> socket.socket:
         return socket.create_server((_HOST, port))
     except OSError as error:
         raise UserError(
-            f"port {port} can't be had: {error.strerror}", hint="another --port; 0 takes a free one"
+            f"port {port} can't be had: {os.strerror(error.errno or 0)}", hint="another --port; 0 takes a free one"
         ) from error

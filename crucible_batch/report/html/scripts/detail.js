@@ -4,7 +4,8 @@ function showDetail(job) {
   const order = page.shown.includes(job) ? page.shown : page.model.jobs;
   const dialog = openDialog('detail', job.name, body, () => {
     if (page.state.job === job.index) go({ job: null });
-    document.querySelector(`[data-job="${job.index}"]`)?.focus();
+    // The browser tells of a closed dialog a moment later: by then somebody may be typing already.
+    if (!document.activeElement?.matches('input, select')) document.querySelector(`[data-job="${job.index}"]`)?.focus();
   });
   body.append(stageOf(job, order), aboutOf(job));
   dialog.addEventListener('keydown', (event) => {

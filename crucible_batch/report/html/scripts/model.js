@@ -26,9 +26,10 @@ function textOf(job) {
   return [job.name, job.prompt ?? '', job.error?.code ?? '', ...job.params.flat()].join('\n').toLowerCase();
 }
 
-// Puts what is newly known of a job into the job itself: whoever holds it needs no other.
+// Puts what is newly known of a job into the job itself, if anything is: whoever holds it needs no other.
 function renewJob(job, fresh) {
-  const { index, places, version } = job;
+  const { index, places, version, text, ...told } = job;
+  if (JSON.stringify(told) === JSON.stringify(fresh)) return;
   for (const key of Object.keys(job)) delete job[key];
   Object.assign(job, fresh, { index, places, version: version + 1 });
   job.text = textOf(job);
