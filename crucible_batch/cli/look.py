@@ -37,7 +37,7 @@ def status(run_dir: opt.RunDir, json: opt.AsJson = False, verbose: opt.Verbose =
 )
 def view(
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="A run's directory, or one with several below it.")
+        Path, typer.Argument(metavar="[DIR]", help="A run's directory, or one with runs up to two levels below it.")
     ] = Path("outputs"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 takes a free one.")] = 0,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,

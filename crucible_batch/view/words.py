@@ -30,9 +30,7 @@ def next_step(sight: Sight) -> Advice:
     if sight.status.running:
         return Advice("It is going on; this page follows it. Ctrl-C in its terminal stops it in good order.")
     if sight.killed:
-        return Advice(
-            "The run was killed. The same command goes on where it stopped; nothing is paid twice.", said.command
-        )
+        return Advice("The run was killed. The same command goes on; what is here is not paid for twice.", said.command)
     return said
 
 

@@ -89,7 +89,7 @@ def test_the_list_shows_a_run_as_soon_as_it_begins_and_leads_to_it(
 ) -> None:
     page = visit()
     expect(page.locator("#none")).to_be_visible()
-    runs("atlas")
+    runs("listed")
     run = page.locator(".run")
     expect(run).to_contain_text("running now")
     run.locator("h2 a").evaluate(MARK)
@@ -97,8 +97,8 @@ def test_the_list_shows_a_run_as_soon_as_it_begins_and_leads_to_it(
     shoot(page, "view-list")
     assert run.locator("h2 a").evaluate(MARKED)
     expect(run.locator(".strip img").first).to_have_js_property("complete", True)
-    run.get_by_role("link", name="atlas").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("atlas")
+    run.get_by_role("link", name="listed").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("listed")
     page.get_by_role("link", name="All runs").click()
     expect(page.locator(".run")).to_have_count(1)
 
@@ -194,7 +194,7 @@ def test_axe_finds_nothing_while_a_run_goes_on(
     visit: Callable[..., Page], runs: Callable[[str], Any], scheme: str
 ) -> None:
     page = visit(color_scheme=scheme)
-    runs("audited")
+    runs(f"audited-{scheme}")
     expect(page.locator(".strip img").nth(1)).to_be_visible()
     assert _violations(page) == []
     page.locator(".run h2 a").click()
