@@ -4,7 +4,7 @@
 #   make test    all tests
 #   make crash   kill the command at each of its effects, and say what came of it
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
-#   make test-browser   report.html in a real Chromium, which has to be there (apt-get install chromium)
+#   make test-browser   report.html and the viewer in a real Chromium, which has to be there (apt-get install chromium)
 #   make docs    the documentation, in site/
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo, docs
 
@@ -45,7 +45,7 @@ $(BROWSER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser]'
 	@touch $(BROWSER_STAMP)
 
-test-browser: $(BROWSER_STAMP)  ## Look at report.html in Chromium
+test-browser: $(BROWSER_STAMP)  ## Look at the pages in Chromium
 	$(BIN)/python -m pytest tests/browser
 
 lint: $(STAMP)  ## Lint, and see to the format

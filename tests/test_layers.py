@@ -30,7 +30,8 @@ MAY_IMPORT = {
         "settings", "engine",
     },
     "sandbox": set(),
-    "cli": {"errors", "codes", "api", "report", "settings", "sandbox"},
+    "view": {"errors", "api", "report"},
+    "cli": {"errors", "codes", "api", "report", "settings", "sandbox", "view"},
     "__init__": {"errors", "api", "gateway"},
     "__main__": {"cli"},
 }  # fmt: skip

@@ -14,6 +14,7 @@ from crucible_batch.api.planning import PlanSummary, PriceLine, plan, validate
 from crucible_batch.api.progress import AtWork, Progress
 from crucible_batch.api.running import RunResult, run
 from crucible_batch.api.verifying import Difference, Verification, verify
+from crucible_batch.api.watching import Sight, Watch
 from crucible_batch.core.answers import LedgerEntry
 from crucible_batch.core.audit import Audit, total
 from crucible_batch.core.cleaning import Reason
@@ -80,12 +81,14 @@ __all__ = [
     "RunBegan",
     "RunEnded",
     "RunResult",
+    "Sight",
     "Status",
     "Stopping",
     "TakenUp",
     "Throttled",
     "Verdict",
     "Verification",
+    "Watch",
     "Why",
     "audit",
     "clean",

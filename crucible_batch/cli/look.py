@@ -1,5 +1,4 @@
-"""The commands that look: ``status``, ``audit``, ``report``, ``credits``, ``workflows``, ``assets``, ``schema`` and
-``explain``."""
+"""The commands that look: at runs (``status``, ``view``, ``audit``, ``report``), at the account, schemas and codes."""
 
 # ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
 
@@ -32,6 +31,32 @@ def status(run_dir: opt.RunDir, json: opt.AsJson = False, verbose: opt.Verbose =
         from crucible_batch.cli.looking import show_status
 
         show_status(answer, run_dir)
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=epilog("crucible-batch view", "crucible-batch view outputs/spring/default --open", codes=(0, 2)),
+)
+def view(
+    directory: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="A run's directory, or one with runs up to two levels below it.")
+    ] = Path("outputs"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 takes a free one.")] = 0,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
+    json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Show all runs on a local page, live while they go on.
+
+    It reads the journals, also of a run that was killed, and changes nothing.
+    Only this machine can open it, but every user of it can.
+    Ctrl-C ends it, with exit code 0; the runs go on.
+    """
+    with answering("view", json=json, quiet=quiet, verbose=verbose) as answer:
+        from crucible_batch.cli.viewing import serve_view
+
+        serve_view(answer, directory, port, open_browser=open_)
 
 
 @commands.command(

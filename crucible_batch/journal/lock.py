@@ -13,6 +13,8 @@ from crucible_batch.journal.holder import erase_holder, read_holder, write_holde
 from crucible_batch.journal.store import DIRECTORY
 
 LOCK = "lock"
+_LOOK_S = 0.1
+"""``is_locked`` takes the lock for a moment to try it: whoever only looked must not keep a run out."""
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     try:
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / DIRECTORY / LOCK)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LOOK_S, poll_interval=_LOOK_S / 10)
     except Timeout:
         holder = read_holder(directory / DIRECTORY)
         raise RunBusyError(

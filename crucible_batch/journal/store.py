@@ -273,9 +273,11 @@ class Journal:
         for _, subject, event in self.numbered_events():
             yield subject, event
 
-    def numbered_events(self) -> Iterator[tuple[int, str, Event]]:
-        """Every event with its number, which only grows, and its subject."""
-        rows = self._connection.execute("SELECT seq, subject, type, body FROM events ORDER BY seq")
+    def numbered_events(self, *, after: int = 0) -> Iterator[tuple[int, str, Event]]:
+        """Every event after that number, with its own number, which only grows, and its subject."""
+        rows = self._connection.execute(
+            "SELECT seq, subject, type, body FROM events WHERE seq > ? ORDER BY seq", (after,)
+        )
         for number, subject, kind, body in rows:
             yield number, subject, decode_event(kind, body)
 
@@ -318,6 +320,11 @@ class Journal:
         query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
         rows = [(0, "", kind, body) for kind, body in self._connection.execute(query, (planned.identity,))]
         return _replayed(planned, rows, rule)
+
+    def planned_job(self, identity: str) -> PlannedJob | None:
+        """What the plan asks for under this identity; None where it asks for no such job."""
+        row = self._connection.execute("SELECT body FROM plan WHERE identity = ?", (identity,)).fetchone()
+        return None if row is None else decode(PlannedJob, row[0])
 
     def asset(self, sha256: str) -> Asset:
         """An asset as its events left it."""

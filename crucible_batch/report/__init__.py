@@ -1,6 +1,6 @@
 """Reports: what a run directory came to, for people and for programs."""
 
-from crucible_batch.report.build import build_head, build_rows
+from crucible_batch.report.build import build_head, build_rows, sum_up
 from crucible_batch.report.html import PAGE_FILE
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, JobRow, OutputRow, Report, ReportHead
 from crucible_batch.report.writing import REPORT_FILE, TEMPORARY_REPORT, write_report
@@ -18,5 +18,6 @@ __all__ = [
     "ReportHead",
     "build_head",
     "build_rows",
+    "sum_up",
     "write_report",
 ]

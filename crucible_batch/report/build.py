@@ -43,6 +43,22 @@ def build_head(
     ledger = Ledger()
     for subject, event in events:
         ledger.apply(subject, event)
+    counts = _counts(jobs, {} if ending is None else ending.stops)
+    return sum_up(
+        terms=terms, ending=ending, started_at=started_at, finished_at=finished_at, ledger=ledger, counts=counts
+    )
+
+
+def sum_up(
+    *,
+    terms: RunTerms,
+    ending: Ending | None,
+    started_at: float,
+    finished_at: float | None,
+    ledger: Ledger,
+    counts: CountsRow,
+) -> ReportHead:
+    """Put a head together of books and counts that are kept already."""
     stops = {} if ending is None else ending.stops
     return ReportHead(
         run_id=terms.run_id,
@@ -52,7 +68,7 @@ def build_head(
         started_at=_timestamp(started_at),
         finished_at=None if finished_at is None else _timestamp(finished_at),
         credits=_credits(ledger, terms.budget),
-        counts=_counts(jobs, stops),
+        counts=counts,
         stops={scope: _error(stop) for scope, stop in stops.items()},
         notes=list(notes(ledger)),
     )

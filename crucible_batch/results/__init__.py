@@ -1,6 +1,7 @@
 """Results: where outputs go, and how they get there whole."""
 
 from crucible_batch.results.checking import FileState, check_output
+from crucible_batch.results.opening import open_output
 from crucible_batch.results.paths import aside_path, output_path
 from crucible_batch.results.receipts import RECEIPTS_FILE, Receipts
 from crucible_batch.results.sidecars import SIDECAR_SUFFIX, Sidecars
@@ -20,5 +21,6 @@ __all__ = [
     "check_output",
     "give_up",
     "keep_as",
+    "open_output",
     "output_path",
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from crucible_batch import run
 from crucible_batch.report import JobRow, ReportHead
@@ -20,6 +20,7 @@ from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, Out
 from crucible_batch.sandbox import SandboxConfig, parse_faults, serve
 from crucible_batch.settings import Settings
 
+expect.set_options(timeout=20_000)  # a busy machine makes a run slow, and no page wrong
 SHOTS = Path(__file__).with_name("shots")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -14,7 +14,7 @@ from .conftest import Cli
 
 COMMANDS = (
     "run", "plan", "validate", "status", "audit", "report", "credits", "workflows", "assets", "schema", "init",
-    "doctor", "sandbox", "demo", "verify", "clean", "explain",
+    "doctor", "sandbox", "demo", "verify", "clean", "explain", "view",
 )  # fmt: skip
 
 

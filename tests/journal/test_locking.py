@@ -11,6 +11,7 @@ import sys
 import textwrap
 
 import pytest
+from filelock import FileLock
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
 from crucible_batch.journal import is_locked, lock_run_directory
@@ -113,3 +114,13 @@ def test_what_stands_where_the_text_goes_keeps_nobody_from_running(tmp_path, pla
     with lock_run_directory(tmp_path), pytest.raises(RunBusyError), lock_run_directory(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_whoever_only_looks_for_a_moment_keeps_no_run_out(tmp_path, monkeypatch):
+    with lock_run_directory(tmp_path):
+        pass
+    looking = FileLock(tmp_path / ".crucible" / "lock")
+    looking.acquire()
+    monkeypatch.setattr("time.sleep", lambda _seconds: looking.release())
+    with lock_run_directory(tmp_path):
+        assert not looking.is_locked

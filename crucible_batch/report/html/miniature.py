@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageOps
 
@@ -42,7 +43,16 @@ def make_miniature(path: Path, cap_bytes: int) -> Miniature | None:
     try:
         if path.is_symlink() or not path.is_file():
             return None
-        with Image.open(path, formats=_FORMATS) as opened:
+        with path.open("rb") as file:
+            return miniature_of(file, cap_bytes)
+    except OSError:
+        return None
+
+
+def miniature_of(file: BinaryIO, cap_bytes: int) -> Miniature | None:
+    """Make the miniature of a file that is open already, as ``make_miniature`` does."""
+    try:
+        with Image.open(file, formats=_FORMATS) as opened:
             width, height = opened.size
             if width * height > _MOST_PIXELS:
                 return None

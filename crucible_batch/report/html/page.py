@@ -12,15 +12,15 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from crucible_batch.report.html.advice import advice, retry_command
-from crucible_batch.report.html.cards import Thumbnail, card, picture
+from crucible_batch.report.html.advice import Advice, advice, retry_command
+from crucible_batch.report.html.cards import card, picture
 from crucible_batch.report.html.charts import Timed, axis_of, credits_chart, timeline
 from crucible_batch.report.html.curve import CurvePoint
 from crucible_batch.report.html.embedding import compact, embedded
 from crucible_batch.report.html.miniature import Miniature
-from crucible_batch.report.html.parts import page_parts
+from crucible_batch.report.html.parts import Parts, page_parts
 from crucible_batch.report.html.stages import stages_of
-from crucible_batch.report.html.thumbnails import Thumbnails
+from crucible_batch.report.html.thumbnails import Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
 
 PAGE_FILE = "report.html"
@@ -55,35 +55,66 @@ def write_page(
     return target
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around the jobs. ``live`` tells a page that is served how to follow its run, ``home`` where the
+    others are; a page on a disk has neither."""
+
+    next_step: Advice
+    parts: Parts
+    live: Mapping[str, object] | None = None
+    home: str | None = None
+
+
 def page_pieces(
-    directory: Path, head: ReportHead, rows: Iterable[JobRow], curve: Sequence[CurvePoint], thumbnails: Thumbnails
+    directory: Path,
+    head: ReportHead,
+    rows: Iterable[JobRow],
+    curve: Sequence[CurvePoint],
+    thumbnails: Pictures,
+    *,
+    frame: Frame | None = None,
 ) -> Iterator[str]:
     """Yield the page's text. Of each job that was written its name and its times are kept, for the timeline."""
-    jobs = _Jobs(head, thumbnails)
-    next_step = advice(head, directory)
-    more = {
-        "advice": {"text": next_step.text, "command": next_step.command},
-        "retry": retry_command(head, directory),
-    }
+    frame = frame or Frame(advice(head, directory), page_parts())
+    jobs = Cards(head, thumbnails)
     template = _environment().get_template("page.html.j2")
     stream = template.stream(
         head=head,
-        head_json=embedded(_opened(head, more)),
+        head_json=head_json(head, directory, frame),
         cards=jobs.cards(rows),
         inputs=jobs.inputs,
         charts=lambda: _charts(jobs.timed, curve, head),
-        parts=page_parts(),
+        parts=frame.parts,
+        home=frame.home,
     )
     stream.enable_buffering(16)
     return stream
 
 
+def head_json(head: ReportHead, directory: Path, frame: Frame) -> Markup:
+    """Return the head's JSON without its closing brace: jobs and inputs follow."""
+    more: dict[str, object] = {
+        "advice": {"text": frame.next_step.text, "command": frame.next_step.command},
+        "retry": retry_command(head, directory),
+    }
+    if frame.live is not None:
+        more["live"] = frame.live
+    return embedded(head.model_dump_json()[:-1] + "," + compact(more)[1:-1])
+
+
+def charts(head: ReportHead, rows: Iterable[JobRow], curve: Sequence[CurvePoint]) -> Markup:
+    """Draw the charts alone."""
+    timed = [Timed(number, row.name, row.status, stages_of(row)) for number, row in enumerate(rows)]
+    return _charts(timed, curve, head)
+
+
 @dataclass(slots=True)
-class _Jobs:
+class Cards:
     """The jobs on their way into the page, with the thumbnails of a few made ahead."""
 
     head: ReportHead
-    thumbnails: Thumbnails
+    thumbnails: Pictures
     timed: list[Timed] = field(default_factory=list)
     _inputs: dict[str, str] = field(default_factory=dict)
 
@@ -98,7 +129,8 @@ class _Jobs:
 
     def inputs(self) -> Markup:
         """Return the input images of all jobs by their digests; asked for once the jobs are written."""
-        return embedded(compact({sha: picture(self._input(sha, file)) for sha, file in self._inputs.items()}))
+        made = {sha: picture(self.thumbnails.of_input(file, sha)) for sha, file in self._inputs.items()}
+        return embedded(compact(made))
 
     def _card(self, row: JobRow, made: Sequence[Callable[[], Miniature | None]]) -> Markup:
         stages = stages_of(row)
@@ -110,15 +142,6 @@ class _Jobs:
             for output, miniature in zip(row.outputs, made, strict=True)
         ]
         return card(row, self.head.manifest, stages, small)
-
-    def _input(self, sha256: str, file: str) -> Thumbnail:
-        made = self.thumbnails.begin(Path(file).absolute(), sha256)() if file else None
-        return self.thumbnails.placed(made, sha256, shown_size=(1, 1))
-
-
-def _opened(head: ReportHead, more: Mapping[str, object]) -> str:
-    """Return the head's JSON without its closing brace: jobs and inputs follow."""
-    return head.model_dump_json()[:-1] + "," + compact(more)[1:-1]
 
 
 def _charts(timed: Sequence[Timed], curve: Sequence[CurvePoint], head: ReportHead) -> Markup:

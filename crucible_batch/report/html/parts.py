@@ -7,7 +7,6 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from importlib.resources.abc import Traversable
 
 from markupsafe import Markup
 
@@ -31,22 +30,37 @@ class Parts:
 @cache
 def page_parts() -> Parts:
     """Read the files of the package; once in a process."""
-    root = resources.files(__package__)
-    script = "'use strict';\n(() => {\n" + _joined(root / "scripts", _SCRIPTS, ".js") + "})();\n"
-    style = _joined(root / "styles", _STYLES, ".css")
-    return Parts(Markup(script), Markup(style), _policy(script, style))  # noqa: S704 - our own files
+    # Pictures may come from beside the page, which is file: on a disk.
+    return put_together(report_scripts(), report_styles(), "img-src 'self' data: file:")
 
 
-def _joined(folder: Traversable, names: tuple[str, ...], suffix: str) -> str:
-    return "\n".join((folder / (name + suffix)).read_text(encoding="utf-8") for name in names)
+def report_scripts(*names: str) -> str:
+    """Return the text of the page's scripts; of all of them, unless some are named."""
+    return _joined("scripts", names or _SCRIPTS, ".js")
 
 
-def _policy(script: str, style: str) -> str:
-    """Pictures may come from beside the page, which is ``file:`` on a disk. Nothing else may come at all."""
+def report_styles(*names: str) -> str:
+    """Return the text of the page's styles; of all of them, unless some are named."""
+    return _joined("styles", names or _STYLES, ".css")
+
+
+def put_together(scripts: str, style: str, *sources: str) -> Parts:
+    """Make scripts and styles parts of a page. ``sources`` say what else it may load, as directives of the policy."""
+    script = "'use strict';\n(() => {\n" + scripts + "})();\n"
+    return Parts(Markup(script), Markup(style), _policy(script, style, sources))  # noqa: S704 - our own files
+
+
+def _joined(folder: str, names: tuple[str, ...], suffix: str) -> str:
+    root = resources.files(__package__) / folder
+    return "\n".join((root / (name + suffix)).read_text(encoding="utf-8") for name in names)
+
+
+def _policy(script: str, style: str, sources: tuple[str, ...]) -> str:
+    """What ``sources`` don't name may not come at all."""
     return "; ".join(
         (
             "default-src 'none'",
-            "img-src 'self' data: file:",
+            *sources,
             f"style-src '{_digest(style)}'",
             f"script-src '{_digest(script)}'",
             "base-uri 'none'",

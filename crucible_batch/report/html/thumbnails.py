@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from crucible_batch.report.html.cards import Thumbnail
 from crucible_batch.report.html.miniature import Miniature, first_rung, make_miniature
@@ -26,6 +27,22 @@ _MOST_INLINE_JOBS = 1000
 _MOST_BYTES = 60_000
 _FOLDER_BYTES = 24_000
 _SIZE = struct.Struct(">HH")
+
+
+class Pictures(Protocol):
+    """Where a page has its small pictures from."""
+
+    lookahead: int
+    """How many jobs' pictures may be begun before the first of them is placed."""
+
+    def begin(self, path: str | Path, sha256: str) -> Callable[[], Miniature | None]:
+        """Begin to make the miniature of a picture; the path is taken from the run directory. Call to wait for it."""
+
+    def placed(self, made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]) -> Thumbnail:
+        """Decide where a miniature goes, and put it there. One that can't be had leaves its place free."""
+
+    def of_input(self, file: str, sha256: str) -> Thumbnail:
+        """Place the miniature of an input image, which may lie anywhere; ``file`` may be empty."""
 
 
 class Thumbnails:
@@ -63,6 +80,11 @@ class Thumbnails:
         if not _write(self._directory / FOLDER / name, made.content):
             return Thumbnail(None, *shown_size)
         return Thumbnail(f"{FOLDER}/{name}", made.width, made.height)
+
+    def of_input(self, file: str, sha256: str) -> Thumbnail:
+        """Place the miniature of an input image, which may lie anywhere; ``file`` may be empty."""
+        made = self.begin(Path(file).absolute(), sha256)() if file else None
+        return self.placed(made, sha256, shown_size=(1, 1))
 
     def _kept(self, path: Path, sha256: str) -> Miniature | None:
         kept = self._directory / _CACHE / f"{sha256[:40]}-{first_rung(self._cap)}"

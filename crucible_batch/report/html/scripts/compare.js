@@ -1,5 +1,6 @@
 // The grid: one axis down, one across, the pictures in the cells; what shares a cell is a stack to leaf through.
 let cellSize = null;
+let grid = { key: null, cells: [] };
 
 function renderCompare(shown) {
   const view = byId('view-compare');
@@ -12,10 +13,19 @@ function renderCompare(shown) {
   const covered = shown.filter((job) => job.places[rows] !== undefined && (!cols || job.places[cols] !== undefined));
   const others = choices.filter((axis) => axis !== rows && axis !== cols && distinct(covered, axis).length > 1);
   const jobs = covered.filter((job) => others.every((axis) => !page.state.fixed[axis] || job.places[axis] === page.state.fixed[axis]));
+  const key = JSON.stringify([rows, cols, page.state.fixed, view.clientWidth, jobs.map((job) => job.index).sort()]);
+  if (view.querySelector('.sheet') && grid.key === key) {
+    for (const cell of grid.cells) cell.renew();
+    return;
+  }
+  grid = { key, cells: [] };
   const size = cellSize ?? fittingSize(view, cols ? distinct(jobs, cols).length : 1);
   const sheet = el('div', { class: 'sheet', tabindex: '0', role: 'group', 'aria-label': 'Grid of pictures', css: { '--cell': `${size}px` } });
   sheet.append(gridOf(jobs, rows, cols));
+  const old = view.querySelector('.sheet');
+  const scrolled = [old?.scrollTop ?? 0, old?.scrollLeft ?? 0];
   view.replaceChildren(choosers(choices, rows, cols, others, covered, sheet, size), sheet);
+  [sheet.scrollTop, sheet.scrollLeft] = scrolled;
 }
 
 // Until somebody says otherwise the columns fill the width.
@@ -123,7 +133,19 @@ function stackOf(jobs) {
     cell.querySelectorAll('.stack button')[step > 0 ? 1 : 0].focus();
   };
   show();
+  let versions = versionsOf(jobs);
+  grid.cells.push({ renew: () => {
+    if (versions === versionsOf(jobs)) return;
+    versions = versionsOf(jobs);
+    const focused = cell.contains(document.activeElement);
+    show();
+    if (focused) cell.querySelector('.open').focus({ preventScroll: true });
+  } });
   return cell;
+}
+
+function versionsOf(jobs) {
+  return jobs.map((job) => job.version).join();
 }
 
 function cellButton(job) {

@@ -4,7 +4,8 @@ function showDetail(job) {
   const order = page.shown.includes(job) ? page.shown : page.model.jobs;
   const dialog = openDialog('detail', job.name, body, () => {
     if (page.state.job === job.index) go({ job: null });
-    document.querySelector(`[data-job="${job.index}"]`)?.focus();
+    // The browser tells of a closed dialog a moment later: by then somebody may be typing already.
+    if (!document.activeElement?.matches('input, select')) document.querySelector(`[data-job="${job.index}"]`)?.focus();
   });
   body.append(stageOf(job, order), aboutOf(job));
   dialog.addEventListener('keydown', (event) => {
@@ -16,6 +17,23 @@ function showDetail(job) {
   });
 }
 
+// What is newly known of the job that is open. Its picture stays where it is, and so does what is scrolled to.
+function renewDetail(dialog, job) {
+  if (dialog.dataset.version === String(job.version)) return;
+  dialog.dataset.version = job.version;
+  const [stage, about] = dialog.querySelector('.detail').children;
+  const fresh = aboutOf(job);
+  const scrolled = about.scrollTop;
+  settleAlike(about, [...fresh.children]);
+  about.scrollTop = scrolled;
+  const order = page.shown.includes(job) ? page.shown : page.model.jobs;
+  if (stage.dataset.pictures !== picturesKey(job)) stage.replaceWith(stageOf(job, order));
+}
+
+function picturesKey(job) {
+  return job.outputs.map((output) => output.sha256).join();
+}
+
 function turnTo(job, order, step) {
   const next = order[order.indexOf(job) + step];
   if (next) go({ job: next.index });
@@ -23,7 +41,7 @@ function turnTo(job, order, step) {
 
 function stageOf(job, order) {
   const frame = el('div', { class: 'frame' });
-  const stage = el('div', { class: 'stage' }, frame);
+  const stage = el('div', { class: 'stage', 'data-pictures': picturesKey(job) }, frame);
   const pictures = [
     ...job.outputs.map((output, at) => ({ source: fileAddress(output.path), small: job.thumbnails[at][0], label: output.path, output })),
     ...inputsOf(job).map(([name, small]) => ({ source: small, small, label: `input: ${name}` })),

@@ -12,6 +12,23 @@ function el(tag, options = {}, ...children) {
   return element;
 }
 
+// Makes `parent` hold exactly these elements, moving none that stands right already: what stays keeps focus and picture.
+function settle(parent, elements) {
+  const wanted = new Set(elements);
+  for (const old of [...parent.childNodes]) if (!wanted.has(old)) old.remove();
+  let at = parent.firstChild;
+  for (const element of elements) {
+    if (element === at) at = at.nextSibling;
+    else parent.insertBefore(element, at);
+  }
+}
+
+// The same for elements that are made anew each time: one that looks as it did stays the one that it was.
+function settleAlike(parent, elements) {
+  const old = [...parent.children];
+  settle(parent, elements.map((element, at) => (old[at]?.isEqualNode(element) ? old[at] : element)));
+}
+
 function byId(id) {
   return document.getElementById(id);
 }

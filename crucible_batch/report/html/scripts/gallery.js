@@ -1,16 +1,27 @@
 // The gallery: what went wrong first, then the pictures. Cards are made as they come near.
 const AT_ONCE = 120;
-let nearness = null;
+const ends = new WeakMap(); // of each wall: what watches for its end coming near
 
 function renderGallery(shown) {
   const view = byId('view-gallery');
-  nearness?.disconnect();
-  const trouble = shown.filter((job) => job.status !== 'succeeded');
-  const pictures = shown.filter((job) => job.status === 'succeeded');
-  view.replaceChildren();
-  if (trouble.length) view.append(group('trouble', troubleTitle(trouble), trouble, troubleCard));
-  if (pictures.length) view.append(group('pictures', trouble.length ? plural(pictures.length, 'picture') : null, pictures, pictureCard));
-  if (!shown.length) view.append(el('div', { class: 'nothing' }, el('p', {}, 'No job is like that.'), button('Clear the filter', clearFilter)));
+  const focused = view.contains(document.activeElement) ? document.activeElement.dataset.job : undefined;
+  const sections = groupsOf(shown).map((group) => sectionOf(view, ...group));
+  if (!shown.length) sections.push(el('div', { class: 'nothing' }, el('p', {}, 'No job is like that.'), button('Clear the filter', clearFilter)));
+  settle(view, sections);
+  if (focused !== undefined && document.activeElement === document.body) view.querySelector(`[data-job="${focused}"]`)?.focus({ preventScroll: true });
+}
+
+// What went wrong, the pictures, and in a run that is going on what is still to come: that is no trouble yet.
+function groupsOf(shown) {
+  const kindOf = (job) => (job.status === 'succeeded' ? 'pictures' : job.status === 'pending' && page.model.data.live?.running ? 'waiting' : 'trouble');
+  const kinds = { trouble: [], pictures: [], waiting: [] };
+  for (const job of shown) kinds[kindOf(job)].push(job);
+  const { trouble, pictures, waiting } = kinds;
+  return [
+    ['trouble', trouble.length ? troubleTitle(trouble) : null, trouble, troubleCard],
+    ['pictures', trouble.length ? plural(pictures.length, 'picture') : null, pictures, pictureCard],
+    ['waiting', `${plural(waiting.length, 'job')} to come`, waiting, waitingCard],
+  ].filter(([, , jobs]) => jobs.length);
 }
 
 function troubleTitle(trouble) {
@@ -19,39 +30,49 @@ function troubleTitle(trouble) {
   return [failed ? `${plural(failed, 'job')} failed` : null, rest ? `${plural(rest, 'job')} not done` : null].filter(Boolean).join(', ');
 }
 
-function group(name, title, jobs, make) {
-  const wall = el('div', { class: 'wall' });
-  const section = el('section', { class: 'group', 'aria-label': title ?? 'Pictures' });
-  const header = el('header', {});
-  if (title) header.append(el('h2', {}, title));
+function sectionOf(view, name, title, jobs, make) {
+  const section = view.querySelector(`[data-group=${name}]`)
+    ?? el('section', { class: 'group', 'data-group': name }, el('header', {}), el('div', { class: 'wall' }));
+  section.setAttribute('aria-label', title ?? 'Pictures');
+  const head = [title ? el('h2', {}, title) : el('h2', { class: 'unseen' }, 'Pictures')];
   const said = page.model.data.advice.command === page.model.data.retry; // the summary has it already
-  if (!said && jobs.some((job) => job.status === 'failed')) header.append(commandLine(page.model.data.retry));
-  if (header.children.length) section.append(header);
-  else section.append(el('h2', { class: 'unseen' }, 'Pictures'), el('header', {}));
-  section.append(wall);
-  fill(wall, jobs, make);
+  if (!said && jobs.some((job) => job.status === 'failed')) head.push(commandLine(page.model.data.retry));
+  settleAlike(section.firstChild, head);
+  fill(section, jobs, make);
   return section;
 }
 
-// Adds cards up to the window's end and a little beyond, and goes on when that comes near.
-function fill(wall, jobs, make) {
-  let next = 0;
-  const more = () => {
-    wall.append(...jobs.slice(next, next + AT_ONCE).map(make));
-    next += AT_ONCE;
-    return next < jobs.length;
-  };
-  if (!more()) return;
-  const end = el('div', { 'aria-hidden': 'true' });
+// Shows cards up to the window's end and a little beyond, and goes on when that comes near.
+function fill(section, jobs, make) {
+  const wall = section.querySelector('.wall');
+  ends.get(wall)?.disconnect();
+  section.querySelector('.end')?.remove();
+  let shown = Math.max(AT_ONCE, wall.children.length);
+  const show = () => settle(wall, cardsOf(wall, jobs.slice(0, shown), make));
+  show();
+  if (shown >= jobs.length) return;
+  const end = el('div', { class: 'end', 'aria-hidden': 'true' });
   const observer = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting) || !wall.isConnected) return;
-    if (more()) {
-      observer.unobserve(end);
-      observer.observe(end);
-    } else observer.disconnect();
+    shown += AT_ONCE;
+    show();
+    observer.unobserve(end);
+    if (shown < jobs.length) observer.observe(end);
   }, { rootMargin: '1500px' });
-  nearness = observer;
-  queueMicrotask(() => { wall.after(end); observer.observe(end); });
+  ends.set(wall, observer);
+  wall.after(end);
+  queueMicrotask(() => observer.observe(end));
+}
+
+// A card whose job is as it was stays as it is.
+function cardsOf(wall, jobs, make) {
+  const kept = new Map([...wall.children].map((card) => [card.dataset.card, card]));
+  return jobs.map((job) => {
+    const key = `${job.index}.${job.version}`;
+    const card = kept.get(key) ?? make(job);
+    card.dataset.card = key;
+    return card;
+  });
 }
 
 function pictureCard(job) {
@@ -66,4 +87,15 @@ function troubleCard(job) {
   return el('article', { class: `card trouble ${job.status}` },
     openButton(job, el('span', { class: 'code' }, reason.code), el('span', { class: 'why' }, reason.message),
       el('span', { class: 'who' }, job.name), el('span', { class: 'prompt' }, job.prompt ?? '')));
+}
+
+function waitingCard(job) {
+  return el('article', { class: 'card waiting' },
+    openButton(job, el('span', { class: 'name' }, job.name), el('span', { class: 'stage-word' }, stageWord(job))));
+}
+
+// What a job that isn't done is waiting for, by its newest attempt.
+function stageWord(job) {
+  const last = job.attempts.at(-1);
+  return { held: 'being sent', accepted: 'at the gateway', succeeded: 'downloading' }[last?.status] ?? 'waiting';
 }

@@ -9,7 +9,8 @@ function buildModel(data) {
   const names = new Set(jobs.map((job) => job.name));
   jobs.forEach((job, index) => {
     job.index = index;
-    job.text = [job.name, job.prompt ?? '', job.error?.code ?? '', ...job.params.flat()].join('\n').toLowerCase();
+    job.version = 0;
+    job.text = textOf(job);
     workflows.set(job.workflow_id, (workflows.get(job.workflow_id) ?? 0) + 1);
     for (const [axis, value] of Object.entries(job.axes)) note(axes, axis, value);
   });
@@ -19,6 +20,19 @@ function buildModel(data) {
     for (const axis of Object.keys(OWN_AXES)) note(own, axis, job.places[axis]);
   }
   return { data, jobs, axes, own, workflows: [...workflows.keys()] };
+}
+
+function textOf(job) {
+  return [job.name, job.prompt ?? '', job.error?.code ?? '', ...job.params.flat()].join('\n').toLowerCase();
+}
+
+// Puts what is newly known of a job into the job itself, if anything is: whoever holds it needs no other.
+function renewJob(job, fresh) {
+  const { index, places, version, text, ...told } = job;
+  if (JSON.stringify(told) === JSON.stringify(fresh)) return;
+  for (const key of Object.keys(job)) delete job[key];
+  Object.assign(job, fresh, { index, places, version: version + 1 });
+  job.text = textOf(job);
 }
 
 function note(axes, axis, value) {

@@ -36,14 +36,17 @@ function draw(state) {
 function showJob(index) {
   const open = byId('detail');
   const job = index === null ? null : page.model.jobs[index];
-  if (open && open.dataset.index === String(index)) return;
+  if (open && job && open.dataset.index === String(index)) {
+    renewDetail(open, job);
+    return;
+  }
   if (!job) {
     open?.close();
     return;
   }
   open?.remove();
   showDetail(job);
-  byId('detail').dataset.index = String(index);
+  Object.assign(byId('detail').dataset, { index, version: job.version });
 }
 
 function start() {

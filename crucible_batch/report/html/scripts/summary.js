@@ -6,11 +6,11 @@ const ENDINGS = {
 
 function renderSummary({ data }) {
   byId('when').textContent = [
-    data.run_id === 'default' ? null : data.run_id, moment(data.finished_at ?? data.started_at), ENDINGS[data.status] ?? data.status,
+    data.run_id === 'default' ? null : data.run_id, moment(data.finished_at ?? data.started_at), data.live?.standing ?? ENDINGS[data.status] ?? data.status,
   ].filter(Boolean).join(' · ');
-  const facts = el('div', { class: 'facts' }, countFact(data.counts), ...troubleFacts(data.counts), creditsFact(data.credits));
+  const facts = el('div', { class: 'facts' }, countFact(data.counts), ...troubleFacts(data), creditsFact(data.credits));
   if (data.finished_at) facts.append(fact(lasting((new Date(data.finished_at) - new Date(data.started_at)) / 1000), 'from first start to last end'));
-  byId('summary').replaceChildren(facts, ...notesOf(data), nextOf(data));
+  settleAlike(byId('summary'), [facts, ...notesOf(data), nextOf(data)]);
 }
 
 function fact(figure, label, tone) {
@@ -24,9 +24,10 @@ function countFact(counts) {
   return fact([String(counts.succeeded.toLocaleString('en')), el('small', {}, ` of ${counts.total.toLocaleString('en')}`)], `succeeded${reused}`);
 }
 
-function troubleFacts(counts) {
+function troubleFacts({ counts, live }) {
+  const toneOf = (state) => (state === 'failed' ? 'bad' : state === 'pending' && live?.running ? '' : 'warn');
   return ['failed', 'unknown', 'blocked', 'pending'].filter((state) => counts[state])
-    .map((state) => fact(counts[state].toLocaleString('en'), STATES[state], state === 'failed' ? 'bad' : 'warn'));
+    .map((state) => fact(counts[state].toLocaleString('en'), STATES[state], toneOf(state)));
 }
 
 function creditsFact(books) {
@@ -63,6 +64,7 @@ function notesOf(data) {
 
 function nextOf(data) {
   const next = el('div', { class: 'next' });
-  if (data.advice.command) next.append(el('p', {}, data.advice.text), commandLine(data.advice.command));
+  if (data.advice.command || data.live) next.append(el('p', {}, data.advice.text));
+  if (data.advice.command) next.append(commandLine(data.advice.command));
   return next;
 }

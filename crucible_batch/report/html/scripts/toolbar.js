@@ -1,11 +1,12 @@
 // The filter: state, workflow, axes and words. Each choice shows how many jobs it would leave.
 function renderToolbar(model) {
-  const search = el('input', {
+  const bar = byId('toolbar');
+  const focused = facetOf(document.activeElement);
+  const search = byId('search') ?? el('input', {
     type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts and parameters',
     oninput: () => go({ q: search.value }),
   });
-  const bar = byId('toolbar');
-  bar.replaceChildren(search);
+  settle(bar, [search]);
   const states = ORDER.filter((state) => model.data.counts[state]);
   for (const state of states.length > 1 ? states : []) {
     bar.append(el('button', { type: 'button', class: 'chip', 'data-state': state, onclick: () => toggleState(state) }, `${STATES[state]} `, el('b', {})));
@@ -15,6 +16,11 @@ function renderToolbar(model) {
     bar.append(chooser(`axis.${axis}`, axis, (value) => go({ axes: { ...page.state.axes, [axis]: value } })));
   }
   bar.append(button('Clear', clearFilter, { id: 'clear' }), el('span', { class: 'count', id: 'count' }));
+  if (focused) [...bar.children].find((control) => facetOf(control) === focused)?.focus();
+}
+
+function facetOf(control) {
+  return control?.dataset.state ?? control?.dataset.facet;
 }
 
 function clearFilter() {

@@ -1,0 +1,211 @@
+"""A run directory followed while it is written: each look reads what is new, and never the whole past again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from crucible_batch.api.inspecting import Status
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.ending import Outcome
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.errors import RunDirectoryError
+from crucible_batch.journal import Journal, RunRecord, is_locked
+from crucible_batch.report import CountsRow, JobRow, OutputRow, build_rows, sum_up
+from crucible_batch.report.html import CurvePoint, credit_curve
+from crucible_batch.results import open_output
+
+SENDING = "sending"
+"""Of a submit that has no answer: while the run is going on it is on its way, and unknown once nobody waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How a run directory stands at one look.
+
+    ``number`` is that of the newest event that counts in it. ``edition`` is another where every job may differ: another
+    run began, perhaps with another plan; or one ended, which says why jobs were not started, or was killed.
+    """
+
+    status: Status
+    edition: int
+    number: int
+
+    @property
+    def killed(self) -> bool:
+        """Whether the newest run ended without a word."""
+        return self.status.report.exit_code is None and not self.status.running
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is kept of a job between two looks."""
+
+    changed_at: int
+    status: str
+    reused: bool
+
+
+@dataclass(slots=True)
+class _Books:
+    """What is kept of a journal between two looks."""
+
+    run: RunRecord
+    began_at: float
+    ledger: Ledger = field(default_factory=Ledger)
+    number: int = 0
+    jobs: dict[str, _Known] = field(default_factory=dict)
+    outputs: dict[str, OutputRow] = field(default_factory=dict)
+    pictures: dict[str, OutputRow] = field(default_factory=dict)
+
+    @property
+    def rule(self) -> RetryRule:
+        return RetryRule(self.run.terms.attempts, self.run.terms.never)
+
+
+class Watch:
+    """One run directory under observation, read only. All of it blocks, and is for one thread at a time.
+
+    The methods raise ``RunDirectoryError`` where no run has begun, and ``JournalError``.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self._edition = 0
+        self._running = False
+        self._books: _Books | None = None
+
+    def look(self) -> Sight:
+        """Read what is new, and say how the directory stands."""
+        with Journal.read(self.run_dir) as journal:
+            runs = journal.runs()
+            if not runs:
+                raise RunDirectoryError("no run has begun here yet", hint="start one: crucible-batch run MANIFEST")
+            # Only a run without an ending can be going on: nobody's lock is tried for the sake of a finished one.
+            self._running = runs[-1].ending is None and is_locked(self.run_dir)
+            edition = 3 * len(runs) + (0 if self._running else 1 if runs[-1].ending is None else 2)
+            if self._books is None or edition != self._edition:
+                self._books, self._edition = _read(journal, runs), edition
+            else:
+                _read_on(journal, self._books)
+            return self._sight(self._books)
+
+    def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
+        """Return the jobs to which anything happened after that event, each with its place in the plan."""
+        books = self._looked()
+        late = [(place, one) for place, one in enumerate(books.jobs) if books.jobs[one].changed_at > after]
+        if not late:
+            return []
+        with Journal.read(self.run_dir) as journal:
+            rows = ((place, _row(journal, identity, books)) for place, identity in late)
+            return [(place, self._as_it_goes(row)) for place, row in rows if row is not None]
+
+    def rows(self) -> Iterator[JobRow]:
+        """Yield every job, in manifest order."""
+        books = self._looked()
+        with Journal.read(self.run_dir) as journal:
+            for row in build_rows(journal.jobs(books.rule), _stops(books.run)):
+                yield self._as_it_goes(row)
+
+    def curve(self) -> list[CurvePoint]:
+        """Return the credits over time."""
+        with Journal.read(self.run_dir) as journal:
+            return credit_curve(journal.events())
+
+    def output(self, path: str) -> OutputRow | None:
+        """Return the output that the journal says was saved under this path."""
+        return self._looked().outputs.get(path)
+
+    def output_of(self, sha256: str) -> OutputRow | None:
+        """Return an output by the digest of its bytes."""
+        return self._looked().pictures.get(sha256)
+
+    def open(self, output: OutputRow) -> BinaryIO:
+        """Open an output's file. Raises ``OSError`` where no plain file stands there; no link is followed."""
+        return open_output(self.run_dir, output.path)
+
+    def newest(self, count: int) -> list[OutputRow]:
+        """Return the outputs that were saved last, the newest first."""
+        outputs = self._looked().outputs.values()
+        return sorted(outputs, key=lambda output: output.saved_at, reverse=True)[:count]
+
+    def _looked(self) -> _Books:
+        if self._books is None:
+            self.look()
+        assert self._books is not None
+        return self._books
+
+    def _sight(self, books: _Books) -> Sight:
+        counts = Counter(known.status for known in books.jobs.values())
+        if self._running:
+            counts[Outcome.PENDING] += counts.pop(SENDING, 0)
+        counts[Outcome.UNKNOWN] += counts.pop(SENDING, 0)
+        head = sum_up(
+            terms=books.run.terms,
+            ending=books.run.ending,
+            started_at=books.began_at,
+            finished_at=books.run.finished_at,
+            ledger=books.ledger,
+            counts=CountsRow(
+                total=len(books.jobs), reused=sum(known.reused for known in books.jobs.values()), **counts
+            ),
+        )
+        return Sight(Status(self.run_dir, self._running, head), self._edition, books.number)
+
+    def _as_it_goes(self, row: JobRow) -> JobRow:
+        """Show a submit that is on its way as not done yet, which is what it is."""
+        if self._running and _status(row) == SENDING:
+            return row.model_copy(update={"status": "pending"})
+        return row
+
+
+def _stops(run: RunRecord) -> dict[str, ErrorInfo]:
+    return {} if run.ending is None else dict(run.ending.stops)
+
+
+def _status(row: JobRow) -> str:
+    return SENDING if row.status == "unknown" and row.error is None else row.status
+
+
+def _read(journal: Journal, runs: list[RunRecord]) -> _Books:
+    books = _Books(runs[-1], runs[0].started_at)
+    for number, subject, event in journal.numbered_events():
+        books.ledger.apply(subject, event)
+        books.number = number
+    for planned, job in journal.jobs(books.rule):
+        books.jobs[planned.identity] = _Known(0, "", reused=False)
+        row = next(build_rows([(planned, job)], _stops(books.run)))
+        _note(books, planned.identity, row, books.number)
+    return books
+
+
+def _read_on(journal: Journal, books: _Books) -> None:
+    moved: dict[str, int] = {}
+    for number, subject, event in journal.numbered_events(after=books.number):
+        books.ledger.apply(subject, event)
+        books.number = number
+        if subject in books.jobs:
+            moved[subject] = number
+    for identity, number in moved.items():
+        row = _row(journal, identity, books)
+        if row is not None:
+            _note(books, identity, row, number)
+
+
+def _note(books: _Books, identity: str, row: JobRow, number: int) -> None:
+    known = books.jobs[identity]
+    known.changed_at, known.status = number, _status(row)
+    known.reused = row.status == "succeeded" and row.attempts[-1].reused
+    books.outputs.update({output.path: output for output in row.outputs})
+    books.pictures.update({output.sha256: output for output in row.outputs})
+
+
+def _row(journal: Journal, identity: str, books: _Books) -> JobRow | None:
+    planned = journal.planned_job(identity)
+    if planned is None:  # another run is replacing the plan right now: its edition comes with the next look
+        return None
+    return next(build_rows([(planned, journal.job(planned, books.rule))], _stops(books.run)))

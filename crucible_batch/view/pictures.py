@@ -1,0 +1,80 @@
+"""Outputs and their thumbnails over HTTP: those that the journal says were saved, and nothing else of the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+
+from crucible_batch.api import Watch
+from crucible_batch.report import OutputRow
+from crucible_batch.report.html import miniature_of
+from crucible_batch.view.runs import ShownRun
+
+_TYPES = {"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"}
+"""Types that no browser runs anything of. A journal may come from somebody else, so its own word isn't enough."""
+_CHUNK_BYTES = 256 * 1024
+_THUMBNAIL_BYTES = 24_000
+_AT_ONCE = 2
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+async def picture(run: ShownRun, path: str) -> Response:
+    """Answer with an output in full. Raises ``HTTPException`` where there is none that may be shown."""
+    output = await _known(run, lambda watch: watch.output(path))
+    file = await _opened(run, output)
+    kind = output.mime_type if output.mime_type in _TYPES else "application/octet-stream"
+    headers = {"content-length": str(os.fstat(file.fileno()).st_size), "cache-control": "private, max-age=60"}
+    return StreamingResponse(_chunks(file), media_type=kind, headers=headers)
+
+
+class Thumbnails:
+    """Makes thumbnails when they are asked for, a few at once: looks at the runs share their threads."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def answer(self, run: ShownRun, sha256: str) -> Response:
+        """Answer with the thumbnail of an output, by the digest of its bytes; so a browser may keep it for good.
+
+        Raises ``HTTPException`` where there is none.
+        """
+        if not _SHA256.fullmatch(sha256):
+            raise HTTPException(404)
+        output = await _known(run, lambda watch: watch.output_of(sha256))
+        async with self._turns:
+            with await _opened(run, output) as file:
+                made = await asyncio.to_thread(miniature_of, file, _THUMBNAIL_BYTES)
+        if made is None:
+            raise HTTPException(404)
+        kept = {"cache-control": "private, max-age=31536000, immutable"}
+        return Response(made.content, media_type="image/webp", headers=kept)
+
+
+async def _known(run: ShownRun, find: Callable[[Watch], OutputRow | None]) -> OutputRow:
+    """Find an output, looking at the run again if need be: a page may be a moment newer than the last look."""
+    output = await run.read(find)
+    if output is None:
+        await run.read(Watch.look)
+        output = await run.read(find)
+    if output is None:
+        raise HTTPException(404)
+    return output
+
+
+async def _opened(run: ShownRun, output: OutputRow) -> BinaryIO:
+    try:
+        return await run.read(lambda watch: watch.open(output))
+    except OSError as error:
+        raise HTTPException(404) from error
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
