@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 _INDEX = "{index}"
 _EXT = "{ext}"
+_NUMBERED = re.compile(r"(.+)-[1-9][0-9]*", re.ASCII | re.DOTALL)
 
 
 def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
@@ -19,6 +21,19 @@ def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
         stem, dot, suffix = _split_extension(last)
         path = f"{head}{slash}{stem}-{_INDEX}{dot}{suffix}"
     return PurePosixPath(path.replace(_INDEX, str(index)).replace(_EXT, ext))
+
+
+def leading_path(pattern: str) -> str | None:
+    """Return the pattern of which a later output may be called as the first of this one: ``a{ext}`` for ``a-1{ext}``.
+
+    None where there is none, as with ``{index}``.
+    """
+    if _INDEX in pattern:
+        return None
+    head, slash, last = pattern.rpartition("/")
+    stem, dot, suffix = _split_extension(last)
+    numbered = _NUMBERED.fullmatch(stem)
+    return None if numbered is None else f"{head}{slash}{numbered[1]}{dot}{suffix}"
 
 
 def _split_extension(name: str) -> tuple[str, str, str]:
