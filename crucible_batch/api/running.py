@@ -39,14 +39,17 @@ from crucible_batch.core.progress import JobAdvanced, Message, Observer, Retryin
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, Slots, SystemClock, restore
 from crucible_batch.errors import ConsentError, ExitCode, GatewayError
 from crucible_batch.gateway import HttpGateway, RetryNotice
+from crucible_batch.gateway.text import clean
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
-from crucible_batch.manifest import Reading
+from crucible_batch.manifest import Manifest, Reading
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
 from crucible_batch.results import OutputStore, Receipts
 from crucible_batch.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_WARNINGS_SAID = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ async def run(
             gateway = await surroundings.planned(stack, draft, source, grounds, nobody_to_ask=asks and confirm is None)
         following.check(draft, directory)
         check_choice(draft, choice)
+        _say_warnings(source.manifest)
         if (
             asks
             and confirm is not None
@@ -194,6 +198,15 @@ async def run(
             head = await clean_quietly(Bench(journal, gateway, surroundings.clock), directory, head)
         page = _page_of(journal, directory, head, thumbnails)
     return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake, page)
+
+
+def _say_warnings(manifest: Manifest) -> None:
+    """Log what the manifest's author may have meant otherwise, while nothing is spent yet."""
+    warnings = list(dict.fromkeys(str(warning) for warning in manifest.warnings))
+    for warning in warnings[:_WARNINGS_SAID]:
+        logger.warning("%s", clean(warning))
+    if (more := len(warnings) - _WARNINGS_SAID) > 0:
+        logger.warning("%d more like these: crucible-batch validate %s", more, clean(str(manifest.path)))
 
 
 class _MakingThumbnails:
