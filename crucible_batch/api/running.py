@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.account import check_account
+from crucible_batch.api.arguments import check_pace
 from crucible_batch.api.asked import asked
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
@@ -122,10 +123,12 @@ async def run(
     Without ``sidecars``, here or in the manifest, no file is written beside an output that says what made it.
     With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
 
-    Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
-    ``RunDirectoryError``, ``RunBusyError``, ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own
-    journal and ``ReportError`` for its report.
+    Raises before anything is spent: ``UserError`` for an argument that can't be meant, ``ManifestError``,
+    ``ConsentError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``, ``RunBusyError`` and
+    ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own journal and ``ReportError`` for its
+    report.
     """
+    check_pace(concurrency=concurrency, job_timeout_s=job_timeout_s, deadline_s=deadline_s, key_ttl_s=key_ttl_s)
     settings = settings or current_settings()
     wants = asked(
         manifest,

@@ -105,6 +105,7 @@ class RunEnded:
 
 
 Message: TypeAlias = RunBegan | JobAdvanced | AssetAdvanced | Retrying | Throttled | Stopping | RunEnded
+"""What an observer is told."""
 
 
 class Observer(Protocol):
