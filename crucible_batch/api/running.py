@@ -27,7 +27,7 @@ from crucible_batch.api.draft import (
     run_terms,
 )
 from crucible_batch.api.following import Following
-from crucible_batch.api.inspecting import report_rows, write_page_of, write_report_of
+from crucible_batch.api.inspecting import report_rows, way_back, write_page_of, write_report_of
 from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
 from crucible_batch.api.saving import Grounds
@@ -233,7 +233,7 @@ def _page_of(journal: Journal, directory: Path, head: ReportHead, thumbnails: Th
             return None
         return write_page_of(journal, directory, head, thumbnails=thumbnails)
     except Exception as error:  # noqa: BLE001 - the run is over and well reported; nothing about a page may undo that
-        logger.warning("%s was not made (%s); crucible-batch report %s makes it", PAGE_FILE, error, directory)
+        logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, way_back(head, directory))
         return None
 
 
