@@ -88,10 +88,11 @@ _OF_THE_MACHINE = _of(
     Topic.MACHINE,
     ("DISK", _STOPPED, "A file or a stream could not be read or written.",
      f"See to the disk: space, rights, mounts. {_AGAIN}."),
-    ("JOURNAL", _STOPPED, "The journal can't be read or written. What it holds already is intact.",
-     f"See to the disk. {_AGAIN}; if the journal is lost, with --recover."),
+    ("JOURNAL", _STOPPED, "The journal can't be read or written.",
+     (f"See to the disk. {_AGAIN}. A damaged file: restore it from a copy, or move .crucible away; receipts.jsonl then "
+      "restores what was bought, and without that file --recover does.")),
     ("REPORT", _STOPPED, "The run has ended and its report can't be written. The journal holds all of it.",
-     "See to the disk, then crucible-batch report RUN_DIR."),
+     f"See to the disk. {_AGAIN}; where no job was left, crucible-batch report RUN_DIR is enough."),
     ("RESULTS", _STOPPED, "An output can't be written.",
      f"See to the disk. {_AGAIN}: what is bought is downloaded for no credits."),
 )  # fmt: skip

@@ -191,7 +191,7 @@ class RunBusyError(CrucibleBatchError):
 
 
 class JournalError(CrucibleBatchError):
-    """The journal can't be read or written; what it holds already is intact."""
+    """The journal can't be read or written: the disk, or a file that is damaged."""
 
     code = "JOURNAL"
     exit_code = ExitCode.STOPPED

@@ -12,6 +12,7 @@ from typing import assert_never
 
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.identity import Json, job_identity
+from crucible_batch.core.output_path import leading_path
 from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import Remnant, Wanted
@@ -50,6 +51,7 @@ class Planner:
         self._position = 0
         self._identities: dict[bytes, tuple[str, Place]] = {}
         self._outputs: dict[bytes, tuple[str, Place]] = {}
+        self._leading: dict[bytes, tuple[str, Place]] = {}
 
     def plan(self, wanted: Iterable[Wanted | Remnant | Problem]) -> Iterator[PlannedJob | Problem]:
         """Yield a planned job, or the problems that keep it from being one, for each that is wanted.
@@ -121,7 +123,7 @@ class Planner:
             else:
                 params[name] = wanted.prompt
         sources = self._image_sources(wanted, known, problems, unknown)
-        problems.extend(_given_twice(wanted, f"images.{name}", name) for name in sources if name in params)
+        problems.extend(_given_twice(wanted, source, name) for name, (source, _) in sources.items() if name in params)
         images: dict[str, InputImage] = {}
         for name, (source, path) in sources.items():
             image = self._read_image(path)
@@ -231,16 +233,40 @@ class Planner:
             return wanted.problem("name", f"{wanted.output_pattern!r} is where the run keeps its own files")
         if (beside := _sidecar_fault(folded)) is not None:
             return wanted.problem("name", f"{wanted.output_pattern!r} {beside}", hint="end output.path in {ext}")
-        digest = blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        name, place = self._outputs.setdefault(digest, (wanted.name, wanted.place("name")))
+        claim = (wanted.name, wanted.place("name"))
+        name, place = self._outputs.setdefault(_digest(folded), claim)
         if name == wanted.name:
-            return None
+            return self._claim_leading(wanted, folded, claim)
         return wanted.problem(
             "name",
             f"{wanted.name!r} and {name!r} ({place}) would write the same file {wanted.output_pattern!r}",
             hint="names that differ in nothing but case collide on some disks",
             of_row=True,
         )
+
+    def _claim_leading(self, wanted: Wanted, folded: str, claim: tuple[str, Place]) -> Problem | None:
+        """Without ``{index}`` the second output of ``a`` is called ``a-1``, as the first of a job ``a-1``.
+
+        How many outputs a job makes is known only once they are paid for, so such names don't go together.
+        """
+        taken = self._leading.get(_digest(folded))
+        if (leading := leading_path(folded)) is not None:
+            self._leading.setdefault(_digest(leading), claim)
+            taken = taken or self._outputs.get(_digest(leading))
+        if taken is None:
+            return None
+        name, place = taken
+        return wanted.problem(
+            "name",
+            f"{wanted.name!r} and {name!r} ({place}) may write the same file: a second output gets -1 behind its name,"
+            " a third -2",
+            hint="add {index} to output.path",
+            of_row=True,
+        )
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _sidecar_fault(output: str) -> str | None:

@@ -23,6 +23,7 @@ OTHERS = {
     "MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE",  # variables of the environment
     "RUN_DIR",  # a metavar
     "NSFW_REJECTED",  # an example of what a gateway may send
+    "IDEMPOTENCY_KEY_REUSED",  # a gateway's own, which gets a hint of ours
 }  # fmt: skip
 
 

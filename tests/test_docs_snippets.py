@@ -5,7 +5,7 @@ What a block is, its language says:
 - ``console``: each ``$`` line is run, and the lines below it are its output (see ``tests.docs.transcript``). ``^C`` is
   pressed once a job is done; numbers don't count in such a block.
 - ``sh``: each line is run and has to end with 0, but for what makes the environment that the test has already, and the
-  sandbox, which would never end.
+  sandbox and the viewer, which would never end.
 - any other under a line such as "`NAME`:" is written to the file of that name; ``yaml`` is loaded as a manifest, too.
 - ``python`` is run; ``json`` is read; the lines of a ``crontab`` are parsed; each branch of a tree has to be there.
 """
@@ -34,6 +34,7 @@ from .docs.reader import Reader
 from .docs.transcript import disagreement, steps
 
 _ENVIRONMENT = {"make", "pip", "export", "."}
+_ENDLESS = {"sandbox", "view"}
 _CRON_TIME = re.compile(r"((?:[\d*,/-]+ +){4}[\d*,/-]+) +(.+)")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 READERS = 4
@@ -127,7 +128,7 @@ async def _sh(block: Block, reader: Reader) -> str | None:
             return f"{line}: no such target"
         if words[:2] == ["crucible-batch", "sandbox"] and (fault := _command_fault(words)):
             return fault
-        if words[0] in _ENVIRONMENT or words[:2] == ["crucible-batch", "sandbox"]:
+        if words[0] in _ENVIRONMENT or (words[0] == "crucible-batch" and words[1] in _ENDLESS):
             continue
         done = await reader.types(line)
         if done.code:

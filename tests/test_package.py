@@ -7,10 +7,13 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import crucible_batch
+from crucible_batch import errors
+from crucible_batch.core.progress import Message
 
 STUB = Path(crucible_batch.__file__).with_suffix(".pyi")
 
@@ -32,6 +35,11 @@ def test_the_stub_lists_what_can_be_imported() -> None:
 @pytest.mark.parametrize(("name", "module"), sorted(_stub_names().items()))
 def test_a_name_is_the_one_that_the_stub_says(name: str, module: str) -> None:
     assert getattr(crucible_batch, name) is getattr(importlib.import_module(module), name)
+
+
+def test_every_error_of_the_tree_and_every_message_is_exported() -> None:
+    tree = {name for name, it in vars(errors).items() if isinstance(it, type) and issubclass(it, Exception)}
+    assert tree | {message.__name__ for message in get_args(Message)} <= set(crucible_batch.__all__)
 
 
 def test_an_unknown_name_is_refused_as_python_does() -> None:

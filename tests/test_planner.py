@@ -190,7 +190,7 @@ def test_an_unknown_image_parameter_is_a_problem(desk: Desk) -> None:
     [
         ("prompt: hi, params: {prompt.text: ho}", "prompt", "prompt.text"),
         ("prompt: hi, image: p.png, images: {image.image: p.png}", "image", "image.image"),
-        ("prompt: hi, image: p.png, params: {image.image: x}", "images.image.image", "image.image"),
+        ("prompt: hi, image: p.png, params: {image.image: x}", "image", "image.image"),
         ("prompt: hi, images: {mask: p.png}, params: {mask: x}", "images.mask", "mask"),
     ],
 )
@@ -371,6 +371,37 @@ def test_paths_that_collide_on_some_disks_are_a_problem_with_both_names(desk: De
     assert "manifest.yaml:6:" in problem.message
     assert "would write the same file" in problem.message
     assert (problem.field, problem.place.line) == ("jobs[1].name", 7)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "first", "second"),
+    [
+        ("{name}{ext}", "a", "a-1"),
+        ("{name}{ext}", "a-1", "a"),
+        ("{name}{ext}", "Hero-12", "hero"),
+        ("{name}{ext}", "a-1", "a-1-2"),
+        ("all/{workflow}/{name}.png", "a", "a-1"),
+        ("{name}", "a.png", "a-1.png"),
+    ],
+)
+def test_without_an_index_a_name_that_a_later_output_may_get_is_a_problem(
+    desk: Desk, pattern: str, first: str, second: str
+) -> None:
+    text = f"output: {{path: '{pattern}'}}\njobs:\n- {{name: {first}, prompt: hi}}\n- {{name: {second}, prompt: ho}}\n"
+    problem = desk.problem(text)
+    assert f"{second!r} and {first!r}" in problem.message
+    assert "manifest.yaml:6:" in problem.message
+    assert (problem.field, problem.place.line) == ("jobs[1].name", 7)
+    assert problem.hint == "add {index} to output.path"
+    assert len(desk.jobs(text.replace("{name}", "{name}/{index}"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("a", "a-01"), ("a", "a-0"), ("a", "a-b"), ("a", "a1"), ("a-1", "a-2"), ("a", "a-1-1")]
+)
+def test_without_an_index_other_names_go_together(desk: Desk, first: str, second: str) -> None:
+    text = f"output: {{path: '{{name}}{{ext}}'}}\njobs: [{{name: {first}, prompt: hi}}, {{name: {second}, prompt: ho}}]"
+    assert [job.name for job in desk.jobs(text)] == [first, second]
 
 
 @pytest.mark.parametrize("name", ["report.json", "Report.JSON", "thumbnails", "report.html"])

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
+from crucible_batch.api.arguments import read_budget
 from crucible_batch.api.draft import DEFAULT_RUN_ID, Choice, ManifestOptions, Terms
-from crucible_batch.core.credits import Credits, format_credits, parse_credits
+from crucible_batch.core.credits import Credits, format_credits
 from crucible_batch.errors import UserError
 from crucible_batch.plans import DEFAULT_MAX_JOBS, SavedPlan, is_saved_plan, plan_command, read_saved_plan
 
@@ -67,13 +68,13 @@ def asked(
 ) -> Asked:
     """Sort out what is asked for; a plan is told from a manifest by its content.
 
-    Raises ``SavedPlanError``, and ``UserError`` for what contradicts the plan.
+    Raises ``SavedPlanError``, and ``UserError`` for a budget that is none and for what contradicts the plan.
     """
     said = Asked(
         manifest=Path(manifest),
         out_dir=None if out_dir is None else Path(out_dir),
         run_id=run_id,
-        budget=None if budget is None else parse_credits(budget),
+        budget=read_budget(budget),
         retry_failed=retry_failed,
         only=tuple(only),
         variables=variables or {},

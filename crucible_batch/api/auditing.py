@@ -19,7 +19,7 @@ from crucible_batch.core.credits import ZERO
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD_CLASS
 from crucible_batch.core.retry import RetryRule
-from crucible_batch.errors import RunDirectoryError
+from crucible_batch.errors import ExitCode, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.settings import Settings
 
@@ -39,6 +39,10 @@ class AuditResult:
         """Whether nothing differs, as far as the gateway's ledger goes back."""
         return not self.audit.differences
 
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.OK if self.ok else ExitCode.DIFFERENCE
+
 
 async def audit(
     run_dir: str | Path,
@@ -49,7 +53,8 @@ async def audit(
 ) -> AuditResult:
     """Hold a run directory's books against the gateway's ledger and assets; also while a run is going on.
 
-    Differences are no exception: see ``ok`` and ``audit.differences``. ``clock`` gives seconds since the epoch.
+    Differences are no exception: see ``ok``, ``exit_code`` and ``audit.differences``. ``clock`` gives seconds since the
+    epoch.
 
     Raises ``RunDirectoryError`` where the directory is none or belongs to another gateway or account,
     ``KeyRefusedError``, ``GatewayError`` and ``JournalError``.

@@ -10,7 +10,7 @@ from crucible_batch.api.progress import Progress, progress_of
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.retry import RetryRule
-from crucible_batch.errors import ReportError, RunDirectoryError
+from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.report import JobRow, ReportHead, build_head, build_rows, write_report
 from crucible_batch.report.html import PAGE_FILE, Thumbnails, credit_curve, write_page
@@ -69,8 +69,7 @@ def write_report_of(journal: Journal, directory: Path) -> ReportHead:
         write_report(directory, head, build_rows(jobs, _stops(newest)))
     except OSError as error:
         raise ReportError(
-            f"the report can't be written: {error.strerror}",
-            hint=f"see to the disk, then: crucible-batch report {directory}",
+            f"the report can't be written: {error.strerror}", hint=f"see to the disk, then: {way_back(head, directory)}"
         ) from error
     return head
 
@@ -84,6 +83,13 @@ def write_page_of(journal: Journal, directory: Path, head: ReportHead, *, thumbn
             f"{PAGE_FILE} can't be written: {error.strerror}",
             hint=f"see to the disk, then: crucible-batch report {directory}",
         ) from error
+
+
+def way_back(head: ReportHead, directory: Path) -> str:
+    """Say what makes a report that couldn't be written, and the page. By itself neither helps where jobs are left."""
+    if head.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED}:
+        return f"crucible-batch report {directory}"
+    return "run the same command again"
 
 
 def report_rows(run_dir: Path) -> Iterator[JobRow]:

@@ -180,8 +180,8 @@ async def plan(
     With ``save_to`` the plan is saved: ``run`` of that file does what it says or nothing. ``manifest`` may be a saved
     plan itself, which is then held against what is there now. ``all_rows`` keeps the comparison's row of each job.
     Without a key it works as far as it can: parameters are then not checked against their workflows. Raises
-    ``ManifestError`` with all that is wrong, ``GatewayError``, ``StalePlanError``, and for a plan to be saved
-    ``KeyRefusedError`` where there is no key.
+    ``UserError``, ``ManifestError`` with all that is wrong, ``GatewayError``, ``StalePlanError``, and for a plan to be
+    saved ``KeyRefusedError`` where there is no key.
     """
     wants = asked(
         manifest,

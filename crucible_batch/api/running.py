@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.account import check_account
+from crucible_batch.api.arguments import check_pace
 from crucible_batch.api.asked import asked
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
@@ -26,7 +27,7 @@ from crucible_batch.api.draft import (
     run_terms,
 )
 from crucible_batch.api.following import Following
-from crucible_batch.api.inspecting import report_rows, write_page_of, write_report_of
+from crucible_batch.api.inspecting import report_rows, way_back, write_page_of, write_report_of
 from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
 from crucible_batch.api.saving import Grounds
@@ -39,14 +40,17 @@ from crucible_batch.core.progress import JobAdvanced, Message, Observer, Retryin
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, Slots, SystemClock, restore
 from crucible_batch.errors import ConsentError, ExitCode, GatewayError
 from crucible_batch.gateway import HttpGateway, RetryNotice
+from crucible_batch.gateway.text import clean
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
-from crucible_batch.manifest import Reading
+from crucible_batch.manifest import Manifest, Reading
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
 from crucible_batch.results import OutputStore, Receipts
 from crucible_batch.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_WARNINGS_SAID = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +123,12 @@ async def run(
     Without ``sidecars``, here or in the manifest, no file is written beside an output that says what made it.
     With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
 
-    Raises before anything is spent: ``ManifestError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError``,
-    ``RunDirectoryError``, ``RunBusyError``, ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own
-    journal and ``ReportError`` for its report.
+    Raises before anything is spent: ``UserError`` for an argument that can't be meant, ``ManifestError``,
+    ``ConsentError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``, ``RunBusyError`` and
+    ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own journal and ``ReportError`` for its
+    report.
     """
+    check_pace(concurrency=concurrency, job_timeout_s=job_timeout_s, deadline_s=deadline_s, key_ttl_s=key_ttl_s)
     settings = settings or current_settings()
     wants = asked(
         manifest,
@@ -166,6 +172,7 @@ async def run(
             gateway = await surroundings.planned(stack, draft, source, grounds, nobody_to_ask=asks and confirm is None)
         following.check(draft, directory)
         check_choice(draft, choice)
+        _say_warnings(source.manifest)
         if (
             asks
             and confirm is not None
@@ -197,6 +204,15 @@ async def run(
     return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake, page)
 
 
+def _say_warnings(manifest: Manifest) -> None:
+    """Log what the manifest's author may have meant otherwise, while nothing is spent yet."""
+    warnings = list(dict.fromkeys(str(warning) for warning in manifest.warnings))
+    for warning in warnings[:_WARNINGS_SAID]:
+        logger.warning("%s", clean(warning))
+    if (more := len(warnings) - _WARNINGS_SAID) > 0:
+        logger.warning("%d more like these: crucible-batch validate %s", more, clean(str(manifest.path)))
+
+
 class _MakingThumbnails:
     """Has each picture's thumbnail made, in a thread, as soon as the picture is saved: the page then waits for few."""
 
@@ -218,7 +234,7 @@ def _page_of(journal: Journal, directory: Path, head: ReportHead, thumbnails: Th
             return None
         return write_page_of(journal, directory, head, thumbnails=thumbnails)
     except Exception as error:  # noqa: BLE001 - the run is over and well reported; nothing about a page may undo that
-        logger.warning("%s was not made (%s); crucible-batch report %s makes it", PAGE_FILE, error, directory)
+        logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, way_back(head, directory))
         return None
 
 

@@ -154,7 +154,10 @@ class Watch:
                 total=len(books.jobs), reused=sum(known.reused for known in books.jobs.values()), **counts
             ),
         )
-        return Sight(Status(self.run_dir, self._running, head), self._edition, books.number)
+        terms = books.run.terms
+        manifest = Path(terms.manifest_path) if terms.plan_digest is None else None
+        status = Status(self.run_dir, self._running, head, manifest=manifest)
+        return Sight(status, self._edition, books.number)
 
     def _as_it_goes(self, row: JobRow) -> JobRow:
         """Show a submit that is on its way as not done yet, which is what it is."""

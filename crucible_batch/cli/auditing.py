@@ -21,7 +21,6 @@ from crucible_batch.cli.answer import Answer, Json, rfc3339
 from crucible_batch.cli.asking import signed_credits
 from crucible_batch.cli.render.audit import by_type, notes, show_audit, show_differences
 from crucible_batch.cli.terminal import working
-from crucible_batch.errors import ExitCode
 
 
 def audit_and_tell(answer: Answer, run_dir: Path, api_base: str | None, proxy: str | None) -> None:
@@ -46,7 +45,7 @@ def audit_and_tell(answer: Answer, run_dir: Path, api_base: str | None, proxy: s
             "DIFFERENCE",
             f"{count} difference{'s' if count > 1 else ''} between our books and the gateway's ledger",
             "each is named with its job or asset id: ask the gateway's people about those",
-            exit_code=ExitCode.DIFFERENCE,
+            exit_code=result.exit_code,
         )
 
 

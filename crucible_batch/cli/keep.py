@@ -75,6 +75,8 @@ def clean(
 
     What an unfinished job needs stays, in this run directory and in those beside it. Your files and the outputs are
     not touched. A job that wants such an image later pays for its upload again.
+    Keep this directory, or its receipts.jsonl: without both, a gateway may refuse to hand the pictures of jobs with
+    images out again.
     """
     with answering("clean", json=json, quiet=quiet, verbose=verbose) as answer:
         from crucible_batch.cli.cleaning import Wish, clean_and_tell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import TypeAlias
 
 Credits: TypeAlias = Decimal
@@ -16,24 +16,53 @@ MAX_PLACES = 18
 17 places (2.0000000000000004), and sums below 10**10 of such amounts stay exact in the 28 digits of a Decimal."""
 
 
+_FIGURE_PLACES = 12
+_EXACT = Context(prec=MAX_EXPONENT + _FIGURE_PLACES)
+
+
 def parse_credits(value: object) -> Credits:
     """Read an amount from JSON or YAML text.
 
     Takes ``Decimal``, ``int`` and decimal text. Raises ``ValueError`` for NaN, infinity, negative or absurdly large or
     fine amounts, and for ``float``: by then the exact text is already lost.
     """
+    amount = _finite(value)
+    if amount < 0:
+        raise ValueError(f"credits must be zero or more: {value!r}")
+    if _places(amount) > MAX_PLACES:
+        raise ValueError(f"an absurd amount of credits: {value!r}")
+    return amount
+
+
+def parse_figure(value: object) -> Credits:
+    """Read a figure of an account, as ``parse_credits`` does an amount, but of any sign: an account may be in debt.
+
+    Nothing is charged by a figure, so what is finer than a trillionth (2.8e-17, where a gateway subtracts binary
+    floats) is rounded away.
+    """
+    figure = _finite(value)
+    if _places(figure) > _FIGURE_PLACES:
+        figure = figure.quantize(Decimal(1).scaleb(-_FIGURE_PLACES), context=_EXACT)
+    return figure if figure else ZERO
+
+
+def _finite(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
         raise ValueError(f"not an amount of credits: {value!r}")  # noqa: TRY004 - one error for all that is no amount
     try:
         amount = Decimal(value)
     except InvalidOperation:
         raise ValueError(f"not an amount of credits: {value!r}") from None
-    if not amount.is_finite() or amount < 0:
-        raise ValueError(f"credits must be zero or more, and finite: {value!r}")
-    exponent = amount.as_tuple().exponent
-    if amount.adjusted() >= MAX_EXPONENT or (isinstance(exponent, int) and exponent < -MAX_PLACES):
+    if not amount.is_finite():
+        raise ValueError(f"credits must be finite: {value!r}")
+    if amount.adjusted() >= MAX_EXPONENT:
         raise ValueError(f"an absurd amount of credits: {value!r}")
     return amount
+
+
+def _places(amount: Decimal) -> int:
+    exponent = amount.as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
 
 
 def format_credits(amount: Credits) -> str:

@@ -139,6 +139,7 @@ class RunEnded:
 Message: TypeAlias = (
     RunBegan | TakenUp | JobAdvanced | Receiving | AssetAdvanced | Retrying | Throttled | Stopping | RunEnded
 )
+"""What an observer is told."""
 
 
 class Observer(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot, JobStatus
@@ -41,6 +41,7 @@ from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
 JOB_TIMEOUT = "JOB_TIMEOUT"
 WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
+KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ class Performer:
         5xx, the edge's page      Declined, and the run stops: it is the gateway that fails, not the job
         """
         world = self._world
-        info = error_info(error)
+        info = self._explained(error_info(error))
         if error.in_doubt or job.in_doubt:
             # The gateway serves where it refuses this one job: however many it does, the others are still asked for.
             if not error.is_refusal or error.status in (401, 402):
@@ -223,6 +224,18 @@ class Performer:
             self._note(error)
             world.stop.wind_down(ExitCode.STOPPED, info)
         return Declined(at=world.clock.now(), error=info)
+
+    def _explained(self, error: ErrorInfo) -> ErrorInfo:
+        """A key is made of its images' bytes, a request of their assets: where one has gone and come again, a gateway
+        that compares requests takes the old job's for another."""
+        if error.code != KEY_REUSED or not self._images:
+            return error
+        return replace(
+            error,
+            hint="it is bought already, with its image as another asset, which is gone; nothing was charged for the"
+            " job now. The run directory that bought it, or its receipts.jsonl, brings it back; another --run-id buys"
+            " it anew",
+        )
 
     def _note_refusal(self, job: Job, error: GatewayError) -> None:
         match whose(error.status, error.code, job.rule.never):

@@ -93,7 +93,7 @@ class HttpGateway(Gateway):
     async def workflow(self, workflow_id: str) -> Workflow:
         metadata = (await self._api.workflow(workflow_id)).metadata
         fields = read_fields(metadata)
-        if fields is None:
+        if not fields:
             self._warn_once(f"workflow {workflow_id} doesn't say which parameters it takes; they are sent unchecked")
         return Workflow(workflow_id=workflow_id, fields=fields, expected_s=read_expected_s(metadata))
 

@@ -15,7 +15,7 @@ from typing import Annotated, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from crucible_batch.core.credits import Credits, parse_credits
+from crucible_batch.core.credits import Credits, parse_credits, parse_figure
 from crucible_batch.gateway.address import ID_PATTERN
 from crucible_batch.gateway.json_text import UnreadableError, read_json
 from crucible_batch.gateway.text import clean
@@ -37,6 +37,12 @@ def _signed_amount(value: object) -> Credits:
         # copy_abs and copy_negate keep all digits; abs() and minus round to the context's 28.
         return _amount(Decimal(value).copy_abs()).copy_negate()
     return _amount(value)
+
+
+def _figure(value: object) -> Credits:
+    if isinstance(value, str) and not _PLAIN_AMOUNT.fullmatch(value):
+        raise ValueError("not an amount of credits")
+    return parse_figure(value)
 
 
 def _whole(value: object) -> object:
@@ -85,6 +91,7 @@ No = Annotated[Literal[False], BeforeValidator(_no)]
 Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
 Amount = Annotated[Credits, BeforeValidator(_amount)]
 SignedAmount = Annotated[Credits, BeforeValidator(_signed_amount)]
+Figure = Annotated[Credits, BeforeValidator(_figure)]
 Index = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Word = Annotated[str, BeforeValidator(_text_or_empty)]
 MaybeText = Annotated[str | None, BeforeValidator(_text_or_none)]
@@ -148,9 +155,11 @@ class CreditLedgerEntry(WireModel):
 
 
 class CreditsData(WireModel):
-    balance: Amount
-    reserved: Amount
-    available: Amount
+    """How the account stands. Its figures may be negative, and are rounded to twelve places."""
+
+    balance: Figure
+    reserved: Figure
+    available: Figure
     recent_entries: Annotated[list[CreditLedgerEntry], BeforeValidator(_list_if_null)] = []
 
 

@@ -15,6 +15,8 @@ from typing import TypeVar
 Answer = TypeVar("Answer", Path, str)
 
 MAX_PROMPT_FILE_BYTES = 32 * 1024
+# What is dropped from a file (newlines at its end, carriage returns, a byte order mark) doesn't count, within reason.
+_MAX_READ = 2 * MAX_PROMPT_FILE_BYTES
 # Jobs of a matrix use the same image over and over; a bound keeps the memory flat for a million different ones.
 _CACHE_SIZE = 10_000
 
@@ -83,17 +85,20 @@ class Files:
         self.note(text, path)
         try:
             with path.open("rb") as file:
-                content = file.read(MAX_PROMPT_FILE_BYTES + 1)
+                content = file.read(_MAX_READ + 1)
         except OSError as error:
             raise FileFault(f"{text!r} can't be read: {_reason(error)}") from None
-        if len(content) > MAX_PROMPT_FILE_BYTES:
-            raise FileFault(f"{text!r} is larger than the {MAX_PROMPT_FILE_BYTES // 1024} KiB that a prompt may have")
+        if len(content) > _MAX_READ:
+            raise _too_large(text)
         try:
             decoded = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise FileFault(f"{text!r} is not UTF-8 (line {line})") from None
-        return decoded.replace("\r\n", "\n").rstrip("\n")
+        prompt = decoded.replace("\r\n", "\n").rstrip("\n")
+        if len(prompt.encode()) > MAX_PROMPT_FILE_BYTES:
+            raise _too_large(text)
+        return prompt
 
 
 def _remembered(cache: dict[str, Answer | FileFault], text: str, find: Callable[[str], Answer]) -> Answer:
@@ -109,6 +114,10 @@ def _remembered(cache: dict[str, Answer | FileFault], text: str, find: Callable[
     if isinstance(answer, FileFault):
         raise answer.with_traceback(None)  # else each raise would lengthen the remembered one
     return answer
+
+
+def _too_large(text: str) -> FileFault:
+    return FileFault(f"{text!r} is larger than the {MAX_PROMPT_FILE_BYTES // 1024} KiB that a prompt may have")
 
 
 def _reason(error: OSError) -> str:

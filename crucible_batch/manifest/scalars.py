@@ -71,8 +71,7 @@ def misreading(text: str) -> str | None:
     if text.lower() in _SWITCHES:
         return f"{text} is read as the text {text!r}; write true or false for a switch, or put it in quotes"
     if _LEADING_ZERO.fullmatch(text):
-        number = text.lstrip("+-0") or "0"
-        return f"{text} is read as the number {number}; put it in quotes to keep the zeros"
+        return f"{text} is read as the number {int(text)}; put it in quotes to keep the zeros"
     if _SEXAGESIMAL.fullmatch(text) or _OLD_NUMBER.fullmatch(text):
         return f"{text} is read as text, not as a number; put it in quotes if text is meant"
     return None

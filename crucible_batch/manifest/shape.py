@@ -70,7 +70,7 @@ class Rejected:
         for detail in sorted(self._details, key=lambda detail: detail["type"] != "extra_forbidden"):
             if problems.full:
                 problems.omitted += 1
-            elif detail["loc"] not in meant and not self._is_echo(detail):
+            elif not (detail["type"] == "missing" and detail["loc"] in meant) and not self._is_echo(detail):
                 reported.append(self._problem(detail))
                 problems.add(reported[-1])
                 meant.add((*detail["loc"][:-1], reported[-1].nearest or ""))
@@ -91,10 +91,20 @@ class Rejected:
         if error_type == "extra_forbidden":
             name = str(within[-1])
             known = [*_known(self._model, within[:-1]), *(self._others if len(within) == 1 else ())]
-            return site.problem(within, f"unknown key {name[:100]!r}", key=True, nearest=nearest(name, known))
+            beside = self._beside(within)  # what stands there was hardly meant a second time
+            near = nearest(name, [key for key in known if key not in beside]) or nearest(name, known)
+            return site.problem(within, f"unknown key {name[:100]!r}", key=True, nearest=near)
         if error_type == "missing":
             return site.problem(within, f"`{within[-1]}` is missing")
         return site.problem(within, _message(detail, location, value), key=bad_key, hint=_hint(error_type, value))
+
+    def _beside(self, location: Path) -> Mapping[str, Any]:
+        """Return the mapping that holds the key at ``location``."""
+        value: Any = self._site.value
+        for step in location[:-1]:
+            value = value[step]
+        members: Mapping[str, Any] = value
+        return members
 
 
 def validate(model: type[Model], site: Site, *, without: tuple[str, ...] = ()) -> Model | Rejected:

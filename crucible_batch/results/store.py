@@ -18,10 +18,10 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from crucible_batch.core.events import Saved, Sent
+from crucible_batch.core.output_path import output_path
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding, spliced
-from crucible_batch.results.paths import output_path
 from crucible_batch.results.picture import NoPictureError, Picture, examine
 
 TEMPORARY_PREFIX = ".crucible-part-"

@@ -39,8 +39,20 @@ def test_the_same_command_again_costs_nothing(cli: Cli, report_of: Report) -> No
     assert report_of(cli.cwd / "outputs/twice/default")["credits"]["spent"] == "12"
 
 
+def test_a_run_says_first_what_may_be_meant_otherwise(cli: Cli) -> None:
+    seeds = "".join(f"- {{name: fox{n}, prompt: a fox, params: {{sampler.seed: 0{n}}}}}\n" for n in range(1, 12))
+    cli.write("doubts", seeds, head="workflows: {qwen-edti: {}}\n")
+    done = cli("run", "doubts.yaml", "--display", "plain")
+    assert done.code == 0
+    notes = [line for line in done.err.splitlines() if line.startswith("note  ")]
+    assert done.err.splitlines()[: len(notes)] == notes
+    assert notes[0] == "note  doubts.yaml:5:13: workflows.qwen-edti: no job is on the workflow 'qwen-edti'"
+    assert "01 is read as the number 1;" in notes[1]
+    assert notes[10:] == ["note  2 more like these: crucible-batch validate doubts.yaml"]
+
+
 def test_quiet_says_nothing(cli: Cli) -> None:
-    cli.write("hush")
+    cli.write("hush", head="workflows: {qwen-edti: {}}\n")
     done = cli("run", "hush.yaml", "-q")
     assert (done.code, done.out, done.err) == (0, "", "")
 

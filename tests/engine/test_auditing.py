@@ -51,7 +51,7 @@ async def test_a_run_with_failures_refunds_and_uploads_has_difference_0(start: A
     async with start(faults="fail=1", recent_entries=1000) as bench:
         await bench.run(with_photos(bench))
         result = await audited(bench)
-    assert result.ok
+    assert (result.ok, result.exit_code) == (True, 0)
     assert (result.manifest_name, result.run_id, result.running) == ("trial", "default", False)
     assert {each.verdict for each in (*result.audit.jobs, *result.audit.uploads)} == {Verdict.AGREES}
     assert len(result.audit.jobs) == 7
@@ -132,6 +132,7 @@ async def test_a_job_that_only_the_books_know_is_found(start: Any) -> None:
         await bench.run(bench.manifest("{name: fox, prompt: a fox, repeat: 3}"))
         rewrite(bench.path / "out", "Accepted", lambda event: event.update(job_id="11111111-made-up"), nth=1)
         result = await audited(bench)
+    assert (result.ok, result.exit_code) == (False, 7)
     (difference,) = result.audit.differences
     assert (difference.gateway_id, difference.reasons) == ("11111111-made-up", ("no entry in the ledger",))
     # The charge that the books have forgotten is shown: from our time, at our price.

@@ -147,7 +147,21 @@ async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(
             with pytest.raises(ReportError, match="No space left") as caught:
                 await bench.run(manifest)
         assert caught.value.exit_code == 5
+        assert caught.value.hint == f"see to the disk, then: crucible-batch report {bench.path / 'out'}"
         assert read_status(bench.path / "out").report.status == "succeeded"
+        await goes_on(bench, manifest)
+
+
+async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_reported(start, monkeypatch):
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_write_all", Failing(store._write_all, errno.ENOSPC, 3))
+            patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
+            patch.setattr(store, "_sync", lambda *_args: None)
+            with pytest.raises(ReportError) as caught:
+                await bench.run(manifest)
+        assert caught.value.hint == "see to the disk, then: run the same command again"
         await goes_on(bench, manifest)
 
 

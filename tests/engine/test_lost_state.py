@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crucible_batch import api
+from crucible_batch import api, clean_assets
 from crucible_batch.core import events
 from crucible_batch.core.job import Phase
-from crucible_batch.errors import RunDirectoryError
+from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import store
 from tests.engine.test_resume import THREE, stop_after
 
@@ -37,6 +37,50 @@ def lose_the_journal(bench) -> None:
 
 def receipts(bench) -> Path:
     return bench.path / "out" / "receipts.jsonl"
+
+
+async def test_a_journal_that_is_no_database_is_moved_away_and_the_receipts_bring_all_back(start):
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(f"{THREE}\n{EDIT}")
+        await bench.run(manifest)
+        journal = bench.path / "out/.crucible/journal.sqlite3"
+        journal.write_bytes(b"garbage" * 1000)
+        before = await requests(bench)
+        with pytest.raises(JournalError, match="no journal any more") as caught:
+            await bench.run(manifest)
+        assert caught.value.code == "JOURNAL"
+        assert f"move {journal.parent} away" in (caught.value.hint or "")
+        journal.parent.rename(bench.path / "away")
+        assert (await bench.run(manifest)).exit_code == 0
+        asked = await requests(bench) - before
+    assert (asked["generate"], asked["asset-create"]) == (0, 0)
+
+
+async def test_a_picture_whose_image_is_gone_comes_back_by_its_receipt_and_not_by_its_key(start):
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(EDIT)
+        await bench.run(manifest)
+        await clean_assets(bench.path / "out", settings=bench.settings)
+        receipt = receipts(bench).read_bytes()
+        shutil.rmtree(bench.path / "out")
+        refused = await bench.run(manifest)
+        (row,) = refused.jobs()
+        assert (row.status, row.error.code) == ("failed", "IDEMPOTENCY_KEY_REUSED")
+        assert "bought already" in row.error.hint
+        assert "receipts.jsonl" in row.error.hint
+        assert refused.report.credits.jobs == 0
+        shutil.rmtree(bench.path / "out")
+        receipts(bench).parent.mkdir()
+        receipts(bench).write_bytes(receipt)
+        before = await requests(bench)
+        found = await bench.run(manifest)
+        asked = await requests(bench) - before
+        state = await bench.state()
+    assert (found.exit_code, found.report.counts.reused) == (0, 1)
+    assert (asked["generate"], asked["asset-create"]) == (0, 0)
+    assert len(state["jobs"]) == 1
 
 
 # --- receipts ------------------------------------------------------------------------------------------------------

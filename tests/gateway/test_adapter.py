@@ -65,6 +65,16 @@ async def test_a_workflow_that_doesnt_say_is_warned_of_once(world, ok, caplog, m
     assert len(warnings) == 1
 
 
+@pytest.mark.parametrize("listed", [[], {}])
+async def test_a_workflow_that_lists_nothing_is_warned_of_as_one_that_doesnt_say(world, ok, caplog, listed):
+    here = world(ok({"workflow_id": "w", "metadata": {"available_fields": listed}}))
+    for _ in range(2):
+        await here.gateway.workflow("w")
+    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
+        "workflow w doesn't say which parameters it takes; they are sent unchecked"
+    ]
+
+
 async def test_a_workflow_says_what_it_takes(world, ok):
     metadata = {"available_fields": ["prompt.text"], "estimated_time_seconds": 7.5, "price": {"x": [1, None]}}
     workflow = await world(ok({"workflow_id": "w-1.1", "metadata": metadata})).gateway.workflow("w-1.1")

@@ -162,15 +162,20 @@ async def test_every_transport_error_is_no_answer_and_in_doubt_where_it_changes(
     assert len(here.requests) == (1 if operation in BUYS_AGAIN else 3)
 
 
-WRONG_CREDITS = ["-1", "-0.5", "1e999999999", "1e12", "1e-19", '"abc"', '"NaN"', '"1e3"', '"１２"', '" 1"', '"1_0"',
+WRONG_CHARGES = ["-1", "-0.5", "1e-19"]
+WRONG_CREDITS = ["1e999999999", "1e12", "-1e12", '"abc"', '"NaN"', '"1e3"', '"１２"', '" 1"', '"1_0"',
                  "null", "true", "[]", "{}"]  # fmt: skip
-CREDIT_FIELDS = [("credits", "balance"), ("credits", "reserved"), ("credits", "available"),
-                 ("create_asset", "credits_charged"), ("delete_asset", "credit_rebate"),
-                 ("generate", "requested_credits"), ("job", "requested_credits")]  # fmt: skip
+FIGURES = [("credits", "balance"), ("credits", "reserved"), ("credits", "available")]
+CHARGES = [("create_asset", "credits_charged"), ("delete_asset", "credit_rebate"),
+           ("generate", "requested_credits"), ("job", "requested_credits")]  # fmt: skip
+CREDIT_FIELDS = FIGURES + CHARGES
 
 
-@pytest.mark.parametrize("amount", WRONG_CREDITS)
-@pytest.mark.parametrize(("of", "name"), CREDIT_FIELDS)
+@pytest.mark.parametrize(
+    ("of", "name", "amount"),
+    [(*field, amount) for field in CREDIT_FIELDS for amount in WRONG_CREDITS]
+    + [(*field, amount) for field in CHARGES for amount in WRONG_CHARGES],
+)
 async def test_credits_that_are_no_amount_are_a_bad_answer(world, reply, call, good_data, of, name, amount):
     text = json.dumps({**good_data(of), name: "HERE"}).replace('"HERE"', amount)
     with pytest.raises(GatewayError) as caught:
@@ -178,6 +183,16 @@ async def test_credits_that_are_no_amount_are_a_bad_answer(world, reply, call, g
     assert caught.value.code == "BAD_ANSWER"
     assert name in caught.value.message
     assert caught.value.in_doubt is (of in CHANGES)
+
+
+@pytest.mark.parametrize(("of", "name"), FIGURES)
+@pytest.mark.parametrize(("text", "amount"), [("-5", -5), ("-2.8e-17", 0), ("2.7755575615628914e-17", 0), ('"-5"', -5)])
+async def test_an_account_may_be_in_debt_and_be_counted_in_binary_floats(
+    world, reply, good_data, of, name, text, amount
+):
+    body = json.dumps({**good_data(of), name: "HERE"}).replace('"HERE"', text)
+    found = await world(reply(200, raw=envelope(body))).client.credits()
+    assert str(getattr(found, name)) == str(amount)
 
 
 MISSING = [*CREDIT_FIELDS, ("generate", "job_id"), ("job", "job_id"), ("create_asset", "asset_id"),

@@ -35,6 +35,40 @@ def test_a_file_that_is_no_journal_is_not_left_open(ground: Any) -> None:
     assert len(list(descriptors.iterdir())) == before, caught  # whose traceback would keep a connection alive
 
 
+GARBAGE = b"not a database at all" * 100
+
+
+def test_a_file_that_is_no_journal_is_said_to_be_none_and_stays_as_it_is(ground: Any) -> None:
+    file_of(ground).parent.mkdir(parents=True)
+    file_of(ground).write_bytes(GARBAGE)
+
+    def read() -> None:
+        with Journal.read(ground.directory) as reader:
+            reader.binding()
+
+    def write() -> None:
+        with ground.open():
+            pass
+
+    for attempt in (read, write):
+        with pytest.raises(JournalError, match="no journal any more; nothing was changed") as caught:
+            attempt()
+        assert str(file_of(ground)) in caught.value.message
+        assert "receipts.jsonl then restores" in (caught.value.hint or "")
+        assert "intact" not in str(caught.value) + (caught.value.hint or "")
+        assert file_of(ground).read_bytes() == GARBAGE
+
+
+def test_a_journal_that_is_damaged_within_is_said_to_be_so(ground: Any) -> None:
+    with ground.open() as journal, ground.plan(*"abcdefgh") as plan:
+        journal.adopt(plan)
+    content = file_of(ground).read_bytes()
+    file_of(ground).write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(JournalError, match="is damaged: ") as caught, Journal.read(ground.directory) as reader:
+        list(reader.jobs(RULE))
+    assert "restore it from a copy" in (caught.value.hint or "")
+
+
 def test_the_format_commits_with_the_record_of_itself(ground: Any) -> None:
     for _ in range(2):
         with ground.open(), closing(sqlite3.connect(file_of(ground))) as connection:

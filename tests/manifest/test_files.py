@@ -109,6 +109,7 @@ PROMPT_FILES: list[tuple[str, bytes | None, str]] = [
     ("'@/etc/passwd'", None, "leads out of the manifest's directory"),
     ("'@.'", None, "is a directory"),
     ("'@p.txt'", b"x" * (32 * 1024 + 1), "larger than the 32 KiB"),
+    ("'@p.txt'", b"\n" * (64 * 1024 + 1), "larger than the 32 KiB"),
     ("'@p.txt'", b"caf\xe9", "not UTF-8 (line 1)"),
     ("'@p.txt'", b"\n\n", "holds no text"),
     ("'@'", None, "is empty once it is rendered"),
@@ -128,6 +129,13 @@ def test_prompt_files_that_cannot_be_used(folder: Any, prompt: str, content: byt
 def test_a_prompt_file_of_32_kib_is_allowed(folder: Any) -> None:
     folder.write("p.txt", b"x" * (32 * 1024))
     assert len(folder.job("jobs: [{name: a, prompt: '@p.txt'}]").prompt) == 32 * 1024
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n\r\n", b"\n" * 100])
+@pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"])
+def test_what_is_dropped_from_a_prompt_file_doesnt_count(folder: Any, begin: bytes, end: bytes) -> None:
+    folder.write("p.txt", begin + b"x" * (32 * 1024) + end)
+    assert folder.job("jobs: [{name: a, prompt: '@p.txt'}]").prompt == "x" * (32 * 1024)
 
 
 def test_a_template_in_a_prompt_file_is_placed_there(folder: Any) -> None:

@@ -311,6 +311,23 @@ def test_overrides_win_over_vars_and_are_text(folder: Any) -> None:
     assert (job.prompt, job.params) == ("Other", {"n": "4"})
 
 
+def test_a_mistyped_key_excuses_no_bad_value_under_another(folder: Any) -> None:
+    problems = folder.problems(JOBS + "budget: {credits: -5, max_credits: 4}")
+    assert [(problem.field, problem.nearest) for problem in problems] == [
+        ("budget.credits", None),
+        ("budget.max_credits", "max_credits_per_job"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("budget", "nearest"), [("{max_credits: 4}", "credits"), ("{credit: 4, credits: 5}", "credits")]
+)
+def test_a_key_that_stands_there_is_meant_only_where_no_other_is_like_it(
+    folder: Any, budget: str, nearest: str
+) -> None:
+    assert folder.problem(JOBS + f"budget: {budget}").nearest == nearest
+
+
 def test_an_unknown_override_is_a_problem_with_the_nearest_name(folder: Any) -> None:
     problem = folder.problem("vars: {brand: A}\n" + JOBS, overrides={"brnad": "B"})
     assert (problem.place.line, problem.nearest) == (4, "brand")
@@ -322,6 +339,8 @@ def test_an_unknown_override_is_a_problem_with_the_nearest_name(folder: Any) -> 
 WARNINGS: list[tuple[str, int, str]] = [
     ("jobs: [{name: a, params: {x: no}}]", 4, "the text 'no'"),
     ("jobs: [{name: a, params: {x: 010}}]", 4, "the number 10"),
+    ("params: {sampler.steps: 010}\n" + JOBS, 4, "the number 10"),
+    ("jobs: [{name: a, params: {x: &steps -08}}]", 4, "the number -8"),
     ("vars: {a: '{{ b }}'}\n" + JOBS, 4, "are no templates"),
     ("matrix: {a: ['{{ b }}']}\n" + JOBS, 4, "are no templates"),
     ("jobs: [{name: a, zip: {x: ['{% y %}']}}]", 4, "are no templates"),

@@ -50,7 +50,7 @@ def test_what_no_job_can_be_given_is_refused(text: str, message: str) -> None:
     ("text", "says"),
     [
         ("no", "the text 'no'"), ("Yes", "the text 'Yes'"), ("ON", "the text"), ("off", "the text"), ("y", "the text"),
-        ("010", "the number 10"), ("-007", "the number 7"), ("00", "the number 0"),
+        ("010", "the number 10"), ("-007", "the number -7"), ("00", "the number 0"),
         ("12:30", "as text"), ("1:20:30", "as text"), ("1_000", "as text"), ("0b101", "as text"),
     ],
 )  # fmt: skip

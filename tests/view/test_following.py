@@ -32,9 +32,16 @@ def report_of(cli: Cli, name: str) -> dict[str, Any]:
     return report
 
 
+def told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out what is null: a page doesn't carry it."""
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
 def shown(data: dict[str, Any]) -> dict[str, Any]:
     """What a report says, without what only a page has."""
-    jobs = [(job["name"], job["status"], job["credits"], job.get("job_id"), job["outputs"]) for job in data["jobs"]]
+    jobs = [
+        (job["name"], job["status"], job["credits"], job.get("job_id"), told(job["outputs"])) for job in data["jobs"]
+    ]
     return {name: data.get(name) for name in ("counts", "credits", "status", "finished_at", "notes")} | {"jobs": jobs}
 
 

@@ -178,7 +178,7 @@ def _replace_by_a_link(run_dir: Path) -> None:
 def _replace_the_folder_by_a_link(run_dir: Path) -> None:
     (run_dir.parent / "elsewhere").mkdir()
     shutil.move(run_dir / PICTURE, run_dir.parent / "elsewhere" / "0.png")
-    (run_dir / PICTURE).parent.rmdir()
+    shutil.rmtree((run_dir / PICTURE).parent)
     (run_dir / PICTURE).parent.symlink_to(run_dir.parent / "elsewhere")
 
 

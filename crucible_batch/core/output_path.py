@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 _INDEX = "{index}"
 _EXT = "{ext}"
+_NUMBERED = re.compile(r"(.+)-[1-9][0-9]*", re.ASCII | re.DOTALL)
 
 
 def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
@@ -25,6 +27,19 @@ def aside_path(path: str, sha256: str) -> str:
     """Where the file of that digest goes, to make way for another at ``path``: beside it, by 8 hex of the digest."""
     place = PurePosixPath(path)
     return place.with_name(f"{place.stem}.{sha256[:8]}{place.suffix}").as_posix()
+
+
+def leading_path(pattern: str) -> str | None:
+    """Return the pattern of which a later output may be called as the first of this one: ``a{ext}`` for ``a-1{ext}``.
+
+    None where there is none, as with ``{index}``.
+    """
+    if _INDEX in pattern:
+        return None
+    head, slash, last = pattern.rpartition("/")
+    stem, dot, suffix = _split_extension(last)
+    numbered = _NUMBERED.fullmatch(stem)
+    return None if numbered is None else f"{head}{slash}{numbered[1]}{dot}{suffix}"
 
 
 def _split_extension(name: str) -> tuple[str, str, str]:

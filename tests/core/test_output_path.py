@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.results import aside_path, output_path
+from crucible_batch.core.output_path import aside_path, leading_path, output_path
 
 TABLE = [
     ("job/{index}{ext}", 0, ".png", "job/0.png"),
@@ -57,3 +57,15 @@ def test_outputs_of_one_job_never_meet(pattern: str, ext: str, indices: list[int
 def test_the_type_leaves_the_rest_of_a_path_alone(pattern: str, ext: str, index: int) -> None:
     """The temporary file is made in the parent before the type is known."""
     assert output_path(pattern, index, ext).parent == output_path(pattern, index, "").parent
+
+
+@given(PATTERNS.filter(lambda pattern: "{index}" not in pattern), st.integers(1, 2000))
+def test_a_later_output_leads_back_to_its_job(pattern: str, index: int) -> None:
+    assert leading_path(str(output_path(pattern, index, "{ext}"))) == pattern
+
+
+@pytest.mark.parametrize(
+    "pattern", ["job-1-{index}{ext}", "job-1/{index}{ext}", "job-01{ext}", "job-0", "-1{ext}", "a-1/b"]
+)
+def test_what_no_later_output_can_be_called_leads_nowhere(pattern: str) -> None:
+    assert leading_path(pattern) is None

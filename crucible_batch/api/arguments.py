@@ -1,0 +1,35 @@
+"""Arguments of an API call that no run can be held to: refused by their names, before anything happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from crucible_batch.core.credits import Credits, parse_credits
+from crucible_batch.errors import UserError
+
+
+def read_budget(budget: Credits | int | str | None) -> Credits | None:
+    """Return the budget as an exact amount. Raises ``UserError``."""
+    try:
+        return None if budget is None else parse_credits(budget)
+    except ValueError as error:
+        raise UserError(f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'") from None
+
+
+def check_pace(*, concurrency: int | None, job_timeout_s: float, deadline_s: float | None, key_ttl_s: float) -> None:
+    """Refuse what would let a run do nothing. Raises ``UserError``, which names each argument that does."""
+    faults = list(_faults(concurrency, job_timeout_s, deadline_s, key_ttl_s))
+    if faults:
+        raise UserError("; ".join(faults), hint="nothing was begun; correct the call")
+
+
+def _faults(concurrency: int | None, job_timeout_s: float, deadline_s: float | None, key_ttl_s: float) -> Iterator[str]:
+    # Written so that NaN, which compares with nothing, is refused too.
+    if concurrency is not None and not concurrency >= 1:
+        yield f"concurrency must be at least 1, or None, not {concurrency!r}"
+    if not job_timeout_s > 0:
+        yield f"job_timeout_s must be more than 0, not {job_timeout_s!r}"
+    if deadline_s is not None and not deadline_s > 0:
+        yield f"deadline_s must be more than 0, or None, not {deadline_s!r}"
+    if not key_ttl_s >= 0:
+        yield f"key_ttl_s must be 0 or more, not {key_ttl_s!r}"

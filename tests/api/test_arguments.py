@@ -1,0 +1,44 @@
+"""An argument that can't be meant is refused by its name, before anything happens."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch import plan, run
+from crucible_batch.errors import UserError
+
+WRONG: list[tuple[str, Any]] = [
+    ("concurrency", 0),
+    ("concurrency", -1),
+    ("job_timeout_s", 0),
+    ("job_timeout_s", float("nan")),
+    ("deadline_s", -1),
+    ("deadline_s", 0),
+    ("key_ttl_s", -1),
+    ("budget", "-1"),
+    ("budget", "x"),
+    ("budget", 0.1),
+    ("budget", "NaN"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_run_refuses_an_argument_by_its_name_and_reads_nothing(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"^{name}") as caught:
+        asyncio.run(run(tmp_path / "missing.yaml", **{name: value}))
+    assert caught.value.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_arguments_that_are_wrong_are_named_at_once() -> None:
+    with pytest.raises(UserError, match=r"concurrency.*; job_timeout_s.*; deadline_s.*; key_ttl_s"):
+        asyncio.run(run("missing.yaml", concurrency=0, job_timeout_s=-1, deadline_s=-1, key_ttl_s=-0.5))
+
+
+def test_a_plan_refuses_a_budget_by_its_name() -> None:
+    with pytest.raises(UserError, match=r"^budget: "):
+        asyncio.run(plan("missing.yaml", budget="ten"))
