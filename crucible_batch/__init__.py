@@ -39,6 +39,8 @@ _HOMES = {
     "JobAdvanced": "crucible_batch.api",
     "AssetAdvanced": "crucible_batch.api",
     "Retrying": "crucible_batch.api",
+    "Receiving": "crucible_batch.api",
+    "TakenUp": "crucible_batch.api",
     "Throttled": "crucible_batch.api",
     "Stopping": "crucible_batch.api",
     "RunEnded": "crucible_batch.api",

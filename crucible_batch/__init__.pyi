@@ -5,11 +5,13 @@ from crucible_batch.api import JobAdvanced as JobAdvanced
 from crucible_batch.api import Message as Message
 from crucible_batch.api import Observer as Observer
 from crucible_batch.api import PlanSummary as PlanSummary
+from crucible_batch.api import Receiving as Receiving
 from crucible_batch.api import Retrying as Retrying
 from crucible_batch.api import RunBegan as RunBegan
 from crucible_batch.api import RunEnded as RunEnded
 from crucible_batch.api import RunResult as RunResult
 from crucible_batch.api import Stopping as Stopping
+from crucible_batch.api import TakenUp as TakenUp
 from crucible_batch.api import Throttled as Throttled
 from crucible_batch.api import Verification as Verification
 from crucible_batch.api import audit as audit

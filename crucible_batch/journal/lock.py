@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
 from crucible_batch.journal.holder import erase_holder, read_holder, write_holder
-from crucible_batch.journal.store import DIRECTORY
+from crucible_batch.journal.trouble import DIRECTORY
 
 LOCK = "lock"
 _LOOK_S = 0.1

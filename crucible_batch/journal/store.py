@@ -21,11 +21,10 @@ from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal.codec import decode, decode_event, encode, encode_event
 from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
+from crucible_batch.journal.trouble import DIRECTORY, FILE, foreign_errors
 from crucible_batch.journal.writer import GroupCommitWriter
 
 FORMAT = 1
-DIRECTORY = ".crucible"
-FILE = "journal.sqlite3"
 
 _APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
 _RETIRE = (
@@ -97,7 +96,7 @@ class Journal:
         ``JournalError`` where the file can't be used. The caller holds the directory's lock.
         """
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
-        with _foreign_errors(directory), cls._closing(cls(directory)) as journal:
+        with foreign_errors(directory), cls._closing(cls(directory)) as journal:
             journal._migrate(now)  # noqa: SLF001 - its own class's
             journal._bind(binding)  # noqa: SLF001
             yield journal
@@ -116,7 +115,7 @@ class Journal:
                 f"{directory} is no run directory: it has no journal",
                 hint="name the directory that a run wrote to, such as outputs/NAME/default",
             )
-        with _foreign_errors(directory), cls._closing(cls(directory, read_only=True)) as journal:
+        with foreign_errors(directory), cls._closing(cls(directory, read_only=True)) as journal:
             yield journal
 
     @classmethod
@@ -401,30 +400,3 @@ def _replayed(planned: PlannedJob, rows: list[tuple[int, str, str | None, str]],
             f"the journal tells no possible story of job {planned.name!r}: {error}",
             hint="restore the run directory from a copy, or run with another --run-id",
         ) from error
-
-
-@contextmanager
-def _foreign_errors(directory: Path) -> Iterator[None]:
-    """The one seam where the database's errors become ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _journal_error(error, directory) from error
-
-
-def _journal_error(error: sqlite3.Error, directory: Path) -> JournalError:
-    """A file that is damaged gets no better by trying again; what a full disk held back does."""
-    # The low byte is the kind of error; what is above it says more.
-    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if kind not in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-        return JournalError(
-            f"the journal can't be used: {error}",
-            hint="see to the disk (full? read-only?) and run the same command again; what was journalled is intact",
-        )
-    damaged = "is damaged, and no journal any more; nothing was changed"
-    what = damaged if kind == sqlite3.SQLITE_NOTADB else f"is damaged: {error}"
-    return JournalError(
-        f"{directory / DIRECTORY / FILE} {what}",
-        hint=f"restore it from a copy; or move {directory / DIRECTORY} away and run the manifest again:"
-        " receipts.jsonl then restores what was bought",
-    )

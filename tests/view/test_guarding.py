@@ -241,8 +241,8 @@ def test_links_among_the_runs_are_passed_over_and_a_broken_journal_is_told(finis
     with viewing(Cli(tmp_path, None), "all") as viewer:
         text = viewer.get("/").text
         assert text.count("<article") == 2
-        assert "the journal can&#39;t be used" in text
+        assert "is damaged, and no journal any more" in text
         keys = set(re.findall(r'id="run-(\w+)"', text))
         (broken,) = keys - {viewer.key("one")}
         answer = viewer.get(f"/runs/{broken}/")
-        assert (answer.status_code, "can't be used" in answer.text) == (503, True)
+        assert (answer.status_code, "is damaged" in answer.text) == (503, True)
