@@ -72,7 +72,7 @@ async def make(target: Path) -> None:
         async with serve(config) as gateway, httpx.AsyncClient(trust_env=False):
             settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url)
             await api.run(folder / "kept.yaml", out_dir=folder / "ended", settings=settings)
-            stop = _StopAt(6)
+            stop = _StopAt(8)
             stop.task = asyncio.ensure_future(
                 api.run(
                     folder / "kept.yaml", out_dir=folder / "killed", run_id="killed", settings=settings, observer=stop
