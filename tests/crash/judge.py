@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tests.crash.scenes import ATTEMPTS, OUTPUTS, UPLOAD_PRICE, Scene, Want
 
 PURCHASES = ("generate", "asset-create", "asset-delete", "upload", "download")
 _LEVEL = {"reserve": 1, "upload": 1, "refund": -1, "rebate": -1, "consume": 0, "grant": 0}
+_THUMBNAIL = re.compile(r"[0-9a-f]{40}-\d+")
 _JOBS = TypeAdapter(list[Job])
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -171,8 +173,8 @@ def _money(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Findin
 
 
 def _leftovers(report: Any, run_dir: Path) -> Iterator[Finding]:
-    """Beside the outputs that the report names there are what says what made each, the journal, its lock, and what lies
-    open at the top."""
+    """Beside the outputs that the report names there are what says what made each, its thumbnail, the journal, its
+    lock, and what lies open at the top."""
     outputs = {output["path"] for job in report["jobs"] for output in job["outputs"]}
     sidecars = {f"{path}.json" for path in outputs}
     for path in sidecars:
@@ -182,7 +184,8 @@ def _leftovers(report: Any, run_dir: Path) -> Iterator[Finding]:
     named |= {".crucible/journal.sqlite3", ".crucible/lock"}
     for path in run_dir.rglob("*"):
         is_open = path.parent == run_dir and not path.name.startswith(".")
-        if path.is_file() and not is_open and path.relative_to(run_dir).as_posix() not in named:
+        is_thumbnail = path.parent == run_dir / ".crucible/thumbnails" and _THUMBNAIL.fullmatch(path.name)
+        if path.is_file() and not (is_open or is_thumbnail) and path.relative_to(run_dir).as_posix() not in named:
             yield Finding("leftovers", str(path.relative_to(run_dir)))
 
 
