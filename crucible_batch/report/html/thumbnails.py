@@ -100,7 +100,8 @@ class Thumbnails:
 
 def _write(path: Path, content: bytes) -> bool:
     """Write a file as a whole. A disk that doesn't take it costs a picture in the page, and nothing else."""
-    temporary = path.with_name(f".{path.name}.part")
+    # Named as the next run's sweep knows what killed runs left behind.
+    temporary = path.with_name(f".crucible-part-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
