@@ -5,7 +5,8 @@ The rule of the house: nothing is started that could exceed the budget at the hi
     spent + held + next <= budget        before each hold
 
 and ``next`` of a class whose price this run hasn't seen is not guessed but found: one job alone (a canary) holds the
-manifest's ceiling or else all that is left, and the others of its class wait for its answer.
+manifest's ceiling or else all that is left, and the others of its class wait for its answer. Where an earlier run saw a
+price, the canary goes out as long as that one fits: what a budget was made for can be finished with it.
 
 The account is another matter. What it shows as available is old when we read it and shared with others, and asking
 under a key that the gateway knows is free. So it limits how many go out at once, not whether one may: where the account
@@ -30,11 +31,12 @@ from typing import TypeAlias
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.prices import UPLOAD_CLASS
+from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
 
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
 PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
+PRICE_ROSE = "PRICE_ROSE"
 BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING})
 """Reasons for which a job is blocked: nothing is wrong with it but the credits."""
 
@@ -113,56 +115,71 @@ def _ask_account(request: Request, need: _Need, left: Credits | None, situation:
 def job_need(ledger: Ledger, price_class: str, bundle: Credits) -> Credits | None:
     """What of ``bundle`` stays held for the job alone once its images are paid; None if it is no longer enough."""
     need = _Need.of(Request(price_class), ledger)
-    if need.at_least > bundle or (need.strict and bundle <= 0):
-        return None
-    return need.at_least if need.is_bounded else bundle
+    return need.hold(bundle, None) if need.fits(bundle) else None
+
+
+def outgrown(ledger: Ledger, price_class: str, hold: Credits) -> Credits | None:
+    """Return the price that this run has seen since a hold was taken, where it is above the hold; else None."""
+    known = ledger.prices.known(price_class)
+    return known if known is not None and known > hold else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Need:
     """What a request needs: at least ``at_least``, and more than that where ``strict``.
 
-    ``unknown`` are the classes whose price this run hasn't seen; ``is_bounded`` tells whether ``at_least`` is also the
-    most that can be charged, as far as anybody knows.
+    ``at_most`` is what can be charged at the most as far as anybody knows, None where nobody does. It is above
+    ``at_least`` where an earlier run's price is all that was seen and a ceiling bounds how far it may have risen: so
+    much is held if there is so much, but a budget that holds out at the price seen is not refused for it.
+    ``unknown`` are the classes whose price this run hasn't seen.
     """
 
     at_least: Credits
+    at_most: Credits | None
     job_at_least: Credits
     unknown: frozenset[str]
-    is_bounded: bool
     strict: bool
 
     @classmethod
     def of(cls, request: Request, ledger: Ledger) -> _Need:
         prices = ledger.prices
+        job_low, job_high = _bounds(prices, request.price_class)
+        upload_low, upload_high = _bounds(prices, UPLOAD_CLASS) if request.uploads else (ZERO, ZERO)
         classes = [request.price_class] + ([UPLOAD_CLASS] if request.uploads else [])
-        unknown = frozenset(name for name in classes if prices.known(name) is None)
-        job_low = prices.lower_bound(request.price_class)
-        upload_low = prices.lower_bound(UPLOAD_CLASS) or ZERO
-        job_floor = job_low or ZERO
-        job_hold = job_floor
-        if request.price_class in unknown and prices.ceiling is not None:
-            job_hold = max(prices.ceiling, job_floor)
-        unbounded_job = request.price_class in unknown and prices.ceiling is None
-        unbounded_upload = UPLOAD_CLASS in unknown
-        nothing_known = (unbounded_job and job_low is None) or (
-            unbounded_upload and prices.lower_bound(UPLOAD_CLASS) is None
-        )
         return cls(
-            at_least=job_hold + upload_low * request.uploads,
-            job_at_least=job_floor,
-            unknown=unknown,
-            is_bounded=not (unbounded_job or unbounded_upload),
-            strict=nothing_known,
+            at_least=(job_low or ZERO) + (upload_low or ZERO) * request.uploads,
+            at_most=None if job_high is None or upload_high is None else job_high + upload_high * request.uploads,
+            job_at_least=prices.lower_bound(request.price_class) or ZERO,
+            unknown=frozenset(name for name in classes if prices.known(name) is None),
+            strict=job_low is None or upload_low is None,
         )
 
     def fits(self, left: Credits) -> bool:
         return left > self.at_least if self.strict else left >= self.at_least
 
     def hold(self, left: Credits | None, account: Credits | None) -> Credits:
-        """What to hold: exactly the need where it is bounded, else all that is left of what limits us."""
-        limits = [limit for limit in (left, account) if limit is not None]
-        return self.at_least if self.is_bounded or not limits else max(self.at_least, min(limits))
+        """What to hold: the most that can be charged, or all that is left of what limits us if that is less."""
+        limits = [limit for limit in (left, account, self.at_most) if limit is not None]
+        return max(self.at_least, min(limits)) if limits else self.at_least
+
+
+def _bounds(prices: PriceBook, price_class: str) -> tuple[Credits | None, Credits | None]:
+    """The least and the most that one of a class will cost; None where nobody knows.
+
+    this run    earlier runs    ceiling    least      most
+    p           -               -          p          p
+    -           p               c >= p     p          c
+    -           p               c < p      p          p        (blocked: above the ceiling)
+    -           p               -          p          ?
+    -           -               c          c          c
+    -           -               -          ?          ?
+    """
+    known, seen, ceiling = prices.known(price_class), prices.lower_bound(price_class), prices.ceiling_of(price_class)
+    if known is not None:
+        return known, known
+    if ceiling is None:
+        return seen, None
+    return (ceiling, ceiling) if seen is None else (seen, max(seen, ceiling))
 
 
 def _above_ceiling(request: Request, price: Credits, ceiling: Credits) -> ErrorInfo:

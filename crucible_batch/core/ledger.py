@@ -131,6 +131,10 @@ class Ledger:
         """All open holds by subject."""
         return dict(self._holds)
 
+    def raise_hold(self, subject: str, more: Credits) -> None:
+        """Hold ``more`` for a subject as long as this run lasts: the price has risen since its hold was journalled."""
+        self._set_hold(subject, self.hold_of(subject) + more)
+
     def apply(self, subject: str, event: Event) -> None:
         """Enter one event in the books. ``subject`` is the identity of the job or asset that it happened to."""
         match event:

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.core.breaker import Whose, whose
-from crucible_batch.core.budget import BUDGET_EXHAUSTED, job_need
+from crucible_batch.core.budget import BUDGET_EXHAUSTED, PRICE_ROSE, job_need, outgrown
 from crucible_batch.core.credits import ZERO, format_credits
 from crucible_batch.core.ending import EVERYTHING
 from crucible_batch.core.events import (
@@ -135,7 +135,8 @@ class Performer:
 
     async def _submit(self, job: Job) -> JobEvent:
         if not job.in_doubt:
-            return await self._kept_back() or await self._send(job)
+            # Between the look at the price and the request nothing is awaited: the price is that of this moment.
+            return await self._kept_back() or self._outgrown(job) or await self._send(job)
         async with self._world.doubts:
             event = self._beyond_budget(job) or await self._send(job)
             # Entered before it is journalled, so that the next in doubt goes by it; entering it again changes nothing.
@@ -157,12 +158,25 @@ class Performer:
         gone = self._world.gone_workflows.get(self._planned.workflow_id)
         return None if gone is None else self._refuse(gone)
 
+    def _outgrown(self, job: Job) -> Declined | None:
+        """A price that has risen since the hold was taken: the job asks for its credits again, at today's."""
+        ledger = self._world.books.ledger
+        price = outgrown(ledger, self._class, ledger.hold_of(job.identity))
+        if price is None:
+            return None
+        error = ErrorInfo(PRICE_ROSE, f"a job on {self._planned.workflow_id} costs {format_credits(price)} credits now")
+        return Declined(at=self._world.clock.now(), error=error)
+
     def _beyond_budget(self, job: Job) -> Unanswered | None:
-        """A submit in doubt may be a purchase after all, at today's price: where that doesn't fit, it is not sent."""
+        """A submit in doubt may be a purchase after all, at the price last seen: one that doesn't fit isn't sent.
+
+        What it may cost beyond its hold is kept for it in this run's books, so that nobody else is admitted on it.
+        """
         ledger, budget = self._world.books.ledger, self._world.books.budget
-        known = ledger.prices.known(self._class)
-        more = ZERO if known is None else known - ledger.hold_of(job.identity)
-        if budget is None or more <= 0 or ledger.committed + more <= budget:
+        price = ledger.prices.lower_bound(self._class)
+        more = ZERO if price is None else max(ZERO, price - ledger.hold_of(job.identity))
+        if budget is None or not more or ledger.committed + more <= budget:
+            ledger.raise_hold(job.identity, more)
             return None
         error = ErrorInfo(
             BUDGET_EXHAUSTED,
@@ -205,7 +219,9 @@ class Performer:
         info = self._explained(error_info(error))
         if error.in_doubt or job.in_doubt:
             # The gateway serves where it refuses this one job: however many it does, the others are still asked for.
-            if not error.is_refusal or error.status in (401, 402):
+            if error.status == 402:
+                world.admission.close_account()
+            elif not error.is_refusal or error.status == 401:
                 self._note(error)
             return Unanswered(at=world.clock.now(), error=info)
         if isinstance(error, KeyRefusedError):

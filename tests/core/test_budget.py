@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.budget import Admit, Block, Decision, Request, Situation, Wait, decide, job_need
+from crucible_batch.core.budget import Admit, Block, Decision, Request, Situation, Wait, decide, job_need, outgrown
 from crucible_batch.core.events import Accepted, Failed, Held, Succeeded
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
@@ -95,6 +95,33 @@ def test_a_price_of_an_earlier_run_is_a_lower_bound_only() -> None:
     books.prices.close_run()
     assert verdict(decide(Request(W), books, D(10), ALONE)) == "admit 10 canary"
     assert verdict(decide(Request(W), books, D("1.5"), ALONE)) == "BUDGET_EXHAUSTED"
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "budget", "expected"),
+    [
+        ("4", "10", "admit 4 canary"),
+        ("4", "3", "admit 3 canary"),
+        ("4", "2", "admit 2 canary"),
+        ("4", "1.9", "BUDGET_EXHAUSTED"),
+        ("2", "10", "admit 2 canary"),
+        ("1", "10", "PRICE_ABOVE_CEILING"),
+    ],
+)
+def test_what_an_earlier_run_paid_is_enough_to_begin_with_below_the_ceiling(
+    ceiling: str, budget: str, expected: str
+) -> None:
+    books = ledger(known="2", ceiling=ceiling)
+    books.prices.close_run()
+    assert verdict(decide(Request(W), books, D(budget), ALONE)) == expected
+
+
+@pytest.mark.parametrize(("known", "hold", "price"), [("2", "2", None), ("9", "2", "9"), ("2", "9", None)])
+def test_a_hold_is_outgrown_by_a_price_that_this_run_saw(known: str, hold: str, price: str | None) -> None:
+    books = ledger(known=known)
+    assert outgrown(books, W, D(hold)) == (None if price is None else D(price))
+    books.prices.close_run()
+    assert outgrown(books, W, D(hold)) is None  # what a canary is for
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 How far a budget may be exceeded
     Nothing may be bought beyond the budget at a price that could be foreseen. What could be: the highest price of the
-    class that this run had in its journal when it held the credits; where it had none yet, the ceiling or the highest
-    that earlier runs saw. What a purchase costs beyond that is its *surprise*. Surprises add up, but for those of
-    classes without ceiling or past: such a first purchase holds all that is left, so only the largest of them counts.
-    With a ceiling, and prices that stay below it, the allowance is 0.
+    class that this run had in its journal when it held the credits; where it had none yet, the highest that earlier
+    runs saw, or the ceiling as far as it was held (all of it, where no price was ever seen). What a purchase costs
+    beyond that is its *surprise*. Surprises add up, but for those of
+    classes without ceiling or past: such a first purchase holds all that is left, so only the largest of them counts
+    (without a budget nothing limits what is left, and they add up as well; then only our books are held against it).
+    With a ceiling, and prices that stay below it and don't rise between runs, the allowance is 0.
     An upload whose answer was lost before any had named a price can't be counted, and is allowed too (*nameless*).
     Where the run directory was lost, what had gone by then is beyond what anybody can know, and is allowed.
 """
@@ -43,6 +45,7 @@ class _Hold:
     """What was known when credits were held for a key or a nonce; ``asked`` is what was being written down as well."""
 
     life: int = 0
+    credits: Decimal = ZERO
     heard: tuple[_Heard, ...] = ()
     asked: tuple[_Heard, ...] = ()
 
@@ -55,7 +58,9 @@ class _Hold:
     def _highest(self, known: tuple[_Heard, ...], price_class: str, ceiling: Decimal) -> Decimal:
         heard = [h for h in known if h.price_class == price_class]
         now = [h.price for h in heard if h.life == self.life]
-        return max(now) if now else max([ceiling, *(h.price for h in heard)])
+        if now or not heard:
+            return max(now, default=ceiling)
+        return max(min(ceiling, self.credits), *(h.price for h in heard))
 
 
 @dataclass
@@ -105,9 +110,11 @@ class Purse:
         """Follow a row of the journal on its way."""
         match stage, kind:
             case Stage.ASKED, "Held":
-                self._holds[body["key"]] = _Hold(self._life, tuple(self._heard), tuple(self._asked))
+                self._holds[body["key"]] = _Hold(
+                    self._life, Decimal(body["credits"]), tuple(self._heard), tuple(self._asked)
+                )
             case Stage.ASKED, "Intended":
-                self._holds[body["nonce"]] = _Hold(self._life, tuple(self._heard))
+                self._holds[body["nonce"]] = _Hold(self._life, ZERO, tuple(self._heard))
             case Stage.ASKED, "Accepted":
                 job = self.around.world.jobs.find(body["job_id"])
                 self._asked.append(_Heard(self._life, job.workflow_id, job.price))
@@ -195,7 +202,7 @@ class Purse:
             # Else it is held together with its job, whose ceiling or known price is above that of an upload.
             return
         surprise = max(ZERO, entry.amount - hold.foreseen(price_class, ceiling))
-        if not heard and ceiling is None:
+        if not heard and ceiling is None and self._cap is not None:
             self._first_surprise = max(self._first_surprise, surprise)
         else:
             self._surprises += surprise

@@ -36,6 +36,9 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
         (561431387, "five refusals of jobs in doubt kept a run from ever asking for the others"),
         (773004124, "the judge took a price for unknown that a submit in doubt had just named"),
         (201, "a price rose while several submits were in flight"),
+        (1047, "each run sent one more submit in doubt at a price that only the run before had seen"),
+        (5977, "refusals for want of credits ended runs before they had collected what they had bought"),
+        (20280, "an earlier run's price is enough to begin with, and may have risen since"),
     ],
 )
 def test_a_seed_that_once_showed_something_holds(seed: int, once: str) -> None:

@@ -1,0 +1,163 @@
+"""Prices that move: budgets that are exact, holds that a rise has outgrown, submits in doubt at another day's price."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crucible_batch.core.events import Accepted, Prepared
+
+
+def texts(count: int) -> str:
+    return "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(count))
+
+
+async def leave_in_doubt(bench, tampered, manifest: Path, count: int) -> None:
+    """Have the first job accepted, and end while the submits of ``count`` others are on their way and never arrive."""
+    submits = itertools.count()
+
+    async def hang(request: httpx.Request, send):
+        if request.url.path.endswith("/generate") and (number := next(submits)):
+            if number == count:
+                task.cancel()
+            await asyncio.sleep(5)
+        return await send()
+
+    task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang), concurrency=24))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_exact_budget_with_a_ceiling_is_enough_for_a_run_that_was_killed_before_its_last_job(
+    start, watcher, tally
+):
+    """The ceiling is 4, the price 2: what an earlier run saw is enough to go on with."""
+    async with start() as bench:
+        manifest = bench.manifest(
+            texts(3), budget=None, head="budget: {credits: 6, max_credits_per_job: 4}\nretry: {attempts: 1}\n"
+        )
+        accepted = itertools.count(1)
+
+        def look(message: object) -> None:
+            if isinstance(getattr(message, "event", None), Accepted) and next(accepted) == 2:
+                task.cancel()
+
+        task = asyncio.ensure_future(bench.run(manifest, observer=watcher(look), concurrency=1))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        result = await bench.run(manifest)
+        await bench.agree(result)
+    assert (result.exit_code, tally(result)) == (0, {"succeeded": 3})
+    assert (result.report.credits.spent, result.report.credits.over_budget) == (6, 0)
+
+
+async def test_an_exact_budget_with_a_ceiling_is_enough_where_the_run_directory_is_lost(start, tally):
+    async with start() as bench:
+        head = "budget: {credits: 6, max_credits_per_job: 4}\n"
+        await bench.run(bench.manifest(texts(2), budget=None, head=head))
+        result = await bench.run(bench.manifest(texts(3), budget=None, head=head), out_dir=bench.path / "elsewhere")
+        await bench.agree(result)
+    assert (result.exit_code, tally(result)) == (0, {"succeeded": 3})
+    assert (result.report.counts.reused, result.report.credits.spent) == (2, 6)
+
+
+def edits(bench) -> str:
+    for colour in ("red", "blue"):
+        bench.picture(f"{colour}.png", colour)
+    return "\n".join(
+        f"{{name: {name}, prompt: {name}, workflow: qwen-edit, image: {colour}.png}}"
+        for name, colour in (("first", "red"), ("second", "red"), ("third", "blue"))
+    )
+
+
+async def test_an_image_that_is_uploaded_while_a_price_rises_is_not_followed_by_its_job(start, tampered):
+    """Both hold 2. While the third uploads its picture, the second turns out to cost 9: the third may not follow."""
+    async with start(prices={"qwen-edit": Decimal(2)}) as bench:
+        puts, submits = itertools.count(1), itertools.count(1)
+        third_uploads, second_is_bought = asyncio.Event(), asyncio.Event()
+
+        async def in_step(request: httpx.Request, send):
+            if request.method == "PUT" and next(puts) == 2:
+                third_uploads.set()
+                await second_is_bought.wait()
+            if request.url.path.endswith("/generate") and next(submits) == 2:
+                await third_uploads.wait()
+                await bench.configure(prices={"qwen-edit": "9"})
+                answer = await send()
+                await answer.aread()
+                asyncio.get_running_loop().call_later(0.1, second_is_bought.set)
+                return answer
+            return await send()
+
+        result = await bench.run(bench.manifest(edits(bench), budget="7.5"), transport=tampered(in_step))
+        state = await bench.agree(result)
+        rows = list(result.jobs())
+    assert [job["price"] for job in state["jobs"]] == [2, 9]
+    assert (result.exit_code, [row.status for row in rows]) == (4, ["succeeded", "succeeded", "blocked"])
+    assert rows[2].error.code == "BUDGET_EXHAUSTED"
+    assert result.report.credits.over_budget == 2 + 9 + 2 * Decimal("0.5") - Decimal("7.5")
+
+
+async def test_a_hold_that_a_risen_price_has_outgrown_is_taken_anew_right_before_its_submit(start, tampered, watcher):
+    """The third is ready to be submitted and waits, since the gateway asked for a pause; then the second costs 9."""
+    async with start(prices={"qwen-edit": Decimal(2)}) as bench:
+        submits, puts, fetches = itertools.count(1), itertools.count(1), itertools.count(1)
+        second_leaves, pause, third_is_ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def in_step(request: httpx.Request, send):
+            path = request.url.path
+            if request.method == "GET" and "/crucible-outputs/" in path and next(fetches) == 1:
+                await second_leaves.wait()
+                pause.set()
+                return httpx.Response(429, headers={"Retry-After": "60"}, request=request)
+            if request.method == "PUT" and next(puts) == 2:
+                await pause.wait()
+            if path.endswith("/generate") and next(submits) == 2:
+                second_leaves.set()
+                await third_is_ready.wait()
+                await bench.configure(prices={"qwen-edit": "9"})
+            return await send()
+
+        prepared = itertools.count(1)
+
+        def look(message: object) -> None:
+            if isinstance(getattr(message, "event", None), Prepared) and next(prepared) == 3:
+                third_is_ready.set()
+
+        manifest = bench.manifest(edits(bench), budget="7.5")
+        result = await bench.run(manifest, transport=tampered(in_step), observer=watcher(look))
+        state = await bench.agree(result)
+        rows = list(result.jobs())
+    assert [job["price"] for job in state["jobs"]] == [2, 9]
+    assert (result.exit_code, [row.status for row in rows]) == (4, ["succeeded", "succeeded", "blocked"])
+
+
+async def test_run_after_run_a_submit_in_doubt_is_not_sent_at_a_price_that_an_earlier_one_saw(start, tampered):
+    """Each run begins without a price of its own; so each would buy one more, beyond the budget."""
+    async with start() as bench:
+        manifest = bench.manifest(texts(10), budget=20)
+        await leave_in_doubt(bench, tampered, manifest, 9)
+        await bench.configure(prices={"zimage-base": "9"})
+        results = [await bench.run(manifest) for _ in range(4)]
+        state = await bench.state()
+    assert [job["price"] for job in state["jobs"]] == [2, 9]
+    assert [result.exit_code for result in results] == [5] * 4
+    assert {result.report.credits.over_budget for result in results} == {Decimal(9 - 2)}
+
+
+async def test_an_account_too_small_for_submits_in_doubt_does_not_keep_back_what_is_paid_for(start, tampered, tally):
+    """A 402 is no sign of a gateway that can't be used, however many meet it: what is bought comes."""
+    async with start(credits=20) as bench:
+        manifest = bench.manifest(texts(10), budget=500)
+        await leave_in_doubt(bench, tampered, manifest, 9)
+        await bench.configure(prices={"zimage-base": "17"})
+        result = await bench.run(manifest)
+        state = await bench.state()
+    assert [job["price"] for job in state["jobs"]] == [2, 17]
+    assert (result.exit_code, tally(result)) == (5, {"succeeded": 2, "unknown": 8})
+    assert {row.error.code for row in result.jobs() if row.error} == {"INSUFFICIENT_CREDITS"}
