@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -31,6 +29,7 @@ from crucible_batch.api.inspecting import report_rows, way_back, write_page_of, 
 from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
 from crucible_batch.api.saving import Grounds
+from crucible_batch.api.signals import Signals
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.ending import Ending
 from crucible_batch.core.events import Saved
@@ -195,8 +194,11 @@ async def run(
         runner = surroundings.runner(
             gateway, journal, directory=directory, terms=terms, options=options, workflows=grounds.workflows.values()
         )
-        ending = await _conduct(runner, journal, terms, surroundings.clock, after=before, handle_signals=handle_signals)
+        signals = Signals(runner) if handle_signals else None
+        ending = await _conduct(runner, journal, terms, surroundings.clock, after=before, signals=signals)
         head = write_report_of(journal, directory)
+        if signals is not None:
+            await signals.pass_on()
         if source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
             head = await clean_quietly(Bench(journal, gateway, surroundings.clock), directory, head)
@@ -315,40 +317,13 @@ class _Surroundings:
 
 
 async def _conduct(
-    runner: Runner, journal: Journal, terms: RunTerms, clock: SystemClock, *, after: int, handle_signals: bool
+    runner: Runner, journal: Journal, terms: RunTerms, clock: SystemClock, *, after: int, signals: Signals | None
 ) -> Ending:
     number = journal.begin_run(terms, now=clock.now(), after=after)
-    with _signals_to(runner) if handle_signals else _no_signals():
+    with signals or nullcontext():
         ending = await runner.run()
-    journal.end_run(number, ending, now=clock.now())
+        journal.end_run(number, ending, now=clock.now())
     return ending
-
-
-@contextmanager
-def _signals_to(runner: Runner) -> Iterator[None]:
-    """Route the signals that ask a run to end. One that is ignored, as under ``nohup``, stays so."""
-    loop = asyncio.get_running_loop()
-    routes = {
-        signal.SIGINT: ExitCode.SIGINT,
-        signal.SIGTERM: ExitCode.SIGTERM,
-        signal.SIGHUP: ExitCode.SIGTERM,
-    }
-    before = {number: signal.getsignal(number) for number in routes}
-    routed = [number for number in routes if before[number] is not signal.SIG_IGN]
-    for number in routed:
-        loop.add_signal_handler(number, runner.interrupt, routes[number])
-    try:
-        yield
-    finally:
-        for number in routed:
-            loop.remove_signal_handler(number)
-            # The loop puts the default back, which would end the process while the report is written.
-            signal.signal(number, before[number] or signal.SIG_DFL)
-
-
-@contextmanager
-def _no_signals() -> Iterator[None]:
-    yield
 
 
 class _RetryTeller:
