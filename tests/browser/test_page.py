@@ -145,6 +145,9 @@ def test_two_pictures_flip_by_mouse_and_by_keyboard(report: Path, open_page: Ope
         expect(name).to_have_text(shown)
     page.get_by_role("button", name="Flip").click()
     expect(name).to_have_text(first)
+    page.locator("#flip .pane:not(.under)").click()
+    expect(name).to_have_text(second)
+    page.locator("#flip .pane:not(.under)").click()
     page.get_by_label("Zoom").fill("3")
     panes = page.locator("#flip .pane")
     panes.first.evaluate("(pane) => { pane.scrollTop = 40; pane.scrollLeft = 30; }")
@@ -226,6 +229,16 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(report: Path, open_page
         expect(page.locator(sign).first).to_be_visible()
         shoot(page, f"phone{address.replace('#', '-').replace('=', '-').rstrip('-')}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate("location.hash = 'view=compare'")
+    for number in range(2):
+        page.locator(".sheet [data-pin]").nth(number).tap()
+    page.get_by_role("button", name="Compare", exact=True).last.tap()
+    picture = page.locator("#flip .pane:not(.under) img").bounding_box()
+    assert picture["x"] >= 0
+    assert picture["x"] + picture["width"] <= 390
+    page.locator("#flip .pane:not(.under)").tap()
+    expect(page.locator("#flip .letter")).to_have_text("B")
+    shoot(page, "phone-flip")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

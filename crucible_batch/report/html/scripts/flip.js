@@ -35,10 +35,11 @@ function showFlip() {
     name.textContent = body.classList.contains('beside') ? `${first.name}  |  ${second.name}` : [first, second][top].name;
   };
   const flip = () => { top = 1 - top; show(); };
+  for (const pane of panes) pane.addEventListener('click', () => { if (!body.classList.contains('beside')) flip(); });
   const beside = button('Side by side', () => { beside.setAttribute('aria-pressed', String(body.classList.toggle('beside'))); show(); }, { 'aria-pressed': 'false' });
   const zoom = el('input', { type: 'range', min: '1', max: '6', step: '0.1', value: '1', oninput: () => panes.forEach((pane) => zoomPane(pane, Number(zoom.value))) });
   body.append(el('header', {}, letter, name, betweenOf(first, second)), el('div', { class: 'panes' }, ...panes),
-    el('footer', {}, button('Flip', flip, { id: 'flip-now' }), beside, el('label', {}, 'Zoom', zoom), el('span', { class: 'dim' }, 'Space flips')));
+    el('footer', {}, button('Flip', flip, { id: 'flip-now' }), beside, el('label', {}, 'Zoom', zoom), el('span', { class: 'dim' }, 'Space or a click flips')));
   scrollTogether(panes);
   const dialog = openDialog('flip', 'Two pictures compared', body);
   show();
