@@ -1,6 +1,6 @@
 # Everything that the project needs, from a fresh clone with Python 3.11 or later and make.
 #
-#   make demo    a local gateway, thirty pictures, a report: nothing to sign up for
+#   make demo    a local gateway, thirty pictures, a report that opens: nothing to sign up for
 #   make test    all tests
 #   make crash   kill the command at each of its effects, and say what came of it
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
@@ -27,8 +27,9 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway
-	@$(BIN)/crucible-batch demo
+OPEN ?=
+demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway, and open its pictures as a grid
+	@$(BIN)/crucible-batch demo $(OPEN)
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -59,6 +60,7 @@ format: $(STAMP)  ## Put the format right
 types: $(STAMP)  ## Check the types
 	$(BIN)/mypy
 
+check: OPEN = --no-open
 check: lint types test demo docs  ## All that has to pass
 
 schema: $(STAMP)  ## Write what the docs hold that the program makes: schemas, error codes

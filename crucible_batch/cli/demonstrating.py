@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.browsing import has_screen, open_grid
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.running import Ran, Wanted, run_showing, tell_ending
 from crucible_batch.cli.terminal import say, tell
@@ -18,8 +19,11 @@ from crucible_batch.settings import Settings
 DEMO_DIR = Path("outputs/demo/default")
 
 
-def run_demo(answer: Answer, *, out_dir: Path | None, display: DisplayMode) -> None:
-    """Run the demo manifest on a new sandbox, into a directory that no earlier one has used."""
+def run_demo(answer: Answer, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
+    """Run the demo manifest on a new sandbox, into a directory that no earlier one has used.
+
+    Its comparison grid is opened in a browser: unless ``open_page`` says, where a person looks on who has a screen.
+    """
     manifest = demo_manifest()
     target = free_directory(out_dir or DEMO_DIR)
     if not answer.quiet:
@@ -29,6 +33,21 @@ def run_demo(answer: Answer, *, out_dir: Path | None, display: DisplayMode) -> N
     if not answer.quiet:
         say(answer.out, ("  manifest ", "label"), str(manifest))
         say(answer.out, ("  next     ", "label"), ("crucible-batch init my-batch", "command"))
+    if open_page if open_page is not None else _is_watched(answer) and has_screen():
+        _open(answer, ran.result.page)
+
+
+def _is_watched(answer: Answer) -> bool:
+    return answer.out.is_terminal and not answer.json and not answer.quiet
+
+
+def _open(answer: Answer, page: Path | None) -> None:
+    if page is None:
+        return
+    if open_grid(page):
+        tell(answer.err, ("Its comparison grid opens in your browser.", "quiet"))
+    else:
+        say(answer.err, ("note  ", "label"), "no browser could be opened here: open the page by hand")
 
 
 async def _run_on_sandbox(answer: Answer, wanted: Wanted) -> Ran:

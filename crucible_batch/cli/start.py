@@ -22,19 +22,27 @@ _PANEL = "Start"
 @commands.command(rich_help_panel=_PANEL, epilog=epilog("crucible-batch demo", codes=(0, 1, 2, 5, 130)))
 def demo(
     out_dir: opt.OutDir = None,
+    open_: Annotated[
+        bool | None,
+        typer.Option(
+            "--open/--no-open",
+            help="Open the comparison grid in a browser.  [default: on a terminal, where there is a screen]",
+            show_default=False,
+        ),
+    ] = None,
     display: opt.Display = opt.DisplayMode.AUTO,
     json: opt.AsJson = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Make thirty images on a local gateway, in seconds.
+    """Make thirty images on a local gateway, in seconds, and open them as a grid.
 
     It needs no account, no key and no network.
     """
     with answering("demo", json=json, quiet=quiet, verbose=verbose) as answer:
         from crucible_batch.cli.demonstrating import run_demo
 
-        run_demo(answer, out_dir=out_dir, display=display)
+        run_demo(answer, out_dir=out_dir, display=display, open_page=open_)
 
 
 @commands.command(

@@ -125,8 +125,17 @@ async def _run(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a thousand jobs, each with its own picture."""
-    folder = tmp_path_factory.mktemp("thousand")
-    for number in range(1000):
+    return _long_page(tmp_path_factory.mktemp("thousand"), 1000, pictures=1000)
+
+
+@pytest.fixture(scope="session")
+def ten_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of ten thousand jobs, whose thumbnails lie beside it."""
+    return _long_page(tmp_path_factory.mktemp("ten-thousand"), 10_000, pictures=250)
+
+
+def _long_page(folder: Path, jobs: int, *, pictures: int) -> Path:
+    for number in range(pictures):
         Image.new("RGB", (160, 120), (number % 256, number * 7 % 256, number * 13 % 256)).save(folder / f"{number}.png")
     zero = Decimal(0)
     head = ReportHead(
@@ -134,8 +143,8 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
         status="succeeded",
         exit_code=0,
         started_at="2026-01-01T00:00:00.000Z",
-        manifest=ManifestRow(name="thousand", path="m.yaml", sha256="ab" * 32),
-        counts=CountsRow(total=1000, succeeded=1000),
+        manifest=ManifestRow(name="long", path="m.yaml", sha256="ab" * 32),
+        counts=CountsRow(total=jobs, succeeded=jobs),
         credits=CreditsRow(
             budget=None,
             spent=Decimal("1234.50625"),
@@ -147,14 +156,14 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
             over_budget=zero,
         ),
     )
-    return write_page(folder, head, map(_row, range(1000)), [])
+    return write_page(folder, head, (_row(number, number % pictures) for number in range(jobs)), [])
 
 
-def _row(number: int) -> JobRow:
+def _row(number: int, picture: int) -> JobRow:
     output = OutputRow(
         index=0,
-        path=f"{number}.png",
-        sha256=f"{number:064x}"[::-1],
+        path=f"{picture}.png",
+        sha256=f"{picture:064x}"[::-1],
         byte_size=9,
         mime_type="image/png",
         width=160,

@@ -22,12 +22,13 @@ from crucible_batch.api import (
     TakenUp,
     Throttled,
 )
-from crucible_batch.cli.display.frames import Frames, Size
+from crucible_batch.cli.display.frames import Frames, Size, does_reflow
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.live import LiveDisplay, bar, money
 from crucible_batch.cli.display.pace import Pace
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.display.tally import Tally
+from crucible_batch.cli.display.words import stage_bars
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.ending import Ending, RunStatus
 from crucible_batch.core.events import Accepted, Failed, Saved
@@ -96,6 +97,36 @@ def test_the_bar_is_as_wide_as_it_may_be_and_shows_a_single_failure(done: tuple[
     drawn = bar(tally, 56)
     assert drawn.cell_len == 56
     assert any(span.style == "red" and span.end > span.start for span in drawn.spans) is bool(done[1])
+
+
+def test_the_bar_tells_its_stages_apart_without_colours() -> None:
+    tally = Tally()
+    tally.take(began(10, succeeded=2), 0.0)
+    tally.take(accepted("a"), 0.0)
+    assert bar(tally, 46).plain == "━" * 8 + "╍" * 4 + "─" * 28 + "  2/10"
+
+
+def test_each_stage_has_a_bar_of_the_jobs_that_have_it_behind_them() -> None:
+    tally = Tally()
+    tally.take(began(10, succeeded=2), 0.0)
+    for name in ("a", "b", "c"):
+        tally.take(accepted(name), 0.0)
+    tally.take(failed("a"), 1.0)
+    tally.take(TakenUp(0.0, "b", "b", Phase.FETCHING, 0.0), 1.0)
+    tally.take(TakenUp(0.0, "other", "other", Phase.IN_FLIGHT, 0.0, beside=True), 1.0)
+    lines = stage_bars(tally, 36)
+    assert [line.plain for line in lines] == [
+        "sent     ━━━━━━━━━━──────────   5/10",
+        "made     ━━━━━━━━────────────   4/10",
+        "done     ━━━━━━──────────────   3/10",
+    ]
+    assert ("red", 2) in {(str(span.style), span.end - span.start) for span in lines[2].spans}
+
+
+def test_a_panel_with_room_shows_the_stages_and_a_low_or_narrow_one_all_of_them_in_one() -> None:
+    for width, height, roomy in ((80, 24, True), (80, 12, False), (40, 24, False)):
+        text = "\n".join(drawn(busy([0.0]), width, height))
+        assert ("│ sent  " in text, "│ made  " in text, "│ done  " in text) == (roomy,) * 3
 
 
 def test_money_says_what_the_budget_leaves() -> None:
@@ -323,10 +354,11 @@ def test_a_frame_is_drawn_only_where_it_would_show_anything_else() -> None:
     assert display._is_outdated()
 
 
-def test_a_frame_that_a_narrower_terminal_has_broken_up_is_taken_away_whole() -> None:
+@pytest.mark.parametrize(("reflows", "upwards"), [(True, 2), (False, 0)])  # 80 columns are three lines of 30
+def test_a_frame_that_a_narrower_terminal_has_broken_up_is_taken_away_whole(reflows: bool, upwards: int) -> None:
     stream = io.StringIO()
     console = Console(file=stream, width=80, height=24, force_terminal=True, legacy_windows=False)
-    frames = Frames(lambda: Text("=" * 80), console, drawn=lambda: Size(80, 1), changed=lambda: True)
+    frames = Frames(lambda: Text("=" * 80), console, drawn=lambda: Size(80, 1), changed=lambda: True, reflows=reflows)
     with frames:
         frames.refresh()
         before = len(stream.getvalue())
@@ -335,6 +367,23 @@ def test_a_frame_that_a_narrower_terminal_has_broken_up_is_taken_away_whole() ->
         console.width, before = 30, len(stream.getvalue())
         frames.refresh()
         narrower = stream.getvalue()[before:]
-    assert (steady.count("\x1b[1A"), narrower.count("\x1b[1A")) == (0, 2)  # 80 columns are three lines of 30
+    assert (steady.count("\x1b[1A"), narrower.count("\x1b[1A")) == (0, upwards)
     assert steady.startswith("\x1b[?2026h")
     assert steady.endswith("\x1b[?2026l")
+
+
+@pytest.mark.parametrize(
+    ("environ", "reflows"),
+    [
+        ({"TERM": "xterm-256color"}, True),
+        ({"TERM": "xterm-256color", "XTERM_VERSION": "XTerm(390)"}, False),
+        ({"TERM": "xterm-256color", "XTERM_VERSION": "XTerm(390)", "VTE_VERSION": "7600"}, True),
+        ({"TERM": "linux"}, False),
+        ({"TERM": "screen.xterm-256color"}, False),
+        ({"TERM": "screen-256color", "TMUX": "/tmp/tmux-0/default,1,0"}, True),
+    ],
+)
+def test_what_stands_above_a_frame_is_left_alone_where_the_terminal_breaks_no_lines(
+    environ: dict[str, str], reflows: bool
+) -> None:
+    assert does_reflow(environ) is reflows

@@ -1,77 +1,18 @@
 """The live panel and the question about money, on a terminal of the standard library's pty."""
 
-import codecs
-import fcntl
 import os
-import pty
 import re
-import select
-import struct
-import subprocess
-import termios
-import time
-from collections.abc import Sequence
 from contextlib import closing
 
 import pytest
 from rich.text import Text
 
-from .conftest import COMMAND, Cli
+from .conftest import Cli
+from .screen import Screen
 from .vt import Vt
 
 TEN = "- {name: fox, prompt: a fox, repeat: 9}\n- {name: bad, prompt: nsfw}"
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-class Screen:
-    """A terminal with a command on it."""
-
-    def __init__(self, cli: Cli, args: Sequence[str], width: int, **environment: str) -> None:
-        self._ours, theirs = pty.openpty()
-        self.resize(width)
-        env = {**cli.environment, **environment}
-        self.process = subprocess.Popen(
-            [COMMAND, *args], cwd=cli.cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-        )
-        os.close(theirs)
-        self.text = ""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
-
-    def read_until(self, what: str, within_s: float = 15) -> None:
-        until = time.monotonic() + within_s
-        while what not in self.text:
-            assert time.monotonic() < until, self.text
-            if not self._read():
-                break
-        assert what in self.text
-
-    def resize(self, width: int) -> None:
-        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-
-    def type(self, text: str) -> None:
-        os.write(self._ours, text.encode())
-
-    def finish(self) -> int:
-        until = time.monotonic() + 30
-        while self._read():
-            assert time.monotonic() < until, self.text
-        return self.process.wait(timeout=10)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
-
-    def _read(self) -> bool:
-        """Read what there is; False at the end."""
-        if not select.select([self._ours], [], [], 1.0)[0]:
-            return True
-        try:
-            found = os.read(self._ours, 65536)
-        except OSError:  # EIO: the other side is closed
-            return False
-        self.text += self._decoder.decode(found)
-        return bool(found)
 
 
 @pytest.mark.parametrize("width", [60, 100])

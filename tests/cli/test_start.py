@@ -2,9 +2,15 @@
 
 import json
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from crucible_batch.cli.browsing import has_screen
+
 from .conftest import COMMAND, Cli, clean_environment
+from .screen import Screen
 
 
 def test_the_starter_folder_runs_as_it_stands(cli: Cli) -> None:
@@ -36,6 +42,47 @@ def test_the_demo_works_where_an_earlier_one_has_been(lonely_cli: Cli) -> None:
     assert data["counts"]["succeeded"] == data["counts"]["total"] > 20
     report = json.loads((lonely_cli.cwd / data["report"]).read_text())
     assert all((lonely_cli.cwd / data["run_dir"] / job["outputs"][0]["path"]).is_file() for job in report["jobs"])
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Path:
+    """A browser that only writes down what it is to show."""
+    script = tmp_path / "browser"
+    script.write_text('#!/bin/sh\necho "$1" >> "$0.shows"\n')
+    script.chmod(0o755)
+    return script
+
+
+def test_the_demo_opens_its_grid_for_who_looks_on_and_has_a_screen(lonely_cli: Cli, browser: Path) -> None:
+    with closing(Screen(lonely_cli, ["demo"], 100, BROWSER=f"{browser} %s", DISPLAY=":0")) as screen:
+        assert screen.finish() == 0
+    assert "comparison grid opens in your browser" in screen.text
+    grid = lonely_cli.cwd / "outputs/demo/default/.crucible/grid.html"
+    assert browser.with_name("browser.shows").read_text() == f"{grid.as_uri()}\n"
+    assert 'url=../report.html#view=compare"' in grid.read_text()
+
+
+@pytest.mark.parametrize(("words", "screen"), [((), ":0"), (("--no-open",), ":0"), (("--open",), "")])
+def test_the_demo_opens_nothing_in_a_log_and_where_it_is_told_not_to(
+    lonely_cli: Cli, browser: Path, words: tuple[str, ...], screen: str
+) -> None:
+    done = lonely_cli("demo", *words, BROWSER=f"{browser} %s", DISPLAY=screen)
+    assert done.code == 0
+    assert browser.with_name("browser.shows").exists() is ("--open" in words)
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "there"),
+    [
+        ({}, "linux", False),
+        ({"DISPLAY": ""}, "linux", False),
+        ({"DISPLAY": ":0"}, "linux", True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        ({}, "darwin", True),
+    ],
+)
+def test_a_screen_is_there_or_not(environ: dict[str, str], platform: str, there: bool) -> None:
+    assert has_screen(environ, platform) is there
 
 
 def test_the_sandbox_refuses_a_taken_port_and_unknown_faults(lonely_cli: Cli, gateway: str) -> None:

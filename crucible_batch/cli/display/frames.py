@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderResult
@@ -13,6 +14,18 @@ from rich.segment import ControlType, Segment
 FRAMES_PER_S = 5
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 """Synchronised output: a terminal that knows it shows what is between them as one, the others pass over them."""
+
+
+def does_reflow(environ: Mapping[str, str]) -> bool:
+    """Whether a terminal breaks lines anew when it becomes narrower: nearly all do.
+
+    xterm, the Linux console and GNU screen cut them off. What they name themselves in is inherited by what is started
+    in them, so a tmux or a VTE terminal that says its own name counts as itself.
+    """
+    if environ.get("TMUX") or environ.get("VTE_VERSION"):
+        return True
+    kind = environ.get("TERM", "")
+    return not (environ.get("XTERM_VERSION") or kind == "linux" or kind.startswith("screen"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +57,12 @@ class Frames(Live):
         *,
         drawn: Callable[[], Size],
         changed: Callable[[], bool],
+        reflows: bool | None = None,
     ) -> None:
         super().__init__(get_renderable=draw, console=console, refresh_per_second=FRAMES_PER_S, transient=True)
         self._drawn = drawn
         self._changed = changed
+        self._reflows = does_reflow(os.environ) if reflows is None else reflows
         self._shown: tuple[Size, int] | None = None
 
     def refresh(self) -> None:
@@ -64,8 +79,11 @@ class Frames(Live):
         return frame
 
     def _reflowed(self, width: int) -> Iterator[Control]:
-        """Take away the lines that a terminal broke the old frame into when it became narrower."""
-        if self._shown is None or width >= self._shown[1]:
+        """Take away the lines that a terminal broke the old frame into when it became narrower.
+
+        Where none were broken, what stands above the frame is somebody else's, and is left alone.
+        """
+        if not self._reflows or self._shown is None or width >= self._shown[1]:
             return
         old = self._shown[0]
         more = old.height * (-(-old.width // width) - 1)

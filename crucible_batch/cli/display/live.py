@@ -30,6 +30,7 @@ from crucible_batch.cli.display.words import (
     pace_parts,
     rows,
     shorten,
+    stage_bars,
     state_parts,
     task_row,
 )
@@ -37,6 +38,8 @@ from crucible_batch.cli.display.words import (
 WIDEST = 100
 NOTABLE_LINES = 3
 TASK_LINES = 4
+ROOMY_LINES = 16
+"""Lines from which on each stage has a bar of its own; all stages share one below."""
 RETRY_SHOWN_S = 4.0
 
 __all__ = ["LiveDisplay", "bar", "money"]
@@ -122,8 +125,9 @@ class LiveDisplay:
     def _lines(self, now: float, width: int, height: int) -> list[Text]:
         """Return the panel's lines; where the terminal is low, the jobs at work go first, then the last failures."""
         tally = self._tally
+        is_roomy = width >= NARROW and height >= ROOMY_LINES
         head = [
-            bar(tally, width),
+            *(stage_bars(tally, width) if is_roomy else [bar(tally, width)]),
             *rows("jobs", state_parts(tally), width),
             *rows("credits", money_parts(tally), width),
         ]

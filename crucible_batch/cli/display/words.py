@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len, chop_cells
@@ -21,6 +22,8 @@ NARROW = 56
 
 _DOING = {Phase.PREPARING: "uploading", Phase.SUBMITTING: "submitting", Phase.FETCHING: "downloading"}
 _GAP = " · "
+_DONE, _AT_WORK, _WAITING = "━", "╍", "─"
+"""A bar's strokes: they tell the stages apart where there are no colours."""
 
 
 def bar(tally: Tally, width: int) -> Text:
@@ -30,14 +33,44 @@ def bar(tally: Tally, width: int) -> Text:
     text = Text(no_wrap=True)
     used = 0
     edge = 0
-    for count, _, style in _stages(tally):
+    for count, word, style in _stages(tally):
         edge += count
         upto = min(cells, edge * cells // tally.total) if tally.total else 0
         if count and upto == used < cells:
             upto = used + 1  # a single failure among thousands is worth a cell
-        text.append("━" * (upto - used), style=style)
+        text.append((_DONE if word in _ENDS else _AT_WORK) * (upto - used), style=style)
         used = max(used, upto)
-    text.append("━" * (cells - used), style="bright_black")
+    text.append(_WAITING * (cells - used), style="bright_black")
+    return text.append(figures, style="bold")
+
+
+def stage_bars(tally: Tally, width: int) -> list[Text]:
+    """Draw a bar for each stage that a job has behind it: sent to the gateway, made there, done.
+
+    Where one lags behind the one above it, there the time goes. What is collected beside the run's own jobs fills none.
+    """
+    at_work = Counter(task.phase for task in tally.tasks() if not task.beside)
+    made = tally.done + at_work[Phase.FETCHING]
+    ends = ((tally.failed, "red"), (tally.unknown, "yellow"))
+    return [
+        _stage_bar("sent", [(made + at_work[Phase.IN_FLIGHT], "magenta")], tally.total, width),
+        _stage_bar("made", [(made, "cyan")], tally.total, width),
+        _stage_bar("done", [(tally.succeeded, "green"), *ends], tally.total, width),
+    ]
+
+
+def _stage_bar(label: str, counts: Sequence[tuple[int, str]], total: int, width: int) -> Text:
+    reached = sum(count for count, _ in counts)
+    figures = f"  {reached:>{len(str(total))}}/{total}"
+    cells = max(10, width - LABEL - len(figures))
+    text = Text.assemble((f"{label:<{LABEL}}", "dim"), no_wrap=True)
+    used = edge = 0
+    for count, style in counts:
+        edge += count
+        upto = max(min(cells, edge * cells // max(1, total)), min(cells, used + bool(count)))
+        text.append(_DONE * (upto - used), style=style)
+        used = upto
+    text.append(_WAITING * (cells - used), style="bright_black")
     return text.append(figures, style="bold")
 
 
@@ -50,6 +83,9 @@ def state_parts(tally: Tally) -> list[Text]:
     """Return the words of ``states`` one by one."""
     stages = [*_stages(tally), (tally.waiting, "waiting", "")]
     return [Text(f"{count} {word}", style=style) for at, (count, word, style) in enumerate(stages) if count or not at]
+
+
+_ENDS = {"succeeded", "failed", "unknown"}
 
 
 def _stages(tally: Tally) -> list[tuple[int, str, str]]:

@@ -53,6 +53,8 @@ class Bar:
     status: str
     y: float
     paths: Sequence[tuple[str, str]]
+    spans: Sequence[tuple[str, str]]
+    """Each stage and how long it was, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,15 @@ def credits_chart(curve: Sequence[CurvePoint], budget: Credits | None, axis: Tim
 
 
 def _bar(job: Timed, y: float, axis: TimeAxis) -> Bar:
-    label = job.name if len(job.name) <= _NAME_LENGTH else f"{job.name[: _NAME_LENGTH - 1]}…"
     paths = [(stage.kind.value, _box(stage, y + 4, _ROW - 8, axis)) for stage in job.stages]
-    return Bar(job.number, job.name, label, job.status, y, paths)
+    spans = [(stage.kind.value, lasting(stage.end - stage.begin)) for stage in job.stages]
+    return Bar(job.number, job.name, _shortened(job.name), job.status, y, paths, spans)
+
+
+def _shortened(name: str) -> str:
+    """Cut a name in the middle: what tells jobs of one matrix apart is mostly at its end."""
+    half = (_NAME_LENGTH - 1) // 2
+    return name if len(name) <= _NAME_LENGTH else f"{name[:half]}…{name[-half:]}"
 
 
 def _shared_paths(jobs: Sequence[Timed], places: Sequence[float], axis: TimeAxis) -> list[tuple[str, str]]:
@@ -194,6 +202,11 @@ def _pauses(axis: TimeAxis) -> list[Mark]:
     return [
         Mark(LEFT + place * (RIGHT - LEFT), f"{duration(seconds)} pause", width) for seconds, place in axis.pauses()
     ]
+
+
+def lasting(seconds: float) -> str:
+    """Write how long something took, which may be next to nothing."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.1 else duration(round(seconds, 1))
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,8 @@ from crucible_batch.report.models import AttemptRow, JobRow
 class StageKind(enum.StrEnum):
     """What a job was waiting for. ``GATEWAY`` is queue and run together, where no look told them apart."""
 
-    PREPARE = "prepare"
+    UPLOAD = "upload"
+    SEND = "send"
     QUEUE = "queue"
     RUN = "run"
     GATEWAY = "gateway"
@@ -43,8 +44,12 @@ def stages_of(row: JobRow) -> list[Stage]:
 
 def _of_attempt(attempt: AttemptRow) -> Iterator[Stage]:
     accepted, running, ended = attempt.accepted_at, attempt.running_at, attempt.ended_at
+    sent = attempt.held_at
+    if attempt.prepared_at is not None:
+        yield Stage(StageKind.UPLOAD, attempt.held_at, attempt.prepared_at)
+        sent = attempt.prepared_at
     if (answered := accepted or ended) is not None:
-        yield Stage(StageKind.PREPARE, attempt.held_at, answered)
+        yield Stage(StageKind.SEND, sent, answered)
     if accepted is None or ended is None:
         return
     if running is None:

@@ -188,7 +188,18 @@ def test_pictures_and_inputs_are_in_the_page_and_what_is_missing_is_told(tmp_pat
     assert first["inputs"] == [["image.image", "photo.png", "cd" * 32]]
     assert data["inputs"]["cd" * 32][1:] == [20, 20]
     assert second["thumbnails"] == [[None, 40, 30]]
-    assert first["stages"] == [["prepare", 2.0], ["queue", 1.0], ["run", 1.0], ["download", 1.0]]
+    assert first["stages"] == [["upload", 1.0], ["send", 1.0], ["queue", 1.0], ["run", 1.0], ["download", 1.0]]
+
+
+def test_the_timeline_tells_uploads_from_sending_and_jobs_of_one_matrix_apart(tmp_path: Path) -> None:
+    long = "lighthouse-ink-and-watercolor"
+    rows = [row(0), row(1, name=f"{long}-at-the-blue-hour"), row(2, name=f"{long}-at-the-golden-hour")]
+    rows[0].attempts[0] = rows[0].attempts[0].model_copy(update={"prepared_at": None, "accepted_at": 10.02})
+    text = page(tmp_path, *rows)
+    assert "<title>job-0: sending 20 ms, in the queue 3 s, running 1 s, downloading 1 s</title>" in text
+    assert f"<title>{long}-at-the-blue-hour: uploading 1 s, sending 1 s, " in text
+    labels = re.findall(r'text-anchor="end">([^<]*…[^<]*)<', text)
+    assert labels == ["lighthouse-in…the-blue-hour", "lighthouse-in…e-golden-hour"]
 
 
 @pytest.mark.parametrize(

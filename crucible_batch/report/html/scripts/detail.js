@@ -9,10 +9,13 @@ function showDetail(job) {
   });
   body.append(stageOf(job, order), aboutOf(job));
   dialog.addEventListener('keydown', (event) => {
-    if (event.key === 'ArrowRight' || event.key === 'ArrowLeft') {
+    const frame = dialog.querySelector('.frame');
+    const turns = ['ArrowRight', 'ArrowLeft'].includes(event.key);
+    if (turns && !frame.classList.contains('real')) {
       event.preventDefault();
       turnTo(job, order, event.key === 'ArrowRight' ? 1 : -1);
-    } else if (event.key === 'x') pin(job.index);
+    } else if (event.key === 'z') zoomFrame(frame);
+    else if (event.key === 'x') pin(job.index);
     else if (event.key === 'f' && page.pins.length === 2) showFlip();
   });
 }
@@ -75,13 +78,20 @@ function inputsOf(job) {
 }
 
 function fullPicture(job, picture, frame) {
-  const image = el('img', { src: picture.source, alt: titleOf(job), decoding: 'async', onclick: () => frame.classList.toggle('real') });
+  const image = el('img', { src: picture.source, alt: titleOf(job), decoding: 'async', onclick: () => zoomFrame(frame) });
   image.addEventListener('error', () => {
     if (picture.small && image.getAttribute('src') !== picture.small) image.src = picture.small;
     else frame.replaceChildren(el('p', { class: 'missing' }, `${picture.label} is not beside this page, or is no picture that a browser shows.`));
   });
   frame.classList.remove('real');
   return image;
+}
+
+// To its real size and back; enlarged it has the focus, so that the arrows move it about.
+function zoomFrame(frame) {
+  if (!frame.classList.toggle('real')) return;
+  frame.tabIndex = -1;
+  frame.focus();
 }
 
 function aboutOf(job) {

@@ -30,14 +30,16 @@ function showFlip() {
   let top = 0;
   const show = () => {
     panes.forEach((pane, at) => pane.classList.toggle('under', at !== top));
+    body.dataset.top = 'ab'[top];
     letter.textContent = 'AB'[top];
     name.textContent = body.classList.contains('beside') ? `${first.name}  |  ${second.name}` : [first, second][top].name;
   };
   const flip = () => { top = 1 - top; show(); };
+  for (const pane of panes) pane.addEventListener('click', () => { if (!body.classList.contains('beside')) flip(); });
   const beside = button('Side by side', () => { beside.setAttribute('aria-pressed', String(body.classList.toggle('beside'))); show(); }, { 'aria-pressed': 'false' });
   const zoom = el('input', { type: 'range', min: '1', max: '6', step: '0.1', value: '1', oninput: () => panes.forEach((pane) => zoomPane(pane, Number(zoom.value))) });
-  body.append(el('header', {}, letter, name), el('div', { class: 'panes' }, ...panes),
-    el('footer', {}, button('Flip', flip, { id: 'flip-now' }), beside, el('label', {}, 'Zoom', zoom), el('span', { class: 'dim' }, 'Space flips')));
+  body.append(el('header', {}, letter, name, betweenOf(first, second)), el('div', { class: 'panes' }, ...panes),
+    el('footer', {}, button('Flip', flip, { id: 'flip-now' }), beside, el('label', {}, 'Zoom', zoom), el('span', { class: 'dim' }, 'Space or a click flips')));
   scrollTogether(panes);
   const dialog = openDialog('flip', 'Two pictures compared', body);
   show();
@@ -51,6 +53,36 @@ function showFlip() {
     }
   });
   dialog.addEventListener('keyup', (event) => { if (event.key === ' ') event.preventDefault(); });
+}
+
+// What the two were asked for differently: what made the difference.
+function betweenOf(first, second) {
+  const found = differencesOf(first, second);
+  if (!found.length) return el('p', { class: 'between dim' }, 'asked for in the same words');
+  return el('ul', { class: 'between' }, ...found.slice(0, 6).map(([name, one, other]) =>
+    el('li', { dir: 'auto' }, el('span', { class: 'dim' }, `${name} `), el('span', { class: 'a' }, one), ' → ', el('span', { class: 'b' }, other))));
+}
+
+function differencesOf(first, second) {
+  const found = [];
+  const note = (name, one = '–', other = '–') => {
+    if (one !== other && !found.some((known) => known[1] === one && known[2] === other)) found.push([name, one, other]);
+  };
+  note('workflow', first.workflow_id, second.workflow_id);
+  for (const [list, other] of [[first, second].map(axesAndInputs), [first, second].map(ownParams)]) {
+    for (const name of new Set([...list.keys(), ...other.keys()])) note(name, list.get(name), other.get(name));
+  }
+  if (!found.length) note('prompt', first.prompt, second.prompt);
+  return found;
+}
+
+function axesAndInputs(job) {
+  return new Map([...Object.entries(job.axes), ...job.inputs.map(([param, name]) => [param, name])]);
+}
+
+// Without the prompt: that differs wherever an axis does.
+function ownParams(job) {
+  return new Map(job.params.filter(([, value]) => value !== job.prompt));
 }
 
 function paneOf(job) {

@@ -1,6 +1,7 @@
 // The gallery: what went wrong first, then the pictures. Cards are made as they come near.
 const AT_ONCE = 120;
-const ends = new WeakMap(); // of each wall: what watches for its end coming near
+const WALL = 4 * AT_ONCE; // what is laid out as one: a browser passes over the walls that are out of sight
+const ends = new WeakMap(); // of each section: what watches for its end coming near
 
 function renderGallery(shown) {
   const view = byId('view-gallery');
@@ -32,7 +33,7 @@ function troubleTitle(trouble) {
 
 function sectionOf(view, name, title, jobs, make) {
   const section = view.querySelector(`[data-group=${name}]`)
-    ?? el('section', { class: 'group', 'data-group': name }, el('header', {}), el('div', { class: 'wall' }));
+    ?? el('section', { class: 'group', 'data-group': name }, el('header', {}));
   section.setAttribute('aria-label', title ?? 'Pictures');
   const head = [title ? el('h2', {}, title) : el('h2', { class: 'unseen' }, 'Pictures')];
   const said = page.model.data.advice.command === page.model.data.retry; // the summary has it already
@@ -44,29 +45,42 @@ function sectionOf(view, name, title, jobs, make) {
 
 // Shows cards up to the window's end and a little beyond, and goes on when that comes near.
 function fill(section, jobs, make) {
-  const wall = section.querySelector('.wall');
-  ends.get(wall)?.disconnect();
+  ends.get(section)?.disconnect();
   section.querySelector('.end')?.remove();
-  let shown = Math.max(AT_ONCE, wall.children.length);
-  const show = () => settle(wall, cardsOf(wall, jobs.slice(0, shown), make));
+  let shown = Math.max(AT_ONCE, section.querySelectorAll('.card').length);
+  const show = () => settleWalls(section, cardsOf(section, jobs.slice(0, shown), make));
   show();
   if (shown >= jobs.length) return;
   const end = el('div', { class: 'end', 'aria-hidden': 'true' });
   const observer = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting) || !wall.isConnected) return;
+    if (!entries.some((entry) => entry.isIntersecting) || !section.isConnected) return;
     shown += AT_ONCE;
     show();
     observer.unobserve(end);
     if (shown < jobs.length) observer.observe(end);
   }, { rootMargin: '1500px' });
-  ends.set(wall, observer);
-  wall.after(end);
+  ends.set(section, observer);
+  section.append(end);
   queueMicrotask(() => observer.observe(end));
 }
 
+function settleWalls(section, cards) {
+  const walls = [...section.querySelectorAll('.wall')];
+  const end = section.querySelector('.end');
+  for (let at = 0; at * WALL < cards.length; at += 1) {
+    if (!walls[at]) {
+      walls.push(el('div', { class: 'wall' }));
+      section.insertBefore(walls[at], end);
+    }
+    settle(walls[at], cards.slice(at * WALL, (at + 1) * WALL));
+  }
+  for (const wall of walls.slice(Math.ceil(cards.length / WALL))) wall.remove();
+  section.classList.toggle('long', cards.length > WALL);
+}
+
 // A card whose job is as it was stays as it is.
-function cardsOf(wall, jobs, make) {
-  const kept = new Map([...wall.children].map((card) => [card.dataset.card, card]));
+function cardsOf(section, jobs, make) {
+  const kept = new Map([...section.querySelectorAll('.card')].map((card) => [card.dataset.card, card]));
   return jobs.map((job) => {
     const key = `${job.index}.${job.version}`;
     const card = kept.get(key) ?? make(job);

@@ -23,7 +23,8 @@ function buildModel(data) {
 }
 
 function textOf(job) {
-  return [job.name, job.prompt ?? '', job.error?.code ?? '', ...job.params.flat()].join('\n').toLowerCase();
+  const { code, message, request_id: request } = job.error ?? {};
+  return [job.name, job.prompt, job.job_id, code, message, request, ...job.params.flat()].filter(Boolean).join('\n').toLowerCase();
 }
 
 // Puts what is newly known of a job into the job itself, if anything is: whoever holds it needs no other.

@@ -3,7 +3,7 @@ function renderToolbar(model) {
   const bar = byId('toolbar');
   const focused = facetOf(document.activeElement);
   const search = byId('search') ?? el('input', {
-    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts and parameters',
+    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts, parameters, errors and ids',
     oninput: () => go({ q: search.value }),
   });
   settle(bar, [search]);

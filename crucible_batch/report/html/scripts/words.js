@@ -4,7 +4,7 @@ const STATES = {
 };
 
 const STAGES = {
-  prepare: 'held, uploaded, sent', queue: 'in the queue', run: 'running', gateway: 'queue and run',
+  upload: 'uploading', send: 'sending', queue: 'in the queue', run: 'running', gateway: 'queue and run',
   download: 'downloading',
 };
 
@@ -24,6 +24,7 @@ function grouped(text) {
 }
 
 function lasting(seconds) {
+  if (seconds < 0.1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 10) return `${Math.round(seconds * 10) / 10} s`;
   if (seconds < 60) return `${Math.round(seconds)} s`;
   const minutes = Math.floor(seconds / 60);

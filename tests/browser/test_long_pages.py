@@ -1,0 +1,102 @@
+"""Pages of many jobs: they open, scroll and filter as short ones do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+
+from playwright.sync_api import Page, expect
+
+from .conftest import Open
+
+FRAMES = 120
+SMOOTH_MS = 50.0
+"""Three frames of a screen at 60 Hz, which leaves room for a busy machine."""
+SCROLL = """([step, frames]) => new Promise((done) => {
+    const lengths = [];
+    let last = performance.now();
+    const frame = (now) => {
+        lengths.push(now - last);
+        last = now;
+        scrollBy(0, step);
+        if (lengths.length < frames) requestAnimationFrame(frame);
+        else done(lengths.slice(1));
+    };
+    requestAnimationFrame(frame);
+})"""
+
+
+def scroll(page: Page, step: int) -> list[float]:
+    """Scroll by as many pixels in each frame; return how long the frames were, in milliseconds."""
+    page.evaluate("scrollTo(0, 0)")
+    lengths: list[float] = page.evaluate(SCROLL, [step, FRAMES])
+    assert page.evaluate("scrollY") > step * FRAMES / 2
+    return lengths
+
+
+def make_all(page: Page, count: int) -> None:
+    cards = page.locator("#view-gallery .card")
+    while (made := cards.count()) < count:
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        expect(cards).not_to_have_count(made)
+
+
+def test_a_thousand_jobs_are_made_as_they_come_near(thousand: Path, open_page: Open) -> None:
+    assert thousand.stat().st_size < 25_000_000
+    page = open_page(thousand).page
+    expect(page.locator("#summary")).to_contain_text("1,234.50625 credits")
+    assert page.locator("#view-gallery .card").count() <= 240
+    page.evaluate(
+        """() => {
+            globalThis.long = [];
+            new PerformanceObserver((list) => long.push(...list.getEntries().map((one) => one.duration)))
+                .observe({ type: 'longtask' });
+        }"""
+    )
+    assert median(scroll(page, 400)) < SMOOTH_MS
+    make_all(page, 1000)
+    assert page.evaluate("document.querySelectorAll('*').length") < 10_000
+    assert [one for one in page.evaluate("long") if one > 500] == []
+    assert median(scroll(page, 400)) < SMOOTH_MS
+    page.get_by_role("searchbox").fill("picture 999")
+    expect(page.locator("#view-gallery .card")).to_have_count(1)
+
+
+def test_ten_thousand_jobs_open_and_scroll_with_their_thumbnails_beside_the_page(
+    ten_thousand: Path, open_page: Open
+) -> None:
+    page = open_page(ten_thousand).page
+    expect(page.locator("#count")).to_have_text("10,000 jobs")
+    expect(page.locator("#view-gallery .card img").first).to_have_js_property("complete", True)
+    make_all(page, 1500)
+    assert median(scroll(page, 400)) < SMOOTH_MS
+    page.get_by_role("searchbox").fill("picture 9999")
+    expect(page.locator("#view-gallery .card")).to_have_count(1)
+    page.get_by_role("button", name="Clear").click()
+    page.keyboard.press("2")
+    expect(page.get_by_role("table")).to_be_visible()
+
+
+def test_what_is_far_away_is_not_laid_out(thousand: Path, open_page: Open) -> None:
+    page = open_page(thousand).page
+    make_all(page, 1000)
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    cards = page.locator("#view-gallery .card")
+    is_laid_out = "(card) => card.checkVisibility({ contentVisibilityAuto: true })"
+    page.wait_for_function(f"() => !({is_laid_out})(document.querySelector('.card'))")
+    assert cards.last.evaluate(is_laid_out)
+
+
+def test_cards_stand_in_order_over_the_walls_and_the_keyboard_walks_across(thousand: Path, open_page: Open) -> None:
+    page = open_page(thousand).page
+    make_all(page, 1000)
+    names = page.locator("#view-gallery .card .name").all_text_contents()
+    assert names == [f"job-{number}" for number in range(1000)]
+    walls = page.locator("#view-gallery .wall")
+    expect(walls).to_have_count(3)
+    walls.first.locator(".open").last.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.job") == "480"
+    page.get_by_label("tone").select_option("3")
+    expect(walls).to_have_count(1)
+    expect(page.locator("#view-gallery .card")).to_have_count(100)
