@@ -9,12 +9,11 @@ from urllib.parse import quote
 
 import httpx
 
-from crucible_batch.errors import GatewayError, UserError
+from crucible_batch.errors import UNSAFE_URL, GatewayError, UserError
 from crucible_batch.gateway.text import clean
 
 PRODUCTION: Final = "https://crucible.moltazine.com"
 
-UNSAFE_URL: Final = "UNSAFE_URL"
 ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,128}"
 _ID: Final = re.compile(ID_PATTERN)
 _WORKFLOW_ID: Final = re.compile(r"(?!\.+$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
