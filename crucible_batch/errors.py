@@ -25,6 +25,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+UNSAFE_URL = "UNSAFE_URL"
+"""The code of a ``GatewayError`` for a storage link that is not followed."""
+
 
 class ExitCode(enum.IntEnum):
     """How a command ended. Where several apply, the first of 130/143, 3, 5, 4, 1."""

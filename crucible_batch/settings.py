@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,10 @@ PRODUCTION = "https://crucible.moltazine.com"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where requests go and as whom. ``key_source`` and ``base_source`` say where each was found, for people."""
+    """Where requests go and as whom. ``key_source`` and ``base_source`` say where each was found, for people.
+
+    ``storage_hosts`` are those that the gateway's storage links may lead to although their addresses aren't public.
+    """
 
     api_key: str | None = field(repr=False)
     base_url: str = PRODUCTION
@@ -23,15 +26,21 @@ class Settings:
     key_source: str = "nowhere"
     base_source: str = "the default"
     ignored: str | None = None
+    storage_hosts: tuple[str, ...] = ()
 
 
 def resolve(
-    environ: Mapping[str, str], *, base_url: str | None = None, proxy: str | None = None, dotenv: Path | None = None
+    environ: Mapping[str, str],
+    *,
+    base_url: str | None = None,
+    proxy: str | None = None,
+    storage_hosts: Sequence[str] = (),
+    dotenv: Path | None = None,
 ) -> Settings:
     """Decide the settings. ``dotenv`` is the file to read, if it is there; an empty value counts as none.
 
     A base URL from ``.env`` counts only together with a key from the same file: a stranger's folder must not lead
-    your key to a stranger's gateway. No proxy is taken from the environment, for the same reason.
+    your key to a stranger's gateway. No proxy and no storage host is taken from the environment, for the same reason.
     """
     file: Mapping[str, str | None] = {}
     if dotenv is not None and dotenv.is_file():
@@ -54,4 +63,5 @@ def resolve(
         key_source=key_source if key is not None else "nowhere",
         base_source=base_source if base is not None else "the default",
         ignored=ignored,
+        storage_hosts=tuple(storage_hosts),
     )

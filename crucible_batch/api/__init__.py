@@ -44,9 +44,11 @@ from crucible_batch.gateway.metadata import read_details, read_expected_s, read_
 from crucible_batch.gateway.text import clean
 from crucible_batch.manifest import manifest_schema
 from crucible_batch.plans import plan_schema
-from crucible_batch.results import FileState
+from crucible_batch.results import MAX_BYTES, MAX_PIXELS, FileState
 
 __all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
     "AssetAdvanced",
     "AssetFate",
     "AtWork",

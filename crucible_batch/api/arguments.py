@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from crucible_batch.core.credits import Credits, parse_credits
 from crucible_batch.errors import UserError
+from crucible_batch.results import MOST_PIXELS
 
 
 def read_budget(budget: Credits | int | str | None) -> Credits | None:
@@ -14,6 +15,17 @@ def read_budget(budget: Credits | int | str | None) -> Credits | None:
         return None if budget is None else parse_credits(budget)
     except ValueError as error:
         raise UserError(f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'") from None
+
+
+def check_limits(*, max_output_bytes: int, max_pixels: int) -> None:
+    """Refuse limits that no output could keep, or that can't be held. Raises ``UserError``."""
+    faults = []
+    if not max_output_bytes >= 1:
+        faults.append(f"max_output_bytes must be at least 1, not {max_output_bytes!r}")
+    if not 1 <= max_pixels <= MOST_PIXELS:
+        faults.append(f"max_pixels must be from 1 to {MOST_PIXELS:,}, the most that Pillow reads, not {max_pixels!r}")
+    if faults:
+        raise UserError("; ".join(faults), hint="nothing was begun; correct the call")
 
 
 def check_pace(*, concurrency: int | None, job_timeout_s: float, deadline_s: float | None, key_ttl_s: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from crucible_batch.settings import KEY_VARIABLE, Settings, resolve
 NO_API_KEY = "NO_API_KEY"
 
 
-def current_settings(*, base_url: str | None = None, proxy: str | None = None) -> Settings:
+def current_settings(
+    *, base_url: str | None = None, proxy: str | None = None, storage_hosts: Sequence[str] = ()
+) -> Settings:
     """Decide the settings from the environment and the working directory's ``.env``, as they are now."""
-    return resolve(os.environ, base_url=base_url, proxy=proxy, dotenv=Path(".env"))
+    return resolve(os.environ, base_url=base_url, proxy=proxy, storage_hosts=storage_hosts, dotenv=Path(".env"))
 
 
 def require_key(settings: Settings) -> str:
@@ -40,7 +42,12 @@ async def gateway_for(
     """Open the gateway that the settings name. Raises ``KeyRefusedError`` where there is no key."""
     key = require_key(settings)
     async with open_gateway(
-        settings.base_url, key, transport=transport, proxy=settings.proxy, on_retry=on_retry
+        settings.base_url,
+        key,
+        transport=transport,
+        proxy=settings.proxy,
+        storage_hosts=settings.storage_hosts,
+        on_retry=on_retry,
     ) as gateway:
         yield gateway
 

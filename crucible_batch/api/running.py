@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.account import check_account
-from crucible_batch.api.arguments import check_pace
+from crucible_batch.api.arguments import check_limits, check_pace
 from crucible_batch.api.asked import asked
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
@@ -44,7 +44,7 @@ from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_director
 from crucible_batch.manifest import Manifest, Reading
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
-from crucible_batch.results import OutputStore, Receipts
+from crucible_batch.results import MAX_BYTES, MAX_PIXELS, OutputStore, Receipts
 from crucible_batch.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,8 @@ async def run(
     variables: Mapping[str, str] | None = None,
     allow_outside: bool = False,
     max_jobs: int = 100_000,
+    max_output_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
     job_timeout_s: float = 1800.0,
     deadline_s: float | None = None,
     html: bool = True,
@@ -118,6 +120,7 @@ async def run(
     ``recover`` gets back what an earlier run bought and whose directory is lost, and ends at the first sign that the
     gateway doesn't remember. A submit that was never answered is sent again for ``key_ttl_s``, the time for which the
     gateway is trusted to honour its key, and after that with ``resubmit_unknown`` only.
+    An output of more than ``max_output_bytes`` or ``max_pixels`` isn't saved (``OUTPUT_UNAVAILABLE``).
     ``html`` is for ``report.html`` beside ``report.json``; that it can't be made is logged, and no failure of the run.
     Without ``sidecars``, here or in the manifest, no file is written beside an output that says what made it.
     With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
@@ -128,6 +131,7 @@ async def run(
     report.
     """
     check_pace(concurrency=concurrency, job_timeout_s=job_timeout_s, deadline_s=deadline_s, key_ttl_s=key_ttl_s)
+    check_limits(max_output_bytes=max_output_bytes, max_pixels=max_pixels)
     settings = settings or current_settings()
     wants = asked(
         manifest,
@@ -158,6 +162,7 @@ async def run(
     )
     clock = SystemClock()
     observer = observer or Silent()
+    store = OutputStore(directory, max_bytes=max_output_bytes, max_pixels=max_pixels)
     surroundings = _Surroundings(settings, transport, observer, clock, _RetryTeller(observer, clock))
     async with AsyncExitStack() as stack:
         is_known = directory.exists() and not source.problems
@@ -186,13 +191,13 @@ async def run(
         journal.adopt(draft)
         # What is restored belongs to this run, which follows a plan or none.
         before = journal.last_number()
-        await restore(journal, Receipts(directory), OutputStore(directory))
+        await restore(journal, Receipts(directory), store)
         await check_account(journal, gateway, require_key(settings))
         thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
         if thumbnails is not None:
             surroundings = replace(surroundings, observer=_MakingThumbnails(surroundings.observer, thumbnails))
         runner = surroundings.runner(
-            gateway, journal, directory=directory, terms=terms, options=options, workflows=grounds.workflows.values()
+            gateway, journal, store=store, terms=terms, options=options, workflows=grounds.workflows.values()
         )
         signals = Signals(runner) if handle_signals else None
         ending = await _conduct(runner, journal, terms, surroundings.clock, after=before, signals=signals)
@@ -289,7 +294,7 @@ class _Surroundings:
         gateway: HttpGateway,
         journal: Journal,
         *,
-        directory: Path,
+        store: OutputStore,
         terms: RunTerms,
         options: RunOptions,
         workflows: Iterable[Workflow],
@@ -298,13 +303,12 @@ class _Surroundings:
         times = ServiceTimes()
         for workflow in workflows:
             times.announce(workflow.workflow_id, workflow.expected_s)
-        store = OutputStore(directory)
         store.sweep()
         runner = Runner(
             gateway=gateway,
             history=journal,
             store=store,
-            receipts=Receipts(directory),
+            receipts=Receipts(store.directory),
             terms=terms,
             times=times,
             options=options,

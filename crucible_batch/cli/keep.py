@@ -32,6 +32,7 @@ def verify(
     ] = False,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
+    storage_host: opt.StorageHost = None,
     json: opt.AsJson = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -44,7 +45,9 @@ def verify(
     with answering("verify", json=json, quiet=quiet, verbose=verbose) as answer:
         from crucible_batch.cli.verifying import verify_and_tell
 
-        verify_and_tell(answer, run_dir, fix=fix, api_base=api_base, proxy=proxy)
+        verify_and_tell(
+            answer, run_dir, fix=fix, api_base=api_base, proxy=proxy, storage_hosts=tuple(storage_host or ())
+        )
 
 
 @commands.command(

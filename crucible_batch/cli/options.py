@@ -12,6 +12,7 @@ import typer
 
 from crucible_batch.cli.completing import run_directories
 from crucible_batch.cli.durations import parse_duration
+from crucible_batch.cli.sizes import parse_bytes, parse_pixels
 from crucible_batch.errors import UserError
 
 MOST_AT_ONCE = 1000
@@ -39,6 +40,20 @@ def read_credits(text: str) -> Decimal:
 def _read_duration(text: str) -> float:
     try:
         return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _read_bytes(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _read_pixels(text: str) -> int:
+    try:
+        return parse_pixels(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -217,7 +232,36 @@ Proxy = Annotated[
     str | None,
     typer.Option("--proxy", metavar="URL", help="None is taken from the environment.", rich_help_panel=_GATEWAY),
 ]
+StorageHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-host",
+        metavar="HOST",
+        help="Let storage links lead to this host in an inner network; repeatable.",
+        rich_help_panel=_GATEWAY,
+    ),
+]
 
+MaxOutputSize = Annotated[
+    int | None,
+    typer.Option(
+        "--max-output-size",
+        metavar="SIZE",
+        parser=_read_bytes,
+        help="Save no output of more bytes.  \\[default: 256MiB]",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        parser=_read_pixels,
+        help="Save no output of more pixels.  \\[default: 100MP]",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 NoHtml = Annotated[bool, typer.Option("--no-html", help="Leave out report.html.", rich_help_panel=_OUTPUT)]
 NoSidecars = Annotated[
     bool,

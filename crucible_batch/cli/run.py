@@ -47,6 +47,9 @@ def run(
     key_ttl: opt.KeyTtl = None,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
+    storage_host: opt.StorageHost = None,
+    max_output_size: opt.MaxOutputSize = None,
+    max_pixels: opt.MaxPixels = None,
     no_html: opt.NoHtml = False,
     no_sidecars: opt.NoSidecars = False,
     display: opt.Display = opt.DisplayMode.AUTO,
@@ -61,6 +64,7 @@ def run(
     A saved plan needs no options again; if anything moved since it was made, that is named and nothing is spent.
     """
     with answering("run", json=json, quiet=quiet, verbose=verbose) as answer:
+        from crucible_batch.api import MAX_BYTES, MAX_PIXELS
         from crucible_batch.cli.running import (
             DEFAULT_JOB_TIMEOUT_S,
             DEFAULT_KEY_TTL_S,
@@ -88,6 +92,9 @@ def run(
             key_ttl_s=key_ttl or DEFAULT_KEY_TTL_S,
             api_base=api_base,
             proxy=proxy,
+            storage_hosts=tuple(storage_host or ()),
+            max_output_bytes=max_output_size or MAX_BYTES,
+            max_pixels=max_pixels or MAX_PIXELS,
             html=not no_html,
             sidecars=not no_sidecars,
             display=display,

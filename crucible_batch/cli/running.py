@@ -15,6 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.api import (
+    MAX_BYTES,
+    MAX_PIXELS,
     Message,
     Outcome,
     PlanSummary,
@@ -64,6 +66,9 @@ class Wanted:
     key_ttl_s: float = DEFAULT_KEY_TTL_S
     api_base: str | None = None
     proxy: str | None = None
+    storage_hosts: tuple[str, ...] = ()
+    max_output_bytes: int = MAX_BYTES
+    max_pixels: int = MAX_PIXELS
     html: bool = True
     sidecars: bool = True
     display: DisplayMode = DisplayMode.AUTO
@@ -71,7 +76,7 @@ class Wanted:
     @property
     def settings(self) -> Settings:
         """Decide the gateway and the account: flag, environment, ``.env``."""
-        return current_settings(base_url=self.api_base, proxy=self.proxy)
+        return current_settings(base_url=self.api_base, proxy=self.proxy, storage_hosts=self.storage_hosts)
 
 
 def show_what_a_run_would_do(answer: Answer, wanted: Wanted, *, save_to: Path | None = None) -> None:
@@ -137,6 +142,8 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             variables=wanted.variables,
             allow_outside=wanted.allow_outside,
             max_jobs=wanted.max_jobs,
+            max_output_bytes=wanted.max_output_bytes,
+            max_pixels=wanted.max_pixels,
             job_timeout_s=wanted.job_timeout_s,
             deadline_s=wanted.deadline_s,
             html=wanted.html,

@@ -19,9 +19,17 @@ DIFFERENT = "DIFFERENT"
 SHOWN = 20
 
 
-def verify_and_tell(answer: Answer, run_dir: Path, *, fix: bool, api_base: str | None, proxy: str | None) -> None:
+def verify_and_tell(
+    answer: Answer,
+    run_dir: Path,
+    *,
+    fix: bool,
+    api_base: str | None,
+    proxy: str | None,
+    storage_hosts: tuple[str, ...] = (),
+) -> None:
     """Verify, and say what was found, what was done about it, and what is left to do."""
-    settings = current_settings(base_url=api_base, proxy=proxy) if fix else None
+    settings = current_settings(base_url=api_base, proxy=proxy, storage_hosts=storage_hosts) if fix else None
     with _counting(answer) as on_checked:
         found = asyncio.run(verify(run_dir, fix=fix, on_checked=on_checked, settings=settings))
     answer.data = _as_json(found)

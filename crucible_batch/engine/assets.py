@@ -41,7 +41,7 @@ from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.stop import error_info
-from crucible_batch.errors import GatewayError, KeyRefusedError
+from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.inputs import InputError, load_input
 
 ASSET_NOT_READY = "ASSET_NOT_READY"
@@ -270,7 +270,8 @@ class AssetDesk:
         try:
             await self._gateway.upload(intent, image.spec, content)
         except GatewayError as error:
-            if error.status is not None and 400 <= error.status < 429:
+            is_refused = error.status is not None and 400 <= error.status < 429
+            if is_refused or error.code == UNSAFE_URL:
                 return await self._give_back(asset)
             raise
         return Uploaded(at=self._clock.now())

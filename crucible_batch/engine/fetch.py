@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot
 from crucible_batch.core.events import Saved, Unavailable
@@ -18,12 +18,15 @@ from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.provenance import embedded_text, sidecar
 from crucible_batch.engine.clock import Clock
-from crucible_batch.errors import GatewayError, KeyRefusedError
+from crucible_batch.engine.stop import exchange_told
+from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.results import OutputError, OutputStore, Sidecars
 
 OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
 _TRIES = 4
+_TRIES_OF_DEFINITE = 2
+"""What was refused for what it is gets one more link, at once: waiting changes nothing, and the next run asks again."""
 _BASE_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
 _LINK_STATUSES = {400, 403, 404, 410}
@@ -129,7 +132,10 @@ class Fetcher:
         token = f"{planned.identity[:16]}-{saved.index}"
 
         async def restore(body: AsyncIterator[bytes], _length: int | None) -> Restored:
-            kept = await self._store.restore(saved.path, saved.sha256, token, body, sent=saved.sent, embed=embed)
+            byte_size = (saved.sent or saved).byte_size
+            kept = await self._store.restore(
+                saved.path, saved.sha256, token, body, byte_size=byte_size, sent=saved.sent, embed=embed
+            )
             return Restored(replace(saved, at=self._clock.now()), kept)
 
         return await self._bring(attempt.job_id or "", saved.index, restore)
@@ -148,7 +154,7 @@ class Fetcher:
     async def _bring(self, job_id: str, index: int, take: Take[T]) -> T | Unavailable:
         tries = AsyncRetrying(
             sleep=self._clock.sleep,
-            stop=stop_after_attempt(_TRIES),
+            stop=_is_over,
             wait=self._wait_s,
             retry=retry_if_exception(_may_pass),
             reraise=True,
@@ -158,12 +164,15 @@ class Fetcher:
         except OutputError as error:
             return Unavailable(at=self._clock.now(), error=_unavailable(error.code, error.message))
         except GatewayError as error:
-            if error.status in _LINK_STATUSES and not isinstance(error, KeyRefusedError):
-                return Unavailable(at=self._clock.now(), error=_unavailable(error.code, error.message))
+            of_link = error.status in _LINK_STATUSES and not isinstance(error, KeyRefusedError)
+            if of_link or _is_definite(error):
+                return Unavailable(at=self._clock.now(), error=_unavailable(error.code, exchange_told(error)))
             raise
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Full jitter: downloads that failed together must not come back together."""
+        if _is_definite(_failure(state)):
+            return 0.0
         return self._jitter() * min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1))
 
     async def _try(self, job_id: str, index: int, take: Take[T]) -> T:
@@ -185,6 +194,23 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, OutputError):
         return not error.final
     return isinstance(error, GatewayError) and not isinstance(error, KeyRefusedError)
+
+
+def _is_definite(error: BaseException | None) -> bool:
+    """Whether it was refused for what it is: where its link leads, its size, its pixels, its type, its encoding."""
+    if isinstance(error, OutputError):
+        return error.definite
+    if not isinstance(error, GatewayError):
+        return False
+    return error.code == UNSAFE_URL or (error.code == "BAD_ANSWER" and error.operation == "download")
+
+
+def _is_over(state: RetryCallState) -> bool:
+    return state.attempt_number >= (_TRIES_OF_DEFINITE if _is_definite(_failure(state)) else _TRIES)
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
 
 
 def _unavailable(code: str, message: str) -> ErrorInfo:

@@ -268,7 +268,7 @@ class Performer:
         if isinstance(error, KeyRefusedError):
             self._world.stop.failed(error)
         else:
-            self._world.stop.unserved(error)
+            self._world.stop.unserved(error, self._planned.name)
 
     def _unpaid(self, error: ErrorInfo) -> Declined:
         """A 402, whatever code came with it: asking again at once would be refused again, for ever."""

@@ -248,19 +248,19 @@ class Runner:
                 taken = self._take(queue)
                 if taken is None:
                     return
-                with self._noting_failures():
+                with self._noting_failures(taken[0].name):
                     async with self._recovery.turn():
                         await self._bring_on(*taken)
 
     @contextmanager
-    def _noting_failures(self) -> Iterator[None]:
+    def _noting_failures(self, job: str = "") -> Iterator[None]:
         """Turn what kept a job from getting on into a reason to stop: at once for what every other job would meet."""
         try:
             yield
         except KeyRefusedError as error:
             self.stop.failed(error)
         except GatewayError as error:
-            self.stop.unserved(error)
+            self.stop.unserved(error, job)
         except CrucibleBatchError as error:
             self.stop.failed(error)
 

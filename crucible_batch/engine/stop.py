@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.breaker import Row
 from crucible_batch.core.ending import EVERYTHING
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
 
+_OUR_WORDS = {"NO_ANSWER", "BAD_ANSWER"}
+
 
 def error_info(error: CrucibleBatchError) -> ErrorInfo:
     """Turn an exception into the data that reports and journals keep."""
-    request_id = error.request_id if isinstance(error, GatewayError) else None
-    return ErrorInfo(error.code, error.message, error.hint, request_id)
+    if not isinstance(error, GatewayError):
+        return ErrorInfo(error.code, error.message, error.hint)
+    return ErrorInfo(error.code, exchange_told(error), error.hint, error.request_id)
+
+
+def exchange_told(error: GatewayError) -> str:
+    """Return the message with the exchange's name, where it is in our own words: those don't say what was asked."""
+    is_ours = error.code in _OUR_WORDS or error.code.startswith("HTTP_")
+    return f"{error.operation}: {error.message}" if is_ours and error.operation else error.message
 
 
 class Stop:
@@ -72,10 +82,11 @@ class Stop:
         """Something that every further job would meet: the key, the journal, the disk."""
         self.leave(error.exit_code, error_info(error))
 
-    def unserved(self, error: GatewayError) -> None:
-        """A job could not be brought on because the gateway or the way to it failed."""
+    def unserved(self, error: GatewayError, job: str = "") -> None:
+        """A job, by its name, could not be brought on because the gateway or the way to it failed."""
         self.reasons.add(ExitCode.STOPPED)
-        self._last_unserved = error_info(error)
+        info = error_info(error)
+        self._last_unserved = replace(info, message=f"job {job}: {info.message}") if job else info
         if self._unserved.is_full_with():
             self.leave(ExitCode.STOPPED, self._last_unserved)
 

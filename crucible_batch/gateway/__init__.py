@@ -6,6 +6,7 @@ HttpGateway (adapter)          the engine's port, in the core's words
     ApiExchange (exchange)     one request, one whole answer, one deadline
       KeyTransport (transport) the key, to one origin only
   StorageClient (storage)      bytes at signed URLs, without the key
+    LinkGuard (guard)          where those may lead, down to the address that is connected to
 """
 
 from crucible_batch.gateway.adapter import HttpGateway, open_gateway

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -137,11 +137,15 @@ async def open_gateway(
     transport: httpx.AsyncBaseTransport | None = None,
     storage_transport: httpx.AsyncBaseTransport | None = None,
     proxy: str | None = None,
+    storage_hosts: Iterable[str] = (),
     timeout_s: float = 30.0,
     retry: RetryPolicy | Retrier | None = RetryPolicy(),  # noqa: B008 - frozen
     on_retry: OnRetry | None = None,
 ) -> AsyncIterator[HttpGateway]:
-    """Build the whole stack, and close it. A ``transport`` serves storage too, unless that has one of its own."""
+    """Build the whole stack, and close it. A ``transport`` serves storage too, unless that has one of its own.
+
+    ``storage_hosts`` are those that storage links may lead to although their addresses aren't public.
+    """
     retrier = as_retrier(retry, on_retry)
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(
@@ -153,6 +157,7 @@ async def open_gateway(
             transport=storage_transport or transport,
             proxy=proxy,
             timeout_s=timeout_s,
+            trusted_hosts=storage_hosts,
         )
         stack.push_async_callback(storage.aclose)
         yield HttpGateway(api, storage)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from crucible_batch.errors import GatewayError, UserError
+from crucible_batch.errors import UNSAFE_URL, GatewayError, UserError
 from crucible_batch.gateway.text import clean
 
 PRODUCTION: Final = "https://crucible.moltazine.com"
@@ -63,16 +63,15 @@ def check_storage_url(url: str, api_base: httpx.URL | str) -> None:
     """Refuse a storage URL that we must not go to, whether it came in an answer or from a redirect.
 
     It takes https; http only to this machine, and only where the API itself is on this machine; never userinfo.
-    Raises ``GatewayError`` with code ``UNSAFE_URL``. What its host resolves to is not looked at here: that belongs
-    where the connection is made, or the name could be changed in between.
+    Raises ``GatewayError`` with code ``UNSAFE_URL``. What its host resolves to is the business of ``guard``.
     """
     parsed = _parse(url) if len(url) <= STORAGE_URL_LIMIT else None
     if parsed is None:
-        raise _unsafe("a storage URL that can't be read")
+        raise unsafe("a storage URL that can't be read")
     if parsed.userinfo:
-        raise _unsafe(f"the storage URL {shown(parsed)} holds a user or a password")
+        raise unsafe(f"the storage URL {shown(parsed)} holds a user or a password")
     if parsed.scheme == "http" and not (is_loopback(parsed) and is_loopback(httpx.URL(api_base))):
-        raise _unsafe(f"the storage URL {shown(parsed)} is not https")
+        raise unsafe(f"the storage URL {shown(parsed)} is not https")
 
 
 def check_id(value: str, *, what: str) -> str:
@@ -124,10 +123,6 @@ def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:
     return value
 
 
-def _unsafe(message: str) -> GatewayError:
-    return GatewayError(
-        message,
-        code="UNSAFE_URL",
-        operation="storage",
-        hint="nothing was sent there; report it to the gateway's operator",
-    )
+def unsafe(message: str, *, hint: str = "nothing was sent there; report it to the gateway's operator") -> GatewayError:
+    """Build the error of a link that must not be followed."""
+    return GatewayError(message, code=UNSAFE_URL, operation="storage", hint=hint)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState
 
-from crucible_batch.errors import GatewayError
+from crucible_batch.errors import UNSAFE_URL, GatewayError
 from crucible_batch.gateway.policy import Operation, judge
 
 T = TypeVar("T")
@@ -73,8 +73,13 @@ def wait_s(policy: RetryPolicy, attempt: int, asked_s: float | None, jitter: flo
 
 
 def is_worth_retrying(error: BaseException) -> bool:
-    """Whether the error is one that the policy's table sends again. A request that was never sent is not."""
-    if not isinstance(error, GatewayError) or error.code in ("BAD_REQUEST", "UNSAFE_URL"):
+    """Whether the error is one that the policy's table sends again.
+
+    A request that was never sent is not, nor is a download that came encoded: its storage does so every time.
+    """
+    if not isinstance(error, GatewayError) or error.code in ("BAD_REQUEST", UNSAFE_URL):
+        return False
+    if error.code == "BAD_ANSWER" and error.operation == Operation.DOWNLOAD:
         return False
     return judge(Operation(error.operation), error.status).retry
 

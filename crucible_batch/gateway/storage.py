@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +14,9 @@ import httpx
 
 from crucible_batch.core.answers import Download
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway.address import check_storage_url, shown
+from crucible_batch.gateway.address import shown
 from crucible_batch.gateway.failures import bad_answer, bad_request, no_answer, retry_after_s, transport_seam
+from crucible_batch.gateway.guard import LinkGuard
 from crucible_batch.gateway.policy import Operation, judge
 from crucible_batch.gateway.retrying import Retrier
 from crucible_batch.gateway.transport import MAX_CONNECTIONS, is_encoded, new_client, new_transport
@@ -41,7 +42,7 @@ class StorageClient:
     """Transfers bytes. Sends no key, keeps no cookies, and shows URLs without their queries.
 
     ``timeout_s`` bounds each wait for the next byte, and the answer's head; the whole of a transfer has a deadline
-    that grows with its size.
+    that grows with its size. ``trusted_hosts`` may be in networks that aren't public.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class StorageClient:
         transport: httpx.AsyncBaseTransport | None = None,
         proxy: str | None = None,
         timeout_s: float = 30.0,
+        trusted_hosts: Iterable[str] = (),
     ) -> None:
-        self._api_base = api_base
+        self._guard = LinkGuard(api_base, trusted_hosts)
         self._retrier = retrier
         self._timeout_s = timeout_s
-        inner = transport if transport is not None else new_transport(proxy=proxy)
+        inner = transport if transport is not None else new_transport(proxy=proxy, guard=self._guard)
         self._client = new_client(inner, headers={}, timeout_s=timeout_s)
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
@@ -115,7 +117,7 @@ class StorageClient:
         return response
 
     async def _send(self, url: str, upload: _Upload | None) -> httpx.Response:
-        check_storage_url(url, self._api_base)
+        self._guard.check(url)
         return await self._client.send(self._request(url, upload), stream=True)
 
     def _request(self, url: str, upload: _Upload | None) -> httpx.Request:

@@ -11,6 +11,7 @@ import httpx
 from crucible_batch.errors import UserError
 from crucible_batch.gateway.address import origin, shown
 from crucible_batch.gateway.api_key import ApiKey
+from crucible_batch.gateway.guard import GuardedTransport, LinkGuard
 from crucible_batch.gateway.quiet import quiet_loggers
 
 MAX_CONNECTIONS: Final = 100
@@ -21,11 +22,14 @@ _LIMITS: Final = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_con
 USER_AGENT: Final = f"crucible-batch/{metadata.version('crucible-batch')}"
 
 
-def new_transport(*, proxy: str | None = None) -> httpx.AsyncBaseTransport:
+def new_transport(*, proxy: str | None = None, guard: LinkGuard | None = None) -> httpx.AsyncBaseTransport:
     """Make the transport to use where none is given. Nothing is read from the environment; certificates are checked.
 
-    Raises ``UserError`` where ``proxy`` is none that can be used.
+    It connects where ``guard`` says; through a ``proxy``, which looks names up itself, it can't. Raises ``UserError``
+    where ``proxy`` is none that can be used.
     """
+    if guard is not None and proxy is None:
+        return GuardedTransport(guard, _LIMITS)
     try:
         return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy, limits=_LIMITS, retries=0)
     except (httpx.InvalidURL, ValueError, ImportError):  # the last for socks5, which httpx needs another package for

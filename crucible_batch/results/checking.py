@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-import hashlib
-import os
+import errno
 import stat
 from pathlib import Path, PurePosixPath
+
+from crucible_batch.results.beneath import folder_of
 
 
 class FileState(enum.StrEnum):
@@ -19,30 +20,27 @@ class FileState(enum.StrEnum):
     UNREADABLE = "unreadable"
 
 
+_LED_ASTRAY = {errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.EXDEV}
+"""EXDEV is openat2's word for a way out of the directory."""
+
+
 def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> FileState:
     """Say what stands at ``path``, which is relative to ``directory``. Reads all of a file of the right size; blocking.
 
     No link is followed below ``directory``, and no device is opened.
     """
-    target, within = directory / path, PurePosixPath(path)
+    name = PurePosixPath(path).name
     try:
-        if within.is_absolute() or target.parent.resolve() != directory.resolve() / within.parent:
-            return FileState.REPLACED
-        found = target.lstat()
-        if not stat.S_ISREG(found.st_mode):
-            return FileState.REPLACED
-        if found.st_size == byte_size and _digest(target) == sha256:
-            return FileState.OK
+        with folder_of(directory, path) as folder:
+            found = folder.stat(name)
+            if found is None:
+                return FileState.MISSING
+            if not stat.S_ISREG(found.st_mode):
+                return FileState.REPLACED
+            if found.st_size == byte_size and folder.digest(name) == sha256:
+                return FileState.OK
     except FileNotFoundError:
         return FileState.MISSING
-    except NotADirectoryError:
-        return FileState.REPLACED
-    except (OSError, RuntimeError):  # RuntimeError: links that lead in a circle
-        return FileState.UNREADABLE
+    except OSError as error:
+        return FileState.REPLACED if error.errno in _LED_ASTRAY else FileState.UNREADABLE
     return FileState.DAMAGED
-
-
-def _digest(path: Path) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

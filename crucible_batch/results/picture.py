@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile
 
 _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "AVIF": ".avif"}
 _EXTENSIONS |= {"TIFF": ".tiff", "BMP": ".bmp"}
-_FORMATS = tuple(_EXTENSIONS)
 _ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "GIF": b"\0;"}
 """What these end with. Their decoders stop at the last pixel and don't miss it; those of the other types do."""
 _TAIL_BYTES = 64
 """So far before the end of the file it is looked for: some writers pad."""
+_HEAD_BYTES = 64
+_PAGE_STARTS = (b"<", b"{", b"[")
+MOST_PIXELS = 178_956_970
+"""Twice ``Image.MAX_IMAGE_PIXELS``: beyond it Pillow refuses a picture whatever we say."""
 
 
 class NoPictureError(ValueError):
-    """The bytes are no picture that we know, or a cut one."""
+    """The bytes are no picture that we know, or a cut one. ``is_another_type``: they are whole, and something else."""
+
+    def __init__(self, message: str, *, is_another_type: bool = False) -> None:
+        super().__init__(message)
+        self.is_another_type = is_another_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +38,51 @@ class Picture:
     height: int
 
 
-def examine(path: Path, *, whole: bool) -> Picture:
+def examine(file: BinaryIO, *, whole: bool) -> Picture:
     """Read a picture's header; with ``whole`` decode all of it too, which shows a cut that no length would.
 
     Raises ``NoPictureError`` where it is none, or is cut.
     """
+    head = _part(file, 0, _HEAD_BYTES)
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with _opened(file, head) as image:
             kind = _plain(image.format)
             if whole:
                 image.load()
             width, height = image.size
-        is_cut = whole and _ENDS.get(kind, b"") not in _tail(path)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except NoPictureError:
+        raise
+    except Exception as error:  # a decoder may raise anything at all for a file that was made to upset it
         raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
-    if is_cut:
+    if whole and _ENDS.get(kind, b"") not in _tail(file):
         raise NoPictureError("cut short behind its last pixel")
     return Picture(Image.MIME[kind], _EXTENSIONS[kind], width, height)
 
 
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        return file.read()
+def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
+    """Read the header as ``Image.open`` does, less its warning: which size is too large is for our caller to say."""
+    Image.init()
+    for kind in _EXTENSIONS:
+        factory, accept = Image.OPEN.get(kind, (None, None))
+        if factory is None or (accept is not None and accept(head[:16]) is not True):
+            continue
+        file.seek(0)
+        try:
+            return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, ValueError) as error:
+            raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
+    # A storage that is busy, or whose link has expired, may answer 200 and say so in words: then it pays to ask again.
+    is_page = not head or head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_PAGE_STARTS)
+    raise NoPictureError("not a picture of a known type", is_another_type=not is_page)
+
+
+def _part(file: BinaryIO, at: int, count: int) -> bytes:
+    file.seek(at)
+    return file.read(count)
+
+
+def _tail(file: BinaryIO) -> bytes:
+    return _part(file, max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES), _TAIL_BYTES)
 
 
 def _plain(kind: str | None) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import logging
 import os
+import stat
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -19,36 +21,25 @@ from typing import TypeAlias
 
 from crucible_batch.core.events import Saved, Sent
 from crucible_batch.core.output_path import output_path
-from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.results.beneath import folder_of
 from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding, spliced
+from crucible_batch.results.naming import publish as _publish
+from crucible_batch.results.naming import put_back
 from crucible_batch.results.picture import NoPictureError, Picture, examine
+from crucible_batch.results.trouble import MOVE_IT, OutputError, ResultsError
 
 TEMPORARY_PREFIX = ".crucible-part-"
-_MOVE_IT = "move it away and run the same command again: the picture is paid for, and fetched for no credits"
 _HOP_BYTES = 256 * 1024
 """Bytes hashed and written in one hop to a thread; smaller hops cost more than the work itself."""
+
+MAX_BYTES = 256 * 1024 * 1024
+MAX_PIXELS = 100_000_000
 
 Way: TypeAlias = Callable[[str, str], Awaitable[str | None]]
 """Where an output with a digest goes when its path is taken: the same, once that is free; another; None: nowhere."""
 
 logger = logging.getLogger(__name__)
-
-
-class OutputError(Exception):
-    """An output that wasn't saved. ``final`` tells that a fresh link wouldn't help."""
-
-    def __init__(self, code: str, message: str, *, final: bool = False) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.final = final
-
-
-class ResultsError(CrucibleBatchError):
-    """The results directory can't be written; what was journalled is intact."""
-
-    code = "RESULTS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +61,12 @@ async def _nowhere(_path: str, _sha256: str) -> None:
 
 
 class OutputStore:
-    """The outputs of one run directory."""
+    """The outputs of one run directory. No link is followed below it."""
 
-    def __init__(self, directory: Path, *, max_bytes: int = 256 * 1024 * 1024) -> None:
+    def __init__(self, directory: Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> None:
         self.directory = directory
         self._max_bytes = max_bytes
+        self._max_pixels = max_pixels
         self._left_as_they_came: set[str] = set()
 
     async def save(
@@ -96,14 +88,15 @@ class OutputStore:
         is asked once, where the name is taken. Raises ``OutputError`` where the bytes are not what was promised or the
         name stays taken, ``ResultsError`` where the disk fails. Either way no file is left.
         """
-        parent = self.directory / output_path(pattern, index, "").parent
+        if length is not None and length > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        parent = output_path(pattern, index, "").parent
         name = f"{TEMPORARY_PREFIX}{token}-{index}"
-        with _temporary(parent / name) as temporary, _temporary(parent / f"{name}-embedded") as embedded:
-            await asyncio.to_thread(parent.mkdir, parents=True, exist_ok=True)
-            sent = await self._stream(temporary, body)
+        with self._temporary(parent / name) as temporary, self._temporary(parent / f"{name}-embedded") as embedded:
+            sent = await self._stream(temporary, body, self._max_bytes)
             if length is not None and sent.byte_size != length:
                 raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes came")
-            picture = await asyncio.to_thread(_examine, temporary, whole=length is None)
+            picture = await self._examine(temporary, whole=length is None)
             path = output_path(pattern, index, picture.ext)
             made = await self._embed(temporary, embedded, path, picture, embed) if embed is not None else None
             if made is None:
@@ -115,7 +108,7 @@ class OutputStore:
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
 
     async def _name(
-        self, temporary: Path, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
+        self, temporary: PurePosixPath, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
     ) -> tuple[PurePosixPath, str]:
         """Return the path that the file got, and the digest of what stands there now."""
         try:
@@ -128,12 +121,12 @@ class OutputStore:
         return path, await asyncio.to_thread(_publish, temporary, self.directory, path, digest, or_else)
 
     async def _embed(
-        self, temporary: Path, embedded: Path, path: PurePosixPath, picture: Picture, text: str
+        self, temporary: PurePosixPath, embedded: PurePosixPath, path: PurePosixPath, picture: Picture, text: str
     ) -> Sent | None:
         """Write the picture with ``text`` in it; None where it is better left as it came, which is noted."""
-        part = _Part(embedded)
+        part = _Part(self.directory, embedded)
         try:
-            size = await asyncio.to_thread(_copy_with, text, temporary, picture.mime_type, part)
+            size = await asyncio.to_thread(_copy_with, text, self.directory, temporary, picture.mime_type, part)
         except NotEmbeddableError as error:
             reason = str(error)
             if reason not in self._left_as_they_came:  # once each: it may be true of every output
@@ -151,44 +144,52 @@ class OutputStore:
         token: str,
         body: AsyncIterator[bytes],
         *,
+        byte_size: int | None = None,
         sent: Sent | None = None,
         embed: str = "",
     ) -> str | None:
         """Put an output back where it was saved once, if the bytes that come are the ones that were saved.
 
-        Where ``sent`` is what came then, ``embed`` is embedded again. Other bytes that stand there are kept: the file
+        ``byte_size`` is how many came then, if that is known, and ``sent`` what came, where ``embed`` was embedded in
+        it: it is embedded again. Other bytes that stand there are kept: the file
         becomes ``NAME.damaged-`` with 8 hex of its digest, once the good bytes stand beside it, and that path is
         returned. Raises ``OutputError`` where other bytes come, or something else than a file stands there, and
         ``ResultsError``.
         """
-        target = self.directory / path
+        parent = PurePosixPath(path).parent
         name = f"{TEMPORARY_PREFIX}{token}"
-        with (
-            _temporary(target.parent / name) as temporary,
-            _temporary(target.parent / f"{name}-embedded") as embedded,
-        ):
-            await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-            came = await self._stream(temporary, body)
+        with self._temporary(parent / name) as temporary, self._temporary(parent / f"{name}-embedded") as embedded:
+            # What was saved once is taken again, whatever the limit was then.
+            came = await self._stream(temporary, body, max(self._max_bytes, byte_size or 0))
             if came.sha256 != (sha256 if sent is None else sent.sha256):
                 raise OutputError("OUTPUT_CHANGED", "the gateway now sends other bytes than were saved")
             good = temporary
             if sent is not None:
-                picture = await asyncio.to_thread(_examine, temporary, whole=False)
+                picture = await asyncio.to_thread(_examined, self.directory, temporary, whole=False)
                 made = await self._embed(temporary, embedded, PurePosixPath(path), picture, embed)
                 if made is None or made.sha256 != sha256:
                     raise OutputError("OUTPUT_CHANGED", "what is embedded now is other than it was", final=True)
                 good = embedded
-            return await asyncio.to_thread(_put_back, good, self.directory, PurePosixPath(path), sha256)
+            return await asyncio.to_thread(put_back, good, self.directory, PurePosixPath(path), sha256)
 
-    async def _stream(self, temporary: Path, body: AsyncIterator[bytes]) -> Sent:
+    async def _examine(self, temporary: PurePosixPath, *, whole: bool) -> Picture:
+        """Read what the picture is; its header first, since a few bytes can promise pixels without end."""
+        picture = await asyncio.to_thread(_examined, self.directory, temporary, whole=False)
+        if picture.width * picture.height > self._max_pixels:
+            size = f"{picture.width:,} x {picture.height:,}"
+            message = f"{size} pixels, and {self._max_pixels:,} are allowed"
+            raise OutputError("OUTPUT_TOO_MANY_PIXELS", message, definite=True)
+        return await asyncio.to_thread(_examined, self.directory, temporary, whole=True) if whole else picture
+
+    async def _stream(self, temporary: PurePosixPath, body: AsyncIterator[bytes], max_bytes: int) -> Sent:
         size = 0
-        part = _Part(temporary)
+        part = _Part(self.directory, temporary)
         try:
             pending = bytearray()
             async for chunk in body:
                 size += len(chunk)
-                if size > self._max_bytes:
-                    raise OutputError("OUTPUT_TOO_LARGE", f"larger than {self._max_bytes} bytes", final=True)
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
                 pending += chunk
                 if len(pending) >= _HOP_BYTES:
                     await asyncio.to_thread(part.write, bytes(pending))
@@ -200,7 +201,10 @@ class OutputStore:
 
     def has(self, path: str) -> bool:
         """Whether something stands at a path that an output was saved under. Its bytes are not read."""
-        return (self.directory / path).is_file()
+        with contextlib.suppress(OSError), folder_of(self.directory, path) as folder:
+            found = folder.stat(PurePosixPath(path).name)
+            return found is not None and stat.S_ISREG(found.st_mode)
+        return False
 
     async def is_true(self, saved: Saved) -> bool:
         """Whether the very bytes that were saved still stand there, in a file and not behind a link."""
@@ -217,27 +221,29 @@ class OutputStore:
                 count += 1
         return count
 
+    @contextlib.contextmanager
+    def _temporary(self, path: PurePosixPath) -> Iterator[PurePosixPath]:
+        """Have a temporary file's errors become ours, and no such file be left."""
+        try:
+            yield path
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                message = f"a link stands on the way to {path.parent}, and none is followed; {MOVE_IT}"
+                raise OutputError("OUTPUT_EXISTS", message, final=True) from error
+            raise ResultsError(
+                f"{self.directory / path.parent} can't be written: {error.strerror}",
+                hint="see to the disk and run the same command again: nothing is paid twice",
+            ) from error
+        finally:
+            # A directory that failed may fail here too, and must not hide why; the next run's sweep comes by anyway.
+            with contextlib.suppress(OSError), folder_of(self.directory, path) as folder:
+                folder.unlink(path.name)
+
     def leftovers(self) -> Iterator[Path]:
         """Yield the temporary files: what a killed run left, or one that is going on is writing."""
         for leftover in self.directory.rglob(f"{TEMPORARY_PREFIX}*"):
             if leftover.is_file() or leftover.is_symlink():  # a directory of that name is not ours
                 yield leftover
-
-
-@contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """Have a temporary file's errors become ours, and no such file be left."""
-    try:
-        yield path
-    except OSError as error:
-        raise ResultsError(
-            f"{path.parent} can't be written: {error.strerror}",
-            hint="see to the disk and run the same command again: nothing is paid twice",
-        ) from error
-    finally:
-        # A directory that failed may fail here too, and must not hide why; the next run's sweep comes by anyway.
-        with contextlib.suppress(OSError):
-            path.unlink()
 
 
 class _Part:
@@ -246,12 +252,13 @@ class _Part:
     It would go into another file else: the number of a descriptor that was closed is that of the next to be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, directory: Path, path: PurePosixPath) -> None:
         self.digest = hashlib.sha256()
         self._lock = threading.Lock()
         self._is_open = True
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o644)
+        with folder_of(directory, path, make=True) as folder:
+            folder.unlink(path.name)  # a killed run's; it may be a second name of a file that isn't ours by now
+            self._descriptor = folder.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
     def write(self, block: bytes) -> None:
         """Write all of ``block``; nothing once the file is closed."""
@@ -273,92 +280,23 @@ def _write_all(descriptor: int, block: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _copy_with(text: str, source: Path, mime_type: str, part: _Part) -> int:
+def _copy_with(text: str, directory: Path, source: PurePosixPath, mime_type: str, part: _Part) -> int:
     """Copy a picture with ``text`` embedded; returns how many bytes that were. Raises ``NotEmbeddableError``."""
-    splices = plan_embedding(source, mime_type, text)
     size = 0
-    with source.open("rb") as file:
-        for block in spliced(file, splices):
+    with folder_of(directory, source) as folder, folder.read(source.name) as file:
+        for block in spliced(file, plan_embedding(file, mime_type, text)):
             part.write(block)
             size += len(block)
     return size
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
+def _examined(directory: Path, temporary: PurePosixPath, *, whole: bool) -> Picture:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _examine(temporary: Path, *, whole: bool) -> Picture:
-    try:
-        return examine(temporary, whole=whole)
+        with folder_of(directory, temporary) as folder, folder.read(temporary.name) as file:
+            return examine(file, whole=whole)
     except NoPictureError as error:
-        raise OutputError("OUTPUT_NO_PICTURE", str(error)) from error
+        raise OutputError("OUTPUT_NO_PICTURE", str(error), definite=error.is_another_type) from error
 
 
-def _put_back(temporary: Path, directory: Path, path: PurePosixPath, digest: str) -> str | None:
-    """Sync the file and give it its name. What stood there keeps its bytes under another, which is returned."""
-    _sync(temporary, os.O_RDWR)
-    target, aside = directory / path, None
-    if os.path.lexists(target):
-        if target.is_symlink() or not target.is_file():
-            raise OutputError("OUTPUT_EXISTS", f"something else than a file stands at {path}; {_MOVE_IT}", final=True)
-        other = file_digest(target)
-        if other == digest:
-            return None
-        aside = f"{path}.damaged-{other[:8]}"
-        keep_as(directory, path.as_posix(), aside, other)
-    temporary.replace(target)
-    _sync(target.parent, os.O_RDONLY)
-    return aside
-
-
-def keep_as(directory: Path, path: str, other: str, digest: str) -> None:
-    """Give a file of that digest a second name, synced, so that it outlives the loss of its first. May be done again.
-
-    Raises ``OutputError`` where a file with other bytes has that name.
-    """
-    second = directory / other
-    try:
-        os.link(directory / path, second, follow_symlinks=False)
-    except FileExistsError:
-        if second.is_symlink() or not second.is_file() or file_digest(second) != digest:
-            raise OutputError("OUTPUT_EXISTS", f"another file stands at {other}; {_MOVE_IT}", final=True) from None
-    _sync(second.parent, os.O_RDONLY)
-
-
-def give_up(directory: Path, path: str, other: str, digest: str) -> None:
-    """Take the name ``path`` from a file of that digest, which is kept as ``other``.
-
-    Raises ``OutputError`` where ``path`` is no longer that file: somebody has put another one there meanwhile.
-    """
-    first = directory / path
-    if not first.samefile(directory / other) and file_digest(first) != digest:
-        raise OutputError("OUTPUT_EXISTS", f"{path} has changed just now; run the same command again", final=True)
-    first.unlink()
-
-
-def _publish(temporary: Path, directory: Path, path: PurePosixPath, digest: str, or_else: str) -> str:
-    """Sync the file, give it its name unless another stands there, and sync the name.
-
-    Returns the digest of what stands there now. That may be ``or_else``, where it stood there before.
-    """
-    _sync(temporary, os.O_RDWR)
-    target, stands = directory / path, digest
-    try:
-        os.link(temporary, target, follow_symlinks=False)
-    except FileExistsError:
-        stands = file_digest(target) if target.is_file() and not target.is_symlink() else ""
-        if stands not in {digest, or_else} - {""}:
-            raise OutputError("OUTPUT_EXISTS", f"another file stands at {path}; {_MOVE_IT}", final=True) from None
-    _sync(target.parent, os.O_RDONLY)
-    return stands
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _too_large(max_bytes: int) -> OutputError:
+    return OutputError("OUTPUT_TOO_LARGE", f"larger than {max_bytes} bytes", definite=True)

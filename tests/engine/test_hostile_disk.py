@@ -20,7 +20,7 @@ from crucible_batch.api import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, lock, writer
 from crucible_batch.report import writing
-from crucible_batch.results import store
+from crucible_batch.results import naming, store
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -121,13 +121,13 @@ class Failing:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-@pytest.mark.parametrize("where", ["_write_all", "_sync"])
+@pytest.mark.parametrize(("room", "where"), [(store, "_write_all"), (naming, "_sync")])
 @pytest.mark.parametrize("at", [1, 6])
-async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, monkeypatch, where, number, at):
+async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, monkeypatch, room, where, number, at):
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
-            patch.setattr(store, where, Failing(getattr(store, where), number, at))
+            patch.setattr(room, where, Failing(getattr(room, where), number, at))
             result = await bench.run(manifest)
         assert result.exit_code == 5
         (stop,) = {stop.message for stop in result.report.stops.values()}
@@ -143,7 +143,7 @@ async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(
         with monkeypatch.context() as patch:
             patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
             # The outputs are synced by the same call: it fails from the report on.
-            patch.setattr(store, "_sync", lambda *_args: None)
+            patch.setattr(naming, "_sync", lambda *_args: None)
             with pytest.raises(ReportError, match="No space left") as caught:
                 await bench.run(manifest)
         assert caught.value.exit_code == 5
@@ -158,7 +158,7 @@ async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_repo
         with monkeypatch.context() as patch:
             patch.setattr(store, "_write_all", Failing(store._write_all, errno.ENOSPC, 3))
             patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
-            patch.setattr(store, "_sync", lambda *_args: None)
+            patch.setattr(naming, "_sync", lambda *_args: None)
             with pytest.raises(ReportError) as caught:
                 await bench.run(manifest)
         assert caught.value.hint == "see to the disk, then: run the same command again"

@@ -78,7 +78,7 @@ def embed(tmp_path: Path) -> Embed:
         path = tmp_path / "picture"
         path.write_bytes(content)
         with path.open("rb") as file:
-            return b"".join(spliced(file, plan_embedding(path, mime_type, text)))
+            return b"".join(spliced(file, plan_embedding(file, mime_type, text)))
 
     return embed
 
@@ -275,7 +275,8 @@ def test_a_hostile_file_is_refused_in_words_or_only_added_to(tmp_path: Path, dat
     path = tmp_path / "hostile"
     path.write_bytes(hostile)
     try:
-        splices = plan_embedding(path, mime_type, TEXT)
+        with path.open("rb") as file:
+            splices = plan_embedding(file, mime_type, TEXT)
     except NotEmbeddableError:
         return
     assert sum(splice.skip for splice in splices) <= 5

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from crucible_batch.results.picture import NoPictureError, Picture, examine
+from crucible_batch.results import picture
+from crucible_batch.results.picture import NoPictureError, Picture
+
+
+def examine(path: Path, *, whole: bool) -> Picture:
+    with path.open("rb") as file:
+        return picture.examine(file, whole=whole)
 
 
 def drawn(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import io
 import os
+import struct
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -129,9 +131,60 @@ async def test_too_large_is_given_up_before_all_of_it_came(tmp_path: Path) -> No
     with pytest.raises(OutputError) as caught:
         await OutputStore(tmp_path, max_bytes=5000).save(PATTERN, 0, "token", endless(), None)
     assert caught.value.code == "OUTPUT_TOO_LARGE"
-    assert caught.value.final
+    assert caught.value.definite
     assert given == 6000
     assert files(tmp_path) == []
+
+
+async def test_one_that_is_declared_too_large_is_not_begun(tmp_path: Path) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("read")
+        yield b""
+
+    with pytest.raises(OutputError) as caught:
+        await OutputStore(tmp_path, max_bytes=5000).save(PATTERN, 0, "token", unread(), 5001)
+    assert (caught.value.code, caught.value.definite) == ("OUTPUT_TOO_LARGE", True)
+    assert files(tmp_path) == []
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises that many pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    ihdr = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + ihdr + PNG[33:]
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("size", [(10_001, 10_000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
+async def test_a_header_that_promises_too_many_pixels_is_enough(
+    tmp_path: Path, store: OutputStore, size: tuple[int, int], declared: bool
+) -> None:
+    bomb = claiming(*size)
+    with pytest.raises(OutputError) as caught:
+        await saved(store, bomb, len(bomb) if declared else None)
+    assert (caught.value.code, caught.value.definite) == ("OUTPUT_TOO_MANY_PIXELS", True)
+    assert files(tmp_path) == []
+
+
+async def test_the_most_pixels_allowed_are_allowed_also_beyond_what_pillow_warns_of(tmp_path: Path) -> None:
+    await OutputStore(tmp_path, max_pixels=40 * 30).save(PATTERN, 0, "token", body(PNG), len(PNG))
+    large = claiming(10_000, 10_000)
+    await OutputStore(tmp_path).save(PATTERN, 1, "token", body(large), len(large))
+    assert files(tmp_path) == ["job/0.png", "job/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "definite"),
+    [(b"%PDF-1.7", True), (b"PK\3\4" + b"\0" * 99, True), (b"\x7fELF", True), (HTML, False), (b"", False),
+     (b"\xef\xbb\xbf<?xml version='1.0'?><Error/>", False), (b'{"error": "busy"}', False), (PNG[:200], False)],
+    ids=["pdf", "zip", "elf", "html", "nothing", "xml", "json", "a cut picture"],
+)  # fmt: skip
+async def test_another_type_is_definite_and_a_page_or_a_cut_picture_is_not(
+    tmp_path: Path, store: OutputStore, content: bytes, definite: bool
+) -> None:
+    with pytest.raises(OutputError) as caught:
+        await saved(store, content, None)
+    assert (caught.value.code, caught.value.definite) == ("OUTPUT_NO_PICTURE", definite)
 
 
 async def test_the_largest_size_allowed_is_allowed(tmp_path: Path) -> None:
@@ -195,9 +248,32 @@ async def test_a_symlink_in_place_of_the_temporary_file_is_not_written_through(
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / "job").mkdir()
     (tmp_path / f"job/{TEMPORARY_PREFIX}token-0").symlink_to(tmp_path / "precious")
-    with pytest.raises(ResultsError):
-        await saved(store, PNG, len(PNG))
+    await saved(store, PNG, len(PNG))
     assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert files(tmp_path) == ["job/0.png", "precious"]
+
+
+async def test_a_second_name_of_a_file_in_place_of_the_temporary_one_is_not_written_through(
+    tmp_path: Path, store: OutputStore
+) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "job").mkdir()
+    (tmp_path / f"job/{TEMPORARY_PREFIX}token-0").hardlink_to(tmp_path / "precious")
+    await saved(store, PNG, len(PNG))
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "run/beside", "nowhere", "run/job"])
+async def test_a_link_on_the_way_is_not_followed_wherever_it_leads(tmp_path: Path, target: str) -> None:
+    for folder in ("run/beside", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "run/job").symlink_to(tmp_path / target)
+    with pytest.raises(OutputError) as caught:
+        await saved(OutputStore(tmp_path / "run"), PNG, len(PNG))
+    assert (caught.value.code, caught.value.final) == ("OUTPUT_EXISTS", True)
+    with pytest.raises(OutputError):
+        await OutputStore(tmp_path / "run").restore("job/0.png", "0" * 64, "token", body(PNG))
+    assert [name for name in files(tmp_path) if name != "run/job"] == []
 
 
 async def test_a_file_where_a_directory_is_needed_is_an_error_with_a_hint(tmp_path: Path, store: OutputStore) -> None:

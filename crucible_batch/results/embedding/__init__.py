@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from typing import BinaryIO
 
 from crucible_batch.results.embedding import jpeg, png, webp
 from crucible_batch.results.embedding.splice import NotEmbeddableError, Splice, spliced
@@ -12,7 +13,7 @@ __all__ = ["NotEmbeddableError", "Splice", "plan_embedding", "spliced"]
 _PLANNERS = {"image/png": png.plan, "image/jpeg": jpeg.plan, "image/webp": webp.plan}
 
 
-def plan_embedding(path: Path, mime_type: str, text: str) -> tuple[Splice, ...]:
+def plan_embedding(file: BinaryIO, mime_type: str, text: str) -> tuple[Splice, ...]:
     """Say where in a picture an ASCII ``text`` goes: a PNG's iTXt chunk, a JPEG's or a WebP's XMP packet.
 
     The same file and text give the same answer, always. Raises ``NotEmbeddableError`` for a file that is better left
@@ -21,5 +22,4 @@ def plan_embedding(path: Path, mime_type: str, text: str) -> tuple[Splice, ...]:
     plan = _PLANNERS.get(mime_type)
     if plan is None:
         raise NotEmbeddableError(f"nothing is embedded in {mime_type}")
-    with path.open("rb") as file:
-        return plan(file, path.stat().st_size, text)
+    return plan(file, os.fstat(file.fileno()).st_size, text)

@@ -1,0 +1,147 @@
+"""The guard of storage links: what a host resolves to, and that the connection goes there and nowhere else."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import httpcore
+import httpx
+import pytest
+
+from crucible_batch.errors import GatewayError
+from crucible_batch.gateway import open_gateway
+from crucible_batch.gateway.guard import GuardedBackend, LinkGuard, is_public
+
+REMOTE = httpx.URL("https://crucible.test")
+LOCAL = httpx.URL("http://127.0.0.1:8080")
+
+PUBLIC = ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "2002:808:808::1", "64:ff9b::808:808"]
+INNER = [
+    "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+    "224.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "::", "::1", "fe80::1", "fc00::1", "fec0::1", "ff02::1",
+    "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "2002:7f00:1::", "64:ff9b::10.0.0.1",
+    "64:ff9b:1::808:808", "2001:db8::1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """Have names resolve as the test says; returns what was asked for."""
+    known: dict[str, list[str]] = {}
+    asked: list[str] = []
+
+    def resolve(host: str, port: int, *_args: object, **_options: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        kinds = {4: socket.AF_INET, 6: socket.AF_INET6}
+        return [
+            (kinds[ipaddress.ip_address(address.partition("%")[0]).version], socket.SOCK_STREAM, 6, "", (address, port))
+            for address in known[host]
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    known["asked"] = asked
+    return known
+
+
+class Recorded(httpcore.AsyncNetworkBackend):
+    """Keeps the addresses that were to be connected to, and refuses those that the test wants refused."""
+
+    def __init__(self, *refusing: str) -> None:
+        self.tried: list[str] = []
+        self._refusing = refusing
+
+    async def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None):
+        self.tried.append(host)
+        if host in self._refusing:
+            raise httpcore.ConnectError("refused")
+        return httpcore.AsyncMockStream([])
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_an_address_of_the_internet_is_public(address):
+    assert is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", INNER)
+def test_an_inner_address_is_not_public_in_whatever_form(address):
+    assert not is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", INNER)
+async def test_a_link_to_an_inner_address_is_refused_by_its_name_and_as_it_stands(names, address):
+    names["s.test"] = [address]
+    guard = LinkGuard(REMOTE)
+    with pytest.raises(GatewayError, match="UNSAFE_URL"):
+        await guard.addresses("s.test", 443)
+    with pytest.raises(GatewayError, match="UNSAFE_URL"):
+        guard.check(f"https://[{address}]/x" if ":" in address else f"https://{address}/x")
+
+
+async def test_one_inner_address_among_public_ones_refuses_the_host(names):
+    names["s.test"] = ["8.8.8.8", "10.0.0.1"]
+    backend = Recorded()
+    with pytest.raises(GatewayError) as caught:
+        await GuardedBackend(LinkGuard(REMOTE), backend).connect_tcp("s.test", 443)
+    assert (caught.value.code, backend.tried) == ("UNSAFE_URL", [])
+    assert "--storage-host" in caught.value.hint
+
+
+@pytest.mark.parametrize("number", ["2130706433", "0x7f.1", "127.1", "017700000001"])
+async def test_a_number_that_a_resolver_takes_for_loopback_is_refused(number):
+    with pytest.raises((GatewayError, OSError)) as caught:
+        await LinkGuard(REMOTE).addresses(number, 443)
+    assert isinstance(caught.value, socket.gaierror) or caught.value.code == "UNSAFE_URL"
+
+
+async def test_the_connection_goes_to_the_addresses_that_were_looked_at_one_after_the_other(names):
+    names["s.test"] = ["8.8.8.8", "2606:4700::1111", "9.9.9.9"]
+    backend = Recorded("8.8.8.8", "2606:4700::1111")
+    await GuardedBackend(LinkGuard(REMOTE), backend).connect_tcp("s.test", 443)
+    assert backend.tried == ["8.8.8.8", "2606:4700::1111", "9.9.9.9"]
+    assert names["asked"] == ["s.test"]
+
+
+async def test_a_host_of_which_no_address_takes_the_connection_is_a_failed_connection(names):
+    names["s.test"] = ["8.8.8.8"]
+    with pytest.raises(httpcore.ConnectError):
+        await GuardedBackend(LinkGuard(REMOTE), Recorded("8.8.8.8")).connect_tcp("s.test", 443)
+
+
+@pytest.mark.parametrize("trusted", ["files.corp", "FILES.corp", "files.corp."])
+async def test_a_host_that_the_user_names_may_be_anywhere(names, trusted):
+    names["files.corp"] = ["10.0.0.1"]
+    assert await LinkGuard(REMOTE, [trusted]).addresses("files.corp", 443) == ["10.0.0.1"]
+    LinkGuard(REMOTE, ["10.0.0.1"]).check("https://10.0.0.1/x")
+
+
+async def test_naming_one_host_lets_no_other_through(names):
+    names["evil.files.corp"] = ["10.0.0.1"]
+    with pytest.raises(GatewayError, match="UNSAFE_URL"):
+        await LinkGuard(REMOTE, ["files.corp"]).addresses("evil.files.corp", 443)
+
+
+async def test_a_gateway_on_this_machine_may_have_its_storage_anywhere(names):
+    names["s.test"] = ["127.0.0.1"]
+    assert await LinkGuard(LOCAL).addresses("s.test", 443) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1"])
+async def test_the_whole_stack_connects_to_no_inner_address(names, waiting, address):
+    names["s.test"] = [address]
+    async with open_gateway("https://crucible.test", "key", retry=waiting.retrier()) as gateway:
+        with pytest.raises(GatewayError) as caught:
+            async with gateway.download("https://s.test/x.png?sig=SIGNATURE"):
+                pass
+    assert caught.value.code == "UNSAFE_URL"
+    assert "SIGNATURE" not in str(caught.value)
+    assert (names["asked"], waiting.slept) == (["s.test"], [])
+
+
+async def test_a_name_that_nobody_knows_is_no_answer(names, waiting):
+    async with open_gateway("https://crucible.test", "key", retry=waiting.retrier()) as gateway:
+        with pytest.raises(GatewayError, match="NO_ANSWER"):
+            async with gateway.download("https://s.test/x.png"):
+                pass
