@@ -15,26 +15,35 @@ import crucible_batch
 from crucible_batch import errors
 from crucible_batch.core.progress import Message
 
-STUB = Path(crucible_batch.__file__).with_suffix(".pyi")
+LAZY = ("crucible_batch", "crucible_batch.api", "crucible_batch.journal")
 
 
-def _stub_names() -> dict[str, str]:
-    tree = ast.parse(STUB.read_text(encoding="utf-8"))
+def _stub_names(package: str) -> dict[str, str]:
+    stub = Path(importlib.import_module(package).__file__ or "").with_suffix(".pyi")
     return {
         alias.name: node.module
-        for node in tree.body
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }
 
 
-def test_the_stub_lists_what_can_be_imported() -> None:
-    assert set(_stub_names()) == set(crucible_batch.__all__) - {"__version__"}
+@pytest.mark.parametrize("package", LAZY)
+def test_the_stub_lists_what_can_be_imported(package: str) -> None:
+    assert set(_stub_names(package)) == set(importlib.import_module(package).__all__) - {"__version__"}
 
 
-@pytest.mark.parametrize(("name", "module"), sorted(_stub_names().items()))
-def test_a_name_is_the_one_that_the_stub_says(name: str, module: str) -> None:
-    assert getattr(crucible_batch, name) is getattr(importlib.import_module(module), name)
+@pytest.mark.parametrize(
+    ("package", "name", "module"),
+    [(package, name, module) for package in LAZY for name, module in sorted(_stub_names(package).items())],
+)
+def test_a_name_is_the_one_that_the_stub_says(package: str, name: str, module: str) -> None:
+    assert getattr(importlib.import_module(package), name) is getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_a_package_lists_its_names_before_they_are_loaded(package: str) -> None:
+    assert set(_stub_names(package)) <= set(dir(importlib.import_module(package)))
 
 
 def test_every_error_of_the_tree_and_every_message_is_exported() -> None:

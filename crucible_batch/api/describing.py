@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 
 from crucible_batch.api.connecting import connect
+from crucible_batch.core.text import clean
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.metadata import read_details, read_fields
-from crucible_batch.gateway.text import clean
 from crucible_batch.manifest import Parameters, live_schema
 from crucible_batch.settings import Settings
 

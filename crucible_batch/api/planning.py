@@ -16,16 +16,14 @@ from crucible_batch.api.comparing import Comparer, Comparison, compared
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.draft import (
     Choice,
-    ManifestOptions,
     check_choice,
-    fill_plan,
-    plan_jobs,
     read_source,
     run_terms,
 )
 from crucible_batch.api.following import Following
 from crucible_batch.api.saving import Grounds, save_plan
 from crucible_batch.api.standing import journal_of, standing, state_of
+from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.core.answers import AssetStatus
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.job import Job
@@ -36,7 +34,6 @@ from crucible_batch.core.prices import UPLOAD_CLASS, Certainty, PriceBook, workf
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.core.saved_plan import PlannedPrice, PlannedState, PlanTotals
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
 
 DEFAULT_OUTPUTS = Path("outputs")
@@ -290,23 +287,6 @@ def _lines(prices: PriceBook, to_buy: Mapping[str, int], to_upload: int) -> Iter
     for what, price_class, count in classes:
         quote = prices.quote(price_class)
         yield PriceLine(what, count, quote.certainty, quote.credits, prices.ceiling_of(price_class))
-
-
-def validate(
-    manifest: str | Path,
-    *,
-    variables: Mapping[str, str] | None = None,
-    allow_outside: bool = False,
-    max_jobs: int = 100_000,
-) -> tuple[Manifest, int]:
-    """Check a manifest without a gateway, and return it with the number of jobs that it asks for.
-
-    Parameters are not checked against their workflows. Raises ``ManifestError`` with all that is wrong.
-    """
-    source = read_source(Path(manifest), ManifestOptions(variables or {}, allow_outside, max_jobs))
-    with PlanFile.temporary() as draft:
-        fill_plan(draft, source, "default", {})
-        return source.manifest, len(draft)
 
 
 class _Tally:

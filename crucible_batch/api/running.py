@@ -20,7 +20,6 @@ from crucible_batch.api.connecting import current_settings, gateway_for, require
 from crucible_batch.api.draft import (
     check_choice,
     fill_plan,
-    plan_jobs,
     read_source,
     run_terms,
 )
@@ -30,16 +29,17 @@ from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory, summarise
 from crucible_batch.api.saving import Grounds
 from crucible_batch.api.signals import Signals
+from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.ending import Ending
 from crucible_batch.core.events import Saved
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.progress import JobAdvanced, Message, Observer, Retrying
+from crucible_batch.core.text import clean
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, Slots, SystemClock, restore
 from crucible_batch.errors import ConsentError, ExitCode, GatewayError
 from crucible_batch.gateway import HttpGateway, RetryNotice
-from crucible_batch.gateway.text import clean
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest, Reading
 from crucible_batch.report import JobRow, ReportHead

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,6 +14,7 @@ from crucible_batch import __version__
 from crucible_batch.cli import keep, look, run, start
 from crucible_batch.cli.answer import BUG, Terminated, answering
 from crucible_batch.cli.help_text import exit_code_table
+from crucible_batch.cli.sparing import sparing
 from crucible_batch.errors import ExitCode, UserError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Typer exports its subclass only
@@ -58,7 +60,7 @@ def main() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminate)
     try:
-        code = app(standalone_mode=False)
+        code = sparing(app, sys.argv[1:], os.environ)(standalone_mode=False)
     except Terminated:
         code = ExitCode.SIGTERM
     except typer.Abort:

@@ -1,7 +1,15 @@
-"""The journal: the durable past of one run directory, and the plan that it works on."""
+"""The journal: the durable past of one run directory, and the plan that it works on.
 
-from crucible_batch.journal.lock import is_locked, lock_run_directory
-from crucible_batch.journal.plan_file import PlanFile
-from crucible_batch.journal.store import Binding, Journal, RunRecord, journals_beside
+Loaded as it is used: a plan alone takes neither the events nor the lock. The stub beside this file has the types.
+"""
 
-__all__ = ["Binding", "Journal", "PlanFile", "RunRecord", "is_locked", "journals_beside", "lock_run_directory"]
+from crucible_batch.lazily import lazily
+
+__all__, __getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "crucible_batch.journal.lock": ("is_locked", "lock_run_directory"),
+        "crucible_batch.journal.plan_file": ("PlanFile",),
+        "crucible_batch.journal.store": ("Binding", "Journal", "RunRecord", "journals_beside"),
+    },
+)

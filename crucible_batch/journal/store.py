@@ -19,7 +19,8 @@ from crucible_batch.core.job import Job, replay
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
-from crucible_batch.journal.codec import decode, decode_event, encode, encode_event
+from crucible_batch.journal.codec import decode, encode
+from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
 from crucible_batch.journal.trouble import DIRECTORY, FILE, foreign_errors
 from crucible_batch.journal.writer import GroupCommitWriter

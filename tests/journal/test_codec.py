@@ -44,7 +44,8 @@ from crucible_batch.core.events import (
 )
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.errors import JournalError
-from crucible_batch.journal.codec import decode, decode_event, encode, encode_event
+from crucible_batch.journal.codec import decode, encode
+from crucible_batch.journal.event_codec import decode_event, encode_event
 
 KINDS: tuple[type[Any], ...] = (*get_args(JobEvent), *get_args(AssetEvent))
 
