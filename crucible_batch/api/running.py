@@ -177,21 +177,14 @@ async def run(
         following.check(draft, directory)
         check_choice(draft, choice)
         _say_warnings(source.manifest)
-        if (
-            asks
-            and confirm is not None
-            and not confirm(await summarise(draft, terms, directory, gateway, choice=choice))
-        ):
-            raise ConsentError("nothing was spent", hint="name a budget with --budget, or say --yes")
+        if asks and confirm is not None:
+            _ask(confirm, await summarise(draft, terms, directory, gateway, choice=choice))
         if not is_known:
             stack.enter_context(lock_run_directory(directory))
             if Journal.exists(directory):  # another run made it in the meantime
                 following.check(draft, directory)
         journal = stack.enter_context(surroundings.journal(directory, terms))
-        journal.adopt(draft)
-        # What is restored belongs to this run, which follows a plan or none.
-        before = journal.last_number()
-        await restore(journal, Receipts(directory), store)
+        before = await _take_up(journal, draft, store)
         await check_account(journal, gateway, require_key(settings))
         thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
         if thumbnails is not None:
@@ -200,15 +193,31 @@ async def run(
             gateway, journal, store=store, terms=terms, options=options, workflows=grounds.workflows.values()
         )
         signals = Signals(runner) if handle_signals else None
-        ending = await _conduct(runner, journal, terms, surroundings.clock, after=before, signals=signals)
+        ending = await _conduct(runner, journal, terms, clock, after=before, signals=signals)
         head = write_report_of(journal, directory)
         if signals is not None:
             await signals.pass_on()
         if source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
-            head = await clean_quietly(Bench(journal, gateway, surroundings.clock), directory, head)
+            head = await clean_quietly(Bench(journal, gateway, clock), directory, head)
         page = _page_of(journal, directory, head, thumbnails)
     return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake, page)
+
+
+def _ask(confirm: Callable[[PlanSummary], bool], summary: PlanSummary) -> None:
+    if not confirm(summary):
+        raise ConsentError("nothing was spent", hint="name a budget with --budget, or say --yes")
+
+
+async def _take_up(journal: Journal, draft: PlanFile, store: OutputStore) -> int:
+    """Adopt the plan, and restore what a lost journal has forgotten; returns the last event before that.
+
+    What is restored belongs to this run, which follows a plan or none.
+    """
+    journal.adopt(draft)
+    before = journal.last_number()
+    await restore(journal, Receipts(store.directory), store)
+    return before
 
 
 def _say_warnings(manifest: Manifest) -> None:
