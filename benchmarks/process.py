@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 FLOORS = Path(__file__).parent / "floors"
+OURS = Path(__file__).parent / "ours"
 
 K = TypeVar("K")
 
