@@ -20,8 +20,7 @@ import functools
 import io
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
 import aiohttp
@@ -37,6 +36,7 @@ from crucible_batch.gateway.transport import USER_AGENT
 
 _HEADER_BYTES: Final = 64 * 1024
 """The longest header line that is read; a redirect's ``Location`` may be a signed URL of 16 KB."""
+_FOREIGN: Final = (aiohttp.ClientError, OSError, ValueError)
 _PROXY_SCHEMES: Final = ("http", "https")
 
 
@@ -67,14 +67,32 @@ class AiohttpReply(Reply):
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
 
+    async def read(self, limit: int) -> bytes | None:
+        blocks, size = list[bytes](), 0
+        while block := await self._block():
+            blocks.append(block)
+            size += len(block)
+            if size > limit:
+                return None
+        return b"".join(blocks)
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        content = self._response.content
-        while True:
-            with _as_httpx():
-                chunk = await content.read(CHUNK_BYTES)
-            if not chunk:
-                return
-            yield chunk
+        blocks, size = list[bytes](), 0
+        while block := await self._block():
+            blocks.append(block)
+            size += len(block)
+            if size >= CHUNK_BYTES:
+                yield b"".join(blocks)
+                blocks, size = [], 0
+        if blocks:
+            yield b"".join(blocks)
+
+    async def _block(self) -> bytes:
+        """Return what is there; nothing at the end."""
+        try:
+            return await self._response.content.readany()
+        except _FOREIGN as error:
+            raise _as_httpx(error) from None
 
     async def close(self) -> None:
         self._response.close()
@@ -95,7 +113,7 @@ class AiohttpChannel(Channel):
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
         session = self._session or self._open()
-        with _as_httpx():
+        try:
             response = await session.request(
                 method,
                 URL(url, encoded=True),
@@ -104,6 +122,8 @@ class AiohttpChannel(Channel):
                 allow_redirects=False,
                 ssl=certificates() if url.startswith("https:") else True,
             )
+        except _FOREIGN as error:
+            raise _as_httpx(error) from None
         return AiohttpReply(response)
 
     async def aclose(self) -> None:
@@ -150,23 +170,21 @@ class GuardedResolver(AbstractResolver):
         """Nothing is held."""
 
 
-@contextmanager
-def _as_httpx() -> Iterator[None]:
-    """Raise httpx's error for aiohttp's. What quotes the wire or a URL isn't kept: it may hold a signature."""
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as error:
-        raise httpx.ConnectTimeout(str(error)) from None
-    except aiohttp.ServerTimeoutError as error:
-        raise httpx.ReadTimeout(str(error)) from None
-    except aiohttp.ClientConnectorError as error:  # of all causes: refused, unknown name, certificate
-        raise httpx.ConnectError(str(error)) from error.os_error
-    except (aiohttp.ClientResponseError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError) as error:
-        raise httpx.RemoteProtocolError(type(error).__name__) from None
-    except (aiohttp.InvalidURL, ValueError) as error:
-        raise httpx.InvalidURL(type(error).__name__) from None
-    except (aiohttp.ClientError, OSError) as error:
-        raise httpx.NetworkError(type(error).__name__) from None
+def _as_httpx(error: Exception) -> Exception:
+    """Return httpx's error for aiohttp's. What quotes the wire or a URL isn't kept: it may hold a signature."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return httpx.ConnectTimeout("")
+        case aiohttp.ServerTimeoutError():
+            return httpx.ReadTimeout("")
+        case aiohttp.ClientConnectorError():  # refused, an unknown name, a certificate: it names the host and why
+            return httpx.ConnectError(str(error))
+        case aiohttp.ClientResponseError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
+            return httpx.RemoteProtocolError(type(error).__name__)
+        case ValueError():  # aiohttp's InvalidURL is one
+            return httpx.InvalidURL(type(error).__name__)
+        case _:
+            return httpx.NetworkError(type(error).__name__)
 
 
 def _payload(body: bytes) -> io.BytesIO | bytes:

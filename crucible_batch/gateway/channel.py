@@ -11,7 +11,7 @@ from crucible_batch.gateway.address import shown
 from crucible_batch.gateway.api_key import ApiKey
 
 CHUNK_BYTES: Final = 256 * 1024
-"""The most that comes at once: large enough that hashing and writing it is worth a hop to a thread."""
+"""So much of a body comes at once: large enough that hashing and writing it is worth a hop to a thread."""
 
 
 class Reply(Protocol):
@@ -23,8 +23,13 @@ class Reply(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
 
+    async def read(self, limit: int) -> bytes | None:
+        """Return the whole body as it is on the wire; None where it is larger than ``limit``. Once, or ``chunks``."""
+        ...
+
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body's bytes as they are on the wire, none empty, none larger than ``CHUNK_BYTES``. Once."""
+        """Yield the body's bytes as they are on the wire, each time ``CHUNK_BYTES`` or somewhat more, the last time
+        what is left. Once."""
         ...
 
     async def close(self) -> None:

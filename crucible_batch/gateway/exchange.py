@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway.channel import Channel, Reply
+from crucible_batch.gateway.channel import Channel
 from crucible_batch.gateway.failures import Answer, bad_answer, refusal, request_id, transport_seam
 from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError
 from crucible_batch.gateway.policy import Operation
@@ -70,7 +70,8 @@ class ApiExchange:
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._channel.send(call.method, call.url, headers, call.body)
                 try:
-                    body = await _read_body(reply)
+                    # One that is left unread, or not read to its end, costs the connection.
+                    body = None if is_encoded(reply.headers) else await reply.read(ANSWER_LIMIT)
                 finally:
                     await reply.close()
         if body is None and 200 <= reply.status < 300:
@@ -79,15 +80,3 @@ class ApiExchange:
 
     def _refusal(self, call: Call[T], answer: Answer) -> GatewayError:
         return refusal(call.operation, answer, now=self._now(), cap_s=self._retry_after_cap_s)
-
-
-async def _read_body(reply: Reply) -> bytes | None:
-    """Read the body while counting; None where it is too large or encoded, and then the connection is not kept."""
-    if is_encoded(reply.headers):
-        return None
-    body = bytearray()
-    async for chunk in reply.chunks():
-        body += chunk
-        if len(body) > ANSWER_LIMIT:
-            return None
-    return bytes(body)

@@ -28,6 +28,14 @@ class HttpxReply(Reply):
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
 
+    async def read(self, limit: int) -> bytes | None:
+        body = bytearray()
+        async for chunk in self._response.aiter_bytes():
+            body += chunk
+            if len(body) > limit:
+                return None
+        return bytes(body)
+
     def chunks(self) -> AsyncIterator[bytes]:
         return self._response.aiter_bytes(CHUNK_BYTES)
 

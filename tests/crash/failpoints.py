@@ -117,6 +117,11 @@ class _Reply(Reply):
         if ended is not None:
             ended()
 
+    async def read(self, limit: int) -> bytes | None:
+        body = await self._inner.read(limit)
+        self._end()
+        return body
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         async for chunk in self._inner.chunks():
             yield chunk
