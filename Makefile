@@ -5,6 +5,7 @@
 #   make crash   kill the command at each of its effects, and say what came of it
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
 #   make test-browser   report.html and the viewer in a real Chromium, which has to be there (apt-get install chromium)
+#   make bench   measure what is promised of speed, beside the floors; QUICK=1 for a rough look, ONLY=downloads for one
 #   make docs    the documentation, in site/
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo, docs
 
@@ -15,7 +16,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
 
-.PHONY: help install demo test test-browser crash soak lint format types check schema reference picture docs clean
+.PHONY: help install demo test test-browser crash soak bench lint format types check schema reference picture docs clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +42,10 @@ crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
 SECONDS ?= 60
 soak: $(STAMP)  ## Simulate hostile runs for SECONDS, crashes included
 	@$(BIN)/python -m tests.simulation.soak $(SECONDS) $(SEED)
+
+# The table in docs/performance.md is made by it, unless it is only a rough look.
+bench: $(STAMP)  ## Measure speed and memory beside the floors, and write the table in docs/performance.md
+	$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick,--keep)
 
 $(BROWSER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser]'

@@ -152,15 +152,8 @@ class Fetcher:
             yield chunk
 
     async def _bring(self, job_id: str, index: int, take: Take[T]) -> T | Unavailable:
-        tries = AsyncRetrying(
-            sleep=self._clock.sleep,
-            stop=_is_over,
-            wait=self._wait_s,
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
         try:
-            return await tries(self._try, job_id, index, take)
+            return await self._try_often(job_id, index, take)
         except OutputError as error:
             return Unavailable(at=self._clock.now(), error=_unavailable(error.code, error.message))
         except GatewayError as error:
@@ -168,6 +161,29 @@ class Fetcher:
             if of_link or _is_definite(error):
                 return Unavailable(at=self._clock.now(), error=_unavailable(error.code, exchange_told(error)))
             raise
+
+    async def _try_often(self, job_id: str, index: int, take: Take[T]) -> T:
+        try:
+            return await self._try(job_id, index, take)
+        except (GatewayError, OutputError) as error:
+            if not _may_pass(error):
+                raise
+            failed = [error]
+        # Made only now, since tenacity's loop costs half a request. It hears of the first try by its error.
+        tries = AsyncRetrying(
+            sleep=self._clock.sleep,
+            stop=_is_over,
+            wait=self._wait_s,
+            retry=retry_if_exception(_may_pass),
+            reraise=True,
+        )
+
+        async def again() -> T:
+            if failed:
+                raise failed.pop()
+            return await self._try(job_id, index, take)
+
+        return await tries(again)
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Full jitter: downloads that failed together must not come back together."""

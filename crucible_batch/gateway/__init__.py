@@ -4,9 +4,12 @@ HttpGateway (adapter)          the engine's port, in the core's words
   CrucibleClient (client)      the contract's ten operations; usable on its own
     Retrier (retrying)         the same request again, by the table in ``policy``
     ApiExchange (exchange)     one request, one whole answer, one deadline
-      KeyTransport (transport) the key, to one origin only
+      KeyChannel (channel)     the key, to one origin only
   StorageClient (storage)      bytes at signed URLs, without the key
     LinkGuard (guard)          where those may lead, down to the address that is connected to
+
+Both send over a Channel: AiohttpChannel, or HttpxChannel where the caller brings an httpx transport, which KeyTransport
+(transport) then adds the key to.
 """
 
 from crucible_batch.gateway.adapter import HttpGateway, open_gateway

@@ -59,11 +59,12 @@ def parse_api_base(text: str) -> httpx.URL:
     return url.copy_with(path=url.path.rstrip("/") or "/")
 
 
-def check_storage_url(url: str, api_base: httpx.URL | str) -> None:
+def check_storage_url(url: str, api_base: httpx.URL | str) -> httpx.URL:
     """Refuse a storage URL that we must not go to, whether it came in an answer or from a redirect.
 
     It takes https; http only to this machine, and only where the API itself is on this machine; never userinfo.
-    Raises ``GatewayError`` with code ``UNSAFE_URL``. What its host resolves to is the business of ``guard``.
+    Returns it parsed. Raises ``GatewayError`` with code ``UNSAFE_URL``. What its host resolves to is the business of
+    ``guard``.
     """
     parsed = _parse(url) if len(url) <= STORAGE_URL_LIMIT else None
     if parsed is None:
@@ -72,6 +73,7 @@ def check_storage_url(url: str, api_base: httpx.URL | str) -> None:
         raise unsafe(f"the storage URL {shown(parsed)} holds a user or a password")
     if parsed.scheme == "http" and not (is_loopback(parsed) and is_loopback(httpx.URL(api_base))):
         raise unsafe(f"the storage URL {shown(parsed)} is not https")
+    return parsed
 
 
 def check_id(value: str, *, what: str) -> str:

@@ -14,13 +14,16 @@ from crucible_batch.core.credits import ZERO
 from crucible_batch.core.identity import Json, canonical
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.address import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
+from crucible_batch.gateway.aiohttp_channel import new_channel
 from crucible_batch.gateway.api_key import ApiKey
+from crucible_batch.gateway.channel import Channel, KeyChannel
 from crucible_batch.gateway.exchange import ApiExchange, Call
 from crucible_batch.gateway.failures import Answer, bad_request
+from crucible_batch.gateway.httpx_channel import HttpxChannel
 from crucible_batch.gateway.json_text import UnreadableError
 from crucible_batch.gateway.policy import Operation
 from crucible_batch.gateway.retrying import OnRetry, Retrier, RetryPolicy, as_retrier
-from crucible_batch.gateway.transport import KeyTransport, new_client, new_transport
+from crucible_batch.gateway.transport import KeyTransport, new_client
 from crucible_batch.gateway.wire import (
     AssetCreateData,
     AssetCreateRequest,
@@ -97,10 +100,13 @@ class CrucibleClient:
         self._prefix = str(base).rstrip("/")
         self._retrier = as_retrier(retry, on_retry)
         self._keys: dict[str, str] = {}  # by job id, oldest first
-        inner = transport if transport is not None else new_transport(proxy=proxy)
-        self._client = new_client(KeyTransport(inner, key, base), headers={}, timeout_s=timeout_s)
+        self._channel: Channel = (
+            KeyChannel(new_channel(proxy=proxy, silence_s=timeout_s), key, base)
+            if transport is None
+            else HttpxChannel(new_client(KeyTransport(transport, key, base), timeout_s=timeout_s))
+        )
         self._exchange = ApiExchange(
-            self._client,
+            self._channel,
             timeout_s=timeout_s,
             retry_after_cap_s=self._retrier.policy.retry_after_cap_s,
             now=lambda: datetime.now(UTC),
@@ -116,7 +122,7 @@ class CrucibleClient:
 
     async def aclose(self) -> None:
         """Close the connections. May be called twice."""
-        await self._client.aclose()
+        await self._channel.aclose()
 
     async def health(self) -> HealthData:
         """Ask whether the service is up."""

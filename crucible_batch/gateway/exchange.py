@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
-
-import httpx
+from typing import Final, Generic, TypeVar
 
 from crucible_batch.errors import GatewayError
+from crucible_batch.gateway.channel import Channel
 from crucible_batch.gateway.failures import Answer, bad_answer, refusal, request_id, transport_seam
 from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError
 from crucible_batch.gateway.policy import Operation
 from crucible_batch.gateway.transport import MAX_CONNECTIONS, is_encoded
 from crucible_batch.gateway.wire import read_failure
+
+_HEADERS: Final = {"Accept": "application/json"}
+_HEADERS_OF_JSON: Final = {**_HEADERS, "Content-Type": "application/json"}
 
 T = TypeVar("T")
 
@@ -40,9 +41,9 @@ class ApiExchange:
     """Performs calls, one try each. Raises ``GatewayError`` and nothing else, cancellation apart."""
 
     def __init__(
-        self, client: httpx.AsyncClient, *, timeout_s: float, retry_after_cap_s: float, now: Callable[[], datetime]
+        self, channel: Channel, *, timeout_s: float, retry_after_cap_s: float, now: Callable[[], datetime]
     ) -> None:
-        self._client = client
+        self._channel = channel
         self._timeout_s = timeout_s
         self._retry_after_cap_s = retry_after_cap_s
         self._now = now
@@ -58,56 +59,24 @@ class ApiExchange:
         try:
             return call.read(answer)
         except UnreadableError as error:
-            await _drop_connection(answer)
+            await answer.drop()
             if read_failure(answer.body) is not None:  # success: false, with a 2xx
                 raise self._refusal(call, answer) from None
             raise bad_answer(call.operation, answer.status, str(error), request_id=request_id(answer)) from error
 
     async def _fetch(self, call: Call[T]) -> Answer:
-        headers = {"Accept": "application/json"}
-        if call.body is not None:
-            headers["Content-Type"] = "application/json"
-        request = self._client.build_request(call.method, call.url, content=call.body, headers=headers)
+        headers = _HEADERS if call.body is None else _HEADERS_OF_JSON
         with transport_seam(call.operation):
             async with asyncio.timeout(self._timeout_s):
-                response = await self._client.send(request, stream=True)
+                reply = await self._channel.send(call.method, call.url, headers, call.body)
                 try:
-                    body = await _read_body(response)
+                    # One that is left unread, or not read to its end, costs the connection.
+                    body = None if is_encoded(reply.headers) else await reply.read(ANSWER_LIMIT)
                 finally:
-                    await response.aclose()
-        if body is None and response.is_success:
-            raise bad_answer(
-                call.operation, response.status_code, "too large, or encoded though identity was asked for"
-            )
-        return Answer(response.status_code, response.headers, body or b"", response.extensions.get("network_stream"))
+                    await reply.close()
+        if body is None and 200 <= reply.status < 300:
+            raise bad_answer(call.operation, reply.status, "too large, or encoded though identity was asked for")
+        return Answer(reply.status, reply.headers, body or b"", reply.drop)
 
     def _refusal(self, call: Call[T], answer: Answer) -> GatewayError:
         return refusal(call.operation, answer, now=self._now(), cap_s=self._retry_after_cap_s)
-
-
-async def _drop_connection(answer: Answer) -> None:
-    """Close the connection that an unusable answer came on, so that the next try has another.
-
-    Bytes that a server or a proxy sends beyond an answer are the next answer to httpcore: without this, all later
-    answers on the connection would be those to earlier requests.
-    """
-    close = getattr(answer.connection, "aclose", None)
-    if close is not None:
-        with contextlib.suppress(OSError):
-            await close()
-
-
-async def _read_body(response: httpx.Response) -> bytes | None:
-    """Read the body while counting; None where it is too large or encoded, and then the connection is not kept.
-
-    Since encoded bodies are left unread, ``aiter_bytes`` gives the wire's bytes (and serves test transports, whose
-    answers are read already, as ``aiter_raw`` does not).
-    """
-    if is_encoded(response.headers):
-        return None
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > ANSWER_LIMIT:
-            return None
-    return bytes(body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,12 +32,16 @@ _HINT_REFUSED: Final = "the gateway refused the request as it is"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the API, read whole. ``connection`` is httpx's ``network_stream``, where the transport shows it."""
+    """An answer of the API, read whole.
+
+    ``drop`` closes the connection that it came on. An answer that can't be used costs that: bytes that a server or a
+    proxy sends beyond an answer may be taken for the next, and all later ones would be those to earlier requests.
+    """
 
     status: int
-    headers: httpx.Headers = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    connection: object = field(default=None, repr=False)
+    drop: Callable[[], Awaitable[None]] = field(repr=False)
 
 
 @contextmanager
@@ -109,7 +113,7 @@ def request_id(answer: Answer, failure: ApiFailure | None = None) -> str | None:
     return clean(given, CODE_LIMIT) or None if given else None
 
 
-def retry_after_s(headers: httpx.Headers, *, now: datetime, cap_s: float) -> float | None:
+def retry_after_s(headers: Mapping[str, str], *, now: datetime, cap_s: float) -> float | None:
     """Return the wait that an answer asks for."""
     return parse_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now, cap_s=cap_s)
 

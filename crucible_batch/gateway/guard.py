@@ -17,7 +17,6 @@ import socket
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-import httpcore
 import httpx
 
 from crucible_batch.gateway.address import check_storage_url, is_loopback, unsafe
@@ -38,18 +37,19 @@ class LinkGuard:
         self._trusts_all = is_loopback(api_base)
         self._trusted = frozenset(host.lower().rstrip(".") for host in trusted_hosts)
 
-    def check(self, url: str) -> None:
+    def check(self, url: str) -> str:
         """Refuse a link by what is written in it, as ``check_storage_url`` does, and one to an address that isn't
-        public."""
-        check_storage_url(url, self._api_base)
-        host = httpx.URL(url).host
+        public. Returns the link as it can be sent: percent-encoded where it isn't ASCII."""
+        parsed = check_storage_url(url, self._api_base)
+        host, sendable = parsed.host, str(parsed)
         if self._trusts(host):
-            return
+            return sendable
         try:
             address = ipaddress.ip_address(host)
         except ValueError:  # a name, or a number that only a resolver takes for an address: see ``addresses``
-            return
+            return sendable
         _check(host, address)
+        return sendable
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """Look a host up, and return the addresses to connect to, the resolver's favourite first.
@@ -90,59 +90,3 @@ def _check(host: str, address: Address) -> None:
             f"the storage host {host} is at {address}, which isn't public",
             hint="nothing was sent there; if that is your own storage, name it with --storage-host",
         )
-
-
-class GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport, connecting where the guard says. Nothing is read from the environment."""
-
-    def __init__(self, guard: LinkGuard, limits: httpx.Limits) -> None:
-        context = httpx.create_ssl_context(trust_env=False)
-        super().__init__(verify=context, trust_env=False, limits=limits)
-        self._pool = httpcore.AsyncConnectionPool(  # httpx has no argument for the backend
-            ssl_context=context,
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=GuardedBackend(guard),
-        )
-
-
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects where the guard says. TLS goes on asking for the name: this knows of the connection alone."""
-
-    def __init__(self, guard: LinkGuard, inner: httpcore.AsyncNetworkBackend | None = None) -> None:
-        self._guard = guard
-        self._inner = httpcore.AnyIOBackend() if inner is None else inner
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's own signature
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address that takes it. Raises the last one's failure."""
-        try:
-            addresses = await self._guard.addresses(host, port)
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-        failure: Exception = httpcore.ConnectError("the host has no address")
-        for address in addresses:
-            try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """No link leads to one."""
-        raise NotImplementedError
-
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)

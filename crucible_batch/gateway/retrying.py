@@ -121,7 +121,17 @@ class Retrier:
                 raise
 
         began = self._clock()
-        retrying = AsyncRetrying(
+        try:
+            return await once()
+        except GatewayError as error:
+            if not is_worth_retrying(error):
+                raise
+            first = error
+        return await self._retrying(began)(_after(first, once))
+
+    def _retrying(self, began: float) -> AsyncRetrying:
+        """Make tenacity's loop, only once a try has failed: it costs as much as a request does."""
+        return AsyncRetrying(
             retry=lambda state: is_worth_retrying(_error(state)) if _failed(state) else False,
             wait=self._wait,
             stop=lambda state: self._is_over(state, began),
@@ -129,7 +139,6 @@ class Retrier:
             sleep=self._sleep,
             reraise=True,
         )
-        return await retrying(once)
 
     def _wait(self, state: RetryCallState) -> float:
         error = _error(state)
@@ -155,6 +164,18 @@ class Retrier:
         logger.debug("%s again in %.1f s: %s", notice.operation, notice.wait_s, notice.reason)
         if self._on_retry is not None:
             self._on_retry(notice)
+
+
+def _after(first: GatewayError, attempt: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    """Count the try that has failed as the first: raise its error anew, then go on with others."""
+    failed = [first]
+
+    async def again() -> T:
+        if failed:
+            raise failed.pop()
+        return await attempt()
+
+    return again
 
 
 def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None) -> Retrier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,11 +15,14 @@ import httpx
 from crucible_batch.core.answers import Download
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.address import shown
+from crucible_batch.gateway.aiohttp_channel import new_channel
+from crucible_batch.gateway.channel import Reply
 from crucible_batch.gateway.failures import bad_answer, bad_request, no_answer, retry_after_s, transport_seam
 from crucible_batch.gateway.guard import LinkGuard
+from crucible_batch.gateway.httpx_channel import HttpxChannel
 from crucible_batch.gateway.policy import Operation, judge
 from crucible_batch.gateway.retrying import Retrier
-from crucible_batch.gateway.transport import MAX_CONNECTIONS, is_encoded, new_client, new_transport
+from crucible_batch.gateway.transport import MAX_CONNECTIONS, is_encoded, new_client
 
 REDIRECT_LIMIT: Final = 3
 SLOWEST_BYTES_PER_S: Final = 32 * 1024
@@ -28,8 +31,8 @@ UNDECLARED_SIZE: Final = 64 * 1024 * 1024
 """The size that the deadline of a download is made for, where it declares none."""
 
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
-_FOLLOWED: Final = {"GET": {301, 302, 303, 307, 308}, "PUT": {307, 308}}  # others would turn a PUT into a GET
-_CHUNK: Final = 256 * 1024  # large enough that hashing and writing one is worth a hop to a thread
+_FOLLOWED: Final = {Operation.DOWNLOAD: {301, 302, 303, 307, 308}, Operation.UPLOAD: {307, 308}}
+"""Others would turn a PUT into a GET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,16 @@ class StorageClient:
         self._guard = LinkGuard(api_base, trusted_hosts)
         self._retrier = retrier
         self._timeout_s = timeout_s
-        inner = transport if transport is not None else new_transport(proxy=proxy, guard=self._guard)
-        self._client = new_client(inner, headers={}, timeout_s=timeout_s)
+        self._channel = (
+            new_channel(proxy=proxy, guard=self._guard, silence_s=timeout_s)
+            if transport is None
+            else HttpxChannel(new_client(transport, timeout_s=timeout_s))
+        )
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def aclose(self) -> None:
         """Close the connections. May be called twice."""
-        await self._client.aclose()
+        await self._channel.aclose()
 
     async def put(self, url: str, content: bytes, mime_type: str) -> None:
         """Put the bytes, with their exact length and ``mime_type``; tried again as the policy says."""
@@ -76,8 +82,8 @@ class StorageClient:
             async with self._slots:
                 with transport_seam(Operation.UPLOAD):
                     async with asyncio.timeout(self._deadline_s(len(content))):
-                        response = await self._follow(Operation.UPLOAD, url, upload)
-                        await response.aclose()
+                        reply = await self._follow(Operation.UPLOAD, url, upload)
+                        await reply.close()
 
         await self._retrier.run(attempt)
 
@@ -85,74 +91,67 @@ class StorageClient:
     async def get(self, url: str) -> AsyncIterator[tuple[Download, AsyncIterator[bytes]]]:
         """Open a download. Opening is tried again as the policy says; once bytes flow, errors are the caller's."""
 
-        async def attempt() -> httpx.Response:
+        async def attempt() -> Reply:
             with transport_seam(Operation.DOWNLOAD):
                 async with asyncio.timeout(self._timeout_s):
                     return await self._follow(Operation.DOWNLOAD, url, None)
 
         async with self._slots:
-            response = await self._retrier.run(attempt)
+            reply = await self._retrier.run(attempt)
             try:
-                length = _declared_length(response)
-                async with aclosing(self._read(response, length)) as chunks:
+                length = _declared_length(reply.headers)
+                async with aclosing(self._read(reply, length)) as chunks:
                     yield Download(length=length), chunks
             finally:
                 with transport_seam(Operation.DOWNLOAD):
-                    await response.aclose()
+                    await reply.close()
 
-    async def _follow(self, operation: Operation, url: str, upload: _Upload | None) -> httpx.Response:
+    async def _follow(self, operation: Operation, url: str, upload: _Upload | None) -> Reply:
         """Send, and follow at most three redirects by hand, each checked. Returns an open answer with a good head."""
-        response = await self._send(url, upload)
+        reply = await self._send(url, upload)
         for _ in range(REDIRECT_LIMIT):
-            if not _is_followed(response):
+            location = _followed(operation, reply)
+            if location is None:
                 break
-            await response.aclose()
+            await reply.close()
             with transport_seam(operation):  # a Location that can't be read is an InvalidURL
-                url = str(response.url.join(response.headers["location"]))
-            response = await self._send(url, upload)
-        problem = self._problem(operation, response)
+                url = str(httpx.URL(url).join(location))
+            reply = await self._send(url, upload)
+        problem = self._problem(operation, url, reply)
         if problem is not None:
-            await response.aclose()
+            await reply.close()
             raise problem
-        return response
+        return reply
 
-    async def _send(self, url: str, upload: _Upload | None) -> httpx.Response:
-        self._guard.check(url)
-        return await self._client.send(self._request(url, upload), stream=True)
-
-    def _request(self, url: str, upload: _Upload | None) -> httpx.Request:
+    async def _send(self, url: str, upload: _Upload | None) -> Reply:
+        sendable = self._guard.check(url)
         if upload is None:
-            return self._client.build_request("GET", url)
-        return self._client.build_request(
-            "PUT", url, content=upload.content, headers={"Content-Type": upload.mime_type}
-        )
+            return await self._channel.send("GET", sendable, {})
+        return await self._channel.send("PUT", sendable, {"Content-Type": upload.mime_type}, upload.content)
 
-    def _problem(self, operation: Operation, response: httpx.Response) -> GatewayError | None:
+    def _problem(self, operation: Operation, url: str, reply: Reply) -> GatewayError | None:
         """Decide from the head whether the answer is the wanted one."""
-        status = response.status_code
-        if response.is_success and (operation is Operation.UPLOAD or status == 200):
-            encoded = operation is Operation.DOWNLOAD and is_encoded(response.headers)
+        status = reply.status
+        if 200 <= status < 300 and (operation is Operation.UPLOAD or status == 200):
+            encoded = operation is Operation.DOWNLOAD and is_encoded(reply.headers)
             return bad_answer(operation, status, "encoded although identity was asked for") if encoded else None
         return GatewayError(
-            f"{shown(response.request.url)} answered {status}",
+            f"{shown(url)} answered {status}",
             code=f"HTTP_{status}",
             operation=operation,
             status=status,
             hint="signed URLs expire; run the same command again for a fresh one",
             in_doubt=judge(operation, status).in_doubt,
             retry_after_s=retry_after_s(
-                response.headers, now=datetime.now(UTC), cap_s=self._retrier.policy.retry_after_cap_s
+                reply.headers, now=datetime.now(UTC), cap_s=self._retrier.policy.retry_after_cap_s
             ),
         )
 
-    async def _read(self, response: httpx.Response, length: int | None) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes as they are on the wire; the deadline counts the waits here, not the caller's own work.
-
-        ``aiter_bytes`` would undo an encoding, but encoded answers were refused.
-        """
+    async def _read(self, reply: Reply, length: int | None) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes as they come; the deadline counts the waits here, not the caller's own work."""
         loop = asyncio.get_running_loop()
         left_s = self._deadline_s(UNDECLARED_SIZE if length is None else length)
-        chunks = response.aiter_bytes(_CHUNK)
+        chunks = reply.chunks()
         read = 0
         while True:
             began = loop.time()
@@ -165,16 +164,16 @@ class StorageClient:
             read += len(chunk)
             yield chunk
         if length is not None and read != length:
-            raise no_answer(Operation.DOWNLOAD, f"{read} bytes came of {length}", status=response.status_code)
+            raise no_answer(Operation.DOWNLOAD, f"{read} bytes came of {length}", status=reply.status)
 
     def _deadline_s(self, byte_size: int) -> float:
         return self._timeout_s + byte_size / SLOWEST_BYTES_PER_S
 
 
-def _declared_length(response: httpx.Response) -> int | None:
-    text = response.headers.get("content-length", "")
-    return int(text) if _LENGTH.fullmatch(text) and "transfer-encoding" not in response.headers else None
+def _declared_length(headers: Mapping[str, str]) -> int | None:
+    text = headers.get("content-length", "")
+    return int(text) if _LENGTH.fullmatch(text) and "transfer-encoding" not in headers else None
 
 
-def _is_followed(response: httpx.Response) -> bool:
-    return response.status_code in _FOLLOWED[response.request.method] and "location" in response.headers
+def _followed(operation: Operation, reply: Reply) -> str | None:
+    return reply.headers.get("location") if reply.status in _FOLLOWED[operation] else None

@@ -1,45 +1,26 @@
-"""Which transport carries the requests, how many at once, and the wrapper that adds the key."""
+"""What every request says, how many there are at once, and the wrapper of a given transport that adds the key."""
 
 from __future__ import annotations
 
 import http.cookiejar
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Final
 
 import httpx
 
-from crucible_batch.errors import UserError
 from crucible_batch.gateway.address import origin, shown
 from crucible_batch.gateway.api_key import ApiKey
-from crucible_batch.gateway.guard import GuardedTransport, LinkGuard
 from crucible_batch.gateway.quiet import quiet_loggers
 
-MAX_CONNECTIONS: Final = 100
-"""Requests at once, to the API and to storage each. httpx's pool looks at every connection for every request, so that
-hundreds in flight are slower than these."""
+MAX_CONNECTIONS: Final = 256
+"""Requests at once, to the API and to storage each. Twice these are still half of the descriptors that a process may
+have by default on Linux, 1,024."""
 
-_LIMITS: Final = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
 USER_AGENT: Final = f"crucible-batch/{metadata.version('crucible-batch')}"
 
 
-def new_transport(*, proxy: str | None = None, guard: LinkGuard | None = None) -> httpx.AsyncBaseTransport:
-    """Make the transport to use where none is given. Nothing is read from the environment; certificates are checked.
-
-    It connects where ``guard`` says; through a ``proxy``, which looks names up itself, it can't. Raises ``UserError``
-    where ``proxy`` is none that can be used.
-    """
-    if guard is not None and proxy is None:
-        return GuardedTransport(guard, _LIMITS)
-    try:
-        return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy, limits=_LIMITS, retries=0)
-    except (httpx.InvalidURL, ValueError, ImportError):  # the last for socks5, which httpx needs another package for
-        if proxy is None:
-            raise
-        # What httpx says of it may quote a password.
-        raise UserError(f"not a proxy: {shown(proxy)}", hint="give one like http://proxy.example:3128") from None
-
-
-def new_client(transport: httpx.AsyncBaseTransport, *, headers: dict[str, str], timeout_s: float) -> httpx.AsyncClient:
+def new_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> httpx.AsyncClient:
     """Make an httpx client that follows nothing, remembers nothing and asks the environment nothing.
 
     ``timeout_s`` is httpx's, of each wait for the next byte: it ends silence early. A peer that drips is ended by the
@@ -49,7 +30,7 @@ def new_client(transport: httpx.AsyncBaseTransport, *, headers: dict[str, str], 
     no_cookies = http.cookiejar.CookieJar(policy=http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     return httpx.AsyncClient(
         transport=transport,
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers},
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         cookies=no_cookies,
         follow_redirects=False,
         trust_env=False,
@@ -85,6 +66,6 @@ class KeyTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def is_encoded(headers: httpx.Headers) -> bool:
+def is_encoded(headers: Mapping[str, str]) -> bool:
     """Whether an answer came encoded although identity was asked for; such answers are refused."""
     return any(word.strip().lower() not in ("", "identity") for word in headers.get("content-encoding", "").split(","))

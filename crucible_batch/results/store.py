@@ -16,6 +16,7 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
@@ -90,52 +91,66 @@ class OutputStore:
         """
         if length is not None and length > self._max_bytes:
             raise _too_large(self._max_bytes)
-        parent = output_path(pattern, index, "").parent
         name = f"{TEMPORARY_PREFIX}{token}-{index}"
-        with self._temporary(parent / name) as temporary, self._temporary(parent / f"{name}-embedded") as embedded:
-            sent = await self._stream(temporary, body, self._max_bytes)
-            if length is not None and sent.byte_size != length:
-                raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes came")
-            picture = await self._examine(temporary, whole=length is None)
-            path = output_path(pattern, index, picture.ext)
-            made = await self._embed(temporary, embedded, path, picture, embed) if embed is not None else None
+        with self._part(output_path(pattern, index, "").parent / name) as part:
+            rest = await self._stream(part, body, self._max_bytes)
+            land = partial(_land, part, rest, length, pattern=pattern, index=index, max_pixels=self._max_pixels)
+            # In one hop to a thread with the last bytes: for most pictures the only one that there is.
+            landed = await asyncio.to_thread(land, is_to_be_named=embed is None)
+            if embed is not None:
+                return await self._save_with(embed, landed, part, way)
+            path = landed.path if landed.taken is None else await self._elsewhere(landed, part, way)
+            return SavedFile(path, landed.sent.sha256, landed.sent.byte_size, landed.picture)
+
+    async def _save_with(self, text: str, landed: _Landed, part: _Part, way: Way) -> SavedFile:
+        """Save what came with ``text`` embedded, or as it came where that is better."""
+        sent, picture = landed.sent, landed.picture
+        with self._part(part.path.with_name(f"{part.path.name}-embedded")) as embedded:
+            made = await self._embed(part, embedded, landed.path, picture, text)
             if made is None:
-                path, _ = await self._name(temporary, path, sent.sha256, way)
+                path, _ = await self._name(part, landed.path, sent.sha256, way)
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
-            path, stands = await self._name(embedded, path, made.sha256, way, sent.sha256)
+            path, stands = await self._name(embedded, landed.path, made.sha256, way, sent.sha256)
             if stands == sent.sha256:
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
 
+    async def _elsewhere(self, landed: _Landed, part: _Part, way: Way) -> PurePosixPath:
+        """Give the file another name where there is a way to one, since that which it was to have is taken."""
+        assert landed.taken is not None
+        elsewhere = await way(landed.path.as_posix(), landed.sent.sha256)
+        if elsewhere is None:
+            raise landed.taken
+        path = PurePosixPath(elsewhere)
+        await asyncio.to_thread(_publish, part.path, self.directory, path, landed.sent.sha256, "")
+        return path
+
     async def _name(
-        self, temporary: PurePosixPath, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
+        self, part: _Part, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
     ) -> tuple[PurePosixPath, str]:
         """Return the path that the file got, and the digest of what stands there now."""
         try:
-            return path, await asyncio.to_thread(_publish, temporary, self.directory, path, digest, or_else)
+            return path, await asyncio.to_thread(_publish, part.path, self.directory, path, digest, or_else)
         except OutputError:
             elsewhere = await way(path.as_posix(), digest)
             if elsewhere is None:
                 raise
         path = PurePosixPath(elsewhere)
-        return path, await asyncio.to_thread(_publish, temporary, self.directory, path, digest, or_else)
+        return path, await asyncio.to_thread(_publish, part.path, self.directory, path, digest, or_else)
 
     async def _embed(
-        self, temporary: PurePosixPath, embedded: PurePosixPath, path: PurePosixPath, picture: Picture, text: str
+        self, part: _Part, embedded: _Part, path: PurePosixPath, picture: Picture, text: str
     ) -> Sent | None:
         """Write the picture with ``text`` in it; None where it is better left as it came, which is noted."""
-        part = _Part(self.directory, embedded)
         try:
-            size = await asyncio.to_thread(_copy_with, text, self.directory, temporary, picture.mime_type, part)
+            await asyncio.to_thread(_copy_with, text, part, picture.mime_type, embedded)
         except NotEmbeddableError as error:
             reason = str(error)
             if reason not in self._left_as_they_came:  # once each: it may be true of every output
                 self._left_as_they_came.add(reason)
                 logger.warning("nothing was embedded in %s: %s", path, reason)
             return None
-        finally:
-            part.close()
-        return Sent(part.digest.hexdigest(), size)
+        return embedded.written
 
     async def restore(
         self,
@@ -158,46 +173,35 @@ class OutputStore:
         """
         parent = PurePosixPath(path).parent
         name = f"{TEMPORARY_PREFIX}{token}"
-        with self._temporary(parent / name) as temporary, self._temporary(parent / f"{name}-embedded") as embedded:
+        with self._part(parent / name) as part, self._part(parent / f"{name}-embedded") as embedded:
             # What was saved once is taken again, whatever the limit was then.
-            came = await self._stream(temporary, body, max(self._max_bytes, byte_size or 0))
+            rest = await self._stream(part, body, max(self._max_bytes, byte_size or 0))
+            await asyncio.to_thread(part.write, rest)
+            came = part.written
             if came.sha256 != (sha256 if sent is None else sent.sha256):
                 raise OutputError("OUTPUT_CHANGED", "the gateway now sends other bytes than were saved")
-            good = temporary
+            good = part
             if sent is not None:
-                picture = await asyncio.to_thread(_examined, self.directory, temporary, whole=False)
-                made = await self._embed(temporary, embedded, PurePosixPath(path), picture, embed)
+                picture = await asyncio.to_thread(_examined, part, whole=False)
+                made = await self._embed(part, embedded, PurePosixPath(path), picture, embed)
                 if made is None or made.sha256 != sha256:
                     raise OutputError("OUTPUT_CHANGED", "what is embedded now is other than it was", final=True)
                 good = embedded
-            return await asyncio.to_thread(put_back, good, self.directory, PurePosixPath(path), sha256)
+            return await asyncio.to_thread(put_back, good.path, self.directory, PurePosixPath(path), sha256)
 
-    async def _examine(self, temporary: PurePosixPath, *, whole: bool) -> Picture:
-        """Read what the picture is; its header first, since a few bytes can promise pixels without end."""
-        picture = await asyncio.to_thread(_examined, self.directory, temporary, whole=False)
-        if picture.width * picture.height > self._max_pixels:
-            size = f"{picture.width:,} x {picture.height:,}"
-            message = f"{size} pixels, and {self._max_pixels:,} are allowed"
-            raise OutputError("OUTPUT_TOO_MANY_PIXELS", message, definite=True)
-        return await asyncio.to_thread(_examined, self.directory, temporary, whole=True) if whole else picture
-
-    async def _stream(self, temporary: PurePosixPath, body: AsyncIterator[bytes], max_bytes: int) -> Sent:
-        size = 0
-        part = _Part(self.directory, temporary)
-        try:
-            pending = bytearray()
-            async for chunk in body:
-                size += len(chunk)
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
-                pending += chunk
-                if len(pending) >= _HOP_BYTES:
-                    await asyncio.to_thread(part.write, bytes(pending))
-                    pending.clear()
-            await asyncio.to_thread(part.write, bytes(pending))
-        finally:
-            part.close()
-        return Sent(part.digest.hexdigest(), size)
+    async def _stream(self, part: _Part, body: AsyncIterator[bytes], max_bytes: int) -> bytes:
+        """Write what comes but for its last bytes, which are returned: they go the way of what is done next."""
+        size, waiting, pending = 0, 0, list[bytes]()
+        async for chunk in body:
+            size += len(chunk)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            pending.append(chunk)
+            waiting += len(chunk)
+            if waiting >= _HOP_BYTES:
+                block, waiting, pending = b"".join(pending), 0, []
+                await asyncio.to_thread(part.write, block)
+        return b"".join(pending)
 
     def has(self, path: str) -> bool:
         """Whether something stands at a path that an output was saved under. Its bytes are not read."""
@@ -222,10 +226,11 @@ class OutputStore:
         return count
 
     @contextlib.contextmanager
-    def _temporary(self, path: PurePosixPath) -> Iterator[PurePosixPath]:
+    def _part(self, path: PurePosixPath) -> Iterator[_Part]:
         """Have a temporary file's errors become ours, and no such file be left."""
+        part = _Part(self.directory, path)
         try:
-            yield path
+            yield part
         except OSError as error:
             if error.errno == errno.ELOOP:
                 message = f"a link stands on the way to {path.parent}, and none is followed; {MOVE_IT}"
@@ -235,9 +240,10 @@ class OutputStore:
                 hint="see to the disk and run the same command again: nothing is paid twice",
             ) from error
         finally:
+            part.close()
             # A directory that failed may fail here too, and must not hide why; the next run's sweep comes by anyway.
-            with contextlib.suppress(OSError), folder_of(self.directory, path) as folder:
-                folder.unlink(path.name)
+            with contextlib.suppress(OSError):
+                part.remove()
 
     def leftovers(self) -> Iterator[Path]:
         """Yield the temporary files: what a killed run left, or one that is going on is writing."""
@@ -247,30 +253,89 @@ class OutputStore:
 
 
 class _Part:
-    """A file that threads write to. Closing waits for a write that outlives its cancelled task.
+    """A temporary file that threads write to, made with the first block. Closing waits for a write that outlives its
+    cancelled task.
 
     It would go into another file else: the number of a descriptor that was closed is that of the next to be opened.
     """
 
     def __init__(self, directory: Path, path: PurePosixPath) -> None:
-        self.digest = hashlib.sha256()
+        self.directory = directory
+        self.path = path
+        self._digest = hashlib.sha256()
+        self._byte_size = 0
         self._lock = threading.Lock()
         self._is_open = True
-        with folder_of(directory, path, make=True) as folder:
-            folder.unlink(path.name)  # a killed run's; it may be a second name of a file that isn't ours by now
-            self._descriptor = folder.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        self._is_there = False
+        self._descriptor: int | None = None
+
+    @property
+    def written(self) -> Sent:
+        """What was written so far."""
+        return Sent(self._digest.hexdigest(), self._byte_size)
 
     def write(self, block: bytes) -> None:
         """Write all of ``block``; nothing once the file is closed."""
         with self._lock:
             if self._is_open:
-                self.digest.update(block)
-                _write_all(self._descriptor, block)
+                self._digest.update(block)
+                self._byte_size += len(block)
+                _write_all(self._opened(), block)
 
     def close(self) -> None:
+        """May be called twice."""
         with self._lock:
             self._is_open = False
-            os.close(self._descriptor)
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def remove(self) -> None:
+        """Take the file's name away, unless that was done."""
+        if self._is_there:
+            with folder_of(self.directory, self.path) as folder:
+                folder.unlink(self.path.name)
+            self._is_there = False
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            with folder_of(self.directory, self.path, make=True) as folder:
+                folder.unlink(
+                    self.path.name
+                )  # a killed run's; it may be a second name of a file that isn't ours by now
+                self._descriptor = folder.open(self.path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            self._is_there = True
+        return self._descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    """What came, whole. ``taken`` says why it doesn't have the name ``path``, where it was to get it."""
+
+    sent: Sent
+    picture: Picture
+    path: PurePosixPath
+    taken: OutputError | None = None
+
+
+def _land(
+    part: _Part, rest: bytes, length: int | None, *, pattern: str, index: int, max_pixels: int, is_to_be_named: bool
+) -> _Landed:
+    """Write the last bytes, check the whole, and give it its name, unless something is to be embedded before."""
+    part.write(rest)
+    sent = part.written
+    if length is not None and sent.byte_size != length:
+        raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes came")
+    picture = _examined(part, whole=length is None, max_pixels=max_pixels)
+    path = output_path(pattern, index, picture.ext)
+    taken = None
+    if is_to_be_named:
+        try:
+            _publish(part.path, part.directory, path, sent.sha256, "")
+            part.remove()
+        except OutputError as error:
+            taken = error
+    return _Landed(sent, picture, path, taken)
 
 
 def _write_all(descriptor: int, block: bytes) -> None:
@@ -280,20 +345,23 @@ def _write_all(descriptor: int, block: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _copy_with(text: str, directory: Path, source: PurePosixPath, mime_type: str, part: _Part) -> int:
-    """Copy a picture with ``text`` embedded; returns how many bytes that were. Raises ``NotEmbeddableError``."""
-    size = 0
-    with folder_of(directory, source) as folder, folder.read(source.name) as file:
+def _copy_with(text: str, source: _Part, mime_type: str, part: _Part) -> None:
+    """Copy a picture with ``text`` embedded. Raises ``NotEmbeddableError``."""
+    with folder_of(source.directory, source.path) as folder, folder.read(source.path.name) as file:
         for block in spliced(file, plan_embedding(file, mime_type, text)):
             part.write(block)
-            size += len(block)
-    return size
 
 
-def _examined(directory: Path, temporary: PurePosixPath, *, whole: bool) -> Picture:
+def _examined(part: _Part, *, whole: bool, max_pixels: int | None = None) -> Picture:
+    """Read what the picture is; its header first, since a few bytes can promise pixels without end."""
     try:
-        with folder_of(directory, temporary) as folder, folder.read(temporary.name) as file:
-            return examine(file, whole=whole)
+        with folder_of(part.directory, part.path) as folder, folder.read(part.path.name) as file:
+            picture = examine(file, whole=False)
+            if max_pixels is not None and picture.width * picture.height > max_pixels:
+                size = f"{picture.width:,} x {picture.height:,}"
+                message = f"{size} pixels, and {max_pixels:,} are allowed"
+                raise OutputError("OUTPUT_TOO_MANY_PIXELS", message, definite=True)
+            return examine(file, whole=True) if whole else picture
     except NoPictureError as error:
         raise OutputError("OUTPUT_NO_PICTURE", str(error), definite=error.is_another_type) from error
 

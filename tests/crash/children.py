@@ -19,10 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from crucible_batch.api import running
 from crucible_batch.cli import main
+from crucible_batch.gateway import aiohttp_channel
 from crucible_batch.sandbox import Running, SandboxConfig, app, outputs, serve
 from crucible_batch.sandbox.records import Job
 from crucible_batch.sandbox.render import render
@@ -49,7 +48,7 @@ def get_ready() -> None:
     for late in ("crucible_batch.cli.running", "crucible_batch.sandbox.server", "anyio._backends._asyncio"):
         importlib.import_module(late)
     ssl.create_default_context = functools.cache(ssl.create_default_context)
-    httpx.AsyncHTTPTransport()
+    aiohttp_channel.certificates()
     app.describe = functools.cache(app.describe)
     app.describe()
     outputs.render = draw

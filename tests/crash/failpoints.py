@@ -7,7 +7,7 @@
     replace     before and after the report gets its name
     fsync       before each
 
-Nothing of this is in the product: the transport is wrapped, and ``os`` and ``sqlite3`` are patched in this process.
+Nothing of this is in the product: the channel is wrapped, and ``os`` and ``sqlite3`` are patched in this process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 
 from crucible_batch.gateway import client, storage
+from crucible_batch.gateway.channel import Channel, Reply
 
 Reach = Callable[[str], None]
 
@@ -72,53 +73,66 @@ class Failpoints:
     def install(self) -> None:
         """Patch this process, for good."""
         for module in (client, storage):
-            module.new_transport = self._watched(module.new_transport)
+            module.new_channel = self._watched(module.new_channel)
         os.link = _around(os.link, "link", self.reach)
         os.replace = _around(os.replace, "replace", self.reach)
         os.fsync = _before(os.fsync, "fsync", self.reach)
         sqlite3.connect = _connecting(sqlite3.connect, self.reach)
 
-    def _watched(self, new_transport: Callable[..., httpx.AsyncBaseTransport]) -> Callable[..., Any]:
-        return lambda **options: _Transport(new_transport(**options), self.reach)
+    def _watched(self, new_channel: Callable[..., Channel]) -> Callable[..., Any]:
+        return lambda **options: _Channel(new_channel(**options), self.reach)
 
 
-class _Transport(httpx.AsyncBaseTransport):
-    def __init__(self, inner: httpx.AsyncBaseTransport, reach: Reach) -> None:
+class _Channel(Channel):
+    def __init__(self, inner: Channel, reach: Reach) -> None:
         self._inner = inner
         self._reach = reach
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        what = f"{request.method} {_ID.sub('*', request.url.path)}"
+    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+        what = f"{method} {_ID.sub('*', httpx.URL(url).path)}"
         self._reach(f"request {what}")
-        response = await self._inner.handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _Stream(response.stream, lambda: self._reach(f"answer {what}"))
-        return response
+        return _Reply(await self._inner.send(method, url, headers, body), lambda: self._reach(f"answer {what}"))
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-class _Stream(httpx.AsyncByteStream):
-    """An answer's bytes; ``ended`` is called once, after the last of them or where its reader wants no more."""
+class _Reply(Reply):
+    """An answer; ``ended`` is called once, after the last of its bytes or where its reader wants no more."""
 
-    def __init__(self, inner: httpx.AsyncByteStream, ended: Callable[[], None]) -> None:
+    def __init__(self, inner: Reply, ended: Callable[[], None]) -> None:
         self._inner = inner
         self._ended: Callable[[], None] | None = ended
+
+    @property
+    def status(self) -> int:
+        return self._inner.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._inner.headers
 
     def _end(self) -> None:
         ended, self._ended = self._ended, None
         if ended is not None:
             ended()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._inner:
+    async def read(self, limit: int) -> bytes | None:
+        body = await self._inner.read(limit)
+        self._end()
+        return body
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        async for chunk in self._inner.chunks():
             yield chunk
         self._end()
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         self._end()
-        await self._inner.aclose()
+        await self._inner.close()
+
+    async def drop(self) -> None:
+        await self._inner.drop()
 
 
 def _before(function: Callable[..., Any], label: str, reach: Reach) -> Callable[..., Any]:

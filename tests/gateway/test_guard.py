@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 
-import httpcore
 import httpx
 import pytest
 
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway import open_gateway
-from crucible_batch.gateway.guard import GuardedBackend, LinkGuard, is_public
+from crucible_batch.gateway import RetryPolicy, open_gateway
+from crucible_batch.gateway.guard import LinkGuard, is_public
 
 REMOTE = httpx.URL("https://crucible.test")
 LOCAL = httpx.URL("http://127.0.0.1:8080")
@@ -46,18 +46,17 @@ def names(monkeypatch):
     return known
 
 
-class Recorded(httpcore.AsyncNetworkBackend):
-    """Keeps the addresses that were to be connected to, and refuses those that the test wants refused."""
+@pytest.fixture
+def tried(monkeypatch):
+    """Have every connection refused; returns the addresses that were to be connected to."""
+    addresses: list[str] = []
 
-    def __init__(self, *refusing: str) -> None:
-        self.tried: list[str] = []
-        self._refusing = refusing
+    async def refuse(loop: object, _socket: object, address: tuple[object, ...]) -> None:
+        addresses.append(str(address[0]))
+        raise ConnectionRefusedError(111, "refused")
 
-    async def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None):
-        self.tried.append(host)
-        if host in self._refusing:
-            raise httpcore.ConnectError("refused")
-        return httpcore.AsyncMockStream([])
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", refuse)
+    return addresses
 
 
 @pytest.mark.parametrize("address", PUBLIC)
@@ -82,10 +81,9 @@ async def test_a_link_to_an_inner_address_is_refused_by_its_name_and_as_it_stand
 
 async def test_one_inner_address_among_public_ones_refuses_the_host(names):
     names["s.test"] = ["8.8.8.8", "10.0.0.1"]
-    backend = Recorded()
     with pytest.raises(GatewayError) as caught:
-        await GuardedBackend(LinkGuard(REMOTE), backend).connect_tcp("s.test", 443)
-    assert (caught.value.code, backend.tried) == ("UNSAFE_URL", [])
+        await LinkGuard(REMOTE).addresses("s.test", 443)
+    assert caught.value.code == "UNSAFE_URL"
     assert "--storage-host" in caught.value.hint
 
 
@@ -96,18 +94,14 @@ async def test_a_number_that_a_resolver_takes_for_loopback_is_refused(number):
     assert isinstance(caught.value, socket.gaierror) or caught.value.code == "UNSAFE_URL"
 
 
-async def test_the_connection_goes_to_the_addresses_that_were_looked_at_one_after_the_other(names):
+async def test_the_connection_goes_to_all_the_addresses_that_were_looked_at_and_to_no_other(names, tried, waiting):
     names["s.test"] = ["8.8.8.8", "2606:4700::1111", "9.9.9.9"]
-    backend = Recorded("8.8.8.8", "2606:4700::1111")
-    await GuardedBackend(LinkGuard(REMOTE), backend).connect_tcp("s.test", 443)
-    assert backend.tried == ["8.8.8.8", "2606:4700::1111", "9.9.9.9"]
+    async with open_gateway("https://crucible.test", "key", retry=waiting.retrier(RetryPolicy(attempts=1))) as gateway:
+        with pytest.raises(GatewayError, match="NO_ANSWER"):
+            async with gateway.download("https://s.test/x.png"):
+                pass
+    assert set(tried) == set(names["s.test"])
     assert names["asked"] == ["s.test"]
-
-
-async def test_a_host_of_which_no_address_takes_the_connection_is_a_failed_connection(names):
-    names["s.test"] = ["8.8.8.8"]
-    with pytest.raises(httpcore.ConnectError):
-        await GuardedBackend(LinkGuard(REMOTE), Recorded("8.8.8.8")).connect_tcp("s.test", 443)
 
 
 @pytest.mark.parametrize("trusted", ["files.corp", "FILES.corp", "files.corp."])

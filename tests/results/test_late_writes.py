@@ -74,7 +74,8 @@ CHILD = """
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_kill_leaves_no_name_and_the_next_run_sweeps_the_rest(tmp_path: Path, moment: str) -> None:
     buffer = io.BytesIO()
-    Image.new("RGB", (32, 32), "teal").save(buffer, "PNG")
+    # Larger than what is kept back for the last hop to a thread: so there is a file at either moment.
+    Image.effect_noise((640, 640), 99).save(buffer, "PNG")
     picture, results = tmp_path / "p.png", tmp_path / "results"
     picture.write_bytes(buffer.getvalue())
     results.mkdir()

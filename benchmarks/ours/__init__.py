@@ -1,0 +1,1 @@
+"""Our side of a measurement where the whole command would measure more than is asked."""

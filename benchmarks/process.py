@@ -1,0 +1,66 @@
+"""Processes and what they cost: wall and CPU seconds, and the peak of their memory, as the kernel counts them."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+FLOORS = Path(__file__).parent / "floors"
+OURS = Path(__file__).parent / "ours"
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a process took. Its children are in it, once they were waited for. ``peak_bytes`` is the largest one's."""
+
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int = 0
+
+
+def run(command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str] | None = None) -> Cost:
+    """Run a command to its end and return its cost. Raises ``RuntimeError``, with what it said, where it fails."""
+    log = folder / "said.log"
+    with log.open("wb") as said:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder,
+            stdout=said,
+            stderr=said,
+            env={**os.environ, **(environment or {})},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{log.read_text(errors='replace')[-4000:]}")
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Cost(wall_s, usage.ru_utime + usage.ru_stime, peak)
+
+
+def interleaved(contenders: Mapping[K, Callable[[], Cost]], rounds: int) -> dict[K, list[Cost]]:
+    """Let the contenders take turns, so that what disturbs the machine disturbs them all."""
+    costs: dict[K, list[Cost]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contend in contenders.items():
+            costs[name].append(contend())
+    return costs
+
+
+def median_ratio(ours: Iterable[float], floors: Iterable[float]) -> float:
+    """Return the median of the rounds' own ratios: a slow round is slow for both."""
+    return statistics.median(our / floor for our, floor in zip(ours, floors, strict=True))
+
+
+def median(values: Iterable[float]) -> float:
+    return statistics.median(values)

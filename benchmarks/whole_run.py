@@ -1,0 +1,114 @@
+"""The whole run: the command on a manifest, beside what a person would write instead of it.
+
+Both processes are measured from their first instruction to their last, start-up, planning and the report included. The
+floor waits 50 ms between looks, and makes neither a journal nor a check; it syncs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.gateway import KEY, WORKFLOW, running
+from benchmarks.process import FLOORS, Cost, interleaved, median, median_ratio, run
+from benchmarks.row import Row
+
+IN_FLIGHT = 64
+
+
+def manifest(folder: Path, jobs: int) -> Path:
+    """Write a manifest of so many jobs."""
+    path = folder / "bench.yaml"
+    wanted = [{"name": f"j{number}", "prompt": f"lighthouse {number}"} for number in range(jobs)]
+    path.write_text(json.dumps({"version": 1, "name": "bench", "workflow": WORKFLOW, "jobs": wanted}))
+    return path
+
+
+def product(url: str, scratch: Path, jobs: int, *more: str) -> Cost:
+    """Run the command, with a journal, a budget and plain progress."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    options = ["--out-dir", folder / "out", "--budget", "10000000", "-c", str(IN_FLIGHT), "--display", "plain"]
+    command = [sys.executable, "-m", "crucible_batch", "run", manifest(folder, jobs), *options, "--no-html", *more]
+    cost = run(command, folder=folder, environment={"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": url})
+    _check(folder / "out", "*/*.png", jobs)
+    return cost
+
+
+def script(url: str, scratch: Path, jobs: int, name: str) -> Cost:
+    """Run a floor that works on all jobs in one process."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    cost = run([sys.executable, FLOORS / name, url, str(jobs), str(IN_FLIGHT), folder], folder=folder)
+    _check(folder, "*.png", jobs)
+    return cost
+
+
+def process_each(url: str, scratch: Path, jobs: int, program: Sequence[str]) -> Cost:
+    """Run a floor that takes a process for a job, as many at once as are best for it: twice the cores."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    line = f"seq {jobs} | xargs -P 4 -I NUMBER {' '.join(program)} {url} {folder} NUMBER"
+    cost = run(["sh", "-c", line], folder=folder)
+    _check(folder, "*.png", jobs)
+    return cost
+
+
+def _check(folder: Path, pattern: str, jobs: int) -> None:
+    """See that the work was done, and remove it."""
+    found = sum(1 for _ in folder.glob(pattern))
+    if found != jobs:
+        raise RuntimeError(f"{found} of {jobs} outputs in {folder}")
+    shutil.rmtree(folder)
+
+
+def _beside_aiohttp(output_bytes: int, jobs: int, rounds: int, goals: tuple[float, float]) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder, running(output_bytes=output_bytes) as url:
+        scratch = Path(folder)
+        contenders: dict[str, Callable[[], Cost]] = {
+            "ours": partial(product, url, scratch, jobs),
+            "floor": partial(script, url, scratch, jobs, "aiohttp_jobs.py"),
+        }
+        costs = interleaved(contenders, rounds)
+    ours, floor = costs["ours"], costs["floor"]
+    pace = median_ratio([jobs / cost.wall_s for cost in ours], [jobs / cost.wall_s for cost in floor])
+    cpu = median_ratio([cost.cpu_s for cost in ours], [cost.cpu_s for cost in floor])
+    size = f"{output_bytes // 1000} KB" if output_bytes < 1_000_000 else f"{output_bytes // 1_000_000} MB"
+    at_least, at_most = goals
+    note = "{:.0f} jobs/s beside {:.0f}, {:.2f} ms of CPU a job beside {:.2f}; {} jobs, {} rounds".format(
+        *(median(jobs / cost.wall_s for cost in each) for each in (ours, floor)),
+        *(1000 * median(cost.cpu_s / jobs for cost in each) for each in (ours, floor)),
+        jobs,
+        rounds,
+    )
+    what = f"whole run, outputs of {size}, beside a bare aiohttp script"
+    yield Row(f"{what}: jobs/s", f"≥ {at_least}×", f"{pace:.2f}×", pace >= at_least, note)
+    yield Row(f"{what}: CPU a job", f"≤ {at_most}×", f"{cpu:.2f}×", cpu <= at_most, note)
+
+
+def _beside_others(jobs: int, few: int, rounds: int) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder, running() as url:
+        scratch = Path(folder)
+        curl, node = ["sh", str(FLOORS / "curl_job.sh")], ["node", str(FLOORS / "node_job.mjs")]
+        contenders: dict[str, tuple[int, Callable[[], Cost]]] = {
+            "ours": (jobs, partial(product, url, scratch, jobs)),
+            "a plain httpx script": (4 * few, partial(script, url, scratch, 4 * few, "httpx_jobs.py")),
+            "a curl for each request": (few, partial(process_each, url, scratch, few, curl)),
+            "a node process for each job": (few, partial(process_each, url, scratch, few, node)),
+        }
+        costs = interleaved({name: contend for name, (_, contend) in contenders.items()}, rounds)
+    pace = {name: [contenders[name][0] / cost.wall_s for cost in costs[name]] for name in contenders}
+    for (name, floor), goal in zip([*pace.items()][1:], (10, 25, 80), strict=True):
+        ratio = median_ratio(pace["ours"], floor)
+        note = f"{median(pace['ours']):.0f} jobs/s beside {median(floor):.1f}"
+        yield Row(f"whole run, beside {name}: jobs/s", f"≥ {goal}×", f"{ratio:.0f}×", ratio >= goal, note)
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure."""
+    rounds = 1 if quick else 5
+    yield from _beside_aiohttp(200_000, 500 if quick else 4_000, rounds, (0.85, 1.15))
+    yield from _beside_aiohttp(1_000_000, 200 if quick else 1_000, rounds, (0.95, 1.05))
+    yield from _beside_others(500 if quick else 2_000, 20 if quick else 100, 1 if quick else 3)
