@@ -5,6 +5,7 @@
 #   make crash   kill the command at each of its effects, and say what came of it
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
 #   make test-browser   report.html and the viewer in a real Chromium, which has to be there (apt-get install chromium)
+#   make test-terminal   the live panel in tmux, the Tab key in zsh and fish, which have to be there
 #   make docs    the documentation, in site/
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo, docs
 
@@ -15,7 +16,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
 
-.PHONY: help install demo test test-browser crash soak lint format types check schema reference picture docs clean
+.PHONY: help install demo test test-browser test-terminal crash soak lint format types check schema reference picture docs clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +49,9 @@ $(BROWSER_STAMP): $(STAMP)
 
 test-browser: $(BROWSER_STAMP)  ## Look at the pages in Chromium
 	$(BIN)/python -m pytest tests/browser
+
+test-terminal: $(STAMP)  ## Look at the live panel in tmux, and press Tab in zsh and fish
+	$(BIN)/python -m pytest tests/terminal
 
 lint: $(STAMP)  ## Lint, and see to the format
 	$(BIN)/ruff check .
