@@ -71,6 +71,7 @@ schema: $(STAMP)  ## Write what the docs hold that the program makes: schemas, e
 	$(BIN)/crucible-batch schema > docs/manifest.schema.json
 	$(BIN)/crucible-batch schema --report > docs/report.schema.json
 	$(BIN)/crucible-batch schema --plan > docs/plan.schema.json
+	$(BIN)/crucible-batch schema --sidecar > docs/sidecar.schema.json
 	$(BIN)/crucible-batch explain --markdown > docs/errors.md
 
 reference: $(STAMP)  ## Write the reference pages that are made from the models
