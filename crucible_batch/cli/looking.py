@@ -28,7 +28,8 @@ from crucible_batch.cli.render.progress import progress_json, show_progress
 from crucible_batch.cli.render.summary import FailureGroup, group_failures, head_json, next_step, show_summary
 from crucible_batch.cli.terminal import say, working
 from crucible_batch.errors import ExitCode
-from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report, sidecar_schema
+from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
+from crucible_batch.report.sidecar import sidecar_schema
 
 
 def show_status(answer: Answer, run_dir: Path) -> None:

@@ -3,7 +3,6 @@
 from crucible_batch.report.build import build_head, build_rows, sum_up
 from crucible_batch.report.html import PAGE_FILE
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, JobRow, OutputRow, Report, ReportHead
-from crucible_batch.report.sidecar import sidecar_schema
 from crucible_batch.report.writing import REPORT_FILE, TEMPORARY_REPORT, write_report
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "ReportHead",
     "build_head",
     "build_rows",
-    "sidecar_schema",
     "sum_up",
     "write_report",
 ]
