@@ -6,6 +6,7 @@
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
 #   make test-browser   report.html and the viewer in a real Chromium, which has to be there (apt-get install chromium)
 #   make bench   measure what is promised of speed, beside the floors; QUICK=1 for a rough look, ONLY=downloads for one
+#   make test-terminal   the live panel in tmux, the Tab key in zsh and fish, which have to be there
 #   make docs    the documentation, in site/
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo, docs
 
@@ -16,7 +17,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
 
-.PHONY: help install demo test test-browser crash soak bench lint format types check schema reference picture docs clean
+.PHONY: help install demo test test-browser test-terminal crash soak bench lint format types check schema reference
+.PHONY: picture docs clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +56,9 @@ $(BROWSER_STAMP): $(STAMP)
 test-browser: $(BROWSER_STAMP)  ## Look at the pages in Chromium
 	$(BIN)/python -m pytest tests/browser
 
+test-terminal: $(STAMP)  ## Look at the live panel in tmux, and press Tab in zsh and fish
+	$(BIN)/python -m pytest tests/terminal
+
 lint: $(STAMP)  ## Lint, and see to the format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,6 +77,7 @@ schema: $(STAMP)  ## Write what the docs hold that the program makes: schemas, e
 	$(BIN)/crucible-batch schema > docs/manifest.schema.json
 	$(BIN)/crucible-batch schema --report > docs/report.schema.json
 	$(BIN)/crucible-batch schema --plan > docs/plan.schema.json
+	$(BIN)/crucible-batch schema --sidecar > docs/sidecar.schema.json
 	$(BIN)/crucible-batch explain --markdown > docs/errors.md
 
 reference: $(STAMP)  ## Write the reference pages that are made from the models

@@ -21,8 +21,13 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.mark.parametrize(
     ("file", "options"),
-    [("manifest.schema.json", []), ("report.schema.json", ["--report"]), ("plan.schema.json", ["--plan"])],
-    ids=["manifest", "report", "plan"],
+    [
+        ("manifest.schema.json", []),
+        ("report.schema.json", ["--report"]),
+        ("plan.schema.json", ["--plan"]),
+        ("sidecar.schema.json", ["--sidecar"]),
+    ],
+    ids=["manifest", "report", "plan", "sidecar"],
 )
 def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
     """Made by ``make schema``."""

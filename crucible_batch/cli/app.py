@@ -13,6 +13,7 @@ import typer
 from crucible_batch import __version__
 from crucible_batch.cli import keep, look, run, start
 from crucible_batch.cli.answer import BUG, Terminated, answering
+from crucible_batch.cli.completing import mend_zsh
 from crucible_batch.cli.help_text import exit_code_table
 from crucible_batch.cli.sparing import sparing
 from crucible_batch.errors import ExitCode, UserError
@@ -59,6 +60,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminate)
+    if not {"--install-completion", "--show-completion"}.isdisjoint(sys.argv):
+        mend_zsh()
     try:
         code = sparing(app, sys.argv[1:], os.environ)(standalone_mode=False)
     except Terminated:

@@ -1,15 +1,38 @@
-"""What the Tab key offers for arguments: run directories, workflows, error codes. Never a word of complaint."""
+"""What the Tab key offers for arguments: run directories, workflows, error codes. Never a word of complaint.
+
+And what zsh has to be told besides, so that it offers anything at the first Tab.
+"""
 
 # ruff: noqa: PLC0415 - --help loads this module, and only the Tab key needs more
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from pathlib import Path
 
 _MOST = 200
 _PATIENCE_S = 1.0
 """Who presses Tab waits no longer than this for the gateway."""
+_ZSH_ENDS = "\ncompdef %(complete_func)s %(prog_name)s\n"
+_ZSH_ENDS_BETTER = """
+if [ "$funcstack[1]" = "_%(prog_name)s" ]; then
+  %(complete_func)s "$@"
+else
+  compdef %(complete_func)s %(prog_name)s
+fi
+"""
+
+
+def mend_zsh() -> None:
+    """Have the script that is shown or installed for zsh complete at a shell's first Tab too.
+
+    zsh reads the file at that Tab, as a function's body, and Typer's only defines what the next Tab calls. Its scripts
+    are no part of its API: where they are others by now, they stay as they are.
+    """
+    scripts = getattr(importlib.import_module("typer._completion_shared"), "_completion_scripts", {})
+    if _ZSH_ENDS in scripts.get("zsh", ""):
+        scripts["zsh"] = scripts["zsh"].replace(_ZSH_ENDS, _ZSH_ENDS_BETTER)
 
 
 def run_directories(incomplete: str) -> list[str]:

@@ -153,6 +153,9 @@ def assets(
 def schema(
     report: Annotated[bool, typer.Option("--report", help="The schema of report.json instead.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="The schema of a saved plan instead.")] = False,
+    sidecar: Annotated[
+        bool, typer.Option("--sidecar", help="The schema of the small file beside an output instead.")
+    ] = False,
     live: Annotated[
         bool, typer.Option("--live", help="With the account's workflows and their parameters, asked of the gateway.")
     ] = False,
@@ -167,12 +170,13 @@ def schema(
     with answering("schema", verbose=verbose) as answer:
         from crucible_batch.cli.looking import print_live_schema, print_schema
 
-        if report + plan + live > 1:
-            raise UserError("--report, --plan and --live are three schemas", hint="ask for one at a time")
+        chosen = [name for name, is_wanted in (("report", report), ("plan", plan), ("sidecar", sidecar)) if is_wanted]
+        if len(chosen) + live > 1:
+            raise UserError("--report, --plan, --sidecar and --live are four schemas", hint="ask for one at a time")
         if live:
             print_live_schema(answer, api_base, proxy, output=output)
         else:
-            print_schema(of_report=report, of_plan=plan, output=output)
+            print_schema(chosen[0] if chosen else "manifest", output=output)
 
 
 @commands.command(

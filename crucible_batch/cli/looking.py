@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from crucible_batch.cli.render.summary import FailureGroup, group_failures, head
 from crucible_batch.cli.terminal import say, working
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
+from crucible_batch.report.sidecar import sidecar_schema
 
 
 def show_status(answer: Answer, run_dir: Path) -> None:
@@ -54,13 +56,20 @@ def show_status(answer: Answer, run_dir: Path) -> None:
 def _tail(status: Status) -> str:
     if status.running:
         return " · running now"
-    return " · ended without a word (killed?)" if status.report.exit_code is None else ""
+    if status.report.exit_code is None:
+        return " · ended without a word (killed?)"
+    return " · the newest run chose only some of them" if _chose_some(status) else ""
+
+
+def _chose_some(status: Status) -> bool:
+    """Whether the newest run did all that it was to do, and was to do only some (``--only``)."""
+    return status.report.exit_code == ExitCode.OK and status.report.counts.pending > 0
 
 
 def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     """Say what goes on with a run that has ended; where it is going on, or all is done, there is nothing to type."""
     head, manifest = status.report, status.manifest
-    if status.running or head.exit_code == ExitCode.OK:
+    if status.running or (head.exit_code == ExitCode.OK and not _chose_some(status)):
         return None
     if manifest is None or not manifest.is_file():
         return "the command that began it goes on with it"
@@ -71,7 +80,8 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
         words += ["--out-dir", str(status.run_dir)]
     if head.credits.budget is not None:
         words += ["--budget", format_credits(head.credits.budget)]
-    return next_step(head, shlex.join(words), failures)
+    command = shlex.join(words)
+    return command if _chose_some(status) else next_step(head, command, failures)
 
 
 def write_report_and_tell(answer: Answer, run_dir: Path, *, html: bool) -> None:
@@ -85,16 +95,21 @@ def write_report_and_tell(answer: Answer, run_dir: Path, *, html: bool) -> None:
             say(answer.out, ("✓ ", "good"), clean(str(path), 4000))
 
 
-def print_schema(*, of_report: bool, of_plan: bool, output: Path | None) -> None:
-    """Print a JSON Schema on stdout, or write it to ``output``."""
-    schema: dict[str, Any] = plan_schema() if of_plan else manifest_schema()
-    if of_report:
-        schema = {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            **Report.model_json_schema(mode="serialization"),
-            "title": "crucible-batch report.json, version 1",
-        }
-    _put(schema, output)
+SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "manifest": manifest_schema,
+    "report": lambda: {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Report.model_json_schema(mode="serialization"),
+        "title": "crucible-batch report.json, version 1",
+    },
+    "plan": plan_schema,
+    "sidecar": sidecar_schema,
+}
+
+
+def print_schema(of: str, *, output: Path | None) -> None:
+    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``."""
+    _put(SCHEMAS[of](), output)
 
 
 def print_live_schema(answer: Answer, api_base: str | None, proxy: str | None, *, output: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The Tab key: in a real bash, and what zsh and fish are told."""
+"""The Tab key: in a real bash, and what zsh and fish are told; they are pressed in ``tests/terminal``."""
 
 from __future__ import annotations
 
@@ -77,3 +77,8 @@ def test_each_shell_is_told_what_it_can_read(lonely_cli: Cli, shell: str) -> Non
         "COMP_CWORD": "1",
     }
     assert "status" in lonely_cli(**asked).out
+
+
+def test_zsh_is_told_to_complete_at_the_first_tab(lonely_cli: Cli) -> None:
+    script = lonely_cli("--show-completion", "zsh", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1").out
+    assert script.index('_crucible_batch_completion "$@"') < script.index("  compdef _crucible_batch_completion")

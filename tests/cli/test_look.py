@@ -132,6 +132,17 @@ def test_a_schema_is_written_only_once_it_is_whole(lonely_cli: Cli) -> None:
     assert lonely_cli("schema", "--plan", "--live").code == 2
 
 
+def test_status_says_where_the_newest_run_chose_only_some_and_what_makes_the_rest(cli: Cli) -> None:
+    manifest = cli.write("some", "- {name: fox, prompt: a fox}\n- {name: hen, prompt: a hen}")
+    assert cli("run", manifest, "--only", "fox").code == 0
+    status = cli("status", "outputs/some/default")
+    assert "1 of 2 jobs succeeded, 1 pending" in status.out
+    assert "the newest run chose only some of them" in status.out
+    assert f"next     crucible-batch run {manifest} --budget 100" in status.out
+    assert cli("run", manifest).code == 0
+    assert "next" not in cli("status", "outputs/some/default").out
+
+
 def test_status_shows_how_far_a_run_is_that_is_going_on_and_what_goes_on_with_it_afterwards(slow_cli: Cli) -> None:
     slow_cli.write("going", "- {name: fox, prompt: a fox, repeat: 5}")
     run_dir = "outputs/going/default"

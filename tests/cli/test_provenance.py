@@ -8,7 +8,9 @@ import subprocess
 import sys
 import textwrap
 
+import jsonschema
 import pytest
+from PIL import Image
 
 KILLED_BEFORE_A_SIDECAR = """
     import os, sys
@@ -43,6 +45,26 @@ def test_a_kill_between_an_output_and_its_sidecar_costs_nothing_and_both_stand_t
         sidecar = json.loads((out / job["name"] / "0.png.json").read_text())
         assert sidecar["job_id"] == job["job_id"]
         assert sidecar["output"]["sha256"] == job["outputs"][0]["sha256"]
+
+
+def test_every_sidecar_is_what_its_schema_says_and_says_no_more(cli):
+    Image.new("RGB", (8, 8), "navy").save(cli.cwd / "mug.png")
+    jobs = [
+        '- {name: fox, prompt: "a {{ tone }} fox", matrix: {tone: [red, grey]}, repeat: 2}',
+        "- {name: edit, workflow: qwen-edit, prompt: on marble, image: mug.png, params: {sampler.seed: 7}}",
+    ]
+    manifest = cli.write("described", "\n".join(jobs), head="provenance: {embed: true}\n")
+    done = cli("run", manifest)
+    assert done.code == 0, done.err
+    schema = json.loads(cli("schema", "--sidecar").out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    found = [json.loads(path.read_text()) for path in (cli.cwd / "outputs/described/default").glob("*/0.*.json")]
+    assert len(found) == 5
+    for sidecar in found:
+        jsonschema.Draft202012Validator(schema).validate(sidecar)
+        assert set(sidecar) == set(schema["properties"]) == set(schema["required"])
+        for part, model in (("manifest", "Origin"), ("output", "OutputFile"), ("sent", "SentFile")):
+            assert set(sidecar[part]) == set(schema["$defs"][model]["properties"])
 
 
 def test_report_makes_a_lost_sidecar_again(cli):
