@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 import typer
+from rich.text import Text
 
+from crucible_batch.cli.redaction import Redaction, printable, redacted
 from crucible_batch.cli.terminal import open_console, say, silence
 from crucible_batch.codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
@@ -121,11 +124,12 @@ def _show(answer: Answer, error: CrucibleBatchError) -> None:
 
 
 def _confess(answer: Answer, error: Exception) -> None:
-    what = f"{type(error).__name__}: {error}"[:300]
+    what = redacted(f"{type(error).__name__}: {error}")[:300]
     answer.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
     say(answer.err, ("Sorry, this is a bug in crucible-batch: ", "bad"), ascii(what)[1:-1])
     if answer.verbose:
-        answer.err.print_exception()
+        trace = redacted("".join(traceback.format_exception(error)))
+        answer.err.print(Text(ascii(trace)[1:-1].replace("\\n", "\n")), soft_wrap=True)
     else:
         say(answer.err, ("  hint  ", "label"), "run it again with -v for the traceback, and report it")
     say(answer.err, "        what a run has journalled is safe; the same command goes on from there")
@@ -139,19 +143,21 @@ def _write_line(line: Mapping[str, Json]) -> None:
 
 
 class _Notes(logging.Handler):
-    """Shows what the library logs as notes, above a live display rather than through it."""
+    """Shows what is logged as notes, above a live display rather than through it."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(logging.INFO if answer.verbose else logging.WARNING)
         self._answer = answer
+        self.addFilter(Redaction())
 
     def emit(self, record: logging.LogRecord) -> None:
         if not self._answer.quiet:
-            say(self._answer.err, ("note  ", "label"), record.getMessage())
+            say(self._answer.err, ("note  ", "label"), printable(record.getMessage()))
 
 
 def _log_to(answer: Answer) -> None:
-    logger = logging.getLogger("crucible_batch")
-    logger.addHandler(_Notes(answer))
-    logger.setLevel(logging.INFO if answer.verbose else logging.WARNING)
-    logger.propagate = False
+    """Show what we log, and the warnings of all others: without a handler Python would print these as they are."""
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Notes)]
+    root.addHandler(_Notes(answer))
+    logging.getLogger("crucible_batch").setLevel(logging.INFO if answer.verbose else logging.WARNING)

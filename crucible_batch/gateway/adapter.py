@@ -28,6 +28,7 @@ from crucible_batch.core.answers import (
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.identity import Json
 from crucible_batch.core.ports import Gateway
+from crucible_batch.core.text import CODE_LIMIT, clean
 from crucible_batch.gateway.address import parse_api_base
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient
@@ -36,7 +37,7 @@ from crucible_batch.gateway.metadata import read_expected_s, read_fields
 from crucible_batch.gateway.policy import Operation
 from crucible_batch.gateway.retrying import OnRetry, Retrier, RetryPolicy, as_retrier
 from crucible_batch.gateway.storage import StorageClient
-from crucible_batch.gateway.text import CODE_LIMIT, clean
+from crucible_batch.gateway.text import said
 from crucible_batch.gateway.wire import AssetDescriptor, CreditLedgerEntry, JobData, JobOutput
 
 logger = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ def _job_error(job: JobData) -> ErrorInfo | None:
     if job.status != JobStatus.FAILED and not job.error_code:
         return None
     code = clean(job.error_code or "", CODE_LIMIT) or "JOB_FAILED"
-    message = clean(job.error_message or "") or "the gateway reports the job as failed and says no more"
+    message = said(job.error_message or "") or "the gateway reports the job as failed and says no more"
     return ErrorInfo(code=code, message=message)
 
 

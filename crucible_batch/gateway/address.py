@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import httpx
 
+from crucible_batch.core.text import clean
 from crucible_batch.errors import UNSAFE_URL, GatewayError, UserError
-from crucible_batch.gateway.text import clean
 
 PRODUCTION: Final = "https://crucible.moltazine.com"
 

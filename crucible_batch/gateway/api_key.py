@@ -33,6 +33,14 @@ class ApiKey:
         """Return the key itself: for the Authorization header, and nothing else."""
         return self._text
 
+    def hidden_in(self, text: str) -> str:
+        """Return a text with the key replaced by ``***``: a gateway may say it back to us."""
+        return text.replace(self._text, "***")
+
+    def hidden_in_bytes(self, content: bytes) -> bytes:
+        """Do the same to bytes, which are mostly returned as they are."""
+        return content.replace(self._text.encode("ascii"), b"***")
+
     def __str__(self) -> str:
         return "***"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -95,7 +96,7 @@ class CrucibleClient:
         retry: RetryPolicy | Retrier | None = RetryPolicy(),  # noqa: B008 - frozen
         on_retry: OnRetry | None = None,
     ) -> None:
-        key = api_key if isinstance(api_key, ApiKey) else ApiKey(api_key)
+        self._key = key = api_key if isinstance(api_key, ApiKey) else ApiKey(api_key)
         base = parse_api_base(base_url)
         self._prefix = str(base).rstrip("/")
         self._retrier = as_retrier(retry, on_retry)
@@ -253,12 +254,17 @@ class CrucibleClient:
         doubts: list[GatewayError] | None = None,
     ) -> T:
         """Make a call with its retries. ``doubts`` collects the tries that may have taken effect, before the answer."""
-        call = Call(operation, method, self._prefix + path, read, body)
+
+        def read_without_key(answer: Answer) -> T:
+            return read(replace(answer, body=self._key.hidden_in_bytes(answer.body)))
+
+        call = Call(operation, method, self._prefix + path, read_without_key, body)
 
         async def attempt() -> T:
             try:
                 return await self._exchange.perform(call)
             except GatewayError as error:
+                error.redact(self._key.hidden_in)
                 if error.in_doubt and doubts is not None:
                     doubts.append(error)
                 raise

@@ -10,10 +10,11 @@ from typing import Final
 
 import httpx
 
+from crucible_batch.core.text import CODE_LIMIT, clean
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway.policy import Operation, judge
 from crucible_batch.gateway.retry_after import parse_retry_after
-from crucible_batch.gateway.text import CODE_LIMIT, clean
+from crucible_batch.gateway.text import said
 from crucible_batch.gateway.wire import ApiFailure, read_failure
 
 _FOREIGN: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)  # TimeoutError is an OSError
@@ -100,7 +101,7 @@ def refusal(operation: Operation, answer: Answer, *, now: datetime, cap_s: float
         code=code,
         operation=operation,
         status=answer.status,
-        hint=(clean(failure.hint) if failure and failure.hint else None) or _hint(answer.status),
+        hint=(said(failure.hint) if failure and failure.hint else None) or _hint(answer.status),
         request_id=request_id(answer, failure),
         in_doubt=judge(operation, answer.status).in_doubt,
         retry_after_s=retry_after_s(answer.headers, now=now, cap_s=cap_s),
@@ -123,7 +124,7 @@ def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:
     if failure is None:
         return fallback, f"the gateway answered {status}, with no error that can be read"
     code = clean(failure.code, CODE_LIMIT) or fallback
-    return code, clean(failure.error) or f"the gateway answered {status}, and said no more"
+    return code, said(failure.error) or f"the gateway answered {status}, and said no more"
 
 
 def _hint(status: int) -> str:

@@ -1,5 +1,14 @@
-"""Text from outside, made safe to show: the core's, under the name by which the gateway's modules know it."""
+"""What the gateway says, made safe to show and to keep."""
 
-from crucible_batch.core.text import CODE_LIMIT, MESSAGE_LIMIT, clean
+from __future__ import annotations
 
-__all__ = ["CODE_LIMIT", "MESSAGE_LIMIT", "clean"]
+import re
+
+from crucible_batch.core.text import MESSAGE_LIMIT, clean
+
+_QUERY = re.compile(r"(https?://[^\s?]{1,2000})\?\S+", re.IGNORECASE)
+
+
+def said(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Make what the gateway says safe to show and to keep: as ``clean`` does, and without the queries of links."""
+    return clean(_QUERY.sub(r"\1?***", text[: limit * 8]), limit)

@@ -22,8 +22,12 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     """Hold the directory, making it where there is none. The kernel drops the lock however its holder dies.
 
     Raises ``RunBusyError`` at once where another run holds it, saying who, and ``RunDirectoryError`` where it can't be
-    made.
+    made or is a link: a directory from somebody else must not have us write elsewhere.
     """
+    if (directory / DIRECTORY).is_symlink():
+        raise RunDirectoryError(
+            f"{directory / DIRECTORY} is a link, and none is followed", hint="choose another --out-dir"
+        )
     try:
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / DIRECTORY / LOCK)

@@ -17,7 +17,8 @@ def write_report(directory: Path, head: ReportHead, rows: Iterable[JobRow]) -> P
     target = directory / REPORT_FILE
     temporary = directory / TEMPORARY_REPORT
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        temporary.unlink(missing_ok=True)  # a killed run's, or a link that somebody has put there
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(head.model_dump_json(indent=2).removesuffix("\n}"))
             file.write(',\n  "jobs": [')
             for number, row in enumerate(rows):

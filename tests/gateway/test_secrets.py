@@ -156,3 +156,28 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it():
     with pytest.raises(UserError) as caught:
         CrucibleClient(KEY, base_url="https://user:SECRET@crucible.test")
     assert "SECRET" not in str(caught.value)
+
+
+ECHO = {"code": f"ODD_{KEY}", "error": f"bad key {KEY} for {SIGNED}", "hint": f"use {KEY}", "request_id": KEY}
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+async def test_a_gateway_that_says_the_key_back_or_a_signed_link_is_not_quoted(
+    world, reply, call, caplog, operation, status
+):
+    caplog.set_level(logging.DEBUG)
+    here = world(reply(status, {"success": False, **ECHO}, x_request_id=KEY))
+    with pytest.raises(GatewayError) as caught:
+        await call(here.client, operation)
+    error = caught.value
+    assert error.code == "ODD_***"
+    assert error.message == "bad key *** for https://s.test/bucket/x.png?***"
+    said = everything_said(error, caplog)
+    assert KEY not in said
+    assert "SIGNATURE" not in said
+
+
+async def test_a_jobs_own_error_is_not_quoted_with_secrets_either(world, ok, good_data):
+    data = {**good_data("job"), "status": "failed", "error_code": "ODD", "error_message": f"{KEY} {SIGNED}"}
+    snapshot = await world(ok(data)).gateway.job(data["job_id"])
+    assert snapshot.error.message == "*** https://s.test/bucket/x.png?***"

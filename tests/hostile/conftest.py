@@ -73,9 +73,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
                 tmp_path / "m.yaml",
                 out_dir=tmp_path / "out",
                 settings=settings,
-                html=False,
                 job_timeout_s=30,
-                **options,
+                **{"html": False, **options},
             )
 
     return run

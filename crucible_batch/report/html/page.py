@@ -41,9 +41,10 @@ def write_page(
     target = directory / PAGE_FILE
     temporary = directory / f".{PAGE_FILE}.part"
     try:
+        temporary.unlink(missing_ok=True)  # a killed run's, or a link that somebody has put there
         with (
             thumbnails or Thumbnails(directory, head.counts.total) as pictures,
-            temporary.open("w", encoding="utf-8") as file,
+            temporary.open("x", encoding="utf-8") as file,
         ):
             for piece in page_pieces(directory, head, rows, curve, pictures):
                 file.write(piece)

@@ -104,7 +104,11 @@ def _write(path: Path, content: bytes) -> bool:
     temporary = path.with_name(f".crucible-part-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
+        if path.parent.is_symlink():  # it would be written wherever whoever made the link wants it
+            return False
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
         temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -1,0 +1,46 @@
+"""Secrets kept out of what people are shown that isn't ours: what other libraries log, and the traces of bugs.
+
+What we say ourselves holds none to begin with: the key has a type that shows ``***``, and links are shown without their
+queries. This is the net under that, for text that passed through nobody's hands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import traceback
+import unicodedata
+
+from crucible_batch.settings import KEY_VARIABLE
+
+_KEY = re.compile(r"moltazine_[\w.~+/=-]{8,}", re.ASCII)
+_QUERY = re.compile(r"(https?://[^\s'\"<>?]+)\?[^\s'\"<>]+")
+_BEARER = re.compile(r"(?i)(bearer\s+)[^\s'\",;]+")
+_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_SHORTEST = 6
+"""A shorter word isn't a key, and may stand anywhere."""
+
+
+class Redaction(logging.Filter):
+    """Rewrites records before a handler sees them; drops none. The key is known by its value and by its form."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted(record.getMessage()), ()
+        if record.exc_info is not None and record.exc_info[0] is not None:
+            record.exc_text = redacted("".join(traceback.format_exception(*record.exc_info)))
+            record.exc_info = None
+        return True
+
+
+def printable(text: str) -> str:
+    """Return a text without what a terminal would obey: controls and what turns the direction of writing."""
+    return "".join(" " if unicodedata.category(each) in _OBEYED else each for each in text)
+
+
+def redacted(text: str) -> str:
+    """Return a text with the key and the queries of links replaced by ``***``."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if len(key) >= _SHORTEST:
+        text = text.replace(key, "***")
+    return _QUERY.sub(r"\1?***", _BEARER.sub(r"\1***", _KEY.sub("***", text)))

@@ -1,0 +1,95 @@
+"""No secret and no escape comes out by a log or by the trace of a bug, whoever wrote them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+import typer
+
+from crucible_batch.cli.answer import answering
+from crucible_batch.cli.redaction import Redaction, redacted
+
+KEY = "moltazine_a-key-that-must-not-be-seen"
+SIGNED = "https://s.test/b/x.png?X-Sig=SIGNATURE&e=1"
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    root, ours = logging.getLogger(), logging.getLogger("crucible_batch")
+    before = list(root.handlers), ours.level
+    yield
+    root.handlers, ours.level = before
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"key {KEY} used", "key *** used"),
+        (f"Authorization: Bearer {KEY}", "Authorization: Bearer ***"),
+        ("{'authorization': 'bearer abc.def'}", "{'authorization': 'bearer ***'}"),
+        (f"GET {SIGNED} failed", "GET https://s.test/b/x.png?*** failed"),
+        (f"[{SIGNED!r}]", "['https://s.test/b/x.png?***']"),
+        ("what? nothing here", "what? nothing here"),
+    ],
+)
+def test_keys_and_queries_are_replaced(text: str, expected: str) -> None:
+    assert redacted(text) == expected
+
+
+def test_a_key_of_another_form_is_known_by_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOLTAZINE_API_KEY", "otherkey-123")
+    assert redacted("otherkey-123 and otherkey-124") == "*** and otherkey-124"
+
+
+def test_a_short_word_in_place_of_a_key_blots_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOLTAZINE_API_KEY", "a")
+    assert redacted("a banana") == "a banana"
+
+
+def test_arguments_and_exceptions_of_a_record_are_read_too() -> None:
+    try:
+        raise ValueError(KEY)  # noqa: TRY301
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "for %s", (SIGNED,), sys.exc_info())
+    assert Redaction().filter(record)
+    shown = logging.Formatter().format(record)
+    assert "ValueError: ***" in shown
+    assert KEY not in shown
+    assert "SIGNATURE" not in shown
+
+
+@pytest.mark.parametrize("name", ["", "asyncio", "httpx", "urllib3", "crucible_batch.gateway"])
+def test_a_warning_of_any_library_is_a_note_without_secrets_and_escapes(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(typer.Exit), answering("run"):
+        logging.getLogger(name).warning("%s\x1b[2J\x9b1m\u202e %s", KEY, SIGNED)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "note" in err
+    assert "***" in err
+    for secret in (KEY, "SIGNATURE", "\x1b", "\x9b", "\u202e"):
+        assert secret not in err
+
+
+def test_the_requests_that_httpx_would_log_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), answering("run", verbose=True):
+        logging.getLogger("httpx").info("HTTP Request: GET %s", SIGNED)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("json", [False, True])
+def test_a_bug_is_confessed_without_secrets_and_escapes(
+    capsys: pytest.CaptureFixture[str], verbose: bool, json: bool
+) -> None:
+    with pytest.raises(typer.Exit) as caught, answering("run", verbose=verbose, json=json):
+        raise RuntimeError(f"{KEY} at {SIGNED} \x1b[2J")
+    assert caught.value.exit_code == 70
+    shown = "".join(capsys.readouterr())
+    assert "RuntimeError" in shown
+    assert ("Traceback" in shown) is verbose
+    for secret in (KEY, "SIGNATURE", "\x1b", "\u202e"):
+        assert secret not in shown
