@@ -39,8 +39,12 @@ _UNRETIRE = "DELETE FROM retired WHERE identity IN (SELECT identity FROM plan)"
 _JOBS = """
     SELECT plan.position, plan.body, events.type, events.body
     FROM plan LEFT JOIN events ON events.subject = plan.identity
+    WHERE plan.position >= ? AND plan.position < ?
     ORDER BY plan.position, events.seq
 """
+_PAGE = 64
+"""Jobs read at once. A run reads its queue for as long as it takes, and a read that stays open keeps the write-ahead
+log from being folded in: after a million jobs it would be the size of the journal, and its index in memory with it."""
 
 # Where a run begins is kept within its terms: to older releases it is one field more, which they pass over.
 _BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, json_set(?, '$.begins_after', ?))"
@@ -77,7 +81,8 @@ class RunRecord:
 class Journal:
     """The durable past of one run directory.
 
-    ``append`` is for one event loop; the reads are synchronous and stream. A read sees what was durable when it began.
+    ``append`` is for one event loop; the reads are synchronous and stream. A read sees what was durable when it began;
+    ``jobs`` sees that of each page of jobs.
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
@@ -292,12 +297,14 @@ class Journal:
         return [number for (number,) in self._connection.execute(query, (subject, after))]
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-        """The plan's jobs in manifest order, each as its events left it."""
-        rows = self._connection.execute(_JOBS)
-        for _, group in groupby(rows, key=itemgetter(0)):
-            story = list(group)
-            planned = decode(PlannedJob, story[0][1])
-            yield planned, _replayed(planned, story, rule)
+        """The plan's jobs in manifest order, each as its events had left it when its page was read."""
+        (last,) = self._connection.execute("SELECT coalesce(max(position), -1) FROM plan").fetchone()
+        for first in range(0, last + 1, _PAGE):
+            page = self._connection.execute(_JOBS, (first, first + _PAGE)).fetchall()
+            for _, group in groupby(page, key=itemgetter(0)):
+                story = list(group)
+                planned = decode(PlannedJob, story[0][1])
+                yield planned, _replayed(planned, story, rule)
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
         """Jobs with a past that the plan no longer asks for. None of them gets another attempt."""
