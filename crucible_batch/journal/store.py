@@ -34,7 +34,11 @@ _RETIRE = (
     "DELETE FROM plan",
 )
 _KNOWN = """SELECT body, 0 FROM plan WHERE identity = ?1 UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1"""
-_PLACES = "SELECT json_extract(body, '$.path'), subject FROM events WHERE type IN ('Saved', 'Moved')"
+# Made when it is needed first, which in most runs is never; older releases keep it up without knowing of it.
+_INDEX_PLACES = """CREATE INDEX IF NOT EXISTS events_by_place ON events (json_extract(body, '$.path'), subject)
+                   WHERE type IN ('Saved', 'Moved')"""
+_SAVED_AT = """SELECT DISTINCT subject FROM events
+               WHERE json_extract(body, '$.path') = ? AND type IN ('Saved', 'Moved') ORDER BY subject"""
 _UNRETIRE = "DELETE FROM retired WHERE identity IN (SELECT identity FROM plan)"
 _JOBS = """
     SELECT plan.position, plan.body, events.type, events.body
@@ -312,9 +316,11 @@ class Journal:
             planned = decode(PlannedJob, body)
             yield planned, self.job(planned, RetryRule(attempts=1))
 
-    def places(self) -> list[tuple[str, str]]:
-        """Every path that an output was ever saved at or moved to, with the identity of its job."""
-        return self._connection.execute(_PLACES).fetchall()
+    def saved_at(self, path: str) -> list[str]:
+        """The identities of the jobs an output of which was ever saved at this path, or moved to it."""
+        if not self._read_only:
+            self._connection.execute(_INDEX_PLACES)
+        return [subject for (subject,) in self._connection.execute(_SAVED_AT, (path,))]
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
         """One job as its events left it, and whether it is retired. None where it was never planned."""
