@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,7 @@ from crucible_batch.api.connecting import current_settings, gateway_for, require
 from crucible_batch.core.answers import AssetStatus
 from crucible_batch.core.audit import Audit, BooksRead
 from crucible_batch.core.audit import audit as join
-from crucible_batch.core.claims import job_claims, unanswered, upload_claims
+from crucible_batch.core.claims import JobClaim, job_claims, unanswered, upload_claims
 from crucible_batch.core.credits import ZERO
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD_CLASS
@@ -87,17 +88,21 @@ def _refuse_other_gateway(journal: Journal, directory: Path, base_url: str) -> N
 
 def _read(journal: Journal) -> BooksRead:
     rule = RetryRule(attempts=1)  # says what comes next, which nobody asks here
-    stories = [*journal.jobs(rule), *journal.retired()]
-    names = {image.spec.sha256: image.spec.filename for planned, _ in stories for image in planned.images.values()}
-    events = list(journal.events())
+    jobs: list[JobClaim] = []
+    names: dict[str, str] = {}
+    without_answer = 0
+    for planned, job in chain(journal.jobs(rule), journal.retired()):
+        jobs += job_claims(planned.name, job)
+        names.update((image.spec.sha256, image.spec.filename) for image in planned.images.values())
+        without_answer += unanswered(job)
     ledger = Ledger()
-    for subject, event in events:
+    for subject, event in journal.events():
         ledger.apply(subject, event)
     return BooksRead(
-        jobs=[claim for planned, job in stories for claim in job_claims(planned.name, job)],
-        uploads=upload_claims(events, names),
+        jobs=jobs,
+        uploads=upload_claims(journal.events(), names),
         runs=_times(journal.runs()),
-        unanswered=sum(unanswered(job) for _, job in stories),
+        unanswered=without_answer,
         upload_price=ledger.prices.lower_bound(UPLOAD_CLASS) or ZERO,
     )
 

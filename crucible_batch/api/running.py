@@ -238,7 +238,7 @@ class _MakingThumbnails:
 
     def notify(self, message: Message) -> None:
         if isinstance(message, JobAdvanced) and isinstance(message.event, Saved):
-            self._thumbnails.begin(message.event.path, message.event.sha256)
+            self._thumbnails.begin_ahead(message.event.path, message.event.sha256)
         self._observer.notify(message)
 
 

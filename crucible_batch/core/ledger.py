@@ -72,7 +72,10 @@ class _Assumed:
 
 
 class Ledger:
-    """The books of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads - rebates."""
+    """The books of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads - rebates.
+
+    Of a job it keeps something only while credits are held for it, or while it is lost at the gateway.
+    """
 
     def __init__(self, prices: PriceBook | None = None) -> None:
         self.prices = prices if prices is not None else PriceBook()
@@ -195,10 +198,12 @@ class Ledger:
         """Spend the hold, or refund it. What counted as spent while nobody knew the job is settled with it."""
         amount = self._end_hold(subject)
         found_again = self._vanished.pop(subject, ZERO)
+        was_reused = subject in self._found_again
+        self._found_again.discard(subject)
         match event:
             case Succeeded():
                 self.jobs += amount
-                self.reused += amount if subject in self._found_again else ZERO
+                self.reused += amount if was_reused else ZERO
             case Vanished():
                 self.jobs += amount
                 self._vanished[subject] = amount + found_again
@@ -236,4 +241,5 @@ class Ledger:
     def _end_hold(self, subject: str) -> Credits:
         amount = self._holds.pop(subject, ZERO)
         self._held -= amount
+        self._classes.pop(subject, None)
         return amount

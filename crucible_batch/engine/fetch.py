@@ -200,10 +200,13 @@ class Fetcher:
         self._snapshots[job_id] = snapshot
         try:
             async with self._gateway.download(url) as (head, body):
-                return await take(body, head.length)
+                taken = await take(body, head.length)
         except (GatewayError, OutputError):
             self.forget(job_id)  # the next try asks for a fresh link
             raise
+        if index + 1 >= len(snapshot.outputs):
+            self.forget(job_id)  # outputs are brought in their order, and this was the last
+        return taken
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -31,8 +31,8 @@ class History(Protocol):
         """Jobs with a past that the plan no longer asks for, each with a rule that allows no other attempt."""
         ...
 
-    def places(self) -> list[tuple[str, str]]:
-        """Every path that an output was ever saved at or moved to, with the identity of its job."""
+    def saved_at(self, path: str) -> list[str]:
+        """The identities of the jobs an output of which was ever saved at this path, or moved to it."""
         ...
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:

@@ -14,12 +14,11 @@ A retired job makes nobody move: what it still had in flight goes aside itself.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from crucible_batch.core.events import Event, Moved, Saved
+from crucible_batch.core.events import Moved, Saved
 from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.books import Books
@@ -61,7 +60,6 @@ class Mover:
         self._clock = clock
         self._told = told
         self._turn = asyncio.Lock()
-        self._saved_at: defaultdict[str, set[str]] | None = None
 
     async def way(self, asker: PlannedJob, path: str, sha256: str) -> str | None:
         """Say where an output goes whose place is taken: to the same one, which is free now, or aside; None: nowhere.
@@ -92,22 +90,9 @@ class Mover:
 
     async def _owners(self, path: str) -> AsyncIterator[Owner]:
         """Yield the jobs whose very bytes stand at ``path``, and are journalled there or, a move begun, aside."""
-        for identity in sorted(self._index()[path]):
+        for identity in self._past.saved_at(path):
             known = self._past.known(identity)
             for saved in known[1].outputs.values() if known is not None else ():
                 is_named = saved.path in {path, aside_path(path, saved.sha256)}
                 if known is not None and is_named and await self._store.is_true(replace(saved, path=path)):
                     yield Owner(*known, saved)
-
-    def _index(self) -> defaultdict[str, set[str]]:
-        """Who has ever had an output at a path. Made when it is needed first, which in most runs is never."""
-        if self._saved_at is None:
-            self._saved_at = defaultdict(set)
-            for path, identity in self._past.places():
-                self._saved_at[path].add(identity)
-            self._books.on_entry(self._note)
-        return self._saved_at
-
-    def _note(self, subject: str, event: Event) -> None:
-        if self._saved_at is not None and isinstance(event, Saved | Moved):
-            self._saved_at[event.path].add(subject)

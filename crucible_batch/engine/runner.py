@@ -12,7 +12,7 @@ from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.ending import Ending, Outcome, conclude
 from crucible_batch.core.events import Declined, JobEvent, Missed, Moved, Reopened, Unanswered
 from crucible_batch.core.flow import new_flow
-from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, step, wish
+from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, resumed, step, wish
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
 from crucible_batch.core.plan import PlannedJob, RunTerms
@@ -40,6 +40,9 @@ from crucible_batch.engine.survey import KEY_MAY_BE_FORGOTTEN, Survey, survey, t
 from crucible_batch.engine.telling import Teller
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.results import OutputStore, Receipts
+
+_ASKING = {Phase.READY, Phase.FAILED}
+"""Where a job of the queue submits, and doesn't only fetch."""
 
 
 class Runner:
@@ -175,10 +178,11 @@ class Runner:
 
     async def _release_unsent(self) -> None:
         """Let go of what is held for jobs that were stopped while their images were under way: no submit has left."""
-        for planned, job in [found for found in self._history.jobs(self._rule) if found[1].phase is Phase.PREPARING]:
-            event = self._unsent("the run ended while its images were uploaded")
-            await self.books.record(job.identity, event)
-            self._tell.job(planned, job, event, step(job, event))
+        for planned, job in self._history.jobs(self._rule):
+            if job.phase is Phase.PREPARING:
+                event = self._unsent("the run ended while its images were uploaded")
+                await self.books.record(job.identity, event)
+                self._tell.job(planned, job, event, step(job, event))
 
     def _unsent(self, message: str) -> Declined:
         return Declined(at=self._clock.now(), error=ErrorInfo("INTERRUPTED", message))
@@ -193,7 +197,8 @@ class Runner:
     def _queue(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         # A job without images asks the gateway for the least: it is the one to find out with.
         with closing(self._open_jobs(taken)) as open_jobs:
-            probe = next((found for found in open_jobs if not found[0].images), None) if self._options.recover else None
+            asking = (found for found in open_jobs if not found[0].images and found[1].phase in _ASKING)
+            probe = next(asking, None) if self._options.recover else None
         if probe is not None:
             yield probe
             taken |= {probe[1].identity}
@@ -201,9 +206,13 @@ class Runner:
 
     def _open_jobs(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         for planned, job in self._history.jobs(self._rule):
-            if job.identity in taken or not self._options.only(planned.name):
+            if job.identity in taken:
                 continue
-            if job.phase is Phase.READY or (job.phase is Phase.FAILED and self._options.retry_failed):
+            if job.phase is Phase.UNAVAILABLE or self._missed(job):
+                yield planned, resumed(job)
+            elif self._options.only(planned.name) and (
+                job.phase is Phase.READY or (job.phase is Phase.FAILED and self._options.retry_failed)
+            ):
                 yield planned, job
 
     # -- doing it ---------------------------------------------------------------------------------------------------

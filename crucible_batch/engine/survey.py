@@ -22,8 +22,9 @@ KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
 class Survey:
     """What was found. ``in_flight`` goes first, ``forgotten`` are submits in doubt whose keys are too old to send.
 
-    ``retired`` are the identities of jobs in flight that the plan no longer asks for; ``counts`` the plan's jobs by
-    outcome, as this run takes them up.
+    Jobs that have only outputs to be had, for which nothing is held, are in no list: there may be as many as jobs, and
+    they come with the rest of the plan. ``retired`` are the identities of jobs in flight that the plan no longer asks
+    for; ``counts`` the plan's jobs by outcome, as this run takes them up.
     """
 
     in_flight: list[tuple[PlannedJob, Job]]
@@ -63,7 +64,7 @@ def survey(
             counts[Outcome.PENDING if has_missed else outcome] += 1
         if is_forgotten(job):
             forgotten.append((planned, job))
-        elif has_missed or (job.phase is not Phase.READY and not job.is_settled):
+        elif job.phase not in {Phase.READY, Phase.UNAVAILABLE} and not job.is_settled:
             in_flight.append((planned, resumed(job)))
     # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
     retired = [(planned, resumed(job)) for planned, job in history.retired() if _is_open(job)]

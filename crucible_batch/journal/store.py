@@ -34,13 +34,21 @@ _RETIRE = (
     "DELETE FROM plan",
 )
 _KNOWN = """SELECT body, 0 FROM plan WHERE identity = ?1 UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1"""
-_PLACES = "SELECT json_extract(body, '$.path'), subject FROM events WHERE type IN ('Saved', 'Moved')"
+# Made when it is needed first, which in most runs is never; older releases keep it up without knowing of it.
+_INDEX_PLACES = """CREATE INDEX IF NOT EXISTS events_by_place ON events (json_extract(body, '$.path'), subject)
+                   WHERE type IN ('Saved', 'Moved')"""
+_SAVED_AT = """SELECT DISTINCT subject FROM events
+               WHERE json_extract(body, '$.path') = ? AND type IN ('Saved', 'Moved') ORDER BY subject"""
 _UNRETIRE = "DELETE FROM retired WHERE identity IN (SELECT identity FROM plan)"
 _JOBS = """
     SELECT plan.position, plan.body, events.type, events.body
     FROM plan LEFT JOIN events ON events.subject = plan.identity
+    WHERE plan.position >= ? AND plan.position < ?
     ORDER BY plan.position, events.seq
 """
+_PAGE = 64
+"""Jobs read at once. A run reads its queue for as long as it takes, and a read that stays open keeps the write-ahead
+log from being folded in: after a million jobs it would be the size of the journal, and its index in memory with it."""
 
 # Where a run begins is kept within its terms: to older releases it is one field more, which they pass over.
 _BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, json_set(?, '$.begins_after', ?))"
@@ -77,7 +85,8 @@ class RunRecord:
 class Journal:
     """The durable past of one run directory.
 
-    ``append`` is for one event loop; the reads are synchronous and stream. A read sees what was durable when it began.
+    ``append`` is for one event loop; the reads are synchronous and stream. A read sees what was durable when it began;
+    ``jobs`` sees that of each page of jobs.
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
@@ -292,12 +301,14 @@ class Journal:
         return [number for (number,) in self._connection.execute(query, (subject, after))]
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-        """The plan's jobs in manifest order, each as its events left it."""
-        rows = self._connection.execute(_JOBS)
-        for _, group in groupby(rows, key=itemgetter(0)):
-            story = list(group)
-            planned = decode(PlannedJob, story[0][1])
-            yield planned, _replayed(planned, story, rule)
+        """The plan's jobs in manifest order, each as its events had left it when its page was read."""
+        (last,) = self._connection.execute("SELECT coalesce(max(position), -1) FROM plan").fetchone()
+        for first in range(0, last + 1, _PAGE):
+            page = self._connection.execute(_JOBS, (first, first + _PAGE)).fetchall()
+            for _, group in groupby(page, key=itemgetter(0)):
+                story = list(group)
+                planned = decode(PlannedJob, story[0][1])
+                yield planned, _replayed(planned, story, rule)
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
         """Jobs with a past that the plan no longer asks for. None of them gets another attempt."""
@@ -305,9 +316,11 @@ class Journal:
             planned = decode(PlannedJob, body)
             yield planned, self.job(planned, RetryRule(attempts=1))
 
-    def places(self) -> list[tuple[str, str]]:
-        """Every path that an output was ever saved at or moved to, with the identity of its job."""
-        return self._connection.execute(_PLACES).fetchall()
+    def saved_at(self, path: str) -> list[str]:
+        """The identities of the jobs an output of which was ever saved at this path, or moved to it."""
+        if not self._read_only:
+            self._connection.execute(_INDEX_PLACES)
+        return [subject for (subject,) in self._connection.execute(_SAVED_AT, (path,))]
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
         """One job as its events left it, and whether it is retired. None where it was never planned."""

@@ -247,9 +247,17 @@ class OutputStore:
 
     def leftovers(self) -> Iterator[Path]:
         """Yield the temporary files: what a killed run left, or one that is going on is writing."""
-        for leftover in self.directory.rglob(f"{TEMPORARY_PREFIX}*"):
-            if leftover.is_file() or leftover.is_symlink():  # a directory of that name is not ours
-                yield leftover
+        yield from _leftovers(self.directory)
+
+
+def _leftovers(directory: str | Path) -> Iterator[Path]:
+    """Look entry by entry: ``Path.rglob`` lists a folder before it looks, and there may be a million jobs in one."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _leftovers(entry.path)
+            elif entry.name.startswith(TEMPORARY_PREFIX) and (entry.is_file() or entry.is_symlink()):
+                yield Path(entry.path)
 
 
 class _Part:

@@ -57,6 +57,15 @@ def figures(ledger: Ledger) -> tuple[str, str]:
     return format_credits(ledger.spent), format_credits(ledger.held)
 
 
+def test_of_a_job_that_is_over_nothing_is_kept() -> None:
+    accepted = Accepted(at=0.0, job_id="j", credits=Decimal(2), reused=True)
+    endings = (Succeeded(at=0.0, outputs=1), Failed(at=0.0, error=ERROR), Declined(at=0.0, error=ERROR))
+    stories = [[held("2"), accepted, endings[0]], [held("2"), accepted, endings[1]], [held("2"), endings[2]]]
+    ledger = books(*((f"job-{number}", event) for number, story in enumerate(stories) for event in story))
+    collections = [kept for kept in vars(ledger).values() if isinstance(kept, dict | set | list)]
+    assert "job-" not in repr(collections)
+
+
 @given(st.lists(lives(), max_size=4))
 def test_spent_and_held_are_what_a_simple_model_says(histories: list[tuple[Job, list[JobEvent]]]) -> None:
     """The model: each attempt has a price and a state, and the books are sums over attempts."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Event
 from crucible_batch.core.ledger import Ledger
+from crucible_batch.report.html.thinning import Thinned
 
 _MOST_POINTS = 1200
+"""At least; at most twice as many are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +26,17 @@ class CurvePoint:
 def credit_curve(events: Iterable[tuple[str, Event]]) -> list[CurvePoint]:
     """Fold the events into a curve. Of a long one every n-th point is kept, and always the last."""
     ledger = Ledger()
-    points: list[CurvePoint] = []
+    points: Thinned[CurvePoint] = Thinned(_MOST_POINTS)
+    last: CurvePoint | None = None
     before = (ZERO, ZERO)
     for subject, event in events:
         ledger.apply(subject, event)
         now = (ledger.spent, ledger.held)
         if now != before:
-            points.append(CurvePoint(event.at, *now))
+            last = CurvePoint(event.at, *now)
+            points.add(last)
             before = now
-    every = len(points) // _MOST_POINTS + 1
-    kept = points[::every]
-    if points and kept[-1] is not points[-1]:
-        kept.append(points[-1])
+    kept = points.kept()
+    if last is not None and kept[-1] is not last:
+        kept.append(last)
     return kept

@@ -20,10 +20,13 @@ from crucible_batch.report.html.embedding import compact, embedded
 from crucible_batch.report.html.miniature import Miniature
 from crucible_batch.report.html.parts import Parts, page_parts
 from crucible_batch.report.html.stages import stages_of
+from crucible_batch.report.html.thinning import Thinned
 from crucible_batch.report.html.thumbnails import Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
 
 PAGE_FILE = "report.html"
+_MOST_TIMED = 10_000
+"""Jobs that the timeline draws, at least, where there are so many; at most twice as many."""
 
 
 def write_page(
@@ -76,7 +79,7 @@ def page_pieces(
     *,
     frame: Frame | None = None,
 ) -> Iterator[str]:
-    """Yield the page's text. Of each job that was written its name and its times are kept, for the timeline."""
+    """Yield the page's text. Of the jobs that were written some keep their names and times, for the timeline."""
     frame = frame or Frame(advice(head, directory), page_parts())
     jobs = Cards(head, thumbnails)
     template = _environment().get_template("page.html.j2")
@@ -106,7 +109,9 @@ def head_json(head: ReportHead, directory: Path, frame: Frame) -> Markup:
 
 def charts(head: ReportHead, rows: Iterable[JobRow], curve: Sequence[CurvePoint]) -> Markup:
     """Draw the charts alone."""
-    timed = [Timed(number, row.name, row.status, stages_of(row)) for number, row in enumerate(rows)]
+    timed: Thinned[Timed] = Thinned(_MOST_TIMED)
+    for number, row in enumerate(rows):
+        timed.add(Timed(number, row.name, row.status, stages_of(row)))
     return _charts(timed, curve, head)
 
 
@@ -116,7 +121,8 @@ class Cards:
 
     head: ReportHead
     thumbnails: Pictures
-    timed: list[Timed] = field(default_factory=list)
+    timed: Thinned[Timed] = field(default_factory=lambda: Thinned(_MOST_TIMED))
+    _written: int = 0
     _inputs: dict[str, str] = field(default_factory=dict)
 
     def cards(self, rows: Iterable[JobRow]) -> Iterator[Markup]:
@@ -135,7 +141,8 @@ class Cards:
 
     def _card(self, row: JobRow, made: Sequence[Callable[[], Miniature | None]]) -> Markup:
         stages = stages_of(row)
-        self.timed.append(Timed(len(self.timed), row.name, row.status, stages))
+        self.timed.add(Timed(self._written, row.name, row.status, stages))
+        self._written += 1
         for param, sha256 in row.images.items():
             self._inputs.setdefault(sha256, row.image_files.get(param, ""))
         small = [
@@ -145,11 +152,12 @@ class Cards:
         return card(row, self.head.manifest, stages, small)
 
 
-def _charts(timed: Sequence[Timed], curve: Sequence[CurvePoint], head: ReportHead) -> Markup:
-    axis = axis_of(timed, curve)
+def _charts(timed: Thinned[Timed], curve: Sequence[CurvePoint], head: ReportHead) -> Markup:
+    drawn = timed.kept()
+    axis = axis_of(drawn, curve)
     template = _environment().get_template("charts.html.j2")
     credits = credits_chart(curve, head.credits.budget, axis)
-    return Markup(template.render(timeline=timeline(timed, axis), credits=credits, head=head))  # noqa: S704 - autoescaped
+    return Markup(template.render(timeline=timeline(drawn, axis), every=timed.every, credits=credits, head=head))  # noqa: S704 - autoescaped
 
 
 @cache

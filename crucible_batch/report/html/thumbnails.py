@@ -10,6 +10,7 @@ import base64
 import contextlib
 import os
 import struct
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,8 @@ _INLINE_BYTES = 17_000_000
 _MOST_INLINE_JOBS = 1000
 _MOST_BYTES = 60_000
 _FOLDER_BYTES = 24_000
+_MOST_AHEAD = 256
+"""Pictures that wait for their miniature while a run saves more: a run may be faster than their making is."""
 _SIZE = struct.Struct(">HH")
 
 
@@ -54,6 +57,7 @@ class Thumbnails:
         self._cap = min(_MOST_BYTES, _INLINE_BYTES // max(jobs, 1)) if self._left else _FOLDER_BYTES
         self.lookahead = 4 * (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(max_workers=self.lookahead // 4, thread_name_prefix="thumbnails")
+        self._room = threading.Semaphore(_MOST_AHEAD)
 
     def __enter__(self) -> Thumbnails:
         return self
@@ -67,6 +71,12 @@ class Thumbnails:
         """Begin to make the miniature of a picture; the path is taken from the run directory. Call to wait for it."""
         made: Future[Miniature | None] = self._pool.submit(self._kept, self._directory / path, sha256)
         return made.result
+
+    def begin_ahead(self, path: str | Path, sha256: str) -> None:
+        """Begin to make a miniature that the page will ask for; leave it to the page where too many wait already."""
+        if self._room.acquire(blocking=False):
+            made = self._pool.submit(self._kept, self._directory / path, sha256)
+            made.add_done_callback(lambda _made: self._room.release())
 
     def placed(self, made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]) -> Thumbnail:
         """Decide where a miniature goes, and put it there. One that can't be had leaves its place free."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from crucible_batch.report.html.miniature import make_miniature
+from crucible_batch.report.html import thumbnails as module
+from crucible_batch.report.html.miniature import Miniature, make_miniature
 from crucible_batch.report.html.thumbnails import Thumbnails
 
 CAP = 17_000
@@ -163,3 +165,25 @@ def test_a_disk_that_takes_no_thumbnail_costs_a_picture_and_nothing_else(tmp_pat
     with Thumbnails(tmp_path, 5000) as thumbnails:
         placed = thumbnails.placed(thumbnails.begin("n.png", "ab" * 32)(), "ab" * 32, shown_size=(40, 30))
     assert (placed.source, placed.width, placed.height) == (None, 40, 30)
+
+
+def test_a_run_that_saves_faster_than_thumbnails_are_made_leaves_the_rest_to_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_AHEAD", 3)
+    begun: list[Path] = []
+    go_on = threading.Event()
+
+    def slowly(path: Path, _sha256: str) -> Miniature | None:
+        begun.append(path)
+        go_on.wait(10)
+        return None
+
+    with Thumbnails(tmp_path, 2000) as thumbnails:
+        monkeypatch.setattr(thumbnails, "_kept", slowly)
+        for number in range(100):
+            thumbnails.begin_ahead(f"{number}.png", "ab" * 32)
+        last = thumbnails.begin("last.png", "cd" * 32)  # the page itself leaves nothing out
+        go_on.set()
+        last()
+    assert sorted(path.name for path in begun) == ["0.png", "1.png", "2.png", "last.png"]
