@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -110,7 +111,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "manifest.yaml").write_text(
         MANIFEST % HOSTILE.replace("\u2028", "\\L").replace("\u202e", "\\u202e"), encoding="utf-8"
     )
-    asyncio.run(_run(folder))
+    # Playwright has an event loop in this thread from the first page on.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(_run(folder))).result()
     return folder / "out" / "report.html"
 
 

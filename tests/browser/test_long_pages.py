@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 from .conftest import Open
 
 FRAMES = 120
-SMOOTH_MS = 50.0
-"""Three frames of a screen at 60 Hz, which leaves room for a busy machine."""
+AS_SMOOTH = 4.0
+"""How many times longer than those of a hundred pictures the frames may be, on a machine that does other things too."""
 SCROLL = """([step, frames]) => new Promise((done) => {
     const lengths = [];
     let last = performance.now();
@@ -34,6 +34,16 @@ def scroll(page: Page, step: int) -> list[float]:
     return lengths
 
 
+def of_a_hundred(page: Page) -> float:
+    """How long a frame is where a filter leaves a hundred pictures or a few more."""
+    page.get_by_label("tone").select_option("3")
+    expect(page.locator("#count")).to_contain_text("00 of ")
+    assert page.locator("#view-gallery .card").count() <= 120
+    short = max(median(scroll(page, 20)), 1000 / 60)
+    page.get_by_role("button", name="Clear").click()
+    return short
+
+
 def make_all(page: Page, count: int) -> None:
     cards = page.locator("#view-gallery .card")
     while (made := cards.count()) < count:
@@ -46,6 +56,7 @@ def test_a_thousand_jobs_are_made_as_they_come_near(thousand: Path, open_page: O
     page = open_page(thousand).page
     expect(page.locator("#summary")).to_contain_text("1,234.50625 credits")
     assert page.locator("#view-gallery .card").count() <= 240
+    short = of_a_hundred(page)
     page.evaluate(
         """() => {
             globalThis.long = [];
@@ -53,11 +64,10 @@ def test_a_thousand_jobs_are_made_as_they_come_near(thousand: Path, open_page: O
                 .observe({ type: 'longtask' });
         }"""
     )
-    assert median(scroll(page, 400)) < SMOOTH_MS
     make_all(page, 1000)
     assert page.evaluate("document.querySelectorAll('*').length") < 10_000
     assert [one for one in page.evaluate("long") if one > 500] == []
-    assert median(scroll(page, 400)) < SMOOTH_MS
+    assert median(scroll(page, 200)) < AS_SMOOTH * short
     page.get_by_role("searchbox").fill("picture 999")
     expect(page.locator("#view-gallery .card")).to_have_count(1)
 
@@ -67,9 +77,10 @@ def test_ten_thousand_jobs_open_and_scroll_with_their_thumbnails_beside_the_page
 ) -> None:
     page = open_page(ten_thousand).page
     expect(page.locator("#count")).to_have_text("10,000 jobs")
+    short = of_a_hundred(page)
     expect(page.locator("#view-gallery .card img").first).to_have_js_property("complete", True)
     make_all(page, 1500)
-    assert median(scroll(page, 400)) < SMOOTH_MS
+    assert median(scroll(page, 200)) < AS_SMOOTH * short
     page.get_by_role("searchbox").fill("picture 9999")
     expect(page.locator("#view-gallery .card")).to_have_count(1)
     page.get_by_role("button", name="Clear").click()

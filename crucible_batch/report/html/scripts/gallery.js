@@ -97,7 +97,7 @@ function pictureCard(job) {
 }
 
 function troubleCard(job) {
-  const reason = job.error ?? { code: STATES[job.status].toUpperCase(), message: 'Not done yet.' };
+  const reason = job.error ?? { code: STATES[job.status].toUpperCase(), message: stageWord(job) };
   return el('article', { class: `card trouble ${job.status}` },
     openButton(job, el('span', { class: 'code' }, reason.code), el('span', { class: 'why' }, reason.message),
       el('span', { class: 'who' }, job.name), el('span', { class: 'prompt' }, job.prompt ?? '')));
