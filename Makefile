@@ -8,6 +8,7 @@
 #   make bench   measure what is promised of speed, beside the floors; QUICK=1 for a rough look, ONLY=downloads for one
 #   make test-terminal   the live panel in tmux, the Tab key in zsh and fish, which have to be there
 #   make docs    the documentation, in site/
+#   make release  the wheel, the archive and their SBOM, in dist/
 #   make check   what has to pass before a change lands: lint, format, types, tests, demo, docs
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
 
 .PHONY: help install demo test test-browser test-terminal crash soak bench lint format types check schema reference
-.PHONY: picture docs clean
+.PHONY: picture docs release clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -95,6 +96,21 @@ docs: $(VENV)/.docs  ## Build the documentation into site/
 $(VENV)/.docs: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+# The SBOM lists what the wheel runs with: it is taken from an environment that holds the wheel and nothing else.
+SBOM := dist/crucible-batch.cdx.json
+release: $(VENV)/.release  ## Build the wheel, the archive and their SBOM into dist/
+	rm -rf dist $(VENV)/runtime
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv --without-pip $(VENV)/runtime
+	$(BIN)/python -m pip --python $(VENV)/runtime/bin/python install --quiet --disable-pip-version-check dist/*.whl
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o $(SBOM) $(VENV)/runtime
+	@grep -q '"name": "httpx"' $(SBOM)
+
+$(VENV)/.release: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[release]'
 	@touch $@
 
 clean:  ## Remove the virtual environment and caches

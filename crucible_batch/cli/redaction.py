@@ -6,13 +6,13 @@ queries. This is the net under that, for text that passed through nobody's hands
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import traceback
 import unicodedata
-
-from crucible_batch.settings import KEY_VARIABLE
+from pathlib import Path
 
 _KEY = re.compile(r"moltazine_[\w.~+/=-]{8,}", re.ASCII)
 _QUERY = re.compile(r"(https?://[^\s'\"<>?]+)\?[^\s'\"<>]+")
@@ -40,7 +40,15 @@ def printable(text: str) -> str:
 
 def redacted(text: str) -> str:
     """Return a text with the key and the queries of links replaced by ``***``."""
-    key = os.environ.get(KEY_VARIABLE, "").strip()
+    key = _key_in_use()
     if len(key) >= _SHORTEST:
         text = text.replace(key, "***")
     return _QUERY.sub(r"\1?***", _BEARER.sub(r"\1***", _KEY.sub("***", text)))
+
+
+def _key_in_use() -> str:
+    from crucible_batch.settings import resolve  # noqa: PLC0415 - only where something is logged: --help stays quick
+
+    with contextlib.suppress(OSError, ValueError):  # a .env that can't be read is told by who wants its key
+        return resolve(os.environ, dotenv=Path(".env")).api_key or ""
+    return ""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from typing import Final, TypeAlias
@@ -23,6 +24,8 @@ from crucible_batch.gateway.address import check_storage_url, is_loopback, unsaf
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_NUMBER: Final = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
+"""Such a last part makes a host an IPv4 address to the C library, in any of its spellings (and to browsers): 127.1."""
 _CARRIERS: Final = tuple(ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "::/96"))
 """Their last 32 bits are an IPv4 address: NAT64 (RFC 6052), and the compatible form of old (RFC 4291, 2.5.5.1)."""
 _INNER: Final = tuple(ipaddress.IPv6Network(network) for network in ("64:ff9b:1::/48", "fec0::/10"))
@@ -45,10 +48,10 @@ class LinkGuard:
         if self._trusts(host):
             return sendable
         try:
-            address = ipaddress.ip_address(host)
-        except ValueError:  # a name, or a number that only a resolver takes for an address: see ``addresses``
-            return sendable
-        _check(host, address)
+            _check(host, ipaddress.ip_address(host))
+        except ValueError:
+            if _NUMBER.search(host):
+                raise unsafe(f"the storage host {host} is a number that some take for an address") from None
         return sendable
 
     async def addresses(self, host: str, port: int) -> list[str]:

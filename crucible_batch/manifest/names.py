@@ -40,7 +40,7 @@ def check(rendered: str) -> None:
 
 def safe(raw: str) -> str:
     """Return ``raw`` in NFC where it is a safe name of at most 120 bytes, else a safe likeness with 8 hex."""
-    if len(raw) <= MAX_NAME_BYTES and _PLAIN.fullmatch(raw) and not _is_device(raw):
+    if len(raw) <= MAX_NAME_BYTES and _PLAIN.fullmatch(raw) and not is_device(raw):
         return raw
     name = unicodedata.normalize("NFC", raw)
     cleaned = "".join(character if _allowed(character) else "-" for character in name)
@@ -48,7 +48,7 @@ def safe(raw: str) -> str:
         cleaned = "_" + cleaned[1:]
     if cleaned[-1] in ". ":
         cleaned = cleaned[:-1] + "_"
-    if _is_device(cleaned):
+    if is_device(cleaned):
         cleaned = "_" + cleaned
     if cleaned == name and len(cleaned.encode()) <= MAX_NAME_BYTES:
         return cleaned
@@ -68,7 +68,8 @@ def _allowed(character: str) -> bool:
     return unicodedata.category(character)[0] in "LNM"
 
 
-def _is_device(name: str) -> bool:
+def is_device(name: str) -> bool:
+    """Whether Windows takes a name for a device's, whatever its case and its extension."""
     stem = unicodedata.normalize("NFKC", name.partition(".")[0]).strip()
     return _DEVICE.fullmatch(stem) is not None
 

@@ -64,6 +64,8 @@ def _part_fault(part: str) -> str | None:
         return "has a part that is empty, . or .., so that it may leave the run directory"
     if part[0] in ".-~ " or part[-1] in ". ":
         return "has a part that begins with . - ~ or a space, or ends with a dot or a space"
+    if "{" not in part.removesuffix("{ext}") and names.is_device(literal):
+        return "has a part that is a device's name on Windows"
     if len(literal.encode("utf-8", "replace")) > _MAX_LITERAL_BYTES:
         return f"has a part of more than {_MAX_LITERAL_BYTES} bytes"
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -41,6 +42,15 @@ def test_keys_and_queries_are_replaced(text: str, expected: str) -> None:
 def test_a_key_of_another_form_is_known_by_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOLTAZINE_API_KEY", "otherkey-123")
     assert redacted("otherkey-123 and otherkey-124") == "*** and otherkey-124"
+
+
+def test_a_key_of_another_form_in_a_file_is_known_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MOLTAZINE_API_KEY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("MOLTAZINE_API_KEY=otherkey-456\n")
+    assert redacted("it is otherkey-456") == "it is ***"
+    Path(".env").write_bytes(b"\xff\xfe")
+    assert redacted("it is otherkey-456") == "it is otherkey-456"
 
 
 def test_a_short_word_in_place_of_a_key_blots_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,3 +139,33 @@ async def test_a_name_that_nobody_knows_is_no_answer(names, waiting):
         with pytest.raises(GatewayError, match="NO_ANSWER"):
             async with gateway.download("https://s.test/x.png"):
                 pass
+
+
+NUMBERS = ["2130706433", "127.1", "017700000001", "0x7f.1", "0x7F000001", "127.0.0.1.", "0x7f.0.0.0x1", "1.2.3.4.5"]
+
+
+@pytest.mark.parametrize("host", NUMBERS)
+def test_a_number_in_place_of_a_host_is_refused_as_it_stands(host):
+    with pytest.raises(GatewayError) as caught:
+        LinkGuard(REMOTE).check(f"https://{host}/x?sig=SIGNATURE")
+    assert caught.value.code == "UNSAFE_URL"
+    assert "SIGNATURE" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["s3.amazonaws.com", "1password.test", "x0x7f.test", "9.9.9.9.nip.test", "r2.example"])
+def test_a_name_with_digits_in_it_is_a_name(host):
+    LinkGuard(REMOTE).check(f"https://{host}/x")
+
+
+@pytest.mark.parametrize(
+    "host", ["2130706433", "127.1", "0x7f.1", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost"]
+)
+async def test_no_spelling_of_this_machine_is_connected_to(waiting, host):
+    connected: list[object] = []
+    listener = await asyncio.start_server(lambda _, writer: connected.append(writer.close()), "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with listener, open_gateway("https://crucible.test", "key", retry=waiting.retrier()) as gateway:
+        with pytest.raises(GatewayError, match="UNSAFE_URL"):
+            async with gateway.download(f"https://{host}:{port}/x.png"):
+                pass
+    assert (connected, waiting.slept) == ([], [])

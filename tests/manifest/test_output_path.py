@@ -26,6 +26,9 @@ import pytest
         ("'{}-{name}'", "unknown field {}", None),
         ("'.hidden/{name}'", "begins with .", None),
         ("'{name}. /x'", "ends with a dot or a space", None),
+        ("'con/{name}'", "a device's name", None),
+        ("'a/LPT1.d/{name}'", "a device's name", None),
+        ("'ＮＵＬ/{name}{ext}'", "a device's name", None),
         ("'{name}{ext}.bak'", "must end with {ext}", None),
         (f"'{'a' * 101}{{name}}'", "more than 100 bytes", None),
         (f"'{'a/' * 150}{{name}}'", "longer than 255 bytes", None),
@@ -47,6 +50,7 @@ def test_output_paths_that_are_refused(folder: Any, path: str, message: str, nea
         ("{name}{ext}", "a{ext}"),
         ("{workflow}/{name}-{index}{ext}", "z/a-{index}{ext}"),
         ("all/{index}-{name}{ext}", "all/{index}-a{ext}"),
+        ("con-{name}/console/aux{index}{ext}", "con-a/console/aux{index}{ext}"),
         ("{name}", "a"),
     ],
 )
