@@ -17,7 +17,7 @@ OUTPUT_BYTES = 1024 * 1024
 
 def rows(quick: bool) -> Iterator[Row]:
     """Measure."""
-    count, rounds = (100, 1) if quick else (500, 5)
+    count, rounds = (100, 1) if quick else (500, 3)
 
     def contender(*program: str | Path) -> Callable[[], Cost]:
         def contend() -> Cost:

@@ -18,7 +18,7 @@ IMAGE_BYTES = 1_000_000
 
 def rows(quick: bool) -> Iterator[Row]:
     """Measure."""
-    count, rounds = (100, 1) if quick else (1_000, 5)
+    count, rounds = (100, 1) if quick else (1_000, 3)
     with tempfile.TemporaryDirectory() as folder, running() as url:
         more = [url, str(count), str(AT_ONCE), str(IMAGE_BYTES)]
         ours = partial(run, [sys.executable, OURS / "uploads.py", *more], folder=Path(folder))

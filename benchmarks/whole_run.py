@@ -39,10 +39,10 @@ def product(url: str, scratch: Path, jobs: int, *more: str) -> Cost:
     return cost
 
 
-def script(url: str, scratch: Path, jobs: int, name: str) -> Cost:
+def script(url: str, scratch: Path, jobs: int, name: str, *more: str) -> Cost:
     """Run a floor that works on all jobs in one process."""
     folder = Path(tempfile.mkdtemp(dir=scratch))
-    cost = run([sys.executable, FLOORS / name, url, str(jobs), str(IN_FLIGHT), folder], folder=folder)
+    cost = run([sys.executable, FLOORS / name, url, str(jobs), str(IN_FLIGHT), folder, *more], folder=folder)
     _check(folder, "*.png", jobs)
     return cost
 
@@ -70,6 +70,7 @@ def _beside_aiohttp(output_bytes: int, jobs: int, rounds: int, goals: tuple[floa
         contenders: dict[str, Callable[[], Cost]] = {
             "ours": partial(product, url, scratch, jobs),
             "floor": partial(script, url, scratch, jobs, "aiohttp_jobs.py"),
+            "synced": partial(script, url, scratch, jobs, "aiohttp_jobs.py", "synced"),
         }
         costs = interleaved(contenders, rounds)
     ours, floor = costs["ours"], costs["floor"]
@@ -77,15 +78,17 @@ def _beside_aiohttp(output_bytes: int, jobs: int, rounds: int, goals: tuple[floa
     cpu = median_ratio([cost.cpu_s for cost in ours], [cost.cpu_s for cost in floor])
     size = f"{output_bytes // 1000} KB" if output_bytes < 1_000_000 else f"{output_bytes // 1_000_000} MB"
     at_least, at_most = goals
-    note = "{:.0f} jobs/s beside {:.0f}, {:.2f} ms of CPU a job beside {:.2f}; {} jobs, {} rounds".format(
-        *(median(jobs / cost.wall_s for cost in each) for each in (ours, floor)),
-        *(1000 * median(cost.cpu_s / jobs for cost in each) for each in (ours, floor)),
-        jobs,
-        rounds,
+    of_each = ("ours", "floor", "synced")
+    paces = "{:.0f} jobs/s beside {:.0f}; the same script with digest and sync {:.0f}".format(
+        *(median(jobs / cost.wall_s for cost in costs[each]) for each in of_each)
     )
+    cpus = "{:.2f} ms beside {:.2f}; the same script with digest and sync {:.2f}".format(
+        *(1000 * median(cost.cpu_s / jobs for cost in costs[each]) for each in of_each)
+    )
+    size_of_it = f"{jobs} jobs, {rounds} rounds"
     what = f"whole run, outputs of {size}, beside a bare aiohttp script"
-    yield Row(f"{what}: jobs/s", f"≥ {at_least}×", f"{pace:.2f}×", pace >= at_least, note)
-    yield Row(f"{what}: CPU a job", f"≤ {at_most}×", f"{cpu:.2f}×", cpu <= at_most, note)
+    yield Row(f"{what}: jobs/s", f"≥ {at_least}×", f"{pace:.2f}×", pace >= at_least, f"{paces}; {size_of_it}")
+    yield Row(f"{what}: CPU a job", f"≤ {at_most}×", f"{cpu:.2f}×", cpu <= at_most, f"{cpus}; {size_of_it}")
 
 
 def _beside_others(jobs: int, few: int, rounds: int) -> Iterator[Row]:
@@ -108,7 +111,7 @@ def _beside_others(jobs: int, few: int, rounds: int) -> Iterator[Row]:
 
 def rows(quick: bool) -> Iterator[Row]:
     """Measure."""
-    rounds = 1 if quick else 5
-    yield from _beside_aiohttp(200_000, 500 if quick else 4_000, rounds, (0.85, 1.15))
-    yield from _beside_aiohttp(1_000_000, 200 if quick else 1_000, rounds, (0.95, 1.05))
-    yield from _beside_others(500 if quick else 2_000, 20 if quick else 100, 1 if quick else 3)
+    rounds = 1 if quick else 3
+    yield from _beside_aiohttp(200_000, 500 if quick else 2_000, rounds, (0.85, 1.15))
+    yield from _beside_aiohttp(1_000_000, 200 if quick else 500, rounds, (0.95, 1.05))
+    yield from _beside_others(500 if quick else 1_000, 20 if quick else 40, rounds)

@@ -13,6 +13,7 @@ from typing import get_args
 import pytest
 from PIL import Image
 
+from benchmarks import table
 from crucible_batch.api import Message
 from crucible_batch.errors import ExitCode
 
@@ -43,6 +44,12 @@ def test_a_reference_page_is_todays() -> None:
     assert set(pages) == {"manifest-reference.md", "report-reference.md"}
     for file, text in pages.items():
         assert (DOCS / file).read_text(encoding="utf-8") == text, f"{file}: run make reference"
+
+
+def test_the_table_of_what_was_measured_is_what_was_measured() -> None:
+    """Made by ``make bench``."""
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert table.filled(page, table.load()) == page
 
 
 def test_the_exit_codes_are_the_programs() -> None:

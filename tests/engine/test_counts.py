@@ -1,0 +1,116 @@
+"""What a job costs in things that can be counted: a regression of speed that shows whatever the machine is doing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from crucible_batch.gateway import client, storage
+from crucible_batch.gateway.channel import Channel, Reply
+from crucible_batch.journal import writer
+
+JOBS = 40
+
+
+class Counting(Channel):
+    """A channel that counts what is sent, by method and the kind of path."""
+
+    def __init__(self, inner: Channel, counts: Counter[str]) -> None:
+        self._inner = inner
+        self._counts = counts
+
+    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+        kinds = ("generate", "jobs", "workflows", "credits", "assets")
+        self._counts[f"{method} {next((kind for kind in kinds if f'/v1/{kind}' in url), 'storage')}"] += 1
+        return await self._inner.send(method, url, headers, body)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count requests, syncs, hops to threads, statements and commits, from here on."""
+    found: Counter[str] = Counter()
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            found[name] += 1
+            return function(*args, **options)
+
+        return call
+
+    def commit(connection: Any, batch: Any) -> None:
+        found["commits"] += 1
+        found["statements"] += len(batch)
+        committed(connection, batch)
+
+    async def to_thread(function: Any, /, *args: Any, **options: Any) -> Any:
+        made_of = getattr(function, "func", function)  # that of a partial
+        if made_of.__module__.startswith("crucible_batch.results"):  # the sandbox is in this process too
+            found["hops"] += 1
+        return await hop(function, *args, **options)
+
+    committed, hop = writer._commit, asyncio.to_thread
+    monkeypatch.setattr(writer, "_commit", commit)
+    monkeypatch.setattr(os, "fsync", counted("fsync", os.fsync))
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    for module in (client, storage):
+        new_channel = module.new_channel
+        monkeypatch.setattr(
+            module, "new_channel", lambda new_channel=new_channel, **options: Counting(new_channel(**options), found)
+        )
+    return found
+
+
+@pytest.fixture
+async def of_run(start: Any, counts: Counter[str]) -> tuple[Counter[str], Counter[str]]:
+    """Run no job, then many, in directories of their own; return the counts of what the many add."""
+
+    async def run(bench: Any, jobs: int) -> Counter[str]:
+        counts.clear()
+        wanted = "\n".join(f"{{name: j{number}, prompt: picture {number}}}" for number in range(jobs))
+        manifest = bench.manifest(wanted, budget=1000)
+        result = await bench.run(manifest, concurrency=16, html=False, out_dir=bench.path / f"out-{jobs}")
+        assert result.exit_code == 0
+        return Counter(counts)
+
+    async with start(credits=1000) as bench:
+        one = await run(bench, 1)
+        many = await run(bench, JOBS + 1)
+    many.subtract(one)
+    return one, many
+
+
+async def test_a_job_is_one_submit_one_download_and_looks(of_run: Any) -> None:
+    _, more = of_run
+    assert more["POST generate"] == JOBS
+    assert more["GET storage"] == JOBS
+    assert more["GET jobs"] >= JOBS
+    assert {name for name, count in more.items() if count and " " in name} <= {
+        "POST generate",
+        "GET storage",
+        "GET jobs",
+    }
+
+
+async def test_a_job_is_four_statements_and_they_share_commits(of_run: Any) -> None:
+    """Held, accepted, succeeded, saved."""
+    _, more = of_run
+    assert more["statements"] == 4 * JOBS
+    assert more["commits"] < more["statements"]
+
+
+async def test_an_output_is_synced_once_and_its_name_once(of_run: Any) -> None:
+    _, more = of_run
+    assert more["fsync"] == 2 * JOBS
+
+
+async def test_an_output_takes_one_hop_to_a_thread_and_its_sidecar_another(of_run: Any) -> None:
+    _, more = of_run
+    assert more["hops"] == 2 * JOBS
