@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -342,6 +343,17 @@ async def test_every_event_and_term_survives_the_file_as_it_was(tmp_path, bindin
     amounts = [event.credits for event in read if hasattr(event, "credits")]
     assert all(isinstance(amount, Decimal) for amount in amounts)
     assert str(read[1].credits) == "0.10"
+
+
+async def test_a_queue_that_is_half_read_keeps_no_log_from_being_folded_in(tmp_path, binding, planned, held, fill):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        fill(journal, *(planned(number) for number in range(200)))
+        queue = journal.jobs(RULE)
+        next(queue)
+        await journal.append(f"{1:064x}", held(1))
+        with closing(sqlite3.connect(file_of(tmp_path))) as other:
+            assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+        assert len(list(queue)) == 199
 
 
 async def test_events_of_an_older_release_are_read_with_the_fields_they_had(tmp_path, binding):
