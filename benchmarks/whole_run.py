@@ -32,8 +32,26 @@ def manifest(folder: Path, jobs: int) -> Path:
 def product(url: str, scratch: Path, jobs: int, *more: str) -> Cost:
     """Run the command, with a journal, a budget and plain progress."""
     folder = Path(tempfile.mkdtemp(dir=scratch))
-    options = ["--out-dir", folder / "out", "--budget", "10000000", "-c", str(IN_FLIGHT), "--display", "plain"]
-    command = [sys.executable, "-m", "crucible_batch", "run", manifest(folder, jobs), *options, "--no-html", *more]
+    options: list[str | Path] = [
+        "--out-dir",
+        folder / "out",
+        "--budget",
+        "10000000",
+        "-c",
+        str(IN_FLIGHT),
+        "--display",
+        "plain",
+    ]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "crucible_batch",
+        "run",
+        manifest(folder, jobs),
+        *options,
+        "--no-html",
+        *more,
+    ]
     cost = run(command, folder=folder, environment={"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": url})
     _check(folder / "out", "*/*.png", jobs)
     return cost
