@@ -6,6 +6,7 @@ of them serve all jobs, so that most of the time is the report's own. The floor 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import tempfile
@@ -24,7 +25,6 @@ from crucible_batch.core.events import Accepted, Event, Held, Saved, Succeeded
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Binding, Journal, PlanFile
-from crucible_batch.results.store import file_digest
 
 SMALL, LARGE = 1_000, 10_000
 _JSON_BOUND_S, _PAGE_BOUND_MB = 2.0, 25.0
@@ -45,7 +45,7 @@ def pictures(directory: Path) -> list[Saved]:
                 at=_BEGAN + 3,
                 index=0,
                 path=path.relative_to(directory).as_posix(),
-                sha256=file_digest(path),
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
                 byte_size=path.stat().st_size,
                 mime_type="image/png",
                 width=_SIDE,

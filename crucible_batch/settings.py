@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 KEY_VARIABLE = "MOLTAZINE_API_KEY"
 BASE_VARIABLE = "CRUCIBLE_API_BASE"
 PRODUCTION = "https://crucible.moltazine.com"
@@ -44,6 +42,8 @@ def resolve(
     """
     file: Mapping[str, str | None] = {}
     if dotenv is not None and dotenv.is_file():
+        from dotenv import dotenv_values  # noqa: PLC0415 - most starts read no such file
+
         file = dotenv_values(dotenv, interpolate=False)
     key, key_source = environ.get(KEY_VARIABLE) or None, "the environment"
     if key is None:
