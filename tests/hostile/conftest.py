@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -45,7 +43,6 @@ class FastClock:
 
 
 Run = Callable[..., Awaitable[api.RunResult]]
-_context = functools.cache(ssl.create_default_context)
 
 
 @pytest.fixture
@@ -53,7 +50,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the one-job manifest against a gateway; ``timeout_s`` is that of an exchange."""
     clock = FastClock()
     monkeypatch.setattr(running, "SystemClock", lambda: clock)
-    monkeypatch.setattr(ssl, "create_default_context", _context)
     open_gateway = connecting.open_gateway
     timeouts = {"timeout_s": 10.0}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,6 +13,7 @@ import trustme
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import Retrier, RetryPolicy, open_gateway
+from crucible_batch.gateway.aiohttp_channel import certificates
 
 AUTHORITY = trustme.CA()
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -34,8 +35,8 @@ BAD = {
 
 
 @pytest.fixture(autouse=True)
-def _believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have our authority believed, as if the system came with it."""
+def _believed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have our authority believed, as if the system came with it. What is believed is read once a process."""
     create = ssl.create_default_context
 
     def with_ours(*args: object, **options: object) -> ssl.SSLContext:
@@ -44,6 +45,9 @@ def _believed(monkeypatch: pytest.MonkeyPatch) -> None:
         return made
 
     monkeypatch.setattr(ssl, "create_default_context", with_ours)
+    certificates.cache_clear()
+    yield
+    certificates.cache_clear()
 
 
 @asynccontextmanager
@@ -96,6 +100,7 @@ async def test_a_bad_certificate_ends_the_exchange_before_a_byte_of_it_is_sent(
 def test_no_setting_of_the_environment_makes_us_believe_more(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     AUTHORITY.cert_pem.write_to_path(tmp_path / "evil.pem")
     monkeypatch.undo()
+    certificates.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "evil.pem"))
 
     async def asked() -> None:

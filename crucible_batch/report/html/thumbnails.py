@@ -68,9 +68,13 @@ class Thumbnails:
         self._pool.shutdown(cancel_futures=True)
 
     def begin(self, path: str | Path, sha256: str) -> Callable[[], Miniature | None]:
-        """Begin to make the miniature of a picture; the path is taken from the run directory. Call to wait for it."""
-        made: Future[Miniature | None] = self._pool.submit(self._kept, self._directory / path, sha256)
-        return made.result
+        """Begin to make the miniature of a picture; the path is taken from the run directory. Call to wait for it.
+
+        A run directory may be somebody else's: a path or a link that leads out of it shows nothing.
+        """
+        if not _is_within(self._directory, Path(path)):
+            return lambda: None
+        return self._begin(self._directory / path, sha256)
 
     def begin_ahead(self, path: str | Path, sha256: str) -> None:
         """Begin to make a miniature that the page will ask for; leave it to the page where too many wait already."""
@@ -93,8 +97,12 @@ class Thumbnails:
 
     def of_input(self, file: str, sha256: str) -> Thumbnail:
         """Place the miniature of an input image, which may lie anywhere; ``file`` may be empty."""
-        made = self.begin(Path(file).absolute(), sha256)() if file else None
+        made = self._begin(Path(file).absolute(), sha256)() if file else None
         return self.placed(made, sha256, shown_size=(1, 1))
+
+    def _begin(self, path: Path, sha256: str) -> Callable[[], Miniature | None]:
+        made: Future[Miniature | None] = self._pool.submit(self._kept, path, sha256)
+        return made.result
 
     def _kept(self, path: Path, sha256: str) -> Miniature | None:
         kept = self._directory / _CACHE / f"{sha256[:40]}-{first_rung(self._cap)}"
@@ -106,6 +114,13 @@ class Thumbnails:
         if made is not None:
             _write(kept, _SIZE.pack(made.width, made.height) + made.content)
         return made
+
+
+def _is_within(directory: Path, path: Path) -> bool:
+    try:
+        return not path.is_absolute() and (directory / path).parent.resolve() == directory.resolve() / path.parent
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL
+        return False
 
 
 def _write(path: Path, content: bytes) -> bool:

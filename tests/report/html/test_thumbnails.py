@@ -187,3 +187,17 @@ def test_a_run_that_saves_faster_than_thumbnails_are_made_leaves_the_rest_to_the
         go_on.set()
         last()
     assert sorted(path.name for path in begun) == ["0.png", "1.png", "2.png", "last.png"]
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.png", "a/../../secret.png", "link/secret.png", "round/x.png", "a\0/x.png", ""]
+)
+def test_nothing_outside_of_the_run_directory_is_shown(tmp_path: Path, path: str) -> None:
+    run_dir = tmp_path / "run"
+    (run_dir / "a").mkdir(parents=True)
+    saved(tmp_path / "secret.png", Image.new("RGB", (30, 20), "teal"))
+    (run_dir / "link").symlink_to(tmp_path)
+    (run_dir / "round").symlink_to("round")
+    with Thumbnails(run_dir, 1) as thumbnails:
+        assert thumbnails.begin(path or str(tmp_path / "secret.png"), "ab" * 32)() is None
+        assert thumbnails.of_input(str(tmp_path / "secret.png"), "cd" * 32).source is not None
