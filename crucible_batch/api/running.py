@@ -34,8 +34,8 @@ from crucible_batch.core.answers import Workflow
 from crucible_batch.core.ending import Ending
 from crucible_batch.core.events import Saved
 from crucible_batch.core.plan import RunTerms
-from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.progress import JobAdvanced, Message, Observer, Retrying
+from crucible_batch.core.service_times import ServiceTimes
 from crucible_batch.core.text import clean
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, Slots, SystemClock, restore
 from crucible_batch.errors import ConsentError, ExitCode, GatewayError
