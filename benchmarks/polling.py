@@ -1,15 +1,12 @@
 """Polling, in simulated time: how soon an end is seen and for how many looks, beside the public guides' loop.
 
-The client is the product's own scheduler and its own limit of jobs in flight, on stories whose chance is seeded. Nothing
-here depends on the machine: the same command prints the same figures everywhere.
-
-    python -m benchmarks.polling [quick]
+The client is the product's own scheduler and its own limit of jobs in flight, on stories whose chance is seeded.
+Nothing here depends on the machine: the same command prints the same figures everywhere.
 """
 
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -169,12 +166,3 @@ def _by_chance(seeds: Sequence[int]) -> Row:
         longer <= 1.15,
         "each asks for two seconds; a limit that fell at each would take the run at a crawl",
     )
-
-
-def _main() -> None:
-    for row in rows(quick="quick" in sys.argv[1:]):
-        print(f"{'met' if row.met else 'NOT MET':8}{row.what}: {row.reached} (goal {row.goal}); {row.note}", flush=True)
-
-
-if __name__ == "__main__":
-    _main()
