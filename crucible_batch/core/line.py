@@ -90,6 +90,8 @@ class Line:
         self._front = -1
         self._counted_at = -math.inf
         self._unseen = (0.0, 0.0)
+        self._has_changed = True
+        """Since it was last seen to whose turn has come."""
 
     def __len__(self) -> int:
         return len(self._places)
@@ -115,19 +117,22 @@ class Line:
             place.began_at = None
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
         self._places[ticket] = place
+        self._has_changed = True
         return ticket
 
     def leave(self, ticket: int) -> None:
         """Take a job out: it has ended, or nobody waits for it any more."""
         self._left += self._places.pop(ticket).in_line
+        self._has_changed = True
 
     def advance(self, now: float) -> None:
         """Let those begin whose turn has come by now."""
-        self._count(now)
-        begun = self.begun()
-        is_first = True
+        if not self._count(now) and not self._has_changed:
+            return
+        self._has_changed = False
+        begun, is_first = self.begun(), True
         for place in self._places.values():
-            if place.in_line:
+            if place.number >= 0:
                 if place.began_at is None and (is_first or place.number < begun):
                     place.begin(now)
                 is_first = False
@@ -180,6 +185,7 @@ class Line:
         return list(self._places.items())[int(len(self._places) * share)]
 
     def _answer(self, place: Place, began: bool, now: float) -> None:
+        self._has_changed = True
         if not place.in_line:
             return
         self._count(now)
@@ -189,10 +195,10 @@ class Line:
         if self.runners.answer(place.number, began, others, noise, now) and began:
             self.doubt += (1 - self.doubt) * _DOUBT_GROWS
 
-    def _count(self, now: float) -> None:
-        """Count those that may have ended unseen, unless the last count is good enough."""
+    def _count(self, now: float) -> bool:
+        """Count those that may have ended unseen; False where the last count is still good enough."""
         if now - self._counted_at < _COUNT_PER_JOB_S * len(self._places):
-            return
+            return False
         ended = variance = 0.0
         for place in self._places.values():
             if place.in_line and place.began_at is not None:
@@ -200,3 +206,4 @@ class Line:
                 ended += share
                 variance += share * (1 - share)
         self._counted_at, self._unseen = now, (ended, variance)
+        return True

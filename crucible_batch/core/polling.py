@@ -115,7 +115,11 @@ class Looks:
     def next_at(self, now: float) -> float:
         """Return when ``take`` is to be asked again; infinity where only news can bring a look."""
         self._line.advance(now)
-        at = min((self._due_at(place, now) for _, place in self._line if not place.is_looked_at), default=math.inf)
+        at = math.inf
+        for _, place in self._line:  # written out, since it is run for each look and over all jobs
+            if not place.is_looked_at:
+                due_at = self._due_at(place, now) if place.due_at is None else place.due_at
+                at = min(at, due_at)
         if len(self._line) > 1:
             at = min(at, self._probe_at)
         return max(at, self._next_at)
@@ -178,10 +182,11 @@ class Looks:
         return self._ready(self._line.sample(self._probes * _GOLDEN % 1), now)
 
     def _choose(self, now: float) -> tuple[int, Place] | None:
+        soon = now + _EPSILON_S
         due = [
             (ticket, place)
             for ticket, place in self._line
-            if not place.is_looked_at and self._due_at(place, now) <= now + _EPSILON_S
+            if not place.is_looked_at and (self._due_at(place, now) if place.due_at is None else place.due_at) <= soon
         ]
         return max(due, key=lambda found: self._urgency(found[1], now)) if due else None
 

@@ -31,6 +31,8 @@ _ESTIMATED_ENDS = 1.0
 _ESTIMATED_SIGMA = 0.7
 _MEMORY = 400.0
 """So many ends a table remembers: a workflow that became slower or faster is known as such after about as many."""
+_FORGOTTEN_TOGETHER = 16
+"""Forgetting goes over the whole table; once in so many ends it costs nothing."""
 
 
 class Hazards:
@@ -62,7 +64,7 @@ class Hazards:
             self._ends[bin_] += share
             self._risks[bin_] += width * (later + share / 2)
         self.seen += 1
-        if self.seen > _MEMORY:
+        if self.seen > _MEMORY and self.seen % _FORGOTTEN_TOGETHER == 0:
             self._forget()
         self._total = []
 
@@ -110,7 +112,7 @@ class Hazards:
             alive = left
 
     def _forget(self) -> None:
-        kept = 1 - 1 / _MEMORY
+        kept = (1 - 1 / _MEMORY) ** _FORGOTTEN_TOGETHER
         self._ends = [ends * kept for ends in self._ends]
         self._risks = [risk * kept for risk in self._risks]
 
