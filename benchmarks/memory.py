@@ -28,9 +28,9 @@ from benchmarks.row import Row
 from crucible_batch.api.inspecting import write_report_of
 from crucible_batch.core.answers import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.core.plan import PlannedJob, RunTerms
-from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.progress import Message, Observer
+from crucible_batch.core.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunOptions, SystemClock
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.results import OutputStore, Receipts

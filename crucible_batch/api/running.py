@@ -34,8 +34,8 @@ from crucible_batch.core.answers import Workflow
 from crucible_batch.core.ending import Ending
 from crucible_batch.core.events import Saved
 from crucible_batch.core.plan import RunTerms
-from crucible_batch.core.polling import ServiceTimes
 from crucible_batch.core.progress import JobAdvanced, Message, Observer, Retrying
+from crucible_batch.core.service_times import ServiceTimes
 from crucible_batch.core.text import clean
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, Slots, SystemClock, restore
 from crucible_batch.errors import ConsentError, ExitCode, GatewayError
@@ -116,7 +116,7 @@ async def run(
     ``manifest`` may be a saved plan: then it says all the rest, and what moved since it was made is ``StalePlanError``.
     A budget, here or in the manifest, is the consent to spend; without one ``confirm`` is asked with the plan, or
     ``yes`` must be true. ``only`` holds patterns of job names. ``concurrency`` is the most jobs at
-    work at once; None finds out how many the gateway takes.
+    work at once; None finds out how many the gateway takes and has use for.
     ``recover`` gets back what an earlier run bought and whose directory is lost, and ends at the first sign that the
     gateway doesn't remember. A submit that was never answered is sent again for ``key_ttl_s``, the time for which the
     gateway is trusted to honour its key, and after that with ``resubmit_unknown`` only.

@@ -1,49 +1,243 @@
-"""When to look at a running job again.
+"""Which job to look at, and when: pure, told what happens and at what time.
 
-The first look comes when the job is likely to be done; the later ones at a fraction of its age, so that the delay in
-seeing the end is a fraction of the wait itself. All jobs together stay below a rate, whatever their number.
+    a job in line is looked at when      it has likely ended (the hazard of its age since the last look is up to DUE)
+    many are due, few looks are left     the one most likely ended first, and none is left out for ever
+    a job must still be queued           not at all, but for a probe now and then that says whether it really is
+    nothing is known of a workflow       at ages that double, from 50 ms on
+    its timeout has come                 it is looked at once more
+
+The looks of all jobs together keep to a rate: one each for every job in flight in the time that a job takes, which is
+never taken for more than the five seconds of the public guides. No job waits at less than 50 ms from one look to the
+next.
 """
 
 from __future__ import annotations
 
-FIRST_LOOK_S = 0.4
-SHORTEST_S = 0.2
-LONGEST_S = 5.0
-"""The public guides' own interval; no job is looked at more rarely unless the rate demands it."""
-MAX_POLLS_PER_S = 40.0
+import math
+from typing import assert_never
+
+from crucible_batch.core.answers import JobStatus
+from crucible_batch.core.line import DISTRUST, FAINT, Line, Place
+from crucible_batch.core.service_times import ServiceTimes
+
+SHORTEST_S = 0.05
+LONGEST_S = 5.1
+"""A little more than the public guides' five seconds: no job in flight costs more looks than in their loop."""
+DUE = 0.2
+"""A look is due when the job has ended with about this probability; before, it would most likely be for nothing."""
+_PILOTS = 4
+"""So many jobs of a workflow are looked at early although its estimate says that they aren't done: it may be off."""
+_PAUSE = 0.025
+"""No look follows another in less than this share of a job's age: one that hangs for hours is no matter of seconds."""
+_ROUNDS_UNSEEN = 3.0
+"""No open job goes unseen for longer than it takes to look so often at each, whatever the line makes of it."""
+_UNSEEN_WEIGHT = 0.05
+"""What one round unseen adds to a job's probability of having ended: after twenty it goes first."""
+_RAREST_PROBE = 32.0
+"""One look in so many is a probe, where probes tell nothing new."""
+_GOLDEN = 0.6180339887498949
+"""Steps of this share of the line come everywhere, whatever its length."""
+_SAVED = 2.0
+"""So many looks that weren't needed are saved up, so that a lone job isn't seen late for want of one. A cap saves no
+more than what timers lose, which are no finer than a few milliseconds."""
+_TYPICAL_WEIGHT = 0.1
+_ROUND = 0.7
+"""In which share of the time from acceptance to end each job has one look on the average."""
+_DUE_HAZARD = -math.log1p(-DUE)
+_LAG = 0.2
+"""A list of outputs that lags is looked for after so much of the job's age."""
+_EPSILON_S = 1e-6
+"""Two sums that mean the same moment may differ by their rounding."""
 
 
-def next_look_s(age_s: float, expected_s: float | None, in_flight: int) -> float:
-    """Return the seconds to wait before a job is looked at again.
+class Looks:
+    """All jobs that are waited for. ``polls_per_s`` caps what the jobs in flight would allow; None: they alone do."""
 
-    ``age_s`` is the time since it was accepted, ``expected_s`` the service time seen or announced for its workflow
-    (None: nothing is known), ``in_flight`` the number of jobs that are looked at.
-    """
-    expected = FIRST_LOOK_S if expected_s is None else expected_s
-    wait = expected - age_s if age_s < 0.9 * expected else max(age_s, expected) * 0.2
-    return max(min(max(wait, SHORTEST_S), LONGEST_S), in_flight / MAX_POLLS_PER_S)
+    def __init__(self, times: ServiceTimes, polls_per_s: float | None = None) -> None:
+        self._times = times
+        self._cap = math.inf if polls_per_s is None else polls_per_s
+        self._line = Line()
+        self._next_at = -math.inf
+        self._probe_at = -math.inf
+        self._probe_pause = 1.0
+        self._probes = 0
+        self._typical_s: float | None = None
+        self._first_at: float | None = None
 
+    def __len__(self) -> int:
+        return len(self._line)
 
-class ServiceTimes:
-    """Service times seen so far, by workflow: an exponentially weighted mean, begun from what metadata announces.
+    @property
+    def runners(self) -> float | None:
+        """How many jobs run at once; None where nothing shows that fewer run than are in flight."""
+        line = self._line
+        if not line.has_queued or line.doubt >= DISTRUST or line.runners.is_vague:
+            return None
+        return line.runners.mean
 
-    What is measured is the time from acceptance to the look that saw the end, so it holds the queue's wait as well.
-    """
+    @property
+    def unseen(self) -> float:
+        """How many jobs are likely to have ended that no look has seen yet."""
+        return self._line.unseen
 
-    _WEIGHT = 0.2
+    def opened(self, workflow_id: str, now: float, *, timeout_s: float, look_at_once: bool = False) -> int:
+        """Take in that a job was accepted; return the ticket that it is known by here.
 
-    def __init__(self) -> None:
-        self._expected: dict[str, float] = {}
+        ``look_at_once`` is for one that was accepted some time ago: it has no place in the line, and teaches nothing.
+        """
+        running, waiting = self._times.of(workflow_id), self._times.since_accepted(workflow_id)
+        running.begun += 1
+        if self._first_at is None:
+            self._first_at, self._typical_s = now, running.expected_s
+        place = Place(running, waiting, now, now + timeout_s)
+        if look_at_once:
+            place.due_at = now
+        return self._line.enter(place, in_line=not look_at_once)
 
-    def announce(self, workflow_id: str, expected_s: float | None) -> None:
-        """Take a workflow's own estimate; what has been seen since outweighs it."""
-        if expected_s is not None and expected_s > 0:
-            self._expected.setdefault(workflow_id, expected_s)
+    def take(self, now: float) -> int | None:
+        """Return the ticket of a job to be looked at now, None where there is none or the rate doesn't allow it.
 
-    def saw(self, workflow_id: str, service_s: float) -> None:
-        """Take in one job's time from acceptance to the look that saw its end."""
-        known = self._expected.get(workflow_id, service_s)
-        self._expected[workflow_id] = known + self._WEIGHT * (service_s - known)
+        Whoever takes it says what was seen by ``saw`` or ``saw_nothing``, or ``closed``.
+        """
+        if self._next_at > now + _EPSILON_S:
+            return None
+        self._line.advance(now)
+        found = (self._probe(now) if len(self._line) > 1 else None) or self._choose(now)
+        if found is None:
+            return None
+        ticket, place = found
+        place.is_looked_at = True
+        rate = self.polls_per_s(now)
+        saved_s = SHORTEST_S if rate >= self._cap else max(SHORTEST_S, _SAVED / rate)
+        self._next_at = max(self._next_at, now - saved_s) + 1 / rate
+        return ticket
 
-    def expected_s(self, workflow_id: str) -> float | None:
-        return self._expected.get(workflow_id)
+    def next_at(self, now: float) -> float:
+        """Return when ``take`` is to be asked again; infinity where only news can bring a look."""
+        self._line.advance(now)
+        at = math.inf
+        for _, place in self._line:  # written out, since it is run for each look and over all jobs
+            if not place.is_looked_at:
+                due_at = self._due_at(place, now) if place.due_at is None else place.due_at
+                at = min(at, due_at)
+        if len(self._line) > 1:
+            at = min(at, self._probe_at)
+        return max(at, self._next_at)
+
+    def saw(self, ticket: int, status: JobStatus, now: float) -> None:
+        """Take in what a look found. A job that has ended is out of the line; ``closed`` may follow or not."""
+        place = self._line[ticket]
+        runners = self._line.runners.mean
+        match status:
+            case JobStatus.QUEUED:
+                self._line.saw_queued(place, now)
+                self._survived(place, now)
+            case JobStatus.RUNNING:
+                self._line.saw_begun(place, now)
+                self._survived(place, now)
+            case JobStatus.SUCCEEDED | JobStatus.FAILED:
+                self._line.saw_begun(place, now)
+                self._ended(place, now)
+                self._line.leave(ticket)
+            case JobStatus.UNKNOWN:
+                self._survived(place, now)
+            case _:
+                assert_never(status)
+        if abs(self._line.runners.mean - runners) > 1:
+            self._probe_pause, self._probe_at = 1.0, now
+
+    def saw_nothing(self, ticket: int, now: float) -> None:
+        """Take in that a job is to be looked at again though it has ended: what it made isn't listed yet."""
+        place = self._line[ticket]
+        age_s = now - place.opened_at
+        place.is_looked_at, place.looked_at = False, now
+        place.due_at = now + min(max(age_s * _LAG, SHORTEST_S), LONGEST_S)
+
+    def closed(self, ticket: int) -> None:
+        """Nobody waits for the job any more. May be called for one that has ended."""
+        if ticket in self._line:
+            self._line.leave(ticket)
+
+    def polls_per_s(self, now: float) -> float:
+        """Return the rate that the looks of all jobs keep to."""
+        return min(max(len(self._line), 1) / self._round_s(now), self._cap)
+
+    def _round_s(self, now: float) -> float:
+        """In what time each job in flight may be looked at once."""
+        since = now if self._first_at is None else self._first_at
+        typical_s = now - since if self._typical_s is None else self._typical_s
+        return min(max(typical_s * _ROUND, SHORTEST_S), LONGEST_S)
+
+    # -- which job --------------------------------------------------------------------------------------------------
+
+    def _probe(self, now: float) -> tuple[int, Place] | None:
+        """Look where running turns into queued, and in turn anywhere: the more rarely, the less it teaches."""
+        if self._probe_at > now + _EPSILON_S:
+            return None
+        self._probe_at = now + max(self._probe_pause / self.polls_per_s(now), SHORTEST_S)
+        self._probe_pause = min(2 * self._probe_pause, _RAREST_PROBE)
+        self._probes += 1
+        if self._probes % 2 and self._line.doubt < DISTRUST:
+            return self._ready(self._line.edge(), now)
+        return self._ready(self._line.sample(self._probes * _GOLDEN % 1), now)
+
+    def _choose(self, now: float) -> tuple[int, Place] | None:
+        soon = now + _EPSILON_S
+        due = [
+            (ticket, place)
+            for ticket, place in self._line
+            if not place.is_looked_at and (self._due_at(place, now) if place.due_at is None else place.due_at) <= soon
+        ]
+        return max(due, key=lambda found: self._urgency(found[1], now)) if due else None
+
+    def _ready(self, found: tuple[int, Place] | None, now: float) -> tuple[int, Place] | None:
+        if found is None or found[1].is_looked_at or found[1].looked_at + SHORTEST_S > now + _EPSILON_S:
+            return None
+        return found
+
+    def _urgency(self, place: Place, now: float) -> float:
+        if not place.in_line and place.looked_at == place.opened_at:
+            return 1.0
+        rounds = (now - place.looked_at) * self.polls_per_s(now) / len(self._line)
+        return place.may_have_ended(now, self._line.doubt) + _UNSEEN_WEIGHT * max(rounds - 1, 0.0)
+
+    # -- when -------------------------------------------------------------------------------------------------------
+
+    def _due_at(self, place: Place, now: float) -> float:
+        if place.due_at is None:
+            latest = place.looked_at + _ROUNDS_UNSEEN * len(self._line) / self.polls_per_s(now)
+            since = place.opened_at if place.began_at is None else place.began_at
+            pause_s = min(max((place.looked_at - since) * _PAUSE, SHORTEST_S), LONGEST_S)
+            due_at = max(min(self._likely_at(place), latest), place.looked_at + pause_s)
+            place.due_at = min(due_at, max(place.until, place.looked_at + SHORTEST_S))
+        return place.due_at
+
+    def _likely_at(self, place: Place) -> float:
+        """Return when it has ended with a probability of ``DUE``."""
+        running, doubt = place.running, self._line.doubt
+        if running.seen == 0 and (running.expected_s is None or running.begun <= _PILOTS):
+            return 2 * place.looked_at - place.opened_at
+        at = math.inf
+        if place.began_at is not None:
+            at = place.began_at + running.age_after(place.age(place.looked_at), _DUE_HAZARD)
+        if doubt > FAINT and not place.seen_running:
+            age_s = place.waiting.age_after(place.looked_at - place.opened_at, _DUE_HAZARD / doubt)
+            at = min(at, place.opened_at + age_s)
+        return at
+
+    # -- what was seen ----------------------------------------------------------------------------------------------
+
+    def _survived(self, place: Place, now: float) -> None:
+        if place.in_line:
+            place.running.survived(place.age(place.looked_at), place.age(now))
+            place.waiting.survived(place.looked_at - place.opened_at, now - place.opened_at)
+        place.is_looked_at, place.looked_at, place.due_at = False, now, None
+
+    def _ended(self, place: Place, now: float) -> None:
+        if not place.in_line:
+            return
+        place.running.ended(place.age(place.looked_at), place.age(now))
+        place.waiting.ended(place.looked_at - place.opened_at, now - place.opened_at)
+        middle = (place.looked_at + now) / 2 - place.opened_at
+        known = middle if self._typical_s is None else self._typical_s
+        self._typical_s = known + _TYPICAL_WEIGHT * (middle - known)

@@ -13,13 +13,15 @@ DEFAULT_KEY_TTL_S = 24 * 3600.0
 class RunOptions:
     """The options of one run.
 
-    ``concurrency`` is the most jobs at work at once; None finds out how many the gateway takes. ``grace_s`` is how
+    ``concurrency`` is the most jobs at work at once; None finds out how many the gateway takes and has use for.
+    ``polls_per_s`` is the most looks at jobs in a second; None leaves it to how many are in flight. ``grace_s`` is how
     long what is in flight is awaited after the first signal. ``only`` picks jobs by name. A submit
     that went unanswered is sent again until its key is ``key_ttl_s`` old, and after that with ``resubmit_unknown``
     only. ``recover``: see ``engine.recovery``.
     """
 
     concurrency: int | None = None
+    polls_per_s: float | None = None
     job_timeout_s: float = 1800.0
     deadline_s: float | None = None
     grace_s: float = 30.0

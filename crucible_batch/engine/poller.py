@@ -1,11 +1,14 @@
-"""Waiting for jobs to end: looks that are spread so that the gateway is asked seldom and the end is seen soon."""
+"""Waiting for jobs to end: each waits for its turn to be looked at. Whose turn it is decides ``core.polling``."""
 
 from __future__ import annotations
 
+import asyncio
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from crucible_batch.core.answers import JobSnapshot, JobStatus
-from crucible_batch.core.polling import ServiceTimes, next_look_s
+from crucible_batch.core.polling import Looks
 from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.clock import Clock
 
@@ -15,14 +18,19 @@ how many outputs there are is read off it once."""
 
 
 class Poller:
-    """Looks at jobs until they end."""
+    """Looks at jobs until they end. ``on_look`` is told of each look that was answered."""
 
-    def __init__(self, gateway: Gateway, clock: Clock, times: ServiceTimes, *, job_timeout_s: float) -> None:
+    def __init__(
+        self, gateway: Gateway, clock: Clock, looks: Looks, *, job_timeout_s: float, on_look: Callable[[], None]
+    ) -> None:
         self._gateway = gateway
         self._clock = clock
-        self._times = times
+        self._looks = looks
         self._job_timeout_s = job_timeout_s
-        self._in_flight = 0
+        self._on_look = on_look
+        self._turns: dict[int, asyncio.Future[None]] = {}
+        self._alarms: list[float] = []
+        self._sleepers: asyncio.TaskGroup | None = None
 
     async def until_ended(self, job_id: str, workflow_id: str, *, look_at_once: bool) -> JobSnapshot | None:
         """Return the job once it has succeeded or failed; None where the job's timeout passed before.
@@ -30,29 +38,63 @@ class Poller:
         ``look_at_once`` is for a job that was accepted some time ago: then how long it has taken teaches nothing.
         Raises ``GatewayError`` where the gateway doesn't know the job, or can't be asked.
         """
-        began = self._clock.monotonic()
+        looks, began = self._looks, self._clock.monotonic()
         running_at: float | None = None
-        self._in_flight += 1
+        empty_looks = 0
+        ticket = looks.opened(workflow_id, began, timeout_s=self._job_timeout_s, look_at_once=look_at_once)
         try:
-            wait_s = 0.0 if look_at_once else self._wait_s(workflow_id, 0.0)
-            empty_looks = 0
             while True:
-                await self._clock.sleep(wait_s)
+                await self._turn(ticket)
                 snapshot = await self._gateway.job(job_id)
-                age_s = self._clock.monotonic() - began
+                now = self._clock.monotonic()
                 if snapshot.status is JobStatus.SUCCEEDED and not snapshot.outputs and empty_looks < _EMPTY_LOOKS:
                     empty_looks += 1
-                elif snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
-                    if not look_at_once:
-                        self._times.saw(workflow_id, age_s)
-                    return replace(snapshot, running_at=running_at)
+                    looks.saw_nothing(ticket, now)
+                else:
+                    looks.saw(ticket, snapshot.status, now)
+                    if snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
+                        return replace(snapshot, running_at=running_at)
                 if snapshot.status is JobStatus.RUNNING and running_at is None:
                     running_at = self._clock.now()
-                if age_s >= self._job_timeout_s:
+                if now - began >= self._job_timeout_s:
                     return None
-                wait_s = min(self._wait_s(workflow_id, age_s), max(self._job_timeout_s - age_s, 0.0))
+                self._on_look()
         finally:
-            self._in_flight -= 1
+            looks.closed(ticket)
+            self._on_look()
+            self._give_turns()
 
-    def _wait_s(self, workflow_id: str, age_s: float) -> float:
-        return next_look_s(age_s, self._times.expected_s(workflow_id), self._in_flight)
+    async def keep_time(self) -> None:
+        """Give turns when their time has come. Runs beside the workers until it is cancelled."""
+        async with asyncio.TaskGroup() as sleepers:
+            self._sleepers = sleepers
+            try:
+                self._give_turns()
+                await asyncio.Event().wait()
+            finally:
+                self._sleepers = None
+
+    async def _turn(self, ticket: int) -> None:
+        turn = self._turns[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            self._give_turns()
+            await turn
+        finally:
+            self._turns.pop(ticket, None)
+
+    def _give_turns(self) -> None:
+        """Let those look whose turn it is, and see to it that this is done again in time."""
+        now = self._clock.monotonic()
+        while (ticket := self._looks.take(now)) is not None:
+            turn = self._turns.get(ticket)
+            if turn is not None and not turn.done():
+                turn.set_result(None)
+        at = self._looks.next_at(now)
+        if self._sleepers is not None and at < min(self._alarms, default=math.inf):
+            self._alarms.append(at)
+            self._sleepers.create_task(self._sleep_until(at))
+
+    async def _sleep_until(self, at: float) -> None:
+        await self._clock.sleep(max(at - self._clock.monotonic(), 0.0))
+        self._alarms.remove(at)
+        self._give_turns()

@@ -16,12 +16,13 @@ from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, resum
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
 from crucible_batch.core.plan import PlannedJob, RunTerms
-from crucible_batch.core.polling import ServiceTimes
+from crucible_batch.core.polling import Looks
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.progress import Observer
 from crucible_batch.core.receipt import receipt_of
 from crucible_batch.core.retry import RetryRule
+from crucible_batch.core.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.assets import AssetDesk
 from crucible_batch.engine.books import Books
@@ -76,7 +77,8 @@ class Runner:
         self._settled = False
         self.stop = Stop()
         self._flow = new_flow(options.concurrency)
-        self.slots = Slots(self._flow, self.stop, clock, observer)
+        self.slots = Slots(self._flow, self.stop, clock, observer, aims=options.concurrency is None)
+        self._looks = Looks(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
         ledger = Ledger(PriceBook(terms.ceiling))
         self.books = Books(history, ledger, terms.budget)
@@ -89,7 +91,7 @@ class Runner:
             books=self.books,
             admission=admission,
             assets=AssetDesk(gateway, self.books, clock, past=history.asset, nonce=nonce, observe=self._tell.asset),
-            poller=Poller(gateway, clock, times, job_timeout_s=options.job_timeout_s),
+            poller=Poller(gateway, clock, self._looks, job_timeout_s=options.job_timeout_s, on_look=self._looked),
             fetcher=Fetcher(
                 gateway, store, clock, jitter=jitter, terms=terms, progress=self._tell.receiving, way=mover.way
             ),
@@ -224,6 +226,7 @@ class Runner:
                 workers = [group.create_task(self._worker(queue)) for _ in range(self._flow.ceiling)]
                 watchers.append(outer.create_task(self._watch(workers)))
                 watchers.append(outer.create_task(self.slots.keep_time()))
+                watchers.append(outer.create_task(self._world.poller.keep_time()))
                 if self._options.deadline_s is not None:
                     watchers.append(outer.create_task(self._keep_deadline(self._options.deadline_s)))
             for watcher in watchers:
@@ -317,6 +320,9 @@ class Runner:
         if job.phase is not Phase.READY:
             return False
         return self.slots.too_many or any(waiting.phase is not Phase.READY for _, waiting in self._waiting)
+
+    def _looked(self) -> None:
+        self.slots.looked(self._looks.runners, self._looks.unseen, len(self._looks))
 
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
         now = self._clock.now()

@@ -19,8 +19,10 @@ from crucible_batch.engine.stop import Stop
 class Slots:
     """All slots of a run. Everything here is called from the event loop."""
 
-    def __init__(self, flow: Flow, stop: Stop, clock: Clock, observer: Observer) -> None:
+    def __init__(self, flow: Flow, stop: Stop, clock: Clock, observer: Observer, *, aims: bool = False) -> None:
+        """``aims``: give no more slots than keep the gateway's runners at work, once that is known."""
         self._flow = flow
+        self._aims = aims
         self._stop = stop
         self._clock = clock
         self._observer = observer
@@ -32,12 +34,12 @@ class Slots:
     @property
     def too_many(self) -> bool:
         """Whether more jobs are at work than the gateway is to see: one that would begin anew gives its slot back."""
-        return self._in_use > self._flow.limit
+        return self._in_use > self._flow.allowed
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot, and have it inside. A run that is to stop doesn't wait for the end of a pause."""
-        await self._until(lambda: self._in_use < self._flow.limit and self._is_clear())
+        await self._until(lambda: self._in_use < self._flow.allowed and self._is_clear())
         self._in_use += 1
         try:
             yield
@@ -51,10 +53,19 @@ class Slots:
 
     def accepted(self) -> None:
         """The gateway took a job."""
-        self._flow = self._flow.after_acceptance(self._in_use)
+        self._flow = self._flow.after_acceptance(self._in_use, self._clock.monotonic())
         if self._flow.limit >= min(2 * self._told, self._flow.ceiling) and self._flow.limit > self._told:
             self._tell(None)
         self.wake()
+
+    def looked(self, runners: float | None, unseen: float, open_jobs: int) -> None:
+        """The gateway answered a look. The rest is what is known by now: see ``Flow.aimed``."""
+        before = self._flow.allowed
+        self._flow = self._flow.after_answer(self._clock.monotonic())
+        if self._aims:
+            self._flow = self._flow.aimed(runners, unseen, max(self._in_use - open_jobs, 0))
+        if self._flow.allowed > before:
+            self.wake()
 
     def pushed_back(self, asked_s: float | None, reason: str) -> None:
         """The gateway, or its storage, asked for less; ``asked_s`` is the wait that it named."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -135,3 +136,53 @@ def test_what_is_not_used_does_not_grow():
     for _ in range(1000):
         flow = flow.after_acceptance(1)
     assert flow.limit == FIRST_LIMIT
+
+
+def answered(flow: Flow, count: int, now: float, pushed) -> tuple[Flow, float]:
+    """Each tenth of a second an answer to a look or a submit; ``pushed(number)`` says whether it is a pushback."""
+    for number in range(count):
+        now += 0.1
+        if pushed(number):
+            flow = flow.after_pushback(now, 2.0)
+        elif number % 3:
+            flow = flow.after_answer(now)
+        else:
+            flow = flow.after_acceptance(flow.limit, now)
+    return flow, now
+
+
+def test_pushbacks_by_chance_neither_hold_the_limit_down_nor_make_all_others_wait():
+    rng = random.Random(5)
+    flow, now = answered(new_flow(64), 2000, 0.0, lambda _number: rng.random() < 0.1)
+    limits = []
+    for _ in range(20):
+        flow, now = answered(flow, 100, now, lambda _number: rng.random() < 0.1)
+        limits.append(flow.limit)
+    assert sorted(limits)[5] >= 32
+
+
+def test_a_gateway_that_turns_away_by_chance_is_believed_when_it_turns_away_most():
+    rng = random.Random(5)
+    flow, now = answered(new_flow(64), 2000, 0.0, lambda _number: rng.random() < 0.1)
+    flow, now = answered(flow, 300, now, lambda number: number % 4)
+    assert flow.limit <= 2
+    assert flow.resume_at > now
+
+
+def test_it_aims_at_the_runners_and_what_is_not_with_them_and_some_more():
+    flow = new_flow(None)
+    while flow.limit < flow.ceiling:
+        flow = full_round(flow)
+    for _ in range(100):
+        flow = flow.aimed(20.0, 3.0, 1)
+    assert flow.allowed == 20 + 3 + 1 + 4
+    assert flow.limit == MOST_BY_ITSELF
+    assert flow.aimed(None, 3.0, 1).allowed == MOST_BY_ITSELF
+
+
+@given(runners=st.floats(0, 1e6), unseen=st.floats(0, 1e6), elsewhere=st.integers(0, 1000))
+def test_an_aim_never_lifts_a_limit_and_never_stops_a_run(runners, unseen, elsewhere):
+    flow = new_flow(None)
+    for _ in range(50):
+        flow = flow.aimed(runners, unseen, elsewhere)
+    assert 1 <= flow.allowed <= flow.limit

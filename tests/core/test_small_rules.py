@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.ending import EVERYTHING, Outcome, RunStatus, conclude
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.outcome import outcome_of
-from crucible_batch.core.polling import LONGEST_S, MAX_POLLS_PER_S, SHORTEST_S, ServiceTimes, next_look_s
 from crucible_batch.errors import ExitCode
 
 BUDGET = ErrorInfo("BUDGET_EXHAUSTED", "no more")
@@ -77,27 +74,3 @@ def test_an_interrupted_run_is_interrupted_whatever_it_left() -> None:
 )
 def test_what_became_of_a_job(phase: Phase, stops: dict[str, ErrorInfo], outcome: Outcome) -> None:
     assert outcome_of(Job("a" * 64, phase=phase), "workflow:w", stops)[0] is outcome
-
-
-@given(st.floats(0, 1e5), st.none() | st.floats(0, 1e4), st.integers(1, 100_000))
-def test_looks_are_neither_too_dense_nor_too_rare(age_s: float, expected_s: float | None, in_flight: int) -> None:
-    wait_s = next_look_s(age_s, expected_s, in_flight)
-    assert wait_s >= SHORTEST_S
-    assert wait_s <= max(LONGEST_S, in_flight / MAX_POLLS_PER_S)
-    assert in_flight / wait_s <= max(
-        MAX_POLLS_PER_S, in_flight / SHORTEST_S if in_flight / MAX_POLLS_PER_S < SHORTEST_S else 0
-    )
-
-
-def test_the_first_look_comes_when_the_job_is_expected_to_be_done() -> None:
-    assert next_look_s(0.0, 3.0, 1) == 3.0
-    assert next_look_s(2.0, 3.0, 1) == 1.0
-
-
-def test_service_times_follow_what_is_seen() -> None:
-    times = ServiceTimes()
-    times.announce("w", 10.0)
-    for _ in range(40):
-        times.saw("w", 2.0)
-    assert times.expected_s("w") == pytest.approx(2.0, abs=0.01)
-    assert times.expected_s("other") is None

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from crucible_batch.core import events
+from crucible_batch.core.flow import new_flow
 from crucible_batch.core.progress import Throttled
+from crucible_batch.engine import Slots, SystemClock
 from crucible_batch.engine import runner as runner_module
+from crucible_batch.engine.stop import Stop
 from crucible_batch.errors import ExitCode
 
 BUSY = {"success": False, "code": "RATE_LIMITED", "error": "too many"}
@@ -220,11 +225,16 @@ async def test_a_limit_that_falls_to_one_while_jobs_wait_for_credits_stops_nobod
 
 
 async def test_jobs_of_an_earlier_run_come_first_even_through_a_single_slot(start, tampered, watcher, tally):
+    taken: list[str] = []
+
     async def hang(request: httpx.Request, send):
-        if is_look(request):
+        if is_look(request) and len(taken) == 6:
             task.cancel()
             await asyncio.sleep(5)
-        return await send()
+        answer = await send()
+        if is_submit(request):
+            taken.append(request.url.path)
+        return answer
 
     looked: list[str] = []
 
@@ -283,3 +293,17 @@ async def test_a_job_that_was_turned_away_in_all_its_tries_comes_again_and_the_r
     assert result.exit_code == 0
     assert tally(result) == {"succeeded": 6}
     assert len(state["jobs"]) == 6
+
+
+@pytest.mark.parametrize("aims", [True, False])
+async def test_a_run_that_finds_its_own_number_gives_no_more_slots_than_keep_the_runners_at_work(aims, watcher):
+    flow = replace(new_flow(None), limit=64)
+    slots = Slots(flow, Stop(), SystemClock(), watcher(), aims=aims)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(30):
+            await stack.enter_async_context(slots.slot())
+        for _ in range(100):
+            slots.looked(20.0, 2.0, 30)
+        assert slots.too_many is aims
+        slots.looked(None, 2.0, 30)
+        assert not slots.too_many

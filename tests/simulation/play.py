@@ -17,7 +17,7 @@ from PIL import Image
 from crucible_batch.api.inspecting import write_report_of
 from crucible_batch.api.running import Silent
 from crucible_batch.core.plan import InputImage
-from crucible_batch.core.polling import ServiceTimes
+from crucible_batch.core.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunOptions, restore
 from crucible_batch.errors import ExitCode
 from crucible_batch.gateway import Retrier, RetryNotice
