@@ -50,6 +50,8 @@ TESTS = (
 )
 MODULE_S = 90.0
 """What a module takes on two busy cores; it only says how many are begun. What isn't done in time isn't counted."""
+LEAST_S = 120.0
+"""Before the first mutant is looked at, all are made, and the tests are timed."""
 FLOOR = 0.8
 """The part of the mutants that has to be noticed. Those that are not are mostly texts of errors; each is listed."""
 
@@ -116,7 +118,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="which modules, where there is no time for all")
     wanted = parser.parse_args()
     count = len(MODULES) if wanted.seconds is None else min(len(MODULES), int(wanted.seconds / MODULE_S) + 1)
-    told = mutate(Random(wanted.seed).sample(MODULES, count), wanted.seconds)
+    seconds = None if wanted.seconds is None else max(LEAST_S, wanted.seconds)
+    told = mutate(Random(wanted.seed).sample(MODULES, count), seconds)
     print(json.dumps(told))
     return 1 if any(told["found"].values()) else 0
 
