@@ -4,6 +4,8 @@
 #   make test    all tests
 #   make crash   kill the command at each of its effects, and say what came of it
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
+#   make campaign  everything that is tried against it, for two and a half hours or MINUTES, and a file of what came of it
+#   make test-system    by system call and with the power cut: needs root, loop devices and strace (apt-get install strace)
 #   make test-browser   report.html and the viewer in a real Chromium, which has to be there (apt-get install chromium)
 #   make bench   measure what is promised of speed, beside the floors; QUICK=1 for a rough look, ONLY=downloads for one
 #   make test-terminal   the live panel in tmux, the Tab key in zsh and fish, which have to be there
@@ -17,9 +19,10 @@ ROUNDS ?= 3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
+CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 
-.PHONY: help install demo test test-browser test-terminal crash soak bench lint format types check schema reference
-.PHONY: picture docs release clean
+.PHONY: help install demo test test-browser test-terminal test-system crash soak campaign figures bench lint format types
+.PHONY: check schema reference picture docs release clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +52,20 @@ soak: $(STAMP)  ## Simulate hostile runs for SECONDS, crashes included
 # The table in docs/performance.md is made by it, unless it is only a rough look.
 bench: $(STAMP)  ## Measure speed and memory beside the floors, and write the table in docs/performance.md
 	$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick,--keep)
+
+MINUTES ?= 150
+campaign: $(CAMPAIGN_STAMP)  ## Try everything for MINUTES, and write docs/reliability/campaign-DATE.json
+	@$(BIN)/python -m tests.campaign --minutes $(MINUTES)
+
+figures: $(STAMP)  ## Write the figures of the newest campaign into the README
+	@$(BIN)/python -m tests.campaign.figures
+
+test-system: $(STAMP)  ## Stop runs at system calls and cut their power; needs root, loop devices and strace
+	$(BIN)/python -m pytest -n 2 tests/system
+
+$(CAMPAIGN_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,campaign]'
+	@touch $(CAMPAIGN_STAMP)
 
 $(BROWSER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser]'

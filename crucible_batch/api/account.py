@@ -25,7 +25,7 @@ async def refuse_other_account(journal: Journal, gateway: HttpGateway, key: str)
         try:
             await gateway.job(known_job)
         except GatewayError as error:
-            if error.status != 404:
+            if error.status != 404 or not error.is_refusal:  # an edge's page says nothing of it
                 raise
             raise RunDirectoryError(
                 f"{journal.path.parent.parent} belongs to another account: this key doesn't find its jobs",

@@ -60,7 +60,7 @@ async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[st
         try:
             found[workflow_id] = await gateway.workflow(workflow_id)
         except GatewayError as error:
-            if error.status != 404:
+            if error.status != 404 or not error.is_refusal:  # an edge's page says nothing of it
                 raise
             missing.append(workflow_id)
 

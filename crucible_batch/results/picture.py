@@ -10,10 +10,12 @@ from PIL import Image, ImageFile
 
 _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "AVIF": ".avif"}
 _EXTENSIONS |= {"TIFF": ".tiff", "BMP": ".bmp"}
-_ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "GIF": b"\0;"}
-"""What these end with. Their decoders stop at the last pixel and don't miss it; those of the other types do."""
-_TAIL_BYTES = 64
-"""So far before the end of the file it is looked for: some writers pad."""
+_ENDS = {"PNG": (b"IEND\xaeB`\x82", 1 << 20), "JPEG": (b"\xff\xd9", 1 << 20), "GIF": (b"\0;", 64)}
+"""What these end with: their decoders stop at the last pixel and don't miss it; those of the other types do. And so far
+before the end of the file it is looked for: some writers pad, or put more behind it. Two bytes may be found anywhere,
+but for a JPEG's, whose pixels never look like a marker."""
+_SCAN = b"\xff\xda"
+"""Where a JPEG's pixels begin. Before it there may be a whole smaller JPEG, with an end of its own."""
 _HEAD_BYTES = 64
 _PAGE_STARTS = (b"<", b"{", b"[")
 MOST_PIXELS = 178_956_970
@@ -39,7 +41,9 @@ class Picture:
 
 
 def examine(file: BinaryIO, *, whole: bool) -> Picture:
-    """Read a picture's header; with ``whole`` decode all of it too, which shows a cut that no length would.
+    """Read a picture's header and look for its end; with ``whole`` decode all of it too, which shows any cut.
+
+    A right length doesn't do: whatever stands in front of a storage may have cut a body, and counted what was left.
 
     Raises ``NoPictureError`` where it is none, or is cut.
     """
@@ -54,7 +58,7 @@ def examine(file: BinaryIO, *, whole: bool) -> Picture:
         raise
     except Exception as error:  # a decoder may raise anything at all for a file that was made to upset it
         raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
-    if whole and _ENDS.get(kind, b"") not in _tail(file):
+    if not _has_end(kind, file):
         raise NoPictureError("cut short behind its last pixel")
     return Picture(Image.MIME[kind], _EXTENSIONS[kind], width, height)
 
@@ -81,8 +85,11 @@ def _part(file: BinaryIO, at: int, count: int) -> bytes:
     return file.read(count)
 
 
-def _tail(file: BinaryIO) -> bytes:
-    return _part(file, max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES), _TAIL_BYTES)
+def _has_end(kind: str, file: BinaryIO) -> bool:
+    end, reach = _ENDS.get(kind, (b"", 0))
+    tail = _part(file, max(0, os.fstat(file.fileno()).st_size - reach), reach)
+    place = tail.rfind(end)
+    return place >= 0 and not (kind == "JPEG" and _SCAN in tail[place:])
 
 
 def _plain(kind: str | None) -> str:

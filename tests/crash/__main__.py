@@ -1,6 +1,7 @@
 """Kill the product at every boundary of many scenes, and print what that did: ``make crash``.
 
     python -m tests.crash --rounds 10        ten scenes, each killed at all its boundaries, and more
+    python -m tests.crash --kind proxied --scene six --seconds 600    one scene again and again, for ten minutes
     python -m tests.crash --json             one JSON object: figures, and every finding
 
 Exits 1 where anything was found.
@@ -9,7 +10,9 @@ Exits 1 where anything was found.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -21,10 +24,23 @@ from typing import Any
 
 from tests.crash import plants
 from tests.crash.children import fork, get_ready
-from tests.crash.scenes import Scene, any_scene, steady_scene
-from tests.crash.trials import KINDS, Boundary, boundaries_of, play
+from tests.crash.kinds import KINDS, play
+from tests.crash.scenes import SCENES, Scene
+from tests.crash.trials import PLAYS, Boundary
 
-COLUMNS = ("double charges", "lost outputs", "over budget", "leftovers", "uploads", "books", "attempts", "exit codes")
+COLUMNS = (
+    "double charges",
+    "lost outputs",
+    "over budget",
+    "leftovers",
+    "uploads",
+    "books",
+    "attempts",
+    "conduct",
+    "canary",
+    "exit codes",
+    "unfinished",
+)
 
 
 @dataclass(frozen=True)
@@ -37,27 +53,28 @@ class Task:
     at: Boundary
 
 
-def tasks_of(seed: int, kinds: dict[str, int], only: str) -> Iterator[Task]:
-    """Yield a scene's trials: of each kind so many, 0 for one at each boundary. ``only`` picks boundaries by label."""
-    scene = any_scene(seed) if seed else steady_scene()
-    at_all = [boundary for boundary in boundaries_of(scene) if boundary.label.startswith(only)]
+def tasks_of(scene: Scene, seed: int, kinds: dict[str, int], only: str) -> Iterator[Task]:
+    """Yield a scene's trials: of each kind so many, 0 for one at each place. ``only`` picks places by label."""
+    places = {find: find(scene) for find in {KINDS[kind].places for kind in kinds}}
     for kind, count in kinds.items():
+        at_all = [place for place in places[KINDS[kind].places] if place.label.startswith(only)]
         chosen = Random(f"{seed} {kind}").sample(at_all, min(count, len(at_all))) if count else at_all
         for at in chosen:
             yield Task(kind, scene, seed, at)
 
 
-def play_all(tasks: Sequence[Task], workers: int, plant: Callable[[], None]) -> list[dict[str, Any]]:
-    """Play the trials, by ``workers`` processes at the same time."""
+def play_all(
+    tasks: Sequence[Task], workers: int, plant: Callable[[], None], until: float = math.inf
+) -> list[dict[str, Any]]:
+    """Play the trials, by ``workers`` processes at the same time; none is begun after ``until``."""
     pipes = []
     for worker in range(workers):
         reading, writing = os.pipe()
 
         def child(share: Sequence[Task] = tasks[worker::workers], told: int = writing) -> int:
             with os.fdopen(told, "w") as lines:
-                lines.writelines(
-                    json.dumps(play(task.kind, task.scene, task.seed, task.at, plant)) + "\n" for task in share
-                )
+                for task in itertools.takewhile(lambda _: time.monotonic() < until, share):
+                    lines.write(json.dumps(play(task.kind, task.scene, task.seed, task.at, plant)) + "\n")
             return 0
 
         fork(child)
@@ -67,10 +84,9 @@ def play_all(tasks: Sequence[Task], workers: int, plant: Callable[[], None]) -> 
     for pipe in pipes:
         with os.fdopen(pipe) as told:
             results += [json.loads(line) for line in told]
-    for _ in pipes:
-        os.wait()
-    if len(results) != len(tasks):
-        raise RuntimeError(f"{len(tasks)} trials were to be played, {len(results)} were")
+    failed = sum(os.wait()[1] != 0 for _ in pipes)
+    if failed or (len(results) != len(tasks) and until == math.inf):
+        raise RuntimeError(f"{len(tasks)} trials were to be played, {len(results)} were; {failed} workers failed")
     return results
 
 
@@ -104,22 +120,36 @@ def show(figures: dict[str, Any]) -> None:
         print(f"{name:<16}{value}")
 
 
+def play_rounds(wanted: argparse.Namespace, kinds: dict[str, int], until: float) -> list[dict[str, Any]]:
+    """Play so many rounds, or one after the other until the time is over, each in an order of its own."""
+    results: list[dict[str, Any]] = []
+    rounds = itertools.count(wanted.first) if until < math.inf else range(wanted.first, wanted.first + wanted.rounds)
+    for seed in rounds:
+        tasks = list(tasks_of(SCENES[wanted.scene](seed), seed, kinds, wanted.only))
+        Random(seed).shuffle(tasks)
+        results += play_all(tasks, wanted.workers, plants.PLANTS[wanted.plant], until)
+        if time.monotonic() >= until:
+            break
+    return results
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=1, help="scenes; the first is that of the test suite")
-    parser.add_argument("--first", type=int, default=0, help="the seed of the first scene")
+    parser.add_argument("--seconds", type=float, help="go on with another round until so many are over")
+    parser.add_argument("--scene", choices=SCENES, default="any", help="one for all rounds; any: another for each")
+    parser.add_argument("--first", type=int, default=0, help="the seed of the first round")
     parser.add_argument("--workers", type=int, default=2, help="trials at the same time")
     parser.add_argument("--kind", action="append", metavar="KIND[=N]", help=f"of {', '.join(KINDS)}; N trials, or all")
     parser.add_argument("--only", default="", metavar="TEXT", help="boundaries whose label begins so")
     parser.add_argument("--plant", choices=sorted(plants.PLANTS), default="nothing", help="a bug to be found")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     wanted = parser.parse_args()
-    kinds = {name: int(count or 0) for name, _, count in (kind.partition("=") for kind in wanted.kind or KINDS)}
+    given = wanted.kind or [play.__name__ for play in PLAYS]
+    kinds = {name: int(count or 0) for name, _, count in (kind.partition("=") for kind in given)}
     began = time.monotonic()
     get_ready()
-    seeds = range(wanted.first, wanted.first + wanted.rounds)
-    tasks = [task for seed in seeds for task in tasks_of(seed, kinds, wanted.only)]
-    results = play_all(tasks, wanted.workers, plants.PLANTS[wanted.plant])
+    results = play_rounds(wanted, kinds, began + wanted.seconds if wanted.seconds is not None else math.inf)
     told = figures(results, time.monotonic() - began)
     findings = [result for result in results if result["findings"]]
     if wanted.json:

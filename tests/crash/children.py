@@ -93,9 +93,18 @@ class Started:
 
 
 def start_command(
-    args: Sequence[str], folder: Path, environment: Mapping[str, str], strike: Strike | None, plant: Callable[[], None]
+    args: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    strike: Strike | None,
+    plant: Callable[[], None],
+    *,
+    bare: bool = False,
 ) -> Started:
-    """Start ``crucible-batch ARGS`` in ``folder``. ``plant`` is called first: it may plant a bug."""
+    """Start ``crucible-batch ARGS`` in ``folder``. ``plant`` is called first: it may plant a bug.
+
+    A ``bare`` one has no failpoints, so that each of its system calls is the product's own.
+    """
     number = len(list(folder.glob("trace-*")))
     trace = folder / f"trace-{number}"
     trace.touch()
@@ -109,7 +118,8 @@ def start_command(
         os.dup2(log, 2)
         plant()
         running.SystemClock = FastClock  # type: ignore[assignment,misc]
-        Failpoints(strike, trace).install()
+        if not bare:
+            Failpoints(strike, trace).install()
         sys.argv = ["crucible-batch", *args]
         main()
         return 0
@@ -124,6 +134,7 @@ class Sandbox:
     pid: int
     lifeline: int
     url: str
+    storage_url: str
     key: str
 
     def stop(self) -> None:
@@ -154,12 +165,12 @@ def start_sandbox(config: SandboxConfig) -> Sandbox:
     os.close(tell)
     os.close(lifeline)
     with os.fdopen(found) as lines:
-        url, key = lines.read().split()
-    return Sandbox(pid, hold, url, key)
+        url, storage_url, key = lines.read().split()
+    return Sandbox(pid, hold, url, storage_url, key)
 
 
 def _tell(pipe: int, at: Running) -> None:
-    os.write(pipe, f"{at.api_url} {at.api_key}".encode())
+    os.write(pipe, f"{at.api_url} {at.storage_url} {at.api_key}".encode())
     os.close(pipe)
 
 

@@ -38,6 +38,7 @@ def campaign() -> Campaign:
             check=False,
         )
         assert done.returncode in {0, 1}, done.stderr
+        assert done.stdout, done.stderr  # it has fallen over, else
         return json.loads(done.stdout)
 
     return run

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
+import sys
 from typing import Any
 
 from crucible_batch.core.asset import Asset
 from crucible_batch.core.events import Lost
 from crucible_batch.engine.assets import AssetDesk
-from crucible_batch.gateway import HttpGateway
-from crucible_batch.results import OutputStore
+from crucible_batch.gateway import HttpGateway, client
+from crucible_batch.gateway.channel import KeyChannel
+from crucible_batch.journal import Journal
+from crucible_batch.results import OutputStore, naming
 
 
 def _fresh_keys() -> None:
@@ -40,9 +44,58 @@ def _nothing_swept() -> None:
     OutputStore.sweep = lambda _self: 0  # type: ignore[method-assign]
 
 
+def _outputs_unsynced() -> None:
+    naming._sync = lambda _folder, _name=None: None  # type: ignore[assignment]
+
+
+def _journal_unsynced() -> None:
+    connect = Journal._connect
+
+    def carelessly(self: Journal) -> sqlite3.Connection:
+        connection = connect(self)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    Journal._connect = carelessly  # type: ignore[method-assign]
+
+
+def _no_keys() -> None:
+    write = client.canonical
+
+    def keyless(wanted: Any) -> str:
+        return write({name: value for name, value in wanted.items() if name != "idempotency_key"})
+
+    client.canonical = keyless
+
+
+def _key_in_the_log() -> None:
+    add_key = KeyChannel.send
+
+    async def talkative(self: KeyChannel, method: str, url: str, *rest: Any) -> Any:
+        print(f"asking {url} as {self._key.reveal()}", file=sys.stderr)
+        return await add_key(self, method, url, *rest)
+
+    KeyChannel.send = talkative  # type: ignore[method-assign]
+
+
 PLANTS = {
+    "no-keys": _no_keys,
+    "key-in-the-log": _key_in_the_log,
     "nothing": lambda: None,
+    "outputs-unsynced": _outputs_unsynced,
+    "journal-unsynced": _journal_unsynced,
     "fresh-keys": _fresh_keys,
     "lost-intents-forgotten": _lost_intents_forgotten,
     "nothing-swept": _nothing_swept,
 }
+
+SHOWN_BY = {
+    "fresh-keys": ("--kind", "killed=6", "--only", "answer POST /api/v1/generate"),
+    "lost-intents-forgotten": ("--kind", "killed=6", "--only", "answer POST /api/v1/assets"),
+    "nothing-swept": ("--kind", "killed=6", "--only", "link before"),
+    "no-keys": ("--kind", "undisturbed=1"),
+    "key-in-the-log": ("--kind", "undisturbed=1"),
+    "outputs-unsynced": ("--scene", "six", "--kind", "unplugged=16"),
+    "journal-unsynced": ("--scene", "six", "--kind", "unplugged=16"),
+}
+"""The trials that each plant has to show in."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,8 @@ from crucible_batch.sandbox import SandboxConfig, parse_faults
 PRICES = {"zimage-base": Decimal(2), "zimage-sheet": Decimal("3.5"), "qwen-edit": Decimal(3)}
 OUTPUTS = {"zimage-base": 1, "zimage-sheet": 2, "qwen-edit": 1}
 UPLOAD_PRICE = Decimal("0.5")
+CANARY = "moltazine_canary_9d1c4b7e02af53"
+"""The API key of every scene. Wherever else than at the API it is found, it was leaked."""
 ATTEMPTS = 3
 
 HEAD = """\
@@ -72,7 +74,11 @@ class Scene:
     @property
     def gateway(self) -> SandboxConfig:
         return SandboxConfig(
-            faults=parse_faults(self.faults), time_scale=0.01, ready_after_s=0.002, upload_price=UPLOAD_PRICE
+            accounts={CANARY: Decimal(10_000)},
+            faults=parse_faults(self.faults),
+            time_scale=0.01,
+            ready_after_s=0.002,
+            upload_price=UPLOAD_PRICE,
         )
 
     def write(self, folder: Path) -> None:
@@ -102,6 +108,31 @@ def steady_scene() -> Scene:
     )
 
 
+def six_jobs() -> Scene:
+    """Six jobs and two images, and a gateway at which nothing goes wrong by itself."""
+    return Scene(
+        wants=(
+            Want("one sheet", "zimage-sheet"),
+            Want("first text"),
+            Want("first edit", "qwen-edit", image="a.png"),
+            Want("second edit", "qwen-edit", image="a.png"),
+            Want("third edit", "qwen-edit", image="b.png"),
+            Want("second text"),
+        ),
+        concurrency=3,
+        faults="",
+    )
+
+
+def big_scene(jobs: int, images: int) -> Scene:
+    """So many jobs, so many of them with an image of their own, and a third of the others with two outputs."""
+    edits = [Want(f"edit {n}", "qwen-edit", image=f"{n}.png") for n in range(images)]
+    others = [Want(f"other {n}", "zimage-base" if n % 3 else "zimage-sheet") for n in range(jobs - images)]
+    wants = edits + others
+    Random(jobs).shuffle(wants)
+    return Scene(wants=tuple(wants), concurrency=8, faults="generate.fail=2")
+
+
 def any_scene(seed: int) -> Scene:
     """Another one for each seed, concurrency and luck included."""
     chance = Random(seed)
@@ -119,6 +150,15 @@ def any_scene(seed: int) -> Scene:
         faults=chance.choice(("", "generate.fail=2", "fail:0.2")),
         ceiling=chance.choice((None, "4")),
     )
+
+
+SCENES: Mapping[str, Callable[[int], Scene]] = {
+    "any": lambda seed: any_scene(seed) if seed else steady_scene(),
+    "steady": lambda _: steady_scene(),
+    "six": lambda _: six_jobs(),
+    "twenty": lambda _: big_scene(20, 8),
+    "fifty": lambda _: big_scene(50, 20),
+}
 
 
 def _picture(name: str) -> bytes:

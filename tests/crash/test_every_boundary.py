@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.crash.plants import SHOWN_BY
+
 EFFECTS = {
     "request GET",
     "request POST",
@@ -31,27 +33,35 @@ def test_after_kill_9_at_every_effect_the_same_command_ends_as_if_nothing_had_be
     assert told["kills"] > 0.9 * told["trials"]["killed"] > 150
 
 
-def test_a_resume_may_be_killed_too(campaign: Any) -> None:
-    told = campaign("--kind", "killed_twice=60")
+def test_a_run_of_fifty_jobs_and_twenty_images_is_no_other(campaign: Any) -> None:
+    told = campaign("--scene", "fifty", "--kind", "killed=30")
     assert told["findings"] == []
-    assert told["kills"] > 80
+    assert told["kills"] > 25
+
+
+def test_a_resume_may_be_killed_too(campaign: Any) -> None:
+    told = campaign("--kind", "killed_twice=120")
+    assert told["findings"] == []
+    assert told["kills"] > 160
 
 
 def test_a_lost_or_an_older_journal_buys_no_job_twice(campaign: Any) -> None:
-    told = campaign("--kind", "state_lost=40")
+    told = campaign("--kind", "state_lost=56")
     assert told["findings"] == []
-    assert told["kills"] > 35
+    assert told["kills"] > 50
 
 
 @pytest.mark.parametrize(
-    ("plant", "only", "kind"),
+    ("plant", "kind"),
     [
-        ("fresh-keys", "answer POST /api/v1/generate", "double charges"),
-        ("lost-intents-forgotten", "answer POST /api/v1/assets", "uploads"),
-        ("nothing-swept", "link before", "leftovers"),
+        ("fresh-keys", "double charges"),
+        ("lost-intents-forgotten", "uploads"),
+        ("nothing-swept", "leftovers"),
+        ("no-keys", "conduct"),
+        ("key-in-the-log", "canary"),
     ],
 )
-def test_a_planted_bug_is_found(campaign: Any, plant: str, only: str, kind: str) -> None:
+def test_a_planted_bug_is_found(campaign: Any, plant: str, kind: str) -> None:
     """The judge is judged: each plant takes one safety away."""
-    told = campaign("--plant", plant, "--kind", "killed=6", "--only", only)
+    told = campaign("--plant", plant, *SHOWN_BY[plant])
     assert told["found"][kind] > 0

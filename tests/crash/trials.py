@@ -9,11 +9,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
 
+from tests.crash.canary import leaks
 from tests.crash.children import Ended, Sandbox, Started, start_command, start_sandbox
 from tests.crash.failpoints import Strike
 from tests.crash.judge import Finding, Past, ask, judge, judge_repeat
@@ -42,6 +42,12 @@ class Trial:
     folder: Path
     sandbox: Sandbox
     plant: Callable[[], None]
+    out: str = "out"
+    """Where the run directory is, below the folder."""
+    url: str = ""
+    """Where the command finds the gateway; at the sandbox itself, unless something stands between the two."""
+    bare: bool = False
+    """Whether the command runs without failpoints."""
     kills: int = 0
     left: int = 0
     """How often a run was told to leave: no better than a kill, for an upload that is under way."""
@@ -50,20 +56,20 @@ class Trial:
 
     @property
     def run_dir(self) -> Path:
-        return self.folder / "out"
+        return self.folder / self.out
 
-    def run(self, strike: Strike | None = None) -> Ended:
+    def run(self, strike: Strike | None = None, *options: str) -> Ended:
         """Run the command to its end, or to that which ``strike`` makes it find."""
-        return self.end(self.start(strike))
+        return self.end(self.start(strike, *options))
 
-    def start(self, strike: Strike | None = None) -> Started:
+    def start(self, strike: Strike | None = None, *options: str) -> Started:
         environment = {
             "MOLTAZINE_API_KEY": self.sandbox.key,
-            "CRUCIBLE_API_BASE": self.sandbox.url,
+            "CRUCIBLE_API_BASE": self.url or self.sandbox.url,
             "TMPDIR": str(self.folder / "tmp"),
         }
-        args = ["run", "m.yaml", "--out-dir", "out", "-q", "-c", str(self.scene.concurrency)]
-        return start_command(args, self.folder, environment, strike, self.plant)
+        args = ["run", "m.yaml", "--out-dir", self.out, "-q", "-c", str(self.scene.concurrency), *options]
+        return start_command(args, self.folder, environment, strike, self.plant, bare=self.bare)
 
     def end(self, started: Started) -> Ended:
         ended = started.wait()
@@ -79,6 +85,7 @@ class Trial:
         again = self.run()
         yield from (Finding("leftovers", str(path)) for path in (self.folder / "tmp").iterdir())
         yield from judge_repeat(state, ask(self.sandbox.url), (last.code, again.code))
+        yield from (Finding("canary", leak) for leak in leaks(self.folder))
 
 
 @contextmanager
@@ -141,8 +148,8 @@ def signalled(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
 
 
 def together(trial: Trial, chance: Random, _at: Boundary) -> Iterator[Finding]:
-    """Two to four at the same time: one of them runs."""
-    started = [trial.start() for _ in range(chance.randint(2, 4))]
+    """Two to eight at the same time: one of them runs."""
+    started = [trial.start() for _ in range(chance.randint(2, 8))]
     codes = [trial.end(each).code for each in started]
     last = trial.run()
     if set(codes) - {6, last.code} or last.code not in codes:
@@ -150,24 +157,7 @@ def together(trial: Trial, chance: Random, _at: Boundary) -> Iterator[Finding]:
     yield from trial.conclude(last)
 
 
-KINDS = {play.__name__: play for play in (undisturbed, killed, killed_twice, state_lost, signalled, together)}
-
-
-def play(kind: str, scene: Scene, seed: int, at: Boundary, plant: Callable[[], None]) -> dict[str, Any]:
-    """Play one trial, and tell all about it in plain values."""
-    with staged(scene, plant) as trial:
-        findings = [asdict(finding) for finding in KINDS[kind](trial, Random(f"{seed} {kind} {at}"), at)]
-        log = "".join(path.read_text(errors="replace") for path in sorted(trial.folder.glob("log-*")))
-        return {
-            "kind": kind,
-            "seed": seed,
-            "boundary": f"{at.label} {at.nth}",
-            "struck": trial.struck,
-            "kills": trial.kills,
-            "resumes": trial.runs - 1,
-            "findings": findings,
-            "log": log[-2000:] if findings else "",
-        }
+PLAYS = (undisturbed, killed, killed_twice, state_lost, signalled, together)
 
 
 def boundaries_of(scene: Scene) -> list[Boundary]:

@@ -61,11 +61,33 @@ def test_no_cut_is_too_short_to_be_seen(tmp_path: Path, kind: str) -> None:
             examine(path, whole=True)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_padding_behind_a_picture_is_no_cut(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+@pytest.mark.parametrize("missing", [2, 5, 500])
+def test_a_cut_is_seen_where_the_length_was_counted_after_it(tmp_path: Path, kind: str, missing: int) -> None:
     path = tmp_path / "picture"
-    path.write_bytes(drawn(kind) + b"\0" * 16)
-    assert examine(path, whole=True).width == 40
+    path.write_bytes(drawn(kind, (200, 200))[:-missing])
+    with pytest.raises(NoPictureError, match="cut short"):
+        examine(path, whole=False)
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_its_jpeg(tmp_path: Path) -> None:
+    content, small = drawn("JPEG", (200, 200)), drawn("JPEG", (8, 8))
+    thumbnail = b"\xff\xe1" + (2 + len(small)).to_bytes(2) + small  # as a segment behind the first marker
+    path = tmp_path / "picture"
+    path.write_bytes(content[:2] + thumbnail + content[2:])
+    assert examine(path, whole=False).width == 200
+    path.write_bytes(content[:2] + thumbnail + content[2:-2])
+    with pytest.raises(NoPictureError, match="cut short"):
+        examine(path, whole=False)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("size", [16, 100_000])
+def test_padding_behind_a_picture_is_no_cut(tmp_path: Path, kind: str, whole: bool, size: int) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(drawn(kind) + b"\0" * size)
+    assert examine(path, whole=whole).width == 40
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"<!doctype html><p>busy", b"%PDF-1.7", b"\0" * 100])

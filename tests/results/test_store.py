@@ -81,6 +81,16 @@ async def test_a_large_body_comes_through_in_one_piece(tmp_path: Path, store: Ou
     assert (tmp_path / "job/0.png").read_bytes() == content
 
 
+async def test_a_write_that_is_short_is_gone_on_with(
+    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, block: write(descriptor, block[:37]))
+    content = drawn()
+    file = await saved(store, content, len(content))
+    assert (tmp_path / file.path).read_bytes() == content
+
+
 async def test_an_extension_in_the_pattern_changes_nothing(tmp_path: Path, store: OutputStore) -> None:
     content = drawn("JPEG")
     file = await saved(store, content, None, pattern="job.png")

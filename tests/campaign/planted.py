@@ -1,0 +1,65 @@
+"""Planted bugs, all of them: each takes one safety away, and has to be caught by what is there to catch it.
+
+in the simulation      ``tests/simulation/bugs.py``, by its judge, within a few seeds
+in the command         ``tests/crash/plants.py``, by the judge of ``make crash``, within a few trials
+in a line of the code  ``slips.py``, by the tests of the room that it is in
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.campaign.rows import ROOT
+from tests.campaign.slips import SLIPS
+from tests.crash.plants import SHOWN_BY
+from tests.simulation.bugs import SEEDS_ALLOWED, bugs, first_seed
+
+_AT_ONCE = 2
+_IN_SIMULATION = (
+    "import sys; from tests.simulation.bugs import planted; from tests.simulation.soak import play_all\n"
+    "name, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n"
+    "with planted(name): print(*play_all(range(first, first + count)).broken[:1])"
+)
+
+
+def hunt() -> dict[str, str]:
+    """Plant each bug once. Returns by what each was caught; an empty text where it wasn't."""
+    hunts = {
+        **{f"simulation: {name}": ["simulation", name] for name in bugs()},
+        **{f"crash: {name}": ["crash", name] for name in SHOWN_BY},
+        **{f"slip: {name}": ["slip", name] for name in SLIPS},
+    }
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        caught = list(threads.map(lambda bug: caught_by(*bug), hunts.values()))
+    return dict(zip(hunts, caught, strict=True))
+
+
+def caught_by(net: str, name: str) -> str:
+    """Plant one bug, and say what showed it."""
+    match net:
+        case "simulation":
+            return _run(sys.executable, "-c", _IN_SIMULATION, name, str(first_seed(name)), str(SEEDS_ALLOWED)).strip()
+        case "crash":
+            told = json.loads(_run(sys.executable, "-m", "tests.crash", "--json", "--plant", name, *SHOWN_BY[name]))
+            return ", ".join(f"{kind}: {count}" for kind, count in told["found"].items() if count)
+        case _:
+            return ", ".join(list(_failed_tests(name, SLIPS[name].noticed_by))[:3])
+
+
+def _failed_tests(slip: str, target: str) -> Iterator[str]:
+    plugin = ["-p", "tests.campaign.slips", "--slip", slip]
+    out = _run(sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", *plugin, f"tests/{target}")
+    for line in out.splitlines():
+        if line.startswith("FAILED "):
+            yield line.removeprefix("FAILED ").partition(" - ")[0]
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode not in {0, 1}:  # anything else is no verdict
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    return done.stdout

@@ -1,0 +1,193 @@
+"""Slips: one-line mistakes that each take one safety out of the product, and the tests that have to notice.
+
+A slip is made by this pytest plugin before any test is imported:
+
+    python -m pytest -p tests.campaign.slips --slip "redirects followed" tests/gateway
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from filelock import SoftFileLock
+
+from crucible_batch.core import credits, identity
+from crucible_batch.engine.perform import Performer
+from crucible_batch.gateway import retrying, storage, transport
+from crucible_batch.gateway.api_key import ApiKey
+from crucible_batch.gateway.channel import KeyChannel
+from crucible_batch.gateway.guard import LinkGuard
+from crucible_batch.gateway.httpx_channel import HttpxChannel
+from crucible_batch.journal import lock
+from crucible_batch.manifest import names
+from crucible_batch.manifest.files import Files
+from crucible_batch.planner import Planner
+from crucible_batch.results import OutputStore, beneath, store
+from crucible_batch.results.beneath import Folder
+
+
+@dataclass(frozen=True)
+class Slip:
+    """What is done wrong, and where that has to show."""
+
+    make: Callable[[], None]
+    noticed_by: str
+
+
+def _client_options(**wrong: Any) -> Callable[[], None]:
+    """Have every HTTP client made with other options than ours."""
+
+    def make() -> None:
+        right = httpx.AsyncClient.__init__
+
+        def init(self: httpx.AsyncClient, *args: Any, **options: Any) -> None:
+            right(self, *args, **{**options, **wrong})
+
+        httpx.AsyncClient.__init__ = init  # type: ignore[method-assign]
+
+    return make
+
+
+def _set(owner: Any, name: str, value: Any) -> Callable[[], None]:
+    return lambda: setattr(owner, name, value)
+
+
+def _storage_with_a_key() -> None:
+    right = HttpxChannel.send
+
+    async def send(self: HttpxChannel, method: str, url: str, headers: Any, *body: Any) -> Any:
+        return await right(self, method, url, {**headers, "Authorization": "Bearer moltazine_key"}, *body)
+
+    HttpxChannel.send = send  # type: ignore[method-assign]
+
+
+def _key_to_any_origin() -> None:
+    transport.origin = lambda _url: ("", "", None)
+    right = KeyChannel.__init__
+
+    def init(self: KeyChannel, *args: Any) -> None:
+        right(self, *args)
+        self._start = ""
+
+    KeyChannel.__init__ = init  # type: ignore[method-assign]
+
+
+def _through_floats(value: Any) -> str:
+    return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True, separators=(",", ":"))
+
+
+def _from_float(value: Any) -> Decimal:
+    return Decimal(float(value))
+
+
+def _nothing(*_anything: object) -> None:
+    return None
+
+
+def _text_normalised() -> None:
+    right = identity._canonical_text
+    identity._canonical_text = lambda value: right(unicodedata.normalize("NFC", value))
+
+
+def _refusal_after_doubt_believed() -> None:
+    right = Performer._not_accepted
+
+    def believe(self: Performer, job: Any, error: Any) -> Any:
+        error.in_doubt = False
+        return right(self, dataclasses.replace(job, in_doubt=False), error)
+
+    Performer._not_accepted = believe  # type: ignore[method-assign]
+
+
+def _links_followed() -> None:
+    os.O_NOFOLLOW = 0  # type: ignore[misc]
+    beneath._NO_LINK = os.O_CLOEXEC
+    beneath._openat2 = lambda: None
+
+
+def _written_once(descriptor: int, block: bytes) -> None:
+    os.write(descriptor, block)
+
+
+def _built_otherwise(owner: type, field: str, value: object) -> Callable[[], None]:
+    """Have every object of a class begin with another value in a field."""
+
+    def make() -> None:
+        right = owner.__init__  # type: ignore[misc]
+
+        def init(self: Any, *args: Any, **options: Any) -> None:
+            right(self, *args, **options)
+            object.__setattr__(self, field, value)
+
+        owner.__init__ = init  # type: ignore[misc]
+
+    return make
+
+
+def _repeat_left_out() -> None:
+    right = identity.job_identity
+    identity.job_identity = lambda *, repeat, **content: right(repeat=1, **content)
+
+
+class _Cased(str):
+    """A text that folds no case."""
+
+    __slots__ = ()
+
+    def casefold(self) -> _Cased:
+        return self
+
+
+def _case_kept() -> None:
+    right = unicodedata.normalize
+    names.unicodedata = SimpleNamespace(  # type: ignore[assignment]
+        normalize=lambda form, text: _Cased(right(form, text)), category=unicodedata.category
+    )
+
+
+SLIPS: Mapping[str, Slip] = {
+    "the environment asked by the client": Slip(_client_options(trust_env=True), "gateway/test_secrets.py"),
+    "redirects followed": Slip(_client_options(follow_redirects=True), "gateway"),
+    "the key sent to any origin": Slip(_key_to_any_origin, "gateway/test_secrets.py"),
+    "storage asked with the key": Slip(_storage_with_a_key, "gateway/test_storage.py"),
+    "an encoded download accepted": Slip(
+        _set(storage, "is_encoded", lambda _headers: False), "gateway/test_storage.py"
+    ),
+    "a storage url not checked": Slip(_set(LinkGuard, "check", _nothing), "gateway/test_storage.py"),
+    "the key in its own repr": Slip(_set(ApiKey, "__repr__", ApiKey.reveal), "gateway/test_secrets.py"),
+    "every answer tried again": Slip(_set(retrying, "is_worth_retrying", lambda _error: True), "gateway"),
+    "canonical json through floats": Slip(_set(identity, "canonical", _through_floats), "core/test_identity.py"),
+    "text normalised in the key": Slip(_text_normalised, "core/test_identity.py"),
+    "the repeat left out of the key": Slip(_repeat_left_out, "core/test_identity.py"),
+    "credits from binary floats": Slip(_set(credits, "_finite", _from_float), "core/test_credits.py"),
+    "duplicate jobs merged in silence": Slip(_built_otherwise(Planner, "_duplicates", "once"), "test_planner.py"),
+    "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "engine/test_perform.py"),
+    "a file that is there for a lock": Slip(_set(lock, "FileLock", SoftFileLock), "journal/test_locking.py"),
+    "links followed at an output's place": Slip(_links_followed, "results/test_store.py"),
+    "a user's file written over": Slip(_set(Folder, "link", Folder.replace), "results/test_store.py"),
+    "a far larger output taken": Slip(_built_otherwise(OutputStore, "_max_bytes", 10_000_000), "results/test_store.py"),
+    "a short write taken for a whole one": Slip(_set(store, "_write_all", _written_once), "results/test_store.py"),
+    "images from anywhere": Slip(_set(Files, "is_inside", lambda _self, _path: True), "manifest/test_files.py"),
+    "names told apart by their case alone": Slip(_case_kept, "manifest/test_names.py"),
+}
+"""Each slip by its name; ``noticed_by`` is below ``tests``."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slip", choices=sorted(SLIPS), help="the mistake to make")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    slip = config.getoption("--slip")
+    if slip is not None:
+        SLIPS[slip].make()

@@ -1,0 +1,76 @@
+"""Trials on a bad line: one exchange of a run goes wrong in one of the ways of ``wire_faults.py``."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+
+from crucible_batch.api import connecting
+from crucible_batch.gateway import open_gateway
+from tests.crash.judge import Finding
+from tests.crash.proxy import Aim, Proxy, start_proxy
+from tests.crash.scenes import Scene
+from tests.crash.trials import Boundary, Trial, staged
+from tests.crash.wire_faults import BY_NAME, FAULTS
+
+PATIENCE_S = 1.5
+"""How long the command waits for the next byte; thirty seconds, where nobody watches."""
+_RUNS = 3
+
+
+def proxied(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
+    """One fault on the wire; once it is over, the same command comes to its end."""
+    fault, _, label = at.label.partition(" @ ")
+    with _between(trial, Aim(fault, label, at.nth)) as proxy:
+        ended = trial.run()
+        told = proxy.told()
+        trial.struck += [f"{line['fault']} @ {line['at']}" for line in told if "fault" in line]
+        allowed = BY_NAME[fault].codes | {0}
+        if ended.code not in allowed:
+            yield Finding("exit codes", f"{at.label} {at.nth} ended with {ended.code}, not one of {sorted(allowed)}")
+        # No worse than a kill, for an upload that is under way.
+        trial.left += 1
+        for _ in range(_RUNS):
+            if ended.code == 0:
+                break
+            ended = trial.run(None, "--retry-failed")
+        yield from trial.conclude(ended)
+        yield from (Finding("canary", line["leak"]) for line in proxy.told() if "leak" in line)
+
+
+def exchanges_of(scene: Scene) -> list[Boundary]:
+    """Run a scene undisturbed, and return every fault at every exchange of it that it can strike."""
+    with staged(scene, lambda: None) as trial, _between(trial, None) as proxy:
+        trial.run()
+        seen: Counter[str] = Counter()
+        labels = [line["exchange"] for line in proxy.told()]
+        exchanges = [(label, seen[label]) for label in labels if not seen.update([label])]
+    return [
+        Boundary(f"{fault.name} @ {label}", nth)
+        for fault in FAULTS
+        for label, nth in exchanges
+        if fault.spares is None or not label.startswith(fault.spares)
+    ]
+
+
+@contextmanager
+def _between(trial: Trial, aim: Aim | None) -> Iterator[Proxy]:
+    """Put a proxy between the trial's command and its sandbox."""
+    proxy = start_proxy(trial.sandbox, trial.folder / "proxy.jsonl", aim)
+    trial.url = proxy.url
+    trial.plant = _impatient(trial.plant)
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+
+
+def _impatient(plant: Callable[[], None]) -> Callable[[], None]:
+    def both() -> None:
+        plant()
+        connecting.open_gateway = functools.partial(open_gateway, timeout_s=PATIENCE_S)  # type: ignore[assignment]
+
+    return both

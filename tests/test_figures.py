@@ -1,0 +1,43 @@
+"""The README's figures are those of the newest campaign, and a campaign's file is whole."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.campaign.figures import README, campaigns, placed, render
+from tests.campaign.rows import ROWS, ZEROS
+from tests.crash.wire_faults import FAULTS
+
+
+def test_the_figures_in_the_readme_are_those_of_the_newest_campaign() -> None:
+    """Made by ``make figures``."""
+    text = README.read_text(encoding="utf-8")
+    assert text == placed(text, render()), "run make figures"
+
+
+def test_a_readme_without_a_place_for_figures_is_refused() -> None:
+    with pytest.raises(ValueError, match="no place for figures"):
+        placed("no markers", "figures")
+
+
+def test_the_readme_counts_the_ways_in_which_an_exchange_goes_wrong() -> None:
+    assert f"go wrong in {len(FAULTS)} ways" in README.read_text(encoding="utf-8")
+
+
+def test_a_campaign_tells_all_of_its_rows_and_found_nothing() -> None:
+    for file in campaigns():
+        told = json.loads(file.read_text(encoding="utf-8"))
+        assert len(told["revision"]) == 40
+        assert all(row["command"] and row["counts"] for row in told["rows"])
+        assert all(row["found"].keys() >= set(ZEROS) for row in told["rows"])
+        assert sum(told["totals"]["found"].values()) == 0
+        assert told["planted"]["caught"] == told["planted"]["bugs"] >= 30
+
+
+def test_a_campaign_that_is_shown_has_every_row() -> None:
+    for file in campaigns()[-1:]:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        assert [row["row"] for row in told["rows"]] == [row.number for row in ROWS]
+        assert render().count("\n| ") == len(ROWS) + 1
