@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from crucible_batch.api.inspecting import write_report_of
-from crucible_batch.api.running import Silent
+from crucible_batch.api.surroundings import Silent
 from crucible_batch.core.plan import InputImage
 from crucible_batch.core.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunOptions, restore
