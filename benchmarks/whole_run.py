@@ -30,11 +30,14 @@ def manifest(folder: Path, jobs: int) -> Path:
 
 
 def product(url: str, scratch: Path, jobs: int, *more: str) -> Cost:
-    """Run the command, with a journal, a budget and plain progress."""
+    """Run the command, with a journal, a budget and plain progress. Each run has an id of its own: it is to buy, and
+    not to find what one before it bought."""
     folder = Path(tempfile.mkdtemp(dir=scratch))
     options: list[str | Path] = [
         "--out-dir",
         folder / "out",
+        "--run-id",
+        folder.name,
         "--budget",
         "10000000",
         "-c",
