@@ -78,7 +78,7 @@ def outcome(path: Path) -> list[Problem]:
 
 
 def test_more_values_than_fit_in_memory_are_refused(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucible_batch.manifest.yaml_tree.MAX_NODES", 1000)
+    monkeypatch.setattr("crucible_batch.manifest.builder.MAX_NODES", 1000)
     assert "more than 1,000 values" in folder.problem("jobs: [" + "[]," * 1000 + "]").message
 
 
