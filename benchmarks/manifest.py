@@ -120,5 +120,5 @@ def _million(folder: Path, jobs: int) -> Iterator[Row]:
 def rows(quick: bool) -> Iterator[Row]:
     """Measure."""
     with tempfile.TemporaryDirectory() as folder:
-        yield from _beside_floor(Path(folder), 10_000 if quick else 100_000, 1 if quick else 3)
+        yield from _beside_floor(Path(folder), 20_000 if quick else 100_000, 1 if quick else 3)
         yield from _million(Path(folder), 100_000 if quick else 1_000_000)
