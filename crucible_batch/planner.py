@@ -6,7 +6,6 @@ import difflib
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import assert_never
 
@@ -14,8 +13,8 @@ from crucible_batch.core.answers import Workflow
 from crucible_batch.core.identity import Json, job_identity
 from crucible_batch.core.output_path import leading_path
 from crucible_batch.core.plan import InputImage, PlannedJob
-from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest import Remnant, Wanted
+from crucible_batch.errors import Problem
+from crucible_batch.manifest import Claim, Claims, Remnant, Wanted
 
 RESERVED_NAMES = frozenset({"report.json", "report.html", "receipts.jsonl", "thumbnails", ".crucible"})
 """What else may stand at the top of a run directory."""
@@ -31,7 +30,7 @@ class Planner:
     """Turns wanted jobs into planned ones, in order.
 
     ``workflows`` are those whose metadata could be read; for one that is not among them the parameter names are taken
-    as the manifest has them. Keeps a digest of each job and output path, nothing else.
+    as the manifest has them. Keeps a claim for each job and, unless names keep them apart, for each output path.
     """
 
     def __init__(
@@ -49,9 +48,9 @@ class Planner:
         self._workflows = workflows
         self._read_image = read_image
         self._position = 0
-        self._identities: dict[bytes, tuple[str, Place]] = {}
-        self._outputs: dict[bytes, tuple[str, Place]] = {}
-        self._leading: dict[bytes, tuple[str, Place]] = {}
+        self._identities = Claims()
+        self._outputs = Claims()
+        self._leading = Claims()
 
     def plan(self, wanted: Iterable[Wanted | Remnant | Problem]) -> Iterator[PlannedJob | Problem]:
         """Yield a planned job, or the problems that keep it from being one, for each that is wanted.
@@ -217,8 +216,8 @@ class Planner:
             except (ValueError, TypeError) as error:
                 problems.append(wanted.problem("params", str(error)))
                 return None
-            claimed = self._identities.setdefault(bytes.fromhex(identity), (wanted.name, wanted.place("")))
-            if claimed[0] == wanted.name:
+            claimed = self._identities.take(identity, wanted.name, wanted.entry)
+            if claimed is None:
                 return identity
             if self._duplicates == "once":
                 return None
@@ -233,40 +232,37 @@ class Planner:
             return wanted.problem("name", f"{wanted.output_pattern!r} is where the run keeps its own files")
         if (beside := _sidecar_fault(folded)) is not None:
             return wanted.problem("name", f"{wanted.output_pattern!r} {beside}", hint="end output.path in {ext}")
-        claim = (wanted.name, wanted.place("name"))
-        name, place = self._outputs.setdefault(_digest(folded), claim)
-        if name == wanted.name:
-            return self._claim_leading(wanted, folded, claim)
+        if wanted.is_apart:
+            return None
+        claimed = self._outputs.take(folded, wanted.name, wanted.entry)
+        if claimed is None:
+            return self._claim_leading(wanted, folded)
+        place = wanted.place_of(claimed.entry, "name")
         return wanted.problem(
             "name",
-            f"{wanted.name!r} and {name!r} ({place}) would write the same file {wanted.output_pattern!r}",
+            f"{wanted.name!r} and {claimed.name!r} ({place}) would write the same file {wanted.output_pattern!r}",
             hint="names that differ in nothing but case collide on some disks",
             of_row=True,
         )
 
-    def _claim_leading(self, wanted: Wanted, folded: str, claim: tuple[str, Place]) -> Problem | None:
+    def _claim_leading(self, wanted: Wanted, folded: str) -> Problem | None:
         """Without ``{index}`` the second output of ``a`` is called ``a-1``, as the first of a job ``a-1``.
 
         How many outputs a job makes is known only once they are paid for, so such names don't go together.
         """
-        taken = self._leading.get(_digest(folded))
+        taken = self._leading.get(folded)
         if (leading := leading_path(folded)) is not None:
-            self._leading.setdefault(_digest(leading), claim)
-            taken = taken or self._outputs.get(_digest(leading))
+            self._leading.take(leading, wanted.name, wanted.entry)
+            taken = taken or self._outputs.get(leading)
         if taken is None:
             return None
-        name, place = taken
         return wanted.problem(
             "name",
-            f"{wanted.name!r} and {name!r} ({place}) may write the same file: a second output gets -1 behind its name,"
-            " a third -2",
+            f"{wanted.name!r} and {taken.name!r} ({wanted.place_of(taken.entry, 'name')}) may write the same file:"
+            " a second output gets -1 behind its name, a third -2",
             hint="add {index} to output.path",
             of_row=True,
         )
-
-
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _sidecar_fault(output: str) -> str | None:
@@ -300,11 +296,10 @@ def _given_twice(wanted: Wanted, source: str, name: str) -> Problem:
     return wanted.problem(source, f"fills {name!r}, which is given as a parameter too")
 
 
-def _duplicate(wanted: Wanted, claimed: tuple[str, Place]) -> Problem:
-    name, place = claimed
+def _duplicate(wanted: Wanted, claimed: Claim) -> Problem:
     return wanted.problem(
         "name",
-        f"{wanted.name!r} asks for the very same thing as {name!r} ({place})",
+        f"{wanted.name!r} asks for the very same thing as {claimed.name!r} ({wanted.place_of(claimed.entry)})",
         hint="for several pictures of one prompt write repeat: N; or set duplicates: once, or each",
         of_row=True,
     )

@@ -23,8 +23,7 @@ class PlanFile:
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute("PRAGMA journal_mode = OFF")
         self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS plan"
-            " (position INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, body TEXT NOT NULL)"
+            "CREATE TABLE plan (position INTEGER PRIMARY KEY, identity TEXT NOT NULL, body TEXT NOT NULL)"
         )
 
     @classmethod
@@ -45,6 +44,8 @@ class PlanFile:
         try:
             self._connection.execute("BEGIN")
             self._connection.executemany(INSERT_PLANNED, ((job.position, job.identity, encode(job)) for job in jobs))
+            # Made of sorted rows it takes a third of what it takes row by row, since identities come in any order.
+            self._connection.execute("CREATE UNIQUE INDEX IF NOT EXISTS plan_by_identity ON plan (identity)")
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise UserError(

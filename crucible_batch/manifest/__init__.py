@@ -5,6 +5,7 @@
 ``manifest_schema`` describes its form to editors, ``live_schema`` that together with an account's workflows.
 """
 
+from crucible_batch.manifest.claims import Claim, Claims
 from crucible_batch.manifest.collector import Collector
 from crucible_batch.manifest.expand import expand, expand_all
 from crucible_batch.manifest.live_schema import Parameters, live_schema
@@ -17,6 +18,8 @@ from crucible_batch.manifest.wanted import Remnant, Wanted
 __all__ = [
     "MAX_BYTES",
     "MAX_JOBS",
+    "Claim",
+    "Claims",
     "Collector",
     "Json",
     "Manifest",

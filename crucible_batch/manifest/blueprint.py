@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names, output_path, params, rules
@@ -11,7 +12,7 @@ from crucible_batch.manifest.combinations import Combination, Combinations
 from crucible_batch.manifest.excused import SETS_VARIABLES, Excused
 from crucible_batch.manifest.faults import Faults
 from crucible_batch.manifest.files import FileFault, Files
-from crucible_batch.manifest.manifest import Entry, Manifest
+from crucible_batch.manifest.manifest import Entry, Fields, Manifest
 from crucible_batch.manifest.marks import Path as NodePath
 from crucible_batch.manifest.names import NameFault, Registry
 from crucible_batch.manifest.params import Parameter
@@ -30,6 +31,9 @@ from crucible_batch.manifest.wanted import Remnant, Wanted
 
 # Of the 255 bytes that a file name may have, some are left for an output's index, its extension and ".part".
 _MAX_PART_BYTES = 230
+_MAX_PATTERNS = 1000
+_NO_NAMES: frozenset[str] = frozenset()
+_NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
 
 class Workshop:
@@ -40,10 +44,22 @@ class Workshop:
         self.templates = Templates()
         self.files = Files(manifest.directory, allow_outside=manifest.allow_outside, note=note)
         self.registry = Registry()
-        self._defaults: dict[str, dict[str, Parameter]] = {}
+        self.is_apart = output_path.keeps_apart(manifest.output.path)
+        self._patterns: dict[str, str] = {}
+        self._defaults: dict[str, dict[str, Json | Parameter]] = {}
         self._faulty_defaults: set[str] = set()
 
-    def defaults(self, workflow_id: str, faults: Faults) -> dict[str, Parameter]:
+    def pattern(self, workflow_id: str) -> str:
+        """Return ``output.path`` with the workflow filled in, ``{name}`` still to be."""
+        known = self._patterns.get(workflow_id)
+        if known is None:
+            if len(self._patterns) >= _MAX_PATTERNS:
+                self._patterns.clear()
+            known = output_path.filled(self.manifest.output.path, workflow_id)
+            self._patterns[workflow_id] = known
+        return known
+
+    def defaults(self, workflow_id: str, faults: Faults) -> dict[str, Json | Parameter]:
         """Return the default parameters of a workflow, compiled. Those that can't be are reported the first time."""
         known = self._defaults.get(workflow_id)
         if known is not None:
@@ -51,7 +67,7 @@ class Workshop:
                 faults.failed.add("params")
             return known
         manifest, before = self.manifest, len(faults.problems)
-        made: dict[str, Parameter] = {}
+        made: dict[str, Json | Parameter] = {}
         if workflow_id == manifest.workflow:
             made |= params.compiled(manifest.params, manifest.site, ("params",), self.templates, faults.template)
         if workflow_id in manifest.workflows:
@@ -67,22 +83,23 @@ class Workshop:
 class Text:
     """A text field of an entry: literal, or a template."""
 
-    __slots__ = ("_limit", "_literal", "_template", "path")
+    __slots__ = ("_fits", "_limit", "_literal", "_template", "path")
 
     def __init__(self, text: str, path: tuple[str | int, ...], templates: Templates, limit: int = MAX_VALUE) -> None:
         self.path = path
         self._limit = limit
         self._literal = text
         self._template = templates.text(text) if is_template(text) else None
+        self._fits = len(text) <= limit // 4 or len(text.encode()) <= limit
 
     @property
     def names(self) -> frozenset[str]:
-        return self._template.names if self._template else frozenset()
+        return self._template.names if self._template else _NO_NAMES
 
     def render(self, variables: Variables) -> str:
         if self._template is not None:
             return self._template.text(variables, self._limit)
-        if len(self._literal) > self._limit // 4 and len(self._literal.encode()) > self._limit:
+        if not self._fits:
             raise TemplateFault(f"more than the {self._limit // 1024} KiB that may stand here")
         return self._literal
 
@@ -139,10 +156,11 @@ class Blueprint:
         workflow_id = "" if "workflow" in self._unknown else self._rendered(self._workflow, variables, faults)
         name = self._full_name(row, combination, repeat, variables, faults)
         prompt = self._prompt_text(variables, faults)
-        image = self._file(self._image, variables, faults)
-        images = {key: path for key, text in self._images.items() if (path := self._file(text, variables, faults))}
+        image = self._file(self._image, variables, faults) if self._image is not None else None
+        images = self._image_files(variables, faults) if self._images else _NO_IMAGES
         parameters = self._parameters(workflow_id, variables, faults) if workflow_id else {}
-        if {"workflows.", f"workflows.{workflow_id}"} & workshop.manifest.unknown:
+        above = workshop.manifest.unknown
+        if above and {"workflows.", f"workflows.{workflow_id}"} & above:
             faults.failed.add("fields")
         if name and (taken := self._taken(name)):
             faults.whole("name", taken)
@@ -163,10 +181,12 @@ class Blueprint:
             site=self._entry.site,
             root=workshop.manifest.site,
             is_on_default=workflow_id == workshop.manifest.workflow,
-            row_place=row.place if row else None,
+            made_for=row,
+            is_apart=workshop.is_apart,
         )
-        unknown = self._unknown | faults.failed
-        return (Remnant(wanted, frozenset(unknown)) if unknown else wanted), faults.problems
+        if not self._unknown and not faults.failed:
+            return wanted, faults.problems
+        return Remnant(wanted, frozenset(self._unknown | faults.failed)), faults.problems
 
     def _text(self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE) -> Text | None:
         try:
@@ -231,6 +251,9 @@ class Blueprint:
             faults.other(site, ("prompt",), f"{rendered!r} holds no text")
         return text
 
+    def _image_files(self, variables: Variables, faults: Faults) -> Mapping[str, Path]:
+        return {key: path for key, text in self._images.items() if (path := self._file(text, variables, faults))}
+
     def _file(self, text: Text | None, variables: Variables, faults: Faults) -> Path | None:
         rendered = self._rendered(text, variables, faults)
         if text is None or not rendered:
@@ -242,40 +265,48 @@ class Blueprint:
             return None
 
     def _parameters(self, workflow_id: str, variables: Variables, faults: Faults) -> Mapping[str, Json]:
-        if workflow_id not in self._merged:
-            merged = self._workshop.defaults(workflow_id, faults) | self._own
-            dynamic = {key: parameter for key, parameter in merged.items() if not parameter.is_literal}
-            literal: dict[str, Json] = {
-                key: None if key in dynamic else parameter.value for key, parameter in merged.items()
-            }
-            self._merged[workflow_id] = literal, dynamic
-        literal, dynamic = self._merged[workflow_id]
+        known = self._merged.get(workflow_id)
+        literal, dynamic = known if known is not None else self._merge(workflow_id, faults)
         if not dynamic:
             return literal
         values = dict(literal)
         failed: set[str] = set()
-
-        def report(site: Site, path: NodePath, fault: TemplateFault) -> None:
-            failed.add(key)
-            faults.template(site, path, fault)
-
         for key, parameter in dynamic.items():
+
+            def report(site: Site, path: NodePath, fault: TemplateFault, key: str = key) -> None:
+                failed.add(key)
+                faults.template(site, path, fault)
+
             values[key] = parameter.render(variables, report)
         batch = dynamic.get(rules.BATCH_SIZE)
         if batch and rules.BATCH_SIZE not in failed and not rules.is_batch_of_one(values[rules.BATCH_SIZE]):
             faults.whole("params", rules.batch_size_problem(batch.site, batch.path))
         return values
 
+    def _merge(self, workflow_id: str, faults: Faults) -> tuple[dict[str, Json], dict[str, Parameter]]:
+        """Put the entry's parameters over its workflow's defaults, and sort out those to be rendered for each job."""
+        merged = self._workshop.defaults(workflow_id, faults) | self._own
+        literal: dict[str, Json] = {}
+        dynamic: dict[str, Parameter] = {}
+        for key, value in merged.items():
+            if isinstance(value, Parameter):
+                dynamic[key] = value
+                literal[key] = None  # keeps its place
+            else:
+                literal[key] = value
+        self._merged[workflow_id] = literal, dynamic
+        return literal, dynamic
+
     def _field_names(self, workflow_id: str) -> Mapping[str, str]:
         if workflow_id not in self._fields:
             defaults = self._workshop.manifest.workflows.get(workflow_id)
-            merged = defaults.fields.model_dump(exclude_none=True) if defaults else {}
-            self._fields[workflow_id] = merged | self._entry.job.fields.model_dump(exclude_none=True)
+            merged = _given(defaults.fields) if defaults else {}
+            self._fields[workflow_id] = merged | _given(self._entry.job.fields)
         return self._fields[workflow_id]
 
     def _output(self, name: str, workflow_id: str, faults: Faults) -> str:
         manifest = self._workshop.manifest
-        pattern = output_path.filled(manifest.output.path, name, workflow_id)
+        pattern = self._workshop.pattern(workflow_id).replace("{name}", name)
         if len(pattern) > _MAX_PART_BYTES // 4 and any(
             len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/")
         ):
@@ -295,3 +326,7 @@ class Blueprint:
         other = self._workshop.manifest.site.place(("jobs", holder, "name"))
         message = f"the name {name!r} is taken already, by the job at line {other.line}, column {other.column}"
         return site.problem(("name",), message, hint="names differ by more than upper and lower case")
+
+
+def _given(fields: Fields) -> dict[str, str]:
+    return {key: name for key, name in (("prompt", fields.prompt), ("image", fields.image)) if name is not None}

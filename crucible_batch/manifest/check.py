@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from crucible_batch.errors import Problem
-from crucible_batch.manifest import rules, shape, yaml_tree
+from crucible_batch.manifest import rules, shape
 from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW, UNNAMED, VALUES, Manifest, Reading
+from crucible_batch.manifest.marks import Apart
 from crucible_batch.manifest.models import Header, Job
 from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.wording import kind
+from crucible_batch.manifest.yaml_tree import MAX_WARNINGS, Document
 
 # A key that a rule is broken in is left out, lest each job repeat it; but not these: nothing else depends on theirs.
 _KEPT = frozenset({"params", "workflows"})
@@ -22,23 +23,22 @@ class FormCheck:
     """Checks one document: collects problems, and keeps what is sound so that it can be checked further."""
 
     def __init__(
-        self, path: Path, site: Site, overrides: Mapping[str, str], *, allow_outside: bool, max_jobs: int
+        self, document: Document, site: Site, overrides: Mapping[str, str], *, allow_outside: bool, max_jobs: int
     ) -> None:
-        self._path = path
         self._site = site
         self._overrides = overrides
         self._allow_outside = allow_outside
         self._max_jobs = max_jobs
-        self._problems = site.document.problems
-        self._warnings = list(site.document.warnings)
+        self._problems = document.problems
+        self._warnings = list(document.warnings)
         self._broken: set[int] = set()
         self._faulty: dict[int, frozenset[str]] = {}
         self._unknown: set[str] = set()
 
     def reading(self, sha256: str) -> Reading:
         header = self._header()
-        nodes = self._jobs(header)
-        return Reading(self._made(header, nodes, sha256), self._problems)
+        self._jobs(header)
+        return Reading(self._made(header, sha256), self._problems)
 
     def _header(self) -> Header:
         self._unknown = shape.doubtful(Header, self._site) - _KEPT
@@ -67,19 +67,16 @@ class FormCheck:
         meant = {problem.nearest for problem in reported if problem.nearest is not None}
         return rejected.keys | meant.difference(site.value)
 
-    def _jobs(self, header: Header) -> array[int]:
+    def _jobs(self, header: Header) -> None:
         jobs = self._site.value.get("jobs")
-        if not isinstance(jobs, list) or not jobs:
+        if not isinstance(jobs, list | Apart) or not jobs:
             if "jobs" not in self._unknown and self._site.is_sound(("jobs",), within=False):
                 message = f"must list jobs, not {_shown(jobs)}" if "jobs" in self._site.value else "`jobs` is missing"
                 self._problems.add(self._site.problem(("jobs",), message))
-            return array("I")
-        document = self._site.document
-        nodes = document.marks.items(jobs, document.marks.find(self._site.value, 0, ("jobs",)))
+            return
         used = {header.workflow} if header.workflow else set[str]()
         count = 0
-        for index, (raw, node) in enumerate(zip(jobs, nodes, strict=True)):
-            site = Site(document, raw, node, ("jobs", index))
+        for index, site in enumerate(self._site.items("jobs")):
             job = self._job(header, site, index)
             if job is None:
                 self._broken.add(index)
@@ -91,7 +88,6 @@ class FormCheck:
                 self._broken.add(index)
             count += made
         self._warn(rules.header_warnings(header, self._site, used))
-        return nodes
 
     def _job(self, header: Header, site: Site, index: int) -> Job | None:
         """Check one entry. Return what is sound of it, or None where that is nothing."""
@@ -120,14 +116,14 @@ class FormCheck:
 
     def _warn(self, warnings: Iterable[Problem]) -> None:
         for warning in warnings:
-            if len(self._warnings) >= yaml_tree.MAX_WARNINGS:
+            if len(self._warnings) >= MAX_WARNINGS:
                 return
             self._warnings.append(warning)
 
-    def _made(self, header: Header, nodes: array[int], sha256: str) -> Manifest:
+    def _made(self, header: Header, sha256: str) -> Manifest:
         return Manifest(
-            path=self._path,
-            directory=Path(os.path.abspath(self._path.parent)),  # noqa: PTH100 - links are not followed here
+            path=self._site.file,
+            directory=Path(os.path.abspath(self._site.file.parent)),  # noqa: PTH100 - links are not followed here
             sha256=sha256,
             name=header.name,
             workflow=header.workflow,
@@ -145,7 +141,6 @@ class FormCheck:
             allow_outside=self._allow_outside,
             max_jobs=self._max_jobs,
             site=self._site,
-            nodes=nodes,
             broken=frozenset(self._broken),
             unknown=frozenset(self._unknown),
             faulty=self._faulty,
@@ -159,4 +154,4 @@ def _key(problem: Problem, site: Site) -> str:
 
 
 def _shown(jobs: object) -> str:
-    return "none" if jobs == [] or jobs is None else kind(jobs)
+    return "none" if jobs is None or (isinstance(jobs, list | Apart) and not jobs) else kind(jobs)

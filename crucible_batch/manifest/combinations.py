@@ -20,6 +20,9 @@ class Combination:
     suffix: str
 
 
+_NONE = Combination({}, {}, "")
+
+
 class Combinations:
     """The combinations of one entry, made anew for each of its rows.
 
@@ -35,6 +38,9 @@ class Combinations:
         self._zipped = list(zip(*columns, strict=True)) if columns else [()]
 
     def __iter__(self) -> Iterator[Combination]:
+        if not self._names:
+            yield _NONE
+            return
         for chosen in itertools.product(*self._matrix):
             for together in self._zipped:
                 choices = (*chosen, *together)

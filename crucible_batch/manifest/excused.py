@@ -16,6 +16,12 @@ class Excused:
     __slots__ = ("_everything", "_names")
 
     def __init__(self, entry: Entry, manifest: Manifest) -> None:
+        self._everything = False
+        self._names: set[str] = set()
+        if entry.unknown or manifest.unknown:
+            self._lose(entry, manifest)
+
+    def _lose(self, entry: Entry, manifest: Manifest) -> None:
         lost: list[tuple[Site, str]] = [(entry.site, key) for key in ("matrix", "zip") if key in entry.unknown]
         if "vars" in manifest.unknown:
             lost.append((manifest.site, "vars"))

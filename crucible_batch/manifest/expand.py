@@ -63,7 +63,8 @@ def expand_all(
                     yield rules.too_many(entry.site, manifest.max_jobs)
                     return
                 job, problems = blueprint.make(*item)
-                yield from _new(problems, seen)
+                if problems:
+                    yield from _new(problems, seen)
                 remnants += isinstance(job, Remnant)
                 if isinstance(job, Wanted) or remnants <= MAX_REMNANTS_OF_ENTRY:
                     yield job

@@ -19,6 +19,7 @@ MAX_PROMPT_FILE_BYTES = 32 * 1024
 _MAX_READ = 2 * MAX_PROMPT_FILE_BYTES
 # Jobs of a matrix use the same image over and over; a bound keeps the memory flat for a million different ones.
 _CACHE_SIZE = 10_000
+_MAX_SHOWN = 300
 
 
 class FileFault(Exception):  # noqa: N818 - it becomes a Problem
@@ -63,21 +64,21 @@ class Files:
 
     def _find(self, text: str) -> Path:
         if "\0" in text:
-            raise FileFault(f"the path {text!r} holds a NUL character")
+            raise FileFault(f"the path {quoted(text)} holds a NUL character")
         joined = os.path.join(self.directory, text)  # noqa: PTH118 - pathlib costs twice the time, a job each
         if not self.is_inside(joined):
-            raise FileFault(f"{text!r} leads out of the manifest's directory", hint="--allow-outside permits it")
+            raise FileFault(f"{quoted(text)} leads out of the manifest's directory", hint="--allow-outside permits it")
         try:
             status = os.stat(joined)  # noqa: PTH116
         except OSError as error:
-            raise FileFault(f"{text!r} can't be read: {_reason(error)}") from None
+            raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}") from None
         except ValueError:
-            raise FileFault(f"{text!r} is no file name") from None
+            raise FileFault(f"{quoted(text)} is no file name") from None
         if not stat.S_ISREG(status.st_mode):
             what = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise FileFault(f"{text!r} is {what}")
+            raise FileFault(f"{quoted(text)} is {what}")
         if not os.access(joined, os.R_OK):
-            raise FileFault(f"{text!r} can't be read: permission denied")
+            raise FileFault(f"{quoted(text)} can't be read: permission denied")
         return Path(os.path.realpath(joined))
 
     def _read_prompt(self, text: str) -> str:
@@ -87,14 +88,14 @@ class Files:
             with path.open("rb") as file:
                 content = file.read(_MAX_READ + 1)
         except OSError as error:
-            raise FileFault(f"{text!r} can't be read: {_reason(error)}") from None
+            raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}") from None
         if len(content) > _MAX_READ:
             raise _too_large(text)
         try:
             decoded = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            raise FileFault(f"{text!r} is not UTF-8 (line {line})") from None
+            raise FileFault(f"{quoted(text)} is not UTF-8 (line {line})") from None
         prompt = decoded.replace("\r\n", "\n").rstrip("\n")
         if len(prompt.encode()) > MAX_PROMPT_FILE_BYTES:
             raise _too_large(text)
@@ -116,8 +117,13 @@ def _remembered(cache: dict[str, Answer | FileFault], text: str, find: Callable[
     return answer
 
 
+def quoted(text: str) -> str:
+    """Write a path as a message holds it: a manifest may name one of 60 KiB."""
+    return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}..."
+
+
 def _too_large(text: str) -> FileFault:
-    return FileFault(f"{text!r} is larger than the {MAX_PROMPT_FILE_BYTES // 1024} KiB that a prompt may have")
+    return FileFault(f"{quoted(text)} is larger than the {MAX_PROMPT_FILE_BYTES // 1024} KiB that a prompt may have")
 
 
 def _reason(error: OSError) -> str:

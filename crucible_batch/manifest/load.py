@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from crucible_batch.errors import ManifestError, Place, Problem
+from crucible_batch.errors import ManifestError, Problem
 from crucible_batch.manifest import yaml_tree
 from crucible_batch.manifest.check import FormCheck
 from crucible_batch.manifest.expand import expand
 from crucible_batch.manifest.manifest import Manifest, Reading
 from crucible_batch.manifest.site import Site
+from crucible_batch.manifest.source import Source, whole_file
+from crucible_batch.manifest.spool import Spool
 from crucible_batch.manifest.wording import kind
 
 MAX_JOBS = 100_000
@@ -57,55 +56,25 @@ def read_manifest(
 
     Raises ``ManifestError`` where there is nothing to go on with: no file, no text, no YAML, no mapping.
     """
-    content = _read(path, max_bytes)
-    document = yaml_tree.parse(_decoded(content, path), path)
-    site = Site(document, document.value)
+    spool = Spool()
+    with Source.opened(path, max_bytes) as source:
+        try:
+            document = yaml_tree.read(source, path, "jobs", spool)
+            source.finish()
+        except OSError as error:
+            raise _no_room(path, error) from error
+    site = Site(path, document.value, document.marks)
     if not isinstance(document.value, dict):
         message = f"a manifest is a mapping with keys such as `name` and `jobs`, not {kind(document.value)}"
         document.problems.add(site.problem((), message))
         raise document.problems.error()
-    check = FormCheck(path, site, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
-    return check.reading(hashlib.sha256(content).hexdigest())
+    check = FormCheck(document, site, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
+    return check.reading(source.sha256)
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
-    """Return the file's bytes; its size is looked at before anything is read."""
-    try:
-        with open(path, "rb", opener=_open) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise _whole_file(path, "the manifest is no regular file")
-            if status.st_size > max_bytes:
-                raise _too_large(path, status.st_size, max_bytes)
-            content = file.read(max_bytes + 1)
-    except OSError as error:
-        raise _whole_file(path, f"the manifest can't be read: {(error.strerror or str(error)).lower()}") from None
-    except ValueError:  # a NUL in the path
-        raise _whole_file(path, "the manifest can't be read: its path holds a NUL character") from None
-    if len(content) > max_bytes:
-        raise _too_large(path, len(content), max_bytes)
-    return content
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # else opening a pipe would wait for somebody to write to it
-
-
-def _whole_file(path: Path, message: str, hint: str | None = None) -> ManifestError:
-    return ManifestError([Problem(Place(path), "", message, hint=hint)])
-
-
-def _too_large(path: Path, size: int, max_bytes: int) -> ManifestError:
-    message = f"the manifest has {size:,} bytes, and {max_bytes:,} are allowed"
-    return _whole_file(path, message, "keep rows in a .csv or .jsonl file and use `foreach`; --max-manifest-size")
-
-
-def _decoded(content: bytes, path: Path) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line = before.count(b"\n") + 1
-        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
-        place = Place(path, line, column)
-        raise ManifestError([Problem(place, "", "the manifest is not UTF-8", hint="save the file as UTF-8")]) from None
+def _no_room(path: Path, error: OSError) -> ManifestError:
+    return whole_file(
+        path,
+        f"the manifest's jobs can't be kept in the temporary directory: {error.strerror}",
+        "make room there, or name another directory in TMPDIR; nothing was spent",
+    )

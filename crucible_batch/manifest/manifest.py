@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest.collector import Collector
+from crucible_batch.manifest.marks import Apart
 from crucible_batch.manifest.models import Assets, Budget, Fields, Job, Output, Provenance, Retry, Workflow
 from crucible_batch.manifest.shape import salvaged
 from crucible_batch.manifest.site import Site
@@ -80,19 +80,23 @@ class Manifest:
     allow_outside: bool
     max_jobs: int
     site: Site = field(repr=False)
-    nodes: array[int] = field(repr=False)
     broken: frozenset[int] = frozenset()
     unknown: frozenset[str] = frozenset()
     faulty: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries of ``jobs`` in order, but for those that are broken."""
-        for index, node in enumerate(self.nodes):
+        if not self.lists_jobs:
+            return
+        for index, site in enumerate(self.site.items("jobs")):
             if index not in self.broken:
-                raw = self.site.value["jobs"][index]
-                site = Site(self.site.document, raw, node, ("jobs", index))
                 unknown = self.faulty.get(index, _NONE)
-                yield Entry(index, salvaged(Job, raw, unknown, name=UNNAMED), site, unknown)
+                sound = salvaged(Job, site.value, unknown, name=UNNAMED) if unknown else Job.model_validate(site.value)
+                yield Entry(index, sound, site, unknown)
+
+    @property
+    def lists_jobs(self) -> bool:
+        return isinstance(self.site.value.get("jobs"), list | Apart)
 
     def place(self, field: str) -> Place:
         """Return where a field stands, such as ``budget.credits`` or ``jobs[2].params.size.width``.

@@ -11,6 +11,8 @@ import hashlib
 import re
 import unicodedata
 
+from crucible_batch.manifest.claims import Claims
+
 MAX_NAME_BYTES = 120
 # Of 255 bytes for a file name, what other parts of a path pattern and extensions may take stays free.
 MAX_SLUG_LENGTH = 48
@@ -19,6 +21,7 @@ _HEX = 8
 _PUNCTUATION = frozenset(" -_.+=@,()!")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@,()! -]*(?<![. ])")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9]|conin\$|conout\$)", re.IGNORECASE)
+_DEVICE_BEGINNINGS = frozenset({"con", "prn", "aux", "nul", "com", "lpt"})
 _DIVIDERS = re.compile(r"[^\w.+-]+|_+")
 _DASHES = re.compile(r"-{2,}")
 
@@ -29,6 +32,8 @@ class NameFault(ValueError):  # noqa: N818 - it becomes a Problem
 
 def check(rendered: str) -> None:
     """Raise ``NameFault`` for a rendered name that no replacement would make what its author meant."""
+    if _PLAIN.fullmatch(rendered):
+        return
     if not rendered.strip():
         raise NameFault("the name is empty")
     if rendered in {".", ".."}:
@@ -70,6 +75,8 @@ def _allowed(character: str) -> bool:
 
 def is_device(name: str) -> bool:
     """Whether Windows takes a name for a device's, whatever its case and its extension."""
+    if name.isascii() and name.lstrip()[:3].lower() not in _DEVICE_BEGINNINGS:
+        return False  # as almost all are
     stem = unicodedata.normalize("NFKC", name.partition(".")[0]).strip()
     return _DEVICE.fullmatch(stem) is not None
 
@@ -92,21 +99,23 @@ def slug(text: str) -> str:
 
 
 class Registry:
-    """Remembers which names are taken, as 16 bytes each: a million names fit in memory."""
+    """Remembers which names are taken."""
 
-    __slots__ = ("_taken",)
+    __slots__ = ("_claims",)
 
     def __init__(self) -> None:
-        self._taken: dict[bytes, int] = {}
+        self._claims = Claims()
 
     def take(self, name: str, entry: int) -> int | None:
         """Take a name for a job of the entry with that index; return the index of the entry that has it already.
 
         Names that differ in case or in compatible characters alone are the same on some file systems.
         """
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-        key = hashlib.blake2b(folded.encode(), digest_size=16).digest()
-        if key in self._taken:
-            return self._taken[key]
-        self._taken[key] = entry
-        return None
+        claim = self._claims.take(_folded(name), name, entry)
+        return None if claim is None else claim.entry
+
+
+def _folded(name: str) -> str:
+    if name.isascii():
+        return name.lower()  # which is what the line below makes of it
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

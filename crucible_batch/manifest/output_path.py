@@ -71,7 +71,15 @@ def _part_fault(part: str) -> str | None:
     return None
 
 
-def filled(pattern: str, name: str, workflow: str) -> str:
-    """Fill in a job's name and workflow; ``{index}`` and ``{ext}`` stay. Safe names hold no braces."""
-    filled_name = pattern.replace("{name}", name)
-    return filled_name.replace("{workflow}", names.safe(workflow.replace("/", "-").replace("\\", "-")))
+def keeps_apart(pattern: str) -> bool:
+    """Tell whether jobs of different names can't be in each other's way, since the name is a whole folder's.
+
+    As the last part it isn't enough without ``{index}``: a second output of ``a`` would be called ``a-1``.
+    """
+    parts = pattern.split("/")
+    return "{name}" in parts[:-1] or ("{name}" in parts and "{index}" in pattern)
+
+
+def filled(pattern: str, workflow: str) -> str:
+    """Fill in a job's workflow; ``{name}``, ``{index}`` and ``{ext}`` stay. Safe names hold no braces."""
+    return pattern.replace("{workflow}", names.safe(workflow.replace("/", "-").replace("\\", "-")))

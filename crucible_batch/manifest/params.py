@@ -22,15 +22,11 @@ class _Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter: its compiled value, and where it stands (in the job, or among the defaults)."""
+    """A parameter that is rendered for each job: its compiled value, and where it stands (job or defaults)."""
 
-    value: Any
+    value: Template | _Rendered
     site: Site
     path: tuple[str | int, ...]
-
-    @property
-    def is_literal(self) -> bool:
-        return not isinstance(self.value, Template | _Rendered)
 
     def render(self, variables: Variables, report: Report) -> Json:
         """Return the value for one job; faults are reported, and what has one comes out as None."""
@@ -39,17 +35,24 @@ class Parameter:
 
 def compiled(
     params: Mapping[str, Any], site: Site, path: Path, templates: Templates, report: Report
-) -> dict[str, Parameter]:
-    """Compile the parameters that stand at ``path``. Templates that can't be compiled are reported."""
+) -> dict[str, Json | Parameter]:
+    """Compile the parameters that stand at ``path``: a literal stays as it is.
 
-    def value(raw: Any, at: tuple[str | int, ...]) -> Any:
-        try:
-            return _compile(raw, at, templates)
-        except _FaultAt as fault:
-            report(site, fault.path, fault.fault)
-            return None
-
-    return {name: Parameter(value(raw, (*path, name)), site, (*path, name)) for name, raw in params.items()}
+    Templates that can't be compiled are reported.
+    """
+    made: dict[str, Json | Parameter] = {}
+    for name, raw in params.items():
+        if isinstance(raw, str | list | dict):
+            at = (*path, name)
+            try:
+                value = _compile(raw, at, templates)
+            except _FaultAt as fault:
+                report(site, fault.path, fault.fault)
+                value = None
+            made[name] = Parameter(value, site, at) if isinstance(value, Template | _Rendered) else value
+        else:
+            made[name] = raw
+    return made
 
 
 class _FaultAt(Exception):  # noqa: N818

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from crucible_batch.errors import Place
-from crucible_batch.manifest.files import FileFault, Files
+from crucible_batch.manifest.files import FileFault, Files, quoted
 from crucible_batch.manifest.scalars import MAX_NUMBER_LENGTH
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -60,7 +60,9 @@ def read(source: str, files: Files, most: int) -> Iterator[Row | RowFault]:
     suffix = PurePosixPath(source).suffix.lower()
     reader = {".csv": _csv, ".jsonl": _jsonl}.get(suffix)
     if reader is None:
-        raise FileFault(f"{source!r} is neither a .csv or .jsonl file nor a glob", hint="a folder's files: folder/*")
+        raise FileFault(
+            f"{quoted(source)} is neither a .csv or .jsonl file nor a glob", hint="a folder's files: folder/*"
+        )
     path = files.find(source)
     files.note(source, path)
     found = False
@@ -216,13 +218,13 @@ _DECODER = json.JSONDecoder(
 def _globbed(pattern: str, files: Files, most: int) -> Iterator[Row | RowFault]:
     parts = PurePosixPath(pattern).parts
     if not files.allow_outside and (pattern.startswith("/") or ".." in parts):
-        raise FileFault(f"{pattern!r} leads out of the manifest's directory", hint="--allow-outside permits it")
+        raise FileFault(f"{quoted(pattern)} leads out of the manifest's directory", hint="--allow-outside permits it")
     try:
         found = _matches(pattern, files, most)
     except ValueError:
-        raise FileFault(f"{pattern!r} holds a character that no file name has") from None
+        raise FileFault(f"{quoted(pattern)} holds a character that no file name has") from None
     if not found:
-        raise FileFault(f"no file fits {pattern!r}", hint=f"it is looked for in {files.directory}")
+        raise FileFault(f"no file fits {quoted(pattern)}", hint=f"it is looked for in {files.directory}")
     for number, match in enumerate(found, 1):
         yield _file_row(number, match, files)
 
@@ -233,7 +235,7 @@ def _matches(pattern: str, files: Files, most: int) -> list[str]:
         if os.path.isfile(os.path.join(files.directory, match)):  # noqa: PTH113, PTH118 - text is what sorts
             found.append(match)
         if len(found) > most:
-            raise FileFault(f"more than {most:,} files fit {pattern!r}", hint="--max-jobs permits more")
+            raise FileFault(f"more than {most:,} files fit {quoted(pattern)}", hint="--max-jobs permits more")
     return sorted(set(found), key=os.fsencode)
 
 
@@ -244,6 +246,6 @@ def _file_row(number: int, match: str, files: Files) -> Row | RowFault:
     except UnicodeEncodeError:
         return RowFault(files.directory, 0, f"the file name {os.fsencode(match)!r} is not UTF-8")
     if not files.is_inside(os.path.join(files.directory, match)):  # noqa: PTH118
-        message = f"{match!r} leads out of the manifest's directory"
+        message = f"{quoted(match)} leads out of the manifest's directory"
         return RowFault(files.directory, 0, message, "it is a link; --allow-outside permits it")
     return Row(number, 0, {"path": str(path), "name": path.name, "stem": path.stem})

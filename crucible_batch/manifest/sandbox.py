@@ -122,8 +122,24 @@ def _filtered(node: nodes.Node, name: str, args: list[nodes.Expr] | None = None)
     return nodes.Filter(node, name, args or [], [], None, None, lineno=node.lineno)
 
 
+class Scope(Context):
+    """What one rendering sees; it serves the next one too, since Jinja2's own costs as much as a small template."""
+
+    def begin(self, variables: Mapping[str, Any]) -> None:
+        self.parent = variables  # type: ignore[assignment]
+        self.vars.clear()
+        self.exported_vars.clear()
+
+    def resolve_or_missing(self, key: str) -> Any:
+        if key in self.vars:
+            return self.vars[key]
+        if key in self.parent:
+            return self.parent[key]
+        return self.environment.globals.get(key, missing)
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
-    """One sandbox serves one expansion: its meter counts one rendering at a time."""
+    """One sandbox serves one expansion: its meter and its scope are for one rendering at a time."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
@@ -132,6 +148,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.meter = Meter()
         self.filters = filters.table(self.meter)
         self.globals = {"range": self._range}
+        self._scope = Scope(self, {}, None, {})
+
+    def scope(self, variables: Mapping[str, Any]) -> Scope:
+        """Return what a rendering with ``variables`` sees; the one before must have ended."""
+        self._scope.begin(variables)
+        return self._scope
+
+    def is_simple_filter(self, name: str | None) -> bool:
+        """Tell whether a filter is one that takes a value and nothing of the rendering; none at all is, too."""
+        return name is None or (name in self.filters and not hasattr(self.filters[name], "jinja_pass_arg"))
 
     def bounded(self, tree: nodes.Template) -> nodes.Template:
         """Return a parsed template made safe to run. Raises ``TemplateAssertionError`` for what isn't available."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from yaml.reader import ReaderError
@@ -37,16 +37,41 @@ _CANT_BEGIN = {
 }
 
 
-def explain(error: yaml.YAMLError, text: str, file: Path) -> Problem:
-    """Turn an error of the YAML parser about ``text`` into a problem with its place."""
+class Lines(Protocol):
+    """The text that the parser complains about, as far as one has to look at it again."""
+
+    def line(self, number: int) -> str:
+        """Return a line, counted from 0; an empty one where there is none."""
+
+    def find(self, character: str) -> tuple[int, int]:
+        """Return line and column, from 1, of the first such character; of the beginning where there is none."""
+
+
+class Text:
+    """Lines of a text in memory."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def line(self, number: int) -> str:
+        lines = self._text.split("\n", number + 1)
+        return lines[number] if number < len(lines) else ""
+
+    def find(self, character: str) -> tuple[int, int]:
+        before = self._text[: max(self._text.find(character), 0)]
+        return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def explain(error: yaml.YAMLError, lines: Lines, file: Path) -> Problem:
+    """Turn an error of the YAML parser about a text into a problem with its place."""
     if isinstance(error, ReaderError):
-        return _control_character(error, text, file)
+        return _control_character(error, lines, file)
     phrase = str(getattr(error, "problem", None) or "")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = Place(file) if mark is None else Place(file, mark.line + 1, mark.column + 1)
     for beginning, message, hint in _PHRASES:
         if phrase.startswith(beginning):
-            return Problem(place, "", f"not YAML: {message}{_opened(error)}", hint=hint or _character_hint(text, mark))
+            return Problem(place, "", f"not YAML: {message}{_opened(error)}", hint=hint or _character_hint(lines, mark))
     return Problem(place, "", f"not YAML: {phrase or 'the parser gave no reason'}{_opened(error)}")
 
 
@@ -58,25 +83,23 @@ def _opened(error: Any) -> str:
     return f" (it began at line {opened.line + 1}, column {opened.column + 1})"
 
 
-def _character_hint(text: str, mark: Any) -> str | None:
+def _character_hint(lines: Lines, mark: Any) -> str | None:
     """Advise on the character that the parser stopped at; a tab stands somewhere in the indentation."""
     if mark is None:
         return None
-    lines = text.split("\n", mark.line + 1)
-    line = lines[mark.line] if mark.line < len(lines) else ""
+    line = lines.line(mark.line)
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return _CANT_BEGIN["\t"]
     return _CANT_BEGIN.get(line[mark.column : mark.column + 1])
 
 
-def _control_character(error: ReaderError, text: str, file: Path) -> Problem:
+def _control_character(error: ReaderError, lines: Lines, file: Path) -> Problem:
     """Explain a character that YAML forbids: libyaml gives its code, the pure parser the character itself."""
     code: Any = error.character
-    return forbidden(chr(code) if isinstance(code, int) else str(code), text, file)
+    return forbidden(chr(code) if isinstance(code, int) else str(code), lines, file)
 
 
-def forbidden(character: str, text: str, file: Path) -> Problem:
-    before = text[: max(text.find(character), 0)]
-    place = Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+def forbidden(character: str, lines: Lines, file: Path) -> Problem:
     message = f"not YAML: the character U+{ord(character[0]):04X} is not allowed"
+    place = Place(file, *lines.find(character))
     return Problem(place, "", message, hint='in "double quotes" it can be written as an escape')

@@ -7,29 +7,28 @@ template again, so nothing that comes out of a CSV file can become code.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias, TypeVar
 
-from jinja2 import nodes
-from jinja2.environment import Template as Compiled
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
-from jinja2.meta import find_undeclared_variables
-from jinja2.runtime import Context
 
 from crucible_batch.manifest import filters
 from crucible_batch.manifest.bounds import LimitError, weigh
+from crucible_batch.manifest.expressions import Expression, Variables, Whole, cut
 from crucible_batch.manifest.sandbox import Sandbox, UnknownName
 from crucible_batch.manifest.wording import nearest, shown
 
+__all__ = ["Json", "Template", "TemplateFault", "Templates", "Variables", "is_template", "plain"]
+
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-Variables: TypeAlias = Mapping[str, Any]
+Made = TypeVar("Made")
 
 MAX_PROMPT = 32 * 1024
 MAX_VALUE = 64 * 1024
 _MAX_SOURCE = 64 * 1024
 # Compiling takes about a millisecond. More different templates than this in one manifest are compiled again.
 _CACHE_SIZE = 4096
-_RESULT = "_result"
 
 
 class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
@@ -65,13 +64,15 @@ def is_template(text: str) -> bool:
 class Template:
     """A compiled template. ``names`` are the variables that it may ask for."""
 
-    __slots__ = ("_compiled", "_native", "_sandbox", "names")
+    __slots__ = ("_parts", "_sandbox", "_single", "names")
 
-    def __init__(self, sandbox: Sandbox, compiled: Compiled, names: frozenset[str], *, native: bool) -> None:
+    def __init__(
+        self, sandbox: Sandbox, parts: Sequence[str | Expression | Whole], single: Expression | Whole | None
+    ) -> None:
         self._sandbox = sandbox
-        self._compiled = compiled
-        self._native = native
-        self.names = names
+        self._parts = parts
+        self._single = single
+        self.names = frozenset(name for part in parts if not isinstance(part, str) for name in part.names)
 
     def text(self, variables: Variables, limit: int = MAX_VALUE) -> str:
         """Render to text of at most ``limit`` bytes of UTF-8. Raises ``TemplateFault``."""
@@ -82,14 +83,11 @@ class Template:
 
     def value(self, variables: Variables) -> Json:
         """Return the value of the template's one expression, else its text. Raises ``TemplateFault``."""
-        if not self._native:
+        if self._single is None:
             return self.text(variables)
         try:
             self._sandbox.meter.start()
-            context = self._context(variables)
-            for _ in self._compiled.root_render_func(context):
-                pass
-            value = plain(context.vars[_RESULT])
+            value = plain(self._single.value(variables))
             if isinstance(value, str):
                 _check_size(value, MAX_VALUE)
             weigh(value)
@@ -97,14 +95,11 @@ class Template:
             raise _explained(error, variables) from None
         return value
 
-    def _context(self, variables: Variables) -> Context:
-        # One dict of all that a template sees: Jinja2's own layering of globals costs twice the rendering.
-        return self._sandbox.context_class(self._sandbox, {**self._sandbox.globals, **variables}, None, {})
-
     def _text(self, variables: Variables, limit: int) -> str:
         self._sandbox.meter.start()
         pieces, length = [], 0
-        for piece in self._compiled.root_render_func(self._context(variables)):
+        for part in self._parts:
+            piece = part if isinstance(part, str) else part.text(variables, limit)
             pieces.append(piece)
             length += len(piece)
             if length > limit:
@@ -126,52 +121,61 @@ class Templates:
         self._sandbox = Sandbox()
         self._texts: dict[str, Template] = {}
         self._values: dict[str, Template] = {}
+        self._expressions: dict[str, Expression] = {}
 
     def text(self, source: str) -> Template:
         """Return the template of a text. Raises ``TemplateFault`` where it can't be compiled."""
-        return self._compiled(source, self._texts, native=False)
+        return _remembered(self._texts, source, lambda: self._compiled(source, native=False))
 
     def value(self, source: str) -> Template:
         """Return a template that keeps the type of its value where it is one ``{{ expression }}`` and nothing else."""
-        return self._compiled(source, self._values, native=True)
+        return _remembered(self._values, source, lambda: self._compiled(source, native=True))
 
-    def _compiled(self, source: str, cache: dict[str, Template], *, native: bool) -> Template:
-        template = cache.get(source)
-        if template is None:
-            if len(cache) >= _CACHE_SIZE:
-                cache.clear()
-            template = cache[source] = self._compile(source, native=native)
-        return template
-
-    def _compile(self, source: str, *, native: bool) -> Template:
+    def _compiled(self, source: str, *, native: bool) -> Template:
         if len(source) > _MAX_SOURCE:
             raise TemplateFault(f"a template of more than {_MAX_SOURCE // 1024} KiB")
         self._sandbox.meter.start()
-        try:
-            tree = self._sandbox.parse(source)
-            names = frozenset(find_undeclared_variables(tree))
-            expression = _only_expression(tree) if native else None
-            if expression is not None:
-                result = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=1)
-                tree = nodes.Template([result], lineno=1)
-            tree.set_environment(self._sandbox)
-            compiled = self._sandbox.from_string(self._sandbox.bounded(tree))
-        except TemplateSyntaxError as error:
-            raise TemplateFault(f"not a template: {_first_lower(error.message)}", **_advice(error)) from None
-        except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
-            reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply or holds a huge number"
-            raise TemplateFault(f"not a template: {reason}") from None
-        return Template(self._sandbox, compiled, names, native=expression is not None)
+        pieces, line = cut(source), 1
+        if pieces is None:
+            with _explaining(line):
+                whole = Whole(self._sandbox, source, native=native)
+            return Template(self._sandbox, [whole], whole if whole.is_expression else None)
+        parts: list[str | Expression] = []
+        for text, expression in pieces:
+            line += text.count("\n")
+            parts += [text] if text else []
+            if expression:
+                parts.append(self._expression(expression, line))
+        single = parts[0] if native and len(parts) == 1 and isinstance(parts[0], Expression) else None
+        return Template(self._sandbox, parts, single)
+
+    def _expression(self, source: str, line: int) -> Expression:
+        def made() -> Expression:
+            with _explaining(line):
+                return Expression(self._sandbox, source)
+
+        return _remembered(self._expressions, source, made)
 
 
-def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
-    match tree.body:
-        case [nodes.Output(nodes=[nodes.TemplateData()])]:
-            return None
-        case [nodes.Output(nodes=[expression])]:
-            return expression
-        case _:
-            return None
+def _remembered(cache: dict[str, Made], source: str, make: Callable[[], Made]) -> Made:
+    made = cache.get(source)
+    if made is None:
+        if len(cache) >= _CACHE_SIZE:
+            cache.clear()
+        made = cache[source] = make()
+    return made
+
+
+@contextmanager
+def _explaining(line: int) -> Iterator[None]:
+    """Turn what keeps a template from being compiled into a ``TemplateFault``. Its first line is ``line``."""
+    try:
+        yield
+    except TemplateSyntaxError as error:
+        raise TemplateFault(f"not a template: {_first_lower(error.message)}", **_advice(error, line)) from None
+    except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
+        reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply or holds a huge number"
+        raise TemplateFault(f"not a template: {reason}") from None
 
 
 def plain(value: Any) -> Json:
@@ -190,8 +194,9 @@ def plain(value: Any) -> Json:
     raise ValueError(f"a value of the kind {type(value).__name__} is no JSON value")
 
 
-def _advice(error: TemplateSyntaxError) -> dict[str, Any]:
-    message, line = error.message or "", error.lineno
+def _advice(error: TemplateSyntaxError, first: int) -> dict[str, Any]:
+    # Jinja2 gives no line, whatever its types say, where it can't make Python of what it understood.
+    message, line = error.message or "", (error.lineno or 1) + first - 1
     if message.startswith("No filter named"):
         return {"nearest": nearest(message.split("'")[1], filters.NAMES), "line": line}
     if "unknown tag" in message or "is not available" in message:

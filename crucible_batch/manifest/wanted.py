@@ -8,6 +8,7 @@ from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW
+from crucible_batch.manifest.rows import Row
 from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import Json
 
@@ -20,8 +21,9 @@ class Wanted:
     looked into. ``params`` hold the workflow's defaults under the job's own. ``fields`` name the parameters that take
     ``prompt`` and ``image``, where the manifest says. ``axes`` are the values of matrix and zip, as text.
     ``entry_name`` is the name that the entry has in the manifest, its template not rendered. ``output_pattern`` is
-    ``output.path`` with name and workflow filled in; ``{index}`` and ``{ext}`` are still to be. ``row_place`` is the
-    line of the table that it was made for.
+    ``output.path`` with name and workflow filled in; ``{index}`` and ``{ext}`` are still to be. ``made_for`` is
+    the row of the table that it was made for. ``is_apart`` tells that a name of its own is all that its outputs need
+    to be in no other job's way.
     """
 
     name: str
@@ -39,7 +41,13 @@ class Wanted:
     site: Site = field(repr=False, compare=False)
     root: Site = field(repr=False, compare=False)
     is_on_default: bool = field(repr=False, compare=False)
-    row_place: Place | None = field(default=None, repr=False, compare=False)
+    made_for: Row | None = field(default=None, repr=False, compare=False)
+    is_apart: bool = field(default=False, repr=False, compare=False)
+
+    @property
+    def entry(self) -> int:
+        """The index of its entry in ``jobs``."""
+        return int(self.site.path[1])
 
     @property
     def is_on_unknown_workflow(self) -> bool:
@@ -71,7 +79,12 @@ class Wanted:
         site, steps = self._find(field)
         found = site.field(steps) if steps else f"{site.field(())}.{field}"
         place = site.place(steps, key=len(steps) > 1)
-        return Problem(place, found, message, nearest=nearest, hint=hint, row=self.row_place if of_row else None)
+        row = self.made_for.place if of_row and self.made_for is not None else None
+        return Problem(place, found, message, nearest=nearest, hint=hint, row=row)
+
+    def place_of(self, entry: int, field: str | None = None) -> Place:
+        """Return where another entry of ``jobs`` stands, or a field of it."""
+        return self.root.place(("jobs", entry) if field is None else ("jobs", entry, field))
 
     def _find(self, field: str) -> tuple[Site, list[str | int]]:
         for site, candidate in self._candidates(field):

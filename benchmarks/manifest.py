@@ -1,0 +1,124 @@
+"""Manifests: read, rendered, checked, hashed and planned, beside what PyYAML's C loader takes to load them only.
+
+``crucible-batch validate`` plans every job into a plan file, as ``plan`` and ``run`` do, and asks no gateway. Both
+processes are measured from start to end, start-up included. A job of YAML has some 360 bytes and a prompt of its own
+with a variable in it; a row of CSV or JSONL makes one of the same kind.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.process import FLOORS, Cost, interleaved, median, median_ratio, run
+from benchmarks.row import Row
+
+_HEAD = {
+    "version": "version: 1\n",
+    "name": "name: bench\n",
+    "workflow": "workflow: zimage-base\n",
+    "vars": "vars: {brand: Acme}\n",
+    "params": "params: {size.width: 1024}\n",
+}
+_ORDERS: Mapping[str, Sequence[str]] = {
+    "jobs last": ("version", "name", "workflow", "vars", "params", "jobs"),
+    "jobs first": ("jobs", "params", "vars", "workflow", "name", "version"),
+    "jobs between": ("vars", "name", "jobs", "version", "params", "workflow"),
+}
+_ROWS = """jobs:
+  - name: "sku-{{{{ row.sku }}}}"
+    foreach: {table}
+    prompt: "{{{{ row.title }}}} on marble, {{{{ brand }}}}"
+    params: {{size.height: 768, sampler.steps: 20, sampler.seed: "{{{{ row.seed | int }}}}"}}
+"""
+_SCENE = "of a lighthouse at dusk, in the manner of an old travel poster"
+
+
+def _job(number: int) -> str:
+    return (
+        f"  - name: job-{number:06d}\n"
+        f'    prompt: "A watercolour {_SCENE}, number {number}, {{{{ brand }}}}, with long shadows and a calm sea"\n'
+        "    params:\n"
+        "      size.height: 768\n"
+        "      sampler.steps: 20\n"
+        f"      sampler.seed: {number * 7919}\n"
+        "      sampler.name: euler\n"
+        "      negative.text: blurry, low contrast, watermark\n"
+    )
+
+
+def in_yaml(folder: Path, order: str, jobs: int) -> Path:
+    """Write a manifest with its jobs in it, its keys in one of the orders."""
+    path = folder / f"{order.replace(' ', '-')}-{jobs}.yaml"
+    with path.open("w", encoding="utf-8") as file:
+        for key in _ORDERS[order]:
+            if key == "jobs":
+                file.write("jobs:\n")
+                file.writelines(map(_job, range(jobs)))
+            else:
+                file.write(_HEAD[key])
+    return path
+
+
+def in_table(folder: Path, kind: str, jobs: int) -> Path:
+    """Write a table, ``csv`` or ``jsonl``, and a manifest with a job a row."""
+    table = folder / f"rows-{jobs}.{kind}"
+    with table.open("w", encoding="utf-8") as file:
+        file.write("sku,title,seed\n" if kind == "csv" else "")
+        for number in range(jobs):
+            sku, title, seed = f"a{number:07d}", f"A watercolour {_SCENE}, number {number}", number * 7919
+            row = f'{sku},"{title}",{seed}' if kind == "csv" else f'{{"sku":"{sku}","title":"{title}","seed":{seed}}}'
+            file.write(row + "\n")
+    path = folder / f"{kind}-{jobs}.yaml"
+    path.write_text("".join(_HEAD.values()) + _ROWS.format(table=table.name), encoding="utf-8")
+    return path
+
+
+def ours(path: Path, jobs: int) -> Cost:
+    command = [sys.executable, "-m", "crucible_batch", "validate", path, "--max-jobs", str(jobs)]
+    return run(command, folder=path.parent)
+
+
+def floor(path: Path) -> Cost:
+    return run([sys.executable, FLOORS / "load_yaml.py", path], folder=path.parent)
+
+
+def _beside_floor(folder: Path, jobs: int, rounds: int) -> Iterator[Row]:
+    yaml = {order: in_yaml(folder, order, jobs) for order in _ORDERS}
+    tables = {kind: in_table(folder, kind, jobs) for kind in ("csv", "jsonl")}
+    contenders: dict[str, Callable[[], Cost]] = {"floor": partial(floor, yaml["jobs last"])}
+    contenders |= {name: partial(ours, path, jobs) for name, path in (yaml | tables).items()}
+    costs = interleaved(contenders, rounds)
+    base = costs.pop("floor")
+    for name, taken in costs.items():
+        goal = 0.1 if name in tables else 0.25
+        ratio = median_ratio((cost.cpu_s for cost in taken), (cost.cpu_s for cost in base))
+        seconds, base_seconds = (median(cost.cpu_s for cost in each) for each in (taken, base))
+        peak, base_peak = (median(cost.peak_bytes for cost in each) / 1e6 for each in (taken, base))
+        note = (
+            f"{seconds:.1f} s of CPU beside {base_seconds:.1f}, {peak:.0f} MB beside {base_peak:.0f}; {rounds} rounds"
+        )
+        what = f"manifest of {jobs:,} jobs, {name if name in tables else f'YAML, {name}'}"
+        yield Row(f"{what}: CPU beside CSafeLoader", f"≤ {goal}×", f"{ratio:.2f}×", ratio <= goal, note)
+        memory = median_ratio((cost.peak_bytes for cost in taken), (cost.peak_bytes for cost in base))
+        if name not in tables:
+            yield Row(f"{what}: memory beside CSafeLoader", "≤ 0.05×", f"{memory:.3f}×", memory <= 0.05, note)
+
+
+def _million(folder: Path, jobs: int) -> Iterator[Row]:
+    few, many = (ours(in_table(folder, "csv", number), number) for number in (jobs // 100, jobs))
+    what = f"manifest of {jobs:,} rows of CSV"
+    note = f"{many.cpu_s:.0f} s of CPU; one round"
+    yield Row(f"{what}: planned in", "< 60 s", f"{many.wall_s:.0f} s", many.wall_s < 60, note)
+    note = f"{few.peak_bytes / 1e6:.0f} MB for {jobs // 100:,} rows"
+    yield Row(f"{what}: memory", "< 60 MB", f"{many.peak_bytes / 1e6:.0f} MB", many.peak_bytes < 60e6, note)
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _beside_floor(Path(folder), 20_000 if quick else 100_000, 1 if quick else 3)
+        yield from _million(Path(folder), 100_000 if quick else 1_000_000)

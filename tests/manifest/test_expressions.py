@@ -1,0 +1,93 @@
+"""A template that is cut into its expressions says what it says as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crucible_batch.manifest import templates
+from crucible_batch.manifest.expressions import cut
+from crucible_batch.manifest.sandbox import Sandbox
+from crucible_batch.manifest.templates import TemplateFault, Templates
+
+VARIABLES: dict[str, Any] = {
+    "brand": "Acme", "n": 3, "f": 0.5, "on": True, "nothing": None, "words": ["b", "a"], "deep": {"x": {"y": 1}},
+    "row": {"sku": "a1", "items": "three", "n": "007", "empty": ""}, "repeat": 2,
+}  # fmt: skip
+PIECES = [
+    "text", " ", "\n", "}", "}}", "%}", "#}", "{", "é", "'", "{{ brand }}", "{{brand}}", "{{ n }}", "{{ f }}",
+    "{{ on }}", "{{ '}}' }}", "{{ 'it' }}", "{{ 'a', }}", '{{ "it\'s" }}', """{{ "'" ~ '}}' }}""", "{{ '\\'' ~ '}}' }}",
+    "{{ nothing }}", "{{ words }}", "{{ words | join }}", "{{ words | length }}", "{{ gone }}", "{{ row }}",
+    "{{ row.sku }}", "{{ row.items }}", "{{ row.keys }}", "{{ row.gone }}", "{{ row.n | int }}", "{{ row.sku | int }}",
+    "{{ row.empty | default }}", "{{ gone | default('d') }}", "{{ gone | upper }}", "{{ brand | upper }}",
+    "{{ brand | nofilter }}", "{{ brand | map }}", "{{ deep.x }}", "{{ deep.x.y }}", "{{ brand.upper }}",
+    "{{ brand.upper() }}", "{{ range }}", "{{ range(2) | list }}", "{{ true }}", "{{ none }}", "{{ self }}",
+    "{{ not n }}",
+    "{{ n + 1 }}", "{{ 'a' ~ n }}", "{{ a b }}", "{{ }}", "{{ {'a': 1}.a }}", "{{- n }}", "{{ n -}}", "{{ -n }}",
+    "{{ 'x\n' }}", "{% if n %}y{% endif %}", "{# c #}", "\r\n", "{{ loop }}", "{{ for }}", "{{ and }}", "{{ _x }}",
+]  # fmt: skip
+
+
+def said(source: str, *, native: bool) -> object:
+    """Return what a template comes to: its value, or all that is said of why it has none."""
+    try:
+        template = Templates().value(source) if native else Templates().text(source)
+        value = template.value(VARIABLES) if native else template.text(VARIABLES)
+    except TemplateFault as fault:
+        return fault.message, fault.nearest, fault.hint, fault.line, fault.is_unknown_name, fault.unknown_variable
+    return type(value), value, template.names
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join), st.booleans())
+def test_pieces_say_what_the_whole_does(source: str, native: bool) -> None:
+    in_pieces = said(source, native=native)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "cut", lambda _source: None)
+        whole = said(source, native=native)
+    assert in_pieces == whole
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_each_piece_alone_says_what_the_whole_does(piece: str) -> None:
+    test_pieces_say_what_the_whole_does.hypothesis.inner_test(piece, True)  # type: ignore[attr-defined]
+    test_pieces_say_what_the_whole_does.hypothesis.inner_test("a\n" + piece, False)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("source", "pieces"),
+    [
+        ("", [("", "")]),
+        ("a {{ b }}", [("a ", " b "), ("", "")]),
+        ("{{ a }}{{b|c}}d", [("", " a "), ("", "b|c"), ("d", "")]),
+        ("}} {{ a }} }}", [("}} ", " a "), (" }}", "")]),
+    ],
+)
+def test_where_a_text_is_cut(source: str, pieces: list[tuple[str, str]]) -> None:
+    assert cut(source) == pieces
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{{ a }}", "{{ '}}' }}", "{{- a }}", "{{ a -}}", "{{+ a }}", "{{ a", "{{}}", "{{ }}", "{%", "{#", "\r{{ a }}"],
+)
+def test_what_has_more_to_it_is_left_whole(source: str) -> None:
+    assert cut(source) is None
+
+
+def test_texts_that_differ_in_their_words_alone_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+    compile_one = Sandbox.from_string
+
+    def counting(sandbox: Sandbox, *arguments: Any) -> Any:
+        compiled.append(arguments)
+        return compile_one(sandbox, *arguments)
+
+    monkeypatch.setattr(Sandbox, "from_string", counting)
+    made = Templates()
+    texts = [made.text(f"number {n}: {{{{ n + 1 }}}}, {{{{ brand }}}}").text(VARIABLES) for n in range(50)]
+    assert texts[7] == "number 7: 4, Acme"
+    assert len(compiled) == 1
