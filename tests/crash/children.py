@@ -182,11 +182,13 @@ def fork(child: Callable[[], int]) -> int:
         return pid
     code = 70
     try:
-        code = child()
-    except SystemExit as leaving:
-        code = int(leaving.code or 0)
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        try:
+            code = child()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)  # even where the last words can't be written: what is above on the stack is the parent's
