@@ -192,7 +192,10 @@ class Judge:
     def _was_unserved(self, finished: Finished, statuses: set[str]) -> bool:
         """Whether 5 is right where jobs are blocked or failed: it goes first where the gateway could not be used."""
         anything_went_wrong = self.around.weather.fired.total() > self._fired_before
-        return finished.exit_code == 5 and statuses != {"succeeded"} and anything_went_wrong
+        # One that was lost, is known again and has not ended within its timeout is failed until it has.
+        lost = {row.job_id for row in finished.rows if row.error is not None and row.error.code == "LOST_BY_GATEWAY"}
+        is_awaited = bool(lost - self.around.requests.lost_jobs)
+        return finished.exit_code == 5 and statuses != {"succeeded"} and (anything_went_wrong or is_awaited)
 
     def _why_not(self, row: JobRow, last: Finished) -> str | None:
         """Why a job has not succeeded although the sky is clear; None where there is a good reason."""

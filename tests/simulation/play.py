@@ -288,6 +288,8 @@ class _Player:
             jitter=chance.random,
         )
         told.append(runner)
+        books = runner.books
+        self._judge.purse.left = lambda: None if books.budget is None else books.budget - books.ledger.committed
         return runner
 
     async def _conduct(self, runner: Runner, life: Life) -> Any:

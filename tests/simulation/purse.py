@@ -2,11 +2,11 @@
 
 How far a budget may be exceeded
     Nothing may be bought beyond the budget at a price that could be foreseen. What could be: the highest price of the
-    class that this run had in its journal when it held the credits; where it had none yet, the highest that earlier
-    runs saw, or the ceiling as far as it was held (all of it, where no price was ever seen). What a purchase costs
-    beyond that is its *surprise*. Surprises add up, but for those of
-    classes without ceiling or past: such a first purchase holds all that is left, so only the largest of them counts
-    (without a budget nothing limits what is left, and they add up as well; then only our books are held against it).
+    class that this run had in its journal when it held the credits; where it had none yet, the ceiling or the highest
+    that earlier runs saw. Where they did see one and the ceiling didn't fit, it is what was held, if that was all that
+    was left. What a purchase costs beyond that is its *surprise*. Surprises add up, but for those of classes without
+    ceiling or past: such a first purchase holds all that is left, so only the largest of them counts (without a budget
+    nothing limits what is left, and they add up as well; then only our books are held against it).
     With a ceiling, and prices that stay below it and don't rise between runs, the allowance is 0.
     An upload whose answer was lost before any had named a price can't be counted, and is allowed too (*nameless*).
     Where the run directory was lost, what had gone by then is beyond what anybody can know, and is allowed.
@@ -45,7 +45,8 @@ class _Hold:
     """What was known when credits were held for a key or a nonce; ``asked`` is what was being written down as well."""
 
     life: int = 0
-    credits: Decimal = ZERO
+    rest: Decimal | None = None
+    """What was held, where nothing was left besides."""
     heard: tuple[_Heard, ...] = ()
     asked: tuple[_Heard, ...] = ()
 
@@ -60,7 +61,7 @@ class _Hold:
         now = [h.price for h in heard if h.life == self.life]
         if now or not heard:
             return max(now, default=ceiling)
-        return max(min(ceiling, self.credits), *(h.price for h in heard))
+        return max(ceiling if self.rest is None else min(ceiling, self.rest), *(h.price for h in heard))
 
 
 @dataclass
@@ -71,6 +72,8 @@ class Purse:
     ceiling: Decimal | None
     complain: Callable[[str], None]
     begin: int = 0
+    left: Callable[[], Decimal | None] = lambda: None
+    """What our books have left of the budget at this moment; None without one."""
     _life: int = 0
     _cap: Decimal | None = None
     _inherited: Decimal = ZERO
@@ -110,11 +113,11 @@ class Purse:
         """Follow a row of the journal on its way."""
         match stage, kind:
             case Stage.ASKED, "Held":
-                self._holds[body["key"]] = _Hold(
-                    self._life, Decimal(body["credits"]), tuple(self._heard), tuple(self._asked)
-                )
+                left = self.left()
+                rest = None if left is None or left > 0 else Decimal(body["credits"])
+                self._holds[body["key"]] = _Hold(self._life, rest, tuple(self._heard), tuple(self._asked))
             case Stage.ASKED, "Intended":
-                self._holds[body["nonce"]] = _Hold(self._life, ZERO, tuple(self._heard))
+                self._holds[body["nonce"]] = _Hold(self._life, None, tuple(self._heard))
             case Stage.ASKED, "Accepted":
                 job = self.around.world.jobs.find(body["job_id"])
                 self._asked.append(_Heard(self._life, job.workflow_id, job.price))
