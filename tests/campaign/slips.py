@@ -157,9 +157,7 @@ def _case_kept() -> None:
 
 
 SLIPS: Mapping[str, Slip] = {
-    "the environment asked by the client": Slip(
-        _client_options(ClientSession, trust_env=True), "gateway/test_secrets.py"
-    ),
+    "the environment asked": Slip(_client_options(ClientSession, trust_env=True), "gateway"),
     "redirects followed": Slip(_client_options(AsyncClient, follow_redirects=True), "gateway"),
     "the key sent to any origin": Slip(_key_to_any_origin, "gateway/test_secrets.py"),
     "storage asked with the key": Slip(_storage_with_a_key, "gateway/test_storage.py"),
