@@ -17,9 +17,10 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
+from aiohttp import ClientSession
 from filelock import SoftFileLock
+from httpx import AsyncClient
 
 from crucible_batch.core import credits, identity
 from crucible_batch.engine.perform import Performer
@@ -44,16 +45,16 @@ class Slip:
     noticed_by: str
 
 
-def _client_options(**wrong: Any) -> Callable[[], None]:
-    """Have every HTTP client made with other options than ours."""
+def _client_options(client: type, **wrong: Any) -> Callable[[], None]:
+    """Have every HTTP client of a library made with other options than ours."""
 
     def make() -> None:
-        right = httpx.AsyncClient.__init__
+        right = client.__init__  # type: ignore[misc]
 
-        def init(self: httpx.AsyncClient, *args: Any, **options: Any) -> None:
+        def init(self: Any, *args: Any, **options: Any) -> None:
             right(self, *args, **{**options, **wrong})
 
-        httpx.AsyncClient.__init__ = init  # type: ignore[method-assign]
+        client.__init__ = init  # type: ignore[misc]
 
     return make
 
@@ -156,8 +157,8 @@ def _case_kept() -> None:
 
 
 SLIPS: Mapping[str, Slip] = {
-    "the environment asked by the client": Slip(_client_options(trust_env=True), "gateway/test_secrets.py"),
-    "redirects followed": Slip(_client_options(follow_redirects=True), "gateway"),
+    "the environment asked": Slip(_client_options(ClientSession, trust_env=True), "gateway"),
+    "redirects followed": Slip(_client_options(AsyncClient, follow_redirects=True), "gateway"),
     "the key sent to any origin": Slip(_key_to_any_origin, "gateway/test_secrets.py"),
     "storage asked with the key": Slip(_storage_with_a_key, "gateway/test_storage.py"),
     "an encoded download accepted": Slip(

@@ -26,6 +26,7 @@ _BUGS: dict[str, Plant] = {}
 SEEDS_ALLOWED = 70
 """So many seeds may pass before a bug has to show."""
 RARE = {
+    "a cut body accepted": 137,
     "a hopeless failure tried again": 150,
     "a price that rose not taken in": 201,
     "an empty list of outputs taken for the whole": 437,
