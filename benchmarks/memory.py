@@ -24,6 +24,7 @@ from typing import NoReturn
 
 from PIL import Image
 
+from benchmarks.process import peak_mb
 from benchmarks.row import Row
 from crucible_batch.api.inspecting import write_report_of
 from crucible_batch.core.answers import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
@@ -144,15 +145,6 @@ def run(directory: Path, jobs: int, *, in_flight: int = IN_FLIGHT, observer: Obs
     if head.counts.succeeded != jobs:
         raise RuntimeError(f"only {head.counts.succeeded} of {jobs} jobs succeeded")
     return log_mb
-
-
-def peak_mb() -> float:
-    """The most memory that this process ever had. A child's ``ru_maxrss`` begins with what its parent had."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def measured(jobs: int, *, rounds: int = 1) -> Mapping[str, float]:

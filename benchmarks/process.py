@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,15 @@ def run(command: Sequence[str | Path], *, folder: Path, environment: Mapping[str
         raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{log.read_text(errors='replace')[-4000:]}")
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Cost(wall_s, usage.ru_utime + usage.ru_stime, peak)
+
+
+def peak_mb() -> float:
+    """The most memory that this process ever had. A child's ``ru_maxrss`` begins with what its parent had."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def interleaved(contenders: Mapping[K, Callable[[], Cost]], rounds: int) -> dict[K, list[Cost]]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from benchmarks.process import peak_mb
 from crucible_batch.api.validating import validate
 from crucible_batch.errors import ManifestError
 from tests.manifest import corpus
@@ -87,8 +87,7 @@ def main(kind: str, folder: str, first: str = "0", last: str = "0") -> None:
         Path(folder, name).write_text(text)
     for line in told(manifests, Path(folder)):
         print(json.dumps(line))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"peak_mb": peak / (1024 if sys.platform != "darwin" else 1024**2)}))
+    print(json.dumps({"peak_mb": peak_mb()}))
 
 
 if __name__ == "__main__":

@@ -82,23 +82,24 @@ def test_a_job_takes_three_statements_and_no_template_of_its_own(
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
+from benchmarks.process import peak_mb
 from crucible_batch.api.draft import ManifestOptions, fill_plan, read_source
 from crucible_batch.journal import PlanFile
 with PlanFile.temporary() as plan:
     fill_plan(plan, read_source(Path(sys.argv[1]), ManifestOptions()), "default", {})
-    print(len(plan), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(len(plan), peak_mb())
 """
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_ten_times_the_jobs_take_hardly_more_memory(folder: Any, order: str) -> None:
-    def peak(jobs: int) -> int:
+    def peak(jobs: int) -> float:
         command = [sys.executable, "-c", PEAK, str(manifest(folder, jobs, order))]
         ended = subprocess.run(command, capture_output=True, text=True, check=True)
         made, peak = ended.stdout.split()
         assert int(made) == jobs
-        return int(peak)
+        return float(peak)
 
     assert peak(20_000) < 1.2 * peak(2_000)
