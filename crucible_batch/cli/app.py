@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from crucible_batch.cli.answer import BUG, Terminated, answering
 from crucible_batch.cli.completing import mend_zsh
 from crucible_batch.cli.help_text import exit_code_table
 from crucible_batch.cli.sparing import sparing
+from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Typer exports its subclass only
@@ -72,8 +74,16 @@ def main() -> None:
         code = _refuse(error)
     except OSError as error:  # help that can't be written; a command's own are shown by its answer
         code = ExitCode.STOPPED
-        print(f"error {error.strerror}", file=sys.stderr)  # noqa: T201 - the console itself may be what failed
+        _say_at_last(f"error {error.strerror}")
     sys.exit(int(code or 0))
+
+
+def _say_at_last(text: str) -> None:
+    """Say it, if the console takes it: it may be what failed. Then nothing is left to be flushed at the exit."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+    silence(sys.stdout)
+    silence(sys.stderr)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

@@ -1,6 +1,9 @@
 """What people read when something is wrong."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -152,3 +155,10 @@ def test_a_refusal_of_the_gateway_has_its_request_id(cli: Cli) -> None:
     assert re.search(r"^error [A-Z_]+: .+ \[HTTP 401\]$", done.err, re.MULTILINE)
     assert re.search(r"^request id  \S+$", done.err, re.MULTILINE)
     assert "moltazine_other" not in done.out + done.err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["validate", "nothing.yaml"]])
+def test_a_console_that_takes_nothing_ends_a_command_with_5_and_not_with_pythons_own_code(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([sys.executable, "-m", "crucible_batch", *words], stdout=full, stderr=full, check=False)
+    assert ended.returncode == 5
