@@ -40,10 +40,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Past:
-    """What happened before the last run: how often a run was killed, and whether what it knew was lost."""
+    """What happened before the last run: how often a run was killed, whether what it knew was lost, and how many
+    intents may have arrived after they were given up. Those are held in the books for good, and named as lost."""
 
     kills: int = 0
     state_lost: bool = False
+    late: int = 0
 
 
 def ask(url: str) -> Any:
@@ -61,7 +63,7 @@ def judge(scene: Scene, past: Past, run_dir: Path, code: int, state: Any) -> Ite
     yield from _conduct(state)
     yield from _purchases(scene, state)
     yield from _outputs(scene, report, run_dir, state)
-    yield from _uploads(scene, past, state)
+    yield from _uploads(scene, past, report, state)
     yield from _money(scene, past, report, state)
     yield from _leftovers(report, run_dir)
 
@@ -129,7 +131,7 @@ def _outputs(scene: Scene, report: Any, run_dir: Path, state: Any) -> Iterator[F
         yield Finding("lost outputs", f"{bought} jobs were paid for, {report['counts']['succeeded']} are here")
 
 
-def _uploads(scene: Scene, past: Past, state: Any) -> Iterator[Finding]:
+def _uploads(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Finding]:
     """Each image is kept once. A kill may cost another upload of it, which was then given back for its rebate.
 
     What only a lost journal knew of stays: an intent without its bytes, or an image that wasn't ready to be found.
@@ -139,7 +141,8 @@ def _uploads(scene: Scene, past: Past, state: Any) -> Iterator[Finding]:
     if kept != wanted and not (past.state_lost and kept.keys() == wanted.keys()):
         yield Finding("uploads", f"kept are {dict(kept)}")
     extra = sum(asset["status"] != "deleted" for asset in state["assets"]) - len(wanted)
-    if extra > (past.kills * len(wanted) if past.state_lost else 0):
+    given_up = min(past.late, report["credits"]["lost_uploads"])
+    if extra > (past.kills * len(wanted) if past.state_lost else given_up):
         yield Finding("uploads", f"{extra} assets were neither used nor given back")
     if len(state["assets"]) > (1 + past.kills) * len(wanted):
         yield Finding("uploads", f"{len(state['assets'])} intents for {len(wanted)} images")
@@ -168,7 +171,8 @@ def _money(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Findin
     # The rebate of a DELETE whose answer was lost is never seen: the books then show more, and never less.
     rebates = UPLOAD_PRICE * sum(asset["status"] == "deleted" for asset in state["assets"]) if past.kills else 0
     uploads = told["uploads"] - told["rebates"]
-    if not audit["spent_on_uploads"] - unseen <= uploads <= audit["spent_on_uploads"] + rebates:
+    late = UPLOAD_PRICE * min(past.late, lost)
+    if not audit["spent_on_uploads"] - unseen - late <= uploads <= audit["spent_on_uploads"] + rebates:
         yield Finding("books", f"{uploads} for uploads in the report, {audit['spent_on_uploads']} in the ledger")
 
 

@@ -14,7 +14,7 @@ from tests.crash.judge import Finding
 from tests.crash.proxy import Aim, Proxy, start_proxy
 from tests.crash.scenes import Scene
 from tests.crash.trials import Boundary, Trial, staged
-from tests.crash.wire_faults import BY_NAME, FAULTS
+from tests.crash.wire_faults import BY_NAME, FAULTS, Arrival
 
 PATIENCE_S = 1.5
 """How long the command waits for the next byte; thirty seconds, where nobody watches."""
@@ -33,6 +33,7 @@ def proxied(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
             yield Finding("exit codes", f"{at.label} {at.nth} ended with {ended.code}, not one of {sorted(allowed)}")
         # No worse than a kill, for an upload that is under way.
         trial.left += 1
+        trial.late += BY_NAME[fault].arrival is Arrival.LATE
         for _ in range(_RUNS):
             if ended.code == 0:
                 break

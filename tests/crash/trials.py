@@ -51,6 +51,8 @@ class Trial:
     kills: int = 0
     left: int = 0
     """How often a run was told to leave: no better than a kill, for an upload that is under way."""
+    late: int = 0
+    """How many requests reached the gateway after their sender had given them up."""
     runs: int = 0
     struck: list[str] = field(default_factory=list)
 
@@ -81,7 +83,8 @@ class Trial:
     def conclude(self, last: Ended, *, state_lost: bool = False) -> Iterator[Finding]:
         """Judge the last run, then run once more, which must cost nothing."""
         state = ask(self.sandbox.url)
-        yield from judge(self.scene, Past(self.kills + self.left, state_lost), self.run_dir, last.code, state)
+        past = Past(self.kills + self.left, state_lost, self.late)
+        yield from judge(self.scene, past, self.run_dir, last.code, state)
         again = self.run()
         yield from (Finding("leftovers", str(path)) for path in (self.folder / "tmp").iterdir())
         yield from judge_repeat(state, ask(self.sandbox.url), (last.code, again.code))
