@@ -42,12 +42,22 @@ def caught_by(net: str, name: str) -> str:
     """Plant one bug, and say what showed it."""
     match net:
         case "simulation":
-            return _run(sys.executable, "-c", _IN_SIMULATION, name, str(first_seed(name)), str(SEEDS_ALLOWED)).strip()
+            said = _run(sys.executable, "-c", _IN_SIMULATION, name, str(first_seed(name)), str(SEEDS_ALLOWED))
+            return _in_a_line(said)
         case "crash":
             told = json.loads(_run(sys.executable, "-m", "tests.crash", "--json", "--plant", name, *SHOWN_BY[name]))
             return ", ".join(f"{kind}: {count}" for kind, count in told["found"].items() if count)
         case _:
             return ", ".join(list(_failed_tests(name, SLIPS[name].noticed_by))[:3])
+
+
+def _in_a_line(said: str) -> str:
+    """What a broken seed says; of a traceback, what ends it. A plant that no longer fits shows nothing."""
+    lines = [line.strip(" |+-") for line in said.strip().splitlines()]
+    lines = [line for line in lines if line]
+    if not lines or "TypeError" in lines[-1] or "AttributeError" in lines[-1]:
+        return ""
+    return lines[0] if len(lines) == 1 else f"{lines[0].partition(':')[0]}: {lines[-1]}"
 
 
 def _failed_tests(slip: str, target: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ _BUGS: dict[str, Plant] = {}
 SEEDS_ALLOWED = 70
 """So many seeds may pass before a bug has to show."""
 RARE = {
+    "a body of the wrong length accepted": 137,
     "a cut body accepted": 137,
     "a hopeless failure tried again": 150,
     "a price that rose not taken in": 201,
@@ -124,8 +125,8 @@ def an_unknown_status_taken_for_failed(stack: ExitStack) -> None:
 def a_lost_job_taken_for_one_never_bought(stack: ExitStack) -> None:
     poll = Performer._poll
 
-    async def forgiving(self: Performer, job_id: str) -> Any:
-        event = await poll(self, job_id)
+    async def forgiving(self: Performer, subject: job.Job, job_id: str) -> Any:
+        event = await poll(self, subject, job_id)
         if isinstance(event, events.Vanished):
             return events.Failed(at=event.at, error=event.error)
         return event
@@ -167,7 +168,8 @@ def a_canary_skipped(stack: ExitStack) -> None:
 
     def blind(request: budget.Request, entries: Ledger) -> Any:
         found = need(request, entries)
-        return dataclasses.replace(found, unknown=frozenset(), is_bounded=True, at_least=Decimal(0), strict=False)
+        low = Decimal(0) if entries.prices.known(request.price_class) is None else found.at_least
+        return dataclasses.replace(found, unknown=frozenset(), at_most=low, at_least=low, strict=False)
 
     _set(stack, budget._Need, "of", staticmethod(blind))
 
@@ -297,12 +299,15 @@ def a_cut_behind_the_last_pixel_accepted(stack: ExitStack) -> None:
 def a_body_of_the_wrong_length_accepted(stack: ExitStack) -> None:
     save = store.OutputStore.save
 
-    async def trusting(self: Any, pattern: str, index: int, token: str, body: Any, length: int | None) -> Any:
-        return await save(self, pattern, index, token, body, None)
+    async def trusting(
+        self: Any, pattern: str, index: int, token: str, body: Any, length: int | None, **more: Any
+    ) -> Any:
+        return await save(self, pattern, index, token, body, None, **more)
 
     _set(stack, store.OutputStore, "save", trusting)
     examine = store.examine
     _set(stack, store, "examine", lambda path, *, whole: examine(path, whole=False))
+    _set(stack, picture, "_has_end", lambda kind, file: True)
 
 
 @_bug
@@ -312,4 +317,4 @@ def an_empty_list_of_outputs_taken_for_the_whole(stack: ExitStack) -> None:
 
 @_bug
 def an_output_recorded_that_is_not_there(stack: ExitStack) -> None:
-    _set(stack, store, "_publish", lambda temporary, target, digest: None)
+    _set(stack, store, "_publish", lambda temporary, directory, path, digest, or_else: digest)

@@ -13,6 +13,8 @@ def test_a_planted_bug_is_caught(bug: str) -> None:
     first = first_seed(bug)
     with planted(bug):
         total = play_all(range(first, first + SEEDS_ALLOWED))
+    # A plant that no longer fits where it is put breaks every run, which shows nothing of the judge.
+    assert not any("TypeError" in text or "AttributeError" in text for text in total.broken), total.broken[0]
     assert total.broken != [], f"{SEEDS_ALLOWED} seeds from {first} on didn't show that there is {bug}"
 
 
