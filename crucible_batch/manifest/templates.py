@@ -237,8 +237,15 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
         message, hint = "the variable 'row' is unknown", "`row` needs `foreach` in the same job"
     else:
         message, near = f"the variable {name!r} is unknown", nearest(name, [*variables, "range"])
+        hint = None if near else _known(variables)
     variable = name if error.owner is None else None
     return TemplateFault(message, nearest=near, hint=hint, is_unknown_name=True, unknown_variable=variable)
+
+
+def _known(variables: Variables) -> str:
+    names = [shown(name) for name in variables]
+    rest = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"known here: {', '.join(names[:12])}{rest}" if names else "`vars`, `matrix` and `foreach` give variables"
 
 
 def _first_lower(message: str | None) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +66,8 @@ def test_filters_leave_what_they_say_and_live_in_the_address(report: Path, open_
 def test_the_grid_has_two_axes_and_stacks_the_rest(report: Path, open_page: Open, shoot: Shoot) -> None:
     page = open_page(report, "#view=compare").page
     table = page.get_by_role("table")
-    heads = table.locator("thead th").all_inner_texts()
-    assert heads[1:] == ["dawn", "dusk"]
-    assert table.locator("tbody th").all_inner_texts() == ["noir", "watercolor", "gouache"]
+    assert table.locator("thead th .value").all_inner_texts() == ["dawn", "dusk"]
+    assert table.locator("tbody th .value").all_inner_texts() == ["noir", "watercolor", "gouache"]
     expect(table.locator("td img")).to_have_count(6)
     shoot(page, "compare")
     cell = table.locator("td").first
@@ -76,10 +78,43 @@ def test_the_grid_has_two_axes_and_stacks_the_rest(report: Path, open_page: Open
     page.locator("[data-fixed]").select_option("2")
     expect(cell.locator(".stack")).to_have_count(0)
     page.get_by_label("Across").select_option("·take")
-    assert table.locator("thead th").all_inner_texts()[1:] == ["1", "2"]
+    assert table.locator("thead th .value").all_inner_texts() == ["1", "2"]
     width = cell.bounding_box()["width"]
     page.get_by_label("Size of the pictures").fill("500")
     assert cell.bounding_box()["width"] > width
+
+
+def test_rows_and_columns_say_what_they_came_to(report: Path, open_page: Open) -> None:
+    page = open_page(report, "#view=compare").page
+    jobs = [job for job in json.loads((report.parent / "report.json").read_text())["jobs"] if job["axes"].get("hour")]
+    for hour in ("dawn", "dusk"):
+        total = sum(Decimal(job["credits"]) for job in jobs if job["axes"]["hour"] == hour)
+        head = page.get_by_role("columnheader", name=hour)
+        expect(head).to_contain_text(re.compile(rf"^{hour}{total.normalize():f} credits · [\d.]+ m?s each$"))
+    page.get_by_label("Down").select_option("·job")
+    page.get_by_label("Across").select_option("")
+    expect(page.get_by_role("rowheader", name="refused")).to_have_text("refused")  # one job is no sum
+
+
+def test_stars_are_kept_filter_and_give_their_files(report: Path, open_page: Open, shoot: Shoot) -> None:
+    page = open_page(report, permissions=["clipboard-read", "clipboard-write"]).page
+    expect(page.locator("#starred")).to_be_hidden()
+    page.locator(".open", has_text="harbour-noir-dawn-1").hover()
+    page.get_by_label("Star harbour-noir-dawn-1").click()
+    page.locator(".open", has_text="harbour-noir-dusk-2").focus()
+    page.keyboard.press("s")
+    page.reload()
+    expect(page.get_by_label("Star harbour-noir-dusk-2")).to_have_attribute("aria-pressed", "true")
+    page.locator("#starred").click()
+    expect(cards(page)).to_have_count(2)
+    shoot(page, "starred")
+    page.get_by_role("button", name="Copy their files").click()
+    files = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert [(report.parent / file).is_file() for file in files] == [True, True]
+    for name in ("harbour-noir-dawn-1", "harbour-noir-dusk-2"):
+        page.get_by_label(f"Star {name}").click()
+    expect(page.locator("#starred")).to_be_hidden()
+    assert cards(page).count() > 2
 
 
 def test_a_job_opens_in_full_with_all_that_is_known_of_it(report: Path, open_page: Open, shoot: Shoot) -> None:

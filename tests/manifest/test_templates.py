@@ -186,6 +186,20 @@ def test_an_unknown_name_is_a_fault_with_the_nearest(source: str, message: str, 
         assert caught.value.is_unknown_name
 
 
+@pytest.mark.parametrize(
+    ("variables", "hint"),
+    [
+        ({}, "`vars`, `matrix` and `foreach` give variables"),
+        ({"brand": "Acme", "row": {}}, "known here: brand, row"),
+        (dict.fromkeys("abcdefghijklmn", 1), "known here: a, b, c, d, e, f, g, h, i, j, k, l and 2 more"),
+    ],
+)
+def test_an_unknown_name_that_is_near_none_is_told_which_there_are(variables: dict[str, object], hint: str) -> None:
+    with pytest.raises(TemplateFault) as caught:
+        text("{{ xyzzy }}", variables)
+    assert caught.value.hint == hint
+
+
 def test_row_without_rows_says_what_is_missing() -> None:
     with pytest.raises(TemplateFault) as caught:
         text("{{ row.sku }}", {"rows": 1})

@@ -11,8 +11,8 @@ from importlib import resources
 from markupsafe import Markup
 
 _SCRIPTS = (
-    "dom", "words", "model", "address", "theme", "pieces", "summary", "toolbar", "gallery", "compare", "time",
-    "copying", "detail", "flip", "keys", "render",
+    "dom", "words", "model", "address", "theme", "pieces", "summary", "toolbar", "gallery", "sums", "compare", "time",
+    "copying", "stars", "detail", "flip", "keys", "render",
 )  # fmt: skip
 """In the order in which they build on each other; each is one function of the page's own scope."""
 _STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "charts")

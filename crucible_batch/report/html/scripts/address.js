@@ -12,6 +12,7 @@ function readAddress() {
     if (key.startsWith('axis.')) state.axes[key.slice(5)] = value;
     if (key.startsWith('only.')) state.fixed[key.slice(5)] = value;
   }
+  state.starred = params.has('starred');
   state.rows = params.get('rows');
   state.cols = params.get('cols');
   state.job = params.has('job') ? Number(params.get('job')) : null;
@@ -25,6 +26,7 @@ function addressOf(state) {
   if (state.q) params.set('q', state.q);
   if (state.states.size) params.set('state', [...state.states].join(','));
   if (state.workflow) params.set('workflow', state.workflow);
+  if (state.starred) params.set('starred', '');
   for (const [axis, value] of Object.entries(state.axes)) if (value) params.set(`axis.${axis}`, value);
   for (const [axis, value] of Object.entries(state.fixed)) if (value) params.set(`only.${axis}`, value);
   if (state.rows) params.set('rows', state.rows);

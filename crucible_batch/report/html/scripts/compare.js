@@ -107,10 +107,14 @@ function gridOf(jobs, rows, cols) {
   }
   const corner = cols ? `${axisLabel(rows)} ↓  ${axisLabel(cols)} →` : axisLabel(rows);
   const table = el('table', {}, el('caption', { class: 'unseen' }, `Pictures by ${axisLabel(rows)}${cols ? ` and ${axisLabel(cols)}` : ''}`));
-  table.append(el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, corner), ...across.map((value) => el('th', { scope: 'col', dir: 'auto' }, value ?? 'picture')))));
-  table.append(el('tbody', {}, ...down.map((value) => el('tr', {}, el('th', { scope: 'row', dir: 'auto' }, value),
+  table.append(el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, corner), ...across.map((value) => headOf('col', value ?? 'picture', cols ? jobs.filter((job) => job.places[cols] === value) : [])))));
+  table.append(el('tbody', {}, ...down.map((value) => el('tr', {}, headOf('row', value, jobs.filter((job) => job.places[rows] === value)),
     ...across.map((other) => el('td', {}, stackOf(cells.get(JSON.stringify([value, other])) ?? [])))))));
   return table;
+}
+
+function headOf(scope, value, jobs) {
+  return el('th', { scope }, el('span', { dir: 'auto', class: 'value' }, value), jobs.length > 1 ? sumOf(jobs) : null);
 }
 
 function stackOf(jobs) {
@@ -121,7 +125,7 @@ function stackOf(jobs) {
   }
   let at = 0;
   const show = () => {
-    cell.replaceChildren(cellButton(jobs[at]), ...(jobs[at].thumbnails[0]?.[0] ? [pinButton(jobs[at])] : []));
+    cell.replaceChildren(cellButton(jobs[at]), ...(jobs[at].thumbnails[0]?.[0] ? pictureTools(jobs[at]) : []));
     if (jobs.length > 1) cell.append(el('div', { class: 'stack' },
       el('button', { type: 'button', 'aria-label': 'Previous of the stack', onclick: () => turn(-1) }, '‹'),
       el('span', { title: jobs[at].name }, `${at + 1} of ${jobs.length}`),

@@ -16,6 +16,7 @@ function showDetail(job) {
       turnTo(job, order, event.key === 'ArrowRight' ? 1 : -1);
     } else if (event.key === 'z') zoomFrame(frame);
     else if (event.key === 'x') pin(job.index);
+    else if (event.key === 's') star(job);
     else if (event.key === 'f' && page.pins.length === 2) showFlip();
   });
 }
@@ -99,7 +100,7 @@ function aboutOf(job) {
   about.append(el('p', { class: 'state' }, el('b', { class: job.status }, STATES[job.status]), ` · ${credits(job.credits)} · ${job.workflow_id}`));
   if (job.error) about.append(troubleBox(job));
   if (job.prompt) about.append(el('blockquote', { dir: 'auto' }, job.prompt));
-  about.append(el('div', { class: 'actions' }, pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));
+  about.append(el('div', { class: 'actions' }, ...(job.outputs.length ? [starButton(job)] : []), pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));
   for (const section of [axesOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job), snippetOf(job)]) if (section) about.append(section);
   return about;
 }

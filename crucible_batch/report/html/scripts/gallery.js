@@ -93,7 +93,7 @@ function pictureCard(job) {
   return el('article', { class: 'card', css: { '--ratio': String(ratioOf(job)) } },
     openButton(job, pictureOf(job),
       el('span', { class: 'caption' }, el('span', { class: 'name' }, job.name), el('span', { class: 'credits' }, job.credits))),
-    pinButton(job));
+    ...pictureTools(job));
 }
 
 function troubleCard(job) {

@@ -1,7 +1,7 @@
 // The keyboard: arrows walk over the cards, letters switch and choose.
 const KEYS = [
   ['/', 'search'], ['← → ↑ ↓', 'walk over the pictures'], ['Enter', 'open the picture'], ['Esc', 'close, or leave the search'],
-  ['1 2 3', 'pictures, compare, time'], ['z', 'in a picture: full size and back'], ['x', 'choose to compare'], ['f', 'flip between the two chosen'], ['Space', 'in the comparison: flip'], ['?', 'this help'],
+  ['1 2 3', 'pictures, compare, time'], ['z', 'in a picture: full size and back'], ['x', 'choose to compare'], ['s', 'star'], ['f', 'flip between the two chosen'], ['Space', 'in the comparison: flip'], ['?', 'this help'],
 ];
 
 function setUpKeys() {
@@ -26,6 +26,7 @@ function actionOf(key) {
     '/': () => { byId('search').focus(); byId('search').select(); },
     '?': showKeys,
     x: () => { const job = document.activeElement?.dataset?.job; if (job !== undefined) pin(Number(job)); },
+    s: () => { const job = document.activeElement?.dataset?.job; if (job !== undefined) star(page.model.jobs[job]); },
     f: () => { if (page.pins.length === 2) showFlip(); },
   }[key];
 }

@@ -29,6 +29,11 @@ function pinButton(job) {
   }, chosen ? '✓' : '+');
 }
 
+// What lies on a picture: the star and the pin.
+function pictureTools(job) {
+  return [starButton(job), pinButton(job)];
+}
+
 function commandLine(command) {
   return el('div', { class: 'command' }, el('code', {}, command), copyButton('Copy', () => command));
 }

@@ -1,5 +1,5 @@
 // The entry: render(data) shows a report, and may be called again with a newer one.
-const page = { model: null, state: readAddress(), shown: [], pins: [], update: () => {} };
+const page = { model: null, state: readAddress(), shown: [], pins: [], stars: new Set(), update: () => {} };
 
 function render(data) {
   page.model = buildModel(data);
@@ -33,6 +33,11 @@ function draw(state) {
   if (state.view === 'compare') renderCompare([...page.shown]);
 }
 
+function redraw() {
+  page.drawn = null;
+  page.update();
+}
+
 function showJob(index) {
   const open = byId('detail');
   const job = index === null ? null : page.model.jobs[index];
@@ -53,6 +58,7 @@ function start() {
   byId('views').append(...Object.entries(VIEWS).map(([view, label]) =>
     el('button', { type: 'button', 'data-view': view, onclick: () => go({ view }, true) }, label)));
   setUpTheme();
+  setUpStars();
   setUpKeys();
   setUpTime();
   const refresh = () => { page.state = readAddress(); page.update(); };

@@ -15,6 +15,7 @@ function renderToolbar(model) {
   for (const axis of model.axes.keys()) {
     bar.append(chooser(`axis.${axis}`, axis, (value) => go({ axes: { ...page.state.axes, [axis]: value } })));
   }
+  bar.append(...starTools());
   bar.append(button('Clear', clearFilter, { id: 'clear' }), el('span', { class: 'count', id: 'count' }));
   if (focused) [...bar.children].find((control) => facetOf(control) === focused)?.focus();
 }
@@ -24,7 +25,7 @@ function facetOf(control) {
 }
 
 function clearFilter() {
-  go({ q: '', states: new Set(), workflow: '', axes: {} });
+  go({ q: '', states: new Set(), workflow: '', axes: {}, starred: false });
 }
 
 function toggleState(state) {
@@ -46,7 +47,8 @@ function updateToolbar(model, shown) {
     chip.querySelector('b').textContent = (states.get(chip.dataset.state) ?? 0).toLocaleString('en');
   }
   for (const select of document.querySelectorAll('[data-facet]')) fillChooser(model, select);
-  const filtered = state.q || state.states.size || state.workflow || Object.values(state.axes).some(Boolean);
+  updateStarTools(model, state);
+  const filtered = state.q || state.starred || state.states.size || state.workflow || Object.values(state.axes).some(Boolean);
   byId('clear').hidden = !filtered;
   const text = filtered ? `${shown.length.toLocaleString('en')} of ${plural(model.jobs.length, 'job')}` : plural(model.jobs.length, 'job');
   byId('count').textContent = text;
