@@ -48,3 +48,22 @@ def test_doctor_shows_the_key_to_nobody(tmp_path: Path, start: Start) -> None:
         "gateway", "health", "clock", "key", "disk", "versions",
     ]  # fmt: skip
     assert KEY not in "".join(lines)
+
+
+def test_help_shows_examples_and_exit_codes(tmp_path: Path, start: Start) -> None:
+    command = ["sh", "-c", f"{COMMAND} run --help; exec sleep 600"]
+    lines = start(command, Cli(tmp_path, None).environment, size="80x140").wait_for("Example", "Exit codes")
+    examples = lines[next(at for at, line in enumerate(lines) if "Example" in line) + 1 :]
+    assert examples[0].strip().startswith("crucible-batch run ")
+    codes = [line.split()[0] for line in lines if line[:8].strip().isdigit()]
+    assert codes[:3] == ["0", "1", "2"]
+    assert max(len(line) for line in lines) <= 80
+
+
+def test_a_new_folder_runs_as_it_stands(tmp_path: Path, start: Start) -> None:
+    with running_sandbox("--time-scale", "0") as url:
+        steps = f"{COMMAND} init new && cd new && {COMMAND} run manifest.yaml; exec sleep 600"
+        lines = start(["sh", "-c", steps], Cli(tmp_path, url).environment).wait_for("jobs succeeded", "report.html")
+    assert any(line.startswith("✓ ") and "jobs succeeded" in line for line in lines)
+    assert not any("failed" in line for line in lines)
+    assert (tmp_path / "new" / "outputs" / "my-batch" / "default" / "report.html").is_file()
