@@ -12,10 +12,12 @@ from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.events import (
     Accepted,
+    BecameReady,
     Created,
     Declined,
     Deleted,
     Failed,
+    Found,
     Held,
     Intended,
     JobEvent,
@@ -25,10 +27,12 @@ from crucible_batch.core.events import (
     Refused,
     Succeeded,
     Unanswered,
+    Uploaded,
     Vanished,
 )
 from crucible_batch.core.job import Job
-from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.ledger import Ledger, Surprise
+from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
 from tests.core.histories import lives
 
 ERROR = ErrorInfo("X", "x")
@@ -36,6 +40,18 @@ ERROR = ErrorInfo("X", "x")
 
 def held(credits: str, price_class: str = "workflow:w") -> Held:
     return Held(at=0.0, attempt=1, key="k", credits=Decimal(credits), price_class=price_class)
+
+
+def accepted(credits: str, *, reused: bool = False, earlier: bool = False) -> Accepted:
+    return Accepted(at=0.0, job_id="j", credits=Decimal(credits), reused=reused, earlier=earlier)
+
+
+SUCCEEDED = Succeeded(at=0.0, outputs=1)
+FAILED = Failed(at=0.0, error=ERROR)
+VANISHED = Vanished(at=0.0, error=ERROR)
+DECLINED = Declined(at=0.0, error=ERROR)
+NOT_CREATED = NotCreated(at=0.0, error=ERROR)
+LOST = Lost(at=0.0, nonce="n")
 
 
 def intended(credits: str) -> Intended:
@@ -158,3 +174,213 @@ def test_a_job_found_again_teaches_a_lower_bound_and_no_price() -> None:
     ledger = books(("job", held("10")), ("job", Accepted(at=0.0, job_id="j", credits=Decimal(2), reused=True)))
     assert ledger.prices.known("workflow:w") is None
     assert ledger.prices.lower_bound("workflow:w") == 2
+
+
+def deleted(rebate: str) -> Deleted:
+    return Deleted(at=0.0, rebate=Decimal(rebate))
+
+
+def told(ledger: Ledger) -> str:
+    return "; ".join(f"{each.price_class} {each.held} {each.charged}" for each in ledger.surprises)
+
+
+def priced(**known: str) -> PriceBook:
+    """Prices that this run has learned, of uploads and of the workflow ``w``."""
+    prices = PriceBook()
+    for name, credits in known.items():
+        prices.learn({"upload": UPLOAD_CLASS, "job": "workflow:w"}[name], Decimal(credits), bought=True)
+    return prices
+
+
+def with_prices(prices: PriceBook, *entries: tuple[str, Any]) -> Ledger:
+    ledger = Ledger(prices)
+    for subject, event in entries:
+        ledger.apply(subject, event)
+    return ledger
+
+
+def test_new_books_are_empty_and_learn_into_the_prices_that_they_are_given() -> None:
+    prices = PriceBook()
+    ledger = Ledger(prices)
+    assert ledger.prices is prices
+    amounts = (ledger.spent, ledger.held, ledger.committed, ledger.refunded, ledger.reused, ledger.rebates)
+    assert amounts == (Decimal(0),) * 6
+    counts = (ledger.assumed_uploads, ledger.lost_uploads, ledger.reused_assets, ledger.restored_with_images)
+    assert counts == (0, 0, 0, 0)
+    assert (ledger.surprises, ledger.holds(), ledger.hold_of("job")) == ((), {}, 0)
+
+
+def test_what_is_committed_is_what_is_spent_and_what_is_held() -> None:
+    ledger = books(("job", held("2")), ("job", accepted("2")), ("job", SUCCEEDED), ("other", held("3")))
+    assert (ledger.spent, ledger.held, ledger.committed) == (2, 3, 5)
+    assert ledger.holds() == {"other": 3}
+
+
+def test_the_holds_that_are_told_stay_what_they_were() -> None:
+    ledger = books(("job", held("2")))
+    told_before = ledger.holds()
+    ledger.apply("job", accepted("3"))
+    assert (told_before, ledger.holds()) == ({"job": 2}, {"job": 3})
+
+
+def test_a_hold_is_raised_by_what_is_missing() -> None:
+    ledger = books(("job", held("2")))
+    ledger.raise_hold("job", Decimal("1.5"))
+    ledger.raise_hold("other", Decimal(1))
+    assert (ledger.hold_of("job"), ledger.hold_of("other"), ledger.held) == (Decimal("3.5"), 1, Decimal("4.5"))
+
+
+def test_the_gateways_own_figure_takes_the_place_of_the_hold() -> None:
+    assert figures(books(("job", held("2")), ("job", accepted("1.5")))) == ("0", "1.5")
+
+
+def test_a_price_is_known_only_from_what_this_run_bought() -> None:
+    def known(event: Accepted) -> Decimal | None:
+        return books(("job", held("2")), ("job", event)).prices.known("workflow:w")
+
+    assert known(accepted("2")) == 2
+    assert known(accepted("2", reused=True)) is None
+    assert known(accepted("2", earlier=True)) is None
+    assert known(accepted("2", reused=True, earlier=True)) is None
+
+
+def test_an_upload_names_the_price_of_uploads() -> None:
+    ledger = books(("job", held("10")), ("asset:x", intended("10")), ("asset:x", created("0.5")))
+    assert ledger.prices.known(UPLOAD_CLASS) == Decimal("0.5")
+
+
+def test_a_price_above_its_hold_is_a_surprise_and_of_each_class_the_worst_is_kept() -> None:
+    ledger = Ledger()
+    told_after = []
+    for job, (hold, charge) in enumerate((("2", "2"), ("2", "1"), ("2", "3"), ("2", "2.5"), ("1", "2"), ("1", "5"))):
+        ledger.apply(f"job-{job}", held(hold))
+        ledger.apply(f"job-{job}", accepted(charge))
+        told_after.append(told(ledger))
+    assert told_after == ["", "", *["workflow:w 2 3"] * 3, "workflow:w 1 5"]
+    ledger.apply("job-9", held("1", price_class="workflow:v"))
+    ledger.apply("job-9", accepted("1.1"))
+    assert set(ledger.surprises) == {
+        Surprise("workflow:w", Decimal(1), Decimal(5)),
+        Surprise("workflow:v", Decimal(1), Decimal("1.1")),
+    }
+
+
+def test_a_job_found_again_is_no_surprise_whatever_it_once_cost() -> None:
+    assert books(("job", held("1")), ("job", accepted("5", reused=True))).surprises == ()
+
+
+def test_an_upload_above_its_hold_is_a_surprise_and_its_payer_makes_up_for_it() -> None:
+    ledger = books(("job", held("5")), ("asset:x", intended("3")), ("asset:x", created("4")))
+    assert told(ledger) == "upload 3 4"
+    assert (ledger.spent, ledger.hold_of("job"), ledger.held) == (4, 1, 1)
+
+
+def test_a_payer_can_make_up_for_no_more_than_it_has() -> None:
+    ledger = books(("job", held("5")), ("asset:x", intended("3")), ("asset:x", created("6")))
+    assert (ledger.spent, ledger.hold_of("job"), ledger.held) == (6, 0, 0)
+
+
+def test_what_is_left_of_an_images_hold_goes_back_once_and_to_its_own_payer() -> None:
+    ledger = books(("job", held("5")), ("other", held("5")), ("asset:x", intended("3")), ("asset:x", NOT_CREATED))
+    ledger.apply("asset:x", NOT_CREATED)
+    assert ledger.holds() == {"job": 5, "other": 5}
+    ledger.apply("asset:x", created("0.5"))
+    assert ledger.holds() == {"job": 5, "other": 5}
+
+
+def test_a_job_found_again_counts_as_reused_when_it_has_succeeded() -> None:
+    ledger = books(("job", held("2")), ("job", accepted("2", reused=True)))
+    assert ledger.reused == 0
+    ledger.apply("job", SUCCEEDED)
+    assert (ledger.reused, ledger.jobs) == (2, 2)
+    for event in (held("3"), accepted("3", reused=True), SUCCEEDED):
+        ledger.apply("other", event)
+    assert (ledger.reused, ledger.jobs) == (5, 5)
+
+
+def test_a_job_that_was_bought_is_not_reused_even_where_an_earlier_attempt_was() -> None:
+    bought = [held("2"), accepted("2"), SUCCEEDED]
+    again = [held("2"), accepted("2", reused=True), accepted("2"), SUCCEEDED]
+    failed_first = [held("2"), accepted("2", reused=True), FAILED, held("2"), accepted("2"), SUCCEEDED]
+    assert [books(*(("job", event) for event in story)).reused for story in (bought, again, failed_first)] == [0, 0, 0]
+
+
+def test_a_failed_job_is_refunded() -> None:
+    ledger = books(("job", held("2")), ("job", accepted("2")), ("job", FAILED))
+    assert (ledger.jobs, ledger.held, ledger.refunded) == (0, 0, 2)
+    for event in (held("2"), accepted("1.5"), FAILED):
+        ledger.apply("job", event)
+    assert (ledger.jobs, ledger.held, ledger.refunded) == (0, 0, Decimal("3.5"))
+
+
+def test_a_job_that_nobody_knows_is_spent_until_it_is_found_to_have_failed() -> None:
+    story = [("job", held("2")), ("job", accepted("2")), ("job", VANISHED)]
+    assert figures(books(*story)) == ("2", "0")
+    found_done, found_failed = books(*story, ("job", SUCCEEDED)), books(*story, ("job", FAILED))
+    assert (found_done.jobs, found_done.refunded) == (2, 0)
+    assert (found_failed.jobs, found_failed.refunded) == (0, 2)
+    lost_twice = books(*story, ("job", VANISHED), ("job", FAILED))
+    assert (lost_twice.jobs, lost_twice.refunded) == (0, 2)
+    # What was settled is not settled again.
+    again = books(*story, ("job", SUCCEEDED), ("job", held("1")), ("job", accepted("1")), ("job", FAILED))
+    assert (again.jobs, again.refunded) == (2, 1)
+
+
+def test_jobs_that_go_on_without_their_images_and_images_found_again_are_counted() -> None:
+    with_image = Prepared(at=0.0, credits=Decimal(2), assets={"x": "asset-1"})
+    without = Prepared(at=0.0, credits=Decimal(2), assets={})
+    ledger = books(("a", with_image), ("b", without), ("c", without))
+    assert ledger.restored_with_images == 2
+    found = Found(at=0.0, asset_id="asset-1")
+    assert books(("asset:x", found), ("asset:y", found)).reused_assets == 2
+
+
+def test_an_upload_whose_answer_was_lost_costs_its_payer_the_known_price_of_one() -> None:
+    story = [("job", held("10")), ("asset:x", intended("3")), ("asset:x", created("0", assumed=True))]
+    by_price = {price: with_prices(priced(upload=price), *story) for price in ("0.25", "3", "4")}
+    assert {price: ledger.hold_of("job") for price, ledger in by_price.items()} == {
+        "0.25": Decimal("9.75"),
+        "3": 7,
+        "4": 7,
+    }
+    assert [ledger.uploads for ledger in by_price.values()] == [Decimal("0.25"), 3, 4]
+    unknown = books(*story)
+    assert (unknown.hold_of("job"), unknown.uploads, unknown.assumed_uploads) == (10, 0, 1)
+    assert unknown.prices.lower_bound(UPLOAD_CLASS) is None
+
+
+def test_an_upload_whose_answer_was_lost_counts_with_its_rebate_at_least() -> None:
+    story = [("job", held("10")), ("asset:x", intended("3")), ("asset:x", created("0", assumed=True))]
+    ledger = books(*story, ("asset:x", deleted("0.2")))
+    assert (ledger.uploads, ledger.rebates, ledger.spent) == (Decimal("0.2"), Decimal("0.2"), 0)
+    dear = with_prices(priced(upload="0.5"), *story, ("asset:x", deleted("0.2")))
+    assert (dear.uploads, dear.spent) == (Decimal("0.5"), Decimal("0.3"))
+
+
+def test_a_rebate_says_something_of_its_own_upload_alone() -> None:
+    lost = created("0", assumed=True)
+    both = [("job", held("10")), ("asset:x", intended("1")), ("asset:x", lost)]
+    both += [("asset:y", intended("1")), ("asset:y", lost)]
+    ledger = books(*both, ("asset:y", deleted("0.2")))
+    assert (ledger.assumed_uploads, ledger.uploads) == (2, Decimal("0.2"))
+    # The same image, lost once more: its rebate is the second upload's, and the first's stays what it was.
+    for event in (intended("1"), lost, deleted("0.3")):
+        ledger.apply("asset:y", event)
+    assert (ledger.assumed_uploads, ledger.uploads, ledger.spent) == (3, Decimal("0.5"), 0)
+
+
+def test_uploads_that_are_nowhere_to_be_found_are_held_at_the_highest_price_known() -> None:
+    story = [("job", held("10"))]
+    story += [("asset:x", intended("1")), ("asset:x", LOST)] * 2
+    assert (books(*story).lost_uploads, books(*story).held) == (2, 10)
+    assert with_prices(priced(upload="0.5"), *story).held == 11
+
+
+def test_uploads_add_up_and_what_becomes_of_them_later_costs_nothing() -> None:
+    ledger = books(("job", held("10")), ("asset:x", intended("1")), ("asset:x", created("0.5")))
+    for event in (Uploaded(at=0.0), BecameReady(at=0.0)):
+        ledger.apply("asset:x", event)
+    assert (ledger.uploads, ledger.hold_of("job")) == (Decimal("0.5"), Decimal("9.5"))
+    for event in (intended("1"), created("0.75")):
+        ledger.apply("asset:y", event)
+    assert (ledger.uploads, ledger.hold_of("job")) == (Decimal("1.25"), Decimal("8.75"))
