@@ -47,6 +47,7 @@ __all__, __getattr__, __dir__ = lazily(
             "TakenUp",
             "Throttled",
         ),
+        "crucible_batch.core.saved_plan": ("DEFAULT_MAX_MANIFEST_BYTES",),
         "crucible_batch.gateway": ("CrucibleClient",),
         "crucible_batch.gateway.address": ("parse_api_base", "shown"),
         "crucible_batch.gateway.metadata": ("read_details", "read_expected_s", "read_fields"),

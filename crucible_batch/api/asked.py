@@ -11,13 +11,14 @@ from pathlib import Path
 from crucible_batch.api.arguments import read_budget
 from crucible_batch.api.draft import DEFAULT_RUN_ID, Choice, ManifestOptions, Terms
 from crucible_batch.core.credits import Credits, format_credits
+from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.errors import UserError
 from crucible_batch.plans import DEFAULT_MAX_JOBS, SavedPlan, is_saved_plan, plan_command, read_saved_plan
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The arguments of a plan or a run. None, empty, false and the usual ``max_jobs`` mean that nothing was said.
+    """The arguments of a plan or a run. None, empty, false and the usual limits mean that nothing was said.
 
     ``plan`` is the saved plan to follow; then the others are as it says.
     """
@@ -31,11 +32,12 @@ class Asked:
     variables: Mapping[str, str] = field(default_factory=dict)
     allow_outside: bool = False
     max_jobs: int = DEFAULT_MAX_JOBS
+    max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
     plan: SavedPlan | None = None
 
     @property
     def reading(self) -> ManifestOptions:
-        return ManifestOptions(self.variables, self.allow_outside, self.max_jobs)
+        return ManifestOptions(self.variables, self.allow_outside, self.max_jobs, self.max_manifest_bytes)
 
     @property
     def terms(self) -> Terms:
@@ -65,6 +67,7 @@ def asked(
     variables: Mapping[str, str] | None,
     allow_outside: bool,
     max_jobs: int,
+    max_manifest_bytes: int,
 ) -> Asked:
     """Sort out what is asked for; a plan is told from a manifest by its content.
 
@@ -80,6 +83,7 @@ def asked(
         variables=variables or {},
         allow_outside=allow_outside,
         max_jobs=max_jobs,
+        max_manifest_bytes=max_manifest_bytes,
     )
     return _of_plan(said) if is_saved_plan(said.manifest) else said
 
@@ -108,6 +112,7 @@ def _of_plan(said: Asked) -> Asked:
         variables=options.variables,
         allow_outside=options.allow_outside,
         max_jobs=options.max_jobs,
+        max_manifest_bytes=options.max_manifest_bytes,
         plan=plan,
     )
     contradictions = list(_contradictions(said, followed, head.terms.budget))
@@ -144,3 +149,5 @@ def _contradictions(said: Asked, plan: Asked, budget: Credits | None) -> Iterato
         yield "no --allow-outside"
     if said.max_jobs not in {DEFAULT_MAX_JOBS, plan.max_jobs}:
         yield f"--max-jobs {plan.max_jobs}"
+    if said.max_manifest_bytes not in {DEFAULT_MAX_MANIFEST_BYTES, plan.max_manifest_bytes}:
+        yield f"--max-manifest-size {plan.max_manifest_bytes}"

@@ -17,7 +17,7 @@ from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.core.retry import HOPELESS_CODES
 from crucible_batch.errors import UserError
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import Manifest, Reading, expand_all, read_manifest
+from crucible_batch.manifest import MAX_BYTES, Manifest, Reading, expand_all, read_manifest
 from crucible_batch.planner import Planner, ReadImage
 
 T = TypeVar("T")
@@ -28,11 +28,12 @@ _RUN_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 @dataclass(frozen=True, slots=True)
 class ManifestOptions:
-    """How a manifest is read: template variables, how far its files may lie, how many jobs it may ask for."""
+    """How a manifest is read: template variables, how far its files may lie, how many jobs it may ask for, its size."""
 
     overrides: Mapping[str, str] = field(default_factory=dict)
     allow_outside: bool = False
     max_jobs: int = 100_000
+    max_bytes: int = MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,11 @@ def read_source(path: Path, options: ManifestOptions) -> Reading:
     Raises ``ManifestError`` where there is nothing to go on with.
     """
     return read_manifest(
-        path, overrides=options.overrides, allow_outside=options.allow_outside, max_jobs=options.max_jobs
+        path,
+        overrides=options.overrides,
+        allow_outside=options.allow_outside,
+        max_jobs=options.max_jobs,
+        max_bytes=options.max_bytes,
     )
 
 

@@ -32,7 +32,7 @@ from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import UPLOAD_CLASS, Certainty, PriceBook, workflow_class
 from crucible_batch.core.retry import RetryRule
-from crucible_batch.core.saved_plan import PlannedPrice, PlannedState, PlanTotals
+from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlannedPrice, PlannedState, PlanTotals
 from crucible_batch.journal import PlanFile
 from crucible_batch.settings import Settings
 
@@ -167,6 +167,7 @@ async def plan(
     variables: Mapping[str, str] | None = None,
     allow_outside: bool = False,
     max_jobs: int = 100_000,
+    max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES,
     save_to: str | Path | None = None,
     all_rows: bool = False,
     settings: Settings | None = None,
@@ -190,6 +191,7 @@ async def plan(
         variables=variables,
         allow_outside=allow_outside,
         max_jobs=max_jobs,
+        max_manifest_bytes=max_manifest_bytes,
     )
     target = None if save_to is None else Path(save_to)
     return await _plan(wants, target, settings or current_settings(), transport, all_rows=all_rows)

@@ -28,6 +28,7 @@ from crucible_batch.api.surroundings import MakingThumbnails, RetryTeller, Silen
 from crucible_batch.core.ending import Ending
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.progress import Observer
+from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, SystemClock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
@@ -80,6 +81,7 @@ async def run(
     variables: Mapping[str, str] | None = None,
     allow_outside: bool = False,
     max_jobs: int = 100_000,
+    max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES,
     max_output_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
     job_timeout_s: float = 1800.0,
@@ -123,6 +125,7 @@ async def run(
         variables=variables,
         allow_outside=allow_outside,
         max_jobs=max_jobs,
+        max_manifest_bytes=max_manifest_bytes,
     )
     source = read_source(wants.manifest, wants.reading)
     terms = run_terms(source.manifest, wants.terms)

@@ -110,4 +110,5 @@ def _options(asked: Asked, run_dir: str) -> PlanOptions:
         variables=dict(asked.variables),
         allow_outside=asked.allow_outside,
         max_jobs=asked.max_jobs,
+        max_manifest_bytes=asked.max_manifest_bytes,
     )

@@ -132,6 +132,16 @@ AllowOutside = Annotated[
 MaxJobs = Annotated[
     int, typer.Option("--max-jobs", metavar="N", min=1, help="Refuse a manifest of more.", rich_help_panel=_JOBS)
 ]
+MaxManifestSize = Annotated[
+    int | None,
+    typer.Option(
+        "--max-manifest-size",
+        metavar="SIZE",
+        parser=_read_bytes,
+        help="Refuse a manifest of more bytes.  \\[default: 64MiB]",
+        rich_help_panel=_JOBS,
+    ),
+]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try jobs again that failed for good.", rich_help_panel=_JOBS)
 ]

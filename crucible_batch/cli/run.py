@@ -41,6 +41,7 @@ def run(
     var: opt.Var = None,
     allow_outside: opt.AllowOutside = False,
     max_jobs: opt.MaxJobs = 100_000,
+    max_manifest_size: opt.MaxManifestSize = None,
     concurrency: opt.Concurrency = None,
     job_timeout: opt.JobTimeout = None,
     deadline: opt.Deadline = None,
@@ -64,7 +65,7 @@ def run(
     A saved plan needs no options again; if anything moved since it was made, that is named and nothing is spent.
     """
     with answering("run", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.api import MAX_BYTES, MAX_PIXELS
+        from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES, MAX_BYTES, MAX_PIXELS
         from crucible_batch.cli.running import (
             DEFAULT_JOB_TIMEOUT_S,
             DEFAULT_KEY_TTL_S,
@@ -87,6 +88,7 @@ def run(
             variables=opt.read_variables(var or ()),
             allow_outside=allow_outside,
             max_jobs=max_jobs,
+            max_manifest_bytes=max_manifest_size or DEFAULT_MAX_MANIFEST_BYTES,
             job_timeout_s=job_timeout or DEFAULT_JOB_TIMEOUT_S,
             deadline_s=deadline,
             key_ttl_s=key_ttl or DEFAULT_KEY_TTL_S,
@@ -124,6 +126,7 @@ def plan(
     var: opt.Var = None,
     allow_outside: opt.AllowOutside = False,
     max_jobs: opt.MaxJobs = 100_000,
+    max_manifest_size: opt.MaxManifestSize = None,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
     save_to: opt.SaveTo = None,
@@ -139,6 +142,7 @@ def plan(
     Given a saved plan, it says whether that still holds.
     """
     with answering("plan", json=json, quiet=quiet, verbose=verbose) as answer:
+        from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES
         from crucible_batch.cli.running import Wanted, show_what_a_run_would_do
 
         wanted = Wanted(
@@ -151,6 +155,7 @@ def plan(
             variables=opt.read_variables(var or ()),
             allow_outside=allow_outside,
             max_jobs=max_jobs,
+            max_manifest_bytes=max_manifest_size or DEFAULT_MAX_MANIFEST_BYTES,
             api_base=api_base,
             proxy=proxy,
         )
@@ -168,6 +173,7 @@ def validate(
     var: opt.Var = None,
     allow_outside: opt.AllowOutside = False,
     max_jobs: opt.MaxJobs = 100_000,
+    max_manifest_size: opt.MaxManifestSize = None,
     json: opt.AsJson = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -178,6 +184,7 @@ def validate(
     Parameters are checked against their workflows by plan and run, which ask the gateway.
     """
     with answering("validate", json=json, quiet=quiet, verbose=verbose) as answer:
+        from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES
         from crucible_batch.cli.validating import validate_all
 
         validate_all(
@@ -186,4 +193,5 @@ def validate(
             variables=opt.read_variables(var or ()),
             allow_outside=allow_outside,
             max_jobs=max_jobs,
+            max_manifest_bytes=max_manifest_size or DEFAULT_MAX_MANIFEST_BYTES,
         )

@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.api import (
+    DEFAULT_MAX_MANIFEST_BYTES,
     MAX_BYTES,
     MAX_PIXELS,
     Message,
@@ -61,6 +62,7 @@ class Wanted:
     variables: Mapping[str, str] = field(default_factory=dict)
     allow_outside: bool = False
     max_jobs: int = 100_000
+    max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
     job_timeout_s: float = DEFAULT_JOB_TIMEOUT_S
     deadline_s: float | None = None
     key_ttl_s: float = DEFAULT_KEY_TTL_S
@@ -93,6 +95,7 @@ def show_what_a_run_would_do(answer: Answer, wanted: Wanted, *, save_to: Path | 
                 variables=wanted.variables,
                 allow_outside=wanted.allow_outside,
                 max_jobs=wanted.max_jobs,
+                max_manifest_bytes=wanted.max_manifest_bytes,
                 save_to=save_to,
                 all_rows=answer.verbose,
                 settings=wanted.settings,
@@ -142,6 +145,7 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             variables=wanted.variables,
             allow_outside=wanted.allow_outside,
             max_jobs=wanted.max_jobs,
+            max_manifest_bytes=wanted.max_manifest_bytes,
             max_output_bytes=wanted.max_output_bytes,
             max_pixels=wanted.max_pixels,
             job_timeout_s=wanted.job_timeout_s,

@@ -14,14 +14,26 @@ from crucible_batch.errors import ExitCode, ManifestError, UserError
 
 
 def validate_all(
-    answer: Answer, manifests: Sequence[Path], *, variables: Mapping[str, str], allow_outside: bool, max_jobs: int
+    answer: Answer,
+    manifests: Sequence[Path],
+    *,
+    variables: Mapping[str, str],
+    allow_outside: bool,
+    max_jobs: int,
+    max_manifest_bytes: int,
 ) -> None:
     """Check each manifest and say what is wrong with it. Exit code 2 if anything is."""
     results: list[Json] = []
     bad = 0
     for path in manifests:
         try:
-            manifest, jobs = validate(path, variables=variables, allow_outside=allow_outside, max_jobs=max_jobs)
+            manifest, jobs = validate(
+                path,
+                variables=variables,
+                allow_outside=allow_outside,
+                max_jobs=max_jobs,
+                max_manifest_bytes=max_manifest_bytes,
+            )
         except UserError as error:
             bad += 1
             problems = error.problems if isinstance(error, ManifestError) else ()

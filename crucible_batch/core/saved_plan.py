@@ -30,6 +30,9 @@ class ManifestFile:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
+DEFAULT_MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
     """What was said when the plan was made, so that nobody need say it again.
@@ -45,6 +48,7 @@ class PlanOptions:
     variables: Mapping[str, str]
     allow_outside: bool
     max_jobs: int
+    max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,4 +133,5 @@ def _unreadable(path: Path, error: OSError) -> ManifestError:
 
 def _too_large(path: Path, size: int, max_bytes: int) -> ManifestError:
     message = f"the manifest has {size:,} bytes, and {max_bytes:,} are allowed"
-    return whole_file(path, message, "keep rows in a .csv or .jsonl file and use `foreach`")
+    hint = "keep rows in a .csv or .jsonl file and use `foreach`, or allow more by --max-manifest-size"
+    return whole_file(path, message, hint)

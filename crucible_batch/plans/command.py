@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crucible_batch.core.credits import format_credits
-from crucible_batch.core.saved_plan import PlanHead
+from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlanHead
 
 DEFAULT_MAX_JOBS = 100_000
 
@@ -35,3 +35,5 @@ def _options(head: PlanHead, run_dir: Path) -> Iterator[str]:
         yield "--allow-outside"
     if options.max_jobs != DEFAULT_MAX_JOBS:
         yield from ("--max-jobs", str(options.max_jobs))
+    if options.max_manifest_bytes != DEFAULT_MAX_MANIFEST_BYTES:
+        yield from ("--max-manifest-size", str(options.max_manifest_bytes))

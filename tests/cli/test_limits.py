@@ -40,6 +40,17 @@ def test_a_limit_that_is_none_is_exit_2(cli: Cli, option: str, value: str) -> No
     assert "is none; write a" in done.err
 
 
+@pytest.mark.parametrize("command", ["run", "plan", "validate"])
+def test_a_manifest_beyond_its_limit_is_exit_2_and_a_higher_one_reads_it(cli: Cli, command: str) -> None:
+    cli.write("long")
+    done = cli(command, "long.yaml", "--max-manifest-size", "100B")
+    assert done.code == 2
+    assert "and 100 are allowed" in done.err
+    assert "--max-manifest-size" in done.err
+    assert not (cli.cwd / "outputs").exists()
+    assert cli(command, "long.yaml", "--max-manifest-size", "1MB").code == 0
+
+
 def test_more_pixels_than_can_be_read_are_refused_before_anything_is_spent(cli: Cli) -> None:
     cli.write("pixels")
     done = cli("run", "pixels.yaml", "--max-pixels", "200MP")

@@ -247,15 +247,19 @@ async def test_a_plan_moves_to_another_directory_together_with_its_manifest(star
         ({"variables": {"x": "y"}}, "--var brand=Acme"),
         ({"allow_outside": True}, "no --allow-outside"),
         ({"max_jobs": 5}, "--max-jobs 100000"),
+        ({"max_manifest_bytes": 50_000}, "--max-manifest-size 4000"),
     ],
 )
 async def test_an_option_that_contradicts_the_plan_is_refused(start, options, word):
     async with start() as bench:
         manifest = bench.manifest(THREE, head="vars: {brand: Other}\n")
-        plan = await save(bench, manifest, budget="20", run_id="night", variables={"brand": "Acme"})
+        plan = await save(
+            bench, manifest, budget="20", run_id="night", variables={"brand": "Acme"}, max_manifest_bytes=4000
+        )
         with pytest.raises(UserError, match=word) as caught:
             await bench.run(plan, **{"out_dir": None, **options})
         assert "--var brand=Acme" in caught.value.hint
+        assert "--max-manifest-size 4000" in caught.value.hint
         assert await bought(bench) == []
         again = {"budget": Decimal("20.0"), "run_id": "night", "variables": {"brand": "Acme"}}
         assert (await bench.run(plan, out_dir=bench.path / "out", **again)).exit_code == 0

@@ -200,9 +200,11 @@ def test_a_plan_is_told_from_a_manifest_by_its_content(plan: Path, tmp_path: Pat
 
 
 def test_no_limit_of_the_format_is_narrower_than_a_manifest() -> None:
+    from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
     from crucible_batch.manifest import MAX_BYTES
 
     assert codec.MAX_LINE_BYTES >= 2 * MAX_BYTES
+    assert DEFAULT_MAX_MANIFEST_BYTES == MAX_BYTES
 
 
 def test_the_command_that_makes_it_anew_says_all_options() -> None:
