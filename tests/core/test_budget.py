@@ -19,11 +19,16 @@ D = Decimal
 
 
 def ledger(
-    *, known: str | None = None, upload: str | None = None, ceiling: str | None = None, held: str = "0"
+    *,
+    known: str | None = None,
+    upload: str | None = None,
+    ceiling: str | None = None,
+    held: str = "0",
+    price_class: str = W,
 ) -> Ledger:
     books = Ledger(PriceBook(None if ceiling is None else D(ceiling)))
     if known is not None:
-        books.prices.learn(W, D(known), bought=True)
+        books.prices.learn(price_class, D(known), bought=True)
     if upload is not None:
         books.prices.learn(UPLOAD_CLASS, D(upload), bought=True)
     if D(held):
@@ -77,6 +82,9 @@ ROWS: list[tuple[str, Request, Ledger, str | None, Situation, str]] = [
     ("job known, upload unknown, no room for it", Request(W, 1), ledger(known="2"), "2", ALONE, "BUDGET_EXHAUSTED"),
     ("job and uploads known", Request(W, 2), ledger(known="2", upload="0.5"), "10", ALONE, "admit 3.0"),
     ("no budget, known", Request(W), ledger(known="2"), None, ALONE, "admit 2"),
+    ("unknown, account short, one alone", Request(W), ledger(), "10", account("0"), "admit 10 canary"),
+    ("no budget, nothing known of the account either", Request(W), ledger(), None, ALONE, "admit 0 canary"),
+    ("a ceiling is none of uploads", Request(W, 1), ledger(known="2", ceiling="4"), "10", ALONE, "admit 10 canary"),
     ("no budget, unknown: what the account has", Request(W), ledger(), None, account("6"), "admit 6 canary"),
 ]
 
@@ -114,6 +122,80 @@ def test_what_an_earlier_run_paid_is_enough_to_begin_with_below_the_ceiling(
     books = ledger(known="2", ceiling=ceiling)
     books.prices.close_run()
     assert verdict(decide(Request(W), books, D(budget), ALONE)) == expected
+
+
+def test_uploads_are_held_on_top_of_what_a_price_may_have_risen_to() -> None:
+    books = ledger(known="2", ceiling="4")
+    books.prices.close_run()
+    books.prices.learn(UPLOAD_CLASS, D("0.5"), bought=True)
+    assert verdict(decide(Request(W, 2), books, D(10), ALONE)) == "admit 5.0 canary"
+
+
+RAISE = "raise the budget and run the same command again: what is done is not paid again"
+AGAIN = "what is held is for answers that never came: run the same command again, or raise the budget"
+CEILING = "raise budget.max_credits_per_job if that is what you want to pay, and run the same command again"
+TOP_UP = "top the account up and run the same command again: what is done is not paid again"
+
+
+@pytest.mark.parametrize(
+    ("request_", "books", "budget", "situation", "message", "hint"),
+    [
+        (
+            Request("workflow:v:2"),
+            ledger(known="5", ceiling="4", price_class="workflow:v:2"),
+            "10",
+            ALONE,
+            "a job on v:2 costs 5 credits, above max_credits_per_job 4",
+            CEILING,
+        ),
+        (
+            Request(W),
+            ledger(known="2.50", held="9"),
+            "10.0",
+            ALONE,
+            "the next job needs 2.5 credits; of the budget of 10, 0 are spent and 9 held",
+            AGAIN,
+        ),
+        (
+            Request(W, 1),
+            ledger(known="2"),
+            "2",
+            ALONE,
+            "the next job needs more than 2 credits; of the budget of 2, 0 are spent and 0 held",
+            RAISE,
+        ),
+        (
+            Request(W, 1),
+            ledger(known="2", upload="1"),
+            None,
+            account("1.5"),
+            "the account has 1.5 credits available and the next job needs 3",
+            TOP_UP,
+        ),
+        (
+            Request(W),
+            ledger(known="2"),
+            None,
+            account("-3", closed=True),
+            "the account has 0 credits available and the next job needs 2",
+            TOP_UP,
+        ),
+        (
+            Request(W),
+            ledger(known="2"),
+            None,
+            Situation(others_at_work=False, account_closed=True),
+            "the account has no more credits available and the next job needs 2",
+            TOP_UP,
+        ),
+    ],
+)
+def test_a_job_that_is_blocked_says_the_amounts_and_what_helps(
+    request_: Request, books: Ledger, budget: str | None, situation: Situation, message: str, hint: str
+) -> None:
+    decision = decide(request_, books, None if budget is None else D(budget), situation)
+    assert isinstance(decision, Block)
+    assert (decision.error.message, decision.error.hint) == (message, hint)
 
 
 @pytest.mark.parametrize(("known", "hold", "price"), [("2", "2", None), ("9", "2", "9"), ("2", "9", None)])

@@ -20,7 +20,8 @@ def test_an_amount_survives_being_written_and_read(amount: Decimal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"), [("12.50", "12.5"), ("0.0", "0"), ("250", "250"), ("1E+2", "100"), ("100", "100")]
+    ("text", "shown"),
+    [("12.50", "12.5"), ("0.0", "0"), ("250", "250"), ("1E+2", "100"), ("100", "100"), ("1e-18", f"0.{1:018}")],
 )
 def test_an_amount_is_written_plainly(text: str, shown: str) -> None:
     assert format_credits(parse_credits(text)) == shown

@@ -7,7 +7,15 @@ import pytest
 
 from crucible_batch.errors import GatewayError, UserError
 from crucible_batch.gateway import check_storage_url
-from crucible_batch.gateway.address import parse_api_base, shown
+from crucible_batch.gateway.address import (
+    STORAGE_URL_LIMIT,
+    check_id,
+    check_workflow_id,
+    origin,
+    parse_api_base,
+    shown,
+    workflow_segment,
+)
 
 REMOTE = "https://crucible.test"
 LOCAL = "http://127.0.0.1:8080"
@@ -24,6 +32,9 @@ LOCAL = "http://127.0.0.1:8080"
         ("http://127.0.0.1", "http://127.0.0.1/"),
         ("http://127.9.9.9", "http://127.9.9.9/"),
         ("http://[::1]:80", "http://[::1]/"),
+        ("https://h.test/gateX/", "https://h.test/gateX"),
+        ("https://h.test:1", "https://h.test:1/"),
+        ("https://h.test:65535", "https://h.test:65535/"),
         ("https://bücher.test", "https://xn--bcher-kva.test/"),
     ],
 )
@@ -39,6 +50,7 @@ def test_a_base_url_is_taken(text, expected):
         "", "crucible.test", "//crucible.test", "https://", "https:///x", "ftp://h.test", "file:///etc/passwd",
         "http://crucible.test", "http://10.0.0.1", "http://2130706433", "http://0x7f.1", "http://localhost.evil.test",
         "https://user@h.test", "https://user:pw@h.test", "https://h.test?x=1", "https://h.test?", "https://h.test#x",
+        "https://h.test#", "https://h.test:65536",
         "https://h.test\\@evil.test", "https://h .test", " https://h.test", "https://h.test\n", "https://h%61.test",
         "https://h.test:0", "https://h.test:99999", "https://h.test:x", "https://[::1", "javascript:alert(1)",
     ],
@@ -87,9 +99,88 @@ def test_a_storage_url_is_refused_without_being_shown(url, base):
     assert "SECRET" not in repr(caught.value)
 
 
+LIKE = "give one like https://crucible.moltazine.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("ftp://h.test", "not a base URL: 'ftp://h.test'", LIKE),
+        ("x" * 101, f"not a base URL: '{'x' * 99}…'", LIKE),
+        ("https://h.test?x=1", "the base URL must not hold a user, a query or a fragment", LIKE),
+        (
+            "http://h.test/a",
+            "the base URL http://h.test/a would send the key in clear text",
+            "use https; http is for this machine only",
+        ),
+    ],
+)
+def test_a_base_url_that_is_refused_says_why(text, message, hint):
+    with pytest.raises(UserError) as caught:
+        parse_api_base(text)
+    assert (str(caught.value), caught.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("data:,x", "a storage URL that can't be read"),
+        ("https://u@s.test/x", "the storage URL https://s.test/x holds a user or a password"),
+        ("http://s.test/x?q", "the storage URL http://s.test/x is not https"),
+    ],
+)
+def test_a_storage_url_that_is_refused_says_why(url, message):
+    with pytest.raises(GatewayError) as caught:
+        check_storage_url(url, REMOTE)
+    error = caught.value
+    assert (error.args[0], error.operation) == (message, "storage")
+    assert error.hint == "nothing was sent there; report it to the gateway's operator"
+
+
+def test_the_longest_storage_url_is_taken_and_a_longer_one_is_not():
+    start = "https://s.test/"
+    longest = start + "x" * (STORAGE_URL_LIMIT - len(start))
+    assert str(check_storage_url(longest, REMOTE)) == longest
+    with pytest.raises(GatewayError):
+        check_storage_url(longest + "x", REMOTE)
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "message"),
+    [
+        (lambda value: check_id(value, what="job id"), "../credits", "not a job id: '../credits'"),
+        (lambda value: check_id(value, what="job id"), "x" * 129, f"not a job id: '{'x' * 99}…'"),
+        (check_workflow_id, "..", "not a workflow id: '..'"),
+    ],
+)
+def test_an_id_that_fits_no_path_is_refused_and_named(check, value, message):
+    with pytest.raises(GatewayError) as caught:
+        check(value)
+    what = message.split(":")[0].removeprefix("not a ")
+    assert (caught.value.args[0], caught.value.code) == (message, "BAD_REQUEST")
+    assert caught.value.hint == f"nothing was sent; see that the {what} is one that the gateway gave"
+
+
+def test_a_workflow_id_is_one_segment_of_a_path():
+    assert workflow_segment("a/b?c X.d") == "a%2Fb%3Fc%20X.d"
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
+        ("https://S.test/x", ("https", "s.test", 443)),
+        ("http://s.test", ("http", "s.test", 80)),
+        ("https://s.test:8443", ("https", "s.test", 8443)),
+    ],
+)
+def test_an_origin_has_its_port(url, expected):
+    assert origin(httpx.URL(url)) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://s.test/" + "x" * 300, "https://s.test/" + "x" * 184 + "…"),
         ("https://s.test/a/b.png?sig=SECRET#f", "https://s.test/a/b.png"),
         ("https://u:SECRET@s.test:8443/a", "https://s.test:8443/a"),
         ("http://[::1]:90/a?x", "http://[::1]:90/a"),

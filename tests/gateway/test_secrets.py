@@ -10,24 +10,27 @@ import httpx
 import pytest
 
 from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedError, UserError
-from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, open_gateway
+from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, open_gateway, quiet
 from crucible_batch.gateway.address import parse_api_base
 from crucible_batch.gateway.channel import KeyChannel
 from crucible_batch.gateway.httpx_channel import HttpxChannel
+from crucible_batch.gateway.text import said
 from crucible_batch.gateway.transport import KeyTransport, new_client
 
 KEY = "moltazine_test-key-that-must-not-be-seen"
+MALFORMED = "copy the key again; it looks like moltazine_<token>, on one line"
 SIGNED = "https://s.test/bucket/x.png?token=SIGNATURE"
 
 
 def test_a_key_never_shows():
     key = ApiKey(KEY)
+    assert (str(key), repr(key)) == ("***", "ApiKey('***')")
     for text in (str(key), repr(key), f"{key}", f"{key!r}", "%s" % key, repr([key]), repr({"k": key})):  # noqa: UP031
         assert KEY not in text
         assert "***" in text
     assert key.reveal() == KEY
     assert not hasattr(key, "__dict__")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^an API key is not written anywhere$"):
         pickle.dumps(key)
 
 
@@ -38,7 +41,12 @@ def test_a_key_that_cant_stand_in_a_header_is_refused_without_showing_it(text):
     with pytest.raises(KeyRefusedError) as caught:
         ApiKey(text)
     assert not text.strip() or text not in str(caught.value)
-    assert caught.value.hint
+    error = caught.value
+    assert (error.args[0], error.code, error.hint) == (
+        ("the API key holds blanks or characters that no key has", "MALFORMED_KEY", MALFORMED)
+        if text
+        else ("there is no API key", "NO_KEY", "set MOLTAZINE_API_KEY")
+    )
 
 
 async def test_the_key_goes_with_every_request_to_the_api(world, ok, call, operation, good_data):
@@ -181,3 +189,18 @@ async def test_a_jobs_own_error_is_not_quoted_with_secrets_either(world, ok, goo
     data = {**good_data("job"), "status": "failed", "error_code": "ODD", "error_message": f"{KEY} {SIGNED}"}
     snapshot = await world(ok(data)).gateway.job(data["job_id"])
     assert snapshot.error.message == "*** https://s.test/bucket/x.png?***"
+
+
+def test_what_the_gateway_says_is_cut_to_what_is_wanted():
+    assert said("x" * 50, 10) == "x" * 9 + "…"
+    assert said(f"see {SIGNED}", 100) == "see https://s.test/bucket/x.png?***"
+
+
+@pytest.mark.parametrize("name", quiet._LOGGERS)
+def test_each_logger_of_the_http_libraries_loses_queries(name, caplog):
+    logger = logging.getLogger(name)
+    logger.removeFilter(quiet._FILTER)
+    quiet.quiet_loggers()
+    caplog.set_level(logging.DEBUG)
+    logger.info("asked %s", SIGNED)
+    assert caplog.messages == ["asked https://s.test/bucket/x.png?***"]

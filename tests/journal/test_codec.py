@@ -44,6 +44,7 @@ from crucible_batch.core.events import (
 )
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.errors import JournalError
+from crucible_batch.journal import codec
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
 
@@ -259,3 +260,17 @@ def test_a_row_that_makes_no_sense_is_an_error_with_a_hint(kind: str, body: str)
     with pytest.raises(JournalError) as caught:
         decode_event(kind, body)
     assert caught.value.hint
+
+
+def test_a_value_that_cant_be_read_is_named_with_what_is_wrong_and_what_helps() -> None:
+    with pytest.raises(JournalError) as caught:
+        decode(Succeeded, '{"at":1.0}')
+    assert caught.value.args[0] == "the journal holds a Succeeded that can't be read: Field required"
+    assert caught.value.hint == "restore the run directory from a copy, or run with another --run-id"
+
+
+def test_what_reads_a_kind_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_ADAPTERS", {})
+    assert decode(Reopened, encode(Reopened(at=1.0))) == Reopened(at=1.0)
+    adapter = codec._adapter(Reopened)
+    assert codec._adapter(Reopened) is adapter

@@ -14,9 +14,10 @@ import pytest
 from crucible_batch.core.events import Accepted, Held
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.errors import JournalError
-from crucible_batch.journal import Binding, Journal
+from crucible_batch.journal import Binding, Journal, writer
 from crucible_batch.journal.writer import GroupCommitWriter
 
+SEE_TO_THE_DISK = "see to the disk (full? read-only?) and run the same command again; what was journalled is intact"
 BINDING = Binding("trial", "default", "https://gateway.test")
 
 
@@ -114,8 +115,49 @@ async def test_closing_writes_what_is_queued_and_may_be_done_twice(tmp_path, bin
         journal.close()
         journal.close()
         await asyncio.gather(*tasks)
+        assert not [thread for thread in threading.enumerate() if thread.name == "journal-writer"]
     assert len(stored(tmp_path / ".crucible" / "journal.sqlite3")) == 21
+
+
+async def test_the_writer_is_a_thread_that_keeps_no_process_alive(tmp_path, binding, held):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        await journal.append("warm", held(0))
+        assert [thread.daemon for thread in threading.enumerate() if thread.name == "journal-writer"] == [True]
     assert not [thread for thread in threading.enumerate() if thread.name == "journal-writer"]
+
+
+async def test_a_cancelled_wait_leaves_nobody_of_its_commit_waiting():
+    gate = threading.Event()
+
+    def connect() -> sqlite3.Connection:
+        gate.wait(5)
+        return sqlite3.connect(":memory:", isolation_level=None)
+
+    writer = GroupCommitWriter(connect)
+    try:
+        first, cancelled, last = (asyncio.ensure_future(writer.write("SELECT 1", ())) for _ in range(3))
+        await asyncio.sleep(0.01)
+        cancelled.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(first, last) == [None, None]
+    finally:
+        writer.close()
+
+
+async def test_of_a_commit_that_fails_nothing_stays_and_nothing_is_left_open():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("CREATE TABLE events (n)")
+    waiting = asyncio.get_running_loop().create_future()
+    writes = [
+        writer._Write(sql, (), waiting) for sql in ("INSERT INTO events VALUES (1)", "INSERT INTO nowhere VALUES (1)")
+    ]
+    with pytest.raises(sqlite3.OperationalError):
+        writer._commit(connection, writes)
+    assert not connection.in_transaction
+    assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+    connection.close()
 
 
 async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
@@ -138,6 +180,7 @@ async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
         async with asyncio.timeout(5):
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert [type(result) for result in results] == [JournalError] * 3
+            assert results[0].hint == SEE_TO_THE_DISK
             with pytest.raises(JournalError, match="full"):
                 await writer.write("x", ())
     finally:

@@ -98,6 +98,44 @@ def test_other_bytes_are_no_picture(tmp_path: Path, content: bytes) -> None:
         examine(path, whole=False)
 
 
+@pytest.mark.parametrize(
+    ("content", "is_another_type"),
+    [
+        (b"%PDF-1.7", True),
+        (b"\0" * 100, True),
+        (b"", False),
+        (b"<!doctype html><p>busy", False),
+        (b"\xef\xbb\xbf \r\n\t<html>", False),
+        (b'{"error": "busy"}', False),
+        (b"[]", False),
+        (b"XX[", True),
+    ],
+)
+def test_a_page_is_worth_asking_again_and_another_type_of_file_is_not(
+    tmp_path: Path, content: bytes, is_another_type: bool
+) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    with pytest.raises(NoPictureError, match=r"^not a picture of a known type$") as caught:
+        examine(path, whole=False)
+    assert caught.value.is_another_type is is_another_type
+
+
+def test_a_picture_that_is_broken_or_cut_is_worth_asking_again(tmp_path: Path) -> None:
+    content, path = drawn("PNG", (200, 200)), tmp_path / "picture"
+    for cut, words in (
+        (content[:8], r"not a whole picture of a known type \(\w+Error\)"),
+        (content[:2000], "cut short behind its last pixel"),
+    ):
+        path.write_bytes(cut)
+        with pytest.raises(NoPictureError, match=f"^{words}$") as caught:
+            examine(path, whole=False)
+        assert caught.value.is_another_type is False
+    path.write_bytes(content[:2000])
+    with pytest.raises(NoPictureError, match=r"^not a whole picture of a known type \(OSError\)$"):
+        examine(path, whole=True)
+
+
 def test_a_jpeg_of_several_frames_is_a_jpeg(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "picture", "MPO", save_all=True, append_images=frames[1:])
