@@ -5,6 +5,7 @@
 #   make crash   kill the command at each of its effects, and say what came of it
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
 #   make campaign  everything that is tried against it, for two and a half hours or MINUTES, and a file of what came of it
+#   make mutants    change what keeps the money and the secrets line by line, and count what the tests notice
 #   make test-system    by system call and with the power cut: needs root, loop devices and strace (apt-get install strace)
 #   make test-browser   report.html and the viewer in a real Chromium, which has to be there (apt-get install chromium)
 #   make bench   measure what is promised of speed, beside the floors; QUICK=1 for a rough look, ONLY=downloads for one
@@ -21,8 +22,8 @@ STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
 CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 
-.PHONY: help install demo test test-browser test-terminal test-system crash soak campaign figures bench lint format types
-.PHONY: check schema reference picture docs release clean
+.PHONY: help install demo test test-browser test-terminal test-system crash soak campaign mutants figures bench lint
+.PHONY: format types check schema reference picture docs release clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +57,10 @@ bench: $(STAMP)  ## Measure speed and memory beside the floors, and write the ta
 MINUTES ?= 150
 campaign: $(CAMPAIGN_STAMP)  ## Try everything for MINUTES, and write docs/reliability/campaign-DATE.json
 	@$(BIN)/python -m tests.campaign --minutes $(MINUTES)
+
+# make mutants ONLY="core/identity.py core/budget.py"; all of them where none is named
+mutants: $(CAMPAIGN_STAMP)  ## Change the modules that keep money and secrets, line by line, and see the tests notice
+	@$(BIN)/python -m tests.campaign.mutation $(ONLY)
 
 figures: $(STAMP)  ## Write the figures of the newest campaign into the README
 	@$(BIN)/python -m tests.campaign.figures

@@ -111,6 +111,49 @@ async def test_a_host_that_the_user_names_may_be_anywhere(names, trusted):
     LinkGuard(REMOTE, ["10.0.0.1"]).check("https://10.0.0.1/x")
 
 
+@pytest.mark.parametrize("host", ["files.corp.", "FILES.CORP"])
+async def test_a_host_that_the_user_names_may_be_written_in_other_ways(names, host):
+    names[host] = ["10.0.0.1"]
+    assert await LinkGuard(REMOTE, ["files.corp"]).addresses(host, 443) == ["10.0.0.1"]
+
+
+async def test_a_host_is_looked_up_once_for_its_port_and_for_streams_alone(monkeypatch):
+    asked = []
+
+    def resolve(host: str, port: int, _family: int, kind: int, *_rest: object) -> list[tuple[object, ...]]:
+        asked.append((host, port, kind))
+        return [(socket.AF_INET, kind, 6, "", (address, port)) for address in ("8.8.8.8", "9.9.9.9", "8.8.8.8")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert await LinkGuard(REMOTE).addresses("s.test", 8443) == ["8.8.8.8", "9.9.9.9"]
+    assert asked == [("s.test", 8443, socket.SOCK_STREAM)]
+
+
+STAY = "nothing was sent there; if that is your own storage, name it with --storage-host"
+
+
+async def test_a_link_that_is_refused_is_named_with_what_helps(names):
+    names["s.test"] = ["8.8.8.8", "10.0.0.1"]
+    guard = LinkGuard(REMOTE)
+    with pytest.raises(GatewayError) as caught:
+        await guard.addresses("s.test", 443)
+    assert caught.value.args[0] == "the storage host s.test is at 10.0.0.1, which isn't public"
+    assert caught.value.hint == STAY
+    with pytest.raises(GatewayError) as caught:
+        guard.check("https://10.0.0.1/x")
+    assert caught.value.args[0] == "the storage host 10.0.0.1 is at 10.0.0.1, which isn't public"
+    with pytest.raises(GatewayError) as caught:
+        guard.check("https://127.1/x")
+    assert caught.value.args[0] == "the storage host 127.1 is a number that some take for an address"
+
+
+def test_clear_text_goes_to_this_machine_alone_and_only_where_the_gateway_is_here_too():
+    assert LinkGuard(LOCAL).check("http://127.0.0.1:9000/x") == "http://127.0.0.1:9000/x"
+    for guard, url in ((LinkGuard(REMOTE), "http://127.0.0.1:9000/x"), (LinkGuard(LOCAL), "http://s.test/x")):
+        with pytest.raises(GatewayError, match="is not https"):
+            guard.check(url)
+
+
 async def test_naming_one_host_lets_no_other_through(names):
     names["evil.files.corp"] = ["10.0.0.1"]
     with pytest.raises(GatewayError, match="UNSAFE_URL"):

@@ -1,0 +1,91 @@
+"""Mutants that no test can notice, or none should: each with the reason, by its module and the line that it makes.
+
+A line here begins with ``-`` where the mutant takes it away, and puts nothing in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_SPEED = "the shorter way writes what the longer one does, which is tested against it: the difference is time alone"
+_CODEC = "Python's codecs are called so too"
+_SQL = "SQL knows no case"
+_WORK = "how much is looked at is a bound on the work alone"
+_EXPONENT = "of the unit only the exponent counts"
+_NAME = "the name is for a picture that is opened by it; ours is open"
+_KNOWN = "Pillow knows every format of ours: nothing is missing"
+_NAN = "only NaN and infinity have such an exponent, and they are refused before"
+
+ARGUED: Mapping[str, Mapping[str, str]] = {
+    "core/ledger.py": {
+        'lost.subject, lost.rebate = "XXXX", rebate': "no image is called so, as none is called nothing",
+        "-case _:": "nothing comes here: mypy shows that all events have their case",
+        "assert_never(None)": "nothing comes here: mypy shows that all events have their case",
+    },
+    "core/identity.py": {
+        "kind = None": _SPEED,
+        "return False": _SPEED,
+        "items: Collection[object] = None": "another value is set, or the function has returned, before it is read",
+        "-case dict() if kind is dict and _TEXT.issuperset(map(type, value)):": _SPEED,
+        "-case list() if kind is list:": _SPEED,
+        "case dict() if kind is not dict and _TEXT.issuperset(map(type, value)):": _SPEED,
+        "case list() if kind is not list:": _SPEED,
+        "return _COMMON.issuperset(map(type, items)) and all(map(_is_common, items))": _SPEED,
+        'value.encode("UTF-8")': _CODEC,
+        "return json.dumps(value, )": "ASCII is what json writes where nothing is said",
+        'return hashlib.sha256(canonical(content).encode("ASCII")).hexdigest()': _CODEC,
+        'digest = hashlib.sha256(f"{KEY_PREFIX}{identity}:{attempt}".encode("ASCII")).hexdigest()': _CODEC,
+    },
+    "core/credits.py": {
+        "if _places(figure) >= _FIGURE_PLACES:": "a figure of just so many places is rounded to itself",
+        "figure = figure.quantize(Decimal(2).scaleb(-_FIGURE_PLACES), context=_EXACT)": _EXPONENT,
+        "return -exponent if (isinstance(exponent, int)) or True else 0": _NAN,
+        "return -exponent if isinstance(exponent, int) else 1": _NAN,
+        'text = format(amount, "F")': "f and F differ in how they write NaN and infinity, which are no amounts",
+        'return text.rstrip("XX0XX").rstrip(".") if "." in text else text': "an amount holds no X",
+        'return text.rstrip("0").rstrip("XX.XX") if "." in text else text': "an amount holds no X",
+    },
+    "gateway/address.py": {
+        'if url.userinfo or url.query and url.fragment or "?" in text or "#" in text:': (
+            "a URL with a query has a question mark, and one with a fragment a hash: the text is looked at as well"
+        ),
+        'host = url.raw_host.decode("ASCII")': _CODEC,
+    },
+    "gateway/api_key.py": {'return content.replace(self._text.encode("ASCII"), b"***")': _CODEC},
+    "gateway/guard.py": {
+        '_check(host, ipaddress.ip_address(address.partition("XX%XX")[0]))': "Python reads a scope as well",
+        'return self._trusts_all or host.lower().rstrip("XX.XX") in self._trusted': "lower case has no X",
+    },
+    "gateway/quiet.py": {
+        "record.args = None": "logging takes None and an empty tuple alike: there is nothing to fill in"
+    },
+    "gateway/text.py": {'return clean(_QUERY.sub(r"\\1?***", text[: limit * 9]), limit)': _WORK},
+    "journal/writer.py": {
+        'connection.execute("begin immediate")': _SQL,
+        'connection.execute("commit")': _SQL,
+        'connection.execute("rollback")': _SQL,
+    },
+    "results/picture.py": {
+        "head = _part(file, 0, None)": "more than the beginning is read, and only the beginning looked at",
+        "if factory is None or (accept is not None and accept(head[:17]) is not True):": (
+            "no format looks at more than its first bytes"
+        ),
+        "factory, accept = Image.OPEN.get(kind, None)": _KNOWN,
+        "factory, accept = Image.OPEN.get(kind, )": _KNOWN,
+        "return factory(file, None)": _NAME,
+        "return factory(file, )": _NAME,
+        'return factory(file, "XXXX")': _NAME,
+        "return file.read(None)": "more is read than is looked at",
+        'end, reach = _ENDS.get(kind, (b"", 1))': "an empty end, where none is known, is found anywhere",
+        "tail = _part(file, max(0, os.fstat(file.fileno()).st_size - reach), None)": "no more than the reach is left",
+        "tail = _part(file, max(1, os.fstat(file.fileno()).st_size - reach), reach)": "none ends with its first byte",
+        'return "JPEG" if kind == "MPO" else kind or "XXXX"': "what was opened has a format",
+    },
+}
+
+
+def is_argued(module: str, change: str) -> bool:
+    """Whether a mutant, by the lines that go and come, is one of those above."""
+    lines = change.splitlines()
+    made = " ".join(line.removeprefix("+") for line in lines if line.startswith("+"))
+    return (made or lines[0]) in ARGUED.get(module, {})
