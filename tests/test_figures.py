@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.campaign.figures import README, campaigns, placed, render
+from tests.campaign.mutation import MODULES
 from tests.campaign.rows import ROWS, ZEROS
 from tests.crash.wire_faults import FAULTS
 
@@ -41,3 +42,6 @@ def test_a_campaign_that_is_shown_has_every_row() -> None:
         told = json.loads(file.read_text(encoding="utf-8"))
         assert [row["row"] for row in told["rows"]] == [row.number for row in ROWS]
         assert render().count("\n| ") == len(ROWS) + 1
+        assert [row["never_struck"] for row in told["rows"]] == [[]] * len(ROWS)
+        mutants = next(row["counts"] for row in told["rows"] if row["row"] == 15)
+        assert mutants["modules"] == len(MODULES)
