@@ -50,6 +50,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
             "a URL with a query has a question mark, and one with a fragment a hash: the text is looked at as well"
         ),
         'host = url.raw_host.decode("ASCII")': _CODEC,
+        'return quote(check_workflow_id(value), safe="XXXX")': "an X is never percent-encoded",
     },
     "gateway/api_key.py": {'return content.replace(self._text.encode("ASCII"), b"***")': _CODEC},
     "gateway/guard.py": {

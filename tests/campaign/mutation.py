@@ -153,12 +153,12 @@ def _end(process: subprocess.Popen[str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.campaign.mutation", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "modules", nargs="*", choices=[*MODULES, []], metavar="MODULE", help="one of these; all, where none is named"
-    )
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="one of these; all, where none is named")
     parser.add_argument("--seconds", type=float, help="all modules and all mutants, where it isn't said")
     parser.add_argument("--seed", type=int, default=0, help="which modules, where there is no time for all")
     wanted = parser.parse_args()
+    if not MODULES.keys() >= set(wanted.modules):
+        parser.error(f"the modules are {', '.join(MODULES)}")
     modules = tuple(wanted.modules) or tuple(MODULES)
     count = len(modules) if wanted.seconds is None else min(len(modules), int(wanted.seconds / MODULE_S) + 1)
     seconds = None if wanted.seconds is None else max(LEAST_S, wanted.seconds)
