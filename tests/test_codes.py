@@ -22,7 +22,7 @@ A_CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 OTHERS = {
     "MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE",  # variables of the environment
     "WAYLAND_DISPLAY", "XTERM_VERSION", "VTE_VERSION",
-    "MAX_BYTES", "MAX_PIXELS",  # names that are loaded when they are first used
+    "DEFAULT_MAX_MANIFEST_BYTES", "MAX_BYTES", "MAX_PIXELS",  # names that are loaded when they are first used
     "RUN_DIR",  # a metavar
     "NSFW_REJECTED",  # an example of what a gateway may send
     "IDEMPOTENCY_KEY_REUSED",  # a gateway's own, which gets a hint of ours

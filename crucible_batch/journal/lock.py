@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
 from crucible_batch.journal.holder import erase_holder, read_holder, write_holder
+from crucible_batch.journal.rights import PRIVATE, check_rights
 from crucible_batch.journal.trouble import DIRECTORY
 
 LOCK = "lock"
@@ -22,14 +23,16 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     """Hold the directory, making it where there is none. The kernel drops the lock however its holder dies.
 
     Raises ``RunBusyError`` at once where another run holds it, saying who, and ``RunDirectoryError`` where it can't be
-    made or is a link: a directory from somebody else must not have us write elsewhere.
+    made, is a link, or is open to others: a directory from somebody else must not have us write elsewhere.
     """
     if (directory / DIRECTORY).is_symlink():
         raise RunDirectoryError(
             f"{directory / DIRECTORY} is a link, and none is followed", hint="choose another --out-dir"
         )
     try:
-        (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
+        directory.mkdir(PRIVATE, parents=True, exist_ok=True)
+        (directory / DIRECTORY).mkdir(PRIVATE, exist_ok=True)
+        check_rights(directory)
         lock = FileLock(directory / DIRECTORY / LOCK)
         lock.acquire(timeout=_LOOK_S, poll_interval=_LOOK_S / 10)
     except Timeout:

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
-from crucible_batch.journal import is_locked, lock_run_directory
+from crucible_batch.journal import is_locked, lock_run_directory, rights
 from crucible_batch.journal.holder import HOLDER, read_holder
 
 PROGRAM = """
@@ -54,6 +54,59 @@ def test_another_process_is_kept_out_until_the_holder_is_killed(tmp_path):
 def test_a_directory_is_made_where_there_is_none(tmp_path):
     with lock_run_directory(tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o707])
+@pytest.mark.parametrize("which", ["", ".crucible"])
+def test_a_directory_in_which_everybody_may_write_is_refused_and_nothing_is_left_in_it(tmp_path, mode, which):
+    with lock_run_directory(tmp_path):
+        pass
+    (tmp_path / which).chmod(mode)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunDirectoryError, match="everybody may write") as caught, lock_run_directory(tmp_path):
+        pass
+    assert f"chmod o-w {tmp_path / which}" in caught.value.hint
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / which).chmod(0o775)
+    with lock_run_directory(tmp_path):
+        assert is_locked(tmp_path)
+
+
+def test_where_a_file_system_knows_no_modes_they_say_nothing(tmp_path, monkeypatch):
+    def as_on_fat(prefix, dir):  # noqa: A002 - as tempfile calls it
+        made = dir / f"{prefix}x"
+        made.mkdir()
+        made.chmod(0o777)
+        return str(made)
+
+    monkeypatch.setattr(rights.tempfile, "mkdtemp", as_on_fat)
+    tmp_path.chmod(0o777)
+    with lock_run_directory(tmp_path):
+        assert is_locked(tmp_path)
+
+
+def test_what_is_made_is_not_open_to_everybody_whatever_the_mask(tmp_path):
+    before = os.umask(0)
+    try:
+        for _ in range(2):
+            with lock_run_directory(tmp_path / "run"):
+                assert not (tmp_path / "run/.crucible").stat().st_mode & 0o002
+    finally:
+        os.umask(before)
+
+
+def test_the_directory_of_another_user_is_refused_unless_we_are_root(tmp_path, monkeypatch):
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 4242, -1)
+        with lock_run_directory(tmp_path):
+            pass
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(rights.os, "geteuid", lambda: owner + 1)
+    with pytest.raises(RunDirectoryError, match="belongs to another user"), lock_run_directory(tmp_path):
+        pass
+    monkeypatch.setattr(rights.os, "geteuid", lambda: owner)
+    with lock_run_directory(tmp_path):
+        assert is_locked(tmp_path)
 
 
 def test_a_directory_that_can_not_be_made_is_the_users_mistake(tmp_path):
