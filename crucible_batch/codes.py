@@ -88,6 +88,8 @@ _OF_THE_MACHINE = _of(
     Topic.MACHINE,
     ("DISK", _STOPPED, "A file or a stream could not be read or written.",
      f"See to the disk: space, rights, mounts. {_AGAIN}."),
+    ("DISK_NEARLY_FULL", _STOPPED, "The disk has little room left, so nothing more was bought; what was is saved.",
+     f"Make room. {_AGAIN}."),
     ("JOURNAL", _STOPPED, "The journal can't be read or written.",
      (f"See to the disk. {_AGAIN}. A damaged file: restore it from a copy, or move .crucible away; receipts.jsonl then "
       "restores what was bought, and without that file --recover does.")),

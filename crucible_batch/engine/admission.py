@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.budget import INSUFFICIENT_CREDITS, Admit, Block, Request, Situation, Wait, decide
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
@@ -31,17 +32,25 @@ from crucible_batch.core.prices import UPLOAD_CLASS
 from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.stop import Stop
-from crucible_batch.errors import GatewayError, KeyRefusedError
+from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
 
 class Admission:
     """Holds credits for jobs, one job at a time."""
 
-    def __init__(self, books: Books, gateway: Gateway, stop: Stop, clock: Clock) -> None:
+    def __init__(
+        self,
+        books: Books,
+        gateway: Gateway,
+        stop: Stop,
+        clock: Clock,
+        shortage: Callable[[], ErrorInfo | None] = lambda: None,
+    ) -> None:
         self._books = books
         self._gateway = gateway
         self._stop = stop
         self._clock = clock
+        self._shortage = shortage
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._at_work: set[str] = set()
@@ -60,11 +69,15 @@ class Admission:
         """Wait until the next attempt's credits can be held, hold them, and return the fact to be journalled.
 
         ``missing`` counts the images that the job would have to upload now, ``claim`` makes them its own to upload.
-        Returns None where the job can't be started in this run; why is noted in the run's ``Stop``.
+        Returns None where the job can't be started in this run; why is noted in the run's ``Stop``. One reason is a
+        disk that has no room for what the job makes.
         """
         async with self._turn:
             while not self._stop.no_more and not self._stop.blocked(price_class):
                 self._changed.clear()
+                if (error := self._shortage()) is not None:
+                    self._stop.wind_down(ExitCode.STOPPED, error)
+                    break
                 if self._account_due:
                     await self.read_account()
                 request = Request(price_class, missing())

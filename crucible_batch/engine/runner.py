@@ -83,7 +83,7 @@ class Runner:
         ledger = Ledger(PriceBook(terms.ceiling))
         self.books = Books(history, ledger, terms.budget)
         self._tell = Teller(observer, self.books, clock, lambda planned: not self._is_about(planned))
-        admission = Admission(self.books, gateway, self.stop, clock)
+        admission = Admission(self.books, gateway, self.stop, clock, store.shortage)
         self.stop.on_change += [admission.wake, self.slots.wake]
         mover = Mover(history, self.books, store, clock, self._moved_aside)
         self._world = World(

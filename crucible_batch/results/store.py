@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
+from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.events import Saved, Sent
 from crucible_batch.core.output_path import output_path
 from crucible_batch.results.beneath import folder_of
@@ -28,6 +29,7 @@ from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding,
 from crucible_batch.results.naming import publish as _publish
 from crucible_batch.results.naming import put_back
 from crucible_batch.results.picture import NoPictureError, Picture, examine
+from crucible_batch.results.room import shortage
 from crucible_batch.results.trouble import MOVE_IT, OutputError, ResultsError
 
 TEMPORARY_PREFIX = ".crucible-part-"
@@ -69,6 +71,10 @@ class OutputStore:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._left_as_they_came: set[str] = set()
+
+    def shortage(self) -> ErrorInfo | None:
+        """Say why nothing more should be bought: the disk has no room to save it. None: it has."""
+        return shortage(self.directory)
 
     async def save(
         self,

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +21,7 @@ from crucible_batch.api import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, lock, writer
 from crucible_batch.report import writing
-from crucible_batch.results import naming, store
+from crucible_batch.results import naming, room, store
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -103,6 +104,31 @@ async def test_a_commit_that_fails_costs_nothing_twice_whatever_it_would_have_he
         await goes_on(bench, manifest)
 
 
+@pytest.mark.parametrize("pictures", [0, 1, 3])
+async def test_a_disk_that_is_nearly_full_buys_nothing_more_and_saves_what_was_bought(start, monkeypatch, pictures):
+    real = os.statvfs
+
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+
+        def nearly_full(path: object) -> object:
+            disk = real(path)
+            saved = len(list((bench.path / "out").glob("*/*.png")))
+            return SimpleNamespace(
+                f_bavail=disk.f_bavail if saved < pictures else 10, f_frsize=disk.f_frsize, f_blocks=disk.f_blocks
+            )
+
+        with monkeypatch.context() as patch:
+            patch.setattr(room.os, "statvfs", nearly_full)
+            result = await bench.run(manifest, concurrency=2)
+        assert (result.exit_code, result.report.stops["*"].code) == (5, "DISK_NEARLY_FULL")
+        bought, saved = len((await bench.state())["jobs"]), result.report.counts.succeeded
+        assert bought == saved < 10
+        assert (saved > 0) == (pictures > 0)
+        assert result.report.credits.held == 0
+        await goes_on(bench, manifest)
+
+
 class Failing:
     """A function that fails at its n-th call, once or from then on."""
 
@@ -121,13 +147,13 @@ class Failing:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-@pytest.mark.parametrize(("room", "where"), [(store, "_write_all"), (naming, "_sync")])
+@pytest.mark.parametrize(("module", "where"), [(store, "_write_all"), (naming, "_sync")])
 @pytest.mark.parametrize("at", [1, 6])
-async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, monkeypatch, room, where, number, at):
+async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, monkeypatch, module, where, number, at):
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
-            patch.setattr(room, where, Failing(getattr(room, where), number, at))
+            patch.setattr(module, where, Failing(getattr(module, where), number, at))
             result = await bench.run(manifest)
         assert result.exit_code == 5
         (stop,) = {stop.message for stop in result.report.stops.values()}
