@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from tests.campaign.figures import README, campaigns, placed, render
+from tests.campaign.figures import CAMPAIGNS, README, campaigns, placed, render
 from tests.campaign.mutation import MODULES
 from tests.campaign.rows import ROWS, ZEROS
 from tests.crash.wire_faults import FAULTS
@@ -25,6 +26,14 @@ def test_a_readme_without_a_place_for_figures_is_refused() -> None:
 
 def test_the_readme_counts_the_ways_in_which_an_exchange_goes_wrong() -> None:
     assert f"go wrong in {len(FAULTS)} ways" in README.read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_regime_has_every_row_with_its_share() -> None:
+    page = (CAMPAIGNS / "regime.md").read_text(encoding="utf-8")
+    cells = [line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"\| \d", line)]
+    shares = {int(row[0]): int((re.match(r"\d+", row[-1]) or ["0"])[0]) for row in cells}
+    assert shares == {row.number: row.share for row in ROWS}
+    assert f"of {sum(row.share for row in ROWS)} in all" in page
 
 
 def test_a_campaign_tells_all_of_its_rows_and_found_nothing() -> None:

@@ -4,7 +4,7 @@
     python -m tests.campaign.mutation core/identity.py            one of them: make mutants
     python -m tests.campaign.mutation --seconds 300 --seed 7      as many modules as the time allows, by lot
 
-Works on a copy of what git tracks, since mutmut writes beside what it changes. A mutant that no test can notice is
+Works on a copy, since mutmut writes beside what it changes. A mutant that no test can notice is
 argued in ``argued.py``. Prints one JSON object, and exits 1 where too many are neither.
 """
 
@@ -14,10 +14,10 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,6 +50,7 @@ LEAST_S = 120.0
 """Before the first mutant is looked at, all are made, and the tests are timed."""
 FLOOR = 0.95
 """The part of the mutants that has to be noticed, or argued. Those that are neither are listed."""
+_COPIED = ["crucible_batch", "tests", "manifests"]
 _DIFFERENCES = (
     "import json, sys\n"
     "from mutmut.__main__ import get_diff_for_mutant\n"
@@ -65,7 +66,7 @@ def mutate(modules: Sequence[str], seconds: float | None) -> dict[str, Any]:
         settings = {
             "source_paths": [f"crucible_batch/{module}" for module in modules],
             "pytest_add_cli_args_test_selection": sorted({f"tests/{MODULES[module]}" for module in modules}),
-            "also_copy": ["crucible_batch", "tests", "manifests"],
+            "also_copy": _COPIED,
         }
         with (folder / "pyproject.toml").open("a") as file:
             file.write("\n[tool.mutmut]\n")
@@ -111,11 +112,9 @@ def _since_the_change(difference: str) -> str:
 
 
 def _copy(folder: Path) -> None:
-    archive = folder / "tree.tar"
-    subprocess.run(["git", "archive", "-o", str(archive), "HEAD"], cwd=ROOT, check=True)
-    with tarfile.open(archive) as tree:
-        tree.extractall(folder, filter="data")
-    archive.unlink()
+    for name in _COPIED:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
 
 
 def _mutmut(folder: Path, *words: str, seconds: float | None = None) -> str:
