@@ -77,6 +77,7 @@ def campaign(wanted: argparse.Namespace) -> dict[str, Any]:
         "seed": wanted.seed,
     }
     bugs = {} if wanted.row else planted.hunt()
+    print(f"planted {len(bugs)}, caught {sum(map(bool, bugs.values()))}, {time.monotonic() - began:.0f} s", flush=True)
     played = sorted(play_rows(rows, began + wanted.minutes * 60, wanted.seed), key=lambda row: row["row"])
     return told | {
         "took_s": round(time.monotonic() - began),

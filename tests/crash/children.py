@@ -111,6 +111,9 @@ def start_command(
 
     def child() -> int:
         signal.alarm(HANGS_AFTER_S)
+        # nohup, and a shell's &, have signals ignored, which a command takes over from them.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.chdir(folder)
         os.environ.update(environment)
         log = os.open(folder / f"log-{number}", os.O_WRONLY | os.O_CREAT, 0o644)
