@@ -56,6 +56,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
     "gateway/guard.py": {
         '_check(host, ipaddress.ip_address(address.partition("XX%XX")[0]))': "Python reads a scope as well",
         'return self._trusts_all or host.lower().rstrip("XX.XX") in self._trusted': "lower case has no X",
+        'self._trusted = frozenset(host.lower().rstrip("XX.XX") for host in trusted_hosts)': "lower case has no X",
     },
     "gateway/quiet.py": {
         "record.args = None": "logging takes None and an empty tuple alike: there is nothing to fill in"
