@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import unicodedata
 from typing import Any
@@ -69,6 +70,15 @@ def test_the_canonical_form_is_frozen(value: Any, form: str) -> None:
 def test_keys_are_frozen(content: dict[str, Any], identity: str, key: str) -> None:
     assert job_identity(**content) == identity
     assert idempotency_key(identity, 1) == key
+
+
+@given(st.text(), st.text(), st.dictionaries(st.text(), JSON, max_size=5), st.dictionaries(st.text(), st.text()))
+def test_an_identity_is_the_digest_of_the_canonical_form_of_all_that_a_job_asks_for(
+    text: str, other: str, params: dict[str, Any], images: dict[str, str]
+) -> None:
+    content: dict[str, Any] = {"manifest": text, "run_id": other, "workflow_id": text + other, "params": params}
+    content |= {"images": images, "repeat": len(images) + 1}
+    assert job_identity(**content) == hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
 @given(JSON)
