@@ -8,14 +8,13 @@ from types import MappingProxyType
 
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names, output_path, params, rules
-from crucible_batch.manifest.combinations import Combination, Combinations
+from crucible_batch.manifest.combinations import NO_AXES, Combination, Combinations
 from crucible_batch.manifest.excused import SETS_VARIABLES, Excused
 from crucible_batch.manifest.faults import Faults
 from crucible_batch.manifest.files import FileFault, Files
 from crucible_batch.manifest.manifest import Entry, Fields, Manifest
 from crucible_batch.manifest.marks import Path as NodePath
 from crucible_batch.manifest.names import NameFault, Registry
-from crucible_batch.manifest.params import Parameter
 from crucible_batch.manifest.rows import Row
 from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import (
@@ -44,9 +43,12 @@ class Workshop:
         self.templates = Templates()
         self.files = Files(manifest.directory, allow_outside=manifest.allow_outside, note=note)
         self.registry = Registry()
+        workflow_id = manifest.workflow or ""
+        self.workflow = None if is_template(workflow_id) else Text(workflow_id, ("workflow",), self.templates)
         self.is_apart = output_path.keeps_apart(manifest.output.path)
         self._patterns: dict[str, str] = {}
-        self._defaults: dict[str, dict[str, Json | Parameter]] = {}
+        self._defaults: dict[str, params.Compiled] = {}
+        self._fields: dict[str, Mapping[str, str]] = {}
         self._faulty_defaults: set[str] = set()
 
     def pattern(self, workflow_id: str) -> str:
@@ -59,7 +61,16 @@ class Workshop:
             self._patterns[workflow_id] = known
         return known
 
-    def defaults(self, workflow_id: str, faults: Faults) -> dict[str, Json | Parameter]:
+    def fields(self, workflow_id: str) -> Mapping[str, str]:
+        """Return which parameters a workflow takes prompt and image in, where the manifest says so of it."""
+        if workflow_id not in self._fields:
+            if len(self._fields) >= _MAX_PATTERNS:
+                self._fields.clear()
+            defaults = self.manifest.workflows.get(workflow_id)
+            self._fields[workflow_id] = _given(defaults.fields) if defaults else {}
+        return self._fields[workflow_id]
+
+    def defaults(self, workflow_id: str, faults: Faults) -> params.Compiled:
         """Return the default parameters of a workflow, compiled. Those that can't be are reported the first time."""
         known = self._defaults.get(workflow_id)
         if known is not None:
@@ -67,13 +78,13 @@ class Workshop:
                 faults.failed.add("params")
             return known
         manifest, before = self.manifest, len(faults.problems)
-        made: dict[str, Json | Parameter] = {}
+        made = params.Compiled({}, {})
         if workflow_id == manifest.workflow:
-            made |= params.compiled(manifest.params, manifest.site, ("params",), self.templates, faults.template)
+            made = params.compiled(manifest.params, manifest.site, ("params",), self.templates, faults.template)
         if workflow_id in manifest.workflows:
             path = ("workflows", workflow_id, "params")
             raw = manifest.workflows[workflow_id].params
-            made |= params.compiled(raw, manifest.site, path, self.templates, faults.template)
+            made = made.under(params.compiled(raw, manifest.site, path, self.templates, faults.template))
         self._defaults[workflow_id] = made
         if len(faults.problems) > before:
             self._faulty_defaults.add(workflow_id)
@@ -83,13 +94,13 @@ class Workshop:
 class Text:
     """A text field of an entry: literal, or a template."""
 
-    __slots__ = ("_fits", "_limit", "_literal", "_template", "path")
+    __slots__ = ("_fits", "_limit", "_template", "literal", "path")
 
     def __init__(self, text: str, path: tuple[str | int, ...], templates: Templates, limit: int = MAX_VALUE) -> None:
         self.path = path
         self._limit = limit
-        self._literal = text
-        self._template = templates.text(text) if is_template(text) else None
+        self.literal = text
+        self._template = templates.text(text) if "{" in text and is_template(text) else None
         self._fits = len(text) <= limit // 4 or len(text.encode()) <= limit
 
     @property
@@ -101,7 +112,7 @@ class Text:
             return self._template.text(variables, self._limit)
         if not self._fits:
             raise TemplateFault(f"more than the {self._limit // 1024} KiB that may stand here")
-        return self._literal
+        return self.literal
 
 
 class Blueprint:
@@ -120,22 +131,30 @@ class Blueprint:
         self._prompt = self._text(literal, ("prompt",), limit) if job.prompt is not None else None
         self._image = self._text(job.image, ("image",)) if job.image is not None else None
         self._images = {key: self._text(text, ("images", key)) for key, text in job.images.items()}
-        self._workflow = self._text(job.workflow or workshop.manifest.workflow or "", ("workflow",))
+        workflow_id = job.workflow or workshop.manifest.workflow or ""
+        shared = workshop.workflow if job.workflow is None else None
+        self._workflow = shared or self._text(workflow_id, ("workflow",))
         self._own = params.compiled(job.params, entry.site, ("params",), workshop.templates, self.faults.template)
-        self._merged: dict[str, tuple[dict[str, Json], dict[str, Parameter]]] = {}
-        self._fields: dict[str, Mapping[str, str]] = {}
+        self._merged: dict[str, params.Compiled] = {}
+        self._fields = _given(job.fields)
         if "workflow" not in entry.unknown and not is_template(job.workflow or ""):
-            workshop.defaults(job.workflow or workshop.manifest.workflow or "", self.faults)
+            workshop.defaults(workflow_id, self.faults)
         above = workshop.manifest.unknown
         inherits_unknown = job.matrix is None and "matrix" in above
         # What sets template variables and can't be told. Without it names can't be told either.
-        self._unknown_sets = entry.unknown & SETS_VARIABLES | ({"matrix"} if inherits_unknown else set())
+        self._unknown_sets = entry.unknown & SETS_VARIABLES
+        if inherits_unknown:
+            self._unknown_sets |= {"matrix"}
         self._excused = Excused(entry, workshop.manifest)
-        self._unknown = entry.unknown | self._unknown_sets | self.faults.failed
+        self._unknown = entry.unknown
+        if self._unknown_sets or self.faults.failed:
+            self._unknown |= self._unknown_sets | self.faults.failed
 
     def combinations(self) -> Combinations:
         job = self._entry.job
         matrix = self._workshop.manifest.matrix if job.matrix is None else job.matrix
+        if not matrix and not job.zip:
+            return NO_AXES
         return Combinations(matrix, job.zip, self._name.names if self._name else ())
 
     def lose_rows(self) -> None:
@@ -204,7 +223,7 @@ class Blueprint:
         except TemplateFault as fault:
             faults.template(self._entry.site, text.path, fault)
             return ""
-        if not rendered.strip():
+        if not rendered or rendered.isspace():
             faults.other(self._entry.site, text.path, "is empty once it is rendered")
             return ""
         return rendered
@@ -266,10 +285,12 @@ class Blueprint:
 
     def _parameters(self, workflow_id: str, variables: Variables, faults: Faults) -> Mapping[str, Json]:
         known = self._merged.get(workflow_id)
-        literal, dynamic = known if known is not None else self._merge(workflow_id, faults)
+        if known is None:
+            known = self._merged[workflow_id] = self._workshop.defaults(workflow_id, faults).under(self._own)
+        dynamic = known.rendered
         if not dynamic:
-            return literal
-        values = dict(literal)
+            return known.values
+        values = dict(known.values)
         failed: set[str] = set()
         for key, parameter in dynamic.items():
 
@@ -283,26 +304,9 @@ class Blueprint:
             faults.whole("params", rules.batch_size_problem(batch.site, batch.path))
         return values
 
-    def _merge(self, workflow_id: str, faults: Faults) -> tuple[dict[str, Json], dict[str, Parameter]]:
-        """Put the entry's parameters over its workflow's defaults, and sort out those to be rendered for each job."""
-        merged = self._workshop.defaults(workflow_id, faults) | self._own
-        literal: dict[str, Json] = {}
-        dynamic: dict[str, Parameter] = {}
-        for key, value in merged.items():
-            if isinstance(value, Parameter):
-                dynamic[key] = value
-                literal[key] = None  # keeps its place
-            else:
-                literal[key] = value
-        self._merged[workflow_id] = literal, dynamic
-        return literal, dynamic
-
     def _field_names(self, workflow_id: str) -> Mapping[str, str]:
-        if workflow_id not in self._fields:
-            defaults = self._workshop.manifest.workflows.get(workflow_id)
-            merged = _given(defaults.fields) if defaults else {}
-            self._fields[workflow_id] = merged | _given(self._entry.job.fields)
-        return self._fields[workflow_id]
+        of_workflow = self._workshop.fields(workflow_id)
+        return {**of_workflow, **self._fields} if self._fields else of_workflow
 
     def _output(self, name: str, workflow_id: str, faults: Faults) -> str:
         manifest = self._workshop.manifest
@@ -329,4 +333,6 @@ class Blueprint:
 
 
 def _given(fields: Fields) -> dict[str, str]:
+    if fields.prompt is None and fields.image is None:  # as almost all
+        return {}
     return {key: name for key, name in (("prompt", fields.prompt), ("image", fields.image)) if name is not None}

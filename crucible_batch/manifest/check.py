@@ -11,6 +11,7 @@ from crucible_batch.manifest import rules, shape
 from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW, UNNAMED, VALUES, Manifest, Reading
 from crucible_batch.manifest.marks import Apart
 from crucible_batch.manifest.models import Header, Job
+from crucible_batch.manifest.plain import PlainJob, plain_job
 from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.wording import kind
 from crucible_batch.manifest.yaml_tree import MAX_WARNINGS, Document
@@ -89,8 +90,11 @@ class FormCheck:
             count += made
         self._warn(rules.header_warnings(header, self._site, used))
 
-    def _job(self, header: Header, site: Site, index: int) -> Job | None:
+    def _job(self, header: Header, site: Site, index: int) -> Job | PlainJob | None:
         """Check one entry. Return what is sound of it, or None where that is nothing."""
+        plain = plain_job(site.value)
+        if plain is not None and site.is_sound(()) and rules.is_sound_plain(plain, header):
+            return plain
         job = shape.validate(Job, site)
         if not isinstance(site.value, dict):
             if isinstance(job, shape.Rejected):

@@ -51,6 +51,9 @@ class Combinations:
                 )
 
 
+NO_AXES = Combinations({}, {}, ())
+
+
 def _choices(values: list[Any], *, suffixed: bool) -> list[tuple[Any, str, str]]:
     texts = [text_of(value) for value in values]
     return [(value, text, f"-{slug(text)}" if suffixed else "") for value, text in zip(values, texts, strict=True)]

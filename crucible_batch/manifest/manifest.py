@@ -11,6 +11,7 @@ from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest.collector import Collector
 from crucible_batch.manifest.marks import Apart
 from crucible_batch.manifest.models import Assets, Budget, Fields, Job, Output, Provenance, Retry, Workflow
+from crucible_batch.manifest.plain import PlainJob, plain_job
 from crucible_batch.manifest.shape import salvaged
 from crucible_batch.manifest.site import Site
 
@@ -45,7 +46,7 @@ class Entry:
     """
 
     index: int
-    job: Job
+    job: Job | PlainJob
     site: Site
     unknown: frozenset[str] = frozenset()
 
@@ -91,8 +92,7 @@ class Manifest:
         for index, site in enumerate(self.site.items("jobs")):
             if index not in self.broken:
                 unknown = self.faulty.get(index, _NONE)
-                sound = salvaged(Job, site.value, unknown, name=UNNAMED) if unknown else Job.model_validate(site.value)
-                yield Entry(index, sound, site, unknown)
+                yield Entry(index, _sound_job(site.value, unknown), site, unknown)
 
     @property
     def lists_jobs(self) -> bool:
@@ -108,6 +108,12 @@ class Manifest:
                 return self.site.place(steps)
             field = field[: max(field.rfind("."), field.rfind("["), 0)]
         return Place(self.path)
+
+
+def _sound_job(value: Any, unknown: frozenset[str]) -> Job | PlainJob:
+    if unknown:
+        return salvaged(Job, value, unknown, name=UNNAMED)
+    return plain_job(value) or Job.model_validate(value)
 
 
 @dataclass(frozen=True, slots=True)

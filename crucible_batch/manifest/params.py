@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from crucible_batch.manifest.marks import Path
 from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import Json, Template, TemplateFault, Templates, Variables, is_template
+
+_SCALARS = frozenset({int, float, bool, type(None)})
 
 Report: TypeAlias = Callable[[Site, Path, TemplateFault], None]
 
@@ -33,15 +35,32 @@ class Parameter:
         return _render(self.value, variables, self.path, lambda path, fault: report(self.site, path, fault))
 
 
-def compiled(
-    params: Mapping[str, Any], site: Site, path: Path, templates: Templates, report: Report
-) -> dict[str, Json | Parameter]:
-    """Compile the parameters that stand at ``path``: a literal stays as it is.
+class Compiled(NamedTuple):
+    """Parameters in their order. Of those that are ``rendered`` for each job ``values`` holds the place alone."""
 
-    Templates that can't be compiled are reported.
-    """
-    made: dict[str, Json | Parameter] = {}
+    values: Mapping[str, Json]
+    rendered: Mapping[str, Parameter]
+
+    def under(self, own: Compiled) -> Compiled:
+        """Put a job's own parameters over these."""
+        if not self.values:
+            return own
+        values = {**self.values, **own.values}
+        if not self.rendered and not own.rendered:
+            return Compiled(values, own.rendered)
+        both = {**self.rendered, **own.rendered}
+        is_own = own.rendered.keys() | (both.keys() - own.values.keys())
+        return Compiled(values, {name: both[name] for name in values if name in is_own})
+
+
+def compiled(params: Mapping[str, Any], site: Site, path: Path, templates: Templates, report: Report) -> Compiled:
+    """Compile the parameters that stand at ``path``. Templates that can't be compiled are reported."""
+    if all("{" not in raw if type(raw) is str else type(raw) in _SCALARS for raw in params.values()):
+        return Compiled(params, {})  # as those of most jobs
+    made: dict[str, Json] = {}
+    rendered: dict[str, Parameter] = {}
     for name, raw in params.items():
+        made[name] = raw
         if isinstance(raw, str | list | dict):
             at = (*path, name)
             try:
@@ -49,10 +68,11 @@ def compiled(
             except _FaultAt as fault:
                 report(site, fault.path, fault.fault)
                 value = None
-            made[name] = Parameter(value, site, at) if isinstance(value, Template | _Rendered) else value
-        else:
-            made[name] = raw
-    return made
+            made[name] = value
+            if isinstance(value, Template | _Rendered):
+                made[name] = None
+                rendered[name] = Parameter(value, site, at)
+    return Compiled(made, rendered)
 
 
 class _FaultAt(Exception):  # noqa: N818

@@ -9,6 +9,7 @@ from typing import Any
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import output_path
 from crucible_batch.manifest.models import Header, Job
+from crucible_batch.manifest.plain import PlainJob
 from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import is_template
 from crucible_batch.manifest.wording import kind, nearest
@@ -42,7 +43,7 @@ def header_problems(header: Header, site: Site) -> Iterator[Problem]:
         yield from _batch_size(workflow.params, site, ("workflows", workflow_id, "params"))
 
 
-def job_problems(job: Job, header: Header, site: Site) -> Iterator[Problem]:
+def job_problems(job: Job | PlainJob, header: Header, site: Site) -> Iterator[Problem]:
     """Yield what is wrong with one entry of ``jobs``, by itself and together with the header."""
     if job.workflow is None and header.workflow is None:
         yield site.problem(
@@ -62,8 +63,16 @@ def job_problems(job: Job, header: Header, site: Site) -> Iterator[Problem]:
         yield site.problem(("zip",), f"lists taken together must be equally long, and are: {shown}", key=True)
 
 
-def job_count(job: Job, header: Header) -> int:
+def is_sound_plain(job: PlainJob, header: Header) -> bool:
+    """Tell whether ``job_problems`` has nothing to say of a job that has none of what else these are about."""
+    has_workflow = job.workflow is not None or header.workflow is not None
+    return has_workflow and (BATCH_SIZE not in job.params or is_batch_of_one(job.params[BATCH_SIZE]))
+
+
+def job_count(job: Job | PlainJob, header: Header) -> int:
     """Return how many jobs an entry makes, for each row where it has ``foreach``."""
+    if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
+        return 1
     axes = header.matrix if job.matrix is None else job.matrix
     rows = len(next(iter(job.zip.values()), (None,)))
     return math.prod(len(values) for values in axes.values()) * rows * job.repeat

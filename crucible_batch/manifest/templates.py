@@ -22,6 +22,7 @@ from crucible_batch.manifest.wording import nearest, shown
 __all__ = ["Json", "Template", "TemplateFault", "Templates", "Variables", "is_template", "plain"]
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+Key = TypeVar("Key")
 Made = TypeVar("Made")
 
 MAX_PROMPT = 32 * 1024
@@ -62,9 +63,9 @@ def is_template(text: str) -> bool:
 
 
 class Template:
-    """A compiled template. ``names`` are the variables that it may ask for."""
+    """A compiled template."""
 
-    __slots__ = ("_parts", "_sandbox", "_single", "names")
+    __slots__ = ("_parts", "_sandbox", "_single")
 
     def __init__(
         self, sandbox: Sandbox, parts: Sequence[str | Expression | Whole], single: Expression | Whole | None
@@ -72,7 +73,11 @@ class Template:
         self._sandbox = sandbox
         self._parts = parts
         self._single = single
-        self.names = frozenset(name for part in parts if not isinstance(part, str) for name in part.names)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The variables that it may ask for."""
+        return frozenset(name for part in self._parts if not isinstance(part, str) for name in part.names)
 
     def text(self, variables: Variables, limit: int = MAX_VALUE) -> str:
         """Render to text of at most ``limit`` bytes of UTF-8. Raises ``TemplateFault``."""
@@ -115,21 +120,20 @@ def _check_size(text: str, limit: int) -> None:
 
 
 class Templates:
-    """Compiles the templates of one expansion and remembers them by their source."""
+    """Compiles the templates of one expansion, and remembers what Jinja2 made of their sources."""
 
     def __init__(self) -> None:
         self._sandbox = Sandbox()
-        self._texts: dict[str, Template] = {}
-        self._values: dict[str, Template] = {}
+        self._wholes: dict[tuple[str, bool], Whole] = {}
         self._expressions: dict[str, Expression] = {}
 
     def text(self, source: str) -> Template:
         """Return the template of a text. Raises ``TemplateFault`` where it can't be compiled."""
-        return _remembered(self._texts, source, lambda: self._compiled(source, native=False))
+        return self._compiled(source, native=False)
 
     def value(self, source: str) -> Template:
         """Return a template that keeps the type of its value where it is one ``{{ expression }}`` and nothing else."""
-        return _remembered(self._values, source, lambda: self._compiled(source, native=True))
+        return self._compiled(source, native=True)
 
     def _compiled(self, source: str, *, native: bool) -> Template:
         if len(source) > _MAX_SOURCE:
@@ -137,17 +141,24 @@ class Templates:
         self._sandbox.meter.start()
         pieces, line = cut(source), 1
         if pieces is None:
-            with _explaining(line):
-                whole = Whole(self._sandbox, source, native=native)
+            whole = self._whole(source, native=native)
             return Template(self._sandbox, [whole], whole if whole.is_expression else None)
         parts: list[str | Expression] = []
         for text, expression in pieces:
-            line += text.count("\n")
-            parts += [text] if text else []
+            if text:
+                parts.append(text)
+                line += text.count("\n")
             if expression:
-                parts.append(self._expression(expression, line))
+                parts.append(self._expressions.get(expression) or self._expression(expression, line))
         single = parts[0] if native and len(parts) == 1 and isinstance(parts[0], Expression) else None
         return Template(self._sandbox, parts, single)
+
+    def _whole(self, source: str, *, native: bool) -> Whole:
+        def made() -> Whole:
+            with _explaining(1):
+                return Whole(self._sandbox, source, native=native)
+
+        return _remembered(self._wholes, (source, native), made)
 
     def _expression(self, source: str, line: int) -> Expression:
         def made() -> Expression:
@@ -157,7 +168,7 @@ class Templates:
         return _remembered(self._expressions, source, made)
 
 
-def _remembered(cache: dict[str, Made], source: str, make: Callable[[], Made]) -> Made:
+def _remembered(cache: dict[Key, Made], source: Key, make: Callable[[], Made]) -> Made:
     made = cache.get(source)
     if made is None:
         if len(cache) >= _CACHE_SIZE:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.manifest.templates import Template, TemplateFault, Templates, is_template
+from crucible_batch.manifest.sandbox import Sandbox
+from crucible_batch.manifest.templates import TemplateFault, Templates, is_template
 
 VARIABLES: dict[str, Any] = {
     "brand": "Acme",
@@ -368,13 +369,21 @@ def test_one_rendering_does_not_eat_the_next_ones_share(templates: Templates) ->
         assert len(template.text({})) == 9000
 
 
-def test_a_template_is_compiled_once(templates: Templates) -> None:
-    assert templates.text("{{ n }}") is templates.text("{{ n }}")
-    assert isinstance(templates.value("{{ n }}"), Template)
-    for number in range(5000):
-        if number % 1000 == 0:
+@pytest.mark.parametrize("source", ["{{ n + 1 }}", "{% if n %}x{% endif %}", "{{ '{' }}"])
+def test_a_template_is_compiled_once(templates: Templates, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    compiled: list[object] = []
+    compile_one = Sandbox.from_string
+
+    def counting(sandbox: Sandbox, *arguments: Any) -> Any:
+        compiled.append(arguments)
+        return compile_one(sandbox, *arguments)
+
+    monkeypatch.setattr(Sandbox, "from_string", counting)
+    for number in range(50):
+        templates.text(source)
+        if number % 10 == 0:
             templates.text(f"{{{{ n }}}} {number}")
-    assert templates.text("{{ n }}").names == {"n"}
+    assert len(compiled) == 1
 
 
 def test_names_of_a_template_are_what_it_asks_for(templates: Templates) -> None:
