@@ -62,7 +62,12 @@ class Planner:
                 case Problem():
                     yield item
                 case Wanted():
-                    yield from self._plan_one(item)
+                    problems: list[Problem] = []
+                    planned = self._plan_one(item, problems)
+                    if planned is not None:
+                        yield planned
+                    elif problems:
+                        yield from problems
                 case Remnant():
                     yield from self._look_at(item)
                 case _:
@@ -76,20 +81,18 @@ class Planner:
         if remnant.job.output_pattern and (collision := self._claim_output(remnant.job)):
             yield collision
 
-    def _plan_one(self, wanted: Wanted) -> Iterator[PlannedJob | Problem]:
-        problems: list[Problem] = []
+    def _plan_one(self, wanted: Wanted, problems: list[Problem]) -> PlannedJob | None:
+        """Return the planned job; None where problems were added, or where it is dropped as a duplicate."""
         params, images = self._parameters(wanted, problems)
         identity = self._identity(wanted, params, images, problems) if images is not None else None
         if identity is None and self._duplicates == "once":
-            yield from problems  # or it is dropped; then it writes nothing
-            return
+            return None  # if it is dropped, it writes nothing
         if (collision := self._claim_output(wanted)) is not None:
             problems.append(collision)
         if problems or identity is None or images is None:
-            yield from problems
-            return
+            return None
         self._position += 1
-        yield PlannedJob(
+        return PlannedJob(
             position=self._position - 1,
             identity=identity,
             name=wanted.name,
@@ -113,14 +116,17 @@ class Planner:
         """
         known = self._known_fields(wanted.workflow_id)
         params: dict[str, Json] = dict(wanted.params)
-        unlisted = [] if known is None else [name for name in params if name not in known]
-        problems.extend(_unknown_parameter(wanted, name, f"params.{name}", known or ()) for name in unlisted)
+        if known is not None:
+            unlisted = (name for name in params if name not in known)
+            problems.extend(_unknown_parameter(wanted, name, f"params.{name}", known) for name in unlisted)
         if wanted.prompt is not None:
             name = self._field_for(wanted, "prompt", PROMPT_FIELDS, problems, unknown)
             if name in params:
                 problems.append(_given_twice(wanted, "prompt", name))
             else:
                 params[name] = wanted.prompt
+        if wanted.image is None and not wanted.images:
+            return params, {}
         sources = self._image_sources(wanted, known, problems, unknown)
         problems.extend(_given_twice(wanted, source, name) for name, (source, _) in sources.items() if name in params)
         images: dict[str, InputImage] = {}
@@ -202,7 +208,7 @@ class Planner:
     ) -> str | None:
         """Return the job's identity; None where it is dropped as a duplicate that is wanted once."""
         repeat = wanted.repeat
-        digests = {name: image.spec.sha256 for name, image in images.items()}
+        digests = {name: image.spec.sha256 for name, image in images.items()} if images else {}
         while True:
             try:
                 identity = job_identity(
@@ -227,11 +233,12 @@ class Planner:
             repeat += 1
 
     def _claim_output(self, wanted: Wanted) -> Problem | None:
-        folded = unicodedata.normalize("NFKC", wanted.output_pattern).casefold()
-        if folded.split("/")[0] in RESERVED_NAMES:
-            return wanted.problem("name", f"{wanted.output_pattern!r} is where the run keeps its own files")
+        pattern = wanted.output_pattern
+        folded = pattern.lower() if pattern.isascii() else unicodedata.normalize("NFKC", pattern).casefold()
+        if folded.partition("/")[0] in RESERVED_NAMES:
+            return wanted.problem("name", f"{pattern!r} is where the run keeps its own files")
         if (beside := _sidecar_fault(folded)) is not None:
-            return wanted.problem("name", f"{wanted.output_pattern!r} {beside}", hint="end output.path in {ext}")
+            return wanted.problem("name", f"{pattern!r} {beside}", hint="end output.path in {ext}")
         if wanted.is_apart:
             return None
         claimed = self._outputs.take(folded, wanted.name, wanted.entry)
@@ -240,7 +247,7 @@ class Planner:
         place = wanted.place_of(claimed.entry, "name")
         return wanted.problem(
             "name",
-            f"{wanted.name!r} and {claimed.name!r} ({place}) would write the same file {wanted.output_pattern!r}",
+            f"{wanted.name!r} and {claimed.name!r} ({place}) would write the same file {pattern!r}",
             hint="names that differ in nothing but case collide on some disks",
             of_row=True,
         )

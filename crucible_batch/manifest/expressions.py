@@ -23,7 +23,7 @@ Variables: TypeAlias = Mapping[str, Any]
 
 _RESULT = "_result"
 # No brace in it can hide its end, not in a text either, no break its line, and no sign eats the white space around it.
-_EXPRESSION = re.compile(r"""\{\{(?![-+])((?:[^{}\n'"]|'[^'{}\n\\]*'|"[^"{}\n\\]*")+)(?<![-+])\}\}""")
+_EXPRESSION = re.compile(r"""\{\{(?![-+])((?:[^{}\n'"]++|'[^'{}\n\\]*'|"[^"{}\n\\]*")++)(?<![-+])\}\}""")
 _LOOKUP = re.compile(r" *([A-Za-z_][A-Za-z0-9_]*)(?:\.([A-Za-z_][A-Za-z0-9_]*))? *(?:\| *([a-z]+) *)?")
 # Names that are no variables to Jinja2, or not always.
 _WORDS = frozenset(
@@ -42,9 +42,9 @@ def cut(source: str) -> list[tuple[str, str]] | None:
     at = 0
     while (start := source.find("{{", at)) >= 0:
         found = _EXPRESSION.match(source, start)
-        if found is None or not found[1].strip():
+        if found is None or (expression := found[1]).isspace():
             return None
-        pieces.append((source[at:start], found[1]))
+        pieces.append((source[at:start], expression))
         at = found.end()
     pieces.append((source[at:], ""))
     return pieces

@@ -13,9 +13,11 @@ from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import Json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wanted:
-    """One job wanted. Mappings are shared between jobs of an entry and not to be changed.
+    """One job wanted. Neither it nor its mappings, which jobs of an entry share, are to be changed.
+
+    It isn't frozen, since for eighteen fields that takes 2 µs a job; none outlives the job that is planned of it.
 
     ``name`` is safe as a file name and no other job's. ``image`` and ``images`` are real paths of regular files, not
     looked into. ``params`` hold the workflow's defaults under the job's own. ``fields`` name the parameters that take
