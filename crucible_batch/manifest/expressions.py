@@ -3,25 +3,24 @@
 A text with nothing but expressions in it is cut into pieces, and each expression compiled by itself: of 100,000 prompts
 that differ in their words, each with ``{{ brand }}`` in it, one expression is compiled, where as many templates would
 take 70 s. An expression that is a variable, or a member of one, with a filter behind it or none, is looked up without
-Jinja2, in a tenth of the time; what isn't found there is left to Jinja2 to explain.
+Jinja2, in a tenth of the time; what isn't found there is left to Jinja2 to explain. Most manifests have no others, so
+that Jinja2 is loaded (27 ms, 5 to 8 MB) when one needs it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, Protocol, TypeAlias
 
-from jinja2 import nodes
-from jinja2.environment import Template as Compiled
-from jinja2.meta import find_undeclared_variables
-
+from crucible_batch.manifest import filters
+from crucible_batch.manifest.bounds import Meter
 from crucible_batch.manifest.filters import text_of
-from crucible_batch.manifest.sandbox import Sandbox
 
 Variables: TypeAlias = Mapping[str, Any]
+Evaluate: TypeAlias = Callable[[Variables], Any]
 
-_RESULT = "_result"
 # No brace in it can hide its end, not in a text either, no break its line, and no sign eats the white space around it.
 _EXPRESSION = re.compile(r"""\{\{(?![-+])((?:[^{}\n'"]++|'[^'{}\n\\]*'|"[^"{}\n\\]*")++)(?<![-+])\}\}""")
 _LOOKUP = re.compile(r" *([A-Za-z_][A-Za-z0-9_]*)(?:\.([A-Za-z_][A-Za-z0-9_]*))? *(?:\| *([a-z]+) *)?")
@@ -50,24 +49,100 @@ def cut(source: str) -> list[tuple[str, str]] | None:
     return pieces
 
 
+class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
+    """A template that can't be compiled or rendered. ``line`` counts within the template, 0 if unknown.
+
+    An unknown name is the fault of the template itself, whatever the row. ``unknown_variable`` is that name where it
+    was asked of nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        nearest: str | None = None,
+        hint: str | None = None,
+        line: int = 0,
+        is_unknown_name: bool = False,
+        unknown_variable: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.nearest = nearest
+        self.hint = hint
+        self.line = line
+        self.is_unknown_name = is_unknown_name
+        self.unknown_variable = unknown_variable
+
+
+class Part(Protocol):
+    """A piece of a template. ``names`` are the variables that it may ask for."""
+
+    @property
+    def names(self) -> frozenset[str]: ...
+
+    def value(self, variables: Variables, /) -> Any:
+        """Return the value of a piece that is an expression only. Raises whatever its operations do."""
+        ...
+
+    def text(self, variables: Variables, limit: int, /) -> str:
+        """Render it, to hardly more than ``limit`` characters. Raises as ``value`` does."""
+        ...
+
+
+class Compiler(Protocol):
+    """Makes pieces with Jinja2. Raises ``TemplateFault`` for what is no template, its first line being ``line``."""
+
+    def expression(self, source: str, line: int) -> tuple[Evaluate, frozenset[str]]:
+        """Return what evaluates an expression, and the variables that it may ask for."""
+        ...
+
+    def whole(self, source: str, *, native: bool) -> tuple[Part, bool]:
+        """Return a whole template as one piece; with ``native`` also whether it is an expression only."""
+        ...
+
+    def simple_filter(self, name: str) -> Callable[[Any], Any] | None:
+        """Return a filter that takes a value and nothing of the rendering; None where there is none such."""
+        ...
+
+
+class Workbench:
+    """What all pieces of one expansion share: the meter, and Jinja2 where it is needed."""
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+        self._own_filters = filters.own(self.meter)
+
+    @cached_property
+    def compiler(self) -> Compiler:
+        from crucible_batch.manifest.compiling import JinjaCompiler  # noqa: PLC0415 - Jinja2
+
+        return JinjaCompiler(self.meter)
+
+    def simple_filter(self, name: str) -> Callable[[Any], Any] | None:
+        return self._own_filters.get(name) or self.compiler.simple_filter(name)
+
+
 class Expression:
-    """One expression. ``names`` are the variables that it may ask for. Raises what Jinja2 does where it is none."""
+    """One expression. Raises ``TemplateFault`` where it is none."""
 
-    __slots__ = ("_attribute", "_compiled", "_filter", "_name", "_sandbox", "_source", "names")
+    __slots__ = ("_attribute", "_evaluate", "_filter", "_line", "_name", "_source", "_workbench", "names")
 
-    def __init__(self, sandbox: Sandbox, source: str) -> None:
-        self._sandbox = sandbox
+    def __init__(self, workbench: Workbench, source: str, line: int) -> None:
+        self._workbench = workbench
         self._source = source
-        self._compiled: Compiled | None = None
+        self._line = line
+        self._evaluate: Evaluate | None = None
         self._filter: Callable[[Any], Any] | None = None
         lookup = _LOOKUP.fullmatch(source)
-        if lookup is not None and lookup[1] not in _WORDS and sandbox.is_simple_filter(lookup[3]):
-            self._name, self._attribute = lookup[1], lookup[2]
-            self._filter = sandbox.filters[lookup[3]] if lookup[3] else None
-            self.names = frozenset({self._name})
-        else:
-            self._name, self._attribute = "", None
-            self._compiled, self.names = self._compile()
+        if lookup is not None and lookup[1] not in _WORDS:
+            self._filter = workbench.simple_filter(lookup[3]) if lookup[3] else None
+            if self._filter is not None or not lookup[3]:
+                self._name, self._attribute = lookup[1], lookup[2]
+                self.names = frozenset({self._name})
+                return
+        self._name, self._attribute = "", None
+        self._evaluate, self.names = workbench.compiler.expression(source, line)
 
     def value(self, variables: Variables) -> Any:
         """Return its value. Raises whatever its operations do."""
@@ -77,66 +152,10 @@ class Expression:
                 return value if self._filter is None else self._filter(value)
             if isinstance(value, dict) and attribute in value:
                 return value[attribute] if self._filter is None else self._filter(value[attribute])
-        if self._compiled is None:
-            self._compiled, _ = self._compile()
-        context = self._sandbox.scope(variables)
-        for _ in self._compiled.root_render_func(context):
-            pass
-        return context.vars[_RESULT]
+        if self._evaluate is None:
+            self._evaluate, _ = self._workbench.compiler.expression(self._source, self._line)
+        return self._evaluate(variables)
 
     def text(self, variables: Variables, _limit: int) -> str:
         value = self.value(variables)
         return value if type(value) is str else text_of(value)
-
-    def _compile(self) -> tuple[Compiled, frozenset[str]]:
-        tree = self._sandbox.parse("{{" + self._source + "}}")
-        return _compiled(self._sandbox, tree, _only_expression(tree))
-
-
-class Whole:
-    """A template as one piece. ``names`` are the variables that it may ask for. Raises as ``Expression`` does."""
-
-    __slots__ = ("_compiled", "_sandbox", "is_expression", "names")
-
-    def __init__(self, sandbox: Sandbox, source: str, *, native: bool) -> None:
-        self._sandbox = sandbox
-        tree = sandbox.parse(source)
-        expression = _only_expression(tree) if native else None
-        self.is_expression = expression is not None
-        self._compiled, self.names = _compiled(sandbox, tree, expression)
-
-    def value(self, variables: Variables) -> Any:
-        """Return the value of what is an expression only. Raises whatever its operations do."""
-        context = self._sandbox.scope(variables)
-        for _ in self._compiled.root_render_func(context):
-            pass
-        return context.vars[_RESULT]
-
-    def text(self, variables: Variables, limit: int) -> str:
-        """Render it, to hardly more than ``limit`` characters."""
-        pieces, length = [], 0
-        for piece in self._compiled.root_render_func(self._sandbox.scope(variables)):
-            pieces.append(piece)
-            length += len(piece)
-            if length > limit:
-                break
-        return "".join(pieces)
-
-
-def _compiled(sandbox: Sandbox, tree: nodes.Template, expression: nodes.Expr | None) -> tuple[Compiled, frozenset[str]]:
-    names = frozenset(find_undeclared_variables(tree))
-    if expression is not None:
-        result = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=1)
-        tree = nodes.Template([result], lineno=1)
-    tree.set_environment(sandbox)
-    return sandbox.from_string(sandbox.bounded(tree)), names
-
-
-def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
-    match tree.body:
-        case [nodes.Output(nodes=[nodes.TemplateData()])]:
-            return None
-        case [nodes.Output(nodes=[expression])]:
-            return expression
-        case _:
-            return None

@@ -14,9 +14,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from jinja2.filters import FILTERS
-from jinja2.runtime import Undefined
-
 from crucible_batch.manifest.bounds import LimitError, Meter, check_text, listed, weigh
 from crucible_batch.manifest.names import slug
 
@@ -64,12 +61,11 @@ def text_of(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
-    if isinstance(value, Undefined):
-        return str(value)  # raises, naming the variable
     if value is None:
         raise ValueError("the value is null; give it another with the filter default('...', true)")
     if isinstance(value, list | tuple | Mapping):
         raise TypeError("a list or mapping can't be written into text; use the filter join or tojson")
+    str(value)  # raises for an unknown name, and says which
     raise ValueError(f"a value of the kind {type(value).__name__} can't be written into text")
 
 
@@ -119,7 +115,7 @@ def _shown(value: object) -> str:
 def round_(value: Any, precision: Any = 0, method: str = "common") -> Any:
     if not isinstance(precision, int) or abs(precision) > 30:
         raise LimitError("round takes a precision of at most 30 digits")
-    return FILTERS["round"](value, precision, method)
+    return _of_jinja("round")(value, precision, method)
 
 
 def replace(text: Any, old: str, new: str, count: int = -1) -> str:
@@ -139,7 +135,7 @@ def join(items: Iterable[Any], separator: str = "") -> str:
 def indent(text: Any, width: Any = 4, first: bool = False, blank: bool = False) -> Any:
     if not isinstance(width, int) or not 0 <= width <= _MAX_WIDTH:
         raise LimitError(f"indent takes a width of at most {_MAX_WIDTH}")
-    return FILTERS["indent"](text_of(text), width, first, blank)
+    return _of_jinja("indent")(text_of(text), width, first, blank)
 
 
 def format_(pattern: str, *values: Any, **named: Any) -> str:
@@ -173,9 +169,20 @@ NAMES = tuple(name for name in (*_TAKEN_OVER, *_OWN) if not name.startswith("_")
 
 def table(meter: Meter) -> dict[str, Callable[..., Any]]:
     """Return all filters by name, each bounded and charged to ``meter``."""
-    taken = {name: FILTERS[name] for name in _TAKEN_OVER}
-    filters = {name: _bounded(function, meter) for name, function in (taken | _OWN).items()}
-    return filters | {"_steps": meter.steps}
+    taken = {name: _bounded(_of_jinja(name), meter) for name in _TAKEN_OVER}
+    return taken | own(meter) | {"_steps": meter.steps}
+
+
+def own(meter: Meter) -> dict[str, Callable[..., Any]]:
+    """Return those that Jinja2 has no part in until they are called. None of them takes anything of the rendering."""
+    return {name: _bounded(function, meter) for name, function in _OWN.items()}
+
+
+def _of_jinja(name: str) -> Callable[..., Any]:
+    from jinja2.filters import FILTERS  # noqa: PLC0415 - 20 ms, and most manifests do without
+
+    found: Callable[..., Any] = FILTERS[name]
+    return found
 
 
 def _bounded(function: Callable[..., Any], meter: Meter) -> Callable[..., Any]:

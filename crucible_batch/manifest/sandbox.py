@@ -143,9 +143,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter) -> None:
         super().__init__(undefined=_Missing, autoescape=False, keep_trailing_newline=True, finalize=filters.text_of)
-        self.meter = Meter()
+        self.meter = meter
         self.filters = filters.table(self.meter)
         self.globals = {"range": self._range}
         self._scope = Scope(self, {}, None, {})
@@ -155,9 +155,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._scope.begin(variables)
         return self._scope
 
-    def is_simple_filter(self, name: str | None) -> bool:
-        """Tell whether a filter is one that takes a value and nothing of the rendering; none at all is, too."""
-        return name is None or (name in self.filters and not hasattr(self.filters[name], "jinja_pass_arg"))
+    def is_simple_filter(self, name: str) -> bool:
+        """Tell whether a filter is one that takes a value and nothing of the rendering."""
+        return name in self.filters and not hasattr(self.filters[name], "jinja_pass_arg")
 
     def bounded(self, tree: nodes.Template) -> nodes.Template:
         """Return a parsed template made safe to run. Raises ``TemplateAssertionError`` for what isn't available."""
