@@ -6,6 +6,7 @@ import argparse
 import importlib
 import pkgutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,11 @@ def measuring() -> dict[str, Callable[[bool], Iterator[Row]]]:
     return {name: module.rows for name, module in modules.items() if hasattr(module, "rows")}
 
 
+def _say(began: float, text: str) -> None:
+    minutes, seconds = divmod(int(time.monotonic() - began), 60)
+    print(f"{minutes:3}:{seconds:02}  {text}", file=sys.stderr, flush=True)
+
+
 def main() -> int:
     """Return 0 when all was measured, whether or not the goals were met: the table says that."""
     found = measuring()
@@ -31,9 +37,13 @@ def main() -> int:
     if unknown := set(chosen.modules) - set(found):
         parser.error(f"no such module: {', '.join(sorted(unknown))}")
     measured: list[Row] = []
+    began = time.monotonic()
     for name in chosen.modules or found:
-        print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        rows = list(found[name](chosen.quick))
+        _say(began, f"measuring {name} ...")
+        rows = []
+        for row in found[name](chosen.quick):
+            _say(began, f"  {row.what}: {row.reached} ({'met' if row.met else 'missed'}, {row.goal})")
+            rows.append(row)
         measured += rows
         if chosen.keep:
             table.keep(name, rows)

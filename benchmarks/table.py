@@ -27,11 +27,18 @@ def place(module: str) -> tuple[int, str]:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """Write rows as a Markdown table."""
+    """Write rows as a Markdown table, and under it why goals were missed."""
     head = ("what", "goal", "reached", "met", "how it came about")
     lines = [head, ("---",) * len(head)]
     lines += [(row.what, row.goal, row.reached, "yes" if row.met else "**no**", row.note) for row in rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + _missed(rows)
+
+
+def _missed(rows: Sequence[Row]) -> str:
+    """Write a line of why for each goal that is missed."""
+    missed = [row for row in rows if not row.met]
+    lines = [f"- **{row.what}** ({row.reached}): {row.reason or 'nobody has found out why yet'}.\n" for row in missed]
+    return "\nMissed, and why:\n\n" + "".join(lines) if lines else ""
 
 
 def keep(module: str, rows: Sequence[Row]) -> None:
