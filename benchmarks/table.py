@@ -37,7 +37,7 @@ def text(rows: Sequence[Row]) -> str:
 def _missed(rows: Sequence[Row]) -> str:
     """Write a line of why for each goal that is missed."""
     missed = [row for row in rows if not row.met]
-    lines = [f"- **{row.what}** ({row.reached}): {row.reason or 'nobody has found out why yet'}.\n" for row in missed]
+    lines = [f"- **{row.what}** ({row.reached}): {row.reason or 'see how it came about'}.\n" for row in missed]
     return "\nMissed, and why:\n\n" + "".join(lines) if lines else ""
 
 

@@ -4,16 +4,20 @@ again from their receipts."""
 from __future__ import annotations
 
 import asyncio
+import pickle
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from crucible_batch.core.events import Event, Saved
 from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.receipt import Receipt, newest_attempts, story
 from crucible_batch.core.retry import RetryRule
-from crucible_batch.results import OutputStore, Receipts, aside_path, output_path
+from crucible_batch.errors import UserError
+from crucible_batch.results import OutputStore, Receipts, ReceiptsByJob, aside_path, output_path
 
 
 class Forgetful(Protocol):
@@ -33,21 +37,59 @@ class Forgetful(Protocol):
 async def restore(journal: Forgetful, receipts: Receipts, store: OutputStore) -> int:
     """Write into the journal what it has forgotten of the plan's jobs; returns how many jobs that were.
 
-    A job of which the journal knows an attempt is left as it is. Asks nothing of the gateway. Raises ``JournalError``.
+    A job of which the journal knows an attempt is left as it is. Asks nothing of the gateway. Jobs are taken one by
+    one, and what is to be written is kept in a nameless file. Raises ``JournalError``, and ``UserError`` where the
+    temporary directory has no room.
     """
     if await asyncio.to_thread(receipts.count) <= journal.receipted():
         return 0
-    known = newest_attempts(await asyncio.to_thread(lambda: list(receipts.read())))
-    forgotten = [
-        planned for planned, job in journal.jobs(RetryRule()) if planned.identity in known and not job.attempts
-    ]
-    stories: list[tuple[str, Sequence[Event]]] = []
-    for planned in forgotten:
-        of_job = known[planned.identity]
-        true = {saved.index: saved async for saved in _true_outputs(planned, of_job, store)}
-        stories.append((planned.identity, story(planned, of_job, true)))
-    journal.restore(stories)
-    return len(stories)
+    with (
+        closing(await asyncio.to_thread(ReceiptsByJob, receipts.read())) as by_job,
+        _Stories.kept() as stories,
+    ):
+        for planned, job in journal.jobs(RetryRule()):
+            known = newest_attempts(by_job.of(planned.identity)) if not job.attempts else {}
+            if of_job := known.get(planned.identity):
+                true = {saved.index: saved async for saved in _true_outputs(planned, of_job, store)}
+                stories.add(planned.identity, story(planned, of_job, true))
+        journal.restore(stories)
+    return stories.count
+
+
+class _Stories:
+    """Keeps stories in a nameless file until all are told. Raises ``UserError`` where there is no room for it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.count = 0
+
+    @classmethod
+    @contextmanager
+    def kept(cls) -> Iterator[_Stories]:
+        with tempfile.TemporaryFile() as file:
+            yield cls(file)
+
+    def add(self, identity: str, events: Sequence[Event]) -> None:
+        try:
+            pickle.dump((identity, events), self._file)
+        except OSError as error:
+            raise _no_room(error) from error
+        self.count += 1
+
+    def __iter__(self) -> Iterator[tuple[str, Sequence[Event]]]:
+        try:
+            self._file.seek(0)
+        except OSError as error:  # of the last of it, which is written now
+            raise _no_room(error) from error
+        for _ in range(self.count):
+            yield pickle.load(self._file)  # noqa: S301 - written above, in a file that nobody else can open
+
+
+def _no_room(error: OSError) -> UserError:
+    return UserError(
+        f"what is to be restored can't be kept in the temporary directory: {error.strerror}",
+        hint="make room there, or name another directory in TMPDIR; nothing was spent",
+    )
 
 
 async def _true_outputs(planned: PlannedJob, receipts: Sequence[Receipt], store: OutputStore) -> AsyncIterator[Saved]:

@@ -6,6 +6,7 @@ from crucible_batch.results.naming import give_up, keep_as
 from crucible_batch.results.opening import open_output
 from crucible_batch.results.picture import MOST_PIXELS
 from crucible_batch.results.receipts import RECEIPTS_FILE, Receipts
+from crucible_batch.results.receipts_by_job import ReceiptsByJob
 from crucible_batch.results.sidecars import SIDECAR_SUFFIX, Sidecars
 from crucible_batch.results.store import MAX_BYTES, MAX_PIXELS, OutputStore, SavedFile
 from crucible_batch.results.trouble import OutputError, ResultsError
@@ -20,6 +21,7 @@ __all__ = [
     "OutputError",
     "OutputStore",
     "Receipts",
+    "ReceiptsByJob",
     "ResultsError",
     "SavedFile",
     "Sidecars",
