@@ -25,8 +25,8 @@ Pair = tuple[Played, Played]
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure polling. ``quick`` plays one seed instead of three."""
-    seeds = [1] if quick else [1, 2, 3]
+    """Measure polling. ``quick`` plays one seed instead of two: the times are simulated, so that each says the same."""
+    seeds = [1] if quick else [1, 2]
     for what, goal, story in _delays():
         pairs = _pairs(story, seeds)
         reached, polls = _ratio(pairs), _polls(pairs)

@@ -28,6 +28,11 @@ from crucible_batch.journal import Binding, Journal, PlanFile
 
 SMALL, LARGE = 1_000, 10_000
 _JSON_BOUND_S, _PAGE_BOUND_MB = 2.0, 25.0
+_WHY = (
+    "each job's story is read from the journal and replayed, 0.1 ms of CPU; the reports of all jobs are checked by"
+    " pydantic and written one by one, so that none has to be in memory. It counts seconds, not a ratio: a machine that"
+    " is busy or slow misses it sooner"
+)
 _PICTURES, _SIDE = 40, 512
 _BEGAN = 1_800_000_000.0
 
@@ -112,7 +117,7 @@ def rows(quick: bool) -> Iterator[Row]:
     bound_s = _JSON_BOUND_S * jobs / LARGE
     json_s, floor_s, page_mb, beside = measured(jobs)
     note = f"CPU time; json.dump of the same, already in memory: {floor_s:.2f} s"
-    yield Row(f"report.json of {jobs:,} jobs", f"< {bound_s:.1f} s", f"{json_s:.2f} s", json_s < bound_s, note)
+    yield Row(f"report.json of {jobs:,} jobs", f"< {bound_s:.1f} s", f"{json_s:.2f} s", json_s < bound_s, note, _WHY)
     if not quick:
         yield Row(
             f"report.html of {jobs:,} jobs", "thumbnails beside it", f"{page_mb:.1f} MB", beside == _PICTURES,

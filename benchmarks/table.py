@@ -35,9 +35,12 @@ def text(rows: Sequence[Row]) -> str:
 
 
 def _missed(rows: Sequence[Row]) -> str:
-    """Write a line of why for each goal that is missed."""
-    missed = [row for row in rows if not row.met]
-    lines = [f"- **{row.what}** ({row.reached}): {row.reason or 'see how it came about'}.\n" for row in missed]
+    """Write why goals are missed, a line for all that have one reason."""
+    why: dict[str, list[str]] = {}
+    for row in rows:
+        if not row.met:
+            why.setdefault(row.reason or "see how it came about", []).append(f"{row.what} ({row.reached})")
+    lines = [f"- **{'; '.join(missed)}**: {reason}.\n" for reason, missed in why.items()]
     return "\nMissed, and why:\n\n" + "".join(lines) if lines else ""
 
 
