@@ -24,7 +24,9 @@ wait there.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from crucible_batch.core.copying import changed
 
 FIRST_LIMIT = 4
 MOST_BY_ITSELF = 64
@@ -89,35 +91,35 @@ class Flow:
         their way and not at the gateway: being submitted, or downloaded. Both vary, by about their square root.
         """
         if runners is None:
-            return self if self.enough is None else replace(self, enough=None)
+            return self if self.enough is None else changed(self, enough=None)
         beside = unseen + elsewhere
         enough = runners + beside + 2 * math.sqrt(max(beside, 1.0))
         known = enough if self.enough is None else self.enough
-        return replace(self, enough=known + _AIM_WEIGHT * (enough - known))
+        return changed(self, enough=known + _AIM_WEIGHT * (enough - known))
 
     def after_acceptance(self, in_use: int, now: float = math.inf) -> Flow:
         """Return the flow after the gateway took a job; ``in_use`` is how many are on their way, that one included."""
         flow = self._counting(now, 0.0)
-        flow = flow if flow.has_accepted else replace(flow, has_accepted=True)
+        flow = flow if flow.has_accepted else changed(flow, has_accepted=True)
         if flow.limit >= flow.ceiling or 2 * in_use < flow.limit:
             return flow
         if flow.limit <= _CALM_LIMIT and now < flow.window_ends:
             return flow
         if flow.limit >= flow.threshold and flow.accepted + 1 < flow.limit:
-            return replace(flow, accepted=flow.accepted + 1)
+            return changed(flow, accepted=flow.accepted + 1)
         limit = flow.limit + 1
-        return replace(flow, limit=limit, accepted=0, before=flow.before if limit < flow.before else 0)
+        return changed(flow, limit=limit, accepted=0, before=flow.before if limit < flow.before else 0)
 
     def after_pushback(self, now: float, asked_s: float) -> Flow:
         """Return the flow after a 429 or a 503 that asked for a wait of ``asked_s``, 0 where it asked for none."""
         flow = self._counting(now, 1.0)
         if flow.is_by_chance:
-            return replace(flow, limit=max(flow.limit, flow.before), threshold=flow.ceiling, before=0)
+            return changed(flow, limit=max(flow.limit, flow.before), threshold=flow.ceiling, before=0)
         resume_at = max(self.resume_at, now + asked_s)
         if now < self.window_ends:
-            return replace(flow, resume_at=resume_at)
+            return changed(flow, resume_at=resume_at)
         limit = max(1, self.limit // 2)
-        return replace(
+        return changed(
             flow,
             calm_from=now + WINDOW_S,
             limit=limit,
@@ -141,12 +143,12 @@ class Flow:
         is_calm = self.limit <= _CALM_LIMIT and self.calm_from <= now
         is_noisy = self.calm_answers >= _CALM_ANSWERS and self.calm_share >= _NOISE
         if not is_calm and not is_noisy:
-            return replace(self, share=share)
+            return changed(self, share=share)
         # Once it is known that there is chance, every answer says how much.
         answers = self.calm_answers + 1
         weight = max(1 / answers, _CALM_WEIGHT)
         calm_share = self.calm_share + weight * (pushed - self.calm_share)
-        return replace(self, share=share, calm_share=calm_share, calm_answers=answers)
+        return changed(self, share=share, calm_share=calm_share, calm_answers=answers)
 
 
 def new_flow(concurrency: int | None) -> Flow:

@@ -27,10 +27,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.copying import changed
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
     Accepted,
@@ -195,10 +196,10 @@ def step(job: Job, event: JobEvent) -> Job:
         case Held():
             return _held(job, event)
         case Prepared(assets=assets):
-            attempt = replace(job.current, prepared_at=event.at)
-            return _with_attempt(replace(job, phase=Phase.SUBMITTING, assets=assets), attempt)
+            attempt = changed(job.current, prepared_at=event.at)
+            return changed(job, phase=Phase.SUBMITTING, assets=assets, attempts=_ending_in(job, attempt))
         case Accepted():
-            attempt = replace(
+            attempt = changed(
                 job.current,
                 status=AttemptStatus.ACCEPTED,
                 job_id=event.job_id,
@@ -206,22 +207,24 @@ def step(job: Job, event: JobEvent) -> Job:
                 reused=event.reused,
                 accepted_at=event.at,
             )
-            return _with_attempt(replace(job, phase=Phase.IN_FLIGHT, in_doubt=False, error=None), attempt)
+            attempts = _ending_in(job, attempt)
+            return changed(job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None)
         case Declined(error=error):
             return _closed(job, AttemptStatus.DECLINED, error, event.at, Phase.READY)
         case Refused(error=error):
             return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
         case Unanswered(error=error):
-            return replace(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
+            return changed(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
         case Succeeded(outputs=expected):
-            attempt = replace(
+            attempt = changed(
                 job.current,
                 status=AttemptStatus.SUCCEEDED,
                 error=None,
                 ended_at=event.at,
                 running_at=event.running_at,
             )
-            return _with_attempt(replace(job, phase=Phase.FETCHING, expected=expected, error=None), attempt)
+            attempts = _ending_in(job, attempt)
+            return changed(job, phase=Phase.FETCHING, attempts=attempts, expected=expected, error=None)
         case Failed():
             return _failed(job, event)
         case Vanished(error=error):
@@ -229,9 +232,9 @@ def step(job: Job, event: JobEvent) -> Job:
         case Saved() | Missed() | Moved():
             return _about_output(job, event)
         case Unavailable(error=error):
-            return replace(job, phase=Phase.UNAVAILABLE, error=error)
+            return changed(job, phase=Phase.UNAVAILABLE, error=error)
         case Reopened():
-            return replace(job, phase=Phase.READY, attempt=_next_number(job), error=None)
+            return changed(job, phase=Phase.READY, attempt=_next_number(job), error=None)
 
 
 def replay(job: Job, events: Iterable[JobEvent]) -> Job:
@@ -248,11 +251,11 @@ def resumed(job: Job) -> Job:
     """
     match job.phase:
         case Phase.SUBMITTING | Phase.UNKNOWN:
-            return replace(job, phase=Phase.SUBMITTING, in_doubt=True)
+            return changed(job, phase=Phase.SUBMITTING, in_doubt=True)
         case Phase.UNAVAILABLE:
-            return replace(job, phase=Phase.FETCHING, error=None)
+            return changed(job, phase=Phase.FETCHING, error=None)
         case Phase.VANISHED:
-            return replace(job, phase=Phase.IN_FLIGHT)
+            return changed(job, phase=Phase.IN_FLIGHT)
         case _:
             return job
 
@@ -299,14 +302,15 @@ def _job_id(job: Job) -> str:
     return job_id
 
 
-def _with_attempt(job: Job, attempt: Attempt) -> Job:
-    return replace(job, attempts=(*job.attempts[:-1], attempt))
+def _ending_in(job: Job, attempt: Attempt) -> tuple[Attempt, ...]:
+    """The job's attempts, with ``attempt`` in place of the newest."""
+    return (*job.attempts[:-1], attempt)
 
 
 def _held(job: Job, event: Held) -> Job:
     attempt = Attempt(number=event.attempt, key=event.key, held_at=event.at)
     earlier = tuple(earlier for earlier in job.attempts if earlier.number != event.attempt)
-    return replace(
+    return changed(
         job,
         phase=Phase.PREPARING if job.has_images else Phase.SUBMITTING,
         attempt=event.attempt,
@@ -318,17 +322,17 @@ def _held(job: Job, event: Held) -> Job:
 
 def _closed(job: Job, status: AttemptStatus, error: ErrorInfo, at: float, phase: Phase) -> Job:
     """End the current attempt, if one was begun, and move to ``phase``."""
-    closed = replace(job, phase=phase, error=error)
     if not job.attempts or job.phase in {Phase.READY, Phase.FAILED}:
-        return closed
-    return _with_attempt(closed, replace(job.current, status=status, error=error, ended_at=at))
+        return changed(job, phase=phase, error=error)
+    attempt = changed(job.current, status=status, error=error, ended_at=at)
+    return changed(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
 
 
 def _failed(job: Job, event: Failed) -> Job:
     failed = _closed(job, AttemptStatus.FAILED, event.error, event.at, Phase.FAILED)
-    failed = _with_attempt(failed, replace(failed.current, running_at=event.running_at))
+    failed = changed(failed, attempts=_ending_in(failed, changed(failed.current, running_at=event.running_at)))
     if job.rule.allows_another(job.attempt, event.error.code):
-        return replace(failed, phase=Phase.READY, attempt=_next_number(failed))
+        return changed(failed, phase=Phase.READY, attempt=_next_number(failed))
     return failed
 
 
@@ -352,19 +356,19 @@ def _saved(job: Job, event: Saved) -> Job:
     outputs = {**job.outputs, event.index: event}
     done = len(outputs) >= (job.expected or 0)
     phase = Phase.SUCCEEDED if done else Phase.FETCHING
-    return replace(job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None)
+    return changed(job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None)
 
 
 def _missed(job: Job, index: int) -> Job:
     gone = {**job.missed, index: job.outputs[index]} if index in job.outputs else job.missed
-    return replace(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
+    return changed(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
 
 
 def _moved(job: Job, event: Moved) -> Job:
     if event.index not in job.outputs:  # missed meanwhile: it comes to a place of its own
         return job
-    moved = replace(job.outputs[event.index], path=event.path)
-    return replace(job, outputs={**job.outputs, event.index: moved})
+    moved = changed(job.outputs[event.index], path=event.path)
+    return changed(job, outputs={**job.outputs, event.index: moved})
 
 
 def _without(outputs: Mapping[int, Saved], index: int) -> Mapping[int, Saved]:

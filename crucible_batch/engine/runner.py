@@ -117,8 +117,9 @@ class Runner:
             # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
             with closing(self._queue(found.taken)) as queue:
                 await self._work(queue)
-            with self._noting_failures():
-                await self._release_unsent()
+            if found.has_images:  # else it would read all jobs for nothing
+                with self._noting_failures():
+                    await self._release_unsent()
         self.stop.explain()
         counts = self._count()
         ending = conclude(counts, self.stop.stops, self.stop.reasons)

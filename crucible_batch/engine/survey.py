@@ -24,13 +24,15 @@ class Survey:
 
     Jobs that have only outputs to be had, for which nothing is held, are in no list: there may be as many as jobs, and
     they come with the rest of the plan. ``retired`` are the identities of jobs in flight that the plan no longer asks
-    for; ``counts`` the plan's jobs by outcome, as this run takes them up.
+    for; ``counts`` the plan's jobs by outcome, as this run takes them up; ``has_images`` says whether any of the plan
+    needs one.
     """
 
     in_flight: list[tuple[PlannedJob, Job]]
     forgotten: list[tuple[PlannedJob, Job]]
     retired: frozenset[str]
     counts: Counter[Outcome]
+    has_images: bool
 
     @property
     def taken(self) -> frozenset[str]:
@@ -56,9 +58,11 @@ def survey(
     in_flight: list[tuple[PlannedJob, Job]] = []
     forgotten: list[tuple[PlannedJob, Job]] = []
     counts: Counter[Outcome] = Counter()
+    has_images = False
     for planned, job in history.jobs(rule):
         # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
         has_missed = bool(missed(job))
+        has_images = has_images or bool(planned.images)
         outcome, _ = outcome_of(resumed(job), workflow_class(planned.workflow_id), {})
         if about(planned.name):
             counts[Outcome.PENDING if has_missed else outcome] += 1
@@ -69,7 +73,7 @@ def survey(
     # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
     retired = [(planned, resumed(job)) for planned, job in history.retired() if _is_open(job)]
     identities = frozenset(job.identity for _, job in retired)
-    return Survey(in_flight + retired, forgotten, identities, counts)
+    return Survey(in_flight + retired, forgotten, identities, counts, has_images)
 
 
 def too_old(job: Job) -> ErrorInfo:
