@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from crucible_batch.core.provenance import embedded_text, sidecar
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.stop import exchange_told
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
-from crucible_batch.results import OutputError, OutputStore, Sidecars
+from crucible_batch.results import OutputError, OutputStore, SavedFile, Sidecars
 
 OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
@@ -101,27 +100,20 @@ class Fetcher:
         embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
+            saved = list[Saved]()
+
+            def note(file: SavedFile) -> None:
+                saved.append(_saved(self._clock.now(), index, file))
+                if self._terms.sidecars:
+                    self._sidecars.write(saved[0].path, sidecar(self._terms, planned, attempt, saved[0]))
+
             way = partial(self._way, planned)
             token = planned.identity[:16]
             async with aclosing(self._counted(body, planned, index, length)) as counted:
-                file = await self._store.save(planned.output, index, token, counted, length, embed=embed, way=way)
-            return Saved(
-                at=self._clock.now(),
-                index=index,
-                path=file.path.as_posix(),
-                sha256=file.sha256,
-                byte_size=file.byte_size,
-                mime_type=file.picture.mime_type,
-                width=file.picture.width,
-                height=file.picture.height,
-                sent=file.sent,
-            )
+                await self._store.save(planned.output, index, token, counted, length, embed=embed, way=way, note=note)
+            return saved[0]
 
-        found = await self._bring(attempt.job_id or "", index, save)
-        if isinstance(found, Saved) and self._terms.sidecars:
-            content = sidecar(self._terms, planned, attempt, found)
-            await asyncio.to_thread(self._sidecars.write, found.path, content)
-        return found
+        return await self._bring(attempt.job_id or "", index, save)
 
     async def restore(self, planned: PlannedJob, attempt: Attempt, saved: Saved) -> Restored | Unavailable:
         """Bring an output back that was saved once: the same bytes to the same path, or not at all.
@@ -207,6 +199,20 @@ class Fetcher:
         if index + 1 >= len(snapshot.outputs):
             self.forget(job_id)  # outputs are brought in their order, and this was the last
         return taken
+
+
+def _saved(at: float, index: int, file: SavedFile) -> Saved:
+    return Saved(
+        at=at,
+        index=index,
+        path=file.path.as_posix(),
+        sha256=file.sha256,
+        byte_size=file.byte_size,
+        mime_type=file.picture.mime_type,
+        width=file.picture.width,
+        height=file.picture.height,
+        sent=file.sent,
+    )
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -108,6 +108,10 @@ class Runner:
 
         Expected failures are in the ending and the journal. Cancelling ends it at once, with the journal intact.
         """
+        with closing(self._receipts):
+            return await self._run()
+
+    async def _run(self) -> Ending:
         found = self._survey()
         self._tell.began(found.counts)
         if not found.is_finished:

@@ -86,8 +86,9 @@ def folder_of(directory: Path, path: PurePosixPath | str, *, make: bool = False)
 
     Raises ``OSError``: ``ELOOP`` where a link stands on the way, ``EINVAL`` for a path that leads out.
     """
-    steps = PurePosixPath(path).parts[:-1]
-    if PurePosixPath(path).is_absolute() or ".." in steps or "\0" in str(path):
+    path = PurePosixPath(path)
+    steps = path.parts[:-1]
+    if path.is_absolute() or ".." in steps or "\0" in str(path):
         raise OSError(errno.EINVAL, "leads out of the run directory", str(path))
     if make:
         directory.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -25,20 +26,35 @@ class Receipts:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / RECEIPTS_FILE
+        self._file: FileIO | None = None
+        self._is_cut = False
 
     def add(self, receipt: Receipt) -> None:
         """Append one. A disk that doesn't take it is no reason to stop: the journal has what counts."""
         line = _RECEIPT.dump_json(receipt, exclude_none=True) + b"\n"
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.suppress(OSError):
-            descriptor = os.open(self._path, flags, 0o644)
-            try:
-                size = os.lseek(descriptor, 0, os.SEEK_END)
-                if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                    line = b"\n" + line  # a disk that was full has cut the last one
-                os.write(descriptor, line)  # one write, so that a kill leaves a line whole or out
-            finally:
-                os.close(descriptor)
+            file = self._opened()
+            if self._is_cut:
+                line = b"\n" + line
+            self._is_cut = True
+            self._is_cut = file.write(line) != len(line)  # one write, so that a kill leaves a line whole or out
+
+    def _opened(self) -> FileIO:
+        """Have the file open for appending: the one that was, as long as it has a name."""
+        if self._file is not None and os.fstat(self._file.fileno()).st_nlink:
+            return self._file
+        self.close()
+        self._file = FileIO(str(self._path), "a+", opener=_appending)
+        end = self._file.seek(0, os.SEEK_END)
+        # A disk that was full, or a kill, has cut the last one.
+        self._is_cut = bool(end) and os.pread(self._file.fileno(), 1, end - 1) != b"\n"
+        return self._file
+
+    def close(self) -> None:
+        """Close the file, which the next receipt would open again. May be called twice."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def count(self) -> int:
         """Count the lines, readable or not; 0 where there is no such file."""
@@ -52,6 +68,10 @@ class Receipts:
             while line := file.readline(_LONGEST_LINE):
                 with contextlib.suppress(ValidationError):
                     yield _RECEIPT.validate_json(line)
+
+
+def _appending(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 def _open(path: str, flags: int) -> int:

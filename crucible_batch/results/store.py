@@ -15,7 +15,7 @@ import os
 import stat
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -23,7 +23,7 @@ from typing import TypeAlias
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.events import Saved, Sent
 from crucible_batch.core.output_path import output_path
-from crucible_batch.results.beneath import folder_of
+from crucible_batch.results.beneath import Folder, folder_of
 from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.results.naming import publish as _publish
@@ -86,14 +86,16 @@ class OutputStore:
         *,
         embed: str | None = None,
         way: Way = _nowhere,
+        note: Callable[[SavedFile], None] = lambda _file: None,
     ) -> SavedFile:
         """Save one output under the name that ``pattern``, ``index`` and its true type make.
 
         ``token`` names the temporary file, the same on every try. ``length`` is the declared length in bytes; without
         one the whole picture is decoded, since counting can't show a cut. ``embed`` is a text for the picture's
         metadata; a picture that can't take it is saved as it came, and so is one that stands there as it came. ``way``
-        is asked once, where the name is taken. Raises ``OutputError`` where the bytes are not what was promised or the
-        name stays taken, ``ResultsError`` where the disk fails. Either way no file is left.
+        is asked once, where the name is taken. ``note`` is called in a thread once the file has its name. Raises
+        ``OutputError`` where the bytes are not what was promised or the name stays taken, ``ResultsError`` where the
+        disk fails. Either way no file is left.
         """
         if length is not None and length > self._max_bytes:
             raise _too_large(self._max_bytes)
@@ -102,11 +104,15 @@ class OutputStore:
             rest = await self._stream(part, body, self._max_bytes)
             land = partial(_land, part, rest, length, pattern=pattern, index=index, max_pixels=self._max_pixels)
             # In one hop to a thread with the last bytes: for most pictures the only one that there is.
-            landed = await asyncio.to_thread(land, is_to_be_named=embed is None)
+            landed = await asyncio.to_thread(land, note=note if embed is None else None)
             if embed is not None:
-                return await self._save_with(embed, landed, part, way)
-            path = landed.path if landed.taken is None else await self._elsewhere(landed, part, way)
-            return SavedFile(path, landed.sent.sha256, landed.sent.byte_size, landed.picture)
+                file = await self._save_with(embed, landed, part, way)
+            elif landed.taken is not None:
+                file = landed.as_file(await self._elsewhere(landed.taken, landed, part, way))
+            else:
+                return landed.as_file(landed.path)
+            await asyncio.to_thread(note, file)
+            return file
 
     async def _save_with(self, text: str, landed: _Landed, part: _Part, way: Way) -> SavedFile:
         """Save what came with ``text`` embedded, or as it came where that is better."""
@@ -121,12 +127,11 @@ class OutputStore:
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
 
-    async def _elsewhere(self, landed: _Landed, part: _Part, way: Way) -> PurePosixPath:
+    async def _elsewhere(self, taken: OutputError, landed: _Landed, part: _Part, way: Way) -> PurePosixPath:
         """Give the file another name where there is a way to one, since that which it was to have is taken."""
-        assert landed.taken is not None
         elsewhere = await way(landed.path.as_posix(), landed.sent.sha256)
         if elsewhere is None:
-            raise landed.taken
+            raise taken
         path = PurePosixPath(elsewhere)
         await asyncio.to_thread(_publish, part.path, self.directory, path, landed.sent.sha256, "")
         return path
@@ -288,13 +293,13 @@ class _Part:
         """What was written so far."""
         return Sent(self._digest.hexdigest(), self._byte_size)
 
-    def write(self, block: bytes) -> None:
-        """Write all of ``block``; nothing once the file is closed."""
+    def write(self, block: bytes, folder: Folder | None = None) -> None:
+        """Write all of ``block``; nothing once the file is closed. ``folder`` is its own, if that is open already."""
         with self._lock:
             if self._is_open:
                 self._digest.update(block)
                 self._byte_size += len(block)
-                _write_all(self._opened(), block)
+                _write_all(self._opened(folder), block)
 
     def close(self) -> None:
         """May be called twice."""
@@ -304,22 +309,24 @@ class _Part:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def remove(self) -> None:
+    def remove(self, folder: Folder | None = None) -> None:
         """Take the file's name away, unless that was done."""
         if self._is_there:
-            with folder_of(self.directory, self.path) as folder:
-                folder.unlink(self.path.name)
+            with self.within(folder) as here:
+                here.unlink(self.path.name)
             self._is_there = False
 
-    def _opened(self) -> int:
+    def _opened(self, folder: Folder | None) -> int:
         if self._descriptor is None:
-            with folder_of(self.directory, self.path, make=True) as folder:
-                folder.unlink(
-                    self.path.name
-                )  # a killed run's; it may be a second name of a file that isn't ours by now
-                self._descriptor = folder.open(self.path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            with self.within(folder) as here:
+                here.unlink(self.path.name)  # a killed run's; it may be a second name of a file that isn't ours by now
+                self._descriptor = here.open(self.path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             self._is_there = True
         return self._descriptor
+
+    def within(self, folder: Folder | None) -> contextlib.AbstractContextManager[Folder]:
+        """Have its folder open: ``folder``, where that is done already."""
+        return folder_of(self.directory, self.path, make=True) if folder is None else contextlib.nullcontext(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,25 +338,39 @@ class _Landed:
     path: PurePosixPath
     taken: OutputError | None = None
 
+    def as_file(self, path: PurePosixPath) -> SavedFile:
+        """Return it as it stands at ``path``, as it came."""
+        return SavedFile(path, self.sent.sha256, self.sent.byte_size, self.picture)
+
 
 def _land(
-    part: _Part, rest: bytes, length: int | None, *, pattern: str, index: int, max_pixels: int, is_to_be_named: bool
+    part: _Part,
+    rest: bytes,
+    length: int | None,
+    *,
+    pattern: str,
+    index: int,
+    max_pixels: int,
+    note: Callable[[SavedFile], None] | None,
 ) -> _Landed:
-    """Write the last bytes, check the whole, and give it its name, unless something is to be embedded before."""
-    part.write(rest)
-    sent = part.written
-    if length is not None and sent.byte_size != length:
-        raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes came")
-    picture = _examined(part, whole=length is None, max_pixels=max_pixels)
-    path = output_path(pattern, index, picture.ext)
-    taken = None
-    if is_to_be_named:
+    """Write the last bytes and check the whole. With a ``note`` it is given its name as well, and noted."""
+    with folder_of(part.directory, part.path, make=True) as folder:
+        part.write(rest, folder)
+        part.close()
+        sent = part.written
+        if length is not None and sent.byte_size != length:
+            raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes came")
+        picture = _examined(part, folder, whole=length is None, max_pixels=max_pixels)
+        landed = _Landed(sent, picture, output_path(pattern, index, picture.ext))
+        if note is None:
+            return landed
         try:
-            _publish(part.path, part.directory, path, sent.sha256, "")
-            part.remove()
+            _publish(part.path, part.directory, landed.path, sent.sha256, "")
         except OutputError as error:
-            taken = error
-    return _Landed(sent, picture, path, taken)
+            return replace(landed, taken=error)
+        part.remove(folder)
+    note(landed.as_file(landed.path))
+    return landed
 
 
 def _write_all(descriptor: int, block: bytes) -> None:
@@ -366,10 +387,10 @@ def _copy_with(text: str, source: _Part, mime_type: str, part: _Part) -> None:
             part.write(block)
 
 
-def _examined(part: _Part, *, whole: bool, max_pixels: int | None = None) -> Picture:
+def _examined(part: _Part, folder: Folder | None = None, *, whole: bool, max_pixels: int | None = None) -> Picture:
     """Read what the picture is; its header first, since a few bytes can promise pixels without end."""
     try:
-        with folder_of(part.directory, part.path) as folder, folder.read(part.path.name) as file:
+        with part.within(folder) as here, here.read(part.path.name) as file:
             picture = examine(file, whole=False)
             if max_pixels is not None and picture.width * picture.height > max_pixels:
                 size = f"{picture.width:,} x {picture.height:,}"

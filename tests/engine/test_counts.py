@@ -112,6 +112,6 @@ async def test_an_output_is_synced_once_and_its_name_once(of_run: Any) -> None:
     assert more["fsync"] == 2 * JOBS
 
 
-async def test_an_output_takes_one_hop_to_a_thread_and_its_sidecar_another(of_run: Any) -> None:
+async def test_an_output_takes_one_hop_to_a_thread_and_its_sidecar_goes_with_it(of_run: Any) -> None:
     _, more = of_run
-    assert more["hops"] == 2 * JOBS
+    assert more["hops"] == JOBS
