@@ -212,8 +212,9 @@ class CrucibleClient:
         def read(answer: Answer) -> GeneratedJob:
             data = _data(answer, GenerateSuccessResponse)
             self._check_job_is_of_key(data.job_id, idempotency_key)
-            return GeneratedJob.model_validate(
-                {**dict(data), "existing": answer.status == 200, "after_doubt": bool(doubts)}
+            # The data was checked just now: to check it again would cost as much as to read it.
+            return GeneratedJob.model_construct(
+                **{**dict(data), "existing": answer.status == 200, "after_doubt": bool(doubts)}
             )
 
         return await self._call(Operation.GENERATE, "POST", "/api/v1/generate", read, body, doubts=doubts)
@@ -256,7 +257,8 @@ class CrucibleClient:
         """Make a call with its retries. ``doubts`` collects the tries that may have taken effect, before the answer."""
 
         def read_without_key(answer: Answer) -> T:
-            return read(replace(answer, body=self._key.hidden_in_bytes(answer.body)))
+            body = self._key.hidden_in_bytes(answer.body)
+            return read(answer if body == answer.body else replace(answer, body=body))
 
         call = Call(operation, method, self._prefix + path, read_without_key, body)
 

@@ -25,10 +25,7 @@ def read_json(raw: bytes) -> object:
     if not raw.strip():
         raise UnreadableError("empty")
     try:
-        text = raw.decode("utf-8-sig")
-        value = json.loads(
-            text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object_without_twins
-        )
+        value: object = _DECODER.decode(raw.decode("utf-8-sig"))
     except UnreadableError:
         raise
     except UnicodeDecodeError:
@@ -37,7 +34,8 @@ def read_json(raw: bytes) -> object:
         raise UnreadableError("nested too deeply") from None
     except (ValueError, ArithmeticError):  # ArithmeticError: an exponent that no Decimal has
         raise UnreadableError("not JSON") from None
-    _check_depth(value)
+    if raw.count(b"{") + raw.count(b"[") >= DEPTH_LIMIT:  # with fewer it can't be that deep
+        _check_depth(value)
     return value
 
 
@@ -66,3 +64,8 @@ def _check_depth(value: object) -> None:
             return
         level = children
     raise UnreadableError("nested too deeply")
+
+
+_DECODER: Final = json.JSONDecoder(
+    parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object_without_twins
+)

@@ -79,13 +79,17 @@ def test_the_tab_key_finds_every_parameter() -> None:
     assert sparing(app, [], {"_CRUCIBLE_BATCH_COMPLETE": "complete_bash"}) is app
 
 
-def test_collecting_is_put_off_once_and_then_goes_on_as_ever() -> None:
+def test_collecting_is_put_off_once_and_then_goes_on_without_what_was_there_before() -> None:
     gc.collect()  # another test may have started a command in this process
     usual, callbacks = gc.get_threshold(), len(gc.callbacks)
     put_off_collecting()
     put_off_collecting()
-    assert gc.get_threshold()[0] > usual[0]
+    of_a_start = gc.get_threshold()[0]
+    assert of_a_start > usual[0]
     assert len(gc.callbacks) == callbacks + 1
     gc.collect()
-    assert gc.get_threshold() == usual
+    assert usual[0] <= gc.get_threshold()[0] < of_a_start
     assert len(gc.callbacks) == callbacks
+    assert gc.get_freeze_count()
+    gc.unfreeze()
+    gc.set_threshold(*usual)

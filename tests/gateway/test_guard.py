@@ -8,6 +8,8 @@ import socket
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
@@ -212,3 +214,46 @@ async def test_no_spelling_of_this_machine_is_connected_to(waiting, host):
             async with gateway.download(f"https://{host}:{port}/x.png"):
                 pass
     assert (connected, waiting.slept) == ([], [])
+
+
+HOSTS = st.sampled_from(
+    [
+        "s.test",
+        "S.Test:443",
+        "s.test:8443",
+        "s.test.",
+        "127.0.0.1",
+        "10.0.0.1:80",
+        "0x7f.1",
+        "a@s.test",
+        "s.test:0",
+        "-",
+    ]
+)
+LINKS = st.builds(
+    "{}://{}{}".format,
+    st.sampled_from(["https", "http", "HTTPS", "ftp"]),
+    HOSTS,
+    st.text("/ab.%2f?=&#@:\\ é", max_size=12),
+)
+
+
+@given(base=st.sampled_from([REMOTE, LOCAL]), links=st.lists(LINKS, max_size=20))
+def test_a_link_of_an_origin_that_was_seen_before_is_judged_like_the_first(base: httpx.URL, links: list[str]) -> None:
+    guard = LinkGuard(base)
+    for link in links:
+        assert judged(guard, link) == judged(LinkGuard(base), link) == judged(guard, link)
+
+
+@given(rest=st.from_regex(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,9}){1,3}(\?[A-Za-z0-9._=&-]{1,20})?", fullmatch=True))
+def test_a_plain_link_is_sent_as_it_is_whatever_was_seen_before(rest: str) -> None:
+    guard = LinkGuard(REMOTE)
+    assert guard.check(f"https://s.test{rest}") == f"https://s.test{rest}"
+    assert guard.check(f"https://s.test{rest}x") == str(httpx.URL(f"https://s.test{rest}x"))
+
+
+def judged(guard: LinkGuard, link: str) -> str:
+    try:
+        return guard.check(link)
+    except GatewayError as error:
+        return f"{error.code}: {error}"
