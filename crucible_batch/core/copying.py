@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from dataclasses import replace as changed  # what mypy sees: it checks the fields' names and types by it
 from typing import TYPE_CHECKING, Any, TypeVar
 
 __all__ = ["changed"]
 
-if TYPE_CHECKING:
-    from dataclasses import replace as changed  # so that mypy checks the fields' names and types
-else:
+if not TYPE_CHECKING:
     T = TypeVar("T")
 
     def changed(value: T, /, **changes: object) -> T:

@@ -188,17 +188,20 @@ class Looks:
             for ticket, place in self._line
             if not place.is_looked_at and (self._due_at(place, now) if place.due_at is None else place.due_at) <= soon
         ]
-        return max(due, key=lambda found: self._urgency(found[1], now)) if due else None
+        if len(due) < 2:
+            return due[0] if due else None
+        rounds_per_s = self.polls_per_s(now) / len(self._line)
+        return max(due, key=lambda found: self._urgency(found[1], now, rounds_per_s))
 
     def _ready(self, found: tuple[int, Place] | None, now: float) -> tuple[int, Place] | None:
         if found is None or found[1].is_looked_at or found[1].looked_at + SHORTEST_S > now + _EPSILON_S:
             return None
         return found
 
-    def _urgency(self, place: Place, now: float) -> float:
+    def _urgency(self, place: Place, now: float, rounds_per_s: float) -> float:
         if not place.in_line and place.looked_at == place.opened_at:
             return 1.0
-        rounds = (now - place.looked_at) * self.polls_per_s(now) / len(self._line)
+        rounds = (now - place.looked_at) * rounds_per_s
         return place.may_have_ended(now, self._line.doubt) + _UNSEEN_WEIGHT * max(rounds - 1, 0.0)
 
     # -- when -------------------------------------------------------------------------------------------------------

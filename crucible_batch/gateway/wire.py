@@ -103,7 +103,7 @@ class WireModel(BaseModel):
     """What all the wire's records have in common. Frozen; unknown fields are in ``model_extra``."""
 
     # hide_input_in_errors: an input may be a signed URL.
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
         for name, field in type(self).model_fields.items():

@@ -199,7 +199,7 @@ class Tally:
         before, phase = message.before, message.phase
         task = self._tasks.get(message.identity) or Task(clean(message.name, 80), phase, now, message.beside)
         if phase in _AT_WORK:
-            self._tasks[message.identity] = replace(task, phase=phase, received=0, byte_size=None)
+            self._tasks[message.identity] = Task(task.name, phase, task.since, task.beside)
         else:
             self._tasks.pop(message.identity, None)
         if type(message.event).__name__ == "Saved":
