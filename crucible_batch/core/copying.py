@@ -1,7 +1,7 @@
-"""A frozen value with some of its fields changed: what ``dataclasses.replace`` does, in a quarter of the time.
+"""A frozen value with some of its fields changed: what ``dataclasses.replace`` does, in less than half the time.
 
-A job of a run is copied some thirty times, and ``replace`` goes over its fields by name each time: 5.3 µs for a job of
-thirteen fields, against 1.5 here.
+A job of a run is copied some thirty times, and ``replace`` goes over its fields by name each time: 3.8 µs for a job of
+thirteen fields, against 1.6 here.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Sidecars:
     def write(self, output: str, content: Mapping[str, Json]) -> None:
         """Write the sidecar of the output at a path, in place of an older one of ours. Raises nothing."""
         path = _beside(output)
-        text = to_json(content, indent=2) + b"\n"  # a tenth of what json takes where it indents: 5 µs of 50
+        text = to_json(content, indent=2) + b"\n"  # a tenth of what json takes where it indents: 2.6 µs of 23
         try:
             if not _put(self._directory, path, text):
                 self._tell(self._directory / path, "another file stands there")
