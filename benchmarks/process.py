@@ -38,7 +38,7 @@ def run(command: Sequence[str | Path], *, folder: Path, environment: Mapping[str
             cwd=folder,
             stdout=said,
             stderr=said,
-            env={**os.environ, **(environment or {})},
+            env={**_usual_environment(), **(environment or {})},
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - began
@@ -47,6 +47,11 @@ def run(command: Sequence[str | Path], *, folder: Path, environment: Mapping[str
         raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{log.read_text(errors='replace')[-4000:]}")
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Cost(wall_s, usage.ru_utime + usage.ru_stime, peak)
+
+
+def _usual_environment() -> dict[str, str]:
+    """This process's, but that Python keeps what it compiled: else each start compiles all of a program anew."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def peak_mb() -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from crucible_batch.core.credits import Credits, parse_credits
 from crucible_batch.errors import UserError
 from crucible_batch.results import MOST_PIXELS
@@ -28,20 +26,26 @@ def check_limits(*, max_output_bytes: int, max_pixels: int) -> None:
         raise UserError("; ".join(faults), hint="nothing was begun; correct the call")
 
 
-def check_pace(*, concurrency: int | None, job_timeout_s: float, deadline_s: float | None, key_ttl_s: float) -> None:
+def check_pace(
+    *,
+    concurrency: int | None,
+    polls_per_s: float | None,
+    job_timeout_s: float,
+    deadline_s: float | None,
+    key_ttl_s: float,
+) -> None:
     """Refuse what would let a run do nothing. Raises ``UserError``, which names each argument that does."""
-    faults = list(_faults(concurrency, job_timeout_s, deadline_s, key_ttl_s))
-    if faults:
-        raise UserError("; ".join(faults), hint="nothing was begun; correct the call")
-
-
-def _faults(concurrency: int | None, job_timeout_s: float, deadline_s: float | None, key_ttl_s: float) -> Iterator[str]:
+    faults = []
     # Written so that NaN, which compares with nothing, is refused too.
     if concurrency is not None and not concurrency >= 1:
-        yield f"concurrency must be at least 1, or None, not {concurrency!r}"
+        faults.append(f"concurrency must be at least 1, or None, not {concurrency!r}")
+    if polls_per_s is not None and not polls_per_s > 0:
+        faults.append(f"polls_per_s must be more than 0, or None, not {polls_per_s!r}")
     if not job_timeout_s > 0:
-        yield f"job_timeout_s must be more than 0, not {job_timeout_s!r}"
+        faults.append(f"job_timeout_s must be more than 0, not {job_timeout_s!r}")
     if deadline_s is not None and not deadline_s > 0:
-        yield f"deadline_s must be more than 0, or None, not {deadline_s!r}"
+        faults.append(f"deadline_s must be more than 0, or None, not {deadline_s!r}")
     if not key_ttl_s >= 0:
-        yield f"key_ttl_s must be 0 or more, not {key_ttl_s!r}"
+        faults.append(f"key_ttl_s must be 0 or more, not {key_ttl_s!r}")
+    if faults:
+        raise UserError("; ".join(faults), hint="nothing was begun; correct the call")

@@ -73,6 +73,7 @@ async def run(
     yes: bool = False,
     confirm: Callable[[PlanSummary], bool] | None = None,
     concurrency: int | None = None,
+    polls_per_s: float | None = None,
     retry_failed: bool = False,
     recover: bool = False,
     resubmit_unknown: bool = False,
@@ -98,7 +99,8 @@ async def run(
     ``manifest`` may be a saved plan: then it says all the rest, and what moved since it was made is ``StalePlanError``.
     A budget, here or in the manifest, is the consent to spend; without one ``confirm`` is asked with the plan, or
     ``yes`` must be true. ``only`` holds patterns of job names. ``concurrency`` is the most jobs at
-    work at once; None finds out how many the gateway takes and has use for.
+    work at once; None finds out how many the gateway takes and has use for. ``polls_per_s`` is the most questions about
+    jobs in a second, all together; None leaves it to how many are in flight.
     ``recover`` gets back what an earlier run bought and whose directory is lost, and ends at the first sign that the
     gateway doesn't remember. A submit that was never answered is sent again for ``key_ttl_s``, the time for which the
     gateway is trusted to honour its key, and after that with ``resubmit_unknown`` only.
@@ -112,7 +114,13 @@ async def run(
     ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own journal and ``ReportError`` for its
     report.
     """
-    check_pace(concurrency=concurrency, job_timeout_s=job_timeout_s, deadline_s=deadline_s, key_ttl_s=key_ttl_s)
+    check_pace(
+        concurrency=concurrency,
+        polls_per_s=polls_per_s,
+        job_timeout_s=job_timeout_s,
+        deadline_s=deadline_s,
+        key_ttl_s=key_ttl_s,
+    )
     check_limits(max_output_bytes=max_output_bytes, max_pixels=max_pixels)
     settings = settings or current_settings()
     wants = asked(
@@ -133,6 +141,7 @@ async def run(
     directory = run_directory(wants.out_dir, terms)
     options = RunOptions(
         concurrency=concurrency,
+        polls_per_s=polls_per_s,
         job_timeout_s=job_timeout_s,
         deadline_s=deadline_s,
         retry_failed=wants.retry_failed,

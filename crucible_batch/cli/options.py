@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -65,6 +66,14 @@ def _read_concurrency(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_AT_ONCE):
         raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 to {MOST_AT_ONCE}")
     return int(text)
+
+
+def _read_rate(text: str) -> float:
+    """Read how often something may happen in a second: a number above 0."""
+    rate = float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) else 0.0
+    if rate <= 0:
+        raise typer.BadParameter(f"{text!r} is no number above 0, such as 4 or 0.5")
+    return rate
 
 
 def read_variables(assignments: Sequence[str]) -> dict[str, str]:
@@ -194,6 +203,16 @@ Concurrency = Annotated[
         metavar="N|auto",
         parser=_read_concurrency,
         help="The most jobs in flight at once; auto finds out.  \\[default: auto]",
+        rich_help_panel=_PACE,
+    ),
+]
+PollsPerSecond = Annotated[
+    float | None,
+    typer.Option(
+        "--polls-per-second",
+        metavar="N",
+        parser=_read_rate,
+        help="Ask about jobs at most N times a second, all together.  \\[default: as jobs in flight need it]",
         rich_help_panel=_PACE,
     ),
 ]

@@ -55,6 +55,7 @@ class Wanted:
     budget: Decimal | None = None
     yes: bool = False
     concurrency: int | None = None
+    polls_per_s: float | None = None
     retry_failed: bool = False
     recover: bool = False
     resubmit_unknown: bool = False
@@ -137,6 +138,7 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             yes=wanted.yes,
             confirm=_asker(answer, display),
             concurrency=wanted.concurrency,
+            polls_per_s=wanted.polls_per_s,
             retry_failed=wanted.retry_failed,
             recover=wanted.recover,
             resubmit_unknown=wanted.resubmit_unknown,

@@ -14,6 +14,8 @@ from crucible_batch.errors import UserError
 WRONG: list[tuple[str, Any]] = [
     ("concurrency", 0),
     ("concurrency", -1),
+    ("polls_per_s", 0),
+    ("polls_per_s", float("nan")),
     ("job_timeout_s", 0),
     ("job_timeout_s", float("nan")),
     ("deadline_s", -1),

@@ -50,7 +50,9 @@ def test_a_wrong_command_line_is_exit_2(monkeypatch: pytest.MonkeyPatch, args: t
 
 
 @pytest.mark.parametrize(
-    "option", ["--budget=-1", "--budget=many", "--deadline=soon", "--job-timeout=0", "--var=x", "--display=loud"]
+    "option",
+    ["--budget=-1", "--budget=many", "--deadline=soon", "--job-timeout=0", "--var=x", "--display=loud"]
+    + [f"--polls-per-second={rate}" for rate in ("0", "-1", "nan", "1e9", "many")],
 )
 def test_an_option_that_cannot_be_read_is_exit_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str

@@ -158,6 +158,23 @@ async def test_one_burst_is_one_fall_and_is_told_with_its_reason(start, watcher,
     assert {message.reason for message in seen.messages if isinstance(message, Throttled)} <= {"RATE_LIMITED", None}
 
 
+async def test_looks_keep_to_the_rate_that_was_given(start, tampered):
+    looked_at: list[float] = []
+
+    async def tamper(_request: httpx.Request, send):
+        if is_look(_request):
+            looked_at.append(bench.clock.monotonic())
+        return await send()
+
+    async with start() as bench:
+        options = {"transport": tampered(tamper), "concurrency": 8, "polls_per_s": 0.25}
+        result = await bench.run(bench.manifest(jobs(8), budget=16), **options)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    assert len(looked_at) >= 8
+    assert len(looked_at) - 1 <= 0.25 * (looked_at[-1] - looked_at[0]) + 1  # one may have been late to leave
+
+
 async def test_nothing_new_is_submitted_before_the_wait_that_was_asked_for_is_over(start, tampered):
     times: list[float] = []
     pushed_at: list[float] = []
