@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from crucible_batch.errors import Problem
+from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import names, output_path, params, rules
 from crucible_batch.manifest.combinations import NO_AXES, Combination, Combinations
 from crucible_batch.manifest.excused import SETS_VARIABLES, Excused
@@ -50,6 +50,13 @@ class Workshop:
         self._defaults: dict[str, params.Compiled] = {}
         self._fields: dict[str, Mapping[str, str]] = {}
         self._faulty_defaults: set[str] = set()
+        self._named: tuple[int, Place] | None = None
+
+    def place_of_name(self, entry: int) -> Place:
+        """Return where an entry's name stands. The last is kept: where many names are taken, mostly the same one is."""
+        if self._named is None or self._named[0] != entry:
+            self._named = (entry, self.manifest.site.place(("jobs", entry, "name")))
+        return self._named[1]
 
     def pattern(self, workflow_id: str) -> str:
         """Return ``output.path`` with the workflow filled in, ``{name}`` still to be."""
@@ -327,7 +334,7 @@ class Blueprint:
         if holder == self._entry.index:
             message = f"two jobs of this entry are named {name!r}"
             return site.problem(("name",), message, hint="name the row or the axes in `name`, or use `repeat`")
-        other = self._workshop.manifest.site.place(("jobs", holder, "name"))
+        other = self._workshop.place_of_name(holder)
         message = f"the name {name!r} is taken already, by the job at line {other.line}, column {other.column}"
         return site.problem(("name",), message, hint="names differ by more than upper and lower case")
 

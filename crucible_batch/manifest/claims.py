@@ -30,7 +30,8 @@ class Claims:
 
     def __init__(self) -> None:
         # A nameless file, which SQLite makes once its cache is full, and of which no kill leaves anything behind.
-        connection = sqlite3.connect("", isolation_level=None)
+        # One thread works with it; the garbage collector may close it in any other.
+        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, connection.close)
         self._cursor = connection.cursor()
         for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
