@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -18,6 +19,8 @@ from crucible_batch.core.receipt import Receipt
 
 RECEIPTS_FILE = "receipts.jsonl"
 _LONGEST_LINE = 16 * 1024
+_TRUSTED_S = 0.25
+"""Asking whether the file has a name takes as long as writing a line to it."""
 _RECEIPT: TypeAdapter[Receipt] = TypeAdapter(Receipt)
 
 
@@ -28,6 +31,7 @@ class Receipts:
         self._path = directory / RECEIPTS_FILE
         self._file: FileIO | None = None
         self._is_cut = False
+        self._named_until = 0.0
 
     def add(self, receipt: Receipt) -> None:
         """Append one. A disk that doesn't take it is no reason to stop: the journal has what counts."""
@@ -40,7 +44,10 @@ class Receipts:
             self._is_cut = file.write(line) != len(line)  # one write, so that a kill leaves a line whole or out
 
     def _opened(self) -> FileIO:
-        """Have the file open for appending: the one that was, as long as it has a name."""
+        """Have the file open for appending: the one that was, as long as it has a name. That is asked now and then."""
+        if self._file is not None and time.monotonic() < self._named_until:
+            return self._file
+        self._named_until = time.monotonic() + _TRUSTED_S
         if self._file is not None and os.fstat(self._file.fileno()).st_nlink:
             return self._file
         self.close()

@@ -29,7 +29,7 @@ from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding,
 from crucible_batch.results.naming import publish as _publish
 from crucible_batch.results.naming import put_back
 from crucible_batch.results.picture import NoPictureError, Picture, examine
-from crucible_batch.results.room import shortage
+from crucible_batch.results.room import Room
 from crucible_batch.results.trouble import MOVE_IT, OutputError, ResultsError
 
 TEMPORARY_PREFIX = ".crucible-part-"
@@ -70,11 +70,12 @@ class OutputStore:
         self.directory = directory
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
+        self._room = Room(directory)
         self._left_as_they_came: set[str] = set()
 
     def shortage(self) -> ErrorInfo | None:
         """Say why nothing more should be bought: the disk has no room to save it. None: it has."""
-        return shortage(self.directory)
+        return self._room.shortage()
 
     async def save(
         self,
