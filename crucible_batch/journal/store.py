@@ -19,6 +19,7 @@ from crucible_batch.core.job import Job, replay
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
+from crucible_batch.journal import statements as sql
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
@@ -26,33 +27,6 @@ from crucible_batch.journal.trouble import DIRECTORY, FILE, foreign_errors
 from crucible_batch.journal.writer import GroupCommitWriter
 
 FORMAT = 1
-
-_APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
-_RETIRE = (
-    """INSERT OR REPLACE INTO retired SELECT identity, body FROM plan AS old
-       WHERE EXISTS (SELECT 1 FROM events WHERE subject = old.identity)""",
-    "DELETE FROM plan",
-)
-_KNOWN = """SELECT body, 0 FROM plan WHERE identity = ?1 UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1"""
-# Made when it is needed first, which in most runs is never; older releases keep it up without knowing of it.
-_INDEX_PLACES = """CREATE INDEX IF NOT EXISTS events_by_place ON events (json_extract(body, '$.path'), subject)
-                   WHERE type IN ('Saved', 'Moved')"""
-_SAVED_AT = """SELECT DISTINCT subject FROM events
-               WHERE json_extract(body, '$.path') = ? AND type IN ('Saved', 'Moved') ORDER BY subject"""
-_UNRETIRE = "DELETE FROM retired WHERE identity IN (SELECT identity FROM plan)"
-_JOBS = """
-    SELECT plan.position, plan.body, events.type, events.body
-    FROM plan LEFT JOIN events ON events.subject = plan.identity
-    WHERE plan.position >= ? AND plan.position < ?
-    ORDER BY plan.position, events.seq
-"""
-_PAGE = 64
-"""Jobs read at once. A run reads its queue for as long as it takes, and a read that stays open keeps the write-ahead
-log from being folded in: after a million jobs it would be the size of the journal, and its index in memory with it."""
-
-# Where a run begins is kept within its terms: to older releases it is one field more, which they pass over.
-_BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, json_set(?, '$.begins_after', ?))"
-_RUNS = "SELECT started_at, finished_at, terms, ending, json_extract(terms, '$.begins_after') FROM runs ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,21 +174,21 @@ class Journal:
         """Return once the event is durable. Raises ``JournalError`` where it isn't; then nothing may be built on it."""
         if self._writer is None:
             self._writer = GroupCommitWriter(self._connect)
-        await self._writer.write(_APPEND, (subject, *encode_event(event)))
+        await self._writer.write(sql.APPEND, (subject, *encode_event(event)))
 
     def restore(self, stories: Iterable[tuple[str, Sequence[Event]]]) -> None:
         """Write the events of several subjects, all of them or none, in the order given."""
         rows = ((subject, *encode_event(event)) for subject, story in stories for event in story)
         with self._transaction():
-            self._connection.executemany(_APPEND, rows)
+            self._connection.executemany(sql.APPEND, rows)
 
     def adopt(self, plan: PlanFile) -> None:
         """Replace the plan by another, as a whole or not at all. What it drops and has a past is kept as retired."""
         with self._transaction():
-            for statement in _RETIRE:
+            for statement in sql.RETIRE:
                 self._connection.execute(statement)
             self._connection.executemany(INSERT_PLANNED, plan.rows())
-            self._connection.execute(_UNRETIRE)
+            self._connection.execute(sql.UNRETIRE)
 
     def begin_run(self, terms: RunTerms, *, now: float, after: int | None = None) -> int:
         """Record that a run begins, and after which event; returns its number.
@@ -223,7 +197,7 @@ class Journal:
         """
         last = self.last_number() if after is None else after
         with self._transaction():
-            cursor = self._connection.execute(_BEGIN_RUN, (now, encode(terms), last))
+            cursor = self._connection.execute(sql.BEGIN_RUN, (now, encode(terms), last))
         return int(cursor.lastrowid or 0)
 
     def end_run(self, run: int, ending: Ending, *, now: float) -> None:
@@ -274,7 +248,7 @@ class Journal:
         """All runs of this directory, oldest first."""
         return [
             RunRecord(started, finished, decode(RunTerms, terms), decode(Ending, ending) if ending else None, after)
-            for started, finished, terms, ending, after in self._connection.execute(_RUNS)
+            for started, finished, terms, ending, after in self._connection.execute(sql.RUNS)
         ]
 
     def events(self) -> Iterator[tuple[str, Event]]:
@@ -303,8 +277,8 @@ class Journal:
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         """The plan's jobs in manifest order, each as its events had left it when its page was read."""
         (last,) = self._connection.execute("SELECT coalesce(max(position), -1) FROM plan").fetchone()
-        for first in range(0, last + 1, _PAGE):
-            page = self._connection.execute(_JOBS, (first, first + _PAGE)).fetchall()
+        for first in range(0, last + 1, sql.PAGE):
+            page = self._connection.execute(sql.JOBS, (first, first + sql.PAGE)).fetchall()
             for _, group in groupby(page, key=itemgetter(0)):
                 story = list(group)
                 planned = decode(PlannedJob, story[0][1])
@@ -319,12 +293,12 @@ class Journal:
     def saved_at(self, path: str) -> list[str]:
         """The identities of the jobs an output of which was ever saved at this path, or moved to it."""
         if not self._read_only:
-            self._connection.execute(_INDEX_PLACES)
-        return [subject for (subject,) in self._connection.execute(_SAVED_AT, (path,))]
+            self._connection.execute(sql.INDEX_PLACES)
+        return [subject for (subject,) in self._connection.execute(sql.SAVED_AT, (path,))]
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
         """One job as its events left it, and whether it is retired. None where it was never planned."""
-        row = self._connection.execute(_KNOWN, (identity,)).fetchone()
+        row = self._connection.execute(sql.KNOWN, (identity,)).fetchone()
         planned = decode(PlannedJob, row[0]) if row else None
         return None if planned is None else (planned, self.job(planned, RetryRule(attempts=1)), bool(row[1]))
 
