@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import stat
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +26,7 @@ from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.results.naming import publish as _publish
 from crucible_batch.results.naming import put_back
+from crucible_batch.results.part import Part
 from crucible_batch.results.picture import NoPictureError, Picture, examine
 from crucible_batch.results.room import Room
 from crucible_batch.results.trouble import MOVE_IT, OutputError, ResultsError
@@ -115,7 +114,7 @@ class OutputStore:
             await asyncio.to_thread(note, file)
             return file
 
-    async def _save_with(self, text: str, landed: _Landed, part: _Part, way: Way) -> SavedFile:
+    async def _save_with(self, text: str, landed: _Landed, part: Part, way: Way) -> SavedFile:
         """Save what came with ``text`` embedded, or as it came where that is better."""
         sent, picture = landed.sent, landed.picture
         with self._part(part.path.with_name(f"{part.path.name}-embedded")) as embedded:
@@ -128,7 +127,7 @@ class OutputStore:
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
 
-    async def _elsewhere(self, taken: OutputError, landed: _Landed, part: _Part, way: Way) -> PurePosixPath:
+    async def _elsewhere(self, taken: OutputError, landed: _Landed, part: Part, way: Way) -> PurePosixPath:
         """Give the file another name where there is a way to one, since that which it was to have is taken."""
         elsewhere = await way(landed.path.as_posix(), landed.sent.sha256)
         if elsewhere is None:
@@ -138,7 +137,7 @@ class OutputStore:
         return path
 
     async def _name(
-        self, part: _Part, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
+        self, part: Part, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
     ) -> tuple[PurePosixPath, str]:
         """Return the path that the file got, and the digest of what stands there now."""
         try:
@@ -150,9 +149,7 @@ class OutputStore:
         path = PurePosixPath(elsewhere)
         return path, await asyncio.to_thread(_publish, part.path, self.directory, path, digest, or_else)
 
-    async def _embed(
-        self, part: _Part, embedded: _Part, path: PurePosixPath, picture: Picture, text: str
-    ) -> Sent | None:
+    async def _embed(self, part: Part, embedded: Part, path: PurePosixPath, picture: Picture, text: str) -> Sent | None:
         """Write the picture with ``text`` in it; None where it is better left as it came, which is noted."""
         try:
             await asyncio.to_thread(_copy_with, text, part, picture.mime_type, embedded)
@@ -201,7 +198,7 @@ class OutputStore:
                 good = embedded
             return await asyncio.to_thread(put_back, good.path, self.directory, PurePosixPath(path), sha256)
 
-    async def _stream(self, part: _Part, body: AsyncIterator[bytes], max_bytes: int) -> bytes:
+    async def _stream(self, part: Part, body: AsyncIterator[bytes], max_bytes: int) -> bytes:
         """Write what comes but for its last bytes, which are returned: they go the way of what is done next."""
         size, waiting, pending = 0, 0, list[bytes]()
         async for chunk in body:
@@ -238,9 +235,9 @@ class OutputStore:
         return count
 
     @contextlib.contextmanager
-    def _part(self, path: PurePosixPath) -> Iterator[_Part]:
+    def _part(self, path: PurePosixPath) -> Iterator[Part]:
         """Have a temporary file's errors become ours, and no such file be left."""
-        part = _Part(self.directory, path)
+        part = Part(self.directory, path)
         try:
             yield part
         except OSError as error:
@@ -272,64 +269,6 @@ def _leftovers(directory: str | Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-class _Part:
-    """A temporary file that threads write to, made with the first block. Closing waits for a write that outlives its
-    cancelled task.
-
-    It would go into another file else: the number of a descriptor that was closed is that of the next to be opened.
-    """
-
-    def __init__(self, directory: Path, path: PurePosixPath) -> None:
-        self.directory = directory
-        self.path = path
-        self._digest = hashlib.sha256()
-        self._byte_size = 0
-        self._lock = threading.Lock()
-        self._is_open = True
-        self._is_there = False
-        self._descriptor: int | None = None
-
-    @property
-    def written(self) -> Sent:
-        """What was written so far."""
-        return Sent(self._digest.hexdigest(), self._byte_size)
-
-    def write(self, block: bytes, folder: Folder | None = None) -> None:
-        """Write all of ``block``; nothing once the file is closed. ``folder`` is its own, if that is open already."""
-        with self._lock:
-            if self._is_open:
-                self._digest.update(block)
-                self._byte_size += len(block)
-                _write_all(self._opened(folder), block)
-
-    def close(self) -> None:
-        """May be called twice."""
-        with self._lock:
-            self._is_open = False
-            descriptor, self._descriptor = self._descriptor, None
-            if descriptor is not None:
-                os.close(descriptor)
-
-    def remove(self, folder: Folder | None = None) -> None:
-        """Take the file's name away, unless that was done."""
-        if self._is_there:
-            with self.within(folder) as here:
-                here.unlink(self.path.name)
-            self._is_there = False
-
-    def _opened(self, folder: Folder | None) -> int:
-        if self._descriptor is None:
-            with self.within(folder) as here:
-                here.unlink(self.path.name)  # a killed run's; it may be a second name of a file that isn't ours by now
-                self._descriptor = here.open(self.path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            self._is_there = True
-        return self._descriptor
-
-    def within(self, folder: Folder | None) -> contextlib.AbstractContextManager[Folder]:
-        """Have its folder open: ``folder``, where that is done already."""
-        return folder_of(self.directory, self.path, make=True) if folder is None else contextlib.nullcontext(folder)
-
-
 @dataclass(frozen=True, slots=True)
 class _Landed:
     """What came, whole. ``taken`` says why it doesn't have the name ``path``, where it was to get it."""
@@ -345,7 +284,7 @@ class _Landed:
 
 
 def _land(
-    part: _Part,
+    part: Part,
     rest: bytes,
     length: int | None,
     *,
@@ -374,21 +313,14 @@ def _land(
     return landed
 
 
-def _write_all(descriptor: int, block: bytes) -> None:
-    """A raw write may be short without an error; the next one then tells why."""
-    view = memoryview(block)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _copy_with(text: str, source: _Part, mime_type: str, part: _Part) -> None:
+def _copy_with(text: str, source: Part, mime_type: str, part: Part) -> None:
     """Copy a picture with ``text`` embedded. Raises ``NotEmbeddableError``."""
     with folder_of(source.directory, source.path) as folder, folder.read(source.path.name) as file:
         for block in spliced(file, plan_embedding(file, mime_type, text)):
             part.write(block)
 
 
-def _examined(part: _Part, folder: Folder | None = None, *, whole: bool, max_pixels: int | None = None) -> Picture:
+def _examined(part: Part, folder: Folder | None = None, *, whole: bool, max_pixels: int | None = None) -> Picture:
     """Read what the picture is; its header first, since a few bytes can promise pixels without end."""
     try:
         with part.within(folder) as here, here.read(part.path.name) as file:

@@ -33,7 +33,7 @@ from crucible_batch.journal import lock
 from crucible_batch.manifest import names
 from crucible_batch.manifest.files import Files
 from crucible_batch.planner import Planner
-from crucible_batch.results import OutputStore, beneath, store
+from crucible_batch.results import OutputStore, beneath, part
 from crucible_batch.results.beneath import Folder
 
 
@@ -190,7 +190,7 @@ SLIPS: Mapping[str, Slip] = {
     "links followed at an output's place": Slip(_links_followed, "results/test_store.py"),
     "a user's file written over": Slip(_set(Folder, "link", Folder.replace), "results/test_store.py"),
     "a far larger output taken": Slip(_built_otherwise(OutputStore, "_max_bytes", 10_000_000), "results/test_store.py"),
-    "a short write taken for a whole one": Slip(_set(store, "_write_all", _written_once), "results/test_store.py"),
+    "a short write taken for a whole one": Slip(_set(part, "_write_all", _written_once), "results/test_store.py"),
     "images from anywhere": Slip(_set(Files, "is_inside", lambda _self, _path: True), "manifest/test_files.py"),
     "names told apart by their case alone": Slip(_case_kept, "manifest/test_names.py"),
 }

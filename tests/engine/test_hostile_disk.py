@@ -21,7 +21,7 @@ from crucible_batch.api import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, lock, writer
 from crucible_batch.report import writing
-from crucible_batch.results import naming, room, store
+from crucible_batch.results import naming, part, room
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -148,7 +148,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-@pytest.mark.parametrize(("module", "where"), [(store, "_write_all"), (naming, "_sync")])
+@pytest.mark.parametrize(("module", "where"), [(part, "_write_all"), (naming, "_sync")])
 @pytest.mark.parametrize("at", [1, 6])
 async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, monkeypatch, module, where, number, at):
     async with start() as bench:
@@ -183,7 +183,7 @@ async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_repo
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
-            patch.setattr(store, "_write_all", Failing(store._write_all, errno.ENOSPC, 3))
+            patch.setattr(part, "_write_all", Failing(part._write_all, errno.ENOSPC, 3))
             patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
             patch.setattr(naming, "_sync", lambda *_args: None)
             with pytest.raises(ReportError) as caught:
@@ -199,7 +199,7 @@ async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_goes_on_la
         (out / "a/0.png").write_bytes(b"edited")
         (out / "b/0.png").unlink()
         with monkeypatch.context() as patch:
-            patch.setattr(store, "_write_all", Failing(store._write_all, errno.ENOSPC, 1))
+            patch.setattr(part, "_write_all", Failing(part._write_all, errno.ENOSPC, 1))
             found = await verify(out, fix=True, settings=bench.settings)
         assert found.exit_code == 5
         assert "No space left" in str(found.failure)

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from crucible_batch.results import OutputStore
+from crucible_batch.results import part as part_module
 from crucible_batch.results import store as store_module
 
 
@@ -25,14 +26,14 @@ async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_f
 ) -> None:
     """The number of a closed descriptor is given to the next file that is opened: a report, or the journal."""
     writing, go_on = threading.Event(), threading.Event()
-    original = store_module._write_all
+    original = part_module._write_all
 
     def late(descriptor: int, block: bytes) -> None:
         writing.set()
         go_on.wait(5)
         original(descriptor, block)
 
-    monkeypatch.setattr(store_module, "_write_all", late)
+    monkeypatch.setattr(part_module, "_write_all", late)
 
     async def body() -> AsyncIterator[bytes]:
         yield b"x" * 300_000
