@@ -21,6 +21,11 @@ looks too small, one job without uploads may still go out alone, and the gateway
     doesn't fit                -                          no                Block BUDGET_EXHAUSTED
     price above the ceiling    -                          -                 Block PRICE_ABOVE_CEILING
     class has its canary out   -                          -                 Wait
+    fits, no price, one out    -                          yes               Wait
+    fits, no price, one out    -                          no                Block BUDGET_EXHAUSTED
+
+The last two are of a class whose price nobody knows, while a submit of it, of this run or an earlier one, was never
+answered: that one may have cost more than is held for it. A refund that came in between is not for a second such.
 """
 
 from __future__ import annotations
@@ -97,6 +102,8 @@ def decide(request: Request, ledger: Ledger, budget: Credits | None, situation: 
     left = None if budget is None else budget - ledger.committed
     if left is not None and not need.fits(left):
         return Wait() if situation.others_at_work else Block(_budget_exhausted(ledger, budget, need))
+    if left is not None and need.is_unpriced and ledger.holds_for(request.price_class):
+        return Wait() if situation.others_at_work else Block(_price_in_doubt(request))
     return _ask_account(request, need, left, situation)
 
 
@@ -131,7 +138,7 @@ class _Need:
     ``at_most`` is what can be charged at the most as far as anybody knows, None where nobody does. It is above
     ``at_least`` where an earlier run's price is all that was seen and a ceiling bounds how far it may have risen: so
     much is held if there is so much, but a budget that holds out at the price seen is not refused for it.
-    ``unknown`` are the classes whose price this run hasn't seen.
+    ``unknown`` are the classes whose price this run hasn't seen. ``is_unpriced``: of the job itself nobody knows any.
     """
 
     at_least: Credits
@@ -139,6 +146,7 @@ class _Need:
     job_at_least: Credits
     unknown: frozenset[str]
     strict: bool
+    is_unpriced: bool
 
     @classmethod
     def of(cls, request: Request, ledger: Ledger) -> _Need:
@@ -152,6 +160,7 @@ class _Need:
             job_at_least=prices.lower_bound(request.price_class) or ZERO,
             unknown=frozenset(name for name in classes if prices.known(name) is None),
             strict=job_low is None or upload_low is None,
+            is_unpriced=job_low is None,
         )
 
     def fits(self, left: Credits) -> bool:
@@ -202,6 +211,16 @@ def _budget_exhausted(ledger: Ledger, budget: Credits | None, need: _Need) -> Er
         hint="raise the budget and run the same command again: what is done is not paid again"
         if not ledger.held
         else "what is held is for answers that never came: run the same command again, or raise the budget",
+    )
+
+
+def _price_in_doubt(request: Request) -> ErrorInfo:
+    workflow = request.price_class.partition(":")[2]
+    return ErrorInfo(
+        BUDGET_EXHAUSTED,
+        f"nobody knows what a job on {workflow} costs, and one that was sent is still without an answer",
+        hint="run the same command again, if need be with --resubmit-unknown; or bound the price with"
+        " budget.max_credits_per_job",
     )
 
 

@@ -134,6 +134,10 @@ class Ledger:
         """All open holds by subject."""
         return dict(self._holds)
 
+    def holds_for(self, price_class: str) -> bool:
+        """Tell whether credits are held for any job of a class. Of one without a price, none of these was answered."""
+        return price_class in self._classes.values()
+
     def raise_hold(self, subject: str, more: Credits) -> None:
         """Hold ``more`` for a subject as long as this run lasts: the price has risen since its hold was journalled."""
         self._set_hold(subject, self.hold_of(subject) + more)

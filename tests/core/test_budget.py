@@ -25,6 +25,7 @@ def ledger(
     ceiling: str | None = None,
     held: str = "0",
     price_class: str = W,
+    doubt: str = "0",
 ) -> Ledger:
     books = Ledger(PriceBook(None if ceiling is None else D(ceiling)))
     if known is not None:
@@ -33,6 +34,8 @@ def ledger(
         books.prices.learn(UPLOAD_CLASS, D(upload), bought=True)
     if D(held):
         books.apply("other", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:other"))
+    if D(doubt):
+        books.apply("doubt", Held(at=0.0, attempt=1, key="d", credits=D(doubt), price_class=price_class))
     return books
 
 
@@ -77,6 +80,19 @@ ROWS: list[tuple[str, Request, Ledger, str | None, Situation, str]] = [
     ("unknown, no ceiling: all that is left", Request(W), ledger(held="3"), "10", BUSY, "admit 7 canary"),
     ("unknown, ceiling", Request(W), ledger(ceiling="4"), "10", ALONE, "admit 4 canary"),
     ("unknown, ceiling beyond what is left", Request(W), ledger(ceiling="4"), "3", ALONE, "BUDGET_EXHAUSTED"),
+    ("unknown, one of it in doubt, others at work", Request(W), ledger(doubt="3"), "10", BUSY, "wait"),
+    ("unknown, one of it in doubt, alone", Request(W), ledger(doubt="3"), "10", ALONE, "BUDGET_EXHAUSTED"),
+    ("unknown, one of another class in doubt", Request("workflow:v"), ledger(doubt="3"), "10", ALONE, "admit 7 canary"),
+    (
+        "unknown, one of it in doubt, a ceiling",
+        Request(W),
+        ledger(ceiling="4", doubt="4"),
+        "10",
+        BUSY,
+        "admit 4 canary",
+    ),
+    ("known, one of it in doubt", Request(W), ledger(known="2", doubt="3"), "10", BUSY, "admit 2"),
+    ("unknown, one of it in doubt, no budget", Request(W), ledger(doubt="3"), None, account("6"), "admit 6 canary"),
     ("unknown, nothing left", Request(W), ledger(held="10"), "10", ALONE, "BUDGET_EXHAUSTED"),
     ("job known, upload unknown: all", Request(W, 2), ledger(known="2"), "10", ALONE, "admit 10 canary"),
     ("job known, upload unknown, no room for it", Request(W, 1), ledger(known="2"), "2", ALONE, "BUDGET_EXHAUSTED"),
