@@ -14,7 +14,7 @@ CODE_LIMIT = 100
 
 def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """Drop terminal escapes and unseen characters, join the lines, and cut to ``limit`` characters."""
-    if len(text) <= limit and text.isascii() and text.isprintable():  # as nearly all is: no escape, nothing unseen
+    if len(text) <= limit and text.isascii() and text.isprintable():  # as nearly all is
         return " ".join(text.split())
     # Cut first: a message of megabytes must not cost megabytes of work. Escapes are longer than what they leave.
     text = _ESCAPES.sub("", text[: limit * 8])

@@ -58,7 +58,15 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'return quote(check_workflow_id(value), safe="XXXX")': "an X is never percent-encoded",
     },
     "gateway/api_key.py": {'return content.replace(self._text.encode("ASCII"), b"***")': _CODEC},
+    "core/text.py": {
+        "if len(text) < limit and text.isascii() and text.isprintable():  # as nearly all is": _SPEED,
+    },
     "gateway/guard.py": {
+        "plain = None": _SPEED,
+        "plain = _PLAIN.fullmatch(url) if (len(url) <= STORAGE_URL_LIMIT) and False else None": _SPEED,
+        "plain = _PLAIN.fullmatch(url) if len(url) < STORAGE_URL_LIMIT else None": _SPEED,
+        "if len(self._origins) <= _ORIGINS:": "how many are remembered is a bound on memory alone",
+        "self._origins[origin] = None": _SPEED,
         '_check(host, ipaddress.ip_address(address.partition("XX%XX")[0]))': "Python reads a scope as well",
         'return self._trusts_all or host.lower().rstrip("XX.XX") in self._trusted': "lower case has no X",
         'self._trusted = frozenset(host.lower().rstrip("XX.XX") for host in trusted_hosts)': "lower case has no X",

@@ -30,6 +30,11 @@ def test_what_would_paint_or_hide_is_dropped_and_lines_are_joined(text: str, sho
     assert clean(text) == shown
 
 
+@pytest.mark.parametrize("text", ["a" * 10, "ü" * 10])
+def test_a_text_of_just_the_limit_is_whole(text: str) -> None:
+    assert clean(text, 10) == text
+
+
 def test_a_text_is_cut_to_its_limit_and_shows_that_it_was() -> None:
     assert clean("x" * MESSAGE_LIMIT) == "x" * MESSAGE_LIMIT
     assert clean("x" * (MESSAGE_LIMIT + 1)) == "x" * (MESSAGE_LIMIT - 1) + "…"

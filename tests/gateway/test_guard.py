@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
+from crucible_batch.gateway.address import STORAGE_URL_LIMIT
 from crucible_batch.gateway.guard import LinkGuard, is_public
 
 REMOTE = httpx.URL("https://crucible.test")
@@ -250,6 +251,13 @@ def test_a_plain_link_is_sent_as_it_is_whatever_was_seen_before(rest: str) -> No
     guard = LinkGuard(REMOTE)
     assert guard.check(f"https://s.test{rest}") == f"https://s.test{rest}"
     assert guard.check(f"https://s.test{rest}x") == str(httpx.URL(f"https://s.test{rest}x"))
+
+
+def test_a_link_beyond_the_limit_is_refused_of_a_known_origin_too() -> None:
+    guard = LinkGuard(REMOTE)
+    link = "https://s.test/" + "a" * (STORAGE_URL_LIMIT - len("https://s.test/"))
+    assert guard.check(link) == link
+    assert judged(guard, link + "a").startswith("UNSAFE_URL")
 
 
 def judged(guard: LinkGuard, link: str) -> str:
