@@ -67,6 +67,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         "plain = _PLAIN.fullmatch(url) if len(url) < STORAGE_URL_LIMIT else None": _SPEED,
         "if len(self._origins) <= _ORIGINS:": "how many are remembered is a bound on memory alone",
         "self._origins[origin] = None": _SPEED,
+        "if (known := self._origins.get(None)) is not None:": _SPEED,
         '_check(host, ipaddress.ip_address(address.partition("XX%XX")[0]))': "Python reads a scope as well",
         'return self._trusts_all or host.lower().rstrip("XX.XX") in self._trusted': "lower case has no X",
         'self._trusted = frozenset(host.lower().rstrip("XX.XX") for host in trusted_hosts)': "lower case has no X",

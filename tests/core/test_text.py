@@ -30,6 +30,11 @@ def test_what_would_paint_or_hide_is_dropped_and_lines_are_joined(text: str, sho
     assert clean(text) == shown
 
 
+@pytest.mark.parametrize("text", ["a  b", "a  ü"])
+def test_words_are_a_space_apart(text: str) -> None:
+    assert clean(text) == " ".join(text.split()) == text.replace("  ", " ")
+
+
 @pytest.mark.parametrize("text", ["a" * 10, "ü" * 10])
 def test_a_text_of_just_the_limit_is_whole(text: str) -> None:
     assert clean(text, 10) == text
