@@ -26,6 +26,9 @@ _CHANGES = (
 )  # fmt: skip
 
 
+_LONG_S, _AGAIN = 1.0, 3
+
+
 class Watch:
     """What was done that reading a manifest has no need of. A file without a name is nobody else's business."""
 
@@ -55,6 +58,13 @@ def outcome(path: Path) -> str:
     return "taken"
 
 
+def timed(path: Path) -> tuple[str, float]:
+    """Say how a manifest ended, and how many seconds of the processor that took."""
+    began = time.process_time()
+    ended = outcome(path)
+    return ended, time.process_time() - began
+
+
 def told(manifests: Iterable[tuple[str, bytes]], folder: Path) -> Iterator[dict[str, object]]:
     tempfile.gettempdir()  # finds out by writing there
     watch, path = Watch(), folder / "manifest.yaml"
@@ -62,9 +72,10 @@ def told(manifests: Iterable[tuple[str, bytes]], folder: Path) -> Iterator[dict[
     for name, content in manifests:
         path.write_bytes(content)
         watch.seen, watch.is_on = [], True
-        began = time.process_time()
-        ended = outcome(path)
-        took, watch.is_on = time.process_time() - began, False
+        ended, took = timed(path)
+        for _ in range(_AGAIN if took > _LONG_S else 0):  # a machine that does something else beside makes it longer
+            took = min(took, timed(path)[1])
+        watch.is_on = False
         yield {"name": name, "outcome": ended, "seconds": took, "did": watch.seen}
 
 
