@@ -51,7 +51,7 @@ def test_a_plan_reads_like_a_diff(cli: Cli) -> None:
         "= 2 done already zimage-base: fox-1, fox-3 (4 paid)",
         "- old no longer in the manifest; it cost 2, and its files stay",
     ]
-    assert "25 jobs: 21 new, 1 failed, 3 done already" in done.out
+    assert "25 jobs: 20 new, 1 changed, 1 to collect, 1 failed, 2 done already; 1 no longer in the manifest" in done.out
     assert "2 to 4" in done.out
     assert "42 to 84" in done.out
     assert "falls short by 12 or more" in done.out

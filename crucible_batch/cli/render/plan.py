@@ -12,7 +12,7 @@ from rich.text import Text
 
 from crucible_batch.api import Certainty, Credits, PlanSummary, PriceLine, clean, format_credits
 from crucible_batch.cli.answer import Json
-from crucible_batch.cli.render.plan_rows import comparison_json, show_comparison
+from crucible_batch.cli.render.plan_rows import comparison_json, count_words, show_comparison
 from crucible_batch.cli.terminal import say
 
 _HOW_SURE = {
@@ -25,7 +25,7 @@ _NOT_KNOWN = "not known yet"
 _WIDE = 78
 """Columns that the table of prices takes with all its words."""
 
-_STATES = (("new", "new"), ("in_flight", "in flight"), ("failed", "failed"), ("done", "done already"))
+_STATES = ("new", "in_flight", "failed", "done")
 
 
 def show_plan(console: Console, plan: PlanSummary) -> None:
@@ -51,7 +51,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         "run_id": plan.run_id,
         "run_dir": str(plan.run_dir),
         "total": plan.total,
-        "states": {name: plan.states.get(name, 0) for name, _ in _STATES},
+        "states": {name: plan.states.get(name, 0) for name in _STATES},
         **comparison_json(plan.comparison),
         "prices": [
             {
@@ -103,10 +103,8 @@ def _span(least: Credits, most: Credits | None) -> str:
 
 
 def _jobs(plan: PlanSummary) -> Text:
-    parts = [f"{plan.states[name]} {word}" for name, word in _STATES if plan.states.get(name)]
-    return Text.assemble(
-        (f"{plan.total} job{'s' if plan.total != 1 else ''}", "strong"), ": ", ", ".join(parts) or "none"
-    )
+    jobs = f"{plan.total} job{'s' if plan.total != 1 else ''}"
+    return Text.assemble((jobs, "strong"), ": ", count_words(plan.comparison))
 
 
 def _prices(plan: PlanSummary, *, is_wide: bool) -> Table:

@@ -40,6 +40,13 @@ def show_comparison(console: Console, found: Comparison) -> None:
         say(console, (f"  {sign} ", style), f"{shorten(head, width):<{width}}  ", (tail, "quiet"))
 
 
+def count_words(found: Comparison) -> str:
+    """Say how many jobs there are of each mark; those that the manifest has no longer come last, apart."""
+    words = {mark: f"{count} {_word(mark)}" for mark in Mark if (count := found.counts.get(mark))}
+    gone = words.pop(Mark.GONE, None)
+    return "; ".join(part for part in (", ".join(words.values()) or "none", gone) if part)
+
+
 def why_words(row: Compared) -> str:
     """Say why a run would bring a job on, or why not."""
     reason = row.reason
@@ -113,9 +120,13 @@ def _group(group: PlanGroup) -> tuple[Mark, str, str]:
     names = ", ".join(shorten(clean(name, 300), _NAME) for name in group.names)
     more = f" and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
     paid = f"  ({format_credits(group.credits)} paid)" if group.credits else ""
-    head = f"{group.count} {_WORDS.get(group.mark, group.mark.value)}"
+    head = f"{group.count} {_word(group.mark)}"
     fields = f"  {', '.join(clean(name, 60) for name in group.fields)}" if group.fields else ""
     return group.mark, head, f"{clean(group.workflow_id, 60)}: {names}{more}{fields}{paid}"
+
+
+def _word(mark: Mark) -> str:
+    return _WORDS.get(mark, mark.value)
 
 
 def _change(change: Change) -> str:
