@@ -12,8 +12,8 @@ import gc
 _OF_A_START = 150_000
 """So many objects are made and kept before the first collection; imports make some 70,000."""
 _OF_A_RUN = 5_000
-"""So many from one collection to the next. A run leaves few cycles: after 700, as by default, it would take a twentieth
-of its time to find next to none."""
+"""So many from one collection to the next. A run leaves few cycles: after 700, as by default, it would look often and
+find next to none."""
 
 
 def put_off_collecting() -> None:

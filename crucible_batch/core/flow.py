@@ -30,7 +30,8 @@ from crucible_batch.core.copying import changed
 
 FIRST_LIMIT = 4
 MOST_BY_ITSELF = 64
-"""Where nobody names a number: more at once make neither a run on this machine nor a gateway's runners any faster."""
+"""Where nobody names a number. A request costs more of the processor the more are in flight: ``make bench
+ONLY=concurrency`` says how much."""
 WINDOW_S = 2.0
 """Pushbacks so soon after a fall answer requests that left before it, or the first of their retries."""
 _SHARE_WEIGHT = 1 / 16
