@@ -19,7 +19,7 @@ from crucible_batch.core.provenance import embedded_text, sidecar
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.stop import exchange_told
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
-from crucible_batch.results import OutputError, OutputStore, SavedFile, Sidecars
+from crucible_batch.results import Folder, OutputError, OutputStore, SavedFile, Sidecars
 
 OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
@@ -102,10 +102,10 @@ class Fetcher:
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
             saved = list[Saved]()
 
-            def note(file: SavedFile) -> None:
+            def note(file: SavedFile, folder: Folder | None) -> None:
                 saved.append(_saved(self._clock.now(), index, file))
                 if self._terms.sidecars:
-                    self._sidecars.write(saved[0].path, sidecar(self._terms, planned, attempt, saved[0]))
+                    self._sidecars.write(saved[0].path, sidecar(self._terms, planned, attempt, saved[0]), folder)
 
             way = partial(self._way, planned)
             token = planned.identity[:16]

@@ -1,6 +1,7 @@
 """Results: where outputs go, and how they get there whole."""
 
 from crucible_batch.core.output_path import aside_path, output_path
+from crucible_batch.results.beneath import Folder
 from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.naming import give_up, keep_as
 from crucible_batch.results.opening import open_output
@@ -18,6 +19,7 @@ __all__ = [
     "RECEIPTS_FILE",
     "SIDECAR_SUFFIX",
     "FileState",
+    "Folder",
     "OutputError",
     "OutputStore",
     "Receipts",

@@ -90,9 +90,7 @@ def folder_of(directory: Path, path: PurePosixPath | str, *, make: bool = False)
     steps = path.parts[:-1]
     if path.is_absolute() or ".." in steps or "\0" in str(path):
         raise OSError(errno.EINVAL, "leads out of the run directory", str(path))
-    if make:
-        directory.mkdir(parents=True, exist_ok=True)
-    root = os.open(directory, _FOLDER)
+    root = _root(directory, make=make)
     try:
         descriptor = _beneath(root, steps, make=make)
     finally:
@@ -101,6 +99,23 @@ def folder_of(directory: Path, path: PurePosixPath | str, *, make: bool = False)
         yield Folder(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_all(descriptor: int, block: bytes) -> None:
+    """Write all of ``block``. A raw write may be short without an error; the next one then tells why."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _root(directory: Path, *, make: bool) -> int:
+    try:
+        return os.open(directory, _FOLDER)
+    except FileNotFoundError:
+        if not make:
+            raise
+    directory.mkdir(parents=True, exist_ok=True)
+    return os.open(directory, _FOLDER)
 
 
 def _beneath(root: int, steps: tuple[str, ...], *, make: bool) -> int:

@@ -17,16 +17,21 @@ def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dige
 
     Returns the digest of what stands there now. That may be ``or_else``, where it stood there before.
     """
-    stands = digest
     with folder_of(directory, path) as folder:
         _sync(folder, temporary.name)
-        try:
-            folder.link(temporary.name, path.name)
-        except FileExistsError:
-            stands = folder.digest(path.name) or ""
-            if stands not in {digest, or_else} - {""}:
-                raise OutputError("OUTPUT_EXISTS", f"another file stands at {path}; {MOVE_IT}", final=True) from None
-        _sync(folder)
+        return give_name(folder, temporary.name, path, digest, or_else)
+
+
+def give_name(folder: Folder, temporary: str, path: PurePosixPath, digest: str, or_else: str = "") -> str:
+    """Do the same in an open folder, with a file that is synced already."""
+    stands = digest
+    try:
+        folder.link(temporary, path.name)
+    except FileExistsError:
+        stands = folder.digest(path.name) or ""
+        if stands not in {digest, or_else} - {""}:
+            raise OutputError("OUTPUT_EXISTS", f"another file stands at {path}; {MOVE_IT}", final=True) from None
+    _sync(folder)
     return stands
 
 

@@ -6,10 +6,16 @@ import contextlib
 import hashlib
 import os
 import threading
+from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from crucible_batch.core.events import Sent
 from crucible_batch.results.beneath import Folder, folder_of
+from crucible_batch.results.beneath import write_all as _write_all
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class Part:
@@ -42,6 +48,12 @@ class Part:
                 self._byte_size += len(block)
                 _write_all(self._opened(folder), block)
 
+    def sync(self) -> None:
+        """Make the bytes outlive a power cut; nothing once the file is closed."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.fsync(self._descriptor)
+
     def close(self) -> None:
         """May be called twice."""
         with self._lock:
@@ -60,18 +72,24 @@ class Part:
     def _opened(self, folder: Folder | None) -> int:
         if self._descriptor is None:
             with self.within(folder) as here:
-                here.unlink(self.path.name)  # a killed run's; it may be a second name of a file that isn't ours by now
-                self._descriptor = here.open(self.path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                self._descriptor = _made(here, self.path.name)
             self._is_there = True
         return self._descriptor
+
+    @contextlib.contextmanager
+    def read(self, folder: Folder | None) -> Iterator[BufferedReader]:
+        """Have it open for reading, by its name."""
+        with self.within(folder) as here, here.read(self.path.name) as file:
+            yield file
 
     def within(self, folder: Folder | None) -> contextlib.AbstractContextManager[Folder]:
         """Have its folder open: ``folder``, where that is done already."""
         return folder_of(self.directory, self.path, make=True) if folder is None else contextlib.nullcontext(folder)
 
 
-def _write_all(descriptor: int, block: bytes) -> None:
-    """A raw write may be short without an error; the next one then tells why."""
-    view = memoryview(block)
-    while view:
-        view = view[os.write(descriptor, view) :]
+def _made(folder: Folder, name: str) -> int:
+    try:
+        return folder.open(name, _NEW)
+    except FileExistsError:  # a killed run's; it may be a second name of a file that isn't ours by now
+        folder.unlink(name)
+        return folder.open(name, _NEW)

@@ -17,6 +17,8 @@ but for a JPEG's, whose pixels never look like a marker."""
 _SCAN = b"\xff\xda"
 """Where a JPEG's pixels begin. Before it there may be a whole smaller JPEG, with an end of its own."""
 _HEAD_BYTES = 64
+_TAIL_BYTES = 64
+"""Most pictures end with their end: only where it isn't there is all of its reach read."""
 _PAGE_STARTS = (b"<", b"{", b"[")
 MOST_PIXELS = 178_956_970
 """Twice ``Image.MAX_IMAGE_PIXELS``: beyond it Pillow refuses a picture whatever we say."""
@@ -87,9 +89,13 @@ def _part(file: BinaryIO, at: int, count: int) -> bytes:
 
 def _has_end(kind: str, file: BinaryIO) -> bool:
     end, reach = _ENDS.get(kind, (b"", 0))
-    tail = _part(file, max(0, os.fstat(file.fileno()).st_size - reach), reach)
-    place = tail.rfind(end)
-    return place >= 0 and not (kind == "JPEG" and _SCAN in tail[place:])
+    size = file.seek(0, os.SEEK_END)
+    for far in (min(reach, _TAIL_BYTES), reach):
+        tail = _part(file, max(0, size - far), far)
+        place = tail.rfind(end)
+        if place >= 0:
+            return not (kind == "JPEG" and _SCAN in tail[place:])
+    return False
 
 
 def _plain(kind: str | None) -> str:

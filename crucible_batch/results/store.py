@@ -15,6 +15,7 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
@@ -24,8 +25,8 @@ from crucible_batch.core.output_path import output_path
 from crucible_batch.results.beneath import Folder, folder_of
 from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding, spliced
+from crucible_batch.results.naming import give_name, put_back
 from crucible_batch.results.naming import publish as _publish
-from crucible_batch.results.naming import put_back
 from crucible_batch.results.part import Part
 from crucible_batch.results.picture import NoPictureError, Picture, examine
 from crucible_batch.results.room import Room
@@ -58,7 +59,14 @@ class SavedFile:
     sent: Sent | None = None
 
 
+Note: TypeAlias = Callable[[SavedFile, Folder | None], None]
+
+
 async def _nowhere(_path: str, _sha256: str) -> None:
+    return None
+
+
+def _unnoted(_file: SavedFile, _folder: Folder | None) -> None:
     return None
 
 
@@ -86,16 +94,16 @@ class OutputStore:
         *,
         embed: str | None = None,
         way: Way = _nowhere,
-        note: Callable[[SavedFile], None] = lambda _file: None,
+        note: Note = _unnoted,
     ) -> SavedFile:
         """Save one output under the name that ``pattern``, ``index`` and its true type make.
 
         ``token`` names the temporary file, the same on every try. ``length`` is the declared length in bytes; without
         one the whole picture is decoded, since counting can't show a cut. ``embed`` is a text for the picture's
         metadata; a picture that can't take it is saved as it came, and so is one that stands there as it came. ``way``
-        is asked once, where the name is taken. ``note`` is called in a thread once the file has its name. Raises
-        ``OutputError`` where the bytes are not what was promised or the name stays taken, ``ResultsError`` where the
-        disk fails. Either way no file is left.
+        is asked once, where the name is taken. ``note`` is called in a thread once the file has its name, with its
+        folder where that is open. Raises ``OutputError`` where the bytes are not what was promised or the name stays
+        taken, ``ResultsError`` where the disk fails. Either way no file is left.
         """
         if length is not None and length > self._max_bytes:
             raise _too_large(self._max_bytes)
@@ -111,7 +119,7 @@ class OutputStore:
                 file = landed.as_file(await self._elsewhere(landed.taken, landed, part, way))
             else:
                 return landed.as_file(landed.path)
-            await asyncio.to_thread(note, file)
+            await asyncio.to_thread(note, file, None)
             return file
 
     async def _save_with(self, text: str, landed: _Landed, part: Part, way: Way) -> SavedFile:
@@ -291,25 +299,30 @@ def _land(
     pattern: str,
     index: int,
     max_pixels: int,
-    note: Callable[[SavedFile], None] | None,
+    note: Note | None,
 ) -> _Landed:
-    """Write the last bytes and check the whole. With a ``note`` it is given its name as well, and noted."""
+    """Write the last bytes and check the whole. With a ``note`` it is given its name as well, and noted.
+
+    Each call of the system's gives up the interpreter's lock and waits for it again, so there are no more than need be.
+    """
     with folder_of(part.directory, part.path, make=True) as folder:
         part.write(rest, folder)
-        part.close()
         sent = part.written
         if length is not None and sent.byte_size != length:
             raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes came")
-        picture = _examined(part, folder, whole=length is None, max_pixels=max_pixels)
+        held = rest if len(rest) == sent.byte_size else None
+        picture = _examined(part, folder, held, whole=length is None, max_pixels=max_pixels)
         landed = _Landed(sent, picture, output_path(pattern, index, picture.ext))
         if note is None:
             return landed
+        part.sync()
+        part.close()
         try:
-            _publish(part.path, part.directory, landed.path, sent.sha256, "")
+            give_name(folder, part.path.name, landed.path, sent.sha256)
         except OutputError as error:
             return replace(landed, taken=error)
         part.remove(folder)
-    note(landed.as_file(landed.path))
+        note(landed.as_file(landed.path), folder)
     return landed
 
 
@@ -320,10 +333,20 @@ def _copy_with(text: str, source: Part, mime_type: str, part: Part) -> None:
             part.write(block)
 
 
-def _examined(part: Part, folder: Folder | None = None, *, whole: bool, max_pixels: int | None = None) -> Picture:
-    """Read what the picture is; its header first, since a few bytes can promise pixels without end."""
+def _examined(
+    part: Part,
+    folder: Folder | None = None,
+    held: bytes | None = None,
+    *,
+    whole: bool,
+    max_pixels: int | None = None,
+) -> Picture:
+    """Read what the picture is; its header first, since a few bytes can promise pixels without end.
+
+    ``held`` is all that was written, where that is at hand.
+    """
     try:
-        with part.within(folder) as here, here.read(part.path.name) as file:
+        with BytesIO(held) if held is not None else part.read(folder) as file:
             picture = examine(file, whole=False)
             if max_pixels is not None and picture.width * picture.height > max_pixels:
                 size = f"{picture.width:,} x {picture.height:,}"

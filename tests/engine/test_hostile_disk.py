@@ -171,6 +171,7 @@ async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(
             patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
             # The outputs are synced by the same call: it fails from the report on.
             patch.setattr(naming, "_sync", lambda *_args: None)
+            patch.setattr(part.Part, "sync", lambda _self: None)
             with pytest.raises(ReportError, match="No space left") as caught:
                 await bench.run(manifest)
         assert caught.value.exit_code == 5
