@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.gateway import running
-from benchmarks.process import FLOORS, OURS, Cost, interleaved, median, median_ratio, run
+from benchmarks.process import FLOORS, OURS, Cost, emptied, interleaved, median, median_ratio, run, scratch_folder
 from benchmarks.row import Row
 
 AT_ONCE = 32
@@ -21,16 +21,15 @@ def rows(quick: bool) -> Iterator[Row]:
 
     def contender(*program: str | Path) -> Callable[[], Cost]:
         def contend() -> Cost:
-            with tempfile.TemporaryDirectory(dir=scratch) as folder:
-                cost = run([*program, url, str(count), str(AT_ONCE), folder], folder=Path(folder))
-                found = sum(1 for _ in Path(folder).glob("*.png"))
-            if found != count:
-                raise RuntimeError(f"{found} of {count} files")
+            folder = Path(tempfile.mkdtemp(dir=scratch))
+            cost = run([*program, url, str(count), str(AT_ONCE), folder], folder=folder)
+            emptied(folder, "*.png", count)
             return cost
 
         return contend
 
-    with tempfile.TemporaryDirectory() as scratch, running(output_bytes=OUTPUT_BYTES) as url:
+    scratch = scratch_folder()
+    with running(output_bytes=OUTPUT_BYTES) as url:
         ours = contender(sys.executable, OURS / "downloads.py")
         curl = contender("sh", FLOORS / "curl_downloads.sh")
         costs = interleaved({"ours": ours, "curl": curl}, rounds)

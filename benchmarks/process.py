@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,11 +66,36 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
+def scratch_folder() -> Path:
+    """Make a folder for what is written, which stands until all is measured.
+
+    Removing anything meanwhile would slow whoever writes next: for some minutes ext4 goes one by one over the inodes
+    that were freed before it makes a file, which was a third of all CPU of a run here, three times that of a script
+    that makes one file where the run makes three.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def emptied(folder: Path, pattern: str, expected: int) -> None:
+    """See that so many files were made, and give back what they take. Raises ``RuntimeError`` where they weren't."""
+    found = list(folder.glob(pattern))
+    if len(found) != expected:
+        raise RuntimeError(f"{len(found)} of {expected} outputs in {folder}")
+    for path in found:
+        os.truncate(path, 0)
+
+
 def interleaved(contenders: Mapping[K, Callable[[], Cost]], rounds: int) -> dict[K, list[Cost]]:
-    """Let the contenders take turns, so that what disturbs the machine disturbs them all."""
+    """Let the contenders take turns, so that what disturbs the machine disturbs them all.
+
+    Each begins with a disk that has nothing left to write of the one before it.
+    """
     costs: dict[K, list[Cost]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contend in contenders.items():
+            os.sync()
             costs[name].append(contend())
     return costs
 

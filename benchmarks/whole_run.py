@@ -7,7 +7,6 @@ floor waits 50 ms between looks, and makes neither a journal nor a check; it syn
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.gateway import KEY, WORKFLOW, running
-from benchmarks.process import FLOORS, Cost, interleaved, median, median_ratio, run
+from benchmarks.process import FLOORS, Cost, emptied, interleaved, median, median_ratio, run, scratch_folder
 from benchmarks.row import Row
 
 IN_FLIGHT = 64
@@ -65,7 +64,7 @@ def product(url: str, scratch: Path, jobs: int, *more: str) -> Cost:
         *more,
     ]
     cost = run(command, folder=folder, environment={"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": url})
-    _check(folder / "out", "*/*.png", jobs)
+    emptied(folder / "out", "*/*.png", jobs)
     return cost
 
 
@@ -73,7 +72,7 @@ def script(url: str, scratch: Path, jobs: int, name: str, *more: str) -> Cost:
     """Run a floor that works on all jobs in one process."""
     folder = Path(tempfile.mkdtemp(dir=scratch))
     cost = run([sys.executable, FLOORS / name, url, str(jobs), str(IN_FLIGHT), folder, *more], folder=folder)
-    _check(folder, "*.png", jobs)
+    emptied(folder, "*.png", jobs)
     return cost
 
 
@@ -82,21 +81,13 @@ def process_each(url: str, scratch: Path, jobs: int, program: Sequence[str]) -> 
     folder = Path(tempfile.mkdtemp(dir=scratch))
     line = f"seq {jobs} | xargs -P 4 -I NUMBER {' '.join(program)} {url} {folder} NUMBER"
     cost = run(["sh", "-c", line], folder=folder)
-    _check(folder, "*.png", jobs)
+    emptied(folder, "*.png", jobs)
     return cost
 
 
-def _check(folder: Path, pattern: str, jobs: int) -> None:
-    """See that the work was done, and remove it."""
-    found = sum(1 for _ in folder.glob(pattern))
-    if found != jobs:
-        raise RuntimeError(f"{found} of {jobs} outputs in {folder}")
-    shutil.rmtree(folder)
-
-
 def _beside_aiohttp(output_bytes: int, jobs: int, rounds: int, goals: tuple[float, float]) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as folder, running(output_bytes=output_bytes) as url:
-        scratch = Path(folder)
+    scratch = scratch_folder()
+    with running(output_bytes=output_bytes) as url:
         contenders: dict[str, Callable[[], Cost]] = {
             "ours": partial(product, url, scratch, jobs),
             "floor": partial(script, url, scratch, jobs, "aiohttp_jobs.py"),
@@ -126,8 +117,8 @@ def _beside_aiohttp(output_bytes: int, jobs: int, rounds: int, goals: tuple[floa
 
 
 def _beside_others(jobs: int, few: int, rounds: int) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as folder, running() as url:
-        scratch = Path(folder)
+    scratch = scratch_folder()
+    with running() as url:
         curl, node = ["sh", str(FLOORS / "curl_job.sh")], ["node", str(FLOORS / "node_job.mjs")]
         contenders: dict[str, tuple[int, Callable[[], Cost]]] = {
             "ours": (jobs, partial(product, url, scratch, jobs)),
