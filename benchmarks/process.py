@@ -69,9 +69,9 @@ def peak_mb() -> float:
 def scratch_folder() -> Path:
     """Make a folder for what is written, which stands until all is measured.
 
-    Removing anything meanwhile would slow whoever writes next: for some minutes ext4 goes one by one over the inodes
-    that were freed before it makes a file, which was a third of all CPU of a run here, three times that of a script
-    that makes one file where the run makes three.
+    Removing anything meanwhile would slow whoever writes next: an ext4 without a journal goes one by one over the
+    inodes that were freed in the last minutes before it makes a file. That was a third of all CPU of a run here, and
+    three times that of a script, since the run makes three where the script makes one.
     """
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
