@@ -10,6 +10,7 @@ import pytest
 
 from crucible_batch.errors import ManifestError, Problem
 from crucible_batch.manifest import Manifest, Wanted, expand, load_manifest
+from crucible_batch.manifest.sandbox import Sandbox
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"
 
@@ -58,3 +59,17 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What Jinja was asked to compile, in order."""
+    sources: list[object] = []
+    compile_one = Sandbox.from_string
+
+    def counting(sandbox: Sandbox, source: Any, *arguments: Any, **options: Any) -> Any:
+        sources.append(source)
+        return compile_one(sandbox, source, *arguments, **options)
+
+    monkeypatch.setattr(Sandbox, "from_string", counting)
+    return sources
