@@ -5,85 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from crucible_batch.core.answers import AssetSpec, Workflow
-from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.errors import Problem
-from crucible_batch.inputs import InputError, read_input
-from crucible_batch.manifest import expand, load_manifest
-from crucible_batch.planner import IMAGE_FIELDS, PROMPT_FIELDS, Planner
-
-HEAD = "version: 1\nname: test\nworkflow: z\n"
-
-
-def read_image(path: Path) -> InputImage | str:
-    try:
-        return read_input(path)
-    except InputError as error:
-        return str(error)
-
-
-@dataclass
-class Desk:
-    """A folder with a manifest, and a planner at work on it."""
-
-    folder: Path
-    workflows: dict[str, Workflow] = field(default_factory=dict)
-
-    def lists(self, *fields: str, workflow: str = "z") -> Desk:
-        self.workflows[workflow] = Workflow(workflow, fields)
-        return self
-
-    def photo(self, name: str, color: str = "teal") -> Path:
-        Image.new("RGB", (8, 6), color).save(self.folder / name, "PNG")
-        return self.folder / name
-
-    def items(
-        self, text: str, *, run_id: str = "default", name: str = "test", duplicates: str | None = None
-    ) -> list[PlannedJob | Problem]:
-        path = self.folder / "manifest.yaml"
-        path.write_text(text if "version:" in text else HEAD + text)
-        manifest = load_manifest(path)
-        planner = Planner(
-            manifest_name=name,
-            run_id=run_id,
-            duplicates=duplicates or manifest.duplicates,
-            workflows=self.workflows,
-            read_image=read_image,
-        )
-        return list(planner.plan(expand(manifest)))
-
-    def jobs(self, text: str, **options: Any) -> list[PlannedJob]:
-        items = self.items(text, **options)
-        assert [str(item) for item in items if isinstance(item, Problem)] == []
-        return [item for item in items if isinstance(item, PlannedJob)]
-
-    def job(self, text: str, **options: Any) -> PlannedJob:
-        (job,) = self.jobs(text, **options)
-        return job
-
-    def problems(self, text: str, **options: Any) -> list[Problem]:
-        return [item for item in self.items(text, **options) if isinstance(item, Problem)]
-
-    def problem(self, text: str, **options: Any) -> Problem:
-        found = self.problems(text, **options)
-        assert len(found) == 1, [str(problem) for problem in found]
-        return found[0]
+from crucible_batch.planner import IMAGE_FIELDS, PROMPT_FIELDS
+from tests.planning import Desk
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
-    desk.photo("p.png")
-    return desk
+    return Desk.with_photo(tmp_path)
 
 
 def place(problem: Problem) -> tuple[int, int]:
@@ -346,91 +283,7 @@ def test_identities_follow_content_through_any_shuffle(
     assert by_seed(desk.jobs("jobs:\n" + plain)) == by_seed(desk.jobs("jobs:\n" + mixed))
 
 
-# -- outputs ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [("Hero", "hero"), ("straße", "STRASSE"), ("ﬁne", "fine"), ("é", "é")],
-)
-def test_names_that_collide_on_some_disks_are_a_problem(desk: Desk, first: str, second: str) -> None:
-    text = f'jobs:\n- {{name: "{first}", prompt: hi}}\n- {{name: "{second}", prompt: ho}}\n'
-    problem = desk.problem(text)
-    assert problem.place.line == 6
-
-
-@pytest.mark.parametrize("workflow", ["z", "Z", "ｚ"])
-def test_paths_that_collide_on_some_disks_are_a_problem_with_both_names(desk: Desk, workflow: str) -> None:
-    text = (
-        "output: {path: '{workflow}{name}{ext}'}\n"
-        "jobs:\n- {name: ab, prompt: hi}\n"
-        f"- {{name: b, prompt: ho, workflow: {workflow}a}}\n"
-    )
-    problem = desk.problem(text)
-    assert "'b' and 'ab'" in problem.message
-    assert "manifest.yaml:6:" in problem.message
-    assert "would write the same file" in problem.message
-    assert (problem.field, problem.place.line) == ("jobs[1].name", 7)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "first", "second"),
-    [
-        ("{name}{ext}", "a", "a-1"),
-        ("{name}{ext}", "a-1", "a"),
-        ("{name}{ext}", "Hero-12", "hero"),
-        ("{name}{ext}", "a-1", "a-1-2"),
-        ("all/{workflow}/{name}.png", "a", "a-1"),
-        ("{name}", "a.png", "a-1.png"),
-    ],
-)
-def test_without_an_index_a_name_that_a_later_output_may_get_is_a_problem(
-    desk: Desk, pattern: str, first: str, second: str
-) -> None:
-    text = f"output: {{path: '{pattern}'}}\njobs:\n- {{name: {first}, prompt: hi}}\n- {{name: {second}, prompt: ho}}\n"
-    problem = desk.problem(text)
-    assert f"{second!r} and {first!r}" in problem.message
-    assert "manifest.yaml:6:" in problem.message
-    assert (problem.field, problem.place.line) == ("jobs[1].name", 7)
-    assert problem.hint == "add {index} to output.path"
-    assert len(desk.jobs(text.replace("{name}", "{name}/{index}"))) == 2
-
-
-@pytest.mark.parametrize(
-    ("first", "second"), [("a", "a-01"), ("a", "a-0"), ("a", "a-b"), ("a", "a1"), ("a-1", "a-2"), ("a", "a-1-1")]
-)
-def test_without_an_index_other_names_go_together(desk: Desk, first: str, second: str) -> None:
-    text = f"output: {{path: '{{name}}{{ext}}'}}\njobs: [{{name: {first}, prompt: hi}}, {{name: {second}, prompt: ho}}]"
-    assert [job.name for job in desk.jobs(text)] == [first, second]
-
-
-@pytest.mark.parametrize("name", ["report.json", "Report.JSON", "thumbnails", "report.html"])
-def test_names_that_the_run_keeps_for_itself_are_a_problem(desk: Desk, name: str) -> None:
-    problem = desk.problem(f"jobs: [{{name: {name}, prompt: hi}}]")
-    assert "where the run keeps its own files" in problem.message
-    assert problem.field == "jobs[0].name"
-
-
-@pytest.mark.parametrize("pattern", ["{name}", "{workflow}/{index}/{name}", "{name}.json", "{name}.JSON"])
-def test_an_output_where_a_sidecar_may_stand_is_a_problem(desk: Desk, pattern: str) -> None:
-    """`a.json` would stand where the sidecar of an output `a` does."""
-    name = "a" if pattern.lower().endswith(".json") else "a.json"
-    problem = desk.problem(f"output: {{path: '{pattern}'}}\njobs: [{{name: {name}, prompt: hi}}]")
-    assert "ends in .json" in problem.message
-    assert problem.hint == "end output.path in {ext}"
-    assert desk.job(f"output: {{path: '{pattern}{{ext}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
-
-
-@pytest.mark.parametrize("name", ["report", "REPORT"])
-def test_an_output_whose_sidecar_would_be_a_file_of_the_runs_own_is_a_problem(desk: Desk, name: str) -> None:
-    problem = desk.problem(f"output: {{path: '{{name}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
-    assert "would have report.json beside it" in problem.message
-    assert desk.job(f"output: {{path: 'all/{{name}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
-
-
-def test_reserved_names_are_free_further_down(desk: Desk) -> None:
-    text = "output: {path: 'all/{name}/{index}{ext}'}\njobs: [{name: report.json, prompt: hi}]"
-    assert desk.job(text).output == "all/report.json/{index}{ext}"
+# -- all of it ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_planned_job_holds_all_that_it_needs(desk: Desk) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import shutil
 from collections import Counter
@@ -15,7 +14,6 @@ import pytest
 
 from crucible_batch import api, clean_assets
 from crucible_batch.core import events
-from crucible_batch.core.job import Phase
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import store
 from tests.engine.test_resume import THREE, stop_after
@@ -24,7 +22,6 @@ from tests.engine.test_resume import THREE, stop_after
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 EDIT = "{name: e, prompt: edit, workflow: qwen-edit, image: a.png}"
-DAY_S = 86_400.0
 
 
 async def requests(bench) -> Counter[str]:
@@ -239,79 +236,6 @@ async def test_recover_waits_for_the_first_answer_before_a_second_submit_leaves(
     async with start() as bench:
         await bench.run(bench.manifest(THREE), recover=True, transport=tampered(count))
     assert peak == 1
-
-
-# --- keys that the gateway may have forgotten ----------------------------------------------------------------------
-
-
-async def leave_in_doubt(bench, tampered, manifest: Path) -> None:
-    """End a run while its second submit is on its way; it never arrived."""
-    submits = itertools.count()
-
-    async def hang(request: httpx.Request, send):
-        if request.url.path.endswith("/generate") and next(submits):
-            asyncio.get_running_loop().call_later(0.02, task.cancel)
-            await asyncio.sleep(5)
-        return await send()
-
-    task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang)))
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-@pytest.mark.parametrize(("age_s", "is_sent"), [(0.9 * DAY_S, True), (1.1 * DAY_S, False)])
-async def test_a_submit_that_was_never_answered_is_sent_again_while_its_key_is_young(start, tampered, age_s, is_sent):
-    async with start() as bench:
-        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
-        await leave_in_doubt(bench, tampered, manifest)
-        bench.clock._wall += age_s
-        result = await bench.run(manifest)
-        state = await bench.agree(result) if is_sent else await bench.state()
-    assert len(state["jobs"]) == (2 if is_sent else 1)
-    assert result.exit_code == (0 if is_sent else 5)
-    assert result.report.credits.held == (0 if is_sent else 2)
-    assert Counter(row.status for row in result.jobs()) == (
-        {"succeeded": 2} if is_sent else {"succeeded": 1, "unknown": 1}
-    )
-
-
-async def test_an_old_key_is_named_once_and_sent_again_only_when_that_is_asked_for(start, tampered, watcher):
-    async with start() as bench:
-        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
-        await leave_in_doubt(bench, tampered, manifest)
-        bench.clock._wall += 2 * DAY_S
-        told = watcher()
-        first = await bench.run(manifest, observer=told)
-        unknown = next(row for row in first.jobs() if row.status == "unknown")
-        silent = watcher()
-        await bench.run(manifest, observer=silent)
-        forced = await bench.run(manifest, resubmit_unknown=True)
-        await bench.agree(forced)
-    assert unknown.error.code == "KEY_MAY_BE_FORGOTTEN"
-    assert "--resubmit-unknown" in unknown.error.hint
-    advanced = [message for message in told.messages if getattr(message, "phase", None) is Phase.UNKNOWN]
-    assert len(advanced) == 1
-    assert not [message for message in silent.messages if getattr(message, "phase", None) is Phase.UNKNOWN]
-    assert forced.exit_code == 0
-
-
-async def test_a_clock_that_was_set_back_makes_no_key_young(start, tampered):
-    async with start() as bench:
-        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
-        await leave_in_doubt(bench, tampered, manifest)
-        bench.clock._wall -= 3600
-        result = await bench.run(manifest)
-    assert Counter(row.status for row in result.jobs())["unknown"] == 1
-
-
-async def test_how_long_keys_are_trusted_can_be_said(start, tampered):
-    async with start() as bench:
-        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
-        await leave_in_doubt(bench, tampered, manifest)
-        bench.clock._wall += 3 * DAY_S
-        result = await bench.run(manifest, key_ttl_s=4 * DAY_S)
-        await bench.agree(result)
-    assert result.exit_code == 0
 
 
 # --- more that a journal may have forgotten ------------------------------------------------------------------------

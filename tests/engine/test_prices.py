@@ -161,3 +161,66 @@ async def test_an_account_too_small_for_submits_in_doubt_does_not_keep_back_what
     assert [job["price"] for job in state["jobs"]] == [2, 17]
     assert (result.exit_code, tally(result)) == (5, {"succeeded": 2, "unknown": 8})
     assert {row.error.code for row in result.jobs() if row.error} == {"INSUFFICIENT_CREDITS"}
+
+
+async def test_what_was_submitted_in_an_earlier_run_says_nothing_of_todays_price(start, watcher, tampered):
+    """A submit in doubt that turns out to have been bought at 2 must not let thirty others out at 9."""
+    async with start() as bench:
+        manifest = bench.manifest("\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(30)), budget=40)
+
+        async def lose(request: httpx.Request, send):
+            answer = await send()
+            if request.url.path.endswith("/generate"):
+                await answer.aread()
+                task.cancel()
+                await asyncio.sleep(1)
+            return answer
+
+        task = asyncio.ensure_future(bench.run(manifest, transport=tampered(lose)))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [job["price"] for job in (await bench.state())["jobs"]] == [2]
+        await bench.configure(prices={"zimage-base": "9"})
+        result = await bench.run(manifest)
+        await bench.agree(result)
+    assert result.report.credits.spent == 2 + 4 * 9
+    assert result.report.credits.over_budget == 0
+
+
+async def test_submits_in_doubt_are_not_all_sent_again_at_a_price_that_does_not_fit(start, tampered):
+    """Killed before any of them left, and dearer now: the first shows it, and no other may follow beyond the budget."""
+    async with start() as bench:
+        manifest = bench.manifest("\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(10)), budget=20)
+        submits = itertools.count()
+
+        async def hang(request: httpx.Request, send):
+            if request.url.path.endswith("/generate") and next(submits):
+                asyncio.get_running_loop().call_later(0.05, task.cancel)
+                await asyncio.sleep(5)
+            return await send()
+
+        task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang), concurrency=24))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len((await bench.state())["jobs"]) == 1
+        await bench.configure(prices={"zimage-base": "9"})
+        result = await bench.run(manifest)
+        state = await bench.state()
+        assert [job["price"] for job in state["jobs"]] == [2, 9]
+        assert result.exit_code == 5
+        assert result.report.credits.over_budget == 9 - 2
+        again = await bench.run(manifest, budget=2 + 9 * 9)
+        await bench.agree(again)
+    assert again.exit_code == 0
+    assert again.report.counts.succeeded == 10
+
+
+async def test_what_another_run_directory_bought_says_nothing_of_todays_price_either(start):
+    async with start() as bench:
+        work = "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(30))
+        await bench.run(bench.manifest(work, budget=2))
+        await bench.configure(prices={"zimage-base": "9"})
+        result = await bench.run(bench.manifest(work, budget=40), out_dir=bench.path / "elsewhere")
+        await bench.agree(result)
+    assert result.report.counts.reused == 1
+    assert result.report.credits.spent == 2 + 4 * 9

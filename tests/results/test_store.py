@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import os
 import struct
 import zlib
@@ -13,30 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from crucible_batch.results import OutputError, OutputStore
 from crucible_batch.results.store import TEMPORARY_PREFIX, ResultsError
+from tests.results.making import PNG, body, drawn, files
 
 HTML = b"<!doctype html><title>503</title><p>We'll be back soon" + b" " * 2000
-
-
-def drawn(kind: str = "PNG", size: tuple[int, int] = (40, 30)) -> bytes:
-    buffer = io.BytesIO()
-    Image.effect_noise(size, 90).convert("RGB").save(buffer, kind)
-    return buffer.getvalue()
-
-
-async def body(content: bytes, chunk: int = 700) -> AsyncIterator[bytes]:
-    for start in range(0, len(content), chunk):
-        yield content[start : start + chunk]
-
-
-def files(directory: Path) -> list[str]:
-    """All that stands there but directories, hidden names and symlinks included."""
-    return sorted(
-        str((Path(top) / name).relative_to(directory)) for top, _, names in os.walk(directory) for name in names
-    )
 
 
 @pytest.fixture
@@ -106,7 +87,6 @@ async def test_second_outputs_stand_beside_the_first(tmp_path: Path, store: Outp
     assert files(tmp_path) == ["deep/er/job-1.png", "deep/er/job-2.png", "deep/er/job.png"]
 
 
-PNG = drawn()
 NOT_WHOLE = [
     pytest.param(PNG[:-100], len(PNG), "OUTPUT_TRUNCATED", id="shorter than declared"),
     pytest.param(PNG + b"more", len(PNG), "OUTPUT_TRUNCATED", id="longer than declared"),
@@ -376,68 +356,3 @@ async def test_many_at_once_leave_no_descriptor_open(tmp_path: Path, store: Outp
     await asyncio.gather(*(store.save(f"j{n}{{ext}}", 0, f"t{n}", body(PNG), len(PNG)) for n in range(20)))
     assert len(files(tmp_path)) == 20
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
-# -- put back ---------------------------------------------------------------------------------------------------------
-
-
-async def restored(store: OutputStore, content: bytes = PNG, given: bytes = PNG) -> str | None:
-    return await store.restore("job/0.png", hashlib.sha256(content).hexdigest(), "token-0", body(given))
-
-
-async def test_an_output_that_is_missing_is_put_back_with_its_folder(tmp_path: Path, store: OutputStore) -> None:
-    assert await restored(store) is None
-    assert (tmp_path / "job/0.png").read_bytes() == PNG
-    assert files(tmp_path) == ["job/0.png"]
-
-
-async def test_the_file_that_stood_there_is_kept_under_another_name(tmp_path: Path, store: OutputStore) -> None:
-    (tmp_path / "job").mkdir()
-    kept = f"job/0.png.damaged-{hashlib.sha256(b'edited').hexdigest()[:8]}"
-    for _ in range(2):  # damaged in the same way again: the name is taken, by the same bytes
-        (tmp_path / "job/0.png").unlink(missing_ok=True)
-        (tmp_path / "job/0.png").write_bytes(b"edited")
-        assert await restored(store) == kept
-        assert (tmp_path / "job/0.png").read_bytes() == PNG
-        assert (tmp_path / kept).read_bytes() == b"edited"
-    assert files(tmp_path) == ["job/0.png", kept]
-
-
-async def test_a_file_that_has_the_right_bytes_already_stays(tmp_path: Path, store: OutputStore) -> None:
-    (tmp_path / "job").mkdir()
-    (tmp_path / "job/0.png").write_bytes(PNG)
-    assert await restored(store) is None
-    assert files(tmp_path) == ["job/0.png"]
-
-
-async def test_nothing_is_replaced_by_other_bytes_than_were_saved(tmp_path: Path, store: OutputStore) -> None:
-    (tmp_path / "job").mkdir()
-    (tmp_path / "job/0.png").write_bytes(b"edited")
-    with pytest.raises(OutputError) as caught:
-        await restored(store, given=drawn(size=(9, 9)))
-    assert caught.value.code == "OUTPUT_CHANGED"
-    assert (tmp_path / "job/0.png").read_bytes() == b"edited"
-    assert files(tmp_path) == ["job/0.png"]
-
-
-async def test_nothing_is_replaced_where_the_old_file_has_no_name_to_go_to(tmp_path: Path, store: OutputStore) -> None:
-    (tmp_path / "job").mkdir()
-    (tmp_path / "job/0.png").write_bytes(b"edited")
-    taken = tmp_path / f"job/0.png.damaged-{hashlib.sha256(b'edited').hexdigest()[:8]}"
-    taken.write_bytes(b"somebody's")
-    with pytest.raises(OutputError, match="another file stands"):
-        await restored(store)
-    assert ((tmp_path / "job/0.png").read_bytes(), taken.read_bytes()) == (b"edited", b"somebody's")
-
-
-@pytest.mark.parametrize("planted", ["link", "directory"])
-async def test_a_link_or_a_directory_is_not_replaced(tmp_path: Path, store: OutputStore, planted: str) -> None:
-    (tmp_path / "job").mkdir()
-    target = tmp_path / "job/0.png"
-    if planted == "link":
-        target.symlink_to("elsewhere")
-    else:
-        target.mkdir()
-    with pytest.raises(OutputError, match="something else than a file"):
-        await restored(store)
-    assert target.is_symlink() or target.is_dir()
