@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import threading
@@ -49,10 +50,11 @@ class Part:
                 _write_all(self._opened(folder), block)
 
     def sync(self) -> None:
-        """Make the bytes outlive a power cut; nothing once the file is closed."""
+        """Make the bytes outlive a power cut. Raises ``OSError`` once the file is closed: it must get no name then."""
         with self._lock:
-            if self._descriptor is not None:
-                os.fsync(self._descriptor)
+            if self._descriptor is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path.name)
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
         """May be called twice."""

@@ -12,6 +12,7 @@ import textwrap
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from PIL import Image
 from crucible_batch.results import OutputStore
 from crucible_batch.results import part as part_module
 from crucible_batch.results import store as store_module
+from tests.results.making import PNG
 
 
 async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_file(
@@ -51,6 +53,45 @@ async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_f
     for descriptor in others:
         os.close(descriptor)
     assert {path.stat().st_size for path in tmp_path.glob("other-*")} == {0}
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_what_may_not_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled between its last byte and its sync: the file is closed, and its name isn't taken away yet."""
+    looking, go_on, over = threading.Event(), threading.Event(), threading.Event()
+    examined, land, remove = store_module._examined, store_module._land, part_module.Part.remove
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        looking.set()
+        go_on.wait(5)
+        return examined(*arguments, **options)
+
+    def landing(*arguments: Any, **options: Any) -> Any:
+        try:
+            return land(*arguments, **options)
+        finally:
+            over.set()
+
+    def removing(part: part_module.Part, *arguments: Any) -> None:
+        go_on.set()
+        over.wait(5)
+        remove(part, *arguments)
+
+    monkeypatch.setattr(store_module, "_examined", late)
+    monkeypatch.setattr(store_module, "_land", landing)
+    monkeypatch.setattr(part_module.Part, "remove", removing)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield PNG
+
+    task = asyncio.ensure_future(OutputStore(tmp_path).save("a/{index}{ext}", 0, "token", body(), len(PNG)))
+    await asyncio.to_thread(looking.wait, 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert over.is_set()
     assert list((tmp_path / "a").iterdir()) == []
 
 
