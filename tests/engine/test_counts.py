@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from crucible_batch.gateway.channel import Channel, Reply
 from crucible_batch.journal import writer
 
 JOBS = 40
+IN_HOPS = ("open", "mkdir", "link", "unlink", "stat", "rename", "replace", "write")
 
 
 class Counting(Channel):
@@ -35,8 +37,9 @@ class Counting(Channel):
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count requests, syncs, hops to threads, statements and commits, from here on."""
+    """Count requests, syncs, hops to threads, calls to the system in them, statements and commits, from here on."""
     found: Counter[str] = Counter()
+    here = threading.local()
 
     def counted(name: str, function: Any) -> Any:
         def call(*args: Any, **options: Any) -> Any:
@@ -52,13 +55,32 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     async def to_thread(function: Any, /, *args: Any, **options: Any) -> Any:
         made_of = getattr(function, "func", function)  # that of a partial
-        if made_of.__module__.startswith("crucible_batch.results"):  # the sandbox is in this process too
-            found["hops"] += 1
-        return await hop(function, *args, **options)
+        if not made_of.__module__.startswith("crucible_batch.results"):  # the sandbox is in this process too
+            return await hop(function, *args, **options)
+        found["hops"] += 1
+
+        def ours() -> Any:
+            here.is_ours = True
+            try:
+                return function(*args, **options)
+            finally:
+                here.is_ours = False
+
+        return await hop(ours)
+
+    def counted_in_hops(name: str, function: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            if getattr(here, "is_ours", False):
+                found[name] += 1
+            return function(*args, **options)
+
+        return call
 
     committed, hop = writer._commit, asyncio.to_thread
     monkeypatch.setattr(writer, "_commit", commit)
     monkeypatch.setattr(os, "fsync", counted("fsync", os.fsync))
+    for name in IN_HOPS:
+        monkeypatch.setattr(os, name, counted_in_hops(name, getattr(os, name)))
     monkeypatch.setattr(asyncio, "to_thread", to_thread)
     for module in (client, storage):
         new_channel = module.new_channel
@@ -115,3 +137,11 @@ async def test_an_output_is_synced_once_and_its_name_once(of_run: Any) -> None:
 async def test_an_output_takes_one_hop_to_a_thread_and_its_sidecar_goes_with_it(of_run: Any) -> None:
     _, more = of_run
     assert more["hops"] == JOBS
+
+
+async def test_landing_an_output_in_a_folder_of_its_own_is_a_dozen_calls_to_the_system(of_run: Any) -> None:
+    """Each hands the interpreter's lock over. Opened: the run's folder, the output's, the output, its sidecar."""
+    _, more = of_run
+    assert {name: more[name] / JOBS for name in IN_HOPS if more[name]} == {
+        "open": 4, "mkdir": 1, "write": 2, "link": 2, "unlink": 2
+    }  # fmt: skip
