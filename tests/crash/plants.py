@@ -14,6 +14,7 @@ from crucible_batch.gateway import HttpGateway, client
 from crucible_batch.gateway.channel import KeyChannel
 from crucible_batch.journal import Journal
 from crucible_batch.results import OutputStore, naming
+from crucible_batch.results.part import Part
 
 
 def _fresh_keys() -> None:
@@ -46,6 +47,7 @@ def _nothing_swept() -> None:
 
 def _outputs_unsynced() -> None:
     naming._sync = lambda _folder, _name=None: None  # type: ignore[assignment]
+    Part.sync = lambda _self: None  # type: ignore[method-assign]
 
 
 def _journal_unsynced() -> None:

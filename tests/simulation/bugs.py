@@ -318,3 +318,4 @@ def an_empty_list_of_outputs_taken_for_the_whole(stack: ExitStack) -> None:
 @_bug
 def an_output_recorded_that_is_not_there(stack: ExitStack) -> None:
     _set(stack, store, "_publish", lambda temporary, directory, path, digest, or_else: digest)
+    _set(stack, store, "give_name", lambda folder, temporary, path, digest: digest)
