@@ -39,7 +39,8 @@ class Aim:
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy under way. Its log tells each exchange as it begins, each fault as it strikes, and each leak."""
+    """A proxy under way. Its log tells each exchange as it begins, each fault as it strikes, each leak, and when
+    what was late has arrived."""
 
     pid: int
     url: str
@@ -147,7 +148,9 @@ class _Relay:
 
     async def _later(self, request: bytes, where: str) -> Answer:
         await asyncio.sleep(_LATE_S)
-        return await self._forward(request, where)
+        answer = await self._forward(request, where)
+        self._tell(arrived="late")
+        return answer
 
     async def _forward(self, request: bytes, where: str) -> Answer:
         upstream = self._sandbox.url if where == _API else self._sandbox.storage_url

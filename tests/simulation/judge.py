@@ -46,7 +46,7 @@ class Judge:
     around: Surroundings
     broken: list[str] = field(default_factory=list)
     _retries: int = 0
-    _fired_before: int = 0
+    _felt_before: int = 0
     _refused_before: int = 0
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class Judge:
         self.purse.born(life.budget)
         self._retries += life.retry_failed
         self._refused_before = self.around.weather.fired["401"]
-        self._fired_before = self.around.weather.fired.total()
+        self._felt_before = self.around.weather.felt
 
     def ended(self, finished: Finished) -> None:
         """A run came to its end: its report and its directory are as they should be now already."""
@@ -191,7 +191,7 @@ class Judge:
 
     def _was_unserved(self, finished: Finished, statuses: set[str]) -> bool:
         """Whether 5 is right where jobs are blocked or failed: it goes first where the gateway could not be used."""
-        anything_went_wrong = self.around.weather.fired.total() > self._fired_before
+        anything_went_wrong = self.around.weather.felt > self._felt_before
         # One that was lost, is known again and has not ended within its timeout is failed until it has.
         lost = {row.job_id for row in finished.rows if row.error is not None and row.error.code == "LOST_BY_GATEWAY"}
         is_awaited = bool(lost - self.around.requests.lost_jobs)

@@ -8,7 +8,7 @@ import json
 import random
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -105,12 +105,17 @@ class VirtualWriter:
 @contextmanager
 def mortal_publishing(process: Process) -> Iterator[None]:
     """Let the process die before and after a file gets its name."""
-    publish = store._publish
-
-    def mortal(*arguments: Any) -> None:
-        process.effect("publish")
-        publish(*arguments)
-        process.effect("published")
-
-    with patch.object(store, "_publish", mortal):
+    with ExitStack() as stack:
+        for name in ("_publish", "give_name"):
+            stack.enter_context(patch.object(store, name, _mortal(process, getattr(store, name))))
         yield
+
+
+def _mortal(process: Process, naming: Callable[..., str]) -> Callable[..., str]:
+    def mortal(*arguments: Any) -> str:
+        process.effect("publish")
+        stands = naming(*arguments)
+        process.effect("published")
+        return stands
+
+    return mortal

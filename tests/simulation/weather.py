@@ -96,10 +96,17 @@ class Weather:
 
     def __init__(self, rates: Mapping[str, float], chance: random.Random, *, longest_partition_s: float) -> None:
         self.fired: Counter[str] = Counter()
+        self.cut_off = 0
+        """Exchanges that fell into a partition which had begun before them."""
         self._rates = dict(rates)
         self._chance = chance
         self._longest_partition_s = longest_partition_s
         self._cut_off_until_s = 0.0
+
+    @property
+    def felt(self) -> int:
+        """How often anything went wrong."""
+        return self.fired.total() + self.cut_off
 
     def clear_up(self) -> None:
         """Nothing goes wrong from now on."""
@@ -109,6 +116,7 @@ class Weather:
     def exchange(self, operation: Operation, now_s: float) -> Fault | None:
         """Draw what befalls an exchange as a whole; at most one fault."""
         if now_s < self._cut_off_until_s:
+            self.cut_off += 1
             return FAULTS["partition"]
         for name in self._rates:
             fault = FAULTS[name]
