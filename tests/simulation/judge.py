@@ -209,8 +209,10 @@ class Judge:
                 moderated = "nsfw" in (row.prompt or "") and code in HOPELESS_CODES
                 lost = row.job_id in self.around.requests.lost_jobs
                 return None if moderated or lost or orphaned else "nothing stood in its way"
-            case "unknown" if orphaned or (row.images and code == "INVALID_PARAMS"):
-                return None  # sent in doubt with an asset that is gone: a refusal proves nothing, its hold stays
+            case "unknown" if orphaned or _is_refused_in_doubt(row):
+                return None
+            case "blocked" if _waits_for_a_price(row, last):
+                return None
             case "blocked" | "unknown":
                 return None if any(self._is_short(other, last) for other in last.rows) else "the credits were there"
             case _:
@@ -244,3 +246,15 @@ class Judge:
             explained = nonce in lost or asset.metadata.get("cb_sha256") in undone or self.purse.begin > 0
             if pending and not explained:
                 self.complain(f"an asset of ours is left pending since {asset.created_at}")
+
+
+def _is_refused_in_doubt(row: JobRow) -> bool:
+    """Whether it was sent in doubt, and again with an asset that is gone: a refusal proves nothing, its hold stays."""
+    return row.status == "unknown" and bool(row.images) and row.error is not None and row.error.code == "INVALID_PARAMS"
+
+
+def _waits_for_a_price(row: JobRow, last: Finished) -> bool:
+    """Whether a submit in doubt, which can't be settled any more, may have cost anything: none of its workflow's jobs
+    was ever accepted. Until a person says what to do no other may be bought, whatever the credits."""
+    alike = [other for other in last.rows if other.workflow_id == row.workflow_id]
+    return any(map(_is_refused_in_doubt, alike)) and not any(other.job_id for other in alike)

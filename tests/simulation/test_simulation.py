@@ -41,6 +41,7 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
         (1523, "a job that was lost, known again and not done within its timeout ended a run as if all had failed"),
         (722000051, "a refund paid for a second submit of a price that nobody knew, beside one in doubt"),
         (20280, "an earlier run's price is enough to begin with, and may have risen since"),
+        (93002170, "a submit in doubt that can no longer be settled kept the price of its workflow unknown"),
         (562005798, "a partition that had begun before a run counted for nothing to the judge"),
     ],
 )
