@@ -70,8 +70,8 @@ def scratch_folder() -> Path:
     """Make a folder for what is written, which stands until all is measured.
 
     Removing anything meanwhile would slow whoever writes next: an ext4 without a journal goes one by one over the
-    inodes that were freed in the last minutes before it makes a file. That was a third of all CPU of a run here, and
-    three times that of a script, since the run makes three where the script makes one.
+    inodes that were freed in the last minutes before it makes a file (``perf record`` shows it in ``find_inode_bit``).
+    A run makes three where a script makes one, so that it would pay three times as much of it.
     """
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -21,9 +21,9 @@ IN_FLIGHT = 64
 _WHY_AIOHTTP = (
     "a job is held, accepted, succeeded and saved in a journal that is on the disk before anything is built on it; its"
     " answers are checked, its output is hashed, looked at and synced with its name, receipt and sidecar are written,"
-    " the next look is planned. No part of it is more than a twentieth of a run, and together they are twice what the"
-    " script does; digest and sync alone make the script half as dear again. A system call in a thread costs several"
-    " times itself, since the interpreter's lock is handed over and back. Start-up and report are half a second of each"
+    " the next look is planned. The notes have what digest and sync alone add to the script. A system call in a thread"
+    " costs more than itself, since the interpreter's lock is handed over and back. Planning, start-up and report are"
+    " in it too"
 )
 _WHY_OTHERS = (
     "what a job costs us is the reason above; the floors wait for the server, which shares the two cores with both"
