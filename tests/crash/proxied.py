@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-import time
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
+
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from crucible_batch.api import connecting
 from crucible_batch.gateway import open_gateway
@@ -61,14 +63,14 @@ def exchanges_of(scene: Scene) -> list[Boundary]:
     ]
 
 
-def _await_the_late(proxy: Proxy) -> None:
-    """Wait until what was late has arrived, where there was any: else it would seem to be asked for by a later run."""
-    until = time.monotonic() + _LATEST_S
-    while time.monotonic() < until:
-        told = proxy.told()
-        if any("arrived" in line for line in told) or not any("fault" in line for line in told):
-            return
-        time.sleep(0.01)
+@retry(retry=retry_if_result(operator.not_), wait=wait_fixed(0.01), stop=stop_after_delay(_LATEST_S))
+def _await_the_late(proxy: Proxy) -> bool:
+    """Wait until what was late has arrived, where there was any: else it would seem to be asked for by a later run.
+
+    Raises ``RetryError`` where it doesn't come.
+    """
+    told = proxy.told()
+    return any("arrived" in line for line in told) or not any("fault" in line for line in told)
 
 
 @contextmanager
