@@ -14,7 +14,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))  # other_gateway is a program of its own, in no package
 pytest.register_assert_rewrite("judging")
 
-from judging import MANIFEST, PHOTOS  # noqa: E402 - its asserts are to say what they saw
+# Behind the two calls that they need: a place to be found in, and asserts that say what they saw.
+from judging import MANIFEST, PHOTOS  # noqa: E402
 from other_gateway import OtherGateway  # noqa: E402
 
 

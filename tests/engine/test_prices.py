@@ -12,6 +12,9 @@ import pytest
 
 from crucible_batch.core.events import Accepted, Prepared
 
+# See test_resume.py: connections that are cancelled while they are made.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def texts(count: int) -> str:
     return "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(count))
