@@ -36,8 +36,8 @@ class RunStatus(enum.StrEnum):
 class Ending:
     """How a run ended.
 
-    ``stops`` maps what was stopped to why: a price class, or ``*`` for the whole run. A job that was not started is
-    blocked by the stop of its class, else by that of the run.
+    ``stops`` maps what was stopped to why: a price class, or ``*`` for the whole run, which comes first. A job that was
+    not started is blocked by the stop of its class, else by that of the run.
     """
 
     status: RunStatus
@@ -87,4 +87,4 @@ def conclude(counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], reas
     status = _STATUS[code]
     if code is ExitCode.SOME_FAILED and not counts.get(Outcome.SUCCEEDED):
         status = RunStatus.FAILED
-    return Ending(status, int(code), dict(stops))
+    return Ending(status, int(code), dict(sorted(stops.items(), key=lambda stop: stop[0] != EVERYTHING)))

@@ -91,9 +91,9 @@ class Stop:
             self.leave(ExitCode.STOPPED, self._last_unserved)
 
     def explain(self) -> None:
-        """The work is over: where jobs were left behind and nothing else says why, what they met does."""
-        if self._last_unserved is not None and not self.stops:
-            self.stops[EVERYTHING] = self._last_unserved
+        """The work is over: where jobs were left behind and nothing says why the run stopped, what they met does."""
+        if self._last_unserved is not None:
+            self.stops.setdefault(EVERYTHING, self._last_unserved)
 
     def pushed_back(self, error: GatewayError) -> None:
         """A job was not taken in all its tries. It will be asked for again: by itself this is no reason to stop.

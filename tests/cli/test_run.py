@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from .conftest import COMMAND, Cli
 
@@ -172,6 +173,15 @@ def test_the_deadline_is_exit_5(slow_cli: Cli) -> None:
     assert done.code == 5
     assert "DEADLINE" in done.out
     assert "crucible-batch run late.yaml --deadline 1s" in done.out
+
+
+def test_what_stopped_the_whole_run_is_its_error_and_not_what_stopped_some_jobs(slow_cli: Cli) -> None:
+    Image.new("RGB", (64, 64), "teal").save(slow_cli.cwd / "a.png")
+    edits = "- {name: edit, prompt: an edit, workflow: qwen-edit, image: a.png, repeat: 2}"
+    slow_cli.write("both", edits, budget="{credits: 100, max_credits_per_job: 1}")
+    done = slow_cli("run", "both.yaml", "--deadline", "3s", "--json")
+    assert (done.code, done.envelope["error"]["code"]) == (5, "DEADLINE")
+    assert {stop["code"] for stop in done.envelope["data"]["stops"].values()} == {"DEADLINE", "PRICE_ABOVE_CEILING"}
 
 
 def test_a_held_directory_is_exit_6_and_a_second_ctrl_c_ends_the_holder_with_130(slow_cli: Cli) -> None:

@@ -38,6 +38,27 @@ async def test_one_credit_too_little_blocks_the_last_job_and_nothing_else(start,
     assert result.report.credits.spent == 8
 
 
+async def test_a_run_that_ends_for_its_way_to_the_gateway_says_so_beside_the_class_that_it_cannot_pay(start, tampered):
+    async def tamper(request: httpx.Request, send):
+        if request.method == "GET" and "/jobs/" in request.url.path:
+            raise httpx.ReadError("lost")
+        return await send()
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest(jobs(2), budget=3), transport=tampered(tamper))
+        await bench.agree(result)
+        rows = list(result.jobs())
+    assert result.exit_code == 5
+    assert [(scope, stop.code) for scope, stop in result.report.stops.items()] == [
+        ("*", "NO_ANSWER"),
+        ("workflow:zimage-base", "BUDGET_EXHAUSTED"),
+    ]
+    assert [(row.status, row.error and row.error.code) for row in rows] == [
+        ("pending", None),
+        ("blocked", "BUDGET_EXHAUSTED"),
+    ]
+
+
 async def test_ten_jobs_of_a_tenth_of_a_credit_cost_one_credit_exactly(start, tally):
     async with start(prices={"zimage-base": Decimal("0.1")}) as bench:
         result = await bench.run(bench.manifest(TEN, budget="1.0"))
