@@ -52,6 +52,8 @@ def play_rows(rows: Sequence[Row], until: float, seed: int) -> Iterator[dict[str
         print(
             f"row {row.number:<2} {row.title}: {told['counts']}, found {told['found']}, {told['took_s']} s", flush=True
         )
+        for finding in told["findings"]:
+            print(f"  found: {finding}", flush=True)
         yield told
 
 

@@ -6,6 +6,7 @@ Our books are looked at only where they are what is judged. Money is the purse's
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ class Judge:
     _retries: int = 0
     _felt_before: int = 0
     _refused_before: int = 0
+    _deadline: float = math.inf
 
     def __post_init__(self) -> None:
         self.purse = Purse(self.around, self.scenario.terms.ceiling, self.complain)
@@ -64,6 +66,7 @@ class Judge:
         self._retries += life.retry_failed
         self._refused_before = self.around.weather.fired["401"]
         self._felt_before = self.around.weather.felt
+        self._deadline = math.inf if life.deadline_s is None else true_now() + life.deadline_s
 
     def ended(self, finished: Finished) -> None:
         """A run came to its end: its report and its directory are as they should be now already."""
@@ -190,12 +193,14 @@ class Judge:
             self.complain(f"exit code {finished.exit_code} where {sorted(statuses)} call for {expected}")
 
     def _was_unserved(self, finished: Finished, statuses: set[str]) -> bool:
-        """Whether 5 is right where jobs are blocked or failed: it goes first where the gateway could not be used."""
+        """Whether 5 is right where jobs are blocked or failed: it goes first where the gateway could not be used, or
+        time was up while a failed one was still looked for."""
         anything_went_wrong = self.around.weather.felt > self._felt_before
         # One that was lost, is known again and has not ended within its timeout is failed until it has.
         lost = {row.job_id for row in finished.rows if row.error is not None and row.error.code == "LOST_BY_GATEWAY"}
         is_awaited = bool(lost - self.around.requests.lost_jobs)
-        return finished.exit_code == 5 and statuses != {"succeeded"} and (anything_went_wrong or is_awaited)
+        was_cut_short = anything_went_wrong or is_awaited or true_now() >= self._deadline
+        return finished.exit_code == 5 and statuses != {"succeeded"} and was_cut_short
 
     def _why_not(self, row: JobRow, last: Finished) -> str | None:
         """Why a job has not succeeded although the sky is clear; None where there is a good reason."""
