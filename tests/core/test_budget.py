@@ -150,6 +150,9 @@ def test_uploads_are_held_on_top_of_what_a_price_may_have_risen_to() -> None:
 RAISE = "raise the budget and run the same command again: what is done is not paid again"
 AGAIN = "what is held is for answers that never came: run the same command again, or raise the budget"
 CEILING = "raise budget.max_credits_per_job if that is what you want to pay, and run the same command again"
+DOUBT = (
+    "run the same command again, if need be with --resubmit-unknown; or bound the price with budget.max_credits_per_job"
+)
 TOP_UP = "top the account up and run the same command again: what is done is not paid again"
 
 
@@ -171,6 +174,14 @@ TOP_UP = "top the account up and run the same command again: what is done is not
             ALONE,
             "the next job needs 2.5 credits; of the budget of 10, 0 are spent and 9 held",
             AGAIN,
+        ),
+        (
+            Request("workflow:v:2"),
+            ledger(doubt="1", price_class="workflow:v:2"),
+            "10",
+            ALONE,
+            "nobody knows what a job on v:2 costs, and one that was sent is still without an answer",
+            DOUBT,
         ),
         (
             Request(W, 1),

@@ -166,7 +166,9 @@ def _money(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Findin
     if audit["reserved"]:
         yield Finding("books", f"{audit['reserved']} are reserved when all is over")
     lost = report["credits"]["lost_uploads"]
-    if told["held"] != lost * UPLOAD_PRICE or lost > past.kills * len(scene.images):
+    # A copy that came back may never have seen what an upload costs: then there is nothing to hold.
+    is_unpriced = past.state_lost and not told["uploads"]
+    if told["held"] != (0 if is_unpriced else lost * UPLOAD_PRICE) or lost > past.kills * len(scene.images):
         yield Finding("books", f"{told['held']} held, {lost} uploads lost")
     # The rebate of a DELETE whose answer was lost is never seen: the books then show more, and never less.
     rebates = UPLOAD_PRICE * sum(asset["status"] == "deleted" for asset in state["assets"]) if past.kills else 0

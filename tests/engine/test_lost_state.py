@@ -257,6 +257,35 @@ async def test_an_old_copy_of_the_journal_learns_the_rest_from_the_receipts(star
     assert (asked["generate"], asked["download"]) == (0, 0)
 
 
+async def test_an_upload_in_doubt_whose_price_an_old_copy_never_saw_is_named_lost_and_holds_nothing(start, tampered):
+    lost = False
+
+    async def tamper(request: httpx.Request, send):
+        nonlocal lost
+        if request.url.path.endswith("/assets") and request.method == "POST":
+            await (await send()).aread()
+            lost = True
+        if lost:
+            raise httpx.ReadError("lost")
+        return await send()
+
+    async with start() as bench:
+        bench.picture("a.png")
+        out, copy, manifest = bench.path / "out", bench.path / "yesterday", bench.manifest(EDIT)
+        assert (await bench.run(manifest, transport=tampered(tamper))).exit_code == 5
+        shutil.copytree(out, copy)
+        full = await bench.run(manifest)  # gives the first upload back, and buys another
+        shutil.rmtree(out)
+        copy.rename(out)
+        again = await bench.run(manifest)
+        state = await bench.state()
+    assert (full.exit_code, full.report.credits.lost_uploads, again.exit_code) == (0, 0, 0)
+    books = again.report.credits
+    assert (books.lost_uploads, books.uploads, books.held) == (1, 0, 0)
+    assert books.jobs == full.report.credits.jobs == state["audit"]["spent_on_jobs"]
+    assert len(state["assets"]) == 2
+
+
 class Killed(BaseException):
     """Ends whatever is going on, as a kill would."""
 
