@@ -167,9 +167,12 @@ class _Need:
         return left > self.at_least if self.strict else left >= self.at_least
 
     def hold(self, left: Credits | None, account: Credits | None) -> Credits:
-        """What to hold: the most that can be charged, or all that is left of what limits us if that is less."""
-        limits = [limit for limit in (left, account, self.at_most) if limit is not None]
-        return max(self.at_least, min(limits)) if limits else self.at_least
+        """What to hold: the most that can be charged, or all that is left of the budget if that is less.
+
+        What the account has limits it only where nothing else does: a job in doubt may be charged when it has more.
+        """
+        limits = [limit for limit in (left, self.at_most) if limit is not None] or [account or ZERO]
+        return max(self.at_least, min(limits))
 
 
 def _bounds(prices: PriceBook, price_class: str) -> tuple[Credits | None, Credits | None]:

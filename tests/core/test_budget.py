@@ -78,6 +78,7 @@ ROWS: list[tuple[str, Request, Ledger, str | None, Situation, str]] = [
     ("canary out", Request(W), ledger(), "10", Situation(True, frozenset({W})), "wait"),
     ("another class's canary out", Request(W), ledger(known="2"), "10", Situation(True, frozenset({"v"})), "admit 2"),
     ("unknown, no ceiling: all that is left", Request(W), ledger(held="3"), "10", BUSY, "admit 7 canary"),
+    ("unknown, account has less than is left", Request(W), ledger(), "10", account("6"), "admit 10 canary"),
     ("unknown, ceiling", Request(W), ledger(ceiling="4"), "10", ALONE, "admit 4 canary"),
     ("unknown, ceiling beyond what is left", Request(W), ledger(ceiling="4"), "3", ALONE, "BUDGET_EXHAUSTED"),
     ("unknown, one of it in doubt, others at work", Request(W), ledger(doubt="3"), "10", BUSY, "wait"),
@@ -138,6 +139,12 @@ def test_what_an_earlier_run_paid_is_enough_to_begin_with_below_the_ceiling(
     books = ledger(known="2", ceiling=ceiling)
     books.prices.close_run()
     assert verdict(decide(Request(W), books, D(budget), ALONE)) == expected
+
+
+def test_what_the_account_has_now_is_no_bound_of_what_a_job_in_doubt_may_be_charged_later() -> None:
+    books = ledger(known="2", ceiling="4")
+    books.prices.close_run()
+    assert verdict(decide(Request(W), books, D(10), account("3"))) == "admit 4 canary"
 
 
 def test_uploads_are_held_on_top_of_what_a_price_may_have_risen_to() -> None:
