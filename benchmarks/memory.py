@@ -28,6 +28,7 @@ from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
 from crucible_batch.api.inspecting import write_report_of
+from crucible_batch.cli.heap import share_one_heap
 from crucible_batch.core.answers import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
@@ -197,6 +198,7 @@ def _running(least: int, most: int) -> Iterator[Row]:
 
 
 def main(jobs: int, rounds: int) -> None:
+    share_one_heap()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         log_mb = max(run(Path(folder), jobs) for _ in range(rounds))

@@ -34,6 +34,7 @@ from crucible_batch.cli.answer import Answer
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.display.choose import Display, choose_display, observer_of
 from crucible_batch.cli.durations import format_duration
+from crucible_batch.cli.heap import share_one_heap
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.summary import Earlier, group_failures, head_json, next_step, show_summary
@@ -126,6 +127,7 @@ class Ran:
 
 async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran:
     """Run with progress on the answer's streams."""
+    share_one_heap()
     began = time.monotonic()
     title = f"{wanted.manifest.name} · {wanted.run_id}" if wanted.run_id else wanted.manifest.name
     beginning = _Beginning()
