@@ -42,22 +42,16 @@ class _Heard:
 
 @dataclass(frozen=True, slots=True)
 class _Hold:
-    """What was known when credits were held for a key or a nonce; ``asked`` is what was being written down as well."""
+    """What was known when credits were held for a key or a nonce."""
 
     life: int = 0
     rest: Decimal | None = None
     """What was held, where nothing was left besides."""
     heard: tuple[_Heard, ...] = ()
-    asked: tuple[_Heard, ...] = ()
 
-    def foreseen(self, price_class: str, ceiling: Decimal | None) -> Decimal:
-        """The highest price that could be foreseen. A submit in doubt counts at once, others when they are durable."""
-        return min(
-            self._highest(known, price_class, ceiling or ZERO) for known in (self.heard, self.heard + self.asked)
-        )
-
-    def _highest(self, known: tuple[_Heard, ...], price_class: str, ceiling: Decimal) -> Decimal:
-        heard = [h for h in known if h.price_class == price_class]
+    def foreseen(self, price_class: str, ceiling: Decimal) -> Decimal:
+        """The highest price that could be foreseen."""
+        heard = [h for h in self.heard if h.price_class == price_class]
         now = [h.price for h in heard if h.life == self.life]
         if now or not heard:
             return max(now, default=ceiling)
@@ -86,7 +80,6 @@ class Purse:
     _durable_keys: set[str] = field(default_factory=set)
     _holds: dict[str, _Hold] = field(default_factory=dict)
     _heard: list[_Heard] = field(default_factory=list)
-    _asked: list[_Heard] = field(default_factory=list)
 
     # -- what the simulation tells ------------------------------------------------------------------------------------
 
@@ -102,7 +95,6 @@ class Purse:
         """What is durable is what the file holds, not what an earlier process believed."""
         self._durable_keys.clear()
         self._heard.clear()
-        self._asked.clear()
         for _, event in journal.events():
             if isinstance(event, Held):
                 self._durable_keys.add(event.key)
@@ -115,12 +107,12 @@ class Purse:
             case Stage.ASKED, "Held":
                 left = self.left()
                 rest = None if left is None or left > 0 else Decimal(body["credits"])
-                self._holds[body["key"]] = _Hold(self._life, rest, tuple(self._heard), tuple(self._asked))
+                self._holds[body["key"]] = _Hold(self._life, rest, tuple(self._heard))
             case Stage.ASKED, "Intended":
                 self._holds[body["nonce"]] = _Hold(self._life, None, tuple(self._heard))
-            case Stage.ASKED, "Accepted":
-                job = self.around.world.jobs.find(body["job_id"])
-                self._asked.append(_Heard(self._life, job.workflow_id, job.price))
+            case Stage.ASKED, "Accepted" if self._was_in_doubt(body["job_id"]):
+                # Counts at once, so that the next in doubt goes by it; others do when they are durable.
+                self._hear(body["job_id"], self._life)
             case Stage.DURABLE, "Held":
                 self._durable_keys.add(body["key"])
             case Stage.KNOWN, "Accepted":
@@ -129,6 +121,11 @@ class Purse:
                 self._hear(body["asset_id"], self._life)
             case _:
                 pass
+
+    def _was_in_doubt(self, job_id: str) -> bool:
+        """Whether its credits were held by an earlier process, which never heard what became of it."""
+        key = self.around.world.jobs.find(job_id).idempotency_key or ""
+        return self._holds.get(key, _Hold()).life < self._life
 
     def _hear(self, purchase: str, life: int) -> None:
         """Our books know what a job or an asset cost."""
@@ -204,7 +201,7 @@ class Purse:
                 self._first_surprise = max(self._first_surprise, entry.amount)
             # Else it is held together with its job, whose ceiling or known price is above that of an upload.
             return
-        surprise = max(ZERO, entry.amount - hold.foreseen(price_class, ceiling))
+        surprise = max(ZERO, entry.amount - hold.foreseen(price_class, ceiling or ZERO))
         if not heard and ceiling is None and self._cap is not None:
             self._first_surprise = max(self._first_surprise, surprise)
         else:

@@ -43,6 +43,10 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
         (20280, "an earlier run's price is enough to begin with, and may have risen since"),
         (93002170, "a submit in doubt that can no longer be settled kept the price of its workflow unknown"),
         (562005798, "a partition that had begun before a run counted for nothing to the judge"),
+        (
+            255000139,
+            "a submit in doubt named a price, which rose before that was durable, and the judge knew none",
+        ),
         (700000113, "a hold was cut to what the account had, which had more by the time that the job was charged"),
         (224005764, "the deadline passed while lost outputs were looked for, and the judge saw no reason for 5"),
     ],
