@@ -139,7 +139,10 @@ class Ledger:
         return price_class in self._classes.values()
 
     def raise_hold(self, subject: str, more: Credits) -> None:
-        """Hold ``more`` for a subject as long as this run lasts: the price has risen since its hold was journalled."""
+        """Hold ``more`` for a subject as long as this run lasts: the price has risen since its hold was journalled.
+
+        Less than nothing takes back what an earlier call has added.
+        """
         self._set_hold(subject, self.hold_of(subject) + more)
 
     def apply(self, subject: str, event: Event) -> None:

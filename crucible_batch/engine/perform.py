@@ -9,7 +9,7 @@ from typing import assert_never
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.core.breaker import Whose, whose
 from crucible_batch.core.budget import BUDGET_EXHAUSTED, PRICE_ROSE, job_need, outgrown
-from crucible_batch.core.credits import ZERO, format_credits
+from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.ending import EVERYTHING
 from crucible_batch.core.events import (
     Accepted,
@@ -73,6 +73,8 @@ class Performer:
         self._class = workflow_class(planned.workflow_id)
         self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
         self._accepted_now = False
+        self._raised: Credits = ZERO
+        """What is held for a submit in doubt beyond its hold, while it is sent again."""
 
     async def perform(self, job: Job, command: Command) -> JobEvent | None:
         """Carry out one command. None: it can't be done in this run, and why is noted in the run's ``Stop``.
@@ -170,12 +172,14 @@ class Performer:
     def _beyond_budget(self, job: Job) -> Unanswered | None:
         """A submit in doubt may be a purchase after all, at the price last seen: one that doesn't fit isn't sent.
 
-        What it may cost beyond its hold is kept for it in this run's books, so that nobody else is admitted on it.
+        What it may cost beyond its hold is kept for it in this run's books, so that nobody else is admitted on it,
+        unless this time it is refused.
         """
         ledger, budget = self._world.books.ledger, self._world.books.budget
         price = ledger.prices.lower_bound(self._class)
         more = ZERO if price is None else max(ZERO, price - ledger.hold_of(job.identity))
         if budget is None or not more or ledger.committed + more <= budget:
+            self._raised = more
             ledger.raise_hold(job.identity, more)
             return None
         error = ErrorInfo(
@@ -218,6 +222,9 @@ class Performer:
         world = self._world
         info = self._explained(error_info(error))
         if error.in_doubt or job.in_doubt:
+            if not error.in_doubt:
+                # This try has bought nothing; what one before may have cost was held for it then.
+                world.books.ledger.raise_hold(job.identity, -self._raised)
             # The gateway serves where it refuses this one job: however many it does, the others are still asked for.
             if error.status == 402:
                 world.admission.close_account()

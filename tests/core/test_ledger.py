@@ -228,6 +228,8 @@ def test_a_hold_is_raised_by_what_is_missing() -> None:
     ledger.raise_hold("job", Decimal("1.5"))
     ledger.raise_hold("other", Decimal(1))
     assert (ledger.hold_of("job"), ledger.hold_of("other"), ledger.held) == (Decimal("3.5"), 1, Decimal("4.5"))
+    ledger.raise_hold("job", Decimal("-1.5"))
+    assert (ledger.hold_of("job"), ledger.held) == (2, 3)
 
 
 def test_the_gateways_own_figure_takes_the_place_of_the_hold() -> None:

@@ -218,6 +218,24 @@ async def test_submits_in_doubt_are_not_all_sent_again_at_a_price_that_does_not_
     assert again.report.counts.succeeded == 10
 
 
+async def test_a_submit_in_doubt_that_is_refused_now_holds_no_more_than_it_did_and_the_rest_is_bought(start, tampered):
+    """Sent again at 9, it may cost 7 more than the 2 held, until the answer says that it was not bought now."""
+
+    async def refuse(request: httpx.Request, send):
+        if request.url.path.endswith("/generate") and b'"p 2"' in request.read():
+            return httpx.Response(400, json={"success": False, "code": "INVALID_PARAMS", "error": "not today"})
+        return await send()
+
+    async with start() as bench:
+        await leave_in_doubt(bench, tampered, bench.manifest(texts(3), budget=24), 2)
+        await bench.configure(prices={"zimage-base": "9"})
+        result = await bench.run(bench.manifest(texts(4), budget=24), transport=tampered(refuse), concurrency=1)
+        state = await bench.state()
+    assert [job["price"] for job in state["jobs"]] == [2, 9, 9]
+    assert [row.status for row in result.jobs()] == ["succeeded", "succeeded", "unknown", "succeeded"]
+    assert (result.report.credits.spent, result.report.credits.held) == (20, 2)
+
+
 async def test_what_another_run_directory_bought_says_nothing_of_todays_price_either(start):
     async with start() as bench:
         work = "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(30))

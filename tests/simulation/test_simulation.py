@@ -48,6 +48,7 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
             "a submit in doubt named a price, which rose before that was durable, and the judge knew none",
         ),
         (700000113, "a hold was cut to what the account had, which had more by the time that the job was charged"),
+        (720001732, "submits in doubt that were refused again held today's price, and kept others from what was left"),
         (224005764, "the deadline passed while lost outputs were looked for, and the judge saw no reason for 5"),
     ],
 )
