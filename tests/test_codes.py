@@ -20,7 +20,7 @@ A_CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 # What looks like a code of ours and is none.
 OTHERS = {
-    "MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE",  # variables of the environment
+    "MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE", "MALLOC_ARENA_MAX",  # variables of the environment
     "WAYLAND_DISPLAY", "XTERM_VERSION", "VTE_VERSION",
     "DEFAULT_MAX_MANIFEST_BYTES", "MAX_BYTES", "MAX_PIXELS",  # names that are loaded when they are first used
     "RUN_DIR",  # a metavar
