@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.campaign.__main__ import put_into
 from tests.campaign.figures import CAMPAIGNS, README, campaigns, placed, render
 from tests.campaign.mutation import MODULES
 from tests.campaign.rows import ROWS, ZEROS
@@ -54,3 +57,18 @@ def test_a_campaign_that_is_shown_has_every_row() -> None:
         assert [row["never_struck"] for row in told["rows"]] == [[]] * len(ROWS)
         mutants = next(row["counts"] for row in told["rows"] if row["row"] == 15)
         assert mutants["modules"] == len(MODULES)
+
+
+def test_a_row_that_is_played_once_more_takes_the_place_of_the_first_and_says_its_own_revision(tmp_path: Path) -> None:
+    def told(revision: str, *rows: tuple[int, int]) -> dict[str, Any]:
+        played = [{"row": row, "counts": {"kills": kills}, "faults": {}, "found": {"lost": 0}} for row, kills in rows]
+        return {"revision": revision, "started_at": "now", "seed": 7, "took_s": 10, "rows": played}
+
+    file = tmp_path / "campaign.json"
+    file.write_text(json.dumps(told("old", (1, 5), (16, 0))))
+    whole = put_into(file, told("new", (16, 3)))
+    assert [(row["row"], row["counts"]["kills"], row.get("revision")) for row in whole["rows"]] == [
+        (1, 5, None),
+        (16, 3, "new"),
+    ]
+    assert (whole["revision"], whole["took_s"], whole["totals"]["counts"]) == ("old", 20, {"kills": 8})

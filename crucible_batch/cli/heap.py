@@ -1,9 +1,9 @@
 """One heap for all threads of a run.
 
-glibc gives each thread that allocates a heap of its own, and none of them ever shrinks: with the journal's thread and
-those that wait for the disk, a long run peaks higher the longer it goes on, though it keeps nothing
+glibc gives each thread that allocates a heap of its own, and each keeps what it once needed: with the journal's thread
+and those that wait for the disk, a run peaks higher the longer it goes on, though it keeps nothing
 (`python -m benchmarks.memory JOBS` has the figures, with `MALLOC_ARENA_MAX=8` in the environment those without this).
-Nearly all that is allocated is, with the interpreter's lock held, so that there is next to nobody to wait for.
+Threads seldom wait for each other there: most of what they allocate, they do with the interpreter's lock held.
 """
 
 from __future__ import annotations

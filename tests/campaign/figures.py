@@ -39,7 +39,7 @@ def _lines(told: Mapping[str, Any], path: str) -> Iterator[str]:
         f"The newest campaign, [{path}]({path}): {told['started_at'][:10]}, revision `{told['revision'][:9]}`,"
         f" {told['took_s'] // 60} minutes on {told['machine']['cpus']} cores. **{zeros.capitalize()}**,"
         f" in {_number(counts, 'kills')} kills and {_number(counts, 'faults')} simulated faults."
-        f" Of {told['planted']['bugs']} planted bugs, {told['planted']['caught']} were caught."
+        f" Of {told['planted']['bugs']} planted bugs, {told['planted']['caught']} were caught.{_played_again(told)}"
     )
     yield ""
     yield "| # | what was tried | how often | found |"
@@ -48,6 +48,12 @@ def _lines(told: Mapping[str, Any], path: str) -> Iterator[str]:
         tried = ", ".join(f"{count:,} {name}" for name, count in row["counts"].items())
         wrong = ", ".join(f"{count} {kind}" for kind, count in row["found"].items() if count)
         yield f"| {row['row']} | {row['test']} | {tried} | {wrong or 0} |"
+
+
+def _played_again(told: Mapping[str, Any]) -> str:
+    """Which rows were played once more, since they had too little time, and of which revision."""
+    again = [f"{row['row']} (`{row['revision'][:9]}`)" for row in told["rows"] if "revision" in row]
+    return f" Played once more, with more time: rows {', '.join(again)}." if again else ""
 
 
 def _number(counts: Mapping[str, int], name: str) -> str:
