@@ -18,7 +18,7 @@ from crucible_batch.core.audit import audit as join
 from crucible_batch.core.claims import JobClaim, job_claims, unanswered, upload_claims
 from crucible_batch.core.credits import ZERO
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.prices import UPLOAD_CLASS
+from crucible_batch.core.prices import UPLOAD
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import ExitCode, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
@@ -103,7 +103,7 @@ def _read(journal: Journal) -> BooksRead:
         uploads=upload_claims(journal.events(), names),
         runs=_times(journal.runs()),
         unanswered=without_answer,
-        upload_price=ledger.prices.lower_bound(UPLOAD_CLASS) or ZERO,
+        upload_price=ledger.prices.expected(UPLOAD) or ZERO,
     )
 
 

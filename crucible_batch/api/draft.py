@@ -105,6 +105,7 @@ def run_terms(manifest: Manifest, terms: Terms) -> RunTerms:
         run_id=run_id,
         budget=budget,
         ceiling=manifest.budget.max_credits_per_job,
+        upload_ceiling=manifest.budget.max_credits_per_upload,
         attempts=manifest.retry.attempts,
         never=HOPELESS_CODES | {code.upper() for code in manifest.retry.never},
         plan_digest=terms.plan_digest,

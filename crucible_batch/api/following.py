@@ -22,7 +22,7 @@ from crucible_batch.core.moved import (
     moved_terms,
     moved_workflows,
 )
-from crucible_batch.core.prices import PriceBook, Quote
+from crucible_batch.core.prices import PriceBook, Quote, Shape
 from crucible_batch.errors import ManifestError, Move, StalePlanError
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.plans import SavedPlan
@@ -86,19 +86,19 @@ class Following:
         own = own_stretches([Beginning(run.terms.plan_digest, run.begins_after) for run in runs], plan.digest)
         prices = self._prices_of_others(journal, own)
         classes = [price.price_class for price in plan.head.prices]
-        quotes: dict[str, Quote] = {price_class: prices.quote(price_class) for price_class in classes}
+        quotes: dict[str, Quote] = {price_class: prices.quote(Shape(price_class)) for price_class in classes}
         yield from moved_prices(plan.head.prices, quotes)
         yield from moved_jobs(plan.rows(), self._jobs_now(plan, draft, journal, own))
 
     def _prices_of_others(self, journal: Journal | None, own: tuple[range, ...]) -> PriceBook:
         """Learn the prices anew, from what other runs than the plan's own bought."""
-        prices, own_prices = PriceBook(self._grounds.terms.ceiling), PriceBook()
+        terms = self._grounds.terms
+        prices, own_prices = PriceBook(terms.ceiling, terms.upload_ceiling), PriceBook()
         ledger = Ledger(prices)
         for number, subject, event in journal.numbered_events() if journal is not None else ():
             is_own = any(number in stretch for stretch in own)
             ledger.prices = own_prices if is_own else prices
             ledger.apply(subject, event)
-        prices.close_run()
         return prices
 
     def _jobs_now(
@@ -106,6 +106,6 @@ class Following:
     ) -> Iterator[JobNow]:
         grounds = self._grounds
         base = grounds.source.directory
-        for row in plan_rows(draft, journal, grounds.terms, self._asked.choice, base=base, prices={}):
+        for row in plan_rows(draft, journal, grounds.terms, self._asked.choice, base=base, prices=PriceBook()):
             numbers = [] if journal is None else journal.numbers_of(row.identity, after=plan.head.events)
             yield JobNow(row, author_of(numbers, own))

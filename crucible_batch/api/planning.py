@@ -30,22 +30,35 @@ from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
-from crucible_batch.core.prices import UPLOAD_CLASS, Certainty, PriceBook, workflow_class
+from crucible_batch.core.prices import (
+    UPLOAD,
+    UPLOAD_CLASS,
+    Certainty,
+    PriceBook,
+    Shape,
+    shape_of,
+    shape_params,
+    workflow_class,
+)
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlannedPrice, PlannedState, PlanTotals
 from crucible_batch.journal import PlanFile
 from crucible_batch.settings import Settings
 
 DEFAULT_OUTPUTS = Path("outputs")
+UPLOADS = "uploads"
+SHAPES_SHOWN = 12
+"""A workflow with more shapes than that has one line in a plan, with the highest price seen for any of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceLine:
-    """What one class of purchases comes to.
+    """What the purchases of one shape come to: a workflow with certain parameters, or uploads.
 
-    ``each`` and ``total`` are exact where ``certainty`` is KNOWN, at least that where LEARNED, at most that where
-    BOUNDED, and None where UNKNOWN: the price is then found with one job alone. ``ceiling`` is
-    ``max_credits_per_job``, where it applies.
+    ``params`` are the parameters that tell the workflow's shapes apart, empty where it has one. ``each`` and ``total``
+    are the highest price seen where ``certainty`` is LEARNED, the declared ceiling where BOUNDED, and None where
+    UNKNOWN: the price is then found with one job alone. ``ceiling`` is ``max_credits_per_job`` or
+    ``max_credits_per_upload``, where it is declared; ``bound`` is what one is held at until it is answered.
     """
 
     what: str
@@ -53,6 +66,8 @@ class PriceLine:
     certainty: Certainty
     each: Credits | None
     ceiling: Credits | None = None
+    bound: Credits | None = None
+    params: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def total(self) -> Credits | None:
@@ -65,10 +80,15 @@ class PriceLine:
 
     @property
     def most_each(self) -> Credits | None:
-        """The most that is held for one; None where nobody can say."""
-        if self.certainty is not Certainty.LEARNED or self.each is None:
-            return self.each
-        return None if self.ceiling is None else max(self.each, self.ceiling)
+        """The most that one may cost; None where no ceiling is declared."""
+        return None if self.ceiling is None else max(self.each or ZERO, self.ceiling)
+
+    @property
+    def beyond(self) -> Credits | None:
+        """By how much one that is admitted alone may cost more than is left; None where nothing bounds that."""
+        if self.ceiling is not None:
+            return ZERO
+        return None if self.bound is None or self.each is None else self.bound - self.each
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +116,25 @@ class PlanSummary:
     notes: tuple[str, ...] = ()
     digest: str | None = None
     comparison: Comparison = field(default_factory=Comparison)
+    book: PriceBook = field(default_factory=PriceBook, repr=False, compare=False)
+    uploads_per_job: int = 0
+
+    @property
+    def may_exceed(self) -> Credits | None:
+        """The most by which the budget may be exceeded, if no price becomes over ``SURGE`` times as high at once.
+
+        0 with both ceilings declared, or without a budget. None where a price is unknown: the first job of its shape
+        may cost more than is left, and no other does.
+        """
+        uploads = [line for line in self.lines if line.what == UPLOADS]
+        jobs = [line.beyond for line in self.lines if line.what != UPLOADS]
+        each = [line.beyond for line in uploads]
+        if self.budget is None or not self.lines:
+            return ZERO
+        if None in jobs or None in each:
+            return None
+        one_job = max((beyond for beyond in jobs if beyond is not None), default=ZERO)
+        return one_job + sum((beyond for beyond in each if beyond is not None), ZERO) * self.uploads_per_job
 
     @property
     def least(self) -> Credits:
@@ -136,12 +175,13 @@ class PlanSummary:
 
     @property
     def prices(self) -> tuple[PlannedPrice, ...]:
-        """The lines by price class, as a saved plan has them."""
-        uploads = len(self.lines) - 1 if self.to_upload else None
-        classes = (UPLOAD_CLASS if at == uploads else workflow_class(line.what) for at, line in enumerate(self.lines))
+        """What is known of each price class, as a saved plan has it."""
+        counts: Counter[str] = Counter()
+        for line in self.lines:
+            counts[UPLOAD_CLASS if line.what == UPLOADS else workflow_class(line.what)] += line.count
+        quotes = ((price_class, count, self.book.quote(Shape(price_class))) for price_class, count in counts.items())
         return tuple(
-            PlannedPrice(price_class, line.count, line.certainty, line.each)
-            for price_class, line in zip(classes, self.lines, strict=True)
+            PlannedPrice(price_class, count, quote.certainty, quote.credits) for price_class, count, quote in quotes
         )
 
     @property
@@ -233,7 +273,14 @@ async def _plan(
         if save_to is None:
             return replace(summary, digest=terms.plan_digest)
         digest = save_plan(
-            save_to, wants, grounds, draft, run_dir=directory, prices=summary.prices, totals=summary.totals
+            save_to,
+            wants,
+            grounds,
+            draft,
+            run_dir=directory,
+            prices=summary.prices,
+            totals=summary.totals,
+            book=summary.book,
         )
         return replace(summary, digest=digest)
 
@@ -251,11 +298,10 @@ async def summarise(
     """Hold a plan against what the run directory and the account have already."""
     with ExitStack() as stack:
         journal = stack.enter_context(journal_of(directory))
-        prices = PriceBook(terms.ceiling)
+        prices = PriceBook(terms.ceiling, terms.upload_ceiling)
         ledger = Ledger(prices)
         for subject, event in journal.events() if journal is not None else ():
             ledger.apply(subject, event)
-        prices.close_run()
         tally = _Tally(retry_failed=choice.retry_failed)
         comparer = Comparer(all_rows=all_rows)
         rule = RetryRule(terms.attempts, terms.never)
@@ -270,7 +316,7 @@ async def summarise(
         run_dir=directory,
         total=sum(tally.states.values()),
         states=tally.states,
-        lines=tuple(_lines(prices, tally.to_buy, to_upload)),
+        lines=tuple(_lines(prices, tally, to_upload)),
         to_upload=to_upload,
         reused_images=None if ready is None else len(tally.digests & ready),
         budget=terms.budget,
@@ -279,16 +325,34 @@ async def summarise(
         balance=(await gateway.account()).available if gateway is not None else None,
         notes=notes,
         comparison=comparer.comparison(),
+        book=prices,
+        uploads_per_job=tally.most_images if to_upload else 0,
     )
 
 
-def _lines(prices: PriceBook, to_buy: Mapping[str, int], to_upload: int) -> Iterator[PriceLine]:
-    classes = [(workflow_id, workflow_class(workflow_id), count) for workflow_id, count in to_buy.items()]
+def _lines(prices: PriceBook, tally: _Tally, to_upload: int) -> Iterator[PriceLine]:
+    for price_class, shapes in tally.by_class().items():
+        apart = _apart([tally.params[shape] for shape in shapes])
+        if len(shapes) > SHAPES_SHOWN:
+            yield _line(prices, Shape(price_class), sum(tally.to_buy[shape] for shape in shapes), {})
+            continue
+        for shape in shapes:
+            params = {name: value for name, value in tally.params[shape].items() if name in apart}
+            yield _line(prices, shape, tally.to_buy[shape], params)
     if to_upload:
-        classes.append(("uploads", UPLOAD_CLASS, to_upload))
-    for what, price_class, count in classes:
-        quote = prices.quote(price_class)
-        yield PriceLine(what, count, quote.certainty, quote.credits, prices.ceiling_of(price_class))
+        yield _line(prices, UPLOAD, to_upload, {})
+
+
+def _line(prices: PriceBook, shape: Shape, count: int, params: Mapping[str, object]) -> PriceLine:
+    quote, what = prices.quote(shape), UPLOADS if shape == UPLOAD else shape.name
+    ceiling, bound = prices.ceiling_of(shape), prices.bound(shape)
+    return PriceLine(what, count, quote.certainty, quote.credits, ceiling, bound, params)
+
+
+def _apart(every: Sequence[Mapping[str, object]]) -> set[str]:
+    """Return the names of the parameters in which some differ."""
+    names = set().union(*every)
+    return {name for name in names if any(params.get(name) != every[0].get(name) for params in every)}
 
 
 class _Tally:
@@ -297,8 +361,25 @@ class _Tally:
     def __init__(self, *, retry_failed: bool) -> None:
         self._retry_failed = retry_failed
         self.states: Counter[str] = Counter()
-        self.to_buy: Counter[str] = Counter()
+        self.to_buy: Counter[Shape] = Counter()
+        self.params: dict[Shape, Mapping[str, object]] = {}
         self.digests: set[str] = set()
+        self.most_images = 0
+
+    def by_class(self) -> dict[str, list[Shape]]:
+        """Return the shapes that are to be bought, by price class, in the order of their first jobs."""
+        found: dict[str, list[Shape]] = {}
+        for shape in self.to_buy:
+            found.setdefault(shape.price_class, []).append(shape)
+        return found
+
+    def _count(self, planned: PlannedJob) -> None:
+        shape = shape_of(planned)
+        self.to_buy[shape] += 1
+        if shape not in self.params:
+            self.params[shape] = shape_params(planned)
+        self.digests.update(planned.digests)
+        self.most_images = max(self.most_images, len(planned.digests))
 
     def counting(self, jobs: Iterable[tuple[PlannedJob, Job]]) -> Iterator[tuple[PlannedJob, Job]]:
         """Count the jobs that stream by."""
@@ -308,8 +389,7 @@ class _Tally:
                 state = PlannedState.NEW
             self.states[state] += 1
             if state is PlannedState.NEW:
-                self.to_buy[planned.workflow_id] += 1
-                self.digests.update(planned.digests)
+                self._count(planned)
             yield planned, job
 
 

@@ -11,6 +11,7 @@ from crucible_batch.api.asked import Asked
 from crucible_batch.api.standing import journal_of, plan_rows
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.core.retry import HOPELESS_CODES
 from crucible_batch.core.saved_plan import ManifestFile, PlanHead, PlannedPrice, PlanOptions, PlanTerms, PlanTotals
 from crucible_batch.errors import UserError
@@ -47,7 +48,7 @@ class Grounds:
         """What a run is held to; codes that are hopeless anyway are no term of this plan."""
         terms = self.terms
         never = tuple(sorted(terms.never - HOPELESS_CODES))
-        return PlanTerms(terms.budget, terms.ceiling, terms.attempts, never)
+        return PlanTerms(terms.budget, terms.ceiling, terms.attempts, never, terms.upload_ceiling)
 
     @property
     def lists(self) -> dict[str, tuple[str, ...] | None]:
@@ -71,8 +72,12 @@ def save_plan(
     run_dir: Path,
     prices: tuple[PlannedPrice, ...],
     totals: PlanTotals,
+    book: PriceBook,
 ) -> str:
-    """Write the plan and return its digest. Raises ``UserError`` where it can't be written."""
+    """Write the plan and return its digest; ``book`` gives the expected prices of its jobs.
+
+    Raises ``UserError`` where it can't be written.
+    """
     source = grounds.source
     if os.path.realpath(target) == os.path.realpath(source.path):
         raise UserError(f"{target} is the manifest itself", hint="name another file for the plan: -o plan.json")
@@ -90,8 +95,7 @@ def save_plan(
             # Read before the jobs are: what a run does meanwhile may be in their states already, and never missing.
             events=0 if journal is None else journal.last_number(),
         )
-        each = {price.price_class: price.each for price in prices}
-        rows = plan_rows(draft, journal, grounds.terms, asked.choice, base=source.directory, prices=each)
+        rows = plan_rows(draft, journal, grounds.terms, asked.choice, base=source.directory, prices=book)
         return write_saved_plan(target, head, rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from crucible_batch.api.draft import Choice
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.core.prices import workflow_class
+from crucible_batch.core.prices import PriceBook, shape_of
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.core.saved_plan import ImageFile, PlannedState, PlanRow
 from crucible_batch.journal import Journal, PlanFile
@@ -49,18 +49,18 @@ def plan_rows(
     choice: Choice,
     *,
     base: Path,
-    prices: Mapping[str, Credits | None],
+    prices: PriceBook,
 ) -> Iterator[PlanRow]:
     """Yield the row of each job that is chosen, in manifest order.
 
-    ``base`` is the manifest's directory; ``prices`` are those of the price classes, as far as they are known.
+    ``base`` is the manifest's directory; ``prices`` is what is known of them.
     """
     real = os.path.realpath(base)
     for planned, job in standing(draft, journal, RetryRule(terms.attempts, terms.never)):
         if choice.takes(planned.name):
             state = state_of(job)
             buys = state is PlannedState.NEW or (state is PlannedState.FAILED and choice.retry_failed)
-            price = prices.get(workflow_class(planned.workflow_id)) if buys else ZERO
+            price = prices.quote(shape_of(planned)).credits if buys else ZERO
             yield _row(planned, state, price, real)
 
 

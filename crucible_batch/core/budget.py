@@ -1,31 +1,41 @@
 """Admission: may this job's credits be held now? Decided at one point in time, without waiting for anything.
 
-The rule of the house: nothing is started that could exceed the budget at the highest price known,
+A price is known only when a submit is answered, so what is at stake is the submits that are not answered yet. Each
+holds its *bound*, the most that it may cost (``core/prices.py``), until the answer settles the hold to its figure:
 
-    spent + held + next <= budget        before each hold
+    spent + held <= budget        before each hold
 
-and ``next`` of a class whose price this run hasn't seen is not guessed but found: one job alone (a canary) holds the
-manifest's ceiling or else all that is left, and the others of its class wait for its answer. Where an earlier run saw a
-price, the canary goes out as long as that one fits: what a budget was made for can be finished with it.
+A job is held together with the images that it has to upload. Where the bound of all of it fits, the job is admitted.
+Where no bound is known, or what is left is less than the bound, one job goes out *alone* among unanswered submits,
+holding all that is left, and only if the price that is expected fits: a budget can be spent to its last credit, and
+exceeded by one price at most. A declared ceiling is never replaced by an expected price: it is not exceeded at all.
 
-The account is another matter. What it shows as available is old when we read it and shared with others, and asking
-under a key that the gateway knows is free. So it limits how many go out at once, not whether one may: where the account
-looks too small, one job without uploads may still go out alone, and the gateway's own 402 is the answer.
+How many may be unanswered at once follows a slow start: one at first, then twice as many as were answered as expected
+since the last answer above what was expected.
 
-    budget                     account                    others at work    decision
-    fits                       fits, or unknown           -                 Admit
-    fits                       too small, no uploads      no                Admit (one alone)
-    fits                       too small                  yes               Wait
-    fits                       too small, with uploads    no                Block INSUFFICIENT_CREDITS
-    doesn't fit                -                          yes               Wait (a hold may come back)
-    doesn't fit                -                          no                Block BUDGET_EXHAUSTED
-    price above the ceiling    -                          -                 Block PRICE_ABOVE_CEILING
-    class has its canary out   -                          -                 Wait
-    fits, no price, one out    -                          yes               Wait
-    fits, no price, one out    -                          no                Block BUDGET_EXHAUSTED
+The account is another matter. What it shows as available is old when it is read and shared with others, and a replay
+under a known key is free. So it limits how many go out at once, not whether one may: where the account looks too small,
+one job without uploads may still go out, and the gateway's own 402 is the answer.
 
-The last two are of a class whose price nobody knows, while a submit of it, of this run or an earlier one, was never
-answered: that one may have cost more than is held for it. A refund that came in between is not for a second such.
+    of the budget                                 others       decision
+    expected price above the ceiling              -            Block PRICE_ABOVE_CEILING
+    as many unanswered as the slow start allows   -            Wait
+    one that is alone is unanswered               -            Wait
+    bound fits                                    -            ask the account, hold the bound
+    expected doesn't fit                          at work      Wait (a hold may come back)
+    expected doesn't fit                          none         Block BUDGET_EXHAUSTED
+    expected fits, bound doesn't or is unknown    unanswered   Wait
+      one alone was never answered, is in doubt   at work      Wait
+      one alone was never answered, is in doubt   none         Block BUDGET_EXHAUSTED
+      else                                        -            ask the account, hold all that is left, alone
+
+    of the account                                others       decision
+    fits, or unknown                              -            Admit
+    too small, no uploads                         none         Admit
+    too small                                     at work      Wait
+    too small, with uploads; or a 402 came        none         Block INSUFFICIENT_CREDITS
+
+The module decides nothing else about money: what each event does to the books is ``core/ledger.py``.
 """
 
 from __future__ import annotations
@@ -36,44 +46,70 @@ from typing import TypeAlias
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
+from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
 PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
 PRICE_ROSE = "PRICE_ROSE"
-BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING})
+BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE})
 """Reasons for which a job is blocked: nothing is wrong with it but the credits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a job asks to have held: itself and ``uploads`` images that nobody has uploaded or is uploading."""
+    """What a job asks to have held: itself and ``uploads`` images that nobody has uploaded or is uploading.
 
-    price_class: str
+    ``held`` is what is held for it already: a submit in doubt that is to be sent again.
+    """
+
+    shape: Shape
     uploads: int = 0
+    held: Credits = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class SlowStart:
+    """How many submits may be unanswered at once. ``answered`` counts those as expected since the last surprise."""
+
+    answered: int = 0
+
+    @property
+    def limit(self) -> int:
+        return max(1, 2 * self.answered)
+
+    def after(self, expected: Credits | None, charged: Credits) -> SlowStart:
+        """Return the limit after an answer; ``expected`` is what was known of the price, None where nothing was."""
+        surprise = expected is not None and charged > expected
+        return SlowStart() if surprise else SlowStart(self.answered + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What is going on: whether other jobs are at work, which classes have a canary out, what the account has left.
+    """What else there is at the moment of the decision.
 
-    ``account_left`` is what the account had available when last read, less what has been held since; None if unknown.
-    ``account_closed`` is true after a 402, until a refund: then nothing is asked for.
+    ``unanswered`` counts the submits of this run without an answer, uploads before them included, ``limit`` is what
+    ``SlowStart`` allows, ``is_one_alone`` whether one of them was admitted alone. ``alone_in_doubt``: one that an
+    earlier run, or this one, admitted alone was never answered and is not on its way now. ``account_left`` is what
+    the account had available when last read, less what was spent since; None if unknown. ``account_closed`` is true
+    after a 402, until a refund: then nothing is asked for.
     """
 
     others_at_work: bool
-    canaries: frozenset[str] = frozenset()
+    unanswered: int = 0
+    limit: int = 1
+    is_one_alone: bool = False
+    alone_in_doubt: bool = False
     account_left: Credits | None = None
     account_closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Hold ``credits``. ``canary_for`` are the classes whose price this job finds out."""
+    """Hold ``credits``. ``alone``: no other submit may be sent until this one is answered."""
 
     credits: Credits
-    canary_for: frozenset[str] = frozenset()
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,145 +128,159 @@ Decision: TypeAlias = Admit | Wait | Block
 
 
 def decide(request: Request, ledger: Ledger, budget: Credits | None, situation: Situation) -> Decision:
-    """Decide on one request by the table at the head of this file. ``budget`` None means no cap of ours."""
-    need = _Need.of(request, ledger)
-    ceiling = ledger.prices.ceiling
-    if ceiling is not None and need.job_at_least > ceiling:
-        return Block(_above_ceiling(request, need.job_at_least, ceiling))
-    if need.unknown & situation.canaries:
+    """Decide on one request by the tables at the head of this file. ``budget`` None means no cap of ours."""
+    need = Need.of(request, ledger.prices)
+    for shape in (request.shape, UPLOAD)[: 2 if request.uploads else 1]:
+        if (error := _above_ceiling(shape, ledger.prices)) is not None:
+            return Block(error)
+    if situation.unanswered >= situation.limit or situation.is_one_alone:
         return Wait()
-    left = None if budget is None else budget - ledger.committed
-    if left is not None and not need.fits(left):
+    if budget is None:
+        return _ask_account(request, need, Admit(need.expected), situation)
+    left = budget - ledger.committed + request.held
+    if need.bound is not None and need.bound <= left:
+        return _ask_account(request, need, Admit(need.bound), situation)
+    if not need.fits(left):
         return Wait() if situation.others_at_work else Block(_budget_exhausted(ledger, budget, need))
-    if left is not None and need.is_unpriced and ledger.holds_for(request.price_class):
+    if situation.unanswered:
+        return Wait()
+    if situation.alone_in_doubt:
         return Wait() if situation.others_at_work else Block(_price_in_doubt(request))
-    return _ask_account(request, need, left, situation)
+    return _ask_account(request, need, Admit(left, alone=True), situation)
 
 
-def _ask_account(request: Request, need: _Need, left: Credits | None, situation: Situation) -> Decision:
+def _ask_account(request: Request, need: Need, admit: Admit, situation: Situation) -> Decision:
     account = situation.account_left
-    short = situation.account_closed or (account is not None and not need.fits(account))
-    if not short:
-        return Admit(need.hold(left, account), need.unknown)
+    if not situation.account_closed and (account is None or need.fits_account(account)):
+        return admit
     if situation.others_at_work:
         return Wait()
     if situation.account_closed or request.uploads:
         return Block(_account_exhausted(account, need))
-    return Admit(need.hold(left, None), need.unknown)
+    return admit
 
 
-def job_need(ledger: Ledger, price_class: str, bundle: Credits) -> Credits | None:
-    """What of ``bundle`` stays held for the job alone once its images are paid; None if it is no longer enough."""
-    need = _Need.of(Request(price_class), ledger)
-    return need.hold(bundle, None) if need.fits(bundle) else None
+def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: bool) -> Credits | None:
+    """Return what of ``bundle`` stays held for the job alone once its images are paid.
+
+    None where the bundle no longer covers the bound, or, for one that is alone, the expected price: the images cost
+    more than was known, and the job has to ask again.
+    """
+    need = Need.of(Request(shape), prices)
+    if need.bound is not None and need.bound <= bundle:
+        return need.bound
+    return bundle if alone and need.fits(bundle) else None
 
 
-def outgrown(ledger: Ledger, price_class: str, hold: Credits) -> Credits | None:
-    """Return the price that this run has seen since a hold was taken, where it is above the hold; else None."""
-    known = ledger.prices.known(price_class)
-    return known if known is not None and known > hold else None
+def outgrown(prices: PriceBook, shape: Shape, hold: Credits, *, alone: bool) -> Credits | None:
+    """Return the expected price where it has risen since a hold was taken, and the hold is no longer enough for it."""
+    need = Need.of(Request(shape), prices)
+    enough = need.fits(hold) if alone else need.bound is not None and need.bound <= hold
+    return None if enough else need.least
 
 
 @dataclass(frozen=True, slots=True)
-class _Need:
-    """What a request needs: at least ``at_least``, and more than that where ``strict``.
+class Need:
+    """What a request needs of the budget and of the account.
 
-    ``at_most`` is what can be charged at the most as far as anybody knows, None where nobody does. It is above
-    ``at_least`` where an earlier run's price is all that was seen and a ceiling bounds how far it may have risen: so
-    much is held if there is so much, but a budget that holds out at the price seen is not refused for it.
-    ``unknown`` are the classes whose price this run hasn't seen. ``is_unpriced``: of the job itself nobody knows any.
+    ``bound``: the most that it may cost, None where nothing bounds it. ``least``: what the budget has to have left,
+    which is the ceiling where one is declared, else the expected price. ``expected``: what the account has to have.
+    ``is_open``: of a part of it nothing is known at all, so it needs more than ``least``.
     """
 
-    at_least: Credits
-    at_most: Credits | None
-    job_at_least: Credits
-    unknown: frozenset[str]
-    strict: bool
-    is_unpriced: bool
+    bound: Credits | None
+    least: Credits
+    expected: Credits
+    is_open: bool
 
     @classmethod
-    def of(cls, request: Request, ledger: Ledger) -> _Need:
-        prices = ledger.prices
-        job_low, job_high = _bounds(prices, request.price_class)
-        upload_low, upload_high = _bounds(prices, UPLOAD_CLASS) if request.uploads else (ZERO, ZERO)
-        classes = [request.price_class] + ([UPLOAD_CLASS] if request.uploads else [])
+    def of(cls, request: Request, prices: PriceBook) -> Need:
+        """Add up the job and its uploads."""
+        job = _Part.of(prices, request.shape)
+        if not request.uploads:
+            return cls(job.bound, job.least, job.expected, job.is_open)
+        upload, count = _Part.of(prices, UPLOAD), request.uploads
         return cls(
-            at_least=(job_low or ZERO) + (upload_low or ZERO) * request.uploads,
-            at_most=None if job_high is None or upload_high is None else job_high + upload_high * request.uploads,
-            job_at_least=prices.lower_bound(request.price_class) or ZERO,
-            unknown=frozenset(name for name in classes if prices.known(name) is None),
-            strict=job_low is None or upload_low is None,
-            is_unpriced=job_low is None,
+            bound=None if job.bound is None or upload.bound is None else job.bound + upload.bound * count,
+            least=job.least + upload.least * count,
+            expected=job.expected + upload.expected * count,
+            is_open=job.is_open or upload.is_open,
         )
 
     def fits(self, left: Credits) -> bool:
-        return left > self.at_least if self.strict else left >= self.at_least
+        """Whether the budget has enough left, as far as is expected."""
+        return _covers(left, self.least, is_open=self.is_open)
 
-    def hold(self, left: Credits | None, account: Credits | None) -> Credits:
-        """What to hold: the most that can be charged, or all that is left of the budget if that is less.
-
-        What the account has limits it only where nothing else does: a job in doubt may be charged when it has more.
-        """
-        limits = [limit for limit in (left, self.at_most) if limit is not None] or [account or ZERO]
-        return max(self.at_least, min(limits))
+    def fits_account(self, available: Credits) -> bool:
+        return _covers(available, self.expected, is_open=self.is_open)
 
 
-def _bounds(prices: PriceBook, price_class: str) -> tuple[Credits | None, Credits | None]:
-    """The least and the most that one of a class will cost; None where nobody knows.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """``Need`` of one job without its uploads, or of one upload."""
 
-    this run    earlier runs    ceiling    least      most
-    p           -               -          p          p
-    -           p               c >= p     p          c
-    -           p               c < p      p          p        (blocked: above the ceiling)
-    -           p               -          p          ?
-    -           -               c          c          c
-    -           -               -          ?          ?
-    """
-    known, seen, ceiling = prices.known(price_class), prices.lower_bound(price_class), prices.ceiling_of(price_class)
-    if known is not None:
-        return known, known
-    if ceiling is None:
-        return seen, None
-    return (ceiling, ceiling) if seen is None else (seen, max(seen, ceiling))
+    bound: Credits | None
+    least: Credits
+    expected: Credits
+    is_open: bool
+
+    @classmethod
+    def of(cls, prices: PriceBook, shape: Shape) -> _Part:
+        ceiling, seen = prices.ceiling_of(shape), prices.expected(shape)
+        least = ceiling if ceiling is not None else seen
+        expected = seen if seen is not None else ceiling
+        return cls(prices.bound(shape), least or ZERO, expected or ZERO, is_open=least is None)
 
 
-def _above_ceiling(request: Request, price: Credits, ceiling: Credits) -> ErrorInfo:
-    workflow = request.price_class.partition(":")[2]
+def _covers(available: Credits, amount: Credits, *, is_open: bool) -> bool:
+    return available > amount if is_open else available >= amount
+
+
+def above_ceiling(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo:
+    """Return the error for a price above the declared ceiling."""
+    what, key = ("an upload", "max_credits_per_upload") if shape == UPLOAD else ("a job", "max_credits_per_job")
+    where = "" if shape == UPLOAD else f" on {shape.name}"
     return ErrorInfo(
         PRICE_ABOVE_CEILING,
-        f"a job on {workflow} costs {format_credits(price)} credits,"
-        f" above max_credits_per_job {format_credits(ceiling)}",
-        hint="raise budget.max_credits_per_job if that is what you want to pay, and run the same command again",
+        f"{what}{where} costs {format_credits(charged)} credits, above {key} {format_credits(ceiling)}",
+        hint=f"raise budget.{key} if that is what you want to pay, and run the same command again",
     )
 
 
-def _budget_exhausted(ledger: Ledger, budget: Credits | None, need: _Need) -> ErrorInfo:
-    cap = format_credits(budget or ZERO)
-    more = "more than " if need.strict else ""
-    return ErrorInfo(
-        BUDGET_EXHAUSTED,
-        f"the next job needs {more}{format_credits(need.at_least)} credits; of the budget of {cap},"
-        f" {format_credits(ledger.spent)} are spent and {format_credits(ledger.held)} held",
-        hint="raise the budget and run the same command again: what is done is not paid again"
-        if not ledger.held
-        else "what is held is for answers that never came: run the same command again, or raise the budget",
-    )
+def _above_ceiling(shape: Shape, prices: PriceBook) -> ErrorInfo | None:
+    ceiling, expected = prices.ceiling_of(shape), prices.expected(shape)
+    if ceiling is None or expected is None or expected <= ceiling:
+        return None
+    return above_ceiling(shape, expected, ceiling)
+
+
+def _budget_exhausted(ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
+    used, cap, least = (format_credits(amount) for amount in (ledger.committed, budget, need.least))
+    held = f" ({format_credits(ledger.held)} of them held)" if ledger.held else ""
+    is_declared = need.bound == need.least and need.expected < need.least
+    needs = f"may cost up to {least}" if is_declared else f"needs {'more than ' if need.is_open else ''}{least}"
+    if ledger.held:
+        hint = "what is held is for answers that never came: run the same command again, or raise the budget"
+    elif is_declared:
+        hint = "raise the budget, or lower the declared ceiling, and run the same command again"
+    else:
+        hint = "raise the budget and run the same command again: what is done is not paid again"
+    return ErrorInfo(BUDGET_EXHAUSTED, f"{used} of {cap} credits used{held}; the next job {needs}", hint=hint)
 
 
 def _price_in_doubt(request: Request) -> ErrorInfo:
-    workflow = request.price_class.partition(":")[2]
     return ErrorInfo(
         BUDGET_EXHAUSTED,
-        f"nobody knows what a job on {workflow} costs, and one that was sent is still without an answer",
-        hint="run the same command again, if need be with --resubmit-unknown; or bound the price with"
-        " budget.max_credits_per_job",
+        f"the price of a job on {request.shape.name} has no bound that fits the budget, and one that was sent is still"
+        " unanswered",
+        hint="run the same command again, if need be with --resubmit-unknown; or declare budget.max_credits_per_job",
     )
 
 
-def _account_exhausted(account: Credits | None, need: _Need) -> ErrorInfo:
+def _account_exhausted(account: Credits | None, need: Need) -> ErrorInfo:
     available = "no more" if account is None else format_credits(max(account, ZERO))
     return ErrorInfo(
         INSUFFICIENT_CREDITS,
-        f"the account has {available} credits available and the next job needs {format_credits(need.at_least)}",
+        f"the account has {available} credits available and the next job needs {format_credits(need.expected)}",
         hint="top the account up and run the same command again: what is done is not paid again",
     )

@@ -24,12 +24,18 @@ class _Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held(_Fact):
-    """Credits were held for an attempt, its missing uploads included. From here on its key may be in use."""
+    """Credits were held for an attempt, its missing uploads included. From here on its key may be in use.
+
+    ``shape`` is the digest of what its price depends on (``core/prices.py``). ``alone``: ``credits`` is less than a
+    bound of the price, or there is none, and no other submit may be unanswered beside it.
+    """
 
     attempt: int
     key: str
     credits: Credits
     price_class: str
+    shape: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

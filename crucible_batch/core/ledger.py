@@ -20,7 +20,7 @@ by a definite answer only; "no answer" holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -51,7 +51,7 @@ from crucible_batch.core.events import (
     Uploaded,
     Vanished,
 )
-from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
+from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,8 @@ class Ledger:
         self._assumed: list[_Assumed] = []
         self._vanished: dict[str, Credits] = {}
         self._holds: dict[str, Credits] = {}
-        self._classes: dict[str, str] = {}
+        self._shapes: dict[str, Shape] = {}
+        self._alone: set[str] = set()
         self._payers: dict[str, str] = {}
 
     @property
@@ -103,13 +104,22 @@ class Ledger:
     @property
     def uploads(self) -> Credits:
         """What uploads were charged. One whose answer was lost counts with the price of one, at least its rebate."""
-        price = self.prices.lower_bound(UPLOAD_CLASS) or ZERO
+        price = self._upload_price
         return self._uploads + sum((max(price, lost.rebate) for lost in self._assumed), ZERO)
 
     @property
     def held(self) -> Credits:
-        """What may yet be spent; an upload intent whose fate is unknown counts with the price of one."""
-        return self._held + self.lost_uploads * (self.prices.lower_bound(UPLOAD_CLASS) or ZERO)
+        """What may yet be spent.
+
+        An upload whose answer never came counts with the highest price seen, or the declared ceiling if that is more.
+        """
+        price = self._upload_price
+        most = max(price, self.prices.upload_ceiling or ZERO)
+        return self._held + self.lost_uploads * most + len(self._assumed) * (most - price)
+
+    @property
+    def _upload_price(self) -> Credits:
+        return self.prices.expected(UPLOAD) or ZERO
 
     @property
     def committed(self) -> Credits:
@@ -134,23 +144,24 @@ class Ledger:
         """All open holds by subject."""
         return dict(self._holds)
 
-    def holds_for(self, price_class: str) -> bool:
-        """Tell whether credits are held for any job of a class. Of one without a price, none of these was answered."""
-        return price_class in self._classes.values()
+    @property
+    def alone(self) -> Set[str]:
+        """The jobs that were admitted alone and are not answered: what they cost may be more than is held for them."""
+        return self._alone
 
-    def raise_hold(self, subject: str, more: Credits) -> None:
-        """Hold ``more`` for a subject as long as this run lasts: the price has risen since its hold was journalled.
-
-        Less than nothing takes back what an earlier call has added.
-        """
-        self._set_hold(subject, self.hold_of(subject) + more)
+    def set_hold(self, subject: str, credits: Credits, *, alone: bool) -> None:
+        """Hold ``credits`` for a submit in doubt that is sent again, as long as this run lasts: it isn't journalled."""
+        self._set_hold(subject, credits)
+        (self._alone.add if alone else self._alone.discard)(subject)
 
     def apply(self, subject: str, event: Event) -> None:
         """Enter one event in the books. ``subject`` is the identity of the job or asset that it happened to."""
         match event:
-            case Held(credits=amount, price_class=price_class):
+            case Held(credits=amount, price_class=price_class, shape=digest, alone=alone):
                 self._set_hold(subject, amount)
-                self._classes[subject] = price_class
+                self._shapes[subject] = Shape(price_class, digest)
+                if alone:
+                    self._alone.add(subject)
             case Prepared(credits=amount, assets=assets):
                 self._set_hold(subject, amount)
                 self.restored_with_images += not assets
@@ -191,15 +202,15 @@ class Ledger:
                 assert_never(event)
 
     def _accepted(self, subject: str, event: Accepted) -> None:
-        price_class = self._classes[subject]
+        shape = self._shapes[subject]
+        self._alone.discard(subject)
         if event.reused:
             self._found_again.add(subject)
         else:
             self._found_again.discard(subject)
-            self._note_surprise(price_class, self.hold_of(subject), event.credits)
+            self._note_surprise(shape, self.hold_of(subject), event.credits)
         self._set_hold(subject, event.credits)
-        bought_now = not (event.reused or event.earlier)
-        self.prices.learn(price_class, event.credits, bought=bought_now)
+        self.prices.learn(shape, event.credits)
 
     def _job_ended(self, subject: str, event: Succeeded | Vanished | Failed) -> None:
         """Spend the hold, or refund it. What counted as spent while nobody knew the job is settled with it."""
@@ -223,11 +234,11 @@ class Ledger:
         if event.assumed:
             # What it cost nobody said, so it teaches no price; whoever paid for it starts with what it has left.
             self._assumed.append(_Assumed(subject))
-            self._return_to_payer(subject, hold - min(hold, self.prices.lower_bound(UPLOAD_CLASS) or ZERO))
+            self._return_to_payer(subject, hold - min(hold, self._upload_price))
             return
-        self._note_surprise(UPLOAD_CLASS, hold, event.credits)
+        self._note_surprise(UPLOAD, hold, event.credits)
         self._uploads += event.credits
-        self.prices.learn(UPLOAD_CLASS, event.credits, bought=True)
+        self.prices.learn(UPLOAD, event.credits)
         self._return_to_payer(subject, hold - event.credits)
 
     def _return_to_payer(self, subject: str, amount: Credits) -> None:
@@ -236,10 +247,10 @@ class Ledger:
         if payer is not None and payer in self._holds:
             self._set_hold(payer, max(ZERO, self._holds[payer] + amount))
 
-    def _note_surprise(self, price_class: str, held: Credits, charged: Credits) -> None:
-        worst = self._surprises.get(price_class)
+    def _note_surprise(self, shape: Shape, held: Credits, charged: Credits) -> None:
+        worst = self._surprises.get(shape.price_class)
         if charged - held > (worst.charged - worst.held if worst is not None else ZERO):
-            self._surprises[price_class] = Surprise(price_class, held, charged)
+            self._surprises[shape.price_class] = Surprise(shape.price_class, held, charged)
 
     def _set_hold(self, subject: str, amount: Credits) -> None:
         self._held += amount - self._holds.get(subject, ZERO)
@@ -248,5 +259,6 @@ class Ledger:
     def _end_hold(self, subject: str) -> Credits:
         amount = self._holds.pop(subject, ZERO)
         self._held -= amount
-        self._classes.pop(subject, None)
+        self._shapes.pop(subject, None)
+        self._alone.discard(subject)
         return amount

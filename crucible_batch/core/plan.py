@@ -48,6 +48,7 @@ class PlannedJob:
 class RunTerms:
     """What a run is held to: whose it is, what it may spend, how failures are tried again.
 
+    ``ceiling`` and ``upload_ceiling`` are the most that one job and one upload may cost, where that is declared.
     ``plan_digest`` names the saved plan that it follows, if it follows one. ``sidecars`` and ``embed`` say where the
     provenance of its outputs is written down: beside them, and in them.
     """
@@ -63,3 +64,4 @@ class RunTerms:
     plan_digest: str | None = None
     sidecars: bool = True
     embed: bool = False
+    upload_ceiling: Decimal | None = None

@@ -15,7 +15,7 @@ from crucible_batch.core.events import Accepted, Held, JobEvent, Moved, Prepared
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob
-from crucible_batch.core.prices import workflow_class
+from crucible_batch.core.prices import shape_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,15 @@ def story(planned: PlannedJob, receipts: Sequence[Receipt], true: Mapping[int, S
     ``true`` are the saved outputs that still stand on disk byte for byte. Where they are all that the job made, it is
     done; otherwise it was accepted, and is asked for again.
     """
-    first = receipts[0]
+    first, shape = receipts[0], shape_of(planned)
     past: list[JobEvent] = [
         Held(
             at=first.at,
             attempt=first.attempt,
             key=first.key,
             credits=ZERO,
-            price_class=workflow_class(planned.workflow_id),
+            price_class=shape.price_class,
+            shape=shape.digest,
         )
     ]
     if planned.images:

@@ -59,6 +59,7 @@ class PlanTerms:
     max_credits_per_job: Credits | None
     attempts: int
     never: tuple[str, ...]
+    max_credits_per_upload: Credits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.budget import INSUFFICIENT_CREDITS, Admit, Block, Request, Situation, Wait, decide
+from crucible_batch.core.budget import (
+    INSUFFICIENT_CREDITS,
+    Admit,
+    Block,
+    Need,
+    Request,
+    Situation,
+    SlowStart,
+    Wait,
+    above_ceiling,
+    decide,
+)
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
     Accepted,
@@ -20,6 +32,7 @@ from crucible_batch.core.events import (
     Event,
     Failed,
     Held,
+    Intended,
     Lost,
     NotCreated,
     Prepared,
@@ -28,11 +41,21 @@ from crucible_batch.core.events import (
 )
 from crucible_batch.core.job import Job
 from crucible_batch.core.ports import Gateway
-from crucible_batch.core.prices import UPLOAD_CLASS
+from crucible_batch.core.prices import UPLOAD, Shape
 from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.stop import Stop
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
+
+
+@dataclass(frozen=True, slots=True)
+class _Submit:
+    """A submit of this run, from its hold to its answer. ``expected`` is the price seen before, with its uploads."""
+
+    shape: Shape
+    expected: Credits
+    job_expected: Credits | None
+    alone: bool
 
 
 class Admission:
@@ -54,8 +77,14 @@ class Admission:
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._at_work: set[str] = set()
-        self._canaries: dict[str, str] = {}
-        self._unconfirmed: dict[str, Credits] = {}
+        self._unanswered: dict[str, _Submit] = {}
+        self._in_doubt: set[str] = set()
+        """Submits of an earlier run that are not sent again yet."""
+        self._slow_start = SlowStart()
+        self._upload_expected: dict[str, Credits | None] = {}
+        self._polled: set[str] = set()
+        """The price classes of which the record of a job was compared with the answer to its submit."""
+        self._figures_differ = False
         self._account: Credits | None = None
         self._account_base: Credits = ZERO
         self._account_due = True
@@ -64,7 +93,7 @@ class Admission:
         books.on_entry(self._entered)
 
     async def hold(
-        self, job: Job, price_class: str, *, missing: Callable[[], int], claim: Callable[[], None]
+        self, job: Job, shape: Shape, *, missing: Callable[[], int], claim: Callable[[], None]
     ) -> Held | None:
         """Wait until the next attempt's credits can be held, hold them, and return the fact to be journalled.
 
@@ -73,54 +102,109 @@ class Admission:
         disk that has no room for what the job makes.
         """
         async with self._turn:
-            while not self._stop.no_more and not self._stop.blocked(price_class):
+            while not self._stop.no_more and not self._stop.blocked(shape.price_class):
                 self._changed.clear()
                 if (error := self._shortage()) is not None:
                     self._stop.wind_down(ExitCode.STOPPED, error)
                     break
                 if self._account_due:
                     await self.read_account()
-                request = Request(price_class, missing())
+                request = Request(shape, missing())
                 match decide(request, self._books.ledger, self._books.budget, self._situation(job.identity)):
-                    case Admit(credits=credits, canary_for=classes):
-                        held = Held(
-                            at=self._clock.now(),
-                            attempt=job.attempt,
-                            key=job.key,
-                            credits=credits,
-                            price_class=price_class,
-                        )
+                    case Admit() as admit:
                         claim()
-                        self._admit(job.identity, held, classes)
-                        return held
+                        return self._admit(job, request, admit)
                     case Wait():
                         await self._changed.wait()
                     case Block(error=error):
                         if error.code == INSUFFICIENT_CREDITS and await self._account_was_stale():
                             continue
-                        self._stop.block(price_class, error)
+                        self._stop.block(shape.price_class, error)
+                        break
         return None
 
-    def _admit(self, identity: str, held: Held, canary_for: frozenset[str]) -> None:
+    def _admit(self, job: Job, request: Request, admit: Admit) -> Held:
+        held = Held(
+            at=self._clock.now(),
+            attempt=job.attempt,
+            key=job.key,
+            credits=admit.credits,
+            price_class=request.shape.price_class,
+            shape=request.shape.digest,
+            alone=admit.alone,
+        )
+        self._send(job.identity, request, alone=admit.alone)
         # Entered before it is journalled: between the decision and the entry nobody else may decide. Entering the
         # same hold again when it is durable changes nothing.
-        self._books.ledger.apply(identity, held)
-        self._at_work.add(identity)
-        self._unconfirmed[identity] = held.credits
-        for price_class in canary_for:
-            self._canaries[price_class] = identity
+        self._books.ledger.apply(job.identity, held)
+        self._at_work.add(job.identity)
+        return held
+
+    async def hold_again(self, job: Job, shape: Shape) -> ErrorInfo | None:
+        """Wait until a submit in doubt may be sent again, and hold what it may cost now, by the same rule as any.
+
+        Never less than what it held: the earlier try may have been charged. Returns why it can't be sent in this run.
+        What is held beyond the journalled hold is not journalled: ``restore_hold`` takes it back.
+        """
+        ledger, identity = self._books.ledger, job.identity
+        async with self._turn:
+            while not self._stop.no_more:
+                self._changed.clear()
+                held = ledger.hold_of(identity)
+                request = Request(shape, held=held)
+                match decide(request, ledger, self._books.budget, self._situation(identity, in_doubt=True)):
+                    case Admit(credits=credits, alone=alone):
+                        self._in_doubt.discard(identity)
+                        self._send(identity, request, alone=alone)
+                        ledger.set_hold(identity, max(held, credits), alone=alone)
+                        return None
+                    case Wait():
+                        await self._changed.wait()
+                    case Block(error=error):
+                        return error
+        return next(iter(self._stop.stops.values()))
+
+    def restore_hold(self, identity: str, held: Credits, *, alone: bool) -> None:
+        """Set a submit in doubt back to what it held before it was sent again: this time it bought nothing."""
+        self._books.ledger.set_hold(identity, held, alone=alone)
+
+    def _send(self, identity: str, request: Request, *, alone: bool) -> None:
+        prices = self._books.ledger.prices
+        expected = Need.of(request, prices).expected
+        self._unanswered[identity] = _Submit(request.shape, expected, prices.expected(request.shape), alone)
+
+    def is_alone(self, identity: str) -> bool:
+        """Whether a job was admitted alone, and is not answered yet."""
+        submit = self._unanswered.get(identity)
+        return submit is not None and submit.alone
+
+    def is_to_be_compared(self, identity: str) -> bool:
+        """Whether the record of a job that was just accepted is to be read before the next submit."""
+        return identity in self._unanswered
+
+    def compared(self, identity: str) -> None:
+        """The record of an accepted job was read, or couldn't be: its submit counts as answered."""
+        if (submit := self._unanswered.get(identity)) is not None:
+            self._polled.add(submit.shape.price_class)
+            self._answered(identity)
+            self._changed.set()
+
+    def figures_differ(self) -> None:
+        """A record named a higher price than the answer to its submit: from now on each is compared at once."""
+        self._figures_differ = True
+        self._slow_start = SlowStart()
 
     def take_up(self, job: Job) -> None:
-        """A job of an earlier run goes on: its hold is in the books already, and it is at work again."""
+        """A job of an earlier run is taken up: its hold is in the books already, and it is at work again."""
         self._at_work.add(job.identity)
         if job.in_doubt:
-            self._unconfirmed[job.identity] = self._books.ledger.hold_of(job.identity)
+            self._in_doubt.add(job.identity)
 
     def leave(self, identity: str) -> None:
         """The job is no longer at work in this run, whatever became of it. May be called twice."""
         self._at_work.discard(identity)
-        self._unconfirmed.pop(identity, None)
-        self._end_canaries(identity)
+        self._in_doubt.discard(identity)
+        self._answered(identity)
         self._changed.set()
 
     def close_account(self) -> None:
@@ -138,7 +222,7 @@ class Admission:
 
         A failure leaves the old figure: the gateway's own 402 is the real limit.
         """
-        base = self._books.ledger.committed - sum(self._unconfirmed.values(), ZERO)
+        base = self._settled()
         self._account_due = self._account_stale = False
         try:
             account = await self._gateway.account()
@@ -149,6 +233,12 @@ class Admission:
         self._account = account.available
         self._account_base = base
 
+    def _settled(self) -> Credits:
+        """What is committed, without the holds of submits that are not answered: those are bounds, not prices."""
+        ledger = self._books.ledger
+        holds = (ledger.hold_of(identity) for identity in self._in_doubt.union(self._unanswered))
+        return ledger.committed - sum(holds, ZERO)
+
     async def _account_was_stale(self) -> bool:
         """Read the account again if our figure may be off; True where asking again makes sense."""
         if self._account_closed or not self._account_stale:
@@ -156,30 +246,42 @@ class Admission:
         await self.read_account()
         return True
 
-    def _situation(self, identity: str) -> Situation:
+    def _situation(self, identity: str, *, in_doubt: bool = False) -> Situation:
+        """Return what there is beside one job.
+
+        A submit in doubt waits only for those that are not answered: that ends without any other's credits.
+        """
         left = None
-        if self._account is not None:
-            left = self._account - (self._books.ledger.committed - self._account_base)
+        if self._account is not None and not in_doubt:
+            expected = sum((submit.expected for submit in self._unanswered.values()), ZERO)
+            left = self._account - (self._settled() - self._account_base) - expected
+        others = set(self._unanswered) if in_doubt else self._at_work
         return Situation(
-            others_at_work=bool(self._at_work - {identity}),
-            canaries=frozenset(self._canaries),
+            others_at_work=bool(others - {identity}),
+            unanswered=len(self._unanswered),
+            limit=self._slow_start.limit,
+            is_one_alone=any(submit.alone for submit in self._unanswered.values()),
+            alone_in_doubt=bool(self._books.ledger.alone - {*self._unanswered, identity}),
             account_left=left,
-            account_closed=self._account_closed,
+            account_closed=self._account_closed and not in_doubt,
         )
 
     def _entered(self, subject: str, event: Event) -> None:
         match event:
-            case Accepted() | Unanswered():
-                self._confirmed(subject)
+            case Accepted():
+                self._accepted(subject, event)
+            case Unanswered():
+                self._answered(subject)
             case Declined() | Refused():
-                self._confirmed(subject)
+                self._answered(subject)
                 # It holds nothing any more: whoever waits for credits must not wait for it.
                 self._at_work.discard(subject)
-            case Created() | NotCreated() | Lost() | Prepared():
-                self._canaries.pop(UPLOAD_CLASS, None)
+            case Intended():
+                self._upload_expected[subject] = self._books.ledger.prices.expected(UPLOAD)
+            case Created() | NotCreated() | Lost():
+                self._uploaded(subject, event)
+            case Prepared():
                 self._account_stale = True
-                if isinstance(event, Prepared) and subject in self._unconfirmed:
-                    self._unconfirmed[subject] = event.credits
             case Failed():
                 # The gateway refunds a failed job, so an empty account may have something again.
                 self._account_closed = False
@@ -189,11 +291,31 @@ class Admission:
                 pass
         self._changed.set()
 
-    def _confirmed(self, identity: str) -> None:
-        self._unconfirmed.pop(identity, None)
-        self._end_canaries(identity)
+    def _accepted(self, identity: str, event: Accepted) -> None:
+        submit = self._unanswered.get(identity)
         self._account_stale = True
+        if submit is None:
+            return
+        self._slow_start = self._slow_start.after(submit.job_expected, event.credits)
+        if not (event.reused or event.earlier):
+            self._stop_above(submit.shape, event.credits)
+            if self._figures_differ or submit.shape.price_class not in self._polled:
+                return
+        self._answered(identity)
 
-    def _end_canaries(self, identity: str) -> None:
-        for price_class in [name for name, owner in self._canaries.items() if owner == identity]:
-            del self._canaries[price_class]
+    def _uploaded(self, subject: str, event: Created | NotCreated | Lost) -> None:
+        expected = self._upload_expected.pop(subject, None)
+        self._account_stale = True
+        if isinstance(event, Created) and not event.assumed:
+            self._slow_start = self._slow_start.after(expected, event.credits)
+            self._stop_above(UPLOAD, event.credits)
+
+    def _stop_above(self, shape: Shape, charged: Credits) -> None:
+        """Stop the run where the gateway has charged more than the declared ceiling: the bound holds no more."""
+        ceiling = self._books.ledger.prices.ceiling_of(shape)
+        if ceiling is not None and charged > ceiling:
+            self._stop.wind_down(ExitCode.OUT_OF_CREDITS, above_ceiling(shape, charged, ceiling))
+
+    def _answered(self, identity: str) -> None:
+        if self._unanswered.pop(identity, None) is not None:
+            self._account_stale = True

@@ -36,7 +36,7 @@ from crucible_batch.core.events import (
 )
 from crucible_batch.core.plan import InputImage
 from crucible_batch.core.ports import Gateway
-from crucible_batch.core.prices import UPLOAD_CLASS
+from crucible_batch.core.prices import UPLOAD
 from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
@@ -220,10 +220,10 @@ class AssetDesk:
         return Intended(at=self._clock.now(), nonce=self._nonce(), credits=self._share(payer), payer=payer)
 
     def _share(self, payer: str) -> Credits:
-        """What of the payer's hold an intent may cost: the known price, else all of it until the answer comes."""
+        """What of the payer's hold an intent may cost: the bound of an upload, else all of it until the answer."""
         bundle = self._books.ledger.hold_of(payer)
-        known = self._books.ledger.prices.known(UPLOAD_CLASS)
-        return bundle if known is None else min(known, bundle)
+        bound = self._books.ledger.prices.bound(UPLOAD)
+        return bundle if bound is None else min(bound, bundle)
 
     async def _create(self, image: InputImage, asset: Asset) -> AssetEvent:
         digest = image.spec.sha256
@@ -253,7 +253,7 @@ class AssetDesk:
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
         """The intent's answer was lost: look for its nonce. What it cost is not said; uploads' price stands for it."""
-        charge = self._books.ledger.prices.lower_bound(UPLOAD_CLASS) or ZERO
+        charge = self._books.ledger.prices.expected(UPLOAD) or ZERO
         for wait_s in _LOST_LOOKS_S:
             await self._clock.sleep(wait_s)
             for snapshot in await self._gateway.assets():

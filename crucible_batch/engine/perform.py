@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.core.breaker import Whose, whose
-from crucible_batch.core.budget import BUDGET_EXHAUSTED, PRICE_ROSE, job_need, outgrown
+from crucible_batch.core.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, outgrown
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.ending import EVERYTHING
 from crucible_batch.core.events import (
@@ -26,7 +25,7 @@ from crucible_batch.core.events import (
 from crucible_batch.core.job import Command, Fetch, Hold, Job, Poll, Prepare, Submit
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Gateway
-from crucible_batch.core.prices import workflow_class
+from crucible_batch.core.prices import shape_of
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.assets import AssetDesk, AssetFailed
 from crucible_batch.engine.books import Books
@@ -58,8 +57,6 @@ class World:
     slots: Slots
     clock: Clock
     gone_workflows: dict[str, ErrorInfo]
-    doubts: asyncio.Lock
-    """Held while a submit in doubt is sent again: one at a time, since each may be a purchase at a new price."""
     recovery: Recovery
 
 
@@ -70,11 +67,11 @@ class Performer:
         self._world = world
         self._planned = planned
         self._may_buy = may_buy
-        self._class = workflow_class(planned.workflow_id)
+        self._shape = shape_of(planned)
         self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
         self._accepted_now = False
-        self._raised: Credits = ZERO
-        """What is held for a submit in doubt beyond its hold, while it is sent again."""
+        self._held_before: tuple[Credits, bool] = (ZERO, False)
+        """What was held for a submit in doubt before it was sent again, and whether it was alone."""
 
     async def perform(self, job: Job, command: Command) -> JobEvent | None:
         """Carry out one command. None: it can't be done in this run, and why is noted in the run's ``Stop``.
@@ -107,7 +104,7 @@ class Performer:
                 return None
         return await self._world.admission.hold(
             job,
-            self._class,
+            self._shape,
             missing=lambda: desk.missing(job.identity, self._images),
             claim=lambda: desk.claim(job.identity, self._images),
         )
@@ -126,7 +123,10 @@ class Performer:
             world.assets.release(job.identity)
         ledger = world.books.ledger
         bundle = ledger.hold_of(job.identity)
-        need = job_need(ledger, self._class, bundle) if world.books.budget is not None else bundle
+        alone = world.admission.is_alone(job.identity)
+        need: Credits | None = bundle
+        if world.books.budget is not None:
+            need = hold_for_submit(ledger.prices, self._shape, bundle, alone=alone)
         if need is None:
             return Declined(
                 at=world.clock.now(),
@@ -137,13 +137,13 @@ class Performer:
 
     async def _submit(self, job: Job) -> JobEvent:
         if not job.in_doubt:
-            # Between the look at the price and the request nothing is awaited: the price is that of this moment.
+            # Between the check of the price and the request nothing is awaited: the price is that of this moment.
             return await self._kept_back() or self._outgrown(job) or await self._send(job)
-        async with self._world.doubts:
-            event = self._beyond_budget(job) or await self._send(job)
-            # Entered before it is journalled, so that the next in doubt goes by it; entering it again changes nothing.
-            self._world.books.ledger.apply(job.identity, event)
-            return event
+        ledger = self._world.books.ledger
+        self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
+        if (error := await self._world.admission.hold_again(job, self._shape)) is not None:
+            return Unanswered(at=self._world.clock.now(), error=error)
+        return await self._send(job)
 
     async def _kept_back(self) -> Declined | Refused | None:
         """Wait until something new may be bought, and say so if it isn't to be bought any more.
@@ -162,32 +162,15 @@ class Performer:
 
     def _outgrown(self, job: Job) -> Declined | None:
         """A price that has risen since the hold was taken: the job asks for its credits again, at today's."""
-        ledger = self._world.books.ledger
-        price = outgrown(ledger, self._class, ledger.hold_of(job.identity))
+        ledger, admission = self._world.books.ledger, self._world.admission
+        if self._world.books.budget is None:
+            return None
+        hold, alone = ledger.hold_of(job.identity), admission.is_alone(job.identity)
+        price = outgrown(ledger.prices, self._shape, hold, alone=alone)
         if price is None:
             return None
         error = ErrorInfo(PRICE_ROSE, f"a job on {self._planned.workflow_id} costs {format_credits(price)} credits now")
         return Declined(at=self._world.clock.now(), error=error)
-
-    def _beyond_budget(self, job: Job) -> Unanswered | None:
-        """A submit in doubt may be a purchase after all, at the price last seen: one that doesn't fit isn't sent.
-
-        What it may cost beyond its hold is kept for it in this run's books, so that nobody else is admitted on it,
-        unless this time it is refused.
-        """
-        ledger, budget = self._world.books.ledger, self._world.books.budget
-        price = ledger.prices.lower_bound(self._class)
-        more = ZERO if price is None else max(ZERO, price - ledger.hold_of(job.identity))
-        if budget is None or not more or ledger.committed + more <= budget:
-            self._raised = more
-            ledger.raise_hold(job.identity, more)
-            return None
-        error = ErrorInfo(
-            BUDGET_EXHAUSTED,
-            f"an earlier run may or may not have bought it; if not, it costs {format_credits(more)} credits more now",
-            hint="raise the budget and run the same command again",
-        )
-        return Unanswered(at=self._world.clock.now(), error=error)
 
     async def _send(self, job: Job) -> JobEvent:
         world = self._world
@@ -222,9 +205,10 @@ class Performer:
         world = self._world
         info = self._explained(error_info(error))
         if error.in_doubt or job.in_doubt:
-            if not error.in_doubt:
+            if job.in_doubt and not error.in_doubt:
                 # This try has bought nothing; what one before may have cost was held for it then.
-                world.books.ledger.raise_hold(job.identity, -self._raised)
+                held, alone = self._held_before
+                world.admission.restore_hold(job.identity, held, alone=alone)
             # The gateway serves where it refuses this one job: however many it does, the others are still asked for.
             if error.status == 402:
                 world.admission.close_account()

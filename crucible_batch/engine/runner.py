@@ -80,7 +80,7 @@ class Runner:
         self.slots = Slots(self._flow, self.stop, clock, observer, aims=options.concurrency is None)
         self._looks = Looks(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
-        ledger = Ledger(PriceBook(terms.ceiling))
+        ledger = Ledger(PriceBook(terms.ceiling, terms.upload_ceiling))
         self.books = Books(history, ledger, terms.budget)
         self._tell = Teller(observer, self.books, clock, lambda planned: not self._is_about(planned))
         admission = Admission(self.books, gateway, self.stop, clock, store.shortage)
@@ -99,7 +99,6 @@ class Runner:
             slots=self.slots,
             clock=clock,
             gone_workflows={},
-            doubts=asyncio.Lock(),
             recovery=self._recovery,
         )
 
@@ -157,7 +156,6 @@ class Runner:
         """Replay the past: fill the books, and find what earlier runs left."""
         for subject, event in self._history.events():
             self.books.ledger.apply(subject, event)
-        self.books.ledger.prices.close_run()
         found = survey(
             self._history, self._rule, missed=self._missed, is_forgotten=self._is_forgotten, about=self._options.only
         )

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.breaker import Row
+from crucible_batch.core.budget import PRICE_ABOVE_CEILING
 from crucible_batch.core.ending import EVERYTHING
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
 
@@ -58,12 +59,15 @@ class Stop:
         return self._no_more or self.leaving.is_set()
 
     def block(self, price_class: str, error: ErrorInfo) -> None:
-        """No further job of a class can be paid for."""
-        self.stops.setdefault(price_class, error)
+        """A job of a class can't be paid for, and no further one either, unless it is that the one costs too much."""
+        if not self.blocked(price_class):
+            self.stops[price_class] = error
         self.reasons.add(ExitCode.OUT_OF_CREDITS)
 
     def blocked(self, price_class: str) -> bool:
-        return price_class in self.stops
+        """Whether no further job of the class is asked for: a price above the ceiling is that of one shape only."""
+        stop = self.stops.get(price_class)
+        return stop is not None and stop.code != PRICE_ABOVE_CEILING
 
     def wind_down(self, reason: ExitCode, error: ErrorInfo) -> None:
         """Buy nothing more, and wait for what is in flight."""

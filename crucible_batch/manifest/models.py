@@ -102,7 +102,13 @@ class Budget(_Model):
         examples=[250, "12.5"],
     )
     max_credits_per_job: OptionalCredits = Field(
-        None, description="No job that costs more than this is started.", examples=[4]
+        None,
+        description="Ceiling on the price of one job. It is held for each job until the gateway names the price, and"
+        " a price above it stops the run: with it the budget is never exceeded by jobs.",
+        examples=[4],
+    )
+    max_credits_per_upload: OptionalCredits = Field(
+        None, description="The same for the upload of one input image.", examples=[1]
     )
 
 
