@@ -46,7 +46,7 @@ from typing import TypeAlias
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
+from crucible_batch.core.prices import SURGE, UPLOAD, PriceBook, Shape
 
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
@@ -244,6 +244,24 @@ def above_ceiling(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo
         PRICE_ABOVE_CEILING,
         f"{what}{where} costs {format_credits(charged)} credits, above {key} {format_credits(ceiling)}",
         hint=f"raise budget.{key} if that is what you want to pay, and run the same command again",
+    )
+
+
+def beyond_bound(shape: Shape, answered: Credits, recorded: Credits, prices: PriceBook) -> ErrorInfo | None:
+    """Return why nothing more may be bought where a job's record names more than was answered; None where it may.
+
+    The difference has to stay within what bounds a price: the declared ceiling, else ``SURGE`` times the answer.
+    """
+    ceiling = prices.ceiling_of(shape)
+    if ceiling is not None:
+        return above_ceiling(shape, recorded, ceiling) if recorded > ceiling else None
+    if not answered or recorded <= SURGE * answered:
+        return None
+    return ErrorInfo(
+        PRICE_ROSE,
+        f"the record of a job on {shape.name} names {format_credits(recorded)} credits, the answer to its submit named"
+        f" {format_credits(answered)}",
+        hint="compare with the gateway's ledger (crucible-batch audit), and declare budget.max_credits_per_job",
     )
 
 

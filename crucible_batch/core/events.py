@@ -82,6 +82,13 @@ class Unanswered(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repriced(_Fact):
+    """The job's own record names another price than is known so far: ``credits``. The higher of the two counts."""
+
+    credits: Credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded(_Fact):
     """The gateway reports success, with this many outputs. ``running_at``: when a look first found it running."""
 
@@ -222,6 +229,7 @@ JobEvent: TypeAlias = (
     | Declined
     | Refused
     | Unanswered
+    | Repriced
     | Succeeded
     | Failed
     | Vanished

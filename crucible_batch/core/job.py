@@ -17,7 +17,7 @@ The life of a job, one row a phase. ``wish`` reads nothing but the phase and wha
     UNAVAILABLE  -                 -      (a new run: FETCHING)
     VANISHED     -                 -      (a new run: IN_FLIGHT)
 
-``Moved`` changes no phase, and may happen wherever there are outputs.
+``Moved`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, while a job is IN_FLIGHT.
 
 ``SUBMITTING`` is the only phase whose truth we don't know: the key may be in use. Sending the same key again resolves
 it, so a job that a journal shows there is ``in_doubt``, and no refusal may then free its hold.
@@ -44,6 +44,7 @@ from crucible_batch.core.events import (
     Prepared,
     Refused,
     Reopened,
+    Repriced,
     Saved,
     Succeeded,
     Unanswered,
@@ -84,7 +85,11 @@ class AttemptStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One idempotency key, and what became of it. ``credits`` is the gateway's own figure, 0 until it has given one."""
+    """One idempotency key, and what became of it.
+
+    ``credits`` is the gateway's own figure, the highest that it has given; 0 until it has given one. ``answered`` and
+    ``recorded`` are those of the answer to the submit and of the job's record, where they differ.
+    """
 
     number: int
     key: str
@@ -98,6 +103,8 @@ class Attempt:
     ended_at: float | None = None
     prepared_at: float | None = None
     running_at: float | None = None
+    answered: Credits | None = None
+    recorded: Credits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +222,8 @@ def step(job: Job, event: JobEvent) -> Job:
             return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
         case Unanswered(error=error):
             return changed(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
+        case Repriced(credits=recorded):
+            return changed(job, attempts=_ending_in(job, _repriced(job.current, recorded)))
         case Succeeded(outputs=expected):
             attempt = changed(
                 job.current,
@@ -284,6 +293,7 @@ _HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
     Declined: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
     Refused: frozenset({Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.SUBMITTING}),
     Unanswered: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
+    Repriced: _ALWAYS_LATE,
     Succeeded: _ALWAYS_LATE,
     Failed: _ALWAYS_LATE,
     Vanished: _ALWAYS_LATE,
@@ -326,6 +336,11 @@ def _closed(job: Job, status: AttemptStatus, error: ErrorInfo, at: float, phase:
         return changed(job, phase=phase, error=error)
     attempt = changed(job.current, status=status, error=error, ended_at=at)
     return changed(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
+
+
+def _repriced(attempt: Attempt, recorded: Credits) -> Attempt:
+    answered = attempt.credits if attempt.answered is None else attempt.answered
+    return changed(attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded)
 
 
 def _failed(job: Job, event: Failed) -> Job:

@@ -9,6 +9,7 @@ by a definite answer only; "no answer" holds.
     NotCreated   the image's hold goes back to its payer
     Prepared     the attempt's hold is trimmed to the job alone
     Accepted     the hold becomes the gateway's own figure
+    Repriced     the hold rises to the record's figure, if that is higher; so does what is spent for a vanished job
     Succeeded    held -> spent
     Failed       held -> refunded
     Vanished     held -> spent (nobody told us of a refund; if it is found failed after all, refunded)
@@ -44,6 +45,7 @@ from crucible_batch.core.events import (
     Prepared,
     Refused,
     Reopened,
+    Repriced,
     Saved,
     Succeeded,
     Unanswered,
@@ -56,11 +58,15 @@ from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 
 @dataclass(frozen=True, slots=True)
 class Surprise:
-    """A price above all that was known or permitted when its credits were held: ``charged`` where ``held`` was held."""
+    """A price above all that was known or permitted when its credits were held: ``charged`` where ``held`` was held.
+
+    ``by_record``: the answer to the submit named ``held``, and the job's own record ``charged``.
+    """
 
     price_class: str
     held: Credits
     charged: Credits
+    by_record: bool = False
 
 
 @dataclass(slots=True)
@@ -87,8 +93,11 @@ class Ledger:
         self.reused_assets = 0
         self.restored_with_images = 0
         self.reused: Credits = ZERO
+        self.price_differs: Credits = ZERO
+        self.repriced_jobs = 0
+        self._repriced: set[str] = set()
         self._found_again: set[str] = set()
-        self._surprises: dict[str, Surprise] = {}
+        self._surprises: dict[tuple[str, bool], Surprise] = {}
         self._held: Credits = ZERO
         self._assumed: list[_Assumed] = []
         self._vanished: dict[str, Credits] = {}
@@ -133,7 +142,7 @@ class Ledger:
 
     @property
     def surprises(self) -> tuple[Surprise, ...]:
-        """The worst surprise of each price class."""
+        """The worst surprise of each price class, by an answer and by a record."""
         return tuple(self._surprises.values())
 
     def hold_of(self, subject: str) -> Credits:
@@ -169,6 +178,8 @@ class Ledger:
                 self._accepted(subject, event)
             case Declined() | Refused():
                 self._end_hold(subject)
+            case Repriced(credits=record):
+                self._repriced_to(subject, record)
             case Succeeded() | Vanished() | Failed():
                 self._job_ended(subject, event)
             case Unanswered() | Saved() | Unavailable() | Missed() | Moved() | Reopened():
@@ -212,12 +223,30 @@ class Ledger:
         self._set_hold(subject, event.credits)
         self.prices.learn(shape, event.credits)
 
+    def _repriced_to(self, subject: str, record: Credits) -> None:
+        """Take the higher figure, and note how far the two are apart."""
+        known = self._holds.get(subject, self._vanished.get(subject, ZERO))
+        figure = max(known, record)
+        self.price_differs += (record - known).copy_abs()
+        self.repriced_jobs += subject not in self._repriced
+        self._repriced.add(subject)
+        if subject in self._vanished:
+            self.jobs += figure - known
+            self._vanished[subject] = figure
+            return
+        self._set_hold(subject, figure)
+        if record > known and (shape := self._shapes.get(subject)) is not None:
+            self.prices.learn(shape, record)
+            if subject not in self._found_again:
+                self._note_surprise(shape, known, record, by_record=True)
+
     def _job_ended(self, subject: str, event: Succeeded | Vanished | Failed) -> None:
         """Spend the hold, or refund it. What counted as spent while nobody knew the job is settled with it."""
         amount = self._end_hold(subject)
         found_again = self._vanished.pop(subject, ZERO)
         was_reused = subject in self._found_again
         self._found_again.discard(subject)
+        self._repriced.discard(subject)
         match event:
             case Succeeded():
                 self.jobs += amount
@@ -247,10 +276,11 @@ class Ledger:
         if payer is not None and payer in self._holds:
             self._set_hold(payer, max(ZERO, self._holds[payer] + amount))
 
-    def _note_surprise(self, shape: Shape, held: Credits, charged: Credits) -> None:
-        worst = self._surprises.get(shape.price_class)
+    def _note_surprise(self, shape: Shape, held: Credits, charged: Credits, *, by_record: bool = False) -> None:
+        name = shape.price_class
+        worst = self._surprises.get((name, by_record))
         if charged - held > (worst.charged - worst.held if worst is not None else ZERO):
-            self._surprises[shape.price_class] = Surprise(shape.price_class, held, charged)
+            self._surprises[name, by_record] = Surprise(name, held, charged, by_record)
 
     def _set_hold(self, subject: str, amount: Credits) -> None:
         self._held += amount - self._holds.get(subject, ZERO)

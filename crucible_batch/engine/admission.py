@@ -22,6 +22,7 @@ from crucible_batch.core.budget import (
     SlowStart,
     Wait,
     above_ceiling,
+    beyond_bound,
     decide,
 )
 from crucible_batch.core.credits import ZERO, Credits
@@ -37,7 +38,10 @@ from crucible_batch.core.events import (
     NotCreated,
     Prepared,
     Refused,
+    Repriced,
+    Succeeded,
     Unanswered,
+    Vanished,
 )
 from crucible_batch.core.job import Job
 from crucible_batch.core.ports import Gateway
@@ -189,10 +193,17 @@ class Admission:
             self._answered(identity)
             self._changed.set()
 
-    def figures_differ(self) -> None:
-        """A record named a higher price than the answer to its submit: from now on each is compared at once."""
+    def figures_differ(self, shape: Shape, answered: Credits, recorded: Credits) -> None:
+        """A job's record names another price than the answer to its submit.
+
+        Where it is higher, submits go one at a time from now on, each compared with its record before the next; where
+        it is beyond every bound, nothing more is bought in this run.
+        """
+        if recorded <= answered:
+            return
         self._figures_differ = True
-        self._slow_start = SlowStart()
+        if (error := beyond_bound(shape, answered, recorded, self._books.ledger.prices)) is not None:
+            self._stop.wind_down(ExitCode.OUT_OF_CREDITS, error)
 
     def take_up(self, job: Job) -> None:
         """A job of an earlier run is taken up: its hold is in the books already, and it is at work again."""
@@ -259,7 +270,7 @@ class Admission:
         return Situation(
             others_at_work=bool(others - {identity}),
             unanswered=len(self._unanswered),
-            limit=self._slow_start.limit,
+            limit=1 if self._figures_differ else self._slow_start.limit,
             is_one_alone=any(submit.alone for submit in self._unanswered.values()),
             alone_in_doubt=bool(self._books.ledger.alone - {*self._unanswered, identity}),
             account_left=left,
@@ -270,7 +281,7 @@ class Admission:
         match event:
             case Accepted():
                 self._accepted(subject, event)
-            case Unanswered():
+            case Unanswered() | Repriced():
                 self._answered(subject)
             case Declined() | Refused():
                 self._answered(subject)
@@ -282,7 +293,10 @@ class Admission:
                 self._uploaded(subject, event)
             case Prepared():
                 self._account_stale = True
+            case Succeeded() | Vanished():
+                self._answered(subject)
             case Failed():
+                self._answered(subject)
                 # The gateway refunds a failed job, so an empty account may have something again.
                 self._account_closed = False
                 self._account_due = True

@@ -18,6 +18,7 @@ from crucible_batch.core.events import (
     JobEvent,
     Prepared,
     Refused,
+    Repriced,
     Succeeded,
     Unanswered,
     Vanished,
@@ -26,12 +27,13 @@ from crucible_batch.core.job import Command, Fetch, Hold, Job, Poll, Prepare, Su
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import shape_of
+from crucible_batch.core.record import record_differs
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.assets import AssetDesk, AssetFailed
 from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.fetch import Fetcher
-from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.poller import Interrupted, Poller
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.slots import Slots
 from crucible_batch.engine.stop import Stop, error_info
@@ -70,6 +72,8 @@ class Performer:
         self._shape = shape_of(planned)
         self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
         self._accepted_now = False
+        self._interrupted: Interrupted | None = None
+        self._ended_look: JobSnapshot | None = None
         self._held_before: tuple[Credits, bool] = (ZERO, False)
         """What was held for a submit in doubt before it was sent again, and whether it was alone."""
 
@@ -269,11 +273,49 @@ class Performer:
     def _refuse(self, error: ErrorInfo) -> Refused:
         return Refused(at=self._world.clock.now(), error=error)
 
-    async def _poll(self, job: Job, job_id: str) -> Succeeded | Failed | Vanished | None:
-        world = self._world
+    async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | Vanished | None:
+        """Wait for the job's end. What a look shows of its price comes first, in an event of its own."""
+        if (ended := self._ended_look) is not None:
+            self._ended_look = None
+            return self._ended(job, ended)
+        if self._world.admission.is_to_be_compared(job.identity):
+            recorded = await self._recorded_price(job_id)
+            if recorded is not None and recorded > job.current.credits:
+                return self._repriced(job, recorded)
+            self._world.admission.compared(job.identity)
+        found = await self._look(job, job_id)
+        if isinstance(found, Interrupted):
+            self._interrupted = found
+            return self._repriced(job, found.credits)
+        if not isinstance(found, JobSnapshot):
+            return found
+        is_final = found.status is JobStatus.SUCCEEDED
+        if record_differs(job.current, found.credits, is_final=is_final):
+            self._ended_look = found
+            return self._repriced(job, found.credits)
+        return self._ended(job, found)
+
+    def _repriced(self, job: Job, recorded: Credits) -> Repriced:
+        self._world.admission.figures_differ(self._shape, job.current.credits, recorded)
+        return Repriced(at=self._world.clock.now(), credits=recorded)
+
+    async def _recorded_price(self, job_id: str) -> Credits | None:
+        """Read the price in a job's record; None where it can't be read: waiting for the job's end meets that too."""
         try:
-            snapshot = await world.poller.until_ended(
-                job_id, self._planned.workflow_id, look_at_once=not self._accepted_now
+            return (await self._world.gateway.job(job_id)).credits
+        except GatewayError:
+            return None
+
+    async def _look(self, job: Job, job_id: str) -> JobSnapshot | Interrupted | Vanished | None:
+        world, earlier = self._world, self._interrupted
+        self._interrupted = None
+        try:
+            found = await world.poller.until_ended(
+                job_id,
+                self._planned.workflow_id,
+                price=job.current.credits,
+                look_at_once=not self._accepted_now,
+                earlier=earlier,
             )
         except GatewayError as error:
             if error.status != 404 or not error.is_refusal:
@@ -281,10 +323,9 @@ class Performer:
             lost = ErrorInfo(LOST_BY_GATEWAY, f"the gateway no longer knows job {job_id}", request_id=error.request_id)
             return Vanished(at=world.clock.now(), error=lost)
         world.stop.served()
-        if snapshot is None:
+        if found is None:
             world.stop.wind_down(ExitCode.STOPPED, _timed_out(job_id))
-            return None
-        return self._ended(job, snapshot)
+        return found
 
     def _ended(self, job: Job, snapshot: JobSnapshot) -> Succeeded | Failed:
         if snapshot.status is JobStatus.FAILED:

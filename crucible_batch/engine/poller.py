@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from crucible_batch.core.answers import JobSnapshot, JobStatus
+from crucible_batch.core.credits import Credits
 from crucible_batch.core.polling import Looks
 from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.clock import Clock
@@ -15,6 +16,15 @@ from crucible_batch.engine.clock import Clock
 _EMPTY_LOOKS = 4
 """So often a job that has succeeded and lists no output is looked at again: its list may lag behind its status, and
 how many outputs there are is read off it once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A job that is still on its way, and whose record names ``credits``, more than was known."""
+
+    credits: Credits
+    began: float
+    running_at: float | None
 
 
 class Poller:
@@ -32,16 +42,20 @@ class Poller:
         self._alarms: list[float] = []
         self._sleepers: asyncio.TaskGroup | None = None
 
-    async def until_ended(self, job_id: str, workflow_id: str, *, look_at_once: bool) -> JobSnapshot | None:
+    async def until_ended(
+        self, job_id: str, workflow_id: str, *, price: Credits, look_at_once: bool, earlier: Interrupted | None = None
+    ) -> JobSnapshot | Interrupted | None:
         """Return the job once it has succeeded or failed; None where the job's timeout passed before.
 
+        Where its record names more than ``price`` before it has ended, that is ``Interrupted``, with which it goes on.
         ``look_at_once`` is for a job that was accepted some time ago: then how long it has taken teaches nothing.
         Raises ``GatewayError`` where the gateway doesn't know the job, or can't be asked.
         """
-        looks, began = self._looks, self._clock.monotonic()
-        running_at: float | None = None
+        looks, now = self._looks, self._clock.monotonic()
+        began, running_at = (now, None) if earlier is None else (earlier.began, earlier.running_at)
         empty_looks = 0
-        ticket = looks.opened(workflow_id, began, timeout_s=self._job_timeout_s, look_at_once=look_at_once)
+        timeout_s = max(0.0, began + self._job_timeout_s - now)
+        ticket = looks.opened(workflow_id, now, timeout_s=timeout_s, look_at_once=look_at_once or earlier is not None)
         try:
             while True:
                 await self._turn(ticket)
@@ -56,6 +70,8 @@ class Poller:
                         return replace(snapshot, running_at=running_at)
                 if snapshot.status is JobStatus.RUNNING and running_at is None:
                     running_at = self._clock.now()
+                if snapshot.credits > price:
+                    return Interrupted(snapshot.credits, began, running_at)
                 if now - began >= self._job_timeout_s:
                     return None
                 self._on_look()

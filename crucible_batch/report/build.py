@@ -121,6 +121,8 @@ def _attempt(attempt: Attempt) -> AttemptRow:
         job_id=attempt.job_id,
         status=attempt.status.value,
         credits=attempt.credits,
+        answer_credits=attempt.answered,
+        record_credits=attempt.recorded,
         reused=attempt.reused,
         held_at=attempt.held_at,
         prepared_at=attempt.prepared_at,
@@ -144,6 +146,8 @@ def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
         rebates=ledger.rebates,
         refunded=ledger.refunded,
         over_budget=over,
+        price_differs=ledger.price_differs,
+        price_differs_jobs=ledger.repriced_jobs,
     )
 
 

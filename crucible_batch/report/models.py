@@ -35,7 +35,13 @@ class AttemptRow(_Model):
     idempotency_key: str
     job_id: str | None = Field(default=None, description="The gateway's id, once it has accepted the attempt.")
     status: str
-    credits: Amount = Field(description="What the gateway asked for it; refunded where the attempt failed.")
+    credits: Amount = Field(
+        description="What the gateway asked for it, the highest figure it named; refunded where the attempt failed."
+    )
+    answer_credits: Amount | None = Field(
+        default=None, description="What the answer to its submit named, where the job's record names another price."
+    )
+    record_credits: Amount | None = Field(default=None, description="What the job's record names, where it differs.")
     reused: bool = Field(default=False, description="Found at the gateway, and not bought by this run directory.")
     held_at: float = Field(description="Seconds since the epoch, UTC.")
     prepared_at: float | None = Field(default=None, description="When its input images were ready.")
@@ -114,6 +120,11 @@ class CreditsRow(_Model):
     rebates: Amount
     refunded: Amount
     over_budget: Amount = Field(description="By how much spent and held are beyond the budget.")
+    price_differs: Amount = Field(
+        default=Decimal(0),
+        description="How far the prices in jobs' records are from those in the answers to their submits, added up.",
+    )
+    price_differs_jobs: int = Field(default=0, description="How many jobs that concerns.")
 
 
 class CountsRow(_Model):

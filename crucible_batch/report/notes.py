@@ -11,7 +11,13 @@ from crucible_batch.core.prices import UPLOAD_CLASS
 
 def notes(ledger: Ledger) -> Iterator[str]:
     """Yield a sentence for each thing that a reader of the figures should know."""
-    for surprise in ledger.surprises:
+    if ledger.repriced_jobs:
+        yield (
+            f"the records of {ledger.repriced_jobs} job{'s' if ledger.repriced_jobs > 1 else ''} name other prices than"
+            f" the answers to the submits, by {format_credits(ledger.price_differs)} credits in all: the higher figure"
+            " of each counts"
+        )
+    for surprise in (each for each in ledger.surprises if not each.by_record):
         what = "an upload" if surprise.price_class == UPLOAD_CLASS else f"a job on {_workflow(surprise.price_class)}"
         yield (
             f"{what} cost {format_credits(surprise.charged)} credits where {format_credits(surprise.held)} were held"

@@ -17,6 +17,7 @@ from crucible_batch.core.events import (
     Prepared,
     Refused,
     Reopened,
+    Repriced,
     Saved,
     Succeeded,
     Unanswered,
@@ -60,7 +61,12 @@ def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
             ]
             return answers if job.in_doubt else [*answers, Declined(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)]
         case Poll():
-            return [Succeeded(at=1.0, outputs=2), Failed(at=1.0, error=ERROR), Vanished(at=1.0, error=ERROR)]
+            ends: list[JobEvent] = [
+                Succeeded(at=1.0, outputs=2),
+                Failed(at=1.0, error=ERROR),
+                Vanished(at=1.0, error=ERROR),
+            ]
+            return [*ends, Repriced(at=1.0, credits=price)]
         case Fetch(index=index):
             return [saved(index), Unavailable(at=1.0, error=ERROR)]
         case None:

@@ -19,6 +19,7 @@ from crucible_batch.core.events import (
     Prepared,
     Refused,
     Reopened,
+    Repriced,
     Succeeded,
     Unanswered,
     Unavailable,
@@ -40,6 +41,7 @@ from crucible_batch.core.job import (
     step,
     wish,
 )
+from crucible_batch.core.record import record_differs
 from crucible_batch.core.retry import RetryRule
 from tests.core.histories import ERROR, lives, saved
 
@@ -52,6 +54,7 @@ REFUSED = Refused(at=1.0, error=ERROR)
 UNANSWERED = Unanswered(at=1.0, error=ERROR)
 SUCCEEDED = Succeeded(at=1.0, outputs=2)
 FAILED = Failed(at=1.0, error=ERROR)
+REPRICED = Repriced(at=1.0, credits=7)  # type: ignore[arg-type]
 VANISHED = Vanished(at=1.0, error=ERROR)
 UNAVAILABLE = Unavailable(at=1.0, error=ERROR)
 REOPENED = Reopened(at=1.0)
@@ -72,6 +75,7 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
     (WITH_IMAGE, [HELD, DECLINED], Phase.READY, Hold()),
     (WITH_IMAGE, [HELD, REFUSED], Phase.FAILED, None),
     (PLAIN, [HELD, ACCEPTED], Phase.IN_FLIGHT, Poll("j1")),
+    (PLAIN, [HELD, ACCEPTED, REPRICED], Phase.IN_FLIGHT, Poll("j1")),
     (PLAIN, [HELD, DECLINED], Phase.READY, Hold()),
     (PLAIN, [HELD, REFUSED], Phase.FAILED, None),
     (PLAIN, [HELD, UNANSWERED], Phase.UNKNOWN, None),
@@ -112,6 +116,28 @@ def test_a_new_run_takes_a_job_up(events: list[JobEvent], phase: Phase, in_doubt
     job = resumed(replay(PLAIN, events))
     assert (job.phase, job.in_doubt) == (phase, in_doubt)
     assert resumed(job) == job
+
+
+@pytest.mark.parametrize(("records", "credits", "recorded"), [([7], 7, 7), ([1], 2, 1), ([7, 9], 9, 9), ([7, 3], 7, 3)])
+def test_of_the_answer_and_the_record_the_higher_figure_is_the_attempts(
+    records: list[int], credits: int, recorded: int
+) -> None:
+    repriced = [Repriced(at=1.0, credits=record) for record in records]  # type: ignore[arg-type]
+    attempt = replay(PLAIN, [HELD, ACCEPTED, *repriced, SUCCEEDED]).current
+    assert (attempt.credits, attempt.answered, attempt.recorded) == (credits, 2, recorded)
+
+
+@pytest.mark.parametrize(
+    ("record", "told_before", "is_final", "differs"),
+    [(7, [], False, True), (7, [], True, True), (1, [], False, False), (1, [], True, True), (2, [], True, False),
+     (7, [7], True, False), (9, [7], False, True), (1, [1], True, False), (2, [7], True, False)],
+)  # fmt: skip
+def test_a_record_differs_where_it_names_what_the_books_do_not_have(
+    record: int, told_before: list[int], is_final: bool, differs: bool
+) -> None:
+    repriced = [Repriced(at=1.0, credits=credits) for credits in told_before]  # type: ignore[arg-type]
+    attempt = replay(PLAIN, [HELD, ACCEPTED, *repriced]).current
+    assert record_differs(attempt, record, is_final=is_final) is differs  # type: ignore[arg-type]
 
 
 def test_a_missed_output_is_remembered_until_it_is_saved_again() -> None:

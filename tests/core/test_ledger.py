@@ -25,6 +25,7 @@ from crucible_batch.core.events import (
     NotCreated,
     Prepared,
     Refused,
+    Repriced,
     Succeeded,
     Unanswered,
     Uploaded,
@@ -76,7 +77,11 @@ def figures(ledger: Ledger) -> tuple[str, str]:
 def test_of_a_job_that_is_over_nothing_is_kept() -> None:
     accepted = Accepted(at=0.0, job_id="j", credits=Decimal(2), reused=True)
     endings = (Succeeded(at=0.0, outputs=1), Failed(at=0.0, error=ERROR), Declined(at=0.0, error=ERROR))
-    stories = [[held("2"), accepted, endings[0]], [held("2"), accepted, endings[1]], [held("2"), endings[2]]]
+    stories = [
+        [held("2"), accepted, Repriced(at=0.0, credits=Decimal(3)), endings[0]],
+        [held("2"), accepted, endings[1]],
+        [held("2"), endings[2]],
+    ]
     ledger = books(*((f"job-{number}", event) for number, story in enumerate(stories) for event in story))
     collections = [kept for kept in vars(ledger).values() if isinstance(kept, dict | set | list)]
     assert "job-" not in repr(collections)
@@ -104,6 +109,8 @@ def test_spent_and_held_are_what_a_simple_model_says(histories: list[tuple[Job, 
                     attempts[attempt] = ("spent", price)
                 case Failed():
                     attempts[attempt] = ("refunded", price)
+                case Repriced():
+                    attempts[attempt] = (attempts[attempt][0], max(price, event.credits))
                 case _:
                     pass
 
@@ -207,6 +214,7 @@ def test_new_books_are_empty_and_learn_into_the_prices_that_they_are_given() -> 
     assert amounts == (Decimal(0),) * 6
     counts = (ledger.assumed_uploads, ledger.lost_uploads, ledger.reused_assets, ledger.restored_with_images)
     assert counts == (0, 0, 0, 0)
+    assert (ledger.price_differs, ledger.repriced_jobs) == (0, 0)
     assert (ledger.surprises, ledger.holds(), ledger.hold_of("job")) == ((), {}, 0)
 
 
@@ -269,6 +277,47 @@ def test_a_price_above_its_hold_is_a_surprise_and_of_each_class_the_worst_is_kep
 
 def test_a_job_found_again_is_no_surprise_whatever_it_once_cost() -> None:
     assert books(("job", held("1")), ("job", accepted("5", reused=True))).surprises == ()
+
+
+def repriced(credits: str) -> Repriced:
+    return Repriced(at=0.0, credits=Decimal(credits))
+
+
+def test_a_record_above_the_answer_raises_the_hold_and_teaches_the_price_and_is_a_surprise() -> None:
+    ledger = books(("job", held("3")), ("job", accepted("1")), ("job", repriced("7")))
+    assert figures(ledger) == ("0", "7")
+    assert ledger.prices.known("workflow:w") == 7
+    assert ledger.surprises == (Surprise("workflow:w", Decimal(1), Decimal(7), by_record=True),)
+    assert (ledger.price_differs, ledger.repriced_jobs) == (6, 1)
+    ledger.apply("job", SUCCEEDED)
+    assert figures(ledger) == ("7", "0")
+
+
+def test_a_record_below_the_answer_lowers_nothing_and_counts_as_a_difference() -> None:
+    ledger = books(("job", held("3")), ("job", accepted("3")), ("job", repriced("1")))
+    assert (figures(ledger), ledger.prices.known("workflow:w"), ledger.surprises) == (("0", "3"), 3, ())
+    assert (ledger.price_differs, ledger.repriced_jobs) == (2, 1)
+
+
+def test_a_record_that_rises_twice_is_one_job_and_the_whole_difference() -> None:
+    ledger = books(("job", held("3")), ("job", accepted("1")), ("job", repriced("7")), ("job", repriced("9")))
+    assert (figures(ledger), ledger.price_differs, ledger.repriced_jobs) == (("0", "9"), 8, 1)
+
+
+def test_the_record_of_a_job_that_was_found_again_or_bought_by_an_earlier_run_is_no_price_of_today() -> None:
+    found = books(("job", held("1")), ("job", accepted("1", reused=True)), ("job", repriced("7")))
+    assert (found.prices.known("workflow:w"), found.prices.lower_bound("workflow:w"), found.surprises) == (None, 7, ())
+    earlier = books(("job", held("1")), ("job", accepted("1")))
+    earlier.prices.close_run()
+    earlier.apply("job", repriced("7"))
+    assert (earlier.prices.known("workflow:w"), earlier.prices.lower_bound("workflow:w")) == (None, 7)
+
+
+def test_a_job_that_nobody_knew_and_that_came_back_dearer_is_spent_at_its_records_price() -> None:
+    story = [("job", held("2")), ("job", accepted("2")), ("job", VANISHED), ("job", repriced("7"))]
+    assert figures(books(*story)) == ("7", "0")
+    assert figures(books(*story, ("job", SUCCEEDED))) == ("7", "0")
+    assert (books(*story, ("job", FAILED)).jobs, books(*story, ("job", FAILED)).refunded) == (0, 7)
 
 
 def test_an_upload_above_its_hold_is_a_surprise_and_its_payer_makes_up_for_it() -> None:

@@ -118,6 +118,7 @@ def test_credits_add_up_as_they_do_by_hand(history: Any) -> None:
         "rebates": "0.1",
         "refunded": "2.5",
         "over_budget": "0",
+        "price_differs": "0",
     }
     assert [str(row.credits) for row in rows(history)] == ["2.5", "2.75", "0", "3", "0", "3"]
     assert report.counts.model_dump() == {

@@ -177,6 +177,9 @@ def credits_words(head: ReportHead, earlier: Earlier | None = None) -> str:
     parts.append("no budget" if books.budget is None else f"budget {format_credits(books.budget)}")
     if books.over_budget:
         parts.append(f"{format_credits(books.over_budget)} OVER BUDGET")
+    if count := books.price_differs_jobs:
+        jobs = "1 job differs" if count == 1 else f"{count} jobs differ"
+        parts.append(f"price of {jobs} by {format_credits(books.price_differs)} IN THE GATEWAY'S RECORD")
     return " · ".join(parts)
 
 

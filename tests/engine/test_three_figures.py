@@ -1,0 +1,128 @@
+"""Three figures for one job: the answer to its submit, its own record, the ledger. Books take the highest at once."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import httpx
+import pytest
+
+from crucible_batch import api
+from crucible_batch.cli.render.summary import credits_words
+from crucible_batch.core.events import Repriced
+from crucible_batch.errors import ExitCode
+
+
+def texts(count: int) -> str:
+    return "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(count))
+
+
+def answering(credits: float):
+    """Let the answer to each submit name ``credits``, whatever the job costs."""
+
+    async def tamper(request: httpx.Request, send):
+        answer = await send()
+        if not request.url.path.endswith("/generate"):
+            return answer
+        body = json.loads(await answer.aread())
+        if not body.get("success"):
+            return httpx.Response(answer.status_code, json=body)
+        body["data"]["requested_credits"] = credits
+        return httpx.Response(answer.status_code, json=body)
+
+    return tamper
+
+
+def recording(credits: float):
+    """Let each job's record name ``credits``, whatever the job costs."""
+
+    async def tamper(request: httpx.Request, send):
+        answer = await send()
+        if "/jobs/" not in request.url.path or answer.status_code != 200:
+            return answer
+        body = json.loads(await answer.aread())
+        body["data"]["requested_credits"] = credits
+        return httpx.Response(200, json=body)
+
+    return tamper
+
+
+async def test_a_record_above_the_answer_is_in_the_books_at_once_and_ends_what_the_budget_has_no_room_for(
+    start, tampered, watcher
+):
+    """The answer says 1; the record and the ledger say 7. A budget of 30 has room for four."""
+    events = []
+    seen = watcher(lambda message: events.append(getattr(message, "event", None)))
+    async with start(prices={"zimage-base": Decimal(7)}) as bench:
+        manifest = bench.manifest(texts(20), budget=30)
+        result = await bench.run(manifest, transport=tampered(answering(1)), observer=seen, concurrency=1)
+        await bench.agree(result)
+    credits = result.report.credits
+    assert (result.exit_code, credits.spent, credits.over_budget) == (4, 28, 0)
+    assert (credits.price_differs, credits.price_differs_jobs) == (24, 4)
+    (attempt,) = next(result.jobs()).attempts
+    assert (attempt.credits, attempt.answer_credits, attempt.record_credits) == (7, 1, 7)
+    assert next(result.jobs()).credits == 7
+    assert "4 jobs differ by 24 IN THE GATEWAY'S RECORD" in credits_words(result.report)
+    assert any("the records of 4 jobs name other prices" in note for note in result.report.notes)
+    assert sum(isinstance(event, Repriced) for event in events) == 4
+
+
+async def test_the_record_of_a_job_that_is_still_running_counts_before_the_job_has_ended(start, tampered, watcher):
+    held = []
+
+    def note(message: object) -> None:
+        if isinstance(getattr(message, "event", None), Repriced):
+            held.append((message.phase.value, message.balance.held))
+
+    async with start(prices={"zimage-base": Decimal(7)}, time_scale=20.0) as bench:
+        result = await bench.run(bench.manifest(texts(1)), transport=tampered(answering(1)), observer=watcher(note))
+        await bench.agree(result)
+    assert held == [("in_flight", 7)]
+    assert (result.exit_code, result.report.credits.spent) == (0, 7)
+
+
+async def test_a_record_below_the_answer_lowers_nothing_and_is_told(start, tampered):
+    async with start() as bench:
+        result = await bench.run(bench.manifest(texts(1)), transport=tampered(recording(0.5)))
+        await bench.agree(result)
+    credits = result.report.credits
+    assert (credits.spent, credits.price_differs, credits.price_differs_jobs) == (2, Decimal("1.5"), 1)
+    (attempt,) = next(result.jobs()).attempts
+    assert (attempt.credits, attempt.answer_credits, attempt.record_credits) == (2, 2, Decimal("0.5"))
+
+
+async def test_a_failed_job_whose_record_names_more_gives_all_of_it_back(start, tampered):
+    async with start(prices={"zimage-base": Decimal(7)}) as bench:
+        manifest = bench.manifest("{name: a, prompt: nsfw}")
+        result = await bench.run(manifest, transport=tampered(answering(1)))
+        await bench.agree(result)
+    credits = result.report.credits
+    assert (credits.spent, credits.held, credits.refunded, credits.price_differs) == (0, 0, 7, 6)
+
+
+async def test_a_failed_job_whose_record_names_nothing_is_no_difference(start, tampered):
+    async with start() as bench:
+        result = await bench.run(bench.manifest("{name: a, prompt: nsfw}"), transport=tampered(recording(0)))
+    assert (result.report.credits.refunded, result.report.credits.price_differs_jobs) == (2, 0)
+
+
+async def test_figures_that_agree_are_no_difference(start):
+    async with start() as bench:
+        result = await bench.run(bench.manifest(texts(3)))
+        audited = await api.audit(bench.path / "out", settings=bench.settings, clock=bench.clock.now)
+    assert (result.report.credits.price_differs, result.report.credits.price_differs_jobs) == (0, 0)
+    assert next(result.jobs()).attempts[0].record_credits is None
+    assert audited.exit_code is ExitCode.OK
+
+
+@pytest.mark.parametrize(("credits", "where"), [(1, answering), (0.5, recording)])
+async def test_an_audit_names_the_jobs_whose_answer_and_record_differ(start, tampered, credits, where):
+    price = Decimal(7) if where is answering else Decimal(2)
+    async with start(prices={"zimage-base": price}) as bench:
+        await bench.run(bench.manifest(texts(1)), transport=tampered(where(credits)))
+        audited = await api.audit(bench.path / "out", settings=bench.settings, clock=bench.clock.now)
+    assert audited.exit_code is ExitCode.DIFFERENCE
+    (finding,) = audited.audit.differences
+    assert any("the answer to its submit named" in reason for reason in finding.reasons)
