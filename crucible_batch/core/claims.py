@@ -26,6 +26,7 @@ class JobClaim:
     """One attempt that became a gateway job. Times are our clock's.
 
     ``bought_here`` is false where the job was found by its key: then ``held_at`` says nothing of when it was bought.
+    ``answered`` and ``recorded`` are the prices of the submit's answer and of the job's record, where they differ.
     """
 
     name: str
@@ -37,6 +38,8 @@ class JobClaim:
     accepted_at: float
     ended_at: float | None = None
     bought_here: bool = True
+    answered: Credits | None = None
+    recorded: Credits | None = None
 
 
 class UploadState(enum.StrEnum):
@@ -98,6 +101,8 @@ def _job_claim(name: str, attempt: Attempt, job_id: str, standing: Standing) -> 
         accepted_at=attempt.held_at if attempt.accepted_at is None else attempt.accepted_at,
         ended_at=None if standing is Standing.HELD else attempt.ended_at,
         bought_here=not attempt.reused,
+        answered=attempt.answered,
+        recorded=attempt.recorded,
     )
 
 

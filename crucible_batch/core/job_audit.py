@@ -6,7 +6,8 @@
     refunded              reserve, refund
     assumed (vanished)    reserve, and perhaps consume or refund: what we only assume can't differ
 
-A reservation may be missing where it may lie before the oldest entry. Anything else is a difference.
+A reservation may be missing where it may lie before the oldest entry. Anything else is a difference, and so is a job's
+own record that names another price than the answer to its submit, whichever of the two the ledger has.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def audit_job(claim: JobClaim, entries: Sequence[LedgerEntry], *, surely_shown: 
         agreed, reasons = Verdict.DIFFERS, ("no entry in the ledger",)
     else:
         agreed = Verdict.UNSEEN
+    reasons = (*reasons, *_other_prices(claim))
     return Finding(
         name=claim.name,
         attempt=claim.attempt,
@@ -80,6 +82,12 @@ def _problems(
     expected = _ENDS.get(claim.standing)
     if expected is not None and not moving and expected not in ends:
         yield f"not {_WORDS[expected]}" + (f" but {_WORDS[ends[0]]}" if ends else "")
+
+
+def _other_prices(claim: JobClaim) -> Iterator[str]:
+    if claim.answered is not None and claim.recorded is not None:
+        answered, recorded = format_credits(claim.answered), format_credits(claim.recorded)
+        yield f"the answer to its submit named {answered}, the job's own record {recorded}"
 
 
 def _claimed(claim: JobClaim) -> Figures:
