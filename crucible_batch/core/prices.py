@@ -71,7 +71,7 @@ def _digest(params: Mapping[str, object]) -> str:
 
 
 class Certainty(enum.StrEnum):
-    """How well a price is known, best first."""
+    """How well a price is known, best first. KNOWN is the cost of nothing: no price is taken for certain."""
 
     KNOWN = "known"
     LEARNED = "learned"

@@ -114,7 +114,6 @@ def line(certainty: Certainty, each: str | None, count: int = 1, ceiling: str | 
     ("lines", "words"),
     [
         ([], "0"),
-        ([line(Certainty.KNOWN, "2", 3)], "6"),
         ([line(Certainty.LEARNED, "2", 3)], "at least 6"),
         ([line(Certainty.LEARNED, "2", 3, "4")], "6 to 12"),
         ([line(Certainty.LEARNED, "5", 3, "4")], "15"),
@@ -122,7 +121,7 @@ def line(certainty: Certainty, each: str | None, count: int = 1, ceiling: str | 
         ([line(Certainty.UNKNOWN, None, 3)], "not known yet"),
         ([line(Certainty.LEARNED, "2"), line(Certainty.BOUNDED, "4", 1, "4")], "at least 2"),
         ([line(Certainty.LEARNED, "2", 1, "4"), line(Certainty.BOUNDED, "4", 1, "4")], "2 to 8"),
-        ([line(Certainty.KNOWN, "2"), line(Certainty.UNKNOWN, None)], "2 + w"),
+        ([line(Certainty.LEARNED, "2"), line(Certainty.UNKNOWN, None)], "at least 2 + w"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -1,45 +1,63 @@
-"""Admission: each line of the truth table at the head of ``core/budget.py``, and the cap in any market."""
+"""Admission: each line of the tables at the head of ``core/budget.py``, and the words in which a job is blocked."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.budget import Admit, Block, Decision, Request, Situation, Wait, decide, job_need, outgrown
-from crucible_batch.core.events import Accepted, Failed, Held, Succeeded
+from crucible_batch.core.budget import (
+    Admit,
+    Block,
+    Decision,
+    Request,
+    Situation,
+    SlowStart,
+    Wait,
+    beyond_bound,
+    decide,
+    hold_for_submit,
+    outgrown,
+)
+from crucible_batch.core.events import Accepted, Held
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
+from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 
-W = "workflow:w"
+W = Shape("workflow:w", "small")
 D = Decimal
+
+
+def amount(text: str | None) -> Decimal | None:
+    return None if text is None else D(text)
 
 
 def ledger(
     *,
-    known: str | None = None,
+    seen: str | None = None,
     upload: str | None = None,
     ceiling: str | None = None,
+    upload_ceiling: str | None = None,
     held: str = "0",
-    price_class: str = W,
-    doubt: str = "0",
+    shape: Shape = W,
 ) -> Ledger:
-    books = Ledger(PriceBook(None if ceiling is None else D(ceiling)))
-    if known is not None:
-        books.prices.learn(price_class, D(known), bought=True)
+    """Return books in which prices were seen, and ``held`` is held for another job."""
+    books = Ledger(PriceBook(amount(ceiling), amount(upload_ceiling)))
+    if seen is not None:
+        books.prices.learn(shape, D(seen))
     if upload is not None:
-        books.prices.learn(UPLOAD_CLASS, D(upload), bought=True)
+        books.prices.learn(UPLOAD, D(upload))
     if D(held):
         books.apply("other", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:other"))
-    if D(doubt):
-        books.apply("doubt", Held(at=0.0, attempt=1, key="d", credits=D(doubt), price_class=price_class))
     return books
 
 
-ALONE, BUSY = Situation(others_at_work=False), Situation(others_at_work=True)
+IDLE = Situation(others_at_work=False)
+BUSY = Situation(others_at_work=True)
+OTHERS = Situation(others_at_work=True, unanswered=1, limit=8)
+ONE_ALONE = Situation(others_at_work=True, unanswered=1, limit=8, is_one_alone=True)
+DOUBT = Situation(others_at_work=False, alone_in_doubt=True)
+BUSY_DOUBT = Situation(others_at_work=True, alone_in_doubt=True)
 
 
 def account(left: str, *, busy: bool = False, closed: bool = False) -> Situation:
@@ -48,8 +66,8 @@ def account(left: str, *, busy: bool = False, closed: bool = False) -> Situation
 
 def verdict(decision: Decision) -> str:
     match decision:
-        case Admit(credits=credits, canary_for=canary):
-            return f"admit {credits}{' canary' if canary else ''}"
+        case Admit(credits=credits, alone=alone):
+            return f"{'alone' if alone else 'admit'} {credits}"
         case Wait():
             return "wait"
         case Block(error=error):
@@ -57,236 +75,236 @@ def verdict(decision: Decision) -> str:
 
 
 ROWS: list[tuple[str, Request, Ledger, str | None, Situation, str]] = [
-    ("fits, account unknown", Request(W), ledger(known="2"), "10", ALONE, "admit 2"),
-    ("fits exactly", Request(W), ledger(known="2", held="8"), "10", ALONE, "admit 2"),
-    ("fits, account fits", Request(W), ledger(known="2"), "10", account("2"), "admit 2"),
-    ("fits, account short, one alone", Request(W), ledger(known="2"), "10", account("1"), "admit 2"),
-    ("fits, account short, others at work", Request(W), ledger(known="2"), "10", account("1", busy=True), "wait"),
+    # the bound
+    ("sixteen times the price fits", Request(W), ledger(seen="2"), "32", IDLE, "admit 32"),
+    ("a ceiling is the bound", Request(W), ledger(seen="2", ceiling="4"), "10", IDLE, "admit 4"),
+    ("a ceiling without any price seen", Request(W), ledger(ceiling="4"), "4", IDLE, "admit 4"),
+    ("what is held by others counts", Request(W), ledger(ceiling="4", held="7"), "10", BUSY, "wait"),
+    ("a bound that fits needn't be alone", Request(W), ledger(seen="2"), "40", OTHERS, "admit 32"),
+    ("job and uploads, both bounds", Request(W, 2), ledger(seen="2", upload="0.5"), "50", IDLE, "admit 48.0"),
+    ("both ceilings", Request(W, 2), ledger(ceiling="4", upload_ceiling="1"), "6", IDLE, "admit 6"),
+    # the slow start
+    ("as many unanswered as allowed", Request(W), ledger(seen="2"), "99", Situation(True, 2, 2), "wait"),
+    ("fewer than allowed", Request(W), ledger(seen="2"), "99", Situation(True, 1, 2), "admit 32"),
+    ("allowed, no budget", Request(W), ledger(seen="2"), None, Situation(True, 1, 2), "admit 2"),
+    ("too many, no budget", Request(W), ledger(seen="2"), None, Situation(True, 2, 2), "wait"),
+    # alone
+    ("no price seen: all that is left", Request(W), ledger(held="3"), "10", BUSY, "alone 7"),
+    ("a price of 0 bounds nothing", Request(W), ledger(seen="0"), "10", IDLE, "alone 10"),
+    ("a price of 0 fits where nothing is left", Request(W), ledger(seen="0", held="10"), "10", IDLE, "alone 0"),
+    ("no price seen, nothing left", Request(W), ledger(held="10"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    ("bound doesn't fit, price does", Request(W), ledger(seen="2"), "31", IDLE, "alone 31"),
+    ("bound doesn't fit, price does exactly", Request(W), ledger(seen="2"), "2", IDLE, "alone 2"),
+    ("price doesn't fit, others at work", Request(W), ledger(seen="2", held="9"), "10", BUSY, "wait"),
+    ("price doesn't fit, none at work", Request(W), ledger(seen="2", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    ("alone waits for those unanswered", Request(W), ledger(seen="2"), "31", OTHERS, "wait"),
+    ("nobody goes beside one that is alone", Request(W), ledger(seen="2"), "99", ONE_ALONE, "wait"),
+    ("nobody goes beside it, no budget either", Request(W), ledger(seen="2"), None, ONE_ALONE, "wait"),
+    ("a second without a bound while one is in doubt", Request(W), ledger(), "9", DOUBT, "BUDGET_EXHAUSTED"),
+    ("the same, others at work", Request(W), ledger(), "9", BUSY_DOUBT, "wait"),
+    ("one with a bound while one is in doubt", Request(W), ledger(seen="2"), "32", DOUBT, "admit 32"),
+    ("upload's price unknown: all", Request(W, 1), ledger(seen="2"), "99", IDLE, "alone 99"),
+    ("upload's price unknown, no room for it", Request(W, 1), ledger(seen="2"), "2", IDLE, "BUDGET_EXHAUSTED"),
+    ("a job's ceiling bounds no upload", Request(W, 1), ledger(ceiling="4"), "99", IDLE, "alone 99"),
+    ("an upload's ceiling bounds no job", Request(W, 1), ledger(upload_ceiling="4"), "99", IDLE, "alone 99"),
+    # a declared ceiling is never replaced by an expected price
+    ("ceiling doesn't fit, price would", Request(W), ledger(seen="2", ceiling="4"), "3", IDLE, "BUDGET_EXHAUSTED"),
+    ("ceiling doesn't fit, others at work", Request(W), ledger(seen="2", ceiling="4"), "3", BUSY, "wait"),
     (
-        "fits, account short, uploads",
+        "an upload's ceiling doesn't fit",
         Request(W, 1),
-        ledger(known="2", upload="1"),
-        "10",
-        account("1"),
+        ledger(seen="2", upload="0.5", ceiling="2", upload_ceiling="1"),
+        "2.5",
+        IDLE,
+        "BUDGET_EXHAUSTED",
+    ),
+    ("price above the ceiling", Request(W), ledger(seen="5", ceiling="4"), "10", IDLE, "PRICE_ABOVE_CEILING"),
+    ("price at the ceiling", Request(W), ledger(seen="4", ceiling="4"), "10", IDLE, "admit 4"),
+    ("above it, no budget", Request(W), ledger(seen="5", ceiling="4"), None, IDLE, "PRICE_ABOVE_CEILING"),
+    (
+        "an upload above its ceiling",
+        Request(W, 1),
+        ledger(upload="2", upload_ceiling="1"),
+        "99",
+        IDLE,
+        "PRICE_ABOVE_CEILING",
+    ),
+    ("the same, without an upload", Request(W), ledger(upload="2", upload_ceiling="1"), "99", IDLE, "alone 99"),
+    # a submit in doubt that is sent again: what it holds is its own
+    ("in doubt, its own hold counts", Request(W, held=D(9)), ledger(seen="2", held="9"), "32", IDLE, "admit 32"),
+    ("in doubt, only the price fits", Request(W, held=D(9)), ledger(seen="2", held="9"), "10", IDLE, "alone 10"),
+    ("in doubt, too dear now", Request(W, held=D(9)), ledger(seen="20", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    # the account: by the expected price, not by the bound
+    ("account fits", Request(W), ledger(seen="2"), "32", account("2"), "admit 32"),
+    ("account fits, below the ceiling", Request(W), ledger(seen="2", ceiling="4"), "9", account("3"), "admit 4"),
+    ("account short, one goes", Request(W), ledger(seen="2"), "32", account("1"), "admit 32"),
+    ("account short, others at work", Request(W), ledger(seen="2"), "32", account("1", busy=True), "wait"),
+    (
+        "account short, with uploads",
+        Request(W, 1),
+        ledger(seen="2", upload="1"),
+        "99",
+        account("2"),
         "INSUFFICIENT_CREDITS",
     ),
-    ("402 came, alone", Request(W), ledger(known="2"), "10", account("9", closed=True), "INSUFFICIENT_CREDITS"),
-    ("402 came, others at work", Request(W), ledger(known="2"), "10", account("9", busy=True, closed=True), "wait"),
-    ("doesn't fit, others at work", Request(W), ledger(known="2", held="9"), "10", BUSY, "wait"),
-    ("doesn't fit, alone", Request(W), ledger(known="2", held="9"), "10", ALONE, "BUDGET_EXHAUSTED"),
-    ("above the ceiling", Request(W), ledger(known="5", ceiling="4"), "10", ALONE, "PRICE_ABOVE_CEILING"),
-    ("canary out", Request(W), ledger(), "10", Situation(True, frozenset({W})), "wait"),
-    ("another class's canary out", Request(W), ledger(known="2"), "10", Situation(True, frozenset({"v"})), "admit 2"),
-    ("unknown, no ceiling: all that is left", Request(W), ledger(held="3"), "10", BUSY, "admit 7 canary"),
-    ("unknown, account has less than is left", Request(W), ledger(), "10", account("6"), "admit 10 canary"),
-    ("unknown, ceiling", Request(W), ledger(ceiling="4"), "10", ALONE, "admit 4 canary"),
-    ("unknown, ceiling beyond what is left", Request(W), ledger(ceiling="4"), "3", ALONE, "BUDGET_EXHAUSTED"),
-    ("unknown, one of it in doubt, others at work", Request(W), ledger(doubt="3"), "10", BUSY, "wait"),
-    ("unknown, one of it in doubt, alone", Request(W), ledger(doubt="3"), "10", ALONE, "BUDGET_EXHAUSTED"),
-    ("unknown, one of another class in doubt", Request("workflow:v"), ledger(doubt="3"), "10", ALONE, "admit 7 canary"),
-    (
-        "unknown, one of it in doubt, a ceiling",
-        Request(W),
-        ledger(ceiling="4", doubt="4"),
-        "10",
-        BUSY,
-        "admit 4 canary",
-    ),
-    ("known, one of it in doubt", Request(W), ledger(known="2", doubt="3"), "10", BUSY, "admit 2"),
-    ("unknown, one of it in doubt, no budget", Request(W), ledger(doubt="3"), None, account("6"), "admit 6 canary"),
-    ("unknown, nothing left", Request(W), ledger(held="10"), "10", ALONE, "BUDGET_EXHAUSTED"),
-    ("job known, upload unknown: all", Request(W, 2), ledger(known="2"), "10", ALONE, "admit 10 canary"),
-    ("job known, upload unknown, no room for it", Request(W, 1), ledger(known="2"), "2", ALONE, "BUDGET_EXHAUSTED"),
-    ("job and uploads known", Request(W, 2), ledger(known="2", upload="0.5"), "10", ALONE, "admit 3.0"),
-    ("no budget, known", Request(W), ledger(known="2"), None, ALONE, "admit 2"),
-    ("unknown, account short, one alone", Request(W), ledger(), "10", account("0"), "admit 10 canary"),
-    ("no budget, nothing known of the account either", Request(W), ledger(), None, ALONE, "admit 0 canary"),
-    ("a ceiling is none of uploads", Request(W, 1), ledger(known="2", ceiling="4"), "10", ALONE, "admit 10 canary"),
-    ("no budget, unknown: what the account has", Request(W), ledger(), None, account("6"), "admit 6 canary"),
+    ("402 came", Request(W), ledger(seen="2"), "32", account("9", closed=True), "INSUFFICIENT_CREDITS"),
+    ("402 came, others at work", Request(W), ledger(seen="2"), "32", account("9", busy=True, closed=True), "wait"),
+    ("no budget: the expected price is held", Request(W), ledger(seen="2"), None, IDLE, "admit 2"),
+    ("no budget, no price", Request(W), ledger(), None, IDLE, "admit 0"),
+    ("no budget, account empty", Request(W), ledger(), None, account("0", busy=True), "wait"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("name", "request_", "books", "budget", "situation", "expected"), ROWS, ids=[row[0] for row in ROWS]
+    ("request_", "books", "budget", "situation", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
 )
-def test_a_row_of_the_table(
-    name: str, request_: Request, books: Ledger, budget: str | None, situation: Situation, expected: str
+def test_each_line_of_the_tables(
+    request_: Request, books: Ledger, budget: str | None, situation: Situation, expected: str
 ) -> None:
-    assert verdict(decide(request_, books, None if budget is None else D(budget), situation)) == expected
+    assert verdict(decide(request_, books, amount(budget), situation)) == expected
 
 
-def test_a_price_of_an_earlier_run_is_a_lower_bound_only() -> None:
-    books = ledger(known="2")
-    books.prices.close_run()
-    assert verdict(decide(Request(W), books, D(10), ALONE)) == "admit 10 canary"
-    assert verdict(decide(Request(W), books, D("1.5"), ALONE)) == "BUDGET_EXHAUSTED"
+def test_the_slow_start_allows_twice_those_answered_as_expected_and_begins_again_at_a_surprise() -> None:
+    start = SlowStart()
+    assert start.limit == 1
+    start = start.after(None, D(2))  # nothing was expected, so nothing is a surprise
+    start = start.after(D(2), D(2)).after(D(2), D(1))
+    assert (start.answered, start.limit) == (3, 6)
+    assert start.after(D(2), D("2.01")) == SlowStart()
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "budget", "expected"),
+    ("books", "bundle", "alone", "expected"),
     [
-        ("4", "10", "admit 4 canary"),
-        ("4", "3", "admit 3 canary"),
-        ("4", "2", "admit 2 canary"),
-        ("4", "1.9", "BUDGET_EXHAUSTED"),
-        ("2", "10", "admit 2 canary"),
-        ("1", "10", "PRICE_ABOVE_CEILING"),
+        (ledger(seen="2"), "40", False, "32"),
+        (ledger(seen="2"), "32", False, "32"),
+        (ledger(seen="2"), "31", False, None),  # its images cost more than was known
+        (ledger(seen="2"), "31", True, "31"),
+        (ledger(seen="2"), "40", True, "32"),
+        (ledger(seen="2"), "1.9", True, None),
+        (ledger(), "5", True, "5"),
+        (ledger(), "0", True, None),
+        (ledger(seen="2", ceiling="4"), "3", True, None),
+        (ledger(seen="2", ceiling="4"), "9", False, "4"),
     ],
 )
-def test_what_an_earlier_run_paid_is_enough_to_begin_with_below_the_ceiling(
-    ceiling: str, budget: str, expected: str
+def test_once_its_images_are_paid_a_job_keeps_its_bound_or_all_that_is_left_if_it_is_alone(
+    books: Ledger, bundle: str, alone: bool, expected: str | None
 ) -> None:
-    books = ledger(known="2", ceiling=ceiling)
-    books.prices.close_run()
-    assert verdict(decide(Request(W), books, D(budget), ALONE)) == expected
-
-
-def test_what_the_account_has_now_is_no_bound_of_what_a_job_in_doubt_may_be_charged_later() -> None:
-    books = ledger(known="2", ceiling="4")
-    books.prices.close_run()
-    assert verdict(decide(Request(W), books, D(10), account("3"))) == "admit 4 canary"
-
-
-def test_uploads_are_held_on_top_of_what_a_price_may_have_risen_to() -> None:
-    books = ledger(known="2", ceiling="4")
-    books.prices.close_run()
-    books.prices.learn(UPLOAD_CLASS, D("0.5"), bought=True)
-    assert verdict(decide(Request(W, 2), books, D(10), ALONE)) == "admit 5.0 canary"
-
-
-RAISE = "raise the budget and run the same command again: what is done is not paid again"
-AGAIN = "what is held is for answers that never came: run the same command again, or raise the budget"
-CEILING = "raise budget.max_credits_per_job if that is what you want to pay, and run the same command again"
-DOUBT = (
-    "run the same command again, if need be with --resubmit-unknown; or bound the price with budget.max_credits_per_job"
-)
-TOP_UP = "top the account up and run the same command again: what is done is not paid again"
+    assert hold_for_submit(books.prices, W, D(bundle), alone=alone) == amount(expected)
 
 
 @pytest.mark.parametrize(
-    ("request_", "books", "budget", "situation", "message", "hint"),
+    ("books", "hold", "alone", "risen_to"),
+    [
+        (ledger(seen="2"), "32", False, None),
+        (ledger(seen="2.1"), "32", False, "2.1"),  # its bound has risen to 33.6
+        (ledger(seen="9"), "9", True, None),
+        (ledger(seen="9"), "8", True, "9"),
+        (ledger(seen="9", ceiling="4"), "4", False, None),
+        (ledger(), "5", True, None),
+    ],
+)
+def test_right_before_a_submit_its_hold_is_compared_with_the_prices_seen_since(
+    books: Ledger, hold: str, alone: bool, risen_to: str | None
+) -> None:
+    assert outgrown(books.prices, W, D(hold), alone=alone) == amount(risen_to)
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "answered", "recorded", "code"),
+    [
+        ("7", "1", "7", None),
+        ("7", "1", "7.5", "PRICE_ABOVE_CEILING"),
+        (None, "1", "16", None),
+        (None, "1", "16.5", "PRICE_ROSE"),
+        (None, "0", "7", None),  # nothing was bounded
+    ],
+)
+def test_a_record_beyond_what_bounds_a_price_ends_all_buying(
+    ceiling: str | None, answered: str, recorded: str, code: str | None
+) -> None:
+    error = beyond_bound(W, D(answered), D(recorded), PriceBook(amount(ceiling)))
+    assert (error and error.code) == code
+
+
+def test_one_that_was_admitted_alone_is_known_as_such_until_it_is_answered() -> None:
+    books = ledger()
+    books.apply("a", Held(at=0.0, attempt=1, key="k", credits=D(9), price_class=W.price_class, alone=True))
+    assert set(books.alone) == {"a"}
+    books.apply("a", Accepted(at=1.0, job_id="j", credits=D(2), reused=False))
+    assert not books.alone
+
+
+HINT = "and run the same command again"
+
+
+@pytest.mark.parametrize(
+    ("request_", "books", "budget", "message", "hint"),
     [
         (
-            Request("workflow:v:2"),
-            ledger(known="5", ceiling="4", price_class="workflow:v:2"),
-            "10",
-            ALONE,
-            "a job on v:2 costs 5 credits, above max_credits_per_job 4",
-            CEILING,
-        ),
-        (
             Request(W),
-            ledger(known="2.50", held="9"),
-            "10.0",
-            ALONE,
-            "the next job needs 2.5 credits; of the budget of 10, 0 are spent and 9 held",
-            AGAIN,
-        ),
-        (
-            Request("workflow:v:2"),
-            ledger(doubt="1", price_class="workflow:v:2"),
+            ledger(seen="5", ceiling="4"),
             "10",
-            ALONE,
-            "nobody knows what a job on v:2 costs, and one that was sent is still without an answer",
-            DOUBT,
+            "a job on w costs 5 credits, above max_credits_per_job 4",
+            f"raise budget.max_credits_per_job if that is what you want to pay, {HINT}",
         ),
         (
             Request(W, 1),
-            ledger(known="2"),
+            ledger(upload="5", upload_ceiling="4"),
+            "10",
+            "an upload costs 5 credits, above max_credits_per_upload 4",
+            f"raise budget.max_credits_per_upload if that is what you want to pay, {HINT}",
+        ),
+        (
+            Request(W),
+            ledger(seen="2", held="9"),
+            "10",
+            "9 of 10 credits used (9 of them held); the next job needs 2",
+            "what is held is for answers that never came: run the same command again, or raise the budget",
+        ),
+        (
+            Request(W, 1),
+            ledger(seen="2"),
             "2",
-            ALONE,
-            "the next job needs more than 2 credits; of the budget of 2, 0 are spent and 0 held",
-            RAISE,
-        ),
-        (
-            Request(W, 1),
-            ledger(known="2", upload="1"),
-            None,
-            account("1.5"),
-            "the account has 1.5 credits available and the next job needs 3",
-            TOP_UP,
+            "0 of 2 credits used; the next job needs more than 2",
+            "raise the budget and run the same command again: what is done is not paid again",
         ),
         (
             Request(W),
-            ledger(known="2"),
-            None,
-            account("-3", closed=True),
-            "the account has 0 credits available and the next job needs 2",
-            TOP_UP,
-        ),
-        (
-            Request(W),
-            ledger(known="2"),
-            None,
-            Situation(others_at_work=False, account_closed=True),
-            "the account has no more credits available and the next job needs 2",
-            TOP_UP,
+            ledger(seen="2", ceiling="4"),
+            "3",
+            "0 of 3 credits used; the next job may cost up to 4",
+            f"raise the budget, or lower the declared ceiling, {HINT}",
         ),
     ],
 )
-def test_a_job_that_is_blocked_says_the_amounts_and_what_helps(
-    request_: Request, books: Ledger, budget: str | None, situation: Situation, message: str, hint: str
+def test_a_job_that_is_blocked_says_why_and_what_to_do(
+    request_: Request, books: Ledger, budget: str, message: str, hint: str
 ) -> None:
-    decision = decide(request_, books, None if budget is None else D(budget), situation)
+    decision = decide(request_, books, D(budget), IDLE)
     assert isinstance(decision, Block)
+    assert isinstance(decision.error, ErrorInfo)
     assert (decision.error.message, decision.error.hint) == (message, hint)
 
 
-@pytest.mark.parametrize(("known", "hold", "price"), [("2", "2", None), ("9", "2", "9"), ("2", "9", None)])
-def test_a_hold_is_outgrown_by_a_price_that_this_run_saw(known: str, hold: str, price: str | None) -> None:
-    books = ledger(known=known)
-    assert outgrown(books, W, D(hold)) == (None if price is None else D(price))
-    books.prices.close_run()
-    assert outgrown(books, W, D(hold)) is None  # what a canary is for
+def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None:
+    decision = decide(Request(W), ledger(), D(9), DOUBT)
+    assert isinstance(decision, Block)
+    assert "has no bound that fits the budget, and one that was sent is still unanswered" in decision.error.message
+    assert "declare budget.max_credits_per_job" in (decision.error.hint or "")
 
 
 @pytest.mark.parametrize(
-    ("books", "bundle", "need"),
+    ("situation", "message"),
     [
-        (ledger(known="2"), "9.5", "2"),
-        (ledger(known="2"), "1.5", None),
-        (ledger(ceiling="4"), "9.5", "4"),
-        (ledger(), "9.5", "9.5"),
-        (ledger(), "0", None),
+        (account("1.5", closed=True), "the account has 1.5 credits available and the next job needs 2"),
+        (Situation(False, account_closed=True), "the account has no more credits available and the next job needs 2"),
+        (account("-3", closed=True), "the account has 0 credits available and the next job needs 2"),
     ],
 )
-def test_what_stays_held_for_the_job_once_its_images_are_paid(books: Ledger, bundle: str, need: str | None) -> None:
-    assert job_need(books, W, D(bundle)) == (None if need is None else D(need))
-
-
-@given(
-    budget=st.decimals(1, 40, places=1),
-    ceiling=st.none() | st.decimals(1, 9, places=1),
-    prices=st.lists(st.decimals("0.1", 9, places=1), min_size=1, max_size=3),
-    wanted=st.lists(st.integers(0, 2), max_size=25),
-    fates=st.lists(st.sampled_from(["succeed", "fail", "run"]), min_size=25, max_size=25),
-)
-def test_steady_prices_never_exceed_the_budget_but_for_a_first_one(
-    budget: Decimal, ceiling: Decimal | None, prices: list[Decimal], wanted: list[int], fates: list[str]
-) -> None:
-    """Nobody knows the prices: spent + held <= budget at each moment, but for a first price beyond its hold."""
-    books = Ledger(PriceBook(ceiling))
-    surprise = Decimal(0)
-    running: list[str] = []
-    for number, (kind, fate) in enumerate(zip(wanted, fates, strict=False)):
-        name, price_class, price = f"job-{number}", f"workflow:{kind}", prices[kind % len(prices)]
-        decision = decide(Request(price_class), books, budget, Situation(others_at_work=bool(running)))
-        assert not (isinstance(decision, Wait) and not running), "waiting for nobody"
-        if not isinstance(decision, Admit):
-            if running:
-                books.apply(running.pop(), Succeeded(at=0.0, outputs=1))
-            continue
-        books.apply(name, Held(at=0.0, attempt=1, key="k", credits=decision.credits, price_class=price_class))
-        assert books.committed <= budget + surprise
-        surprise += max(Decimal(0), price - decision.credits)
-        books.apply(name, Accepted(at=0.0, job_id="j", credits=price, reused=False))
-        assert books.committed <= budget + surprise
-        match fate:
-            case "succeed":
-                books.apply(name, Succeeded(at=0.0, outputs=1))
-            case "fail":
-                books.apply(name, Failed(at=0.0, error=ErrorInfo("X", "x")))
-            case _:
-                running.append(name)
-    if ceiling is not None and all(price <= ceiling for price in prices):
-        assert surprise == 0
+def test_an_account_without_credits_is_named_with_what_it_has(situation: Situation, message: str) -> None:
+    decision = decide(Request(W), ledger(seen="2"), D(50), situation)
+    assert isinstance(decision, Block)
+    assert decision.error.message == message
+    assert "top the account up" in (decision.error.hint or "")

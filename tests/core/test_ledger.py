@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,10 +35,11 @@ from crucible_batch.core.events import (
 )
 from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger, Surprise
-from crucible_batch.core.prices import UPLOAD_CLASS, PriceBook
+from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 from tests.core.histories import lives
 
 ERROR = ErrorInfo("X", "x")
+W = Shape("workflow:w")
 
 
 def held(credits: str, price_class: str = "workflow:w") -> Held:
@@ -51,6 +54,8 @@ SUCCEEDED = Succeeded(at=0.0, outputs=1)
 FAILED = Failed(at=0.0, error=ERROR)
 VANISHED = Vanished(at=0.0, error=ERROR)
 DECLINED = Declined(at=0.0, error=ERROR)
+REFUSED = Refused(at=0.0, error=ERROR)
+UNANSWERED = Unanswered(at=0.0, error=ERROR)
 NOT_CREATED = NotCreated(at=0.0, error=ERROR)
 LOST = Lost(at=0.0, nonce="n")
 
@@ -177,10 +182,9 @@ def test_an_upload_that_is_nowhere_to_be_found_stays_held_at_the_price_of_one() 
     assert ledger.held == Decimal("9.5") + Decimal("0.5")
 
 
-def test_a_job_found_again_teaches_a_lower_bound_and_no_price() -> None:
+def test_a_job_found_again_teaches_its_price_as_well() -> None:
     ledger = books(("job", held("10")), ("job", Accepted(at=0.0, job_id="j", credits=Decimal(2), reused=True)))
-    assert ledger.prices.known("workflow:w") is None
-    assert ledger.prices.lower_bound("workflow:w") == 2
+    assert ledger.prices.expected(W) == 2
 
 
 def deleted(rebate: str) -> Deleted:
@@ -195,7 +199,7 @@ def priced(**known: str) -> PriceBook:
     """Prices that this run has learned, of uploads and of the workflow ``w``."""
     prices = PriceBook()
     for name, credits in known.items():
-        prices.learn({"upload": UPLOAD_CLASS, "job": "workflow:w"}[name], Decimal(credits), bought=True)
+        prices.learn({"upload": UPLOAD, "job": W}[name], Decimal(credits))
     return prices
 
 
@@ -231,32 +235,55 @@ def test_the_holds_that_are_told_stay_what_they_were() -> None:
     assert (told_before, ledger.holds()) == ({"job": 2}, {"job": 3})
 
 
-def test_a_hold_is_raised_by_what_is_missing() -> None:
-    ledger = books(("job", held("2")))
-    ledger.raise_hold("job", Decimal("1.5"))
-    ledger.raise_hold("other", Decimal(1))
-    assert (ledger.hold_of("job"), ledger.hold_of("other"), ledger.held) == (Decimal("3.5"), 1, Decimal("4.5"))
-    ledger.raise_hold("job", Decimal("-1.5"))
-    assert (ledger.hold_of("job"), ledger.held) == (2, 3)
+def test_a_hold_is_set_for_a_submit_that_is_sent_again_and_set_back() -> None:
+    ledger = books(("job", held("2")), ("other", held("1")))
+    ledger.set_hold("job", Decimal("3.5"), alone=True)
+    assert (ledger.hold_of("job"), ledger.held, set(ledger.alone)) == (Decimal("3.5"), Decimal("4.5"), {"job"})
+    ledger.set_hold("job", Decimal(2), alone=False)
+    assert (ledger.hold_of("job"), ledger.held, set(ledger.alone)) == (2, 3, set())
+
+
+@pytest.mark.parametrize("end", [accepted("2"), REFUSED, DECLINED, FAILED], ids=lambda event: type(event).__name__)
+def test_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(end: JobEvent) -> None:
+    alone = replace(held("9"), alone=True)
+    assert set(books(("job", alone), ("job", UNANSWERED)).alone) == {"job"}
+    assert not books(("job", alone), ("job", end)).alone
+
+
+def test_a_price_is_that_of_the_shape_that_was_held_for() -> None:
+    ledger = books(("job", replace(held("9"), shape="large")), ("job", accepted("7")))
+    assert ledger.prices.expected(Shape("workflow:w", "large")) == 7
+    ledger.apply("other", replace(held("9"), shape="small"))
+    ledger.apply("other", accepted("2"))
+    assert ledger.prices.expected(Shape("workflow:w", "small")) == 2
+
+
+def test_an_upload_that_is_nowhere_to_be_found_is_held_at_the_declared_ceiling_if_that_is_more() -> None:
+    story = [("job", held("10")), ("asset:x", intended("1")), ("asset:x", Lost(at=0.0, nonce="n"))]
+    ledger = with_prices(PriceBook(None, Decimal(1)), *story)
+    assert (ledger.held, ledger.spent) == (11, 0)
+    assumed = [*story[:2], ("asset:x", created("0", assumed=True))]
+    ledger = with_prices(PriceBook(None, Decimal(1)), *assumed)
+    ledger.prices.learn(UPLOAD, Decimal("0.25"))
+    assert (ledger.spent, ledger.held) == (Decimal("0.25"), 10 + Decimal("0.75"))
 
 
 def test_the_gateways_own_figure_takes_the_place_of_the_hold() -> None:
     assert figures(books(("job", held("2")), ("job", accepted("1.5")))) == ("0", "1.5")
 
 
-def test_a_price_is_known_only_from_what_this_run_bought() -> None:
-    def known(event: Accepted) -> Decimal | None:
-        return books(("job", held("2")), ("job", event)).prices.known("workflow:w")
+def test_a_price_is_learned_from_every_answer_also_from_one_about_an_earlier_purchase() -> None:
+    def learned(event: Accepted) -> Decimal | None:
+        return books(("job", held("2")), ("job", event)).prices.expected(W)
 
-    assert known(accepted("2")) == 2
-    assert known(accepted("2", reused=True)) is None
-    assert known(accepted("2", earlier=True)) is None
-    assert known(accepted("2", reused=True, earlier=True)) is None
+    assert learned(accepted("2")) == 2
+    assert learned(accepted("2", reused=True)) == 2
+    assert learned(accepted("2", earlier=True)) == 2
 
 
 def test_an_upload_names_the_price_of_uploads() -> None:
     ledger = books(("job", held("10")), ("asset:x", intended("10")), ("asset:x", created("0.5")))
-    assert ledger.prices.known(UPLOAD_CLASS) == Decimal("0.5")
+    assert ledger.prices.expected(UPLOAD) == Decimal("0.5")
 
 
 def test_a_price_above_its_hold_is_a_surprise_and_of_each_class_the_worst_is_kept() -> None:
@@ -286,7 +313,7 @@ def repriced(credits: str) -> Repriced:
 def test_a_record_above_the_answer_raises_the_hold_and_teaches_the_price_and_is_a_surprise() -> None:
     ledger = books(("job", held("3")), ("job", accepted("1")), ("job", repriced("7")))
     assert figures(ledger) == ("0", "7")
-    assert ledger.prices.known("workflow:w") == 7
+    assert ledger.prices.expected(W) == 7
     assert ledger.surprises == (Surprise("workflow:w", Decimal(1), Decimal(7), by_record=True),)
     assert (ledger.price_differs, ledger.repriced_jobs) == (6, 1)
     ledger.apply("job", SUCCEEDED)
@@ -295,7 +322,7 @@ def test_a_record_above_the_answer_raises_the_hold_and_teaches_the_price_and_is_
 
 def test_a_record_below_the_answer_lowers_nothing_and_counts_as_a_difference() -> None:
     ledger = books(("job", held("3")), ("job", accepted("3")), ("job", repriced("1")))
-    assert (figures(ledger), ledger.prices.known("workflow:w"), ledger.surprises) == (("0", "3"), 3, ())
+    assert (figures(ledger), ledger.prices.expected(W), ledger.surprises) == (("0", "3"), 3, ())
     assert (ledger.price_differs, ledger.repriced_jobs) == (2, 1)
 
 
@@ -304,13 +331,9 @@ def test_a_record_that_rises_twice_is_one_job_and_the_whole_difference() -> None
     assert (figures(ledger), ledger.price_differs, ledger.repriced_jobs) == (("0", "9"), 8, 1)
 
 
-def test_the_record_of_a_job_that_was_found_again_or_bought_by_an_earlier_run_is_no_price_of_today() -> None:
+def test_the_record_of_a_job_that_was_found_again_is_a_price_and_no_surprise() -> None:
     found = books(("job", held("1")), ("job", accepted("1", reused=True)), ("job", repriced("7")))
-    assert (found.prices.known("workflow:w"), found.prices.lower_bound("workflow:w"), found.surprises) == (None, 7, ())
-    earlier = books(("job", held("1")), ("job", accepted("1")))
-    earlier.prices.close_run()
-    earlier.apply("job", repriced("7"))
-    assert (earlier.prices.known("workflow:w"), earlier.prices.lower_bound("workflow:w")) == (None, 7)
+    assert (found.prices.expected(W), found.surprises) == (7, ())
 
 
 def test_a_job_that_nobody_knew_and_that_came_back_dearer_is_spent_at_its_records_price() -> None:
@@ -397,7 +420,7 @@ def test_an_upload_whose_answer_was_lost_costs_its_payer_the_known_price_of_one(
     assert [ledger.uploads for ledger in by_price.values()] == [Decimal("0.25"), 3, 4]
     unknown = books(*story)
     assert (unknown.hold_of("job"), unknown.uploads, unknown.assumed_uploads) == (10, 0, 1)
-    assert unknown.prices.lower_bound(UPLOAD_CLASS) is None
+    assert unknown.prices.expected(UPLOAD) is None
 
 
 def test_an_upload_whose_answer_was_lost_counts_with_its_rebate_at_least() -> None:

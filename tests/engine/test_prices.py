@@ -20,13 +20,13 @@ def texts(count: int) -> str:
     return "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(count))
 
 
-async def leave_in_doubt(bench, tampered, manifest: Path, count: int) -> None:
-    """Have the first job accepted, and end while the submits of ``count`` others are on their way and never arrive."""
-    submits = itertools.count()
+async def leave_in_doubt(bench, tampered, manifest: Path, *, accepted: int, in_doubt: int) -> None:
+    """Have the first jobs accepted, and end while the submits of others are on their way and never arrive."""
+    submits = itertools.count(1)
 
     async def hang(request: httpx.Request, send):
-        if request.url.path.endswith("/generate") and (number := next(submits)):
-            if number == count:
+        if request.url.path.endswith("/generate") and (number := next(submits)) > accepted:
+            if number == accepted + in_doubt:
                 task.cancel()
             await asyncio.sleep(5)
         return await send()
@@ -36,14 +36,25 @@ async def leave_in_doubt(bench, tampered, manifest: Path, count: int) -> None:
         await task
 
 
-async def test_an_exact_budget_with_a_ceiling_is_enough_for_a_run_that_was_killed_before_its_last_job(
-    start, watcher, tally
-):
-    """The ceiling is 4, the price 2: what an earlier run saw is enough to go on with."""
+async def test_a_declared_ceiling_is_held_to_the_last_job_and_lowering_it_spends_the_rest(start, tally):
+    """Two are left and the price is 2, but a job may cost 4: nothing that could exceed the budget is sent."""
     async with start() as bench:
-        manifest = bench.manifest(
-            texts(3), budget=None, head="budget: {credits: 6, max_credits_per_job: 4}\nretry: {attempts: 1}\n"
-        )
+        head = "budget: {{credits: 6, max_credits_per_job: {}}}\n"
+        first = await bench.run(bench.manifest(texts(3), budget=None, head=head.format(4)))
+        of_first = tally(first)
+        again = await bench.run(bench.manifest(texts(3), budget=None, head=head.format(2)))
+        await bench.agree(again)
+    assert (first.exit_code, of_first) == (4, {"succeeded": 2, "blocked": 1})
+    (stop,) = first.report.stops.values()
+    assert stop.message == "4 of 6 credits used; the next job may cost up to 4"
+    assert "lower the declared ceiling" in stop.hint
+    assert (again.exit_code, tally(again)) == (0, {"succeeded": 3})
+    assert (again.report.credits.spent, again.report.credits.over_budget) == (6, 0)
+
+
+async def test_an_exact_budget_is_enough_for_a_run_that_was_killed_before_its_last_job(start, watcher, tally):
+    async with start() as bench:
+        manifest = bench.manifest(texts(3), budget=6, head="retry: {attempts: 1}\n")
         accepted = itertools.count(1)
 
         def look(message: object) -> None:
@@ -59,11 +70,10 @@ async def test_an_exact_budget_with_a_ceiling_is_enough_for_a_run_that_was_kille
     assert (result.report.credits.spent, result.report.credits.over_budget) == (6, 0)
 
 
-async def test_an_exact_budget_with_a_ceiling_is_enough_where_the_run_directory_is_lost(start, tally):
+async def test_an_exact_budget_is_enough_where_the_run_directory_is_lost(start, tally):
     async with start() as bench:
-        head = "budget: {credits: 6, max_credits_per_job: 4}\n"
-        await bench.run(bench.manifest(texts(2), budget=None, head=head))
-        result = await bench.run(bench.manifest(texts(3), budget=None, head=head), out_dir=bench.path / "elsewhere")
+        await bench.run(bench.manifest(texts(2), budget=6))
+        result = await bench.run(bench.manifest(texts(3), budget=6), out_dir=bench.path / "elsewhere")
         await bench.agree(result)
     assert (result.exit_code, tally(result)) == (0, {"succeeded": 3})
     assert (result.report.counts.reused, result.report.credits.spent) == (2, 6)
@@ -79,7 +89,7 @@ def edits(bench) -> str:
 
 
 async def test_an_image_that_is_uploaded_while_a_price_rises_is_not_followed_by_its_job(start, tampered):
-    """Both hold 2. While the third uploads its picture, the second turns out to cost 9: the third may not follow."""
+    """Both hold sixteen times 2. While the third uploads its picture, the second turns out to cost 50."""
     async with start(prices={"qwen-edit": Decimal(2)}) as bench:
         puts, submits = itertools.count(1), itertools.count(1)
         third_uploads, second_is_bought = asyncio.Event(), asyncio.Event()
@@ -90,24 +100,24 @@ async def test_an_image_that_is_uploaded_while_a_price_rises_is_not_followed_by_
                 await second_is_bought.wait()
             if request.url.path.endswith("/generate") and next(submits) == 2:
                 await third_uploads.wait()
-                await bench.configure(prices={"qwen-edit": "9"})
+                await bench.configure(prices={"qwen-edit": "50"})
                 answer = await send()
                 await answer.aread()
                 asyncio.get_running_loop().call_later(0.1, second_is_bought.set)
                 return answer
             return await send()
 
-        result = await bench.run(bench.manifest(edits(bench), budget="7.5"), transport=tampered(in_step))
+        result = await bench.run(bench.manifest(edits(bench), budget="75"), transport=tampered(in_step))
         state = await bench.agree(result)
         rows = list(result.jobs())
-    assert [job["price"] for job in state["jobs"]] == [2, 9]
+    assert [job["price"] for job in state["jobs"]] == [2, 50]
     assert (result.exit_code, [row.status for row in rows]) == (4, ["succeeded", "succeeded", "blocked"])
     assert rows[2].error.code == "BUDGET_EXHAUSTED"
-    assert result.report.credits.over_budget == 2 + 9 + 2 * Decimal("0.5") - Decimal("7.5")
+    assert result.report.credits.over_budget == 0
 
 
 async def test_a_hold_that_a_risen_price_has_outgrown_is_taken_anew_right_before_its_submit(start, tampered, watcher):
-    """The third is ready to be submitted and waits, since the gateway asked for a pause; then the second costs 9."""
+    """The third is ready to be submitted and waits, since the gateway asked for a pause; then the second costs 50."""
     async with start(prices={"qwen-edit": Decimal(2)}) as bench:
         submits, puts, fetches = itertools.count(1), itertools.count(1), itertools.count(1)
         second_leaves, pause, third_is_ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -123,7 +133,7 @@ async def test_a_hold_that_a_risen_price_has_outgrown_is_taken_anew_right_before
             if path.endswith("/generate") and next(submits) == 2:
                 second_leaves.set()
                 await third_is_ready.wait()
-                await bench.configure(prices={"qwen-edit": "9"})
+                await bench.configure(prices={"qwen-edit": "50"})
             return await send()
 
         prepared = itertools.count(1)
@@ -132,37 +142,48 @@ async def test_a_hold_that_a_risen_price_has_outgrown_is_taken_anew_right_before
             if isinstance(getattr(message, "event", None), Prepared) and next(prepared) == 3:
                 third_is_ready.set()
 
-        manifest = bench.manifest(edits(bench), budget="7.5")
+        manifest = bench.manifest(edits(bench), budget="75")
         result = await bench.run(manifest, transport=tampered(in_step), observer=watcher(look))
         state = await bench.agree(result)
         rows = list(result.jobs())
-    assert [job["price"] for job in state["jobs"]] == [2, 9]
+    assert [job["price"] for job in state["jobs"]] == [2, 50]
     assert (result.exit_code, [row.status for row in rows]) == (4, ["succeeded", "succeeded", "blocked"])
 
 
 async def test_run_after_run_a_submit_in_doubt_is_not_sent_at_a_price_that_an_earlier_one_saw(start, tampered):
-    """Each run begins without a price of its own; so each would buy one more, beyond the budget."""
+    """Each holds sixteen times 2; the first that is sent again costs 40, and the others no longer fit."""
     async with start() as bench:
-        manifest = bench.manifest(texts(10), budget=20)
-        await leave_in_doubt(bench, tampered, manifest, 9)
-        await bench.configure(prices={"zimage-base": "9"})
+        manifest = bench.manifest(texts(10), budget=4 + 4 * 32)
+        await leave_in_doubt(bench, tampered, manifest, accepted=2, in_doubt=4)
+        await bench.configure(prices={"zimage-base": "40"})
         results = [await bench.run(manifest) for _ in range(4)]
         state = await bench.state()
-    assert [job["price"] for job in state["jobs"]] == [2, 9]
+    assert [job["price"] for job in state["jobs"]] == [2, 2, 40]
     assert [result.exit_code for result in results] == [5] * 4
-    assert {result.report.credits.over_budget for result in results} == {Decimal(9 - 2)}
+    assert {result.report.credits.over_budget for result in results} == {Decimal(40 - 32)}
+
+
+async def test_submits_in_doubt_at_a_price_within_their_bounds_are_all_sent_again(start, tampered):
+    async with start() as bench:
+        manifest = bench.manifest(texts(6), budget=4 + 4 * 32)
+        await leave_in_doubt(bench, tampered, manifest, accepted=2, in_doubt=4)
+        await bench.configure(prices={"zimage-base": "32"})
+        result = await bench.run(manifest)
+        state = await bench.agree(result)
+    assert [job["price"] for job in state["jobs"]] == [2, 2, 32, 32, 32, 32]
+    assert (result.exit_code, result.report.credits.over_budget) == (0, 0)
 
 
 async def test_an_account_too_small_for_submits_in_doubt_does_not_keep_back_what_is_paid_for(start, tampered, tally):
     """A 402 is no sign of a gateway that can't be used, however many meet it: what is bought comes."""
-    async with start(credits=20) as bench:
-        manifest = bench.manifest(texts(10), budget=500)
-        await leave_in_doubt(bench, tampered, manifest, 9)
+    async with start(credits=25) as bench:
+        manifest = bench.manifest(texts(15), budget=500)
+        await leave_in_doubt(bench, tampered, manifest, accepted=4, in_doubt=8)
         await bench.configure(prices={"zimage-base": "17"})
         result = await bench.run(manifest)
         state = await bench.state()
-    assert [job["price"] for job in state["jobs"]] == [2, 17]
-    assert (result.exit_code, tally(result)) == (5, {"succeeded": 2, "unknown": 8})
+    assert [job["price"] for job in state["jobs"]] == [2, 2, 2, 2, 17]
+    assert (result.exit_code, tally(result)) == (5, {"succeeded": 5, "unknown": 7, "blocked": 3})
     assert {row.error.code for row in result.jobs() if row.error} == {"INSUFFICIENT_CREDITS"}
 
 
@@ -190,36 +211,20 @@ async def test_what_was_submitted_in_an_earlier_run_says_nothing_of_todays_price
     assert result.report.credits.over_budget == 0
 
 
-async def test_submits_in_doubt_are_not_all_sent_again_at_a_price_that_does_not_fit(start, tampered):
-    """Killed before any of them left, and dearer now: the first shows it, and no other may follow beyond the budget."""
+async def test_submits_in_doubt_that_did_not_fit_are_sent_again_under_a_raised_budget(start, tampered):
     async with start() as bench:
-        manifest = bench.manifest("\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(10)), budget=20)
-        submits = itertools.count()
-
-        async def hang(request: httpx.Request, send):
-            if request.url.path.endswith("/generate") and next(submits):
-                asyncio.get_running_loop().call_later(0.05, task.cancel)
-                await asyncio.sleep(5)
-            return await send()
-
-        task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang), concurrency=24))
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert len((await bench.state())["jobs"]) == 1
-        await bench.configure(prices={"zimage-base": "9"})
-        result = await bench.run(manifest)
-        state = await bench.state()
-        assert [job["price"] for job in state["jobs"]] == [2, 9]
-        assert result.exit_code == 5
-        assert result.report.credits.over_budget == 9 - 2
-        again = await bench.run(manifest, budget=2 + 9 * 9)
+        manifest = bench.manifest(texts(10), budget=4 + 4 * 32)
+        await leave_in_doubt(bench, tampered, manifest, accepted=2, in_doubt=4)
+        await bench.configure(prices={"zimage-base": "40"})
+        await bench.run(manifest)
+        again = await bench.run(manifest, budget=2 * 2 + 8 * 40)
         await bench.agree(again)
-    assert again.exit_code == 0
-    assert again.report.counts.succeeded == 10
+    assert (again.exit_code, again.report.counts.succeeded) == (0, 10)
+    assert (again.report.credits.spent, again.report.credits.over_budget) == (324, 0)
 
 
 async def test_a_submit_in_doubt_that_is_refused_now_holds_no_more_than_it_did_and_the_rest_is_bought(start, tampered):
-    """Sent again at 9, it may cost 7 more than the 2 held, until the answer says that it was not bought now."""
+    """Sent again at 9 it holds all that is left, until the answer says that it was not bought now."""
 
     async def refuse(request: httpx.Request, send):
         if request.url.path.endswith("/generate") and b'"p 2"' in request.read():
@@ -227,13 +232,13 @@ async def test_a_submit_in_doubt_that_is_refused_now_holds_no_more_than_it_did_a
         return await send()
 
     async with start() as bench:
-        await leave_in_doubt(bench, tampered, bench.manifest(texts(3), budget=24), 2)
+        await leave_in_doubt(bench, tampered, bench.manifest(texts(3), budget=66), accepted=1, in_doubt=2)
         await bench.configure(prices={"zimage-base": "9"})
-        result = await bench.run(bench.manifest(texts(4), budget=24), transport=tampered(refuse), concurrency=1)
+        result = await bench.run(bench.manifest(texts(4), budget=66), transport=tampered(refuse), concurrency=1)
         state = await bench.state()
     assert [job["price"] for job in state["jobs"]] == [2, 9, 9]
     assert [row.status for row in result.jobs()] == ["succeeded", "succeeded", "unknown", "succeeded"]
-    assert (result.report.credits.spent, result.report.credits.held) == (20, 2)
+    assert (result.report.credits.spent, result.report.credits.held) == (20, 32)
 
 
 async def test_what_another_run_directory_bought_says_nothing_of_todays_price_either(start):

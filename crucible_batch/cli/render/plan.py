@@ -16,7 +16,6 @@ from crucible_batch.cli.render.plan_rows import comparison_json, count_words, sh
 from crucible_batch.cli.terminal import say
 
 _HOW_SURE = {
-    Certainty.KNOWN: "known",
     Certainty.LEARNED: "learned: an earlier run paid it",
     Certainty.BOUNDED: "bounded: max_credits_per_job",
     Certainty.UNKNOWN: "unknown: one job alone finds it",
