@@ -18,7 +18,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.connecting": ("connect", "current_settings"),
         "crucible_batch.api.describing": ("live_manifest_schema",),
         "crucible_batch.api.inspecting": ("Status", "read_status", "write_report_again"),
-        "crucible_batch.api.planning": ("PlanSummary", "PriceLine", "plan"),
+        "crucible_batch.api.planning": ("UPLOADS", "PlanSummary", "PriceLine", "plan"),
         "crucible_batch.api.progress": ("AtWork", "Progress"),
         "crucible_batch.api.running": ("RunResult", "run"),
         "crucible_batch.api.validating": ("validate",),
@@ -32,7 +32,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.core.ending": ("Outcome",),
         "crucible_batch.core.finding": ("Figures", "Finding", "Verdict"),
         "crucible_batch.core.job": ("Phase",),
-        "crucible_batch.core.prices": ("Certainty",),
+        "crucible_batch.core.prices": ("SURGE", "Certainty"),
         "crucible_batch.core.progress": (
             "AssetAdvanced",
             "Balance",

@@ -11,6 +11,7 @@ from crucible_batch.api.describing import live_manifest_schema as live_manifest_
 from crucible_batch.api.inspecting import Status as Status
 from crucible_batch.api.inspecting import read_status as read_status
 from crucible_batch.api.inspecting import write_report_again as write_report_again
+from crucible_batch.api.planning import UPLOADS as UPLOADS
 from crucible_batch.api.planning import PlanSummary as PlanSummary
 from crucible_batch.api.planning import PriceLine as PriceLine
 from crucible_batch.api.planning import plan as plan
@@ -40,6 +41,7 @@ from crucible_batch.core.finding import Figures as Figures
 from crucible_batch.core.finding import Finding as Finding
 from crucible_batch.core.finding import Verdict as Verdict
 from crucible_batch.core.job import Phase as Phase
+from crucible_batch.core.prices import SURGE as SURGE
 from crucible_batch.core.prices import Certainty as Certainty
 from crucible_batch.core.progress import AssetAdvanced as AssetAdvanced
 from crucible_batch.core.progress import Balance as Balance

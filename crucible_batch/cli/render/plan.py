@@ -10,19 +10,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crucible_batch.api import Certainty, Credits, PlanSummary, PriceLine, clean, format_credits
+from crucible_batch.api import SURGE, UPLOADS, Certainty, Credits, PlanSummary, PriceLine, clean, format_credits
 from crucible_batch.cli.answer import Json
 from crucible_batch.cli.render.plan_rows import comparison_json, count_words, show_comparison
 from crucible_batch.cli.terminal import say
 
 _HOW_SURE = {
-    Certainty.LEARNED: "learned: an earlier run paid it",
-    Certainty.BOUNDED: "bounded: max_credits_per_job",
-    Certainty.UNKNOWN: "unknown: one job alone finds it",
+    Certainty.LEARNED: "highest seen",
+    Certainty.BOUNDED: "declared ceiling",
+    Certainty.UNKNOWN: "unknown: one job first",
 }
 _NOT_KNOWN = "not known yet"
 _WIDE = 78
 """Columns that the table of prices takes with all its words."""
+_LONGEST_PARAMS = 40
 
 _STATES = ("new", "in_flight", "failed", "done")
 
@@ -55,10 +56,12 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         "prices": [
             {
                 "what": line.what,
+                "params": {name: str(value) for name, value in line.params.items()},
                 "count": line.count,
                 "certainty": line.certainty.value,
                 "each": _amount(line.each),
                 "total": _amount(line.total),
+                "bound": _amount(line.bound),
             }
             for line in plan.lines
         ],
@@ -72,6 +75,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
             "spent": format_credits(plan.spent),
             "held": format_credits(plan.held),
             "over_budget": format_credits(plan.over_budget),
+            "may_exceed_budget_by": _amount(plan.may_exceed),
             "balance": _amount(plan.balance),
         },
         "notes": list(plan.notes),
@@ -119,12 +123,26 @@ def _prices(plan: PlanSummary, *, is_wide: bool) -> Table:
     table.add_column("each", justify="right")
     table.add_column("credits", justify="right", footer=cost_words(plan.lines))
     if is_wide:
-        table.add_column("the price is", style="dim")
+        table.add_column("price", style="dim")
+        table.add_column("bound", justify="right", style="dim")
     for line in plan.lines:
-        each = Text(_NOT_KNOWN, style="dim") if line.each is None else Text(_span(line.least_each, line.most_each))
+        each = Text(_NOT_KNOWN, style="dim") if line.each is None else Text(_each(line, line.each))
         total = Text("?" if line.each is None else cost_words([line]))
-        table.add_row(clean(line.what), str(line.count), each, total, *([_HOW_SURE[line.certainty]] if is_wide else []))
+        bound = "none" if line.bound is None else format_credits(line.bound)
+        table.add_row(
+            _what(line), str(line.count), each, total, *((_HOW_SURE[line.certainty], bound) if is_wide else ())
+        )
     return table
+
+
+def _each(line: PriceLine, each: Credits) -> str:
+    return f"at most {format_credits(each)}" if line.certainty is Certainty.BOUNDED else format_credits(each)
+
+
+def _what(line: PriceLine) -> Text:
+    """Return what is bought: the workflow, and the parameters that tell it from others in the plan."""
+    params = " ".join(f"{name}={value}" for name, value in sorted(line.params.items()))
+    return Text.assemble(clean(line.what), (f" {clean(params, _LONGEST_PARAMS)}" if params else "", "dim"))
 
 
 def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
@@ -133,6 +151,8 @@ def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
         there = f", {plan.reused_images} there already" if plan.reused_images else ""
         facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))
     facts.append(("budget", _budget(plan)))
+    if plan.budget is not None and plan.lines:
+        facts.append(("cap", _cap(plan)))
     if plan.balance is not None:
         facts.append(("account", _account(plan, plan.balance)))
     facts += [("note", Text(clean(note), style="yellow")) for note in plan.notes]
@@ -148,6 +168,22 @@ def _budget(plan: PlanSummary) -> Text:
     if short := _short_of(plan.budget - used, plan, "falls short by", "may fall short by"):
         text.append(f"; {short}: the run stops there, and goes on with a higher one", style="yellow")
     return text
+
+
+def _cap(plan: PlanSummary) -> Text:
+    """Return by how much the budget may be exceeded, and what would rule that out."""
+    beyond = plan.may_exceed
+    if beyond == 0:
+        return Text("the budget can't be exceeded at prices up to the declared ceilings")
+    open_lines = [line.what == UPLOADS for line in plan.lines if line.ceiling is None]
+    keys = ["budget.max_credits_per_job"] if False in open_lines else []
+    keys += ["budget.max_credits_per_upload"] if True in open_lines else []
+    missing = " and ".join(keys)
+    if beyond is None:
+        reason = "may be exceeded by a job whose price is unknown, should it cost more than is left"
+    else:
+        reason = f"may be exceeded by up to {format_credits(beyond)}, should the price of the last job rise {SURGE} times"
+    return Text(f"{reason}; declare {missing} to rule that out")
 
 
 def _account(plan: PlanSummary, balance: Credits) -> Text:
