@@ -49,6 +49,7 @@ class Answer:
     unit: str
     status: int
     figure: Decimal | None = None
+    failed: bool = False  # the job that it is about has failed by now, and is refunded
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,9 @@ class Gateway:
         bought = await self._buy(request, arrival, params)
         if isinstance(bought, web.StreamResponse):
             return bought
-        job = bought.thing
-        self._answers(arrival, 202 if bought.new else 200, job.quote.answer)
-        data = {"job_id": job.job_id, "status": job.status(), "requested_credits": job.quote.answer}
+        job, status = bought.thing, bought.thing.status()
+        self._answers(arrival, 202 if bought.new else 200, job.quote.answer, failed=status == "failed")
+        data = {"job_id": job.job_id, "status": status, "requested_credits": job.quote.answer}
         return success(data, 202 if bought.new else 200)
 
     async def create_asset(self, request: web.Request) -> web.StreamResponse:
@@ -132,14 +132,15 @@ class Gateway:
             await asyncio.sleep(trip)
             if fault in ("cut-before", "cut-after"):
                 self.book.note(Cut(now(), arrival.number, arrival.unit))
-                request.transport.abort()
+                if request.transport is not None:  # else the client has gone before
+                    request.transport.abort()
                 return web.Response()
             return bought or await self._refuse(arrival, 402, "INSUFFICIENT_CREDITS")
         finally:
             self.waiting.discard(arrival.unit)
 
-    def _answers(self, arrival: Arrival, status: int, figure: Decimal | None = None) -> None:
-        self.book.note(Answer(now(), arrival.number, arrival.unit, status, figure))
+    def _answers(self, arrival: Arrival, status: int, figure: Decimal | None = None, *, failed: bool = False) -> None:
+        self.book.note(Answer(now(), arrival.number, arrival.unit, status, figure, failed))
 
     async def _refuse(self, arrival: Arrival, status: int, code: str, headers: dict | None = None) -> web.Response:
         if status in (429, 503, 404):

@@ -45,6 +45,7 @@ class Verdict:
     charged: Decimal = ZERO  # at the end
     highest: Decimal = ZERO  # at any row
     over: Decimal = ZERO  # the most by which it was beyond the budget of its time, at any row
+    told: Decimal = ZERO  # spent, by the highest figures that the program was sent
     most_unanswered: int = 0
     most_unbounded: int = 0  # unanswered at one moment, without a bound
 
@@ -96,6 +97,7 @@ class Judge:
                 case _:
                     self._sends(event)
         self.verdict.charged = self.total
+        self.verdict.told = sum(list(self._views())[-1].figures.values(), ZERO)
         return self.verdict
 
     # the program's knowledge

@@ -13,6 +13,9 @@ SURGE = 16
 # whatever of it is used, the whole rule has to hold for what was known at that one moment.
 LAG = 1.0
 
+# Refusals before the gateway has looked at the key: a submit that was in doubt is so still.
+NOT_HEARD = (429, 500, 502, 503, 504)
+
 
 @dataclass
 class Prices:
@@ -45,6 +48,7 @@ class View:
     figures: dict[str, Decimal] = field(default_factory=dict)  # by unit: what an answered one is booked at
     answers: dict[str, Decimal] = field(default_factory=dict)  # by unit: what its first answer said
     resolved: set[int] = field(default_factory=set)  # arrivals that were answered, refusals included
+    refused: dict[str, int] = field(default_factory=dict)  # by unit: no arrival up to this number was charged
     listed: set[str] = field(default_factory=set)  # uploads that a list has shown
     calm: int = 0  # answered as expected since the last surprise
     stop: str | None = None  # why nothing new may be bought
@@ -55,6 +59,7 @@ class View:
             dict(self.figures),
             dict(self.answers),
             set(self.resolved),
+            dict(self.refused),
             set(self.listed),
             self.calm,
             self.stop,
@@ -84,12 +89,15 @@ class View:
 
     def _answered(self, event: Answer, arrival: Arrival, ceilings: dict[bool, Decimal | None]) -> bool:
         self.resolved.add(event.number)
+        if event.figure is None and event.status not in NOT_HEARD:
+            self.refused[event.unit] = event.number
         if event.figure is None or event.unit in self.figures:
             return True
         expected = self.prices.expected(arrival.workflow, arrival.shape)
         surprise = expected is not None and event.figure > expected
         self.calm = 0 if surprise else self.calm + 1
-        self.figures[event.unit] = self.answers[event.unit] = event.figure
+        self.answers[event.unit] = event.figure
+        self.figures[event.unit] = Decimal(0) if event.failed else event.figure
         self.prices.see(arrival.workflow, arrival.shape, event.figure)
         ceiling = ceilings[arrival.workflow == UPLOADS]
         if ceiling is not None and event.figure > ceiling:
@@ -121,11 +129,14 @@ class Unit:
     cut: set[int] = field(default_factory=set)  # arrivals whose connection is known to be gone
 
     def open(self, view: View) -> bool:
-        return self.arrival.unit not in view.figures and not view.resolved.issuperset(self.numbers)
+        return self.arrival.unit not in view.figures and any(self._waits(number, view) for number in self.numbers)
+
+    def _waits(self, number: int, view: View) -> bool:
+        return number not in view.resolved and number > view.refused.get(self.arrival.unit, 0)
 
     def on_wire(self, view: View) -> bool:
         """Sent and not answered, with the connection still there; an upload that a list has shown is answered."""
-        return self.open(view) and any(n not in view.resolved and n not in self.cut for n in self.numbers)
+        return self.open(view) and any(self._waits(n, view) and n not in self.cut for n in self.numbers)
 
 
 def booked(view: View, units: dict[str, Unit], but: str) -> Decimal:
