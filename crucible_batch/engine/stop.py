@@ -59,10 +59,12 @@ class Stop:
         return self._no_more or self.leaving.is_set()
 
     def block(self, price_class: str, error: ErrorInfo) -> None:
-        """A job of a class can't be paid for, and no further one either, unless it is that the one costs too much."""
+        """A job of a class can't be paid for, and no further one either, unless it is that the one costs too much.
+
+        Exit code 4 comes of the jobs that are blocked at the end: one that was, and is refused later, has failed.
+        """
         if not self.blocked(price_class):
             self.stops[price_class] = error
-        self.reasons.add(ExitCode.OUT_OF_CREDITS)
 
     def blocked(self, price_class: str) -> bool:
         """Whether no further job of the class is asked for: a price above the ceiling is that of one shape only."""

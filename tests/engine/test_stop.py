@@ -1,0 +1,30 @@
+"""What a run's reasons to stop make of its exit code."""
+
+from __future__ import annotations
+
+import pytest
+
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.ending import Ending, Outcome, conclude
+from crucible_batch.engine.stop import Stop
+
+
+def ending_of(stop: Stop, counts: dict[Outcome, int]) -> Ending:
+    return conclude(counts, stop.stops, stop.reasons)
+
+
+@pytest.mark.parametrize(
+    ("counts", "code"),
+    [
+        ({Outcome.SUCCEEDED: 1, Outcome.FAILED: 1}, 1),
+        ({Outcome.SUCCEEDED: 1, Outcome.BLOCKED: 1}, 4),
+        ({Outcome.FAILED: 1, Outcome.BLOCKED: 1}, 4),
+    ],
+)
+def test_a_stop_for_want_of_credits_ends_with_4_only_where_a_job_is_blocked_in_the_end(
+    counts: dict[Outcome, int], code: int
+) -> None:
+    stop = Stop()
+    stop.block("workflow:w", ErrorInfo("PRICE_ABOVE_CEILING", "too dear"))
+    assert stop.blocked("workflow:w")
+    assert ending_of(stop, counts).exit_code == code
