@@ -58,7 +58,7 @@ class VirtualWriter:
         connection: sqlite3.Connection,
         process: Process,
         chance: random.Random,
-        watch: Callable[[Stage, str, dict[str, Any]], None],
+        watch: Callable[[Stage, str, str, dict[str, Any]], None],
     ) -> None:
         self._connection = connection
         self._process = process
@@ -68,8 +68,8 @@ class VirtualWriter:
 
     async def write(self, sql: str, values: Sequence[Any]) -> None:
         self._process.effect("append")
-        _, kind, body = values
-        self._watch(Stage.ASKED, kind, json.loads(body))
+        subject, kind, body = values
+        self._watch(Stage.ASKED, subject, kind, json.loads(body))
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         self._waiting.append((sql, values, done))
@@ -77,7 +77,7 @@ class VirtualWriter:
             loop.call_later(self._chance.choice((0.0, 0.002, 0.05)), self._sync)
         await done
         self._process.effect("appended")
-        self._watch(Stage.KNOWN, kind, json.loads(body))
+        self._watch(Stage.KNOWN, subject, kind, json.loads(body))
 
     def _sync(self) -> None:
         if not self._process.is_dead:
@@ -92,8 +92,8 @@ class VirtualWriter:
         for sql, values, _ in waiting:
             self._connection.execute(sql, values)
         self._connection.execute("COMMIT")
-        for _, (_, kind, body), done in waiting:
-            self._watch(Stage.DURABLE, kind, json.loads(body))
+        for _, (subject, kind, body), done in waiting:
+            self._watch(Stage.DURABLE, subject, kind, json.loads(body))
             if not done.done():
                 done.set_result(None)
 

@@ -4,7 +4,7 @@ How far a budget may be exceeded
     Nothing may be bought beyond the budget at a price that could be foreseen. What could be: the highest price of the
     class that this run had in its journal when it held the credits; where it had none yet, the ceiling or the highest
     that earlier runs saw. Where they did see one and the ceiling didn't fit, it is what was held, if that was all that
-    was left. What a purchase costs beyond that is its *surprise*. Surprises add up, but for those of classes without
+    was left; of a job with images, what was held for it when those were paid. What a purchase costs beyond that is its *surprise*. Surprises add up, but for those of classes without
     ceiling or past: such a first purchase holds all that is left, so only the largest of them counts (without a budget
     nothing limits what is left, and they add up as well; then only our books are held against it).
     With a ceiling, and prices that stay below it and don't rise between runs, the allowance is 0.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -79,6 +79,8 @@ class Purse:
     _priced: set[str] = field(default_factory=set)
     _durable_keys: set[str] = field(default_factory=set)
     _holds: dict[str, _Hold] = field(default_factory=dict)
+    _keys: dict[str, str] = field(default_factory=dict)
+    """The newest key of each job, by its identity."""
     _heard: list[_Heard] = field(default_factory=list)
 
     # -- what the simulation tells ------------------------------------------------------------------------------------
@@ -101,13 +103,16 @@ class Purse:
             elif isinstance(event, Accepted) or (isinstance(event, Created) and not event.assumed):
                 self._hear(event.job_id if isinstance(event, Accepted) else event.asset_id, 0)
 
-    def watch(self, stage: Stage, kind: str, body: dict[str, Any]) -> None:
+    def watch(self, stage: Stage, subject: str, kind: str, body: dict[str, Any]) -> None:
         """Follow a row of the journal on its way."""
         match stage, kind:
             case Stage.ASKED, "Held":
                 left = self.left()
                 rest = None if left is None or left > 0 else Decimal(body["credits"])
                 self._holds[body["key"]] = _Hold(self._life, rest, tuple(self._heard))
+                self._keys[subject] = body["key"]
+            case Stage.ASKED, "Prepared":
+                self._trim(self._keys[subject], Decimal(body["credits"]))
             case Stage.ASKED, "Intended":
                 self._holds[body["nonce"]] = _Hold(self._life, None, tuple(self._heard))
             case Stage.ASKED, "Accepted" if self._was_in_doubt(body["job_id"]):
@@ -121,6 +126,12 @@ class Purse:
                 self._hear(body["asset_id"], self._life)
             case _:
                 pass
+
+    def _trim(self, key: str, credits: Decimal) -> None:
+        """Images and their job are held together. They are paid: so much of it is left for the job."""
+        hold = self._holds[key]
+        if hold.rest is not None:
+            self._holds[key] = replace(hold, rest=min(hold.rest, credits))
 
     def _was_in_doubt(self, job_id: str) -> bool:
         """Whether its credits were held by an earlier process, which never heard what became of it."""

@@ -50,6 +50,8 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
         (700000113, "a hold was cut to what the account had, which had more by the time that the job was charged"),
         (720001732, "submits in doubt that were refused again held today's price, and kept others from what was left"),
         (224005764, "the deadline passed while lost outputs were looked for, and the judge saw no reason for 5"),
+        (667407390, "jobs that were blocked, then refused since their workflow was gone, left 4 with nothing blocked"),
+        (175264952, "all that was left was held for an image and its job, and the judge took it for the job's alone"),
     ],
 )
 def test_a_seed_that_once_showed_something_holds(seed: int, once: str) -> None:
