@@ -68,6 +68,7 @@ def init(
     epilog=epilog(
         "crucible-batch sandbox --port 8080",
         "crucible-batch sandbox --faults 'generate.500-after=2,429:0.1'",
+        "crucible-batch sandbox --pricing zimage-base.rise-after=10x16",
         codes=(0, 2),
     ),
 )
@@ -91,6 +92,9 @@ def sandbox(
     faults: Annotated[
         str, typer.Option(metavar="TEXT", help="What goes wrong, such as 429:0.1,generate.drop-after=2.")
     ] = "",
+    pricing: Annotated[
+        str, typer.Option(metavar="TEXT", help="How prices move, such as zimage-base.size=512x512,rise-after=10x16.")
+    ] = "",
     verbose: opt.Verbose = False,
 ) -> None:
     """Run a local gateway, to try things out for nothing.
@@ -100,7 +104,7 @@ def sandbox(
     with answering("sandbox", verbose=verbose) as answer:
         from crucible_batch.cli.starting import SandboxWish, serve_sandbox
 
-        wish = SandboxWish(port, storage_port, state, credits, upload_price, runners, time_scale, seed, faults)
+        wish = SandboxWish(port, storage_port, state, credits, upload_price, runners, time_scale, seed, faults, pricing)
         serve_sandbox(answer, wish)
 
 

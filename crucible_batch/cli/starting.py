@@ -13,7 +13,7 @@ from crucible_batch.api import clean, manifest_schema
 from crucible_batch.cli.answer import Answer
 from crucible_batch.cli.terminal import open_console, say
 from crucible_batch.errors import UserError
-from crucible_batch.sandbox import DEFAULT_KEY, SandboxConfig, parse_faults, run_forever
+from crucible_batch.sandbox import DEFAULT_KEY, SandboxConfig, parse_faults, parse_pricing, run_forever
 
 _STARTER = {
     # packaged as / written as: files that begin with a dot are easily lost on the way into a package
@@ -71,6 +71,7 @@ class SandboxWish:
     time_scale: float
     seed: int
     faults: str
+    pricing: str
 
     def config(self) -> SandboxConfig:
         """Return the sandbox's configuration. Raises ``UserError`` for what it refuses."""
@@ -85,6 +86,7 @@ class SandboxWish:
                 runners=self.runners,
                 time_scale=self.time_scale,
                 faults=parse_faults(self.faults),
+                pricing=parse_pricing(self.pricing),
             )
         except ValueError as error:
             raise UserError(str(error), hint="crucible-batch sandbox --help") from error

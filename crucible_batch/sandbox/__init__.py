@@ -12,15 +12,19 @@ from contextlib import AbstractAsyncContextManager
 
 from crucible_batch.sandbox.config import DEFAULT_KEY, PriceRise, Running, SandboxConfig
 from crucible_batch.sandbox.faults import KINDS, FaultRule, parse_faults
+from crucible_batch.sandbox.pricing import Pricing, Rise, parse_pricing
 
 __all__ = [
     "DEFAULT_KEY",
     "KINDS",
     "FaultRule",
     "PriceRise",
+    "Pricing",
+    "Rise",
     "Running",
     "SandboxConfig",
     "parse_faults",
+    "parse_pricing",
     "run_forever",
     "serve",
 ]

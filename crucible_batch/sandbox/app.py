@@ -111,7 +111,7 @@ class _Api:
         job, is_new = self.gateway.world.submit(account_id, order, call.now)
         # A new job is shown as it was taken in, though a runner may have been free for it.
         status = "queued" if is_new else job.status(call.now)
-        data = wire.GenerateData(job_id=job.job_id, status=status, requested_credits=job.price)
+        data = wire.GenerateData(job_id=job.job_id, status=status, requested_credits=job.answered_price)
         return (202 if is_new else 200), data
 
     def job(self, account_id: str, call: Call) -> Answer:

@@ -1,11 +1,13 @@
 """Uploaded images: intents that are charged for, uploads that keep to them, readiness, deletion with a rebate."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from crucible_batch.sandbox.faults import Stage
 from crucible_batch.sandbox.ground import Ground
+from crucible_batch.sandbox.ids import chance
+from crucible_batch.sandbox.pricing import FIXED, UPLOAD, Pricing, Purchase
 from crucible_batch.sandbox.records import Asset, Params, Upload
 from crucible_batch.sandbox.refused import RefusedError, invalid_params, not_found
 
@@ -37,6 +39,7 @@ class Assets:
     def __init__(self, ground: Ground, past: Iterable[Asset] = ()) -> None:
         self._ground = ground
         self._assets = {asset.asset_id: asset for asset in past}
+        self.pricing: Mapping[str, Pricing] = ground.config.pricing
 
     def __iter__(self) -> Iterator[Asset]:
         return iter(self._assets.values())
@@ -57,7 +60,7 @@ class Assets:
                 f"{intent.byte_size} bytes are too many.",
                 f"At most {MAX_UPLOAD_BYTES} are taken.",
             )
-        price = self._ground.config.upload_price
+        price = self.price(now)
         self._ground.ledger.require(account_id, price)
         asset = Asset(
             asset_id=self._ground.ids.next(),
@@ -73,6 +76,13 @@ class Assets:
         self._put(asset)
         self._ground.ledger.post(account_id, "upload", price, now, description="Asset upload", asset_id=asset.asset_id)
         return asset
+
+    def price(self, now: float) -> Decimal:
+        """Say what the next upload costs."""
+        ground, earlier = self._ground, len(self._assets)
+        luck = chance(ground.config.seed, "price", UPLOAD, earlier)
+        pricing = self.pricing.get(UPLOAD, FIXED)
+        return pricing.price(ground.config.upload_price, Purchase(earlier, now - ground.began, luck))
 
     def listed(self, account_id: str) -> list[Asset]:
         """List an account's assets, oldest first, without the deleted ones."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.sandbox.faults import FaultRule
+from crucible_batch.sandbox.pricing import Pricing, check_scopes
 from crucible_batch.sandbox.workflows import WORKFLOWS
 
 DEFAULT_KEY = "moltazine_sandbox"
@@ -42,6 +43,8 @@ class SandboxConfig:
     """Prices by workflow id, in place of those of the table."""
     price_rises: tuple[PriceRise, ...] = ()
     upload_price: Decimal = Decimal("0.5")
+    pricing: Mapping[str, Pricing] = field(default_factory=dict)
+    """How prices move, by workflow id or `upload`; see `parse_pricing`. Where nothing is said a price stays."""
     rebate_share: Decimal = Decimal(1)
     """The part of an upload's charge that comes back when the asset is deleted."""
     recent_entries: int = 50
@@ -66,6 +69,7 @@ class SandboxConfig:
         for amount in (*self.accounts.values(), self.upload_price):
             check_credits(amount)
         check_prices(self.prices, self.price_rises)
+        check_pricing(self.pricing)
         if not 0 <= self.rebate_share <= 1:
             raise ValueError(f"rebate_share is a part of the charge, from 0 to 1, not {self.rebate_share}")
         if not self.accounts:
@@ -96,3 +100,16 @@ def check_prices(prices: Mapping[str, Decimal], rises: Sequence[PriceRise]) -> N
         check_credits(price)
         if workflow_id not in known:
             raise ValueError(f"unknown workflow {workflow_id!r}; known are {', '.join(sorted(known))}")
+
+
+def check_pricing(pricing: Mapping[str, Pricing]) -> None:
+    """Raise ValueError for prices that can't be asked, or of what there isn't."""
+    check_scopes(pricing)
+    for scope, rule in pricing.items():
+        for amount in (rule.base, rule.answer, rule.record):
+            check_credits(amount or Decimal(0))
+        factors = [rule.jitter, *(rise.factor for rise in rule.rises)]
+        if not all(factor.is_finite() and 0 <= factor <= 10**6 for factor in factors):
+            raise ValueError(f"factors of {scope} are from 0 to 10**6")
+        if 0 in (rule.size, rule.steps):
+            raise ValueError(f"the size and the steps that the base price of {scope} is for are not 0")

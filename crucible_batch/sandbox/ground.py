@@ -18,3 +18,5 @@ class Ground:
     ids: Ids
     ledger: Ledger
     changes: list[Record]
+    began: float
+    """When this world began, or was started again."""

@@ -4,7 +4,7 @@ import hashlib
 import heapq
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -13,7 +13,8 @@ from crucible_batch.sandbox.config import PriceRise
 from crucible_batch.sandbox.faults import Stage
 from crucible_batch.sandbox.ground import Ground
 from crucible_batch.sandbox.ids import chance
-from crucible_batch.sandbox.params import prompt
+from crucible_batch.sandbox.params import prompt, steps
+from crucible_batch.sandbox.pricing import FIXED, Pricing, Purchase
 from crucible_batch.sandbox.records import Job, OutputShape, Params
 from crucible_batch.sandbox.refused import RefusedError, not_found
 from crucible_batch.sandbox.runners import Runners, Slot
@@ -65,12 +66,28 @@ class Jobs:
         heapq.heapify(self._due)
         self.prices: dict[str, Decimal] = dict(ground.config.prices)
         self.price_rises: tuple[PriceRise, ...] = ground.config.price_rises
+        self.pricing: Mapping[str, Pricing] = ground.config.pricing
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs.values())
 
-    def price(self, workflow: Workflow) -> Decimal:
-        """Say what the next job costs: the last price rise that is due, else the set price, else the table's."""
+    def price(self, making: Making, params: Params, now: float) -> Decimal:
+        """Say what the next job costs: its base price, and what its workflow's pricing makes of that."""
+        workflow, earlier = making.workflow, self._accepted[making.workflow.workflow_id]
+        purchase = Purchase(
+            earlier=earlier,
+            elapsed_s=now - self._ground.began,
+            luck=chance(self._ground.config.seed, "price", workflow.workflow_id, earlier),
+            pixels=making.outputs[0].width * making.outputs[0].height,
+            steps=steps(workflow, params),
+        )
+        return self._pricing(workflow.workflow_id).price(self.base_price(workflow), purchase)
+
+    def _pricing(self, workflow_id: str) -> Pricing:
+        return self.pricing.get(workflow_id, FIXED)
+
+    def base_price(self, workflow: Workflow) -> Decimal:
+        """Give the last price rise that is due, else the set price, else the table's."""
         accepted = self._accepted[workflow.workflow_id]
         due = [r for r in self.price_rises if r.workflow_id == workflow.workflow_id and accepted >= r.after_jobs]
         if due:
@@ -108,7 +125,7 @@ class Jobs:
 
     def accept(self, account_id: str, order: Order, making: Making, now: float) -> Job:
         """Reserve the price and put the job into the queue. Raises RefusedError (402)."""
-        price = self.price(making.workflow)
+        price, stated = self.price(making, order.params, now), self._pricing(order.workflow_id)
         self._ground.ledger.require(account_id, price)
         fate = self._fate(making.workflow, order.params)
         slot = self._runners.admit(now, fate.service_s)
@@ -128,6 +145,8 @@ class Jobs:
             error_message=fate.error_message,
             outputs=making.outputs,
             source_sha256=making.source_sha256,
+            answer_price=stated.answer,
+            record_price=stated.record,
         )
         self._put(job)
         self._accepted[job.workflow_id] += 1

@@ -9,10 +9,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crucible_batch.sandbox import exact_json
-from crucible_batch.sandbox.config import PriceRise, check_prices
+from crucible_batch.sandbox.config import PriceRise, check_prices, check_pricing
 from crucible_batch.sandbox.faults import parse_faults
 from crucible_batch.sandbox.gateway import Gateway
 from crucible_batch.sandbox.params import prompt
+from crucible_batch.sandbox.pricing import parse_pricing
 from crucible_batch.sandbox.records import Job
 
 
@@ -24,6 +25,7 @@ class Levers(BaseModel):
     faults: str | None = None
     prices: dict[str, Decimal] | None = None
     price_rises: list[PriceRise] | None = None
+    pricing: str | None = None
     advance_s: float = Field(default=0, ge=0, allow_inf_nan=False)
 
 
@@ -53,6 +55,8 @@ def _apply(gateway: Gateway, levers: Levers) -> None:
     """Check everything, then change everything."""
     rules = parse_faults(levers.faults) if levers.faults is not None else None
     check_prices(levers.prices or {}, levers.price_rises or [])
+    pricing = parse_pricing(levers.pricing or "")
+    check_pricing(pricing)
     gateway.advance(levers.advance_s)
     if rules is not None:
         gateway.faults.replace(rules)
@@ -60,6 +64,8 @@ def _apply(gateway: Gateway, levers: Levers) -> None:
         gateway.world.jobs.prices |= levers.prices
     if levers.price_rises is not None:
         gateway.world.jobs.price_rises = tuple(levers.price_rises)
+    if levers.pricing is not None:
+        gateway.world.jobs.pricing = gateway.world.assets.pricing = pricing
 
 
 def _state(gateway: Gateway) -> dict[str, object]:

@@ -38,6 +38,13 @@ def prompt(params: Params) -> str:
     return str(params.get("prompt.text") or params.get("prompt.value") or "")
 
 
+def steps(workflow: Workflow, params: Params) -> int:
+    """Say how many steps are asked for; 1 where a workflow has none."""
+    field = workflow.field("sampler.steps")
+    value = params.get("sampler.steps", field.default if field else 1)
+    return value if isinstance(value, int) else 1
+
+
 def _check_value(field: Field, value: object) -> None:
     fits, wanted = _judge(field, value)
     if not fits:

@@ -99,6 +99,20 @@ class Job:
     outputs: tuple[OutputShape, ...]
     source_sha256: str | None
     settled: bool = False
+    answer_price: Decimal | None = None
+    """What the answer to the submit states, where that is not the `price`, which the ledger takes."""
+    record_price: Decimal | None = None
+    """What the job's record states, where that is not the `price`."""
+
+    @property
+    def answered_price(self) -> Decimal:
+        """What the answer to the submit states."""
+        return self.price if self.answer_price is None else self.answer_price
+
+    @property
+    def recorded_price(self) -> Decimal:
+        """What the job's record states."""
+        return self.price if self.record_price is None else self.record_price
 
     def status(self, now: float) -> JobStatus:
         """Derive the status from the clock."""

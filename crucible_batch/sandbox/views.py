@@ -82,7 +82,7 @@ def job(job: Job, now: float, links: Links) -> wire.JobData:
         job_id=job.job_id,
         status=status,
         workflow_id=job.workflow_id,
-        requested_credits=job.price,
+        requested_credits=job.recorded_price,
         error_code=job.error_code if status == "failed" else None,
         error_message=job.error_message if status == "failed" else None,
         outputs=[_output(job, index, links) for index in range(len(job.outputs))] if status == "succeeded" else [],

@@ -46,7 +46,7 @@ class World:
         self._config = config
         self._changes: list[Record] = []
         self._ledger = Ledger(ids, self._changes, past.entries)
-        ground = Ground(config, faults, ids, self._ledger, self._changes)
+        ground = Ground(config, faults, ids, self._ledger, self._changes, now)
         self.jobs = Jobs(ground, past.jobs)
         self.assets = Assets(ground, past.assets)
         self._accounts = {account.key_sha256: account for account in past.accounts}
@@ -112,16 +112,22 @@ class World:
         earlier = self.jobs.earlier(account_id, order)
         if earlier is not None:
             return earlier, False
+        return self.jobs.accept(account_id, order, self._making(account_id, order, now), now), True
+
+    def price(self, account_id: str, order: Order, now: float) -> Decimal:
+        """Say what an order would cost now. Raises RefusedError as `submit` does, but for want of credits."""
+        return self.jobs.price(self._making(account_id, order, now), order.params, now)
+
+    def _making(self, account_id: str, order: Order, now: float) -> Making:
         workflow = self.workflow(order.workflow_id)
         params_rules.check(workflow, order.params)
         asset_id = order.params.get("image.image")
         source = self.assets.source(account_id, str(asset_id), now) if asset_id is not None else None
-        making = Making(
+        return Making(
             workflow=workflow,
             outputs=params_rules.output_shapes(workflow, order.params, source),
             source_sha256=source.sha256 if source else None,
         )
-        return self.jobs.accept(account_id, order, making, now), True
 
     def job(self, account_id: str, job_id: str, now: float) -> Job:
         """Find a job."""

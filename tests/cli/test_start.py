@@ -94,6 +94,12 @@ def test_the_sandbox_refuses_a_taken_port_and_unknown_faults(lonely_cli: Cli, ga
     assert "flood" in unknown.err
 
 
+def test_the_sandbox_refuses_prices_that_it_can_not_ask(lonely_cli: Cli) -> None:
+    for rule, about in (("zimage-base.discount=2", "known are base, size"), ("nope.base=2", "known are zimage-base")):
+        refused = lonely_cli("sandbox", "--pricing", rule)
+        assert (refused.code, about in " ".join(refused.err.split())) == (2, True)
+
+
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     import sys
 

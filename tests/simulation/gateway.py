@@ -73,12 +73,13 @@ class SimulatedGateway(Gateway):
 
         def effect(now: float) -> tuple[records.Job, bool]:
             if self._world.jobs.earlier(self._account_id, order) is None:
-                self._require(self._world.jobs.price(self._world.workflow(workflow_id)), Operation.GENERATE)
+                available = self._around.available(Operation.GENERATE)
+                _require(self._world.price(self._account_id, order, now), available)
             return self._world.submit(self._account_id, order, now)
 
         doubts: list[GatewayError] = []
         job, is_new = await self._call(Operation.GENERATE, effect, doubts)
-        return Submission(job.job_id, _status(job), job.price, existing=not is_new, after_doubt=bool(doubts))
+        return Submission(job.job_id, _status(job), job.answered_price, existing=not is_new, after_doubt=bool(doubts))
 
     async def job(self, job_id: str) -> JobSnapshot:
         def effect(now: float) -> JobSnapshot:
@@ -121,7 +122,7 @@ class SimulatedGateway(Gateway):
         intent = Intent(spec.mime_type, spec.byte_size, spec.filename, {"cb_sha256": spec.sha256, "cb_nonce": nonce})
 
         def effect(now: float) -> records.Asset:
-            self._require(self._world.assets._ground.config.upload_price, Operation.CREATE_ASSET)
+            _require(self._world.assets.price(now), self._around.available(Operation.CREATE_ASSET))
             return self._world.create_asset(self._account_id, intent, now)
 
         asset = await self._call(Operation.CREATE_ASSET, effect)
@@ -222,11 +223,6 @@ class SimulatedGateway(Gateway):
         if length is not None and len(body) < length:
             raise _failure(Operation.DOWNLOAD, None, "NO_ANSWER")
 
-    def _require(self, price: Credits, operation: Operation) -> None:
-        available = self._around.available(operation)
-        if price > available:
-            raise RefusedError(402, "INSUFFICIENT_CREDITS", f"This costs {price} credits; {available} are available.")
-
     def _lags(self, job_id: str) -> bool:
         """Whether the outputs of a job that has succeeded are not listed yet; they are at the fourth look at last."""
         empty = self._around.requests.empty_lists
@@ -245,7 +241,12 @@ class SimulatedGateway(Gateway):
             bare = self._weather.strikes("no-links", Operation.JOB)
             links = tuple(OutputLink(index, None if bare else url) for index, url in enumerate(urls))
         error = ErrorInfo(job.error_code, job.error_message or "") if job.error_code else None
-        return JobSnapshot(job.job_id, status, job.price, error if status is JobStatus.FAILED else None, links)
+        return JobSnapshot(job.job_id, status, job.recorded_price, error if status is JobStatus.FAILED else None, links)
+
+
+def _require(price: Credits, available: Credits) -> None:
+    if price > available:
+        raise RefusedError(402, "INSUFFICIENT_CREDITS", f"This costs {price} credits; {available} are available.")
 
 
 def _status(job: records.Job) -> JobStatus:

@@ -232,7 +232,7 @@ class Judge:
             return False
         world, ceiling = self.around.world, self.scenario.terms.ceiling
         paid = [job.price for job in world.jobs if job.workflow_id == row.workflow_id]
-        price = max([world.jobs.price(world.workflow(row.workflow_id)), *paid])
+        price = max([world.jobs.base_price(world.workflow(row.workflow_id)), *paid])
         if ceiling is not None and price > ceiling:
             return True
         need = max(price, ceiling or ZERO) + (self.scenario.world.upload_price if row.images else ZERO)

@@ -4,9 +4,10 @@ How far a budget may be exceeded
     Nothing may be bought beyond the budget at a price that could be foreseen. What could be: the highest price of the
     class that this run had in its journal when it held the credits; where it had none yet, the ceiling or the highest
     that earlier runs saw. Where they did see one and the ceiling didn't fit, it is what was held, if that was all that
-    was left; of a job with images, what was held for it when those were paid. What a purchase costs beyond that is its *surprise*. Surprises add up, but for those of classes without
-    ceiling or past: such a first purchase holds all that is left, so only the largest of them counts (without a budget
-    nothing limits what is left, and they add up as well; then only our books are held against it).
+    was left; of a job with images, what was held for it when those were paid. What a purchase costs beyond that is its
+    *surprise*. Surprises add up, but for those of classes without ceiling or past: such a first purchase holds all that
+    is left, so only the largest of them counts (without a budget nothing limits what is left, and they add up as well;
+    then only our books are held against it).
     With a ceiling, and prices that stay below it and don't rise between runs, the allowance is 0.
     An upload whose answer was lost before any had named a price can't be counted, and is allowed too (*nameless*).
     Where the run directory was lost, what had gone by then is beyond what anybody can know, and is allowed.
