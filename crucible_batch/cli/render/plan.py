@@ -182,7 +182,8 @@ def _cap(plan: PlanSummary) -> Text:
     if beyond is None:
         reason = "may be exceeded by a job whose price is unknown, should it cost more than is left"
     else:
-        reason = f"may be exceeded by up to {format_credits(beyond)}, should the price of the last job rise {SURGE} times"
+        most = format_credits(beyond)
+        reason = f"may be exceeded by up to {most}, should the price of the last job rise {SURGE} times"
     return Text(f"{reason}; declare {missing} to rule that out")
 
 
