@@ -19,6 +19,10 @@ class History(Protocol):
         """Return once the event is durable; raise ``JournalError`` where it isn't."""
         ...
 
+    async def drain(self) -> None:
+        """Return once all that was given to ``append`` is durable; raise ``JournalError`` where it isn't."""
+        ...
+
     def events(self) -> Iterator[tuple[str, Event]]:
         """Every event with its subject, in the order in which they happened."""
         ...

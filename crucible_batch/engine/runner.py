@@ -120,8 +120,10 @@ class Runner:
             # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
             with closing(self._queue(found.taken)) as queue:
                 await self._work(queue)
-            if found.has_images:  # else it would read all jobs for nothing
-                with self._noting_failures():
+            with self._noting_failures():
+                # Workers that were cancelled have left events in the writer's queue, and what follows reads the journal.
+                await self._history.drain()
+                if found.has_images:  # else it would read all jobs for nothing
                     await self._release_unsent()
         self.stop.explain()
         counts = self._count()

@@ -176,6 +176,11 @@ class Journal:
             self._writer = GroupCommitWriter(self._connect)
         await self._writer.write(sql.APPEND, (subject, *encode_event(event)))
 
+    async def drain(self) -> None:
+        """Return once all that was given to ``append`` is durable, so that a read sees it. Raises ``JournalError``."""
+        if self._writer is not None:
+            await self._writer.drain()
+
     def restore(self, stories: Iterable[tuple[str, Sequence[Event]]]) -> None:
         """Write the events of several subjects, all of them or none, in the order given."""
         rows = ((subject, *encode_event(event)) for subject, story in stories for event in story)

@@ -47,6 +47,10 @@ class GroupCommitWriter:
         self._queue.put(_Write(sql, values, done))
         await done
 
+    async def drain(self) -> None:
+        """Return once all that was given is durable, also what nobody waits for any more. Raises ``JournalError``."""
+        await self.write("SELECT 1", ())
+
     def close(self) -> None:
         """Write what is queued, and end the thread. May be called twice."""
         if self._thread.is_alive():

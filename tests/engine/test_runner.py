@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 
 import httpx
 import pytest
 
 from crucible_batch.core import events
+from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.progress import JobAdvanced, RunBegan, RunEnded, Stopping
 from crucible_batch.engine import runner as runner_module
-from crucible_batch.errors import ExitCode
+from crucible_batch.errors import ExitCode, KeyRefusedError
+from crucible_batch.journal import writer
+from crucible_batch.journal.writer import GroupCommitWriter
 
 MANY = "\n".join(f"{{name: j{i:02}, prompt: 'picture {i}'}}" for i in range(12))
 
@@ -222,3 +226,44 @@ async def test_an_empty_rest_ends_at_once_with_what_earlier_runs_came_to(start):
         second = await bench.run(manifest)
     assert (first.exit_code, second.exit_code) == (1, 1)
     assert second.report.status == "failed"
+
+
+LEAVING = {
+    "a second Ctrl-C": lambda runner: (runner.interrupt(ExitCode.SIGINT), runner.interrupt(ExitCode.SIGINT)),
+    "the deadline": lambda runner: runner.stop.leave(ExitCode.STOPPED, ErrorInfo("DEADLINE", "it has passed")),
+    "a refused key": lambda runner: runner.stop.failed(KeyRefusedError("no such key", code="UNAUTHORIZED")),
+}
+
+
+@pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING)
+async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is_read_back(
+    start, watcher, runners, monkeypatch, leave
+):
+    """A refusal whose commit is under way, and whose worker is cancelled: the job is failed, and declines nothing."""
+    on_disk = threading.Event()
+    write, commit = GroupCommitWriter.write, writer._commit
+
+    async def leaving_write(self, sql, values):
+        if "Refused" in values:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(leave, runners[-1])
+            loop.call_later(0.2, on_disk.set)
+        await write(self, sql, values)
+
+    def slow_commit(connection, batch):
+        if any("Refused" in each.values for each in batch):
+            on_disk.wait(5)
+        commit(connection, batch)
+
+    monkeypatch.setattr(GroupCommitWriter, "write", leaving_write)
+    monkeypatch.setattr(writer, "_commit", slow_commit)
+    async with start() as bench:
+        image = bench.path / bench.picture("a.png")
+        manifest = bench.manifest("{name: e, prompt: edit, workflow: qwen-edit, image: a.png}")
+        changes = watcher(lambda message: image.write_bytes(b"other bytes") if type(message) is RunBegan else None)
+        result = await bench.run(manifest, observer=changes)
+        await bench.agree(result)
+        (row,) = result.jobs()
+    assert result.exit_code in {3, 5, 130}
+    assert (row.status, row.error.code) == ("failed", "INPUT_CHANGED")
+    assert result.report.credits.held == 0

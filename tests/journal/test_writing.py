@@ -119,6 +119,27 @@ async def test_closing_writes_what_is_queued_and_may_be_done_twice(tmp_path, bin
     assert len(stored(tmp_path / ".crucible" / "journal.sqlite3")) == 21
 
 
+async def test_drained_is_what_nobody_waits_for_any_more(tmp_path, binding, held, monkeypatch):
+    on_disk, commit = threading.Event(), writer._commit
+
+    def slow_commit(*arguments):
+        on_disk.wait(5)
+        commit(*arguments)
+
+    monkeypatch.setattr(writer, "_commit", slow_commit)
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        await journal.drain()  # nothing was ever given to it
+        given = asyncio.ensure_future(journal.append(f"{0:064x}", held(0)))
+        await asyncio.sleep(0)
+        given.cancel()
+        drained = asyncio.ensure_future(journal.drain())
+        await asyncio.sleep(0)
+        assert not drained.done()
+        on_disk.set()
+        await drained
+        assert [subject for subject, _ in journal.events()] == [f"{0:064x}"]
+
+
 async def test_the_writer_is_a_thread_that_keeps_no_process_alive(tmp_path, binding, held):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         await journal.append("warm", held(0))

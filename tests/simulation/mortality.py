@@ -97,6 +97,10 @@ class VirtualWriter:
             if not done.done():
                 done.set_result(None)
 
+    async def drain(self) -> None:
+        self._process.effect("drain")
+        self._sync()
+
     def close(self) -> None:
         self._sync()
         self._connection.close()

@@ -52,6 +52,7 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
         (224005764, "the deadline passed while lost outputs were looked for, and the judge saw no reason for 5"),
         (667407390, "jobs that were blocked, then refused since their workflow was gone, left 4 with nothing blocked"),
         (175264952, "all that was left was held for an image and its job, and the judge took it for the job's alone"),
+        (316575308, "a run was left while a refusal was still being written, and released what that had ended"),
     ],
 )
 def test_a_seed_that_once_showed_something_holds(seed: int, once: str) -> None:
