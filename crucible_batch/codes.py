@@ -145,6 +145,8 @@ _OF_A_JOB = _of(
      "Ask its operator, with the job id from the report; it is never bought again by itself."),
     ("KEY_MAY_BE_FORGOTTEN", _STOPPED, "A submit was never answered, and the gateway may have forgotten its key.",
      "Look for the job with crucible-batch audit; --resubmit-unknown sends it again."),
+    ("IMPOSSIBLE_HISTORY", _STOPPED, "The journal holds an event that can't have happened to the job.",
+     "Restore the run directory from a copy; or look for it with crucible-batch audit, then use another --run-id."),
     ("WORKFLOW_NOT_FOUND", _FAILED, "The gateway has no such workflow any more; its other jobs aren't asked for.",
      "crucible-batch workflows lists those that there are."),
     ("ASSET_NOT_READY", _FAILED, "An input image was uploaded and did not become ready. The job was not bought.",

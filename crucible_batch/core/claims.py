@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from crucible_batch.core.asset import ASSET_PREFIX
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Created, Deleted, Event, Found, Intended, Lost, NotCreated
-from crucible_batch.core.job import Attempt, AttemptStatus, Job
+from crucible_batch.core.job import Attempt, AttemptStatus, Job, Phase
 
 
 class Standing(enum.StrEnum):
@@ -108,7 +108,8 @@ def _job_claim(name: str, attempt: Attempt, job_id: str, standing: Standing) -> 
 
 def unanswered(job: Job) -> bool:
     """Whether a submit of this job may have bought it, and no answer says so."""
-    return any(attempt.status is AttemptStatus.UNKNOWN for attempt in job.attempts)
+    is_unknown = any(attempt.status is AttemptStatus.UNKNOWN for attempt in job.attempts)
+    return is_unknown or job.phase is Phase.UNREADABLE
 
 
 def upload_claims(events: Iterable[tuple[str, Event]], names: dict[str, str]) -> list[UploadClaim]:

@@ -8,6 +8,7 @@
       SUBMITTING, UNKNOWN          -                     UNANSWERED        collected
       UNAVAILABLE                  -                     UNAVAILABLE       collected
       VANISHED                     -                     VANISHED          collected
+      UNREADABLE                   -                     UNREADABLE        failed
       FAILED                       it is to be retried   RETRIED           new
                                    -                     FAILED            failed
       READY, PREPARING             an attempt failed     RETRIED           new
@@ -57,6 +58,7 @@ class Why(enum.StrEnum):
     MISSING_OUTPUT = "missing_output"
     UNAVAILABLE = "unavailable"
     VANISHED = "vanished"
+    UNREADABLE = "unreadable"
     FAILED = "failed"
     DONE = "done"
     GONE = "gone"
@@ -73,6 +75,7 @@ MARKS: Mapping[Why, Mark] = {
     Why.MISSING_OUTPUT: Mark.COLLECTED,
     Why.UNAVAILABLE: Mark.COLLECTED,
     Why.VANISHED: Mark.COLLECTED,
+    Why.UNREADABLE: Mark.FAILED,
     Why.FAILED: Mark.FAILED,
     Why.DONE: Mark.DONE,
     Why.GONE: Mark.GONE,
@@ -171,6 +174,8 @@ def reason(
             return _of(Why.UNAVAILABLE, job)
         case Phase.VANISHED:
             return _of(Why.VANISHED, job)
+        case Phase.UNREADABLE:
+            return _of(Why.UNREADABLE, job)
         case _:
             assert_never(job.phase)
 

@@ -28,6 +28,7 @@ class Held(_Fact):
 
     ``shape`` is the digest of what its price depends on (``core/prices.py``). ``alone``: ``credits`` is less than a
     bound of the price, or there is none, and no other submit may be unanswered beside it.
+    ``images``: input images are made ready before it is submitted; None where an older release didn't say.
     """
 
     attempt: int
@@ -36,6 +37,7 @@ class Held(_Fact):
     price_class: str
     shape: str = ""
     alone: bool = False
+    images: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ The life of a job, one row a phase. ``wish`` reads nothing but the phase and wha
     UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
     UNAVAILABLE  -                 -      (a new run: FETCHING)
     VANISHED     -                 -      (a new run: IN_FLIGHT)
+    UNREADABLE   -                 -      (for good: its journal holds an event that can't have happened)
 
 ``Moved`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, while a job is IN_FLIGHT.
 
@@ -35,7 +36,9 @@ from crucible_batch.core.copying import changed
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
     Accepted,
+    AssetEvent,
     Declined,
+    Event,
     Failed,
     Held,
     JobEvent,
@@ -54,6 +57,8 @@ from crucible_batch.core.events import (
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.retry import RetryRule
 
+IMPOSSIBLE_HISTORY = "IMPOSSIBLE_HISTORY"
+
 
 class Phase(enum.StrEnum):
     """How far a job is; the table is at the head of this file."""
@@ -68,6 +73,7 @@ class Phase(enum.StrEnum):
     UNKNOWN = "unknown"
     UNAVAILABLE = "unavailable"
     VANISHED = "vanished"
+    UNREADABLE = "unreadable"
 
 
 class AttemptStatus(enum.StrEnum):
@@ -141,7 +147,7 @@ class Job:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no run would do anything more for it by itself."""
+        """Whether it has ended, and no run does anything more for it by itself."""
         return self.phase in {Phase.SUCCEEDED, Phase.FAILED}
 
 
@@ -191,13 +197,13 @@ def wish(job: Job) -> Command | None:
             return Poll(_job_id(job))
         case Phase.FETCHING:
             return Fetch(_job_id(job), next(index for index in range(job.expected or 0) if index not in job.outputs))
-        case Phase.SUCCEEDED | Phase.FAILED | Phase.UNKNOWN | Phase.UNAVAILABLE | Phase.VANISHED:
+        case Phase.SUCCEEDED | Phase.FAILED | Phase.UNKNOWN | Phase.UNAVAILABLE | Phase.VANISHED | Phase.UNREADABLE:
             return None
 
 
 def step(job: Job, event: JobEvent) -> Job:
     """Return the job after ``event``. Raises ``ValueError`` for an event that can't have happened in its phase."""
-    if job.phase not in _HAPPENS_IN[type(event)]:
+    if job.phase not in HAPPENS_IN[type(event)]:
         raise ValueError(f"{type(event).__name__} can't happen to a job that is {job.phase.value}")
     match event:
         case Held():
@@ -246,11 +252,29 @@ def step(job: Job, event: JobEvent) -> Job:
             return changed(job, phase=Phase.READY, attempt=_next_number(job), error=None)
 
 
-def replay(job: Job, events: Iterable[JobEvent]) -> Job:
-    """Fold a journal's events into the job as it stood when they ended."""
+def replay(job: Job, events: Iterable[Event]) -> Job:
+    """Fold a journal's events into the job as it stood when they ended.
+
+    Total: with the first event that can't have happened the job is unreadable, and stays as it was before it.
+    """
     for event in events:
-        job = step(job, event)
+        if isinstance(event, AssetEvent):
+            return _unreadable(job, f"{type(event).__name__} can't happen to a job")
+        try:
+            job = step(job, event)
+        except ValueError as error:
+            return _unreadable(job, str(error))
     return job
+
+
+def _unreadable(job: Job, why: str) -> Job:
+    error = ErrorInfo(
+        IMPOSSIBLE_HISTORY,
+        f"the journal contradicts itself about this job ({why}); no more is bought for it, and no hold of it ends",
+        hint="restore the run directory from a copy; or look for the job with crucible-batch audit,"
+        " and buy it under another --run-id if it isn't there",
+    )
+    return changed(job, phase=Phase.UNREADABLE, error=error)
 
 
 def resumed(job: Job) -> Job:
@@ -285,7 +309,7 @@ def may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:
 
 
 _ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
-_HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
+HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
     # What began another attempt may follow a failure after which the rule of that day allowed one, and today's doesn't.
     Held: frozenset({Phase.READY, Phase.FAILED}),
     Prepared: frozenset({Phase.PREPARING}),

@@ -17,6 +17,8 @@ by a definite answer only; "no answer" holds.
     Deleted      the rebate comes back
     Lost         the image's hold goes back to its payer; what an upload costs stays held for good
     Unanswered   nothing moves
+
+From the first event on that can't have happened (``core.stages``), what is held for its job or image only grows.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from crucible_batch.core.events import (
     Found,
     Held,
     Intended,
+    JobEvent,
     Lost,
     Missed,
     Moved,
@@ -54,6 +57,7 @@ from crucible_batch.core.events import (
     Vanished,
 )
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
+from crucible_batch.core.stages import Stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ class Ledger:
         self._shapes: dict[str, Shape] = {}
         self._alone: set[str] = set()
         self._payers: dict[str, str] = {}
+        self._stages = Stages()
+        self._impossible: set[str] = set()
 
     @property
     def spent(self) -> Credits:
@@ -165,9 +171,23 @@ class Ledger:
 
     def apply(self, subject: str, event: Event) -> None:
         """Enter one event in the books. ``subject`` is the identity of the job or asset that it happened to."""
+        if subject in self._impossible or not self._stages.take(subject, event):
+            self._distrust(subject, event)
+        elif isinstance(event, AssetEvent):
+            self._apply_to_asset(subject, event)
+        else:
+            self._apply_to_job(subject, event)
+
+    def hold_ahead(self, subject: str, held: Held) -> None:
+        """Hold credits for a job before that is journalled, and so entered as well."""
+        self._set_hold(subject, held.credits)
+        self._shapes[subject] = Shape(held.price_class, held.shape)
+
+    def _apply_to_job(self, subject: str, event: JobEvent) -> None:
         match event:
             case Held(credits=amount, price_class=price_class, shape=digest, alone=alone):
-                self._set_hold(subject, amount)
+                # What was held ahead may have been raised since.
+                self._set_hold(subject, max(amount, self.hold_of(subject)))
                 self._shapes[subject] = Shape(price_class, digest)
                 if alone:
                     self._alone.add(subject)
@@ -185,12 +205,22 @@ class Ledger:
             case Unanswered() | Saved() | Unavailable() | Missed() | Moved() | Reopened():
                 pass
             case _:
-                self._apply_to_asset(subject, event)
+                assert_never(event)
+
+    def _distrust(self, subject: str, event: Event) -> None:
+        """Enter an event that can't have happened, or comes after one: a charge is taken as true, a release is not."""
+        self._impossible.add(subject)
+        self._shapes.pop(subject, None)  # no answer that names its price is waited for
+        if isinstance(event, Held | Prepared | Accepted | Intended):
+            self._set_hold(subject, max(event.credits, self.hold_of(subject)))
+        elif isinstance(event, Created):
+            self._uploads += event.credits
 
     def _apply_to_asset(self, subject: str, event: AssetEvent) -> None:
         match event:
             case Intended(credits=amount, payer=payer):
-                self._set_hold(payer, self.hold_of(payer) - amount)
+                if payer in self._holds:
+                    self._set_hold(payer, max(ZERO, self._holds[payer] - amount))
                 self._set_hold(subject, amount)
                 self._payers[subject] = payer
             case Created():

@@ -21,7 +21,7 @@ def outcome_of(job: Job, price_class: str, stops: Mapping[str, ErrorInfo]) -> tu
             return Outcome.SUCCEEDED, None
         case Phase.FAILED | Phase.UNAVAILABLE | Phase.VANISHED:
             return Outcome.FAILED, job.error
-        case Phase.UNKNOWN | Phase.SUBMITTING:
+        case Phase.UNKNOWN | Phase.SUBMITTING | Phase.UNREADABLE:
             return Outcome.UNKNOWN, job.error
         case Phase.READY | Phase.PREPARING:
             stop = stops.get(price_class) or stops.get(EVERYTHING)

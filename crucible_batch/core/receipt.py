@@ -78,6 +78,7 @@ def story(planned: PlannedJob, receipts: Sequence[Receipt], true: Mapping[int, S
             credits=ZERO,
             price_class=shape.price_class,
             shape=shape.digest,
+            images=bool(planned.images),
         )
     ]
     if planned.images:

@@ -136,11 +136,11 @@ class Admission:
             price_class=request.shape.price_class,
             shape=request.shape.digest,
             alone=admit.alone,
+            images=job.has_images,
         )
         self._send(job.identity, request, alone=admit.alone)
-        # Entered before it is journalled: between the decision and the entry nobody else may decide. Entering the
-        # same hold again when it is durable changes nothing.
-        self._books.ledger.apply(job.identity, held)
+        # Entered before it is journalled: between the decision and the entry nobody else may decide.
+        self._books.ledger.hold_ahead(job.identity, held)
         self._at_work.add(job.identity)
         return held
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from crucible_batch.core.events import Moved, Saved
-from crucible_batch.core.job import Job
+from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
@@ -37,7 +37,9 @@ class Owner:
     saved: Saved
 
     def may_stay(self, path: str) -> bool:
-        """Whether the place is the job's own by today's plan."""
+        """Whether the place is the job's own by today's plan, or the job can't be told that its output has moved."""
+        if self.job.phase is Phase.UNREADABLE:
+            return True
         home = output_path(self.planned.output, self.saved.index, PurePosixPath(path).suffix)
         return not self.retired and home.as_posix() == path
 

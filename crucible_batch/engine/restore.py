@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
 from crucible_batch.core.events import Event, Saved
-from crucible_batch.core.job import Job
+from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.receipt import Receipt, newest_attempts, story
 from crucible_batch.core.retry import RetryRule
@@ -48,7 +48,8 @@ async def restore(journal: Forgetful, receipts: Receipts, store: OutputStore) ->
         _Stories.kept() as stories,
     ):
         for planned, job in journal.jobs(RetryRule()):
-            known = newest_attempts(by_job.of(planned.identity)) if not job.attempts else {}
+            is_forgotten = not job.attempts and job.phase is not Phase.UNREADABLE
+            known = newest_attempts(by_job.of(planned.identity)) if is_forgotten else {}
             if of_job := known.get(planned.identity):
                 true = {saved.index: saved async for saved in _true_outputs(planned, of_job, store)}
                 stories.add(planned.identity, story(planned, of_job, true))

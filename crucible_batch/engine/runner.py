@@ -121,7 +121,7 @@ class Runner:
             with closing(self._queue(found.taken)) as queue:
                 await self._work(queue)
             with self._noting_failures():
-                # Workers that were cancelled have left events in the writer's queue, and what follows reads the journal.
+                # Cancelled workers have left events in the writer's queue, and what follows reads the journal.
                 await self._history.drain()
                 if found.has_images:  # else it would read all jobs for nothing
                     await self._release_unsent()

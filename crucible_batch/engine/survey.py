@@ -16,6 +16,7 @@ from crucible_batch.core.retry import RetryRule
 from crucible_batch.engine.history import History
 
 KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
+_NOT_IN_FLIGHT = frozenset({Phase.READY, Phase.UNAVAILABLE, Phase.UNREADABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def survey(
             counts[Outcome.PENDING if has_missed else outcome] += 1
         if is_forgotten(job):
             forgotten.append((planned, job))
-        elif job.phase not in {Phase.READY, Phase.UNAVAILABLE} and not job.is_settled:
+        elif job.phase not in _NOT_IN_FLIGHT and not job.is_settled:
             in_flight.append((planned, resumed(job)))
     # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
     retired = [(planned, resumed(job)) for planned, job in history.retired() if _is_open(job)]

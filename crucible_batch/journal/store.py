@@ -12,10 +12,10 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from crucible_batch.core.asset import ASSET_PREFIX, Asset, asset_step
+from crucible_batch.core.asset import ASSET_PREFIX, Asset
 from crucible_batch.core.ending import Ending
-from crucible_batch.core.events import Accepted, AssetEvent, Event, JobEvent
-from crucible_batch.core.job import Job, replay
+from crucible_batch.core.events import Accepted, Event
+from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
@@ -23,6 +23,7 @@ from crucible_batch.journal import statements as sql
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
+from crucible_batch.journal.stories import asset_of, job_of
 from crucible_batch.journal.trouble import DIRECTORY, FILE, foreign_errors
 from crucible_batch.journal.writer import GroupCommitWriter
 
@@ -287,7 +288,8 @@ class Journal:
             for _, group in groupby(page, key=itemgetter(0)):
                 story = list(group)
                 planned = decode(PlannedJob, story[0][1])
-                yield planned, _replayed(planned, story, rule)
+                rows = [(kind, body) for _, _, kind, body in story if kind is not None]
+                yield planned, job_of(self.path, planned, rows, rule)
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
         """Jobs with a past that the plan no longer asks for. None of them gets another attempt."""
@@ -310,8 +312,7 @@ class Journal:
     def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
         """One job as its events left it, whether or not it is in the plan."""
         query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
-        rows = [(0, "", kind, body) for kind, body in self._connection.execute(query, (planned.identity,))]
-        return _replayed(planned, rows, rule)
+        return job_of(self.path, planned, self._connection.execute(query, (planned.identity,)), rule)
 
     def planned_job(self, identity: str) -> PlannedJob | None:
         """What the plan asks for under this identity; None where it asks for no such job."""
@@ -321,14 +322,14 @@ class Journal:
     def asset(self, sha256: str) -> Asset:
         """An asset as its events left it."""
         query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
-        return _asset(sha256, self._connection.execute(query, (Asset(sha256).identity,)))
+        return asset_of(sha256, self._connection.execute(query, (Asset(sha256).identity,)))
 
     def assets(self) -> Iterator[Asset]:
         """Every asset that has a past, each as its events left it, by digest."""
         query = "SELECT subject, type, body FROM events WHERE subject GLOB ? ORDER BY subject, seq"
         rows = self._connection.execute(query, (f"{ASSET_PREFIX}*",))
         for subject, group in groupby(rows, key=itemgetter(0)):
-            yield _asset(subject.removeprefix(ASSET_PREFIX), ((kind, body) for _, kind, body in group))
+            yield asset_of(subject.removeprefix(ASSET_PREFIX), ((kind, body) for _, kind, body in group))
 
     def plan(self) -> Iterator[PlannedJob]:
         """The plan's jobs in manifest order, without their past."""
@@ -364,32 +365,3 @@ def journals_beside(directory: Path, binding: Binding) -> Iterator[Path]:
         other = path.parent.parent
         if other.resolve() != here:
             yield other
-
-
-def _asset(sha256: str, rows: Iterable[tuple[str, str]]) -> Asset:
-    asset = Asset(sha256)
-    for kind, body in rows:
-        event = decode_event(kind, body)
-        if not isinstance(event, AssetEvent):
-            raise JournalError(f"{kind} can't happen to an asset", hint="restore the run directory from a copy")
-        asset = asset_step(asset, event)
-    return asset
-
-
-def _replayed(planned: PlannedJob, rows: list[tuple[int, str, str | None, str]], rule: RetryRule) -> Job:
-    events: list[JobEvent] = []
-    for _, _, kind, body in rows:
-        if kind is None:
-            continue
-        event = decode_event(kind, body)
-        if isinstance(event, AssetEvent):
-            raise JournalError(f"{kind} can't happen to a job", hint="restore the run directory from a copy")
-        events.append(event)
-    job = Job(planned.identity, has_images=bool(planned.images), rule=rule)
-    try:
-        return replay(job, events)
-    except ValueError as error:
-        raise JournalError(
-            f"the journal tells no possible story of job {planned.name!r}: {error}",
-            hint="restore the run directory from a copy, or run with another --run-id",
-        ) from error

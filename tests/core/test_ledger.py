@@ -403,7 +403,7 @@ def test_a_job_that_nobody_knows_is_spent_until_it_is_found_to_have_failed() -> 
 def test_jobs_that_go_on_without_their_images_and_images_found_again_are_counted() -> None:
     with_image = Prepared(at=0.0, credits=Decimal(2), assets={"x": "asset-1"})
     without = Prepared(at=0.0, credits=Decimal(2), assets={})
-    ledger = books(("a", with_image), ("b", without), ("c", without))
+    ledger = books(*((job, held("2")) for job in "abc"), ("a", with_image), ("b", without), ("c", without))
     assert ledger.restored_with_images == 2
     found = Found(at=0.0, asset_id="asset-1")
     assert books(("asset:x", found), ("asset:y", found)).reused_assets == 2

@@ -193,17 +193,49 @@ def test_a_directory_without_a_journal_is_no_run_directory(tmp_path):
         ("Teleported", "{}", "doesn't know"),
         ("Held", '{"at": 1}', "can't be read"),
         ("Held", "not json", "can't be read"),
-        ("Succeeded", '{"at": 1, "outputs": 1}', "no possible story"),
-        ("Uploaded", '{"at": 1}', "can't happen to a job"),
     ],
 )
-def test_a_row_that_tells_no_story_is_a_journal_error(tmp_path, binding, planned, fill, kind, body, message):
+def test_a_row_that_can_not_be_read_is_a_journal_error(tmp_path, binding, planned, fill, kind, body, message):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         fill(journal, planned(0))
     insert = f"INSERT INTO events (subject, type, body) VALUES ('{planned(0).identity}', '{kind}', '{body}')"
     change(tmp_path, insert)
     with pytest.raises(JournalError, match=message), Journal.read(tmp_path) as journal:
         list(journal.jobs(RULE))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "why"),
+    [
+        ("Succeeded", '{"at": 1, "outputs": 1}', "Succeeded can't happen to a job that is ready"),
+        ("Uploaded", '{"at": 1}', "Uploaded can't happen to a job"),
+    ],
+)
+def test_an_event_that_can_not_have_happened_makes_its_job_unreadable_and_no_other(
+    tmp_path, binding, planned, fill, caplog, kind, body, why
+):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        fill(journal, planned(0), planned(1))
+    change(tmp_path, f"INSERT INTO events (subject, type, body) VALUES ('{planned(0).identity}', '{kind}', '{body}')")
+    with Journal.read(tmp_path) as journal:
+        (_, odd), (_, other) = journal.jobs(RULE)
+        assert journal.job(planned(0), RULE) == odd
+    assert (odd.phase, other.phase) == (Phase.UNREADABLE, Phase.READY)
+    assert odd.error is not None
+    assert why in odd.error.message
+    (record,) = caplog.records  # said once, whoever reads it how often
+    assert planned(0).name in record.getMessage()
+    assert str(odd.error.hint) in record.getMessage()
+
+
+def test_of_many_unreadable_jobs_the_first_are_named(tmp_path, binding, planned, fill, caplog):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        fill(journal, *(planned(number) for number in range(30)))
+    change(tmp_path, "INSERT INTO events (subject, type, body) SELECT identity, 'Uploaded', '{\"at\": 1}' FROM plan")
+    with Journal.read(tmp_path) as journal:
+        assert {job.phase for _, job in journal.jobs(RULE)} == {Phase.UNREADABLE}
+    assert len(caplog.records) == 11
+    assert "may be more" in caplog.records[-1].getMessage()
 
 
 async def test_reading_goes_on_while_a_run_is_writing(tmp_path, binding, planned, fill, held):
@@ -279,8 +311,7 @@ async def test_an_asset_is_what_its_events_made_of_it(tmp_path, binding, planned
             await journal.append(subject, event)
             assert journal.asset(sha256).phase is phase
         await journal.append(subject, Succeeded(at=1.0, outputs=1))
-        with pytest.raises(JournalError, match="can't happen to an asset"):
-            journal.asset(sha256)
+        assert journal.asset(sha256).phase is AssetPhase.READY  # what happens to jobs alone changes no asset
 
 
 async def test_the_account_is_known_by_its_key_and_by_the_newest_job(tmp_path, binding, held, accepted):

@@ -75,6 +75,7 @@ _SENTENCES = {
     Why.UNANSWERED: "sent and never answered; the same key asks again",
     Why.UNAVAILABLE: "paid for, and its output couldn't be had ({code}); it is asked for again, for no credits",
     Why.VANISHED: "the gateway no longer knew it; it is asked for again, and not bought again",
+    Why.UNREADABLE: "the journal contradicts itself about it ({code}); nothing more is bought for it",
     Why.FAILED: "failed with {code}; only --retry-failed buys another attempt",
     Why.GONE: "no longer in the manifest; nothing was bought for it",
 }
