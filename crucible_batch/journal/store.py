@@ -22,6 +22,7 @@ from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import statements as sql
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
+from crucible_batch.journal.guard import check_ours, refuse_links
 from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
 from crucible_batch.journal.stories import asset_of, job_of
 from crucible_batch.journal.trouble import DIRECTORY, FILE, foreign_errors
@@ -65,6 +66,7 @@ class Journal:
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
+        refuse_links(directory)
         self.path = directory / DIRECTORY / FILE
         self._read_only = read_only
         self._writer: GroupCommitWriter | None = None
@@ -80,6 +82,7 @@ class Journal:
         Raises ``RunDirectoryError`` where the directory is bound to another manifest, run id or account, and
         ``JournalError`` where the file can't be used. The caller holds the directory's lock.
         """
+        refuse_links(directory)
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
         with foreign_errors(directory), cls._closing(cls(directory)) as journal:
             journal._migrate(now)  # noqa: SLF001 - its own class's
@@ -88,7 +91,8 @@ class Journal:
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Whether the directory has a journal."""
+        """Whether the directory has a journal. Raises ``RunDirectoryError`` where something else stands there."""
+        refuse_links(directory)
         return (directory / DIRECTORY / FILE).is_file()
 
     @classmethod
@@ -116,13 +120,15 @@ class Journal:
         connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
         try:
             connection.execute("PRAGMA busy_timeout = 5000")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            check_ours(connection, self.path, FORMAT)  # before the journal mode, which is written into the file
             if self._read_only:
                 connection.execute("PRAGMA query_only = ON")
             else:
                 connection.execute("PRAGMA journal_mode = WAL")
                 # NORMAL lost the last commits in a power cut; an intent that spends money must not be among them.
                 connection.execute("PRAGMA synchronous = FULL")
-        except sqlite3.Error:
+        except (sqlite3.Error, JournalError):
             connection.close()
             raise
         return connection
@@ -137,11 +143,6 @@ class Journal:
 
     def _migrate(self, now: float) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version > FORMAT:
-            raise JournalError(
-                f"{self.path} was written by a newer release (format {version}; this one reads up to {FORMAT})",
-                hint="upgrade crucible-batch",
-            )
         if version == 0:
             schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
             with self._transaction():

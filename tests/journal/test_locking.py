@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import textwrap
@@ -14,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
-from crucible_batch.journal import is_locked, lock_run_directory, rights
+from crucible_batch.journal import is_locked, lock, lock_run_directory, rights
 from crucible_batch.journal.holder import HOLDER, read_holder
 
 PROGRAM = """
@@ -177,3 +180,56 @@ def test_whoever_only_looks_for_a_moment_keeps_no_run_out(tmp_path, monkeypatch)
     monkeypatch.setattr("time.sleep", lambda _seconds: looking.release())
     with lock_run_directory(tmp_path):
         assert not looking.is_locked
+
+
+def _deleted(path):
+    path.unlink()
+
+
+def _replaced(path):
+    path.rename(path.with_name("other"))
+    path.touch()
+
+
+def _folder_gone(path):
+    shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("tampered", [_deleted, _replaced, _folder_gone])
+def test_whatever_becomes_of_the_file_that_is_locked_no_second_run_is_let_in(tmp_path, tampered):
+    with lock_run_directory(tmp_path):
+        tampered(tmp_path / ".crucible/lock")
+        assert is_locked(tmp_path)
+        with pytest.raises(RunBusyError), lock_run_directory(tmp_path):
+            pass
+    assert not is_locked(tmp_path)
+
+
+def test_where_a_directory_can_not_be_locked_its_file_is(tmp_path, monkeypatch):
+    def of_files_alone(descriptor, kind):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, "as NFS says")
+        return flock(descriptor, kind)
+
+    flock = lock.fcntl.flock
+    monkeypatch.setattr(lock.fcntl, "flock", of_files_alone)
+    with lock_run_directory(tmp_path):
+        assert is_locked(tmp_path)
+        with pytest.raises(RunBusyError), lock_run_directory(tmp_path):
+            pass
+    assert not is_locked(tmp_path)
+
+
+def test_a_directory_that_was_replaced_while_it_was_locked_is_locked_once_more(tmp_path, monkeypatch):
+    run, flock, moved = tmp_path / "run", lock.fcntl.flock, []
+
+    def moving(descriptor, kind):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and not moved:
+            moved.append(run.rename(tmp_path / "moved"))
+            shutil.copytree(moved[0], run)
+        return flock(descriptor, kind)
+
+    monkeypatch.setattr(lock.fcntl, "flock", moving)
+    with lock_run_directory(run):
+        assert is_locked(run)
+        assert not is_locked(moved[0])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -14,8 +17,8 @@ import pytest
 from crucible_batch.core.events import Held
 from crucible_batch.core.job import Phase
 from crucible_batch.core.retry import RetryRule
-from crucible_batch.errors import JournalError
-from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.errors import JournalError, RunDirectoryError
+from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.journal.store import FORMAT
 
 RULE = RetryRule()
@@ -107,3 +110,97 @@ async def test_a_job_that_is_renamed_and_moved_keeps_its_past(ground: Any) -> No
             ("renamed", Phase.SUBMITTING),
         ]
         assert list(journal.retired()) == []
+
+
+PLANTED = [
+    ".crucible",
+    *(f".crucible/journal.sqlite3{end}" for end in ("", "-wal", "-shm", "-journal")),
+    ".crucible/lock",
+]
+ELSEWHERE = b"what nobody may touch"
+
+
+def _attempts(ground: Any) -> list[Callable[[], AbstractContextManager[object]]]:
+    return [
+        lambda: lock_run_directory(ground.directory),
+        ground.open,
+        lambda: Journal.read(ground.directory),
+        lambda: nullcontext(Journal.exists(ground.directory)),
+    ]
+
+
+@pytest.mark.parametrize("attempt", range(4))
+@pytest.mark.parametrize("target", ["file", "folder", "nothing"])
+@pytest.mark.parametrize("planted", PLANTED)
+def test_no_link_is_followed_out_of_the_run_directory(
+    ground: Any, tmp_path_factory: pytest.TempPathFactory, planted: str, target: str, attempt: int
+) -> None:
+    with lock_run_directory(ground.directory), ground.open():
+        pass
+    home = tmp_path_factory.mktemp("home")
+    (home / "file").write_bytes(ELSEWHERE)
+    (home / "folder").mkdir()
+    place = Path(ground.directory) / planted
+    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    place.symlink_to(home / target)
+    with pytest.raises(RunDirectoryError, match="is a link") as caught, _attempts(ground)[attempt]():
+        pass
+    assert str(place) in caught.value.message
+    assert sorted(path.name for path in home.rglob("*")) == ["file", "folder"]
+    assert (home / "file").read_bytes() == ELSEWHERE
+    assert place.is_symlink()
+
+
+@pytest.mark.parametrize("planted", PLANTED[1:])
+def test_what_is_no_plain_file_is_refused(ground: Any, planted: str) -> None:
+    with lock_run_directory(ground.directory), ground.open():
+        pass
+    place = Path(ground.directory) / planted
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    for attempt in _attempts(ground):
+        with pytest.raises(RunDirectoryError, match="is no plain file"), attempt():
+            pass
+
+
+@pytest.mark.parametrize("end", ["", "-wal"])
+def test_a_second_name_of_another_file_is_not_written_to(ground: Any, tmp_path: Path, end: str) -> None:
+    with ground.open():
+        pass
+    (tmp_path / "file").write_bytes(ELSEWHERE)
+    place = file_of(ground).with_name(file_of(ground).name + end)
+    place.unlink(missing_ok=True)
+    os.link(tmp_path / "file", place)
+    for attempt in _attempts(ground):
+        with pytest.raises(RunDirectoryError, match="hard link"), attempt():
+            pass
+    assert (tmp_path / "file").read_bytes() == ELSEWHERE
+
+
+@pytest.mark.parametrize("version", [0, 1, 99])
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_a_database_of_something_else_is_refused_and_stays_as_it_is(ground: Any, mode: str, version: int) -> None:
+    file_of(ground).parent.mkdir()
+    with closing(sqlite3.connect(file_of(ground))) as connection:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("CREATE TABLE moz_cookies (value)")
+    before = file_of(ground).read_bytes()
+    for attempt in (ground.open, lambda: Journal.read(ground.directory)):
+        with pytest.raises(JournalError, match="a database of something else"), attempt():
+            pass
+    assert file_of(ground).read_bytes() == before
+    assert [path.name for path in file_of(ground).parent.iterdir()] == ["journal.sqlite3"]
+
+
+@pytest.mark.parametrize("table", ["meta", "migrations", "events", "plan", "retired", "runs"])
+def test_a_journal_that_lacks_a_table_is_damaged_and_stays_as_it_is(ground: Any, table: str) -> None:
+    with ground.open():
+        pass
+    with closing(sqlite3.connect(file_of(ground))) as connection:
+        connection.execute(f"DROP TABLE {table}")
+    before = file_of(ground).read_bytes()
+    for attempt in (ground.open, lambda: Journal.read(ground.directory)):
+        with pytest.raises(JournalError, match=f"is damaged: it has no table {table};"), attempt():
+            pass
+    assert file_of(ground).read_bytes() == before
