@@ -17,7 +17,20 @@ def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
     if len(text) <= limit and text.isascii() and text.isprintable():  # as nearly all is
         return " ".join(text.split())
     # Cut first: a message of megabytes must not cost megabytes of work. Escapes are longer than what they leave.
-    text = _ESCAPES.sub("", text[: limit * 8])
-    spaced = " ".join(text.split())
-    seen = "".join(char for char in spaced if unicodedata.category(char) not in _UNSEEN)
-    return seen if len(seen) <= limit else seen[: limit - 1] + "…"
+    return cut(visible(text[: limit * 8]), limit)
+
+
+def visible(text: str) -> str:
+    """Drop terminal escapes and unseen characters, and join the lines."""
+    spaced = " ".join(without_escapes(text).split())
+    return "".join(char for char in spaced if unicodedata.category(char) not in _UNSEEN)
+
+
+def cut(text: str, limit: int) -> str:
+    """Cut to ``limit`` characters, and show that."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def without_escapes(text: str) -> str:
+    """Drop what a terminal would take for an order."""
+    return _ESCAPES.sub("", text)
