@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -239,13 +239,6 @@ class GatewayError(CrucibleBatchError):
         self.request_id = request_id
         self.in_doubt = in_doubt
         self.retry_after_s = retry_after_s
-
-    def redact(self, hide: Callable[[str], str]) -> None:
-        """Rewrite all of its words, which may be the gateway's."""
-        self.message, self.code = hide(self.message), hide(self.code)
-        self.hint = None if self.hint is None else hide(self.hint)
-        self.request_id = None if self.request_id is None else hide(self.request_id)
-        self.args = (self.message,)
 
     @property
     def error(self) -> str:

@@ -28,7 +28,7 @@ from crucible_batch.core.answers import (
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.identity import Json
 from crucible_batch.core.ports import Gateway
-from crucible_batch.core.text import CODE_LIMIT, clean
+from crucible_batch.core.text import CODE_LIMIT
 from crucible_batch.gateway.address import parse_api_base
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient
@@ -148,6 +148,7 @@ async def open_gateway(
     ``storage_hosts`` are those that storage links may lead to although their addresses aren't public.
     """
     retrier = as_retrier(retry, on_retry)
+    key = key if isinstance(key, ApiKey) else ApiKey(key)
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(
             CrucibleClient(key, base_url=base_url, transport=transport, proxy=proxy, timeout_s=timeout_s, retry=retrier)
@@ -159,6 +160,7 @@ async def open_gateway(
             proxy=proxy,
             timeout_s=timeout_s,
             trusted_hosts=storage_hosts,
+            hide=key.hidden_in,
         )
         stack.push_async_callback(storage.aclose)
         yield HttpGateway(api, storage)
@@ -181,7 +183,7 @@ def _asset_status(word: str) -> AssetStatus:
 def _job_error(job: JobData) -> ErrorInfo | None:
     if job.status != JobStatus.FAILED and not job.error_code:
         return None
-    code = clean(job.error_code or "", CODE_LIMIT) or "JOB_FAILED"
+    code = said(job.error_code or "", CODE_LIMIT) or "JOB_FAILED"
     message = said(job.error_message or "") or "the gateway reports the job as failed and says no more"
     return ErrorInfo(code=code, message=message)
 
@@ -199,12 +201,12 @@ def _ledger_entry(entry: CreditLedgerEntry) -> LedgerEntry:
     more = (entry.model_extra or {}).values()
     return LedgerEntry(
         entry_id=entry.id,
-        entry_type=entry.entry_type,
+        entry_type=said(entry.entry_type),
         amount=entry.amount,
         at=_seconds(entry.created_at),
         job_id=entry.job_id or None,
-        status=entry.status,
-        description=entry.description or "",
+        status=said(entry.status),
+        description=said(entry.description or ""),
         more=tuple(text for value in more for text in _texts(value)),
     )
 

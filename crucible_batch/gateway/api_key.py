@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final, NoReturn
 
+from crucible_batch.core.secrecy import MASK, Secret
 from crucible_batch.errors import KeyRefusedError
 
 _HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,512}")  # RFC 9110, 5.5: what a field value holds, less blanks
+_JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class ApiKey:
@@ -16,7 +19,7 @@ class ApiKey:
     Raises ``KeyRefusedError`` where the text is empty or can't stand in a header, without showing it.
     """
 
-    __slots__ = ("_text",)
+    __slots__ = ("_secret", "_text")
 
     def __init__(self, text: str) -> None:
         if not text:
@@ -28,21 +31,33 @@ class ApiKey:
                 hint="copy the key again; it looks like moltazine_<token>, on one line",
             )
         self._text = text
+        self._secret = Secret(text)
 
     def reveal(self) -> str:
         """Return the key itself: for the Authorization header, and nothing else."""
         return self._text
 
     def hidden_in(self, text: str) -> str:
-        """Return a text with the key replaced by ``***``: a gateway may say it back to us."""
-        return text.replace(self._text, "***")
+        """Return a text with the key replaced by ``***``, disguised or not: a gateway may say it back to us."""
+        return self._secret.hidden_in(text)
 
     def hidden_in_bytes(self, content: bytes) -> bytes:
-        """Do the same to bytes, which are mostly returned as they are."""
-        return content.replace(self._text.encode("ascii"), b"***")
+        """Do the same to each string of a JSON text, and to nothing else in it; mostly that is the text as it came."""
+        text = content.decode("utf-8", "surrogateescape")
+        if not self._secret.is_in(text):
+            return content
+        return _JSON_STRING.sub(self._hidden_in_string, text).encode("utf-8", "surrogateescape")
+
+    def _hidden_in_string(self, found: re.Match[str]) -> str:
+        try:
+            text = str(json.loads(found[0], strict=False))
+        except ValueError:
+            return f'"{MASK}"'
+        hidden = self._secret.hidden_in(text)
+        return found[0] if hidden == text else json.dumps(hidden)
 
     def __str__(self) -> str:
-        return "***"
+        return MASK
 
     def __repr__(self) -> str:
         return "ApiKey('***')"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -96,7 +95,7 @@ class CrucibleClient:
         retry: RetryPolicy | Retrier | None = RetryPolicy(),  # noqa: B008 - frozen
         on_retry: OnRetry | None = None,
     ) -> None:
-        self._key = key = api_key if isinstance(api_key, ApiKey) else ApiKey(api_key)
+        key = api_key if isinstance(api_key, ApiKey) else ApiKey(api_key)
         base = parse_api_base(base_url)
         self._prefix = str(base).rstrip("/")
         self._retrier = as_retrier(retry, on_retry)
@@ -108,6 +107,7 @@ class CrucibleClient:
         )
         self._exchange = ApiExchange(
             self._channel,
+            key,
             timeout_s=timeout_s,
             retry_after_cap_s=self._retrier.policy.retry_after_cap_s,
             now=lambda: datetime.now(UTC),
@@ -255,18 +255,12 @@ class CrucibleClient:
         doubts: list[GatewayError] | None = None,
     ) -> T:
         """Make a call with its retries. ``doubts`` collects the tries that may have taken effect, before the answer."""
-
-        def read_without_key(answer: Answer) -> T:
-            body = self._key.hidden_in_bytes(answer.body)
-            return read(answer if body == answer.body else replace(answer, body=body))
-
-        call = Call(operation, method, self._prefix + path, read_without_key, body)
+        call = Call(operation, method, self._prefix + path, read, body)
 
         async def attempt() -> T:
             try:
                 return await self._exchange.perform(call)
             except GatewayError as error:
-                error.redact(self._key.hidden_in)
                 if error.in_doubt and doubts is not None:
                     doubts.append(error)
                 raise

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from crucible_batch.errors import GatewayError
+from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.channel import Channel
 from crucible_batch.gateway.failures import Answer, bad_answer, refusal, request_id, transport_seam
 from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError
@@ -18,6 +19,8 @@ from crucible_batch.gateway.wire import read_failure
 
 _HEADERS: Final = {"Accept": "application/json"}
 _HEADERS_OF_JSON: Final = {**_HEADERS, "Content-Type": "application/json"}
+_READ: Final = ("x-request-id", "retry-after", "date")
+"""The headers that somebody reads; of an answer's others nothing is kept."""
 
 T = TypeVar("T")
 
@@ -38,12 +41,16 @@ class Call(Generic[T]):
 
 
 class ApiExchange:
-    """Performs calls, one try each. Raises ``GatewayError`` and nothing else, cancellation apart."""
+    """Performs calls, one try each. Raises ``GatewayError`` and nothing else, cancellation apart.
+
+    Here the ``key`` is taken out of whatever comes, before anybody reads, cleans or cuts it.
+    """
 
     def __init__(
-        self, channel: Channel, *, timeout_s: float, retry_after_cap_s: float, now: Callable[[], datetime]
+        self, channel: Channel, key: ApiKey, *, timeout_s: float, retry_after_cap_s: float, now: Callable[[], datetime]
     ) -> None:
         self._channel = channel
+        self._key = key
         self._timeout_s = timeout_s
         self._retry_after_cap_s = retry_after_cap_s
         self._now = now
@@ -66,7 +73,7 @@ class ApiExchange:
 
     async def _fetch(self, call: Call[T]) -> Answer:
         headers = _HEADERS if call.body is None else _HEADERS_OF_JSON
-        with transport_seam(call.operation):
+        with transport_seam(call.operation, self._key.hidden_in):
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._channel.send(call.method, call.url, headers, call.body)
                 try:
@@ -76,7 +83,8 @@ class ApiExchange:
                     await reply.close()
         if body is None and 200 <= reply.status < 300:
             raise bad_answer(call.operation, reply.status, "too large, or encoded though identity was asked for")
-        return Answer(reply.status, reply.headers, body or b"", reply.drop)
+        headers = {name: self._key.hidden_in(reply.headers[name]) for name in _READ if name in reply.headers}
+        return Answer(reply.status, headers, self._key.hidden_in_bytes(body or b""), reply.drop)
 
     def _refusal(self, call: Call[T], answer: Answer) -> GatewayError:
         return refusal(call.operation, answer, now=self._now(), cap_s=self._retry_after_cap_s)

@@ -10,7 +10,7 @@ from typing import Final
 
 import httpx
 
-from crucible_batch.core.text import CODE_LIMIT, clean
+from crucible_batch.core.text import CODE_LIMIT
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway.policy import Operation, judge
 from crucible_batch.gateway.retry_after import parse_retry_after
@@ -33,7 +33,7 @@ _HINT_REFUSED: Final = "the gateway refused the request as it is"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the API, read whole.
+    """An answer of the API, read whole, without the key. ``headers`` are those that somebody reads, in lower case.
 
     ``drop`` closes the connection that it came on. An answer that can't be used costs that: bytes that a server or a
     proxy sends beyond an answer may be taken for the next, and all later ones would be those to earlier requests.
@@ -46,14 +46,17 @@ class Answer:
 
 
 @contextmanager
-def transport_seam(operation: Operation) -> Iterator[None]:
-    """Turn whatever the transport raises, a deadline included, into a ``GatewayError``. Cancellation goes through."""
+def transport_seam(operation: Operation, hide: Callable[[str], str]) -> Iterator[None]:
+    """Turn whatever the transport raises, a deadline included, into a ``GatewayError``. Cancellation goes through.
+
+    ``hide`` takes the key out of what the transport says.
+    """
     try:
         yield
     except _FOREIGN as error:
         # A protocol error quotes bytes of the wire, which may be a signed URL: it is not even kept as the cause.
         cause = None if isinstance(error, httpx.ProtocolError) else error
-        raise no_answer(operation, _describe(error)) from cause
+        raise no_answer(operation, _describe(error, hide)) from cause
 
 
 def no_answer(operation: Operation, why: str, *, status: int | None = None) -> GatewayError:
@@ -111,7 +114,7 @@ def refusal(operation: Operation, answer: Answer, *, now: datetime, cap_s: float
 def request_id(answer: Answer, failure: ApiFailure | None = None) -> str | None:
     """Return the id that the gateway's operator finds the request by."""
     given = (failure.request_id if failure else None) or answer.headers.get("x-request-id")
-    return clean(given, CODE_LIMIT) or None if given else None
+    return said(given, CODE_LIMIT) or None if given else None
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime, cap_s: float) -> float | None:
@@ -123,7 +126,7 @@ def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:
     fallback = f"HTTP_{status}"
     if failure is None:
         return fallback, f"the gateway answered {status}, with no error that can be read"
-    code = clean(failure.code, CODE_LIMIT) or fallback
+    code = said(failure.code, CODE_LIMIT) or fallback
     return code, said(failure.error) or f"the gateway answered {status}, and said no more"
 
 
@@ -137,8 +140,8 @@ def _hint(status: int) -> str:
     return _HINT_LATER if status >= 500 or status in (408, 409, 425) else _HINT_REFUSED
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception, hide: Callable[[str], str]) -> str:
     """Name the failure. Only a failed connection brings text of its own: it says what to mend, and holds no URL."""
     name = type(error).__name__
-    text = clean(str(error), 200) if isinstance(error, httpx.ConnectError) else ""
+    text = said(hide(str(error)), 200) if isinstance(error, httpx.ConnectError) else ""
     return f"{name} ({text})" if text else name

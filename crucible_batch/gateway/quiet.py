@@ -20,14 +20,14 @@ _LOGGERS: Final = (
     "httpcore.proxy",
     "httpcore.socks",
 )
-_QUERY: Final = re.compile(r"""\?[^\s'"<>]+""")
+_QUERY: Final = re.compile(r"""([?#])[^\s'"<>]+""")
 
 
 class QueryFilter(logging.Filter):
-    """Replaces each query in a record's text by ``?***``. Drops nothing."""
+    """Replaces each query and fragment in a record's text by ``***``. Drops nothing."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = _QUERY.sub("?***", record.getMessage())
+        record.msg = _QUERY.sub(r"\1***", record.getMessage())
         record.args = ()
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ import httpx
 
 from crucible_batch.core.answers import Download
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway.address import shown
+from crucible_batch.gateway.address import shown, unsafe
 from crucible_batch.gateway.aiohttp_channel import new_channel
 from crucible_batch.gateway.channel import Reply
 from crucible_batch.gateway.failures import bad_answer, bad_request, no_answer, retry_after_s, transport_seam
@@ -45,7 +45,8 @@ class StorageClient:
     """Transfers bytes. Sends no key, keeps no cookies, and shows URLs without their queries.
 
     ``timeout_s`` bounds each wait for the next byte, and the answer's head; the whole of a transfer has a deadline
-    that grows with its size. ``trusted_hosts`` may be in networks that aren't public.
+    that grows with its size. ``trusted_hosts`` may be in networks that aren't public. ``hide`` takes the API's key out
+    of a text: a storage may have heard it from the gateway.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class StorageClient:
         proxy: str | None = None,
         timeout_s: float = 30.0,
         trusted_hosts: Iterable[str] = (),
+        hide: Callable[[str], str] = str,
     ) -> None:
+        self._hide = hide
         self._guard = LinkGuard(api_base, trusted_hosts)
         self._retrier = retrier
         self._timeout_s = timeout_s
@@ -80,7 +83,7 @@ class StorageClient:
 
         async def attempt() -> None:
             async with self._slots:
-                with transport_seam(Operation.UPLOAD):
+                with transport_seam(Operation.UPLOAD, self._hide):
                     async with asyncio.timeout(self._deadline_s(len(content))):
                         reply = await self._follow(Operation.UPLOAD, url, upload)
                         await reply.close()
@@ -92,7 +95,7 @@ class StorageClient:
         """Open a download. Opening is tried again as the policy says; once bytes flow, errors are the caller's."""
 
         async def attempt() -> Reply:
-            with transport_seam(Operation.DOWNLOAD):
+            with transport_seam(Operation.DOWNLOAD, self._hide):
                 async with asyncio.timeout(self._timeout_s):
                     return await self._follow(Operation.DOWNLOAD, url, None)
 
@@ -103,7 +106,7 @@ class StorageClient:
                 async with aclosing(self._read(reply, length)) as chunks:
                     yield Download(length=length), chunks
             finally:
-                with transport_seam(Operation.DOWNLOAD):
+                with transport_seam(Operation.DOWNLOAD, self._hide):
                     await reply.close()
 
     async def _follow(self, operation: Operation, url: str, upload: _Upload | None) -> Reply:
@@ -114,7 +117,9 @@ class StorageClient:
             if location is None:
                 break
             await reply.close()
-            with transport_seam(operation):  # a Location that can't be read is an InvalidURL
+            if self._hide(location) != location:
+                raise unsafe("a redirect of the storage's holds the API key")
+            with transport_seam(operation, self._hide):  # a Location that can't be read is an InvalidURL
                 url = str(httpx.URL(url).join(location))
             reply = await self._send(url, upload)
         problem = self._problem(operation, url, reply)
@@ -155,7 +160,7 @@ class StorageClient:
         read = 0
         while True:
             began = loop.time()
-            with transport_seam(Operation.DOWNLOAD):
+            with transport_seam(Operation.DOWNLOAD, self._hide):
                 async with asyncio.timeout(left_s):
                     chunk = await anext(chunks, None)
             left_s -= loop.time() - began
