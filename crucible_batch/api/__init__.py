@@ -51,6 +51,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.gateway": ("CrucibleClient",),
         "crucible_batch.gateway.address": ("parse_api_base", "shown"),
         "crucible_batch.gateway.metadata": ("read_details", "read_expected_s", "read_fields"),
+        "crucible_batch.core.secrecy": ("Secret", "without_rights"),
         "crucible_batch.core.text": ("clean",),
         "crucible_batch.manifest": ("manifest_schema",),
         "crucible_batch.plans": ("plan_schema",),

@@ -56,6 +56,8 @@ from crucible_batch.core.progress import Stopping as Stopping
 from crucible_batch.core.progress import TakenUp as TakenUp
 from crucible_batch.core.progress import Throttled as Throttled
 from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES
+from crucible_batch.core.secrecy import Secret as Secret
+from crucible_batch.core.secrecy import without_rights as without_rights
 from crucible_batch.core.text import clean as clean
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway.address import parse_api_base as parse_api_base

@@ -15,7 +15,6 @@ import unicodedata
 from pathlib import Path
 
 _KEY = re.compile(r"moltazine_[\w.~+/=-]{8,}", re.ASCII)
-_QUERY = re.compile(r"(https?://[^\s'\"<>?]+)\?[^\s'\"<>]+")
 _BEARER = re.compile(r"(?i)(bearer\s+)[^\s'\",;]+")
 _OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORTEST = 6
@@ -39,11 +38,15 @@ def printable(text: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """Return a text with the key and the queries of links replaced by ``***``."""
+    """Return a text with the key, disguised or not, and the rights of links replaced by ``***``."""
+    from crucible_batch.api import Secret, without_rights  # noqa: PLC0415 - only where something is logged
+
     key = _key_in_use()
     if len(key) >= _SHORTEST:
-        text = text.replace(key, "***")
-    return _QUERY.sub(r"\1?***", _BEARER.sub(r"\1***", _KEY.sub("***", text)))
+        text = Secret(key).hidden_in(text)
+    # What isn't seen would hide a link, or a key of this form, until somebody drops it.
+    text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in _OBEYED)
+    return without_rights(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
 
 
 def _key_in_use() -> str:

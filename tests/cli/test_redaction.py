@@ -11,6 +11,7 @@ import typer
 
 from crucible_batch.cli.answer import answering
 from crucible_batch.cli.redaction import Redaction, redacted
+from tests.disguises import DISGUISES, shows
 
 KEY = "moltazine_a-key-that-must-not-be-seen"
 SIGNED = "https://s.test/b/x.png?X-Sig=SIGNATURE&e=1"
@@ -33,6 +34,11 @@ def _as_it_was():
         (f"GET {SIGNED} failed", "GET https://s.test/b/x.png?*** failed"),
         (f"[{SIGNED!r}]", "['https://s.test/b/x.png?***']"),
         ("what? nothing here", "what? nothing here"),
+        ("GET https://s.test/x#token=SIGNATURE failed", "GET https://s.test/x#*** failed"),
+        ("proxy http://user:SIGNATURE@proxy.test:3128, refused", "proxy http://***@proxy.test:3128, refused"),
+        ("see ht\u200btps://user:SIGNATURE@s.test/", "see https://***@s.test/"),
+        ("X-Amz-Signature=SIGNATURE", "X-Amz-Signature=***"),
+        ("two\nlines\tand more", "two\nlines\tand more"),
     ],
 )
 def test_keys_and_queries_are_replaced(text: str, expected: str) -> None:
@@ -42,6 +48,27 @@ def test_keys_and_queries_are_replaced(text: str, expected: str) -> None:
 def test_a_key_of_another_form_is_known_by_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOLTAZINE_API_KEY", "otherkey-123")
     assert redacted("otherkey-123 and otherkey-124") == "*** and otherkey-124"
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_disguised_key_is_found(monkeypatch: pytest.MonkeyPatch, disguise: str) -> None:
+    monkeypatch.setenv("MOLTAZINE_API_KEY", KEY)
+    assert not shows(KEY, redacted(f"it is {DISGUISES[disguise](KEY)} there"))
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_disguised_key_is_in_no_note_and_no_trace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, disguise: str, verbose: bool
+) -> None:
+    monkeypatch.setenv("MOLTAZINE_API_KEY", KEY)
+    said = DISGUISES[disguise](KEY)
+    with pytest.raises(typer.Exit), answering("run", verbose=verbose, json=True):
+        logging.getLogger("crucible_batch.gateway").warning("odd %s", said)
+        raise RuntimeError(said)
+    shown = "".join(capsys.readouterr())
+    assert "RuntimeError" in shown or "***" in shown
+    assert not shows(KEY, shown)
 
 
 def test_a_key_of_another_form_in_a_file_is_known_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
