@@ -50,6 +50,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.core.saved_plan": ("DEFAULT_MAX_MANIFEST_BYTES",),
         "crucible_batch.gateway": ("CrucibleClient",),
         "crucible_batch.gateway.address": ("parse_api_base", "shown"),
+        "crucible_batch.gateway.text": ("said",),
         "crucible_batch.gateway.metadata": ("read_details", "read_expected_s", "read_fields"),
         "crucible_batch.core.secrecy": ("Secret", "without_rights"),
         "crucible_batch.core.text": ("clean",),

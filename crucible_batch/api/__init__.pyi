@@ -65,6 +65,7 @@ from crucible_batch.gateway.address import shown as shown
 from crucible_batch.gateway.metadata import read_details as read_details
 from crucible_batch.gateway.metadata import read_expected_s as read_expected_s
 from crucible_batch.gateway.metadata import read_fields as read_fields
+from crucible_batch.gateway.text import said as said
 from crucible_batch.manifest import manifest_schema as manifest_schema
 from crucible_batch.plans import plan_schema as plan_schema
 from crucible_batch.results import MAX_BYTES as MAX_BYTES

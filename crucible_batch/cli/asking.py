@@ -14,13 +14,14 @@ from rich.text import Text
 
 from crucible_batch.api import (
     CrucibleClient,
-    clean,
     connect,
     current_settings,
     format_credits,
     read_details,
     read_expected_s,
     read_fields,
+    said,
+    without_rights,
 )
 from crucible_batch.cli.answer import Answer, Json
 from crucible_batch.cli.durations import format_duration
@@ -49,23 +50,25 @@ def ask(
 def show_credits(answer: Answer, api_base: str | None, proxy: str | None) -> None:
     """Show the balance and the last entries of the ledger."""
     found = ask(answer, lambda client: client.credits(), api_base, proxy)
-    answer.data = {
-        "balance": format_credits(found.balance),
-        "reserved": format_credits(found.reserved),
-        "available": format_credits(found.available),
-        "recent_entries": [
-            {
-                "id": entry.id,
-                "job_id": entry.job_id,
-                "entry_type": entry.entry_type,
-                "status": entry.status,
-                "amount": signed_credits(entry.amount),
-                "description": entry.description,
-                "created_at": entry.created_at,
-            }
-            for entry in found.recent_entries
-        ],
-    }
+    answer.data = plain_json(
+        {
+            "balance": format_credits(found.balance),
+            "reserved": format_credits(found.reserved),
+            "available": format_credits(found.available),
+            "recent_entries": [
+                {
+                    "id": entry.id,
+                    "job_id": entry.job_id,
+                    "entry_type": entry.entry_type,
+                    "status": entry.status,
+                    "amount": signed_credits(entry.amount),
+                    "description": entry.description,
+                    "created_at": entry.created_at,
+                }
+                for entry in found.recent_entries
+            ],
+        }
+    )
     say(
         answer.out,
         (format_credits(found.available), "strong"),
@@ -76,7 +79,7 @@ def show_credits(answer: Answer, api_base: str | None, proxy: str | None) -> Non
     for entry in found.recent_entries[:10]:
         what = entry.description or entry.entry_type
         amount = Text(signed_credits(entry.amount), style="" if entry.amount < 0 else "green")
-        table.add_row(_moment(entry.created_at), clean(what, 60), clean(entry.status, 20), amount)
+        table.add_row(_moment(entry.created_at), said(what, 60), said(entry.status, 20), amount)
     if table.row_count:
         answer.out.print(table)
 
@@ -84,10 +87,11 @@ def show_credits(answer: Answer, api_base: str | None, proxy: str | None) -> Non
 def show_workflows(answer: Answer, api_base: str | None, proxy: str | None) -> None:
     """List the active workflows."""
     found = ask(answer, lambda client: client.workflows(), api_base, proxy).workflows
-    answer.data = {"workflows": [{"workflow_id": each.workflow_id, "updated_at": each.updated_at} for each in found]}
+    listed = [{"workflow_id": each.workflow_id, "updated_at": each.updated_at} for each in found]
+    answer.data = plain_json({"workflows": listed})
     table = _table("workflow", "updated")
     for each in sorted(found, key=lambda each: each.workflow_id):
-        table.add_row(clean(each.workflow_id, 128), _moment(each.updated_at))
+        table.add_row(said(each.workflow_id, 128), _moment(each.updated_at))
     answer.out.print(table)
     say(answer.out, ("its parameters  ", "label"), ("crucible-batch workflows ID", "command"))
 
@@ -97,16 +101,18 @@ def show_workflow(answer: Answer, workflow_id: str, api_base: str | None, proxy:
     metadata = ask(answer, lambda client: _metadata(client, workflow_id), api_base, proxy)
     fields, expected_s = read_fields(metadata), read_expected_s(metadata)
     details = read_details(metadata)
-    answer.data = {
-        "workflow_id": workflow_id,
-        "fields": None if fields is None else list(fields),
-        "estimated_time_seconds": expected_s,
-        "metadata": plain_json(metadata),
-    }
+    answer.data = plain_json(
+        {
+            "workflow_id": workflow_id,
+            "fields": None if fields is None else list(fields),
+            "estimated_time_seconds": expected_s,
+            "metadata": metadata,
+        }
+    )
     title = metadata.get("title")
-    tail = f"   {clean(title, 100)}" if isinstance(title, str) else ""
+    tail = f"   {said(title, 100)}" if isinstance(title, str) else ""
     tail += f" · about {format_duration(expected_s)} a job" if expected_s is not None else ""
-    say(answer.out, (clean(workflow_id), "strong"), (tail, "quiet"))
+    say(answer.out, (said(workflow_id), "strong"), (tail, "quiet"))
     if fields is None:
         say(answer.out, "  It doesn't say which parameters it takes; whatever the manifest names is sent.")
         return
@@ -114,7 +120,7 @@ def show_workflow(answer: Answer, workflow_id: str, api_base: str | None, proxy:
     for name in fields:
         about = details.get(name, {})
         cells = [_word(about.get("type")), _word(about.get("default")), _range(about)] if details else []
-        table.add_row(clean(name, 100), *cells)
+        table.add_row(said(name, 100), *cells)
     answer.out.print(table)
 
 
@@ -125,34 +131,36 @@ async def _metadata(client: CrucibleClient, workflow_id: str) -> Mapping[str, ob
         if error.status != 404:
             raise
         known = ", ".join(sorted(each.workflow_id for each in (await client.workflows()).workflows))
-        raise UserError(f"there is no workflow {clean(workflow_id)!r}", hint=f"active are: {known}") from error
+        raise UserError(f"there is no workflow {said(workflow_id)!r}", hint=f"active are: {known}") from error
 
 
 def show_assets(answer: Answer, api_base: str | None, proxy: str | None) -> None:
     """List the account's assets; their signed URLs are never shown."""
     found = ask(answer, lambda client: client.assets(), api_base, proxy).assets
-    answer.data = {
-        "assets": [
-            {
-                "asset_id": asset.asset_id,
-                "status": asset.status,
-                "mime_type": asset.mime_type,
-                "byte_size": asset.byte_size,
-                "original_filename": asset.original_filename,
-                "created_at": asset.created_at,
-                "sha256": _text(asset.metadata.get("cb_sha256")),
-            }
-            for asset in found
-        ]
-    }
+    answer.data = plain_json(
+        {
+            "assets": [
+                {
+                    "asset_id": asset.asset_id,
+                    "status": asset.status,
+                    "mime_type": asset.mime_type,
+                    "byte_size": asset.byte_size,
+                    "original_filename": asset.original_filename,
+                    "created_at": asset.created_at,
+                    "sha256": _text(asset.metadata.get("cb_sha256")),
+                }
+                for asset in found
+            ]
+        }
+    )
     if not found:
         say(answer.out, "no assets")
         return
     table = _table("asset", "status", "#bytes", "file", "created")
     for asset in found:
         size = "" if asset.byte_size is None else f"{asset.byte_size:,}"
-        name = clean(asset.original_filename or "", 40)
-        table.add_row(clean(asset.asset_id), clean(asset.status, 20), size, name, _moment(asset.created_at))
+        name = said(asset.original_filename or "", 40)
+        table.add_row(said(asset.asset_id), said(asset.status, 20), size, name, _moment(asset.created_at))
     answer.out.print(table)
 
 
@@ -162,14 +170,14 @@ def signed_credits(amount: Decimal) -> str:
 
 
 def plain_json(value: object) -> Json:
-    """Turn what the wire gave into JSON as it was: numbers came as ``Decimal`` and go as numbers."""
+    """Turn what the wire gave into JSON: numbers came as ``Decimal`` and go as numbers, links lose their rights."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, Mapping):
-        return {str(name): plain_json(item) for name, item in value.items()}
+        return {without_rights(str(name)): plain_json(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain_json(item) for item in value]
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    return value if value is None or isinstance(value, int | float) else without_rights(str(value))
 
 
 def _range(about: Mapping[str, object]) -> str:
@@ -180,7 +188,7 @@ def _range(about: Mapping[str, object]) -> str:
 def _word(value: object) -> str:
     if value is None or value == "":
         return ""
-    return clean(format(value, "f") if isinstance(value, Decimal) else str(value), 60)
+    return said(format(value, "f") if isinstance(value, Decimal) else str(value), 60)
 
 
 def _text(value: object) -> str | None:
@@ -192,7 +200,7 @@ def _moment(text: str) -> str:
     try:
         return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError):
-        return clean(text, 30)
+        return said(text, 30)
 
 
 def _table(*columns: str) -> Table:

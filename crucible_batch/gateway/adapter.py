@@ -89,13 +89,14 @@ class HttpGateway(Gateway):
         return Account(balance=found.balance, reserved=found.reserved, available=found.available, entries=entries)
 
     async def workflows(self) -> Sequence[str]:
-        return tuple(workflow.workflow_id for workflow in (await self._api.workflows()).workflows)
+        return tuple(said(workflow.workflow_id) for workflow in (await self._api.workflows()).workflows)
 
     async def workflow(self, workflow_id: str) -> Workflow:
         metadata = (await self._api.workflow(workflow_id)).metadata
         fields = read_fields(metadata)
         if not fields:
             self._warn_once(f"workflow {workflow_id} doesn't say which parameters it takes; they are sent unchecked")
+        fields = None if fields is None else tuple(said(name) for name in fields)
         return Workflow(workflow_id=workflow_id, fields=fields, expected_s=read_expected_s(metadata))
 
     async def assets(self) -> Sequence[AssetSnapshot]:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.hostile.gateway import KEY, HostileGateway, Reply, envelope, http, serving
 
-PAINT = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\r\n\x08x"
+PAINT = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\r\n\x08x https://s.test/x?sig=PAINTED"
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 ENTRY = {"id": PAINT, "job_id": PAINT, "entry_type": PAINT, "status": PAINT, "amount": 1, "description": PAINT,
          "created_at": PAINT, "more": PAINT}  # fmt: skip
@@ -28,7 +28,8 @@ SAID: dict[str, Any] = {
 }  # fmt: skip
 REFUSAL = json.dumps({"success": False, "code": PAINT, "error": PAINT, "hint": PAINT, "request_id": PAINT}).encode()
 COMMANDS = [("credits",), ("workflows",), ("workflows", "w"), ("assets",), ("plan", "m.yaml"), ("run", "m.yaml"),
-            ("doctor",), ("schema", "--live", "m.yaml")]  # fmt: skip
+            ("doctor",), ("schema", "--live", "m.yaml"), ("credits", "--json"), ("workflows", "--json"),
+            ("workflows", "w", "--json"), ("assets", "--json")]  # fmt: skip
 
 
 class Painting(HostileGateway):
@@ -78,3 +79,4 @@ async def test_no_word_of_the_gateway_reaches_the_terminal_as_it_came(
     obeyed = {each for each in text if unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} - {"\n"}
     assert obeyed == set(), text
     assert KEY not in text
+    assert "PAINTED" not in text.replace("\n", "").replace(" ", "")  # a table breaks long words
