@@ -3,6 +3,8 @@
 from crucible_batch.core.output_path import aside_path, output_path
 from crucible_batch.results.beneath import Folder
 from crucible_batch.results.checking import FileState, check_output
+from crucible_batch.results.claiming import Means
+from crucible_batch.results.ground import check_ground
 from crucible_batch.results.naming import give_up, keep_as
 from crucible_batch.results.opening import open_output
 from crucible_batch.results.picture import MOST_PIXELS
@@ -20,6 +22,7 @@ __all__ = [
     "SIDECAR_SUFFIX",
     "FileState",
     "Folder",
+    "Means",
     "OutputError",
     "OutputStore",
     "Receipts",
@@ -28,6 +31,7 @@ __all__ = [
     "SavedFile",
     "Sidecars",
     "aside_path",
+    "check_ground",
     "check_output",
     "give_up",
     "keep_as",

@@ -21,11 +21,15 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from crucible_batch.results.claiming import Means, claim
+
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 _OPENAT2: Final = 437  # the same on every architecture that Python runs on
 _RESOLVE: Final = 0x04 | 0x08  # RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH
 _NOT_TO_BE_HAD: Final = {errno.ENOSYS, errno.EPERM}  # before Linux 5.6; forbidden by a container's filter
+
+_NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP}  # fsync(2): nothing of that kind can be synced
 
 
 class Folder:
@@ -61,8 +65,13 @@ class Folder:
         with self.read(name) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    def claim(self, name: str, other: str) -> Means:
+        """Give a file another name; it may keep the one it has. Raises ``FileExistsError`` where that is taken."""
+        return claim(self._descriptor, _single(name), _single(other))
+
     def link(self, name: str, other: str) -> None:
-        """Give a file a second name. Raises ``FileExistsError`` where that is taken."""
+        """Give a file a second name. Raises ``FileExistsError`` where that is taken, ``OSError`` where there are no
+        second names."""
         here = self._descriptor
         os.link(_single(name), _single(other), src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
 
@@ -76,8 +85,12 @@ class Folder:
             os.unlink(_single(name), dir_fd=self._descriptor)
 
     def sync(self) -> None:
-        """Make the names in it outlive a power cut."""
-        os.fsync(self._descriptor)
+        """Make the names in it outlive a power cut, as far as its file system can."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
 
 
 @contextlib.contextmanager

@@ -6,9 +6,12 @@ All of it blocks, and follows no link below the run directory.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path, PurePosixPath
 
 from crucible_batch.results.beneath import Folder, folder_of
+from crucible_batch.results.claiming import NOT_TO_BE_HAD
+from crucible_batch.results.part import TEMPORARY_PREFIX
 from crucible_batch.results.trouble import MOVE_IT, OutputError
 
 
@@ -26,7 +29,7 @@ def give_name(folder: Folder, temporary: str, path: PurePosixPath, digest: str, 
     """Do the same in an open folder, with a file that is synced already."""
     stands = digest
     try:
-        folder.link(temporary, path.name)
+        folder.claim(temporary, path.name)
     except FileExistsError:
         stands = folder.digest(path.name) or ""
         if stands not in {digest, or_else} - {""}:
@@ -56,18 +59,47 @@ def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dig
 
 def keep_as(directory: Path, path: str, other: str, digest: str) -> None:
     """Give a file of that digest a second name beside it, synced, so that it outlives the loss of its first. May be
-    done again.
+    done again. Where a file has one name only, it is a copy that gets the other.
 
     Raises ``OutputError`` where a file with other bytes has that name.
     """
-    second = PurePosixPath(other).name
+    first, second = PurePosixPath(path).name, PurePosixPath(other).name
     with folder_of(directory, path) as folder:
         try:
-            folder.link(PurePosixPath(path).name, second)
+            _double(folder, first, second, digest)
         except FileExistsError:
             if folder.digest(second) != digest:
                 raise OutputError("OUTPUT_EXISTS", f"another file stands at {other}; {MOVE_IT}", final=True) from None
         _sync(folder)
+
+
+def _double(folder: Folder, first: str, second: str, digest: str) -> None:
+    try:
+        folder.link(first, second)
+    except OSError as error:
+        if error.errno not in NOT_TO_BE_HAD:
+            raise
+        if folder.stat(second) is not None and folder.digest(second) == digest:
+            return
+        _copy(folder, first, second, digest)
+
+
+def _copy(folder: Folder, first: str, second: str, digest: str) -> None:
+    temporary = f"{TEMPORARY_PREFIX}copy-{digest[:16]}"
+    folder.unlink(temporary)
+    try:
+        with (
+            folder.read(first) as source,
+            os.fdopen(folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as copy,
+        ):
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+        if folder.digest(temporary) != digest:
+            raise OutputError("OUTPUT_EXISTS", f"{first} has changed just now; {MOVE_IT}", final=True)
+        folder.claim(temporary, second)
+    finally:
+        folder.unlink(temporary)
 
 
 def give_up(directory: Path, path: str, other: str, digest: str) -> None:

@@ -16,6 +16,7 @@ from crucible_batch.core.events import Sent
 from crucible_batch.results.beneath import Folder, folder_of
 from crucible_batch.results.beneath import write_all as _write_all
 
+TEMPORARY_PREFIX: Final = ".crucible-part-"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 

@@ -21,7 +21,7 @@ from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.provenance import TOOL, sidecar
 from crucible_batch.results.beneath import Folder, folder_of, write_all
-from crucible_batch.results.store import TEMPORARY_PREFIX
+from crucible_batch.results.part import TEMPORARY_PREFIX
 
 SIDECAR_SUFFIX = ".json"
 _LONGEST = 16 * 1024 * 1024
@@ -97,7 +97,7 @@ def _put(folder: Folder, name: str, text: bytes) -> bool:
     try:
         _write(descriptor, text)
         try:
-            folder.link(temporary, name)
+            folder.claim(temporary, name)
         except FileExistsError:
             if _ours(folder, name) is None:
                 return False

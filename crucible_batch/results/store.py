@@ -27,12 +27,11 @@ from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.results.naming import give_name, put_back
 from crucible_batch.results.naming import publish as _publish
-from crucible_batch.results.part import Part
+from crucible_batch.results.part import TEMPORARY_PREFIX, Part
 from crucible_batch.results.picture import NoPictureError, Picture, examine
 from crucible_batch.results.room import Room
 from crucible_batch.results.trouble import MOVE_IT, OutputError, ResultsError
 
-TEMPORARY_PREFIX = ".crucible-part-"
 _HOP_BYTES = 256 * 1024
 """Bytes hashed and written in one hop to a thread; smaller hops cost more than the work itself."""
 

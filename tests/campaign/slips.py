@@ -188,7 +188,7 @@ SLIPS: Mapping[str, Slip] = {
     "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "engine/test_perform.py"),
     "a file that is there for a lock": Slip(_set(lock, "FileLock", SoftFileLock), "journal/test_locking.py"),
     "links followed at an output's place": Slip(_links_followed, "results/test_store.py"),
-    "a user's file written over": Slip(_set(Folder, "link", Folder.replace), "results/test_store.py"),
+    "a user's file written over": Slip(_set(Folder, "claim", Folder.replace), "results/test_store.py"),
     "a far larger output taken": Slip(_built_otherwise(OutputStore, "_max_bytes", 10_000_000), "results/test_store.py"),
     "a short write taken for a whole one": Slip(_set(part, "_write_all", _written_once), "results/test_store.py"),
     "images from anywhere": Slip(_set(Files, "is_inside", lambda _self, _path: True), "manifest/test_files.py"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import struct
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.results import OutputError, OutputStore
+from crucible_batch.results.beneath import Folder
 from crucible_batch.results.store import TEMPORARY_PREFIX, ResultsError
 from tests.results.making import PNG, body, drawn, files
 
@@ -356,3 +358,35 @@ async def test_many_at_once_leave_no_descriptor_open(tmp_path: Path, store: Outp
     await asyncio.gather(*(store.save(f"j{n}{{ext}}", 0, f"t{n}", body(PNG), len(PNG)) for n in range(20)))
     assert len(files(tmp_path)) == 20
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("embed", [None, "what made it"])
+@pytest.mark.parametrize("links", [True, False])
+async def test_the_bytes_are_synced_before_the_name_and_the_folder_after_it(
+    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch, links: bool, embed: str | None
+) -> None:
+    """Without the second sync a power cut may take the name after the journal has it, and without the first the
+    bytes."""
+    done, sync, given = list[str](), os.fsync, Folder.claim
+    (tmp_path / "job").mkdir()
+
+    def note_sync(descriptor: int) -> None:
+        sync(descriptor)
+        status = os.fstat(descriptor)
+        is_folder = os.path.samestat(status, (tmp_path / "job").stat())
+        done.append("folder" if is_folder else f"{status.st_size} bytes")
+
+    def note_name(folder: Folder, name: str, other: str) -> Any:
+        means = given(folder, name, other)
+        done.append(other)
+        return means
+
+    def refuse(*_args: Any, **_options: Any) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Folder, "claim", note_name)
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    file = await store.save(PATTERN, 0, "token", body(PNG), len(PNG), embed=embed)
+    assert done[-3:] == [f"{file.byte_size} bytes", "0.png", "folder"]
