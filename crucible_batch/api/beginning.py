@@ -23,7 +23,7 @@ from crucible_batch.errors import ConsentError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest, Reading
-from crucible_batch.results import OutputStore, Receipts
+from crucible_batch.results import OutputStore, Receipts, check_ground
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ async def begin(stack: AsyncExitStack, order: Order, surroundings: Surroundings)
         stack.enter_context(lock_run_directory(directory))
         if Journal.exists(directory):  # another run made it in the meantime
             following.check(draft, directory)
+    check_ground(directory, (planned.output for planned in draft.jobs()))
     journal = stack.enter_context(surroundings.journal(directory, order.terms))
     journal.adopt(draft)
     # What is restored belongs to this run, which follows a plan or none.

@@ -30,7 +30,6 @@ def check_ground(directory: Path, outputs: Iterable[str]) -> Means:
         with folder_of(directory, prefix) as folder:
             try:
                 means = _name_a_file(folder, directory, *names)
-                folder.sync()
             finally:
                 for name in names:
                     folder.unlink(name)
@@ -59,8 +58,6 @@ def _write(folder: Folder, name: str) -> None:
     folder.unlink(name)
     with os.fdopen(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
         file.write(_CONTENT)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read(folder: Folder, name: str) -> bytes:

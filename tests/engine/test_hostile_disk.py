@@ -21,7 +21,7 @@ from crucible_batch.api import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, lock, writer
 from crucible_batch.report import writing
-from crucible_batch.results import naming, part, room
+from crucible_batch.results import claiming, ground, naming, part, room
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -162,6 +162,49 @@ async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, mo
         # No name stands for anything but a whole output.
         assert (await verify(bench.path / "out")).differences == ()
         await goes_on(bench, manifest)
+
+
+def refuse(*_args: object, **_options: object) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("renames", [True, False])
+async def test_without_hard_links_all_that_is_bought_is_saved(start, monkeypatch, renames):
+    monkeypatch.setattr(os, "link", refuse)
+    if not renames:
+        monkeypatch.setattr(claiming, "_exclusive_rename", lambda: None)
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+        result = await bench.run(manifest)
+        assert (result.exit_code, result.report.counts.succeeded) == (0, 10)
+        assert not [name for name in bench.outputs() if ".crucible-part-" in name]
+        await goes_on(bench, manifest)
+
+
+async def test_where_no_output_could_get_its_name_nothing_is_bought(start, monkeypatch):
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "link", refuse)
+            patch.setattr(claiming, "_exclusive_rename", lambda: refuse)
+            patch.setattr(os, "rename", refuse)
+            with pytest.raises(RunDirectoryError, match="can't give an output its name") as caught:
+                await bench.run(manifest)
+        assert caught.value.exit_code == 2
+        assert (await bench.state())["jobs"] == []
+        assert (await bench.state())["assets"] == []
+        await goes_on(bench, manifest)
+
+
+async def test_where_a_name_of_the_run_could_not_be_made_nothing_is_bought(start, monkeypatch):
+    async with start() as bench:
+        manifest = bench.manifest("{name: größe, prompt: one}")
+        with monkeypatch.context() as patch:
+            patch.setattr(ground, "_takes", lambda *_args: False)
+            with pytest.raises(RunDirectoryError, match="takes no name like 'größe/"):
+                await bench.run(manifest)
+            assert (await bench.state())["jobs"] == []
+            assert (await bench.run(bench.manifest("{name: size, prompt: one}"))).ok
 
 
 async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(start, monkeypatch):
