@@ -21,6 +21,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.planning": ("UPLOADS", "PlanSummary", "PriceLine", "plan"),
         "crucible_batch.api.progress": ("AtWork", "Progress"),
         "crucible_batch.api.running": ("RunResult", "run"),
+        "crucible_batch.api.trying": ("try_directory",),
         "crucible_batch.api.validating": ("validate",),
         "crucible_batch.api.verifying": ("Difference", "Verification", "verify"),
         "crucible_batch.api.watching": ("Sight", "Watch"),
@@ -56,6 +57,6 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.core.text": ("clean",),
         "crucible_batch.manifest": ("manifest_schema",),
         "crucible_batch.plans": ("plan_schema",),
-        "crucible_batch.results": ("MAX_BYTES", "MAX_PIXELS", "FileState"),
+        "crucible_batch.results": ("MAX_BYTES", "MAX_PIXELS", "FileState", "Means"),
     },
 )

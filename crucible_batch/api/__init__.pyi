@@ -19,6 +19,7 @@ from crucible_batch.api.progress import AtWork as AtWork
 from crucible_batch.api.progress import Progress as Progress
 from crucible_batch.api.running import RunResult as RunResult
 from crucible_batch.api.running import run as run
+from crucible_batch.api.trying import try_directory as try_directory
 from crucible_batch.api.validating import validate as validate
 from crucible_batch.api.verifying import Difference as Difference
 from crucible_batch.api.verifying import Verification as Verification
@@ -71,3 +72,4 @@ from crucible_batch.plans import plan_schema as plan_schema
 from crucible_batch.results import MAX_BYTES as MAX_BYTES
 from crucible_batch.results import MAX_PIXELS as MAX_PIXELS
 from crucible_batch.results import FileState as FileState
+from crucible_batch.results import Means as Means

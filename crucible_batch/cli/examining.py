@@ -13,13 +13,21 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Literal
 
 import httpx
 
 from crucible_batch import __version__
-from crucible_batch.api import clean, connect, current_settings, format_credits, parse_api_base, shown
+from crucible_batch.api import (
+    Means,
+    clean,
+    connect,
+    current_settings,
+    format_credits,
+    parse_api_base,
+    shown,
+    try_directory,
+)
 from crucible_batch.cli.answer import Answer
 from crucible_batch.cli.terminal import say, working
 from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError, UserError
@@ -150,13 +158,15 @@ def _about_machine() -> Iterator[Finding]:
     free = shutil.disk_usage(here).free
     gigabytes = f"{free / 1e9:.1f} GB free"
     try:
-        with TemporaryFile(dir=here):
-            pass
+        means = try_directory(here)
     except OSError as error:
         yield Finding("disk", "warn", f"{here} can't be written: {error.strerror}", "name another with --out-dir")
+    except CrucibleBatchError as error:
+        yield Finding("disk", "warn", clean(error.message), error.hint)
     else:
         grade: Grade = "good" if free >= LEAST_FREE_BYTES else "warn"
-        yield Finding("disk", grade, f"{clean(str(here), 200)} can be written, {gigabytes}")
+        by_what = "" if means is Means.LINK else f"; it has no hard links, so outputs are named by {means.value}"
+        yield Finding("disk", grade, f"{clean(str(here), 200)} can be written, {gigabytes}{by_what}")
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     yield Finding("versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}")
 

@@ -19,7 +19,9 @@ from crucible_batch.journal.rights import PRIVATE, check_rights
 from crucible_batch.journal.trouble import DIRECTORY
 
 _LOOK_S = 0.1
-"""``is_locked`` takes the lock for a moment to try it: whoever only looked must not keep a run out."""
+"""``is_locked`` shares the lock for a moment to try it: whoever only looked must not keep a run out."""
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+"""What systems say of a lock on a file system that has none (NFS: of one that can't be asked for)."""
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 
@@ -31,7 +33,8 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     in it, for file systems that lock no directories (NFS) and for older releases, which know of the file alone.
 
     Raises ``RunBusyError`` at once where another run holds it, saying who, and ``RunDirectoryError`` where it can't be
-    made, holds links, or is open to others: a directory from somebody else must not have us write elsewhere.
+    made, holds links, or is open to others: a directory from somebody else must not have us write elsewhere; and where
+    its file system has no locks.
     """
     with ExitStack() as stack:
         _take(stack, directory)
@@ -51,7 +54,7 @@ def is_locked(directory: Path) -> bool:
             return True
     finally:
         os.close(descriptor)
-    return _is_file_locked(directory / DIRECTORY / LOCK)
+    return _is_file_locked(directory)
 
 
 def _take(stack: ExitStack, directory: Path) -> None:
@@ -60,6 +63,7 @@ def _take(stack: ExitStack, directory: Path) -> None:
         refuse_links(directory)
         (directory / DIRECTORY).mkdir(PRIVATE, exist_ok=True)
         check_rights(directory)
+        _check_locks(directory)
         stack.callback(os.close, _locked(directory))
         lock = FileLock(directory / DIRECTORY / LOCK)
         lock.acquire(timeout=_LOOK_S, poll_interval=_LOOK_S / 10)
@@ -105,15 +109,33 @@ def _flock(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _is_file_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    lock = FileLock(path)
+def _is_file_locked(directory: Path) -> bool:
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:  # a directory that we may only read tells nothing; whoever reads it can't run in it either
+        return not _is_free(directory, os.O_RDONLY)
+    except OSError:  # one that is missing, can't be read, or has no locks, shows nothing; no run could hold it
         return False
-    lock.release()
-    return False
+
+
+def _check_locks(directory: Path) -> None:
+    """Refuse a file system without locks: ``FileLock`` would make do with a file, which outlives who made it."""
+    try:
+        _is_free(directory, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise RunDirectoryError(
+            f"the file system of {directory} has no file locks, which keep two runs apart: {error.strerror}",
+            hint="choose another --out-dir, on another disk; nothing was bought",
+        ) from error
+
+
+def _is_free(directory: Path, flags: int) -> bool:
+    """Share the lock for a moment. Raises ``OSError`` where there are no locks, or no such file."""
+    descriptor = os.open(directory / DIRECTORY / LOCK, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # some say the second of a lock that is held
+        return False
+    finally:
+        os.close(descriptor)
+    return True

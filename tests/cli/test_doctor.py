@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from crucible_batch.cli import examining
+from crucible_batch.results import claiming
 
 from .conftest import KEY, Cli, Done
 
@@ -68,6 +74,49 @@ def test_a_folder_that_cannot_be_written_is_told(cli: Cli) -> None:
     done = Cli(Path("/proc"), cli.url)("doctor", "--json")
     assert finding(done, "disk")["grade"] == "warn"
     assert "--out-dir" in finding(done, "disk")["hint"]
+
+
+def disk(monkeypatch: pytest.MonkeyPatch, here: Path) -> examining.Finding:
+    monkeypatch.chdir(here)
+    (found,) = [each for each in examining._about_machine() if each.topic == "disk"]
+    assert list(here.iterdir()) == []
+    return found
+
+
+def refuse(*_args: Any, **_options: Any) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_how_outputs_get_their_names_is_told_where_it_is_not_by_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = disk(monkeypatch, tmp_path)
+    assert found.text.startswith(f"{tmp_path} can be written, ")
+    assert found.text.endswith(" GB free")
+    monkeypatch.setattr(os, "link", refuse)
+    found = disk(monkeypatch, tmp_path)
+    assert found.grade != "bad"
+    assert found.text.endswith(" GB free; it has no hard links, so outputs are named by renames that replace nothing")
+
+
+def test_a_folder_where_no_output_could_get_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("link", "rename"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(claiming, "_exclusive_rename", lambda: None)
+    found = disk(monkeypatch, tmp_path)
+    assert found.grade == "warn"
+    assert "can't give an output its name" in found.text
+    assert "--out-dir" in str(found.hint)
+
+
+def test_a_folder_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", refuse_locks)
+    found = disk(monkeypatch, tmp_path)
+    assert (found.grade, "has no file locks" in found.text, "--out-dir" in str(found.hint)) == ("warn", True, True)
+
+
+def refuse_locks(_descriptor: int, _operation: int) -> None:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 def test_proxies_of_the_environment_are_named_and_said_to_be_ignored(cli: Cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -233,3 +234,38 @@ def test_a_directory_that_was_replaced_while_it_was_locked_is_locked_once_more(t
     with lock_run_directory(run):
         assert is_locked(run)
         assert not is_locked(moved[0])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL])
+def test_a_file_system_without_locks_is_refused_and_nothing_runs_unlocked(tmp_path, monkeypatch, number):
+    def refuse(_descriptor, _operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RunDirectoryError, match="has no file locks") as caught, lock_run_directory(tmp_path):
+        pytest.fail("it runs unlocked")
+    assert caught.value.exit_code == 2
+    assert is_locked(tmp_path) is False
+    assert [path.name for path in (tmp_path / ".crucible").iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_that_lets_go_of_locks_and_gives_none_is_refused(tmp_path, monkeypatch, number):
+    original = fcntl.flock
+
+    def refuse(descriptor, operation):
+        if operation != fcntl.LOCK_UN:
+            raise OSError(number, os.strerror(number))
+        original(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RunDirectoryError), lock_run_directory(tmp_path):
+        pytest.fail("it runs unlocked")
+
+
+def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
+    (tmp_path / ".crucible").mkdir()
+    (tmp_path / ".crucible/lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunDirectoryError), lock_run_directory(tmp_path):
+        pytest.fail("it follows")
+    assert not (tmp_path / "elsewhere").exists()
