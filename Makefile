@@ -6,7 +6,8 @@
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
 #   make campaign  everything that is tried against it, for two and a half hours or MINUTES, and a file of what came of it
 #   make mutants    change what keeps the money and the secrets line by line, and count what the tests notice
-#   make test-system    by system call and with the power cut: needs root, loop devices and strace (apt-get install strace)
+#   make test-system    by system call, with the power cut, on exFAT and FAT: needs root, loop devices, FUSE and
+#                (apt-get install) strace exfatprogs exfat-fuse dosfstools fusefat
 #   make test-browser   report.html and the viewer in a real Chromium, which has to be there (apt-get install chromium)
 #   make bench   measure what is promised of speed, beside the floors; QUICK=1 for a rough look, ONLY=downloads for one
 #   make test-terminal   the live panel in tmux, the Tab key in zsh and fish, which have to be there
@@ -65,7 +66,7 @@ mutants: $(CAMPAIGN_STAMP)  ## Change the modules that keep money and secrets, l
 figures: $(STAMP)  ## Write the figures of the newest campaign into the README
 	@$(BIN)/python -m tests.campaign.figures
 
-test-system: $(STAMP)  ## Stop runs at system calls and cut their power; needs root, loop devices and strace
+test-system: $(STAMP)  ## Stop runs at system calls, cut their power, run on exFAT and FAT; needs root
 	$(BIN)/python -m pytest -n 2 tests/system
 
 $(CAMPAIGN_STAMP): $(STAMP)

@@ -98,7 +98,7 @@ def _rename_over_place(folder: int, name: str, other: str) -> None:
             if _is_place(folder, other):
                 os.unlink(other, dir_fd=folder)
         # Whoever is told that the name is taken would look for another file there.
-        raise OSError(errno.ENOTSUP, "no way to give a file its name", other) from error
+        raise OSError(errno.ENOTSUP, "it has neither hard links nor renames that serve", other) from error
 
 
 def _make_place(folder: int, name: str) -> None:
