@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.results import OutputError, give_up, keep_as
+from crucible_batch.results.beneath import Folder
 
 OLD = b"old"
 DIGEST = hashlib.sha256(OLD).hexdigest()
@@ -53,3 +54,16 @@ def test_a_file_that_was_put_there_meanwhile_keeps_its_name(out: Path) -> None:
     with pytest.raises(OutputError, match=r"a/0\.png has changed just now"):
         give_up(out, "a/0.png", "a/0.x.png", DIGEST)
     assert standing(out) == {"0.png": b"mine", "0.x.png": OLD}
+
+
+def test_the_other_name_is_synced_before_the_first_is_given_up(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[list[str]]()
+    sync = Folder.sync
+
+    def note(folder: Folder) -> None:
+        sync(folder)
+        synced.append(sorted(standing(out)))
+
+    monkeypatch.setattr(Folder, "sync", note)
+    keep_as(out, "a/0.png", "a/0.x.png", DIGEST)
+    assert synced == [["0.png", "0.x.png"]]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.results import OutputError, OutputStore
+from crucible_batch.results.beneath import Folder
 from tests.results.making import PNG, body, drawn, files
 
 
@@ -76,3 +77,14 @@ async def test_a_link_or_a_directory_is_not_replaced(tmp_path: Path, store: Outp
     with pytest.raises(OutputError, match="something else than a file"):
         await restored(store)
     assert target.is_symlink() or target.is_dir()
+
+
+async def test_what_is_put_back_is_synced_and_its_name_after_it(
+    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = list[str]()
+    sync, replace = Folder.sync, Folder.replace
+    monkeypatch.setattr(Folder, "sync", lambda folder: (sync(folder), done.append("folder"))[0])
+    monkeypatch.setattr(Folder, "replace", lambda *names: (replace(*names), done.append(names[2]))[0])
+    assert await restored(store) is None
+    assert done == ["0.png", "folder"]
