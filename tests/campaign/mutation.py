@@ -33,6 +33,7 @@ MODULES: Mapping[str, str] = {
     "core/ledger.py": "core/test_ledger.py",
     "core/credits.py": "core/test_credits.py",
     "core/output_path.py": "core/test_output_path.py",
+    "core/secrecy.py": "core/test_secrecy.py",
     "core/text.py": "core/test_text.py",
     "gateway/address.py": "gateway/test_address.py",
     "gateway/api_key.py": "gateway/test_secrets.py",
