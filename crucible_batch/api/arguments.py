@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from crucible_batch.core.credits import Credits, parse_credits
-from crucible_batch.errors import UserError
+from crucible_batch.errors import RunDirectoryError, UserError
+from crucible_batch.manifest import path_fault
 from crucible_batch.results import MOST_PIXELS
+
+MAX_RUN_DIRECTORY_BYTES = 470
+"""SQLite opens no file whose absolute path has more than 512 bytes; the journal's own names take up to 35 of them."""
+
+
+def check_path(what: str, path: Path | None) -> None:
+    """Refuse a path that the journal, the report or the file system can't take. Raises ``UserError``."""
+    fault = None if path is None else path_fault(str(path))
+    if fault is not None:
+        raise UserError(f"{what} {str(path)[:300]!r} {fault[0]}", hint=f"{fault[1]}; nothing was spent")
+
+
+def check_run_directory(directory: Path) -> None:
+    """Refuse a run directory that can't be used, or in which no journal could be kept. Raises ``UserError``."""
+    check_path("the run directory", directory)
+    if len(os.fsencode(os.path.realpath(directory))) > MAX_RUN_DIRECTORY_BYTES:
+        raise RunDirectoryError(
+            f"the run directory's absolute path is longer than {MAX_RUN_DIRECTORY_BYTES} bytes, and SQLite can't open"
+            " a journal there",
+            hint="name a shorter one with --out-dir; nothing was spent",
+        )
 
 
 def read_budget(budget: Credits | int | str | None) -> Credits | None:

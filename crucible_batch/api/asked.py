@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.arguments import read_budget
+from crucible_batch.api.arguments import check_path, read_budget
 from crucible_batch.api.draft import DEFAULT_RUN_ID, Choice, ManifestOptions, Terms
 from crucible_batch.core.credits import Credits, format_credits
 from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
@@ -71,7 +71,8 @@ def asked(
 ) -> Asked:
     """Sort out what is asked for; a plan is told from a manifest by its content.
 
-    Raises ``SavedPlanError``, and ``UserError`` for a budget that is none and for what contradicts the plan.
+    Raises ``SavedPlanError``, and ``UserError`` for a budget that is none, for a path that can't be used and for what
+    contradicts the plan.
     """
     said = Asked(
         manifest=Path(manifest),
@@ -85,11 +86,13 @@ def asked(
         max_jobs=max_jobs,
         max_manifest_bytes=max_manifest_bytes,
     )
+    check_path("the path of the manifest", said.manifest)
     return _of_plan(said) if is_saved_plan(said.manifest) else said
 
 
-def check_saving(wants: Asked, save_to: str | Path | None) -> None:
-    """Refuse to save a plan of a plan. Raises ``UserError``."""
+def check_saving(wants: Asked, save_to: Path | None) -> None:
+    """Refuse to save a plan of a plan, or at a path that can't be used. Raises ``UserError``."""
+    check_path("the path of the plan", save_to)
     if wants.plan is not None and save_to is not None:
         raise UserError(
             f"{wants.plan.path} is a plan already, and a plan is made of a manifest",

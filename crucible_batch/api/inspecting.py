@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.api.arguments import check_path
 from crucible_batch.api.progress import Progress, progress_of
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.plan import RunTerms
@@ -50,9 +51,10 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
     """Rebuild ``report.json``, and ``report.html`` unless it isn't wanted, from the journal,
     and the sidecars that are missing.
 
-    Raises ``RunDirectoryError``, ``JournalError`` and ``ReportError``.
+    Raises ``UserError`` for a path that isn't text, ``RunDirectoryError``, ``JournalError`` and ``ReportError``.
     """
     directory = Path(run_dir)
+    check_path("the run directory", directory)
     with Journal.read(directory) as journal:
         head = write_report_of(journal, directory)
         if html:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from crucible_batch.api.arguments import check_run_directory
 from crucible_batch.api.asked import Asked, asked, check_saving
 from crucible_batch.api.comparing import Comparer, Comparison, compared
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
@@ -251,6 +252,7 @@ async def _plan(
     source = read_source(wants.manifest, wants.reading)
     terms = run_terms(source.manifest, wants.terms)
     directory = run_directory(wants.out_dir, terms)
+    check_run_directory(directory)
     notes = [str(warning) for warning in source.manifest.warnings]
     if settings.ignored:
         notes.append(settings.ignored)

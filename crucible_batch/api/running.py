@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.arguments import check_limits, check_pace
+from crucible_batch.api.arguments import check_limits, check_pace, check_run_directory
 from crucible_batch.api.asked import asked
 from crucible_batch.api.beginning import Order, begin
 from crucible_batch.api.cleaning import clean_quietly
@@ -139,6 +139,7 @@ async def run(
     terms = run_terms(source.manifest, wants.terms)
     terms = replace(terms, sidecars=terms.sidecars and sidecars)
     directory = run_directory(wants.out_dir, terms)
+    check_run_directory(directory)
     options = RunOptions(
         concurrency=concurrency,
         polls_per_s=polls_per_s,

@@ -11,6 +11,7 @@ from crucible_batch.manifest.expand import expand, expand_all
 from crucible_batch.manifest.live_schema import Parameters, live_schema
 from crucible_batch.manifest.load import MAX_BYTES, MAX_JOBS, load_manifest, read_manifest
 from crucible_batch.manifest.manifest import Manifest, Reading
+from crucible_batch.manifest.paths import path_fault
 from crucible_batch.manifest.schema import manifest_schema
 from crucible_batch.manifest.templates import Json
 from crucible_batch.manifest.wanted import Remnant, Wanted
@@ -32,5 +33,6 @@ __all__ = [
     "live_schema",
     "load_manifest",
     "manifest_schema",
+    "path_fault",
     "read_manifest",
 ]

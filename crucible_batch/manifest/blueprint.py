@@ -15,6 +15,7 @@ from crucible_batch.manifest.files import FileFault, Files
 from crucible_batch.manifest.manifest import Entry, Fields, Manifest
 from crucible_batch.manifest.marks import Path as NodePath
 from crucible_batch.manifest.names import NameFault, Registry
+from crucible_batch.manifest.paths import text_fault
 from crucible_batch.manifest.rows import Row
 from crucible_batch.manifest.site import Site
 from crucible_batch.manifest.templates import (
@@ -324,6 +325,8 @@ class Blueprint:
             faults.other(
                 manifest.site, ("output", "path"), f"with the name {name!r} a part is too long for a file name"
             )
+        elif (fault := text_fault(pattern)) is not None:
+            faults.other(manifest.site, ("output", "path"), f"{pattern!r} {fault[0]}", hint=fault[1])
         return pattern
 
     def _taken(self, name: str) -> Problem | None:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from crucible_batch.manifest.paths import text_fault
+
 Answer = TypeVar("Answer", Path, str)
 
 MAX_PROMPT_FILE_BYTES = 32 * 1024
@@ -63,8 +65,8 @@ class Files:
         return real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)
 
     def _find(self, text: str) -> Path:
-        if "\0" in text:
-            raise FileFault(f"the path {quoted(text)} holds a NUL character")
+        if (fault := text_fault(text)) is not None:
+            raise FileFault(f"the path {quoted(text)} {fault[0]}", hint=fault[1])
         joined = os.path.join(self.directory, text)  # noqa: PTH118 - pathlib costs twice the time, a job each
         if not self.is_inside(joined):
             raise FileFault(f"{quoted(text)} leads out of the manifest's directory", hint="--allow-outside permits it")
@@ -79,7 +81,10 @@ class Files:
             raise FileFault(f"{quoted(text)} is {what}")
         if not os.access(joined, os.R_OK):
             raise FileFault(f"{quoted(text)} can't be read: permission denied")
-        return Path(os.path.realpath(joined))
+        real = os.path.realpath(joined)
+        if (fault := text_fault(real)) is not None:
+            raise FileFault(f"{quoted(text)} is the file {quoted(real)}, whose path {fault[0]}", hint=fault[1])
+        return Path(real)
 
     def _read_prompt(self, text: str) -> str:
         path = self.find(text)

@@ -36,6 +36,8 @@ def check(rendered: str) -> None:
         return
     if not rendered.strip():
         raise NameFault("the name is empty")
+    if any(unicodedata.category(character) == "Cs" for character in rendered):
+        raise NameFault(f"the name {rendered[:100]!r} holds half of a surrogate pair, which is no character")
     if rendered in {".", ".."}:
         raise NameFault(f"the name is {rendered!r}, which means a directory")
     for character, called in (("/", "/"), ("\\", "\\"), ("\0", "NUL")):

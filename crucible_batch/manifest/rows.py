@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from crucible_batch.errors import Place
 from crucible_batch.manifest.files import FileFault, Files, quoted
+from crucible_batch.manifest.paths import text_fault
 from crucible_batch.manifest.scalars import MAX_NUMBER_LENGTH
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -217,12 +218,11 @@ _DECODER = json.JSONDecoder(
 
 def _globbed(pattern: str, files: Files, most: int) -> Iterator[Row | RowFault]:
     parts = PurePosixPath(pattern).parts
+    if (fault := text_fault(pattern)) is not None:
+        raise FileFault(f"{quoted(pattern)} {fault[0]}", hint=fault[1])
     if not files.allow_outside and (pattern.startswith("/") or ".." in parts):
         raise FileFault(f"{quoted(pattern)} leads out of the manifest's directory", hint="--allow-outside permits it")
-    try:
-        found = _matches(pattern, files, most)
-    except ValueError:
-        raise FileFault(f"{quoted(pattern)} holds a character that no file name has") from None
+    found = _matches(pattern, files, most)
     if not found:
         raise FileFault(f"no file fits {quoted(pattern)}", hint=f"it is looked for in {files.directory}")
     for number, match in enumerate(found, 1):

@@ -160,7 +160,7 @@ SOURCES: list[tuple[str, str]] = [
     ("'nothing/*.jpg'", "no file fits 'nothing/*.jpg'"),
     ("'p*'", "no file fits 'p*'"),
     ("dir.csv", "is a directory"),
-    ('"a\\0*"', "no file fits|holds a character that no file name has"),
+    ('"a\\0*"', "holds a NUL character"),
     ("'{{ gone }}.csv'", "the variable 'gone' is unknown"),
     ("'{{ x'", "not a template"),
 ]
