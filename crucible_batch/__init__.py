@@ -28,6 +28,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "StalePlanError",
             "UserError",
             "ConsentError",
+            "DeadlineError",
             "JournalError",
             "ReportError",
             "RunBusyError",

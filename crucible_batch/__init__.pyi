@@ -24,6 +24,7 @@ from crucible_batch.api import validate as validate
 from crucible_batch.api import verify as verify
 from crucible_batch.errors import ConsentError as ConsentError
 from crucible_batch.errors import CrucibleBatchError as CrucibleBatchError
+from crucible_batch.errors import DeadlineError as DeadlineError
 from crucible_batch.errors import ExitCode as ExitCode
 from crucible_batch.errors import GatewayError as GatewayError
 from crucible_batch.errors import JournalError as JournalError

@@ -9,6 +9,7 @@
     │   └── ConsentError       no budget and nobody to ask
     ├── RunBusyError           another run holds this run directory                      exit 6
     ├── JournalError           the journal can't be read or written                      exit 5
+    ├── DeadlineError          the time was over before the run began                    exit 5
     ├── ReportError            the report can't be written; the journal has all of it    exit 5
     └── GatewayError           an exchange that did not end in the wanted answer         exit 5
         └── KeyRefusedError    no key, or the gateway refused it                         exit 3
@@ -198,6 +199,19 @@ class JournalError(CrucibleBatchError):
 
     code = "JOURNAL"
     exit_code = ExitCode.STOPPED
+
+
+class DeadlineError(CrucibleBatchError):
+    """The deadline has passed before the run could begin."""
+
+    code = "DEADLINE"
+    exit_code = ExitCode.STOPPED
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the deadline has passed before the run could begin; nothing was bought",
+            hint="run the same command again, with a longer --deadline",
+        )
 
 
 class ReportError(CrucibleBatchError):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from crucible_batch.api.deadline import Deadline
 from crucible_batch.api.inspecting import newest_rule, write_report_of
 from crucible_batch.api.mending import Bench, locked, mending
 from crucible_batch.core.asset import ASSET_PREFIX
@@ -144,7 +145,7 @@ async def delete_assets(bench: Bench, cleaning: Cleaning) -> Cleaning:
     return replace(cleaning, fates=tuple(fates), failure=failure)
 
 
-async def clean_quietly(bench: Bench, directory: Path, head: ReportHead) -> ReportHead:
+async def clean_quietly(bench: Bench, directory: Path, head: ReportHead, deadline: Deadline) -> ReportHead:
     """Delete what nobody needs at the end of a run that succeeded, and return the head of the report after it.
 
     What fails is logged, for ``clean`` to do later: it makes no success a failure.
@@ -152,7 +153,8 @@ async def clean_quietly(bench: Bench, directory: Path, head: ReportHead) -> Repo
     failure: Exception | None
     try:
         cleaning = Cleaning(directory, decide_fates(bench.journal, directory, found_too=False))
-        failure = (await delete_assets(bench, cleaning)).failure
+        async with deadline.kept():
+            failure = (await delete_assets(bench, cleaning)).failure
         head = write_report_of(bench.journal, directory)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has succeeded and its report stands
         failure = error

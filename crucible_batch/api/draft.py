@@ -75,10 +75,15 @@ def check_choice(plan: PlanFile, choice: Choice) -> None:
         )
 
 
-def read_source(path: Path, options: ManifestOptions) -> Reading:
+def unwatched() -> None:
+    """Nothing ends the planning early."""
+
+
+def read_source(path: Path, options: ManifestOptions, watch: Callable[[], None] = unwatched) -> Reading:
     """Read a manifest, whatever is wrong with its form: ``plan_jobs`` adds what else is wrong and raises it all.
 
-    Raises ``ManifestError`` where there is nothing to go on with.
+    ``watch`` is called over and over, and may raise to end it. Raises ``ManifestError`` where there is nothing to go on
+    with.
     """
     return read_manifest(
         path,
@@ -86,6 +91,7 @@ def read_source(path: Path, options: ManifestOptions) -> Reading:
         allow_outside=options.allow_outside,
         max_jobs=options.max_jobs,
         max_bytes=options.max_bytes,
+        watch=watch,
     )
 
 
@@ -124,8 +130,10 @@ def fill_plan(
     run_id: str,
     workflows: Mapping[str, Workflow],
     note: Callable[[str, Path], None] = unnoted,
+    *,
+    watch: Callable[[], None] = unwatched,
 ) -> None:
-    """Expand and plan every job into ``plan``. Blocking.
+    """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to end it.
 
     Raises ``ManifestError`` with all problems, those that are known already included. What many jobs share (a typo in
     the defaults) is said once. Where there are more already than are shown, none are looked for.
@@ -141,6 +149,7 @@ def fill_plan(
 
     def planned() -> Iterator[PlannedJob]:
         for item in planner.plan(_in_batches(expand_all(manifest, note))):
+            watch()
             if isinstance(item, PlannedJob):
                 yield item
             else:

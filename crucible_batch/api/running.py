@@ -16,6 +16,7 @@ from crucible_batch.api.asked import asked
 from crucible_batch.api.beginning import Order, begin
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
+from crucible_batch.api.deadline import Deadline
 from crucible_batch.api.draft import (
     read_source,
     run_terms,
@@ -23,7 +24,7 @@ from crucible_batch.api.draft import (
 from crucible_batch.api.inspecting import report_rows, way_back, write_page_of, write_report_of
 from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory
-from crucible_batch.api.signals import Signals
+from crucible_batch.api.signals import Signals, at_once
 from crucible_batch.api.surroundings import MakingThumbnails, RetryTeller, Silent, Surroundings
 from crucible_batch.core.ending import Ending
 from crucible_batch.core.plan import RunTerms
@@ -107,11 +108,12 @@ async def run(
     An output of more than ``max_output_bytes`` or ``max_pixels`` isn't saved (``OUTPUT_UNAVAILABLE``).
     ``html`` is for ``report.html`` beside ``report.json``; that it can't be made is logged, and no failure of the run.
     Without ``sidecars``, here or in the manifest, no file is written beside an output that says what made it.
-    With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
+    ``deadline_s`` counts from the call: it ends what comes before the run with ``DeadlineError``, and the run in good
+    order. With ``handle_signals`` SIGINT and SIGTERM stop the run in good order (from the main thread only).
 
     Raises before anything is spent: ``UserError`` for an argument that can't be meant, ``ManifestError``,
-    ``ConsentError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``, ``RunBusyError`` and
-    ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own journal and ``ReportError`` for its
+    ``ConsentError``, ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``, ``RunBusyError``
+    and ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own journal and ``ReportError`` for its
     report.
     """
     check_pace(
@@ -121,6 +123,7 @@ async def run(
         deadline_s=deadline_s,
         key_ttl_s=key_ttl_s,
     )
+    deadline = Deadline(deadline_s)
     check_limits(max_output_bytes=max_output_bytes, max_pixels=max_pixels)
     settings = settings or current_settings()
     wants = asked(
@@ -135,7 +138,9 @@ async def run(
         max_jobs=max_jobs,
         max_manifest_bytes=max_manifest_bytes,
     )
-    source = read_source(wants.manifest, wants.reading)
+    early = at_once if handle_signals else nullcontext
+    with early():
+        source = read_source(wants.manifest, wants.reading, deadline.check)
     terms = run_terms(source.manifest, wants.terms)
     terms = replace(terms, sidecars=terms.sidecars and sidecars)
     directory = run_directory(wants.out_dir, terms)
@@ -144,7 +149,6 @@ async def run(
         concurrency=concurrency,
         polls_per_s=polls_per_s,
         job_timeout_s=job_timeout_s,
-        deadline_s=deadline_s,
         retry_failed=wants.retry_failed,
         recover=recover,
         resubmit_unknown=resubmit_unknown,
@@ -154,10 +158,13 @@ async def run(
     clock = SystemClock()
     observer = observer or Silent()
     store = OutputStore(directory, max_bytes=max_output_bytes, max_pixels=max_pixels)
-    surroundings = Surroundings(settings, transport, observer, clock, RetryTeller(observer, clock))
+    surroundings = Surroundings(settings, transport, observer, clock, RetryTeller(observer, clock), deadline)
     order = Order(wants, source, terms, store, terms.budget is None and not yes, confirm)
     async with AsyncExitStack() as stack:
-        begun = await begin(stack, order, surroundings)
+        with early():
+            async with deadline.kept():
+                begun = await begin(stack, order, surroundings)
+        options = replace(options, deadline_s=deadline.left_s)
         journal = begun.journal
         thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
         if thumbnails is not None:
@@ -173,7 +180,7 @@ async def run(
             await signals.pass_on()
         if source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
-            head = await clean_quietly(Bench(journal, begun.gateway, clock), directory, head)
+            head = await clean_quietly(Bench(journal, begun.gateway, clock), directory, head, deadline)
         page = _page_of(journal, directory, head, thumbnails)
     return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake, page)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
@@ -64,3 +66,20 @@ class Signals:
     def _hear(self) -> None:
         if not self._is_over and self._unheard:
             self._runner.interrupt(_ROUTES[self._unheard.pop(0)])
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Let Ctrl-C end what is done within at once, from the main thread: there is nothing to bring to a good end.
+
+    asyncio's own handler would only cancel a task, which a question or the planning of many jobs doesn't hear of.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.connecting import gateway_for
+from crucible_batch.api.deadline import NO_DEADLINE, Deadline
 from crucible_batch.api.draft import fill_plan
 from crucible_batch.api.saving import Grounds
 from crucible_batch.api.workflows import plan_jobs
@@ -73,6 +74,7 @@ class Surroundings:
     observer: Observer
     clock: SystemClock
     retries: RetryTeller
+    deadline: Deadline = NO_DEADLINE
 
     def gateway(self) -> AbstractAsyncContextManager[HttpGateway]:
         return gateway_for(self.settings, transport=self.transport, on_retry=self.retries.tell)
@@ -86,7 +88,8 @@ class Surroundings:
         """
         try:
             if self.settings.api_key is None:
-                fill_plan(draft, source, grounds.terms.run_id, {}, grounds.files.note)
+                run_id, note = grounds.terms.run_id, grounds.files.note
+                fill_plan(draft, source, run_id, {}, note, watch=self.deadline.check)
             gateway = await stack.enter_async_context(self.gateway())
             await plan_jobs(
                 draft,
@@ -95,6 +98,7 @@ class Surroundings:
                 gateway,
                 workflows=grounds.workflows,
                 note=grounds.files.note,
+                watch=self.deadline.check,
             )
         except GatewayError:
             if nobody_to_ask:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from crucible_batch.api.draft import fill_plan, unnoted
+from crucible_batch.api.draft import fill_plan, unnoted, unwatched
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.ports import Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError, Problem
@@ -100,10 +100,11 @@ async def plan_jobs(
     *,
     workflows: dict[str, Workflow],
     note: Callable[[str, Path], None] = unnoted,
+    watch: Callable[[], None] = unwatched,
 ) -> None:
     """Plan every job into ``plan``. ``workflows`` fills up with those that they are on; none without a gateway.
 
-    ``note`` is told of each prompt file and table that is read.
+    ``note`` is told of each prompt file and table that is read; ``watch`` is called at each job, and may raise.
     Raises ``ManifestError`` with all that is wrong with the manifest, be it its form, its workflows or its jobs, and
     also where the gateway can't be asked; ``GatewayError`` where that is all there is to say.
     """
@@ -118,6 +119,6 @@ async def plan_jobs(
             pass
         except GatewayError as error:
             failure = error
-    fill_plan(plan, source, run_id, workflows, note)
+    fill_plan(plan, source, run_id, workflows, note, watch=watch)
     if failure is not None:
         raise failure

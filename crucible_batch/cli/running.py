@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import select
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +29,7 @@ from crucible_batch.api import (
     plan,
     run,
 )
+from crucible_batch.api.signals import at_once
 from crucible_batch.cli.answer import Answer
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.display.choose import Display, choose_display, observer_of
@@ -39,7 +39,7 @@ from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.summary import Earlier, group_failures, head_json, next_step, show_summary
 from crucible_batch.cli.terminal import say, tell, working
-from crucible_batch.errors import ExitCode
+from crucible_batch.errors import DeadlineError, ExitCode
 from crucible_batch.settings import Settings
 
 DEFAULT_JOB_TIMEOUT_S = 1800.0
@@ -86,29 +86,32 @@ class Wanted:
 def show_what_a_run_would_do(answer: Answer, wanted: Wanted, *, save_to: Path | None = None) -> None:
     """Plan, and show the plan; save it, if there is a file to save it to."""
     with working(answer.err, "reading the manifest, asking the gateway"):
-        summary = asyncio.run(
-            plan(
-                wanted.manifest,
-                out_dir=wanted.out_dir,
-                run_id=wanted.run_id,
-                budget=wanted.budget,
-                retry_failed=wanted.retry_failed,
-                only=wanted.only,
-                variables=wanted.variables,
-                allow_outside=wanted.allow_outside,
-                max_jobs=wanted.max_jobs,
-                max_manifest_bytes=wanted.max_manifest_bytes,
-                save_to=save_to,
-                all_rows=answer.verbose,
-                settings=wanted.settings,
-            )
-        )
+        summary = asyncio.run(_planned(wanted, save_to, all_rows=answer.verbose))
     answer.data = plan_json(summary, saved=save_to)
     if not answer.quiet:
         show_plan(answer.out, summary)
         if save_to is not None:
             say(answer.out, ("  saved     ", "label"), clean(str(save_to), 4000))
         say(answer.out, ("  next      ", "label"), (_next_after_plan(summary, save_to), "command"))
+
+
+async def _planned(wanted: Wanted, save_to: Path | None, *, all_rows: bool) -> PlanSummary:
+    with at_once():
+        return await plan(
+            wanted.manifest,
+            out_dir=wanted.out_dir,
+            run_id=wanted.run_id,
+            budget=wanted.budget,
+            retry_failed=wanted.retry_failed,
+            only=wanted.only,
+            variables=wanted.variables,
+            allow_outside=wanted.allow_outside,
+            max_jobs=wanted.max_jobs,
+            max_manifest_bytes=wanted.max_manifest_bytes,
+            save_to=save_to,
+            all_rows=all_rows,
+            settings=wanted.settings,
+        )
 
 
 def run_and_tell(answer: Answer, wanted: Wanted) -> None:
@@ -138,7 +141,7 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             run_id=wanted.run_id,
             budget=wanted.budget,
             yes=wanted.yes,
-            confirm=_asker(answer, display),
+            confirm=_asker(answer, display, None if wanted.deadline_s is None else began + wanted.deadline_s),
             concurrency=wanted.concurrency,
             polls_per_s=wanted.polls_per_s,
             retry_failed=wanted.retry_failed,
@@ -215,19 +218,23 @@ def _next_after_plan(summary: PlanSummary, save_to: Path | None) -> str:
     return command
 
 
-def _asker(answer: Answer, display: Display) -> Callable[[PlanSummary], bool] | None:
-    """Return who asks for consent: the terminal, if there is one to answer; else nobody."""
+def _asker(answer: Answer, display: Display, end: float | None) -> Callable[[PlanSummary], bool] | None:
+    """Return who asks for consent: the terminal, if there is one to answer; else nobody.
+
+    Nobody is waited for beyond ``end`` on the monotonic clock.
+    """
     if not (sys.stdin.isatty() and answer.err.is_terminal):
         return None
 
     def ask(summary: PlanSummary) -> bool:
         display.pause()
-        with _ctrl_c_at_once():
-            show_plan(answer.err, summary)
-            say(answer.err, "")
-            tell(answer.err, ("Nothing caps what this run may spend: there is no budget.", "warn"))
-            answer.err.print(f"Spend up to {_most(summary)}? [y/N] ", end="")
-            yes = sys.stdin.readline().strip().lower() in {"y", "yes"}
+        show_plan(answer.err, summary)
+        say(answer.err, "")
+        tell(answer.err, ("Nothing caps what this run may spend: there is no budget.", "warn"))
+        answer.err.print(f"Spend up to {_most(summary)}? [y/N] ", end="")
+        if end is not None and not select.select([sys.stdin], [], [], max(0.0, end - time.monotonic()))[0]:
+            raise DeadlineError
+        yes = sys.stdin.readline().strip().lower() in {"y", "yes"}
         display.resume()
         return yes
 
@@ -241,13 +248,3 @@ def _most(summary: PlanSummary) -> str:
     if summary.balance is not None:
         return f"{format_credits(summary.balance)} credits, all that the account has"
     return "all that the account has"
-
-
-@contextmanager
-def _ctrl_c_at_once() -> Iterator[None]:
-    """Let Ctrl-C end a question: the event loop's own handler would only cancel a task, and reading would go on."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -51,12 +51,14 @@ def read_manifest(
     allow_outside: bool = False,
     max_jobs: int = MAX_JOBS,
     max_bytes: int = MAX_BYTES,
+    watch: Callable[[], None] = lambda: None,
 ) -> Reading:
     """Read the manifest at ``path`` as ``load_manifest`` does, and return it together with the problems of its form.
 
     Raises ``ManifestError`` where there is nothing to go on with: no file, no text, no YAML, no mapping.
+    ``watch`` is called over and over, also where the jobs are read again later, and may raise to end the work.
     """
-    spool = Spool()
+    spool = Spool(watch)
     with Source.opened(path, max_bytes) as source:
         try:
             document = yaml_tree.read(source, path, "jobs", spool)

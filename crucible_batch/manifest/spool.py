@@ -7,7 +7,7 @@ import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from crucible_batch.manifest.marks import Apart, Marks, Node
@@ -25,10 +25,12 @@ class Spool(Apart):
 
     They are kept in blocks in the form of ``marshal``, which reads and writes a job in half a microsecond each (JSON
     takes ten times that) and is as good as any for a file that no other process sees: it has no name, so that no kill
-    leaves it behind. Raises ``OSError`` where the temporary directory has no room.
+    leaves it behind. Raises ``OSError`` where the temporary directory has no room. ``watch`` is called with each block,
+    and may raise to end the work on a long list.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Callable[[], None] = lambda: None) -> None:
+        self._watch = watch
         self._filling: list[_Record] = []
         self._nodes = 0
         self._blocks: list[bytes] = []
@@ -89,6 +91,7 @@ class Spool(Apart):
         return end - self._firsts[block]
 
     def _write(self) -> None:
+        self._watch()
         data = marshal.dumps(self._filling)
         self._firsts.append(self._count - len(self._filling))
         self._filling, self._nodes = [], 0
@@ -110,6 +113,7 @@ class Spool(Apart):
         return descriptor
 
     def _read(self, block: int) -> list[_Record]:
+        self._watch()
         start, end = self._offsets[block], self._offsets[block + 1]
         data = self._blocks[block] if self._file is None else os.pread(self._file, end - start, start)
         records: list[_Record] = marshal.loads(data)  # noqa: S302 - written above, in a file that nobody else can open

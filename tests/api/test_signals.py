@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from crucible_batch.api.signals import Signals
+from crucible_batch.api.signals import Signals, at_once
 from crucible_batch.errors import ExitCode
 
 
@@ -77,3 +77,28 @@ def test_ctrl_c_that_came_too_late_ends_as_it_does_where_no_run_is():
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(ending())
+
+
+def test_ctrl_c_is_at_once_where_it_is_asked_for_and_as_before_behind_it():
+    async def working() -> list[str]:
+        before, done = signal.getsignal(signal.SIGINT), []
+        try:
+            with at_once():
+                signal.raise_signal(signal.SIGINT)
+                done.append("went on")
+        except KeyboardInterrupt:
+            done.append("ended")
+        assert signal.getsignal(signal.SIGINT) is before
+        return done
+
+    assert asyncio.run(working()) == ["ended"]
+
+
+def test_ctrl_c_that_is_ignored_stays_so_at_once_too():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with at_once():
+            signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
