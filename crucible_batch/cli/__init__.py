@@ -12,7 +12,9 @@ def main() -> None:
     if sys.argv[1:] == ["--version"] and _show_version():
         return
     from crucible_batch.cli.garbage import put_off_collecting
+    from crucible_batch.cli.streams import mend_streams
 
+    mend_streams()
     put_off_collecting()
     from crucible_batch.cli.app import main as parse_and_run
 

@@ -1,0 +1,99 @@
+"""Streams that are closed, or whose readers have gone: a command ends as it would have, and a run loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import COMMAND, Cli
+
+RUN_DIR = "outputs/streams/default"
+COMMANDS = [
+    ("run", "streams.yaml"),
+    ("run", "streams.yaml", "--json"),
+    ("plan", "streams.yaml"),
+    ("plan", "streams.yaml", "--json"),
+    ("validate", "streams.yaml"),
+    ("validate", "streams.yaml", "--json"),
+    ("status", RUN_DIR),
+    ("status", RUN_DIR, "--json"),
+    ("report", RUN_DIR),
+    ("workflows",),
+    ("workflows", "--json"),
+    ("schema",),
+    ("explain", "--markdown"),
+    ("--help",),
+    ("--version",),
+]
+
+
+def closed(descriptors: str) -> Callable[[list[str], Any], tuple[int, str]]:
+    """How to start a command with these descriptors closed; returns its exit code and what it says on stderr."""
+
+    def start(command: list[str], where: Any) -> tuple[int, str]:
+        script = f'exec "$@" {" ".join(f"{descriptor}>&-" for descriptor in descriptors)}'
+        done = subprocess.run(
+            ["sh", "-c", script, "sh", *command], stdin=subprocess.DEVNULL, capture_output=True, check=False, **where
+        )
+        return done.returncode, done.stderr
+
+    return start
+
+
+def left(command: list[str], where: Any) -> tuple[int, str]:
+    """Start a command with a stdout that nobody reads any more."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE, check=False, **where
+        )
+    finally:
+        os.close(theirs)
+    return done.returncode, done.stderr
+
+
+SITUATIONS = {"stdin closed": closed("0"), "stdout closed": closed("1"), "all closed": closed("012"), "left": left}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Any:
+    """A folder with a finished run, and how commands are started there."""
+    cli = Cli(tmp_path_factory.mktemp("streams"), gateway)
+    cli.write("streams")
+    assert cli("run", "streams.yaml").code == 0
+    return {"cwd": cli.cwd, "env": cli.environment, "text": True, "timeout": 40}
+
+
+@pytest.mark.parametrize("situation", ["stdout closed", "all closed", "left"])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_command_ends_quietly_and_as_it_would_have(place: Any, command: tuple[str, ...], situation: str) -> None:
+    code, said = SITUATIONS[situation]([COMMAND, *command], place)
+    assert code == 0, said
+    for word in ("Traceback", "Exception", "Error", "bug"):
+        assert word not in said
+
+
+@pytest.mark.parametrize("json_too", [[], ["--json"]], ids=["", "--json"])
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_run_goes_on_to_its_end_and_loses_nothing(place: Any, situation: str, json_too: list[str]) -> None:
+    name = f"{situation.replace(' ', '-')}{len(json_too)}"
+    code, said = SITUATIONS[situation]([COMMAND, "run", "streams.yaml", "--run-id", name, *json_too], place)
+    assert code == 0, said
+    run_dir = Path(place["cwd"], "outputs/streams", name)
+    report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
+    assert (report["counts"]["succeeded"], report["counts"]["total"]) == (1, 1)
+    assert (run_dir / "fox/0.png").is_file()
+    assert (run_dir / ".crucible/journal.sqlite3").read_bytes().startswith(b"SQLite format 3\0")
+
+
+def test_what_is_wrong_is_the_exit_code_without_streams_too(place: Any) -> None:
+    Path(place["cwd"], "broken.yaml").write_text("version: 1\n")
+    for start in SITUATIONS.values():
+        assert start([COMMAND, "validate", "broken.yaml"], place)[0] == 2
