@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "crucible_batch"
 MAY_IMPORT = {
     "lazily": set(),
     "errors": set(),
+    "targets": {"errors"},
     "codes": {"errors"},
     "core": {"errors"},
     "manifest": {"errors"},
@@ -23,7 +24,7 @@ MAY_IMPORT = {
     "journal": {"errors", "core", "lazily"},
     "results": {"errors", "core"},
     "report": {"errors", "core"},
-    "plans": {"errors", "core"},
+    "plans": {"errors", "core", "targets"},
     "settings": {"errors", "core"},
     "engine": {"errors", "core", "inputs", "results"},
     "api": {
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     },
     "sandbox": set(),
     "view": {"errors", "api", "report"},
-    "cli": {"errors", "codes", "api", "report", "settings", "sandbox", "view"},
+    "cli": {"errors", "codes", "api", "report", "settings", "sandbox", "targets", "view"},
     "__init__": {"lazily"},
     "__main__": {"cli"},
 }  # fmt: skip

@@ -13,7 +13,14 @@ from crucible_batch.api.draft import DEFAULT_RUN_ID, Choice, ManifestOptions, Te
 from crucible_batch.core.credits import Credits, format_credits
 from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.errors import UserError
-from crucible_batch.plans import DEFAULT_MAX_JOBS, SavedPlan, is_saved_plan, plan_command, read_saved_plan
+from crucible_batch.plans import (
+    DEFAULT_MAX_JOBS,
+    SavedPlan,
+    check_plan_target,
+    is_saved_plan,
+    plan_command,
+    read_saved_plan,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +97,18 @@ def asked(
     return _of_plan(said) if is_saved_plan(said.manifest) else said
 
 
-def check_saving(wants: Asked, save_to: Path | None) -> None:
-    """Refuse to save a plan of a plan, or at a path that can't be used. Raises ``UserError``."""
+def check_saving(wants: Asked, save_to: Path | None, *, force: bool) -> None:
+    """Refuse to save a plan of a plan, at a path that can't be used, or over something else. Raises ``UserError``."""
     check_path("the path of the plan", save_to)
     if wants.plan is not None and save_to is not None:
         raise UserError(
             f"{wants.plan.path} is a plan already, and a plan is made of a manifest",
             hint=f"make it anew: {wants.remake}",
         )
+    if save_to is not None:
+        if os.path.realpath(save_to) == os.path.realpath(wants.manifest):
+            raise UserError(f"{save_to} is the manifest itself", hint="name another file for the plan: -o plan.json")
+        check_plan_target(save_to, force=force)
 
 
 def _of_plan(said: Asked) -> Asked:

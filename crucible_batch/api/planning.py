@@ -210,13 +210,15 @@ async def plan(
     max_jobs: int = 100_000,
     max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES,
     save_to: str | Path | None = None,
+    force: bool = False,
     all_rows: bool = False,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> PlanSummary:
     """Say what ``run`` with the same arguments would do and cost. Spends nothing, and writes nothing but ``save_to``.
 
-    With ``save_to`` the plan is saved: ``run`` of that file does what it says or nothing. ``manifest`` may be a saved
+    With ``save_to`` the plan is saved: ``run`` of that file does what it says or nothing. A saved plan that is there
+    is replaced, any other file with ``force`` alone, and no link is followed. ``manifest`` may be a saved
     plan itself, which is then held against what is there now. ``all_rows`` keeps the comparison's row of each job.
     Without a key it works as far as it can: parameters are then not checked against their workflows. Raises
     ``UserError``, ``ManifestError`` with all that is wrong, ``GatewayError``, ``StalePlanError``, and for a plan to be
@@ -235,7 +237,7 @@ async def plan(
         max_manifest_bytes=max_manifest_bytes,
     )
     target = None if save_to is None else Path(save_to)
-    return await _plan(wants, target, settings or current_settings(), transport, all_rows=all_rows)
+    return await _plan(wants, target, settings or current_settings(), transport, force=force, all_rows=all_rows)
 
 
 async def _plan(
@@ -244,10 +246,11 @@ async def _plan(
     settings: Settings,
     transport: httpx.AsyncBaseTransport | None,
     *,
+    force: bool,
     all_rows: bool,
 ) -> PlanSummary:
     if save_to is not None or wants.plan is not None:
-        check_saving(wants, save_to)
+        check_saving(wants, save_to, force=force)
         require_key(settings)
     source = read_source(wants.manifest, wants.reading)
     terms = run_terms(source.manifest, wants.terms)
@@ -283,6 +286,7 @@ async def _plan(
             prices=summary.prices,
             totals=summary.totals,
             book=summary.book,
+            force=force,
         )
         return replace(summary, digest=digest)
 

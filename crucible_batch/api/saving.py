@@ -14,7 +14,6 @@ from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.prices import PriceBook
 from crucible_batch.core.retry import HOPELESS_CODES
 from crucible_batch.core.saved_plan import ManifestFile, PlanHead, PlannedPrice, PlanOptions, PlanTerms, PlanTotals
-from crucible_batch.errors import UserError
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.plans import PLAN_VERSION, write_saved_plan
@@ -73,14 +72,13 @@ def save_plan(
     prices: tuple[PlannedPrice, ...],
     totals: PlanTotals,
     book: PriceBook,
+    force: bool,
 ) -> str:
     """Write the plan and return its digest; ``book`` gives the expected prices of its jobs.
 
-    Raises ``UserError`` where it can't be written.
+    Raises ``UserError`` where it can't be written, or may not be.
     """
     source = grounds.source
-    if os.path.realpath(target) == os.path.realpath(source.path):
-        raise UserError(f"{target} is the manifest itself", hint="name another file for the plan: -o plan.json")
     base = os.path.dirname(os.path.realpath(target))  # noqa: PTH120 - realpath gives text
     with journal_of(run_dir) as journal:
         head = PlanHead(
@@ -96,7 +94,7 @@ def save_plan(
             events=0 if journal is None else journal.last_number(),
         )
         rows = plan_rows(draft, journal, grounds.terms, asked.choice, base=source.directory, prices=book)
-        return write_saved_plan(target, head, rows)
+        return write_saved_plan(target, head, rows, force=force)
 
 
 def _relative(path: Path, base: str) -> str:

@@ -162,6 +162,7 @@ def schema(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it here, once it is whole.")
     ] = None,
+    force: opt.Force = False,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
     verbose: opt.Verbose = False,
@@ -174,9 +175,9 @@ def schema(
         if len(chosen) + live > 1:
             raise UserError("--report, --plan, --sidecar and --live are four schemas", hint="ask for one at a time")
         if live:
-            print_live_schema(answer, api_base, proxy, output=output)
+            print_live_schema(answer, api_base, proxy, output=output, force=force)
         else:
-            print_schema(chosen[0] if chosen else "manifest", output=output)
+            print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
 
 
 @commands.command(

@@ -30,6 +30,11 @@ from crucible_batch.cli.terminal import say, working
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
+from crucible_batch.targets import check_target, replacing
+
+_SCHEMA_BEGINS = b'{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n'
+_SCHEMA_IS_OURS = b'\n  "title": "crucible-batch '
+_MAX_SCHEMA_BYTES = 64 * 1024 * 1024
 
 
 def show_status(answer: Answer, run_dir: Path) -> None:
@@ -107,22 +112,42 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-def print_schema(of: str, *, output: Path | None) -> None:
-    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``."""
+def print_schema(of: str, *, output: Path | None, force: bool) -> None:
+    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``. Raises ``UserError`` where that may not be."""
+    _check_output(output, force=force)
     _put(SCHEMAS[of](), output)
 
 
-def print_live_schema(answer: Answer, api_base: str | None, proxy: str | None, *, output: Path | None) -> None:
+def print_live_schema(
+    answer: Answer, api_base: str | None, proxy: str | None, *, output: Path | None, force: bool
+) -> None:
     """Print the manifest's JSON Schema with the account's workflows, as ``print_schema`` does."""
+    _check_output(output, force=force)
     settings = current_settings(base_url=api_base, proxy=proxy)
     with working(answer.err, "asking the gateway"):
         schema = asyncio.run(live_manifest_schema(settings))
+    _check_output(output, force=force)  # the gateway took its time
     _put(schema, output)
+
+
+def _check_output(output: Path | None, *, force: bool) -> None:
+    if output is not None:
+        check_target(output, "a schema of crucible-batch", _is_schema_of_ours, force=force)
+
+
+def _is_schema_of_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_SCHEMA_BYTES)
+    except OSError:
+        return False
+    return content.startswith(_SCHEMA_BEGINS) and _SCHEMA_IS_OURS in content
 
 
 def _put(schema: dict[str, Any], output: Path | None) -> None:
     text = json.dumps(schema, indent=2) + "\n"
     if output is None:
         sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
+        return
+    with replacing(output) as file:
+        file.write(text.encode())

@@ -175,6 +175,10 @@ SaveTo = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Save the plan, for run to follow.", rich_help_panel=_OUTPUT),
 ]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Let -o overwrite a file that isn't of its kind.", rich_help_panel=_OUTPUT),
+]
 
 Budget = Annotated[
     Decimal | None,

@@ -132,6 +132,7 @@ def plan(
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
     save_to: opt.SaveTo = None,
+    force: opt.Force = False,
     json: opt.AsJson = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -161,7 +162,7 @@ def plan(
             api_base=api_base,
             proxy=proxy,
         )
-        show_what_a_run_would_do(answer, wanted, save_to=save_to)
+        show_what_a_run_would_do(answer, wanted, save_to=save_to, force=force)
 
 
 @commands.command(

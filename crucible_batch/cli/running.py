@@ -83,10 +83,12 @@ class Wanted:
         return current_settings(base_url=self.api_base, proxy=self.proxy, storage_hosts=self.storage_hosts)
 
 
-def show_what_a_run_would_do(answer: Answer, wanted: Wanted, *, save_to: Path | None = None) -> None:
+def show_what_a_run_would_do(
+    answer: Answer, wanted: Wanted, *, save_to: Path | None = None, force: bool = False
+) -> None:
     """Plan, and show the plan; save it, if there is a file to save it to."""
     with working(answer.err, "reading the manifest, asking the gateway"):
-        summary = asyncio.run(_planned(wanted, save_to, all_rows=answer.verbose))
+        summary = asyncio.run(_planned(wanted, save_to, force=force, all_rows=answer.verbose))
     answer.data = plan_json(summary, saved=save_to)
     if not answer.quiet:
         show_plan(answer.out, summary)
@@ -95,7 +97,7 @@ def show_what_a_run_would_do(answer: Answer, wanted: Wanted, *, save_to: Path | 
         say(answer.out, ("  next      ", "label"), (_next_after_plan(summary, save_to), "command"))
 
 
-async def _planned(wanted: Wanted, save_to: Path | None, *, all_rows: bool) -> PlanSummary:
+async def _planned(wanted: Wanted, save_to: Path | None, *, force: bool, all_rows: bool) -> PlanSummary:
     with at_once():
         return await plan(
             wanted.manifest,
@@ -109,6 +111,7 @@ async def _planned(wanted: Wanted, save_to: Path | None, *, all_rows: bool) -> P
             max_jobs=wanted.max_jobs,
             max_manifest_bytes=wanted.max_manifest_bytes,
             save_to=save_to,
+            force=force,
             all_rows=all_rows,
             settings=wanted.settings,
         )

@@ -36,6 +36,8 @@ def write_starter(answer: Answer, directory: Path) -> None:
             raise UserError(
                 f"{directory / target} is there already", hint="choose another folder: crucible-batch init DIR"
             )
+        if (folder := (directory / target).parent) != directory and folder.is_symlink():
+            raise UserError(f"{folder} is a link", hint="choose another folder: crucible-batch init DIR")
     try:
         for target, content in contents.items():
             path = directory / target

@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import IO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import IO, Any
 
 _STREAMS = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
 
@@ -30,8 +27,8 @@ def mend_streams() -> None:
 class SteadyFile(io.FileIO):
     """A descriptor that swallows what is written once its reader has gone: the command ends with its own exit code."""
 
-    def write(self, content: ReadableBuffer, /) -> int:
-        """Write as ``FileIO`` does."""
+    def write(self, content: Any, /) -> int:
+        """Write bytes as ``FileIO`` does; what they come in is its own business."""
         try:
             return super().write(content)
         except BrokenPipeError:

@@ -20,6 +20,8 @@ T = TypeVar("T", PlanHead, PlanRow)
 
 MAX_HEAD_BYTES = MAX_LINE_BYTES
 _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"schema_version"')
+_FIRST_LINES = re.compile(rb'\{\r?\n  "schema_version": \d{1,9},\r?\n  "manifest": \{\r?\n    "name": "')
+"""A report begins as a plan does, and has its run id next."""
 _VERSION_LINE = re.compile(rb'  "schema_version": (\d{1,9}),')
 _DIGEST_LINE = re.compile(rb'  "digest": "([0-9a-f]{64})"')
 
@@ -31,6 +33,15 @@ def is_saved_plan(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return _BEGINNING.match(file.read(200)) is not None
+    except OSError:
+        return False
+
+
+def looks_like_a_plan(path: Path) -> bool:
+    """Tell a file that was written as a saved plan, whole or cut short, from any other, by its first lines."""
+    try:
+        with path.open("rb") as file:
+            return _FIRST_LINES.match(file.read(200)) is not None
     except OSError:
         return False
 

@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from crucible_batch.core.saved_plan import PlanHead, PlanRow
 from crucible_batch.errors import SavedPlanError, UserError
 from crucible_batch.plans.codec import CLOSE, DIGEST, END_OF_JOBS, JOBS, MAX_LINE_BYTES, adapter_of
+from crucible_batch.plans.reading import looks_like_a_plan
+from crucible_batch.targets import check_target, replacing
 
 
-def write_saved_plan(target: Path, head: PlanHead, rows: Iterable[PlanRow]) -> str:
-    """Write a plan, replacing the file that is there, and return its digest. The same plan makes the same file.
+def check_plan_target(target: Path, *, force: bool = False) -> None:
+    """Refuse to write a plan over anything but a saved plan, unless ``force``; never through a link.
 
-    Raises ``UserError`` where it can't be written; then what was there is untouched.
+    Raises ``UserError``.
     """
-    real = Path(os.path.realpath(target))
-    if real.exists() and not real.is_file():
-        raise UserError(f"{target} is no regular file", hint="name a file for the plan: -o plan.json")
-    temporary = real.with_name(f".{real.name}.{os.getpid()}.part")
+    check_target(target, "a saved plan", looks_like_a_plan, force=force)
+
+
+def write_saved_plan(target: Path, head: PlanHead, rows: Iterable[PlanRow], *, force: bool = False) -> str:
+    """Write a plan, replacing the one that is there, and return its digest. The same plan makes the same file.
+
+    Raises ``UserError`` where it can't be written, or may not be (``check_plan_target``); then what was there is
+    untouched.
+    """
+    check_plan_target(target, force=force)
+    digest = hashlib.sha256()
     try:
-        digest = _write(temporary, head, rows)
-        temporary.replace(real)
+        with replacing(target) as file:
+            for line in _lines(head, rows):
+                digest.update(line)
+                file.write(line)
+            file.write(f"{DIGEST.format(digest.hexdigest())}\n".encode() + CLOSE + b"\n")
     except OSError as error:
         raise UserError(f"the plan can't be written to {target}: {error.strerror}", hint="name another -o") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return digest
-
-
-def _write(path: Path, head: PlanHead, rows: Iterable[PlanRow]) -> str:
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for line in _lines(head, rows):
-            digest.update(line)
-            file.write(line)
-        file.write(f"{DIGEST.format(digest.hexdigest())}\n".encode() + CLOSE + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
     return digest.hexdigest()
 
 

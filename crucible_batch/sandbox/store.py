@@ -14,6 +14,8 @@ from crucible_batch.sandbox.world import Past
 
 _SCHEMA = Path(__file__).with_name("schema.sql")
 
+_TABLES = frozenset({"account", "entry", "asset", "job", "blob"})
+
 _INSERT_ENTRY = """
 INSERT INTO entry (entry_id, account_id, entry_type, amount, created_at, description, job_id, asset_id,
                    balance_after, reserved_after)
@@ -84,6 +86,9 @@ class Store:
 
     def _prepare(self) -> None:
         self._db.row_factory = sqlite3.Row
+        tables = {str(row["name"]) for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables - _TABLES:
+            raise sqlite3.DatabaseError("it is the database of another program")
         # Kept for the life of the process and freed by the kernel with it: two sandboxes can't share a state.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")

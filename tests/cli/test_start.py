@@ -33,6 +33,15 @@ def test_init_overwrites_nothing(lonely_cli: Cli) -> None:
     assert mine.read_text() == "mine"
 
 
+def test_init_writes_through_no_link(lonely_cli: Cli) -> None:
+    (lonely_cli.cwd / "elsewhere").mkdir()
+    (lonely_cli.cwd / "here").mkdir()
+    (lonely_cli.cwd / "here/photos").symlink_to("../elsewhere")
+    done = lonely_cli("init", "here")
+    assert (done.code, "here/photos is a link" in done.err) == (2, True)
+    assert not [*(lonely_cli.cwd / "elsewhere").iterdir()]
+
+
 def test_the_demo_works_where_an_earlier_one_has_been(lonely_cli: Cli) -> None:
     (lonely_cli.cwd / "outputs/demo/default").mkdir(parents=True)
     done = lonely_cli("demo", "--json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -104,17 +105,57 @@ def test_what_was_there_is_replaced_whole_or_not_at_all(plan: Path) -> None:
     assert [path.name for path in plan.parent.iterdir()] == ["plan.json"]
 
 
-def test_a_link_is_followed_and_what_is_no_file_is_refused(plan: Path) -> None:
+def test_a_link_is_not_followed_and_what_is_no_file_is_refused(plan: Path) -> None:
     link = plan.with_name("link.json")
     link.symlink_to(plan.name)
-    write_saved_plan(link, replace(HEAD, events=9), ROWS)
+    first = plan.read_bytes()
+    for force in (False, True):
+        with pytest.raises(UserError, match="is a link"):
+            write_saved_plan(link, replace(HEAD, events=9), ROWS, force=force)
     assert link.is_symlink()
-    assert read_saved_plan(plan).head.events == 9
+    assert plan.read_bytes() == first
     for target in (plan.parent, Path("/dev/null")):
         with pytest.raises(UserError, match="no regular file"):
             write_saved_plan(target, HEAD, ROWS)
     with pytest.raises(UserError, match="No such file"):
         write_saved_plan(plan.parent / "nowhere" / "plan.json", HEAD, ROWS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"sku,colour\na,red\n",
+        b'{\n  "schema_version": 1,\n  "run_id": "default",\n',
+        b'{"schema_version": 1}',
+        b"{",
+    ],
+)
+def test_only_a_plan_is_replaced_by_a_plan(plan: Path, content: bytes) -> None:
+    other = plan.with_name("other")
+    other.write_bytes(content)
+    with pytest.raises(UserError, match="was not overwritten") as caught:
+        write_saved_plan(other, HEAD, ROWS)
+    assert (caught.value.exit_code, other.read_bytes()) == (2, content)
+    write_saved_plan(other, HEAD, ROWS, force=True)
+    assert other.read_bytes() == plan.read_bytes()
+
+
+def test_a_plan_that_was_cut_short_or_edited_is_replaced(plan: Path) -> None:
+    whole = plan.read_bytes()
+    for content in (whole[: len(whole) // 2], whole.replace(b'"digest": "', b'"digest": "0'), whole + b"more"):
+        plan.write_bytes(content)
+        write_saved_plan(plan, HEAD, ROWS)
+        assert plan.read_bytes() == whole
+
+
+def test_what_stands_at_the_temporary_name_is_not_written_through(plan: Path) -> None:
+    precious = plan.with_name("precious")
+    precious.write_text("mine")
+    plan.with_name(f".{plan.name}.{os.getpid()}.part").symlink_to(precious)
+    write_saved_plan(plan, replace(HEAD, events=9), ROWS)
+    assert precious.read_text() == "mine"
+    assert not plan.is_symlink()
 
 
 def test_line_ends_of_another_system_change_nothing(plan: Path) -> None:

@@ -1,5 +1,6 @@
 """A state file: what a restart remembers."""
 
+import contextlib
 import sqlite3
 from decimal import Decimal
 from pathlib import Path
@@ -77,6 +78,17 @@ def test_what_is_no_state_file_is_an_os_error(tmp_path: Path) -> None:
     for path in (tmp_path / "notes.txt", tmp_path, tmp_path / "nowhere" / "s.db"):
         with pytest.raises(OSError, match="state file"):
             Store(path)
+
+
+def test_the_database_of_another_program_is_not_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE job (theirs)")
+        other.execute("CREATE TABLE diary (theirs)")
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="database of another program"):
+        Store(path)
+    assert path.read_bytes() == before
 
 
 def test_records_are_saved_together_or_not_at_all(tmp_path: Path) -> None:
