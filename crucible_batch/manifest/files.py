@@ -37,6 +37,7 @@ class Files:
     """Finds the files of one manifest. Answers are remembered, so one is made for each expansion.
 
     ``note`` is told of each prompt file and table, as the manifest names it, before it is read; maybe more than once.
+    ``walked`` counts the entries of folders that globs have looked at.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Files:
         self.directory = directory
         self.allow_outside = allow_outside
         self.note = note
+        self.walked = 0
         self._root = os.path.realpath(directory)
         self._found: dict[str, Path | FileFault] = {}
         self._prompts: dict[str, str | FileFault] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import json
 import math
 import os
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from crucible_batch.errors import Place
+from crucible_batch.manifest import globbing
 from crucible_batch.manifest.files import FileFault, Files, quoted
 from crucible_batch.manifest.paths import text_fault
 from crucible_batch.manifest.scalars import MAX_NUMBER_LENGTH
@@ -46,16 +46,12 @@ class RowFault:
     column: int = 1
 
 
-def is_glob(source: str) -> bool:
-    return any(character in source for character in "*?[")
-
-
 def read(source: str, files: Files, most: int) -> Iterator[Row | RowFault]:
     """Yield the rows of ``source``, bad ones as faults in between; a source without any row is a fault itself.
 
     A glob is given up beyond ``most`` files. Raises ``FileFault`` where the source as a whole can't be used.
     """
-    if is_glob(source):
+    if globbing.is_glob(source):
         yield from _globbed(source, files, most)
         return
     suffix = PurePosixPath(source).suffix.lower()
@@ -231,12 +227,11 @@ def _globbed(pattern: str, files: Files, most: int) -> Iterator[Row | RowFault]:
 
 def _matches(pattern: str, files: Files, most: int) -> list[str]:
     found: list[str] = []
-    for match in glob.iglob(pattern, root_dir=files.directory, recursive=True):  # noqa: PTH207 - skips hidden files
-        if os.path.isfile(os.path.join(files.directory, match)):  # noqa: PTH113, PTH118 - text is what sorts
-            found.append(match)
+    for match in globbing.matches(pattern, files, most):
+        found.append(match)
         if len(found) > most:
             raise FileFault(f"more than {most:,} files fit {quoted(pattern)}", hint="--max-jobs permits more")
-    return sorted(set(found), key=os.fsencode)
+    return sorted(found, key=os.fsencode)
 
 
 def _file_row(number: int, match: str, files: Files) -> Row | RowFault:
