@@ -54,7 +54,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class OutputLink:
-    """One output of a succeeded job. ``url`` is signed, expires and is never kept; None where there is none."""
+    """One output of a succeeded job, by the gateway's ``index``, which is no other's.
+
+    ``url`` is signed, expires and is never kept; None where there is none.
+    """
 
     index: int
     url: str | None = field(repr=False)
@@ -73,6 +76,11 @@ class JobSnapshot:
     error: ErrorInfo | None = None
     outputs: tuple[OutputLink, ...] = ()
     running_at: float | None = None
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The gateway's numbers of the outputs."""
+        return tuple(link.index for link in self.outputs)
 
 
 @dataclass(frozen=True, slots=True)

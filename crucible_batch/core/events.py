@@ -92,10 +92,22 @@ class Repriced(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded(_Fact):
-    """The gateway reports success, with this many outputs. ``running_at``: when a look first found it running."""
+    """The gateway reports success, with this many outputs so far. ``running_at``: when a look first found it running.
+
+    ``numbers`` are the gateway's own of them. None in journals of older releases, which took the list for whole.
+    """
 
     outputs: int
     running_at: float | None = None
+    numbers: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed(_Fact):
+    """A later look at a job that has succeeded: the outputs with these numbers are listed. It is whole where none of
+    them is new; see ``core.listing``."""
+
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +245,7 @@ JobEvent: TypeAlias = (
     | Unanswered
     | Repriced
     | Succeeded
+    | Listed
     | Failed
     | Vanished
     | Saved

@@ -11,7 +11,8 @@ The life of a job, one row a phase. ``wish`` reads nothing but the phase and wha
     SUBMITTING   Submit            Accepted -> IN_FLIGHT; Declined -> READY; Refused -> FAILED; Unanswered -> UNKNOWN
     IN_FLIGHT    Poll              Succeeded -> FETCHING; Failed -> READY (next attempt) or FAILED; Vanished -> VANISHED
     FETCHING     Fetch (an output) Saved -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
-    SUCCEEDED    -                 Missed -> FETCHING; Moved -> SUCCEEDED
+                 or LookAgain      Listed -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
+    SUCCEEDED    -                 Missed, Listed (more) -> FETCHING; Moved -> SUCCEEDED
     FAILED       -                 Reopened -> READY
     UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
     UNAVAILABLE  -                 -      (a new run: FETCHING)
@@ -42,6 +43,7 @@ from crucible_batch.core.events import (
     Failed,
     Held,
     JobEvent,
+    Listed,
     Missed,
     Moved,
     Prepared,
@@ -55,6 +57,7 @@ from crucible_batch.core.events import (
     Vanished,
 )
 from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.listing import merged
 from crucible_batch.core.retry import RetryRule
 
 IMPOSSIBLE_HISTORY = "IMPOSSIBLE_HISTORY"
@@ -119,7 +122,8 @@ class Job:
 
     ``attempt`` is the number of the attempt that is under way or comes next. ``outputs`` maps indices to what was
     saved, ``missed`` to what was saved and no longer stands; ``expected`` is how many there are, None until the job has
-    succeeded.
+    succeeded; ``numbers`` are the gateway's own of those, if they were noted; ``may_grow``: its list is to be looked at
+    again once they are saved.
     """
 
     identity: str
@@ -131,6 +135,8 @@ class Job:
     in_doubt: bool = False
     assets: Mapping[str, str] = field(default_factory=dict)
     expected: int | None = None
+    numbers: tuple[int, ...] | None = None
+    may_grow: bool = False
     outputs: Mapping[int, Saved] = field(default_factory=dict)
     missed: Mapping[int, Saved] = field(default_factory=dict)
     error: ErrorInfo | None = None
@@ -144,6 +150,10 @@ class Job:
     def current(self) -> Attempt:
         """The newest attempt; asked for only where there is one."""
         return self.attempts[-1]
+
+    def number_of(self, index: int) -> int | None:
+        """The gateway's own number of an output; None where it wasn't noted."""
+        return self.numbers[index] if self.numbers is not None else None
 
     @property
     def is_settled(self) -> bool:
@@ -181,7 +191,14 @@ class Fetch:
     index: int
 
 
-Command: TypeAlias = Hold | Prepare | Submit | Poll | Fetch
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Look, when some time has passed, whether more outputs are listed than are saved."""
+
+    job_id: str
+
+
+Command: TypeAlias = Hold | Prepare | Submit | Poll | Fetch | LookAgain
 
 
 def wish(job: Job) -> Command | None:
@@ -196,7 +213,8 @@ def wish(job: Job) -> Command | None:
         case Phase.IN_FLIGHT:
             return Poll(_job_id(job))
         case Phase.FETCHING:
-            return Fetch(_job_id(job), next(index for index in range(job.expected or 0) if index not in job.outputs))
+            index = next((index for index in range(job.expected or 0) if index not in job.outputs), None)
+            return LookAgain(_job_id(job)) if index is None else Fetch(_job_id(job), index)
         case Phase.SUCCEEDED | Phase.FAILED | Phase.UNKNOWN | Phase.UNAVAILABLE | Phase.VANISHED | Phase.UNREADABLE:
             return None
 
@@ -230,21 +248,15 @@ def step(job: Job, event: JobEvent) -> Job:
             return changed(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
         case Repriced(credits=recorded):
             return changed(job, attempts=_ending_in(job, _repriced(job.current, recorded)))
-        case Succeeded(outputs=expected):
-            attempt = changed(
-                job.current,
-                status=AttemptStatus.SUCCEEDED,
-                error=None,
-                ended_at=event.at,
-                running_at=event.running_at,
-            )
-            attempts = _ending_in(job, attempt)
-            return changed(job, phase=Phase.FETCHING, attempts=attempts, expected=expected, error=None)
+        case Succeeded(outputs=expected, numbers=numbers):
+            ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING)
+            attempts = _ending_in(ended, changed(ended.current, running_at=event.running_at))
+            return changed(ended, attempts=attempts, expected=expected, numbers=numbers, may_grow=numbers is not None)
         case Failed():
             return _failed(job, event)
         case Vanished(error=error):
             return _closed(job, AttemptStatus.VANISHED, error, event.at, Phase.VANISHED)
-        case Saved() | Missed() | Moved():
+        case Saved() | Missed() | Moved() | Listed():
             return _about_output(job, event)
         case Unavailable(error=error):
             return changed(job, phase=Phase.UNAVAILABLE, error=error)
@@ -324,6 +336,7 @@ HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
     Saved: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
     Missed: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
     Moved: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
+    Listed: frozenset({Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE}),
     Unavailable: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
     Reopened: frozenset({Phase.FAILED, Phase.READY}),
 }
@@ -354,7 +367,7 @@ def _held(job: Job, event: Held) -> Job:
     )
 
 
-def _closed(job: Job, status: AttemptStatus, error: ErrorInfo, at: float, phase: Phase) -> Job:
+def _closed(job: Job, status: AttemptStatus, error: ErrorInfo | None, at: float, phase: Phase) -> Job:
     """End the current attempt, if one was begun, and move to ``phase``."""
     if not job.attempts or job.phase in {Phase.READY, Phase.FAILED}:
         return changed(job, phase=phase, error=error)
@@ -381,8 +394,10 @@ def _next_number(job: Job) -> int:
     return job.attempt + 1 if used_up and job.current.number == job.attempt else job.attempt
 
 
-def _about_output(job: Job, event: Saved | Missed | Moved) -> Job:
+def _about_output(job: Job, event: Saved | Missed | Moved | Listed) -> Job:
     match event:
+        case Listed(numbers=listed):
+            return _listed(job, listed)
         case Saved():
             return _saved(job, event)
         case Missed(index=index):
@@ -393,9 +408,17 @@ def _about_output(job: Job, event: Saved | Missed | Moved) -> Job:
 
 def _saved(job: Job, event: Saved) -> Job:
     outputs = {**job.outputs, event.index: event}
-    done = len(outputs) >= (job.expected or 0)
+    done = len(outputs) >= (job.expected or 0) and not job.may_grow
     phase = Phase.SUCCEEDED if done else Phase.FETCHING
     return changed(job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None)
+
+
+def _listed(job: Job, listed: tuple[int, ...]) -> Job:
+    known = job.expected or 0
+    numbers = merged(job.numbers, known, listed)
+    expected = max(known, len(numbers or ()))
+    phase = Phase.FETCHING if expected > min(known, len(job.outputs)) else Phase.SUCCEEDED
+    return changed(job, phase=phase, numbers=numbers, expected=expected, may_grow=expected > known)
 
 
 def _missed(job: Job, index: int) -> Job:

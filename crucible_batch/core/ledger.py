@@ -16,7 +16,7 @@ by a definite answer only; "no answer" holds.
     Declined, Refused   the hold ends: nothing was bought
     Deleted      the rebate comes back
     Lost         the image's hold goes back to its payer; what an upload costs stays held for good
-    Unanswered   nothing moves
+    Unanswered, Listed  nothing moves
 
 From the first event on that can't have happened (``core.stages``), what is held for its job or image only grows.
 """
@@ -41,6 +41,7 @@ from crucible_batch.core.events import (
     Held,
     Intended,
     JobEvent,
+    Listed,
     Lost,
     Missed,
     Moved,
@@ -202,7 +203,7 @@ class Ledger:
                 self._repriced_to(subject, record)
             case Succeeded() | Vanished() | Failed():
                 self._job_ended(subject, event)
-            case Unanswered() | Saved() | Unavailable() | Missed() | Moved() | Reopened():
+            case Unanswered() | Listed() | Saved() | Unavailable() | Missed() | Moved() | Reopened():
                 pass
             case _:
                 assert_never(event)

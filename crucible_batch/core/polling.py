@@ -44,8 +44,6 @@ _TYPICAL_WEIGHT = 0.1
 _ROUND = 0.7
 """In which share of the time from acceptance to end each job has one look on the average."""
 _DUE_HAZARD = -math.log1p(-DUE)
-_LAG = 0.2
-"""A list of outputs that lags is looked for after so much of the job's age."""
 _EPSILON_S = 1e-6
 """Two sums that mean the same moment may differ by their rounding."""
 
@@ -97,7 +95,7 @@ class Looks:
     def take(self, now: float) -> int | None:
         """Return the ticket of a job to be looked at now, None where there is none or the rate doesn't allow it.
 
-        Whoever takes it says what was seen by ``saw`` or ``saw_nothing``, or ``closed``.
+        Whoever takes it says what was seen by ``saw``, or ``closed``.
         """
         if self._next_at > now + _EPSILON_S:
             return None
@@ -145,13 +143,6 @@ class Looks:
                 assert_never(status)
         if abs(self._line.runners.mean - runners) > 1:
             self._probe_pause, self._probe_at = 1.0, now
-
-    def saw_nothing(self, ticket: int, now: float) -> None:
-        """Take in that a job is to be looked at again though it has ended: what it made isn't listed yet."""
-        place = self._line[ticket]
-        age_s = now - place.opened_at
-        place.is_looked_at, place.looked_at = False, now
-        place.due_at = now + min(max(age_s * _LAG, SHORTEST_S), LONGEST_S)
 
     def closed(self, ticket: int) -> None:
         """Nobody waits for the job any more. May be called for one that has ended."""

@@ -84,7 +84,8 @@ def story(planned: PlannedJob, receipts: Sequence[Receipt], true: Mapping[int, S
     if planned.images:
         past.append(Prepared(at=first.at, credits=ZERO))
     past.append(Accepted(at=first.at, job_id=first.job_id, credits=first.credits, reused=True))
-    expected = next((receipt.outputs for receipt in receipts if receipt.outputs), None)
+    # A list may have grown since the first of them.
+    expected = max((receipt.outputs for receipt in receipts if receipt.outputs), default=None)
     if expected is not None and set(true) == set(range(expected)):
         past.append(Succeeded(at=max(saved.at for saved in true.values()), outputs=expected))
         past.extend(true[index] for index in sorted(true))

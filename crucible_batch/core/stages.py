@@ -22,6 +22,7 @@ from crucible_batch.core.events import (
     Lost,
     NotCreated,
     Prepared,
+    Repriced,
     Unanswered,
     Vanished,
 )
@@ -59,6 +60,8 @@ class Stages:
     def _take_of_job(self, subject: str, event: JobEvent) -> bool:
         if not self._jobs.get(subject, _WITHOUT_HOLD) & HAPPENS_IN[type(event)]:
             return False
+        if isinstance(event, Repriced):
+            return True  # it changes no phase
         after = _AFTER_HELD[event.images] if isinstance(event, Held) else _AFTER.get(type(event))
         if after is not None:
             self._jobs[subject] = after

@@ -92,9 +92,12 @@ class Fetcher:
     def forget(self, job_id: str) -> None:
         self._snapshots.pop(job_id, None)
 
-    async def fetch(self, planned: PlannedJob, attempt: Attempt, index: int) -> Saved | Unavailable:
+    async def fetch(
+        self, planned: PlannedJob, attempt: Attempt, index: int, number: int | None = None
+    ) -> Saved | Unavailable:
         """Save one output of an accepted attempt. ``Unavailable`` says that it was paid for and can't be had now.
 
+        ``number`` is the gateway's for the output; None where it wasn't noted, and the list's order has to tell.
         Raises ``GatewayError`` where the way to the gateway or its storage failed: then nothing is known of the output.
         """
         embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
@@ -113,9 +116,11 @@ class Fetcher:
                 await self._store.save(planned.output, index, token, counted, length, embed=embed, way=way, note=note)
             return saved[0]
 
-        return await self._bring(attempt.job_id or "", index, save)
+        return await self._bring(attempt.job_id or "", index, number, save)
 
-    async def restore(self, planned: PlannedJob, attempt: Attempt, saved: Saved) -> Restored | Unavailable:
+    async def restore(
+        self, planned: PlannedJob, attempt: Attempt, saved: Saved, number: int | None = None
+    ) -> Restored | Unavailable:
         """Bring an output back that was saved once: the same bytes to the same path, or not at all.
 
         Raises ``GatewayError`` as ``fetch`` does.
@@ -130,7 +135,7 @@ class Fetcher:
             )
             return Restored(replace(saved, at=self._clock.now()), kept)
 
-        return await self._bring(attempt.job_id or "", saved.index, restore)
+        return await self._bring(attempt.job_id or "", saved.index, number, restore)
 
     async def _counted(
         self, body: AsyncIterator[bytes], planned: PlannedJob, index: int, length: int | None
@@ -143,20 +148,20 @@ class Fetcher:
                 self._progress(planned, index, received, length)
             yield chunk
 
-    async def _bring(self, job_id: str, index: int, take: Take[T]) -> T | Unavailable:
+    async def _bring(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T | Unavailable:
         try:
-            return await self._try_often(job_id, index, take)
+            return await self._try_often(job_id, index, number, take)
         except OutputError as error:
-            return Unavailable(at=self._clock.now(), error=_unavailable(error.code, error.message))
+            return Unavailable(at=self._clock.now(), error=unavailable(error.code, error.message))
         except GatewayError as error:
             of_link = error.status in _LINK_STATUSES and not isinstance(error, KeyRefusedError)
             if of_link or _is_definite(error):
-                return Unavailable(at=self._clock.now(), error=_unavailable(error.code, exchange_told(error)))
+                return Unavailable(at=self._clock.now(), error=unavailable(error.code, exchange_told(error)))
             raise
 
-    async def _try_often(self, job_id: str, index: int, take: Take[T]) -> T:
+    async def _try_often(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
         try:
-            return await self._try(job_id, index, take)
+            return await self._try(job_id, index, number, take)
         except (GatewayError, OutputError) as error:
             if not _may_pass(error):
                 raise
@@ -173,7 +178,7 @@ class Fetcher:
         async def again() -> T:
             if failed:
                 raise failed.pop()
-            return await self._try(job_id, index, take)
+            return await self._try(job_id, index, number, take)
 
         return await tries(again)
 
@@ -183,9 +188,9 @@ class Fetcher:
             return 0.0
         return self._jitter() * min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1))
 
-    async def _try(self, job_id: str, index: int, take: Take[T]) -> T:
+    async def _try(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
         snapshot = self._snapshots.get(job_id) or await self._gateway.job(job_id)
-        url = snapshot.outputs[index].url if index < len(snapshot.outputs) else None
+        url = _url(snapshot, index, number)
         if url is None:
             self.forget(job_id)
             raise OutputError("OUTPUT_MISSING", f"the gateway lists no link for output {index}")
@@ -199,6 +204,12 @@ class Fetcher:
         if index + 1 >= len(snapshot.outputs):
             self.forget(job_id)  # outputs are brought in their order, and this was the last
         return taken
+
+
+def _url(snapshot: JobSnapshot, index: int, number: int | None) -> str | None:
+    if number is None:
+        return snapshot.outputs[index].url if index < len(snapshot.outputs) else None
+    return next((link.url for link in snapshot.outputs if link.index == number), None)
 
 
 def _saved(at: float, index: int, file: SavedFile) -> Saved:
@@ -238,7 +249,8 @@ def _failure(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome is not None else None
 
 
-def _unavailable(code: str, message: str) -> ErrorInfo:
+def unavailable(code: str, message: str) -> ErrorInfo:
+    """Say of an output that was paid for why it can't be had."""
     if code == "OUTPUT_EXISTS":
         return ErrorInfo(code, message)
     if code == OUTPUT_CHANGED:

@@ -23,7 +23,7 @@ from crucible_batch.core.events import (
     Unanswered,
     Vanished,
 )
-from crucible_batch.core.job import Command, Fetch, Hold, Job, Poll, Prepare, Submit
+from crucible_batch.core.job import Command, Fetch, Hold, Job, LookAgain, Poll, Prepare, Submit
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import shape_of
@@ -33,6 +33,7 @@ from crucible_batch.engine.assets import AssetDesk, AssetFailed
 from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.fetch import Fetcher
+from crucible_batch.engine.lists import Lister
 from crucible_batch.engine.poller import Interrupted, Poller
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.slots import Slots
@@ -55,6 +56,7 @@ class World:
     assets: AssetDesk
     poller: Poller
     fetcher: Fetcher
+    lister: Lister
     stop: Stop
     slots: Slots
     clock: Clock
@@ -92,7 +94,9 @@ class Performer:
             case Poll(job_id=job_id):
                 return await self._poll(job, job_id)
             case Fetch(index=index):
-                return await self._world.fetcher.fetch(self._planned, job.current, index)
+                return await self._world.fetcher.fetch(self._planned, job.current, index, job.number_of(index))
+            case LookAgain(job_id=job_id):
+                return await self._world.lister.look(job, job_id)
             case _:
                 assert_never(command)
 
@@ -335,9 +339,11 @@ class Performer:
             return Failed(at=self._world.clock.now(), error=error, running_at=snapshot.running_at)
         self._world.stop.succeeded()
         self._world.fetcher.seen(snapshot)
-        # One that succeeded without outputs is asked again for its first: an output was paid for.
         return Succeeded(
-            at=self._world.clock.now(), outputs=max(1, len(snapshot.outputs)), running_at=snapshot.running_at
+            at=self._world.clock.now(),
+            outputs=len(snapshot.outputs),
+            running_at=snapshot.running_at,
+            numbers=snapshot.numbers,
         )
 
 

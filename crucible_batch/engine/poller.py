@@ -13,10 +13,6 @@ from crucible_batch.core.polling import Looks
 from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.clock import Clock
 
-_EMPTY_LOOKS = 4
-"""So often a job that has succeeded and lists no output is looked at again: its list may lag behind its status, and
-how many outputs there are is read off it once."""
-
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
@@ -53,7 +49,6 @@ class Poller:
         """
         looks, now = self._looks, self._clock.monotonic()
         began, running_at = (now, None) if earlier is None else (earlier.began, earlier.running_at)
-        empty_looks = 0
         timeout_s = max(0.0, began + self._job_timeout_s - now)
         ticket = looks.opened(workflow_id, now, timeout_s=timeout_s, look_at_once=look_at_once or earlier is not None)
         try:
@@ -61,13 +56,9 @@ class Poller:
                 await self._turn(ticket)
                 snapshot = await self._gateway.job(job_id)
                 now = self._clock.monotonic()
-                if snapshot.status is JobStatus.SUCCEEDED and not snapshot.outputs and empty_looks < _EMPTY_LOOKS:
-                    empty_looks += 1
-                    looks.saw_nothing(ticket, now)
-                else:
-                    looks.saw(ticket, snapshot.status, now)
-                    if snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
-                        return replace(snapshot, running_at=running_at)
+                looks.saw(ticket, snapshot.status, now)
+                if snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
+                    return replace(snapshot, running_at=running_at)
                 if snapshot.status is JobStatus.RUNNING and running_at is None:
                     running_at = self._clock.now()
                 if snapshot.credits > price:

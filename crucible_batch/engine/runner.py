@@ -12,7 +12,7 @@ from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.ending import Ending, Outcome, conclude
 from crucible_batch.core.events import Declined, JobEvent, Missed, Moved, Reopened, Unanswered
 from crucible_batch.core.flow import new_flow
-from crucible_batch.core.job import Command, Job, Phase, may_be_forgotten, resumed, step, wish
+from crucible_batch.core.job import Command, Job, LookAgain, Phase, may_be_forgotten, resumed, step, wish
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
 from crucible_batch.core.plan import PlannedJob, RunTerms
@@ -30,6 +30,7 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.history import History
+from crucible_batch.engine.lists import LOOK_AGAIN_AFTER_S, Lister
 from crucible_batch.engine.mover import Mover
 from crucible_batch.engine.options import RunOptions
 from crucible_batch.engine.perform import Performer, World
@@ -44,6 +45,8 @@ from crucible_batch.results import OutputStore, Receipts
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Where a job of the queue submits, and doesn't only fetch."""
+_LATER_LOOKS = 16
+"""So many lists are looked at again at the same time. They take a request each, and none of the slots."""
 
 
 class Runner:
@@ -73,6 +76,9 @@ class Runner:
         self._retired: frozenset[str] = frozenset()
         self._waiting: deque[tuple[PlannedJob, Job]] = deque()
         """What comes before the rest of the plan: jobs that an earlier run left in flight, then those that gave way."""
+        self._later: set[asyncio.Task[None]] = set()
+        """Looks at what jobs list that have succeeded: each some time after, and without a slot."""
+        self._looking_later = asyncio.Semaphore(_LATER_LOOKS)
         self._settling = asyncio.Lock()
         self._settled = False
         self.stop = Stop()
@@ -86,15 +92,17 @@ class Runner:
         admission = Admission(self.books, gateway, self.stop, clock, store.shortage)
         self.stop.on_change += [admission.wake, self.slots.wake]
         mover = Mover(history, self.books, store, clock, self._moved_aside)
+        fetcher = Fetcher(
+            gateway, store, clock, jitter=jitter, terms=terms, progress=self._tell.receiving, way=mover.way
+        )
         self._world = World(
             gateway=gateway,
             books=self.books,
             admission=admission,
             assets=AssetDesk(gateway, self.books, clock, past=history.asset, nonce=nonce, observe=self._tell.asset),
             poller=Poller(gateway, clock, self._looks, job_timeout_s=options.job_timeout_s, on_look=self._looked),
-            fetcher=Fetcher(
-                gateway, store, clock, jitter=jitter, terms=terms, progress=self._tell.receiving, way=mover.way
-            ),
+            fetcher=fetcher,
+            lister=Lister(gateway, clock, fetcher),
             stop=self.stop,
             slots=self.slots,
             clock=clock,
@@ -228,7 +236,7 @@ class Runner:
         async with asyncio.TaskGroup() as outer:
             watchers: list[asyncio.Task[None]] = []
             async with asyncio.TaskGroup() as group:
-                workers = [group.create_task(self._worker(queue)) for _ in range(self._flow.ceiling)]
+                workers = [group.create_task(self._worker(queue, group)) for _ in range(self._flow.ceiling)]
                 watchers.append(outer.create_task(self._watch(workers)))
                 watchers.append(outer.create_task(self.slots.keep_time()))
                 watchers.append(outer.create_task(self._world.poller.keep_time()))
@@ -239,8 +247,8 @@ class Runner:
 
     async def _watch(self, workers: list[asyncio.Task[None]]) -> None:
         await self.stop.leaving.wait()
-        for worker in workers:
-            worker.cancel()
+        for task in (*workers, *self._later):
+            task.cancel()
 
     async def _keep_deadline(self, deadline_s: float) -> None:
         await self._clock.sleep(deadline_s)
@@ -257,7 +265,7 @@ class Runner:
                     await self._world.assets.settle()
                 self._settled = True
 
-    async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
+    async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]], group: asyncio.TaskGroup) -> None:
         await self._settle()
         # Between taking a job and asking for its hold nothing is awaited, so holds are asked for in queue order.
         while True:
@@ -266,8 +274,28 @@ class Runner:
                 if taken is None:
                     return
                 with self._noting_failures(taken[0].name):
+                    self._tell.taken_up(*taken)
                     async with self._recovery.turn():
-                        await self._bring_on(*taken)
+                        await self._bring_on_with_slot(*taken, group)
+
+    async def _bring_on_with_slot(self, planned: PlannedJob, job: Job, group: asyncio.TaskGroup) -> None:
+        """Bring a job on until what is left is to look at its list again; that is done later, without a slot."""
+        job = await self._bring_on(planned, job, self._wish)
+        if self._gives_way(job):
+            self._waiting.append((planned, job))
+        elif isinstance(wish(job), LookAgain) and not self.stop.leaving.is_set():
+            task = group.create_task(self._look_again(planned, job, group))
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
+
+    async def _look_again(self, planned: PlannedJob, job: Job, group: asyncio.TaskGroup) -> None:
+        await self._clock.sleep(LOOK_AGAIN_AFTER_S)
+        with self._noting_failures(planned.name):
+            async with self._looking_later:
+                job = await self._bring_on(planned, job, _look_only)
+            if wish(job) is not None:  # there are more
+                async with self.slots.slot():
+                    await self._bring_on_with_slot(planned, job, group)
 
     @contextmanager
     def _noting_failures(self, job: str = "") -> Iterator[None]:
@@ -281,8 +309,7 @@ class Runner:
         except CrucibleBatchError as error:
             self.stop.failed(error)
 
-    async def _bring_on(self, planned: PlannedJob, job: Job) -> None:
-        self._tell.taken_up(planned, job)
+    async def _bring_on(self, planned: PlannedJob, job: Job, wants: Callable[[Job], Command | None]) -> Job:
         performer = Performer(self._world, planned, may_buy=job.identity not in self._retired)
 
         latest = job
@@ -298,10 +325,8 @@ class Runner:
             for event in self._preliminaries(job):
                 await self.books.record(job.identity, event)
                 job = advance(job, event)
-            driver: Driver[Job, Command, JobEvent] = Driver(self._wish, performer.perform, self.books.record, advance)
-            job = await driver.drive(job)
-            if self._gives_way(job):
-                self._waiting.append((planned, job))
+            driver: Driver[Job, Command, JobEvent] = Driver(wants, performer.perform, self.books.record, advance)
+            return await driver.drive(job)
         except GatewayError as error:
             if latest.phase is Phase.PREPARING:
                 # No submit has left: what it holds would only keep others from theirs until the run ends.
@@ -314,7 +339,8 @@ class Runner:
             self._world.assets.release(job.identity)
 
     def _wish(self, job: Job) -> Command | None:
-        return None if self._gives_way(job) else wish(job)
+        command = wish(job)
+        return None if self._gives_way(job) or isinstance(command, LookAgain) else command
 
     def _gives_way(self, job: Job) -> bool:
         """Whether a job that would ask for credits has to go behind those in flight that have no slot yet.
@@ -347,3 +373,8 @@ class Runner:
     def _note_receipt(self, job: Job, event: JobEvent) -> None:
         if (receipt := receipt_of(job, event)) is not None:
             self._receipts.add(receipt)
+
+
+def _look_only(job: Job) -> Command | None:
+    command = wish(job)
+    return command if isinstance(command, LookAgain) else None

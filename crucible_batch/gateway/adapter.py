@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -27,6 +29,7 @@ from crucible_batch.core.answers import (
 )
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.identity import Json
+from crucible_batch.core.listing import MOST_OUTPUTS
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.text import CODE_LIMIT
 from crucible_batch.gateway.address import parse_api_base
@@ -42,9 +45,7 @@ from crucible_batch.gateway.wire import AssetDescriptor, CreditLedgerEntry, JobD
 
 logger = logging.getLogger(__name__)
 
-OUTPUT_LIMIT: Final = 64
-"""The contract makes one image a job (``size.batch_size`` is 1); some workflows may add masks or previews."""
-
+_BEYOND_INDICES: Final = 2**32
 FILENAME_LIMIT: Final = 255  # AssetCreateRequest.filename
 
 
@@ -73,8 +74,8 @@ class HttpGateway(Gateway):
 
     async def job(self, job_id: str) -> JobSnapshot:
         job = await self._api.job(job_id)
-        if len(job.outputs) > OUTPUT_LIMIT:
-            self._warn_once(f"a job shows {len(job.outputs)} outputs; the first {OUTPUT_LIMIT} are taken")
+        if len(job.outputs) > MOST_OUTPUTS:
+            self._warn_once(f"a job shows {len(job.outputs)} outputs; the first {MOST_OUTPUTS} are taken")
         return JobSnapshot(
             job_id=job.job_id,
             status=_job_status(job.status),
@@ -190,12 +191,21 @@ def _job_error(job: JobData) -> ErrorInfo | None:
 
 
 def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:
-    """Order the outputs by index. Where two share one, they are numbered anew, so that no file hides another."""
-    ordered = sorted(outputs, key=lambda output: (output.output_index, output.id))[:OUTPUT_LIMIT]
-    indices = [output.output_index for output in ordered]
-    if len(set(indices)) < len(indices):
-        indices = list(range(len(ordered)))
-    return tuple(OutputLink(index=index, url=output.url) for index, output in zip(indices, ordered, strict=True))
+    """Order the outputs by index, and give each a number that it has at every look.
+
+    That is its index. Where several share one, which the contract doesn't mean, it is made of the id: an order would
+    change with the list. What has neither counts up, so that no file hides another.
+    """
+    shared = Counter(output.output_index for output in outputs)
+    links: dict[int, OutputLink] = {}
+    for output in sorted(outputs, key=lambda output: (output.output_index, output.id)):
+        number = output.output_index
+        if shared[number] > 1 and output.id:
+            number = _BEYOND_INDICES + zlib.crc32(output.id.encode())
+        while number in links:
+            number += 1
+        links[number] = OutputLink(index=number, url=output.url)
+    return tuple(links.values())[:MOST_OUTPUTS]
 
 
 def _ledger_entry(entry: CreditLedgerEntry) -> LedgerEntry:

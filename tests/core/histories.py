@@ -13,6 +13,7 @@ from crucible_batch.core.events import (
     Failed,
     Held,
     JobEvent,
+    Listed,
     Moved,
     Prepared,
     Refused,
@@ -24,7 +25,7 @@ from crucible_batch.core.events import (
     Unavailable,
     Vanished,
 )
-from crucible_batch.core.job import Fetch, Hold, Job, Phase, Poll, Prepare, Submit, resumed, step, wish
+from crucible_batch.core.job import Fetch, Hold, Job, LookAgain, Phase, Poll, Prepare, Submit, resumed, step, wish
 
 ERROR = ErrorInfo("GENERATION_FAILED", "it failed")
 PRICES = st.decimals(min_value=0, max_value=20, places=2)
@@ -61,14 +62,15 @@ def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
             ]
             return answers if job.in_doubt else [*answers, Declined(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)]
         case Poll():
-            ends: list[JobEvent] = [
-                Succeeded(at=1.0, outputs=2),
-                Failed(at=1.0, error=ERROR),
-                Vanished(at=1.0, error=ERROR),
-            ]
-            return [*ends, Repriced(at=1.0, credits=price)]
+            listed = [Succeeded(at=1.0, outputs=len(numbers), numbers=numbers) for numbers in ((), (3,), (0, 1))]
+            ends = [Succeeded(at=1.0, outputs=2), Failed(at=1.0, error=ERROR), Vanished(at=1.0, error=ERROR)]
+            return [*listed, *ends, Repriced(at=1.0, credits=price)]
         case Fetch(index=index):
             return [saved(index), Unavailable(at=1.0, error=ERROR)]
+        case LookAgain():
+            if not job.expected:
+                return [Listed(at=1.0, numbers=(0, 1)), Unavailable(at=1.0, error=ERROR)]
+            return [Listed(at=1.0, numbers=job.numbers or ()), Listed(at=1.0, numbers=(0, 1, 3))]
         case None:
             moved = [Moved(at=1.0, index=index, path=f"b/{index}.png") for index in job.outputs]
             return [Reopened(at=1.0)] if job.phase is Phase.FAILED else [*moved]

@@ -243,7 +243,7 @@ def test_a_hold_is_set_for_a_submit_that_is_sent_again_and_set_back() -> None:
     assert (ledger.hold_of("job"), ledger.held, set(ledger.alone)) == (2, 3, set())
 
 
-@pytest.mark.parametrize("end", [accepted("2"), REFUSED, DECLINED, FAILED], ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("end", [accepted("2"), REFUSED, DECLINED], ids=lambda event: type(event).__name__)
 def test_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(end: JobEvent) -> None:
     alone = replace(held("9"), alone=True)
     assert set(books(("job", alone), ("job", UNANSWERED)).alone) == {"job"}

@@ -152,16 +152,12 @@ def test_a_job_is_looked_at_when_its_timeout_comes():
     assert any(42 <= at <= 43 for at, ticket in taken if ticket == late)
 
 
-def test_a_list_of_outputs_that_lags_is_looked_for_again_soon():
+def test_a_job_that_nobody_waits_for_is_never_due():
     looks = looks_of(1.0)
     (ticket,) = opened(looks, 1)
-    now = looks.next_at(0.0)
-    assert looks.take(now) == ticket
-    looks.saw_nothing(ticket, now)
-    assert now + SHORTEST_S <= looks.next_at(now) <= now + LONGEST_S
     looks.closed(ticket)
     looks.closed(ticket)
-    assert looks.next_at(now) == math.inf
+    assert looks.next_at(0.0) == math.inf
 
 
 def test_a_job_that_hangs_for_hours_is_not_polled_like_the_quick_ones():

@@ -203,6 +203,7 @@ async def test_a_run_tells_how_it_began_and_ended_and_of_every_event_in_between(
         "Accepted",
         "Succeeded",
         "Saved",
+        "Listed",
     ]
 
 

@@ -79,7 +79,9 @@ async def test_only_a_download_that_lasts_is_told_of(start, watcher, tampered):
         manifest = bench.manifest(FOUR)
         await bench.run(manifest, only=["j0"], observer=slow, transport=tampered(tamper))
         await bench.run(manifest, only=["j1"], observer=quick)
-        (size,) = (message.event.byte_size for message in of(JobAdvanced, slow) if message.phase == "succeeded")
+        (size,) = (
+            message.event.byte_size for message in of(JobAdvanced, slow) if isinstance(message.event, events.Saved)
+        )
     told = of(Receiving, slow)
     assert told
     assert [message.received for message in told] == sorted({message.received for message in told})

@@ -146,10 +146,25 @@ async def test_outputs_are_in_the_order_of_their_index(world, ok, good_data):
     assert job.outputs == (OutputLink(0, None), OutputLink(1, None), OutputLink(2, "u2"))
 
 
-async def test_outputs_that_share_an_index_are_numbered_anew(world, ok, good_data):
-    outputs = [{"id": "b", "output_index": 0, "url": "ub"}, {"id": "a", "output_index": 0, "url": "ua"}]
-    job = await world(ok({**good_data("job"), "outputs": outputs})).gateway.job(good_data("job")["job_id"])
-    assert job.outputs == (OutputLink(0, "ua"), OutputLink(1, "ub"))
+async def numbers_by_url(world, ok, good_data, *outputs):
+    shown = [{"id": each, "output_index": index, "url": url} for each, index, url in outputs]
+    job = await world(ok({**good_data("job"), "outputs": shown})).gateway.job(good_data("job")["job_id"])
+    return {link.url: link.index for link in job.outputs}
+
+
+async def test_outputs_that_share_an_index_get_numbers_of_their_own_that_last(world, ok, good_data):
+    two = await numbers_by_url(world, ok, good_data, ("b", 0, "ub"), ("a", 0, "ua"))
+    three = await numbers_by_url(world, ok, good_data, ("a", 0, "ua"), ("0", 0, "u0"), ("b", 0, "ub"), ("c", 1, "uc"))
+    assert list(two) == ["ua", "ub"]
+    assert len(set(three.values())) == 4
+    assert two.items() <= three.items()
+    assert three["uc"] == 1
+
+
+async def test_outputs_without_an_id_that_share_an_index_count_up(world, ok, good_data):
+    found = await numbers_by_url(world, ok, good_data, ("", 0, "u"), ("", 0, "v"), ("x", 5, "w"), ("x", 5, "y"))
+    assert list(found) == ["u", "v", "w", "y"]
+    assert len(set(found.values())) == 4
 
 
 async def test_a_huge_list_of_outputs_is_cut(world, ok, good_data, caplog):

@@ -30,7 +30,7 @@ RARE = {
     "a cut body accepted": 137,
     "a hopeless failure tried again": 150,
     "a price that rose not taken in": 201,
-    "an empty list of outputs taken for the whole": 437,
+    "a list of outputs taken for the whole at once": 136,
     "a cut behind the last pixel accepted": 137,
 }
 """Rare weather: these are looked for from a seed on that has it, so that hundreds needn't be played for each."""
@@ -311,8 +311,16 @@ def a_body_of_the_wrong_length_accepted(stack: ExitStack) -> None:
 
 
 @_bug
-def an_empty_list_of_outputs_taken_for_the_whole(stack: ExitStack) -> None:
-    _set(stack, poller, "_EMPTY_LOOKS", 0)
+def a_list_of_outputs_taken_for_the_whole_at_once(stack: ExitStack) -> None:
+    ended = Performer._ended
+
+    def hasty(self: Performer, subject: job.Job, snapshot: Any) -> Any:
+        event = ended(self, subject, snapshot)
+        if isinstance(event, events.Succeeded):
+            return dataclasses.replace(event, outputs=max(1, event.outputs), numbers=None)
+        return event
+
+    _set(stack, Performer, "_ended", hasty)
 
 
 @_bug

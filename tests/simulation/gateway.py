@@ -40,6 +40,7 @@ from tests.simulation.weather import Fault, Moment
 T = TypeVar("T")
 
 _PATIENCE_S = 30.0
+_LIST_GROWS_S = 1.9
 _ERROR_PAGE = b"<Error><Code>InternalError</Code></Error>"
 
 
@@ -223,21 +224,24 @@ class SimulatedGateway(Gateway):
         if length is not None and len(body) < length:
             raise _failure(Operation.DOWNLOAD, None, "NO_ANSWER")
 
-    def _lags(self, job_id: str) -> bool:
-        """Whether the outputs of a job that has succeeded are not listed yet; they are at the fourth look at last."""
-        empty = self._around.requests.empty_lists
-        lags = empty[job_id] < 3 and self._weather.strikes("no-outputs", Operation.JOB)
-        empty[job_id] += lags
-        return lags
+    def _listed(self, job: records.Job) -> int:
+        """How many outputs of a job that has succeeded are listed: for a while it may be some, at three looks none."""
+        empty, all_of_them = self._around.requests.empty_lists, len(job.outputs)
+        if empty[job.job_id] >= 3 or not self._weather.strikes("no-outputs", Operation.JOB):
+            return all_of_them
+        if true_now() < job.finished_at + _LIST_GROWS_S:
+            return self._chance.randrange(all_of_them)
+        empty[job.job_id] += 1
+        return 0
 
     def _snapshot(self, job: records.Job) -> JobSnapshot:
         status = _status(job)
         if self._weather.strikes("odd-status", Operation.JOB):
             status = JobStatus.UNKNOWN
         links: tuple[OutputLink, ...] = ()
-        if status is JobStatus.SUCCEEDED and not self._lags(job.job_id):
+        if status is JobStatus.SUCCEEDED:
             until = true_now() + (-1.0 if self._weather.strikes("expired-download", Operation.JOB) else 300.0)
-            urls = [f"{job.job_id}/{index}/{until!r}" for index in range(len(job.outputs))]
+            urls = [f"{job.job_id}/{index}/{until!r}" for index in range(self._listed(job))]
             bare = self._weather.strikes("no-links", Operation.JOB)
             links = tuple(OutputLink(index, None if bare else url) for index, url in enumerate(urls))
         error = ErrorInfo(job.error_code, job.error_message or "") if job.error_code else None
