@@ -172,6 +172,8 @@ _OF_AN_OUTPUT = _of(
      f"{_AGAIN}, with a larger --max-pixels if that is what you want."),
     ("OUTPUT_REPLACED", _DIFFERENCE, "verify found a link or a directory where the output was saved.",
      "See to it by hand, then verify again."),
+    ("UNSAVED", _DIFFERENCE, "audit found that the gateway lists outputs that were never saved.",
+     "crucible-batch verify RUN_DIR --fix downloads them, for no credits."),
     ("OUTPUT_UNREADABLE", _DIFFERENCE, "verify can't read the output.", "See to its rights, then verify again."),
 )  # fmt: skip
 

@@ -22,6 +22,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.progress": ("AtWork", "Progress"),
         "crucible_batch.api.running": ("RunResult", "run"),
         "crucible_batch.api.trying": ("try_directory",),
+        "crucible_batch.api.unsaved": ("Unsaved",),
         "crucible_batch.api.validating": ("validate",),
         "crucible_batch.api.verifying": ("Difference", "Verification", "verify"),
         "crucible_batch.api.watching": ("Sight", "Watch"),

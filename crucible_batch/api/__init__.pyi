@@ -20,6 +20,7 @@ from crucible_batch.api.progress import Progress as Progress
 from crucible_batch.api.running import RunResult as RunResult
 from crucible_batch.api.running import run as run
 from crucible_batch.api.trying import try_directory as try_directory
+from crucible_batch.api.unsaved import Unsaved as Unsaved
 from crucible_batch.api.validating import validate as validate
 from crucible_batch.api.verifying import Difference as Difference
 from crucible_batch.api.verifying import Verification as Verification

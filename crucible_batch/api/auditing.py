@@ -12,6 +12,8 @@ import httpx
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.api.inspecting import jobs_with_past
+from crucible_batch.api.unsaved import Unsaved, unsaved
 from crucible_batch.core.answers import AssetStatus
 from crucible_batch.core.audit import Audit, BooksRead
 from crucible_batch.core.audit import audit as join
@@ -27,18 +29,22 @@ from crucible_batch.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """What an audit found. ``running``: a run holds the directory, so that what is in flight may still move."""
+    """What an audit found. ``running``: a run holds the directory, so that what is in flight may still move.
+
+    ``unsaved`` are the jobs of which the gateway lists more outputs than were saved.
+    """
 
     run_dir: Path
     manifest_name: str
     run_id: str
     running: bool
     audit: Audit
+    unsaved: tuple[Unsaved, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether nothing differs, as far as the gateway's ledger goes back."""
-        return not self.audit.differences
+        """Whether nothing differs, as far as the gateway's ledger goes back, and no output is listed but not saved."""
+        return not self.audit.differences and not self.unsaved
 
     @property
     def exit_code(self) -> ExitCode:
@@ -52,7 +58,9 @@ async def audit(
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AuditResult:
-    """Hold a run directory's books against the gateway's ledger and assets; also while a run is going on.
+    """Hold a run directory's books against the gateway's ledger and assets, and its jobs against what they list.
+
+    Asks for each job that has succeeded. Also while a run is going on.
 
     Differences are no exception: see ``ok``, ``exit_code`` and ``audit.differences``. ``clock`` gives seconds since the
     epoch.
@@ -71,10 +79,11 @@ async def audit(
             # The ledger before the books: what we learned in between is then known to be newer, by our own clock.
             account = await gateway.account()
             assets = await gateway.assets()
+            missing = tuple([found async for found in unsaved(gateway, jobs_with_past(journal))])
         present = {asset.asset_id for asset in assets if asset.status is not AssetStatus.DELETED}
         found = join(_read(journal), account.entries, present, asked_at=asked_at)
         bound = journal.binding()
-    return AuditResult(directory, bound.manifest_name, bound.run_id, running, found)
+    return AuditResult(directory, bound.manifest_name, bound.run_id, running, found, missing)
 
 
 def _refuse_other_gateway(journal: Journal, directory: Path, base_url: str) -> None:

@@ -11,13 +11,12 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.deadline import Deadline
-from crucible_batch.api.inspecting import newest_rule, write_report_of
+from crucible_batch.api.inspecting import jobs_with_past, write_report_of
 from crucible_batch.api.mending import Bench, locked, mending
 from crucible_batch.core.asset import ASSET_PREFIX
 from crucible_batch.core.cleaning import Reason, is_candidate, may_need_images, reason_to_stay
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Deleted
-from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
 from crucible_batch.journal import Binding, Journal, journals_beside
@@ -167,16 +166,9 @@ async def clean_quietly(bench: Bench, directory: Path, head: ReportHead, deadlin
     return head
 
 
-def _all_jobs(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
-    for planned, job in journal.jobs(newest_rule(journal)):
-        yield planned, job, False
-    for planned, job in journal.retired():
-        yield planned, job, True
-
-
 def _wanting(journal: Journal) -> Iterator[PlannedJob]:
     """Yield the jobs that may ask for their images again."""
-    for planned, job, retired in _all_jobs(journal):
+    for planned, job, retired in jobs_with_past(journal):
         if planned.images and may_need_images(job, retired=retired):
             yield planned
 
@@ -190,7 +182,7 @@ def _first_names(jobs: Iterable[PlannedJob]) -> dict[str, str]:
 
 
 def _filenames(journal: Journal) -> dict[str, str]:
-    specs = (image.spec for planned, _, _ in _all_jobs(journal) for image in planned.images.values())
+    specs = (image.spec for planned, _, _ in jobs_with_past(journal) for image in planned.images.values())
     return {spec.sha256: spec.filename for spec in specs}
 
 

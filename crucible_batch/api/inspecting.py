@@ -9,7 +9,8 @@ from pathlib import Path
 from crucible_batch.api.arguments import check_path
 from crucible_batch.api.progress import Progress, progress_of
 from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.job import Job
+from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
@@ -108,6 +109,14 @@ def newest_terms(journal: Journal) -> RunTerms:
 def newest_rule(journal: Journal) -> RetryRule:
     """Return the rule by which the newest run tries jobs again. Raises ``RunDirectoryError`` where none has begun."""
     return _rule(_newest(journal))
+
+
+def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
+    """Yield the plan's jobs, then those that it no longer asks for; the third says whether a job is such a one."""
+    for planned, job in journal.jobs(newest_rule(journal)):
+        yield planned, job, False
+    for planned, job in journal.retired():
+        yield planned, job, True
 
 
 def _rows(journal: Journal) -> Iterator[JobRow]:

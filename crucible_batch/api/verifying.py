@@ -13,18 +13,20 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.inspecting import newest_rule, newest_terms, write_report_of
+from crucible_batch.api.connecting import current_settings
+from crucible_batch.api.inspecting import jobs_with_past, newest_terms, write_report_of
 from crucible_batch.api.mending import Bench, locked, mending
+from crucible_batch.api.unsaved import Unsaved, unsaved
 from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.events import Missed, Saved, Unavailable
-from crucible_batch.core.job import Job
+from crucible_batch.core.events import Listed, Missed, Saved, Unavailable
+from crucible_batch.core.job import Job, step
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.stop import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.report import TEMPORARY_REPORT
-from crucible_batch.results import FileState, OutputStore, check_output
+from crucible_batch.results import FileState, OutputStore, check_output, output_path
 from crucible_batch.settings import Settings
 
 _AT_ONCE = 4
@@ -95,7 +97,8 @@ async def verify(
 
     Needs no key and no network, and works while a run is going on. With ``fix`` what is missing or damaged is
     downloaded again, for no credits: the recorded bytes, or nothing; nothing is ever bought. A damaged file is kept
-    under another name. ``on_checked`` is told now and then how many files have been checked.
+    under another name. Where there is a key, it also asks for each job whether the gateway lists more outputs than were
+    saved, and saves those. ``on_checked`` is told now and then how many files have been checked.
 
     Raises ``RunDirectoryError`` and ``JournalError``; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and
     ``GatewayError``, before anything is changed.
@@ -107,13 +110,17 @@ async def verify(
         if not fix:
             return found
         _sweep(directory)
-        if not any(record.state in _MENDABLE for record in records):
+        settings = settings or current_settings()
+        if settings.api_key is None and not any(record.state in _MENDABLE for record in records):
             return replace(found, differences=tuple(_told(record) for record in records))
         async with mending(directory, settings, transport) as bench:
             mender = _Mender(bench, directory)
-            differences = await mender.mend(records)
-            write_report_of(bench.journal, directory)
-    return replace(found, differences=tuple(differences), failure=mender.failure)
+            differences = [*await mender.mend(records), *await mender.complete()]
+            if differences:
+                write_report_of(bench.journal, directory)
+    counts = Counter(found.counts)
+    counts.update(difference.state for difference in differences if difference.state is FileState.UNSAVED)
+    return replace(found, counts=counts, differences=tuple(differences), failure=mender.failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +136,9 @@ class _Record:
 
 def _recorded(journal: Journal) -> Iterator[_Record]:
     """Yield every output that was saved once, those that a run has missed since included."""
-    for retired, jobs in ((False, journal.jobs(newest_rule(journal))), (True, journal.retired())):
-        for planned, job in jobs:
-            for _, saved in sorted({**job.missed, **job.outputs}.items()):
-                yield _Record(planned, job, retired, saved)
+    for planned, job, retired in jobs_with_past(journal):
+        for _, saved in sorted({**job.missed, **job.outputs}.items()):
+            yield _Record(planned, job, retired, saved)
 
 
 async def _look(
@@ -221,6 +227,33 @@ class _Mender:
                 group.create_task(work())
         return differences
 
+    async def complete(self) -> list[Difference]:
+        """Save what the gateway lists and was never saved; return what became of each."""
+        differences: list[Difference] = []
+        try:
+            async for more in unsaved(self._bench.gateway, jobs_with_past(self._bench.journal)):
+                differences += await self._save_more(more)
+        except CrucibleBatchError as error:
+            self._failures.append(error)
+        return differences
+
+    async def _save_more(self, more: Unsaved) -> list[Difference]:
+        planned, append = more.planned, self._bench.journal.append
+        listed = Listed(at=self._bench.clock.now(), numbers=more.numbers)
+        await append(planned.identity, listed)  # noted first: what can't be had now is left to the next run
+        job = step(more.job, listed)
+        differences = []
+        for index in range(more.job.expected or 0, job.expected or 0):
+            saved = await self._fetcher.fetch(planned, job.current, index, job.number_of(index))
+            path = saved.path if isinstance(saved, Saved) else output_path(planned.output, index, "").as_posix()
+            told = Difference(planned.name, more.retired, index, path, FileState.UNSAVED)
+            if isinstance(saved, Saved):
+                await append(planned.identity, saved)
+                differences.append(replace(told, fixed=True))
+            else:
+                differences.append(replace(told, error=saved.error))
+        return differences
+
     async def _try(self, record: _Record) -> Difference:
         if not self._failures:
             try:
@@ -231,7 +264,8 @@ class _Mender:
 
     async def _restore(self, record: _Record) -> Difference:
         saved, append = record.saved, self._bench.journal.append
-        restored = await self._fetcher.restore(record.planned, record.job.current, saved)
+        number = record.job.number_of(saved.index)
+        restored = await self._fetcher.restore(record.planned, record.job.current, saved, number)
         if isinstance(restored, Unavailable):
             return replace(_told(record), error=restored.error)
         if saved.index in record.job.outputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from crucible_batch.api import (
     Figures,
     Finding,
     LedgerEntry,
+    Unsaved,
     Verdict,
     audit,
     current_settings,
@@ -19,7 +21,7 @@ from crucible_batch.api import (
 )
 from crucible_batch.cli.answer import Answer, Json, rfc3339
 from crucible_batch.cli.asking import signed_credits
-from crucible_batch.cli.render.audit import by_type, notes, show_audit, show_differences
+from crucible_batch.cli.render.audit import by_type, notes, show_audit, show_differences, show_unsaved
 from crucible_batch.cli.terminal import working
 
 
@@ -34,17 +36,29 @@ def audit_and_tell(answer: Answer, run_dir: Path, api_base: str | None, proxy: s
         answer.event("audited", upload=_finding(finding))
     for entry in found.strangers:
         answer.event("not_ours", entry=_entry(entry), at_our_time=entry in found.at_our_time)
+    for more in result.unsaved:
+        answer.event("unsaved", job=_unsaved(more))
     answer.data = _data(result)
     if not answer.quiet:
         show_audit(answer.out, result, verbose=answer.verbose)
-    elif found.differences:
-        show_differences(answer.err, found.differences)
+    else:
+        if found.differences:
+            show_differences(answer.err, found.differences)
+        show_unsaved(answer.err, result)
     if found.differences:
         count = len(found.differences)
         answer.blame(
             "DIFFERENCE",
             f"{count} difference{'s' if count > 1 else ''} between our books and the gateway's ledger",
             "each is named with its job or asset id: ask the gateway's people about those",
+            exit_code=result.exit_code,
+        )
+    elif result.unsaved:
+        count = sum(more.missing for more in result.unsaved)
+        answer.blame(
+            "UNSAVED",
+            f"{count} output{'s' if count > 1 else ''} listed by the gateway and never saved",
+            f"crucible-batch verify {shlex.quote(str(run_dir))} --fix saves them, for no credits",
             exit_code=result.exit_code,
         )
 
@@ -62,6 +76,7 @@ def _data(result: AuditResult) -> dict[str, Json]:
         "uploads": {**_totals(found.uploads), "present": sum(bool(each.present) for each in found.uploads)},
         "not_ours": _sums(found.strangers),
         "not_ours_at_our_time": _sums(found.at_our_time),
+        "unsaved": [_unsaved(more) for more in result.unsaved],
         "notes": list(notes(result)),
     }
 
@@ -87,6 +102,10 @@ def _finding(finding: Finding) -> dict[str, Json]:
         "ledger": _figures(finding.ledger),
         "present": finding.present,
     }
+
+
+def _unsaved(more: Unsaved) -> dict[str, Json]:
+    return {"name": more.planned.name, "id": more.job.current.job_id, "retired": more.retired, "missing": more.missing}
 
 
 def _figures(figures: Figures) -> dict[str, Json]:

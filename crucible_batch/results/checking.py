@@ -11,13 +11,17 @@ from crucible_batch.results.beneath import folder_of
 
 
 class FileState(enum.StrEnum):
-    """What was found at a path. ``REPLACED``: a link, a directory or a device, there or on the way there."""
+    """What was found at a path. ``REPLACED``: a link, a directory or a device, there or on the way there.
+
+    ``UNSAVED``: no path at all, since the gateway lists the output and it was never saved.
+    """
 
     OK = "ok"
     MISSING = "missing"
     DAMAGED = "damaged"
     REPLACED = "replaced"
     UNREADABLE = "unreadable"
+    UNSAVED = "unsaved"
 
 
 _LED_ASTRAY = {errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.EXDEV}

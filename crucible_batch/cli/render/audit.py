@@ -23,6 +23,7 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
     found = result.audit
     tell(console, *_headline(result))
     show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
+    show_unsaved(console, result)
     _line(console, "jobs", _summed(found.jobs, "refunded"))
     if found.uploads:
         there = sum(bool(each.present) for each in found.uploads)
@@ -67,6 +68,20 @@ def show_differences(console: Console, differences: Sequence[Finding], *, limit:
         _line(console, "", clean("; ".join(each.reasons), 300))
     if limit is not None and len(differences) > limit:
         _line(console, "", f"… and {len(differences) - limit} more: -v shows all")
+
+
+def show_unsaved(console: Console, result: AuditResult) -> None:
+    """Name each job of which the gateway lists more outputs than were saved."""
+    for more in result.unsaved[:DIFFERENCES_SHOWN]:
+        job_id = clean(more.job.current.job_id or "-")
+        _line(
+            console,
+            "unsaved",
+            f"{_many(more.missing, 'output')} of {clean(more.planned.name, 80)} · job {job_id}",
+            "bad",
+        )
+    if (left := len(result.unsaved) - DIFFERENCES_SHOWN) > 0:
+        _line(console, "", f"… and {_many(left, 'job')} more; --json has them all")
 
 
 def notes(result: AuditResult) -> Iterator[str]:
