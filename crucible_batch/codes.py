@@ -147,6 +147,8 @@ _OF_A_JOB = _of(
      "Look for the job with crucible-batch audit; --resubmit-unknown sends it again."),
     ("IMPOSSIBLE_HISTORY", _STOPPED, "The journal holds an event that can't have happened to the job.",
      "Restore the run directory from a copy; or look for it with crucible-batch audit, then use another --run-id."),
+    ("JOB_OF_ANOTHER_KEY", _STOPPED, "A submit was answered with a job that belongs to another submit of ours.",
+     "Ask the gateway's operator, with both keys from the report. Its credits stay held, and nothing is saved for it."),
     ("WORKFLOW_NOT_FOUND", _FAILED, "The gateway has no such workflow any more; its other jobs aren't asked for.",
      "crucible-batch workflows lists those that there are."),
     ("ASSET_NOT_READY", _FAILED, "An input image was uploaded and did not become ready. The job was not bought.",

@@ -30,6 +30,10 @@ UNSAFE_URL = "UNSAFE_URL"
 """The code of a ``GatewayError`` for a storage link that is not followed."""
 
 
+JOB_OF_ANOTHER_KEY = "JOB_OF_ANOTHER_KEY"
+"""The code of a ``GatewayError`` for a submit that was answered with the job of another idempotency key."""
+
+
 class ExitCode(enum.IntEnum):
     """How a command ended. Where several apply, the first of 130/143, 3, 5, 4, 1."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -76,11 +77,13 @@ def audit(books: BooksRead, entries: Sequence[LedgerEntry], present: Collection[
     statement = Statement(entries)
     named = [statement.about(claim.job_id) for claim in books.jobs]
     clocks = Clocks(_seen(books.jobs, named))
+    owners = Counter(claim.job_id.lower() for claim in books.jobs)
     jobs = tuple(
         audit_job(
             claim,
             found,
             surely_shown=claim.bought_here and clocks.surely_shown(statement, claim.held_at),
+            is_shared=owners[claim.job_id.lower()] > 1,
             asked_at=asked_at,
         )
         for claim, found in zip(books.jobs, named, strict=True)

@@ -7,7 +7,8 @@
     assumed (vanished)    reserve, and perhaps consume or refund: what we only assume can't differ
 
 A reservation may be missing where it may lie before the oldest entry. Anything else is a difference, and so is a job's
-own record that names another price than the answer to its submit, whichever of the two the ledger has.
+own record that names another price than the answer to its submit, whichever of the two the ledger has, and a job id
+that the gateway gave for several keys.
 """
 
 from __future__ import annotations
@@ -24,11 +25,18 @@ _WORDS = {Kind.RESERVE: "reserved", Kind.CONSUME: "charged", Kind.REFUND: "refun
 _ENDS = {Standing.CHARGED: Kind.CONSUME, Standing.REFUNDED: Kind.REFUND}
 
 
-def audit_job(claim: JobClaim, entries: Sequence[LedgerEntry], *, surely_shown: bool, asked_at: float) -> Finding:
+def audit_job(
+    claim: JobClaim,
+    entries: Sequence[LedgerEntry],
+    *,
+    surely_shown: bool,
+    asked_at: float,
+    is_shared: bool = False,
+) -> Finding:
     """Hold a job's claim against the entries that name it.
 
     ``surely_shown``: had it been reserved, the ledger would show that. ``asked_at`` is when the ledger was asked, by
-    our clock: what our books learned later says nothing against it.
+    our clock: what our books learned later says nothing against it. ``is_shared``: another claim has the same job.
     """
     by_kind: dict[Kind, list[LedgerEntry]] = {kind: [] for kind in Kind}
     for entry in entries:
@@ -47,6 +55,8 @@ def audit_job(claim: JobClaim, entries: Sequence[LedgerEntry], *, surely_shown: 
     else:
         agreed = Verdict.UNSEEN
     reasons = (*reasons, *_other_prices(claim))
+    if is_shared:
+        reasons = (*reasons, "the gateway answered another key with the same job")
     return Finding(
         name=claim.name,
         attempt=claim.attempt,

@@ -39,6 +39,10 @@ class History(Protocol):
         """The identities of the jobs an output of which was ever saved at this path, or moved to it."""
         ...
 
+    def accepted_as(self, job_id: str) -> list[str]:
+        """The identities of the jobs that were ever accepted as this gateway job; the id is in lower case."""
+        ...
+
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
         """One job as its events left it, and whether it is retired. None where it was never planned."""
         ...

@@ -34,11 +34,12 @@ from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.lists import Lister
+from crucible_batch.engine.owners import Owners
 from crucible_batch.engine.poller import Interrupted, Poller
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.slots import Slots
 from crucible_batch.engine.stop import Stop, error_info
-from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
+from crucible_batch.errors import JOB_OF_ANOTHER_KEY, ExitCode, GatewayError, KeyRefusedError
 
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
 JOB_TIMEOUT = "JOB_TIMEOUT"
@@ -62,6 +63,7 @@ class World:
     clock: Clock
     gone_workflows: dict[str, ErrorInfo]
     recovery: Recovery
+    owners: Owners
 
 
 class Performer:
@@ -187,6 +189,8 @@ class Performer:
             submission = await world.gateway.submit(self._planned.workflow_id, params, key=job.current.key)
         except GatewayError as error:
             return self._not_accepted(job, error)
+        if not world.owners.claim(job, submission.job_id):
+            return self._not_accepted(job, _of_another(submission.job_id))
         world.stop.accepted()
         world.slots.accepted()
         reused = submission.existing and not submission.after_doubt and not job.in_doubt
@@ -204,6 +208,7 @@ class Performer:
         """What an answer that isn't the wanted one means, by the table:
 
         in doubt, now or before   Unanswered: a later refusal proves nothing about the first try
+        another key's job         Unanswered as well: whether this one was bought it doesn't say
         401                       Declined, and the run ends
         402                       Declined, and nothing more is asked for until a refund
         a refusal                 Refused, and what else, by the table of ``core.breaker``
@@ -345,6 +350,15 @@ class Performer:
             running_at=snapshot.running_at,
             numbers=snapshot.numbers,
         )
+
+
+def _of_another(job_id: str) -> GatewayError:
+    return GatewayError(
+        f"the gateway answered with job {job_id}, which it gave for another key before",
+        code=JOB_OF_ANOTHER_KEY,
+        hint="ask its operator about both keys; nothing of that job is taken for this one, whose credits stay held",
+        in_doubt=True,
+    )
 
 
 def _timed_out(job_id: str) -> ErrorInfo:

@@ -33,6 +33,7 @@ from crucible_batch.engine.history import History
 from crucible_batch.engine.lists import LOOK_AGAIN_AFTER_S, Lister
 from crucible_batch.engine.mover import Mover
 from crucible_batch.engine.options import RunOptions
+from crucible_batch.engine.owners import Owners
 from crucible_batch.engine.perform import Performer, World
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.recovery import Recovery
@@ -108,6 +109,7 @@ class Runner:
             clock=clock,
             gone_workflows={},
             recovery=self._recovery,
+            owners=Owners(history, self.books),
         )
 
     async def run(self) -> Ending:

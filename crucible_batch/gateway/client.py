@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from crucible_batch.core.credits import ZERO
 from crucible_batch.core.identity import Json, canonical
-from crucible_batch.errors import GatewayError
+from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 from crucible_batch.gateway.address import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
 from crucible_batch.gateway.aiohttp_channel import new_channel
 from crucible_batch.gateway.api_key import ApiKey
@@ -58,6 +58,10 @@ REMEMBERED_JOBS: Final = 4096
 
 T = TypeVar("T")
 D = TypeVar("D", bound=WireModel)
+
+
+class _OtherKeyError(UnreadableError):
+    code = JOB_OF_ANOTHER_KEY
 
 
 class GeneratedJob(GenerateData):
@@ -240,7 +244,7 @@ class CrucibleClient:
     def _check_job_is_of_key(self, job_id: str, key: str) -> None:
         """Refuse a job that another key bought: an answer to ``generate`` names nothing else to tell it by."""
         if self._keys.setdefault(job_id, key) != key:
-            raise UnreadableError("it is about the job of another idempotency key")
+            raise _OtherKeyError("it is about the job of another idempotency key")
         while len(self._keys) > REMEMBERED_JOBS:
             del self._keys[next(iter(self._keys))]
 

@@ -69,7 +69,9 @@ class ApiExchange:
             await answer.drop()
             if read_failure(answer.body) is not None:  # success: false, with a 2xx
                 raise self._refusal(call, answer) from None
-            raise bad_answer(call.operation, answer.status, str(error), request_id=request_id(answer)) from error
+            raise bad_answer(
+                call.operation, answer.status, str(error), code=error.code, request_id=request_id(answer)
+            ) from error
 
     async def _fetch(self, call: Call[T]) -> Answer:
         headers = _HEADERS if call.body is None else _HEADERS_OF_JSON

@@ -71,11 +71,13 @@ def no_answer(operation: Operation, why: str, *, status: int | None = None) -> G
     )
 
 
-def bad_answer(operation: Operation, status: int, why: str, *, request_id: str | None = None) -> GatewayError:
+def bad_answer(
+    operation: Operation, status: int, why: str, *, code: str = "BAD_ANSWER", request_id: str | None = None
+) -> GatewayError:
     """Build the error of an answer that isn't what it should be. ``why`` holds nothing of it but names."""
     return GatewayError(
         f"an answer that can't be used: {why}",
-        code="BAD_ANSWER",
+        code=code,
         operation=operation,
         status=status,
         hint=_HINT_BAD_ANSWER,

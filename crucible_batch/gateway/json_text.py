@@ -13,7 +13,12 @@ DEPTH_LIMIT: Final = 64
 
 
 class UnreadableError(ValueError):
-    """An answer that is not what was promised; its text says why, and holds nothing of the answer but names."""
+    """An answer that is not what was promised; its text says why, and holds nothing of the answer but names.
+
+    ``code`` is that of the error that is made of it.
+    """
+
+    code = "BAD_ANSWER"
 
 
 def read_json(raw: bytes) -> object:

@@ -12,6 +12,10 @@ INDEX_PLACES = """CREATE INDEX IF NOT EXISTS events_by_place ON events (json_ext
                    WHERE type IN ('Saved', 'Moved')"""
 SAVED_AT = """SELECT DISTINCT subject FROM events
                WHERE json_extract(body, '$.path') = ? AND type IN ('Saved', 'Moved') ORDER BY subject"""
+INDEX_GATEWAY_JOBS = """CREATE INDEX IF NOT EXISTS events_by_gateway_job
+                         ON events (lower(json_extract(body, '$.job_id')), subject) WHERE type = 'Accepted'"""
+ACCEPTED_AS = """SELECT DISTINCT subject FROM events
+                  WHERE lower(json_extract(body, '$.job_id')) = ? AND type = 'Accepted' ORDER BY subject"""
 UNRETIRE = "DELETE FROM retired WHERE identity IN (SELECT identity FROM plan)"
 JOBS = """
     SELECT plan.position, plan.body, events.type, events.body

@@ -71,6 +71,7 @@ class Journal:
         self._read_only = read_only
         self._writer: GroupCommitWriter | None = None
         self._connection = self._connect()
+        self._knows_gateway_jobs = read_only
 
     # -- opening ----------------------------------------------------------------------------------------------------
 
@@ -303,6 +304,13 @@ class Journal:
         if not self._read_only:
             self._connection.execute(sql.INDEX_PLACES)
         return [subject for (subject,) in self._connection.execute(sql.SAVED_AT, (path,))]
+
+    def accepted_as(self, job_id: str) -> list[str]:
+        """The identities of the jobs that were ever accepted as this gateway job; the id is in lower case."""
+        if not self._knows_gateway_jobs:
+            self._connection.execute(sql.INDEX_GATEWAY_JOBS)
+            self._knows_gateway_jobs = True
+        return [subject for (subject,) in self._connection.execute(sql.ACCEPTED_AS, (job_id,))]
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
         """One job as its events left it, and whether it is retired. None where it was never planned."""

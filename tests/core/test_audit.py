@@ -167,6 +167,13 @@ def test_a_job_that_was_reserved_twice_is_a_difference() -> None:
     assert found.jobs[0].ledger.charged == 2
 
 
+def test_a_job_that_answered_two_keys_is_a_difference_of_both() -> None:
+    jobs = [job(), job(name="other", job_id="J1"), job(name="third", job_id="j3")]
+    found = look(entry("reserve", 2), entry("consume", 2), entry("reserve", 2, job_id="j3"), jobs=jobs)
+    said = ["the gateway answered another key with the same job" in each.reasons for each in found.jobs]
+    assert said == [True, True, False]
+
+
 def test_an_entry_that_is_shown_twice_counts_once() -> None:
     found = look(entry("reserve", 2), entry("reserve", 2), entry("consume", 2), jobs=[job()])
     assert found.differences == ()

@@ -10,6 +10,7 @@ import pytest
 
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import CrucibleClient
+from crucible_batch.gateway import client as client_module
 
 CHANGES = {"create_asset", "delete_asset", "generate"}
 BUYS_AGAIN = {"create_asset"}
@@ -364,3 +365,20 @@ async def test_a_path_in_the_base_url_is_kept(reply, good_data):
     async with CrucibleClient("key", base_url="https://h.test/gate/", transport=transport) as client:
         await client.workflow("zimage-base")
     assert seen == ["https://h.test/gate/api/v1/workflows/zimage-base/metadata"]
+
+
+async def test_a_job_of_another_key_is_told_as_long_as_it_is_among_the_newest(world, ok, good_data, monkeypatch):
+    monkeypatch.setattr(client_module, "REMEMBERED_JOBS", 2)
+    jobs = {"k1": "j1", "k2": "j2", "k3": "j3", "k4": "j3", "k5": "j1"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        job_id = jobs[json.loads(request.content)["idempotency_key"]]
+        return ok({**good_data("generate"), "job_id": job_id}, 202)(request)
+
+    client = world(answer).client
+    for key in ("k1", "k2", "k3"):
+        await client.generate("w", {}, idempotency_key=key)
+    with pytest.raises(GatewayError) as caught:
+        await client.generate("w", {}, idempotency_key="k4")
+    assert (caught.value.code, caught.value.in_doubt) == ("JOB_OF_ANOTHER_KEY", True)
+    assert (await client.generate("w", {}, idempotency_key="k5")).job_id == "j1"  # the oldest was forgotten
