@@ -149,12 +149,13 @@ async def clean_quietly(bench: Bench, directory: Path, head: ReportHead, deadlin
 
     What fails is logged, for ``clean`` to do later: it makes no success a failure.
     """
-    failure: Exception | None
+    failure: Exception | None = None
     try:
         cleaning = Cleaning(directory, decide_fates(bench.journal, directory, found_too=False))
-        async with deadline.kept():
-            failure = (await delete_assets(bench, cleaning)).failure
-        head = write_report_of(bench.journal, directory)
+        if cleaning.going:
+            async with deadline.kept():
+                failure = (await delete_assets(bench, cleaning)).failure
+            head = write_report_of(bench.journal, directory)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has succeeded and its report stands
         failure = error
     if failure is not None:

@@ -45,7 +45,7 @@ def read_status(run_dir: str | Path) -> Status:
         jobs = journal.jobs(_rule(newest))
         progress = progress_of(jobs, newest.started_at) if running and newest.ending is None else None
         manifest = Path(newest.terms.manifest_path) if newest.terms.plan_digest is None else None
-        return Status(directory, running, _head(journal), progress, manifest)
+        return Status(directory, running, head_of(journal), progress, manifest)
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
@@ -65,11 +65,9 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
 
 def write_report_of(journal: Journal, directory: Path) -> ReportHead:
     """Write the report of an open journal, and the sidecars that are missing; return the report's head."""
-    head, newest = _head(journal), _newest(journal)
-    # On the way: to read all jobs once more would take as long as the report itself.
-    jobs = Sidecars(directory).completing(journal.jobs(_rule(newest)), newest.terms)
+    head = head_of(journal)
     try:
-        write_report(directory, head, build_rows(jobs, _stops(newest)))
+        write_report(directory, head, told_rows(journal, completing=directory))
     except OSError as error:
         raise ReportError(
             f"the report can't be written: {error.strerror}", hint=f"see to the disk, then: {way_back(head, directory)}"
@@ -80,7 +78,7 @@ def write_report_of(journal: Journal, directory: Path) -> ReportHead:
 def write_page_of(journal: Journal, directory: Path, head: ReportHead, *, thumbnails: Thumbnails | None = None) -> Path:
     """Write the page of an open journal's report, and return where it is. Raises ``RunDirectoryError``."""
     try:
-        return write_page(directory, head, _rows(journal), credit_curve(journal.events()), thumbnails=thumbnails)
+        return write_page(directory, head, told_rows(journal), credit_curve(journal.events()), thumbnails=thumbnails)
     except OSError as error:
         raise RunDirectoryError(
             f"{PAGE_FILE} can't be written: {error.strerror}",
@@ -98,7 +96,7 @@ def way_back(head: ReportHead, directory: Path) -> str:
 def report_rows(run_dir: Path) -> Iterator[JobRow]:
     """Yield the report's rows from the journal, in manifest order."""
     with Journal.read(run_dir) as journal:
-        yield from _rows(journal)
+        yield from told_rows(journal)
 
 
 def newest_terms(journal: Journal) -> RunTerms:
@@ -119,12 +117,18 @@ def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
         yield planned, job, True
 
 
-def _rows(journal: Journal) -> Iterator[JobRow]:
+def told_rows(journal: Journal, *, completing: Path | None = None) -> Iterator[JobRow]:
+    """Yield the report's rows from an open journal; write missing sidecars on the way, where a directory is named."""
     newest = _newest(journal)
-    return build_rows(journal.jobs(_rule(newest)), _stops(newest))
+    jobs = journal.jobs(_rule(newest))
+    if completing is not None:
+        # On the way: to read all jobs once more would take as long as the report itself.
+        jobs = Sidecars(completing).completing(jobs, newest.terms)
+    return build_rows(jobs, _stops(newest))
 
 
-def _head(journal: Journal) -> ReportHead:
+def head_of(journal: Journal) -> ReportHead:
+    """Sum up a run directory."""
     newest = _newest(journal)
     return build_head(
         terms=newest.terms,

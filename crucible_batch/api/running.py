@@ -24,6 +24,7 @@ from crucible_batch.api.draft import (
 from crucible_batch.api.inspecting import report_rows, way_back, write_page_of, write_report_of
 from crucible_batch.api.mending import Bench
 from crucible_batch.api.planning import PlanSummary, run_directory
+from crucible_batch.api.reporting import note_report, report_stands
 from crucible_batch.api.signals import Signals, at_once
 from crucible_batch.api.surroundings import MakingThumbnails, RetryTeller, Silent, Surroundings
 from crucible_batch.core.ending import Ending
@@ -175,26 +176,37 @@ async def run(
         )
         signals = Signals(runner) if handle_signals else None
         ending = await _conduct(runner, journal, terms, clock, after=begun.after, signals=signals)
-        head = write_report_of(journal, directory)
+        standing = report_stands(journal, directory, html=html)
+        head = standing or write_report_of(journal, directory)
         if signals is not None:
             await signals.pass_on()
         if source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
             head = await clean_quietly(Bench(journal, begun.gateway, clock), directory, head, deadline)
-        page = _page_of(journal, directory, head, thumbnails)
+        page = _page_of(journal, directory, head, thumbnails, stands=head is standing)
     return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake, page)
 
 
-def _page_of(journal: Journal, directory: Path, head: ReportHead, thumbnails: Thumbnails | None) -> Path | None:
-    """Make the page, or remove that of an earlier run, which would tell what is no longer so."""
+def _page_of(
+    journal: Journal, directory: Path, head: ReportHead, thumbnails: Thumbnails | None, *, stands: bool
+) -> Path | None:
+    """Make the page, or remove that of an earlier run, which would tell what is no longer so.
+
+    Where the report ``stands`` as it was, so does the page.
+    """
+    page = directory / PAGE_FILE if thumbnails is not None else None
+    if stands:
+        return page
     try:
-        if thumbnails is None:
+        if page is None:
             (directory / PAGE_FILE).unlink(missing_ok=True)
-            return None
-        return write_page_of(journal, directory, head, thumbnails=thumbnails)
+        else:
+            write_page_of(journal, directory, head, thumbnails=thumbnails)
+        note_report(journal, directory, head, html=page is not None)
     except Exception as error:  # noqa: BLE001 - the run is over and well reported; nothing about a page may undo that
         logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, way_back(head, directory))
         return None
+    return page
 
 
 async def _conduct(

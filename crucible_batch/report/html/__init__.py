@@ -7,9 +7,10 @@ from crucible_batch.report.html.embedding import compact, embedded
 from crucible_batch.report.html.miniature import Miniature, miniature_of
 from crucible_batch.report.html.page import PAGE_FILE, Cards, Frame, charts, head_json, page_pieces, write_page
 from crucible_batch.report.html.parts import Parts, put_together, report_scripts, report_styles
-from crucible_batch.report.html.thumbnails import Pictures, Thumbnails
+from crucible_batch.report.html.thumbnails import FOLDER, Pictures, Thumbnails
 
 __all__ = [
+    "FOLDER",
     "PAGE_FILE",
     "Advice",
     "Cards",

@@ -1,0 +1,137 @@
+"""A run that changed nothing writes no report; one that was damaged, or says what is no longer so, is written again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crucible_batch.api import reporting
+from crucible_batch.api.inspecting import write_report_again
+from crucible_batch.report.html import thumbnails
+
+TWO = "{name: a, prompt: one}\n{name: b, prompt: two}"
+
+
+def written(out: Path) -> dict[str, tuple[bytes, int, int]]:
+    """What stands there of a report: bytes, when it was written, and as which file."""
+    files = [out / "report.json", out / "report.html", *sorted((out / "thumbnails").glob("*"))]
+    return {
+        file.name: (file.read_bytes(), file.stat().st_mtime_ns, file.stat().st_ino) for file in files if file.exists()
+    }
+
+
+@pytest.fixture
+def in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have thumbnails beside the page, as runs of more than a thousand jobs have."""
+    monkeypatch.setattr(thumbnails, "_MOST_INLINE_JOBS", 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"html": False}], ids=["page", "no-page"])
+async def test_a_run_that_changed_nothing_leaves_the_report_as_it_is(start, in_a_folder, options):
+    async with start() as bench:
+        manifest = bench.manifest(TWO)
+        first = await bench.run(manifest, **options)
+        before = written(bench.path / "out")
+        again = await bench.run(manifest, **options)
+    assert written(bench.path / "out") == before
+    assert len(before) == (1 if options else 4)
+    assert (again.exit_code, again.page) == (0, first.page)
+    assert again.report.counts == first.report.counts
+    assert again.report.finished_at > first.report.finished_at
+
+
+async def test_a_run_that_fails_as_before_leaves_the_report_as_it_is(start):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: an nsfw picture}")
+        assert (await bench.run(manifest)).exit_code == 1
+        before = written(bench.path / "out")
+        assert (await bench.run(manifest)).exit_code == 1
+    assert written(bench.path / "out") == before
+
+
+def edited(out: Path) -> None:
+    text = (out / "report.json").read_text().replace('"succeeded"', '"blockeded"')
+    stood = (out / "report.json").stat()
+    (out / "report.json").write_text(text)
+    os.utime(out / "report.json", ns=(stood.st_atime_ns, stood.st_mtime_ns))
+
+
+def cut(out: Path) -> None:
+    os.truncate(out / "report.html", 1000)
+
+
+def a_link(out: Path) -> None:
+    (out / "report.html").rename(out / "elsewhere.html")
+    (out / "report.html").symlink_to("elsewhere.html")
+
+
+DAMAGES: list[Callable[[Path], object]] = [
+    edited,
+    cut,
+    a_link,
+    lambda out: (out / "report.json").unlink(),
+    lambda out: (out / "report.html").unlink(),
+    lambda out: next((out / "thumbnails").iterdir()).unlink(),
+    lambda out: next((out / "thumbnails").iterdir()).write_bytes(b"other"),
+    lambda out: (out / ".crucible/reported.json").write_bytes(b"{"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_report_that_is_not_what_was_written_is_written_again(start, in_a_folder, damage):
+    async with start() as bench:
+        manifest, out = bench.manifest(TWO), bench.path / "out"
+        await bench.run(manifest)
+        whole = written(out)
+        damage(out)
+        await bench.run(manifest)
+        again = written(out)
+    assert again.keys() == whole.keys()
+    assert again["report.json"][1:] != whole["report.json"][1:]
+    assert not (out / "report.html").is_symlink()
+    assert {row["status"] for row in json.loads(again["report.json"][0])["jobs"]} == {"succeeded"}
+    small = {name: content for name, (content, _, _) in whole.items() if name.endswith(".webp")}
+    assert {name: content for name, (content, _, _) in again.items() if name.endswith(".webp")} == small
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bench, monkeypatch: (bench.manifest("{name: a, prompt: one}"), {}),
+        lambda bench, monkeypatch: (bench.manifest("{name: b, prompt: two}\n{name: a, prompt: one}"), {}),
+        lambda bench, monkeypatch: (bench.manifest("{name: a, prompt: one}\n{name: c, prompt: two}"), {}),
+        lambda bench, monkeypatch: (bench.manifest(TWO, budget=77), {}),
+        lambda bench, monkeypatch: (bench.manifest(TWO).rename(bench.path / "other.yaml"), {}),
+        lambda bench, monkeypatch: (bench.manifest(TWO), {"html": False}),
+        lambda bench, monkeypatch: monkeypatch.setattr(reporting, "__version__", "9.9") or (bench.manifest(TWO), {}),
+    ],
+    ids=["dropped", "order", "name", "budget", "path", "no-page", "version"],
+)
+async def test_a_report_that_would_say_something_else_is_written_again(start, monkeypatch, change):
+    async with start() as bench:
+        await bench.run(bench.manifest(TWO))
+        before = written(bench.path / "out")
+        manifest, options = change(bench, monkeypatch)
+        result = await bench.run(manifest, **options)
+        after = written(bench.path / "out")
+    assert result.exit_code == 0
+    assert after["report.json"][2] != before["report.json"][2]
+    assert ("report.html" in after) == ("html" not in options)
+
+
+async def test_what_is_asked_for_is_always_rebuilt_and_missing_sidecars_always_come_back(start):
+    async with start() as bench:
+        manifest, out = bench.manifest(TWO), bench.path / "out"
+        await bench.run(manifest)
+        before = written(out)
+        write_report_again(out)
+        rebuilt = written(out)
+        assert all(rebuilt[name][2] != before[name][2] for name in before)
+        (out / "a/0.png.json").unlink()
+        await bench.run(manifest)
+    assert (out / "a/0.png.json").is_file()
+    assert written(out) == rebuilt
