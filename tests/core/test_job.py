@@ -14,6 +14,7 @@ from crucible_batch.core.events import (
     Failed,
     Held,
     JobEvent,
+    Listed,
     Missed,
     Moved,
     Prepared,
@@ -32,10 +33,12 @@ from crucible_batch.core.job import (
     Fetch,
     Hold,
     Job,
+    LookAgain,
     Phase,
     Poll,
     Prepare,
     Submit,
+    may_be_forgotten,
     replay,
     resumed,
     step,
@@ -60,6 +63,11 @@ UNAVAILABLE = Unavailable(at=1.0, error=ERROR)
 REOPENED = Reopened(at=1.0)
 MISSED = Missed(at=1.0, index=1)
 MOVED = Moved(at=9.0, index=1, path="a/1.0.png")
+
+LISTING = Succeeded(at=1.0, outputs=1, numbers=(0,))
+EMPTY = Succeeded(at=1.0, outputs=0, numbers=())
+SAME = Listed(at=1.0, numbers=(0,))
+MORE = Listed(at=1.0, numbers=(0, 4))
 
 ONCE = RetryRule(attempts=1)
 PLAIN = Job(ID, rule=ONCE)
@@ -91,6 +99,16 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MOVED], Phase.SUCCEEDED, None),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, UNAVAILABLE], Phase.UNAVAILABLE, None),
     (PLAIN, [HELD, ACCEPTED, FAILED, REOPENED], Phase.READY, Hold()),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0)], Phase.FETCHING, LookAgain("j1")),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), SAME], Phase.SUCCEEDED, None),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE], Phase.FETCHING, Fetch("j1", 1)),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1)], Phase.FETCHING, LookAgain("j1")),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1), SAME], Phase.SUCCEEDED, None),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), SAME, MORE], Phase.FETCHING, Fetch("j1", 1)),
+    (PLAIN, [HELD, ACCEPTED, EMPTY], Phase.FETCHING, LookAgain("j1")),
+    (PLAIN, [HELD, ACCEPTED, EMPTY, UNAVAILABLE], Phase.UNAVAILABLE, None),
+    (PLAIN, [HELD, ACCEPTED, EMPTY, UNAVAILABLE, MORE], Phase.FETCHING, Fetch("j1", 0)),
+    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MORE], Phase.SUCCEEDED, None),
 ]
 
 
@@ -159,6 +177,38 @@ def test_a_failed_job_gets_the_next_key_and_a_refused_one_keeps_its_own() -> Non
 def test_retrying_what_failed_opens_one_more_attempt() -> None:
     job = replay(PLAIN, [HELD, ACCEPTED, FAILED, REOPENED])
     assert (job.phase, job.attempt) == (Phase.READY, 2)
+
+
+@pytest.mark.parametrize(
+    ("events", "attempt"),
+    [
+        ([HELD, ACCEPTED, FAILED, REOPENED], 2),
+        ([HELD, ACCEPTED, FAILED, REFUSED, REOPENED], 2),
+        ([HELD, ACCEPTED, FAILED, REFUSED, REOPENED, REFUSED, REOPENED], 2),
+        ([HELD, DECLINED, REOPENED], 1),
+        ([HELD, REFUSED, REOPENED, REOPENED], 1),
+    ],
+)
+def test_no_number_is_skipped_however_often_a_job_is_opened_again(events: list[JobEvent], attempt: int) -> None:
+    """An attempt that was never sent has used no key up: the next one is it, and is what a rerun asks for first."""
+    assert replay(Job(ID), events).attempt == attempt
+
+
+@pytest.mark.parametrize("events", [[HELD], [HELD, UNANSWERED]])
+@pytest.mark.parametrize(
+    ("age_s", "is_forgotten"),
+    [(0, False), (100, False), (100.5, True), (1e9, True), (-300, False), (-300.5, True), (-1e9, True)],
+)
+def test_a_key_is_trusted_for_its_time_and_a_clocks_slack(
+    events: list[JobEvent], age_s: float, is_forgotten: bool
+) -> None:
+    job = replay(PLAIN, events)
+    assert may_be_forgotten(job, HELD.at + age_s, key_ttl_s=100) is is_forgotten
+
+
+def test_an_answered_submit_is_never_forgotten() -> None:
+    for events in ([], [HELD, ACCEPTED], [HELD, ACCEPTED, VANISHED], [HELD, DECLINED]):
+        assert not may_be_forgotten(replay(PLAIN, events), 1e9, key_ttl_s=100)
 
 
 def test_what_moved_is_the_same_output_in_another_place() -> None:

@@ -8,7 +8,15 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from crucible_batch.core.answers import Account, ErrorInfo
+from crucible_batch.core.events import Accepted, Failed, Held
+from crucible_batch.core.job import Job
+from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.progress import JobAdvanced
+from crucible_batch.engine.admission import Admission
+from crucible_batch.engine.books import Books
+from crucible_batch.engine.clock import SystemClock
+from crucible_batch.engine.stop import Stop
 
 TEN = "\n".join(f"{{name: j{i}, prompt: 'picture {i}'}}" for i in range(10))
 
@@ -248,3 +256,38 @@ async def test_the_budget_holds_at_every_message_of_a_run(start, watcher):
     balances = [message.balance for message in seen.messages if isinstance(message, JobAdvanced)]
     assert balances
     assert all(0 <= balance.spent + balance.held <= 13 for balance in balances)
+
+
+class Refunding:
+    """An account that is empty until a job's credits come back; and the log of the books that are kept of it."""
+
+    def __init__(self) -> None:
+        self.available = Decimal(10)
+
+    async def account(self) -> Account:
+        return Account(self.available, Decimal(0), self.available)
+
+    async def append(self, _subject: str, _event: object) -> None:
+        """Durable at once."""
+
+
+async def test_after_a_402_a_refund_alone_opens_the_account():
+    around = Refunding()
+    books = Books(around, Ledger(), None)
+    admission = Admission(books, around, Stop(), SystemClock())
+
+    async def hold(identity: str) -> Held | None:
+        return await admission.hold(Job(identity), "workflow:w", missing=lambda: 0, claim=lambda: None)
+
+    held = await hold("a")
+    await books.record("a", held)
+    await books.record("a", Accepted(at=1.0, job_id="j", credits=Decimal(4), reused=False))
+    admission.close_account()
+    around.available = Decimal(0)
+    waiting = asyncio.ensure_future(hold("b"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    around.available = Decimal(10)
+    await books.record("a", Failed(at=2.0, error=ErrorInfo("GENERATION_FAILED", "it failed")))
+    assert isinstance(await waiting, Held)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from decimal import Decimal
 
 import httpx
@@ -236,3 +238,39 @@ async def test_a_job_whose_image_the_gateway_does_not_take_keeps_no_credits_from
     assert {row.name: row.status for row in result.jobs()} == {"e": "pending", "t": "succeeded"}
     assert result.exit_code == 5
     assert result.report.credits.held == 0
+
+
+@pytest.mark.parametrize("when", ["in-this-run", "in-the-next-run"])
+async def test_a_lost_intent_is_known_by_its_nonce_and_another_of_the_same_picture_is_left_alone(start, tampered, when):
+    """Another run directory's upload of the same picture is pending: it is that one's to send, or to give back."""
+    async with start() as bench:
+        content = (bench.path / bench.picture("a.png")).read_bytes()
+        metadata = {"cb_sha256": hashlib.sha256(content).hexdigest(), "cb_nonce": "another's"}
+        theirs = {"mime_type": "image/png", "byte_size": len(content), "metadata": metadata}
+        headers = {"authorization": f"Bearer {bench.running.api_key}"}
+        url = f"{bench.running.api_url}/api/v1/assets"
+        other = (await bench.http.post(url, json=theirs, headers=headers)).json()["data"]["asset_id"]
+        task: asyncio.Task[object]
+
+        async def lost(request: httpx.Request, send):
+            if request.method == "POST" and request.url.path.endswith("/assets") and not sent:
+                sent.append(request)
+                if when == "in-the-next-run":
+                    asyncio.get_running_loop().call_soon(task.cancel)
+                    await asyncio.sleep(5)
+                raise httpx.ReadError("lost")
+            return await send()
+
+        sent: list[httpx.Request] = []
+        manifest = bench.manifest(edits(1), budget=20)
+        task = asyncio.ensure_future(bench.run(manifest, transport=tampered(lost)))
+        if when == "in-the-next-run":
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            result = await bench.run(manifest)
+        else:
+            result = await task
+        assets = {asset["asset_id"]: asset for asset in (await bench.state())["assets"]}
+    assert result.exit_code == 0
+    assert assets[other]["deleted_at"] is None
+    assert len(assets) == 2

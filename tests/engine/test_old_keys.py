@@ -86,3 +86,19 @@ async def test_how_long_keys_are_trusted_can_be_said(start, tampered):
         result = await bench.run(manifest, key_ttl_s=4 * DAY_S)
         await bench.agree(result)
     assert result.exit_code == 0
+
+
+async def test_a_submit_in_doubt_of_a_job_that_left_the_manifest_is_not_sent_again(start, tampered):
+    """To ask again might buy what nobody wants any more; what it may have cost stays held."""
+    async with start() as bench:
+        await leave_in_doubt(
+            bench, tampered, bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
+        )
+        before = (await bench.state())["requests"]["generate"]
+        result = await bench.run(bench.manifest("{name: a, prompt: one}", budget=4))
+        state = await bench.state()
+        assert (len(state["jobs"]), state["requests"]["generate"]) == (1, before)
+        assert (result.exit_code, result.report.credits.held) == (0, 2)
+        wanted = await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4))
+        await bench.agree(wanted)
+    assert wanted.exit_code == 0
