@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from decimal import Context, Decimal, InvalidOperation
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 Credits: TypeAlias = Decimal
 """An exact amount of credits. Never made from a binary float."""
@@ -14,6 +15,9 @@ MAX_EXPONENT = 12
 MAX_PLACES = 18
 """Amounts at or above 10**12, or finer than 10**-18, are refused. A gateway that computes in binary floats writes up to
 17 places (2.0000000000000004), and sums below 10**10 of such amounts stay exact in the 28 digits of a Decimal."""
+
+MAX_STORED_EXPONENT = 18
+"""What we hold may be a multiple of an amount of the gateway's, so what a file of ours holds may be that much more."""
 
 
 _FIGURE_PLACES = 12
@@ -31,7 +35,25 @@ def parse_credits(value: object) -> Credits:
         raise ValueError(f"credits must be zero or more: {value!r}")
     if _places(amount) > MAX_PLACES:
         raise ValueError(f"an absurd amount of credits: {value!r}")
-    return amount
+    return amount or amount.copy_abs()  # no negative zero
+
+
+class _Stored:
+    """Has pydantic refuse what can't have been written by us. Who reads files imports pydantic; the core doesn't."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: Callable[[object], object]) -> Mapping[str, object]:
+        check = {"type": "no-info", "function": _check_stored}
+        return {"type": "function-after", "function": check, "schema": handler(source)}
+
+
+def _check_stored(amount: Decimal) -> Credits:
+    if amount < 0 or amount.adjusted() >= MAX_STORED_EXPONENT or _places(amount) > MAX_PLACES:
+        raise ValueError("an impossible amount of credits")
+    return amount or amount.copy_abs()
+
+
+StoredCredits: TypeAlias = Annotated[Decimal, _Stored()]
+"""An amount in a file of ours, and therefore a claim: it is finite and not negative, or reading it is an error."""
 
 
 def parse_figure(value: object) -> Credits:

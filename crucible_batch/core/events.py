@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.credits import Credits
+from crucible_batch.core.credits import StoredCredits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Held(_Fact):
 
     attempt: int
     key: str
-    credits: Credits
+    credits: StoredCredits
     price_class: str
     shape: str = ""
     alone: bool = False
@@ -46,7 +46,7 @@ class Prepared(_Fact):
     to asset ids, kept so that a submit sent again after a crash is byte for byte the same."""
 
     assets: Mapping[str, str] = field(default_factory=dict)
-    credits: Credits
+    credits: StoredCredits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Accepted(_Fact):
     """
 
     job_id: str
-    credits: Credits
+    credits: StoredCredits
     reused: bool
     earlier: bool = False
 
@@ -87,7 +87,7 @@ class Unanswered(_Fact):
 class Repriced(_Fact):
     """The job's own record names another price than is known so far: ``credits``. The higher of the two counts."""
 
-    credits: Credits
+    credits: StoredCredits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +185,7 @@ class Intended(_Fact):
     """An upload intent is about to be bought, out of the hold of the job ``payer``; ``credits`` moved from there."""
 
     nonce: str
-    credits: Credits
+    credits: StoredCredits
     payer: str
 
 
@@ -194,7 +194,7 @@ class Created(_Fact):
     """The intent was answered: it cost ``credits``. ``assumed``: the answer was lost, and this is our estimate."""
 
     asset_id: str
-    credits: Credits
+    credits: StoredCredits
     assumed: bool = False
 
 
@@ -233,7 +233,7 @@ class Lost(_Fact):
 class Deleted(_Fact):
     """The asset is gone: deleted by us for ``rebate``, or found missing (0)."""
 
-    rebate: Credits
+    rebate: StoredCredits
 
 
 JobEvent: TypeAlias = (

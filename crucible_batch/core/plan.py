@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.core.answers import AssetSpec
+from crucible_batch.core.credits import StoredCredits
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class RunTerms:
     manifest_path: str
     manifest_sha256: str
     run_id: str
-    budget: Decimal | None
-    ceiling: Decimal | None
+    budget: StoredCredits | None
+    ceiling: StoredCredits | None
     attempts: int
     never: frozenset[str]
     plan_digest: str | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.credits import ZERO, StoredCredits
 from crucible_batch.core.events import Accepted, Held, JobEvent, Moved, Prepared, Saved, Succeeded
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.job import Job
@@ -26,7 +26,7 @@ class Receipt:
     attempt: int
     key: str
     job_id: str
-    credits: Credits
+    credits: StoredCredits
     at: float
     outputs: int | None = None
     saved: Saved | None = None

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crucible_batch.core.credits import Credits
+from crucible_batch.core.credits import StoredCredits
 from crucible_batch.core.prices import Certainty
 
 
@@ -42,7 +42,7 @@ class PlanOptions:
 
     run_id: str
     run_dir: str
-    budget: Credits | None
+    budget: StoredCredits | None
     retry_failed: bool
     only: tuple[str, ...]
     variables: Mapping[str, str]
@@ -55,8 +55,8 @@ class PlanOptions:
 class PlanTerms:
     """What a run of the plan is held to, the manifest's own words included. ``budget`` None: it has to ask first."""
 
-    budget: Credits | None
-    max_credits_per_job: Credits | None
+    budget: StoredCredits | None
+    max_credits_per_job: StoredCredits | None
     attempts: int
     never: tuple[str, ...]
     max_credits_per_upload: Credits | None = None
@@ -72,7 +72,7 @@ class PlannedPrice:
     price_class: str
     count: int
     certainty: Certainty
-    each: Credits | None
+    each: StoredCredits | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,10 @@ class PlanTotals:
 
     jobs: int
     states: Mapping[str, int]
-    estimate: Credits
+    estimate: StoredCredits
     certainty: Certainty
-    spent: Credits
-    held: Credits
+    spent: StoredCredits
+    held: StoredCredits
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class PlanRow:
     identity: str
     workflow_id: str
     state: PlannedState
-    credits: Credits | None
+    credits: StoredCredits | None
     params: Mapping[str, object]
     images: Mapping[str, ImageFile]
     repeat: int
