@@ -185,6 +185,16 @@ class RunDirectoryError(UserError):
     code = "RUN_DIRECTORY"
 
 
+class OtherAccountError(RunDirectoryError):
+    """The key is of another account than the directory's: its jobs would be bought again."""
+
+    def __init__(self, directory: object) -> None:
+        super().__init__(
+            f"{directory} belongs to another account: this key doesn't find its jobs",
+            hint="use that account's key, or choose another --out-dir",
+        )
+
+
 class ConsentError(UserError):
     """Nobody said how much may be spent: no budget, no ``--yes``, and no terminal to ask."""
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.account import check_account
+from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.asked import Asked
 from crucible_batch.api.connecting import require_key
 from crucible_batch.api.draft import check_choice
@@ -85,8 +85,9 @@ async def begin(stack: AsyncExitStack, order: Order, surroundings: Surroundings)
     journal.adopt(draft)
     # What is restored belongs to this run, which follows a plan or none.
     after = journal.last_number()
-    await restore(journal, Receipts(directory), order.store)
-    await check_account(journal, gateway, require_key(surroundings.settings))
+    account = await refuse_other_account(journal, gateway, require_key(surroundings.settings))
+    await restore(journal, Receipts(directory), order.store, gateway, is_ours=account.is_proven)
+    journal.remember_key(account.fingerprint)
     return Begun(gateway, journal, grounds, after)
 
 

@@ -67,7 +67,8 @@ class OutputLink:
 class JobSnapshot:
     """A job as one poll saw it. ``outputs`` are in the order of the gateway's ``output_index``.
 
-    ``running_at`` is when an earlier look first found it running: the gateway itself tells no times.
+    ``running_at`` is when an earlier look first found it running: the gateway itself tells no times. ``workflow_id`` is
+    empty where the gateway doesn't say it.
     """
 
     job_id: str
@@ -76,6 +77,7 @@ class JobSnapshot:
     error: ErrorInfo | None = None
     outputs: tuple[OutputLink, ...] = ()
     running_at: float | None = None
+    workflow_id: str = ""
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -64,4 +64,4 @@ class RunTerms:
     plan_digest: str | None = None
     sidecars: bool = True
     embed: bool = False
-    upload_ceiling: Decimal | None = None
+    upload_ceiling: StoredCredits | None = None

@@ -59,7 +59,7 @@ class PlanTerms:
     max_credits_per_job: StoredCredits | None
     attempts: int
     never: tuple[str, ...]
-    max_credits_per_upload: Credits | None = None
+    max_credits_per_upload: StoredCredits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """Going on where the journal is lost, or an old copy of it was put back, and the outputs are not: jobs' stories told
-again from their receipts."""
+again from their receipts, once the gateway has been asked what it knows of them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ import pickle
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
-from crucible_batch.core.events import Event, Saved
+from crucible_batch.core.answers import JobSnapshot
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import Event, Held, JobEvent, Saved
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
-from crucible_batch.core.receipt import Receipt, newest_attempts, story
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.prices import workflow_class
+from crucible_batch.core.receipt import Claim, Receipt, Told, at_least, claims_of, is_of, story
 from crucible_batch.core.retry import RetryRule
-from crucible_batch.errors import UserError
+from crucible_batch.errors import GatewayError, OtherAccountError, UserError
 from crucible_batch.results import OutputStore, Receipts, ReceiptsByJob, aside_path, output_path
+
+_AT_ONCE = 32
 
 
 class Forgetful(Protocol):
@@ -34,27 +42,117 @@ class Forgetful(Protocol):
         ...
 
 
-async def restore(journal: Forgetful, receipts: Receipts, store: OutputStore) -> int:
+async def restore(
+    journal: Forgetful, receipts: Receipts, store: OutputStore, gateway: Gateway, *, is_ours: bool = True
+) -> int:
     """Write into the journal what it has forgotten of the plan's jobs; returns how many jobs that were.
 
-    A job of which the journal knows an attempt is left as it is. Asks nothing of the gateway. Jobs are taken one by
-    one, and what is to be written is kept in a nameless file. Raises ``JournalError``, and ``UserError`` where the
-    temporary directory has no room.
+    A job of which the journal knows an attempt is left as it is. Of the others the gateway is asked by their job ids,
+    which costs nothing, before anything is written: a receipt is a claim. Jobs are taken a few at a time, and what is
+    to be written is kept in a nameless file.
+
+    ``is_ours``: the account is known to be the directory's. Raises ``OtherAccountError`` where it isn't and no job that
+    a receipt names is there, ``GatewayError``, ``JournalError``, and ``UserError`` where the temporary directory has no
+    room.
     """
     if await asyncio.to_thread(receipts.count) <= journal.receipted():
         return 0
     with (
         closing(await asyncio.to_thread(ReceiptsByJob, receipts.read())) as by_job,
         _Stories.kept() as stories,
+        _Stories.kept() as unknown,
     ):
-        for planned, job in journal.jobs(RetryRule()):
-            is_forgotten = not job.attempts and job.phase is not Phase.UNREADABLE
-            known = newest_attempts(by_job.of(planned.identity)) if is_forgotten else {}
-            if of_job := known.get(planned.identity):
-                true = {saved.index: saved async for saved in _true_outputs(planned, of_job, store)}
-                stories.add(planned.identity, story(planned, of_job, true))
+        asking = _Asking(gateway, by_job, store)
+        forgotten = (
+            planned
+            for planned, job in journal.jobs(RetryRule())
+            if not job.attempts and job.phase is not Phase.UNREADABLE
+        )
+        while some := list(islice(forgotten, _AT_ONCE)):
+            for planned, told, past in await asking.stories_of(some):
+                (stories if told[-1].record is not None else unknown).add(planned.identity, past)
+        if unknown.count and not asking.highest and not is_ours:
+            raise OtherAccountError(store.directory)
+        for identity, unproven in unknown:
+            stories.add(identity, asking.with_price(unproven))
         journal.restore(stories)
     return stories.count
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Asks the gateway what became of the jobs that receipts name. ``highest`` are its prices, by price class."""
+
+    gateway: Gateway
+    by_job: ReceiptsByJob
+    store: OutputStore
+    highest: dict[str, Credits] = field(default_factory=dict)
+
+    async def stories_of(self, some: Sequence[PlannedJob]) -> list[tuple[PlannedJob, list[Told], list[JobEvent]]]:
+        """Tell the stories of those that have any. Raises ``GatewayError``."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._story_of(planned)) for planned in some]
+        found = [task.result() for task in tasks]
+        for each in found:
+            if isinstance(each, GatewayError):
+                raise each
+        return [each for each in found if isinstance(each, tuple)]
+
+    def with_price(self, past: Sequence[Event]) -> list[Event]:
+        """Tell of a job that the gateway doesn't know at no less than the others of its workflow are known to cost."""
+        classes = (event.price_class for event in past if isinstance(event, Held))
+        return at_least(past, max((self.highest.get(each, ZERO) for each in classes), default=ZERO))
+
+    async def _story_of(
+        self, planned: PlannedJob
+    ) -> tuple[PlannedJob, list[Told], list[JobEvent]] | GatewayError | None:
+        try:
+            told = await self._told(planned, claims_of(self.by_job.of(planned.identity)))
+        except GatewayError as error:  # kept, since a group of tasks would wrap it
+            return error
+        if not told:
+            return None
+        true = {saved.index: saved async for saved in _true_outputs(planned, told[-1].claim.receipts, self.store)}
+        return planned, told, story(planned, told, true)
+
+    async def _told(self, planned: PlannedJob, claims: Sequence[Claim]) -> list[Told]:
+        """The attempts up to the first that has not failed. One that the gateway doesn't know can only be the last."""
+        told: list[Told] = []
+        unknown: Told | None = None
+        for claim in claims:
+            found = await self._found(planned, claim)
+            if found is None:
+                continue
+            if found.record is None:
+                unknown = found
+                continue
+            told.append(found)
+            if not found.has_failed:
+                return told
+        return told if unknown is None else [*told, unknown]
+
+    async def _found(self, planned: PlannedJob, claim: Claim) -> Told | None:
+        """The job that a claim names, as the gateway has it; None where all that it names are other jobs."""
+        unknown: Told | None = None
+        for job_id in claim.job_ids:
+            if self.by_job.owner(job_id) != planned.identity:
+                continue
+            record = await self._record(job_id)
+            if record is None:
+                unknown = unknown or Told(claim, job_id, None)
+            elif is_of(planned, record):
+                price_class = workflow_class(planned.workflow_id)
+                self.highest[price_class] = max(record.credits, self.highest.get(price_class, ZERO))
+                return Told(claim, job_id, record)
+        return unknown
+
+    async def _record(self, job_id: str) -> JobSnapshot | None:
+        try:
+            return await self.gateway.job(job_id)
+        except GatewayError as error:
+            if error.status == 404 and error.is_refusal:
+                return None
+            raise
 
 
 class _Stories:

@@ -82,6 +82,7 @@ class HttpGateway(Gateway):
             credits=job.requested_credits,
             error=_job_error(job),
             outputs=_output_links(job.outputs),
+            workflow_id=job.workflow_id,
         )
 
     async def account(self) -> Account:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from crucible_batch.core.receipt import Receipt
 from crucible_batch.errors import UserError
 
+_MOST = 10_000
+
 
 class ReceiptsByJob:
     """Takes receipts in any order, and gives back those of one job in that order."""
@@ -20,11 +22,14 @@ class ReceiptsByJob:
         for setting in ("temp_store = FILE", "synchronous = OFF", "journal_mode = OFF"):
             self._connection.execute(f"PRAGMA {setting}")
         try:
-            self._connection.execute("CREATE TABLE receipts (identity TEXT NOT NULL, body BLOB NOT NULL)")
+            self._connection.execute(
+                "CREATE TABLE receipts (identity TEXT NOT NULL, job_id TEXT NOT NULL, body BLOB NOT NULL)"
+            )
             self._connection.execute("BEGIN")
-            rows = ((receipt.identity, pickle.dumps(receipt)) for receipt in receipts)
-            self._connection.executemany("INSERT INTO receipts VALUES (?, ?)", rows)
+            rows = ((each.identity, each.job_id.lower(), pickle.dumps(each)) for each in receipts)
+            self._connection.executemany("INSERT INTO receipts VALUES (?, ?, ?)", rows)
             self._connection.execute("CREATE INDEX receipts_by_identity ON receipts (identity)")
+            self._connection.execute("CREATE INDEX receipts_by_job_id ON receipts (job_id)")
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             self.close()
@@ -34,9 +39,16 @@ class ReceiptsByJob:
             ) from error
 
     def of(self, identity: str) -> list[Receipt]:
-        """Return a job's receipts; none where it has none."""
-        found = self._connection.execute("SELECT body FROM receipts WHERE identity = ? ORDER BY rowid", (identity,))
+        """Return a job's receipts; none where it has none. Not all of them where somebody has added any number."""
+        query = "SELECT body FROM receipts WHERE identity = ? ORDER BY rowid LIMIT ?"
+        found = self._connection.execute(query, (identity, _MOST))
         return [pickle.loads(body) for (body,) in found]  # noqa: S301 - from a file that nobody else can open
+
+    def owner(self, job_id: str) -> str | None:
+        """Return the identity of the job that named this gateway job first: no two can have the same."""
+        query = "SELECT identity FROM receipts WHERE job_id = ? ORDER BY rowid LIMIT 1"
+        row = self._connection.execute(query, (job_id.lower(),)).fetchone()
+        return None if row is None else str(row[0])
 
     def close(self) -> None:
         self._connection.close()

@@ -19,7 +19,7 @@ from crucible_batch.api.surroundings import Silent
 from crucible_batch.core.plan import InputImage
 from crucible_batch.core.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunOptions, restore
-from crucible_batch.errors import ExitCode
+from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.gateway import Retrier, RetryNotice
 from crucible_batch.inputs import read_input
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
@@ -230,7 +230,7 @@ class _Player:
                 self._directory, self._base / str(self._generation + 1), ignore=shutil.ignore_patterns("*-shm")
             )
 
-    async def _run(self, life: Life, process: Process) -> Finished:
+    async def _run(self, life: Life, process: Process) -> Finished | None:
         """What ``api.run`` does, with a world of our own."""
         directory = self._directory
         terms = replace(self._scenario.terms, budget=life.budget)
@@ -247,8 +247,11 @@ class _Player:
             journal._writer = self._writer  # type: ignore[assignment]
             store = OutputStore(directory)
             store.sweep()
-            await restore(journal, Receipts(directory), store)
             runner = self._runner(life, process, journal, store, terms)
+            try:
+                await restore(journal, Receipts(directory), store, runner._world.gateway)
+            except GatewayError:  # the command is refused, with nothing spent
+                return None
             number = journal.begin_run(terms, now=self._clock.now())
             ending = await self._conduct(runner, life)
             journal.end_run(number, ending, now=self._clock.now())
