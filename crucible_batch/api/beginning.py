@@ -32,7 +32,10 @@ _WARNINGS_SAID = 10
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be run, where, and who consents: where it ``asks``, nobody has yet, and ``confirm`` may."""
+    """What is to be run, where, and who consents: where it ``asks``, nobody has yet, and ``confirm`` may.
+
+    ``same_account``: the user says that the key is of the directory's account, though nothing shows it.
+    """
 
     wants: Asked
     source: Reading
@@ -40,6 +43,7 @@ class Order:
     store: OutputStore
     asks: bool
     confirm: Callable[[PlanSummary], bool] | None
+    same_account: bool = False
 
     @property
     def directory(self) -> Path:
@@ -85,7 +89,8 @@ async def begin(stack: AsyncExitStack, order: Order, surroundings: Surroundings)
     journal.adopt(draft)
     # What is restored belongs to this run, which follows a plan or none.
     after = journal.last_number()
-    account = await refuse_other_account(journal, gateway, require_key(surroundings.settings))
+    key = require_key(surroundings.settings)
+    account = await refuse_other_account(journal, gateway, key, same_account=order.same_account)
     await restore(journal, Receipts(directory), order.store, gateway, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)
     return Begun(gateway, journal, grounds, after)

@@ -79,6 +79,7 @@ async def run(
     retry_failed: bool = False,
     recover: bool = False,
     resubmit_unknown: bool = False,
+    same_account: bool = False,
     key_ttl_s: float = DEFAULT_KEY_TTL_S,
     only: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
@@ -106,6 +107,7 @@ async def run(
     ``recover`` gets back what an earlier run bought and whose directory is lost, and ends at the first sign that the
     gateway doesn't remember. A submit that was never answered is sent again for ``key_ttl_s``, the time for which the
     gateway is trusted to honour its key, and after that with ``resubmit_unknown`` only.
+    ``same_account`` says of an API key that it is a renewed one of the directory's account, where nothing shows that.
     An output of more than ``max_output_bytes`` or ``max_pixels`` isn't saved (``OUTPUT_UNAVAILABLE``).
     ``html`` is for ``report.html`` beside ``report.json``; that it can't be made is logged, and no failure of the run.
     Without ``sidecars``, here or in the manifest, no file is written beside an output that says what made it.
@@ -160,7 +162,7 @@ async def run(
     observer = observer or Silent()
     store = OutputStore(directory, max_bytes=max_output_bytes, max_pixels=max_pixels)
     surroundings = Surroundings(settings, transport, observer, clock, RetryTeller(observer, clock), deadline)
-    order = Order(wants, source, terms, store, terms.budget is None and not yes, confirm)
+    order = Order(wants, source, terms, store, terms.budget is None and not yes, confirm, same_account)
     async with AsyncExitStack() as stack:
         with early():
             async with deadline.kept():

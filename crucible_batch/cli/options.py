@@ -171,6 +171,14 @@ ResubmitUnknown = Annotated[
         rich_help_panel=_SPENDING,
     ),
 ]
+SameAccount = Annotated[
+    bool,
+    typer.Option(
+        "--same-account",
+        help="Take a renewed API key for the account's own, where nothing that was bought shows it.",
+        rich_help_panel=_SPENDING,
+    ),
+]
 SaveTo = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Save the plan, for run to follow.", rich_help_panel=_OUTPUT),

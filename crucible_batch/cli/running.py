@@ -60,6 +60,7 @@ class Wanted:
     retry_failed: bool = False
     recover: bool = False
     resubmit_unknown: bool = False
+    same_account: bool = False
     only: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     allow_outside: bool = False
@@ -150,6 +151,7 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             retry_failed=wanted.retry_failed,
             recover=wanted.recover,
             resubmit_unknown=wanted.resubmit_unknown,
+            same_account=wanted.same_account,
             key_ttl_s=wanted.key_ttl_s,
             only=wanted.only,
             variables=wanted.variables,

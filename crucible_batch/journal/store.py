@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crucible_batch.core.asset import ASSET_PREFIX, Asset
 from crucible_batch.core.ending import Ending
-from crucible_batch.core.events import Accepted, Event
+from crucible_batch.core.events import Accepted, Created, Event, Found
 from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.retry import RetryRule
@@ -36,7 +36,7 @@ class Binding:
     """Whose a run directory is. A directory that is bound to another is refused: its keys would buy anew.
 
     ``gateway`` is the API's base URL. The account behind it can't be read off a key, since keys are renewed: see
-    ``Journal.knows_key``.
+    ``Journal.remembered_key``.
     """
 
     manifest_name: str
@@ -234,10 +234,10 @@ class Journal:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         return version != 0 and self._connection.execute("SELECT 1 FROM runs").fetchone() is not None
 
-    def knows_key(self, fingerprint: str) -> bool:
-        """Whether the directory was last used with this key."""
+    def remembered_key(self) -> str | None:
+        """The fingerprint of the key that the directory was last used with; None before its first use."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
-        return row is not None and row[0] == fingerprint
+        return None if row is None else str(row[0])
 
     def receipted(self) -> int:
         """How many receipts the events in here have led to."""
@@ -251,6 +251,13 @@ class Journal:
         row = self._connection.execute(query).fetchone()
         event = decode_event(*row) if row is not None else None
         return event.job_id if isinstance(event, Accepted) else None
+
+    def newest_gateway_asset(self) -> str | None:
+        """The id of the gateway's asset that was bought or found last, if any was."""
+        query = "SELECT type, body FROM events WHERE type IN ('Created', 'Found') ORDER BY seq DESC LIMIT 1"
+        row = self._connection.execute(query).fetchone()
+        event = decode_event(*row) if row is not None else None
+        return event.asset_id if isinstance(event, Created | Found) else None
 
     def runs(self) -> list[RunRecord]:
         """All runs of this directory, oldest first."""

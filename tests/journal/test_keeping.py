@@ -316,10 +316,11 @@ async def test_an_asset_is_what_its_events_made_of_it(tmp_path, binding, planned
 
 async def test_the_account_is_known_by_its_key_and_by_the_newest_job(tmp_path, binding, held, accepted):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
-        assert not journal.knows_key("one")  # none is known yet
+        assert journal.remembered_key() is None
+        assert journal.newest_gateway_asset() is None
         assert journal.newest_gateway_job() is None
         journal.remember_key("one")
-        assert (journal.knows_key("one"), journal.knows_key("two")) == (True, False)
+        assert journal.remembered_key() == "one"
         for number in (1, 2):
             await journal.append(f"{number:064x}", held(number))
             await journal.append(f"{number:064x}", accepted(number))
