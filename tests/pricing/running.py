@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -87,7 +88,7 @@ class Bench:
         if wish.image is not None:
             picture = self.folder / f"in-{wish.image}.png"
             self.folder.mkdir(exist_ok=True)
-            picture.write_bytes(png(f"{wish.image:032x}"))
+            picture.write_bytes(png(str(uuid.uuid5(uuid.NAMESPACE_OID, str(wish.image)))))
             entry["image"] = picture.name
         return entry
 
@@ -158,6 +159,11 @@ class Bench:
         """What the report calls spent and held."""
         money = self.report["credits"]
         return Decimal(money["spent"]) + Decimal(money["held"])
+
+    def books_are_right(self) -> bool:
+        """What was charged is spent or held, and to the credit where nothing is in doubt any more."""
+        charged, held = self.judged().charged, Decimal(self.report["credits"]["held"])
+        return self.books() >= charged if held else self.books() == charged
 
 
 def bench(folder: Path, world: World, wishes: Iterable[Wish], **ceilings: str) -> Bench:

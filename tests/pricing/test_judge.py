@@ -1,9 +1,11 @@
 """The judge itself: it passes a client that keeps the rule, and catches each bug that is planted in it."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
+from tests.pricing.book import Answer, Book, Cut, Row, Started
 from tests.pricing.gateway import Gateway
 from tests.pricing.judge import Verdict, judge, story
 from tests.pricing.reference import BUGS, Reference, Want, jobs, uploads
@@ -80,3 +82,57 @@ def test_a_bug_in_the_rule_is_caught(bug: str) -> None:
     world, wants, budget, ceilings = CAUGHT[bug]
     assert not played(world, wants(24), budget, **ceilings).breaches
     assert played(world, wants(24), budget, bug, **ceilings).breaches
+
+
+def written(budget: int, *steps: str, per_job: int | None = None) -> Verdict:
+    """A book by hand, a tenth of a second a step: `a!` arrives, `a?` is cut, `a429` is refused, `a=5` answered,
+    `a$5` charged, `wait` is three seconds."""
+    book, at, numbers = Book(), 0.0, {}
+    book.note(Started(at, Decimal(budget), None if per_job is None else Decimal(per_job)))
+    for step in steps:
+        at += 3.0 if step == "wait" else 0.1
+        unit, mark, figure = step[:1], step[1:2], step[2:]
+        if mark == "!":
+            numbers[unit] = book.arrival(unit, "flat", "s", figure).number
+            book.events[-1] = replace(book.events[-1], at=at)
+        elif mark == "?":
+            book.note(Cut(at, numbers[unit], unit))
+        elif mark == "=":
+            book.note(Answer(at, numbers[unit], unit, 202, Decimal(figure)))
+        elif mark == "$":
+            book.note(Row(at, "reserve", unit, Decimal(figure)))
+        elif mark == "4":
+            book.note(Answer(at, numbers[unit], unit, 429))
+    return judge(book)
+
+
+FIRST = ("a!", "a$2", "a=2")
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps", "per_job", "kinds"),
+    [
+        (100, [*FIRST, "b!", "b$2", "c!", "c$2"], None, set()),
+        (100, [*FIRST, "b!", "b$2", "c!", "c$2", "d!", "d$2"], None, {"pace"}),  # one was answered: two at once
+        (65, [*FIRST, "b!", "b$2", "c!", "c$2"], None, {"bound"}),  # 2 + 32 + 32 is more than 65
+        (66, [*FIRST, "b!", "b$2", "c!", "c$2"], None, set()),
+        (20, [*FIRST, "b!", "b$18", "b=18"], None, set()),  # alone, and nobody could know
+        (20, [*FIRST, "b!", "b$19", "b=19", "c!"], None, {"bound"}),
+        (3, [*FIRST, "b!"], None, {"bound"}),  # expected at 2, and 1 is left
+        (100, ["a!", "b!"], None, {"alone"}),
+        (100, ["a!", "a$0", "a=0", "b!", "b=0", "c!", "d!"], None, {"alone"}),
+        (100, [*FIRST, "b!", "b?", "c!", "c=2", "d!", "d=2"], None, set()),  # one in doubt holds no more than its bound
+        (66, [*FIRST, "b!", "b?", "c!", "c=2", "d!"], None, {"bound"}),
+        (66, [*FIRST, "b!", "b?", "b!", "b429", "c!", "c=2", "d!"], None, {"bound"}),  # refused is not answered
+        (68, [*FIRST, "b!", "b429", "c!", "c=2", "d!", "e!"], None, set()),  # but what was never in doubt is free
+        (60, [*FIRST, "b!", "b$30", "b=30", "wait", "c!", "d!"], None, {"bound"}),
+        (2000, [*FIRST, "b!", "b$30", "b=30", "wait", "c!", "d!"], None, {"pace"}),  # one at first after a surprise
+        (50, [*FIRST, "b!", "b$9", "b=9", "wait", "c!"], 4, {"stopped"}),
+        (5, [*FIRST, "b!", "b$4"], 4, {"over"}),  # within the ceiling, so nothing may be exceeded
+        (5, [*FIRST, "b!", "b$2"], 4, set()),
+        (90, ["a!x", "a$2", "a=2", "b!x", "b$2"], None, {"twice"}),
+    ],
+)
+def test_a_book_by_hand(budget: int, steps: list[str], per_job: int | None, kinds: set[str]) -> None:
+    verdict = written(budget, *steps, per_job=per_job)
+    assert verdict.kinds() == kinds, verdict.breaches
