@@ -6,7 +6,8 @@ What is promised
     While each price is within its bound, what is gone never exceeds the budget. Beyond it, it is exceeded at most by
     what the unanswered ones cost beyond their bounds, together.
     One that has no bound is alone among the unanswered. So is one whose bound no longer fits into what is left: it is
-    sent only if the price that is expected fits, and may exceed the budget by its own price less what was left.
+    sent only if the price that is expected, the last that was heard, fits. It may exceed the budget by its own price
+    less what was left.
     A figure that is not what the ledger takes is believed until the job's record names a higher one; what the ledger
     takes beyond both nobody can know.
 
@@ -65,6 +66,7 @@ class Stakes:
     _purchases: dict[str, _Purchase] = field(default_factory=dict)
     _charges: dict[str, Decimal] = field(default_factory=dict)
     _highest: dict[str, Decimal] = field(default_factory=dict)
+    _latest: dict[str, Decimal] = field(default_factory=dict)
     _exposed: dict[str, Decimal] = field(default_factory=dict)
     """What the purchases may cost that may cost more than was known at the last new submit."""
     _before: dict[str, _Purchase] = field(default_factory=dict)
@@ -93,6 +95,7 @@ class Stakes:
     def forget(self) -> None:
         """A process begins with what is durable: it is told all of it again, by ``held`` and the others, in order."""
         self._highest.clear()
+        self._latest.clear()
         for purchase in self._purchases.values():
             purchase.told, purchase.unanswered = None, True
         self._before, self._purchases = self._purchases, {}
@@ -139,6 +142,7 @@ class Stakes:
         purchase.told = max(price, purchase.told or ZERO)
         for name in (purchase.wish.shape, purchase.wish.workflow):
             self._highest[name] = max(price, self._highest.get(name, ZERO))
+            self._latest[name] = purchase.told
 
     def returned(self, key: str, credits: Decimal | None = None) -> None:
         """Our books know that credits came back; None: all of them."""
@@ -191,9 +195,9 @@ class Stakes:
 
     def _held(self, wish: Wish, *, alone: bool) -> _Purchase:
         """What a new submit may cost: its bound; where that doesn't fit, or there is none, all that is left."""
-        bound, expected = self._bound(wish), self._expected(wish)
-        if self.budget is None:
-            return _Purchase(wish, bound or ZERO, bound is not None)
+        bound, expected = self._bound(wish), _of(self._latest, wish)
+        if self.budget is None:  # then nothing needs to be held, so nothing is expected of the books
+            return _Purchase(wish, ZERO, bound is not None)
         left = max(ZERO, self.budget - sum(self._committed(), ZERO))
         if bound is not None and (bound <= left or not alone):
             return _Purchase(wish, bound, bounded=True)
@@ -202,11 +206,13 @@ class Stakes:
     def _committed(self) -> Iterable[Decimal]:
         return (p.hold if p.told is None else p.told for p in self._purchases.values())
 
-    def _expected(self, wish: Wish) -> Decimal:
-        return self._highest.get(wish.shape) or self._highest.get(wish.workflow) or ZERO
-
     def _bound(self, wish: Wish) -> Decimal | None:
         ceiling = self.upload_ceiling if wish.workflow == UPLOAD else self.ceiling
         if ceiling is not None:
             return ceiling
-        return self._expected(wish) * SURGE or None
+        return _of(self._highest, wish) * SURGE or None
+
+
+def _of(prices: dict[str, Decimal], wish: Wish) -> Decimal:
+    """The price of a shape, else of its workflow; 0 where there is none."""
+    return prices.get(wish.shape) or prices.get(wish.workflow) or ZERO

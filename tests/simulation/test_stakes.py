@@ -246,6 +246,15 @@ def test_after_a_first_price_that_took_all_nothing_may_be_bought() -> None:
     assert len(story.complaints) == 1
 
 
+def test_the_price_that_is_expected_is_the_last_that_was_heard() -> None:
+    """Once it is low again, one that fits at it may be sent alone, and cost more."""
+    story = Story()
+    story.buy("40")
+    story.buy("2")
+    story.charge(story.send(), "9")
+    assert story.complaints == []
+
+
 # -- one without a bound is alone -------------------------------------------------------------------------------------
 
 
