@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from crucible_batch.core.answers import (
@@ -33,6 +33,7 @@ from crucible_batch.sandbox.assets import Arrival, Intent
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.refused import RefusedError
 from tests.simulation.mortality import Process
+from tests.simulation.purse import Purse
 from tests.simulation.surroundings import Surroundings, content
 from tests.simulation.virtual_time import true_now
 from tests.simulation.weather import Fault, Moment
@@ -45,7 +46,7 @@ _ERROR_PAGE = b"<Error><Code>InternalError</Code></Error>"
 
 
 class SimulatedGateway(Gateway):
-    """The port as one process of ours sees it. ``hold_is_durable`` tells whether a key's hold is in the journal."""
+    """The port as one process of ours sees it. ``purse`` is told of each purchase that leaves and is answered."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class SimulatedGateway(Gateway):
         process: Process,
         retrier: Retrier,
         chance: random.Random,
-        hold_is_durable: Callable[[str], bool],
+        purse: Purse,
     ) -> None:
         self._around = surroundings
         self._world = surroundings.world
@@ -62,14 +63,14 @@ class SimulatedGateway(Gateway):
         self._process = process
         self._retrier = retrier
         self._chance = chance
-        self._hold_is_durable = hold_is_durable
+        self._purse = purse
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
     async def submit(self, workflow_id: str, params: Mapping[str, object], *, key: str) -> Submission:
         order = Order(workflow_id, dict(params), key)
 
-        if not self._hold_is_durable(key):
+        if not self._purse.hold_is_durable(key):
             self._around.requests.complaints.append(f"{params} was sent before its hold was durable")
 
         def effect(now: float) -> tuple[records.Job, bool]:
@@ -79,7 +80,8 @@ class SimulatedGateway(Gateway):
             return self._world.submit(self._account_id, order, now)
 
         doubts: list[GatewayError] = []
-        job, is_new = await self._call(Operation.GENERATE, effect, doubts)
+        with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
+            job, is_new = await self._call(Operation.GENERATE, effect, doubts)
         return Submission(job.job_id, _status(job), job.answered_price, existing=not is_new, after_doubt=bool(doubts))
 
     async def job(self, job_id: str) -> JobSnapshot:
@@ -126,7 +128,8 @@ class SimulatedGateway(Gateway):
             _require(self._world.assets.price(now), self._around.available(Operation.CREATE_ASSET))
             return self._world.create_asset(self._account_id, intent, now)
 
-        asset = await self._call(Operation.CREATE_ASSET, effect)
+        with self._answering(nonce, is_new=self._purse.sent_upload(nonce)):
+            asset = await self._call(Operation.CREATE_ASSET, effect)
         expired = self._weather.strikes("expired-upload", Operation.CREATE_ASSET)
         return UploadIntent(asset.asset_id, "expired" if expired else asset.asset_id, asset.charged)
 
@@ -175,6 +178,17 @@ class SimulatedGateway(Gateway):
         elif self._weather.strikes("error-page", Operation.DOWNLOAD):
             body, length = _ERROR_PAGE, len(_ERROR_PAGE)
         yield Download(length), self._stream(body, length)
+
+    @contextmanager
+    def _answering(self, key: str, *, is_new: bool) -> Iterator[None]:
+        """Tell the purse of a definite answer. A refusal is none where an earlier try may have bought it."""
+        try:
+            yield
+        except GatewayError as error:
+            if is_new and not error.in_doubt:
+                self._purse.stakes.answered(key)
+            raise
+        self._purse.stakes.answered(key)
 
     # -- an exchange --------------------------------------------------------------------------------------------------
 

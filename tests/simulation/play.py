@@ -78,12 +78,12 @@ class Tally:
         self.trace += other.trace
 
 
-def make_images(directory: Path) -> list[InputImage]:
-    """Four small pictures for all seeds to choose from."""
+def make_images(directory: Path, count: int = 4) -> list[InputImage]:
+    """A few small pictures; four for all seeds to choose from."""
     images: list[InputImage] = []
-    for number in range(4):
+    for number in range(count):
         buffer = io.BytesIO()
-        Image.new("RGB", (8, 8), (60 * number, 20, 200)).save(buffer, "PNG")
+        Image.new("RGB", (8, 8), (60 * number % 256, 20, 200 - number)).save(buffer, "PNG")
         path = directory / f"{number}.png"
         path.write_bytes(buffer.getvalue())
         images.append(read_input(path))
@@ -92,8 +92,12 @@ def make_images(directory: Path) -> list[InputImage]:
 
 def play(seed: int, directory: Path, images: Sequence[InputImage]) -> Tally:
     """Play one seed in an empty directory of its own, and have it judged. Same seed, same story."""
+    return play_out(invent(seed, images), directory)
+
+
+def play_out(scenario: Scenario, directory: Path) -> Tally:
+    """Play one scenario in an empty directory of its own, and have it judged."""
     directory.mkdir()
-    scenario = invent(seed, images)
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         player = _Player(scenario, directory)
         try:
@@ -240,7 +244,6 @@ class _Player:
             Journal.open(directory, _BINDING, now=self._clock.now()) as journal,
         ):
             journal.adopt(self._plan)
-            self._judge.purse.opened(journal)
             connection = journal._connect()
             connection.execute("PRAGMA synchronous = OFF")
             self._writer = VirtualWriter(connection, process, self._chance, self._judge.purse.watch)
@@ -252,6 +255,7 @@ class _Player:
                 await restore(journal, Receipts(directory), store, runner._world.gateway)
             except GatewayError:  # the command is refused, with nothing spent
                 return None
+            self._judge.purse.opened(journal)
             number = journal.begin_run(terms, now=self._clock.now())
             ending = await self._conduct(runner, life)
             journal.end_run(number, ending, now=self._clock.now())
@@ -272,7 +276,7 @@ class _Player:
             life.retries, on_retry=push_back, sleep=clock.sleep, clock=clock.monotonic, jitter=chance.random
         )
         runner = Runner(
-            gateway=SimulatedGateway(self._around, process, retrier, chance, self._judge.purse.hold_is_durable),
+            gateway=SimulatedGateway(self._around, process, retrier, chance, self._judge.purse),
             history=journal,
             store=store,
             receipts=Receipts(self._directory),
@@ -291,8 +295,6 @@ class _Player:
             jitter=chance.random,
         )
         told.append(runner)
-        books = runner.books
-        self._judge.purse.left = lambda: None if books.budget is None else books.budget - books.ledger.committed
         return runner
 
     async def _conduct(self, runner: Runner, life: Life) -> Any:

@@ -13,6 +13,7 @@ from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.core.retry import HOPELESS_CODES
 from crucible_batch.gateway import RetryPolicy
 from crucible_batch.sandbox.config import PriceRise, SandboxConfig
+from tests.simulation.price_worlds import PriceWorld, price_world, priced_jobs
 from tests.simulation.surroundings import KEY
 from tests.simulation.weather import FAULTS
 
@@ -83,13 +84,18 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
     chance = random.Random(f"scenario {seed}")
     used = chance.sample(images, chance.randrange(len(images) + 1))
     jobs = _jobs(chance, used)
+    world = price_world(seed, [job.workflow_id for job in jobs])
+    jobs = priced_jobs(seed, jobs, world, manifest=NAME)
     prices = {workflow: chance.choice(_PRICES) for workflow in _WORKFLOWS}
     upload_price = min(chance.choice(_PRICES), *prices.values())
     cost = sum((prices[job.workflow_id] for job in jobs), Decimal(0)) + upload_price * len(used)
     budget = chance.choice((None, cost, cost * 3, cost, (cost * Decimal(chance.randrange(2, 11)) / 10)))
+    budget = None if budget is None else budget * world.budget_factor
     dearest = max(prices.values())
     ceiling = chance.choice((None, dearest, dearest * 2, dearest * 3, dearest / 2))
     credits = chance.choice((Decimal(1000), Decimal(1000), Decimal(1000), max(cost / 2, Decimal(1))))
+    if world.pricing:
+        credits *= 1000
     return Scenario(
         seed=seed,
         jobs=jobs,
@@ -99,9 +105,10 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
             manifest_sha256="0" * 64,
             run_id="default",
             budget=budget,
-            ceiling=ceiling,
+            ceiling=ceiling if world.ceiling_factor is None else dearest * world.ceiling_factor,
             attempts=chance.randrange(1, 4),
             never=HOPELESS_CODES,
+            upload_ceiling=None if world.upload_factor is None else upload_price * world.upload_factor,
         ),
         world=SandboxConfig(
             seed=seed,
@@ -109,6 +116,7 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
             prices=prices,
             price_rises=_rises(chance, prices, [job.workflow_id for job in jobs]),
             upload_price=upload_price,
+            pricing=world.pricing,
             rebate_share=chance.choice((Decimal(1), Decimal(1), Decimal("0.5"), Decimal(0))),
             runners=chance.choice((1, 4, 64)),
             time_scale=chance.choice((0.0, 1.0, 1.0, 40.0, 400.0)),
@@ -119,12 +127,17 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
         world_faults=",".join(f"{name}:{_rate(chance)}" for name in _some(chance, _WORLD_FAULTS, 2)),
         weather={name: _rate(chance) for name in _some(chance, tuple(FAULTS), 12)},
         longest_partition_s=chance.choice((5.0, 600.0)),
-        lives=_lives(chance, budget, [job.workflow_id for job in jobs]),
+        lives=(*_first_life(world, budget), *_lives(chance, budget, [job.workflow_id for job in jobs])),
         clock_jumps=_clock_jumps(chance),
         known_images=tuple(image for image in used if chance.random() < 0.1),
         forgets_for_ever=chance.random() < 0.3,
         top_up=chance.choice((None, Decimal(1000), Decimal(1000))),
     )
+
+
+def _first_life(world: PriceWorld, budget: Decimal | None) -> tuple[Life, ...]:
+    most = world.first_concurrency
+    return () if most is None else (Life(concurrency=most, budget=budget),)
 
 
 def _rate(chance: random.Random) -> float:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from crucible_batch.core.plan import InputImage
 from tests.simulation.play import Tally, make_images, play
+from tests.simulation.price_worlds import FIRST_SEED
 
 _SEEDS_A_BATCH = 20
 _PROCESSES = 2
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
         total = play_all([int(arguments[1])])
         print(*("  ".join(line) for line in total.trace), sep="\n")
     else:
-        total = soak(float(arguments[0]), random.SystemRandom().randrange(10**9))
+        total = soak(float(arguments[0]), random.SystemRandom().randrange(2 * FIRST_SEED))
     print(report(total))
     for text in total.broken:
         print(f"BROKEN {text}")

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.play import Tally
+from tests.simulation.price_worlds import FIRST_SEED, price_world
 from tests.simulation.soak import judged, play_all, workshop
 from tests.simulation.weather import FAULTS, Moment
 
 # Four parts, so that a parallel run can share them out; about a minute on one core in all.
 SEEDS = [range(part * 500, (part + 1) * 500) for part in range(4)]
+PRICE_SEEDS = [range(FIRST_SEED + part * 150, FIRST_SEED + (part + 1) * 150) for part in range(4)]
 _ALWAYS_FIRE = {name for name, fault in FAULTS.items() if fault.moment is not Moment.ASIDE}
 
 
@@ -25,6 +27,25 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
     assert total.runs > 2000
     assert total.crashes > 250
     assert set(total.faults) >= _ALWAYS_FIRE - {"402-page", "workflow-gone"}
+
+
+@pytest.mark.parametrize("seeds", PRICE_SEEDS, ids=str)
+def test_whatever_prices_do_the_budget_is_exceeded_by_no_more_than_is_stated(seeds: range) -> None:
+    assert play_all(seeds).broken == []
+
+
+def test_the_prices_of_the_seeds_do_all_that_gateways_were_seen_to_do() -> None:
+    worlds = [price_world(seed, ["zimage-base", "qwen-edit"]) for seeds in PRICE_SEEDS for seed in seeds]
+    rules = [rule for world in worlds for rule in world.pricing.values()]
+    for name in ("size", "steps", "rises", "free", "jitter", "answer", "record"):
+        assert any(getattr(rule, name) for rule in rules), name
+    assert any(world.pricing.get("upload") for world in worlds)
+    factors = {rise.factor for rule in rules for rise in rule.rises}
+    assert min(factors) < 1 < 16 < max(factors)
+    assert {(world.ceiling_factor is None, world.upload_factor is None) for world in worlds} == {
+        (one, other) for one in (True, False) for other in (True, False)
+    }
+    assert price_world(FIRST_SEED - 1, ["zimage-base"]).pricing == {}
 
 
 @pytest.mark.parametrize(
