@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.answers import AssetSpec, JobSnapshot, JobStatus
-from crucible_batch.core.events import Accepted, JobEvent, Saved
+from crucible_batch.core.events import Accepted, Held, JobEvent, Listed, Saved, Succeeded
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.job import AttemptStatus, Job, Phase, replay, step
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.receipt import Receipt, Told, at_least, claims_of, is_of, receipt_of, story
-from tests.core.histories import lives
+from tests.core.histories import lives, saved
 
 
 def planned_for(job: Job) -> PlannedJob:
@@ -172,3 +172,20 @@ def test_a_job_is_done_only_when_all_of_its_outputs_are_true(true):
     told = [Told(claims_of(lines)[0], "job_1", None)]
     again = replay(job, story(planned_for(job), told, {index: output(index) for index in true}))
     assert (again.phase is Phase.SUCCEEDED) == (true == {0, 1, 2})
+
+
+def test_a_list_that_grew_after_the_first_receipt_is_whole_with_all_that_it_came_to() -> None:
+    first = Job("a" * 64)
+    life: list[JobEvent] = [
+        Held(at=1.0, attempt=1, key=first.key, credits=Decimal(2), price_class="workflow:w"),
+        Accepted(at=1.0, job_id="j", credits=Decimal(2), reused=False),
+        Succeeded(at=1.0, outputs=1, numbers=(0,)),
+        saved(0),
+        Listed(at=2.0, numbers=(0, 1)),
+        saved(1),
+        Listed(at=3.0, numbers=(0, 1)),
+    ]
+    job, receipts = written(first, life)
+    again = told_again(first, receipts)
+    assert again is not None
+    assert (job.phase, again.phase, set(again.outputs)) == (Phase.SUCCEEDED, Phase.SUCCEEDED, {0, 1})
