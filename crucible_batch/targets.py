@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +17,15 @@ def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, fo
 
     ``what`` is the kind of file, for people. Raises ``UserError``.
     """
-    if target.is_symlink():
-        raise UserError(
-            f"{target} is a link, and {what} is not written through one", hint="name the file itself with -o"
-        )
-    if not target.exists():
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
         return
-    if not target.is_file():
+    except OSError as error:
+        raise UserError(f"{target} can't be written: {error.strerror}", hint="name another file with -o") from error
+    if stat.S_ISLNK(mode):
+        raise UserError(f"{target} is a link; {what} is not written through one", hint="name the file itself with -o")
+    if not stat.S_ISREG(mode):
         raise UserError(f"{target} is no regular file", hint=f"name a file for {what} with -o")
     if not force and not is_ours(target):
         raise UserError(

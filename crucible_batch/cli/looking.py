@@ -27,7 +27,7 @@ from crucible_batch.cli.answer import Answer
 from crucible_batch.cli.render.progress import progress_json, show_progress
 from crucible_batch.cli.render.summary import FailureGroup, group_failures, head_json, next_step, show_summary
 from crucible_batch.cli.terminal import say, working
-from crucible_batch.errors import ExitCode
+from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
 from crucible_batch.targets import check_target, replacing
@@ -149,5 +149,8 @@ def _put(schema: dict[str, Any], output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text)
         return
-    with replacing(output) as file:
-        file.write(text.encode())
+    try:
+        with replacing(output) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise UserError(f"the schema can't be written to {output}: {error.strerror}", hint="name another -o") from error

@@ -46,6 +46,8 @@ def write_starter(answer: Answer, directory: Path) -> None:
                 file.write(content)
     except OSError as error:
         raise UserError(f"{error.filename or directory}: {error.strerror}", hint="choose another folder") from error
+    except RecursionError:  # pathlib makes the folders above one by calling itself
+        raise UserError("the folder has too many folders above it", hint="choose another folder") from None
     _tell(answer, directory, list(contents))
 
 

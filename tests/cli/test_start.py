@@ -33,6 +33,11 @@ def test_init_overwrites_nothing(lonely_cli: Cli) -> None:
     assert mine.read_text() == "mine"
 
 
+def test_init_in_a_folder_of_any_depth_ends_in_words(lonely_cli: Cli) -> None:
+    done = lonely_cli("init", "d/" * 1500)
+    assert (done.code, "too many folders above it" in done.err) == (2, True)
+
+
 def test_init_writes_through_no_link(lonely_cli: Cli) -> None:
     (lonely_cli.cwd / "elsewhere").mkdir()
     (lonely_cli.cwd / "here").mkdir()

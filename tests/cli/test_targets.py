@@ -49,6 +49,16 @@ def test_each_schema_is_known_again(cli: Any) -> None:
     assert cli("schema", "-o", "schema.json").code == 2
 
 
+@pytest.mark.parametrize("target", ["nowhere/out.json", "x" * 300, "d/" * 1500 + "out.json"])
+@pytest.mark.parametrize("command", WRITERS.values(), ids=WRITERS)
+def test_a_file_that_cannot_be_made_is_a_fault_of_the_command_line(
+    cli: Any, command: tuple[str, ...], target: str
+) -> None:
+    cli.write("targets")
+    done = cli(*command, "-o", target)
+    assert (done.code, "USAGE" in done.err) == (2, True)
+
+
 def test_a_report_is_no_plan(cli: Any) -> None:
     assert cli("run", cli.write("targets-report"), "--out-dir", "out").code == 0
     assert cli("plan", "targets-report.yaml", "-o", "out/report.json").code == 2
