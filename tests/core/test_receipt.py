@@ -186,6 +186,6 @@ def test_a_list_that_grew_after_the_first_receipt_is_whole_with_all_that_it_came
         Listed(at=3.0, numbers=(0, 1)),
     ]
     job, receipts = written(first, life)
-    again = told_again(first, receipts)
+    again = told_again(first, job, receipts)
     assert again is not None
     assert (job.phase, again.phase, set(again.outputs)) == (Phase.SUCCEEDED, Phase.SUCCEEDED, {0, 1})
