@@ -92,8 +92,7 @@ class Following:
 
     def _prices_of_others(self, journal: Journal | None, own: tuple[range, ...]) -> PriceBook:
         """Learn the prices anew, from what other runs than the plan's own bought."""
-        terms = self._grounds.terms
-        prices, own_prices = PriceBook(terms.ceiling, terms.upload_ceiling), PriceBook()
+        prices, own_prices = PriceBook.of(self._grounds.terms), PriceBook()
         ledger = Ledger(prices)
         for number, subject, event in journal.numbered_events() if journal is not None else ():
             is_own = any(number in stretch for stretch in own)

@@ -304,7 +304,7 @@ async def summarise(
     """Hold a plan against what the run directory and the account have already."""
     with ExitStack() as stack:
         journal = stack.enter_context(journal_of(directory))
-        prices = PriceBook(terms.ceiling, terms.upload_ceiling)
+        prices = PriceBook.of(terms)
         ledger = Ledger(prices)
         for subject, event in journal.events() if journal is not None else ():
             ledger.apply(subject, event)

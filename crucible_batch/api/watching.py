@@ -113,8 +113,9 @@ class Watch:
 
     def curve(self) -> list[CurvePoint]:
         """Return the credits over time."""
+        terms = self._looked().run.terms
         with Journal.read(self.run_dir) as journal:
-            return credit_curve(journal.events())
+            return credit_curve(journal.events(), terms)
 
     def output(self, path: str) -> OutputRow | None:
         """Return the output that the journal says was saved under this path."""

@@ -162,7 +162,7 @@ class Ledger:
 
     @property
     def alone(self) -> Set[str]:
-        """The jobs that were admitted alone and are not answered: what they cost may be more than is held for them."""
+        """The jobs that were admitted alone, and their uploads, without an answer: they may cost more than is held."""
         return self._alone
 
     def set_hold(self, subject: str, credits: Credits, *, alone: bool) -> None:
@@ -224,6 +224,8 @@ class Ledger:
                     self._set_hold(payer, max(ZERO, self._holds[payer] - amount))
                 self._set_hold(subject, amount)
                 self._payers[subject] = payer
+                if payer in self._alone:
+                    self._alone.add(subject)
             case Created():
                 self._created(subject, event)
             case NotCreated():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.identity import canonical
-from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.plan import PlannedJob, RunTerms
 
 SURGE = 16
 """How many times as high a price may become between two answers without the budget being exceeded."""
@@ -100,6 +100,11 @@ class PriceBook:
         self.ceiling = ceiling
         self.upload_ceiling = upload_ceiling
         self._highest: dict[Shape, Credits] = {}
+
+    @classmethod
+    def of(cls, terms: RunTerms) -> PriceBook:
+        """Return an empty book with the ceilings that a run is held to."""
+        return cls(terms.ceiling, terms.upload_ceiling)
 
     def learn(self, shape: Shape, credits: Credits) -> None:
         """Take in a figure that the gateway named for a job or an upload."""

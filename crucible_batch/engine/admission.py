@@ -203,7 +203,7 @@ class Admission:
             return
         self._figures_differ = True
         if (error := beyond_bound(shape, answered, recorded, self._books.ledger.prices)) is not None:
-            self._stop.wind_down(ExitCode.OUT_OF_CREDITS, error)
+            self._stop.end_buying(error)
 
     def take_up(self, job: Job) -> None:
         """A job of an earlier run is taken up: its hold is in the books already, and it is at work again."""
@@ -328,7 +328,7 @@ class Admission:
         """Stop the run where the gateway has charged more than the declared ceiling: the bound holds no more."""
         ceiling = self._books.ledger.prices.ceiling_of(shape)
         if ceiling is not None and charged > ceiling:
-            self._stop.wind_down(ExitCode.OUT_OF_CREDITS, above_ceiling(shape, charged, ceiling))
+            self._stop.end_buying(above_ceiling(shape, charged, ceiling))
 
     def _answered(self, identity: str) -> None:
         if self._unanswered.pop(identity, None) is not None:

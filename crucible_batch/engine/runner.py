@@ -87,7 +87,7 @@ class Runner:
         self.slots = Slots(self._flow, self.stop, clock, observer, aims=options.concurrency is None)
         self._looks = Looks(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
-        ledger = Ledger(PriceBook(terms.ceiling, terms.upload_ceiling))
+        ledger = Ledger(PriceBook.of(terms))
         self.books = Books(history, ledger, terms.budget)
         self._tell = Teller(observer, self.books, clock, lambda planned: not self._is_about(planned))
         admission = Admission(self.books, gateway, self.stop, clock, store.shortage)

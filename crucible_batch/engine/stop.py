@@ -71,13 +71,17 @@ class Stop:
         stop = self.stops.get(price_class)
         return stop is not None and stop.code != PRICE_ABOVE_CEILING
 
-    def wind_down(self, reason: ExitCode, error: ErrorInfo) -> None:
-        """Buy nothing more, and wait for what is in flight."""
+    def end_buying(self, error: ErrorInfo) -> None:
+        """Buy nothing more, and wait for what is in flight. Exit code 4 comes of the jobs that this blocks, if any."""
         self._no_more = True
-        self.reasons.add(reason)
         self.stops.setdefault(EVERYTHING, error)
         for callback in self.on_change:
             callback()
+
+    def wind_down(self, reason: ExitCode, error: ErrorInfo) -> None:
+        """Buy nothing more, and wait for what is in flight."""
+        self.reasons.add(reason)
+        self.end_buying(error)
 
     def leave(self, reason: ExitCode, error: ErrorInfo) -> None:
         """End at once."""

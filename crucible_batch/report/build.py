@@ -13,7 +13,7 @@ from crucible_batch.core.job import Attempt, AttemptStatus, Job
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
 from crucible_batch.core.plan import PlannedJob, RunTerms
-from crucible_batch.core.prices import workflow_class
+from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.report.models import (
     AttemptRow,
     CountsRow,
@@ -40,7 +40,7 @@ def build_head(
     jobs: Iterable[tuple[PlannedJob, Job]],
 ) -> ReportHead:
     """Sum up a run directory. ``terms`` and ``ending`` are the newest run's; None means it runs, or was killed."""
-    ledger = Ledger()
+    ledger = Ledger(PriceBook.of(terms))
     for subject, event in events:
         ledger.apply(subject, event)
     counts = _counts(jobs, {} if ending is None else ending.stops)

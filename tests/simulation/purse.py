@@ -81,6 +81,8 @@ class Purse:
         match kind:
             case "Accepted":
                 self.stakes.heard(key, self._job(key).answered_price)
+            case "Unanswered":
+                self.stakes.came_to_nothing(key)
             case "Succeeded":
                 self.stakes.heard(key, self._job(key).recorded_price)
             case "Failed":

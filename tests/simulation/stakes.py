@@ -5,7 +5,8 @@ What is promised
     times the highest price that answers have named for its shape, else for its workflow. A price of 0 bounds nothing.
     While each price is within its bound, what is gone never exceeds the budget. Beyond it, it is exceeded at most by
     what the unanswered ones cost beyond their bounds, together.
-    One that has no bound is alone among the unanswered. So is one whose bound no longer fits into what is left: it is
+    One that has no bound is alone among those on their way, and of those that were never answered none is without a
+    bound beside it. So is one whose bound no longer fits into what is left: it is
     sent only if the price that is expected, the last that was heard, fits. It may exceed the budget by its own price
     less what was left.
     A figure that is not what the ledger takes is believed until the job's record names a higher one; what the ledger
@@ -47,6 +48,7 @@ class _Purchase:
     bounded: bool
     told: Decimal | None = None
     unanswered: bool = True
+    on_its_way: bool = False
     charge: Decimal = ZERO
     """What the ledger took for it, less what came back."""
 
@@ -97,7 +99,7 @@ class Stakes:
         self._highest.clear()
         self._latest.clear()
         for purchase in self._purchases.values():
-            purchase.told, purchase.unanswered = None, True
+            purchase.told, purchase.unanswered, purchase.on_its_way = None, True, False
         self._before, self._purchases = self._purchases, {}
         self._exposed_before = self._exposed.copy()
 
@@ -114,12 +116,16 @@ class Stakes:
         if before is not None:
             self._exposed.setdefault(wish.key, before.hold)
             before.unanswered = before.unanswered or before.told is None
+            before.on_its_way = before.unanswered
             return False
         beside = [p for p in self._purchases.values() if p.unanswered]
         purchase = self._held(wish, alone=not beside)
-        if self.budget is not None and beside and not all(p.bounded for p in (*beside, purchase)):
+        on_their_way = [p for p in beside if p.on_its_way]
+        is_beside = bool(on_their_way) and not all(p.bounded for p in (*on_their_way, purchase))
+        if self.budget is not None and (is_beside or not (purchase.bounded or all(p.bounded for p in beside))):
             names = ", ".join(p.wish.workflow for p in beside)
             self.complain(f"{wish.workflow} was sent beside {names}, unanswered, and one of them has no bound")
+        purchase.on_its_way = True
         self._purchases[wish.key] = purchase
         self._exposed = {key: p.hold if p.told is None else p.told for key, p in self._purchases.items()}
         return True
@@ -132,13 +138,18 @@ class Stakes:
     def answered(self, key: str) -> None:
         """A definite answer has come. It isn't heard yet."""
         if key in self._purchases:
-            self._purchases[key].unanswered = False
+            self._purchases[key].unanswered = self._purchases[key].on_its_way = False
+
+    def came_to_nothing(self, key: str) -> None:
+        """Our books know that no answer came: it keeps its bound, and is not on its way any more."""
+        if key in self._purchases:
+            self._purchases[key].on_its_way = False
 
     def heard(self, key: str, price: Decimal) -> None:
         """A price is known to our books, by an answer or a record: the highest counts."""
         if (purchase := self._purchases.get(key)) is None:
             return
-        purchase.unanswered = False
+        purchase.unanswered = purchase.on_its_way = False
         purchase.told = max(price, purchase.told or ZERO)
         for name in (purchase.wish.shape, purchase.wish.workflow):
             self._highest[name] = max(price, self._highest.get(name, ZERO))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Event
 from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.report.html.thinning import Thinned
 
 _MOST_POINTS = 1200
@@ -23,9 +25,9 @@ class CurvePoint:
     held: Credits
 
 
-def credit_curve(events: Iterable[tuple[str, Event]]) -> list[CurvePoint]:
-    """Fold the events into a curve. Of a long one every n-th point is kept, and always the last."""
-    ledger = Ledger()
+def credit_curve(events: Iterable[tuple[str, Event]], terms: RunTerms) -> list[CurvePoint]:
+    """Fold the events into a curve, by the ceilings of the newest run's ``terms``. Of a long one every n-th point is kept, and always the last."""
+    ledger = Ledger(PriceBook.of(terms))
     points: Thinned[CurvePoint] = Thinned(_MOST_POINTS)
     last: CurvePoint | None = None
     before = (ZERO, ZERO)
