@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+DYING = 0.2  # seconds in which what a killed process has sent still comes in
 UPLOADS = "(upload)"  # stands for the workflow and the shape of an upload
 
 

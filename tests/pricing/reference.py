@@ -5,13 +5,14 @@ It shares nothing with the program that is tested, and keeps its books in memory
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 import aiohttp
 
-from tests.pricing.book import UPLOADS, Ended, Started, now
+from tests.pricing.book import DYING, UPLOADS, Ended, Started, now
 from tests.pricing.gateway import KEY, Gateway
 from tests.pricing.view import SURGE, Prices
 
@@ -63,6 +64,8 @@ class Reference:
         for want in self.wants:
             want.lost |= want.on_wire
             want.on_wire = False
+        if killed:
+            time.sleep(DYING)
         book.note(Ended(now(), killed))
 
     async def _main(self, kill_after: int | None) -> bool:

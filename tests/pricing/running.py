@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.pricing.book import Ended, Started, now, plain
+from tests.pricing.book import DYING, Ended, Started, now, plain
 from tests.pricing.gateway import KEY, Gateway, png
 from tests.pricing.judge import Verdict, judge, story
 from tests.pricing.world import World
@@ -102,6 +102,8 @@ class Bench:
         outcome = self.command(
             "run", "manifest.yaml", *money, "-c", c, "-y", "--no-html", *options, kill_after=kill_after
         )
+        if outcome.code is None:
+            time.sleep(DYING)
         book.note(Ended(now(), killed=outcome.code is None))
         time.sleep(self.gateway.world.ledger_lag)  # then its last rows are there
         return outcome
