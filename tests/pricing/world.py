@@ -70,7 +70,7 @@ class World:
     """A gateway's manners. Faults: 429, 503, cut-before (no effect) and cut-after (charged, and no answer)."""
 
     price: Price
-    rtt: tuple[float, float] = (0.08, 0.12)  # from the arrival of a submit to its answer, seconds
+    rtt: tuple[float, float] = (0.05, 0.1)  # from the arrival of a submit to its answer, seconds
     service: float = 0.2
     runners: int | None = None  # jobs at work at once; none: any number
     fault: Callable[[Ask], str | None] = never
