@@ -32,10 +32,40 @@ _PLAIN: Final = re.compile(
 """A link of which nothing but its origin can be at fault, and that is sent as it is: no user, no dot segment, nothing
 that is encoded or is to be."""
 _ORIGINS: Final = 64
-_CARRIERS: Final = tuple(ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "::/96"))
-"""Their last 32 bits are an IPv4 address: NAT64 (RFC 6052), and the compatible form of old (RFC 4291, 2.5.5.1)."""
-_INNER: Final = tuple(ipaddress.IPv6Network(network) for network in ("64:ff9b:1::/48", "fec0::/10"))
-"""Inner networks that Python's ``is_global`` takes for public, in some releases or all: NAT64's own, site-local."""
+_INNER_V4: Final = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network (RFC 791)
+        "10.0.0.0/8",  # private (RFC 1918), as are 172.16 and 192.168
+        "100.64.0.0/10",  # shared by carriers (RFC 6598)
+        "127.0.0.0/8",  # loopback (RFC 1122)
+        "169.254.0.0/16",  # link-local (RFC 3927), where clouds have their metadata
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # protocol assignments (RFC 6890), dummies and discovery among them
+        "192.0.2.0/24",  # documentation (RFC 5737), as are 198.51.100 and 203.0.113
+        "192.88.99.0/24",  # relays of 6to4, deprecated (RFC 7526)
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks (RFC 2544)
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",  # multicast (RFC 5771)
+        "240.0.0.0/4",  # reserved (RFC 1112), with the broadcast
+    )
+)
+"""What of IANA's special-purpose registry is not the internet's; Python's ``is_global`` differs by release."""
+_GLOBAL_V6: Final = ipaddress.IPv6Network("2000::/3")
+"""All that IANA gives out of IPv6 for the internet: what else there is, is inner or means something else."""
+_INNER_V6: Final = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments (RFC 2928): Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation (RFC 3849), as is 3fff
+        "3fff::/20",  # RFC 9637
+    )
+)
+_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_6TO4: Final = ipaddress.IPv6Network("2002::/16")
 
 
 class LinkGuard:
@@ -93,18 +123,21 @@ class LinkGuard:
 
 def is_public(address: Address) -> bool:
     """Whether an address is one of the internet's; one that carries another is what that other is."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in _INNER_V4)
     carried = _carried(address)
     if carried is not None:
         return is_public(carried)
-    return address.is_global and not address.is_multicast and not any(address in network for network in _INNER)
+    return address in _GLOBAL_V6 and not any(address in network for network in _INNER_V6)
 
 
-def _carried(address: Address) -> ipaddress.IPv4Address | None:
-    if not isinstance(address, ipaddress.IPv6Address):
-        return None
-    if any(address in network for network in _CARRIERS):
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that packets to this one go to: by this host, or by a relay that any network may have."""
+    if address in _MAPPED or address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address.ipv4_mapped or address.sixtofour
+    if address in _6TO4:
+        return ipaddress.IPv4Address(int(address) >> 80 & 0xFFFF_FFFF)
+    return None
 
 
 def _check(host: str, address: Address) -> None:
