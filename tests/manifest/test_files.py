@@ -11,6 +11,7 @@ import pytest
 
 from crucible_batch.errors import Place
 from crucible_batch.manifest import Wanted, expand, load_manifest
+from crucible_batch.manifest.files import Files
 
 
 @pytest.mark.parametrize("allow", [True, False])
@@ -154,3 +155,32 @@ def test_prompts_are_bounded(folder: Any) -> None:
     assert "32 KiB" in folder.problem(f"jobs: [{{name: a, prompt: {'é' * 16385}}}]").message
     assert "32 KiB" in folder.problem("jobs: [{name: a, prompt: '{{ \"xy\" * 20000 }}'}]").message
     assert len(folder.job(f"jobs: [{{name: a, prompt: {'x' * 32768}}}]").prompt) == 32768
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["image: {}.png", "images: {{m: {}.png}}", "prompt: '@{}.txt'", "foreach: {}.csv", "foreach: '{}*.png'"],
+)
+def test_a_folder_whose_name_only_begins_as_the_manifests_is_another(folder: Any, field: str) -> None:
+    beside = folder.path.with_name(f"{folder.path.name}-secrets")
+    beside.mkdir()
+    for name in ("x.png", "x.txt", "x.csv"):
+        (beside / name).write_text("n\n1\n")
+    (folder.path / "link").symlink_to(beside)
+    for where in (f"{beside}/x", f"../{beside.name}/x", "link/x"):
+        text = f"jobs: [{{name: a, {field.format(where)}}}]"
+        assert "leads out of the manifest's directory" in folder.problem(text).message
+        assert folder.problems(text, allow_outside=True) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/m", True), ("/m/a", True), ("/m/../m/a", True), ("/m-secrets", False), ("/m-secrets/a", False),
+        ("/mm", False), ("/m/../m-secrets/a", False), ("/", False), ("/M/a", False),
+    ],
+)  # fmt: skip
+def test_a_folder_holds_paths_by_their_parts(path: str, expected: bool) -> None:
+    assert Files(Path("/m"), allow_outside=False).is_inside(path) is expected
+    assert Files(Path("/m/"), allow_outside=False).is_inside(path) is expected
+    assert Files(Path("/"), allow_outside=False).is_inside(path)
