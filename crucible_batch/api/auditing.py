@@ -121,5 +121,5 @@ def _times(runs: Sequence[RunRecord]) -> list[tuple[float, float | None]]:
     next_starts = [*(run.started_at for run in runs[1:]), None]
     return [
         (run.started_at, later if run.finished_at is None else run.finished_at)
-        for run, later in zip(runs, next_starts, strict=True)
+        for run, later in zip(runs, next_starts, strict=False)
     ]

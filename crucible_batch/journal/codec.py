@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.errors import JournalError
+from crucible_batch.journal.rows import text
 
 T = TypeVar("T")
 
@@ -25,10 +26,11 @@ def encode(value: object) -> str:
     return _adapter(type(value)).dump_json(value).decode()
 
 
-def decode(kind: type[T], body: str) -> T:
+def decode(kind: type[T], body: object) -> T:
     """Read a value of ``kind`` back. Raises ``JournalError`` where the text isn't one."""
+    written = text(body, kind.__name__)
     try:
-        value: T = _adapter(kind).validate_json(body)
+        value: T = _adapter(kind).validate_json(written)
     except ValidationError as error:
         raise JournalError(
             f"the journal holds a {kind.__name__} that can't be read: {error.errors()[0]['msg']}",

@@ -7,6 +7,7 @@ from typing import get_args
 from crucible_batch.core.events import AssetEvent, Event, JobEvent
 from crucible_batch.errors import JournalError
 from crucible_batch.journal.codec import decode, encode
+from crucible_batch.journal.rows import check_event, text
 
 _EVENT_TYPES: dict[str, type[Event]] = {kind.__name__: kind for kind in (*get_args(JobEvent), *get_args(AssetEvent))}
 
@@ -16,12 +17,14 @@ def encode_event(event: Event) -> tuple[str, str]:
     return type(event).__name__, encode(event)
 
 
-def decode_event(kind: str, body: str) -> Event:
+def decode_event(kind: object, body: object) -> Event:
     """Read an event back. Raises ``JournalError`` for one that this release doesn't know."""
-    known = _EVENT_TYPES.get(kind)
+    known = _EVENT_TYPES.get(text(kind, "kind of event"))
     if known is None:
         raise JournalError(
             f"the journal holds an event of a kind that this release doesn't know: {kind!r}",
             hint="use the release that wrote it, or a newer one",
         )
-    return decode(known, body)
+    event = decode(known, body)
+    check_event(event)
+    return event

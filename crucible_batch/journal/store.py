@@ -24,6 +24,7 @@ from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.guard import check_ours, refuse_links
 from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
+from crucible_batch.journal.rows import moment, text
 from crucible_batch.journal.stories import asset_of, job_of
 from crucible_batch.journal.trouble import DIRECTORY, FILE, foreign_errors
 from crucible_batch.journal.writer import GroupCommitWriter
@@ -157,11 +158,11 @@ class Journal:
         with self._transaction():
             for key, value in wanted.items():
                 self._connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
-        bound = dict(self._connection.execute("SELECT key, value FROM meta"))
+        bound = self._meta()
         for key, value in wanted.items():
-            if bound[key] != value:
+            if bound.get(key) != value:
                 raise RunDirectoryError(
-                    f"{self.path.parent.parent} belongs to another {key}: {bound[key]!r}, not {value!r}",
+                    f"{self.path.parent.parent} belongs to another {key}: {bound.get(key)!r}, not {value!r}",
                     hint="choose another --out-dir: in this one every job would be bought again",
                 )
 
@@ -224,10 +225,14 @@ class Journal:
 
     def binding(self) -> Binding:
         """Whose this directory is. Raises ``JournalError`` where a run was killed before it could say so."""
-        meta = dict(self._connection.execute("SELECT key, value FROM meta"))
+        meta = self._meta()
         if not {"manifest", "run id", "gateway"} <= meta.keys():
             raise JournalError(f"{self.path} has been begun and no more", hint="run its manifest")
         return Binding(meta["manifest"], meta["run id"], meta["gateway"])
+
+    def _meta(self) -> dict[str, str]:
+        rows = self._connection.execute("SELECT key, value FROM meta")
+        return {text(key, "binding"): text(value, "binding") for key, value in rows}
 
     def is_begun(self) -> bool:
         """Whether anything can be in it: not where a run was killed, or met a full disk, while it was made."""
@@ -262,7 +267,13 @@ class Journal:
     def runs(self) -> list[RunRecord]:
         """All runs of this directory, oldest first."""
         return [
-            RunRecord(started, finished, decode(RunTerms, terms), decode(Ending, ending) if ending else None, after)
+            RunRecord(
+                moment(started, "start of a run"),
+                None if finished is None else moment(finished, "end of a run"),
+                decode(RunTerms, terms),
+                None if ending is None else decode(Ending, ending),
+                after if isinstance(after, int) else None,
+            )
             for started, finished, terms, ending, after in self._connection.execute(sql.RUNS)
         ]
 
@@ -277,7 +288,7 @@ class Journal:
             "SELECT seq, subject, type, body FROM events WHERE seq > ? ORDER BY seq", (after,)
         )
         for number, subject, kind, body in rows:
-            yield number, subject, decode_event(kind, body)
+            yield number, text(subject, "subject of an event"), decode_event(kind, body)
 
     def last_number(self) -> int:
         """The number of the newest event; 0 where there is none."""

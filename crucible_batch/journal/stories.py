@@ -21,7 +21,7 @@ _told: dict[Path, set[str]] = {}
 logger = logging.getLogger(__name__)
 
 
-def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[str, str]], rule: RetryRule) -> Job:
+def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[object, object]], rule: RetryRule) -> Job:
     """Return a job as its events, given by type and body, left it. One that is unreadable is named in the log, once.
 
     Raises ``JournalError`` for an event that can't be decoded.
@@ -33,7 +33,7 @@ def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[str, str]], 
     return job
 
 
-def asset_of(sha256: str, rows: Iterable[tuple[str, str]]) -> Asset:
+def asset_of(sha256: str, rows: Iterable[tuple[object, object]]) -> Asset:
     """Return an asset as its events left it; what can happen to jobs alone has not happened to it."""
     asset = Asset(sha256)
     for kind, body in rows:

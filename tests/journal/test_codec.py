@@ -167,10 +167,15 @@ PARTS: dict[Any, st.SearchStrategy[Any]] = {
     ErrorInfo: st.builds(ErrorInfo, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT),
 }
 
+COUNTS = st.integers(1, 2**53 - 1)
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+
 
 def made(kind: type[Any]) -> st.SearchStrategy[Any]:
     parts = {"assets": st.dictionaries(TEXT, TEXT, max_size=3), "credits": CREDITS, "rebate": CREDITS}
-    parts |= {"at": PARTS[float], "error": PARTS[ErrorInfo]}
+    parts |= {"at": PARTS[float], "error": PARTS[ErrorInfo], "running_at": st.none() | PARTS[float]}
+    parts |= dict.fromkeys(("attempt", "outputs", "index", "byte_size", "width", "height"), COUNTS)
+    parts |= {"sha256": DIGESTS, "sent": st.none() | st.builds(Sent, DIGESTS, COUNTS)}
     names = {field.name for field in fields(kind)}
     return st.builds(kind, **{name: part for name, part in parts.items() if name in names})
 
@@ -279,3 +284,28 @@ def test_what_reads_a_kind_is_built_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert decode(Reopened, encode(Reopened(at=1.0))) == Reopened(at=1.0)
     adapter = codec._adapter(Reopened)
     assert codec._adapter(Reopened) is adapter
+
+
+HELD = '{"at":%s,"attempt":%s,"key":"k","credits":%s,"price_class":"c"}'
+SAVED = '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m","width":4,"height":3}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        *(("Held", HELD % (at, 1, '"1"')) for at in ("NaN", "Infinity", "-1", "1e300", "253402300800", "null")),
+        *(("Held", HELD % (1, attempt, '"1"')) for attempt in ("-1", "1e300", "1" + "0" * 400)),
+        *(("Held", HELD % (1, 1, f'"{credits}"')) for credits in ("-1", "NaN", "Infinity", "1E+12", "1E+999999", "")),
+        *(("Deleted", f'{{"at":1,"rebate":"{rebate}"}}') for rebate in ("-1", "1E+999999")),
+        *(("Succeeded", f'{{"at":1,"outputs":{outputs}}}') for outputs in ("0", "-1", "1" + "0" * 400)),
+        ("Succeeded", '{"at":1,"outputs":1,"running_at":NaN}'),
+        *(("Saved", SAVED % each) for each in (("-1", '"ff"', "1"), ("0", '"../x"', "1"), ("0", '"ff"', "-1"))),
+        ("Missed", '{"at":1,"index":-1}'),
+        *(("Uploaded", body) for body in (None, 7, 1.5, b'{"at":1}')),
+        *((kind, '{"at":1}') for kind in (None, 7, b"Uploaded")),
+    ],
+    ids=str,
+)
+def test_a_value_that_none_of_ours_can_have_can_not_be_read(kind: object, body: object) -> None:
+    with pytest.raises(JournalError, match="can't be read"):
+        decode_event(kind, body)
