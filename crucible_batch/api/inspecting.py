@@ -78,7 +78,13 @@ def write_report_of(journal: Journal, directory: Path) -> ReportHead:
 def write_page_of(journal: Journal, directory: Path, head: ReportHead, *, thumbnails: Thumbnails | None = None) -> Path:
     """Write the page of an open journal's report, and return where it is. Raises ``RunDirectoryError``."""
     try:
-        return write_page(directory, head, told_rows(journal), credit_curve(journal.events(), journal.runs()[-1].terms), thumbnails=thumbnails)
+        return write_page(
+            directory,
+            head,
+            told_rows(journal),
+            credit_curve(journal.events(), journal.runs()[-1].terms),
+            thumbnails=thumbnails,
+        )
     except OSError as error:
         raise RunDirectoryError(
             f"{PAGE_FILE} can't be written: {error.strerror}",

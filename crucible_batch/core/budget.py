@@ -172,11 +172,15 @@ def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: 
     return bundle if alone and need.fits(bundle) else None
 
 
-def outgrown(prices: PriceBook, shape: Shape, hold: Credits, *, alone: bool) -> Credits | None:
-    """Return the expected price where it has risen since a hold was taken, and the hold is no longer enough for it."""
-    need = Need.of(Request(shape), prices)
+def outgrown(ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool) -> bool:
+    """Whether a submit may no longer be sent on the hold that was taken for it.
+
+    Since then a price has been seen at which the hold is not enough, or figures above their holds have used up the
+    budget.
+    """
+    need = Need.of(Request(shape), ledger.prices)
     enough = need.fits(hold) if alone else need.bound is not None and need.bound <= hold
-    return None if enough else need.least
+    return not enough or ledger.committed > budget
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import assert_never
 from crucible_batch.core.answers import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.core.breaker import Whose, whose
 from crucible_batch.core.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, outgrown
-from crucible_batch.core.credits import ZERO, Credits, format_credits
+from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.ending import EVERYTHING
 from crucible_batch.core.events import (
     Accepted,
@@ -172,14 +172,13 @@ class Performer:
 
     def _outgrown(self, job: Job) -> Declined | None:
         """A price that has risen since the hold was taken: the job asks for its credits again, at today's."""
-        ledger, admission = self._world.books.ledger, self._world.admission
-        if self._world.books.budget is None:
+        ledger, budget = self._world.books.ledger, self._world.books.budget
+        if budget is None:
             return None
-        hold, alone = ledger.hold_of(job.identity), admission.is_alone(job.identity)
-        price = outgrown(ledger.prices, self._shape, hold, alone=alone)
-        if price is None:
+        alone = self._world.admission.is_alone(job.identity)
+        if not outgrown(ledger, budget, self._shape, ledger.hold_of(job.identity), alone=alone):
             return None
-        error = ErrorInfo(PRICE_ROSE, f"a job on {self._planned.workflow_id} costs {format_credits(price)} credits now")
+        error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
         return Declined(at=self._world.clock.now(), error=error)
 
     async def _send(self, job: Job) -> JobEvent:

@@ -195,20 +195,22 @@ def test_once_its_images_are_paid_a_job_keeps_its_bound_or_all_that_is_left_if_i
 
 
 @pytest.mark.parametrize(
-    ("books", "hold", "alone", "risen_to"),
+    ("books", "hold", "alone", "is_outgrown"),
     [
-        (ledger(seen="2"), "32", False, None),
-        (ledger(seen="2.1"), "32", False, "2.1"),  # its bound has risen to 33.6
-        (ledger(seen="9"), "9", True, None),
-        (ledger(seen="9"), "8", True, "9"),
-        (ledger(seen="9", ceiling="4"), "4", False, None),
-        (ledger(), "5", True, None),
+        (ledger(seen="2"), "32", False, False),
+        (ledger(seen="2.1"), "32", False, True),  # its bound has risen to 33.6
+        (ledger(seen="9"), "9", True, False),
+        (ledger(seen="9"), "8", True, True),
+        (ledger(seen="9", ceiling="4"), "4", False, False),
+        (ledger(), "5", True, False),
+        (ledger(seen="2", held="40"), "32", False, False),
+        (ledger(seen="2", held="41"), "32", False, True),  # another job cost more than was held for it
     ],
 )
-def test_right_before_a_submit_its_hold_is_compared_with_the_prices_seen_since(
-    books: Ledger, hold: str, alone: bool, risen_to: str | None
+def test_right_before_a_submit_its_hold_is_compared_with_what_was_seen_since(
+    books: Ledger, hold: str, alone: bool, is_outgrown: bool
 ) -> None:
-    assert outgrown(books.prices, W, D(hold), alone=alone) == amount(risen_to)
+    assert outgrown(books, D(40), W, D(hold), alone=alone) is is_outgrown
 
 
 @pytest.mark.parametrize(
