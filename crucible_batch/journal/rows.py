@@ -20,6 +20,7 @@ from crucible_batch.core.events import (
     Missed,
     Moved,
     Prepared,
+    Repriced,
     Saved,
     Sent,
     Succeeded,
@@ -52,12 +53,12 @@ def _is_plausible(event: Event) -> bool:
     match event:
         case Held():
             return _is_amount(event.credits) and _is_count(event.attempt)
-        case Prepared() | Accepted() | Intended() | Created():
+        case Prepared() | Accepted() | Repriced() | Intended() | Created():
             return _is_amount(event.credits)
         case Deleted():
             return _is_amount(event.rebate)
         case Succeeded() | Failed():
-            is_counted = isinstance(event, Failed) or 0 < event.outputs < _MOST
+            is_counted = isinstance(event, Failed) or _is_count(event.outputs)
             return is_counted and (event.running_at is None or _is_moment(event.running_at))
         case Saved():
             counts = (event.index, event.byte_size, event.width, event.height)

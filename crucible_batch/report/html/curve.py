@@ -26,7 +26,10 @@ class CurvePoint:
 
 
 def credit_curve(events: Iterable[tuple[str, Event]], terms: RunTerms) -> list[CurvePoint]:
-    """Fold the events into a curve, by the ceilings of the newest run's ``terms``. Of a long one every n-th point is kept, and always the last."""
+    """Fold the events into a curve, by the ceilings of the newest run's ``terms``.
+
+    Of a long one every n-th point is kept, and always the last.
+    """
     ledger = Ledger(PriceBook.of(terms))
     points: Thinned[CurvePoint] = Thinned(_MOST_POINTS)
     last: CurvePoint | None = None
