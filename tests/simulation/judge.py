@@ -239,7 +239,8 @@ class Judge:
         price = self.purse.price_of(row.name)
         if ceiling is not None and price > ceiling:
             return True
-        need = max(price, ceiling or ZERO) + (self.purse.upload_price() if row.images else ZERO)
+        upload = max(self.purse.upload_price(), self.scenario.terms.upload_ceiling or ZERO)
+        need = max(price, ceiling or ZERO) + (upload if row.images else ZERO)
         books = last.head.credits
         left = None if books.budget is None else books.budget - books.spent - books.held
         totals, _ = world.credits(self.around.account_id, true_now())
