@@ -234,12 +234,13 @@ class Judge:
         if row.status not in {"blocked", "unknown"}:
             return False
         world, ceiling = self.around.world, self.scenario.terms.ceiling
-        if self.purse.warned(ceiling):
+        upload_ceiling = self.scenario.terms.upload_ceiling
+        if self.purse.warned(ceiling) or (upload_ceiling is not None and self.purse.upload_price() > upload_ceiling):
             return True
         price = self.purse.price_of(row.name)
         if ceiling is not None and price > ceiling:
             return True
-        upload = max(self.purse.upload_price(), self.scenario.terms.upload_ceiling or ZERO)
+        upload = max(self.purse.upload_price(), upload_ceiling or ZERO)
         need = max(price, ceiling or ZERO) + (upload if row.images else ZERO)
         books = last.head.credits
         left = None if books.budget is None else books.budget - books.spent - books.held
