@@ -176,6 +176,9 @@ _OF_AN_OUTPUT = _of(
      "See to it by hand, then verify again."),
     ("UNSAVED", _DIFFERENCE, "audit found that the gateway lists outputs that were never saved.",
      "crucible-batch verify RUN_DIR --fix downloads them, for no credits."),
+    ("OUTPUT_MISPLACED", (ExitCode.SOME_FAILED, ExitCode.DIFFERENCE),
+     "The journal names a place that the plan doesn't give to the output; nothing is written there.",
+     f"{_AGAIN}: the picture is fetched to its own place, for no credits."),
     ("OUTPUT_UNREADABLE", _DIFFERENCE, "verify can't read the output.", "See to its rights, then verify again."),
 )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import assert_never
 
 from crucible_batch.core.answers import Workflow
 from crucible_batch.core.identity import Json, job_identity
-from crucible_batch.core.output_path import leading_path
+from crucible_batch.core.output_path import RESERVED_NAMES, fold_path, leading_path
 from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import Claim, Claims, Remnant, Wanted
 
-RESERVED_NAMES = frozenset({"report.json", "report.html", "receipts.jsonl", "thumbnails", ".crucible"})
 """What else may stand at the top of a run directory."""
 
 PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
@@ -234,7 +232,7 @@ class Planner:
 
     def _claim_output(self, wanted: Wanted) -> Problem | None:
         pattern = wanted.output_pattern
-        folded = pattern.lower() if pattern.isascii() else unicodedata.normalize("NFKC", pattern).casefold()
+        folded = fold_path(pattern)
         if folded.partition("/")[0] in RESERVED_NAMES:
             return wanted.problem("name", f"{pattern!r} is where the run keeps its own files")
         if (beside := _sidecar_fault(folded)) is not None:

@@ -14,6 +14,7 @@ from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.results import OutputStore
 
 MOST_NAMES = 3
 """So many names stand for a group."""
@@ -103,13 +104,15 @@ def compared(
 ) -> Iterator[Compared]:
     """Hold the chosen ``jobs`` of a draft, each as its past left it, against the directory's last plan and files."""
 
+    store = OutputStore(directory)
+
     def earlier(planned: PlannedJob) -> Earlier:
         return Earlier(planned, Job(planned.identity) if journal is None else journal.job(planned, rule))
 
     def missing(job: Job) -> tuple[str, ...]:
         if job.phase is not Phase.SUCCEEDED:
             return ()
-        return tuple(saved.path for saved in job.outputs.values() if not (directory / saved.path).is_file())
+        return tuple(saved.path for saved in job.outputs.values() if not store.has(saved.path))
 
     dropped = {planned.name: planned for planned in _dropped(draft, journal) if choice.takes(planned.name)}
     return differences(jobs, dropped, earlier=earlier, missing=missing, retry_failed=choice.retry_failed)

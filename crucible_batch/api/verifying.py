@@ -20,6 +20,7 @@ from crucible_batch.api.unsaved import Unsaved, unsaved
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.core.job import Job, step
+from crucible_batch.core.output_path import is_home
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.fetch import Fetcher
 from crucible_batch.engine.stop import error_info
@@ -33,6 +34,11 @@ _AT_ONCE = 4
 """Files hashed, or fetched, at the same time: enough to keep a disk busy, few enough to leave others some of it."""
 _BATCH = 64
 _MENDABLE = {FileState.MISSING, FileState.DAMAGED}
+_MISPLACED = ErrorInfo(
+    "OUTPUT_MISPLACED",
+    "the plan puts it elsewhere, so nothing is written there",
+    "run the manifest again: it fetches the picture to its own place, for no credits",
+)
 _UNTOUCHED = {
     FileState.REPLACED: ("OUTPUT_REPLACED", "a link or a directory stands there or on the way there"),
     FileState.UNREADABLE: ("OUTPUT_UNREADABLE", "it can't be read"),
@@ -111,7 +117,7 @@ async def verify(
             return found
         _sweep(directory)
         settings = settings or current_settings()
-        if settings.api_key is None and not any(record.state in _MENDABLE for record in records):
+        if settings.api_key is None and not any(record.is_mendable for record in records):
             return replace(found, differences=tuple(_told(record) for record in records))
         async with mending(directory, settings, transport) as bench:
             mender = _Mender(bench, directory)
@@ -132,6 +138,16 @@ class _Record:
     retired: bool
     saved: Saved
     state: FileState = FileState.OK
+
+    @property
+    def is_mendable(self) -> bool:
+        """Whether a file of ours may be put there: the journal's word alone is not enough to replace one."""
+        return self.state in _MENDABLE and self.is_home
+
+    @property
+    def is_home(self) -> bool:
+        saved = self.saved
+        return is_home(self.planned.output, saved.index, saved.sha256, saved.path)
 
 
 def _recorded(journal: Journal) -> Iterator[_Record]:
@@ -195,6 +211,8 @@ def _told(record: _Record) -> Difference:
     if record.state in _UNTOUCHED:
         code, message = _UNTOUCHED[record.state]
         error = ErrorInfo(code, message, "see to it by hand, then verify again")
+    elif record.state in _MENDABLE and not record.is_home:
+        error = _MISPLACED
     saved = record.saved
     return Difference(record.planned.name, record.retired, saved.index, saved.path, record.state, error=error)
 
@@ -219,7 +237,7 @@ class _Mender:
 
         async def work() -> None:
             for position, record in queue:
-                if record.state in _MENDABLE:
+                if record.is_mendable:
                     differences[position] = await self._try(record)
 
         async with asyncio.TaskGroup() as group:

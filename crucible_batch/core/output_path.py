@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import PurePosixPath
+
+RESERVED_NAMES = frozenset({"report.json", "report.html", "receipts.jsonl", "thumbnails", ".crucible"})
+"""What the run keeps for itself in its directory."""
 
 _INDEX = "{index}"
 _EXT = "{ext}"
+_SHA256 = re.compile(r"[0-9a-f]{8,64}")
 _NUMBERED = re.compile(r"(.+)-[1-9][0-9]*", re.ASCII | re.DOTALL)
 
 
@@ -27,6 +32,32 @@ def aside_path(path: str, sha256: str) -> str:
     """Where the file of that digest goes, to make way for another at ``path``: beside it, by 8 hex of the digest."""
     place = PurePosixPath(path)
     return place.with_name(f"{place.stem}.{sha256[:8]}{place.suffix}").as_posix()
+
+
+def fold_path(path: str) -> str:
+    """Return a path as disks compare it that know no case."""
+    return path.lower() if path.isascii() else unicodedata.normalize("NFKC", path).casefold()
+
+
+def is_output_place(path: str) -> bool:
+    """Whether an output may ever stand at a path: below the run directory, and not where the run keeps its own files.
+
+    What a journal or a receipt names is a claim: whoever wrote it may want us to read, or to replace, another file.
+    """
+    name = fold_path(path)
+    parts = name.split("/")
+    if "\0" in path or any(not part or part.startswith(".") for part in parts):
+        return False
+    can_have_sidecar = not name.endswith(".json") and f"{name}.json" not in RESERVED_NAMES
+    return can_have_sidecar and parts[0] not in RESERVED_NAMES
+
+
+def is_home(pattern: str, index: int, sha256: str, path: str) -> bool:
+    """Whether a plan with this pattern puts the output at the path itself, or moves it there when it makes way."""
+    if not is_output_place(path) or not _SHA256.fullmatch(sha256):
+        return False
+    home = output_path(pattern, index, PurePosixPath(path).suffix).as_posix()
+    return path in {home, aside_path(home, sha256)}
 
 
 def leading_path(pattern: str) -> str | None:

@@ -10,20 +10,20 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
 from crucible_batch.core.answers import JobSnapshot
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Event, Held, JobEvent, Saved
 from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.output_path import is_home
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import workflow_class
 from crucible_batch.core.receipt import Claim, Receipt, Told, at_least, claims_of, is_of, story
 from crucible_batch.core.retry import RetryRule
 from crucible_batch.errors import GatewayError, OtherAccountError, UserError
-from crucible_batch.results import OutputStore, Receipts, ReceiptsByJob, aside_path, output_path
+from crucible_batch.results import OutputStore, Receipts, ReceiptsByJob
 
 _AT_ONCE = 32
 
@@ -196,7 +196,7 @@ async def _true_outputs(planned: PlannedJob, receipts: Sequence[Receipt], store:
         saved = receipt.saved
         if saved is None or not 0 <= saved.index < (receipt.outputs or 0):
             continue
-        home = output_path(planned.output, saved.index, PurePosixPath(saved.path).suffix).as_posix()
         # A receipt may have been edited: it can only name the file that the plan itself would write, there or aside.
-        if saved.path in {home, aside_path(home, saved.sha256)} and await store.is_true(saved):
+        is_ours = is_home(planned.output, saved.index, saved.sha256, saved.path)
+        if is_ours and await store.is_true(saved):
             yield saved

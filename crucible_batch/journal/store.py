@@ -30,6 +30,8 @@ from crucible_batch.journal.trouble import DIRECTORY, FILE, foreign_errors
 from crucible_batch.journal.writer import GroupCommitWriter
 
 FORMAT = 1
+_NEW_FOLDERS = 5
+"""``.crucible``, the run directory and its parents up to the one that ``outputs`` is in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ class Journal:
                     self._connection.execute(statement)
                 self._connection.execute("INSERT INTO migrations (format, applied_at) VALUES (?, ?)", (FORMAT, now))
                 self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+            _sync_names(self.path)
 
     def _bind(self, binding: Binding) -> None:
         wanted = {"manifest": binding.manifest_name, "run id": binding.run_id, "gateway": binding.gateway}
@@ -378,6 +381,22 @@ class Journal:
             if self._connection.in_transaction:  # a full disk ends a transaction by itself
                 self._connection.execute("ROLLBACK")
             raise
+
+
+def _sync_names(path: Path) -> None:
+    """Make the names of a new journal, and of the folders above it, outlive a power cut, as its rows do.
+
+    The home of all runs may be new as well: ``outputs/NAME/RUN_ID/.crucible``.
+    """
+    for folder in list(path.absolute().parents)[:_NEW_FOLDERS]:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:  # one that we may not list was there before
+            continue
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def journals_beside(directory: Path, binding: Binding) -> Iterator[Path]:

@@ -21,6 +21,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from crucible_batch.core.output_path import is_output_place
 from crucible_batch.results.claiming import Means, claim
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -112,6 +113,18 @@ def folder_of(directory: Path, path: PurePosixPath | str, *, make: bool = False)
         yield Folder(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def folder_of_output(directory: Path, path: PurePosixPath | str, *, make: bool = False) -> Iterator[Folder]:
+    """Open the folder of an output, or of what stands beside one. Raises ``OSError``, as ``folder_of`` does.
+
+    ``path`` may come from a journal that somebody else wrote: ``EINVAL`` where no output may stand there.
+    """
+    if not is_output_place(str(path)):
+        raise OSError(errno.EINVAL, "no output's path", str(path))
+    with folder_of(directory, path, make=make) as folder:
+        yield folder
 
 
 def write_all(descriptor: int, block: bytes) -> None:

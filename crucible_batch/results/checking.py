@@ -7,7 +7,7 @@ import errno
 import stat
 from pathlib import Path, PurePosixPath
 
-from crucible_batch.results.beneath import folder_of
+from crucible_batch.results.beneath import folder_of_output
 
 
 class FileState(enum.StrEnum):
@@ -35,7 +35,7 @@ def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> Fil
     """
     name = PurePosixPath(path).name
     try:
-        with folder_of(directory, path) as folder:
+        with folder_of_output(directory, path) as folder:
             found = folder.stat(name)
             if found is None:
                 return FileState.MISSING

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
-from crucible_batch.results.beneath import Folder, folder_of
+from crucible_batch.results.beneath import Folder, folder_of_output
 from crucible_batch.results.claiming import NOT_TO_BE_HAD
 from crucible_batch.results.part import TEMPORARY_PREFIX
 from crucible_batch.results.trouble import MOVE_IT, OutputError
@@ -20,7 +20,7 @@ def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dige
 
     Returns the digest of what stands there now. That may be ``or_else``, where it stood there before.
     """
-    with folder_of(directory, path) as folder:
+    with folder_of_output(directory, path) as folder:
         _sync(folder, temporary.name)
         return give_name(folder, temporary.name, path, digest, or_else)
 
@@ -41,7 +41,7 @@ def give_name(folder: Folder, temporary: str, path: PurePosixPath, digest: str, 
 def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str) -> str | None:
     """Sync the file and give it its name. What stood there keeps its bytes under another, which is returned."""
     aside = None
-    with folder_of(directory, path) as folder:
+    with folder_of_output(directory, path) as folder:
         _sync(folder, temporary.name)
         if folder.stat(path.name) is not None:
             other = folder.digest(path.name)
@@ -64,7 +64,7 @@ def keep_as(directory: Path, path: str, other: str, digest: str) -> None:
     Raises ``OutputError`` where a file with other bytes has that name.
     """
     first, second = PurePosixPath(path).name, PurePosixPath(other).name
-    with folder_of(directory, path) as folder:
+    with folder_of_output(directory, path) as folder:
         try:
             _double(folder, first, second, digest)
         except FileExistsError:
@@ -108,7 +108,7 @@ def give_up(directory: Path, path: str, other: str, digest: str) -> None:
     Raises ``OutputError`` where ``path`` is no longer that file: somebody has put another one there meanwhile.
     """
     first, second = PurePosixPath(path).name, PurePosixPath(other).name
-    with folder_of(directory, path) as folder:
+    with folder_of_output(directory, path) as folder:
         here, kept = folder.stat(first), folder.stat(second)
         is_same = here is not None and kept is not None and os.path.samestat(here, kept)
         if not is_same and folder.digest(first) != digest:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from crucible_batch.results.beneath import folder_of
+from crucible_batch.results.beneath import folder_of_output
 
 
 def open_output(directory: Path, path: str) -> BinaryIO:
     """Open ``path``, which is relative to ``directory``. Raises ``OSError`` for anything but a plain file below it.
 
-    What a run keeps in hidden folders is no output.
+    What a run keeps for itself is no output.
     """
-    steps = PurePosixPath(path).parts
-    if not steps or "\0" in path or any(step in {"/", "//", "..", ".crucible"} for step in steps):
-        raise OSError(errno.EINVAL, "no output's path", path)
-    with folder_of(directory, path) as folder:
-        return folder.read(steps[-1])
+    with folder_of_output(directory, path) as folder:
+        return folder.read(PurePosixPath(path).name)

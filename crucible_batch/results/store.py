@@ -21,8 +21,8 @@ from typing import TypeAlias
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.events import Saved, Sent
-from crucible_batch.core.output_path import output_path
-from crucible_batch.results.beneath import Folder, folder_of
+from crucible_batch.core.output_path import is_output_place, output_path
+from crucible_batch.results.beneath import Folder, folder_of, folder_of_output
 from crucible_batch.results.checking import FileState, check_output
 from crucible_batch.results.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.results.naming import give_name, put_back
@@ -106,6 +106,8 @@ class OutputStore:
         """
         if length is not None and length > self._max_bytes:
             raise _too_large(self._max_bytes)
+        if not is_output_place(output_path(pattern, index, ".png").as_posix()):
+            raise _no_place(pattern)
         name = f"{TEMPORARY_PREFIX}{token}-{index}"
         with self._part(output_path(pattern, index, "").parent / name) as part:
             rest = await self._stream(part, body, self._max_bytes)
@@ -187,6 +189,8 @@ class OutputStore:
         returned. Raises ``OutputError`` where other bytes come, or something else than a file stands there, and
         ``ResultsError``.
         """
+        if not is_output_place(path):
+            raise _no_place(path)
         parent = PurePosixPath(path).parent
         name = f"{TEMPORARY_PREFIX}{token}"
         with self._part(parent / name) as part, self._part(parent / f"{name}-embedded") as embedded:
@@ -221,7 +225,7 @@ class OutputStore:
 
     def has(self, path: str) -> bool:
         """Whether something stands at a path that an output was saved under. Its bytes are not read."""
-        with contextlib.suppress(OSError), folder_of(self.directory, path) as folder:
+        with contextlib.suppress(OSError), folder_of_output(self.directory, path) as folder:
             found = folder.stat(PurePosixPath(path).name)
             return found is not None and stat.S_ISREG(found.st_mode)
         return False
@@ -354,6 +358,10 @@ def _examined(
             return examine(file, whole=True) if whole else picture
     except NoPictureError as error:
         raise OutputError("OUTPUT_NO_PICTURE", str(error), definite=error.is_another_type) from error
+
+
+def _no_place(path: str) -> OutputError:
+    return OutputError("OUTPUT_MISPLACED", f"no output may stand at {path}; the journal was edited", final=True)
 
 
 def _too_large(max_bytes: int) -> OutputError:

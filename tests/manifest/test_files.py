@@ -11,7 +11,7 @@ import pytest
 
 from crucible_batch.errors import Place
 from crucible_batch.manifest import Wanted, expand, load_manifest
-from crucible_batch.manifest.files import Files
+from crucible_batch.manifest.files import FileFault, Files
 
 
 @pytest.mark.parametrize("allow", [True, False])
@@ -28,6 +28,21 @@ def test_images_are_confined_unless_allowed(folder: Any, tmp_path_factory: pytes
             assert "leads out of the manifest's directory" in problem.message
             assert problem.hint == "--allow-outside permits it"
             assert (problem.place.line, problem.field) == (6, "jobs[0].image")
+
+
+def test_a_directory_whose_name_goes_on_is_another(tmp_path: Path) -> None:
+    """``m-secrets`` begins as ``m`` does, and is no part of it."""
+    manifest, secrets = tmp_path / "m", tmp_path / "m-secrets"
+    for folder in (manifest, secrets):
+        folder.mkdir()
+        (folder / "x.png").write_bytes(b"x")
+    (manifest / "link").symlink_to(secrets)
+    files = Files(manifest, allow_outside=False)
+    assert files.find("x.png") == manifest / "x.png"
+    assert files.find("../m/x.png") == manifest / "x.png"
+    for text in ("../m-secrets/x.png", str(secrets / "x.png"), "link/x.png"):
+        with pytest.raises(FileFault, match="leads out of the manifest's directory"):
+            files.find(text)
 
 
 @pytest.mark.parametrize(

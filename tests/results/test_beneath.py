@@ -128,3 +128,15 @@ def test_a_pipe_is_not_waited_for(run_dir: Path) -> None:
     os.mkfifo(run_dir / "a/pipe")
     with folder_of(run_dir, "a/pipe") as folder, pytest.raises(OSError, match="no plain file"):
         folder.read("pipe")
+
+
+def test_a_directory_whose_name_goes_on_is_another(tmp_path: Path) -> None:
+    for folder in ("m", "m-secrets"):
+        (tmp_path / folder / "a").mkdir(parents=True)
+        (tmp_path / folder / "a/x.png").write_bytes(b"x")
+    (tmp_path / "m/link").symlink_to(tmp_path / "m-secrets/a")
+    with folder_of(tmp_path / "m", "a/x.png") as folder:
+        assert folder.stat("x.png") is not None
+    for path in ("../m-secrets/a/x.png", str(tmp_path / "m-secrets/a/x.png"), "link/x.png"):
+        with pytest.raises(OSError, match=r"."), folder_of(tmp_path / "m", path):
+            pass

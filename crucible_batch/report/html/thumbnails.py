@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from crucible_batch.core.output_path import is_output_place
 from crucible_batch.report.html.cards import Thumbnail
 from crucible_batch.report.html.miniature import Miniature, first_rung, make_miniature
 
@@ -72,7 +73,7 @@ class Thumbnails:
 
         A run directory may be somebody else's: a path or a link that leads out of it shows nothing.
         """
-        if not _is_within(self._directory, Path(path)):
+        if not is_output_place(Path(path).as_posix()) or not _is_within(self._directory, Path(path)):
             return lambda: None
         return self._begin(self._directory / path, sha256)
 

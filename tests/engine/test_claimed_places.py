@@ -1,0 +1,120 @@
+"""A journal from somebody else: where it says that outputs stand is a claim, and no file but an output is touched."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch import api
+from crucible_batch.results import FileState
+
+OURS = [
+    ".crucible/journal.sqlite3",
+    ".crucible/lock",
+    ".crucible/journal.sqlite3-wal",
+    "report.json",
+    "report.html",
+    "REPORT.JSON",
+    "receipts.jsonl",
+    "thumbnails/a.webp",
+    "a/0.png.json",
+    "../elsewhere.png",
+    "a/../report.json",
+    "a/./0.png",
+    "a//0.png",
+]
+
+
+def edit(bench: Any, *, path: str, output: str | None = None) -> None:
+    """Have the journal say that the first output stands at ``path``, and that the plan wants it so."""
+    with closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection, connection:
+        change = (
+            "UPDATE events SET body = json_set(body, '$.path', ?) WHERE type = 'Saved' AND body LIKE '%\"a/0.png\"%'"
+        )
+        assert connection.execute(change, (path,)).rowcount == 1
+        if output is not None:
+            connection.execute("UPDATE plan SET body = json_set(body, '$.output', ?) WHERE position = 0", (output,))
+
+
+def contents(bench: Any) -> dict[str, bytes]:
+    files = (path for path in bench.path.rglob("*") if path.is_file())
+    changing = {"report.json", "report.html", "journal.sqlite3", "journal.sqlite3-wal", "journal.sqlite3-shm", "holder"}
+    return {str(path.relative_to(bench.path)): path.read_bytes() for path in files if path.name not in changing}
+
+
+@pytest.mark.parametrize("planned_too", [False, True])
+@pytest.mark.parametrize("path", OURS)
+async def test_nothing_but_an_output_is_mended(start, path, planned_too) -> None:
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}"))
+        out: Path = bench.path / "out"
+        (out / "b/0.png").write_bytes(b"damaged")
+        edit(bench, path=path, output=path if planned_too else None)
+        before = contents(bench)
+        found = await api.verify(out, fix=True, settings=bench.settings)
+        after = contents(bench)
+    assert {each.path: (each.state, each.fixed) for each in found.differences} == {
+        path: (FileState.REPLACED, False),
+        "b/0.png": (FileState.DAMAGED, True),
+    }
+    assert {name: after[name] for name in before if name != "out/b/0.png"} == {
+        name: content for name, content in before.items() if name != "out/b/0.png"
+    }
+    assert not [name for name in after if "damaged-" in name and not name.startswith("out/b/0.png.damaged-")]
+    assert json.loads((out / "report.json").read_bytes())["counts"]["total"] == 2
+
+
+async def test_another_file_is_not_replaced_because_the_journal_calls_it_an_output(start) -> None:
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        notes = bench.path / "out/notes.txt"
+        notes.write_text("mine")
+        edit(bench, path="notes.txt")
+        found = await api.verify(bench.path / "out", fix=True, settings=bench.settings)
+        again = await api.verify(bench.path / "out")
+    (difference,) = found.differences
+    assert difference.error is not None
+    assert (difference.error.code, difference.fixed) == ("OUTPUT_MISPLACED", False)
+    assert "the plan puts it elsewhere" in difference.error.message
+    assert notes.read_text() == "mine"
+    assert again.differences[0].state is FileState.DAMAGED
+    assert sorted(path.name for path in notes.parent.glob("notes*")) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("path", OURS)
+async def test_no_command_that_reads_shows_or_writes_beside_such_a_file(start, path) -> None:
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        out = bench.path / "out"
+        edit(bench, path=path, output=path)
+        (out / "a/0.png.json").unlink()
+        before = contents(bench)
+        api.write_report_again(out)
+        planned = await api.plan(bench.path / "m.yaml", out_dir=out, settings=bench.settings)
+        after = {name: content for name, content in contents(bench).items() if "/.crucible/thumbnails/" not in name}
+        watch = api.Watch(out)
+        watch.look()
+        (shown,) = watch.newest(1)
+        with pytest.raises(OSError, match="no output's path"):
+            watch.open(shown)
+    assert after == {name: content for name, content in before.items() if "/.crucible/thumbnails/" not in name}
+    assert planned.states["done"] == 1
+
+
+async def test_a_run_has_what_is_misplaced_fetched_to_its_own_place(start) -> None:
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}")
+        await bench.run(manifest)
+        picture = (bench.path / "out/a/0.png").read_bytes()
+        edit(bench, path="report.json")
+        (bench.path / "out/a/0.png").unlink()
+        result = await bench.run(manifest)
+        state = await bench.agree(result)
+    assert result.ok
+    assert (bench.path / "out/a/0.png").read_bytes() == picture
+    assert len(state["jobs"]) == 1
