@@ -1,6 +1,6 @@
 """Whether the report that stands in a run directory is the one that would be written: then it is left as it is.
 
-Kept of it is a digest of what it says and one of its files, in ``.crucible/reported.json``. When the newest run ended
+Noted of it in the journal is a digest of what it says and one of its files. When the newest run ended
 is no part of it: a run that found nothing to do has told nothing new.
 """
 
@@ -22,7 +22,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, JobRow, ReportHead
 from crucible_batch.report.html import FOLDER
 
-_KEPT = Path(".crucible") / "reported.json"
+_NAME = "report"
 _ABSENT = "absent"
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -45,8 +45,8 @@ def report_stands(journal: Journal, directory: Path, *, html: bool) -> ReportHea
     Writes the sidecars that are missing where it returns a head.
     """
     try:
-        kept = _REPORTED.validate_json((directory / _KEPT).read_bytes())
-    except (OSError, ValidationError):
+        kept = _REPORTED.validate_json(journal.noted(_NAME) or "")
+    except ValidationError:
         return None
     if kept.last != journal.last_number() or kept.files != _files(directory):
         return None
@@ -56,16 +56,10 @@ def report_stands(journal: Journal, directory: Path, *, html: bool) -> ReportHea
 
 
 def note_report(journal: Journal, directory: Path, head: ReportHead, *, html: bool) -> None:
-    """Keep what was written just now. A disk that doesn't take it costs the next run a report that it needn't write."""
-    target = directory / _KEPT
-    temporary = target.with_name(f".{target.name}.part")
-    last = journal.last_number()
+    """Note in the journal what was written just now."""
     content = _content(directory, head, told_rows(journal), html=html)
-    with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:
-            file.write(_REPORTED.dump_json(_Reported(last, content, _files(directory))))
-        temporary.replace(target)
+    kept = _Reported(journal.last_number(), content, _files(directory))
+    journal.note(_NAME, _REPORTED.dump_json(kept).decode())
 
 
 def _content(directory: Path, head: ReportHead, rows: Iterable[JobRow], *, html: bool) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -204,10 +206,11 @@ def _page_of(
             (directory / PAGE_FILE).unlink(missing_ok=True)
         else:
             write_page_of(journal, directory, head, thumbnails=thumbnails)
-        note_report(journal, directory, head, html=page is not None)
     except Exception as error:  # noqa: BLE001 - the run is over and well reported; nothing about a page may undo that
         logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, way_back(head, directory))
         return None
+    with contextlib.suppress(sqlite3.Error):  # it costs the next run a report that it needn't write
+        note_report(journal, directory, head, html=page is not None)
     return page
 
 

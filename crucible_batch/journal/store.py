@@ -221,8 +221,12 @@ class Journal:
 
     def remember_key(self, fingerprint: str) -> None:
         """Note that the directory's account answers to this key."""
+        self.note("key", fingerprint)
+
+    def note(self, name: str, value: str) -> None:
+        """Note something of the directory that is no event, in place of what was noted under this name."""
         with self._transaction():
-            self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('key', ?)", (fingerprint,))
+            self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (name, value))
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -244,7 +248,11 @@ class Journal:
 
     def remembered_key(self) -> str | None:
         """The fingerprint of the key that the directory was last used with; None before its first use."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
+        return self.noted("key")
+
+    def noted(self, name: str) -> str | None:
+        """What was noted under this name."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def receipted(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def a_link(out: Path) -> None:
     (out / "report.html").symlink_to("elsewhere.html")
 
 
+def forgotten(out: Path) -> None:
+    with sqlite3.connect(out / ".crucible/journal.sqlite3") as db:
+        db.execute("UPDATE meta SET value = '{' WHERE key = 'report'")
+    db.close()
+
+
 DAMAGES: list[Callable[[Path], object]] = [
     edited,
     cut,
@@ -77,7 +84,7 @@ DAMAGES: list[Callable[[Path], object]] = [
     lambda out: (out / "report.html").unlink(),
     lambda out: next((out / "thumbnails").iterdir()).unlink(),
     lambda out: next((out / "thumbnails").iterdir()).write_bytes(b"other"),
-    lambda out: (out / ".crucible/reported.json").write_bytes(b"{"),
+    forgotten,
 ]
 
 
