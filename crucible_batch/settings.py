@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crucible_batch.errors import UserError
+from crucible_batch.hidden import HiddenText
+
 KEY_VARIABLE = "MOLTAZINE_API_KEY"
 BASE_VARIABLE = "CRUCIBLE_API_BASE"
 PRODUCTION = "https://crucible.moltazine.com"
@@ -26,6 +29,10 @@ class Settings:
     ignored: str | None = None
     storage_hosts: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.api_key is not None:
+            object.__setattr__(self, "api_key", HiddenText(self.api_key))
+
 
 def resolve(
     environ: Mapping[str, str],
@@ -40,11 +47,7 @@ def resolve(
     A base URL from ``.env`` counts only together with a key from the same file: a stranger's folder must not lead
     your key to a stranger's gateway. No proxy and no storage host is taken from the environment, for the same reason.
     """
-    file: Mapping[str, str | None] = {}
-    if dotenv is not None and dotenv.is_file():
-        from dotenv import dotenv_values  # noqa: PLC0415 - most starts read no such file
-
-        file = dotenv_values(dotenv, interpolate=False)
+    file = _read(dotenv) if dotenv is not None and dotenv.is_file() else {}
     key, key_source = environ.get(KEY_VARIABLE) or None, "the environment"
     if key is None:
         key, key_source = file.get(KEY_VARIABLE) or None, str(dotenv)
@@ -57,7 +60,7 @@ def resolve(
         else:
             ignored = f"{BASE_VARIABLE} in {dotenv} is ignored: it counts only with a {KEY_VARIABLE} in the same file"
     return Settings(
-        api_key=key.strip() if key is not None else None,
+        api_key=HiddenText(key.strip()) if key is not None else None,
         base_url=(base or PRODUCTION).strip(),
         proxy=proxy,
         key_source=key_source if key is not None else "nowhere",
@@ -65,3 +68,16 @@ def resolve(
         ignored=ignored,
         storage_hosts=tuple(storage_hosts),
     )
+
+
+def _read(dotenv: Path) -> Mapping[str, HiddenText]:
+    """Read what a ``.env`` file says. Raises ``UserError`` where it can't be read."""
+    from dotenv import dotenv_values  # noqa: PLC0415 - most starts read no such file
+
+    try:
+        values = dotenv_values(dotenv, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        # What failed isn't kept: its frames hold the file's text.
+        raise UserError(f"{dotenv} can't be read: {why}", hint="correct it, or move it away") from None
+    return {name: HiddenText(value) for name, value in values.items() if value is not None}

@@ -11,7 +11,8 @@ import httpx
 
 from crucible_batch.errors import KeyRefusedError
 from crucible_batch.gateway import CrucibleClient, HttpGateway, OnRetry, open_gateway
-from crucible_batch.settings import KEY_VARIABLE, Settings, resolve
+from crucible_batch.hidden import HiddenText
+from crucible_batch.settings import BASE_VARIABLE, KEY_VARIABLE, Settings, resolve
 
 NO_API_KEY = "NO_API_KEY"
 
@@ -20,7 +21,8 @@ def current_settings(
     *, base_url: str | None = None, proxy: str | None = None, storage_hosts: Sequence[str] = ()
 ) -> Settings:
     """Decide the settings from the environment and the working directory's ``.env``, as they are now."""
-    return resolve(os.environ, base_url=base_url, proxy=proxy, storage_hosts=storage_hosts, dotenv=Path(".env"))
+    environ = {name: HiddenText(os.environ[name]) for name in (KEY_VARIABLE, BASE_VARIABLE) if name in os.environ}
+    return resolve(environ, base_url=base_url, proxy=proxy, storage_hosts=storage_hosts, dotenv=Path(".env"))
 
 
 def require_key(settings: Settings) -> str:

@@ -14,6 +14,8 @@ import traceback
 import unicodedata
 from pathlib import Path
 
+from crucible_batch.errors import UserError
+
 _KEY = re.compile(r"moltazine_[\w.~+/=-]{8,}", re.ASCII)
 _BEARER = re.compile(r"(?i)(bearer\s+)[^\s'\",;]+")
 _OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -52,6 +54,6 @@ def redacted(text: str) -> str:
 def _key_in_use() -> str:
     from crucible_batch.settings import resolve  # noqa: PLC0415 - only where something is logged: --help stays quick
 
-    with contextlib.suppress(OSError, ValueError):  # a .env that can't be read is told by who wants its key
+    with contextlib.suppress(OSError, ValueError, UserError):  # a .env that can't be read is told by who wants its key
         return resolve(os.environ, dotenv=Path(".env")).api_key or ""
     return ""

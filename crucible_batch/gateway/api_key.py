@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from crucible_batch.core.secrecy import MASK, Secret
 from crucible_batch.errors import KeyRefusedError
+from crucible_batch.hidden import HiddenText
 
 _HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,512}")  # RFC 9110, 5.5: what a field value holds, less blanks
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -30,10 +31,10 @@ class ApiKey:
                 code="MALFORMED_KEY",
                 hint="copy the key again; it looks like moltazine_<token>, on one line",
             )
-        self._text = text
+        self._text = HiddenText(text)
         self._secret = Secret(text)
 
-    def reveal(self) -> str:
+    def reveal(self) -> HiddenText:
         """Return the key itself: for the Authorization header, and nothing else."""
         return self._text
 

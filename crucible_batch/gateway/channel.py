@@ -9,6 +9,7 @@ import httpx
 
 from crucible_batch.gateway.address import shown
 from crucible_batch.gateway.api_key import ApiKey
+from crucible_batch.hidden import HiddenText
 
 CHUNK_BYTES: Final = 256 * 1024
 """So much of a body comes at once: large enough that hashing and writing it is worth a hop to a thread."""
@@ -72,7 +73,7 @@ class KeyChannel(Channel):
         """Send with the key. Raises ``RuntimeError``, a bug of ours, where it would go elsewhere."""
         if not url.startswith(self._start):
             raise RuntimeError(f"a request with the key was about to go to {shown(url)}")
-        keyed = {**headers, "Authorization": f"Bearer {self._key.reveal()}"}
+        keyed = {**headers, "Authorization": HiddenText(f"Bearer {self._key.reveal()}")}
         return await self._inner.send(method, url, keyed, body)
 
     async def aclose(self) -> None:
