@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415 - what isn't needed isn't loaded
 
+import os
 import sys
 
 from crucible_batch import __version__
@@ -11,6 +12,8 @@ def main() -> None:
     """Run the command line and leave the process with its exit code."""
     if sys.argv[1:] == ["--version"] and _show_version():
         return
+    # The HTTP library opens the file that this names as soon as it is loaded, for the keys of all connections.
+    os.environ.pop("SSLKEYLOGFILE", None)
     from crucible_batch.cli.garbage import put_off_collecting
     from crucible_batch.cli.streams import mend_streams
 

@@ -16,10 +16,12 @@ again by itself if, and only if, that is safe (GET, PUT, DELETE).
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Final
 
 import aiohttp
@@ -36,6 +38,7 @@ from crucible_batch.gateway.transport import USER_AGENT
 _HEADER_BYTES: Final = 64 * 1024
 """The longest header line that is read; a redirect's ``Location`` may be a signed URL of 16 KB."""
 _FOREIGN: Final = (aiohttp.ClientError, OSError, ValueError)
+KEY_LOG_VARIABLE: Final = "SSLKEYLOGFILE"
 _PROXY_SCHEMES: Final = ("http", "https")
 
 
@@ -213,7 +216,20 @@ def _family(address: str) -> int:
 @functools.cache
 def certificates() -> ssl.SSLContext:
     """Make the context that httpx would, once: certifi's roots, and nothing of the environment's."""
-    return httpx.create_ssl_context(trust_env=False)
+    with _no_key_log():
+        return httpx.create_ssl_context(trust_env=False)
+
+
+@contextlib.contextmanager
+def _no_key_log() -> Iterator[None]:
+    """Keep ``ssl`` from having each connection's session keys written to the file that the environment names: who can
+    set a variable must not so read what is sent."""
+    named = os.environ.pop(KEY_LOG_VARIABLE, None)
+    try:
+        yield
+    finally:
+        if named is not None:
+            os.environ[KEY_LOG_VARIABLE] = named
 
 
 def _proxy(text: str) -> str:

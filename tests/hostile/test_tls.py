@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trustme
@@ -95,6 +97,18 @@ async def test_a_bad_certificate_ends_the_exchange_before_a_byte_of_it_is_sent(
     assert caught.value.code == "NO_ANSWER"
     assert "certificate" in caught.value.message
     assert heard in ([], [b""])
+
+
+@pytest.mark.parametrize("exchange", ["credits", "download"])
+async def test_session_keys_are_written_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exchange: str) -> None:
+    log = tmp_path / "keys.log"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(log))
+    async with serving(GOOD) as (url, heard):
+        await ask(url, exchange)
+        assert certificates().keylog_filename is None
+    assert len(heard) == 1
+    assert not log.exists()
+    assert os.environ["SSLKEYLOGFILE"] == str(log)  # it is the caller's process
 
 
 def test_no_setting_of_the_environment_makes_us_believe_more(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
