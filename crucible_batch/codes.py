@@ -130,7 +130,8 @@ _OF_A_RUN = _of(
      f"Raise it if that is what you want to pay. {_AGAIN}."),
     ("PRICE_ROSE", _CREDITS, "A price rose after a job's credits were held, and the run ended before it had more.",
      f"See what the budget and the account have left. {_AGAIN}."),
-    ("DEADLINE", _STOPPED, "The --deadline has passed.", f"{_AGAIN}: it goes on where it stopped."),
+    ("DEADLINE", _STOPPED, "The --deadline has passed, before the run began or in the middle of it.",
+     f"{_AGAIN}: it goes on where it stopped."),
     ("NOT_REMEMBERED", _STOPPED, "run --recover met a job that the gateway didn't know; nothing else was bought.",
      "To buy what is missing, run without --recover."),
 )  # fmt: skip

@@ -244,7 +244,7 @@ Deadline = Annotated[
         "--deadline",
         metavar="DURATION",
         parser=_read_duration,
-        help="End the run after this long; the same command goes on.",
+        help="End the command after this long, its planning too; the same command goes on.",
         rich_help_panel=_PACE,
     ),
 ]
