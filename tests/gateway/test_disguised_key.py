@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway import StorageClient
+from crucible_batch.gateway import StorageClient, open_gateway
 from crucible_batch.gateway.address import parse_api_base
 from crucible_batch.gateway.api_key import ApiKey
+from crucible_batch.gateway.text import said
 from tests.disguises import DISGUISES, shows
 from tests.gateway.conftest import ASSET_ID, CALLS, GOOD_DATA, JOB_ID, KEY, Waiting, World
 
@@ -110,6 +111,24 @@ async def test_what_a_cut_would_leave_of_a_link_is_gone(world, reply):
         assert "SIGNATURE" not in caught.value.message
 
 
+@pytest.mark.parametrize("blanks", range(0, 40, 4))
+def test_a_link_loses_its_rights_before_it_is_cut_and_after_it_is_cleaned(blanks: int) -> None:
+    assert "PASS" not in said("x" * (60 + blanks) + " https://user:PASSWORD@s.test/", 100)
+    assert "PASS" not in said("x" * blanks + " https:\u200b//user:PASSWORD@s.test/", 100)
+
+
+async def test_the_storage_of_a_gateway_is_told_how_to_hide_it() -> None:
+    def handler(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError(f"no route to {KEY}")
+
+    transport = httpx.MockTransport(handler)
+    async with open_gateway("https://crucible.test", KEY, transport=transport, retry=None) as gateway:
+        with pytest.raises(GatewayError) as caught:
+            async with gateway.download("https://s.test/x.png"):
+                pass
+    assert "no route to ***" in caught.value.message
+
+
 @pytest.mark.parametrize("place", ["code", "error", "hint", "request_id"])
 async def test_a_signed_link_is_in_no_part_of_a_refusal(world, reply, place):
     body = {"success": False, "code": "C", "error": "e", place: f"a {SIGNED}"}
@@ -137,8 +156,8 @@ async def test_a_signed_link_is_in_no_request_id(world, reply):
 
 @pytest.mark.parametrize("place", ["error_code", "error_message"])
 async def test_a_jobs_own_error_holds_neither(world, ok, place):
-    for said in (*(dressed(KEY) for name, dressed in DISGUISES.items() if name != "lone surrogate"), SIGNED):
-        snapshot = await world(ok({**FAILED, place: f"odd {said}"})).gateway.job(JOB_ID)
+    for words in (*(dressed(KEY) for name, dressed in DISGUISES.items() if name != "lone surrogate"), SIGNED):
+        snapshot = await world(ok({**FAILED, place: f"odd {words}"})).gateway.job(JOB_ID)
         assert not shows(KEY, f"{snapshot.error}")
         assert "SIGNATURE" not in f"{snapshot.error}"
 
