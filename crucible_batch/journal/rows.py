@@ -27,8 +27,9 @@ from crucible_batch.core.events import (
 )
 from crucible_batch.errors import JournalError
 
+_FIRST_MOMENT: Final = -62_135_596_800.0
 _END_OF_TIME: Final = 253_402_300_800.0
-"""The year 10000, which no date can be made of."""
+"""The years 1 to 9999, of which dates can be made. A clock that is wrong may well show one before 1970."""
 _MOST: Final = 2**53
 _SHA256: Final = re.compile(r"[0-9a-f]{1,64}")
 
@@ -70,7 +71,7 @@ def _is_plausible(event: Event) -> bool:
 
 
 def _is_moment(value: float) -> bool:
-    return 0 <= value < _END_OF_TIME  # false of NaN
+    return _FIRST_MOMENT <= value < _END_OF_TIME  # false of NaN
 
 
 def _is_count(value: int) -> bool:

@@ -23,6 +23,7 @@ from crucible_batch.journal import statements as sql
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.guard import check_ours, refuse_links
+from crucible_batch.journal.names import sync_names
 from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
 from crucible_batch.journal.rows import moment, text
 from crucible_batch.journal.stories import asset_of, job_of
@@ -30,8 +31,6 @@ from crucible_batch.journal.trouble import DIRECTORY, FILE, foreign_errors
 from crucible_batch.journal.writer import GroupCommitWriter
 
 FORMAT = 1
-_NEW_FOLDERS = 5
-"""``.crucible``, the run directory and its parents up to the one that ``outputs`` is in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +147,13 @@ class Journal:
     def _migrate(self, now: float) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
+            sync_names(self.path)  # first, so that a try that fails here is made again
             schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
             with self._transaction():
                 for statement in schema.split(";\n"):
                     self._connection.execute(statement)
                 self._connection.execute("INSERT INTO migrations (format, applied_at) VALUES (?, ?)", (FORMAT, now))
                 self._connection.execute(f"PRAGMA user_version = {FORMAT}")
-            _sync_names(self.path)
 
     def _bind(self, binding: Binding) -> None:
         wanted = {"manifest": binding.manifest_name, "run id": binding.run_id, "gateway": binding.gateway}
@@ -389,22 +388,6 @@ class Journal:
             if self._connection.in_transaction:  # a full disk ends a transaction by itself
                 self._connection.execute("ROLLBACK")
             raise
-
-
-def _sync_names(path: Path) -> None:
-    """Make the names of a new journal, and of the folders above it, outlive a power cut, as its rows do.
-
-    The home of all runs may be new as well: ``outputs/NAME/RUN_ID/.crucible``.
-    """
-    for folder in list(path.absolute().parents)[:_NEW_FOLDERS]:
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except PermissionError:  # one that we may not list was there before
-            continue
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def journals_beside(directory: Path, binding: Binding) -> Iterator[Path]:

@@ -19,7 +19,7 @@ import pytest
 from crucible_batch import verify
 from crucible_batch.api import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
-from crucible_batch.journal import Journal, lock, writer
+from crucible_batch.journal import Journal, lock, store, writer
 from crucible_batch.report import writing
 from crucible_batch.results import claiming, ground, naming, part, room
 
@@ -212,7 +212,8 @@ async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
             patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
-            # The outputs are synced by the same call: it fails from the report on.
+            # The outputs, and the journal's name, are synced by the same call: it fails from the report on.
+            patch.setattr(store, "sync_names", lambda _path: None)
             patch.setattr(naming, "_sync", lambda *_args: None)
             patch.setattr(part.Part, "sync", lambda _self: None)
             with pytest.raises(ReportError, match="No space left") as caught:
@@ -229,6 +230,7 @@ async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_repo
         with monkeypatch.context() as patch:
             patch.setattr(part, "_write_all", Failing(part._write_all, errno.ENOSPC, 3))
             patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
+            patch.setattr(store, "sync_names", lambda _path: None)
             patch.setattr(naming, "_sync", lambda *_args: None)
             with pytest.raises(ReportError) as caught:
                 await bench.run(manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from crucible_batch.errors import JournalError
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.results import keep_as
 from crucible_batch.results.beneath import folder_of
@@ -76,3 +78,15 @@ def test_a_new_journals_name_is_synced_and_that_of_each_folder_that_was_made_for
     assert known[run.parent] == ["default"]
     assert known[run.parent.parent] == ["trial"]
     assert "outputs" in known[tmp_path]
+
+
+def test_a_journal_whose_name_can_not_be_made_durable_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    opened = Journal.open(tmp_path / "run", Binding("trial", "default", "https://gateway.test"), now=1.0)
+    with pytest.raises(JournalError, match="can't be made durable"), opened:
+        pass
