@@ -61,6 +61,7 @@ def test_a_disguised_key_is_in_no_note(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, disguise: str
 ) -> None:
     monkeypatch.setenv("MOLTAZINE_API_KEY", KEY)
+    monkeypatch.setattr(logging.root, "handlers", [])  # pytest would report a lone surrogate that it can't encode
     with pytest.raises(typer.Exit), answering("run", verbose=True):
         logging.getLogger("crucible_batch.gateway").info("odd %s", DISGUISES[disguise](KEY))
     err = capsys.readouterr().err
