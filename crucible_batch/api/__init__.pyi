@@ -11,10 +11,10 @@ from crucible_batch.api.describing import live_manifest_schema as live_manifest_
 from crucible_batch.api.inspecting import Status as Status
 from crucible_batch.api.inspecting import read_status as read_status
 from crucible_batch.api.inspecting import write_report_again as write_report_again
-from crucible_batch.api.planning import UPLOADS as UPLOADS
 from crucible_batch.api.planning import PlanSummary as PlanSummary
-from crucible_batch.api.planning import PriceLine as PriceLine
 from crucible_batch.api.planning import plan as plan
+from crucible_batch.api.price_lines import UPLOADS as UPLOADS
+from crucible_batch.api.price_lines import PriceLine as PriceLine
 from crucible_batch.api.progress import AtWork as AtWork
 from crucible_batch.api.progress import Progress as Progress
 from crucible_batch.api.running import RunResult as RunResult

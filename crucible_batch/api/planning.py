@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -22,23 +22,20 @@ from crucible_batch.api.draft import (
     run_terms,
 )
 from crucible_batch.api.following import Following
+from crucible_batch.api.price_lines import UPLOADS, PriceLine, Tally, price_lines
 from crucible_batch.api.saving import Grounds, save_plan
-from crucible_batch.api.standing import journal_of, standing, state_of
+from crucible_batch.api.standing import journal_of, standing
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.core.answers import AssetStatus
 from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import (
-    UPLOAD,
     UPLOAD_CLASS,
     Certainty,
     PriceBook,
     Shape,
-    shape_of,
-    shape_params,
     workflow_class,
 )
 from crucible_batch.core.retry import RetryRule
@@ -47,49 +44,6 @@ from crucible_batch.journal import PlanFile
 from crucible_batch.settings import Settings
 
 DEFAULT_OUTPUTS = Path("outputs")
-UPLOADS = "uploads"
-SHAPES_SHOWN = 12
-"""A workflow with more shapes than that has one line in a plan, with the highest price seen for any of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class PriceLine:
-    """What the purchases of one shape come to: a workflow with certain parameters, or uploads.
-
-    ``params`` are the parameters that tell the workflow's shapes apart, empty where it has one. ``each`` and ``total``
-    are the highest price seen where ``certainty`` is LEARNED, the declared ceiling where BOUNDED, and None where
-    UNKNOWN: the price is then found with one job alone. ``ceiling`` is ``max_credits_per_job`` or
-    ``max_credits_per_upload``, where it is declared; ``bound`` is what one is held at until it is answered.
-    """
-
-    what: str
-    count: int
-    certainty: Certainty
-    each: Credits | None
-    ceiling: Credits | None = None
-    bound: Credits | None = None
-    params: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def total(self) -> Credits | None:
-        return None if self.each is None else self.each * self.count
-
-    @property
-    def least_each(self) -> Credits:
-        """The least that one can be expected to cost."""
-        return self.each if self.each is not None and self.certainty is not Certainty.BOUNDED else ZERO
-
-    @property
-    def most_each(self) -> Credits | None:
-        """The most that one may cost; None where no ceiling is declared."""
-        return None if self.ceiling is None else max(self.each or ZERO, self.ceiling)
-
-    @property
-    def beyond(self) -> Credits | None:
-        """By how much one that is admitted alone may cost more than is left; None where nothing bounds that."""
-        if self.ceiling is not None:
-            return ZERO
-        return None if self.bound is None or self.each is None else self.bound - self.each
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +262,7 @@ async def summarise(
         ledger = Ledger(prices)
         for subject, event in journal.events() if journal is not None else ():
             ledger.apply(subject, event)
-        tally = _Tally(retry_failed=choice.retry_failed)
+        tally = Tally(retry_failed=choice.retry_failed)
         comparer = Comparer(all_rows=all_rows)
         rule = RetryRule(terms.attempts, terms.never)
         chosen = (found for found in standing(draft, journal, rule) if choice.takes(found[0].name))
@@ -322,7 +276,7 @@ async def summarise(
         run_dir=directory,
         total=sum(tally.states.values()),
         states=tally.states,
-        lines=tuple(_lines(prices, tally, to_upload)),
+        lines=tuple(price_lines(prices, tally, to_upload)),
         to_upload=to_upload,
         reused_images=None if ready is None else len(tally.digests & ready),
         budget=terms.budget,
@@ -334,69 +288,6 @@ async def summarise(
         book=prices,
         uploads_per_job=tally.most_images if to_upload else 0,
     )
-
-
-def _lines(prices: PriceBook, tally: _Tally, to_upload: int) -> Iterator[PriceLine]:
-    for price_class, shapes in tally.by_class().items():
-        apart = _apart([tally.params[shape] for shape in shapes])
-        if len(shapes) > SHAPES_SHOWN:
-            yield _line(prices, Shape(price_class), sum(tally.to_buy[shape] for shape in shapes), {})
-            continue
-        for shape in shapes:
-            params = {name: value for name, value in tally.params[shape].items() if name in apart}
-            yield _line(prices, shape, tally.to_buy[shape], params)
-    if to_upload:
-        yield _line(prices, UPLOAD, to_upload, {})
-
-
-def _line(prices: PriceBook, shape: Shape, count: int, params: Mapping[str, object]) -> PriceLine:
-    quote, what = prices.quote(shape), UPLOADS if shape == UPLOAD else shape.name
-    ceiling, bound = prices.ceiling_of(shape), prices.bound(shape)
-    return PriceLine(what, count, quote.certainty, quote.credits, ceiling, bound, params)
-
-
-def _apart(every: Sequence[Mapping[str, object]]) -> set[str]:
-    """Return the names of the parameters in which some differ."""
-    names = set().union(*every)
-    return {name for name in names if any(params.get(name) != every[0].get(name) for params in every)}
-
-
-class _Tally:
-    """How many jobs are in which state, what is to be bought, and which images it needs."""
-
-    def __init__(self, *, retry_failed: bool) -> None:
-        self._retry_failed = retry_failed
-        self.states: Counter[str] = Counter()
-        self.to_buy: Counter[Shape] = Counter()
-        self.params: dict[Shape, Mapping[str, object]] = {}
-        self.digests: set[str] = set()
-        self.most_images = 0
-
-    def by_class(self) -> dict[str, list[Shape]]:
-        """Return the shapes that are to be bought, by price class, in the order of their first jobs."""
-        found: dict[str, list[Shape]] = {}
-        for shape in self.to_buy:
-            found.setdefault(shape.price_class, []).append(shape)
-        return found
-
-    def _count(self, planned: PlannedJob) -> None:
-        shape = shape_of(planned)
-        self.to_buy[shape] += 1
-        if shape not in self.params:
-            self.params[shape] = shape_params(planned)
-        self.digests.update(planned.digests)
-        self.most_images = max(self.most_images, len(planned.digests))
-
-    def counting(self, jobs: Iterable[tuple[PlannedJob, Job]]) -> Iterator[tuple[PlannedJob, Job]]:
-        """Count the jobs that stream by."""
-        for planned, job in jobs:
-            state = state_of(job)
-            if state is PlannedState.FAILED and self._retry_failed:
-                state = PlannedState.NEW
-            self.states[state] += 1
-            if state is PlannedState.NEW:
-                self._count(planned)
-            yield planned, job
 
 
 async def _ready_digests(gateway: Gateway | None, wanted: set[str]) -> set[str] | None:
