@@ -250,3 +250,79 @@ async def test_what_another_run_directory_bought_says_nothing_of_todays_price_ei
         await bench.agree(result)
     assert result.report.counts.reused == 1
     assert result.report.credits.spent == 2 + 4 * 9
+
+
+def understating(tampered, price: int):
+    """The answer to each submit names ``price``, whatever the job's record and the ledger say."""
+
+    async def tamper(request: httpx.Request, send):
+        answer = await send()
+        if not request.url.path.endswith("/generate") or answer.status_code >= 300:
+            return answer
+        await answer.aread()
+        body = answer.json()
+        body["data"]["requested_credits"] = price
+        return httpx.Response(answer.status_code, json=body)
+
+    return tampered(tamper)
+
+
+async def test_the_record_is_read_before_the_next_submit_where_it_has_differed(start, tampered, tally):
+    """Answered 1, recorded and charged 7: four fit a budget of 30, however many jobs may be in flight."""
+    async with start(prices={"zimage-base": Decimal(7)}) as bench:
+        result = await bench.run(
+            bench.manifest(texts(12), budget=30), transport=understating(tampered, 1), concurrency=24
+        )
+        state = await bench.agree(result)
+        rows = list(result.jobs())
+    assert len(state["jobs"]) == 4
+    assert (result.exit_code, tally(result)) == (4, {"succeeded": 4, "blocked": 8})
+    credits = result.report.credits
+    assert (credits.spent, credits.over_budget, credits.price_differs_jobs) == (28, 0, 4)
+    assert {row.credits for row in rows if row.job_id} == {7}
+
+
+async def test_a_record_above_the_declared_ceiling_ends_all_buying(start, tampered, tally):
+    async with start(prices={"zimage-base": Decimal(7)}) as bench:
+        head = "budget: {credits: 100, max_credits_per_job: 5}\n"
+        manifest = bench.manifest(texts(6), budget=None, head=head)
+        result = await bench.run(manifest, transport=understating(tampered, 1))
+        await bench.agree(result)
+    assert (result.exit_code, tally(result)) == (4, {"succeeded": 1, "blocked": 5})
+    assert [stop.code for stop in result.report.stops.values()] == ["PRICE_ABOVE_CEILING"]
+
+
+async def test_a_record_beyond_a_surge_ends_all_buying(start, tampered, tally):
+    async with start(prices={"zimage-base": Decimal(17)}) as bench:
+        result = await bench.run(bench.manifest(texts(6), budget=1000), transport=understating(tampered, 1))
+        await bench.agree(result)
+    assert (result.exit_code, tally(result)) == (4, {"succeeded": 1, "blocked": 5})
+    assert [stop.code for stop in result.report.stops.values()] == ["PRICE_ROSE"]
+
+
+async def test_a_price_that_rises_above_the_ceiling_in_the_middle_ends_the_buying_of_every_workflow(start, tally):
+    from crucible_batch.sandbox import PriceRise
+
+    rise = PriceRise("zimage-base", 3, Decimal(9))
+    work = texts(8) + "\n" + "\n".join(f"{{name: s{i}, prompt: 'sheet {i}', workflow: zimage-sheet}}" for i in range(3))
+    async with start(price_rises=(rise,), prices={"zimage-sheet": Decimal(3)}) as bench:
+        head = "budget: {credits: 100, max_credits_per_job: 4}\n"
+        result = await bench.run(bench.manifest(work, budget=None, head=head), concurrency=1)
+        state = await bench.agree(result)
+    assert [job["price"] for job in state["jobs"]] == [2, 2, 2, 9]
+    assert (result.exit_code, tally(result)) == (4, {"succeeded": 4, "blocked": 7})
+
+
+async def test_prices_by_parameters_are_held_by_shape(start, tally):
+    """The case that charged 386 of 50: one job at 2, then 80 at 16, with a ceiling that is declared."""
+    from crucible_batch.sandbox import parse_pricing
+
+    work = "{name: small, prompt: a, params: {size.width: 512, size.height: 512}}\n" + "\n".join(
+        f"{{name: l{i}, prompt: 'p {i}', params: {{size.width: 2048, size.height: 1024}}}}" for i in range(80)
+    )
+    async with start(pricing=parse_pricing("zimage-base.base=2,zimage-base.size=512x512")) as bench:
+        head = "budget: {credits: 50, max_credits_per_job: 16}\n"
+        result = await bench.run(bench.manifest(work, budget=None, head=head), concurrency=64)
+        state = await bench.agree(result)
+    assert [job["price"] for job in state["jobs"]] == [2, 16, 16, 16]
+    assert (result.exit_code, result.report.credits.spent, result.report.credits.over_budget) == (4, 50, 0)
