@@ -33,7 +33,7 @@ def test_a_run_is_told_event_by_event(cli: Cli) -> None:
     assert done.lines[0]["type"] == "run_began"
     assert done.lines[-2]["type"] == "run_ended"
     fox = [line["event"] for line in done.lines if line.get("name") == "fox"]
-    assert fox == ["held", "accepted", "succeeded", "saved"]
+    assert fox == ["held", "accepted", "succeeded", "saved", "listed"]
     accepted = next(line for line in done.lines if line.get("event") == "accepted")
     assert accepted["credits"] == "2"
     assert accepted["balance"].keys() == {"budget", "spent", "held", "left"}
