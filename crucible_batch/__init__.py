@@ -30,6 +30,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "ConsentError",
             "DeadlineError",
             "JournalError",
+            "OtherAccountError",
             "ReportError",
             "RunBusyError",
             "RunDirectoryError",

@@ -30,6 +30,7 @@ from crucible_batch.errors import GatewayError as GatewayError
 from crucible_batch.errors import JournalError as JournalError
 from crucible_batch.errors import KeyRefusedError as KeyRefusedError
 from crucible_batch.errors import ManifestError as ManifestError
+from crucible_batch.errors import OtherAccountError as OtherAccountError
 from crucible_batch.errors import ReportError as ReportError
 from crucible_batch.errors import RunBusyError as RunBusyError
 from crucible_batch.errors import RunDirectoryError as RunDirectoryError
