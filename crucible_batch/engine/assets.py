@@ -21,7 +21,7 @@ from crucible_batch.core.asset import (
     asset_step,
     asset_wish,
 )
-from crucible_batch.core.budget import INSUFFICIENT_CREDITS
+from crucible_batch.core.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, outgrown
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
     AssetEvent,
@@ -65,6 +65,10 @@ class AssetFailed(Exception):  # noqa: N818 - a finding about an image that its 
         self.declined = declined
 
 
+class HoldOutgrown(Exception):  # noqa: N818 - as above
+    """What is held for an upload is not enough to send it: the job has to ask for its credits again."""
+
+
 class AssetDesk:
     """All assets of a run. ``past`` reads an asset from the journal; ``nonce`` makes a fresh, unguessable word."""
 
@@ -90,7 +94,7 @@ class AssetDesk:
         self._intents: dict[str, UploadIntent] = {}
         self._contents: dict[str, bytes] = {}
         self._bought: dict[str, int] = {}
-        self._turned_away: dict[str, GatewayError] = {}
+        self._turned_away: dict[str, GatewayError | HoldOutgrown] = {}
         self._listed: Mapping[str, AssetSnapshot] | None = None
         self._listing = asyncio.Lock()
 
@@ -139,7 +143,7 @@ class AssetDesk:
     async def ready(self, image: InputImage, *, payer: str) -> str:
         """Return the id of a ready asset with this image's content, uploading it where needed, once for all jobs.
 
-        Raises ``AssetFailed``, and ``GatewayError`` where the way to the gateway failed.
+        Raises ``AssetFailed``, ``HoldOutgrown``, and ``GatewayError`` where the way to the gateway failed.
         """
         digest = image.spec.sha256
         async with self._locks.setdefault(digest, asyncio.Lock()):
@@ -217,6 +221,8 @@ class AssetDesk:
             return Found(at=self._clock.now(), asset_id=found.asset_id)
         if self._bought.get(digest, 0) >= _INTENTS_PER_RUN:
             return NotCreated(at=self._clock.now(), error=_given_up(image))
+        # Whoever comes first uploads it, and whoever claimed it holds the credits.
+        payer = self._claims.get(digest, payer)
         return Intended(at=self._clock.now(), nonce=self._nonce(), credits=self._share(payer), payer=payer)
 
     def _share(self, payer: str) -> Credits:
@@ -232,6 +238,9 @@ class AssetDesk:
             self._contents[digest] = await load_input(image)
         except InputError as error:
             return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
+        # Between the check and the request nothing is awaited: the books are those of this moment.
+        if self._is_outgrown(asset):
+            return self._held_too_little(digest)
         self._bought[digest] = self._bought.get(digest, 0) + 1
         try:
             intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "")
@@ -250,6 +259,20 @@ class AssetDesk:
             return NotCreated(at=self._clock.now(), error=error_info(error))
         self._intents[digest] = intent
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
+
+    def _is_outgrown(self, asset: Asset) -> bool:
+        """Whether its hold is not enough: an earlier upload of it took the credits, or a price has risen."""
+        ledger, budget, subject = self._books.ledger, self._books.budget, asset.identity
+        if budget is None:
+            return False
+        return outgrown(ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone)
+
+    def _held_too_little(self, digest: str) -> NotCreated:
+        del self._contents[digest]
+        # Whoever claimed it doesn't hold enough for it either: the next that asks for credits counts it as missing.
+        self._claims.pop(digest, None)
+        self._turned_away[digest] = HoldOutgrown()
+        return NotCreated(at=self._clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, "what is held for it is not enough"))
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
         """The intent's answer was lost: look for its nonce. What it cost is not said; uploads' price stands for it."""

@@ -29,7 +29,7 @@ from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import shape_of
 from crucible_batch.core.record import record_differs
 from crucible_batch.engine.admission import Admission
-from crucible_batch.engine.assets import AssetDesk, AssetFailed
+from crucible_batch.engine.assets import AssetDesk, AssetFailed, HoldOutgrown
 from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.fetch import Fetcher
@@ -129,6 +129,8 @@ class Performer:
                 ready[image.spec.sha256] = await world.assets.ready(image, payer=job.identity)
         except AssetFailed as failed:
             return self._refuse(failed.error) if not failed.declined else self._unpaid(failed.error)
+        except HoldOutgrown:
+            return self._no_longer_fits()
         finally:
             world.assets.release(job.identity)
         ledger = world.books.ledger
@@ -138,12 +140,13 @@ class Performer:
         if world.books.budget is not None:
             need = hold_for_submit(ledger.prices, self._shape, bundle, alone=alone)
         if need is None:
-            return Declined(
-                at=world.clock.now(),
-                error=ErrorInfo(BUDGET_EXHAUSTED, "its images cost more than was known, and the job no longer fits"),
-            )
+            return self._no_longer_fits()
         assets = {param: ready[image.spec.sha256] for param, image in self._planned.images.items()}
         return Prepared(at=world.clock.now(), assets=assets, credits=need)
+
+    def _no_longer_fits(self) -> Declined:
+        message = "its images cost more than was known, and the job no longer fits"
+        return Declined(at=self._world.clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, message))
 
     async def _submit(self, job: Job) -> JobEvent:
         if not job.in_doubt:

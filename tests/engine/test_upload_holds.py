@@ -1,0 +1,150 @@
+"""What an upload may cost is held when it is sent: also the second of an image, and one that another job claimed."""
+
+from __future__ import annotations
+
+import itertools
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crucible_batch.core.answers import AssetSpec, UploadIntent
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.events import Created, Event, Held
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage
+from crucible_batch.core.prices import PriceBook
+from crucible_batch.engine.assets import AssetDesk, AssetFailed, HoldOutgrown
+from crucible_batch.engine.books import Books
+from crucible_batch.engine.clock import SystemClock
+from crucible_batch.errors import GatewayError
+
+ONE = "{name: a, prompt: one, workflow: qwen-edit, image: a.png}"
+HEAD = "budget: {{credits: {}, max_credits_per_job: 3, max_credits_per_upload: 25}}\n"
+
+
+def is_intent(request: httpx.Request) -> bool:
+    return request.method == "POST" and request.url.path.endswith("/assets")
+
+
+async def refused_by_the_storage(request: httpx.Request, send):
+    return httpx.Response(403) if request.method == "PUT" else await send()
+
+
+async def lost_and_in_no_list(request: httpx.Request, send):
+    if is_intent(request):
+        await (await send()).aread()
+        raise httpx.ReadError("lost")
+    if request.url.path.endswith("/assets"):
+        return httpx.Response(200, json={"success": True, "data": {"assets": []}})
+    return await send()
+
+
+@pytest.mark.parametrize("fault", [refused_by_the_storage, lost_and_in_no_list])
+async def test_an_image_is_not_bought_a_second_time_where_a_declared_ceiling_leaves_no_room(
+    start, tampered, tally, fault
+):
+    """The budget is one upload and one job. The first upload is charged and of no use: the second would exceed it."""
+    async with start(upload_price=Decimal(25), rebate_share=Decimal(0)) as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(ONE, budget=None, head=HEAD.format(28))
+        result = await bench.run(manifest, transport=tampered(fault))
+        state = await bench.state()
+    assert state["audit"]["spent_on_uploads"] == 25
+    assert (result.exit_code, tally(result)) == (4, {"blocked": 1})
+    assert result.report.credits.over_budget == 0
+
+
+async def test_an_image_is_bought_a_second_time_where_the_budget_has_room(start, tampered, tally):
+    puts = itertools.count(1)
+
+    async def refused_once(request: httpx.Request, send):
+        return httpx.Response(403) if request.method == "PUT" and next(puts) == 1 else await send()
+
+    async with start(upload_price=Decimal(25), rebate_share=Decimal(0)) as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(ONE, budget=None, head=HEAD.format(53))
+        result = await bench.run(manifest, transport=tampered(refused_once))
+        await bench.agree(result)
+    assert (result.exit_code, tally(result)) == (0, {"succeeded": 1})
+    assert result.report.credits.spent == 53
+
+
+class Turnstile:
+    """A gateway that refuses each intent, and a log that keeps nothing. ``held`` is what was held for each intent."""
+
+    def __init__(self, budget: str) -> None:
+        self.ledger = Ledger(PriceBook(ceiling=Decimal(1), upload_ceiling=Decimal(25)))
+        self.books = Books(self, self.ledger, Decimal(budget))
+        self.held: list[Decimal] = []
+
+    async def append(self, _subject: str, _event: Event) -> None:
+        """Durable at once."""
+
+    async def assets(self) -> list[object]:
+        return []
+
+    async def create_asset(self, spec: AssetSpec, **_: object) -> UploadIntent:
+        self.held.append(self.ledger.hold_of(f"asset:{spec.sha256}"))
+        raise GatewayError("no", code="INVALID_REQUEST", status=400)
+
+    def hold(self, job: str, credits: str) -> None:
+        held = Held(at=1.0, attempt=1, key="k", credits=Decimal(credits), price_class="workflow:w", images=True)
+        self.ledger.apply(job, held)
+
+    def desk(self) -> AssetDesk:
+        def past(digest: str) -> Asset:
+            return Asset(digest)
+
+        return AssetDesk(self, self.books, SystemClock(), past=past, nonce=lambda: "n", observe=lambda *_: None)
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InputImage:
+    async def content(_image: InputImage) -> bytes:
+        return b"abc"
+
+    monkeypatch.setattr("crucible_batch.engine.assets.load_input", content)
+    return InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), tmp_path / "a.png")
+
+
+async def test_who_uploads_what_another_claimed_takes_the_credits_from_who_holds_them(image):
+    """The second job needs only the picture that the first has claimed, and comes to it first."""
+    around = Turnstile("27")
+    desk = around.desk()
+    await desk.look_up([image])
+    around.hold("first", "26")
+    desk.claim("first", [image])
+    around.hold("second", "1")
+    with pytest.raises(AssetFailed):
+        await desk.ready(image, payer="second")
+    assert around.held == [25]
+    assert (around.ledger.hold_of("first"), around.ledger.hold_of("second")) == (26, 1)  # given back: it was refused
+
+
+async def test_what_nobody_holds_credits_for_is_not_uploaded_and_counts_as_missing_for_who_asks_again(image):
+    around = Turnstile("27")
+    desk = around.desk()
+    await desk.look_up([image])
+    around.hold("first", "26")
+    desk.claim("first", [image])
+    around.hold("second", "1")
+    desk.release("first")
+    with pytest.raises(HoldOutgrown):
+        await desk.ready(image, payer="second")
+    assert around.held == []
+    assert (around.ledger.hold_of("second"), around.ledger.held) == (1, 27)
+    assert desk.missing("second", [image]) == 1
+
+
+async def test_no_upload_is_sent_where_figures_above_their_holds_have_used_the_budget_up(image):
+    around = Turnstile("27")
+    desk = around.desk()
+    await desk.look_up([image])
+    around.hold("first", "26")
+    desk.claim("first", [image])
+    around.ledger.apply("asset:" + "cd" * 32, Created(at=1.0, asset_id="x", credits=Decimal(2)))
+    with pytest.raises(HoldOutgrown):
+        await desk.ready(image, payer="first")
+    assert around.held == []
