@@ -34,12 +34,14 @@ def hunt(seconds: float, first: int, count: int | None, workers: int, *, referen
     broken: list[int] = []
     running: set[Future[tuple[Scenario, Played]]] = set()
     with ThreadPoolExecutor(workers) as pool:
-        while running or seed == first:
+        while True:
             while len(running) < workers and (
                 seed < first + count if count is not None else time.monotonic() < until or seed == first
             ):
                 running.add(pool.submit(one, seed, reference=reference))
                 seed += 1
+            if not running:
+                break
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 told, played = future.result()
