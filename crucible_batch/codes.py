@@ -178,8 +178,8 @@ _OF_AN_OUTPUT = _of(
     ("UNSAVED", _DIFFERENCE, "audit found that the gateway lists outputs that were never saved.",
      "crucible-batch verify RUN_DIR --fix downloads them, for no credits."),
     ("OUTPUT_MISPLACED", (ExitCode.SOME_FAILED, ExitCode.DIFFERENCE),
-     "The journal names a place that the plan doesn't give to the output; nothing is written there.",
-     f"{_AGAIN}: the picture is fetched to its own place, for no credits."),
+     "Another file stands where the journal has the output, and the plan puts that elsewhere; nothing is replaced.",
+     "See whose file it is, move it away, and verify again."),
     ("OUTPUT_UNREADABLE", _DIFFERENCE, "verify can't read the output.", "See to its rights, then verify again."),
 )  # fmt: skip
 

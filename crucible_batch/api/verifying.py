@@ -33,11 +33,10 @@ from crucible_batch.settings import Settings
 _AT_ONCE = 4
 """Files hashed, or fetched, at the same time: enough to keep a disk busy, few enough to leave others some of it."""
 _BATCH = 64
-_MENDABLE = {FileState.MISSING, FileState.DAMAGED}
 _MISPLACED = ErrorInfo(
     "OUTPUT_MISPLACED",
-    "the plan puts it elsewhere, so nothing is written there",
-    "run the manifest again: it fetches the picture to its own place, for no credits",
+    "the plan puts it elsewhere, so what stands there may be another file, and is not replaced",
+    "move that file away, then verify again",
 )
 _UNTOUCHED = {
     FileState.REPLACED: ("OUTPUT_REPLACED", "a link or a directory stands there or on the way there"),
@@ -141,8 +140,8 @@ class _Record:
 
     @property
     def is_mendable(self) -> bool:
-        """Whether a file of ours may be put there: the journal's word alone is not enough to replace one."""
-        return self.state in _MENDABLE and self.is_home
+        """Whether a file of ours may be put there: the journal's word alone is not enough to replace another."""
+        return self.state is FileState.MISSING or (self.state is FileState.DAMAGED and self.is_home)
 
     @property
     def is_home(self) -> bool:
@@ -211,7 +210,7 @@ def _told(record: _Record) -> Difference:
     if record.state in _UNTOUCHED:
         code, message = _UNTOUCHED[record.state]
         error = ErrorInfo(code, message, "see to it by hand, then verify again")
-    elif record.state in _MENDABLE and not record.is_home:
+    elif record.state is FileState.DAMAGED and not record.is_home:
         error = _MISPLACED
     saved = record.saved
     return Difference(record.planned.name, record.retired, saved.index, saved.path, record.state, error=error)

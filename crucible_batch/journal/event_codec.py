@@ -7,7 +7,8 @@ from typing import get_args
 from crucible_batch.core.events import AssetEvent, Event, JobEvent
 from crucible_batch.errors import JournalError
 from crucible_batch.journal.codec import decode, encode
-from crucible_batch.journal.rows import check_event, text
+from crucible_batch.journal.event_check import check_event
+from crucible_batch.journal.rows import text
 
 _EVENT_TYPES: dict[str, type[Event]] = {kind.__name__: kind for kind in (*get_args(JobEvent), *get_args(AssetEvent))}
 
