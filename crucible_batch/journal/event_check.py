@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from crucible_batch.core.credits import MAX_EXPONENT, Credits
+from crucible_batch.core.credits import MAX_STORED_EXPONENT, Credits
 from crucible_batch.core.events import (
     Accepted,
     Created,
@@ -59,7 +59,7 @@ def _is_count(value: int) -> bool:
 
 
 def _is_amount(value: Credits) -> bool:
-    return value.is_finite() and value >= 0 and value.adjusted() < MAX_EXPONENT
+    return value.is_finite() and value >= 0 and value.adjusted() < MAX_STORED_EXPONENT
 
 
 def _is_digest(of: Saved | Sent) -> bool:
