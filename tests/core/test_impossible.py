@@ -26,6 +26,7 @@ from crucible_batch.core.events import (
     Held,
     Intended,
     JobEvent,
+    Listed,
     Lost,
     Missed,
     Moved,
@@ -33,6 +34,7 @@ from crucible_batch.core.events import (
     Prepared,
     Refused,
     Reopened,
+    Repriced,
     Succeeded,
     Unanswered,
     Unavailable,
@@ -43,6 +45,7 @@ from crucible_batch.core.job import IMPOSSIBLE_HISTORY, Job, Phase, replay, resu
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import outcome_of
 from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.prices import Shape
 from tests.core.histories import ERROR, PRICES, lives, saved
 
 JOB, OTHER, IMAGE = "a" * 64, "b" * 64, "asset:" + "c" * 64
@@ -77,10 +80,12 @@ JOB_EVENTS: list[JobEvent] = [
     DECLINED,
     REFUSED,
     UNANSWERED,
+    Repriced(at=1.0, credits=Decimal(6)),
     SUCCEEDED,
     FAILED,
     VANISHED,
     saved(0),
+    Listed(at=1.0, numbers=(0, 1)),
     Unavailable(at=1.0, error=ERROR),
     Missed(at=1.0, index=0),
     Moved(at=1.0, index=0, path="b/0.png"),
@@ -193,12 +198,12 @@ def test_an_image_frees_nothing_by_what_can_not_have_happened_either(
     assert committed(*entries) >= floor
 
 
-def test_nobody_waits_for_the_price_that_an_unreadable_job_would_name() -> None:
+def test_an_unreadable_job_teaches_no_price() -> None:
     ledger = Ledger()
-    for event in (held(), FAILED):
+    for event in (held(), FAILED, accepted("9")):
         ledger.apply(JOB, event)
-    assert ledger.hold_of(JOB) == 5
-    assert not ledger.holds_for("workflow:w")
+    assert ledger.hold_of(JOB) == 9
+    assert ledger.prices.expected(Shape("workflow:w")) is None
 
 
 def test_an_unreadable_job_keeps_what_was_known_of_it_and_wants_nothing() -> None:

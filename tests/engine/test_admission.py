@@ -12,6 +12,7 @@ from crucible_batch.core.answers import Account, ErrorInfo
 from crucible_batch.core.events import Accepted, Failed, Held
 from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import Shape
 from crucible_batch.core.progress import JobAdvanced
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.books import Books
@@ -277,7 +278,7 @@ async def test_after_a_402_a_refund_alone_opens_the_account():
     admission = Admission(books, around, Stop(), SystemClock())
 
     async def hold(identity: str) -> Held | None:
-        return await admission.hold(Job(identity), "workflow:w", missing=lambda: 0, claim=lambda: None)
+        return await admission.hold(Job(identity), Shape("workflow:w"), missing=lambda: 0, claim=lambda: None)
 
     held = await hold("a")
     await books.record("a", held)
