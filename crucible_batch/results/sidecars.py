@@ -18,6 +18,7 @@ from pydantic_core import to_json
 
 from crucible_batch.core.identity import Json
 from crucible_batch.core.job import Job
+from crucible_batch.core.output_path import is_home
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.provenance import TOOL, sidecar
 from crucible_batch.results.beneath import Folder, folder_of_output, write_all
@@ -68,7 +69,9 @@ class Sidecars:
         """Pass jobs on, and write what sidecars are missing beside their outputs on the way."""
         for planned, job in jobs:
             for saved in job.outputs.values() if terms.sidecars else ():
-                if self._is_missing(saved.path):
+                # A journal may have been edited: what it names elsewhere than the plan does may be anybody's file.
+                is_ours = is_home(planned.output, saved.index, saved.sha256, saved.path)
+                if is_ours and self._is_missing(saved.path):
                     self.write(saved.path, sidecar(terms, planned, job.current, saved))
             yield planned, job
 

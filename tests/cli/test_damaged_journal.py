@@ -114,7 +114,9 @@ DAMAGES: dict[str, Damage] = {
     "a view": told("ALTER TABLE events RENAME TO x", "CREATE VIEW events AS SELECT * FROM x"),
     **{f"no rows in {table}": told(f"DELETE FROM {table}") for table in ("meta", "events", "plan", "runs")},
     **{f"{table}.{column} is {name}": odd(table, column, ODD[name]) for table, column in COLUMNS for name in ODD},
-    **{f"{table}.{column} is no UTF-8": told(f"UPDATE {table} SET {column} = CAST(x'ff80' AS TEXT)")
+    **{f"{table}.{column} is no UTF-8": told(
+        "DROP INDEX events_by_gateway_job",  # else SQLite would not write it
+        f"UPDATE {table} SET {column} = CAST(x'ff80' AS TEXT)")
        for table, column in (("events", "subject"), ("events", "body"), ("plan", "body"), ("runs", "terms"))},
     **{f"{kind}.{field} is {value[:20]}": event(kind, field, value) for kind, field, value in FIELDS},
 }  # fmt: skip

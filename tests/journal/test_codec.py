@@ -295,9 +295,9 @@ SAVED = '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m
     [
         *(("Held", HELD % (at, 1, '"1"')) for at in ("NaN", "Infinity", "-1e12", "1e300", "253402300800", "null")),
         *(("Held", HELD % (1, attempt, '"1"')) for attempt in ("-1", "1e300", "1" + "0" * 400)),
-        *(("Held", HELD % (1, 1, f'"{credits}"')) for credits in ("-1", "NaN", "Infinity", "1E+12", "1E+999999", "")),
+        *(("Held", HELD % (1, 1, f'"{credits}"')) for credits in ("-1", "NaN", "Infinity", "1E+18", "1E+999999", "")),
         *(("Deleted", f'{{"at":1,"rebate":"{rebate}"}}') for rebate in ("-1", "1E+999999")),
-        *(("Succeeded", f'{{"at":1,"outputs":{outputs}}}') for outputs in ("0", "-1", "1" + "0" * 400)),
+        *(("Succeeded", f'{{"at":1,"outputs":{outputs}}}') for outputs in ("-1", "1" + "0" * 400)),
         ("Succeeded", '{"at":1,"outputs":1,"running_at":NaN}'),
         *(("Saved", SAVED % each) for each in (("-1", '"ff"', "1"), ("0", '"../x"', "1"), ("0", '"ff"', "-1"))),
         ("Missed", '{"at":1,"index":-1}'),
