@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from crucible_batch.core.answers import (
     Account,
@@ -18,6 +18,14 @@ from crucible_batch.core.answers import (
 )
 from crucible_batch.core.credits import Credits
 
+MayResend: TypeAlias = Callable[[bool], bool]
+"""Whether what may cost something may be sent again; it is told whether a try before may have taken effect."""
+
+
+def always(_in_doubt: bool) -> bool:
+    """Let everything be sent again that the way to the gateway would."""
+    return True
+
 
 class Gateway(Protocol):
     """The gateway's API and its storage.
@@ -29,8 +37,13 @@ class Gateway(Protocol):
     Cancellation goes on up at once. Methods may be called concurrently.
     """
 
-    async def submit(self, workflow_id: str, params: Mapping[str, object], *, key: str) -> Submission:
-        """Buy one job under ``key``, or find the one that is known by it. Safe to call again with the same key."""
+    async def submit(
+        self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
+    ) -> Submission:
+        """Buy one job under ``key``, or find the one that is known by it. Safe to call again with the same key.
+
+        ``may_resend`` is asked before each further try; where it says no, the error of the try before is raised.
+        """
         ...
 
     async def job(self, job_id: str) -> JobSnapshot:
@@ -57,10 +70,10 @@ class Gateway(Protocol):
         """Look at one asset. Raises with code ``ASSET_NOT_FOUND`` where there is none."""
         ...
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str) -> UploadIntent:
+    async def create_asset(self, spec: AssetSpec, *, nonce: str, may_resend: MayResend = always) -> UploadIntent:
         """Buy an upload intent that carries the image's digest and ``nonce`` in its metadata.
 
-        Has no idempotency key: never sent again by itself once it is in doubt.
+        Has no idempotency key: never sent again by itself once it is in doubt. ``may_resend``: as for ``submit``.
         """
         ...
 

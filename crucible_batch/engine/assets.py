@@ -81,6 +81,7 @@ class AssetDesk:
         past: Callable[[str], Asset],
         nonce: Callable[[], str],
         observe: Callable[[InputImage, AssetEvent], None],
+        may_buy: Callable[[], bool] = lambda: True,
     ) -> None:
         self._gateway = gateway
         self._books = books
@@ -88,6 +89,7 @@ class AssetDesk:
         self._past = past
         self._nonce = nonce
         self._observe = observe
+        self._may_buy = may_buy
         self._assets: dict[str, Asset] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._claims: dict[str, str] = {}
@@ -243,8 +245,13 @@ class AssetDesk:
             return self._held_too_little(digest)
         self._bought[digest] = self._bought.get(digest, 0) + 1
         try:
-            intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "")
+            intent = await self._gateway.create_asset(
+                image.spec, nonce=asset.nonce or "", may_resend=lambda _in_doubt: not self._is_outgrown(asset)
+            )
         except GatewayError as error:
+            if error.status == 429 and self._is_outgrown(asset):
+                self._bought[digest] -= 1
+                return self._held_too_little(digest)
             if error.in_doubt:
                 # Noted first: if the look for it fails too, nobody may buy the image anew before it was found.
                 self._assets[digest] = replace(asset, in_doubt=True)
@@ -261,7 +268,10 @@ class AssetDesk:
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
 
     def _is_outgrown(self, asset: Asset) -> bool:
-        """Whether its hold is not enough: an earlier upload of it took the credits, or a price has risen."""
+        """Whether nothing more may be bought, or its hold is not enough: an earlier upload of it took the credits, or
+        a price has risen."""
+        if not self._may_buy():
+            return True
         ledger, budget, subject = self._books.ledger, self._books.budget, asset.identity
         if budget is None:
             return False

@@ -163,11 +163,14 @@ class Performer:
 
         Asked right before an upload and a submit: since the hold the run may have been stopped, or the workflow gone.
         """
+        await self._world.slots.clear()
+        return self._stopped() or self._gone()
+
+    def _stopped(self) -> Declined | None:
         world = self._world
-        await world.slots.clear()
-        if world.stop.no_more:
-            return Declined(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
-        return self._gone()
+        if not world.stop.no_more:
+            return None
+        return Declined(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
 
     def _gone(self) -> Refused | None:
         gone = self._world.gone_workflows.get(self._planned.workflow_id)
@@ -184,11 +187,20 @@ class Performer:
         error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
         return Declined(at=self._world.clock.now(), error=error)
 
+    def _may_resend(self, job: Job, *, in_doubt: bool) -> bool:
+        """Whether a submit may be sent again. In a run that is to stop only one in doubt is: an answer ends that."""
+        return (in_doubt or self._stopped() is None) and self._outgrown(job) is None
+
     async def _send(self, job: Job) -> JobEvent:
         world = self._world
         params = {**self._planned.params, **job.assets}
         try:
-            submission = await world.gateway.submit(self._planned.workflow_id, params, key=job.current.key)
+            submission = await world.gateway.submit(
+                self._planned.workflow_id,
+                params,
+                key=job.current.key,
+                may_resend=lambda in_doubt: self._may_resend(job, in_doubt=in_doubt or job.in_doubt),
+            )
         except GatewayError as error:
             return self._not_accepted(job, error)
         if not world.owners.claim(job, submission.job_id):
@@ -239,6 +251,8 @@ class Performer:
             self._note_refusal(job, error)
             return self._refuse(info)
         if error.status == 429:
+            if (withdrawn := self._stopped() or self._outgrown(job)) is not None:
+                return withdrawn
             # With too many at work it is no wonder, and this one gives its slot back.
             if not world.slots.too_many:
                 world.stop.pushed_back(error)

@@ -30,7 +30,7 @@ from crucible_batch.core.answers import (
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.identity import Json
 from crucible_batch.core.listing import MOST_OUTPUTS
-from crucible_batch.core.ports import Gateway
+from crucible_batch.core.ports import Gateway, MayResend, always
 from crucible_batch.core.text import CODE_LIMIT
 from crucible_batch.gateway.address import parse_api_base
 from crucible_batch.gateway.api_key import ApiKey
@@ -60,10 +60,12 @@ class HttpGateway(Gateway):
         self._storage = storage
         self._warned: set[str] = set()
 
-    async def submit(self, workflow_id: str, params: Mapping[str, object], *, key: str) -> Submission:
+    async def submit(
+        self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
+    ) -> Submission:
         # The client refuses what JSON has no form for; the port's type leaves that open.
         sendable = cast("Mapping[str, Json]", params)
-        job = await self._api.generate(workflow_id, sendable, idempotency_key=key)
+        job = await self._api.generate(workflow_id, sendable, idempotency_key=key, may_resend=may_resend)
         return Submission(
             job_id=job.job_id,
             status=_job_status(job.status),
@@ -107,12 +109,13 @@ class HttpGateway(Gateway):
     async def asset(self, asset_id: str) -> AssetSnapshot:
         return _asset_snapshot(await self._api.asset(asset_id))
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str) -> UploadIntent:
+    async def create_asset(self, spec: AssetSpec, *, nonce: str, may_resend: MayResend = always) -> UploadIntent:
         created = await self._api.create_asset(
             mime_type=spec.mime_type,
             byte_size=spec.byte_size,
             filename=spec.filename[-FILENAME_LIMIT:] or None,
             metadata={"cb_sha256": spec.sha256, "cb_nonce": nonce},
+            may_resend=may_resend,
         )
         return UploadIntent(asset_id=created.asset_id, upload_url=created.upload_url, credits=created.credits_charged)
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from crucible_batch.core.credits import ZERO
 from crucible_batch.core.identity import Json, canonical
+from crucible_batch.core.ports import MayResend, always
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 from crucible_batch.gateway.address import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
 from crucible_batch.gateway.aiohttp_channel import new_channel
@@ -164,6 +165,7 @@ class CrucibleClient:
         byte_size: int,
         filename: str | None = None,
         metadata: Mapping[str, Json] | None = None,
+        may_resend: MayResend = always,
     ) -> AssetCreateData:
         """Buy an upload intent.
 
@@ -182,6 +184,7 @@ class CrucibleClient:
             "/api/v1/assets",
             lambda answer: _data(answer, AssetCreateSuccessResponse),
             body,
+            may_resend=may_resend,
         )
 
     async def delete_asset(self, asset_id: str) -> AssetDeleteData:
@@ -199,7 +202,14 @@ class CrucibleClient:
                 return AssetDeleteData(asset_id=asset_id, deleted=True, credit_rebate=ZERO)
             raise
 
-    async def generate(self, workflow_id: str, params: Mapping[str, Json], *, idempotency_key: str) -> GeneratedJob:
+    async def generate(
+        self,
+        workflow_id: str,
+        params: Mapping[str, Json],
+        *,
+        idempotency_key: str,
+        may_resend: MayResend = always,
+    ) -> GeneratedJob:
         """Buy one job under the key (1 to 128 characters), or find the one that the key bought.
 
         Safe to call again with the same key and params. A job that failed stays failed under its key.
@@ -221,7 +231,8 @@ class CrucibleClient:
                 **{**dict(data), "existing": answer.status == 200, "after_doubt": bool(doubts)}
             )
 
-        return await self._call(Operation.GENERATE, "POST", "/api/v1/generate", read, body, doubts=doubts)
+        path = "/api/v1/generate"
+        return await self._call(Operation.GENERATE, "POST", path, read, body, doubts=doubts, may_resend=may_resend)
 
     async def job(self, job_id: str) -> JobData:
         """Look at a job. Code ``JOB_NOT_FOUND`` where there is none."""
@@ -257,6 +268,7 @@ class CrucibleClient:
         body: bytes | None = None,
         *,
         doubts: list[GatewayError] | None = None,
+        may_resend: MayResend = always,
     ) -> T:
         """Make a call with its retries. ``doubts`` collects the tries that may have taken effect, before the answer."""
         call = Call(operation, method, self._prefix + path, read, body)
@@ -269,7 +281,7 @@ class CrucibleClient:
                     doubts.append(error)
                 raise
 
-        return await self._retrier.run(attempt)
+        return await self._retrier.run(attempt, may_resend)
 
 
 def _body(operation: Operation, model: type[WireModel], wanted: dict[str, Json]) -> bytes:

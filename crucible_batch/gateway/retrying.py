@@ -8,10 +8,11 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState
 
+from crucible_batch.core.ports import MayResend, always
 from crucible_batch.errors import UNSAFE_URL, GatewayError
 from crucible_batch.gateway.policy import Operation, judge
 
@@ -105,36 +106,27 @@ class Retrier:
         self._clock = clock
         self._jitter = jitter
 
-    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, attempt: Callable[[], Awaitable[T]], may_resend: MayResend = always) -> T:
         """Call ``attempt`` until it returns, or raise its last ``GatewayError``.
 
         Doubt sticks: once a try was in doubt, the error raised at the end is, whatever the later answers said.
+        ``may_resend`` is asked right before each further try; where it says no, the error of the one before is raised.
         """
-        in_doubt = False
-
-        async def once() -> T:
-            nonlocal in_doubt
-            try:
-                return await attempt()
-            except GatewayError as error:
-                in_doubt = error.in_doubt = in_doubt or error.in_doubt
-                raise
-
-        began = self._clock()
+        tries, began = _Tries(attempt, may_resend), self._clock()
         try:
-            return await once()
+            return await tries.one()
         except GatewayError as error:
             if not is_worth_retrying(error):
                 raise
-            first = error
-        return await self._retrying(began)(_after(first, once))
+        retrying = self._retrying(lambda state: tries.is_withdrawn or self._is_over(state, began))
+        return await retrying(tries.further)
 
-    def _retrying(self, began: float) -> AsyncRetrying:
+    def _retrying(self, is_over: Callable[[RetryCallState], bool]) -> AsyncRetrying:
         """Make tenacity's loop, only once a try has failed: it costs as much as a request does."""
         return AsyncRetrying(
             retry=lambda state: is_worth_retrying(_error(state)) if _failed(state) else False,
             wait=self._wait,
-            stop=lambda state: self._is_over(state, began),
+            stop=is_over,
             before_sleep=self._announce,
             sleep=self._sleep,
             reraise=True,
@@ -166,16 +158,32 @@ class Retrier:
             self._on_retry(notice)
 
 
-def _after(first: GatewayError, attempt: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
-    """Count the try that has failed as the first: raise its error anew, then go on with others."""
-    failed = [first]
+class _Tries(Generic[T]):
+    """The tries of one call, and what is left of the one before."""
 
-    async def again() -> T:
-        if failed:
-            raise failed.pop()
-        return await attempt()
+    def __init__(self, attempt: Callable[[], Awaitable[T]], may_resend: MayResend) -> None:
+        self._attempt = attempt
+        self._may_resend = may_resend
+        self._in_doubt = False
+        self._last: GatewayError | None = None
+        self._is_first = True
+        self.is_withdrawn = False
 
-    return again
+    async def one(self) -> T:
+        try:
+            return await self._attempt()
+        except GatewayError as error:
+            self._in_doubt = error.in_doubt = self._in_doubt or error.in_doubt
+            self._last = error
+            raise
+
+    async def further(self) -> T:
+        """Count the try that has failed as the first: raise its error anew, then go on with others."""
+        is_first, self._is_first = self._is_first, False
+        self.is_withdrawn = not is_first and not self._may_resend(self._in_doubt)
+        if self._last is not None and (is_first or self.is_withdrawn):
+            raise self._last
+        return await self.one()
 
 
 def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None) -> Retrier:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from crucible_batch.core.asset import Asset
 from crucible_batch.core.events import Created, Event, Held
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage
+from crucible_batch.core.ports import MayResend
 from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine.assets import AssetDesk, AssetFailed, HoldOutgrown
 from crucible_batch.engine.books import Books
@@ -78,6 +80,8 @@ class Turnstile:
         self.ledger = Ledger(PriceBook(ceiling=Decimal(1), upload_ceiling=Decimal(25)))
         self.books = Books(self, self.ledger, Decimal(budget))
         self.held: list[Decimal] = []
+        self.may_buy = True
+        self.meanwhile: Callable[[], None] | None = None
 
     async def append(self, _subject: str, _event: Event) -> None:
         """Durable at once."""
@@ -85,8 +89,13 @@ class Turnstile:
     async def assets(self) -> list[object]:
         return []
 
-    async def create_asset(self, spec: AssetSpec, **_: object) -> UploadIntent:
+    async def create_asset(self, spec: AssetSpec, *, nonce: str, may_resend: MayResend) -> UploadIntent:
         self.held.append(self.ledger.hold_of(f"asset:{spec.sha256}"))
+        if self.meanwhile is not None:
+            assert may_resend(False)
+            self.meanwhile()
+            assert not may_resend(False)
+            raise GatewayError("wait", code="BUSY", status=429)
         raise GatewayError("no", code="INVALID_REQUEST", status=400)
 
     def hold(self, job: str, credits: str) -> None:
@@ -97,7 +106,21 @@ class Turnstile:
         def past(digest: str) -> Asset:
             return Asset(digest)
 
-        return AssetDesk(self, self.books, SystemClock(), past=past, nonce=lambda: "n", observe=lambda *_: None)
+        return AssetDesk(
+            self,
+            self.books,
+            SystemClock(),
+            past=past,
+            nonce=lambda: "n",
+            observe=lambda *_: None,
+            may_buy=lambda: self.may_buy,
+        )
+
+    def other_upload(self, cost: str) -> None:
+        self.ledger.apply("asset:" + "cd" * 32, Created(at=1.0, asset_id="x", credits=Decimal(cost)))
+
+    def stop(self) -> None:
+        self.may_buy = False
 
 
 @pytest.fixture
@@ -144,7 +167,33 @@ async def test_no_upload_is_sent_where_figures_above_their_holds_have_used_the_b
     await desk.look_up([image])
     around.hold("first", "26")
     desk.claim("first", [image])
-    around.ledger.apply("asset:" + "cd" * 32, Created(at=1.0, asset_id="x", credits=Decimal(2)))
+    around.other_upload("2")
+    with pytest.raises(HoldOutgrown):
+        await desk.ready(image, payer="first")
+    assert around.held == []
+
+
+@pytest.mark.parametrize("meanwhile", [lambda around: around.other_upload("2"), lambda around: around.stop()])
+async def test_an_upload_that_was_told_to_wait_is_sent_again_only_as_long_as_it_would_be_sent_at_all(image, meanwhile):
+    around = Turnstile("27")
+    desk = around.desk()
+    await desk.look_up([image])
+    around.hold("first", "26")
+    desk.claim("first", [image])
+    around.meanwhile = lambda: meanwhile(around)
+    with pytest.raises(HoldOutgrown):
+        await desk.ready(image, payer="first")
+    assert around.held == [25]
+    assert around.ledger.hold_of("first") == 26
+
+
+async def test_no_image_is_uploaded_once_nothing_more_may_be_bought(image):
+    around = Turnstile("27")
+    desk = around.desk()
+    await desk.look_up([image])
+    around.hold("first", "26")
+    desk.claim("first", [image])
+    around.stop()
     with pytest.raises(HoldOutgrown):
         await desk.ready(image, payer="first")
     assert around.held == []

@@ -177,6 +177,28 @@ async def test_no_policy_means_one_try(reply):
     assert len(seen) == 1
 
 
+async def test_a_call_that_may_not_be_sent_again_ends_with_the_error_of_its_last_try():
+    """It is asked after the wait, right before the try, and told whether one before may have taken effect."""
+    happened: list[object] = []
+
+    async def sleep(seconds: float) -> None:
+        happened.append("wait")
+
+    async def attempt() -> None:
+        happened.append("try")
+        number = happened.count("try")
+        raise GatewayError(str(number), code="X", operation="generate", status=429, in_doubt=number == 2)
+
+    def may_resend(in_doubt: bool) -> bool:
+        happened.append(in_doubt)
+        return not in_doubt
+
+    with pytest.raises(GatewayError) as raised:
+        await Retrier(RetryPolicy(), sleep=sleep).run(attempt, may_resend)
+    assert happened == ["try", "wait", False, "try", "wait", True]
+    assert (raised.value.message, raised.value.in_doubt) == ("2", True)
+
+
 async def test_cancellation_goes_up_at_once():
     tries = 0
 

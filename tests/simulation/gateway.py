@@ -24,7 +24,7 @@ from crucible_batch.core.answers import (
     Workflow,
 )
 from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.ports import Gateway
+from crucible_batch.core.ports import Gateway, MayResend, always
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier
 from crucible_batch.gateway.policy import Operation, judge
@@ -67,7 +67,9 @@ class SimulatedGateway(Gateway):
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
-    async def submit(self, workflow_id: str, params: Mapping[str, object], *, key: str) -> Submission:
+    async def submit(
+        self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
+    ) -> Submission:
         order = Order(workflow_id, dict(params), key)
 
         if not self._purse.hold_is_durable(key):
@@ -81,7 +83,7 @@ class SimulatedGateway(Gateway):
 
         doubts: list[GatewayError] = []
         with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
-            job, is_new = await self._call(Operation.GENERATE, effect, doubts)
+            job, is_new = await self._call(Operation.GENERATE, effect, doubts, may_resend)
         return Submission(job.job_id, _status(job), job.answered_price, existing=not is_new, after_doubt=bool(doubts))
 
     async def job(self, job_id: str) -> JobSnapshot:
@@ -121,7 +123,7 @@ class SimulatedGateway(Gateway):
             Operation.ASSET, lambda now: _asset(self._world.assets.get(self._account_id, asset_id), now)
         )
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str) -> UploadIntent:
+    async def create_asset(self, spec: AssetSpec, *, nonce: str, may_resend: MayResend = always) -> UploadIntent:
         intent = Intent(spec.mime_type, spec.byte_size, spec.filename, {"cb_sha256": spec.sha256, "cb_nonce": nonce})
 
         def effect(now: float) -> records.Asset:
@@ -129,7 +131,7 @@ class SimulatedGateway(Gateway):
             return self._world.create_asset(self._account_id, intent, now)
 
         with self._answering(nonce, is_new=self._purse.sent_upload(nonce)):
-            asset = await self._call(Operation.CREATE_ASSET, effect)
+            asset = await self._call(Operation.CREATE_ASSET, effect, may_resend=may_resend)
         expired = self._weather.strikes("expired-upload", Operation.CREATE_ASSET)
         return UploadIntent(asset.asset_id, "expired" if expired else asset.asset_id, asset.charged)
 
@@ -193,7 +195,11 @@ class SimulatedGateway(Gateway):
     # -- an exchange --------------------------------------------------------------------------------------------------
 
     async def _call(
-        self, operation: Operation, effect: Callable[[float], T], doubts: list[GatewayError] | None = None
+        self,
+        operation: Operation,
+        effect: Callable[[float], T],
+        doubts: list[GatewayError] | None = None,
+        may_resend: MayResend = always,
     ) -> T:
         async def attempt() -> T:
             try:
@@ -203,7 +209,7 @@ class SimulatedGateway(Gateway):
                     doubts.append(error)
                 raise
 
-        return await self._retrier.run(attempt)
+        return await self._retrier.run(attempt, may_resend)
 
     async def _exchange(self, operation: Operation, effect: Callable[[float], T]) -> T:
         self._process.effect(f"{operation} out")
