@@ -78,18 +78,23 @@ class PlanSummary:
     def may_exceed(self) -> Credits | None:
         """The most by which the budget may be exceeded, if no price becomes over ``SURGE`` times as high at once.
 
-        0 with both ceilings declared, or without a budget. None where a price is unknown: the first job of its shape
-        may cost more than is left, and no other does.
+        0 with both ceilings declared, without a budget, or where the budget has room for all at their bounds. None
+        where a price is unknown: the first job of its shape may cost more than is left, and no other does.
         """
         uploads = [line for line in self.lines if line.what == UPLOADS]
         jobs = [line.beyond for line in self.lines if line.what != UPLOADS]
         each = [line.beyond for line in uploads]
-        if self.budget is None or not self.lines:
+        if self.budget is None or not self.lines or self._has_room_for_bounds(self.budget):
             return ZERO
         if None in jobs or None in each:
             return None
         one_job = max((beyond for beyond in jobs if beyond is not None), default=ZERO)
         return one_job + sum((beyond for beyond in each if beyond is not None), ZERO) * self.uploads_per_job
+
+    def _has_room_for_bounds(self, budget: Credits) -> bool:
+        """Whether no job has to be admitted alone, whatever prices within their bounds do."""
+        bounds = [line.bound and line.bound * line.count for line in self.lines]
+        return None not in bounds and self.spent + self.held + sum(filter(None, bounds), ZERO) <= budget
 
     @property
     def least(self) -> Credits:

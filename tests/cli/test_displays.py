@@ -133,6 +133,8 @@ def test_money_says_what_the_budget_leaves() -> None:
     tally = Tally()
     tally.take(began(1), 0.0)
     assert money(tally) == "12.5 spent · 4 held · 63.5 left of 80"
+    tally.balance = Balance(Decimal(80), Decimal("80.5"), Decimal(0))
+    assert money(tally) == "80.5 spent · 0 left of 80"
 
 
 def plain(messages: list[tuple[float, Any]]) -> list[str]:

@@ -1,12 +1,13 @@
 """What ``plan`` says: as a diff against the directory's last plan, with honest figures, in words and in JSON."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.api import Certainty, PriceLine
+from crucible_batch.api import Certainty, PlanSummary, PriceLine
 from crucible_batch.cli.render.plan import cost_words
 from crucible_batch.cli.render.plan_rows import contrast
 
@@ -135,3 +136,34 @@ def test_two_long_texts_are_shown_from_where_they_differ(before: str, after: str
     assert (shown[0] == shown[1]) is (before == after)
     for text, whole in zip(shown, (before, after), strict=True):
         assert text == whole or (text.startswith("…") and whole.endswith(text[1:]))
+
+
+@pytest.mark.parametrize(("budget", "beyond"), [(97, 30), (98, 0), (1, 30), (None, 0)])
+def test_a_budget_with_room_for_all_at_their_bounds_is_not_said_to_be_exceeded(budget: int | None, beyond: int) -> None:
+    """Three at 2, held at 32 each until they are answered, and 2 are spent: with 98 none has to go alone."""
+    lines = (PriceLine("w", 3, Certainty.LEARNED, Decimal(2), None, Decimal(32)),)
+    plan = PlanSummary(
+        manifest_name="m",
+        run_id="default",
+        run_dir=Path("out"),
+        total=3,
+        states={"new": 3},
+        lines=lines,
+        to_upload=0,
+        reused_images=0,
+        budget=None if budget is None else Decimal(budget),
+        spent=Decimal(2),
+        held=Decimal(0),
+        balance=None,
+    )
+    assert plan.may_exceed == beyond
+
+
+def test_a_plan_says_up_to_which_prices_the_budget_holds(cli: Cli) -> None:
+    cli.write("roomy", "- {name: fox, prompt: a fox}")
+    assert cli("run", "roomy.yaml", "-q", "--budget", "2").code == 0
+    cli.write("roomy", "- {name: fox, prompt: a fox}\n- {name: owl, prompt: an owl}")
+    assert (
+        "can't be exceeded at prices up to 16 times the highest seen" in cli("plan", "roomy.yaml", "--budget", "34").out
+    )
+    assert "may be exceeded by up to 30" in cli("plan", "roomy.yaml", "--budget", "33").out

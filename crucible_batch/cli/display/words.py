@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from rich.cells import cell_len, chop_cells
 from rich.filesize import decimal as format_bytes
@@ -113,7 +114,7 @@ def money_parts(tally: Tally) -> list[str]:
     if balance.held:
         parts.append(f"{format_credits(balance.held)} held")
     if balance.budget is not None and balance.left is not None:
-        left = max(balance.left, balance.left * 0)
+        left = max(balance.left, Decimal(0))
         parts.append(f"{format_credits(left)} left of {format_credits(balance.budget)}")
     return parts
 

@@ -173,9 +173,10 @@ def _budget(plan: PlanSummary) -> Text:
 def _cap(plan: PlanSummary) -> Text:
     """Return by how much the budget may be exceeded, and what would rule that out."""
     beyond = plan.may_exceed
-    if beyond == 0:
-        return Text("the budget can't be exceeded at prices up to the declared ceilings")
     open_lines = [line.what == UPLOADS for line in plan.lines if line.ceiling is None]
+    if beyond == 0:
+        most = f"{SURGE} times the highest seen" if open_lines else "the declared ceilings"
+        return Text(f"the budget can't be exceeded at prices up to {most}")
     keys = ["budget.max_credits_per_job"] if False in open_lines else []
     keys += ["budget.max_credits_per_upload"] if True in open_lines else []
     missing = " and ".join(keys)
