@@ -25,6 +25,6 @@ def test_a_stop_for_want_of_credits_ends_with_4_only_where_a_job_is_blocked_in_t
     counts: dict[Outcome, int], code: int
 ) -> None:
     stop = Stop()
-    stop.block("workflow:w", ErrorInfo("PRICE_ABOVE_CEILING", "too dear"))
+    stop.block("workflow:w", ErrorInfo("BUDGET_EXHAUSTED", "too dear"))
     assert stop.blocked("workflow:w")
     assert ending_of(stop, counts).exit_code == code
