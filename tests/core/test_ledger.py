@@ -14,6 +14,7 @@ from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.events import (
     Accepted,
+    AssetEvent,
     BecameReady,
     Created,
     Declined,
@@ -248,6 +249,13 @@ def test_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(end: J
     alone = replace(held("9"), alone=True)
     assert set(books(("job", alone), ("job", UNANSWERED)).alone) == {"job"}
     assert not books(("job", alone), ("job", end)).alone
+
+
+@pytest.mark.parametrize("end", [created("2"), NOT_CREATED, LOST], ids=lambda event: type(event).__name__)
+def test_an_upload_for_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(end: AssetEvent) -> None:
+    alone = replace(held("9"), alone=True)
+    assert set(books(("job", alone), ("asset:x", intended("4"))).alone) == {"job", "asset:x"}
+    assert set(books(("job", alone), ("asset:x", intended("4")), ("asset:x", end)).alone) == {"job"}
 
 
 def test_a_price_is_that_of_the_shape_that_was_held_for() -> None:

@@ -25,6 +25,7 @@ def planned(workflow_id: str = "w", prompt: str | None = "a heron", **params: ob
         (planned(seed=1), planned(seed=2), True),
         (planned(sampler__seed=1), planned(sampler__seed=2), True),
         (planned(noise_seed=1), planned(noise_seed=2), True),
+        (planned(Seed=1), planned(Seed=2), True),
         (planned(negative_prompt__text="fog"), planned(negative_prompt__text="rain"), True),
         (planned(text__value="a heron"), planned(prompt="a tern", text__value="a tern"), True),
         (planned(size__width=512), planned(size__width=1024), False),
