@@ -147,6 +147,11 @@ def test_defaults_belong_to_a_workflow(folder: Any) -> None:
     assert four.params == {}
 
 
+def test_a_jobs_own_literal_stands_in_place_of_a_default_that_is_rendered(folder: Any) -> None:
+    job = folder.job("params: {s: '{{ 1 }}', t: '{{ 2 }}'}\njobs: [{name: a, params: {s: own}}]")
+    assert job.params == {"s": "own", "t": 2}
+
+
 def test_defaults_are_rendered_for_each_job(folder: Any) -> None:
     jobs = folder.jobs("params: {s: '{{ x }}', t: v}\njobs: [{name: a, matrix: {x: [1, two]}}]")
     assert [job.params for job in jobs] == [{"s": 1, "t": "v"}, {"s": "two", "t": "v"}]

@@ -45,6 +45,7 @@ BAD_CSVS: list[tuple[bytes, int, str]] = [
     (b"n,t\n1\n", 2, "1 cells, but 2 columns"),
     (b"n,t\n1,2\n1,2,3\n", 3, "3 cells, but 2 columns"),
     (b'n,t\n1,"a\nb"\n\n1\n', 5, "1 cells, but 2 columns"),
+    (b'n,t\n1,"a\nb",3\n', 2, "3 cells, but 2 columns"),
     (b"n,\n1,2\n", 1, "column 2 has no name"),
     (b"n,t,n\n1,2,3\n", 1, "the column 'n' stands twice"),
     (b"n;t\n1;2\n", 1, "the columns are not divided by commas"),
