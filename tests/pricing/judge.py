@@ -189,7 +189,7 @@ class Judge:
             return self._again(view, unit, bound, left)
         if view.stop:
             return Allowed(bound or left, f"bought although {view.stop}", "stopped")
-        others = len(list(unanswered(view, self.units, arrival.unit)))
+        others = len(list(self._beside(view, arrival)))
         if bound is not None and bound <= left:
             allowed = Allowed(bound)
         else:
@@ -198,6 +198,12 @@ class Judge:
             why = f"{others} others unanswered, {view.calm} answered as expected since the last surprise"
             return Allowed(allowed.hold, why, "pace")
         return allowed
+
+    def _beside(self, view: View, arrival: Arrival) -> Iterator[Unit]:
+        """The others on their way, and those in doubt that nothing bounds. One in doubt with a bound keeps it held."""
+        for unit in unanswered(view, self.units, arrival.unit):
+            if unit.on_wire(view) or unit.arrival.unit in self.unbounded:
+                yield unit
 
     def _again(self, view: View, unit: Unit, bound: Decimal | None, left: Decimal) -> Allowed:
         """One in doubt is sent again: under its old hold, or a new one, or as the only one on the wire."""

@@ -122,8 +122,11 @@ FIRST = ("a!", "a$2", "a=2")
         (100, ["a!", "b!"], None, {"alone"}),
         (100, ["a!", "a$0", "a=0", "b!", "b=0", "c!", "d!"], None, {"alone"}),
         (100, [*FIRST, "b!", "b?", "c!", "c=2", "d!", "d=2"], None, set()),  # one in doubt holds no more than its bound
-        (66, [*FIRST, "b!", "b?", "c!", "c=2", "d!"], None, {"bound"}),
-        (66, [*FIRST, "b!", "b?", "b!", "b429", "c!", "c=2", "d!"], None, {"bound"}),  # refused is not answered
+        (66, [*FIRST, "b!", "b?", "c!", "c=2", "d!"], None, set()),  # and with its bound held, another may go alone
+        (66, [*FIRST, "b!", "b?", "c!", "c=2", "d!", "e!"], None, {"bound"}),
+        (100, ["a!", "a?", "b!"], None, {"alone"}),  # but not beside one in doubt without a bound
+        (66, [*FIRST, "b!", "b?", "b!", "b429", "c!", "c=2", "d!"], None, set()),  # refused is not answered: it holds
+        (33, [*FIRST, "b!", "b?", "b!", "b429", "c!"], None, {"bound"}),
         (68, [*FIRST, "b!", "b429", "c!", "c=2", "d!", "e!"], None, set()),  # but what was never in doubt is free
         (60, [*FIRST, "b!", "b$30", "b=30", "wait", "c!", "d!"], None, {"bound"}),
         (2000, [*FIRST, "b!", "b$30", "b=30", "wait", "c!", "d!"], None, {"pace"}),  # one at first after a surprise

@@ -22,11 +22,10 @@ def kept(bench: Bench, outcome: Outcome, *codes: int) -> None:
 
 
 def by_chance(low: int, high: int) -> Callable[[Ask], Quote]:
-    """Each answer has its own price, never more than sixteen times what was answered before."""
+    """Each answer has its own price; with ``high`` sixteen times ``low`` that is within the bound of any answer."""
 
     def price(ask: Ask) -> Quote:
-        figure = Decimal(low if ask.bound is None else ask.random.randint(low, high))
-        return same(min(figure, ask.bound or figure))
+        return same(low if ask.accepted == 0 else ask.random.randint(low, high))
 
     return price
 
