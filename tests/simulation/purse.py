@@ -101,6 +101,8 @@ class Purse:
                 self.stakes.returned(key, self._rebate(key))
             case _:
                 pass
+        if kind in ("Lost", "Deleted"):
+            del self._keys[subject]  # what is refused later is another upload, or none
 
     def sent(self, key: str, workflow_id: str, params: Mapping[str, object]) -> bool:
         """A submit leaves; returns whether it is a new one."""
