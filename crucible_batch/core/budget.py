@@ -21,6 +21,7 @@ one job without uploads may still go out, and the gateway's own 402 is the answe
     expected price above the ceiling              -            Block PRICE_ABOVE_CEILING
     as many unanswered as the slow start allows   -            Wait
     one that is alone is unanswered               -            Wait
+    uploads, and of two nobody knows the cost     -            Block BUDGET_EXHAUSTED
     bound fits                                    -            ask the account, hold the bound
     expected doesn't fit                          at work      Wait (a hold may come back)
     expected doesn't fit                          none         Block BUDGET_EXHAUSTED
@@ -52,6 +53,8 @@ BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
 PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
 PRICE_ROSE = "PRICE_ROSE"
+_MOST_UNCOUNTED = 2
+"""An image is bought once more after a lost answer. What more of them cost would be added up by nobody."""
 BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE})
 """Reasons for which a job is blocked: nothing is wrong with it but the credits."""
 
@@ -137,6 +140,8 @@ def decide(request: Request, ledger: Ledger, budget: Credits | None, situation: 
         return Wait()
     if budget is None:
         return _ask_account(request, need, Admit(need.expected), situation)
+    if request.uploads and uploads_are_uncounted(ledger):
+        return Block(_uploads_uncounted(ledger))
     left = budget - ledger.committed + request.held
     if need.bound is not None and need.bound <= left:
         return _ask_account(request, need, Admit(need.bound), situation)
@@ -158,6 +163,11 @@ def _ask_account(request: Request, need: Need, admit: Admit, situation: Situatio
     if situation.account_closed or request.uploads:
         return Block(_account_exhausted(account, need))
     return admit
+
+
+def uploads_are_uncounted(ledger: Ledger) -> bool:
+    """Whether too many uploads went unanswered before any answer had named a price: their costs nobody can count."""
+    return ledger.uncounted_uploads >= _MOST_UNCOUNTED
 
 
 def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: bool) -> Credits | None:
@@ -288,6 +298,15 @@ def _budget_exhausted(ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
     else:
         hint = "raise the budget and run the same command again: what is done is not paid again"
     return ErrorInfo(BUDGET_EXHAUSTED, f"{used} of {cap} credits used{held}; the next job {needs}", hint=hint)
+
+
+def _uploads_uncounted(ledger: Ledger) -> ErrorInfo:
+    return ErrorInfo(
+        BUDGET_EXHAUSTED,
+        f"the answers to {ledger.uncounted_uploads} uploads were lost before any had named a price: nobody knows what"
+        " they cost",
+        hint="declare budget.max_credits_per_upload, at which they are counted then, and run the same command again",
+    )
 
 
 def _price_in_doubt(request: Request) -> ErrorInfo:

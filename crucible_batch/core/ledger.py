@@ -148,6 +148,12 @@ class Ledger:
         return len(self._assumed)
 
     @property
+    def uncounted_uploads(self) -> int:
+        """How many uploads went unanswered, as long as nothing says what one costs: the books have them at 0."""
+        has_price = self.prices.expected(UPLOAD) is not None or self.prices.upload_ceiling is not None
+        return 0 if has_price else self.lost_uploads + len(self._assumed)
+
+    @property
     def surprises(self) -> tuple[Surprise, ...]:
         """The worst surprise of each price class, by an answer and by a record."""
         return tuple(self._surprises.values())

@@ -21,7 +21,7 @@ from crucible_batch.core.asset import (
     asset_step,
     asset_wish,
 )
-from crucible_batch.core.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, outgrown
+from crucible_batch.core.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, outgrown, uploads_are_uncounted
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import (
     AssetEvent,
@@ -275,7 +275,9 @@ class AssetDesk:
         ledger, budget, subject = self._books.ledger, self._books.budget, asset.identity
         if budget is None:
             return False
-        return outgrown(ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone)
+        return uploads_are_uncounted(ledger) or outgrown(
+            ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone
+        )
 
     def _held_too_little(self, digest: str) -> NotCreated:
         del self._contents[digest]

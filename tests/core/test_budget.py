@@ -20,7 +20,7 @@ from crucible_batch.core.budget import (
     hold_for_submit,
     outgrown,
 )
-from crucible_batch.core.events import Accepted, Held
+from crucible_batch.core.events import Accepted, Created, Event, Held, Intended, Lost
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 
@@ -310,3 +310,30 @@ def test_an_account_without_credits_is_named_with_what_it_has(situation: Situati
     assert isinstance(decision, Block)
     assert decision.error.message == message
     assert "top the account up" in (decision.error.hint or "")
+
+
+@pytest.mark.parametrize("ends", [("lost", "lost"), ("lost", "assumed"), ("assumed", "assumed")])
+def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bought(ends: tuple[str, str]) -> None:
+    """Nobody can count them. A job without images goes on, and so does all where a price or a ceiling is known."""
+    said = {
+        "lost": Lost(at=1.0, nonce="n"),
+        "assumed": Created(at=1.0, asset_id="a", credits=D(0), assumed=True),
+    }
+
+    def books(count: int, **known: str) -> Ledger:
+        found = ledger(**known)  # type: ignore[arg-type]
+        for number, end in enumerate(ends[:count]):
+            happened: list[Event] = [Intended(at=0.0, nonce="n", credits=D(0), payer="p"), said[end]]
+            for event in happened:
+                found.apply(f"asset:{number}", event)
+        return found
+
+    with_image, without = Request(W, uploads=1), Request(W)
+    assert verdict(decide(with_image, books(1), D(50), IDLE)) == "alone 50"
+    blocked = decide(with_image, books(2), D(50), IDLE)
+    assert isinstance(blocked, Block)
+    assert "max_credits_per_upload" in (blocked.error.hint or "")
+    assert verdict(decide(without, books(2), D(50), IDLE)) == "alone 50"
+    assert verdict(decide(with_image, books(2, upload="1"), D(50), IDLE)) == "alone 48"
+    assert verdict(decide(with_image, books(2, upload_ceiling="5"), D(50), IDLE)) == "alone 40"
+    assert verdict(decide(with_image, books(2), None, IDLE)) == "admit 0"

@@ -73,6 +73,28 @@ async def test_an_image_is_bought_a_second_time_where_the_budget_has_room(start,
     assert result.report.credits.spent == 53
 
 
+async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_the_other(start, tally):
+    """No answer to an upload ever comes, and nothing bounds its price: the books have them at 0, so two are enough."""
+    faults = "asset-create.drop-after=99"
+    async with start(upload_price=Decimal(25), rebate_share=Decimal(0), faults=faults) as bench:
+        for number in range(5):
+            bench.picture(f"{number}.png", (number, 0, 0))
+        jobs = "\n".join(f"{{name: e{n}, prompt: p{n}, workflow: qwen-edit, image: {n}.png}}" for n in range(5))
+        result = await bench.run(bench.manifest(f"{jobs}\n{{name: t, prompt: one}}", budget=60))
+        state = await bench.state()
+        tallied = tally(result)
+        await bench.configure(faults="")
+        head = "budget: {credits: 60, max_credits_per_job: 3, max_credits_per_upload: 25}\n"
+        again = await bench.run(bench.manifest(f"{jobs}\n{{name: t, prompt: one}}", budget=None, head=head))
+        after = await bench.state()
+    assert state["audit"]["spent_on_uploads"] == 50
+    assert (result.exit_code, tallied["blocked"], tallied["succeeded"]) == (4, 4, 1)
+    (stop,) = result.report.stops.values()
+    assert "max_credits_per_upload" in stop.hint
+    assert (after["audit"]["spent_on_uploads"], again.report.credits.held) == (50, 50)
+    assert again.report.credits.over_budget == 0
+
+
 class Turnstile:
     """A gateway that refuses each intent, and a log that keeps nothing. ``held`` is what was held for each intent."""
 

@@ -221,6 +221,8 @@ class Judge:
                 return None
             case "blocked" if _waits_for_a_price(row, last):
                 return None
+            case "blocked" if self.scenario.terms.upload_ceiling is None and _uploads_are_uncounted(last):
+                return None
             case "blocked" | "unknown":
                 return None if any(self._is_short(other, last) for other in last.rows) else "the credits were there"
             case _:
@@ -262,6 +264,13 @@ class Judge:
 def _is_refused_in_doubt(row: JobRow) -> bool:
     """Whether it was sent in doubt, and again with an asset that is gone: a refusal proves nothing, its hold stays."""
     return row.status == "unknown" and bool(row.images) and row.error is not None and row.error.code == "INVALID_PARAMS"
+
+
+def _uploads_are_uncounted(last: Finished) -> bool:
+    """Whether two uploads were never answered, and no answer has named the price of one: no other is bought then."""
+    created = [event for _, event in last.events if isinstance(event, Created)]
+    lost = sum(isinstance(event, Lost) for _, event in last.events) + sum(event.assumed for event in created)
+    return lost >= 2 and all(event.assumed for event in created)
 
 
 def _waits_for_a_price(row: JobRow, last: Finished) -> bool:
