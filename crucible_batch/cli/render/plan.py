@@ -180,11 +180,12 @@ def _cap(plan: PlanSummary) -> Text:
     keys = ["budget.max_credits_per_job"] if False in open_lines else []
     keys += ["budget.max_credits_per_upload"] if True in open_lines else []
     missing = " and ".join(keys)
+    what, one = ("job", "a job") if False in open_lines else ("upload", "an upload")
     if beyond is None:
-        reason = "may be exceeded by a job whose price is unknown, should it cost more than is left"
+        reason = f"may be exceeded by {one} whose price is unknown, should it cost more than is left"
     else:
         most = format_credits(beyond)
-        reason = f"may be exceeded by up to {most}, should the price of the last job rise {SURGE} times"
+        reason = f"may be exceeded by up to {most}, should the price of the last {what} rise {SURGE} times"
     return Text(f"{reason}; declare {missing} to rule that out")
 
 
