@@ -1,0 +1,70 @@
+"""What a run takes up of the past: of a job that the plan no longer asks for, only what can't buy anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+import pytest
+
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.events import Accepted, Declined, Held, JobEvent, Succeeded, Unanswered, Vanished
+from crucible_batch.core.job import Job, Phase, replay
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.retry import RetryRule
+from crucible_batch.engine.survey import Survey, survey
+
+ERROR = ErrorInfo("X", "x")
+PLANNED = PlannedJob(0, "a", "a", "w", {})
+HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(2), price_class="workflow:w")
+ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(2), reused=False)
+
+
+class Past:
+    """One job with a past, that the plan asks for or no longer does."""
+
+    def __init__(self, events: Sequence[JobEvent], *, has_images: bool, is_wanted: bool) -> None:
+        self._job = replay(Job("a", has_images=has_images), events)
+        self._is_wanted = is_wanted
+
+    def jobs(self, _rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+        if self._is_wanted:
+            yield PLANNED, self._job
+
+    def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
+        if not self._is_wanted:
+            yield PLANNED, self._job
+
+
+def surveyed(*events: JobEvent, is_wanted: bool, has_images: bool = False) -> Survey:
+    past = Past(events, has_images=has_images, is_wanted=is_wanted)
+    return survey(
+        past,  # type: ignore[arg-type]
+        RetryRule(),
+        missed=lambda _job: [],
+        is_forgotten=lambda _job: False,
+        about=lambda _name: True,
+    )
+
+
+PASTS: list[tuple[list[JobEvent], bool, Phase | None, Phase | None]] = [
+    ([], False, None, None),
+    ([HELD], True, Phase.PREPARING, Phase.PREPARING),
+    ([HELD], False, Phase.SUBMITTING, None),
+    ([HELD, Unanswered(at=2.0, error=ERROR)], False, Phase.SUBMITTING, None),
+    ([HELD, Declined(at=2.0, error=ERROR)], False, None, None),
+    ([HELD, ACCEPTED], False, Phase.IN_FLIGHT, Phase.IN_FLIGHT),
+    ([HELD, ACCEPTED, Succeeded(at=3.0, outputs=1)], False, Phase.FETCHING, Phase.FETCHING),
+    ([HELD, ACCEPTED, Vanished(at=3.0, error=ERROR)], False, Phase.IN_FLIGHT, None),
+]
+
+
+@pytest.mark.parametrize(("events", "has_images", "wanted", "dropped"), PASTS)
+def test_a_submit_in_doubt_is_taken_up_only_where_the_plan_still_asks_for_its_job(
+    events: list[JobEvent], has_images: bool, wanted: Phase | None, dropped: Phase | None
+) -> None:
+    """To send the key of a dropped job again might buy what nobody wants."""
+    for is_wanted, phase in ((True, wanted), (False, dropped)):
+        found = surveyed(*events, is_wanted=is_wanted, has_images=has_images)
+        assert [job.phase for _, job in found.in_flight] == ([] if phase is None else [phase])
+        assert found.retired == (frozenset() if is_wanted or phase is None else {"a"})
