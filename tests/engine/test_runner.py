@@ -62,6 +62,30 @@ async def test_ctrl_c_buys_nothing_more_collects_what_is_in_flight_and_the_next_
     assert again.report.credits.spent == 24
 
 
+async def test_what_an_earlier_run_left_in_flight_is_collected_after_ctrl_c_though_its_turn_had_not_come(
+    start, watcher, runners, tally
+):
+    accepted = itertools.count(1)
+
+    def cut(message: object) -> None:
+        if isinstance(getattr(message, "event", None), events.Accepted) and next(accepted) == 3:
+            task.cancel()
+
+    def press(message: object) -> None:
+        if isinstance(getattr(message, "event", None), events.Succeeded) and not runners[-1].stop.no_more:
+            runners[-1].interrupt(ExitCode.SIGINT)
+
+    async with start() as bench:
+        manifest = bench.manifest(MANY, budget=100)
+        task = asyncio.ensure_future(bench.run(manifest, observer=watcher(cut), concurrency=3))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        result = await bench.run(manifest, observer=watcher(press), concurrency=1)
+        state = await bench.agree(result)
+    assert (result.exit_code, result.report.credits.held) == (130, 0)
+    assert tally(result)["succeeded"] == len(state["jobs"]) >= 3
+
+
 @pytest.mark.parametrize(("signal", "code"), [(ExitCode.SIGINT, 130), (ExitCode.SIGTERM, 143)])
 async def test_a_second_signal_leaves_at_once_and_what_is_in_flight_stays_held(
     start, watcher, runners, tally, signal, code

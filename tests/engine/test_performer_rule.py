@@ -1,0 +1,365 @@
+"""A job's commands by themselves, without a gateway: what is compared right before a submit, and what answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from crucible_batch.core.answers import (
+    Account,
+    AssetSnapshot,
+    AssetStatus,
+    ErrorInfo,
+    JobSnapshot,
+    JobStatus,
+    Submission,
+    UploadIntent,
+)
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.events import (
+    Accepted,
+    Created,
+    Declined,
+    Event,
+    Held,
+    Intended,
+    Prepared,
+    Repriced,
+    Succeeded,
+    Unanswered,
+    Vanished,
+)
+from crucible_batch.core.job import Job, Poll, Prepare, Submit, replay, resumed, step
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.prices import UPLOAD, PriceBook, shape_of
+from crucible_batch.engine.admission import Admission
+from crucible_batch.engine.assets import AssetDesk, AssetFailed
+from crucible_batch.engine.books import Books
+from crucible_batch.engine.clock import SystemClock
+from crucible_batch.engine.perform import Performer
+from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.stop import Stop
+from crucible_batch.errors import GatewayError
+from crucible_batch.inputs import read_input
+
+D = Decimal
+IMAGE = "asset:x"
+ERROR = ErrorInfo("X", "x")
+NO_ANSWER = GatewayError("no answer", code="NO_ANSWER", in_doubt=True)
+
+
+class Gateway:
+    """Answers as it is told to; ``submitted`` are the keys that were sent."""
+
+    def __init__(self) -> None:
+        self.answer: Submission | GatewayError = Submission("j", JobStatus.QUEUED, D(2), existing=False)
+        self.record: JobSnapshot | GatewayError = JobSnapshot("j", JobStatus.SUCCEEDED, D(2))
+        self.submitted: list[str] = []
+        self.deleted: list[str] = []
+
+    async def account(self) -> Account:
+        return Account(D(10_000), D(0), D(10_000))
+
+    async def append(self, _subject: str, _event: Event) -> None:
+        """Durable at once."""
+
+    async def submit(self, _workflow_id: str, _params: object, *, key: str) -> Submission:
+        self.submitted.append(key)
+        return _given(self.answer)
+
+    async def job(self, _job_id: str) -> JobSnapshot:
+        return _given(self.record)
+
+
+def _given(answer: Any) -> Any:
+    if isinstance(answer, GatewayError):
+        raise answer
+    return answer
+
+
+async def _nothing(*_args: object, **_named: object) -> None:
+    """Nobody is waited for."""
+
+
+class Bench:
+    """A performer of one job in a world of its own: books, admission and stop are the product's."""
+
+    def __init__(self, budget: str = "1000", prices: PriceBook | None = None, image: InputImage | None = None) -> None:
+        self.gateway, self.stop = Gateway(), Stop()
+        self.books = Books(self.gateway, Ledger(prices), D(budget))
+        clock = SystemClock()
+        self.admission = Admission(self.books, self.gateway, self.stop, clock)  # type: ignore[arg-type]
+        self.planned = PlannedJob(0, "job", "job", "w", {}, images={} if image is None else {"image": image})
+        self.job = Job("job", has_images=image is not None)
+        self.uploading: Callable[[], Awaitable[None]] = _nothing
+
+        async def ready(_image: InputImage, *, payer: str) -> str:
+            await self.uploading()
+            return f"asset of {payer}"
+
+        async def until_ended(*_args: object, **_named: object) -> JobSnapshot:
+            return await self.gateway.job("j")
+
+        world = SimpleNamespace(
+            gateway=self.gateway,
+            books=self.books,
+            admission=self.admission,
+            assets=SimpleNamespace(ready=ready, release=lambda _identity: None),
+            poller=SimpleNamespace(until_ended=until_ended),
+            fetcher=SimpleNamespace(seen=lambda _snapshot: None),
+            stop=self.stop,
+            slots=SimpleNamespace(clear=_nothing, accepted=lambda: None, too_many=False),
+            clock=clock,
+            gone_workflows={},
+            recovery=Recovery(self.stop, wanted=False),
+            owners=SimpleNamespace(claim=lambda _job, _job_id: True),
+        )
+        self.performer = Performer(world, self.planned)  # type: ignore[arg-type]
+
+    async def record(self, event: Event) -> None:
+        await self.books.record("job", event)
+        self.job = step(self.job, event)  # type: ignore[arg-type]
+
+    async def hold(self, images: int = 0) -> Held:
+        shape = shape_of(self.planned)
+        held = await self.admission.hold(self.job, shape, missing=lambda: images, claim=lambda: None)
+        assert held is not None
+        await self.record(held)
+        return held
+
+    async def do(self, command: Submit | Poll | Prepare) -> Any:
+        return await self.performer.perform(self.job, command)
+
+
+# -- right before a submit --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seen", "is_sent"), [("2", True), ("3", False)])
+async def test_a_hold_that_a_price_has_outgrown_is_not_sent(seen: str, is_sent: bool) -> None:
+    bench = Bench()
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
+    await bench.hold()
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(seen))
+    event = await bench.do(Submit())
+    assert isinstance(event, Accepted if is_sent else Declined)
+    assert bool(bench.gateway.submitted) is is_sent
+
+
+async def test_nothing_is_sent_once_figures_above_their_holds_have_used_the_budget_up() -> None:
+    bench = Bench("40")
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
+    await bench.hold()
+    bench.books.ledger.jobs += D(9)
+    assert isinstance(await bench.do(Submit()), Declined)
+    assert not bench.gateway.submitted
+
+
+async def test_a_submit_is_kept_back_in_a_run_that_is_to_stop() -> None:
+    bench = Bench()
+    await bench.hold()
+    bench.stop.end_buying(ERROR)
+    assert isinstance(await bench.do(Submit()), Declined)
+    assert not bench.gateway.submitted
+
+
+# -- a submit in doubt ------------------------------------------------------------------------------------------------
+
+
+def leave_in_doubt(bench: Bench, credits: str) -> None:
+    held = Held(at=0.0, attempt=1, key=bench.job.key, credits=D(credits), price_class="workflow:w")
+    bench.books.ledger.apply("job", held)
+    bench.job = resumed(replay(bench.job, [held]))
+    bench.admission.take_up(bench.job)
+
+
+async def test_a_submit_in_doubt_is_sent_again_only_where_a_risen_price_fits() -> None:
+    bench = Bench("100")
+    leave_in_doubt(bench, "32")
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(200))
+    event = await bench.do(Submit())
+    assert isinstance(event, Unanswered)
+    assert (bench.gateway.submitted, bench.books.ledger.hold_of("job")) == ([], 32)
+
+
+@pytest.mark.parametrize(("answer", "held"), [(NO_ANSWER, 800), (GatewayError("no", code="NO", status=402), 32)])
+async def test_a_submit_in_doubt_holds_what_it_may_cost_now_unless_this_try_bought_nothing(
+    answer: GatewayError, held: int
+) -> None:
+    bench = Bench()
+    leave_in_doubt(bench, "32")
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(50))
+    bench.gateway.answer = answer
+    assert isinstance(await bench.do(Submit()), Unanswered)
+    assert bench.books.ledger.hold_of("job") == held
+
+
+@pytest.mark.parametrize("after_doubt", [False, True])
+async def test_a_job_that_was_known_is_reused_unless_a_try_before_may_have_bought_it(after_doubt: bool) -> None:
+    bench = Bench()
+    await bench.hold()
+    bench.gateway.answer = Submission("j", JobStatus.QUEUED, D(2), existing=True, after_doubt=after_doubt)
+    event = await bench.do(Submit())
+    assert (event.reused, event.earlier) == (not after_doubt, False)
+
+
+async def test_a_job_that_an_earlier_run_may_have_bought_is_not_reused() -> None:
+    bench = Bench()
+    leave_in_doubt(bench, "32")
+    bench.gateway.answer = Submission("j", JobStatus.QUEUED, D(2), existing=True)
+    event = await bench.do(Submit())
+    assert (event.reused, event.earlier) == (False, True)
+
+
+# -- the images of a job ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> InputImage:
+    Image.new("RGB", (8, 8), "teal").save(tmp_path / "a.png")
+    return read_input(tmp_path / "a.png")
+
+
+async def _uploaded_for(bench: Bench, credits: str) -> None:
+    intended = Intended(at=1.0, nonce="n", credits=D(16), payer="job")
+    await bench.books.record(IMAGE, intended)
+    await bench.books.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(credits)))
+
+
+@pytest.mark.parametrize(("charged", "is_enough"), [("1", True), ("17", False)])
+async def test_images_dearer_than_was_known_leave_no_job_that_is_held_below_its_bound(
+    image: InputImage, charged: str, is_enough: bool
+) -> None:
+    bench = Bench(image=image)
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
+    bench.books.ledger.prices.learn(UPLOAD, D(1))
+    held = await bench.hold(images=1)
+    assert held.credits == 16 * 3
+    bench.uploading = lambda: _uploaded_for(bench, charged)
+    event = await bench.do(Prepare())
+    assert isinstance(event, Prepared if is_enough else Declined)
+
+
+async def test_one_that_is_alone_keeps_what_its_images_leave_as_long_as_the_expected_price_fits(
+    image: InputImage,
+) -> None:
+    bench = Bench("30", image=image)
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
+    bench.books.ledger.prices.learn(UPLOAD, D(1))
+    held = await bench.hold(images=1)
+    assert (held.credits, held.alone) == (30, True)
+    bench.uploading = lambda: _uploaded_for(bench, "17")
+    event = await bench.do(Prepare())
+    assert isinstance(event, Prepared)
+    assert event.credits == 13
+
+
+# -- a job's own record -----------------------------------------------------------------------------------------------
+
+
+async def _accepted(bench: Bench) -> None:
+    await bench.hold()
+    event = await bench.do(Submit())
+    assert isinstance(event, Accepted)
+    await bench.record(event)
+
+
+async def test_a_record_above_the_answer_is_taken_into_the_books_before_anything_else() -> None:
+    bench = Bench()
+    await _accepted(bench)
+    bench.gateway.record = JobSnapshot("j", JobStatus.RUNNING, D(5))
+    event = await bench.do(Poll("j"))
+    assert event == Repriced(at=event.at, credits=D(5))
+    await bench.record(event)
+    assert (bench.books.ledger.hold_of("job"), bench.books.ledger.prices.expected(shape_of(bench.planned))) == (5, 5)
+    assert bench.job.current.credits == 5
+
+
+async def test_a_record_that_only_the_end_shows_is_taken_into_the_books_before_the_end() -> None:
+    bench = Bench()
+    await _accepted(bench)
+    bench.admission.compared("job")
+    bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(5))
+    first = await bench.do(Poll("j"))
+    assert isinstance(first, Repriced)
+    await bench.record(first)
+    assert isinstance(await bench.do(Poll("j")), Succeeded)
+
+
+async def test_a_record_that_cannot_be_read_is_no_reason_to_wait() -> None:
+    bench = Bench()
+    await _accepted(bench)
+    assert bench.admission.is_to_be_compared("job")
+    bench.gateway.record = GatewayError("gone", code="HTTP_502", status=502)
+    with pytest.raises(GatewayError):
+        await bench.do(Poll("j"))
+    assert not bench.admission.is_to_be_compared("job")
+
+
+@pytest.mark.parametrize(("code", "is_lost"), [("JOB_NOT_FOUND", True), ("HTTP_404", False)])
+async def test_only_the_gateway_itself_can_say_that_it_no_longer_knows_a_job(code: str, is_lost: bool) -> None:
+    """A 404 that is a page of something in front of the gateway proves nothing."""
+    bench = Bench()
+    await _accepted(bench)
+    bench.gateway.record = GatewayError("not found", code=code, status=404)
+    if is_lost:
+        assert isinstance(await bench.do(Poll("j")), Vanished)
+    else:
+        with pytest.raises(GatewayError):
+            await bench.do(Poll("j"))
+
+
+# -- uploads ----------------------------------------------------------------------------------------------------------
+
+
+class Storage(Gateway):
+    """A gateway whose storage answers each upload with a status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+        self.created = 0
+
+    async def assets(self) -> list[AssetSnapshot]:
+        return []
+
+    async def create_asset(self, _spec: object, *, nonce: str) -> UploadIntent:
+        self.created += 1
+        return UploadIntent(f"a{self.created}", f"https://storage/{nonce}", D(1))
+
+    async def upload(self, _intent: UploadIntent, _spec: object, _content: bytes) -> None:
+        raise GatewayError("refused", code=f"HTTP_{self.status}", status=self.status)
+
+    async def asset(self, asset_id: str) -> AssetSnapshot:
+        return AssetSnapshot(asset_id, AssetStatus.PENDING, 1)
+
+    async def delete_asset(self, asset_id: str) -> Decimal:
+        self.deleted.append(asset_id)
+        return D(1)
+
+
+@pytest.mark.parametrize(("status", "deleted"), [(403, ["a1", "a2"]), (429, []), (503, [])])
+async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
+    image: InputImage, status: int, deleted: list[str]
+) -> None:
+    """A storage that asks for less may take it later: what was paid for is not thrown away."""
+    storage = Storage(status)
+    books = Books(storage, Ledger(), D(100))
+    desk = AssetDesk(
+        storage,  # type: ignore[arg-type]
+        books,
+        SystemClock(),
+        past=Asset,
+        nonce=lambda: "n",
+        observe=lambda _image, _event: None,
+    )
+    await desk.look_up([image])
+    with pytest.raises((AssetFailed, GatewayError), match="refused" if not deleted else "bought 2 times"):
+        await desk.ready(image, payer="job")
+    assert storage.deleted == deleted
