@@ -210,16 +210,18 @@ class Stakes:
         if self.budget is None:  # then nothing needs to be held, so nothing is expected of the books
             return _Purchase(wish, ZERO, bound is not None)
         left = max(ZERO, self.budget - sum(self._committed(), ZERO))
-        if bound is not None and (bound <= left or not alone):
+        if bound is not None and (bound <= left or not alone or self._ceiling(wish) is not None):
             return _Purchase(wish, bound, bounded=True)
         return _Purchase(wish, max(left, expected), bound is not None)
 
     def _committed(self) -> Iterable[Decimal]:
         return (p.hold if p.told is None else p.told for p in self._purchases.values())
 
+    def _ceiling(self, wish: Wish) -> Decimal | None:
+        return self.upload_ceiling if wish.workflow == UPLOAD else self.ceiling
+
     def _bound(self, wish: Wish) -> Decimal | None:
-        ceiling = self.upload_ceiling if wish.workflow == UPLOAD else self.ceiling
-        if ceiling is not None:
+        if (ceiling := self._ceiling(wish)) is not None:
             return ceiling
         return _of(self._highest, wish) * SURGE or None
 

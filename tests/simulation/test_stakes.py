@@ -337,3 +337,14 @@ def test_what_nobody_could_know_of_what_is_gone() -> None:
     assert story.stakes.unheard == 6 + 4
     story.stakes.heard("key-0", Decimal(7))
     assert story.stakes.unheard == 4
+
+
+@pytest.mark.parametrize(("budget", "complaints"), [("50", 0), ("49", 1)])
+def test_what_a_declared_ceiling_leaves_no_room_for_is_not_excused_by_being_alone(budget: str, complaints: int) -> None:
+    """The first upload's answer is lost, and it is bought again: its ceiling no longer fits."""
+    story = Story(budget, upload_ceiling="25")
+    lost = story.send(f"{UPLOAD}/{UPLOAD}")
+    story.charge(lost, "25")
+    story.stakes.given_up(lost)
+    story.charge(story.send(f"{UPLOAD}/{UPLOAD}"), "25")
+    assert len(story.complaints) == complaints
