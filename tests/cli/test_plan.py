@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.api import Certainty, PlanSummary, PriceLine
-from crucible_batch.cli.render.plan import cost_words
+from crucible_batch.cli.render.plan import cap_words, cost_words
 from crucible_batch.cli.render.plan_rows import contrast
 
 from .conftest import Cli, Done
@@ -138,11 +138,8 @@ def test_two_long_texts_are_shown_from_where_they_differ(before: str, after: str
         assert text == whole or (text.startswith("…") and whole.endswith(text[1:]))
 
 
-@pytest.mark.parametrize(("budget", "beyond"), [(97, 30), (98, 0), (1, 30), (None, 0)])
-def test_a_budget_with_room_for_all_at_their_bounds_is_not_said_to_be_exceeded(budget: int | None, beyond: int) -> None:
-    """Three at 2, held at 32 each until they are answered, and 2 are spent: with 98 none has to go alone."""
-    lines = (PriceLine("w", 3, Certainty.LEARNED, Decimal(2), None, Decimal(32)),)
-    plan = PlanSummary(
+def summary(budget: int | None, *lines: PriceLine) -> PlanSummary:
+    return PlanSummary(
         manifest_name="m",
         run_id="default",
         run_dir=Path("out"),
@@ -156,7 +153,20 @@ def test_a_budget_with_room_for_all_at_their_bounds_is_not_said_to_be_exceeded(b
         held=Decimal(0),
         balance=None,
     )
-    assert plan.may_exceed == beyond
+
+
+@pytest.mark.parametrize(("budget", "beyond"), [(97, 30), (98, 0), (1, 30), (None, 0)])
+def test_a_budget_with_room_for_all_at_their_bounds_is_not_said_to_be_exceeded(budget: int | None, beyond: int) -> None:
+    """Three at 2, held at 32 each until they are answered, and 2 are spent: with 98 none has to go alone."""
+    price = PriceLine("w", 3, Certainty.LEARNED, Decimal(2), None, Decimal(32))
+    assert summary(budget, price).may_exceed == beyond
+
+
+def test_a_plan_says_whether_a_job_or_an_upload_may_exceed_the_budget() -> None:
+    job = PriceLine("w", 1, Certainty.BOUNDED, Decimal(4), Decimal(4), Decimal(4))
+    upload, unknown = PriceLine("uploads", 1, Certainty.UNKNOWN, None), PriceLine("w", 1, Certainty.UNKNOWN, None)
+    assert "by an upload whose price is unknown" in str(cap_words(summary(50, job, upload)))
+    assert "by a job whose price is unknown" in str(cap_words(summary(50, unknown, upload)))
 
 
 def test_a_plan_says_up_to_which_prices_the_budget_holds(cli: Cli) -> None:

@@ -152,7 +152,7 @@ def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
         facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))
     facts.append(("budget", _budget(plan)))
     if plan.budget is not None and plan.lines:
-        facts.append(("cap", _cap(plan)))
+        facts.append(("cap", cap_words(plan)))
     if plan.balance is not None:
         facts.append(("account", _account(plan, plan.balance)))
     facts += [("note", Text(clean(note), style="yellow")) for note in plan.notes]
@@ -170,7 +170,7 @@ def _budget(plan: PlanSummary) -> Text:
     return text
 
 
-def _cap(plan: PlanSummary) -> Text:
+def cap_words(plan: PlanSummary) -> Text:
     """Return by how much the budget may be exceeded, and what would rule that out."""
     beyond = plan.may_exceed
     open_lines = [line.what == UPLOADS for line in plan.lines if line.ceiling is None]
