@@ -55,6 +55,8 @@ PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
 PRICE_ROSE = "PRICE_ROSE"
 _MOST_UNCOUNTED = 2
 """An image is bought once more after a lost answer. What more of them cost would be added up by nobody."""
+_IF_GONE = " (a job that was changed or removed meanwhile has to be in the manifest again)"
+"""A submit in doubt is sent again only for a job that is still wanted."""
 BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE})
 """Reasons for which a job is blocked: nothing is wrong with it but the credits."""
 
@@ -292,7 +294,7 @@ def _budget_exhausted(ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
     is_declared = need.bound == need.least and need.expected < need.least
     needs = f"may cost up to {least}" if is_declared else f"needs {'more than ' if need.is_open else ''}{least}"
     if ledger.held:
-        hint = "what is held is for answers that never came: run the same command again, or raise the budget"
+        hint = f"what is held is for answers that never came: run the same command again{_IF_GONE}, or raise the budget"
     elif is_declared:
         hint = "raise the budget, or lower the declared ceiling, and run the same command again"
     else:
@@ -314,7 +316,8 @@ def _price_in_doubt(request: Request) -> ErrorInfo:
         BUDGET_EXHAUSTED,
         f"the price of a job on {request.shape.name} has no bound that fits the budget, and one that was sent is still"
         " unanswered",
-        hint="run the same command again, if need be with --resubmit-unknown; or declare budget.max_credits_per_job",
+        hint=f"run the same command again{_IF_GONE}, if need be with --resubmit-unknown; or declare"
+        " budget.max_credits_per_job",
     )
 
 

@@ -263,7 +263,10 @@ HINT = "and run the same command again"
             ledger(seen="2", held="9"),
             "10",
             "9 of 10 credits used (9 of them held); the next job needs 2",
-            "what is held is for answers that never came: run the same command again, or raise the budget",
+            (
+                "what is held is for answers that never came: run the same command again (a job that was changed"
+                " or removed meanwhile has to be in the manifest again), or raise the budget"
+            ),
         ),
         (
             Request(W, 1),

@@ -326,3 +326,23 @@ async def test_prices_by_parameters_are_held_by_shape(start, tally):
         state = await bench.agree(result)
     assert [job["price"] for job in state["jobs"]] == [2, 16, 16, 16]
     assert (result.exit_code, result.report.credits.spent, result.report.credits.over_budget) == (4, 50, 0)
+
+
+async def test_what_is_held_for_a_job_that_is_no_longer_in_the_manifest_says_so(start, tampered):
+    """Its submit is not sent again, so neither the same command nor --resubmit-unknown alone ends the hold."""
+
+    async def lost(request: httpx.Request, send):
+        if request.url.path.endswith("/generate"):
+            await (await send()).aread()
+            raise httpx.ReadError("lost")
+        return await send()
+
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}", budget=50), transport=tampered(lost))
+        changed = [await bench.run(bench.manifest("{name: a, prompt: two}", budget=budget)) for budget in (50, 100)]
+        back = await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=50))
+        await bench.agree(back)
+    for result in changed:
+        (stop,) = result.report.stops.values()
+        assert (result.exit_code, "in the manifest again" in (stop.hint or "")) == (4, True)
+    assert (back.exit_code, back.report.credits.spent) == (0, 4)
