@@ -276,7 +276,9 @@ async def test_a_record_above_the_answer_is_taken_into_the_books_before_anything
     bench.gateway.record = JobSnapshot("j", JobStatus.RUNNING, D(5))
     event = await bench.do(Poll("j"))
     assert event == Repriced(at=event.at, credits=D(5))
+    assert bench.admission.is_to_be_compared("job")  # until it is entered the next submit waits
     await bench.record(event)
+    assert not bench.admission.is_to_be_compared("job")
     assert (bench.books.ledger.hold_of("job"), bench.books.ledger.prices.expected(shape_of(bench.planned))) == (5, 5)
     assert bench.job.current.credits == 5
 
