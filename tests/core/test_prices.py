@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.prices import SURGE, UPLOAD, Certainty, PriceBook, Quote, Shape, shape_of
 
 D = Decimal
@@ -39,6 +39,17 @@ def test_a_shape_is_the_workflow_and_its_parameters_without_prompt_and_seed(
     one: PlannedJob, other: PlannedJob, is_same: bool
 ) -> None:
     assert (shape_of(one) == shape_of(other)) is is_same
+
+
+def test_a_shapes_digest_stays_what_journals_hold() -> None:
+    shape = shape_of(planned(size__width=512, prompt__text="a heron", seed=7))
+    assert (shape.price_class, shape.name, shape.digest) == ("workflow:w", "w", "e9aa0edc0adeaa3b")
+
+
+def test_a_book_has_the_ceilings_of_its_runs_terms() -> None:
+    terms = RunTerms("m", "m.yaml", "0", "r", D(9), D(4), 1, frozenset(), upload_ceiling=D(2))
+    book = PriceBook.of(terms)
+    assert (book.ceiling_of(SMALL), book.ceiling_of(UPLOAD)) == (4, 2)
 
 
 def test_the_highest_price_is_kept_whatever_came_last() -> None:
