@@ -292,7 +292,9 @@ def _budget_exhausted(ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
     used, cap, least = (format_credits(amount) for amount in (ledger.committed, budget, need.least))
     held = f" ({format_credits(ledger.held)} of them held)" if ledger.held else ""
     is_declared = need.bound == need.least and need.expected < need.least
-    needs = f"may cost up to {least}" if is_declared else f"needs {'more than ' if need.is_open else ''}{least}"
+    needs = f"needs {'more than ' if need.is_open else ''}{least}"
+    if is_declared:
+        needs = f"may cost up to {least}, its declared ceiling"
     if ledger.held:
         hint = f"what is held is for answers that never came: run the same command again{_IF_GONE}, or raise the budget"
     elif is_declared:

@@ -186,10 +186,15 @@ class Admission:
         """Whether the record of a job that was just accepted is to be read before the next submit."""
         return identity in self._unanswered
 
-    def compared(self, identity: str) -> None:
-        """The record of an accepted job was read, or couldn't be: its submit counts as answered."""
+    def compared(self, identity: str, charged: Credits, *, has_record: bool) -> None:
+        """The record of an accepted job was read, or couldn't be: its submit counts as answered, at ``charged``.
+
+        Without a record the next submit of its workflow is compared.
+        """
         if (submit := self._unanswered.get(identity)) is not None:
-            self._polled.add(submit.shape.price_class)
+            if has_record:
+                self._polled.add(submit.shape.price_class)
+            self._slow_start = self._slow_start.after(submit.job_expected, charged)
             self._answered(identity)
             self._changed.set()
 
@@ -310,11 +315,11 @@ class Admission:
         self._account_stale = True
         if submit is None:
             return
-        self._slow_start = self._slow_start.after(submit.job_expected, event.credits)
         if not (event.reused or event.earlier):
             self._stop_above(submit.shape, event.credits)
             if self._figures_differ or submit.shape.price_class not in self._polled:
-                return
+                return  # until its record was compared
+        self._slow_start = self._slow_start.after(submit.job_expected, event.credits)
         self._answered(identity)
 
     def _uploaded(self, subject: str, event: Created | NotCreated | Lost) -> None:

@@ -307,7 +307,7 @@ class Performer:
             recorded = await self._recorded_price(job_id)
             if recorded is not None and recorded > job.current.credits:
                 return self._repriced(job, recorded)
-            self._world.admission.compared(job.identity)
+            self._world.admission.compared(job.identity, job.current.credits, has_record=recorded is not None)
         found = await self._look(job, job_id)
         if isinstance(found, Interrupted):
             self._interrupted = found

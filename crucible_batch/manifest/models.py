@@ -104,7 +104,7 @@ class Budget(_Model):
     max_credits_per_job: OptionalCredits = Field(
         None,
         description="Ceiling on the price of one job. It is held for each job until the gateway names the price, and"
-        " a price above it stops the run: with it the budget is never exceeded by jobs.",
+        " a price above it ends the buying.",
         examples=[4],
     )
     max_credits_per_upload: OptionalCredits = Field(

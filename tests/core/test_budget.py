@@ -309,7 +309,7 @@ HINT = "and run the same command again"
             Request(W),
             ledger(seen="2", ceiling="4"),
             "3",
-            "0 of 3 credits used; the next job may cost up to 4",
+            "0 of 3 credits used; the next job may cost up to 4, its declared ceiling",
             f"raise the budget, or lower the declared ceiling, {HINT}",
         ),
         (
@@ -342,7 +342,8 @@ def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None
     assert isinstance(decision, Block)
     assert "has no bound that fits the budget, and one that was sent is still unanswered" in decision.error.message
     assert decision.error.hint == (
-        "run the same command again, if need be with --resubmit-unknown; or declare budget.max_credits_per_job"
+        "run the same command again (a job that was changed or removed meanwhile has to be in the manifest again), if need"
+        " be with --resubmit-unknown; or declare budget.max_credits_per_job"
     )
 
 

@@ -96,7 +96,7 @@ class Desk:
         if self.admission.is_to_be_compared(identity):
             if recorded is not None:
                 self.admission.figures_differ(W, D(credits), D(recorded))
-            self.admission.compared(identity)
+            self.admission.compared(identity, D(credits), has_record=True)
         await passed()
 
     async def know(self, shape: Shape, price: str) -> None:
@@ -228,10 +228,30 @@ async def test_the_record_of_a_workflows_first_job_is_read_before_the_next_is_se
         await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
         assert at.admission.is_to_be_compared("a")
         assert await at.ask("b") is None
-        at.admission.compared("a")
+        at.admission.compared("a", D(2), has_record=True)
         assert await at.got("b") is not None
         await at.books.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
         assert not at.admission.is_to_be_compared("b")
+
+
+async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_price_is_known() -> None:
+    async with desk() as at:
+        at.books.ledger.prices.learn(W, D(2))  # by an earlier run
+        assert await at.ask("a") is not None
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        assert await at.ask("b") is None
+        at.admission.compared("a", D(2), has_record=True)
+        assert await at.got("b") is not None
+
+
+async def test_where_a_first_record_could_not_be_read_that_of_the_next_is() -> None:
+    async with desk() as at:
+        await at.ask("a")
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        at.admission.compared("a", D(2), has_record=False)
+        assert await at.ask("b") is not None
+        await at.books.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
+        assert at.admission.is_to_be_compared("b")
 
 
 async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_compared() -> None:

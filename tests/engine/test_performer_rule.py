@@ -70,7 +70,7 @@ class Gateway:
     async def append(self, _subject: str, _event: Event) -> None:
         """Durable at once."""
 
-    async def submit(self, _workflow_id: str, _params: object, *, key: str) -> Submission:
+    async def submit(self, _workflow_id: str, _params: object, *, key: str, may_resend: object) -> Submission:
         self.submitted.append(key)
         return _given(self.answer)
 
@@ -286,7 +286,7 @@ async def test_a_record_above_the_answer_is_taken_into_the_books_before_anything
 async def test_a_record_that_only_the_end_shows_is_taken_into_the_books_before_the_end() -> None:
     bench = Bench()
     await _accepted(bench)
-    bench.admission.compared("job")
+    bench.admission.compared("job", D(2), has_record=True)
     bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(5))
     first = await bench.do(Poll("j"))
     assert isinstance(first, Repriced)
@@ -331,7 +331,7 @@ class Storage(Gateway):
     async def assets(self) -> list[AssetSnapshot]:
         return []
 
-    async def create_asset(self, _spec: object, *, nonce: str) -> UploadIntent:
+    async def create_asset(self, _spec: object, *, nonce: str, may_resend: object) -> UploadIntent:
         self.created += 1
         return UploadIntent(f"a{self.created}", f"https://storage/{nonce}", D(1))
 
@@ -353,6 +353,8 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
     """A storage that asks for less may take it later: what was paid for is not thrown away."""
     storage = Storage(status)
     books = Books(storage, Ledger(), D(100))
+    held = Held(at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True)
+    books.ledger.apply("job", held)
     desk = AssetDesk(
         storage,  # type: ignore[arg-type]
         books,
