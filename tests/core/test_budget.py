@@ -342,8 +342,8 @@ def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None
     assert isinstance(decision, Block)
     assert "has no bound that fits the budget, and one that was sent is still unanswered" in decision.error.message
     assert decision.error.hint == (
-        "run the same command again (a job that was changed or removed meanwhile has to be in the manifest again), if need"
-        " be with --resubmit-unknown; or declare budget.max_credits_per_job"
+        "run the same command again (a job that was changed or removed meanwhile has to be in the manifest again), if"
+        " need be with --resubmit-unknown; or declare budget.max_credits_per_job"
     )
 
 
