@@ -1,0 +1,143 @@
+"""An admission by itself, without a gateway: its books and its stop are the product's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from crucible_batch.core.answers import Account, ErrorInfo
+from crucible_batch.core.events import (
+    Accepted,
+    Event,
+    Held,
+    Succeeded,
+)
+from crucible_batch.core.job import Job, replay, resumed
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import PriceBook, Shape
+from crucible_batch.engine.admission import Admission
+from crucible_batch.engine.books import Books
+from crucible_batch.engine.clock import SystemClock
+from crucible_batch.engine.stop import Stop
+from crucible_batch.errors import GatewayError
+
+D = Decimal
+W, V = Shape("workflow:w"), Shape("workflow:v")
+ERROR = ErrorInfo("X", "x")
+IMAGE = "asset:x"
+
+
+class Clock(SystemClock):
+    """A clock that stands still."""
+
+    def now(self) -> float:
+        return 7.0
+
+
+class Gateway:
+    """An account; ``while_read`` is done between the request for it and its answer."""
+
+    def __init__(self, available: str) -> None:
+        self.available: Decimal | GatewayError = D(available)
+        self.reads = 0
+        self.while_read: Callable[[], None] = lambda: None
+
+    async def account(self) -> Account:
+        self.reads += 1
+        if isinstance(self.available, GatewayError):
+            raise self.available
+        shown = Account(self.available, D(0), self.available)
+        self.while_read()
+        return shown
+
+    async def append(self, _subject: str, _event: Event) -> None:
+        """Durable at once."""
+
+
+@dataclass
+class Desk:
+    """An admission with its books. ``tasks`` are the holds that were asked for, by job."""
+
+    gateway: Gateway
+    books: Books
+    stop: Stop
+    admission: Admission
+    tasks: dict[str, asyncio.Task[Held | None]] = field(default_factory=dict)
+
+    async def ask(self, identity: str, shape: Shape = W, *, images: int = 0) -> Held | None:
+        """Ask for a hold, and return it where it can be had now."""
+
+        async def hold() -> Held | None:
+            held = await self.admission.hold(Job(identity), shape, missing=lambda: images, claim=lambda: None)
+            if held is not None:
+                await self.books.record(identity, held)
+            return held
+
+        self.tasks[identity] = asyncio.create_task(hold())
+        return await self.got(identity)
+
+    async def got(self, identity: str) -> Held | None:
+        """Return the hold that was asked for before, where there is one by now."""
+        await passed()
+        task = self.tasks[identity]
+        return task.result() if task.done() else None
+
+    def waits(self, identity: str) -> bool:
+        return not self.tasks[identity].done()
+
+    async def answer(self, identity: str, credits: str, recorded: str | None = None) -> None:
+        """The submit is answered, and the job's record read where that is asked for."""
+        await self.books.record(identity, Accepted(at=1.0, job_id=identity, credits=D(credits), reused=False))
+        if self.admission.is_to_be_compared(identity):
+            if recorded is not None:
+                self.admission.figures_differ(W, D(credits), D(recorded))
+            self.admission.compared(identity, D(credits), has_record=True)
+        await passed()
+
+    async def know(self, shape: Shape, price: str) -> None:
+        """Have one job of a shape bought, its record read, and done."""
+        name = f"first of {shape.name}"
+        assert await self.ask(name, shape) is not None
+        await self.answer(name, price)
+        await self.books.record(name, Succeeded(at=2.0, outputs=1))
+        self.admission.leave(name)
+
+
+async def passed() -> None:
+    """Let every task do what it can do now."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def desk(
+    budget: str | None = "1000", *, account: str = "10000", prices: PriceBook | None = None
+) -> AsyncIterator[Desk]:
+    gateway, stop = Gateway(account), Stop()
+    books = Books(gateway, Ledger(prices), None if budget is None else D(budget))
+    admission = Admission(books, gateway, stop, Clock())  # type: ignore[arg-type] # all that it asks is the account
+    stop.on_change.append(admission.wake)
+    made = Desk(gateway, books, stop, admission)
+    try:
+        yield made
+    finally:
+        for task in made.tasks.values():
+            task.cancel()
+
+
+def in_doubt(desk: Desk, identity: str, credits: str, *, alone: bool = False) -> Job:
+    """A submit of an earlier run that was never answered."""
+    job = Job(identity)
+    held = Held(at=0.0, attempt=1, key=job.key, credits=D(credits), price_class=W.price_class, alone=alone)
+    desk.books.ledger.apply(identity, held)
+    taken = resumed(replay(job, [held]))
+    desk.admission.take_up(taken)
+    return taken
+
+
+async def again(at: Desk, job: Job) -> ErrorInfo | None:
+    """Ask that a submit in doubt be sent again; returns why it can't be."""
+    return await asyncio.wait_for(at.admission.hold_again(job, W), 5)
