@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 MODULES: Mapping[str, str] = {
     "core/identity.py": "core/test_identity.py",
     "core/budget.py": "core/test_budget.py",
+    "core/prices.py": "core/test_prices.py",
     "core/ledger.py": "core/test_ledger.py",
     "core/credits.py": "core/test_credits.py",
     "core/output_path.py": "core/test_output_path.py",
@@ -37,7 +38,8 @@ MODULES: Mapping[str, str] = {
     "core/text.py": "core/test_text.py",
     "gateway/address.py": "gateway/test_address.py",
     "gateway/api_key.py": "gateway/test_secrets.py",
-    "gateway/guard.py": "gateway/test_guard.py",
+    "engine/admission.py": "engine/test_admission_rule.py engine/test_admission_ends.py",
+    "gateway/guard.py": "gateway/test_guard.py gateway/test_guard_registry.py",
     "gateway/quiet.py": "gateway/test_secrets.py",
     "gateway/text.py": "gateway/test_secrets.py",
     "journal/codec.py": "journal/test_codec.py",
@@ -66,7 +68,9 @@ def mutate(modules: Sequence[str], seconds: float | None) -> dict[str, Any]:
         _copy(folder)
         settings = {
             "source_paths": [f"crucible_batch/{module}" for module in modules],
-            "pytest_add_cli_args_test_selection": sorted({f"tests/{MODULES[module]}" for module in modules}),
+            "pytest_add_cli_args_test_selection": sorted(
+                {f"tests/{tests}" for module in modules for tests in MODULES[module].split()}
+            ),
             "also_copy": _COPIED,
         }
         with (folder / "pyproject.toml").open("a") as file:
