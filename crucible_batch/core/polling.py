@@ -110,6 +110,14 @@ class Looks:
         self._next_at = max(self._next_at, now - saved_s) + 1 / rate
         return ticket
 
+    def reserve(self, now: float) -> float:
+        """Count a look that isn't part of waiting for an end, and return when it may be made, by the same cap."""
+        if self._cap == math.inf:
+            return now
+        at = max(now, self._next_at)
+        self._next_at = at + 1 / self._cap
+        return at
+
     def next_at(self, now: float) -> float:
         """Return when ``take`` is to be asked again; infinity where only news can bring a look."""
         self._line.advance(now)

@@ -8,6 +8,7 @@ from crucible_batch.core.job import Job
 from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.fetch import Fetcher, unavailable
+from crucible_batch.engine.poller import Poller
 from crucible_batch.errors import GatewayError
 
 LOOK_AGAIN_AFTER_S = 2.0
@@ -20,8 +21,9 @@ LOOKS_AT_ODD = 4
 class Lister:
     """Looks at the lists of jobs that have succeeded. What is new is kept for ``fetcher``, since links expire."""
 
-    def __init__(self, gateway: Gateway, clock: Clock, fetcher: Fetcher) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock, fetcher: Fetcher, poller: Poller) -> None:
         self._gateway = gateway
+        self._poller = poller
         self._clock = clock
         self._fetcher = fetcher
 
@@ -44,11 +46,15 @@ class Lister:
     async def _sound(self, job_id: str, known: tuple[int, ...]) -> JobSnapshot:
         """Return the first look that shows at least what is known; the last one where none does."""
         for _ in range(LOOKS_AT_ODD - 1):
-            snapshot = await self._gateway.job(job_id)
+            snapshot = await self._look(job_id)
             listed = snapshot.numbers
             if snapshot.status is JobStatus.SUCCEEDED and listed and set(known) <= set(listed):
                 return snapshot
             await self._clock.sleep(LOOK_AGAIN_AFTER_S)
+        return await self._look(job_id)
+
+    async def _look(self, job_id: str) -> JobSnapshot:
+        await self._poller.out_of_turn()
         return await self._gateway.job(job_id)
 
     def _listed(self, numbers: tuple[int, ...]) -> Listed | Unavailable:

@@ -326,6 +326,7 @@ class Performer:
 
     async def _recorded_price(self, job_id: str) -> Credits | None:
         """Read the price in a job's record; None where it can't be read: waiting for the job's end meets that too."""
+        await self._world.poller.out_of_turn()
         try:
             return (await self._world.gateway.job(job_id)).credits
         except GatewayError:

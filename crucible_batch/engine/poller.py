@@ -71,6 +71,12 @@ class Poller:
             self._on_look()
             self._give_turns()
 
+    async def out_of_turn(self) -> None:
+        """Wait until a job may be looked at for another reason than its end, within the rate of looks."""
+        now = self._clock.monotonic()
+        if (at := self._looks.reserve(now)) > now:
+            await self._clock.sleep(at - now)
+
     async def keep_time(self) -> None:
         """Give turns when their time has come. Runs beside the workers until it is cancelled."""
         async with asyncio.TaskGroup() as sleepers:

@@ -96,6 +96,7 @@ class Runner:
         fetcher = Fetcher(
             gateway, store, clock, jitter=jitter, terms=terms, progress=self._tell.receiving, way=mover.way
         )
+        poller = Poller(gateway, clock, self._looks, job_timeout_s=options.job_timeout_s, on_look=self._looked)
         self._world = World(
             gateway=gateway,
             books=self.books,
@@ -109,9 +110,9 @@ class Runner:
                 observe=self._tell.asset,
                 may_buy=lambda: not self.stop.no_more,
             ),
-            poller=Poller(gateway, clock, self._looks, job_timeout_s=options.job_timeout_s, on_look=self._looked),
+            poller=poller,
             fetcher=fetcher,
-            lister=Lister(gateway, clock, fetcher),
+            lister=Lister(gateway, clock, fetcher, poller),
             stop=self.stop,
             slots=self.slots,
             clock=clock,

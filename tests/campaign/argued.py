@@ -23,7 +23,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         "assert_never(None)": "nothing comes here: mypy shows that all events have their case",
     },
     "core/budget.py": {
-        "for shape in (request.shape, UPLOAD)[: 3 if request.uploads else 1]:": "there are two, however many are asked for",
+        "for shape in (request.shape, UPLOAD)[: 3 if request.uploads else 1]:": "there are two, whatever is asked for",
     },
     "core/prices.py": {
         'return hashlib.sha256(canonical(params).encode("ASCII")).hexdigest()[:16]  # type: ignore[arg-type]': _CODEC,

@@ -165,3 +165,12 @@ def test_a_job_that_hangs_for_hours_is_not_polled_like_the_quick_ones():
     hangs, *_ = opened(looks, 5)
     taken = followed(looks, 3600.0, lambda ticket, _now: RUNNING if ticket == hangs else SUCCEEDED)
     assert len([at for at, ticket in taken if ticket == hangs and at > 600]) < 3000 / 4
+
+
+def test_a_look_out_of_turn_counts_in_the_rate_that_was_given() -> None:
+    looks = Looks(ServiceTimes(), 2.0)
+    assert [looks.reserve(10.0), looks.reserve(10.0), looks.reserve(10.0)] == [10.0, 10.5, 11.0]
+    looks.opened("w", 10.0, timeout_s=60.0, look_at_once=True)
+    assert looks.take(11.0) is None
+    assert looks.take(11.5) is not None
+    assert Looks(ServiceTimes()).reserve(10.0) == 10.0

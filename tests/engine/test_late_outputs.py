@@ -27,6 +27,7 @@ class Gateway:
         self.listing = listing
         self.rename = rename
         self.looks: dict[str, int] = {}
+        self.is_compared = False
         self.requests: list[str] = []
         self.refused: str | None = None
         self.transport = lambda: tampered(self._tamper)
@@ -40,6 +41,9 @@ class Gateway:
             return answer
         body = json.loads(await answer.aread())
         data = body["data"]
+        if not self.is_compared:  # the first look compares the price in the record with the answer to the submit
+            self.is_compared = True
+            data |= {"status": "running", "outputs": []}
         if data["status"] == "succeeded":
             look = self.looks.get(data["job_id"], 0)
             self.looks[data["job_id"]] = look + 1

@@ -112,7 +112,7 @@ class Bench:
             books=self.books,
             admission=self.admission,
             assets=SimpleNamespace(ready=ready, release=lambda _identity: None),
-            poller=SimpleNamespace(until_ended=until_ended),
+            poller=SimpleNamespace(until_ended=until_ended, out_of_turn=_nothing),
             fetcher=SimpleNamespace(seen=lambda _snapshot: None),
             stop=self.stop,
             slots=SimpleNamespace(clear=_nothing, accepted=lambda: None, too_many=False),
