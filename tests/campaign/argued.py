@@ -14,6 +14,8 @@ _WORK = "how much is looked at is a bound on the work alone"
 _EXPONENT = "of the unit only the exponent counts"
 _NAME = "the name is for a picture that is opened by it; ours is open"
 _KNOWN = "Pillow knows every format of ours: nothing is missing"
+_FALSE = "None is as false as False"
+_START = "the sum of no amounts is 0 either way"
 _NAN = "only NaN and infinity have such an exponent, and they are refused before"
 
 ARGUED: Mapping[str, Mapping[str, str]] = {
@@ -23,7 +25,17 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         "assert_never(None)": "nothing comes here: mypy shows that all events have their case",
     },
     "core/budget.py": {
-        "for shape in (request.shape, UPLOAD)[: 3 if request.uploads else 1]:": "there are two, whatever is asked for",
+        "for shape in (request.shape, UPLOAD)[: 3 if request.uploads else 1]:": "there are two, not three",
+    },
+    "engine/admission.py": {
+        "self._figures_differ = None": _FALSE,
+        "self._account_closed = None": _FALSE,
+        "self._account_due = self._account_stale = None": _FALSE,
+        "self._account_base: Credits = None": "it is read where the account's figure is, and set together with it",
+        "-case _:": "the case does nothing",
+        "return": "what follows the loop is the return of None",
+        "return ledger.committed - sum(holds, )": _START,
+        "expected = sum((submit.expected for submit in self._unanswered.values()), )": _START,
     },
     "core/prices.py": {
         'return hashlib.sha256(canonical(params).encode("ASCII")).hexdigest()[:16]  # type: ignore[arg-type]': _CODEC,

@@ -244,6 +244,14 @@ def test_a_hold_is_set_for_a_submit_that_is_sent_again_and_set_back() -> None:
     assert (ledger.hold_of("job"), ledger.held, set(ledger.alone)) == (2, 3, set())
 
 
+def test_what_was_raised_between_the_decision_and_the_entry_of_a_hold_stays_raised() -> None:
+    ledger = Ledger()
+    ledger.hold_ahead("job", held("2"))
+    ledger.set_hold("job", Decimal(9), alone=False)
+    ledger.apply("job", held("2"))
+    assert (ledger.hold_of("job"), ledger.held) == (9, 9)
+
+
 @pytest.mark.parametrize("end", [accepted("2"), REFUSED, DECLINED], ids=lambda event: type(event).__name__)
 def test_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(end: JobEvent) -> None:
     alone = replace(held("9"), alone=True)
