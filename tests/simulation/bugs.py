@@ -13,7 +13,7 @@ from unittest.mock import patch
 from crucible_batch.core import budget, events, identity, job, prices
 from crucible_batch.core.answers import JobStatus
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.engine import assets, poller, survey
+from crucible_batch.engine import admission, assets, perform, poller, survey
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.assets import AssetDesk
 from crucible_batch.engine.perform import Performer
@@ -156,42 +156,83 @@ def holds_left_out_of_the_budget(stack: ExitStack) -> None:
 
 @_bug
 def a_hold_that_others_see_late(stack: ExitStack) -> None:
-    def _admit(self: Admission, identity: str, held: events.Held, canary_for: frozenset[str]) -> None:
-        self._at_work.add(identity)
+    """Between the decision and the durable fact others decide as if nothing were held."""
+    _set(stack, Ledger, "hold_ahead", lambda self, subject, held: None)
+    _set(stack, Performer, "_outgrown", lambda self, subject: None)  # else the job would ask again for ever
 
-    _set(stack, Admission, "_admit", _admit)
 
+def _decided(stack: ExitStack, change: Callable[[budget.Request, Ledger, budget.Situation], budget.Situation]) -> None:
+    """Have each decision made in another situation than there is."""
+    decide = budget.decide
 
-@_bug
-def a_canary_skipped(stack: ExitStack) -> None:
-    need = budget._Need.of
+    def decided(request: budget.Request, entries: Ledger, cap: Decimal | None, there: budget.Situation) -> Any:
+        return decide(request, entries, cap, change(request, entries, there))
 
-    def blind(request: budget.Request, entries: Ledger) -> Any:
-        found = need(request, entries)
-        low = Decimal(0) if entries.prices.known(request.price_class) is None else found.at_least
-        return dataclasses.replace(found, unknown=frozenset(), at_most=low, at_least=low, strict=False)
-
-    _set(stack, budget._Need, "of", staticmethod(blind))
+    _set(stack, admission, "decide", decided)
 
 
 @_bug
-def a_price_learned_from_a_job_that_was_found_again(stack: ExitStack) -> None:
-    learn = prices.PriceBook.learn
-    _set(
-        stack,
-        prices.PriceBook,
-        "learn",
-        lambda self, name, credits, *, bought: learn(self, name, credits, bought=True),
-    )
-    _set(stack, prices.PriceBook, "close_run", lambda self: None)
+def one_alone_sent_beside_others(stack: ExitStack) -> None:
+    def change(request: budget.Request, entries: Ledger, there: budget.Situation) -> budget.Situation:
+        if budget.Need.of(request, entries.prices).bound is not None:
+            return there
+        return dataclasses.replace(there, unanswered=0, is_one_alone=False, alone_in_doubt=False)
+
+    _decided(stack, change)
+
+
+@_bug
+def holds_at_the_expected_price(stack: ExitStack) -> None:
+    def bound(self: prices.PriceBook, shape: prices.Shape) -> Decimal | None:
+        return self.ceiling_of(shape) or self.expected(shape) or None
+
+    _set(stack, prices.PriceBook, "bound", bound)
+
+
+@_bug
+def the_newest_price_kept(stack: ExitStack) -> None:
+    def learn(self: prices.PriceBook, shape: prices.Shape, credits: Decimal) -> None:
+        for known in (shape, prices.Shape(shape.price_class)):
+            self._highest[known] = credits
+
+    _set(stack, prices.PriceBook, "learn", learn)
 
 
 @_bug
 def a_price_that_rose_not_taken_in(stack: ExitStack) -> None:
-    def learn(self: prices.PriceBook, name: str, credits: Decimal, *, bought: bool) -> None:
-        (self._known if bought else self._learned).setdefault(name, credits)
+    def learn(self: prices.PriceBook, shape: prices.Shape, credits: Decimal) -> None:
+        for known in (shape, prices.Shape(shape.price_class)):
+            self._highest.setdefault(known, credits)
 
     _set(stack, prices.PriceBook, "learn", learn)
+
+
+@_bug
+def a_record_above_its_answer_ignored(stack: ExitStack) -> None:
+    async def recorded(self: Performer, job_id: str) -> None:
+        return None
+
+    _set(stack, Performer, "_recorded_price", recorded)
+    _set(stack, perform, "record_differs", lambda attempt, record, *, is_final: False)
+    _set(stack, Ledger, "_repriced_to", lambda self, subject, record: None)
+
+
+@_bug
+def a_ceiling_ignored(stack: ExitStack) -> None:
+    _set(stack, prices.PriceBook, "ceiling_of", lambda self, shape: None)
+
+
+@_bug
+def a_submit_in_doubt_sent_again_without_holding(stack: ExitStack) -> None:
+    async def hold_again(self: Admission, subject: job.Job, shape: prices.Shape) -> None:
+        self._in_doubt.discard(subject.identity)
+
+    _set(stack, Admission, "hold_again", hold_again)
+
+
+@_bug
+def a_hold_not_compared_right_before_its_submit(stack: ExitStack) -> None:
+    _set(stack, Performer, "_outgrown", lambda self, subject: None)
 
 
 @_bug

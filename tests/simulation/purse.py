@@ -92,11 +92,8 @@ class Purse:
                 self.stakes.refused(key)
             case "Created" if not assumed:
                 self.stakes.heard(key, self._asset(key).charged)
-            case "Created":
+            case "Created" | "Lost":
                 self.stakes.given_up(key)
-            case "Lost":
-                self.stakes.given_up(key)
-                del self._keys[subject]  # what comes next for the image is about no intent, or about another
             case "Deleted":
                 self.stakes.returned(key, self._rebate(key))
             case _:
