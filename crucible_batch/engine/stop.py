@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.breaker import Row
-from crucible_batch.core.budget import PRICE_ABOVE_CEILING
+from crucible_batch.core.budget import BLOCKING_CODES, PRICE_ABOVE_CEILING
 from crucible_batch.core.ending import EVERYTHING
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
 
+BUYING = "buying"
+"""The key of what ended the buying of every workflow, where the run was stopped for something else later."""
 _OUR_WORDS = {"NO_ANSWER", "BAD_ANSWER"}
 
 
@@ -81,6 +83,10 @@ class Stop:
     def wind_down(self, reason: ExitCode, error: ErrorInfo) -> None:
         """Buy nothing more, and wait for what is in flight."""
         self.reasons.add(reason)
+        ended = self.stops.get(EVERYTHING)
+        if ended is not None and ended.code in BLOCKING_CODES:
+            # That ended the buying alone; what stops the run comes first, and both are told.
+            self.stops[BUYING] = self.stops.pop(EVERYTHING)
         self.end_buying(error)
 
     def leave(self, reason: ExitCode, error: ErrorInfo) -> None:

@@ -48,8 +48,17 @@ def test_a_plan_is_one_line(cli: Cli) -> None:
     data = check_stream(done, "plan")["data"]
     assert data["states"] == {"new": 3, "in_flight": 0, "failed": 0, "done": 0}
     assert data["prices"] == [
-        {"what": "zimage-base", "count": 3, "certainty": "bounded", "each": "2.5", "total": "7.5"}
+        {
+            "what": "zimage-base",
+            "params": {},
+            "count": 3,
+            "certainty": "bounded",
+            "each": "2.5",
+            "total": "7.5",
+            "bound": "2.5",
+        }
     ]
+    assert data["credits"]["may_exceed_budget_by"] == "0"
     assert data["credits"]["over_budget"] == "3.5"
 
 

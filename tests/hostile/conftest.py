@@ -22,7 +22,7 @@ MANIFEST = """\
 version: 1
 name: trial
 workflow: w
-budget: {credits: 10}
+budget: {credits: 10, max_credits_per_upload: 1}
 retry: {attempts: 1}
 jobs:
   - {name: fox, prompt: a fox, image: in.png}

@@ -36,7 +36,7 @@ async def test_a_definite_refusal_gets_one_fresh_link_and_is_paid_for_once(run, 
         (row,) = result.jobs()
         assert (result.exit_code, row.status, row.error.code) == (1, "failed", "OUTPUT_UNAVAILABLE")
         assert row.error.message.startswith(code)
-        assert gateway.asked["job"] == 2
+        assert gateway.asked["job"] == 3  # its price compared with the answer, its end, and its fresh link
         assert gateway.asked["download"] == (2 if exchange == "download" else 0)
         gateway.at = ""
         healed = await run(gateway)
