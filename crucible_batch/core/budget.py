@@ -266,12 +266,13 @@ def above_ceiling(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo
 def beyond_bound(shape: Shape, answered: Credits, recorded: Credits, prices: PriceBook) -> ErrorInfo | None:
     """Return why nothing more may be bought where a job's record names more than was answered; None where it may.
 
-    The difference has to stay within what bounds a price: the declared ceiling, else ``SURGE`` times the answer.
+    The difference has to stay within what bounds a price: the declared ceiling, else ``SURGE`` times the highest seen.
     """
     ceiling = prices.ceiling_of(shape)
     if ceiling is not None:
         return above_ceiling(shape, recorded, ceiling) if recorded > ceiling else None
-    if not answered or recorded <= SURGE * answered:
+    known = max(answered, prices.expected(shape) or ZERO)
+    if not known or recorded <= SURGE * known:
         return None
     return ErrorInfo(
         PRICE_ROSE,

@@ -251,6 +251,10 @@ def test_a_record_beyond_what_bounds_a_price_ends_all_buying(
     assert (error and error.code) == code
 
 
+def test_a_record_as_high_as_an_earlier_one_is_no_news_whatever_is_answered() -> None:
+    assert beyond_bound(W, D(1), D(17), ledger(seen="17").prices) is None
+
+
 def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
     error = beyond_bound(W, D(2), D(33), PriceBook())
     assert error is not None
