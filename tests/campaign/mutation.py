@@ -30,15 +30,12 @@ ROOT = Path(__file__).parents[2]
 MODULES: Mapping[str, str] = {
     "core/identity.py": "core/test_identity.py",
     "core/budget.py": "core/test_budget.py",
-    "core/prices.py": "core/test_prices.py",
     "core/ledger.py": "core/test_ledger.py core/test_impossible.py",
     "core/credits.py": "core/test_credits.py",
     "core/output_path.py": "core/test_output_path.py",
-    "core/secrecy.py": "core/test_secrecy.py",
     "core/text.py": "core/test_text.py",
     "gateway/address.py": "gateway/test_address.py",
     "gateway/api_key.py": "gateway/test_secrets.py",
-    "engine/admission.py": "engine/test_admission_rule.py engine/test_admission_ends.py",
     "gateway/guard.py": "gateway/test_guard.py gateway/test_guard_registry.py",
     "gateway/quiet.py": "gateway/test_secrets.py",
     "gateway/text.py": "gateway/test_secrets.py",
@@ -46,7 +43,14 @@ MODULES: Mapping[str, str] = {
     "journal/writer.py": "journal/test_writing.py",
     "results/picture.py": "results/test_picture.py",
 }
-"""Each module with the files of tests that have to notice its mutants, below ``tests``."""
+"""Each module of a campaign with the files of tests that have to notice its mutants, below ``tests``."""
+NEWER: Mapping[str, str] = {
+    "core/prices.py": "core/test_prices.py",
+    "core/secrecy.py": "core/test_secrecy.py",
+    "engine/admission.py": "engine/test_admission_rule.py engine/test_admission_ends.py",
+}
+"""Modules that no campaign's file counts yet: ``make mutants`` takes them, a campaign from its next file on."""
+_ALL = {**MODULES, **NEWER}
 MODULE_S = 20.0
 """What a module takes on two cores; it only says how many are begun. What isn't done in time isn't counted."""
 LEAST_S = 120.0
@@ -69,7 +73,7 @@ def mutate(modules: Sequence[str], seconds: float | None) -> dict[str, Any]:
         settings = {
             "source_paths": [f"crucible_batch/{module}" for module in modules],
             "pytest_add_cli_args_test_selection": sorted(
-                {f"tests/{tests}" for module in modules for tests in MODULES[module].split()}
+                {f"tests/{tests}" for module in modules for tests in _ALL[module].split()}
             ),
             "also_copy": _COPIED,
         }
@@ -161,9 +165,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="all modules and all mutants, where it isn't said")
     parser.add_argument("--seed", type=int, default=0, help="which modules, where there is no time for all")
     wanted = parser.parse_args()
-    if not MODULES.keys() >= set(wanted.modules):
-        parser.error(f"the modules are {', '.join(MODULES)}")
-    modules = tuple(wanted.modules) or tuple(MODULES)
+    if not _ALL.keys() >= set(wanted.modules):
+        parser.error(f"the modules are {', '.join(_ALL)}")
+    # A campaign names a time and a number of modules that its file is held to.
+    modules = tuple(wanted.modules) or tuple(_ALL if wanted.seconds is None else MODULES)
     count = len(modules) if wanted.seconds is None else min(len(modules), int(wanted.seconds / MODULE_S) + 1)
     seconds = None if wanted.seconds is None else max(LEAST_S, wanted.seconds)
     told = mutate(Random(wanted.seed).sample(modules, count), seconds)
