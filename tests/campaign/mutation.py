@@ -31,7 +31,7 @@ MODULES: Mapping[str, str] = {
     "core/identity.py": "core/test_identity.py",
     "core/budget.py": "core/test_budget.py",
     "core/ledger.py": "core/test_ledger.py core/test_impossible.py",
-    "core/credits.py": "core/test_credits.py",
+    "core/credits.py": "core/test_credits.py core/test_stored_credits.py",
     "core/output_path.py": "core/test_output_path.py",
     "core/text.py": "core/test_text.py",
     "gateway/address.py": "gateway/test_address.py",
