@@ -196,8 +196,16 @@ class Stakes:
 
     @property
     def unheard(self) -> Decimal:
-        """What nobody could know by now of what is gone."""
-        return self._beyond({key: p.hold if p.told is None else p.told for key, p in self._purchases.items()})
+        """What nobody could know by now of what is gone.
+
+        Of one whose answer has come and isn't heard yet, the books may hold the bound or the figure that it named.
+        """
+        return self._beyond(
+            {
+                key: (p.hold if p.unanswered else ZERO) if p.told is None else p.told
+                for key, p in self._purchases.items()
+            }
+        )
 
     def _beyond(self, known: dict[str, Decimal]) -> Decimal:
         return sum((max(ZERO, self._charges.get(key, ZERO) - most) for key, most in known.items()), ZERO)
