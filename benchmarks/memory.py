@@ -31,7 +31,7 @@ from crucible_batch.api.inspecting import write_report_of
 from crucible_batch.cli.heap import share_one_heap
 from crucible_batch.core.answers import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.core.plan import PlannedJob, RunTerms
-from crucible_batch.core.ports import Gateway
+from crucible_batch.core.ports import Gateway, MayResend, always
 from crucible_batch.core.progress import Message, Observer
 from crucible_batch.core.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunOptions, SystemClock
@@ -61,7 +61,9 @@ _CREDITS = Decimal(1)
 class InstantGateway(Gateway):
     """Takes every job, and has it done by the first look. Keeps nothing: an id is its key."""
 
-    async def submit(self, workflow_id: str, params: Mapping[str, object], *, key: str) -> Submission:
+    async def submit(
+        self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
+    ) -> Submission:
         return Submission(key, JobStatus.QUEUED, _CREDITS, existing=False)
 
     async def job(self, job_id: str) -> JobSnapshot:
