@@ -56,8 +56,10 @@ def ask(url: str) -> Any:
 
 def judge(scene: Scene, past: Past, run_dir: Path, code: int, state: Any) -> Iterator[Finding]:
     """Yield all that is wrong after a run that was to end its scene."""
-    if code != (1 if any(job["status"] != "succeeded" for job in _rows(run_dir)) else 0):
-        yield Finding("unfinished", f"the last run ended with {code}")
+    undone = [job for job in _rows(run_dir) if job["status"] != "succeeded"]
+    if code != (1 if undone else 0):
+        why = "; ".join(f"{job.get('id')} is {job['status']}: {job.get('error')}" for job in undone)
+        yield Finding("unfinished", f"the last run ended with {code}: {why}")
         return
     report = json.loads((run_dir / "report.json").read_text())
     yield from _conduct(state)
@@ -66,6 +68,11 @@ def judge(scene: Scene, past: Past, run_dir: Path, code: int, state: Any) -> Ite
     yield from _uploads(scene, past, report, state)
     yield from _money(scene, past, report, state)
     yield from _leftovers(report, run_dir)
+
+
+def asks_for_an_upload_ceiling(run_dir: Path) -> bool:
+    """Whether a run stopped because it lost the answers of uploads before any of them had named a price."""
+    return any("max_credits_per_upload" in ((row.get("error") or {}).get("hint") or "") for row in _rows(run_dir))
 
 
 def _rows(run_dir: Path) -> list[Any]:

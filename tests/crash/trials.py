@@ -9,18 +9,21 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
 from tests.crash.canary import leaks
 from tests.crash.children import Ended, Sandbox, Started, start_command, start_sandbox
 from tests.crash.failpoints import Strike
-from tests.crash.judge import Finding, Past, ask, judge, judge_repeat
-from tests.crash.scenes import Scene
+from tests.crash.judge import Finding, Past, ask, asks_for_an_upload_ceiling, judge, judge_repeat
+from tests.crash.scenes import UPLOAD_PRICE, Scene
 
 MEMORY = Path("/dev/shm")
 """A kill loses nothing that was written, synced or not, so a file system in memory does, and is fast."""
+
+BLOCKED = 4
+"""The exit code of a run that has jobs left for which credits are missing."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,13 @@ class Trial:
         return ended
 
     def conclude(self, last: Ended, *, state_lost: bool = False) -> Iterator[Finding]:
-        """Judge the last run, then run once more, which must cost nothing."""
+        """Judge the last run, then run once more, which must cost nothing.
+
+        Where two kills each lost the answer to an upload, the run asks for the most that one may cost: it is told.
+        """
+        if last.code == BLOCKED and self.kills + self.left >= 2 and asks_for_an_upload_ceiling(self.run_dir):
+            replace(self.scene, upload_ceiling=str(UPLOAD_PRICE)).write(self.folder)
+            last = self.run()
         state = ask(self.sandbox.url)
         past = Past(self.kills + self.left, state_lost, self.late)
         yield from judge(self.scene, past, self.run_dir, last.code, state)
