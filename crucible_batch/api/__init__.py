@@ -33,6 +33,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.core.credits": ("Credits", "format_credits", "parse_credits"),
         "crucible_batch.core.difference": ("Change", "Compared", "Mark", "Why"),
         "crucible_batch.core.ending": ("Outcome",),
+        "crucible_batch.core.events": ("Event", "event_name"),
         "crucible_batch.core.finding": ("Figures", "Finding", "Verdict"),
         "crucible_batch.core.job": ("Phase",),
         "crucible_batch.core.prices": ("SURGE", "Certainty"),

@@ -39,6 +39,8 @@ from crucible_batch.core.difference import Compared as Compared
 from crucible_batch.core.difference import Mark as Mark
 from crucible_batch.core.difference import Why as Why
 from crucible_batch.core.ending import Outcome as Outcome
+from crucible_batch.core.events import Event as Event
+from crucible_batch.core.events import event_name as event_name
 from crucible_batch.core.finding import Figures as Figures
 from crucible_batch.core.finding import Finding as Finding
 from crucible_batch.core.finding import Verdict as Verdict

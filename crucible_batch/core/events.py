@@ -2,13 +2,15 @@
 
 Each has ``at``, the wall clock in seconds since the epoch (UTC), for people and reports; no decision but the age of an
 idempotency key reads it. Fields are only ever added, with a default, so that journals of every release can be read.
+``EVENT_NAMES`` has the names under which they are written, in journals and in ``--json``: a class may be renamed,
+a name may not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from crucible_batch.core.answers import ErrorInfo
 from crucible_batch.core.credits import StoredCredits
@@ -256,3 +258,36 @@ JobEvent: TypeAlias = (
 )
 AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | Deleted
 Event: TypeAlias = JobEvent | AssetEvent
+
+EVENT_NAMES: Final[Mapping[str, type[Event]]] = {
+    "Held": Held,
+    "Prepared": Prepared,
+    "Accepted": Accepted,
+    "Declined": Declined,
+    "Refused": Refused,
+    "Unanswered": Unanswered,
+    "Repriced": Repriced,
+    "Succeeded": Succeeded,
+    "Listed": Listed,
+    "Failed": Failed,
+    "Vanished": Vanished,
+    "Saved": Saved,
+    "Unavailable": Unavailable,
+    "Missed": Missed,
+    "Moved": Moved,
+    "Reopened": Reopened,
+    "Intended": Intended,
+    "Created": Created,
+    "Uploaded": Uploaded,
+    "BecameReady": BecameReady,
+    "Found": Found,
+    "NotCreated": NotCreated,
+    "Lost": Lost,
+    "Deleted": Deleted,
+}
+_NAMES: Final[Mapping[type[Event], str]] = {kind: name for name, kind in EVENT_NAMES.items()}
+
+
+def event_name(event: Event) -> str:
+    """Return the name under which an event is written."""
+    return _NAMES[type(event)]

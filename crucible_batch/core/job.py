@@ -55,6 +55,7 @@ from crucible_batch.core.events import (
     Unanswered,
     Unavailable,
     Vanished,
+    event_name,
 )
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.listing import merged
@@ -222,7 +223,7 @@ def wish(job: Job) -> Command | None:
 def step(job: Job, event: JobEvent) -> Job:
     """Return the job after ``event``. Raises ``ValueError`` for an event that can't have happened in its phase."""
     if job.phase not in HAPPENS_IN[type(event)]:
-        raise ValueError(f"{type(event).__name__} can't happen to a job that is {job.phase.value}")
+        raise ValueError(f"{event_name(event)} can't happen to a job that is {job.phase.value}")
     match event:
         case Held():
             return _held(job, event)
@@ -271,7 +272,7 @@ def replay(job: Job, events: Iterable[Event]) -> Job:
     """
     for event in events:
         if isinstance(event, AssetEvent):
-            return _unreadable(job, f"{type(event).__name__} can't happen to a job")
+            return _unreadable(job, f"{event_name(event)} can't happen to a job")
         try:
             job = step(job, event)
         except ValueError as error:

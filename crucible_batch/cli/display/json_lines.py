@@ -10,6 +10,7 @@ from decimal import Decimal
 from crucible_batch.api import (
     AssetAdvanced,
     Balance,
+    Event,
     JobAdvanced,
     Message,
     Outcome,
@@ -20,6 +21,7 @@ from crucible_batch.api import (
     Stopping,
     TakenUp,
     Throttled,
+    event_name,
     format_credits,
 )
 from crucible_batch.cli.answer import Answer, Json, rfc3339
@@ -100,8 +102,8 @@ def event_of(message: Message) -> tuple[str, dict[str, Json]]:
             }
 
 
-def _kind(event: object) -> str:
-    return _WORDS.sub("_", type(event).__name__).lower()
+def _kind(event: Event) -> str:
+    return _WORDS.sub("_", event_name(event)).lower()
 
 
 def _counts(counts: Mapping[Outcome, int]) -> Json:

@@ -25,6 +25,7 @@ from crucible_batch.api import (
     TakenUp,
     Throttled,
     clean,
+    event_name,
 )
 from crucible_batch.cli.display.pace import Left, Pace, Throughput
 
@@ -202,7 +203,7 @@ class Tally:
             self._tasks[message.identity] = Task(task.name, phase, task.since, task.beside)
         else:
             self._tasks.pop(message.identity, None)
-        if type(message.event).__name__ == "Saved":
+        if event_name(message.event) == "Saved":
             self.outputs += 1
             self.down.add(max(0, getattr(message.event, "byte_size", 0) - task.received), now)
         if not message.beside:
@@ -225,7 +226,7 @@ class Tally:
         self._tasks[message.identity] = replace(task, received=message.received, byte_size=message.byte_size)
 
     def _upload(self, message: AssetAdvanced, now: float) -> None:
-        kind = type(message.event).__name__
+        kind = event_name(message.event)
         self.uploaded += kind == "BecameReady"
         self.found += kind == "Found"
         if kind == "Uploaded":
@@ -268,7 +269,7 @@ def stopping_words(tally: Tally, now: float) -> str:
 
 def _notable(message: JobAdvanced) -> Notable | None:
     error = getattr(message.event, "error", None)
-    if error is None or type(message.event).__name__ == "Declined":
+    if error is None or event_name(message.event) == "Declined":
         return None  # declined: the account or an image was refused, and the run's own stop says so once
     retry = message.phase is Phase.READY
     unknown = message.phase is Phase.UNKNOWN

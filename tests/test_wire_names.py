@@ -1,0 +1,127 @@
+"""Names that leave the program: what other programs read, and what the next release has to read again.
+
+A class or a function may be renamed at any time; a name in these tables may not. Fields of ``report.json``,
+``plan.json`` and the sidecars are pinned by the schemas in ``docs/``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import get_args
+
+import pytest
+
+from crucible_batch.cli.display.json_lines import event_of
+from crucible_batch.core.answers import ErrorInfo
+from crucible_batch.core.ending import Ending, Outcome, RunStatus
+from crucible_batch.core.events import EVENT_NAMES, AssetEvent, Deleted, Event, JobEvent, event_name
+from crucible_batch.core.job import Phase
+from crucible_batch.core.progress import (
+    AssetAdvanced,
+    Balance,
+    JobAdvanced,
+    Message,
+    Receiving,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    TakenUp,
+    Throttled,
+)
+from crucible_batch.core.receipt import Receipt
+from crucible_batch.journal.event_codec import decode_event, encode_event
+
+JOURNAL: Mapping[str, str] = {
+    "Held": "attempt key credits price_class shape alone images",
+    "Prepared": "assets credits",
+    "Accepted": "job_id credits reused earlier",
+    "Declined": "error",
+    "Refused": "error",
+    "Unanswered": "error",
+    "Repriced": "credits",
+    "Succeeded": "outputs running_at numbers",
+    "Listed": "numbers",
+    "Failed": "error running_at",
+    "Vanished": "error",
+    "Saved": "index path sha256 byte_size mime_type width height sent",
+    "Unavailable": "error",
+    "Missed": "index",
+    "Moved": "index path",
+    "Reopened": "",
+    "Intended": "nonce credits payer",
+    "Created": "asset_id credits assumed",
+    "Uploaded": "",
+    "BecameReady": "",
+    "Found": "asset_id",
+    "NotCreated": "error",
+    "Lost": "nonce",
+    "Deleted": "rebate",
+}
+"""Events by their name in the journal, with the names of their fields; each has ``at`` besides."""
+
+JSON_LINES: Mapping[str, str] = {
+    "run_began": "total counts balance",
+    "taken_up": "name phase since beside",
+    "job": "name phase event rebate balance beside",
+    "receiving": "name index received byte_size",
+    "image": "filename sha256 byte_size event rebate balance",
+    "retry": "operation attempt wait_s reason",
+    "throttled": "limit ceiling reason",
+    "stopping": "code message grace_s",
+    "run_ended": "status exit_code counts balance",
+}
+"""Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their event besides."""
+
+RECEIPT = "identity attempt key job_id credits at outputs saved"
+BALANCE = Balance(Decimal(9), Decimal(1), Decimal(2))
+# Of the type of a job's event only what is written of it matters here, and all are written alike.
+EVENT = Deleted(at=0.0, rebate=Decimal(1))
+MESSAGES: tuple[Message, ...] = (
+    RunBegan(0.0, 1, {Outcome.PENDING: 1}, BALANCE),
+    TakenUp(0.0, "fox", "id", Phase.IN_FLIGHT, 0.0),
+    JobAdvanced(0.0, "fox", "id", EVENT, Phase.READY, Phase.SUBMITTING, BALANCE),
+    Receiving(0.0, "fox", "id", 0, 1, 2),
+    AssetAdvanced(0.0, "ff", "fox.png", 1, EVENT, BALANCE),
+    Retrying(0.0, "submit", 1, 0.5, "BUSY"),
+    Throttled(0.0, 1, 2, "BUSY"),
+    Stopping(0.0, "X", "why", 30.0),
+    RunEnded(0.0, Ending(RunStatus.SUCCEEDED, 0), {Outcome.SUCCEEDED: 1}, BALANCE),
+)
+
+
+def fields_of(kind: type[object]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def test_every_event_has_a_name_and_its_fields_have_theirs() -> None:
+    assert {name: fields_of(kind) for name, kind in EVENT_NAMES.items()} == {
+        name: {"at", *fields.split()} for name, fields in JOURNAL.items()
+    }
+    assert set(EVENT_NAMES.values()) == {*get_args(JobEvent), *get_args(AssetEvent)}
+
+
+@pytest.mark.parametrize("event", [EVENT])
+def test_the_journal_and_json_write_an_event_under_that_name(event: Event) -> None:
+    kind, body = encode_event(event)
+    assert (kind, event_name(event)) == ("Deleted", "Deleted")
+    assert decode_event("Deleted", body) == event
+    assert event_of(AssetAdvanced(0.0, "ff", "fox.png", 1, event, BALANCE))[1]["event"] == "deleted"
+
+
+def test_two_words_of_a_name_are_parted_in_json() -> None:
+    event = EVENT_NAMES["NotCreated"](at=0.0, error=ErrorInfo("X", "why"))
+    assert event_of(AssetAdvanced(0.0, "ff", "fox.png", 1, event, BALANCE))[1]["event"] == "not_created"
+
+
+def test_lines_of_json_have_these_types_and_fields() -> None:
+    assert {kind: set(fields) for kind, fields in map(event_of, MESSAGES)} == {
+        kind: set(fields.split()) for kind, fields in JSON_LINES.items()
+    }
+    assert {type(message) for message in MESSAGES} == set(get_args(Message))
+
+
+def test_a_line_of_the_receipts_has_these_fields() -> None:
+    assert fields_of(Receipt) == set(RECEIPT.split())
