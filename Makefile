@@ -59,7 +59,7 @@ MINUTES ?= 150
 campaign: $(CAMPAIGN_STAMP)  ## Try everything for MINUTES, and write docs/reliability/campaign-DATE.json
 	@$(BIN)/python -m tests.campaign --minutes $(MINUTES)
 
-# make mutants ONLY="core/identity.py core/budget.py"; all of them where none is named
+# make mutants ONLY="domain/identity.py domain/budget.py"; all of them where none is named
 mutants: $(CAMPAIGN_STAMP)  ## Change the modules that keep money and secrets, line by line, and see the tests notice
 	@$(BIN)/python -m tests.campaign.mutation $(ONLY)
 

@@ -27,16 +27,16 @@ from PIL import Image
 from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
-from crucible_batch.api.inspecting import write_report_of
+from crucible_batch.api.status import write_report_of
 from crucible_batch.cli.heap import share_one_heap
-from crucible_batch.core.answers import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
-from crucible_batch.core.plan import PlannedJob, RunTerms
-from crucible_batch.core.ports import Gateway, MayResend, always
-from crucible_batch.core.progress import Message, Observer
-from crucible_batch.core.service_times import ServiceTimes
+from crucible_batch.domain.gateway_types import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.ports import Gateway, MayResend, always
+from crucible_batch.domain.progress import Message, Observer
+from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunOptions, SystemClock
 from crucible_batch.journal import Binding, Journal, PlanFile
-from crucible_batch.results import OutputStore, Receipts
+from crucible_batch.outputs import OutputStore, Receipts
 
 
 def _picture() -> bytes:

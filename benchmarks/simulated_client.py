@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from benchmarks.simulated_gateway import Gateway, Story
-from crucible_batch.core.answers import JobStatus
-from crucible_batch.core.flow import new_flow
-from crucible_batch.core.polling import Looks
-from crucible_batch.core.service_times import ServiceTimes
+from crucible_batch.domain.concurrency_limit import new_flow
+from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.domain.poll_scheduler import Looks
+from crucible_batch.domain.service_times import ServiceTimes
 
 
 class Watcher(Protocol):

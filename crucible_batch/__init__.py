@@ -8,7 +8,7 @@ What can be imported from here is a promise; the stub beside this file has its t
 first used, so that the command line starts without an HTTP stack.
 """
 
-from crucible_batch.lazily import lazily
+from crucible_batch.lazy_imports import lazily
 
 __version__ = "0.1.0"
 

@@ -14,7 +14,7 @@
     └── GatewayError           an exchange that did not end in the wanted answer         exit 5
         └── KeyRefusedError    no key, or the gateway refused it                         exit 3
 
-An expected failure of a *job* is no exception but an event (``core.events``). The message of each error ends in what
+An expected failure of a *job* is no exception but an event (``domain.events``). The message of each error ends in what
 to do next.
 """
 

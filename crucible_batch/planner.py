@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import assert_never
 
-from crucible_batch.core.answers import Workflow
-from crucible_batch.core.identity import Json, job_identity
-from crucible_batch.core.output_path import RESERVED_NAMES, fold_path, leading_path
-from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.domain.gateway_types import Workflow
+from crucible_batch.domain.identity import Json, job_identity
+from crucible_batch.domain.output_path import RESERVED_NAMES, fold_path, leading_path
+from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import Claim, Claims, Remnant, Wanted
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crucible_batch.errors import UserError
-from crucible_batch.hidden import HiddenText
+from crucible_batch.secret_text import HiddenText
 
 KEY_VARIABLE = "MOLTAZINE_API_KEY"
 BASE_VARIABLE = "CRUCIBLE_API_BASE"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.codes import CODES, HTTP, find_code
+from crucible_batch.error_codes import CODES, HTTP, find_code
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 
 PACKAGE = Path(__file__).parents[1] / "crucible_batch"

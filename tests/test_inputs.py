@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from crucible_batch import inputs
-from crucible_batch.inputs import InputError, load_input, read_input
+from crucible_batch import input_images
+from crucible_batch.input_images import InputError, load_input, read_input
 
 
 def drawn(kind: str) -> bytes:
@@ -63,9 +63,9 @@ def test_too_large_is_refused_and_the_limit_itself_is_not(tmp_path: Path, monkey
     content = drawn("PNG")
     path = tmp_path / "photo.png"
     path.write_bytes(content)
-    monkeypatch.setattr(inputs, "MAX_BYTES", len(content))
+    monkeypatch.setattr(input_images, "MAX_BYTES", len(content))
     assert read_input(path).spec.byte_size == len(content)
-    monkeypatch.setattr(inputs, "MAX_BYTES", len(content) - 1)
+    monkeypatch.setattr(input_images, "MAX_BYTES", len(content) - 1)
     with pytest.raises(InputError, match="larger than"):
         read_input(path)
 
@@ -85,7 +85,7 @@ def test_a_long_name_keeps_its_end(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 120 + ".png")
     path.write_bytes(drawn("PNG"))
     assert read_input(path).spec.filename == path.name
-    assert inputs._short("a" * 300 + ".png") == "a" * 251 + ".png"
+    assert input_images._short("a" * 300 + ".png") == "a" * 251 + ".png"
 
 
 async def test_the_bytes_that_are_loaded_are_those_that_were_planned(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crucible_batch.core.answers import AssetSpec, Workflow
-from crucible_batch.core.plan import PlannedJob
+from crucible_batch.domain.gateway_types import AssetSpec, Workflow
+from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.errors import Problem
 from crucible_batch.planner import IMAGE_FIELDS, PROMPT_FIELDS
 from tests.planning import Desk

@@ -14,11 +14,11 @@ from typing import get_args
 import pytest
 
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.ending import Ending, Outcome, RunStatus
-from crucible_batch.core.events import EVENT_NAMES, AssetEvent, Deleted, Event, JobEvent, event_name
-from crucible_batch.core.job import Phase
-from crucible_batch.core.progress import (
+from crucible_batch.domain.events import EVENT_NAMES, AssetEvent, Deleted, Event, JobEvent, event_name
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
+from crucible_batch.domain.progress import (
     AssetAdvanced,
     Balance,
     JobAdvanced,
@@ -31,8 +31,8 @@ from crucible_batch.core.progress import (
     TakenUp,
     Throttled,
 )
-from crucible_batch.core.receipt import Receipt
-from crucible_batch.journal.event_codec import decode_event, encode_event
+from crucible_batch.domain.receipts import Receipt
+from crucible_batch.journal.codec import decode_event, encode_event
 
 JOURNAL: Mapping[str, str] = {
     "Held": "attempt key credits price_class shape alone images",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crucible_batch.gateway import HttpGateway, open_gateway
-from crucible_batch.results import OutputStore
+from crucible_batch.outputs import OutputStore
 
 
 async def work(gateway: HttpGateway, store: OutputStore, url: str, numbers: Iterator[int]) -> None:

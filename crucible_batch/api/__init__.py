@@ -7,37 +7,93 @@ What can be imported from here is loaded when it is first used: to check a manif
 stack. The stub beside this file has the types.
 """
 
-from crucible_batch.lazily import lazily
+from crucible_batch.lazy_imports import lazily
 
 __all__, __getattr__, __dir__ = lazily(
     __name__,
     {
-        "crucible_batch.api.auditing": ("AuditResult", "audit"),
-        "crucible_batch.api.cleaning": ("AssetFate", "Cleaning", "clean_assets"),
-        "crucible_batch.api.comparing": ("Comparison", "PlanGroup"),
-        "crucible_batch.api.connecting": ("connect", "current_settings"),
-        "crucible_batch.api.describing": ("live_manifest_schema",),
-        "crucible_batch.api.inspecting": ("Status", "read_status", "write_report_again"),
-        "crucible_batch.api.planning": ("PlanSummary", "plan"),
-        "crucible_batch.api.price_lines": ("UPLOADS", "PriceLine"),
-        "crucible_batch.api.progress": ("AtWork", "Progress"),
-        "crucible_batch.api.running": ("RunResult", "run"),
-        "crucible_batch.api.trying": ("try_directory",),
-        "crucible_batch.api.unsaved": ("Unsaved",),
+        "crucible_batch.api.auditing": (
+            "AuditResult",
+            "audit",
+        ),
+        "crucible_batch.api.cleaning": (
+            "AssetFate",
+            "Cleaning",
+            "clean_assets",
+        ),
+        "crucible_batch.api.connecting": (
+            "connect",
+            "current_settings",
+        ),
+        "crucible_batch.api.live_schema": ("live_manifest_schema",),
+        "crucible_batch.api.plan_comparison": (
+            "Comparison",
+            "PlanGroup",
+        ),
+        "crucible_batch.api.plan_rows": (
+            "PriceLine",
+            "UPLOADS",
+        ),
+        "crucible_batch.api.planning": (
+            "PlanSummary",
+            "plan",
+        ),
+        "crucible_batch.api.run_directory": ("try_directory",),
+        "crucible_batch.api.running": (
+            "RunResult",
+            "run",
+        ),
+        "crucible_batch.api.status": (
+            "AtWork",
+            "Progress",
+            "Status",
+            "read_status",
+            "write_report_again",
+        ),
+        "crucible_batch.api.unsaved_outputs": ("Unsaved",),
         "crucible_batch.api.validating": ("validate",),
-        "crucible_batch.api.verifying": ("Difference", "Verification", "verify"),
-        "crucible_batch.api.watching": ("Sight", "Watch"),
-        "crucible_batch.core.answers": ("LedgerEntry",),
-        "crucible_batch.core.audit": ("Audit", "total"),
-        "crucible_batch.core.cleaning": ("Reason",),
-        "crucible_batch.core.credits": ("Credits", "format_credits", "parse_credits"),
-        "crucible_batch.core.difference": ("Change", "Compared", "Mark", "Why"),
-        "crucible_batch.core.ending": ("Outcome",),
-        "crucible_batch.core.events": ("Event", "event_name"),
-        "crucible_batch.core.finding": ("Figures", "Finding", "Verdict"),
-        "crucible_batch.core.job": ("Phase",),
-        "crucible_batch.core.prices": ("SURGE", "Certainty"),
-        "crucible_batch.core.progress": (
+        "crucible_batch.api.verifying": (
+            "Difference",
+            "Verification",
+            "verify",
+        ),
+        "crucible_batch.api.watching": (
+            "Sight",
+            "Watch",
+        ),
+        "crucible_batch.domain.asset_cleanup": ("Reason",),
+        "crucible_batch.domain.audit": (
+            "Audit",
+            "total",
+        ),
+        "crucible_batch.domain.audit_claims": (
+            "Figures",
+            "Finding",
+            "Verdict",
+        ),
+        "crucible_batch.domain.credits": (
+            "Credits",
+            "format_credits",
+            "parse_credits",
+        ),
+        "crucible_batch.domain.events": (
+            "Event",
+            "event_name",
+        ),
+        "crucible_batch.domain.gateway_types": ("LedgerEntry",),
+        "crucible_batch.domain.job": ("Phase",),
+        "crucible_batch.domain.outcome": ("Outcome",),
+        "crucible_batch.domain.plan_diff": (
+            "Change",
+            "Compared",
+            "Mark",
+            "Why",
+        ),
+        "crucible_batch.domain.prices": (
+            "Certainty",
+            "SURGE",
+        ),
+        "crucible_batch.domain.progress": (
             "AssetAdvanced",
             "Balance",
             "JobAdvanced",
@@ -51,15 +107,30 @@ __all__, __getattr__, __dir__ = lazily(
             "TakenUp",
             "Throttled",
         ),
-        "crucible_batch.core.saved_plan": ("DEFAULT_MAX_MANIFEST_BYTES",),
+        "crucible_batch.domain.redaction": (
+            "Secret",
+            "clean",
+            "without_rights",
+        ),
+        "crucible_batch.domain.saved_plan": ("DEFAULT_MAX_MANIFEST_BYTES",),
         "crucible_batch.gateway": ("CrucibleClient",),
-        "crucible_batch.gateway.address": ("parse_api_base", "shown"),
-        "crucible_batch.gateway.text": ("said",),
-        "crucible_batch.gateway.metadata": ("read_details", "read_expected_s", "read_fields"),
-        "crucible_batch.core.secrecy": ("Secret", "without_rights"),
-        "crucible_batch.core.text": ("clean",),
+        "crucible_batch.gateway.adapter": (
+            "read_details",
+            "read_expected_s",
+            "read_fields",
+        ),
+        "crucible_batch.gateway.response_errors": ("said",),
+        "crucible_batch.gateway.url_guard": (
+            "parse_api_base",
+            "shown",
+        ),
         "crucible_batch.manifest": ("manifest_schema",),
-        "crucible_batch.plans": ("plan_schema",),
-        "crucible_batch.results": ("MAX_BYTES", "MAX_PIXELS", "FileState", "Means"),
+        "crucible_batch.outputs": (
+            "FileState",
+            "MAX_BYTES",
+            "MAX_PIXELS",
+            "Means",
+        ),
+        "crucible_batch.saved_plan": ("plan_schema",),
     },
 )

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from crucible_batch.core.ledger import Ledger
+from crucible_batch.domain.ledger import Ledger
 from crucible_batch.errors import GatewayError, OtherAccountError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal

@@ -12,16 +12,16 @@ import httpx
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
-from crucible_batch.api.inspecting import jobs_with_past
-from crucible_batch.api.unsaved import Unsaved, unsaved
-from crucible_batch.core.answers import AssetStatus
-from crucible_batch.core.audit import Audit, BooksRead
-from crucible_batch.core.audit import audit as join
-from crucible_batch.core.claims import JobClaim, job_claims, unanswered, upload_claims
-from crucible_batch.core.credits import ZERO
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.prices import UPLOAD
-from crucible_batch.core.retry import RetryRule
+from crucible_batch.api.status import jobs_with_past
+from crucible_batch.api.unsaved_outputs import Unsaved, unsaved
+from crucible_batch.domain.audit import Audit, BooksRead
+from crucible_batch.domain.audit import audit as join
+from crucible_batch.domain.audit_claims import JobClaim, job_claims, unanswered, upload_claims
+from crucible_batch.domain.credits import ZERO
+from crucible_batch.domain.gateway_types import AssetStatus
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.prices import UPLOAD
+from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import ExitCode, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.settings import Settings

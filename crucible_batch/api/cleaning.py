@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.deadline import Deadline
-from crucible_batch.api.inspecting import jobs_with_past, write_report_of
-from crucible_batch.api.mending import Bench, locked, mending
-from crucible_batch.core.asset import ASSET_PREFIX
-from crucible_batch.core.cleaning import Reason, is_candidate, may_need_images, reason_to_stay
-from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.events import Deleted
-from crucible_batch.core.plan import PlannedJob
+from crucible_batch.api.run_directory import Bench, locked, mending
+from crucible_batch.api.status import jobs_with_past, write_report_of
+from crucible_batch.domain.asset import ASSET_PREFIX
+from crucible_batch.domain.asset_cleanup import Reason, is_candidate, may_need_images, reason_to_stay
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import Deleted
+from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
 from crucible_batch.journal import Binding, Journal, journals_beside
 from crucible_batch.report import ReportHead

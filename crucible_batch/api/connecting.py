@@ -11,7 +11,7 @@ import httpx
 
 from crucible_batch.errors import KeyRefusedError
 from crucible_batch.gateway import CrucibleClient, HttpGateway, OnRetry, open_gateway
-from crucible_batch.hidden import HiddenText
+from crucible_batch.secret_text import HiddenText
 from crucible_batch.settings import BASE_VARIABLE, KEY_VARIABLE, Settings, resolve
 
 NO_API_KEY = "NO_API_KEY"

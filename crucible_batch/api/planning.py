@@ -11,35 +11,20 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.arguments import check_run_directory
-from crucible_batch.api.asked import Asked, asked, check_saving
-from crucible_batch.api.comparing import Comparer, Comparison, compared
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
-from crucible_batch.api.draft import (
-    Choice,
-    check_choice,
-    read_source,
-    run_terms,
-)
-from crucible_batch.api.following import Following
-from crucible_batch.api.price_lines import UPLOADS, PriceLine, Tally, price_lines
-from crucible_batch.api.saving import Grounds, save_plan
-from crucible_batch.api.standing import journal_of, standing
-from crucible_batch.api.workflows import plan_jobs
-from crucible_batch.core.answers import AssetStatus
-from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.plan import RunTerms
-from crucible_batch.core.ports import Gateway
-from crucible_batch.core.prices import (
-    UPLOAD_CLASS,
-    Certainty,
-    PriceBook,
-    Shape,
-    workflow_class,
-)
-from crucible_batch.core.retry import RetryRule
-from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlannedPrice, PlannedState, PlanTotals
+from crucible_batch.api.draft import Choice, check_choice, plan_jobs, read_source, run_terms
+from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
+from crucible_batch.api.plan_rows import UPLOADS, PriceLine, Tally, journal_of, price_lines, standing
+from crucible_batch.api.request import Asked, asked, check_run_directory, check_saving
+from crucible_batch.api.saved_plans import Following, Grounds, save_plan
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.gateway_types import AssetStatus
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.prices import UPLOAD_CLASS, Certainty, PriceBook, Shape, workflow_class
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlannedPrice, PlannedState, PlanTotals
 from crucible_batch.journal import PlanFile
 from crucible_batch.settings import Settings
 

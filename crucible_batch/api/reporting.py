@@ -17,7 +17,7 @@ from stat import S_ISREG
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch import __version__
-from crucible_batch.api.inspecting import head_of, told_rows
+from crucible_batch.api.status import head_of, told_rows
 from crucible_batch.journal import Journal
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, JobRow, ReportHead
 from crucible_batch.report.html import FOLDER

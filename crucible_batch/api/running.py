@@ -13,32 +13,28 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.arguments import check_limits, check_pace, check_run_directory
-from crucible_batch.api.asked import asked
-from crucible_batch.api.beginning import Order, begin
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.deadline import Deadline
-from crucible_batch.api.draft import (
-    read_source,
-    run_terms,
-)
-from crucible_batch.api.inspecting import report_rows, way_back, write_page_of, write_report_of
-from crucible_batch.api.mending import Bench
+from crucible_batch.api.draft import read_source, run_terms
 from crucible_batch.api.planning import PlanSummary, run_directory
 from crucible_batch.api.reporting import note_report, report_stands
+from crucible_batch.api.request import asked, check_limits, check_pace, check_run_directory
+from crucible_batch.api.run_context import MakingThumbnails, RetryTeller, Silent, Surroundings
+from crucible_batch.api.run_directory import Bench
+from crucible_batch.api.run_start import Order, begin
 from crucible_batch.api.signals import Signals, at_once
-from crucible_batch.api.surroundings import MakingThumbnails, RetryTeller, Silent, Surroundings
-from crucible_batch.core.ending import Ending
-from crucible_batch.core.plan import RunTerms
-from crucible_batch.core.progress import Observer
-from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
+from crucible_batch.api.status import report_rows, way_back, write_page_of, write_report_of
+from crucible_batch.domain.outcome import Ending
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.progress import Observer
+from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, SystemClock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
+from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
-from crucible_batch.results import MAX_BYTES, MAX_PIXELS, OutputStore
 from crucible_batch.settings import Settings
 
 logger = logging.getLogger(__name__)

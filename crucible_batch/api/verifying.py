@@ -14,20 +14,20 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.inspecting import jobs_with_past, newest_terms, write_report_of
-from crucible_batch.api.mending import Bench, locked, mending
-from crucible_batch.api.unsaved import Unsaved, unsaved
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.events import Listed, Missed, Saved, Unavailable
-from crucible_batch.core.job import Job, step
-from crucible_batch.core.output_path import is_home
-from crucible_batch.core.plan import PlannedJob
-from crucible_batch.engine.fetch import Fetcher
-from crucible_batch.engine.stop import error_info
+from crucible_batch.api.run_directory import Bench, locked, mending
+from crucible_batch.api.status import jobs_with_past, newest_terms, write_report_of
+from crucible_batch.api.unsaved_outputs import Unsaved, unsaved
+from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job, step
+from crucible_batch.domain.output_path import is_home
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.engine.downloads import Fetcher
+from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.journal import Journal, is_locked
+from crucible_batch.outputs import FileState, OutputStore, check_output, output_path
 from crucible_batch.report import TEMPORARY_REPORT
-from crucible_batch.results import FileState, OutputStore, check_output, output_path
 from crucible_batch.settings import Settings
 
 _AT_ONCE = 4

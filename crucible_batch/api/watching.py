@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from crucible_batch.api.inspecting import Status
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.ending import Outcome
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.retry import RetryRule
+from crucible_batch.api.status import Status
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.outcome import Outcome
+from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
+from crucible_batch.outputs import open_output
 from crucible_batch.report import CountsRow, JobRow, OutputRow, build_rows, sum_up
 from crucible_batch.report.html import CurvePoint, credit_curve
-from crucible_batch.results import open_output
 
 SENDING = "sending"
 """Of a submit that has no answer: while the run is going on it is on its way, and unknown once nobody waits for it."""

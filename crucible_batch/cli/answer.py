@@ -16,7 +16,7 @@ from rich.text import Text
 
 from crucible_batch.cli.redaction import Redaction, printable, redacted
 from crucible_batch.cli.terminal import open_console, say, silence
-from crucible_batch.codes import BUG_EXIT_CODE
+from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 
 Json: TypeAlias = "str | int | float | bool | Mapping[str, Json] | list[Json] | None"

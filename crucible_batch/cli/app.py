@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 
 from crucible_batch import __version__
-from crucible_batch.cli import keep, look, run, start
+from crucible_batch.cli import inspect_commands, maintenance_commands, run_commands, start_commands
 from crucible_batch.cli.answer import BUG, Terminated, answering
-from crucible_batch.cli.completing import mend_zsh
-from crucible_batch.cli.help_text import exit_code_table
-from crucible_batch.cli.sparing import sparing
+from crucible_batch.cli.completion import mend_zsh
+from crucible_batch.cli.options import exit_code_table
+from crucible_batch.cli.startup import sparing
 from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
 
@@ -53,8 +53,8 @@ def _root(
     """
 
 
-for _command in (start.commands, run.commands, look.commands, keep.commands):
-    app.registered_commands.extend(_command.registered_commands)
+for _group in (start_commands, run_commands, inspect_commands, maintenance_commands):
+    app.registered_commands.extend(_group.commands.registered_commands)
 
 
 def main() -> None:

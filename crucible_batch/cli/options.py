@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from crucible_batch.cli.completing import run_directories
-from crucible_batch.cli.durations import parse_duration
-from crucible_batch.cli.sizes import parse_bytes, parse_pixels
-from crucible_batch.errors import UserError
+from crucible_batch.cli.completion import run_directories
+from crucible_batch.cli.units import parse_bytes, parse_duration, parse_pixels
+from crucible_batch.errors import ExitCode, UserError
+
+
+def epilog(*examples: str, codes: Iterable[int] = ()) -> str:
+    """Return the text, in Rich's markup."""
+    title = "Example" if len(examples) == 1 else "Examples"
+    paragraphs = ["\n".join([f"[bold]{title}[/bold]", *(f"  {escape(example)}" for example in examples)])]
+    if codes:
+        paragraphs.append(exit_code_table(codes))
+    return "\n\n".join(paragraphs)
+
+
+def exit_code_table(codes: Iterable[int], *more: str) -> str:
+    """Return exit codes with their meanings, one a line."""
+    rows = [_row(ExitCode(code)) for code in codes]
+    return "\n".join(["[bold]Exit codes[/bold]", *rows, *more])
+
+
+def _row(code: ExitCode) -> str:
+    """Wrap for the 80 columns of a terminal, since Rich would begin the second line at the edge."""
+    return textwrap.fill(code.meaning, 74, initial_indent=f"{code.value:>5}  ", subsequent_indent=" " * 7)
+
 
 MOST_AT_ONCE = 1000
 

@@ -1,8 +1,8 @@
 """Admission: jobs come in manifest order and wait here until their credits can be held.
 
-The decision is pure (``core.budget``); here it is asked again whenever something has changed. Only the job at the head
-waits for credits, the others wait for their turn, so the order is the manifest's and a budget that doesn't reach for
-all is spent on the first.
+The decision is pure (``domain.budget``); here it is asked again whenever something has changed. Only the job at the
+head waits for credits, the others wait for their turn, so the order is the manifest's and a budget that doesn't reach
+for all is spent on the first.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.budget import (
+from crucible_batch.domain.budget import (
     INSUFFICIENT_CREDITS,
     Admit,
     Block,
@@ -25,8 +24,8 @@ from crucible_batch.core.budget import (
     beyond_bound,
     decide,
 )
-from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.events import (
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import (
     Accepted,
     Created,
     Declined,
@@ -43,12 +42,13 @@ from crucible_batch.core.events import (
     Unanswered,
     Vanished,
 )
-from crucible_batch.core.job import Job
-from crucible_batch.core.ports import Gateway
-from crucible_batch.core.prices import UPLOAD, Shape
-from crucible_batch.engine.books import Books
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.prices import UPLOAD, Shape
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.stop import Stop
+from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.shutdown import Stop
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
 

@@ -1,4 +1,4 @@
-"""Waiting for jobs to end: each waits for its turn to be looked at. Whose turn it is decides ``core.polling``."""
+"""Waiting for jobs to end. Which job is polled next is decided by ``domain.poll_scheduler``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from crucible_batch.core.answers import JobSnapshot, JobStatus
-from crucible_batch.core.credits import Credits
-from crucible_batch.core.polling import Looks
-from crucible_batch.core.ports import Gateway
+from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
+from crucible_batch.domain.poll_scheduler import Looks
+from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
 
 

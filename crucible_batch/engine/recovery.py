@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from crucible_batch.core.answers import ErrorInfo, Submission
-from crucible_batch.core.credits import format_credits
-from crucible_batch.engine.stop import Stop
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.gateway_types import ErrorInfo, Submission
+from crucible_batch.engine.shutdown import Stop
 from crucible_batch.errors import ExitCode
 
 NOT_REMEMBERED = "NOT_REMEMBERED"

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO, Protocol
 
-from crucible_batch.core.answers import JobSnapshot
-from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.events import Event, Held, JobEvent, Saved
-from crucible_batch.core.job import Job, Phase
-from crucible_batch.core.output_path import is_home
-from crucible_batch.core.plan import PlannedJob
-from crucible_batch.core.ports import Gateway
-from crucible_batch.core.prices import workflow_class
-from crucible_batch.core.receipt import Claim, Receipt, Told, at_least, claims_of, is_of, story
-from crucible_batch.core.retry import RetryRule
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import Event, Held, JobEvent, Saved
+from crucible_batch.domain.gateway_types import JobSnapshot
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.output_path import is_home
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.prices import workflow_class
+from crucible_batch.domain.receipts import Claim, Receipt, Told, at_least, claims_of, is_of, story
+from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import GatewayError, OtherAccountError, UserError
-from crucible_batch.results import OutputStore, Receipts, ReceiptsByJob
+from crucible_batch.outputs import OutputStore, Receipts, ReceiptsByJob
 
 _AT_ONCE = 32
 

@@ -8,41 +8,38 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.ending import Ending, Outcome, conclude
-from crucible_batch.core.events import Declined, JobEvent, Missed, Moved, Reopened, Unanswered
-from crucible_batch.core.flow import new_flow
-from crucible_batch.core.job import Command, Job, LookAgain, Phase, may_be_forgotten, resumed, step, wish
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.outcome import outcome_of
-from crucible_batch.core.plan import PlannedJob, RunTerms
-from crucible_batch.core.polling import Looks
-from crucible_batch.core.ports import Gateway
-from crucible_batch.core.prices import PriceBook, workflow_class
-from crucible_batch.core.progress import Observer
-from crucible_batch.core.receipt import receipt_of
-from crucible_batch.core.retry import RetryRule
-from crucible_batch.core.service_times import ServiceTimes
+from crucible_batch.domain.concurrency_limit import new_flow
+from crucible_batch.domain.events import Declined, JobEvent, Missed, Moved, Reopened, Unanswered
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Command, Job, LookAgain, Phase, may_be_forgotten, resumed, step, wish
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.poll_scheduler import Looks
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.prices import PriceBook, workflow_class
+from crucible_batch.domain.progress import Observer
+from crucible_batch.domain.receipts import receipt_of
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
-from crucible_batch.engine.assets import AssetDesk
-from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.downloads import Fetcher
 from crucible_batch.engine.driver import Driver
-from crucible_batch.engine.fetch import Fetcher
-from crucible_batch.engine.history import History
-from crucible_batch.engine.lists import LOOK_AGAIN_AFTER_S, Lister
-from crucible_batch.engine.mover import Mover
+from crucible_batch.engine.history import KEY_MAY_BE_FORGOTTEN, History, Owners, Survey, survey, too_old
+from crucible_batch.engine.job_worker import Performer, World
+from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, Lister
 from crucible_batch.engine.options import RunOptions
-from crucible_batch.engine.owners import Owners
-from crucible_batch.engine.perform import Performer, World
+from crucible_batch.engine.output_relocator import Mover
 from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.progress_reporter import Teller
 from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.shutdown import Stop, error_info
 from crucible_batch.engine.slots import Slots
-from crucible_batch.engine.stop import Stop, error_info
-from crucible_batch.engine.survey import KEY_MAY_BE_FORGOTTEN, Survey, survey, too_old
-from crucible_batch.engine.telling import Teller
+from crucible_batch.engine.uploads import AssetDesk
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
-from crucible_batch.results import OutputStore, Receipts
+from crucible_batch.outputs import OutputStore, Receipts
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Where a job of the queue submits, and doesn't only fetch."""

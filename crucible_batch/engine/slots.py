@@ -1,7 +1,7 @@
 """Slots: a job is at work only while it has one, and how many there are follows from how the gateway answers.
 
-The decision is pure (``core.flow``); here it is waited for. A limit that falls takes no slot away: what is under way
-goes on, and no slot is given out until enough of them are back.
+The decision is pure (``domain.concurrency_limit``); here it is waited for. A limit that falls takes no slot away: what
+is under way continues, and no slot is given out until enough of them are back.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from crucible_batch.core.flow import Flow
-from crucible_batch.core.progress import Observer, Throttled
+from crucible_batch.domain.concurrency_limit import Flow
+from crucible_batch.domain.progress import Observer, Throttled
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.stop import Stop
+from crucible_batch.engine.shutdown import Stop
 
 
 class Slots:

@@ -13,12 +13,11 @@ Both send over a Channel: AiohttpChannel, or HttpxChannel where the caller bring
 """
 
 from crucible_batch.gateway.adapter import HttpGateway, open_gateway
-from crucible_batch.gateway.address import PRODUCTION, check_storage_url
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient, GeneratedJob
-from crucible_batch.gateway.policy import Operation
-from crucible_batch.gateway.retrying import OnRetry, Retrier, RetryNotice, RetryPolicy
+from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.gateway.storage import StorageClient
+from crucible_batch.gateway.url_guard import PRODUCTION, check_storage_url
 
 __all__ = [
     "PRODUCTION",

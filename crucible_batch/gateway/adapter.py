@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final, cast
 
 import httpx
 
-from crucible_batch.core.answers import (
+from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.gateway_types import (
     Account,
     AssetSnapshot,
     AssetSpec,
@@ -27,21 +29,62 @@ from crucible_batch.core.answers import (
     UploadIntent,
     Workflow,
 )
-from crucible_batch.core.credits import Credits
-from crucible_batch.core.identity import Json
-from crucible_batch.core.listing import MOST_OUTPUTS
-from crucible_batch.core.ports import Gateway, MayResend, always
-from crucible_batch.core.text import CODE_LIMIT
-from crucible_batch.gateway.address import parse_api_base
+from crucible_batch.domain.identity import Json
+from crucible_batch.domain.output_list import MOST_OUTPUTS
+from crucible_batch.domain.ports import Gateway, MayResend, always
+from crucible_batch.domain.redaction import CODE_LIMIT
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient
-from crucible_batch.gateway.failures import bad_request
-from crucible_batch.gateway.metadata import read_expected_s, read_fields
-from crucible_batch.gateway.policy import Operation
-from crucible_batch.gateway.retrying import OnRetry, Retrier, RetryPolicy, as_retrier
+from crucible_batch.gateway.response_errors import bad_request, said
+from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryPolicy, as_retrier
 from crucible_batch.gateway.storage import StorageClient
-from crucible_batch.gateway.text import said
+from crucible_batch.gateway.url_guard import parse_api_base
 from crucible_batch.gateway.wire import AssetDescriptor, CreditLedgerEntry, JobData, JobOutput
+
+_NAME_KEYS: Final = ("name", "key", "id")
+_LONGEST_ESTIMATE_S: Final = 7 * 24 * 3600.0  # beyond a week it is milliseconds, or a slip
+
+
+def read_fields(metadata: Mapping[str, object]) -> tuple[str, ...] | None:
+    """Return the parameter names in ``available_fields``, in order and each once.
+
+    It may be a list of names, a list of objects that hold the name under ``name``, ``key`` or ``id``, or a mapping by
+    name. None where it is absent or of another form.
+    """
+    listed = metadata.get("available_fields")
+    if isinstance(listed, Mapping):
+        names: list[str | None] = [name if isinstance(name, str) else None for name in listed]
+    elif isinstance(listed, list):
+        names = [_name(entry) for entry in listed]
+    else:
+        return None
+    known = [name for name in names if name]
+    # One unknown entry makes the list incomplete, and an incomplete list would refuse parameters that exist.
+    return tuple(dict.fromkeys(known)) if len(known) == len(names) else None
+
+
+def read_details(metadata: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    """Return what the metadata says of each parameter beyond its name, if it says anything."""
+    listed = metadata.get("available_fields")
+    if isinstance(listed, Mapping):
+        return {name: about for name, about in listed.items() if isinstance(about, Mapping)}
+    entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
+    return {name: entry for entry in entries if (name := _name(entry))}
+
+
+def read_expected_s(metadata: Mapping[str, object]) -> float | None:
+    """Return ``estimated_time_seconds``; None where it is absent or no sensible time."""
+    value = metadata.get("estimated_time_seconds")
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    return float(value) if 0 < value <= _LONGEST_ESTIMATE_S else None
+
+
+def _name(entry: object) -> str | None:
+    if isinstance(entry, Mapping):
+        entry = next((entry[key] for key in _NAME_KEYS if isinstance(entry.get(key), str)), None)
+    return entry if isinstance(entry, str) else None
+
 
 logger = logging.getLogger(__name__)
 

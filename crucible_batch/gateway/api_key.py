@@ -6,9 +6,9 @@ import json
 import re
 from typing import Final, NoReturn
 
-from crucible_batch.core.secrecy import MASK, Secret
+from crucible_batch.domain.redaction import MASK, Secret
 from crucible_batch.errors import KeyRefusedError
-from crucible_batch.hidden import HiddenText
+from crucible_batch.secret_text import HiddenText
 
 _HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,512}")  # RFC 9110, 5.5: what a field value holds, less blanks
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)

@@ -10,21 +10,19 @@ from typing import Final, Self, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from crucible_batch.core.credits import ZERO
-from crucible_batch.core.identity import Json, canonical
-from crucible_batch.core.ports import MayResend, always
+from crucible_batch.domain.credits import ZERO
+from crucible_batch.domain.identity import Json, canonical
+from crucible_batch.domain.ports import MayResend, always
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
-from crucible_batch.gateway.address import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
-from crucible_batch.gateway.aiohttp_channel import new_channel
+from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.api_key import ApiKey
-from crucible_batch.gateway.channel import Channel, KeyChannel
 from crucible_batch.gateway.exchange import ApiExchange, Call
-from crucible_batch.gateway.failures import Answer, bad_request
-from crucible_batch.gateway.httpx_channel import HttpxChannel
+from crucible_batch.gateway.httpx_transport import HttpxChannel
 from crucible_batch.gateway.json_text import UnreadableError
-from crucible_batch.gateway.policy import Operation
-from crucible_batch.gateway.retrying import OnRetry, Retrier, RetryPolicy, as_retrier
-from crucible_batch.gateway.transport import KeyTransport, new_client
+from crucible_batch.gateway.response_errors import Answer, bad_request
+from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryPolicy, as_retrier
+from crucible_batch.gateway.transport import Channel, KeyChannel, KeyTransport, new_client
+from crucible_batch.gateway.url_guard import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
 from crucible_batch.gateway.wire import (
     AssetCreateData,
     AssetCreateRequest,

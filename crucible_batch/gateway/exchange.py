@@ -10,11 +10,10 @@ from typing import Final, Generic, TypeVar
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.api_key import ApiKey
-from crucible_batch.gateway.channel import Channel
-from crucible_batch.gateway.failures import Answer, bad_answer, refusal, request_id, transport_seam
 from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError
-from crucible_batch.gateway.policy import Operation
-from crucible_batch.gateway.transport import MAX_CONNECTIONS, is_encoded
+from crucible_batch.gateway.response_errors import Answer, bad_answer, refusal, request_id, transport_seam
+from crucible_batch.gateway.retries import Operation
+from crucible_batch.gateway.transport import MAX_CONNECTIONS, Channel, is_encoded
 from crucible_batch.gateway.wire import read_failure
 
 _HEADERS: Final = {"Accept": "application/json"}

@@ -12,17 +12,14 @@ from typing import Final
 
 import httpx
 
-from crucible_batch.core.answers import Download
+from crucible_batch.domain.gateway_types import Download
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway.address import shown, unsafe
-from crucible_batch.gateway.aiohttp_channel import new_channel
-from crucible_batch.gateway.channel import Reply
-from crucible_batch.gateway.failures import bad_answer, bad_request, no_answer, retry_after_s, transport_seam
-from crucible_batch.gateway.guard import LinkGuard
-from crucible_batch.gateway.httpx_channel import HttpxChannel
-from crucible_batch.gateway.policy import Operation, judge
-from crucible_batch.gateway.retrying import Retrier
-from crucible_batch.gateway.transport import MAX_CONNECTIONS, is_encoded, new_client
+from crucible_batch.gateway.aiohttp_transport import new_channel
+from crucible_batch.gateway.httpx_transport import HttpxChannel
+from crucible_batch.gateway.response_errors import bad_answer, bad_request, no_answer, retry_after_s, transport_seam
+from crucible_batch.gateway.retries import Operation, Retrier, judge
+from crucible_batch.gateway.transport import MAX_CONNECTIONS, Reply, is_encoded, new_client
+from crucible_batch.gateway.url_guard import LinkGuard, shown, unsafe
 
 REDIRECT_LIMIT: Final = 3
 SLOWEST_BYTES_PER_S: Final = 32 * 1024

@@ -15,10 +15,10 @@ from typing import Annotated, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from crucible_batch.core.credits import Credits, parse_credits, parse_figure
-from crucible_batch.core.text import clean
-from crucible_batch.gateway.address import ID_PATTERN
+from crucible_batch.domain.credits import Credits, parse_credits, parse_figure
+from crucible_batch.domain.redaction import clean
 from crucible_batch.gateway.json_text import UnreadableError, read_json
+from crucible_batch.gateway.url_guard import ID_PATTERN
 
 _PLAIN_AMOUNT: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 

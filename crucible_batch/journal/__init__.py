@@ -3,7 +3,7 @@
 Loaded as it is used: a plan alone takes neither the events nor the lock. The stub beside this file has the types.
 """
 
-from crucible_batch.lazily import lazily
+from crucible_batch.lazy_imports import lazily
 
 __all__, __getattr__, __dir__ = lazily(
     __name__,

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from crucible_batch.core.plan import PlannedJob
+from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.errors import UserError
 from crucible_batch.journal.codec import decode, encode
 

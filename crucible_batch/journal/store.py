@@ -12,23 +12,19 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from crucible_batch.core.asset import ASSET_PREFIX, Asset
-from crucible_batch.core.ending import Ending
-from crucible_batch.core.events import Accepted, Created, Event, Found
-from crucible_batch.core.job import Job
-from crucible_batch.core.plan import PlannedJob, RunTerms
-from crucible_batch.core.retry import RetryRule
+from crucible_batch.domain.asset import ASSET_PREFIX, Asset
+from crucible_batch.domain.events import Accepted, Created, Event, Found
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.outcome import Ending
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
-from crucible_batch.journal import statements as sql
-from crucible_batch.journal.codec import decode, encode
-from crucible_batch.journal.event_codec import decode_event, encode_event
-from crucible_batch.journal.guard import check_ours, refuse_links
-from crucible_batch.journal.names import sync_names
+from crucible_batch.journal import sql
+from crucible_batch.journal.codec import decode, decode_event, encode, encode_event, moment, text
+from crucible_batch.journal.group_commit import GroupCommitWriter
 from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
-from crucible_batch.journal.rows import moment, text
-from crucible_batch.journal.stories import asset_of, job_of
-from crucible_batch.journal.trouble import DIRECTORY, FILE, foreign_errors
-from crucible_batch.journal.writer import GroupCommitWriter
+from crucible_batch.journal.replay import asset_of, job_of
+from crucible_batch.journal.safe_files import DIRECTORY, FILE, check_ours, foreign_errors, refuse_links, sync_names
 
 FORMAT = 1
 

@@ -5,16 +5,14 @@
 ``manifest_schema`` describes its form to editors, ``live_schema`` that together with an account's workflows.
 """
 
-from crucible_batch.manifest.claims import Claim, Claims
-from crucible_batch.manifest.collector import Collector
 from crucible_batch.manifest.expand import expand, expand_all
-from crucible_batch.manifest.live_schema import Parameters, live_schema
-from crucible_batch.manifest.load import MAX_BYTES, MAX_JOBS, load_manifest, read_manifest
+from crucible_batch.manifest.job_spec import Remnant, Wanted
+from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest, read_manifest
 from crucible_batch.manifest.manifest import Manifest, Reading
-from crucible_batch.manifest.paths import path_fault
-from crucible_batch.manifest.schema import manifest_schema
+from crucible_batch.manifest.names import Claim, Claims, path_fault
+from crucible_batch.manifest.problems import Collector
+from crucible_batch.manifest.schema import Parameters, live_schema, manifest_schema
 from crucible_batch.manifest.templates import Json
-from crucible_batch.manifest.wanted import Remnant, Wanted
 
 __all__ = [
     "MAX_BYTES",

@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest import rows, rules
-from crucible_batch.manifest.blueprint import Blueprint, Text, Workshop
-from crucible_batch.manifest.combinations import Combination
-from crucible_batch.manifest.faults import Faults
+from crucible_batch.manifest import table_rows, validation
 from crucible_batch.manifest.files import FileFault
+from crucible_batch.manifest.job_problems import Faults
+from crucible_batch.manifest.job_spec import Remnant, Wanted
+from crucible_batch.manifest.job_template import Blueprint, Combination, Text, Workshop
 from crucible_batch.manifest.manifest import Entry, Manifest
-from crucible_batch.manifest.rows import Row, RowFault
-from crucible_batch.manifest.site import Site
+from crucible_batch.manifest.source_map import Site
+from crucible_batch.manifest.table_rows import Row, RowFault
 from crucible_batch.manifest.templates import TemplateFault
-from crucible_batch.manifest.wanted import Remnant, Wanted
 
 # An entry whose every row has a problem of its own is given up: its author has seen what is wrong.
 MAX_PROBLEMS_OF_ENTRY = 100
@@ -60,7 +59,7 @@ def expand_all(
             else:
                 made += 1
                 if made > manifest.max_jobs:
-                    yield rules.too_many(entry.site, manifest.max_jobs)
+                    yield validation.too_many(entry.site, manifest.max_jobs)
                     return
                 job, problems = blueprint.make(*item)
                 if problems:
@@ -111,7 +110,7 @@ def _rows(workshop: Workshop, entry: Entry) -> Iterator[Row | Problem | None]:
     faults = Faults()
     try:
         source = Text(entry.job.foreach, ("foreach",), workshop.templates).render(manifest.vars)
-        for row in rows.read(source, workshop.files, manifest.max_jobs):
+        for row in table_rows.read(source, workshop.files, manifest.max_jobs):
             yield _fault(row, site, manifest) if isinstance(row, RowFault) else row
     except TemplateFault as fault:
         faults.template(site, ("foreach",), fault)

@@ -6,8 +6,11 @@ The models are the shape alone. What relates one field to another is in ``rules`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -239,3 +242,48 @@ class ManifestV1(Header):
     """A crucible-batch manifest: prompts and input images, run as jobs on an image gateway."""
 
     jobs: list[Job] = Field(min_length=1, description="The jobs wanted, in order.")
+
+
+_KEYS = frozenset({"name", "prompt", "workflow", "params"})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class PlainJob:
+    """What ``models.Job`` is of such an entry: the same attributes, with the same values."""
+
+    name: str
+    prompt: str | None
+    workflow: str | None
+    params: Mapping[str, Any]
+    image: ClassVar[None] = None
+    images: ClassVar[Mapping[str, str]] = _NOTHING
+    matrix: ClassVar[Axes | None] = None
+    zip: ClassVar[Mapping[str, list[Any]]] = _NOTHING
+    foreach: ClassVar[None] = None
+    repeat: ClassVar[int] = 1
+    fields: ClassVar[Fields] = Fields()
+
+
+def plain_job(value: Any) -> PlainJob | None:
+    """Return the job of a plain entry that is sound; None for any other. The keys of its mappings are text."""
+    if type(value) is not dict or not _KEYS.issuperset(value) or "name" not in value:
+        return None
+    params = value.get("params", _NOTHING)
+    if (params is not _NOTHING and type(params) is not dict) or "" in params:
+        return None
+    for key, text in value.items():
+        if key != "params" and not (type(text) is str and text and (text.isascii() or _is_text(text))):
+            return None
+    if not "".join(params).isascii() and not all(map(_is_text, params)):
+        return None
+    return PlainJob(value["name"], value.get("prompt"), value.get("workflow"), params)
+
+
+def _is_text(text: str) -> bool:
+    """Whether there is no half of a surrogate pair in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

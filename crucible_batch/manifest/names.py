@@ -8,10 +8,68 @@ the name cut, eight digits of the raw name's SHA-256 keep different names apart 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import sqlite3
+import struct
+import sys
 import unicodedata
+import weakref
+from dataclasses import dataclass
+from pathlib import PurePath
 
-from crucible_batch.manifest.claims import Claims
+from crucible_batch.manifest.source_map import nearest, shown
+
+_KEY = struct.Struct(">qq")
+_CACHE_KIB = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim of a job: its name, and the index of its entry in ``jobs``."""
+
+    name: str
+    entry: int
+
+
+class Claims:
+    """Keeps claims of texts, one each. What is claimed is known by 126 bits of its digest."""
+
+    __slots__ = ("__weakref__", "_cursor")
+
+    def __init__(self) -> None:
+        # A nameless file, which SQLite makes once its cache is full, and of which no kill leaves anything behind.
+        # One thread works with it; the garbage collector may close it in any other.
+        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, connection.close)
+        self._cursor = connection.cursor()
+        for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
+            self._cursor.execute(f"PRAGMA {setting}")
+        self._cursor.execute(
+            "CREATE TABLE claims (key INTEGER PRIMARY KEY, rest INTEGER NOT NULL, entry INTEGER NOT NULL,"
+            " name TEXT NOT NULL)"
+        )
+        self._cursor.execute("BEGIN")
+
+    def take(self, text: str, name: str, entry: int) -> Claim | None:
+        """Claim ``text`` for a job; return the claim that stands already, if one does."""
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        key, rest = _KEY.unpack(digest)
+        row = (key, rest, entry, name)
+        if self._cursor.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?)", row).rowcount:
+            return None
+        return self._found(key, rest)
+
+    def get(self, text: str) -> Claim | None:
+        """Return the claim of ``text``, if there is one."""
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return self._found(*_KEY.unpack(digest))
+
+    def _found(self, key: int, rest: int) -> Claim | None:
+        query = "SELECT name, entry FROM claims WHERE key = ? AND rest = ?"
+        found = self._cursor.execute(query, (key, rest)).fetchone()
+        return None if found is None else Claim(*found)
+
 
 MAX_NAME_BYTES = 120
 # Of 255 bytes for a file name, what other parts of a path pattern and extensions may take stays free.
@@ -121,3 +179,112 @@ def _folded(name: str) -> str:
     if name.isascii():
         return name.lower()  # which is what the line below makes of it
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+FIELDS = ("name", "workflow", "index", "ext")
+MAX_PATTERN_BYTES = 255
+_MAX_LITERAL_BYTES = 100  # beside a name of 120 bytes, an index and an extension in one file name of 255
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_RESERVED = frozenset('<>:"|?*')
+
+
+def faults(pattern: str) -> list[tuple[str, str | None]]:
+    """Return what is wrong with a pattern: messages, each with the nearest known field or None."""
+    found: list[tuple[str, str | None]] = [
+        (
+            f"unknown field {{{shown(name)}}}; there are {', '.join(f'{{{field}}}' for field in FIELDS)}",
+            nearest(name, FIELDS),
+        )
+        for name in _FIELD.findall(pattern)
+        if name not in FIELDS
+    ]
+    literal = _FIELD.sub("", pattern)
+    found.extend((message, None) for message in _literal_faults(pattern, literal))
+    if "{name}" not in pattern and all(near != "name" for _, near in found):
+        found.append(("must hold {name}, which keeps the outputs of different jobs apart", None))
+    if re.search(r"\{name\}\{index\}|\{index\}\{name\}|\{(\w+)\}\{\1\}", pattern):
+        found.append(("needs something between {name} and {index}, such as {name}/{index}", None))
+    if re.search(r"\{ext\}.", pattern):
+        found.append(("must end with {ext} where it has it", None))
+    found.extend((message, None) for part in pattern.split("/") if (message := _part_fault(part)))
+    return list(dict.fromkeys(found))
+
+
+def _literal_faults(pattern: str, literal: str) -> list[str]:
+    found = []
+    if "{" in literal or "}" in literal:
+        found.append("has a brace without its partner")
+    if "\\" in literal:
+        found.append("holds \\; folders are divided by /")
+    if any(character in _RESERVED for character in literal):
+        found.append('holds one of < > : " | ? *, which some file systems refuse')
+    if any(unicodedata.category(character)[0] == "C" for character in literal):
+        found.append("holds a control character")
+    if pattern.startswith("/"):
+        found.append("must be relative to the run directory")
+    if len(pattern.encode("utf-8", "replace")) > MAX_PATTERN_BYTES:
+        found.append(f"is longer than {MAX_PATTERN_BYTES} bytes")
+    return found
+
+
+def _part_fault(part: str) -> str | None:
+    literal = _FIELD.sub("", part)
+    if part in {"", ".", ".."}:
+        return "has a part that is empty, . or .., so that it may leave the run directory"
+    if part[0] in ".-~ " or part[-1] in ". ":
+        return "has a part that begins with . - ~ or a space, or ends with a dot or a space"
+    if "{" not in part.removesuffix("{ext}") and is_device(literal):
+        return "has a part that is a device's name on Windows"
+    if len(literal.encode("utf-8", "replace")) > _MAX_LITERAL_BYTES:
+        return f"has a part of more than {_MAX_LITERAL_BYTES} bytes"
+    return None
+
+
+def keeps_apart(pattern: str) -> bool:
+    """Tell whether jobs of different names can't be in each other's way, since the name is a whole folder's.
+
+    As the last part it isn't enough without ``{index}``: a second output of ``a`` would be called ``a-1``.
+    """
+    parts = pattern.split("/")
+    return "{name}" in parts[:-1] or ("{name}" in parts and "{index}" in pattern)
+
+
+def filled(pattern: str, workflow: str) -> str:
+    """Fill in a job's workflow; ``{name}``, ``{index}`` and ``{ext}`` stay. Safe names hold no braces."""
+    return pattern.replace("{workflow}", safe(workflow.replace("/", "-").replace("\\", "-")))
+
+
+MAX_PART_BYTES = 255
+"""The longest file name that common file systems take."""
+
+
+def path_fault(path: str) -> tuple[str, str] | None:
+    """Return what is wrong with a path, and what to do about it; None where it can be used."""
+    if (fault := text_fault(path)) is not None:
+        return fault
+    if any(len(os.fsencode(part)) > MAX_PART_BYTES for part in PurePath(path).parts):
+        return f"has a part of more than {MAX_PART_BYTES} bytes, which no file name may have", "use a shorter name"
+    return None
+
+
+def text_fault(path: str) -> tuple[str, str] | None:
+    """Return what is wrong with a path as text; None where text and the file system both have all of its characters."""
+    if "\0" in path:
+        return "holds a NUL character", "use another path"
+    if path.isascii():  # as nearly all are
+        return None
+    try:
+        path.encode("utf-8")  # a byte that is no character of the locale's stands for itself as half a surrogate pair
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return _not_encodable(sys.getfilesystemencoding())
+    return None
+
+
+def _not_encodable(encoding: str) -> tuple[str, str]:
+    if encoding.lower() in {"utf-8", "utf8"}:
+        return "is not UTF-8", "use a name that is UTF-8"
+    return (
+        f"holds a character that the encoding of this locale ({encoding}) does not have",
+        "use a UTF-8 locale, such as LC_ALL=C.UTF-8",
+    )

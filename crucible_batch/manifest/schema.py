@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
@@ -42,3 +43,65 @@ def manifest_schema() -> dict[str, Any]:
     schema = ManifestV1.model_json_schema(schema_generator=_Written)
     head = {"$schema": GenerateJsonSchema.schema_dialect, "title": "crucible-batch manifest, version 1"}
     return head | {key: value for key, value in schema.items() if key != "title"}
+
+
+Parameters: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Parameters of a workflow by name, each with what a schema may say of it: ``description``, ``default``."""
+
+_A_TEMPLATE = {"type": "string", "pattern": r"\{[{%#]"}
+_NAMES_NONE = {"not": {"required": ["workflow"]}}
+
+
+def live_schema(workflows: Mapping[str, Parameters | None]) -> dict[str, Any]:
+    """Return ``manifest_schema`` with what is known of workflows; None for one that doesn't list its parameters.
+
+    Whatever it refuses a run would refuse as well. Values of parameters are left alone, since they may be templates.
+    """
+    schema = manifest_schema()
+    definitions, job = schema["$defs"], schema["$defs"]["Job"]
+    listed = {name: f"On{number}" for number, (name, known) in enumerate(sorted(workflows.items())) if known}
+    for name, definition in listed.items():
+        definitions[definition] = _on(name, workflows[name] or {})
+    for holder in (schema, job):
+        holder["properties"]["workflow"] |= {"anyOf": [{"enum": sorted(workflows)}, _A_TEMPLATE]}
+    schema["properties"]["workflows"]["properties"] = {
+        name: {"allOf": [_ref("Workflow"), _ref(definition)]} for name, definition in listed.items()
+    }
+    if listed:
+        job["allOf"] = [_where(name, _ref(definition)) for name, definition in listed.items()]
+        schema["allOf"] = [_where(name, _defaults(definition)) for name, definition in listed.items()]
+    return schema
+
+
+def _on(name: str, known: Parameters) -> dict[str, Any]:
+    """What holds for a job on a workflow, and for the defaults of one: the parameters that may be named in it."""
+    names = {"enum": list(known)}
+    return {
+        "description": f"What the workflow {name} takes.",
+        "properties": {
+            "params": {
+                "properties": {parameter: dict(about) for parameter, about in known.items()},
+                "additionalProperties": False,
+            },
+            "images": {"propertyNames": names},
+            "fields": {"properties": {"prompt": names, "image": names}},
+        },
+    }
+
+
+def _where(name: str, then: Mapping[str, Any]) -> dict[str, Any]:
+    return {"if": {"properties": {"workflow": {"const": name}}, "required": ["workflow"]}, "then": then}
+
+
+def _defaults(definition: str) -> dict[str, Any]:
+    """What holds for a manifest with that default workflow: for its ``params``, and for jobs that name no other."""
+    return {
+        "properties": {
+            "params": {"$ref": f"#/$defs/{definition}/properties/params"},
+            "jobs": {"items": {"if": _NAMES_NONE, "then": _ref(definition)}},
+        }
+    }
+
+
+def _ref(definition: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/{definition}"}

@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from crucible_batch.manifest import filters
-from crucible_batch.manifest.bounds import LimitError, Meter, weigh
-from crucible_batch.manifest.expressions import Expression, Part, TemplateFault, Variables, Workbench, cut
+from crucible_batch.manifest import template_filters
+from crucible_batch.manifest.template_expressions import Expression, Part, TemplateFault, Variables, Workbench, cut
+from crucible_batch.manifest.template_filters import LimitError, Meter, weigh
 
 __all__ = ["Json", "Template", "TemplateFault", "Templates", "Variables", "is_template", "plain"]
 
@@ -149,7 +149,7 @@ def plain(value: Any) -> Json:
     if isinstance(value, list | tuple | range):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {filters.text_of(key): plain(item) for key, item in value.items()}
+        return {template_filters.text_of(key): plain(item) for key, item in value.items()}
     if isinstance(value, float):
         raise ValueError("NaN and infinity are no JSON values")  # noqa: TRY004 - the type is right
     str(value)  # an unknown name says so itself
@@ -157,6 +157,6 @@ def plain(value: Any) -> Json:
 
 
 def _fault(error: Exception, variables: Variables) -> TemplateFault:
-    from crucible_batch.manifest.explaining import explained  # noqa: PLC0415 - Jinja2, for templates that need it
+    from crucible_batch.manifest.template_faults import explained  # noqa: PLC0415 - Jinja2, for templates that need it
 
     return explained(error, variables)

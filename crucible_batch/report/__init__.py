@@ -3,7 +3,7 @@
 from crucible_batch.report.build import build_head, build_rows, sum_up
 from crucible_batch.report.html import PAGE_FILE
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, JobRow, OutputRow, Report, ReportHead
-from crucible_batch.report.writing import REPORT_FILE, TEMPORARY_REPORT, write_report
+from crucible_batch.report.writer import REPORT_FILE, TEMPORARY_REPORT, write_report
 
 __all__ = [
     "PAGE_FILE",

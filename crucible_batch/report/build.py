@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.ending import Ending, RunStatus
-from crucible_batch.core.events import Event
-from crucible_batch.core.job import Attempt, AttemptStatus, Job
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.outcome import outcome_of
-from crucible_batch.core.plan import PlannedJob, RunTerms
-from crucible_batch.core.prices import PriceBook, workflow_class
+from crucible_batch.domain.credits import ZERO, Credits, format_credits
+from crucible_batch.domain.events import Event
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Attempt, AttemptStatus, Job
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.outcome import Ending, RunStatus, outcome_of
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.prices import UPLOAD_CLASS, PriceBook, workflow_class
 from crucible_batch.report.models import (
     AttemptRow,
     CountsRow,
@@ -25,7 +24,51 @@ from crucible_batch.report.models import (
     ReportHead,
     SentRow,
 )
-from crucible_batch.report.notes import notes
+
+
+def notes(ledger: Ledger) -> Iterator[str]:
+    """Yield a sentence for each thing that a reader of the figures should know."""
+    if ledger.repriced_jobs:
+        yield (
+            f"the records of {ledger.repriced_jobs} job{'s' if ledger.repriced_jobs > 1 else ''} name other prices than"
+            f" the answers to the submits, by {format_credits(ledger.price_differs)} credits in all: the higher figure"
+            " of each counts"
+        )
+    for surprise in (each for each in ledger.surprises if not each.by_record):
+        what = "an upload" if surprise.price_class == UPLOAD_CLASS else f"a job on {_workflow(surprise.price_class)}"
+        yield (
+            f"{what} cost {format_credits(surprise.charged)} credits where {format_credits(surprise.held)} were held"
+            " for it: a price above every bound there was before the gateway's answer"
+        )
+    if ledger.reused_assets:
+        yield (
+            f"{_count(ledger.reused_assets, 'image')} found at the gateway and used again: what an upload once cost"
+            " can't be seen, so it counts 0"
+        )
+    if ledger.restored_with_images:
+        yield (
+            f"{_count(ledger.restored_with_images, 'job')} restored from receipts without what the upload of its image"
+            " cost: that counts 0"
+        )
+    if ledger.assumed_uploads:
+        yield (
+            f"{_count(ledger.assumed_uploads, 'upload')} charged in an answer that never came: counted with the price"
+            " of one upload"
+        )
+    if ledger.lost_uploads:
+        yield (
+            f"{_count(ledger.lost_uploads, 'upload')} asked for whose answer never came, and not found at the gateway:"
+            " held with the price of one upload, since whether it was charged can't be seen"
+        )
+
+
+def _workflow(price_class: str) -> str:
+    return price_class.partition(":")[2]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}s were" if number != 1 else f"1 {word} was"
+
 
 _COSTS = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}
 

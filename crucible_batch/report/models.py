@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
-from crucible_batch.core.credits import format_credits
+from crucible_batch.domain.credits import format_credits
 
 Amount = Annotated[
     Decimal,

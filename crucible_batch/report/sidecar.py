@@ -1,6 +1,6 @@
 """The sidecar's model: the format of ``0.png.json``, version 1, for its JSON Schema. Fields are added, never renamed.
 
-``core/provenance.py`` says what stands in one; a test holds each that is written against this.
+``domain/provenance.py`` says what stands in one; a test holds each that is written against this.
 """
 
 from __future__ import annotations

@@ -1,15 +1,47 @@
 """Uploaded images: intents that are charged for, uploads that keep to them, readiness, deletion with a rebate."""
 
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from PIL import Image
+
 from crucible_batch.sandbox.faults import Stage
-from crucible_batch.sandbox.ground import Ground
-from crucible_batch.sandbox.ids import chance
+from crucible_batch.sandbox.ledger import Ground
 from crucible_batch.sandbox.pricing import FIXED, UPLOAD, Pricing, Purchase
-from crucible_batch.sandbox.records import Asset, Params, Upload
-from crucible_batch.sandbox.refused import RefusedError, invalid_params, not_found
+from crucible_batch.sandbox.records import Asset, Params, RefusedError, Upload, chance, invalid_params, not_found
+
+_MAX_PIXELS = 40_000_000
+
+
+class NotAnImageError(Exception):
+    """The bytes are no image, a broken one, or one too large to be held in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """The true type and size of an image."""
+
+    mime_type: str
+    width: int
+    height: int
+
+
+def inspect(content: bytes) -> ImageFacts:
+    """Decode an image to its last byte. Raises NotAnImageError."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise NotAnImageError
+            image.load()
+            return ImageFacts(image.get_format_mimetype() or "", image.width, image.height)
+    # Pillow's decoders raise nearly anything on broken bytes; a warning arrives here where warnings are errors.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
+        raise NotAnImageError from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise NotAnImageError from error
+
 
 MAX_UPLOAD_BYTES = 32 * 1024 * 1024
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from crucible_batch.sandbox.ids import chance
+from crucible_batch.sandbox.records import chance
 
 # The names of the exchanges: the contract's ten operations, then the storage's two.
 API_OPERATIONS = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults
-from crucible_batch.sandbox.ids import Ids
+from crucible_batch.sandbox.records import Ids
 from crucible_batch.sandbox.signing import Signer
 from crucible_batch.sandbox.store import Store
 from crucible_batch.sandbox.world import World

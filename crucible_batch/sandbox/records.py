@@ -1,9 +1,66 @@
 """What the gateway remembers: accounts, ledger entries, assets and jobs, each a value that a change replaces."""
 
+import hashlib
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
+
+
+class RefusedError(Exception):
+    """A request that is answered with a failure: HTTP status, machine code, text, and a hint if there is one."""
+
+    def __init__(self, status: int, code: str, error: str, hint: str | None = None) -> None:
+        super().__init__(f"{status} {code}: {error}")
+        self.status = status
+        self.code = code
+        self.error = error
+        self.hint = hint
+
+
+def not_found(noun: str, code: str) -> RefusedError:
+    """Refuse an id that is unknown, deleted or another account's: the three look alike on purpose."""
+    return RefusedError(404, code, f"{noun} not found.", f"The {noun.lower()} id must be one that this key can see.")
+
+
+def invalid_params(error: str, hint: str) -> RefusedError:
+    """Refuse generation params that the workflow does not take."""
+    return RefusedError(400, "INVALID_PARAMS", error, hint)
+
+
+def insufficient_credits(price: object, available: object) -> RefusedError:
+    """Refuse a purchase that the account can't pay."""
+    return RefusedError(
+        402,
+        "INSUFFICIENT_CREDITS",
+        f"This costs {price} credits; {available} are available.",
+        "Wait for running jobs to settle, or add credits.",
+    )
+
+
+class Ids:
+    """The UUIDs of one seed, in order. Start behind the `issued` ones to go on after a restart without a repeat."""
+
+    def __init__(self, seed: str, issued: int = 0) -> None:
+        self._seed = seed
+        self._issued = issued
+
+    def next(self) -> str:
+        """Give the next id."""
+        self._issued += 1
+        return str(uuid.UUID(bytes=digest(self._seed, self._issued)[:16], version=4))
+
+
+def digest(*parts: object) -> bytes:
+    """Hash `parts` into 32 bytes that look random: the sandbox's only source of chance."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+
+
+def chance(*parts: object) -> float:
+    """Map `parts` to a number in [0, 1): equal parts, equal chance, on every machine."""
+    return int.from_bytes(digest(*parts)[:7], "big") / 2**56
+
 
 JobStatus = Literal["queued", "running", "succeeded", "failed"]
 AssetStatus = Literal["pending_upload", "ready", "deleted"]

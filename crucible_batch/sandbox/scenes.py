@@ -6,8 +6,7 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
-from crucible_batch.sandbox.brushes import SOFT_SIDE, Point, disc, glow, mix, ridge, sky, vignette
-from crucible_batch.sandbox.styles import Colour, Style
+from crucible_batch.sandbox.drawing import SOFT_SIDE, Colour, Point, Style, disc, glow, mix, ridge, sky, vignette
 
 Scene = Callable[[Image.Image, Style, Random], Image.Image]
 

@@ -14,8 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from crucible_batch.sandbox.app import create_api
 from crucible_batch.sandbox.config import Running, SandboxConfig
+from crucible_batch.sandbox.fault_injection import TRANSPORT
 from crucible_batch.sandbox.gateway import Gateway
-from crucible_batch.sandbox.hangup import TRANSPORT
 from crucible_batch.sandbox.storage import create_storage
 from crucible_batch.sandbox.store import Store
 

@@ -11,15 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crucible_batch.sandbox import views
-from crucible_batch.sandbox.assets import MAX_UPLOAD_BYTES, Arrival
-from crucible_batch.sandbox.exchange import Call, Endpoint, Handler, endpoint
+from crucible_batch.sandbox.assets import MAX_UPLOAD_BYTES, Arrival, ImageFacts, NotAnImageError, inspect
+from crucible_batch.sandbox.fault_injection import Call, Endpoint, HalfAnswer, Handler, UnsizedHalfAnswer, endpoint
 from crucible_batch.sandbox.faults import Stage
 from crucible_batch.sandbox.gateway import Gateway
-from crucible_batch.sandbox.hangup import HalfAnswer, UnsizedHalfAnswer
-from crucible_batch.sandbox.images import ImageFacts, NotAnImageError, inspect
-from crucible_batch.sandbox.outputs import Outputs
-from crucible_batch.sandbox.records import Asset, Job
-from crucible_batch.sandbox.refused import RefusedError
+from crucible_batch.sandbox.pictures import Outputs
+from crucible_batch.sandbox.records import Asset, Job, RefusedError
 from crucible_batch.sandbox.signing import ExpiredError, ForgedError, Verb
 
 _ERROR_PAGE = RefusedError(200, "InternalError", "We encountered an internal error. Please try again.")

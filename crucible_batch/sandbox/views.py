@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from crucible_batch.sandbox import wire
-from crucible_batch.sandbox.ids import Ids
 from crucible_batch.sandbox.ledger import Totals
-from crucible_batch.sandbox.records import Asset, Entry, Job
+from crucible_batch.sandbox.records import Asset, Entry, Ids, Job
 from crucible_batch.sandbox.signing import Signer, Verb
 
 ASSET_BUCKET = "crucible-assets"

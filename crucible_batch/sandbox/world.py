@@ -9,17 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from crucible_batch.sandbox import params as params_rules
+from crucible_batch.sandbox import workflows as params_rules
 from crucible_batch.sandbox.assets import Arrival, Assets, Intent
-from crucible_batch.sandbox.audit import Audit, audit
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults
-from crucible_batch.sandbox.ground import Ground
-from crucible_batch.sandbox.ids import Ids
 from crucible_batch.sandbox.jobs import Jobs, Making, Order
-from crucible_batch.sandbox.ledger import Ledger, Totals
-from crucible_batch.sandbox.records import Account, Asset, Entry, Job, Record
-from crucible_batch.sandbox.refused import RefusedError, not_found
+from crucible_batch.sandbox.ledger import Audit, Ground, Ledger, Totals, audit
+from crucible_batch.sandbox.records import Account, Asset, Entry, Ids, Job, Record, RefusedError, not_found
 from crucible_batch.sandbox.workflows import WORKFLOWS, Workflow
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +13,54 @@ from typing import TypeVar
 from crucible_batch.api import Sight, Watch
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.report import OutputRow
-from crucible_batch.view.finding import find_runs, journal_files
+
+_DEPTH = 2
+"""``outputs/NAME/RUN_ID`` lies two below ``outputs``. Deeper there are pictures only."""
+_JOURNAL = Path(".crucible/journal.sqlite3")
+
+
+def find_runs(root: Path) -> Mapping[str, Path]:
+    """Return the run directories at and below ``root``. No link is followed, and what can't be read is passed over.
+
+    A key is made of the place below ``root``, so that no address holds a path.
+    """
+    return {_key(path, root): path for path in _found(root, _DEPTH)}
+
+
+def journal_files(directory: Path) -> tuple[Path, Path]:
+    """Return the files that a journal consists of: a look at when they changed needs no database."""
+    journal = directory / _JOURNAL
+    return journal, journal.with_name(f"{journal.name}-wal")
+
+
+def _key(path: Path, root: Path) -> str:
+    return hashlib.sha256(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def _found(directory: Path, depth: int) -> Iterator[Path]:
+    if _is_run(directory):
+        yield directory
+        return
+    if depth:
+        for child in _folders(directory):
+            yield from _found(child, depth - 1)
+
+
+def _is_run(directory: Path) -> bool:
+    hidden, journal = directory / _JOURNAL.parent, directory / _JOURNAL
+    try:
+        return journal.is_file() and not journal.is_symlink() and not hidden.is_symlink()
+    except OSError:
+        return False
+
+
+def _folders(directory: Path) -> list[Path]:
+    try:
+        children = [child for child in directory.iterdir() if not child.name.startswith(".")]
+        return sorted(child for child in children if child.is_dir() and not child.is_symlink())
+    except OSError:
+        return []
+
 
 _PICTURES = 5
 _FRESH_S = 0.4

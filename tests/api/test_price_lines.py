@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.api import Certainty, PlanSummary, PriceLine
-from crucible_batch.api.price_lines import Tally, price_lines
-from crucible_batch.core.job import Job
-from crucible_batch.core.plan import PlannedJob
-from crucible_batch.core.prices import UPLOAD, PriceBook, shape_of
+from crucible_batch.api.plan_rows import Tally, price_lines
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 
 D = Decimal
 

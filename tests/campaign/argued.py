@@ -19,12 +19,12 @@ _START = "the sum of no amounts is 0 either way"
 _NAN = "only NaN and infinity have such an exponent, and they are refused before"
 
 ARGUED: Mapping[str, Mapping[str, str]] = {
-    "core/ledger.py": {
+    "domain/ledger.py": {
         'lost.subject, lost.rebate = "XXXX", rebate': "no image is called so, as none is called nothing",
         "-case _:": "nothing comes here: mypy shows that all events have their case",
         "assert_never(None)": "nothing comes here: mypy shows that all events have their case",
     },
-    "core/budget.py": {
+    "domain/budget.py": {
         "for shape in (request.shape, UPLOAD)[: 3 if request.uploads else 1]:": "there are two, not three",
     },
     "engine/admission.py": {
@@ -37,10 +37,10 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         "return ledger.committed - sum(holds, )": _START,
         "expected = sum((submit.expected for submit in self._unanswered.values()), )": _START,
     },
-    "core/prices.py": {
+    "domain/prices.py": {
         'return hashlib.sha256(canonical(params).encode("ASCII")).hexdigest()[:16]  # type: ignore[arg-type]': _CODEC,
     },
-    "core/identity.py": {
+    "domain/identity.py": {
         "kind = None": _SPEED,
         "return False": _SPEED,
         "items: Collection[object] = None": "another value is set, or the function has returned, before it is read",
@@ -59,7 +59,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         ): _SPEED,
         'digest = hashlib.sha256(f"{KEY_PREFIX}{identity}:{attempt}".encode("ASCII")).hexdigest()': _CODEC,
     },
-    "core/credits.py": {
+    "domain/credits.py": {
         "if _places(figure) >= _FIGURE_PLACES:": "a figure of just so many places is rounded to itself",
         "figure = figure.quantize(Decimal(2).scaleb(-_FIGURE_PLACES), context=_EXACT)": _EXPONENT,
         "return -exponent if (isinstance(exponent, int)) or True else 0": _NAN,
@@ -68,18 +68,16 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'return text.rstrip("XX0XX").rstrip(".") if "." in text else text': "an amount holds no X",
         'return text.rstrip("0").rstrip("XX.XX") if "." in text else text': "an amount holds no X",
     },
-    "gateway/address.py": {
+    "gateway/api_key.py": {'return content.replace(self._text.encode("ASCII"), b"***")': _CODEC},
+    "domain/redaction.py": {
+        "if len(text) < limit and text.isascii() and text.isprintable():  # as nearly all is": _SPEED,
+    },
+    "gateway/url_guard.py": {
         'if url.userinfo or url.query and url.fragment or "?" in text or "#" in text:': (
             "a URL with a query has a question mark, and one with a fragment a hash: the text is looked at as well"
         ),
         'host = url.raw_host.decode("ASCII")': _CODEC,
         'return quote(check_workflow_id(value), safe="XXXX")': "an X is never percent-encoded",
-    },
-    "gateway/api_key.py": {'return content.replace(self._text.encode("ASCII"), b"***")': _CODEC},
-    "core/text.py": {
-        "if len(text) < limit and text.isascii() and text.isprintable():  # as nearly all is": _SPEED,
-    },
-    "gateway/guard.py": {
         "plain = None": _SPEED,
         "plain = _PLAIN.fullmatch(url) if (len(url) <= STORAGE_URL_LIMIT) and False else None": _SPEED,
         "plain = _PLAIN.fullmatch(url) if len(url) < STORAGE_URL_LIMIT else None": _SPEED,
@@ -90,16 +88,16 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'return self._trusts_all or host.lower().rstrip("XX.XX") in self._trusted': "lower case has no X",
         'self._trusted = frozenset(host.lower().rstrip("XX.XX") for host in trusted_hosts)': "lower case has no X",
     },
-    "gateway/quiet.py": {
+    "gateway/transport.py": {
         "record.args = None": "logging takes None and an empty tuple alike: there is nothing to fill in"
     },
-    "gateway/text.py": {'return clean(_QUERY.sub(r"\\1?***", text[: limit * 9]), limit)': _WORK},
-    "journal/writer.py": {
+    "gateway/response_errors.py": {'return clean(_QUERY.sub(r"\\1?***", text[: limit * 9]), limit)': _WORK},
+    "journal/group_commit.py": {
         'connection.execute("begin immediate")': _SQL,
         'connection.execute("commit")': _SQL,
         'connection.execute("rollback")': _SQL,
     },
-    "results/picture.py": {
+    "outputs/image_check.py": {
         "head = _part(file, 0, None)": "more than the beginning is read, and only the beginning looked at",
         "if factory is None or (accept is not None and accept(head[:17]) is not True):": (
             "no format looks at more than its first bytes"

@@ -1,7 +1,7 @@
 """Mutants of the modules that keep the money and the secrets: how many of them the tests notice, by mutmut.
 
     python -m tests.campaign.mutation                             all of them
-    python -m tests.campaign.mutation core/identity.py            one of them: make mutants
+    python -m tests.campaign.mutation domain/identity.py            one of them: make mutants
     python -m tests.campaign.mutation --seconds 300 --seed 7      as many modules as the time allows, by lot
 
 Works on a copy, since mutmut writes beside what it changes. A mutant that no test can notice is
@@ -28,25 +28,23 @@ from tests.campaign.argued import is_argued
 
 ROOT = Path(__file__).parents[2]
 MODULES: Mapping[str, str] = {
-    "core/identity.py": "core/test_identity.py",
-    "core/budget.py": "core/test_budget.py",
-    "core/ledger.py": "core/test_ledger.py core/test_impossible.py",
-    "core/credits.py": "core/test_credits.py core/test_stored_credits.py",
-    "core/output_path.py": "core/test_output_path.py",
-    "core/text.py": "core/test_text.py",
-    "gateway/address.py": "gateway/test_address.py",
+    "domain/identity.py": "domain/test_identity.py",
+    "domain/budget.py": "domain/test_budget.py",
+    "domain/ledger.py": "domain/test_ledger.py domain/test_impossible.py",
+    "domain/credits.py": "domain/test_credits.py domain/test_stored_credits.py",
+    "domain/output_path.py": "domain/test_output_path.py",
+    "domain/redaction.py": "domain/test_text.py domain/test_secrecy.py",
     "gateway/api_key.py": "gateway/test_secrets.py",
-    "gateway/guard.py": "gateway/test_guard.py gateway/test_guard_registry.py",
-    "gateway/quiet.py": "gateway/test_secrets.py",
-    "gateway/text.py": "gateway/test_secrets.py",
+    "gateway/url_guard.py": "gateway/test_address.py gateway/test_guard.py gateway/test_guard_registry.py",
+    "gateway/transport.py": "gateway/test_secrets.py",
+    "gateway/response_errors.py": "gateway/test_secrets.py",
     "journal/codec.py": "journal/test_codec.py",
-    "journal/writer.py": "journal/test_writing.py",
-    "results/picture.py": "results/test_picture.py",
+    "journal/group_commit.py": "journal/test_writing.py",
+    "outputs/image_check.py": "outputs/test_picture.py",
 }
 """Each module of a campaign with the files of tests that have to notice its mutants, below ``tests``."""
 NEWER: Mapping[str, str] = {
-    "core/prices.py": "core/test_prices.py",
-    "core/secrecy.py": "core/test_secrecy.py",
+    "domain/prices.py": "domain/test_prices.py",
     "engine/admission.py": "engine/test_admission_rule.py engine/test_admission_ends.py",
 }
 """Modules that no campaign's file counts yet: ``make mutants`` takes them, a campaign from its next file on."""
@@ -110,7 +108,7 @@ def _told(looked_at: Mapping[str, str], passed: Mapping[str, str]) -> dict[str, 
 
 
 def _module_of(mutant: str) -> str:
-    """``crucible_batch.core.ledger.x_name__mutmut_1`` is one of ``core/ledger.py``."""
+    """``crucible_batch.domain.ledger.x_name__mutmut_1`` is one of ``domain/ledger.py``."""
     return "/".join(mutant.split(".")[1:-1]) + ".py"
 
 

@@ -209,8 +209,8 @@ ROWS = (
     _crash_row(10, "SIGINT, SIGTERM, SIGHUP or SIGINT twice at any effect", 5, "signalled", "any"),
     _test_row(11, "hostile manifests", "tests/manifest"),
     _test_row(12, "a hostile gateway: each behaviour at each exchange", "tests/hostile"),
-    _test_row(13, "hostile names, links and addresses", "tests/results", "tests/gateway/test_guard.py"),
-    _test_row(14, "journals and keys as earlier releases wrote them", "tests/journal", "tests/core/test_identity.py"),
+    _test_row(13, "hostile names, links and addresses", "tests/outputs", "tests/gateway/test_guard.py"),
+    _test_row(14, "journals and keys as earlier releases wrote them", "tests/journal", "tests/domain/test_identity.py"),
     _program_row(15, "mutants of what keeps the money and the secrets", 14, "tests.campaign.mutation"),
     _program_row(16, "one run of many jobs, killed every few seconds until it is done", 5, "tests.campaign.long_run"),
 )

@@ -22,19 +22,19 @@ from aiohttp import ClientSession
 from filelock import SoftFileLock
 from httpx import AsyncClient
 
-from crucible_batch.core import credits, identity
-from crucible_batch.engine.perform import Performer
-from crucible_batch.gateway import retrying, storage, transport
+from crucible_batch.domain import credits, identity
+from crucible_batch.engine.job_worker import Performer
+from crucible_batch.gateway import retries, storage, transport
 from crucible_batch.gateway.api_key import ApiKey
-from crucible_batch.gateway.channel import KeyChannel
-from crucible_batch.gateway.guard import LinkGuard
-from crucible_batch.gateway.httpx_channel import HttpxChannel
+from crucible_batch.gateway.httpx_transport import HttpxChannel
+from crucible_batch.gateway.transport import KeyChannel
+from crucible_batch.gateway.url_guard import LinkGuard
 from crucible_batch.journal import lock
 from crucible_batch.manifest import names
 from crucible_batch.manifest.files import Files
+from crucible_batch.outputs import OutputStore, safe_fs, temp_file
+from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.planner import Planner
-from crucible_batch.results import OutputStore, beneath, part
-from crucible_batch.results.beneath import Folder
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def _refusal_after_doubt_believed() -> None:
 
 def _links_followed() -> None:
     os.O_NOFOLLOW = 0  # type: ignore[misc]
-    beneath._NO_LINK = os.O_CLOEXEC
-    beneath._openat2 = lambda: None
+    safe_fs._NO_LINK = os.O_CLOEXEC
+    safe_fs._openat2 = lambda: None
 
 
 def _written_once(descriptor: int, block: bytes) -> None:
@@ -179,18 +179,18 @@ SLIPS: Mapping[str, Slip] = {
     ),
     "a storage url not checked": Slip(_set(LinkGuard, "check", _nothing), "gateway/test_storage.py"),
     "the key in its own repr": Slip(_set(ApiKey, "__repr__", ApiKey.reveal), "gateway/test_secrets.py"),
-    "every answer tried again": Slip(_set(retrying, "is_worth_retrying", lambda _error: True), "gateway"),
-    "canonical json through floats": Slip(_set(identity, "canonical", _through_floats), "core/test_identity.py"),
-    "text normalised in the key": Slip(_text_normalised, "core/test_identity.py"),
-    "the repeat left out of the key": Slip(_repeat_left_out, "core/test_identity.py"),
-    "credits from binary floats": Slip(_set(credits, "_finite", _from_float), "core/test_credits.py"),
+    "every answer tried again": Slip(_set(retries, "is_worth_retrying", lambda _error: True), "gateway"),
+    "canonical json through floats": Slip(_set(identity, "canonical", _through_floats), "domain/test_identity.py"),
+    "text normalised in the key": Slip(_text_normalised, "domain/test_identity.py"),
+    "the repeat left out of the key": Slip(_repeat_left_out, "domain/test_identity.py"),
+    "credits from binary floats": Slip(_set(credits, "_finite", _from_float), "domain/test_credits.py"),
     "duplicate jobs merged in silence": Slip(_built_otherwise(Planner, "_duplicates", "once"), "test_planner.py"),
     "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "engine/test_perform.py"),
     "a file that is there for a lock": Slip(_set(lock, "FileLock", SoftFileLock), "journal/test_locking.py"),
-    "links followed at an output's place": Slip(_links_followed, "results/test_store.py"),
-    "a user's file written over": Slip(_set(Folder, "claim", Folder.replace), "results/test_store.py"),
-    "a far larger output taken": Slip(_built_otherwise(OutputStore, "_max_bytes", 10_000_000), "results/test_store.py"),
-    "a short write taken for a whole one": Slip(_set(part, "_write_all", _written_once), "results/test_store.py"),
+    "links followed at an output's place": Slip(_links_followed, "outputs/test_store.py"),
+    "a user's file written over": Slip(_set(Folder, "claim", Folder.replace), "outputs/test_store.py"),
+    "a far larger output taken": Slip(_built_otherwise(OutputStore, "_max_bytes", 10_000_000), "outputs/test_store.py"),
+    "a short write taken for a whole one": Slip(_set(temp_file, "_write_all", _written_once), "outputs/test_store.py"),
     "images from anywhere": Slip(_set(Files, "is_inside", lambda _self, _path: True), "manifest/test_files.py"),
     "names told apart by their case alone": Slip(_case_kept, "manifest/test_names.py"),
 }

@@ -6,8 +6,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.api import Audit, AuditResult, Figures, Finding, Verdict
-from crucible_batch.cli.render.audit import notes
-from crucible_batch.core.claims import UploadClaim, UploadState
+from crucible_batch.cli.audit import notes
+from crucible_batch.domain.audit_claims import UploadClaim, UploadState
 
 from .conftest import Cli, running_sandbox
 

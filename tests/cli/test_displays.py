@@ -22,16 +22,14 @@ from crucible_batch.api import (
     TakenUp,
     Throttled,
 )
-from crucible_batch.cli.display.frames import Frames, Size, does_reflow
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.cli.display.live import LiveDisplay, bar, money
-from crucible_batch.cli.display.pace import Pace
+from crucible_batch.cli.display.live import Frames, LiveDisplay, Size, bar, does_reflow, money
 from crucible_batch.cli.display.plain import PlainDisplay
-from crucible_batch.cli.display.tally import Tally
-from crucible_batch.cli.display.words import stage_bars
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.ending import Ending, RunStatus
-from crucible_batch.core.events import Accepted, Failed, Saved
+from crucible_batch.cli.display.progress_state import Pace, Tally
+from crucible_batch.cli.display.progress_text import stage_bars
+from crucible_batch.domain.events import Accepted, Failed, Saved
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.outcome import Ending, RunStatus
 
 BALANCE = Balance(Decimal(80), Decimal("12.5"), Decimal(4))
 

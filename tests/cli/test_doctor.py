@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.cli import examining
-from crucible_batch.results import claiming
+from crucible_batch.cli import doctor
+from crucible_batch.outputs import exclusive_rename
 
 from .conftest import KEY, Cli, Done
 
@@ -76,9 +76,9 @@ def test_a_folder_that_cannot_be_written_is_told(cli: Cli) -> None:
     assert "--out-dir" in finding(done, "disk")["hint"]
 
 
-def disk(monkeypatch: pytest.MonkeyPatch, here: Path) -> examining.Finding:
+def disk(monkeypatch: pytest.MonkeyPatch, here: Path) -> doctor.Finding:
     monkeypatch.chdir(here)
-    (found,) = [each for each in examining._about_machine() if each.topic == "disk"]
+    (found,) = [each for each in doctor._about_machine() if each.topic == "disk"]
     assert list(here.iterdir()) == []
     return found
 
@@ -102,7 +102,7 @@ def test_how_outputs_get_their_names_is_told_where_it_is_not_by_hard_links(
 def test_a_folder_where_no_output_could_get_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("link", "rename"):
         monkeypatch.setattr(os, name, refuse)
-    monkeypatch.setattr(claiming, "_exclusive_rename", lambda: None)
+    monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: None)
     found = disk(monkeypatch, tmp_path)
     assert found.grade == "warn"
     assert "can't give an output its name" in found.text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crucible_batch.cli.durations import format_duration, format_left, parse_duration
+from crucible_batch.cli.units import format_duration, format_left, parse_duration
 
 
 @pytest.mark.parametrize(

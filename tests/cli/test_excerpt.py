@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from crucible_batch.cli.render.excerpt import NARROWEST, excerpt, read_lines
+from crucible_batch.cli.render.errors import NARROWEST, excerpt, read_lines
 from crucible_batch.errors import Place
 
 CASES = [

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.api import Certainty, PlanSummary, PriceLine
-from crucible_batch.cli.render.plan import cap_words, cost_words
-from crucible_batch.cli.render.plan_rows import contrast
+from crucible_batch.cli.render.plan import cap_words, contrast, cost_words
 
 from .conftest import Cli, Done
 from .test_json import check_stream

@@ -15,7 +15,7 @@ from PIL import Image
 KILLED_BEFORE_A_SIDECAR = """
     import os, sys
     from crucible_batch.cli import main
-    from crucible_batch.results import sidecars
+    from crucible_batch.outputs import sidecars
 
     sidecars._write = lambda *_args: os.kill(os.getpid(), 9)
     sys.argv = ["crucible-batch", "run", sys.argv[1], "-q"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.cli.browsing import has_screen
+from crucible_batch.cli.demo import has_screen
 
 from .conftest import COMMAND, Cli, clean_environment
 from .screen import Screen

@@ -12,7 +12,7 @@ import typer.main
 
 from crucible_batch.cli.app import app
 from crucible_batch.cli.garbage import put_off_collecting
-from crucible_batch.cli.sparing import sparing
+from crucible_batch.cli.startup import sparing
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 LOADED = """
@@ -37,7 +37,7 @@ def of(package: str, modules: set[str]) -> set[str]:
 def test_the_version_takes_nothing_but_the_standard_library() -> None:
     modules = loaded("--version")
     ours = of("crucible_batch", modules)
-    assert ours == {"crucible_batch", "crucible_batch.cli", "crucible_batch.lazily"}
+    assert ours == {"crucible_batch", "crucible_batch.cli", "crucible_batch.lazy_imports"}
     for package in ("typer", "rich", "pydantic", "httpx", "jinja2", "yaml", "asyncio", "sqlite3", "dataclasses"):
         assert not of(package, modules), package
 
@@ -55,7 +55,7 @@ def test_checking_a_manifest_takes_neither_engine_nor_http_stack_nor_pillow() ->
     assert of("crucible_batch.manifest", modules)
     for package in ("httpx", "PIL", "aiofiles", "asyncio", "starlette", "uvicorn", "tenacity", "filelock"):
         assert not of(package, modules), package
-    for room in ("engine", "gateway", "report", "results", "journal.store", "core.events", "core.job", "sandbox"):
+    for room in ("engine", "gateway", "report", "outputs", "journal.store", "domain.events", "domain.job", "sandbox"):
         assert not of(f"crucible_batch.{room}", modules), room
 
 

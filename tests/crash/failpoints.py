@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 
 from crucible_batch.gateway import client, storage
-from crucible_batch.gateway.channel import Channel, Reply
+from crucible_batch.gateway.transport import Channel, Reply
 
 Reach = Callable[[str], None]
 

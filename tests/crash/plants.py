@@ -7,14 +7,14 @@ import sqlite3
 import sys
 from typing import Any
 
-from crucible_batch.core.asset import Asset
-from crucible_batch.core.events import Lost
-from crucible_batch.engine.assets import AssetDesk
+from crucible_batch.domain.asset import Asset
+from crucible_batch.domain.events import Lost
+from crucible_batch.engine.uploads import AssetDesk
 from crucible_batch.gateway import HttpGateway, client
-from crucible_batch.gateway.channel import KeyChannel
+from crucible_batch.gateway.transport import KeyChannel
 from crucible_batch.journal import Journal
-from crucible_batch.results import OutputStore, naming
-from crucible_batch.results.part import Part
+from crucible_batch.outputs import OutputStore, publish
+from crucible_batch.outputs.temp_file import Part
 
 
 def _fresh_keys() -> None:
@@ -46,7 +46,7 @@ def _nothing_swept() -> None:
 
 
 def _outputs_unsynced() -> None:
-    naming._sync = lambda _folder, _name=None: None  # type: ignore[assignment]
+    publish._sync = lambda _folder, _name=None: None  # type: ignore[assignment]
     Part.sync = lambda _self: None  # type: ignore[method-assign]
 
 

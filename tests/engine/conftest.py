@@ -29,9 +29,9 @@ import uvicorn.server
 from PIL import Image
 
 from crucible_batch import api
-from crucible_batch.api import connecting, mending, running
+from crucible_batch.api import connecting, run_directory, running
 from crucible_batch.gateway import Retrier, RetryPolicy
-from crucible_batch.sandbox import Running, SandboxConfig, app, outputs, parse_faults, serve, server
+from crucible_batch.sandbox import Running, SandboxConfig, app, parse_faults, pictures, serve, server
 from crucible_batch.settings import Settings
 
 SPEED = 200.0
@@ -186,11 +186,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Start a bench; keywords are those of ``SandboxConfig``, ``faults`` and ``credits`` in short form."""
     clock = FastClock()
     monkeypatch.setattr(running, "SystemClock", lambda: clock)
-    monkeypatch.setattr(mending, "SystemClock", lambda: clock)
+    monkeypatch.setattr(run_directory, "SystemClock", lambda: clock)
     # Made once for all tests: reading the certificates, and describing the sandbox, take longer than a run.
     monkeypatch.setattr(ssl, "create_default_context", _tls)
     monkeypatch.setattr(app, "describe", _description)
-    monkeypatch.setattr(outputs, "render", _plain)
+    monkeypatch.setattr(pictures, "render", _plain)
     monkeypatch.setattr(server, "_bind", functools.partial(_bound_without_delay, server._bind))
     monkeypatch.setattr(uvicorn.server, "asyncio", _Impatient())
     open_gateway = connecting.open_gateway

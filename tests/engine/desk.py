@@ -8,20 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from crucible_batch.core.answers import Account, ErrorInfo
-from crucible_batch.core.events import (
-    Accepted,
-    Event,
-    Held,
-    Succeeded,
-)
-from crucible_batch.core.job import Job, replay, resumed
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.prices import PriceBook, Shape
+from crucible_batch.domain.events import Accepted, Event, Held, Succeeded
+from crucible_batch.domain.gateway_types import Account, ErrorInfo
+from crucible_batch.domain.job import Job, replay, resumed
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.prices import PriceBook, Shape
 from crucible_batch.engine.admission import Admission
-from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import SystemClock
-from crucible_batch.engine.stop import Stop
+from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.shutdown import Stop
 from crucible_batch.errors import GatewayError
 
 D = Decimal

@@ -8,16 +8,16 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch.core.answers import Account, ErrorInfo
-from crucible_batch.core.events import Accepted, Failed, Held
-from crucible_batch.core.job import Job
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.prices import Shape
-from crucible_batch.core.progress import JobAdvanced
+from crucible_batch.domain.events import Accepted, Failed, Held
+from crucible_batch.domain.gateway_types import Account, ErrorInfo
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.prices import Shape
+from crucible_batch.domain.progress import JobAdvanced
 from crucible_batch.engine.admission import Admission
-from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import SystemClock
-from crucible_batch.engine.stop import Stop
+from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.shutdown import Stop
 
 TEN = "\n".join(f"{{name: j{i}, prompt: 'picture {i}'}}" for i in range(10))
 

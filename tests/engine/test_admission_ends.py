@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.core.events import (
+from crucible_batch.domain.events import (
     Accepted,
     Created,
     Declined,
@@ -16,8 +16,8 @@ from crucible_batch.core.events import (
     NotCreated,
     Prepared,
 )
-from crucible_batch.core.job import Job
-from crucible_batch.core.prices import PriceBook
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.prices import PriceBook
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from crucible_batch.core.events import (
+from crucible_batch.domain.events import (
     Accepted,
     Created,
     Declined,
@@ -20,8 +20,8 @@ from crucible_batch.core.events import (
     Unanswered,
     Vanished,
 )
-from crucible_batch.core.job import Job
-from crucible_batch.core.prices import PriceBook, Shape
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.prices import PriceBook, Shape
 from tests.engine.desk import ERROR, IMAGE, D, V, W, again, desk, in_doubt, passed
 
 # -- alone ------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 
 from crucible_batch import api
 from crucible_batch.api import verify
-from crucible_batch.core.events import Moved, Saved, Succeeded
+from crucible_batch.domain.events import Moved, Saved, Succeeded
 from crucible_batch.journal import Journal
 from tests.engine.test_resume import stop_after
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crucible_batch import api
-from crucible_batch.results import FileState
+from crucible_batch.outputs import FileState
 
 OURS = [
     ".crucible/journal.sqlite3",

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from crucible_batch import api
-from crucible_batch.core.difference import Why
+from crucible_batch.domain.plan_diff import Why
 from crucible_batch.errors import ExitCode
 
 IN_DOUBT = [

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from crucible_batch.gateway import client, storage
-from crucible_batch.gateway.channel import Channel, Reply
-from crucible_batch.journal import writer
+from crucible_batch.gateway.transport import Channel, Reply
+from crucible_batch.journal import group_commit
 
 JOBS = 40
 IN_HOPS = ("open", "mkdir", "link", "unlink", "stat", "rename", "replace", "write")
@@ -55,7 +55,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     async def to_thread(function: Any, /, *args: Any, **options: Any) -> Any:
         made_of = getattr(function, "func", function)  # that of a partial
-        if not made_of.__module__.startswith("crucible_batch.results"):  # the sandbox is in this process too
+        if not made_of.__module__.startswith("crucible_batch.outputs"):  # the sandbox is in this process too
             return await hop(function, *args, **options)
         found["hops"] += 1
 
@@ -76,8 +76,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return call
 
-    committed, hop = writer._commit, asyncio.to_thread
-    monkeypatch.setattr(writer, "_commit", commit)
+    committed, hop = group_commit._commit, asyncio.to_thread
+    monkeypatch.setattr(group_commit, "_commit", commit)
     monkeypatch.setattr(os, "fsync", counted("fsync", os.fsync))
     for name in IN_HOPS:
         monkeypatch.setattr(os, name, counted_in_hops(name, getattr(os, name)))

@@ -12,12 +12,12 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from crucible_batch.core import events
-from crucible_batch.core.flow import new_flow
-from crucible_batch.core.progress import Throttled
+from crucible_batch.domain import events
+from crucible_batch.domain.concurrency_limit import new_flow
+from crucible_batch.domain.progress import Throttled
 from crucible_batch.engine import Slots, SystemClock
 from crucible_batch.engine import runner as runner_module
-from crucible_batch.engine.stop import Stop
+from crucible_batch.engine.shutdown import Stop
 from crucible_batch.errors import ExitCode
 
 BUSY = {"success": False, "code": "RATE_LIMITED", "error": "too many"}

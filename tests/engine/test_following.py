@@ -15,7 +15,7 @@ import pytest
 from crucible_batch import api
 from crucible_batch.errors import ConsentError, KeyRefusedError, ManifestError, StalePlanError, UserError
 from crucible_batch.journal import Journal
-from crucible_batch.plans import read_saved_plan
+from crucible_batch.saved_plan import read_saved_plan
 
 THREE = "{name: a, prompt: one}\n{name: b, prompt: two}\n{name: c, prompt: three}"
 

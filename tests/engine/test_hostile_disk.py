@@ -19,9 +19,9 @@ import pytest
 from crucible_batch import verify
 from crucible_batch.api import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
-from crucible_batch.journal import Journal, lock, store, writer
-from crucible_batch.report import writing
-from crucible_batch.results import claiming, ground, naming, part, room
+from crucible_batch.journal import Journal, group_commit, lock, store
+from crucible_batch.outputs import disk_space, exclusive_rename, preflight, publish, temp_file
+from crucible_batch.report import writer
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -89,7 +89,7 @@ async def test_a_disk_that_fills_up_under_the_journal_costs_nothing_twice(start,
 @pytest.mark.parametrize("commits", [0, 1, 2, 3, 5, 8, 12, 17, 23])
 async def test_a_commit_that_fails_costs_nothing_twice_whatever_it_would_have_held(start, monkeypatch, commits):
     """Intents are durable before credits move, and a lost result is asked for again: no commit is worth a reserve."""
-    original, count = writer._commit, itertools.count()
+    original, count = group_commit._commit, itertools.count()
 
     def commit(*args: object) -> None:
         if next(count) >= commits:
@@ -99,7 +99,7 @@ async def test_a_commit_that_fails_costs_nothing_twice_whatever_it_would_have_he
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
-            patch.setattr(writer, "_commit", commit)
+            patch.setattr(group_commit, "_commit", commit)
             assert await ended(bench, manifest) == 5
         await goes_on(bench, manifest)
 
@@ -119,8 +119,8 @@ async def test_a_disk_that_is_nearly_full_buys_nothing_more_and_saves_what_was_b
             )
 
         with monkeypatch.context() as patch:
-            patch.setattr(room, "_TRUSTED_S", 0.0)  # a disk that fills up at once
-            patch.setattr(room.os, "statvfs", nearly_full)
+            patch.setattr(disk_space, "_TRUSTED_S", 0.0)  # a disk that fills up at once
+            patch.setattr(disk_space.os, "statvfs", nearly_full)
             result = await bench.run(manifest, concurrency=2)
         assert (result.exit_code, result.report.stops["*"].code) == (5, "DISK_NEARLY_FULL")
         bought, saved = len((await bench.state())["jobs"]), result.report.counts.succeeded
@@ -148,7 +148,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-@pytest.mark.parametrize(("module", "where"), [(part, "_write_all"), (naming, "_sync")])
+@pytest.mark.parametrize(("module", "where"), [(temp_file, "_write_all"), (publish, "_sync")])
 @pytest.mark.parametrize("at", [1, 6])
 async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, monkeypatch, module, where, number, at):
     async with start() as bench:
@@ -172,7 +172,7 @@ def refuse(*_args: object, **_options: object) -> None:
 async def test_without_hard_links_all_that_is_bought_is_saved(start, monkeypatch, renames):
     monkeypatch.setattr(os, "link", refuse)
     if not renames:
-        monkeypatch.setattr(claiming, "_exclusive_rename", lambda: None)
+        monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: None)
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         result = await bench.run(manifest)
@@ -186,7 +186,7 @@ async def test_where_no_output_could_get_its_name_nothing_is_bought(start, monke
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
             patch.setattr(os, "link", refuse)
-            patch.setattr(claiming, "_exclusive_rename", lambda: refuse)
+            patch.setattr(exclusive_rename, "_exclusive_rename", lambda: refuse)
             patch.setattr(os, "rename", refuse)
             with pytest.raises(RunDirectoryError, match="can't give an output its name") as caught:
                 await bench.run(manifest)
@@ -200,7 +200,7 @@ async def test_where_a_name_of_the_run_could_not_be_made_nothing_is_bought(start
     async with start() as bench:
         manifest = bench.manifest("{name: größe, prompt: one}")
         with monkeypatch.context() as patch:
-            patch.setattr(ground, "_takes", lambda *_args: False)
+            patch.setattr(preflight, "_takes", lambda *_args: False)
             with pytest.raises(RunDirectoryError, match="takes no name like 'größe/"):
                 await bench.run(manifest)
             assert (await bench.state())["jobs"] == []
@@ -211,11 +211,11 @@ async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
-            patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
+            patch.setattr(writer.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
             # The outputs, and the journal's name, are synced by the same call: it fails from the report on.
             patch.setattr(store, "sync_names", lambda _path: None)
-            patch.setattr(naming, "_sync", lambda *_args: None)
-            patch.setattr(part.Part, "sync", lambda _self: None)
+            patch.setattr(publish, "_sync", lambda *_args: None)
+            patch.setattr(temp_file.Part, "sync", lambda _self: None)
             with pytest.raises(ReportError, match="No space left") as caught:
                 await bench.run(manifest)
         assert caught.value.exit_code == 5
@@ -228,10 +228,10 @@ async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_repo
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
-            patch.setattr(part, "_write_all", Failing(part._write_all, errno.ENOSPC, 3))
-            patch.setattr(writing.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
+            patch.setattr(temp_file, "_write_all", Failing(temp_file._write_all, errno.ENOSPC, 3))
+            patch.setattr(writer.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
             patch.setattr(store, "sync_names", lambda _path: None)
-            patch.setattr(naming, "_sync", lambda *_args: None)
+            patch.setattr(publish, "_sync", lambda *_args: None)
             with pytest.raises(ReportError) as caught:
                 await bench.run(manifest)
         assert caught.value.hint == "see to the disk, then: run the same command again"
@@ -245,7 +245,7 @@ async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_goes_on_la
         (out / "a/0.png").write_bytes(b"edited")
         (out / "b/0.png").unlink()
         with monkeypatch.context() as patch:
-            patch.setattr(part, "_write_all", Failing(part._write_all, errno.ENOSPC, 1))
+            patch.setattr(temp_file, "_write_all", Failing(temp_file._write_all, errno.ENOSPC, 1))
             found = await verify(out, fix=True, settings=bench.settings)
         assert found.exit_code == 5
         assert "No space left" in str(found.failure)

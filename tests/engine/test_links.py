@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.core.answers import Download, JobSnapshot, JobStatus, OutputLink
-from crucible_batch.core.credits import ZERO
-from crucible_batch.core.events import Saved, Unavailable
-from crucible_batch.core.job import Attempt
-from crucible_batch.core.plan import RunTerms
+from crucible_batch.domain.credits import ZERO
+from crucible_batch.domain.events import Saved, Unavailable
+from crucible_batch.domain.gateway_types import Download, JobSnapshot, JobStatus, OutputLink
+from crucible_batch.domain.job import Attempt
+from crucible_batch.domain.plan import RunTerms
 from crucible_batch.engine import SystemClock
-from crucible_batch.engine.fetch import Fetcher
+from crucible_batch.engine.downloads import Fetcher
 from crucible_batch.errors import GatewayError
-from crucible_batch.results import OutputStore
+from crucible_batch.outputs import OutputStore
+from tests.outputs.making import PNG
 from tests.planning import Desk
-from tests.results.making import PNG
 
 TERMS = RunTerms("test", "m.yaml", "0" * 64, "default", None, None, 1, frozenset())
 ATTEMPT = Attempt(1, "key", 0.0, job_id="job-1")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from crucible_batch import api, clean_assets
-from crucible_batch.core import events
+from crucible_batch.domain import events
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import store
 from tests.engine.test_resume import THREE, stop_after

@@ -11,18 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from crucible_batch.core.answers import (
-    Account,
-    AssetSnapshot,
-    AssetStatus,
-    ErrorInfo,
-    JobSnapshot,
-    JobStatus,
-    Submission,
-    UploadIntent,
-)
-from crucible_batch.core.asset import Asset
-from crucible_batch.core.events import (
+from crucible_batch.domain.asset import Asset
+from crucible_batch.domain.events import (
     Accepted,
     Created,
     Declined,
@@ -35,19 +25,29 @@ from crucible_batch.core.events import (
     Unanswered,
     Vanished,
 )
-from crucible_batch.core.job import Job, Poll, Prepare, Submit, replay, resumed, step
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.plan import InputImage, PlannedJob
-from crucible_batch.core.prices import UPLOAD, PriceBook, shape_of
+from crucible_batch.domain.gateway_types import (
+    Account,
+    AssetSnapshot,
+    AssetStatus,
+    ErrorInfo,
+    JobSnapshot,
+    JobStatus,
+    Submission,
+    UploadIntent,
+)
+from crucible_batch.domain.job import Job, Poll, Prepare, Submit, replay, resumed, step
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 from crucible_batch.engine.admission import Admission
-from crucible_batch.engine.assets import AssetDesk, AssetFailed
-from crucible_batch.engine.books import Books
 from crucible_batch.engine.clock import SystemClock
-from crucible_batch.engine.perform import Performer
+from crucible_batch.engine.job_worker import Performer
+from crucible_batch.engine.journaled_ledger import Books
 from crucible_batch.engine.recovery import Recovery
-from crucible_batch.engine.stop import Stop
+from crucible_batch.engine.shutdown import Stop
+from crucible_batch.engine.uploads import AssetDesk, AssetFailed
 from crucible_batch.errors import GatewayError
-from crucible_batch.inputs import read_input
+from crucible_batch.input_images import read_input
 
 D = Decimal
 IMAGE = "asset:x"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from crucible_batch import __version__
 from crucible_batch.api import verify, write_report_again
-from crucible_batch.results import sidecars
+from crucible_batch.outputs import sidecars
 
 ONE = "{name: a, prompt: one}"
 EMBED = "provenance: {embed: true}\n"

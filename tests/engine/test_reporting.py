@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.api import reporting
-from crucible_batch.api.inspecting import write_report_again
+from crucible_batch.api.status import write_report_again
 from crucible_batch.report.html import thumbnails
 
 TWO = "{name: a, prompt: one}\n{name: b, prompt: two}"

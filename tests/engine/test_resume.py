@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from crucible_batch import api
-from crucible_batch.core import events
-from crucible_batch.core.progress import AssetAdvanced, JobAdvanced
+from crucible_batch.domain import events
+from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
 from crucible_batch.errors import RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
 

@@ -9,13 +9,13 @@ import threading
 import httpx
 import pytest
 
-from crucible_batch.core import events
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.progress import JobAdvanced, RunBegan, RunEnded, Stopping
+from crucible_batch.domain import events
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.progress import JobAdvanced, RunBegan, RunEnded, Stopping
 from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode, KeyRefusedError
-from crucible_batch.journal import writer
-from crucible_batch.journal.writer import GroupCommitWriter
+from crucible_batch.journal import group_commit
+from crucible_batch.journal.group_commit import GroupCommitWriter
 
 MANY = "\n".join(f"{{name: j{i:02}, prompt: 'picture {i}'}}" for i in range(12))
 
@@ -266,7 +266,7 @@ async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is
 ):
     """A refusal whose commit is under way, and whose worker is cancelled: the job is failed, and declines nothing."""
     on_disk = threading.Event()
-    write, commit = GroupCommitWriter.write, writer._commit
+    write, commit = GroupCommitWriter.write, group_commit._commit
 
     async def leaving_write(self, sql, values):
         if "Refused" in values:
@@ -281,7 +281,7 @@ async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is
         commit(connection, batch)
 
     monkeypatch.setattr(GroupCommitWriter, "write", leaving_write)
-    monkeypatch.setattr(writer, "_commit", slow_commit)
+    monkeypatch.setattr(group_commit, "_commit", slow_commit)
     async with start() as bench:
         image = bench.path / bench.picture("a.png")
         manifest = bench.manifest("{name: e, prompt: edit, workflow: qwen-edit, image: a.png}")

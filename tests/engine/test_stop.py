@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.ending import Ending, Outcome, conclude
-from crucible_batch.engine.stop import Stop
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.outcome import Ending, Outcome, conclude
+from crucible_batch.engine.shutdown import Stop
 
 
 def ending_of(stop: Stop, counts: dict[Outcome, int]) -> Ending:

@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.events import Accepted, Declined, Held, JobEvent, Succeeded, Unanswered, Vanished
-from crucible_batch.core.job import Job, Phase, replay
-from crucible_batch.core.plan import PlannedJob
-from crucible_batch.core.retry import RetryRule
-from crucible_batch.engine.survey import Survey, survey
+from crucible_batch.domain.events import Accepted, Declined, Held, JobEvent, Succeeded, Unanswered, Vanished
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job, Phase, replay
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.engine.history import Survey, survey
 
 ERROR = ErrorInfo("X", "x")
 PLANNED = PlannedJob(0, "a", "a", "w", {})

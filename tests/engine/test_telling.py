@@ -6,9 +6,9 @@ import itertools
 
 import httpx
 
-from crucible_batch.core import events
-from crucible_batch.core.ending import Outcome
-from crucible_batch.core.progress import JobAdvanced, Receiving, RunBegan, RunEnded, Stopping, TakenUp
+from crucible_batch.domain import events
+from crucible_batch.domain.outcome import Outcome
+from crucible_batch.domain.progress import JobAdvanced, Receiving, RunBegan, RunEnded, Stopping, TakenUp
 from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crucible_batch.core.answers import AssetSpec, UploadIntent
-from crucible_batch.core.asset import Asset
-from crucible_batch.core.events import Created, Event, Held
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.plan import InputImage
-from crucible_batch.core.ports import MayResend
-from crucible_batch.core.prices import PriceBook
-from crucible_batch.engine.assets import AssetDesk, AssetFailed, HoldOutgrown
-from crucible_batch.engine.books import Books
+from crucible_batch.domain.asset import Asset
+from crucible_batch.domain.events import Created, Event, Held
+from crucible_batch.domain.gateway_types import AssetSpec, UploadIntent
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import InputImage
+from crucible_batch.domain.ports import MayResend
+from crucible_batch.domain.prices import PriceBook
 from crucible_batch.engine.clock import SystemClock
+from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.uploads import AssetDesk, AssetFailed, HoldOutgrown
 from crucible_batch.errors import GatewayError
 
 ONE = "{name: a, prompt: one, workflow: qwen-edit, image: a.png}"
@@ -150,7 +150,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InputImage:
     async def content(_image: InputImage) -> bytes:
         return b"abc"
 
-    monkeypatch.setattr("crucible_batch.engine.assets.load_input", content)
+    monkeypatch.setattr("crucible_batch.engine.uploads.load_input", content)
     return InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), tmp_path / "a.png")
 
 

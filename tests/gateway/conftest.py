@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from crucible_batch.gateway import CrucibleClient, HttpGateway, Retrier, RetryNotice, RetryPolicy, StorageClient
-from crucible_batch.gateway.address import parse_api_base
+from crucible_batch.gateway.url_guard import parse_api_base
 
 KEY = "moltazine_test-key-that-must-not-be-seen"
 BASE = "https://crucible.test"

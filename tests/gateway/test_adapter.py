@@ -9,7 +9,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch.core.answers import (
+from crucible_batch.domain.gateway_types import (
     AssetSpec,
     AssetStatus,
     ErrorInfo,
@@ -20,7 +20,7 @@ from crucible_batch.core.answers import (
 )
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
-from crucible_batch.gateway.metadata import read_expected_s, read_fields
+from crucible_batch.gateway.adapter import read_expected_s, read_fields
 
 SPEC = AssetSpec(sha256="ab" * 32, byte_size=3, mime_type="image/png", filename="cat.png")
 

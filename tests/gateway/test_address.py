@@ -7,7 +7,7 @@ import pytest
 
 from crucible_batch.errors import GatewayError, UserError
 from crucible_batch.gateway import check_storage_url
-from crucible_batch.gateway.address import (
+from crucible_batch.gateway.url_guard import (
     STORAGE_URL_LIMIT,
     check_id,
     check_workflow_id,

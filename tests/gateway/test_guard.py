@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
-from crucible_batch.gateway.address import STORAGE_URL_LIMIT
-from crucible_batch.gateway.guard import LinkGuard, is_public
+from crucible_batch.gateway.url_guard import STORAGE_URL_LIMIT, LinkGuard, is_public
 
 REMOTE = httpx.URL("https://crucible.test")
 LOCAL = httpx.URL("http://127.0.0.1:8080")

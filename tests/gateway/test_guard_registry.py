@@ -10,7 +10,7 @@ import ipaddress
 
 import pytest
 
-from crucible_batch.gateway.guard import is_public
+from crucible_batch.gateway.url_guard import is_public
 
 # Every row of the IPv4 registry, and multicast: the block, and whether a link may lead there.
 IPV4 = {

@@ -18,7 +18,7 @@ from rich.traceback import Traceback
 from crucible_batch import api
 from crucible_batch.api import connecting
 from crucible_batch.errors import UserError
-from crucible_batch.hidden import HiddenText
+from crucible_batch.secret_text import HiddenText
 from crucible_batch.settings import KEY_VARIABLE, Settings, resolve
 
 KEY = "moltazine_" + "canary-" * 20  # longer than what is cut before it is shown

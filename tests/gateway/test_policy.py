@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.gateway.policy import Operation, Verdict, judge
+from crucible_batch.gateway.retries import Operation, Verdict, judge
 
 READ = ["health", "credits", "workflows", "workflow", "assets", "asset", "job", "download"]
 KEYED = ["generate"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier, RetryPolicy
-from crucible_batch.gateway.retrying import wait_s
+from crucible_batch.gateway.retries import wait_s
 
 
 async def test_a_read_succeeds_after_failures(world, ok, reply, good_data):

@@ -10,12 +10,11 @@ import httpx
 import pytest
 
 from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedError, UserError
-from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, open_gateway, quiet
-from crucible_batch.gateway.address import parse_api_base
-from crucible_batch.gateway.channel import KeyChannel
-from crucible_batch.gateway.httpx_channel import HttpxChannel
-from crucible_batch.gateway.text import said
-from crucible_batch.gateway.transport import KeyTransport, new_client
+from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, open_gateway, transport
+from crucible_batch.gateway.httpx_transport import HttpxChannel
+from crucible_batch.gateway.response_errors import said
+from crucible_batch.gateway.transport import KeyChannel, KeyTransport, new_client
+from crucible_batch.gateway.url_guard import parse_api_base
 
 KEY = "moltazine_test-key-that-must-not-be-seen"
 MALFORMED = "copy the key again; it looks like moltazine_<token>, on one line"
@@ -196,11 +195,11 @@ def test_what_the_gateway_says_is_cut_to_what_is_wanted():
     assert said(f"see {SIGNED}", 100) == "see https://s.test/bucket/x.png?***"
 
 
-@pytest.mark.parametrize("name", quiet._LOGGERS)
+@pytest.mark.parametrize("name", transport._LOGGERS)
 def test_each_logger_of_the_http_libraries_loses_queries(name, caplog):
     logger = logging.getLogger(name)
-    logger.removeFilter(quiet._FILTER)
-    quiet.quiet_loggers()
+    logger.removeFilter(transport._FILTER)
+    transport.quiet_loggers()
     caplog.set_level(logging.DEBUG)
     logger.info("asked %s", SIGNED)
     assert caplog.messages == ["asked https://s.test/bucket/x.png?***"]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.hostile.gateway import PICTURE, HostileGateway, serving
 from tests.hostile.menu import body, lie
-from tests.results.test_store import claiming
+from tests.outputs.test_store import claiming
 
 ZIP = b"PK\x03\x04" + b"\0" * 500
 PAGE = b"<?xml version='1.0'?><Error><Code>SlowDown</Code></Error>"

@@ -15,7 +15,7 @@ import trustme
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import Retrier, RetryPolicy, open_gateway
-from crucible_batch.gateway.aiohttp_channel import certificates
+from crucible_batch.gateway.aiohttp_transport import certificates
 
 AUTHORITY = trustme.CA()
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)

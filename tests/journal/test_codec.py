@@ -12,9 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.core.answers import AssetSpec, ErrorInfo
-from crucible_batch.core.ending import Ending, RunStatus
-from crucible_batch.core.events import (
+from crucible_batch.domain.events import (
     Accepted,
     AssetEvent,
     BecameReady,
@@ -44,11 +42,12 @@ from crucible_batch.core.events import (
     Uploaded,
     Vanished,
 )
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.domain.outcome import Ending, RunStatus
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import codec
-from crucible_batch.journal.codec import decode, encode
-from crucible_batch.journal.event_codec import decode_event, encode_event
+from crucible_batch.journal.codec import decode, decode_event, encode, encode_event
 
 KINDS: tuple[type[Any], ...] = (*get_args(JobEvent), *get_args(AssetEvent))
 

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.answers import AssetSpec, ErrorInfo
-from crucible_batch.core.asset import AssetPhase
-from crucible_batch.core.ending import Ending, RunStatus
-from crucible_batch.core.events import (
+from crucible_batch.domain.asset import AssetPhase
+from crucible_batch.domain.events import (
     Accepted,
     BecameReady,
     Created,
@@ -27,10 +25,12 @@ from crucible_batch.core.events import (
     Succeeded,
     Uploaded,
 )
-from crucible_batch.core.identity import idempotency_key
-from crucible_batch.core.job import Phase
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.core.retry import RetryRule
+from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.domain.identity import idempotency_key
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Ending, RunStatus
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile
 
@@ -328,7 +328,7 @@ async def test_the_account_is_known_by_its_key_and_by_the_newest_job(tmp_path, b
 
 
 async def test_every_event_and_term_survives_the_file_as_it_was(tmp_path, binding, planned, held, terms):
-    from crucible_batch.core import events
+    from crucible_batch.domain import events
 
     error = ErrorInfo("C\u00f6de", "m\u2028essage", "hint", "req")
     one_of_each = [

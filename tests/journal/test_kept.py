@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.identity import idempotency_key
-from crucible_batch.core.retry import RetryRule
+from crucible_batch.domain.identity import idempotency_key
+from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.journal import Journal
 from crucible_batch.journal.store import FORMAT
 from tests.journal.kept.make import KEPT, understood

@@ -18,8 +18,8 @@ import pytest
 from filelock import FileLock
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
-from crucible_batch.journal import is_locked, lock, lock_run_directory, rights
-from crucible_batch.journal.holder import HOLDER, read_holder
+from crucible_batch.journal import is_locked, lock, lock_run_directory, safe_files
+from crucible_batch.journal.lock import HOLDER, read_holder
 
 PROGRAM = """
     import sys
@@ -83,7 +83,7 @@ def test_where_a_file_system_knows_no_modes_they_say_nothing(tmp_path, monkeypat
         made.chmod(0o777)
         return str(made)
 
-    monkeypatch.setattr(rights.tempfile, "mkdtemp", as_on_fat)
+    monkeypatch.setattr(safe_files.tempfile, "mkdtemp", as_on_fat)
     tmp_path.chmod(0o777)
     with lock_run_directory(tmp_path):
         assert is_locked(tmp_path)
@@ -105,10 +105,10 @@ def test_the_directory_of_another_user_is_refused_unless_we_are_root(tmp_path, m
         with lock_run_directory(tmp_path):
             pass
     owner = tmp_path.stat().st_uid
-    monkeypatch.setattr(rights.os, "geteuid", lambda: owner + 1)
+    monkeypatch.setattr(safe_files.os, "geteuid", lambda: owner + 1)
     with pytest.raises(RunDirectoryError, match="belongs to another user"), lock_run_directory(tmp_path):
         pass
-    monkeypatch.setattr(rights.os, "geteuid", lambda: owner)
+    monkeypatch.setattr(safe_files.os, "geteuid", lambda: owner)
     with lock_run_directory(tmp_path):
         assert is_locked(tmp_path)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.core.events import Held
-from crucible_batch.core.job import Phase
-from crucible_batch.core.retry import RetryRule
+from crucible_batch.domain.events import Held
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.journal.store import FORMAT

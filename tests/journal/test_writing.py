@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.events import Accepted, Held
-from crucible_batch.core.identity import idempotency_key
+from crucible_batch.domain.events import Accepted, Held
+from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.errors import JournalError
-from crucible_batch.journal import Binding, Journal, writer
-from crucible_batch.journal.writer import GroupCommitWriter
+from crucible_batch.journal import Binding, Journal, group_commit
+from crucible_batch.journal.group_commit import GroupCommitWriter
 
 SEE_TO_THE_DISK = "see to the disk (full? read-only?) and run the same command again; what was journalled is intact"
 BINDING = Binding("trial", "default", "https://gateway.test")
@@ -120,13 +120,13 @@ async def test_closing_writes_what_is_queued_and_may_be_done_twice(tmp_path, bin
 
 
 async def test_drained_is_what_nobody_waits_for_any_more(tmp_path, binding, held, monkeypatch):
-    on_disk, commit = threading.Event(), writer._commit
+    on_disk, commit = threading.Event(), group_commit._commit
 
     def slow_commit(*arguments):
         on_disk.wait(5)
         commit(*arguments)
 
-    monkeypatch.setattr(writer, "_commit", slow_commit)
+    monkeypatch.setattr(group_commit, "_commit", slow_commit)
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         await journal.drain()  # nothing was ever given to it
         given = asyncio.ensure_future(journal.append(f"{0:064x}", held(0)))
@@ -172,10 +172,11 @@ async def test_of_a_commit_that_fails_nothing_stays_and_nothing_is_left_open():
     connection.execute("CREATE TABLE events (n)")
     waiting = asyncio.get_running_loop().create_future()
     writes = [
-        writer._Write(sql, (), waiting) for sql in ("INSERT INTO events VALUES (1)", "INSERT INTO nowhere VALUES (1)")
+        group_commit._Write(sql, (), waiting)
+        for sql in ("INSERT INTO events VALUES (1)", "INSERT INTO nowhere VALUES (1)")
     ]
     with pytest.raises(sqlite3.OperationalError):
-        writer._commit(connection, writes)
+        group_commit._commit(connection, writes)
     assert not connection.in_transaction
     assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
     connection.close()

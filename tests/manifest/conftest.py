@@ -10,7 +10,7 @@ import pytest
 
 from crucible_batch.errors import ManifestError, Problem
 from crucible_batch.manifest import Manifest, Wanted, expand, load_manifest
-from crucible_batch.manifest.sandbox import Sandbox
+from crucible_batch.manifest.template_sandbox import Sandbox
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"
 

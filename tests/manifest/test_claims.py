@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.manifest.claims import Claims
+from crucible_batch.manifest.names import Claims
 
 
 def test_claims_may_be_collected_by_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ import yaml
 
 from crucible_batch.api.draft import ManifestOptions, fill_plan, read_source
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import yaml_tree
-from crucible_batch.manifest.sandbox import Sandbox
+from crucible_batch.manifest import yaml_reader
+from crucible_batch.manifest.template_sandbox import Sandbox
 
 HEAD = "version: 1\nname: t\nworkflow: z\nvars: {brand: Acme}\n"
 ORDERS = ["jobs last", "jobs first"]
@@ -46,7 +46,7 @@ def test_the_events_of_a_manifest_are_made_once_whatever_the_order_of_its_keys(
             seen["events"] += 1
             return super().get_event()
 
-    monkeypatch.setattr(yaml_tree, "_LOADER", Counting)
+    monkeypatch.setattr(yaml_reader, "_LOADER", Counting)
     path = manifest(folder, 200, order)
     assert planned(path) == 200
     assert seen["events"] == sum(1 for _ in yaml.parse(path.read_text(), Loader=yaml.CSafeLoader))

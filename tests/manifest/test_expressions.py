@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.manifest import templates
-from crucible_batch.manifest.expressions import cut
+from crucible_batch.manifest.template_expressions import cut
 from crucible_batch.manifest.templates import TemplateFault, Templates
 
 VARIABLES: dict[str, Any] = {

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crucible_batch.manifest import globbing
+from crucible_batch.manifest import files
 from crucible_batch.manifest.files import FileFault, Files
 
 JOB = "jobs:\n  - name: '{{ row.path | slug }}'\n    foreach: %s\n"
@@ -21,7 +21,7 @@ FILES = ["a/f.x", "a/b/f.x", "a/b/a/g.y", "b/.h/f.x", ".a/f.x", "a/.x", "ab/a/b/
 
 
 def found(directory: Path, pattern: str, most: int = 1000, *, outside: bool = False) -> list[str]:
-    return sorted(globbing.matches(pattern, Files(directory, allow_outside=outside), most))
+    return sorted(files.matches(pattern, Files(directory, allow_outside=outside), most))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ parts = st.sampled_from(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(parts, min_size=1, max_size=5).map("/".join).filter(globbing.is_glob))
+@given(st.lists(parts, min_size=1, max_size=5).map("/".join).filter(files.is_glob))
 def test_it_finds_what_the_standard_library_finds(tree: Path, pattern: str) -> None:
     files = {match for match in glob.iglob(pattern, root_dir=tree, recursive=True) if (tree / match).is_file()}  # noqa: PTH207
     assert found(tree, pattern) == sorted(files)
@@ -57,7 +57,7 @@ def test_no_link_to_a_folder_is_followed_and_each_folder_is_looked_at_once(tmp_p
         (folder / "up").symlink_to("..")
         (folder / "root").symlink_to("/")
     files = Files(tmp_path, allow_outside=True)
-    matches = list(globbing.matches(pattern, files, 1000))
+    matches = list(files.matches(pattern, files, 1000))
     assert not [match for match in matches if {"self", "up", "root"} & set(match.split("/"))]
     assert files.walked <= 20 * 5 + 1
 
@@ -84,7 +84,7 @@ def test_a_file_may_be_a_link_and_so_may_what_is_named_before_the_first_wildcard
 def test_what_is_looked_through_is_bounded_over_all_globs_and_said_at_its_place(
     folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(globbing, "MAX_WALKED", 25)
+    monkeypatch.setattr(files, "MAX_WALKED", 25)
     for number in range(20):
         folder.write(f"p/{number}.x")
     one = "  - {name: '{{ row.stem }}', foreach: p/1*.x}\n"
@@ -96,7 +96,7 @@ def test_what_is_looked_through_is_bounded_over_all_globs_and_said_at_its_place(
 
 
 def test_more_jobs_permit_more_to_look_through(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(globbing, "MAX_WALKED", 5)
+    monkeypatch.setattr(files, "MAX_WALKED", 5)
     for number in range(20):
         folder.write(f"p/{number}.x")
     assert len(found(folder.path, "p/*", most=20)) == 20

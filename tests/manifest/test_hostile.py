@@ -78,7 +78,7 @@ def outcome(path: Path) -> list[Problem]:
 
 
 def test_more_values_than_fit_in_memory_are_refused(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucible_batch.manifest.builder.MAX_NODES", 1000)
+    monkeypatch.setattr("crucible_batch.manifest.yaml_builder.MAX_NODES", 1000)
     assert "more than 1,000 values" in folder.problem("jobs: [" + "[]," * 1000 + "]").message
 
 
@@ -92,17 +92,17 @@ def test_more_values_than_fit_in_memory_are_refused(folder: Any, monkeypatch: py
     ],
 )
 def test_what_is_in_memory_at_a_time_is_bounded(folder: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr("crucible_batch.manifest.builder.MAX_NODES_TOGETHER", 100)
+    monkeypatch.setattr("crucible_batch.manifest.yaml_builder.MAX_NODES_TOGETHER", 100)
     assert "one job, or what is no job, holds more than 100 values" in folder.problems(text)[-1].message
 
 
 def test_jobs_apart_are_not_in_memory_together(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucible_batch.manifest.builder.MAX_NODES_TOGETHER", 100)
+    monkeypatch.setattr("crucible_batch.manifest.yaml_builder.MAX_NODES_TOGETHER", 100)
     assert len(folder.jobs("jobs:\n" + "".join(f"- {{name: a{n}}}\n" for n in range(200)))) == 200
 
 
 def test_anchors_are_bounded(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucible_batch.manifest.builder.MAX_ANCHORS", 10)
+    monkeypatch.setattr("crucible_batch.manifest.yaml_builder.MAX_ANCHORS", 10)
     text = "jobs: [{name: a, params: {x: [" + ",".join(f"&a{n} x" for n in range(11)) + "]}}]"
     assert "more than 10 anchors" in folder.problem(text).message
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.manifest.paths import path_fault, text_fault
+from crucible_batch.manifest.names import path_fault, text_fault
 
 
 @pytest.mark.parametrize("path", ["", "a", "a/b.png", "é/東.png", "x" * 255, "/".join(["é" * 127] * 20)])

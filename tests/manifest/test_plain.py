@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.manifest.models import Job
-from crucible_batch.manifest.plain import plain_job
+from crucible_batch.manifest.models import Job, plain_job
 
 VALUES = st.sampled_from(["", "a", "é", "{{ n }}", "\ud800", None, True, 7, 1.5, [], ["a"], {}, {"a": 1}, {"": 1}])
 KEYS = st.sampled_from(["name", "prompt", "workflow", "params", "image", "repeat", "fields", "nmae"])

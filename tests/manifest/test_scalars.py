@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.manifest import scalars
+from crucible_batch.manifest import yaml_scalars
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from crucible_batch.manifest import scalars
     ],
 )  # fmt: skip
 def test_a_plain_scalar_is_what_the_core_schema_says(text: str, value: Any) -> None:
-    resolved = scalars.resolve(text)
+    resolved = yaml_scalars.resolve(text)
     assert resolved == value
     assert type(resolved) is type(value)
 
@@ -43,7 +43,7 @@ def test_a_plain_scalar_is_what_the_core_schema_says(text: str, value: Any) -> N
 )
 def test_what_no_job_can_be_given_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        scalars.resolve(text)
+        yaml_scalars.resolve(text)
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_what_no_job_can_be_given_is_refused(text: str, message: str) -> None:
     ],
 )  # fmt: skip
 def test_what_older_tools_read_otherwise_is_pointed_out(text: str, says: str) -> None:
-    assert says in (scalars.misreading(text) or "")
+    assert says in (yaml_scalars.misreading(text) or "")
 
 
 @pytest.mark.parametrize("text", ["", "0", "10", "1.5", "north", "a_b", "true", "null", "16:9:x", "photo_1", "0x10"])
 def test_what_all_tools_read_alike_is_left_alone(text: str) -> None:
-    assert scalars.misreading(text) is None
+    assert yaml_scalars.misreading(text) is None
 
 
 @pytest.mark.parametrize("text", ["no", "010", "12:30", "1_000", "0b1", "Yes", "off", "y", "-0b1", "+1_0"])
 def test_the_fast_path_never_hides_a_doubt(text: str) -> None:
-    assert text[0] in scalars.MAYBE_TYPED
+    assert text[0] in yaml_scalars.MAYBE_TYPED

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import ManifestError, Place
-from crucible_batch.manifest.source import Source
+from crucible_batch.manifest.source_file import Source
 
 MARK = b"\xef\xbb\xbf"
 LONG = "# é\n" * 40_000  # more than one piece

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import ManifestError, Place
-from crucible_batch.manifest import spool, yaml_tree
-from crucible_batch.manifest.marks import Marks, Node
-from crucible_batch.manifest.spool import Spool
+from crucible_batch.manifest import source_file, yaml_reader
+from crucible_batch.manifest.source_file import Spool
+from crucible_batch.manifest.source_map import Marks, Node
 
 VALUES: list[Any] = [{"a": [1, 2.5, True, None, "é\udc80", 2**80], "b": {}}, "text", None, [], {"long": "x" * 5000}]
 
@@ -80,7 +80,7 @@ def test_an_alias_leads_to_another_tree() -> None:
 
 def test_a_write_that_is_short_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
-    monkeypatch.setattr(spool.os, "write", lambda descriptor, data: write(descriptor, bytes(data[:1000])))
+    monkeypatch.setattr(source_file.os, "write", lambda descriptor, data: write(descriptor, bytes(data[:1000])))
     assert [value[0] for value, _ in filled(3000)] == list(range(3000))
 
 
@@ -88,7 +88,7 @@ def test_no_room_for_the_jobs_is_said(folder: Any, monkeypatch: pytest.MonkeyPat
     def full(*_arguments: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(spool.os, "write", full)
+    monkeypatch.setattr(source_file.os, "write", full)
     with pytest.raises(ManifestError, match="temporary directory: No space left") as caught:
         folder.load("jobs:\n" + f"  - {{name: a, prompt: {'x' * 5000}}}\n" * 1000)
     assert caught.value.problems[0].place == Place(folder.path / "manifest.yaml")
@@ -102,7 +102,7 @@ def test_items_apart_are_what_they_are_together(tmp_path: Path) -> None:
         "- {k: &k z}\nb: [*a, *k]\nc: *j\n"
     )
     path = tmp_path / "m.yaml"
-    whole = yaml_tree.parse(text, path)
+    whole = yaml_reader.parse(text, path)
 
     class Bytes:
         content = text.encode()
@@ -117,7 +117,7 @@ def test_items_apart_are_what_they_are_together(tmp_path: Path) -> None:
         def find(self, _character: str) -> tuple[int, int]:
             return 1, 1
 
-    apart = yaml_tree.read(Bytes(), path, "jobs", Spool())
+    apart = yaml_reader.read(Bytes(), path, "jobs", Spool())
     jobs = [value for value, _ in apart.value["jobs"]]
     assert {**apart.value, "jobs": jobs} == whole.value
     assert apart.problems.error().problems == whole.problems.error().problems

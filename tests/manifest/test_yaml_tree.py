@@ -13,20 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.errors import ManifestError, Place, Problem
-from crucible_batch.manifest import yaml_tree
-from crucible_batch.manifest.yaml_tree import MAX_DEPTH
+from crucible_batch.manifest import yaml_reader
+from crucible_batch.manifest.yaml_reader import MAX_DEPTH
 
 FILE = Path("m.yaml")
 
 
 def value(text: str) -> Any:
-    return yaml_tree.parse(text, FILE).value
+    return yaml_reader.parse(text, FILE).value
 
 
 def problems(text: str) -> list[Problem]:
     """The problems of a text that has some, whether it can be read to its end or not."""
     try:
-        error = yaml_tree.parse(text, FILE).problems.error()
+        error = yaml_reader.parse(text, FILE).problems.error()
     except ManifestError as raised:
         error = raised
     assert error.problems
@@ -125,7 +125,7 @@ def test_all_problems_of_form_come_at_once() -> None:
 
 
 def test_of_two_equal_keys_the_first_counts_and_reading_goes_on() -> None:
-    document = yaml_tree.parse("a: 1\na: {b: [2, 3]}\nc: [4, {d: 5}]\nc: 6\n", FILE)
+    document = yaml_reader.parse("a: 1\na: {b: [2, 3]}\nc: [4, {d: 5}]\nc: 6\n", FILE)
     assert document.value == {"a": 1, "c": [4, {"d": 5}]}
     assert [problem.place.line for problem in document.problems.error().problems] == [2, 4]
     assert document.place(("c", 1, "d")) == Place(FILE, 3, 12)
@@ -145,7 +145,7 @@ def test_of_two_equal_keys_the_first_counts_and_reading_goes_on() -> None:
     ],
 )
 def test_what_is_refused_is_left_out_and_said_once(text: str, value: Any, lines: list[int]) -> None:
-    document = yaml_tree.parse(text, FILE)
+    document = yaml_reader.parse(text, FILE)
     assert document.value == value
     assert [problem.place.line for problem in document.problems.error().problems] == lines
     assert len(document.marks.position) == len(document.marks.span) == document.marks.span[0]
@@ -156,7 +156,7 @@ def test_what_is_refused_is_left_out_and_said_once(text: str, value: Any, lines:
 
 
 def test_what_stands_for_something_refused_is_known_to_be_unsound() -> None:
-    document = yaml_tree.parse("a: [.nan, 1]\nb: {c: {{ x }}, d: 1}\ne: {<<: 1}\nf: 1\nf: .nan\ng: 2", FILE)
+    document = yaml_reader.parse("a: [.nan, 1]\nb: {c: {{ x }}, d: 1}\ne: {<<: 1}\nf: 1\nf: .nan\ng: 2", FILE)
     sound = {
         path: document.is_sound(document.marks.find(document.value, 0, path))
         for path in [("a",), ("a", 0), ("a", 1), ("b", "c"), ("b", "d"), ("e",), ("f",), ("g",)]
@@ -185,7 +185,7 @@ def test_an_alias_bomb_is_refused_and_ordinary_reuse_is_not() -> None:
 
 
 def test_places_of_values_keys_and_what_encloses_them() -> None:
-    document = yaml_tree.parse("a: 1\nb:\n  - x\n  - {c: [1, 2], d.e: 5}\nf: &f {g: 7}\nh: *f\n", FILE)
+    document = yaml_reader.parse("a: 1\nb:\n  - x\n  - {c: [1, 2], d.e: 5}\nf: &f {g: 7}\nh: *f\n", FILE)
     cases: list[tuple[tuple[str | int, ...], bool, tuple[int, int]]] = [
         ((), False, (1, 1)),
         (("a",), False, (1, 4)),
@@ -204,16 +204,16 @@ def test_places_of_values_keys_and_what_encloses_them() -> None:
 
 
 def test_doubtful_scalars_are_warnings_with_their_place() -> None:
-    document = yaml_tree.parse("a: no\nb: [010, 'yes', 12:30]\nno: 1", FILE)
+    document = yaml_reader.parse("a: no\nb: [010, 'yes', 12:30]\nno: 1", FILE)
     assert [(warning.place.line, warning.place.column) for warning in document.warnings] == [(1, 4), (2, 5), (2, 17)]
     assert document.value == {"a": "no", "b": [10, "yes", "12:30"], "no": 1}
 
 
 def test_the_pure_parser_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "a: &x [1, 'two', {b: no}]\nc: *x\nd: |\n  text\n"
-    fast = yaml_tree.parse(text, FILE)
-    monkeypatch.setattr(yaml_tree, "_LOADER", yaml.SafeLoader)
-    slow = yaml_tree.parse(text, FILE)
+    fast = yaml_reader.parse(text, FILE)
+    monkeypatch.setattr(yaml_reader, "_LOADER", yaml.SafeLoader)
+    slow = yaml_reader.parse(text, FILE)
     assert slow.value == fast.value
     assert slow.marks.position == fast.marks.position
     for broken in ("a: [1", "a: 1\na: 2", "a: x\0", "a: @x", "a: 'x", ""):
@@ -258,12 +258,12 @@ def test_where_both_versions_of_yaml_agree_so_do_we_and_pyyaml(data: Any, flow: 
 @given(st.text(max_size=60))
 def test_no_text_makes_it_raise_anything_else(text: str) -> None:
     with contextlib.suppress(ManifestError):
-        yaml_tree.parse(text, FILE)
+        yaml_reader.parse(text, FILE)
 
 
 @settings(deadline=None)
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"%@#,? \n\t0.~<", max_size=60))
 def test_no_yaml_like_text_makes_it_raise_anything_else(text: str) -> None:
     with contextlib.suppress(ManifestError):
-        document = yaml_tree.parse(text, FILE)
+        document = yaml_reader.parse(text, FILE)
         assert document.marks.span[0] == len(document.marks.span)

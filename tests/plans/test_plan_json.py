@@ -15,8 +15,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from crucible_batch.core.prices import Certainty
-from crucible_batch.core.saved_plan import (
+from crucible_batch import saved_plan
+from crucible_batch.domain.prices import Certainty
+from crucible_batch.domain.saved_plan import (
     ImageFile,
     ManifestFile,
     PlanHead,
@@ -28,7 +29,7 @@ from crucible_batch.core.saved_plan import (
     PlanTotals,
 )
 from crucible_batch.errors import SavedPlanError, UserError
-from crucible_batch.plans import codec, is_saved_plan, plan_command, plan_schema, read_saved_plan, write_saved_plan
+from crucible_batch.saved_plan import is_saved_plan, plan_command, plan_schema, read_saved_plan, write_saved_plan
 
 HEAD = PlanHead(
     schema_version=1,
@@ -207,17 +208,16 @@ def test_a_spoiled_plan_is_refused_in_words(plan: Path, spoil: object, word: str
 
 
 def test_a_giant_line_is_given_up_and_never_written(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crucible_batch.plans import reading, writing
+    from crucible_batch import saved_plan
 
     text = plan.read_bytes()
-    for module in (reading, writing):
-        monkeypatch.setattr(module, "MAX_LINE_BYTES", 300)
+    monkeypatch.setattr(saved_plan, "MAX_LINE_BYTES", 300)
     plan.write_bytes(text.replace(b"hero-2", b"hero-2" * 100))
     with pytest.raises(SavedPlanError, match="a line of more than 300 bytes"):
         read_saved_plan(plan)
     with pytest.raises(UserError, match="too large"):
         write_saved_plan(plan, HEAD, [replace(ROWS[0], name="n" * 300)])
-    monkeypatch.setattr(reading, "MAX_HEAD_BYTES", 300)
+    monkeypatch.setattr(saved_plan, "MAX_HEAD_BYTES", 300)
     write_saved_plan(plan, HEAD, [])
     with pytest.raises(SavedPlanError, match="head"):
         read_saved_plan(plan)
@@ -241,10 +241,10 @@ def test_a_plan_is_told_from_a_manifest_by_its_content(plan: Path, tmp_path: Pat
 
 
 def test_no_limit_of_the_format_is_narrower_than_a_manifest() -> None:
-    from crucible_batch.core.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
+    from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
     from crucible_batch.manifest import MAX_BYTES
 
-    assert codec.MAX_LINE_BYTES >= 2 * MAX_BYTES
+    assert saved_plan.MAX_LINE_BYTES >= 2 * MAX_BYTES
     assert DEFAULT_MAX_MANIFEST_BYTES == MAX_BYTES
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.core.answers import AssetSpec, ErrorInfo
-from crucible_batch.core.events import AssetEvent, Event
-from crucible_batch.core.identity import idempotency_key
-from crucible_batch.core.job import Job, replay
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.core.retry import RetryRule
+from crucible_batch.domain.events import AssetEvent, Event
+from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.domain.identity import idempotency_key
+from crucible_batch.domain.job import Job, replay
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.retry_rule import RetryRule
 
 
 @dataclass

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.budget import BLOCKING_CODES
-from crucible_batch.core.ending import Ending, RunStatus
-from crucible_batch.core.events import (
+from crucible_batch.domain.budget import BLOCKING_CODES
+from crucible_batch.domain.events import (
     Accepted,
     BecameReady,
     Created,
@@ -31,6 +29,8 @@ from crucible_batch.core.events import (
     Uploaded,
     Vanished,
 )
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.report import CreditsRow, JobRow, ReportHead, build_head, build_rows
 
 D = Decimal

@@ -11,10 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from crucible_batch.api.inspecting import read_status, report_rows, write_report_again
-from crucible_batch.core.answers import ErrorInfo
-from crucible_batch.core.ending import Ending, RunStatus
-from crucible_batch.core.events import Accepted, Held, Saved, Succeeded, Unanswered
+from crucible_batch.api.status import read_status, report_rows, write_report_again
+from crucible_batch.domain.events import Accepted, Held, Saved, Succeeded, Unanswered
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.report import REPORT_FILE, JobRow, Report, build_head, build_rows, write_report

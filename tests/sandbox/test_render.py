@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from crucible_batch.sandbox.images import NotAnImageError, inspect
+from crucible_batch.sandbox.assets import NotAnImageError, inspect
+from crucible_batch.sandbox.drawing import NAMED_STYLES, PLAIN_STYLES, style_of
+from crucible_batch.sandbox.pictures import render
 from crucible_batch.sandbox.records import Job, OutputShape
-from crucible_batch.sandbox.render import render
 from crucible_batch.sandbox.scenes import SCENES, paint
-from crucible_batch.sandbox.styles import NAMED_STYLES, PLAIN_STYLES, style_of
 
 
 def job(workflow_id: str, size: tuple[int, int] = (160, 120), mime_type: str = "image/png", **params: object) -> Job:

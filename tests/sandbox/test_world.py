@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from crucible_batch.sandbox.assets import Arrival, Intent
-from crucible_batch.sandbox.audit import audit
 from crucible_batch.sandbox.config import DEFAULT_KEY, PriceRise, SandboxConfig
 from crucible_batch.sandbox.faults import Faults, parse_faults
 from crucible_batch.sandbox.jobs import Order
-from crucible_batch.sandbox.records import Job
-from crucible_batch.sandbox.refused import RefusedError
+from crucible_batch.sandbox.ledger import audit
+from crucible_batch.sandbox.records import Job, RefusedError
 from crucible_batch.sandbox.world import World
 
 

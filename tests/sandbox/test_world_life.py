@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults, parse_faults
 from crucible_batch.sandbox.jobs import Order
-from crucible_batch.sandbox.refused import RefusedError
+from crucible_batch.sandbox.records import RefusedError
 from crucible_batch.sandbox.store import Store
 from crucible_batch.sandbox.world import World
 from tests.sandbox.test_world import entry_types, order, uploaded

@@ -10,14 +10,14 @@ from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.core import budget, events, identity, job, prices
-from crucible_batch.core.answers import JobStatus
-from crucible_batch.core.ledger import Ledger
-from crucible_batch.engine import admission, assets, perform, poller, survey
-from crucible_batch.engine.assets import AssetDesk
-from crucible_batch.engine.perform import Performer
+from crucible_batch.domain import budget, events, identity, job, prices
+from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.engine import admission, history, job_worker, poller, uploads
+from crucible_batch.engine.job_worker import Performer
+from crucible_batch.engine.uploads import AssetDesk
 from crucible_batch.journal import Journal
-from crucible_batch.results import picture, store
+from crucible_batch.outputs import image_check, store
 from tests.simulation.price_worlds import FIRST_SEED
 
 Plant = Callable[[ExitStack], None]
@@ -99,7 +99,7 @@ def the_next_attempt_bought_without_a_failure(stack: ExitStack) -> None:
             return dataclasses.replace(subject, phase=job.Phase.READY, attempt=subject.attempt + 1)
         return resumed(subject)
 
-    _set(stack, survey, "resumed", eager)
+    _set(stack, history, "resumed", eager)
 
 
 @_bug
@@ -218,7 +218,7 @@ def a_record_above_its_answer_ignored(stack: ExitStack) -> None:
         return None
 
     _set(stack, Performer, "_recorded_price", recorded)
-    _set(stack, perform, "record_differs", lambda attempt, record, *, is_final: False)
+    _set(stack, job_worker, "record_differs", lambda attempt, record, *, is_final: False)
     _set(stack, Ledger, "_repriced_to", lambda self, subject, record: None)
 
 
@@ -280,7 +280,7 @@ def an_append_that_is_not_awaited(stack: ExitStack) -> None:
 @_bug
 def a_lost_intent_not_looked_up(stack: ExitStack) -> None:
     async def shrug(self: AssetDesk, asset: Any) -> events.NotCreated:
-        return events.NotCreated(at=0.0, error=assets.ErrorInfo("NO_ANSWER", "never mind"))
+        return events.NotCreated(at=0.0, error=uploads.ErrorInfo("NO_ANSWER", "never mind"))
 
     _set(stack, AssetDesk, "_find_lost", shrug)
 
@@ -320,12 +320,12 @@ def an_asset_used_before_it_is_ready(stack: ExitStack) -> None:
 def a_cut_body_accepted(stack: ExitStack) -> None:
     examine = store.examine
     _set(stack, store, "examine", lambda path, *, whole: examine(path, whole=False))
-    _set(stack, picture, "_has_end", lambda kind, file: True)
+    _set(stack, image_check, "_has_end", lambda kind, file: True)
 
 
 @_bug
 def a_cut_behind_the_last_pixel_accepted(stack: ExitStack) -> None:
-    _set(stack, picture, "_ENDS", {})
+    _set(stack, image_check, "_ENDS", {})
 
 
 @_bug
@@ -340,7 +340,7 @@ def a_body_of_the_wrong_length_accepted(stack: ExitStack) -> None:
     _set(stack, store.OutputStore, "save", trusting)
     examine = store.examine
     _set(stack, store, "examine", lambda path, *, whole: examine(path, whole=False))
-    _set(stack, picture, "_has_end", lambda kind, file: True)
+    _set(stack, image_check, "_has_end", lambda kind, file: True)
 
 
 @_bug

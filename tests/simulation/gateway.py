@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
-from crucible_batch.core.answers import (
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.gateway_types import (
     Account,
     AssetSnapshot,
     AssetSpec,
@@ -23,15 +24,14 @@ from crucible_batch.core.answers import (
     UploadIntent,
     Workflow,
 )
-from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.ports import Gateway, MayResend, always
+from crucible_batch.domain.ports import Gateway, MayResend, always
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier
-from crucible_batch.gateway.policy import Operation, judge
+from crucible_batch.gateway.retries import Operation, judge
 from crucible_batch.sandbox import records
 from crucible_batch.sandbox.assets import Arrival, Intent
 from crucible_batch.sandbox.jobs import Order
-from crucible_batch.sandbox.refused import RefusedError
+from crucible_batch.sandbox.records import RefusedError
 from tests.simulation.mortality import Process
 from tests.simulation.purse import Purse
 from tests.simulation.surroundings import Surroundings, content

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crucible_batch.core.events import Created, Event, Lost
-from crucible_batch.core.retry import HOPELESS_CODES
+from crucible_batch.domain.events import Created, Event, Lost
+from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.outputs.store import TEMPORARY_PREFIX
 from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.results.store import TEMPORARY_PREFIX
 from crucible_batch.sandbox.records import Job
 from tests.simulation.purse import ZERO, purse_of
 from tests.simulation.scenario import Life, Scenario

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.results import store
+from crucible_batch.outputs import store
 
 
 class Crashed(BaseException):

@@ -14,17 +14,17 @@ from typing import Any
 
 from PIL import Image
 
-from crucible_batch.api.inspecting import write_report_of
-from crucible_batch.api.surroundings import Silent
-from crucible_batch.core.plan import InputImage
-from crucible_batch.core.service_times import ServiceTimes
+from crucible_batch.api.run_context import Silent
+from crucible_batch.api.status import write_report_of
+from crucible_batch.domain.plan import InputImage
+from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunOptions, restore
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.gateway import Retrier, RetryNotice
-from crucible_batch.inputs import read_input
+from crucible_batch.input_images import read_input
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
+from crucible_batch.outputs import OutputStore, Receipts
 from crucible_batch.report.build import build_rows
-from crucible_batch.results import OutputStore, Receipts
 from tests.simulation.gateway import SimulatedGateway
 from tests.simulation.judge import Finished, Judge
 from tests.simulation.mortality import Crashed, Process, VirtualWriter, mortal_publishing

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from crucible_batch.core.identity import job_identity
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.core.retry import HOPELESS_CODES
+from crucible_batch.domain.identity import job_identity
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.gateway import RetryPolicy
 from crucible_batch.sandbox.config import PriceRise, SandboxConfig
 from tests.simulation.price_worlds import PriceWorld, price_world, priced_jobs

@@ -20,14 +20,13 @@ from typing import TypeVar
 
 from PIL import Image, PngImagePlugin
 
-from crucible_batch.gateway.policy import Operation
+from crucible_batch.gateway.retries import Operation
 from crucible_batch.sandbox.assets import Arrival, Intent
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults, parse_faults
 from crucible_batch.sandbox.jobs import Order
-from crucible_batch.sandbox.params import prompt
-from crucible_batch.sandbox.records import Job
-from crucible_batch.sandbox.refused import RefusedError
+from crucible_batch.sandbox.records import Job, RefusedError
+from crucible_batch.sandbox.workflows import prompt
 from crucible_batch.sandbox.world import World
 from tests.simulation.virtual_time import EPOCH, true_now
 from tests.simulation.weather import Weather

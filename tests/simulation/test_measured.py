@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.sandbox import SandboxConfig, parse_pricing
 from tests.simulation.play import make_images, play_out
 from tests.simulation.price_worlds import placed

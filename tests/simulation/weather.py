@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crucible_batch.gateway.policy import Operation
+from crucible_batch.gateway.retries import Operation
 
 _STORAGE = frozenset({Operation.UPLOAD, Operation.DOWNLOAD})
 _USED = frozenset(

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderResult
+from rich.control import Control
+from rich.live import Live
 from rich.panel import Panel
+from rich.segment import ControlType, Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
 from crucible_batch.api import Message, Throttled, clean
-from crucible_batch.cli.display.frames import Frames, Size
-from crucible_batch.cli.display.tally import SLOWER, Notable, Tally, jobs_at_once, stopping_words
-from crucible_batch.cli.display.words import (
+from crucible_batch.cli.display.progress_state import SLOWER, Notable, Tally, jobs_at_once, stopping_words
+from crucible_batch.cli.display.progress_text import (
     LABEL,
     NARROW,
     bar,
@@ -34,6 +38,85 @@ from crucible_batch.cli.display.words import (
     state_parts,
     task_row,
 )
+
+FRAMES_PER_S = 5
+_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
+"""Synchronised output: a terminal that knows it shows what is between them as one, the others pass over them."""
+
+
+def does_reflow(environ: Mapping[str, str]) -> bool:
+    """Whether a terminal breaks lines anew when it becomes narrower: nearly all do.
+
+    xterm, the Linux console and GNU screen cut them off. What they name themselves in is inherited by what is started
+    in them, so a tmux or a VTE terminal that says its own name counts as itself.
+    """
+    if environ.get("TMUX") or environ.get("VTE_VERSION"):
+        return True
+    kind = environ.get("TERM", "")
+    return not (environ.get("XTERM_VERSION") or kind == "linux" or kind.startswith("screen"))
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Columns and lines, of a frame or of the terminal."""
+
+    width: int
+    height: int
+
+
+class _Raw:
+    """Bytes for the terminal that take no room."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
+        # Rich takes whatever has a control code for no text; which one it is means nothing here.
+        yield Segment(self._text, None, [(ControlType.CARRIAGE_RETURN,)])
+
+
+class Frames(Live):
+    """Rich's live display. ``drawn`` is the size of the newest frame, ``changed`` says whether there is another."""
+
+    def __init__(
+        self,
+        draw: Callable[[], RenderableType],
+        console: Console,
+        *,
+        drawn: Callable[[], Size],
+        changed: Callable[[], bool],
+        reflows: bool | None = None,
+    ) -> None:
+        super().__init__(get_renderable=draw, console=console, refresh_per_second=FRAMES_PER_S, transient=True)
+        self._drawn = drawn
+        self._changed = changed
+        self._reflows = does_reflow(os.environ) if reflows is None else reflows
+        self._shown: tuple[Size, int] | None = None
+
+    def refresh(self) -> None:
+        """Draw, unless what stands there is right."""
+        if not self.is_started or self._changed():
+            super().refresh()
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Put a frame between the marks, and take the old one away whole."""
+        width = self.console.width
+        upwards, *rest = super().process_renderables(renderables)
+        frame = [_Raw(_BEGIN), upwards, *self._reflowed(width), *rest, _Raw(_END)]
+        self._shown = (self._drawn(), width)
+        return frame
+
+    def _reflowed(self, width: int) -> Iterator[Control]:
+        """Take away the lines that a terminal broke the old frame into when it became narrower.
+
+        Where none were broken, what stands above the frame is somebody else's, and is left alone.
+        """
+        if not self._reflows or self._shown is None or width >= self._shown[1]:
+            return
+        old = self._shown[0]
+        more = old.height * (-(-old.width // width) - 1)
+        yield Control(*((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * more)
+
 
 WIDEST = 100
 NOTABLE_LINES = 3

@@ -11,8 +11,8 @@ from typing import Self
 from rich.console import Console
 
 from crucible_batch.api import Message, RunBegan, RunEnded
-from crucible_batch.cli.display.tally import SLOWER, Notable, Tally
-from crucible_batch.cli.display.words import money, pace, states
+from crucible_batch.cli.display.progress_state import SLOWER, Notable, Tally
+from crucible_batch.cli.display.progress_text import money, pace, states
 from crucible_batch.cli.terminal import say
 
 SHORTEST_S = 2.0

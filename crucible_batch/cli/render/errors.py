@@ -2,21 +2,180 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from rich.cells import get_character_cell_size
 from rich.console import Console
 
 from crucible_batch.api import clean
 from crucible_batch.cli.answer import Json
-from crucible_batch.cli.render.problems import problem_json, show_problems
 from crucible_batch.cli.terminal import advise, say, tell
-from crucible_batch.codes import find_code
+from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,
     GatewayError,
     KeyRefusedError,
     ManifestError,
+    Place,
+    Problem,
     StalePlanError,
     UserError,
 )
+
+NARROWEST = 20
+"""Cells of a line that are shown on the narrowest terminal: fewer tell nothing."""
+
+_LARGEST_FILE_BYTES = 64 * 1024 * 1024
+# YAML counts three more characters as line breaks than the readers of tables and prompts do.
+_BREAKS, _YAML_BREAKS = re.compile(r"\r\n|[\r\n]"), re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_NO_YAML = frozenset({".csv", ".jsonl", ".txt", ".md"})
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A line as it is shown, and what stands below it; ``mark`` is empty where the whole line is meant."""
+
+    text: str
+    mark: str
+
+
+def excerpt(line: str, column: int, end_column: int, width: int) -> Excerpt:
+    """Cut a line to ``width`` cells around the characters from ``column`` to before ``end_column``, and mark them.
+
+    Columns count characters from 1, 0 for none. What has no shape of its own (a tab, a control) takes one cell, so
+    that the mark stands where it belongs.
+    """
+    width = max(width, NARROWEST)
+    column = column if column <= len(line) + 1 else 0  # the file has changed since
+    at = max(column - 1, 0)
+    begin = max(0, at - 2 * width)
+    piece = [char if char.isprintable() else " " for char in line[begin : at + 2 * width]]
+    cells = [0, *accumulate(map(get_character_cell_size, piece))]
+    first, last = _window(cells, at - begin, width, is_cut=(begin > 0, len(line) > at + 2 * width))
+    before = "…" if begin + first > 0 else ""
+    after = "…" if begin + last < len(line) else ""
+    text = before + "".join(piece[first:last]) + after
+    if not column:
+        return Excerpt(text, "")
+    start = cells[at - begin] - cells[first] + len(before)
+    end = cells[min(max(end_column - 1 - begin, at - begin), last)] - cells[first] + len(before)
+    return Excerpt(text, " " * start + "^" * max(1, end - start))
+
+
+def _window(cells: list[int], at: int, width: int, *, is_cut: tuple[bool, bool]) -> tuple[int, int]:
+    """Choose which characters to show: all, or those around ``at`` with room for an ellipsis at either end."""
+    if cells[-1] <= width and not any(is_cut):
+        return 0, len(cells) - 1
+    low = max(0, min(cells[at] - width // 3, cells[-1] - width))
+    first = next(index for index, cell in enumerate(cells) if cell >= low)
+    if first > 0 or is_cut[0]:
+        first = next(index for index, cell in enumerate(cells) if cell >= low + 1)
+    room = width - (1 if first > 0 or is_cut[0] else 0)
+    last = max(index for index, cell in enumerate(cells) if cell - cells[first] <= room)
+    if last < len(cells) - 1 or is_cut[1]:
+        last = max(index for index, cell in enumerate(cells) if cell - cells[first] <= room - 1)
+    return first, last
+
+
+def read_lines(places: Iterable[Place]) -> Mapping[tuple[Path, int], str]:
+    """Read the lines that the places are on, each file once. What can't be read is left out."""
+    wanted: dict[Path, set[int]] = {}
+    for place in places:
+        if place.line:
+            wanted.setdefault(place.file, set()).add(place.line)
+    found: dict[tuple[Path, int], str] = {}
+    for file, numbers in wanted.items():
+        lines = _lines(file)
+        found |= {(file, number): lines[number - 1] for number in numbers if number <= len(lines)}
+    return found
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        if not file.is_file() or file.stat().st_size > _LARGEST_FILE_BYTES:
+            return []
+        text = file.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError:
+        return []
+    return (_BREAKS if file.suffix.lower() in _NO_YAML else _YAML_BREAKS).split(text)
+
+
+_LONGEST_PATH = 4000
+
+
+def show_problems(console: Console, error: ManifestError) -> None:
+    """Show each problem with its place, its line and what to do about it; then how many there are."""
+    places = [place for problem in error.problems for place in (problem.place, problem.row) if place is not None]
+    source = _Source(console, read_lines(places), max((len(str(place.line)) for place in places), default=1))
+    for problem in error.problems:
+        _show_problem(console, problem, source)
+    count = len(error.problems) + error.omitted
+    more = f", {error.omitted} of them not shown" if error.omitted else ""
+    tell(console, (f"{count} problem{'s' if count != 1 else ''}{more}; nothing was spent", "bad"))
+
+
+def problem_json(problem: Problem) -> Json:
+    """Return a problem as JSON."""
+    return {
+        "file": str(problem.place.file),
+        "line": problem.place.line,
+        "column": problem.place.column,
+        "end_column": problem.place.end_column,
+        "field": problem.field,
+        "message": problem.message,
+        "nearest": problem.nearest,
+        "hint": problem.hint,
+        "row": None if problem.row is None else {"file": str(problem.row.file), "line": problem.row.line},
+    }
+
+
+class _Source:
+    """Shows lines of files, each behind its number; all numbers of one error are equally wide."""
+
+    def __init__(self, console: Console, lines: Mapping[tuple[Path, int], str], digits: int) -> None:
+        self._console = console
+        self._lines = lines
+        self._digits = max(digits, 4)
+
+    @property
+    def indent(self) -> int:
+        return self._digits + 1
+
+    def show(self, place: Place) -> None:
+        line = self._lines.get((place.file, place.line))
+        if line is None:
+            return
+        gutter = f"{place.line:>{self._digits}} │ "
+        shown = excerpt(line, place.column, place.end_column, self._console.width - len(gutter))
+        say(self._console, (gutter, "label"), shown.text)
+        if shown.mark:
+            say(self._console, (f"{'':>{self._digits}} │ ", "label"), (shown.mark, "bad"))
+
+
+def _show_problem(console: Console, problem: Problem, source: _Source) -> None:
+    field = f"{clean(problem.field)}: " if problem.field else ""
+    tell(console, (f"{_shown(problem.place)}: ", "strong"), (field, "busy"), clean(problem.message))
+    source.show(problem.place)
+    if problem.row is not None:
+        say(console, " " * source.indent, (f"{_shown(problem.row)}:", "strong"))
+        source.show(problem.row)
+    if problem.nearest:
+        say(console, " " * source.indent, "did you mean ", (clean(problem.nearest, 100), "strong"), "?")
+    if problem.hint:
+        advise(console, "hint", clean(problem.hint), indent=source.indent)
+    console.print()
+
+
+def _shown(place: Place) -> str:
+    """Write a place as seen from the working directory: the name of a table's file is a whole path."""
+    file = place.file
+    if file.is_absolute() and file.is_relative_to(here := Path.cwd()):
+        file = file.relative_to(here)
+    return clean(str(Place(file, place.line, place.column)), _LONGEST_PATH)
 
 
 def show_error(console: Console, error: CrucibleBatchError) -> None:

@@ -1,13 +1,20 @@
 """The page for those who never see a terminal: one file with everything in it."""
 
-from crucible_batch.report.html.advice import Advice, advice
-from crucible_batch.report.html.cards import Thumbnail
-from crucible_batch.report.html.curve import CurvePoint, credit_curve
-from crucible_batch.report.html.embedding import compact, embedded
-from crucible_batch.report.html.miniature import Miniature, miniature_of
-from crucible_batch.report.html.page import PAGE_FILE, Cards, Frame, charts, head_json, page_pieces, write_page
-from crucible_batch.report.html.parts import Parts, put_together, report_scripts, report_styles
-from crucible_batch.report.html.thumbnails import FOLDER, Pictures, Thumbnails
+from crucible_batch.report.html.cards import Thumbnail, compact, embedded
+from crucible_batch.report.html.charts import CurvePoint, credit_curve
+from crucible_batch.report.html.page import (
+    PAGE_FILE,
+    Advice,
+    Cards,
+    Frame,
+    advice,
+    charts,
+    head_json,
+    page_pieces,
+    write_page,
+)
+from crucible_batch.report.html.page_assets import Parts, put_together, report_scripts, report_styles
+from crucible_batch.report.html.thumbnails import FOLDER, Miniature, Pictures, Thumbnails, miniature_of
 
 __all__ = [
     "FOLDER",

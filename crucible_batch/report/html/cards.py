@@ -2,17 +2,156 @@
 
 from __future__ import annotations
 
+import enum
 import json
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from markupsafe import Markup
 
-from crucible_batch.report.html.embedding import compact, embedded
-from crucible_batch.report.html.snippet import snippet
-from crucible_batch.report.html.stages import Stage
-from crucible_batch.report.models import JobRow, ManifestRow
+from crucible_batch.report.models import AttemptRow, JobRow, ManifestRow
+
+
+class StageKind(enum.StrEnum):
+    """What a job was waiting for. ``GATEWAY`` is queue and run together, where no look told them apart."""
+
+    UPLOAD = "upload"
+    SEND = "send"
+    QUEUE = "queue"
+    RUN = "run"
+    GATEWAY = "gateway"
+    DOWNLOAD = "download"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Seconds since the epoch."""
+
+    kind: StageKind
+    begin: float
+    end: float
+
+
+def stages_of(row: JobRow) -> list[Stage]:
+    """Return the stages of all attempts, in order. What has not ended, or was never begun, is not among them."""
+    found: list[Stage] = []
+    for attempt in row.attempts:
+        found.extend(_of_attempt(attempt))
+    last = row.attempts[-1] if row.attempts else None
+    if last is not None and last.ended_at is not None and row.outputs:
+        saved_at = max(output.saved_at for output in row.outputs)
+        found.append(Stage(StageKind.DOWNLOAD, last.ended_at, saved_at))
+    # A clock that was set back makes a stage of less than nothing: there is nothing to show of it.
+    return [stage for stage in found if stage.end > stage.begin]
+
+
+def _of_attempt(attempt: AttemptRow) -> Iterator[Stage]:
+    accepted, running, ended = attempt.accepted_at, attempt.running_at, attempt.ended_at
+    sent = attempt.held_at
+    if attempt.prepared_at is not None:
+        yield Stage(StageKind.UPLOAD, attempt.held_at, attempt.prepared_at)
+        sent = attempt.prepared_at
+    if (answered := accepted or ended) is not None:
+        yield Stage(StageKind.SEND, sent, answered)
+    if accepted is None or ended is None:
+        return
+    if running is None:
+        yield Stage(StageKind.GATEWAY, accepted, ended)
+    else:
+        yield Stage(StageKind.QUEUE, accepted, running)
+        yield Stage(StageKind.RUN, running, ended)
+
+
+_ESCAPES = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"},
+)
+"""``<`` could end the script element or begin a comment in it; U+2028 and U+2029 end a line in older scripts."""
+
+
+def embedded(json_text: str) -> Markup:
+    """Return JSON that means the same and may stand in a script element. All of these only occur within strings."""
+    return Markup(json_text.translate(_ESCAPES))  # noqa: S704 - made safe just here
+
+
+def compact(value: object) -> str:
+    """Write JSON without spaces. Raises ``ValueError`` for NaN and infinity."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+_PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
+_UNPRINTABLE = re.compile(
+    "[^\\t\\n\\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+"""What YAML doesn't take as it stands, and what turns the direction of the text around it."""
+_TEMPLATE = ("{{", "{%", "{#")
+
+
+def snippet(row: JobRow, manifest: ManifestRow) -> str:
+    """Return a whole manifest with this one job. Its name is another: what it makes is a new purchase."""
+    return "\n".join(_lines(row, manifest)) + "\n"
+
+
+def _lines(row: JobRow, manifest: ManifestRow) -> Iterator[str]:
+    yield "version: 1"
+    yield f"name: {_scalar(manifest.name + '-again')}"
+    yield f"workflow: {_scalar(row.workflow_id)}"
+    yield "jobs:"
+    yield f"  - name: {_scalar(_untemplated(row.name))}"
+    prompt_field = next((name for name in _PROMPT_FIELDS if name in row.params), None)
+    if row.prompt is not None and prompt_field is not None and row.params[prompt_field] == row.prompt:
+        yield f"    prompt: {_scalar(_literal(row.prompt))}"
+    else:
+        prompt_field = None
+    if row.image_files:
+        yield "    images:"
+        for param, file in row.image_files.items():
+            yield f"      {_scalar(param)}: {_scalar(_untemplated(_beside(manifest.path, file)))}"
+    params = {name: value for name, value in row.params.items() if name != prompt_field}
+    if params:
+        yield "    params:"
+        for name, value in params.items():
+            yield f"      {_scalar(name)}: {_scalar(_untemplated(value))}"
+
+
+def _scalar(value: object) -> str:
+    """Write a value: JSON is YAML too, but for what is unprintable. A plain word needs no quotes."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", value) and value.lower() not in _WORDS:
+        return value
+    return _UNPRINTABLE.sub(lambda found: _escaped(found[0]), json.dumps(value, ensure_ascii=False))
+
+
+_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+
+
+def _escaped(character: str) -> str:
+    return f"\\u{ord(character):04x}"
+
+
+def _literal(prompt: str) -> object:
+    """A prompt that begins with ``@`` would be read from a file."""
+    return _untemplated("@" + prompt if prompt.startswith("@") else prompt)
+
+
+def _untemplated(value: object) -> object:
+    """Keep a text, also one within a list, from being taken for a template: what was rendered is not rendered again."""
+    match value:
+        case str():
+            return value.replace("{", '{{ "{" }}') if any(mark in value for mark in _TEMPLATE) else value
+        case list():
+            return [_untemplated(item) for item in value]
+        case dict():
+            return {str(key): _untemplated(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _beside(manifest: str, file: str) -> str:
+    """Return a file as seen from the manifest's folder, if it lies in there."""
+    folder, path = Path(manifest).absolute().parent, Path(file).absolute()
+    return Path(os.path.relpath(path, folder)).as_posix() if path.is_relative_to(folder) else file
 
 
 @dataclass(frozen=True, slots=True)

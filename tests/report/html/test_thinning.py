@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.report.html.thinning import Thinned
+from crucible_batch.report.html.charts import Thinned
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 19, 20, 21, 39, 40, 1000, 12345])

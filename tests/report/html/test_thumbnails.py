@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from crucible_batch.report.html import thumbnails as module
-from crucible_batch.report.html.miniature import Miniature, make_miniature
-from crucible_batch.report.html.thumbnails import Thumbnails
+from crucible_batch.report.html.thumbnails import Miniature, Thumbnails, make_miniature
 
 CAP = 17_000
 

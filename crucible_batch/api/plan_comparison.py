@@ -1,0 +1,125 @@
+"""A plan as a comparison: what is new, changed, done or gone since the directory's last plan, by row and by group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crucible_batch.api.draft import Choice
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.plan_diff import Compared, Earlier, Mark, differences
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.outputs import OutputStore
+
+MOST_NAMES = 3
+"""So many names stand for a group."""
+
+MOST_ROWS = 5
+"""Of so many jobs that have more to say than that they are new or done, each has a row; of more, none of that mark."""
+
+_PLAIN = {Mark.NEW, Mark.DONE}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanGroup:
+    """Jobs of one workflow about which a run would do the same.
+
+    ``names`` are the first few; ``credits`` is what was paid for them so far; ``fields`` are what changed, if anything.
+    """
+
+    mark: Mark
+    workflow_id: str
+    count: int
+    names: tuple[str, ...]
+    credits: Credits
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A plan held against what was planned and done before.
+
+    ``rows`` has every job where all were asked for; else those that are neither simply new nor done, and of a mark that
+    has many none. ``is_whole`` says which.
+    """
+
+    counts: Mapping[Mark, int] = field(default_factory=dict)
+    groups: tuple[PlanGroup, ...] = ()
+    rows: tuple[Compared, ...] = ()
+    is_whole: bool = False
+
+
+class Comparer:
+    """Folds differences as they stream by."""
+
+    def __init__(self, *, all_rows: bool) -> None:
+        self._all_rows = all_rows
+        self._rows: list[Compared] = []
+        self._marks: Counter[Mark] = Counter()
+        self._counts: Counter[tuple[Mark, str]] = Counter()
+        self._names: dict[tuple[Mark, str], list[str]] = {}
+        self._credits: dict[tuple[Mark, str], Credits] = {}
+        self._fields: dict[tuple[Mark, str], dict[str, None]] = {}
+
+    def take(self, row: Compared) -> None:
+        """Count a row in, and keep it where it will be shown."""
+        key = (row.reason.mark, row.workflow_id)
+        self._counts[key] += 1
+        self._credits[key] = self._credits.get(key, ZERO) + row.reason.credits
+        self._fields.setdefault(key, {}).update(dict.fromkeys(change.field for change in row.reason.changes))
+        names = self._names.setdefault(key, [])
+        if len(names) < MOST_NAMES:
+            names.append(row.name)
+        self._marks[row.reason.mark] += 1
+        if self._all_rows or self._is_single(row.reason.mark):
+            self._rows.append(row)
+
+    def _is_single(self, mark: Mark) -> bool:
+        return mark not in _PLAIN and self._marks[mark] <= MOST_ROWS
+
+    def comparison(self) -> Comparison:
+        """Return what was taken in, grouped in the order of the marks."""
+        order = list(Mark)
+        groups = tuple(
+            PlanGroup(*key, count, tuple(self._names[key]), self._credits[key], tuple(self._fields[key]))
+            for key, count in sorted(self._counts.items(), key=lambda item: order.index(item[0][0]))
+        )
+        rows = tuple(row for row in self._rows if self._all_rows or self._is_single(row.reason.mark))
+        return Comparison(self._marks, groups, rows, self._all_rows)
+
+
+def compared(
+    jobs: Iterable[tuple[PlannedJob, Job]],
+    draft: PlanFile,
+    journal: Journal | None,
+    *,
+    rule: RetryRule,
+    choice: Choice,
+    directory: Path,
+) -> Iterator[Compared]:
+    """Hold the chosen ``jobs`` of a draft, each as its past left it, against the directory's last plan and files."""
+
+    store = OutputStore(directory)
+
+    def earlier(planned: PlannedJob) -> Earlier:
+        return Earlier(planned, Job(planned.identity) if journal is None else journal.job(planned, rule))
+
+    def missing(job: Job) -> tuple[str, ...]:
+        if job.phase is not Phase.SUCCEEDED:
+            return ()
+        return tuple(saved.path for saved in job.outputs.values() if not store.has(saved.path))
+
+    dropped = {planned.name: planned for planned in _dropped(draft, journal) if choice.takes(planned.name)}
+    return differences(jobs, dropped, earlier=earlier, missing=missing, retry_failed=choice.retry_failed)
+
+
+def _dropped(draft: PlanFile, journal: Journal | None) -> Iterable[PlannedJob]:
+    """Yield the jobs of the directory's last plan that the draft doesn't ask for in the same words."""
+    for planned in journal.plan() if journal is not None else ():
+        if not draft.holds(planned.identity):
+            yield planned

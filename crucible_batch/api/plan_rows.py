@@ -1,0 +1,191 @@
+"""What the jobs of a plan come to: how many of each shape are to be bought, and at which prices."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crucible_batch.api.draft import Choice
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.prices import UPLOAD, Certainty, PriceBook, Shape, shape_of, shape_params
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.saved_plan import ImageFile, PlannedState, PlanRow
+from crucible_batch.journal import Journal, PlanFile
+
+
+def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
+    """Open the directory's journal for reading; None where there is none yet."""
+    return Journal.read(directory) if Journal.exists(directory) else nullcontext()
+
+
+def standing(draft: PlanFile, journal: Journal | None, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+    """Yield the draft's jobs in manifest order, each as its past left it."""
+    for planned in draft.jobs():
+        fresh = Job(planned.identity, has_images=bool(planned.images), rule=rule)
+        yield planned, fresh if journal is None else journal.job(planned, rule)
+
+
+def state_of(job: Job) -> PlannedState:
+    """Say how far a job is, as a plan tells it."""
+    match job.phase:
+        case Phase.SUCCEEDED:
+            return PlannedState.DONE
+        case Phase.FAILED:
+            return PlannedState.FAILED
+        case Phase.READY | Phase.PREPARING:
+            return PlannedState.NEW
+        case _:
+            return PlannedState.IN_FLIGHT
+
+
+def plan_rows(
+    draft: PlanFile,
+    journal: Journal | None,
+    terms: RunTerms,
+    choice: Choice,
+    *,
+    base: Path,
+    prices: PriceBook,
+) -> Iterator[PlanRow]:
+    """Yield the row of each job that is chosen, in manifest order.
+
+    ``base`` is the manifest's directory; ``prices`` is what is known of them.
+    """
+    real = os.path.realpath(base)
+    for planned, job in standing(draft, journal, RetryRule(terms.attempts, terms.never)):
+        if choice.takes(planned.name):
+            state = state_of(job)
+            buys = state is PlannedState.NEW or (state is PlannedState.FAILED and choice.retry_failed)
+            price = prices.quote(shape_of(planned)).credits if buys else ZERO
+            yield _row(planned, state, price, real)
+
+
+def _row(planned: PlannedJob, state: PlannedState, price: Credits | None, base: str) -> PlanRow:
+    return PlanRow(
+        name=planned.name,
+        identity=planned.identity,
+        workflow_id=planned.workflow_id,
+        state=state,
+        credits=price,
+        params=planned.params,
+        images={param: _image(image, base) for param, image in planned.images.items()},
+        repeat=planned.repeat,
+    )
+
+
+def _image(image: InputImage, base: str) -> ImageFile:
+    return ImageFile(Path(os.path.relpath(image.path, base)).as_posix(), image.spec.sha256)
+
+
+UPLOADS = "uploads"
+SHAPES_SHOWN = 12
+"""A workflow with more shapes than that has one line in a plan, with the highest price seen for any of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceLine:
+    """What the purchases of one shape come to: a workflow with certain parameters, or uploads.
+
+    ``params`` are the parameters that tell the workflow's shapes apart, empty where it has one. ``each`` and ``total``
+    are the highest price seen where ``certainty`` is LEARNED, the declared ceiling where BOUNDED, and None where
+    UNKNOWN: the price is then found with one job alone. ``ceiling`` is ``max_credits_per_job`` or
+    ``max_credits_per_upload``, where it is declared; ``bound`` is what one is held at until it is answered.
+    """
+
+    what: str
+    count: int
+    certainty: Certainty
+    each: Credits | None
+    ceiling: Credits | None = None
+    bound: Credits | None = None
+    params: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Credits | None:
+        return None if self.each is None else self.each * self.count
+
+    @property
+    def least_each(self) -> Credits:
+        """The least that one can be expected to cost."""
+        return self.each if self.each is not None and self.certainty is not Certainty.BOUNDED else ZERO
+
+    @property
+    def most_each(self) -> Credits | None:
+        """The most that one may cost; None where no ceiling is declared."""
+        return None if self.ceiling is None else max(self.each or ZERO, self.ceiling)
+
+    @property
+    def beyond(self) -> Credits | None:
+        """By how much one that is admitted alone may cost more than is left; None where nothing bounds that."""
+        if self.ceiling is not None:
+            return ZERO
+        return None if self.bound is None or self.each is None else self.bound - self.each
+
+
+def price_lines(prices: PriceBook, tally: Tally, to_upload: int) -> Iterator[PriceLine]:
+    for price_class, shapes in tally.by_class().items():
+        apart = _apart([tally.params[shape] for shape in shapes])
+        if len(shapes) > SHAPES_SHOWN:
+            yield _line(prices, Shape(price_class), sum(tally.to_buy[shape] for shape in shapes), {})
+            continue
+        for shape in shapes:
+            params = {name: value for name, value in tally.params[shape].items() if name in apart}
+            yield _line(prices, shape, tally.to_buy[shape], params)
+    if to_upload:
+        yield _line(prices, UPLOAD, to_upload, {})
+
+
+def _line(prices: PriceBook, shape: Shape, count: int, params: Mapping[str, object]) -> PriceLine:
+    quote, what = prices.quote(shape), UPLOADS if shape == UPLOAD else shape.name
+    ceiling, bound = prices.ceiling_of(shape), prices.bound(shape)
+    return PriceLine(what, count, quote.certainty, quote.credits, ceiling, bound, params)
+
+
+def _apart(every: Sequence[Mapping[str, object]]) -> set[str]:
+    """Return the names of the parameters in which some differ."""
+    names = set().union(*every)
+    return {name for name in names if any(params.get(name) != every[0].get(name) for params in every)}
+
+
+class Tally:
+    """How many jobs are in which state, what is to be bought, and which images it needs."""
+
+    def __init__(self, *, retry_failed: bool) -> None:
+        self._retry_failed = retry_failed
+        self.states: Counter[str] = Counter()
+        self.to_buy: Counter[Shape] = Counter()
+        self.params: dict[Shape, Mapping[str, object]] = {}
+        self.digests: set[str] = set()
+        self.most_images = 0
+
+    def by_class(self) -> dict[str, list[Shape]]:
+        """Return the shapes that are to be bought, by price class, in the order of their first jobs."""
+        found: dict[str, list[Shape]] = {}
+        for shape in self.to_buy:
+            found.setdefault(shape.price_class, []).append(shape)
+        return found
+
+    def _count(self, planned: PlannedJob) -> None:
+        shape = shape_of(planned)
+        self.to_buy[shape] += 1
+        if shape not in self.params:
+            self.params[shape] = shape_params(planned)
+        self.digests.update(planned.digests)
+        self.most_images = max(self.most_images, len(planned.digests))
+
+    def counting(self, jobs: Iterable[tuple[PlannedJob, Job]]) -> Iterator[tuple[PlannedJob, Job]]:
+        """Count the jobs that stream by."""
+        for planned, job in jobs:
+            state = state_of(job)
+            if state is PlannedState.FAILED and self._retry_failed:
+                state = PlannedState.NEW
+            self.states[state] += 1
+            if state is PlannedState.NEW:
+                self._count(planned)
+            yield planned, job

@@ -1,0 +1,75 @@
+"""A run directory opened to mend or to tidy it: its journal for writing, and the gateway that its run used."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from crucible_batch.api.account import check_account
+from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.engine import Clock, SystemClock
+from crucible_batch.gateway import HttpGateway
+from crucible_batch.journal import Binding, Journal, lock_run_directory
+from crucible_batch.outputs import Means, check_ground
+from crucible_batch.settings import Settings
+
+_FOREIGN = "größe/{index}{ext}"
+
+
+def try_directory(directory: Path) -> Means:
+    """Lock, journal and name a file in a folder below ``directory`` that is gone afterwards.
+
+    Returns by what means outputs would get their names there. Raises ``OSError`` where nothing can be written,
+    ``RunDirectoryError`` and ``JournalError`` as a run would.
+    """
+    with (
+        TemporaryDirectory(prefix=".crucible-part-", dir=directory) as folder,
+        lock_run_directory(Path(folder)),
+        Journal.open(Path(folder), Binding("doctor", "doctor", ""), now=0.0),
+    ):
+        return check_ground(Path(folder), [_FOREIGN])
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What mending is done with."""
+
+    journal: Journal
+    gateway: HttpGateway
+    clock: Clock
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a directory that a run has written to. Nothing is made where there is none.
+
+    Raises ``RunDirectoryError``, and ``RunBusyError`` where a run is going on.
+    """
+    with Journal.read(directory):
+        pass
+    with lock_run_directory(directory):
+        yield
+
+
+@asynccontextmanager
+async def mending(
+    directory: Path, settings: Settings | None, transport: httpx.AsyncBaseTransport | None
+) -> AsyncIterator[Bench]:
+    """Open the journal of a directory whose lock the caller holds, and its account's gateway.
+
+    Raises ``KeyRefusedError``, ``GatewayError``, ``JournalError``, and ``RunDirectoryError`` where the key or the base
+    URL is of another account than the directory.
+    """
+    settings = settings or current_settings()
+    clock = SystemClock()
+    with Journal.read(directory) as journal:
+        binding = replace(journal.binding(), gateway=settings.base_url.rstrip("/"))
+    async with gateway_for(settings, transport=transport) as gateway:
+        with Journal.open(directory, binding, now=clock.now()) as journal:
+            await check_account(journal, gateway, require_key(settings))
+            yield Bench(journal, gateway, clock)

@@ -1,0 +1,217 @@
+"""A saved plan followed: everything is derived anew, and if anything moved, nothing is run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+
+from crucible_batch.api.plan_rows import journal_of, plan_rows
+from crucible_batch.api.request import Asked
+from crucible_batch.domain.gateway_types import Workflow
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.plan_staleness import (
+    Beginning,
+    JobNow,
+    author_of,
+    moved_files,
+    moved_gateway,
+    moved_jobs,
+    moved_manifest,
+    moved_prices,
+    moved_terms,
+    moved_workflows,
+    own_stretches,
+)
+from crucible_batch.domain.prices import PriceBook, Quote, Shape
+from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.domain.saved_plan import ManifestFile, PlanHead, PlannedPrice, PlanOptions, PlanTerms, PlanTotals
+from crucible_batch.errors import ManifestError, Move, StalePlanError
+from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.manifest import Manifest
+from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
+
+
+@dataclass(frozen=True, slots=True)
+class TextFiles:
+    """The prompt files and tables that a manifest has read: as it names them, with the SHA-256 of each."""
+
+    found: dict[str, str] = field(default_factory=dict)
+
+    def note(self, text: str, path: Path) -> None:
+        """Take in a file that is about to be read; one that can't be is left to whoever reads it."""
+        if text not in self.found and path.is_file():
+            with path.open("rb") as file:
+                self.found[text] = hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What a plan is made on, apart from its jobs. ``workflows`` and ``files`` fill up while the jobs are made."""
+
+    source: Manifest
+    terms: RunTerms
+    gateway: str
+    workflows: dict[str, Workflow] = field(default_factory=dict)
+    files: TextFiles = field(default_factory=TextFiles)
+
+    @property
+    def held_to(self) -> PlanTerms:
+        """What a run is held to; codes that are hopeless anyway are no term of this plan."""
+        terms = self.terms
+        never = tuple(sorted(terms.never - HOPELESS_CODES))
+        return PlanTerms(terms.budget, terms.ceiling, terms.attempts, never, terms.upload_ceiling)
+
+    @property
+    def lists(self) -> dict[str, tuple[str, ...] | None]:
+        """Each workflow's parameter names, sorted: the gateway's order means nothing."""
+        return {
+            workflow_id: None if workflow.fields is None else tuple(sorted(workflow.fields))
+            for workflow_id, workflow in sorted(self.workflows.items())
+        }
+
+    def manifest_at(self, path: str) -> ManifestFile:
+        files = dict(sorted(self.files.found.items()))
+        return ManifestFile(self.source.name, path, self.source.sha256, files)
+
+
+def save_plan(
+    target: Path,
+    asked: Asked,
+    grounds: Grounds,
+    draft: PlanFile,
+    *,
+    run_dir: Path,
+    prices: tuple[PlannedPrice, ...],
+    totals: PlanTotals,
+    book: PriceBook,
+    force: bool,
+) -> str:
+    """Write the plan and return its digest; ``book`` gives the expected prices of its jobs.
+
+    Raises ``UserError`` where it can't be written, or may not be.
+    """
+    source = grounds.source
+    base = os.path.dirname(os.path.realpath(target))  # noqa: PTH120 - realpath gives text
+    with journal_of(run_dir) as journal:
+        head = PlanHead(
+            schema_version=PLAN_VERSION,
+            manifest=grounds.manifest_at(_relative(source.directory / source.path.name, base)),
+            gateway=grounds.gateway,
+            options=_options(asked, _relative(run_dir, base)),
+            terms=grounds.held_to,
+            workflows=grounds.lists,
+            prices=prices,
+            totals=totals,
+            # Read before the jobs are: what a run does meanwhile may be in their states already, and never missing.
+            events=0 if journal is None else journal.last_number(),
+        )
+        rows = plan_rows(draft, journal, grounds.terms, asked.choice, base=source.directory, prices=book)
+        return write_saved_plan(target, head, rows, force=force)
+
+
+def _relative(path: Path, base: str) -> str:
+    directory = os.path.realpath(path.parent)
+    return Path(os.path.relpath(Path(directory, path.name), base)).as_posix()
+
+
+def _options(asked: Asked, run_dir: str) -> PlanOptions:
+    return PlanOptions(
+        run_id=asked.terms.run_id,
+        run_dir=run_dir,
+        budget=asked.budget,
+        retry_failed=asked.retry_failed,
+        only=asked.only,
+        variables=dict(asked.variables),
+        allow_outside=asked.allow_outside,
+        max_jobs=asked.max_jobs,
+        max_manifest_bytes=asked.max_manifest_bytes,
+    )
+
+
+MAX_MOVES = 100
+"""So many are named; the rest is counted."""
+
+
+class Following:
+    """Holds a saved plan against the grounds as they are now. Where there is no plan, it has nothing to say."""
+
+    def __init__(self, asked: Asked, grounds: Grounds) -> None:
+        self._asked = asked
+        self._grounds = grounds
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Make the jobs in here: what is wrong with them now follows from what moved, and is said together with it."""
+        try:
+            yield
+        except ManifestError as error:
+            plan = self._asked.plan
+            moves = [] if plan is None else list(self._moved_grounds(plan))
+            if plan is None or not moves:
+                raise
+            moves += [Move("manifest", problem.field, str(problem)) for problem in error.problems]
+            raise self._stale(plan, iter(moves), error.omitted) from error
+
+    def check(self, draft: PlanFile, directory: Path) -> None:
+        """Compare the jobs too, by the directory's journal as it is now. Raises ``StalePlanError`` if anything moved.
+
+        The caller holds the directory's lock, or there is no directory yet.
+        """
+        plan = self._asked.plan
+        if plan is None:
+            return
+        with journal_of(directory) as journal:
+            moves = chain(
+                self._moved_grounds(plan),
+                moved_files(plan.head.manifest.files, self._grounds.files.found),
+                self._moved_in_journal(plan, draft, journal),
+            )
+            first = next(moves, None)
+            if first is not None:
+                raise self._stale(plan, chain([first], moves))
+
+    def _stale(self, plan: SavedPlan, moves: Iterator[Move], omitted: int = 0) -> StalePlanError:
+        named = list(islice(moves, MAX_MOVES))
+        omitted += sum(1 for _ in moves)
+        return StalePlanError(plan.path, named, omitted=omitted, hint=f"look at it anew: {self._asked.remake}")
+
+    def _moved_grounds(self, plan: SavedPlan) -> Iterator[Move]:
+        head, grounds = plan.head, self._grounds
+        yield from moved_gateway(head.gateway, grounds.gateway)
+        yield from moved_manifest(head.manifest, grounds.manifest_at(head.manifest.path))
+        yield from moved_terms(head.terms, grounds.held_to)
+        yield from moved_workflows(head.workflows, grounds.lists)
+
+    def _moved_in_journal(self, plan: SavedPlan, draft: PlanFile, journal: Journal | None) -> Iterator[Move]:
+        runs = [] if journal is None else journal.runs()
+        own = own_stretches([Beginning(run.terms.plan_digest, run.begins_after) for run in runs], plan.digest)
+        prices = self._prices_of_others(journal, own)
+        classes = [price.price_class for price in plan.head.prices]
+        quotes: dict[str, Quote] = {price_class: prices.quote(Shape(price_class)) for price_class in classes}
+        yield from moved_prices(plan.head.prices, quotes)
+        yield from moved_jobs(plan.rows(), self._jobs_now(plan, draft, journal, own))
+
+    def _prices_of_others(self, journal: Journal | None, own: tuple[range, ...]) -> PriceBook:
+        """Learn the prices anew, from what other runs than the plan's own bought."""
+        prices, own_prices = PriceBook.of(self._grounds.terms), PriceBook()
+        ledger = Ledger(prices)
+        for number, subject, event in journal.numbered_events() if journal is not None else ():
+            is_own = any(number in stretch for stretch in own)
+            ledger.prices = own_prices if is_own else prices
+            ledger.apply(subject, event)
+        return prices
+
+    def _jobs_now(
+        self, plan: SavedPlan, draft: PlanFile, journal: Journal | None, own: tuple[range, ...]
+    ) -> Iterator[JobNow]:
+        grounds = self._grounds
+        base = grounds.source.directory
+        for row in plan_rows(draft, journal, grounds.terms, self._asked.choice, base=base, prices=PriceBook()):
+            numbers = [] if journal is None else journal.numbers_of(row.identity, after=plan.head.events)
+            yield JobNow(row, author_of(numbers, own))

@@ -1,0 +1,240 @@
+"""What a run directory holds, read from its journal: also while a run is writing it, and after it was killed."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crucible_batch.api.request import check_path
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.outcome import Outcome, outcome_of
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.prices import workflow_class
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError
+from crucible_batch.journal import Journal, RunRecord, is_locked
+from crucible_batch.outputs import Sidecars
+from crucible_batch.report import JobRow, ReportHead, build_head, build_rows, write_report
+from crucible_batch.report.html import PAGE_FILE, Thumbnails, credit_curve, write_page
+
+OLDEST = 8
+NEWEST_ENDS = 200
+_AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """A job at work. ``since`` is when its credits were held, in seconds since the epoch."""
+
+    name: str
+    phase: Phase
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A run at one moment.
+
+    ``oldest`` are the jobs that have been at work for longest, ``ended_at`` the moments at which this run's last jobs
+    ended, oldest first; ``errors`` counts the codes of jobs that failed for good.
+    """
+
+    began_at: float
+    total: int
+    counts: Mapping[Outcome, int]
+    phases: Mapping[Phase, int]
+    oldest: tuple[AtWork, ...]
+    ended_at: tuple[float, ...]
+    errors: Mapping[str, int]
+    outputs: int
+    byte_size: int
+
+
+def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Progress:
+    """Sum up the plan's jobs. What earlier runs did counts as done, and for neither pace nor bytes."""
+    counts: Counter[Outcome] = Counter()
+    phases: Counter[Phase] = Counter()
+    errors: Counter[str] = Counter()
+    oldest: list[tuple[float, int, AtWork]] = []
+    ended: list[float] = []
+    outputs = byte_size = 0
+    for planned, job in jobs:
+        if job.phase in _AT_WORK:
+            phases[job.phase] += 1
+            since = job.current.held_at
+            # The newest of the oldest is at the heap's top, to be thrown out; the position keeps equal ages apart.
+            entry = (-since, -planned.position, AtWork(planned.name, job.phase, since))
+            (heapq.heappush if len(oldest) < OLDEST else heapq.heappushpop)(oldest, entry)
+            continue
+        outcome, error = outcome_of(job, workflow_class(planned.workflow_id), {})
+        counts[outcome] += 1
+        if outcome is Outcome.FAILED and error is not None:
+            errors[error.code] += 1
+        saved = [output for output in job.outputs.values() if output.at >= began_at]
+        outputs += len(saved)
+        byte_size += sum(output.byte_size for output in saved)
+        if (end := _ended_at(job)) is not None and end >= began_at:
+            (heapq.heappush if len(ended) < NEWEST_ENDS else heapq.heappushpop)(ended, end)
+    return Progress(
+        began_at=began_at,
+        total=counts.total() + phases.total(),
+        counts=counts,
+        phases=phases,
+        oldest=tuple(entry[2] for entry in sorted(oldest, reverse=True)),
+        ended_at=tuple(sorted(ended)),
+        errors=errors,
+        outputs=outputs,
+        byte_size=byte_size,
+    )
+
+
+def _ended_at(job: Job) -> float | None:
+    if job.phase is Phase.SUCCEEDED:
+        return max(output.at for output in job.outputs.values())
+    return job.current.ended_at if job.attempts and job.phase is not Phase.READY else None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run directory is. ``running``: a run holds it right now, and ``progress`` is how far that has got.
+
+    ``manifest`` is the manifest's path as the newest run was given it; None where that run followed a saved plan.
+    """
+
+    run_dir: Path
+    running: bool
+    report: ReportHead
+    progress: Progress | None = None
+    manifest: Path | None = None
+
+    def jobs(self) -> Iterator[JobRow]:
+        """Yield the report's row of each job, in manifest order."""
+        return report_rows(self.run_dir)
+
+
+def read_status(run_dir: str | Path) -> Status:
+    """Read how far a run directory is. Raises ``RunDirectoryError`` where it is none, and ``JournalError``."""
+    directory = Path(run_dir)
+    with Journal.read(directory) as journal:
+        newest, running = _newest(journal), is_locked(directory)
+        jobs = journal.jobs(_rule(newest))
+        progress = progress_of(jobs, newest.started_at) if running and newest.ending is None else None
+        manifest = Path(newest.terms.manifest_path) if newest.terms.plan_digest is None else None
+        return Status(directory, running, head_of(journal), progress, manifest)
+
+
+def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
+    """Rebuild ``report.json``, and ``report.html`` unless it isn't wanted, from the journal,
+    and the sidecars that are missing.
+
+    Raises ``UserError`` for a path that isn't text, ``RunDirectoryError``, ``JournalError`` and ``ReportError``.
+    """
+    directory = Path(run_dir)
+    check_path("the run directory", directory)
+    with Journal.read(directory) as journal:
+        head = write_report_of(journal, directory)
+        if html:
+            write_page_of(journal, directory, head)
+    return head
+
+
+def write_report_of(journal: Journal, directory: Path) -> ReportHead:
+    """Write the report of an open journal, and the sidecars that are missing; return the report's head."""
+    head = head_of(journal)
+    try:
+        write_report(directory, head, told_rows(journal, completing=directory))
+    except OSError as error:
+        raise ReportError(
+            f"the report can't be written: {error.strerror}", hint=f"see to the disk, then: {way_back(head, directory)}"
+        ) from error
+    return head
+
+
+def write_page_of(journal: Journal, directory: Path, head: ReportHead, *, thumbnails: Thumbnails | None = None) -> Path:
+    """Write the page of an open journal's report, and return where it is. Raises ``RunDirectoryError``."""
+    try:
+        return write_page(
+            directory,
+            head,
+            told_rows(journal),
+            credit_curve(journal.events(), journal.runs()[-1].terms),
+            thumbnails=thumbnails,
+        )
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{PAGE_FILE} can't be written: {error.strerror}",
+            hint=f"see to the disk, then: crucible-batch report {directory}",
+        ) from error
+
+
+def way_back(head: ReportHead, directory: Path) -> str:
+    """Say what makes a report that couldn't be written, and the page. By itself neither helps where jobs are left."""
+    if head.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED}:
+        return f"crucible-batch report {directory}"
+    return "run the same command again"
+
+
+def report_rows(run_dir: Path) -> Iterator[JobRow]:
+    """Yield the report's rows from the journal, in manifest order."""
+    with Journal.read(run_dir) as journal:
+        yield from told_rows(journal)
+
+
+def newest_terms(journal: Journal) -> RunTerms:
+    """Return what the newest run is held to. Raises ``RunDirectoryError`` where none has begun."""
+    return _newest(journal).terms
+
+
+def newest_rule(journal: Journal) -> RetryRule:
+    """Return the rule by which the newest run tries jobs again. Raises ``RunDirectoryError`` where none has begun."""
+    return _rule(_newest(journal))
+
+
+def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
+    """Yield the plan's jobs, then those that it no longer asks for; the third says whether a job is such a one."""
+    for planned, job in journal.jobs(newest_rule(journal)):
+        yield planned, job, False
+    for planned, job in journal.retired():
+        yield planned, job, True
+
+
+def told_rows(journal: Journal, *, completing: Path | None = None) -> Iterator[JobRow]:
+    """Yield the report's rows from an open journal; write missing sidecars on the way, where a directory is named."""
+    newest = _newest(journal)
+    jobs = journal.jobs(_rule(newest))
+    if completing is not None:
+        # On the way: to read all jobs once more would take as long as the report itself.
+        jobs = Sidecars(completing).completing(jobs, newest.terms)
+    return build_rows(jobs, _stops(newest))
+
+
+def head_of(journal: Journal) -> ReportHead:
+    """Sum up a run directory."""
+    newest = _newest(journal)
+    return build_head(
+        terms=newest.terms,
+        ending=newest.ending,
+        started_at=journal.runs()[0].started_at,
+        finished_at=newest.finished_at,
+        events=journal.events(),
+        jobs=journal.jobs(_rule(newest)),
+    )
+
+
+def _newest(journal: Journal) -> RunRecord:
+    runs = journal.runs()
+    if not runs:
+        raise RunDirectoryError("no run has begun in this directory yet", hint="start one: crucible-batch run MANIFEST")
+    return runs[-1]
+
+
+def _rule(record: RunRecord) -> RetryRule:
+    return RetryRule(record.terms.attempts, record.terms.never)
+
+
+def _stops(record: RunRecord) -> dict[str, ErrorInfo]:
+    return {} if record.ending is None else dict(record.ending.stops)

@@ -1,0 +1,211 @@
+"""What the gateway says of the account and itself: credits, workflows, assets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeVar
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from crucible_batch.api import (
+    CrucibleClient,
+    connect,
+    current_settings,
+    format_credits,
+    read_details,
+    read_expected_s,
+    read_fields,
+    said,
+    without_rights,
+)
+from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.cli.terminal import say, working
+from crucible_batch.cli.units import format_duration
+from crucible_batch.errors import GatewayError, UserError
+
+T = TypeVar("T")
+
+
+def ask(
+    answer: Answer,
+    question: Callable[[CrucibleClient], Awaitable[T]],
+    api_base: str | None,
+    proxy: str | None,
+) -> T:
+    """Put one question to the gateway that the settings name."""
+
+    async def put() -> T:
+        async with connect(current_settings(base_url=api_base, proxy=proxy)) as client:
+            return await question(client)
+
+    with working(answer.err, "asking the gateway"):
+        return asyncio.run(put())
+
+
+def show_credits(answer: Answer, api_base: str | None, proxy: str | None) -> None:
+    """Show the balance and the last entries of the ledger."""
+    found = ask(answer, lambda client: client.credits(), api_base, proxy)
+    answer.data = plain_json(
+        {
+            "balance": format_credits(found.balance),
+            "reserved": format_credits(found.reserved),
+            "available": format_credits(found.available),
+            "recent_entries": [
+                {
+                    "id": entry.id,
+                    "job_id": entry.job_id,
+                    "entry_type": entry.entry_type,
+                    "status": entry.status,
+                    "amount": signed_credits(entry.amount),
+                    "description": entry.description,
+                    "created_at": entry.created_at,
+                }
+                for entry in found.recent_entries
+            ],
+        }
+    )
+    say(
+        answer.out,
+        (format_credits(found.available), "strong"),
+        " credits available",
+        (f"   balance {format_credits(found.balance)}, reserved {format_credits(found.reserved)}", "quiet"),
+    )
+    table = _table("when", "what", "status", "#amount")
+    for entry in found.recent_entries[:10]:
+        what = entry.description or entry.entry_type
+        amount = Text(signed_credits(entry.amount), style="" if entry.amount < 0 else "green")
+        table.add_row(_moment(entry.created_at), said(what, 60), said(entry.status, 20), amount)
+    if table.row_count:
+        answer.out.print(table)
+
+
+def show_workflows(answer: Answer, api_base: str | None, proxy: str | None) -> None:
+    """List the active workflows."""
+    found = ask(answer, lambda client: client.workflows(), api_base, proxy).workflows
+    listed = [{"workflow_id": each.workflow_id, "updated_at": each.updated_at} for each in found]
+    answer.data = plain_json({"workflows": listed})
+    table = _table("workflow", "updated")
+    for each in sorted(found, key=lambda each: each.workflow_id):
+        table.add_row(said(each.workflow_id, 128), _moment(each.updated_at))
+    answer.out.print(table)
+    say(answer.out, ("its parameters  ", "label"), ("crucible-batch workflows ID", "command"))
+
+
+def show_workflow(answer: Answer, workflow_id: str, api_base: str | None, proxy: str | None) -> None:
+    """Show one workflow's parameters, as far as its metadata tells."""
+    metadata = ask(answer, lambda client: _metadata(client, workflow_id), api_base, proxy)
+    fields, expected_s = read_fields(metadata), read_expected_s(metadata)
+    details = read_details(metadata)
+    answer.data = plain_json(
+        {
+            "workflow_id": workflow_id,
+            "fields": None if fields is None else list(fields),
+            "estimated_time_seconds": expected_s,
+            "metadata": metadata,
+        }
+    )
+    title = metadata.get("title")
+    tail = f"   {said(title, 100)}" if isinstance(title, str) else ""
+    tail += f" · about {format_duration(expected_s)} a job" if expected_s is not None else ""
+    say(answer.out, (said(workflow_id), "strong"), (tail, "quiet"))
+    if fields is None:
+        say(answer.out, "  It doesn't say which parameters it takes; whatever the manifest names is sent.")
+        return
+    table = _table("parameter", *(["type", "default", "range"] if details else []))
+    for name in fields:
+        about = details.get(name, {})
+        cells = [_word(about.get("type")), _word(about.get("default")), _range(about)] if details else []
+        table.add_row(said(name, 100), *cells)
+    answer.out.print(table)
+
+
+async def _metadata(client: CrucibleClient, workflow_id: str) -> Mapping[str, object]:
+    try:
+        return (await client.workflow(workflow_id)).metadata
+    except GatewayError as error:
+        if error.status != 404:
+            raise
+        known = ", ".join(sorted(each.workflow_id for each in (await client.workflows()).workflows))
+        raise UserError(f"there is no workflow {said(workflow_id)!r}", hint=f"active are: {known}") from error
+
+
+def show_assets(answer: Answer, api_base: str | None, proxy: str | None) -> None:
+    """List the account's assets; their signed URLs are never shown."""
+    found = ask(answer, lambda client: client.assets(), api_base, proxy).assets
+    answer.data = plain_json(
+        {
+            "assets": [
+                {
+                    "asset_id": asset.asset_id,
+                    "status": asset.status,
+                    "mime_type": asset.mime_type,
+                    "byte_size": asset.byte_size,
+                    "original_filename": asset.original_filename,
+                    "created_at": asset.created_at,
+                    "sha256": _text(asset.metadata.get("cb_sha256")),
+                }
+                for asset in found
+            ]
+        }
+    )
+    if not found:
+        say(answer.out, "no assets")
+        return
+    table = _table("asset", "status", "#bytes", "file", "created")
+    for asset in found:
+        size = "" if asset.byte_size is None else f"{asset.byte_size:,}"
+        name = said(asset.original_filename or "", 40)
+        table.add_row(said(asset.asset_id), said(asset.status, 20), size, name, _moment(asset.created_at))
+    answer.out.print(table)
+
+
+def signed_credits(amount: Decimal) -> str:
+    """Write an amount that may be negative."""
+    return f"-{format_credits(amount.copy_abs())}" if amount < 0 else format_credits(amount)
+
+
+def plain_json(value: object) -> Json:
+    """Turn what the wire gave into JSON: numbers came as ``Decimal`` and go as numbers, links lose their rights."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, Mapping):
+        return {without_rights(str(name)): plain_json(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain_json(item) for item in value]
+    return value if value is None or isinstance(value, int | float) else without_rights(str(value))
+
+
+def _range(about: Mapping[str, object]) -> str:
+    low, high = _word(about.get("minimum")), _word(about.get("maximum"))
+    return f"{low} – {high}" if low or high else ""
+
+
+def _word(value: object) -> str:
+    if value is None or value == "":
+        return ""
+    return said(format(value, "f") if isinstance(value, Decimal) else str(value), 60)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _moment(text: str) -> str:
+    """Show a timestamp in the reader's own time, or as it came if it is none."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError):
+        return said(text, 30)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2), header_style="dim")
+    for column in columns:
+        right = column.startswith("#")
+        table.add_column(column.removeprefix("#"), justify="right" if right else "left", overflow="fold")
+    return table

@@ -1,0 +1,294 @@
+"""An audit in words: the verdict, each difference by its job, what could not be checked, what isn't ours."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from rich.console import Console
+
+from crucible_batch.api import (
+    Audit,
+    AuditResult,
+    Figures,
+    Finding,
+    LedgerEntry,
+    Unsaved,
+    Verdict,
+    audit,
+    clean,
+    current_settings,
+    format_credits,
+    total,
+)
+from crucible_batch.cli.account import signed_credits
+from crucible_batch.cli.answer import Answer, Json, rfc3339
+from crucible_batch.cli.terminal import say, tell, working
+
+ZERO = Decimal(0)
+DIFFERENCES_SHOWN = 20
+
+
+def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
+    """Print an audit. With ``verbose`` each entry that isn't ours is listed, and no difference is left out."""
+    found = result.audit
+    tell(console, *_headline(result))
+    show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
+    show_unsaved(console, result)
+    _line(console, "jobs", _summed(found.jobs, "refunded"))
+    if found.uploads:
+        there = sum(bool(each.present) for each in found.uploads)
+        _line(console, "uploads", f"{_summed(found.uploads, 'rebated')} · {there} still at the gateway")
+    _line(console, "ledger", _reach(found))
+    for note in notes(result):
+        _line(console, "note", note)
+    if found.strangers:
+        _line(console, "not ours", _strangers(found.strangers))
+    if found.at_our_time:
+        _line(
+            console,
+            "look at",
+            f"{_strangers(found.at_our_time)}: not ours, but from the time of our runs and at our prices",
+            "warn",
+        )
+    if verbose:
+        _list(console, found)
+    elif found.strangers and (found.differences or found.at_our_time):
+        next_step = f"crucible-batch audit {shlex.quote(clean(str(result.run_dir), 4000))} -v"
+        say(console, ("  next     ", "label"), (next_step, "command"), ("   lists each entry that isn't ours", "quiet"))
+
+
+def _headline(result: AuditResult) -> tuple[tuple[str, str], str, tuple[str, str]]:
+    found = result.audit
+    differences = len(found.differences)
+    verdict = ("✗ " + _many(differences, "difference"), "bad") if differences else ("✓ difference 0", "good")
+    unseen, all_ours = found.count(Verdict.UNSEEN), len(found.jobs) + len(found.uploads)
+    checked = f", {all_ours - unseen} of {all_ours} purchases checked" if unseen else ""
+    running = " · running now" if result.running else ""
+    return verdict, checked, (f"   {clean(result.manifest_name)} · {clean(result.run_id)}{running}", "quiet")
+
+
+def show_differences(console: Console, differences: Sequence[Finding], *, limit: int | None = None) -> None:
+    """Name each difference: whose, what the books say, what the ledger says."""
+    for each in differences[:limit]:
+        attempt = f", attempt {each.attempt}" if each.attempt is not None and each.attempt > 1 else ""
+        kind = "asset" if each.attempt is None else "job"
+        returned = "rebated" if each.attempt is None else "refunded"
+        _line(console, "differs", f"{clean(each.name, 80)}{attempt} · {kind} {clean(each.gateway_id or '-')}", "bad")
+        _line(console, "", f"books: {_words(each.books, returned)} · ledger: {_words(each.ledger, returned)}")
+        _line(console, "", clean("; ".join(each.reasons), 300))
+    if limit is not None and len(differences) > limit:
+        _line(console, "", f"… and {len(differences) - limit} more: -v shows all")
+
+
+def show_unsaved(console: Console, result: AuditResult) -> None:
+    """Name each job of which the gateway lists more outputs than were saved."""
+    for more in result.unsaved[:DIFFERENCES_SHOWN]:
+        job_id = clean(more.job.current.job_id or "-")
+        _line(
+            console,
+            "unsaved",
+            f"{_many(more.missing, 'output')} of {clean(more.planned.name, 80)} · job {job_id}",
+            "bad",
+        )
+    if (left := len(result.unsaved) - DIFFERENCES_SHOWN) > 0:
+        _line(console, "", f"… and {_many(left, 'job')} more; --json has them all")
+
+
+def notes(result: AuditResult) -> Iterator[str]:
+    """What has to be said beside the figures, one sentence each."""
+    found = result.audit
+    yield from _moving(result)
+    if vague := found.count(Verdict.VAGUE):
+        yield f"{_many(vague, 'upload')} could not be told apart from others of the same amount and time"
+    if gone := sum(each.present is False and not each.books.returned for each in _settled(found.uploads)):
+        yield f"{_many(gone, 'image')} no longer at the gateway: a run that needs one uploads it again"
+    for each in (*found.jobs, *found.uploads):
+        if each.assumed and each.verdict is Verdict.AGREES and each.ledger != each.books:
+            returned = "refunded" if each.attempt is not None else "rebated"
+            yield (
+                f"{clean(each.name, 80)}: the books only assume {_words(each.books, returned)};"
+                f" the ledger shows {_words(each.ledger, returned)}"
+            )
+    price = format_credits(found.upload_price)
+    if never := len(found.never_charged):
+        yield f"{_many(never, 'upload')} without an answer: never charged, and the books still hold {price} for each"
+    if perhaps := len(found.perhaps_charged):
+        yield f"{_many(perhaps, 'upload')} without an answer: perhaps charged; the books hold {price} for each"
+    if rebated := len(found.perhaps_rebated):
+        yield f"{_many(rebated, 'deletion')} without an answer: perhaps rebated; see the rebates that are not ours"
+
+
+def by_type(entries: Sequence[LedgerEntry]) -> list[tuple[str, int, Decimal]]:
+    """Count entries and sum their amounts, signs as they came, by type."""
+    sums: dict[str, list[Decimal]] = defaultdict(list)
+    for entry in entries:
+        sums[entry.entry_type or "-"].append(entry.amount)
+    return [(word, len(amounts), sum(amounts, ZERO)) for word, amounts in sorted(sums.items())]
+
+
+def _moving(result: AuditResult) -> Iterator[str]:
+    found = result.audit
+    if moving := found.count(Verdict.MOVING):
+        more = "a run is going on" if result.running else "the next run settles it"
+        yield f"{moving} in flight, and may still move: {more}"
+    if found.unanswered:
+        yield f"{_many(found.unanswered, 'submit')} without an answer: what it bought, if anything, is not ours as yet"
+
+
+def _settled(findings: Sequence[Finding]) -> Iterator[Finding]:
+    return (each for each in findings if each.gateway_id is not None and each.verdict is not Verdict.MOVING)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _summed(findings: Sequence[Finding], returned: str) -> str:
+    checked = [each for each in findings if each.verdict is not Verdict.UNSEEN]
+    _, ledger = total(checked)
+    return f"{len(checked)} checked: {_words(ledger, returned)}"
+
+
+def _words(figures: Figures, returned: str) -> str:
+    parts = ((figures.charged, "charged"), (figures.returned, returned), (figures.held, "held"))
+    return ", ".join(f"{format_credits(amount)} {word}" for amount, word in parts if amount) or "0 charged"
+
+
+def _reach(found: Audit) -> str:
+    if found.oldest is None:
+        return "the gateway shows no entries"
+    text = f"back to {_moment(found.oldest)}"
+    if unseen := found.count(Verdict.UNSEEN):
+        text += f"; {unseen} of our purchases may lie before it and could not be checked"
+    return text
+
+
+def _strangers(entries: Sequence[LedgerEntry]) -> str:
+    parts = (f"{count} × {clean(word, 40)} (sum {signed_credits(amount)})" for word, count, amount in by_type(entries))
+    return ", ".join(parts)
+
+
+def _list(console: Console, found: Audit) -> None:
+    marked = {id(entry) for entry in found.at_our_time}
+    for entry in found.strangers:
+        when = "-" if entry.at is None else _moment(entry.at)
+        what = f"{when}  {clean(entry.entry_type, 20):<10} {signed_credits(entry.amount):>8}"
+        about = clean(f"{entry.job_id or ''} {entry.description}".strip(), 100)
+        say(console, " " * 11, (what, "warn" if id(entry) in marked else ""), (f"  {about}", "quiet"))
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _line(console: Console, label: str, text: str, style: str = "") -> None:
+    say(console, (f"  {label:<8} ", "label"), (text, style))
+
+
+def audit_and_tell(answer: Answer, run_dir: Path, api_base: str | None, proxy: str | None) -> None:
+    """Audit a run directory. A difference is exit 7, and is named even where nothing else is said."""
+    with working(answer.err, "asking the gateway"):
+        result = asyncio.run(audit(run_dir, settings=current_settings(base_url=api_base, proxy=proxy)))
+    found = result.audit
+    for finding in found.jobs:
+        answer.event("audited", job=_finding(finding))
+    for finding in found.uploads:
+        answer.event("audited", upload=_finding(finding))
+    for entry in found.strangers:
+        answer.event("not_ours", entry=_entry(entry), at_our_time=entry in found.at_our_time)
+    for more in result.unsaved:
+        answer.event("unsaved", job=_unsaved(more))
+    answer.data = _data(result)
+    if not answer.quiet:
+        show_audit(answer.out, result, verbose=answer.verbose)
+    else:
+        if found.differences:
+            show_differences(answer.err, found.differences)
+        show_unsaved(answer.err, result)
+    if found.differences:
+        count = len(found.differences)
+        answer.blame(
+            "DIFFERENCE",
+            f"{count} difference{'s' if count > 1 else ''} between our books and the gateway's ledger",
+            "each is named with its job or asset id: ask the gateway's people about those",
+            exit_code=result.exit_code,
+        )
+    elif result.unsaved:
+        count = sum(more.missing for more in result.unsaved)
+        answer.blame(
+            "UNSAVED",
+            f"{count} output{'s' if count > 1 else ''} listed by the gateway and never saved",
+            f"crucible-batch verify {shlex.quote(str(run_dir))} --fix saves them, for no credits",
+            exit_code=result.exit_code,
+        )
+
+
+def _data(result: AuditResult) -> dict[str, Json]:
+    found = result.audit
+    return {
+        "run_dir": str(result.run_dir),
+        "running": result.running,
+        "ledger_since": None if found.oldest is None else rfc3339(found.oldest),
+        "difference": len(found.differences),
+        "differences": [_finding(each) for each in found.differences],
+        "counts": {verdict.value: found.count(verdict) for verdict in Verdict},
+        "jobs": _totals(found.jobs),
+        "uploads": {**_totals(found.uploads), "present": sum(bool(each.present) for each in found.uploads)},
+        "not_ours": _sums(found.strangers),
+        "not_ours_at_our_time": _sums(found.at_our_time),
+        "unsaved": [_unsaved(more) for more in result.unsaved],
+        "notes": list(notes(result)),
+    }
+
+
+def _totals(findings: Sequence[Finding]) -> dict[str, Json]:
+    books, ledger = total(findings)
+    return {"count": len(findings), "books": _figures(books), "ledger": _figures(ledger)}
+
+
+def _sums(entries: Sequence[LedgerEntry]) -> dict[str, Json]:
+    return {word: {"count": count, "sum": signed_credits(amount)} for word, count, amount in by_type(entries)}
+
+
+def _finding(finding: Finding) -> dict[str, Json]:
+    return {
+        "name": finding.name,
+        "attempt": finding.attempt,
+        "id": finding.gateway_id,
+        "verdict": finding.verdict.value,
+        "reasons": list(finding.reasons),
+        "assumed": finding.assumed,
+        "books": _figures(finding.books),
+        "ledger": _figures(finding.ledger),
+        "present": finding.present,
+    }
+
+
+def _unsaved(more: Unsaved) -> dict[str, Json]:
+    return {"name": more.planned.name, "id": more.job.current.job_id, "retired": more.retired, "missing": more.missing}
+
+
+def _figures(figures: Figures) -> dict[str, Json]:
+    return {
+        "charged": format_credits(figures.charged),
+        "returned": format_credits(figures.returned),
+        "held": format_credits(figures.held),
+    }
+
+
+def _entry(entry: LedgerEntry) -> dict[str, Json]:
+    return {
+        "id": entry.entry_id,
+        "job_id": entry.job_id,
+        "entry_type": entry.entry_type,
+        "status": entry.status,
+        "amount": signed_credits(entry.amount),
+        "description": entry.description,
+        "created_at": None if entry.at is None else rfc3339(entry.at),
+    }

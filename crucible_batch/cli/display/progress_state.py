@@ -1,0 +1,356 @@
+"""The run in numbers, kept from its progress messages: what every display shows. Pure; the time is an argument."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from crucible_batch.api import (
+    AssetAdvanced,
+    Balance,
+    JobAdvanced,
+    Message,
+    Outcome,
+    Phase,
+    Progress,
+    Receiving,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    TakenUp,
+    Throttled,
+    clean,
+    event_name,
+)
+
+RATE_WINDOW = 200
+"""Jobs that the rate is taken over: enough to be calm, few enough to follow a change."""
+
+BYTES_WINDOW_S = 10.0
+
+_FOUR_OF_FIVE = 1.28
+"""Standard deviations to either side within which four of five cases lie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The time that the rest will take, and between which figures it lies in four of five cases.
+
+    ``high_s`` is None where so little has happened that anything may come.
+    """
+
+    likely_s: float
+    low_s: float
+    high_s: float | None
+
+
+class Pace:
+    """When jobs ended, as far back as the window reaches."""
+
+    def __init__(self, began_at: float = 0.0) -> None:
+        self._began_at = began_at
+        self._ended_at: deque[float] = deque(maxlen=RATE_WINDOW)
+
+    def ended(self, at: float) -> None:
+        """Take in that a job has ended."""
+        self._ended_at.append(at)
+
+    def per_min(self, now: float) -> float | None:
+        """Jobs a minute; None before there is anything to go by."""
+        if not self._ended_at:
+            return None
+        whole = len(self._ended_at) < RATE_WINDOW
+        since = now - (self._began_at if whole else self._ended_at[0])
+        return len(self._ended_at) * 60 / since if since > 0.5 else None
+
+    def left(self, jobs: int, now: float) -> Left | None:
+        """Say how long so many more jobs will take; None where there are none, or nobody can know.
+
+        The spread is that of a count: of n ends in a window, another such window has n plus or minus its root.
+        """
+        rate = self.per_min(now)
+        if not rate or not jobs:
+            return None
+        likely_s = jobs * 60 / rate
+        spread = _FOUR_OF_FIVE / math.sqrt(len(self._ended_at))
+        return Left(likely_s, likely_s / (1 + spread), likely_s / (1 - spread) if spread < 0.9 else None)
+
+
+class Throughput:
+    """Bytes that went by: in all, and how fast lately."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._first_at: float | None = None
+        self._lately: deque[tuple[float, int]] = deque()
+
+    def add(self, byte_size: int, now: float) -> None:
+        """Take in bytes that have arrived since the last time."""
+        self.total += byte_size
+        self._first_at = now if self._first_at is None else self._first_at
+        self._lately.append((now, byte_size))
+        self._forget(now)
+
+    def per_s(self, now: float) -> float:
+        """Bytes a second over the last few seconds, 0 where there were none."""
+        if self._first_at is None:
+            return 0.0
+        lately = list(self._lately)  # whole at once: a drawing thread reads it
+        window_s = min(BYTES_WINDOW_S, max(1.0, now - self._first_at))
+        return sum(size for at, size in lately if now - at < BYTES_WINDOW_S) / window_s
+
+    def _forget(self, now: float) -> None:
+        while self._lately and now - self._lately[0][0] >= BYTES_WINDOW_S:
+            self._lately.popleft()
+
+
+_FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
+_AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
+
+SLOWER = "slower"
+"""The name of what is notable when fewer jobs may be at work than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notable:
+    """Something that a person would want to see go by. ``retry`` is true where it is not the end of the matter;
+    ``unknown`` where nobody said whether the job was bought."""
+
+    name: str
+    code: str
+    message: str
+    retry: bool = False
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A job at work, since ``since`` on the display's clock. ``received`` of ``byte_size`` are its output's bytes."""
+
+    name: str
+    phase: Phase
+    since: float
+    beside: bool = False
+    received: int = 0
+    byte_size: int | None = None
+
+
+class Tally:
+    """Counts of one run. ``total`` is 0 until it has begun; ``waiting`` is what has not been started or ended yet."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.succeeded = 0
+        self.failed = 0
+        self.unknown = 0
+        self.uploaded = 0
+        self.found = 0
+        self.outputs = 0
+        self.retries = 0
+        self.ended = False
+        self.throttled: Throttled | None = None
+        self.stop_at: float | None = None
+        self.balance = Balance(None, Decimal(0), Decimal(0))
+        self.up = Throughput()
+        self.down = Throughput()
+        self.errors: Mapping[str, int] = {}
+        self._tasks: dict[str, Task] = {}
+        self._uploading: set[str] = set()
+        self._pace = Pace()
+        self._began_at = 0.0
+
+    @classmethod
+    def of(cls, found: Progress, balance: Balance) -> Tally:
+        """Make the tally of a run that is looked at from outside; its clock is the wall's."""
+        tally = cls()
+        tally.total, tally.balance, tally.errors = found.total, balance, found.errors
+        tally.succeeded = found.counts.get(Outcome.SUCCEEDED, 0)
+        tally.failed = found.counts.get(Outcome.FAILED, 0)
+        tally.unknown = found.counts.get(Outcome.UNKNOWN, 0)
+        tally.outputs = found.outputs
+        tally.down.total = found.byte_size
+        named = {f"{at}": Task(clean(job.name, 80), job.phase, job.since) for at, job in enumerate(found.oldest)}
+        rest = Counter(found.phases) - Counter(job.phase for job in found.oldest)
+        unnamed = {f"{phase}{at}": Task("", phase, math.inf) for phase, count in rest.items() for at in range(count)}
+        tally._tasks = {**named, **unnamed}
+        tally._began_at, tally._pace = found.began_at, Pace(found.began_at)
+        for at in found.ended_at:
+            tally._pace.ended(at)
+        return tally
+
+    @property
+    def done(self) -> int:
+        return self.succeeded + self.failed + self.unknown
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs at work, in whichever stage."""
+        return len(self._tasks)
+
+    @property
+    def uploading(self) -> int:
+        """Images on their way to the storage."""
+        return len(self._uploading)
+
+    @property
+    def waiting(self) -> int:
+        return max(0, self.total - self.done - self._own_tasks())
+
+    def stages(self) -> Counter[Phase]:
+        """Count the jobs at work by how far they are."""
+        return Counter(task.phase for task in self.tasks())
+
+    def tasks(self) -> list[Task]:
+        """The jobs at work. A list of its own: another thread draws it."""
+        return list(self._tasks.values())
+
+    def oldest(self, count: int) -> list[Task]:
+        """Those that have been at work for longest, the oldest first."""
+        return heapq.nsmallest(count, self.tasks(), key=lambda task: task.since)
+
+    def elapsed_s(self, now: float) -> float:
+        return now - self._began_at if self.total else 0.0
+
+    def rate_per_min(self, now: float) -> float | None:
+        """Jobs a minute, over the last ones; None before there is anything to go by."""
+        return self._pace.per_min(now)
+
+    def left(self, now: float) -> Left | None:
+        """How long the rest will take at this rate; None while nobody can know, and where the rest isn't started."""
+        if self.stop_at is not None:
+            return None
+        return self._pace.left(self.waiting + self._own_tasks(), now)
+
+    def left_s(self, now: float) -> float | None:
+        """The likely figure of ``left``."""
+        left = self.left(now)
+        return None if left is None else left.likely_s
+
+    def take(self, message: Message, now: float) -> Notable | None:
+        """Count a message in, and return what in it is notable."""
+        match message:
+            case RunBegan():
+                self._begin(message, now)
+                return None
+            case TakenUp():
+                since = now - max(0.0, message.at - message.since)
+                self._tasks[message.identity] = Task(clean(message.name, 80), message.phase, since, message.beside)
+                return None
+            case JobAdvanced():
+                self.balance = message.balance
+                return self._advance(message, now)
+            case Receiving():
+                self._receive(message, now)
+                return None
+            case AssetAdvanced():
+                self.balance = message.balance
+                self._upload(message, now)
+                return None
+            case Retrying():
+                self.retries += 1
+                words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
+                return Notable(f"asking for {message.operation}", "RETRY", words, retry=True)
+            case Throttled():
+                return self._throttle(message)
+            case Stopping():
+                self.stop_at = now + (message.grace_s or 0.0)
+                return Notable("stopping", message.code, stopping_words(self, now))
+            case RunEnded():
+                self._settle(message)
+                return None
+
+    def _begin(self, message: RunBegan, now: float) -> None:
+        self.total = message.total
+        # What an earlier run left in doubt or without its output is taken up again: it counts as waiting.
+        self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
+        self.failed = message.counts.get(Outcome.FAILED, 0)
+        self.balance = message.balance
+        self._began_at = now
+        self._pace = Pace(now)
+
+    def _own_tasks(self) -> int:
+        return sum(not task.beside for task in self.tasks())
+
+    def _advance(self, message: JobAdvanced, now: float) -> Notable | None:
+        before, phase = message.before, message.phase
+        task = self._tasks.get(message.identity) or Task(clean(message.name, 80), phase, now, message.beside)
+        if phase in _AT_WORK:
+            self._tasks[message.identity] = Task(task.name, phase, task.since, task.beside)
+        else:
+            self._tasks.pop(message.identity, None)
+        if event_name(message.event) == "Saved":
+            self.outputs += 1
+            self.down.add(max(0, getattr(message.event, "byte_size", 0) - task.received), now)
+        if not message.beside:
+            self.succeeded += (phase is Phase.SUCCEEDED) - (before is Phase.SUCCEEDED)
+            self.failed += (phase in _FAILED) - (before in _FAILED)
+            self.unknown += (phase is Phase.UNKNOWN) - (before is Phase.UNKNOWN)
+            if phase is not before and (phase is Phase.SUCCEEDED or phase in _FAILED):
+                self._pace.ended(now)
+        notable = _notable(message)
+        if notable is not None:
+            # Replaced as a whole, never changed: a drawing thread reads it at any moment.
+            self.errors = {**self.errors, notable.code: self.errors.get(notable.code, 0) + 1}
+        return notable
+
+    def _receive(self, message: Receiving, now: float) -> None:
+        task = self._tasks.get(message.identity)
+        if task is None:
+            return
+        self.down.add(max(0, message.received - task.received), now)
+        self._tasks[message.identity] = replace(task, received=message.received, byte_size=message.byte_size)
+
+    def _upload(self, message: AssetAdvanced, now: float) -> None:
+        kind = event_name(message.event)
+        self.uploaded += kind == "BecameReady"
+        self.found += kind == "Found"
+        if kind == "Uploaded":
+            self.up.add(message.byte_size, now)
+        if kind in {"Intended", "Created"}:
+            self._uploading.add(message.sha256)
+        else:
+            self._uploading.discard(message.sha256)
+
+    def _throttle(self, message: Throttled) -> Notable | None:
+        """Keep a limit that fell until it is at its ceiling again; how it finds its height at first is no news."""
+        if message.reason is None:
+            if self.throttled is not None:
+                told = Throttled(message.at, message.limit, message.ceiling, self.throttled.reason)
+                self.throttled = None if message.limit == message.ceiling else told
+            return None
+        self.throttled = message
+        return Notable(SLOWER, clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}", retry=True)
+
+    def _settle(self, message: RunEnded) -> None:
+        self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
+        self.failed = message.counts.get(Outcome.FAILED, 0)
+        self.unknown = message.counts.get(Outcome.UNKNOWN, 0)
+        self.balance = message.balance
+        self.ended = True
+        self._tasks.clear()
+
+
+def jobs_at_once(limit: int) -> str:
+    """Say how many jobs may be at work at once."""
+    return "one job at once" if limit == 1 else f"{limit} jobs at once"
+
+
+def stopping_words(tally: Tally, now: float) -> str:
+    """Say what a run that was asked to stop still waits for, and what another Ctrl-C would do."""
+    count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
+    awaited = f"{count} in flight {'is' if count == 1 else 'are'} awaited up to {rest_s:.0f} s"
+    return f"{awaited if count else 'nothing is in flight'}; Ctrl-C again leaves at once; nothing is lost"
+
+
+def _notable(message: JobAdvanced) -> Notable | None:
+    error = getattr(message.event, "error", None)
+    if error is None or event_name(message.event) == "Declined":
+        return None  # declined: the account or an image was refused, and the run's own stop says so once
+    retry = message.phase is Phase.READY
+    unknown = message.phase is Phase.UNKNOWN
+    return Notable(clean(message.name, 80), clean(error.code, 60), clean(error.message, 200), retry, unknown)

@@ -1,0 +1,86 @@
+"""The error codes, explained: one, all of them as a list, or all as the page of the docs."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator
+
+from crucible_batch.api import clean
+from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.cli.terminal import advise, say
+from crucible_batch.error_codes import BUG_EXIT_CODE, CODES, Code, Topic, find_code
+from crucible_batch.errors import ExitCode, UserError
+
+_HEAD = """\
+# Error codes
+
+Made of the table in `crucible_batch/error_codes.py` by `make schema`; `crucible-batch explain CODE` prints one of them.
+
+A code is stable: scripts may rely on it. It stands in the JSON envelope (`error.code`), in the report, and in front of
+an error's words. Codes that the gateway sends are its own and are shown as they came. Where several things went wrong,
+the exit code is the first of 130/143, 3, 5, 4, 1."""
+
+
+def explain(answer: Answer, name: str) -> None:
+    """Explain one code. Raises ``UserError`` where it is none of ours."""
+    wanted = name.strip().upper().replace("-", "_")
+    code = find_code(wanted)
+    if code is None:
+        raise UserError(f"{clean(name, 100)!r} is no code of crucible-batch", hint=_advice(wanted))
+    answer.data = _as_json(code)
+    say(answer.out, (wanted, "strong"), (f"   {code.topic.value.lower()}", "quiet"))
+    advise(answer.out, "means   ", code.meaning, indent=2)
+    for number in code.exit_codes:
+        advise(answer.out, "exit    ", f"{number}: {_meaning(number)}", indent=2)
+    advise(answer.out, "to do   ", code.what_to_do, indent=2)
+
+
+def list_codes(answer: Answer) -> None:
+    """List all codes, each with what it means."""
+    answer.data = {"codes": [_as_json(code) for code in CODES]}
+    widest = max(len(code.name) for code in CODES)
+    for topic in Topic:
+        say(answer.out, (topic.value, "strong"))
+        for code in (code for code in CODES if code.topic is topic):
+            advise(answer.out, f"{code.name:<{widest}}", code.meaning, indent=2)
+    say(answer.out, ("what to do  ", "label"), ("crucible-batch explain CODE", "command"))
+
+
+def print_page() -> None:
+    """Print ``docs/errors.md`` on stdout."""
+    sys.stdout.write("\n".join(_page()) + "\n")
+
+
+def _advice(wanted: str) -> str:
+    near = difflib.get_close_matches(wanted, [code.name for code in CODES], n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return "one that the gateway sent is its own, and has its words beside it; crucible-batch explain lists ours"
+
+
+def _meaning(number: int) -> str:
+    return "a bug in crucible-batch" if number == BUG_EXIT_CODE else ExitCode(number).meaning
+
+
+def _as_json(code: Code) -> Json:
+    return {
+        "code": code.name,
+        "topic": code.topic.name.lower(),
+        "exit_codes": [int(number) for number in code.exit_codes],
+        "meaning": code.meaning,
+        "what_to_do": code.what_to_do,
+    }
+
+
+def _page() -> Iterator[str]:
+    yield _HEAD
+    for topic in Topic:
+        yield ""
+        yield f"## {topic.value}"
+        yield ""
+        yield "| code | exit | what it means | what to do |"
+        yield "|---|---|---|---|"
+        for code in (code for code in CODES if code.topic is topic):
+            exits = ", ".join(str(int(number)) for number in code.exit_codes)
+            yield f"| `{code.name}` | {exits} | {code.meaning} | {code.what_to_do} |"

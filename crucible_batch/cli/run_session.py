@@ -1,0 +1,255 @@
+"""A run from the command line: its display, the question about money, and what is said when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import select
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.api import (
+    DEFAULT_MAX_MANIFEST_BYTES,
+    MAX_BYTES,
+    MAX_PIXELS,
+    Message,
+    Outcome,
+    PlanSummary,
+    RunBegan,
+    RunEnded,
+    RunResult,
+    clean,
+    current_settings,
+    format_credits,
+    plan,
+    run,
+)
+from crucible_batch.api.signals import at_once
+from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.command_line import again
+from crucible_batch.cli.display.choose import Display, choose_display, observer_of
+from crucible_batch.cli.heap import share_one_heap
+from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.render.plan import plan_json, show_plan
+from crucible_batch.cli.render.summary import Earlier, group_failures, head_json, next_step, show_summary
+from crucible_batch.cli.terminal import say, tell, working
+from crucible_batch.cli.units import format_duration
+from crucible_batch.errors import DeadlineError, ExitCode
+from crucible_batch.settings import Settings
+
+DEFAULT_JOB_TIMEOUT_S = 1800.0
+DEFAULT_KEY_TTL_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks for, in the API's words. ``concurrency`` None leaves the choice to the engine."""
+
+    manifest: Path
+    out_dir: Path | None = None
+    run_id: str | None = None
+    budget: Decimal | None = None
+    yes: bool = False
+    concurrency: int | None = None
+    polls_per_s: float | None = None
+    retry_failed: bool = False
+    recover: bool = False
+    resubmit_unknown: bool = False
+    same_account: bool = False
+    only: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    allow_outside: bool = False
+    max_jobs: int = 100_000
+    max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
+    job_timeout_s: float = DEFAULT_JOB_TIMEOUT_S
+    deadline_s: float | None = None
+    key_ttl_s: float = DEFAULT_KEY_TTL_S
+    api_base: str | None = None
+    proxy: str | None = None
+    storage_hosts: tuple[str, ...] = ()
+    max_output_bytes: int = MAX_BYTES
+    max_pixels: int = MAX_PIXELS
+    html: bool = True
+    sidecars: bool = True
+    display: DisplayMode = DisplayMode.AUTO
+
+    @property
+    def settings(self) -> Settings:
+        """Decide the gateway and the account: flag, environment, ``.env``."""
+        return current_settings(base_url=self.api_base, proxy=self.proxy, storage_hosts=self.storage_hosts)
+
+
+def show_what_a_run_would_do(
+    answer: Answer, wanted: Wanted, *, save_to: Path | None = None, force: bool = False
+) -> None:
+    """Plan, and show the plan; save it, if there is a file to save it to."""
+    with working(answer.err, "reading the manifest, asking the gateway"):
+        summary = asyncio.run(_planned(wanted, save_to, force=force, all_rows=answer.verbose))
+    answer.data = plan_json(summary, saved=save_to)
+    if not answer.quiet:
+        show_plan(answer.out, summary)
+        if save_to is not None:
+            say(answer.out, ("  saved     ", "label"), clean(str(save_to), 4000))
+        say(answer.out, ("  next      ", "label"), (_next_after_plan(summary, save_to), "command"))
+
+
+async def _planned(wanted: Wanted, save_to: Path | None, *, force: bool, all_rows: bool) -> PlanSummary:
+    with at_once():
+        return await plan(
+            wanted.manifest,
+            out_dir=wanted.out_dir,
+            run_id=wanted.run_id,
+            budget=wanted.budget,
+            retry_failed=wanted.retry_failed,
+            only=wanted.only,
+            variables=wanted.variables,
+            allow_outside=wanted.allow_outside,
+            max_jobs=wanted.max_jobs,
+            max_manifest_bytes=wanted.max_manifest_bytes,
+            save_to=save_to,
+            force=force,
+            all_rows=all_rows,
+            settings=wanted.settings,
+        )
+
+
+def run_and_tell(answer: Answer, wanted: Wanted) -> None:
+    """Run, show how it goes, and say how it ended."""
+    tell_ending(answer, asyncio.run(run_showing(answer, wanted, wanted.settings)), command=again(), only=wanted.only)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run that has ended, how long it took, and what it found when it began."""
+
+    result: RunResult
+    took_s: float
+    earlier: Earlier | None
+
+
+async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran:
+    """Run with progress on the answer's streams."""
+    share_one_heap()
+    began = time.monotonic()
+    title = f"{wanted.manifest.name} · {wanted.run_id}" if wanted.run_id else wanted.manifest.name
+    beginning = _Beginning()
+    with choose_display(wanted.display, answer, title) as display:
+        result = await run(
+            wanted.manifest,
+            out_dir=wanted.out_dir,
+            run_id=wanted.run_id,
+            budget=wanted.budget,
+            yes=wanted.yes,
+            confirm=_asker(answer, display, None if wanted.deadline_s is None else began + wanted.deadline_s),
+            concurrency=wanted.concurrency,
+            polls_per_s=wanted.polls_per_s,
+            retry_failed=wanted.retry_failed,
+            recover=wanted.recover,
+            resubmit_unknown=wanted.resubmit_unknown,
+            same_account=wanted.same_account,
+            key_ttl_s=wanted.key_ttl_s,
+            only=wanted.only,
+            variables=wanted.variables,
+            allow_outside=wanted.allow_outside,
+            max_jobs=wanted.max_jobs,
+            max_manifest_bytes=wanted.max_manifest_bytes,
+            max_output_bytes=wanted.max_output_bytes,
+            max_pixels=wanted.max_pixels,
+            job_timeout_s=wanted.job_timeout_s,
+            deadline_s=wanted.deadline_s,
+            html=wanted.html,
+            sidecars=wanted.sidecars,
+            handle_signals=True,
+            observer=observer_of(answer, display, beginning),
+            settings=settings,
+        )
+    return Ran(result, time.monotonic() - began, beginning.found)
+
+
+def _is_about(name: str, only: Sequence[str]) -> bool:
+    return not only or any(fnmatch.fnmatchcase(name, pattern) for pattern in only)
+
+
+def tell_ending(answer: Answer, ran: Ran, *, command: str | None, only: Sequence[str] = ()) -> None:
+    """Say how a run ended: in lines, in the envelope and by the exit code. ``command`` is what would go on with it."""
+    result, head = ran.result, ran.result.report
+    failures = group_failures(head, (row for row in result.jobs() if _is_about(row.name, only)))
+    what_next = next_step(head, command, failures, remake=result.remake) if command is not None else None
+    answer.data = head_json(head, result.run_dir, result.page)
+    if result.exit_code is not ExitCode.OK:
+        stop = next(iter(head.stops.values()), None)
+        if stop is not None:
+            answer.blame(stop.code, stop.message, stop.hint, stop.request_id, exit_code=result.exit_code)
+        else:
+            message = f"{head.counts.succeeded} of {head.counts.total} jobs succeeded"
+            answer.blame("JOBS_NOT_DONE", message, what_next, exit_code=result.exit_code)
+    if not answer.quiet:
+        show_summary(
+            answer.out,
+            head,
+            result.run_dir,
+            failures=failures,
+            next_step=what_next,
+            tail=f" · {format_duration(ran.took_s)}",
+            page=result.page,
+            earlier=ran.earlier,
+        )
+
+
+class _Beginning:
+    """Remembers what a run found when it began, and what became of it."""
+
+    def __init__(self) -> None:
+        self.found: Earlier | None = None
+
+    def notify(self, message: Message) -> None:
+        if isinstance(message, RunBegan):
+            self.found = Earlier(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.spent)
+        elif isinstance(message, RunEnded) and self.found is not None:
+            self.found = replace(self.found, counts={word.value: count for word, count in message.counts.items()})
+
+
+def _next_after_plan(summary: PlanSummary, save_to: Path | None) -> str:
+    if save_to is not None:
+        return shlex.join(["crucible-batch", "run", str(save_to)])
+    command = again(instead_of="run")
+    if summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split():
+        command += " --budget N"
+    return command
+
+
+def _asker(answer: Answer, display: Display, end: float | None) -> Callable[[PlanSummary], bool] | None:
+    """Return who asks for consent: the terminal, if there is one to answer; else nobody.
+
+    Nobody is waited for beyond ``end`` on the monotonic clock.
+    """
+    if not (sys.stdin.isatty() and answer.err.is_terminal):
+        return None
+
+    def ask(summary: PlanSummary) -> bool:
+        display.pause()
+        show_plan(answer.err, summary)
+        say(answer.err, "")
+        tell(answer.err, ("Nothing caps what this run may spend: there is no budget.", "warn"))
+        answer.err.print(f"Spend up to {_most(summary)}? [y/N] ", end="")
+        if end is not None and not select.select([sys.stdin], [], [], max(0.0, end - time.monotonic()))[0]:
+            raise DeadlineError
+        yes = sys.stdin.readline().strip().lower() in {"y", "yes"}
+        display.resume()
+        return yes
+
+    return ask
+
+
+def _most(summary: PlanSummary) -> str:
+    """The most that a run without a budget can spend: the sum where prices have a bound, else all that there is."""
+    if summary.most is not None:
+        return f"{format_credits(summary.most)} credits"
+    if summary.balance is not None:
+        return f"{format_credits(summary.balance)} credits, all that the account has"
+    return "all that the account has"

@@ -1,0 +1,208 @@
+"""What a run directory holds, and the schemas of what we read and write: no gateway is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from crucible_batch.api import (
+    Balance,
+    Progress,
+    Status,
+    clean,
+    current_settings,
+    format_credits,
+    live_manifest_schema,
+    manifest_schema,
+    plan_schema,
+    read_status,
+    write_report_again,
+)
+from crucible_batch.cli.answer import Answer, Json, rfc3339
+from crucible_batch.cli.display.progress_state import Tally
+from crucible_batch.cli.display.progress_text import (
+    LABEL,
+    bar,
+    elapsed,
+    error_parts,
+    output_parts,
+    pace_parts,
+    rows,
+    task_row,
+)
+from crucible_batch.cli.render.summary import FailureGroup, group_failures, head_json, next_step, show_summary
+from crucible_batch.cli.terminal import say, working
+from crucible_batch.errors import ExitCode, UserError
+from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
+from crucible_batch.report.sidecar import sidecar_schema
+from crucible_batch.target_files import check_target, replacing
+
+WIDEST = 100
+_INDENT = 2
+
+
+def show_progress(console: Console, found: Progress, balance: Balance, now: float) -> None:
+    """Print how far the run is, who is at work, and how long the rest may take."""
+    tally = Tally.of(found, balance)
+    width = min(console.width, WIDEST) - _INDENT
+    lines = [bar(tally, width)]
+    for at, task in enumerate(tally.oldest(len(found.oldest))):
+        label = "oldest" if not at else ""
+        lines += rows(label, [task_row(task, now, width - LABEL)], width)
+    for label, parts, style in (
+        ("outputs", output_parts(tally, now), ""),
+        ("pace", [*pace_parts(tally, now), f"{elapsed(now - found.began_at)} so far"], ""),
+        ("errors", error_parts(tally), "red"),
+    ):
+        lines += rows(label, parts, width, style) if parts else []
+    for line in lines:
+        line.pad_left(_INDENT)
+        console.print(line)
+
+
+def progress_json(found: Progress, balance: Balance, now: float) -> Json:
+    """Return the same as JSON; ``left_s`` is null while nobody can know."""
+    left = Tally.of(found, balance).left(now)
+    return {
+        "phases": {phase.value: count for phase, count in found.phases.items()},
+        "oldest": [
+            {"name": clean(job.name, 300), "phase": job.phase.value, "since": rfc3339(job.since)}
+            for job in found.oldest
+        ],
+        "errors": dict(found.errors),
+        "left_s": None if left is None else round(left.likely_s, 1),
+        "left_low_s": None if left is None else round(left.low_s, 1),
+        "left_high_s": None if left is None or left.high_s is None else round(left.high_s, 1),
+    }
+
+
+_SCHEMA_BEGINS = b'{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n'
+_SCHEMA_IS_OURS = b'\n  "title": "crucible-batch '
+_MAX_SCHEMA_BYTES = 64 * 1024 * 1024
+
+
+def show_status(answer: Answer, run_dir: Path) -> None:
+    """Show how far a run directory is."""
+    status, now = read_status(run_dir), time.time()
+    books, progress = status.report.credits, status.progress
+    balance = Balance(books.budget, books.spent, books.held)
+    answer.data = {**head_json(status.report, run_dir), "running": status.running}
+    if progress is not None:
+        answer.data["progress"] = progress_json(progress, balance, now)
+    failures = [] if status.running else group_failures(status.report, status.jobs())
+    show_summary(
+        answer.out,
+        status.report,
+        run_dir,
+        failures=failures,
+        next_step=_next_step(status, failures),
+        tail=_tail(status),
+    )
+    if progress is not None:
+        show_progress(answer.out, progress, balance, now)
+
+
+def _tail(status: Status) -> str:
+    if status.running:
+        return " · running now"
+    if status.report.exit_code is None:
+        return " · ended without a word (killed?)"
+    return " · the newest run chose only some of them" if _chose_some(status) else ""
+
+
+def _chose_some(status: Status) -> bool:
+    """Whether the newest run did all that it was to do, and was to do only some (``--only``)."""
+    return status.report.exit_code == ExitCode.OK and status.report.counts.pending > 0
+
+
+def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
+    """Say what goes on with a run that has ended; where it is going on, or all is done, there is nothing to type."""
+    head, manifest = status.report, status.manifest
+    if status.running or (head.exit_code == ExitCode.OK and not _chose_some(status)):
+        return None
+    if manifest is None or not manifest.is_file():
+        return "the command that began it goes on with it"
+    words = ["crucible-batch", "run", str(manifest)]
+    if head.run_id != "default":
+        words += ["--run-id", head.run_id]
+    if status.run_dir.resolve() != Path("outputs", head.manifest.name, head.run_id).resolve():
+        words += ["--out-dir", str(status.run_dir)]
+    if head.credits.budget is not None:
+        words += ["--budget", format_credits(head.credits.budget)]
+    command = shlex.join(words)
+    return command if _chose_some(status) else next_step(head, command, failures)
+
+
+def write_report_and_tell(answer: Answer, run_dir: Path, *, html: bool) -> None:
+    """Rebuild the report, and say where it is."""
+    with working(answer.err, "writing the report"):
+        head = write_report_again(run_dir, html=html)
+    page = run_dir / PAGE_FILE if html else None
+    answer.data = head_json(head, run_dir, page)
+    for path in (run_dir / REPORT_FILE, page):
+        if path is not None:
+            say(answer.out, ("✓ ", "good"), clean(str(path), 4000))
+
+
+SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "manifest": manifest_schema,
+    "report": lambda: {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Report.model_json_schema(mode="serialization"),
+        "title": "crucible-batch report.json, version 1",
+    },
+    "plan": plan_schema,
+    "sidecar": sidecar_schema,
+}
+
+
+def print_schema(of: str, *, output: Path | None, force: bool) -> None:
+    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``. Raises ``UserError`` where that may not be."""
+    _check_output(output, force=force)
+    _put(SCHEMAS[of](), output)
+
+
+def print_live_schema(
+    answer: Answer, api_base: str | None, proxy: str | None, *, output: Path | None, force: bool
+) -> None:
+    """Print the manifest's JSON Schema with the account's workflows, as ``print_schema`` does."""
+    _check_output(output, force=force)
+    settings = current_settings(base_url=api_base, proxy=proxy)
+    with working(answer.err, "asking the gateway"):
+        schema = asyncio.run(live_manifest_schema(settings))
+    _check_output(output, force=force)  # the gateway took its time
+    _put(schema, output)
+
+
+def _check_output(output: Path | None, *, force: bool) -> None:
+    if output is not None:
+        check_target(output, "a schema of crucible-batch", _is_schema_of_ours, force=force)
+
+
+def _is_schema_of_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_SCHEMA_BYTES)
+    except OSError:
+        return False
+    return content.startswith(_SCHEMA_BEGINS) and _SCHEMA_IS_OURS in content
+
+
+def _put(schema: dict[str, Any], output: Path | None) -> None:
+    text = json.dumps(schema, indent=2) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with replacing(output) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise UserError(f"the schema can't be written to {output}: {error.strerror}", hint="name another -o") from error

@@ -1,0 +1,83 @@
+"""Durations as people write them: ``90s``, ``5m``, ``1h30m``, or plain seconds; and how we write them back."""
+
+from __future__ import annotations
+
+import re
+
+_UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_WRITTEN_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
+_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+LONGEST_S = 365 * 86_400.0
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration into seconds. Units go from large to small, each once; a bare number is seconds.
+
+    Raises ``ValueError`` for anything else, for zero and for more than a year.
+    """
+    seconds = 0.0
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    elif text and (match := _WRITTEN_DURATION.fullmatch(text)):
+        seconds = sum(float(part) * unit for part, unit in zip(match.groups("0"), _UNITS_S.values(), strict=True))
+    if not 0 < seconds <= LONGEST_S:
+        raise ValueError(f"{text!r} is no duration; write one like 90s, 5m, 2h, 1h30m or plain seconds")
+    return seconds
+
+
+def format_duration(seconds: float, *, whole: bool = False) -> str:
+    """Write a duration for people, in at most two units: ``4.2 s``, ``38 s``, ``3 min 20 s``, ``2 h 5 min``.
+
+    ``whole`` leaves out tenths: for what is an estimate anyway.
+    """
+    if seconds < 10 and not whole:
+        return f"{seconds:.1f} s"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    minutes, rest = divmod(rounded, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+_ESTIMATE_UNITS = (("s", 1, 0, 90.0), ("min", 60, 0, 90 * 60.0), ("h", 3600, 1, float("inf")))
+"""An estimate's units: the name, its seconds, the digits behind the point, and below how many seconds it is used."""
+
+
+def format_left(likely_s: float, low_s: float, high_s: float | None) -> str:
+    """Write an estimate with its bounds, all in one unit: ``~4 min (3-6)``, ``~40 s (30-60)``, ``~8 min (4+)``."""
+    unit, size, digits, _ = next(each for each in _ESTIMATE_UNITS if likely_s < each[3])
+
+    def figure(seconds: float) -> str:
+        if size == 1 and seconds >= 20:
+            return f"{5 * round(seconds / 5)}"
+        return f"{max(seconds / size, 10.0**-digits):.{digits}f}"
+
+    bounds = f"{figure(low_s)}+" if high_s is None else f"{figure(low_s)}-{figure(high_s)}"
+    exact = high_s is not None and figure(low_s) == figure(high_s)
+    return f"~{figure(likely_s)} {unit}" + ("" if exact else f" ({bounds})")
+
+
+_WRITTEN_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_PIXELS = {"": 1, "px": 1, "kp": 10**3, "mp": 10**6, "k": 10**3, "m": 10**6}
+
+
+def parse_bytes(text: str) -> int:
+    """Read a number of bytes; ``MB`` is a million of them, ``MiB`` 1024². Raises ``ValueError``."""
+    return _parse(text, _BYTES, "write a size like 256MB, 1GiB or a number of bytes")
+
+
+def parse_pixels(text: str) -> int:
+    """Read a number of pixels; ``MP`` is a million of them. Raises ``ValueError``."""
+    return _parse(text, _PIXELS, "write a number of pixels like 100MP or 25000000")
+
+
+def _parse(text: str, units: dict[str, int], how: str) -> int:
+    match = _WRITTEN_SIZE.fullmatch(text)
+    unit = units.get(match[2].lower()) if match else None
+    if match is None or unit is None or (count := int(float(match[1]) * unit)) < 1:
+        raise ValueError(f"{text!r} is none; {how}")
+    return count

@@ -1,0 +1,51 @@
+"""Manifests checked one after the other, all of them, whatever is wrong with the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from crucible_batch.api import clean, validate
+from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.cli.render.errors import problem_json, show_error
+from crucible_batch.cli.terminal import say
+from crucible_batch.errors import ExitCode, ManifestError, UserError
+
+
+def validate_all(
+    answer: Answer,
+    manifests: Sequence[Path],
+    *,
+    variables: Mapping[str, str],
+    allow_outside: bool,
+    max_jobs: int,
+    max_manifest_bytes: int,
+) -> None:
+    """Check each manifest and say what is wrong with it. Exit code 2 if anything is."""
+    results: list[Json] = []
+    bad = 0
+    for path in manifests:
+        try:
+            manifest, jobs = validate(
+                path,
+                variables=variables,
+                allow_outside=allow_outside,
+                max_jobs=max_jobs,
+                max_manifest_bytes=max_manifest_bytes,
+            )
+        except UserError as error:
+            bad += 1
+            problems = error.problems if isinstance(error, ManifestError) else ()
+            show_error(answer.err, error)
+            problem_list: list[Json] = [problem_json(problem) for problem in problems]
+            results.append({"path": str(path), "ok": False, "problems": problem_list})
+            continue
+        results.append({"path": str(path), "ok": True, "name": manifest.name, "jobs": jobs})
+        if not answer.quiet:
+            say(answer.out, ("✓ ", "good"), clean(str(path)), (f"  {jobs} job{'s' if jobs != 1 else ''}", "quiet"))
+            for warning in manifest.warnings:
+                say(answer.out, ("  note  ", "warn"), clean(str(warning)))
+    answer.data = {"manifests": results}
+    if bad:
+        message = f"{bad} of {len(manifests)} manifests can't be run"
+        answer.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)

@@ -1,0 +1,232 @@
+"""The audit: what our books claim, joined with the gateway's own ledger and its assets. Data in, an ``Audit`` out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from crucible_batch.domain.audit_claims import Figures, Finding, JobClaim, Standing, UploadClaim, UploadState, Verdict
+from crucible_batch.domain.credits import ZERO, Credits, format_credits
+from crucible_batch.domain.gateway_types import LedgerEntry
+from crucible_batch.domain.ledger_statement import Clocks, Kind, Statement, kind_of, size_of
+from crucible_batch.domain.upload_audit import audit_uploads
+
+_WORDS = {Kind.RESERVE: "reserved", Kind.CONSUME: "charged", Kind.REFUND: "refunded"}
+_ENDS = {Standing.CHARGED: Kind.CONSUME, Standing.REFUNDED: Kind.REFUND}
+
+
+def audit_job(
+    claim: JobClaim,
+    entries: Sequence[LedgerEntry],
+    *,
+    surely_shown: bool,
+    asked_at: float,
+    is_shared: bool = False,
+) -> Finding:
+    """Hold a job's claim against the entries that name it.
+
+    ``surely_shown``: had it been reserved, the ledger would show that. ``asked_at`` is when the ledger was asked, by
+    our clock: what our books learned later says nothing against it. ``is_shared``: another claim has the same job.
+    """
+    by_kind: dict[Kind, list[LedgerEntry]] = {kind: [] for kind in Kind}
+    for entry in entries:
+        by_kind[kind_of(entry, of_job=True)].append(entry)
+    moving = _is_moving(claim, asked_at)
+    reasons: tuple[str, ...] = ()
+    if entries:
+        reasons = tuple(_problems(claim, by_kind, surely_shown=surely_shown, moving=moving))
+        agreed = Verdict.MOVING if moving else Verdict.AGREES
+    elif claim.price == ZERO:
+        agreed = Verdict.AGREES
+    elif claim.accepted_at >= asked_at:
+        agreed = Verdict.MOVING
+    elif surely_shown:
+        agreed, reasons = Verdict.DIFFERS, ("no entry in the ledger",)
+    else:
+        agreed = Verdict.UNSEEN
+    reasons = (*reasons, *_other_prices(claim))
+    if is_shared:
+        reasons = (*reasons, "the gateway answered another key with the same job")
+    return Finding(
+        name=claim.name,
+        attempt=claim.attempt,
+        gateway_id=claim.job_id,
+        books=_claimed(claim),
+        ledger=_shown(by_kind),
+        verdict=Verdict.DIFFERS if reasons else agreed,
+        reasons=reasons,
+        assumed=claim.standing is Standing.ASSUMED,
+    )
+
+
+def _is_moving(claim: JobClaim, asked_at: float) -> bool:
+    learned_at = claim.accepted_at if claim.ended_at is None else claim.ended_at
+    return claim.standing is Standing.HELD or learned_at >= asked_at
+
+
+def _problems(
+    claim: JobClaim, by_kind: Mapping[Kind, Sequence[LedgerEntry]], *, surely_shown: bool, moving: bool
+) -> Iterator[str]:
+    for kind, word in _WORDS.items():
+        if len(by_kind[kind]) > 1:
+            yield f"{word} {len(by_kind[kind])} times"
+        for size in sorted({size_of(entry) for entry in by_kind[kind]} - {claim.price}):
+            yield f"{word} at {format_credits(size)}, not {format_credits(claim.price)}"
+    for entry_type in sorted({entry.entry_type for entry in by_kind[Kind.OTHER]}):
+        yield f"an entry of an unknown type: {entry_type}"
+    if surely_shown and not by_kind[Kind.RESERVE]:
+        yield "never reserved"
+    ends = [kind for kind in (Kind.CONSUME, Kind.REFUND) if by_kind[kind]]
+    if len(ends) > 1:
+        yield "charged and refunded as well"
+    expected = _ENDS.get(claim.standing)
+    if expected is not None and not moving and expected not in ends:
+        yield f"not {_WORDS[expected]}" + (f" but {_WORDS[ends[0]]}" if ends else "")
+
+
+def _other_prices(claim: JobClaim) -> Iterator[str]:
+    if claim.answered is not None and claim.recorded is not None:
+        answered, recorded = format_credits(claim.answered), format_credits(claim.recorded)
+        yield f"the answer to its submit named {answered}, the job's own record {recorded}"
+
+
+def _claimed(claim: JobClaim) -> Figures:
+    match claim.standing:
+        case Standing.HELD:
+            return Figures(held=claim.price)
+        case Standing.REFUNDED:
+            return Figures(returned=claim.price)
+        case Standing.CHARGED | Standing.ASSUMED:
+            return Figures(charged=claim.price)
+
+
+def _shown(by_kind: Mapping[Kind, Sequence[LedgerEntry]]) -> Figures:
+    reserved, charged, refunded = (_sum(by_kind[kind]) for kind in _WORDS)
+    return Figures(charged, refunded, max(ZERO, reserved - charged - refunded))
+
+
+def _sum(entries: Sequence[LedgerEntry]) -> Credits:
+    return sum((size_of(entry) for entry in entries), ZERO)
+
+
+@dataclass(frozen=True, slots=True)
+class BooksRead:
+    """All that the journal claims.
+
+    ``runs`` are the times between which we were buying; None is a run without an end so far. ``unanswered`` counts
+    submits whose fate isn't known. ``upload_price`` stands for the charge of an upload whose answer was lost.
+    """
+
+    jobs: Sequence[JobClaim]
+    uploads: Sequence[UploadClaim]
+    runs: Sequence[tuple[float, float | None]] = ()
+    unanswered: int = 0
+    upload_price: Credits = ZERO
+
+    def priced_uploads(self) -> list[UploadClaim]:
+        """The uploads, each with what the books count for it where its answer was lost."""
+        return [
+            replace(claim, charge=max(self.upload_price, claim.rebate or ZERO))
+            if claim.state is UploadState.ASSUMED
+            else claim
+            for claim in self.uploads
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Books and ledger, side by side.
+
+    ``strangers`` are the entries that are nothing of ours; ``at_our_time`` those of them that fell into our runs and
+    equal a price of ours. What we would have bought twice without knowing it would stand there: it can't be told from
+    somebody else's purchase on the same account.
+    """
+
+    jobs: tuple[Finding, ...]
+    uploads: tuple[Finding, ...]
+    strangers: tuple[LedgerEntry, ...]
+    at_our_time: tuple[LedgerEntry, ...]
+    oldest: float | None
+    unanswered: int
+    never_charged: tuple[UploadClaim, ...]
+    perhaps_charged: tuple[UploadClaim, ...]
+    perhaps_rebated: tuple[UploadClaim, ...]
+    upload_price: Credits
+
+    @property
+    def differences(self) -> tuple[Finding, ...]:
+        return tuple(each for each in (*self.jobs, *self.uploads) if each.verdict is Verdict.DIFFERS)
+
+    def count(self, verdict: Verdict) -> int:
+        """How many jobs and uploads there are of this verdict."""
+        return sum(each.verdict is verdict for each in (*self.jobs, *self.uploads))
+
+
+def audit(books: BooksRead, entries: Sequence[LedgerEntry], present: Collection[str], *, asked_at: float) -> Audit:
+    """Join books and ledger. ``present`` are the asset ids that the gateway lists.
+
+    ``asked_at`` is when the gateway was asked, by our clock; the books may be read later, and what they learned since
+    then is no difference.
+    """
+    statement = Statement(entries)
+    named = [statement.about(claim.job_id) for claim in books.jobs]
+    clocks = Clocks(_seen(books.jobs, named))
+    owners = Counter(claim.job_id.lower() for claim in books.jobs)
+    jobs = tuple(
+        audit_job(
+            claim,
+            found,
+            surely_shown=claim.bought_here and clocks.surely_shown(statement, claim.held_at),
+            is_shared=owners[claim.job_id.lower()] > 1,
+            asked_at=asked_at,
+        )
+        for claim, found in zip(books.jobs, named, strict=True)
+    )
+    uploads = audit_uploads(books.priced_uploads(), statement, clocks, present=present, asked_at=asked_at)
+    ours = {id(entry) for found in (*named, uploads.ours) for entry in found}
+    strangers = tuple(entry for entry in statement.entries if id(entry) not in ours)
+    return Audit(
+        jobs=jobs,
+        uploads=uploads.findings,
+        strangers=strangers,
+        at_our_time=_at_our_time(strangers, books, clocks, asked_at),
+        oldest=statement.oldest,
+        unanswered=books.unanswered,
+        never_charged=uploads.never_charged,
+        perhaps_charged=uploads.perhaps_charged,
+        perhaps_rebated=uploads.perhaps_rebated,
+        upload_price=books.upload_price,
+    )
+
+
+def total(findings: Sequence[Finding]) -> tuple[Figures, Figures]:
+    """What the books and what the ledger say of all of them together."""
+    return (
+        sum((each.books for each in findings), Figures()),
+        sum((each.ledger for each in findings), Figures()),
+    )
+
+
+def _seen(claims: Sequence[JobClaim], named: Sequence[Sequence[LedgerEntry]]) -> list[tuple[float, float, float]]:
+    return [
+        (claim.held_at, entry.at, claim.accepted_at)
+        for claim, entries in zip(claims, named, strict=True)
+        if claim.bought_here
+        for entry in entries
+        if entry.at is not None and kind_of(entry, of_job=True) is Kind.RESERVE
+    ]
+
+
+def _at_our_time(
+    strangers: Sequence[LedgerEntry], books: BooksRead, clocks: Clocks, asked_at: float
+) -> tuple[LedgerEntry, ...]:
+    prices = {claim.price for claim in books.jobs} | {claim.charge for claim in books.uploads} | {books.upload_price}
+    runs = [(began, asked_at if ended is None else ended) for began, ended in books.runs]
+    return tuple(
+        entry
+        for entry in strangers
+        if size_of(entry) in prices - {ZERO}
+        and kind_of(entry, of_job=entry.job_id is not None) is not Kind.OTHER
+        and any(clocks.may_lie_between(entry.at, began, ended) for began, ended in runs)
+    )

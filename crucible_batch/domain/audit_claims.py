@@ -1,0 +1,202 @@
+"""What our books claim: each attempt that became a gateway job, each upload, and what we think that it cost."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from crucible_batch.domain.asset import ASSET_PREFIX
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import Created, Deleted, Event, Found, Intended, Lost, NotCreated
+from crucible_batch.domain.job import Attempt, AttemptStatus, Job, Phase
+
+
+class Verdict(enum.StrEnum):
+    """Whether books and ledger agree on one claim.
+
+    ``VAGUE``: an entry of that amount and time is there, and more than one claim or stranger fits it. ``MOVING``: it is
+    in flight, or changed while we looked. ``UNSEEN``: it may lie before the oldest entry that the gateway shows.
+    """
+
+    AGREES = "agrees"
+    VAGUE = "vague"
+    MOVING = "moving"
+    UNSEEN = "unseen"
+    DIFFERS = "differs"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one purchase came to. ``returned`` is a job's refund or an upload's rebate."""
+
+    charged: Credits = ZERO
+    returned: Credits = ZERO
+    held: Credits = ZERO
+
+    def __add__(self, other: Figures) -> Figures:
+        return Figures(self.charged + other.charged, self.returned + other.returned, self.held + other.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One job (by attempt) or upload. ``gateway_id`` is its job or asset id, None for an upload that never had one.
+
+    ``reasons`` say in words what differs. ``assumed``: nobody told us what the books say here, so the ledger is right
+    where it shows something else, and that is no difference. ``present``: the gateway lists the asset; None for jobs.
+    """
+
+    name: str
+    gateway_id: str | None
+    books: Figures
+    ledger: Figures
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    attempt: int | None = None
+    assumed: bool = False
+    present: bool | None = None
+
+
+class Standing(enum.StrEnum):
+    """How a job's credits stand in our books. ``ASSUMED``: the gateway lost the job, and it counts as charged."""
+
+    HELD = "held"
+    CHARGED = "charged"
+    REFUNDED = "refunded"
+    ASSUMED = "assumed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobClaim:
+    """One attempt that became a gateway job. Times are our clock's.
+
+    ``bought_here`` is false where the job was found by its key: then ``held_at`` says nothing of when it was bought.
+    ``answered`` and ``recorded`` are the prices of the submit's answer and of the job's record, where they differ.
+    """
+
+    name: str
+    attempt: int
+    job_id: str
+    price: Credits
+    standing: Standing
+    held_at: float
+    accepted_at: float
+    ended_at: float | None = None
+    bought_here: bool = True
+    answered: Credits | None = None
+    recorded: Credits | None = None
+
+
+class UploadState(enum.StrEnum):
+    """How well an upload's charge is known: not yet, from its answer, not from its answer, or not even if it is there.
+
+    ``FOUND`` is an asset that we use and didn't buy.
+    """
+
+    OPEN = "open"
+    KNOWN = "known"
+    ASSUMED = "assumed"
+    LOST = "lost"
+    FOUND = "found"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadClaim:
+    """One upload intent, or an asset that was found.
+
+    ``rebate`` is None unless it was deleted; 0 stands for a lost answer too.
+    """
+
+    name: str
+    sha256: str
+    state: UploadState
+    begun_at: float
+    answered_at: float | None = None
+    nonce: str = ""
+    asset_id: str | None = None
+    charge: Credits = ZERO
+    rebate: Credits | None = None
+    deleted_at: float | None = None
+
+
+_STANDINGS = {
+    AttemptStatus.ACCEPTED: Standing.HELD,
+    AttemptStatus.SUCCEEDED: Standing.CHARGED,
+    AttemptStatus.FAILED: Standing.REFUNDED,
+    AttemptStatus.VANISHED: Standing.ASSUMED,
+}
+
+
+def job_claims(name: str, job: Job) -> Iterator[JobClaim]:
+    """What we claim of a job: nothing of attempts that never became a gateway job."""
+    for attempt in job.attempts:
+        standing = _STANDINGS.get(attempt.status)
+        if standing is not None and attempt.job_id is not None:
+            yield _job_claim(name, attempt, attempt.job_id, standing)
+
+
+def _job_claim(name: str, attempt: Attempt, job_id: str, standing: Standing) -> JobClaim:
+    return JobClaim(
+        name=name,
+        attempt=attempt.number,
+        job_id=job_id,
+        price=attempt.credits,
+        standing=standing,
+        held_at=attempt.held_at,
+        accepted_at=attempt.held_at if attempt.accepted_at is None else attempt.accepted_at,
+        ended_at=None if standing is Standing.HELD else attempt.ended_at,
+        bought_here=not attempt.reused,
+        answered=attempt.answered,
+        recorded=attempt.recorded,
+    )
+
+
+def unanswered(job: Job) -> bool:
+    """Whether a submit of this job may have bought it, and no answer says so."""
+    is_unknown = any(attempt.status is AttemptStatus.UNKNOWN for attempt in job.attempts)
+    return is_unknown or job.phase is Phase.UNREADABLE
+
+
+def upload_claims(events: Iterable[tuple[str, Event]], names: dict[str, str]) -> list[UploadClaim]:
+    """What we claim of uploads, in the order in which they were begun. ``names`` are file names by digest."""
+    claims: list[UploadClaim] = []
+    newest: dict[str, int] = {}
+    for subject, event in events:
+        if not subject.startswith(ASSET_PREFIX):
+            continue
+        sha256 = subject.removeprefix(ASSET_PREFIX)
+        begun = _begun(names.get(sha256, sha256[:12]), sha256, event)
+        place = newest.get(sha256)
+        if begun is None:
+            if place is not None:
+                claims[place] = _after(claims[place], event)
+        elif place is None or claims[place].asset_id is None or claims[place].asset_id != begun.asset_id:
+            newest[sha256] = len(claims)
+            claims.append(begun)
+    return [claim for claim in claims if claim.answered_at is None or claim.asset_id or claim.state is UploadState.LOST]
+
+
+def _begun(name: str, sha256: str, event: Event) -> UploadClaim | None:
+    match event:
+        case Intended(at=at, nonce=nonce, credits=credits):
+            return UploadClaim(name, sha256, UploadState.OPEN, at, nonce=nonce, charge=credits)
+        case Found(at=at, asset_id=asset_id):
+            return UploadClaim(name, sha256, UploadState.FOUND, at, answered_at=at, asset_id=asset_id)
+        case _:
+            return None
+
+
+def _after(claim: UploadClaim, event: Event) -> UploadClaim:
+    match event:
+        case Created(at=at, asset_id=asset_id, credits=credits, assumed=assumed):
+            state = UploadState.ASSUMED if assumed else UploadState.KNOWN
+            return replace(claim, state=state, asset_id=asset_id, charge=credits, answered_at=at)
+        case NotCreated(at=at) if claim.state is UploadState.OPEN:
+            # Answered, and no asset of it: dropped at the end. One that is given up unbought has no intent of its own.
+            return replace(claim, answered_at=at)
+        case Lost(at=at):
+            return replace(claim, state=UploadState.LOST, charge=ZERO, answered_at=at)
+        case Deleted(at=at, rebate=rebate):
+            return replace(claim, rebate=rebate, deleted_at=at)
+        case _:
+            return claim

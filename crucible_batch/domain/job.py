@@ -1,0 +1,438 @@
+"""A job as a value: what it is, how far it is, and what it wants next.
+
+    wish : Job -> Command | None      what next?
+    step : Job, Event -> Job          what happened?
+
+The life of a job, one row a phase. ``wish`` reads nothing but the phase and what belongs to it:
+
+    phase        wish              events that lead on
+    READY        Hold              Held -> PREPARING (with images) or SUBMITTING; Refused -> FAILED
+    PREPARING    Prepare           Prepared -> SUBMITTING; Declined -> READY; Refused -> FAILED
+    SUBMITTING   Submit            Accepted -> IN_FLIGHT; Declined -> READY; Refused -> FAILED; Unanswered -> UNKNOWN
+    IN_FLIGHT    Poll              Succeeded -> FETCHING; Failed -> READY (next attempt) or FAILED; Vanished -> VANISHED
+    FETCHING     Fetch (an output) Saved -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
+                 or LookAgain      Listed -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
+    SUCCEEDED    -                 Missed, Listed (more) -> FETCHING; Moved -> SUCCEEDED
+    FAILED       -                 Reopened -> READY
+    UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
+    UNAVAILABLE  -                 -      (a new run: FETCHING)
+    VANISHED     -                 -      (a new run: IN_FLIGHT)
+    UNREADABLE   -                 -      (for good: its journal holds an event that can't have happened)
+
+``Moved`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, while a job is IN_FLIGHT.
+
+``SUBMITTING`` is the only phase whose truth we don't know: the key may be in use. Sending the same key again resolves
+it, so a job that a journal shows there is ``in_doubt``, and no refusal may then free its hold.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import (
+    Accepted,
+    AssetEvent,
+    Declined,
+    Event,
+    Failed,
+    Held,
+    JobEvent,
+    Listed,
+    Missed,
+    Moved,
+    Prepared,
+    Refused,
+    Reopened,
+    Repriced,
+    Saved,
+    Succeeded,
+    Unanswered,
+    Unavailable,
+    Vanished,
+    event_name,
+)
+from crucible_batch.domain.frozen_copy import changed
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.identity import idempotency_key
+from crucible_batch.domain.output_list import merged
+from crucible_batch.domain.retry_rule import RetryRule
+
+IMPOSSIBLE_HISTORY = "IMPOSSIBLE_HISTORY"
+
+
+class Phase(enum.StrEnum):
+    """How far a job is; the table is at the head of this file."""
+
+    READY = "ready"
+    PREPARING = "preparing"
+    SUBMITTING = "submitting"
+    IN_FLIGHT = "in_flight"
+    FETCHING = "fetching"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    UNAVAILABLE = "unavailable"
+    VANISHED = "vanished"
+    UNREADABLE = "unreadable"
+
+
+class AttemptStatus(enum.StrEnum):
+    """What became of one attempt."""
+
+    HELD = "held"
+    DECLINED = "declined"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    VANISHED = "vanished"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One idempotency key, and what became of it.
+
+    ``credits`` is the gateway's own figure, the highest that it has given; 0 until it has given one. ``answered`` and
+    ``recorded`` are those of the answer to the submit and of the job's record, where they differ.
+    """
+
+    number: int
+    key: str
+    held_at: float
+    status: AttemptStatus = AttemptStatus.HELD
+    job_id: str | None = None
+    credits: Credits = ZERO
+    reused: bool = False
+    error: ErrorInfo | None = None
+    accepted_at: float | None = None
+    ended_at: float | None = None
+    prepared_at: float | None = None
+    running_at: float | None = None
+    answered: Credits | None = None
+    recorded: Credits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One generation that is wanted.
+
+    ``attempt`` is the number of the attempt that is under way or comes next. ``outputs`` maps indices to what was
+    saved, ``missed`` to what was saved and no longer stands; ``expected`` is how many there are, None until the job has
+    succeeded; ``numbers`` are the gateway's own of those, if they were noted; ``may_grow``: its list is to be looked at
+    again once they are saved.
+    """
+
+    identity: str
+    has_images: bool = False
+    rule: RetryRule = field(default_factory=RetryRule)
+    phase: Phase = Phase.READY
+    attempt: int = 1
+    attempts: tuple[Attempt, ...] = ()
+    in_doubt: bool = False
+    assets: Mapping[str, str] = field(default_factory=dict)
+    expected: int | None = None
+    numbers: tuple[int, ...] | None = None
+    may_grow: bool = False
+    outputs: Mapping[int, Saved] = field(default_factory=dict)
+    missed: Mapping[int, Saved] = field(default_factory=dict)
+    error: ErrorInfo | None = None
+
+    @property
+    def key(self) -> str:
+        """The idempotency key of the attempt that is under way or comes next."""
+        return idempotency_key(self.identity, self.attempt)
+
+    @property
+    def current(self) -> Attempt:
+        """The newest attempt; asked for only where there is one."""
+        return self.attempts[-1]
+
+    def number_of(self, index: int) -> int | None:
+        """The gateway's own number of an output; None where it wasn't noted."""
+        return self.numbers[index] if self.numbers is not None else None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has ended, and no run does anything more for it by itself."""
+        return self.phase in {Phase.SUCCEEDED, Phase.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Hold credits for the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Have every input image ready at the gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Send the attempt's key until there is a definite answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Wait until the gateway job has ended."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Bring one output to disk."""
+
+    job_id: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Look, when some time has passed, whether more outputs are listed than are saved."""
+
+    job_id: str
+
+
+Command: TypeAlias = Hold | Prepare | Submit | Poll | Fetch | LookAgain
+
+
+def wish(job: Job) -> Command | None:
+    """Say what the job wants next; None where it wants nothing more in this run."""
+    match job.phase:
+        case Phase.READY:
+            return Hold()
+        case Phase.PREPARING:
+            return Prepare()
+        case Phase.SUBMITTING:
+            return Submit()
+        case Phase.IN_FLIGHT:
+            return Poll(_job_id(job))
+        case Phase.FETCHING:
+            index = next((index for index in range(job.expected or 0) if index not in job.outputs), None)
+            return LookAgain(_job_id(job)) if index is None else Fetch(_job_id(job), index)
+        case Phase.SUCCEEDED | Phase.FAILED | Phase.UNKNOWN | Phase.UNAVAILABLE | Phase.VANISHED | Phase.UNREADABLE:
+            return None
+
+
+def step(job: Job, event: JobEvent) -> Job:
+    """Return the job after ``event``. Raises ``ValueError`` for an event that can't have happened in its phase."""
+    if job.phase not in HAPPENS_IN[type(event)]:
+        raise ValueError(f"{event_name(event)} can't happen to a job that is {job.phase.value}")
+    match event:
+        case Held():
+            return _held(job, event)
+        case Prepared(assets=assets):
+            attempt = changed(job.current, prepared_at=event.at)
+            return changed(job, phase=Phase.SUBMITTING, assets=assets, attempts=_ending_in(job, attempt))
+        case Accepted():
+            attempt = changed(
+                job.current,
+                status=AttemptStatus.ACCEPTED,
+                job_id=event.job_id,
+                credits=event.credits,
+                reused=event.reused,
+                accepted_at=event.at,
+            )
+            attempts = _ending_in(job, attempt)
+            return changed(job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None)
+        case Declined(error=error):
+            return _closed(job, AttemptStatus.DECLINED, error, event.at, Phase.READY)
+        case Refused(error=error):
+            return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
+        case Unanswered(error=error):
+            return changed(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
+        case Repriced(credits=recorded):
+            return changed(job, attempts=_ending_in(job, _repriced(job.current, recorded)))
+        case Succeeded(outputs=expected, numbers=numbers):
+            ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING)
+            attempts = _ending_in(ended, changed(ended.current, running_at=event.running_at))
+            return changed(ended, attempts=attempts, expected=expected, numbers=numbers, may_grow=numbers is not None)
+        case Failed():
+            return _failed(job, event)
+        case Vanished(error=error):
+            return _closed(job, AttemptStatus.VANISHED, error, event.at, Phase.VANISHED)
+        case Saved() | Missed() | Moved() | Listed():
+            return _about_output(job, event)
+        case Unavailable(error=error):
+            return changed(job, phase=Phase.UNAVAILABLE, error=error)
+        case Reopened():
+            return changed(job, phase=Phase.READY, attempt=_next_number(job), error=None)
+
+
+def replay(job: Job, events: Iterable[Event]) -> Job:
+    """Fold a journal's events into the job as it stood when they ended.
+
+    Total: with the first event that can't have happened the job is unreadable, and stays as it was before it.
+    """
+    for event in events:
+        if isinstance(event, AssetEvent):
+            return _unreadable(job, f"{event_name(event)} can't happen to a job")
+        try:
+            job = step(job, event)
+        except ValueError as error:
+            return _unreadable(job, str(error))
+    return job
+
+
+def _unreadable(job: Job, why: str) -> Job:
+    error = ErrorInfo(
+        IMPOSSIBLE_HISTORY,
+        f"the journal contradicts itself about this job ({why}); no more is bought for it, and no hold of it ends",
+        hint="restore the run directory from a copy; or look for the job with crucible-batch audit,"
+        " and buy it under another --run-id if it isn't there",
+    )
+    return changed(job, phase=Phase.UNREADABLE, error=error)
+
+
+def resumed(job: Job) -> Job:
+    """Return the job as a new run takes it up.
+
+    What was being sent is in doubt; what couldn't be had is asked for again; nothing that ended is touched.
+    """
+    match job.phase:
+        case Phase.SUBMITTING | Phase.UNKNOWN:
+            return changed(job, phase=Phase.SUBMITTING, in_doubt=True)
+        case Phase.UNAVAILABLE:
+            return changed(job, phase=Phase.FETCHING, error=None)
+        case Phase.VANISHED:
+            return changed(job, phase=Phase.IN_FLIGHT)
+        case _:
+            return job
+
+
+_CLOCK_SLACK_S = 300.0
+"""A clock that was set back by more makes the age of a key unknown, and an unknown age is too old."""
+
+
+def may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:
+    """Whether it was never answered if the job was bought, and its key is too old to ask for it without risk.
+
+    ``now`` is the wall clock in seconds since the epoch; ``key_ttl_s`` is how long the gateway is trusted to honour a
+    key. Where it no longer does, the same submit is a second purchase.
+    """
+    if job.phase not in {Phase.SUBMITTING, Phase.UNKNOWN}:
+        return False
+    return not -_CLOCK_SLACK_S <= now - job.current.held_at <= key_ttl_s
+
+
+_ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
+HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
+    # What began another attempt may follow a failure after which the rule of that day allowed one, and today's doesn't.
+    Held: frozenset({Phase.READY, Phase.FAILED}),
+    Prepared: frozenset({Phase.PREPARING}),
+    Accepted: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
+    Declined: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
+    Refused: frozenset({Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.SUBMITTING}),
+    Unanswered: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
+    Repriced: _ALWAYS_LATE,
+    Succeeded: _ALWAYS_LATE,
+    Failed: _ALWAYS_LATE,
+    Vanished: _ALWAYS_LATE,
+    Saved: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
+    Missed: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
+    Moved: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
+    Listed: frozenset({Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE}),
+    Unavailable: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
+    Reopened: frozenset({Phase.FAILED, Phase.READY}),
+}
+
+
+def _job_id(job: Job) -> str:
+    job_id = job.current.job_id
+    if job_id is None:
+        raise ValueError(f"a job that is {job.phase.value} has no gateway job id")
+    return job_id
+
+
+def _ending_in(job: Job, attempt: Attempt) -> tuple[Attempt, ...]:
+    """The job's attempts, with ``attempt`` in place of the newest."""
+    return (*job.attempts[:-1], attempt)
+
+
+def _held(job: Job, event: Held) -> Job:
+    attempt = Attempt(number=event.attempt, key=event.key, held_at=event.at)
+    earlier = tuple(earlier for earlier in job.attempts if earlier.number != event.attempt)
+    return changed(
+        job,
+        phase=Phase.PREPARING if job.has_images else Phase.SUBMITTING,
+        attempt=event.attempt,
+        attempts=(*earlier, attempt),
+        in_doubt=False,
+        error=None,
+    )
+
+
+def _closed(job: Job, status: AttemptStatus, error: ErrorInfo | None, at: float, phase: Phase) -> Job:
+    """End the current attempt, if one was begun, and move to ``phase``."""
+    if not job.attempts or job.phase in {Phase.READY, Phase.FAILED}:
+        return changed(job, phase=phase, error=error)
+    attempt = changed(job.current, status=status, error=error, ended_at=at)
+    return changed(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
+
+
+def _repriced(attempt: Attempt, recorded: Credits) -> Attempt:
+    answered = attempt.credits if attempt.answered is None else attempt.answered
+    return changed(attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded)
+
+
+def _failed(job: Job, event: Failed) -> Job:
+    failed = _closed(job, AttemptStatus.FAILED, event.error, event.at, Phase.FAILED)
+    failed = changed(failed, attempts=_ending_in(failed, changed(failed.current, running_at=event.running_at)))
+    if job.rule.allows_another(job.attempt, event.error.code):
+        return changed(failed, phase=Phase.READY, attempt=_next_number(failed))
+    return failed
+
+
+def _next_number(job: Job) -> int:
+    """A key that the gateway took is used up, whatever became of it; one that it refused is not."""
+    used_up = bool(job.attempts) and job.current.job_id is not None
+    return job.attempt + 1 if used_up and job.current.number == job.attempt else job.attempt
+
+
+def _about_output(job: Job, event: Saved | Missed | Moved | Listed) -> Job:
+    match event:
+        case Listed(numbers=listed):
+            return _listed(job, listed)
+        case Saved():
+            return _saved(job, event)
+        case Missed(index=index):
+            return _missed(job, index)
+        case Moved():
+            return _moved(job, event)
+
+
+def _saved(job: Job, event: Saved) -> Job:
+    outputs = {**job.outputs, event.index: event}
+    done = len(outputs) >= (job.expected or 0) and not job.may_grow
+    phase = Phase.SUCCEEDED if done else Phase.FETCHING
+    return changed(job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None)
+
+
+def _listed(job: Job, listed: tuple[int, ...]) -> Job:
+    known = job.expected or 0
+    numbers = merged(job.numbers, known, listed)
+    expected = max(known, len(numbers or ()))
+    phase = Phase.FETCHING if expected > min(known, len(job.outputs)) else Phase.SUCCEEDED
+    return changed(job, phase=phase, numbers=numbers, expected=expected, may_grow=expected > known)
+
+
+def _missed(job: Job, index: int) -> Job:
+    gone = {**job.missed, index: job.outputs[index]} if index in job.outputs else job.missed
+    return changed(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
+
+
+def _moved(job: Job, event: Moved) -> Job:
+    if event.index not in job.outputs:  # missed meanwhile: it comes to a place of its own
+        return job
+    moved = changed(job.outputs[event.index], path=event.path)
+    return changed(job, outputs={**job.outputs, event.index: moved})
+
+
+def _without(outputs: Mapping[int, Saved], index: int) -> Mapping[int, Saved]:
+    return {number: output for number, output in outputs.items() if number != index}

@@ -1,0 +1,267 @@
+"""What moved between a saved plan and now, each thing by its name. Pure: the one place that says when a plan is stale.
+
+    of the head                                moved if
+      the gateway, a term (budget, ...)        it differs
+      the manifest, a text file that it reads  its bytes differ; it is read no more, or only now
+      a workflow's parameter list              a name came or went; their order means nothing
+      a price                                  what other runs learned makes it another
+    of the jobs, by name                       moved if
+      its being there                          it is new, or gone
+      an image                                 its bytes differ: named once for all its jobs
+      workflow, parameters, images, repeat     they differ: each is named
+      its state                                another run changed it; or nobody did, and the journal is another one
+
+What the plan's own runs did to a job's state, and what prices they learned, is no move: the plan goes on.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import zip_longest
+from typing import assert_never
+
+from crucible_batch.domain.credits import Credits, format_credits
+from crucible_batch.domain.prices import UPLOAD_CLASS, Certainty, Quote
+from crucible_batch.domain.saved_plan import ImageFile, ManifestFile, PlannedPrice, PlannedState, PlanRow, PlanTerms
+from crucible_batch.errors import Move
+
+_ENDLESS = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a run began: which saved plan it follows, and after which event of the journal, if that was noted."""
+
+    plan_digest: str | None
+    begins_after: int | None
+
+
+class Author(enum.Enum):
+    """Who moved a job since a plan was made."""
+
+    NOBODY = enum.auto()
+    THE_PLAN = enum.auto()
+    ANOTHER_RUN = enum.auto()
+
+
+def own_stretches(runs: Sequence[Beginning], plan_digest: str) -> tuple[range, ...]:
+    """Return the numbers of the events that runs of this plan wrote. ``runs`` are all of a journal's, oldest first.
+
+    One run at a time holds a directory, so a run's events end where the next one begins. A run that doesn't say where
+    it began owns none, and neither does the one before it: what nobody can prove counts as another's.
+    """
+    own = []
+    for run, following in zip_longest(runs, runs[1:]):
+        if run.plan_digest == plan_digest and run.begins_after is not None:
+            end = _ENDLESS if following is None else following.begins_after
+            if end is not None:
+                own.append(range(run.begins_after + 1, end + 1))
+    return tuple(own)
+
+
+def author_of(numbers: Iterable[int], own: Sequence[range]) -> Author:
+    """Say who wrote the events of these numbers; one that isn't the plan's own makes it another run."""
+    theirs = [any(number in stretch for stretch in own) for number in numbers]
+    if not theirs:
+        return Author.NOBODY
+    return Author.THE_PLAN if all(theirs) else Author.ANOTHER_RUN
+
+
+_LONGEST_VALUE = 40
+_NOW = {
+    PlannedState.NEW: "new",
+    PlannedState.DONE: "done",
+    PlannedState.IN_FLIGHT: "in flight",
+    PlannedState.FAILED: "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobNow:
+    """A job as it stands now, and who moved it since the plan was made."""
+
+    row: PlanRow
+    author: Author
+
+
+# --- the head ------------------------------------------------------------------------------------------------------
+
+
+def moved_gateway(saved: str, now: str) -> Iterator[Move]:
+    """A plan is for one gateway: prices, workflows and keys are that one's."""
+    if saved != now:
+        yield Move("gateway", now, f"the gateway was {saved}, is now {now}")
+
+
+def moved_terms(saved: PlanTerms, now: PlanTerms) -> Iterator[Move]:
+    """Compare what a run of the plan is held to."""
+    for field in fields(PlanTerms):
+        before, after = getattr(saved, field.name), getattr(now, field.name)
+        if before != after:
+            yield Move("term", field.name, f"{field.name} was {_value(before)}, is now {_value(after)}")
+
+
+def moved_manifest(saved: ManifestFile, now: ManifestFile) -> Iterator[Move]:
+    """Compare the manifest's own bytes and name."""
+    if saved.sha256 != now.sha256:
+        yield Move("manifest", saved.path, f"{saved.path}: other bytes")
+    if saved.name != now.name:
+        yield Move("manifest", saved.path, f"the manifest's name was {saved.name}, is now {now.name}")
+
+
+def moved_files(saved: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Move]:
+    """Compare the text files that the manifest reads."""
+    for name in sorted(saved.keys() | now.keys()):
+        if name not in now:
+            yield Move("file", name, f"{name} is no longer read")
+        elif name not in saved:
+            yield Move("file", name, f"{name} is read now")
+        elif saved[name] != now[name]:
+            yield Move("file", name, f"{name}: other bytes")
+
+
+def moved_workflows(
+    saved: Mapping[str, tuple[str, ...] | None], now: Mapping[str, tuple[str, ...] | None]
+) -> Iterator[Move]:
+    """Compare the parameter lists that the plan was checked against."""
+    for workflow_id, listed in saved.items():
+        lists = now.get(workflow_id)
+        if workflow_id not in now:
+            yield Move("workflow", workflow_id, f"workflow {workflow_id} is gone")
+        elif lists is None or listed is None:
+            if lists != listed:
+                verb = "no longer says" if lists is None else "says now"
+                yield Move("workflow", workflow_id, f"{workflow_id} {verb} which parameters it takes")
+        else:
+            for name in sorted(set(listed) - set(lists)):
+                yield Move("workflow", workflow_id, f"{name} is no longer listed by {workflow_id}")
+            for name in sorted(set(lists) - set(listed)):
+                yield Move("workflow", workflow_id, f"{name} is listed by {workflow_id} now")
+
+
+def moved_prices(saved: Iterable[PlannedPrice], now: Mapping[str, Quote]) -> Iterator[Move]:
+    """Compare what is known of the prices. ``now`` is without what the plan's own runs learned."""
+    for price in saved:
+        quote = now[price.price_class]
+        if (price.certainty, price.each) != (quote.certainty, quote.credits):
+            name = "an upload" if price.price_class == UPLOAD_CLASS else price.price_class.partition(":")[2]
+            before = _price(price.certainty, price.each, "not known")
+            after = _price(quote.certainty, quote.credits, "not known any more")
+            yield Move("price", name, f"price of {name} was {before}, is now {after}")
+
+
+def _price(certainty: Certainty, each: Credits | None, nothing: str) -> str:
+    if each is None:
+        return nothing
+    words = {Certainty.KNOWN: "", Certainty.LEARNED: "known to be ", Certainty.BOUNDED: "at most "}
+    return f"{words.get(certainty, '')}{format_credits(each)}"
+
+
+# --- the jobs ------------------------------------------------------------------------------------------------------
+
+
+def moved_jobs(saved: Iterable[PlanRow], now: Iterable[JobNow]) -> Iterator[Move]:
+    """Compare the jobs, which come in manifest order on both sides, by their names.
+
+    Keeps no more of them than what stands in another place than it did: where nothing moved, one of each side.
+    """
+    images: set[str] = set()
+    waiting: dict[str, PlanRow] = {}
+    early: dict[str, JobNow] = {}
+    for row, job in zip_longest(saved, now):
+        if row is not None:
+            waiting[row.name] = row
+        if job is not None:
+            early[job.row.name] = job
+        came = [each.name for each in (row, job.row if job is not None else None) if each is not None]
+        for name in came:
+            if name in waiting and name in early:
+                yield from _moved_job(waiting.pop(name), early.pop(name), images)
+    for name in early:
+        yield Move("job", name, f"new job {name}")
+    for name in waiting:
+        yield Move("job", name, f"job {name} is gone")
+
+
+def _moved_job(saved: PlanRow, now: JobNow, images: set[str]) -> Iterator[Move]:
+    if saved.identity == now.row.identity:
+        yield from _moved_state(saved, now)
+        return
+    said = False
+    for image in _other_bytes(saved.images, now.row.images):
+        said = True
+        if image not in images:
+            images.add(image)
+            yield Move("image", image, f"{image}: other bytes")
+    for change in _changes(saved, now.row):
+        said = True
+        yield Move("job", saved.name, f"{saved.name}: {change}")
+    if not said:
+        yield Move("job", saved.name, f"{saved.name}: asks for something else now")
+
+
+def _moved_state(saved: PlanRow, now: JobNow) -> Iterator[Move]:
+    before, after = saved.state, now.row.state
+    if before is after:
+        return
+    match now.author:
+        case Author.THE_PLAN:
+            return
+        case Author.ANOTHER_RUN:
+            message = f"job {saved.name} was {_NOW[before]}, and is {_NOW[after]} meanwhile by another run"
+            if after is PlannedState.DONE:
+                message = f"job {saved.name} was done meanwhile by another run"
+        case Author.NOBODY:
+            message = f"job {saved.name} was {_NOW[before]}, and is {_NOW[after]} in the run directory as it is now"
+        case _:
+            assert_never(now.author)
+    yield Move("job", saved.name, message)
+
+
+def _other_bytes(saved: Mapping[str, ImageFile], now: Mapping[str, ImageFile]) -> Iterator[str]:
+    for param in saved.keys() & now.keys():
+        before, after = saved[param], now[param]
+        if before.path == after.path and before.sha256 != after.sha256:
+            yield before.path
+
+
+def _changes(saved: PlanRow, now: PlanRow) -> Iterator[str]:
+    if saved.workflow_id != now.workflow_id:
+        yield f"workflow was {saved.workflow_id}, is now {now.workflow_id}"
+    if saved.repeat != now.repeat:
+        yield f"repeat was {saved.repeat}, is now {now.repeat}"
+    for name in sorted(saved.params.keys() | now.params.keys()):
+        yield from _changed_param(name, saved.params, now.params)
+    for name in sorted(saved.images.keys() | now.images.keys()):
+        before, after = saved.images.get(name), now.images.get(name)
+        if (before and before.path) != (after and after.path):
+            yield f"{name} was {before.path if before else 'not given'}, is now {after.path if after else 'not given'}"
+
+
+def _changed_param(name: str, saved: Mapping[str, object], now: Mapping[str, object]) -> Iterator[str]:
+    if name in saved and name in now:
+        before, after = saved[name], now[name]
+        # 1, 1.0 and True are equal in Python, and different words of a request.
+        if (type(before), before) == (type(after), after):
+            return
+        if name.partition(".")[0] == "prompt":
+            yield "prompt changed"
+        else:
+            yield f"{name} was {_value(before)}, is now {_value(after)}"
+    else:
+        yield f"{name} is {'given now' if name in now else 'no longer given'}"
+
+
+def _value(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case Credits():
+            return format_credits(value)
+        case tuple():
+            return ", ".join(map(str, value)) or "none"
+        case _:
+            text = str(value) if not isinstance(value, str) else repr(value)  # 64 and "64" are two values
+            return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -1,0 +1,95 @@
+"""Provenance: what made an output, as the sidecar beside it says and as the picture itself may carry.
+
+    sidecar    beside the file: all that there is to say, digests, credits and times included
+    embedded   in the file: what the job's identity is made of, and what the gateway calls it
+
+What is embedded counts in the file's digest, and a file that was lost is made again from a new download. So nothing is
+in it that a rename, an edit elsewhere in the manifest, another release or another day would change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import cast
+
+from crucible_batch import __version__
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.events import Saved
+from crucible_batch.domain.identity import Json, canonical
+from crucible_batch.domain.job import Attempt
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+
+TOOL = "crucible-batch"
+"""Marks what is ours: a sidecar's ``tool``, and the keyword of the text in a PNG."""
+
+
+def sidecar(terms: RunTerms, planned: PlannedJob, attempt: Attempt, saved: Saved) -> dict[str, Json]:
+    """Return what the sidecar of an output says, version 1. It holds no secret, no link and no path of this machine."""
+    return {
+        "schema_version": 1,
+        "tool": TOOL,
+        "tool_version": __version__,
+        "manifest": {"name": terms.manifest_name, "sha256": terms.manifest_sha256},
+        "run_id": terms.run_id,
+        "name": planned.name,
+        "axes": planned.axes,
+        "repeat": planned.repeat,
+        "workflow_id": planned.workflow_id,
+        "prompt": planned.prompt,
+        "params": _params(planned),
+        "images": {
+            param: {"sha256": image.spec.sha256, "filename": image.spec.filename}
+            for param, image in planned.images.items()
+        },
+        "job_id": attempt.job_id,
+        "idempotency_key": attempt.key,
+        "attempt": attempt.number,
+        "credits": format_credits(attempt.credits),
+        "output": _output(saved),
+        "sent": _sent(saved),
+        "saved_at": datetime.fromtimestamp(saved.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+
+
+def embedded_text(terms: RunTerms, planned: PlannedJob, attempt: Attempt, index: int) -> str:
+    """Return what a picture carries, version 1: JSON in the canonical form, so the same text on every machine."""
+    return canonical(
+        {
+            "schema_version": 1,
+            "tool": TOOL,
+            "manifest": terms.manifest_name,
+            "run_id": terms.run_id,
+            "workflow_id": planned.workflow_id,
+            "params": _params(planned),
+            "images": {param: image.spec.sha256 for param, image in planned.images.items()},
+            "repeat": planned.repeat,
+            "job_id": attempt.job_id,
+            "idempotency_key": attempt.key,
+            "attempt": attempt.number,
+            "index": index,
+        }
+    )
+
+
+def _params(planned: PlannedJob) -> Mapping[str, Json]:
+    return cast("Mapping[str, Json]", planned.params)
+
+
+def _output(saved: Saved) -> dict[str, Json]:
+    return {
+        "index": saved.index,
+        "file": PurePosixPath(saved.path).name,
+        "sha256": saved.sha256,
+        "byte_size": saved.byte_size,
+        "mime_type": saved.mime_type,
+        "width": saved.width,
+        "height": saved.height,
+    }
+
+
+def _sent(saved: Saved) -> dict[str, Json]:
+    """What the gateway sent: the file itself, unless something was embedded in it."""
+    sent = saved.sent or saved
+    return {"sha256": sent.sha256, "byte_size": sent.byte_size}

@@ -1,0 +1,209 @@
+"""A secret in text from outside, found in whatever it is dressed in, and links without the rights that they carry.
+
+A gateway that answers with the API key in it must not have it written into a journal, a report or a log. Looked for
+are, each also within each other, the whole secret and any part of it of 23 letters and digits or more:
+
+    as it is, in any case, with anything between its letters and digits that is neither: white space, line ends
+    unseen characters, controls, terminal escapes, combining marks; compatible forms (full width, mathematical)
+    escapes of JSON and C (\\u005f, \\x5f, \\137), percent-encoding, HTML's character references; up to five deep
+    base64, in both alphabets and at any offset; hexadecimal
+
+Not found are look-alikes of another script, letters put in between, and ciphers: who does that wants to show the key,
+and has it already.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+import string
+import unicodedata
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, bidi overrides, lone surrogates, line separators
+
+MESSAGE_LIMIT = 500
+CODE_LIMIT = 100
+
+
+def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Drop terminal escapes and unseen characters, join the lines, and cut to ``limit`` characters."""
+    if len(text) <= limit and text.isascii() and text.isprintable():  # as nearly all is
+        return " ".join(text.split())
+    # Cut first: a message of megabytes must not cost megabytes of work. Escapes are longer than what they leave.
+    return cut(visible(text[: limit * 8]), limit)
+
+
+def visible(text: str) -> str:
+    """Drop terminal escapes and unseen characters, and join the lines."""
+    spaced = " ".join(without_escapes(text).split())
+    return "".join(char for char in spaced if unicodedata.category(char) not in _UNSEEN)
+
+
+def cut(text: str, limit: int) -> str:
+    """Cut to ``limit`` characters, and show that."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def without_escapes(text: str) -> str:
+    """Drop what a terminal would take for an order."""
+    return _ESCAPES.sub("", text)
+
+
+MASK: Final = "***"
+KEY_PREFIX: Final = "moltazine_"
+
+_PIECE: Final = 12
+"""So many letters and digits in a row are no coincidence. A shorter secret is looked for as it is only."""
+_LAYERS: Final = 5
+_HEX: Final = "[0-9A-Fa-f]"
+_ESCAPE: Final = re.compile(
+    rf"\\+(?:u({_HEX}{{4}})|u\{{({_HEX}{{1,6}})\}}|U({_HEX}{{8}})|[xX]({_HEX}{{2}})|([0-3][0-7]{{2}})|([abfnrtv]))"
+)
+_REFERENCE: Final = re.compile(r"&(?:#[0-9A-Za-z]{1,10};?|[0-9A-Za-z]{2,31};|amp|shy)")
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_LOWER: Final = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
+_NO_LETTERS: Final = bytes(set(range(128)) - set((string.ascii_letters + string.digits).encode()))
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_NO_BASE64: Final = bytes(set(range(128)) - set((string.ascii_letters + string.digits + "+/-_").encode()))
+
+
+class Secret:
+    """A secret, and how it is found."""
+
+    __slots__ = ("_encoded", "_folded", "_text", "_token")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._token = text.removeprefix(KEY_PREFIX)
+        letters, raw = _letters(self._token), self._token.encode()
+        is_long = len(letters) >= _PIECE
+        self._folded = (*_pieces(letters, _PIECE), *_pieces(raw.hex().encode(), 2 * _PIECE)) if is_long else ()
+        self._encoded = tuple(piece for core in _base64(raw) for piece in _pieces(core, 16)) if is_long else ()
+
+    def hidden_in(self, text: str) -> str:
+        """Return the text with the secret replaced by ``***``; where it is disguised, that is all that is left."""
+        plain = text.replace(self._text, MASK)
+        if self._folded:
+            plain = plain.replace(self._token, MASK)
+        return MASK if self._is_disguised_in(plain) else plain
+
+    def is_in(self, text: str) -> bool:
+        """Whether the secret is in a text, plain or disguised."""
+        return self._text in text or self._is_disguised_in(text)
+
+    def _is_disguised_in(self, text: str) -> bool:
+        return bool(self._folded) and any(self._shows_in(view) for view in _views(text))
+
+    def _shows_in(self, view: str) -> bool:
+        plain = _ascii(view)
+        letters = plain.translate(_LOWER, _NO_LETTERS)
+        if any(piece in letters for piece in self._folded):
+            return True
+        encoded = plain.translate(_STANDARD, _NO_BASE64)
+        return any(piece in encoded for piece in self._encoded)
+
+
+class _Compatible(dict[int, str]):
+    """What is ASCII of a character's compatible form, by its code point; filled as characters come."""
+
+    def __missing__(self, point: int) -> str:
+        plain = unicodedata.normalize("NFKD", chr(point)).encode("ascii", "ignore").decode()
+        return self.setdefault(point, plain)
+
+
+_COMPATIBLE: Final = _Compatible()
+
+
+def _ascii(text: str) -> bytes:
+    return (text if text.isascii() else text.translate(_COMPATIBLE)).encode("ascii", "ignore")
+
+
+def _letters(text: str) -> bytes:
+    return _ascii(text).translate(_LOWER, _NO_LETTERS)
+
+
+def _pieces(text: bytes, size: int) -> tuple[bytes, ...]:
+    """Cut into pieces, of which any part of twice the size holds one. The last may overlap the one before."""
+    starts = {*range(0, len(text) - size + 1, size), max(len(text) - size, 0)}
+    return tuple(text[start : start + size] for start in sorted(starts))
+
+
+def _base64(raw: bytes) -> Iterator[bytes]:
+    """Yield what base64 makes of the bytes wherever they begin, less the characters that their neighbours share."""
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + raw)
+        yield encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
+
+
+def _views(text: str) -> Iterator[str]:
+    """Yield the text as it is, then decoded once, twice, until nothing is left to decode."""
+    yield text
+    for _ in range(_LAYERS):
+        before, text = text, _decoded(text)
+        if text == before:
+            return
+        yield text
+
+
+def _decoded(text: str) -> str:
+    if not text.isascii():
+        if _SURROGATES.search(text):  # two of them may be one character
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = text.translate(_COMPATIBLE)
+    if "\\" in text:
+        text = _ESCAPE.sub(_character, text)
+    if "%" in text:
+        text = unquote(text)
+    if "&" in text:
+        text = _REFERENCE.sub(lambda found: html.unescape(found[0]), text)
+    return without_escapes(text) if "\x1b" in text else text
+
+
+def _character(found: re.Match[str]) -> str:
+    *hexadecimal, octal, control = found.groups()
+    if control is not None:
+        return ""
+    number = int(octal, 8) if octal is not None else int(next(filter(None, hexadecimal)), 16)
+    return chr(number) if number <= 0x10FFFF else ""
+
+
+_LINK: Final = re.compile(
+    r"""(?P<scheme>[a-z][a-z0-9+.-]{0,30}:(?:\\*/){2})
+        (?P<user>[^\s?#]*@)?
+        (?P<place>[^\s?#]*)
+        (?P<rights>\s*[?#]\S*(?:\s+[^\s=]*=\S*)*)?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_QUERY: Final = re.compile(r"(?P<mark>[?&\#])[\w.~%\[\]-]{1,100}=\S*")
+_NAMED: Final = re.compile(
+    r"(?P<name>(?:signature|credential|secret|token|passw(?:or)?d|api[_-]?key|\bsig)(?:=|%(?:25)*3d|&\#0*61;))\S+",
+    re.IGNORECASE,
+)
+_CLOSERS: Final = "'\"<>)]},.;:"
+
+
+def without_rights(text: str) -> str:
+    """Return a text with what makes a link a right replaced by ``***``: user and password, query, fragment; and the
+    values that are called a signature or a token. For text that was cleaned: an unseen character hides a link."""
+    text = _LINK.sub(_without_rights, text)
+    text = _QUERY.sub(lambda found: f"{found['mark']}{MASK}", text)
+    return _NAMED.sub(lambda found: f"{found['name']}{MASK}", text)
+
+
+def _without_rights(link: re.Match[str]) -> str:
+    rights = link["rights"] or ""
+    user = f"{MASK}@" if link["user"] else ""
+    if "@" in rights:  # a password may hold any character, also one that ends an address
+        return f"{link['scheme']}{MASK}{_closers(rights)}"
+    mark = rights.lstrip()[:1]
+    return f"{link['scheme']}{user}{link['place']}{mark and mark + MASK}{_closers(rights)}"
+
+
+def _closers(text: str) -> str:
+    """Return what closes a quotation or a sentence at the end of a text."""
+    return text[len(text.rstrip(_CLOSERS)) :]

@@ -1,0 +1,263 @@
+"""Outputs: from a succeeded job to a file on disk, with a fresh link for each try."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from crucible_batch.domain.events import Saved, Unavailable
+from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot
+from crucible_batch.domain.job import Attempt
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.provenance import embedded_text, sidecar
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.shutdown import exchange_told
+from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
+from crucible_batch.outputs import Folder, OutputError, OutputStore, SavedFile, Sidecars
+
+OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
+OUTPUT_CHANGED = "OUTPUT_CHANGED"
+_TRIES = 4
+_TRIES_OF_DEFINITE = 2
+"""What was refused for what it is gets one more link, at once: waiting changes nothing, and the next run asks again."""
+_BASE_WAIT_S = 0.2
+_LONGEST_WAIT_S = 5.0
+_LINK_STATUSES = {400, 403, 404, 410}
+"""A storage says so of a link that is expired or wrong; a fresh one may do."""
+
+
+TELL_EVERY_S = 0.5
+"""So long a download lasts before it is told of, and between two such messages."""
+
+T = TypeVar("T")
+Take: TypeAlias = Callable[[AsyncIterator[bytes], int | None], Awaitable[T]]
+"""What is done with a body and its declared length, if it has one."""
+Progress: TypeAlias = Callable[[PlannedJob, int, int, int | None], None]
+"""Is told of a job's output by index: how many bytes have come, of how many, if that is declared."""
+
+
+def _untold(_planned: PlannedJob, _index: int, _received: int, _byte_size: int | None) -> None:
+    """Nobody wants to know how far a download is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """An output that stands again where it was saved once. ``kept`` is where the file that stood there is now."""
+
+    saved: Saved
+    kept: str | None
+
+
+async def _nowhere(_planned: PlannedJob, _path: str, _sha256: str) -> None:
+    return None
+
+
+class Fetcher:
+    """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1).
+
+    ``way`` says where the output of a job goes whose path is taken, as ``Mover.way`` does.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        store: OutputStore,
+        clock: Clock,
+        *,
+        jitter: Callable[[], float],
+        terms: RunTerms,
+        progress: Progress = _untold,
+        way: Callable[[PlannedJob, str, str], Awaitable[str | None]] = _nowhere,
+    ) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._clock = clock
+        self._jitter = jitter
+        self._terms = terms
+        self._way = way
+        self._sidecars = Sidecars(store.directory)
+        self._progress = progress
+        self._snapshots: dict[str, JobSnapshot] = {}
+
+    def seen(self, snapshot: JobSnapshot) -> None:
+        """Keep a poll's links for the first try at each output. In memory only: links are secrets and expire."""
+        self._snapshots[snapshot.job_id] = snapshot
+
+    def forget(self, job_id: str) -> None:
+        self._snapshots.pop(job_id, None)
+
+    async def fetch(
+        self, planned: PlannedJob, attempt: Attempt, index: int, number: int | None = None
+    ) -> Saved | Unavailable:
+        """Save one output of an accepted attempt. ``Unavailable`` says that it was paid for and can't be had now.
+
+        ``number`` is the gateway's for the output; None where it wasn't noted, and the list's order has to tell.
+        Raises ``GatewayError`` where the way to the gateway or its storage failed: then nothing is known of the output.
+        """
+        embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
+
+        async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
+            saved = list[Saved]()
+
+            def note(file: SavedFile, folder: Folder | None) -> None:
+                saved.append(_saved(self._clock.now(), index, file))
+                if self._terms.sidecars:
+                    self._sidecars.write(saved[0].path, sidecar(self._terms, planned, attempt, saved[0]), folder)
+
+            way = partial(self._way, planned)
+            token = planned.identity[:16]
+            async with aclosing(self._counted(body, planned, index, length)) as counted:
+                await self._store.save(planned.output, index, token, counted, length, embed=embed, way=way, note=note)
+            return saved[0]
+
+        return await self._bring(attempt.job_id or "", index, number, save)
+
+    async def restore(
+        self, planned: PlannedJob, attempt: Attempt, saved: Saved, number: int | None = None
+    ) -> Restored | Unavailable:
+        """Bring an output back that was saved once: the same bytes to the same path, or not at all.
+
+        Raises ``GatewayError`` as ``fetch`` does.
+        """
+        embed = embedded_text(self._terms, planned, attempt, saved.index)
+        token = f"{planned.identity[:16]}-{saved.index}"
+
+        async def restore(body: AsyncIterator[bytes], _length: int | None) -> Restored:
+            byte_size = (saved.sent or saved).byte_size
+            kept = await self._store.restore(
+                saved.path, saved.sha256, token, body, byte_size=byte_size, sent=saved.sent, embed=embed
+            )
+            return Restored(replace(saved, at=self._clock.now()), kept)
+
+        return await self._bring(attempt.job_id or "", saved.index, number, restore)
+
+    async def _counted(
+        self, body: AsyncIterator[bytes], planned: PlannedJob, index: int, length: int | None
+    ) -> AsyncGenerator[bytes, None]:
+        told_at, received = self._clock.monotonic(), 0
+        async for chunk in body:
+            received += len(chunk)
+            if (now := self._clock.monotonic()) - told_at >= TELL_EVERY_S:
+                told_at = now
+                self._progress(planned, index, received, length)
+            yield chunk
+
+    async def _bring(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T | Unavailable:
+        try:
+            return await self._try_often(job_id, index, number, take)
+        except OutputError as error:
+            return Unavailable(at=self._clock.now(), error=unavailable(error.code, error.message))
+        except GatewayError as error:
+            of_link = error.status in _LINK_STATUSES and not isinstance(error, KeyRefusedError)
+            if of_link or _is_definite(error):
+                return Unavailable(at=self._clock.now(), error=unavailable(error.code, exchange_told(error)))
+            raise
+
+    async def _try_often(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
+        try:
+            return await self._try(job_id, index, number, take)
+        except (GatewayError, OutputError) as error:
+            if not _may_pass(error):
+                raise
+            failed = [error]
+        # Made only now, since tenacity's loop costs half a request. It hears of the first try by its error.
+        tries = AsyncRetrying(
+            sleep=self._clock.sleep,
+            stop=_is_over,
+            wait=self._wait_s,
+            retry=retry_if_exception(_may_pass),
+            reraise=True,
+        )
+
+        async def again() -> T:
+            if failed:
+                raise failed.pop()
+            return await self._try(job_id, index, number, take)
+
+        return await tries(again)
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """Full jitter: downloads that failed together must not come back together."""
+        if _is_definite(_failure(state)):
+            return 0.0
+        return self._jitter() * min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1))
+
+    async def _try(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
+        snapshot = self._snapshots.get(job_id) or await self._gateway.job(job_id)
+        url = _url(snapshot, index, number)
+        if url is None:
+            self.forget(job_id)
+            raise OutputError("OUTPUT_MISSING", f"the gateway lists no link for output {index}")
+        self._snapshots[job_id] = snapshot
+        try:
+            async with self._gateway.download(url) as (head, body):
+                taken = await take(body, head.length)
+        except (GatewayError, OutputError):
+            self.forget(job_id)  # the next try asks for a fresh link
+            raise
+        if index + 1 >= len(snapshot.outputs):
+            self.forget(job_id)  # outputs are brought in their order, and this was the last
+        return taken
+
+
+def _url(snapshot: JobSnapshot, index: int, number: int | None) -> str | None:
+    if number is None:
+        return snapshot.outputs[index].url if index < len(snapshot.outputs) else None
+    return next((link.url for link in snapshot.outputs if link.index == number), None)
+
+
+def _saved(at: float, index: int, file: SavedFile) -> Saved:
+    return Saved(
+        at=at,
+        index=index,
+        path=file.path.as_posix(),
+        sha256=file.sha256,
+        byte_size=file.byte_size,
+        mime_type=file.picture.mime_type,
+        width=file.picture.width,
+        height=file.picture.height,
+        sent=file.sent,
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, OutputError):
+        return not error.final
+    return isinstance(error, GatewayError) and not isinstance(error, KeyRefusedError)
+
+
+def _is_definite(error: BaseException | None) -> bool:
+    """Whether it was refused for what it is: where its link leads, its size, its pixels, its type, its encoding."""
+    if isinstance(error, OutputError):
+        return error.definite
+    if not isinstance(error, GatewayError):
+        return False
+    return error.code == UNSAFE_URL or (error.code == "BAD_ANSWER" and error.operation == "download")
+
+
+def _is_over(state: RetryCallState) -> bool:
+    return state.attempt_number >= (_TRIES_OF_DEFINITE if _is_definite(_failure(state)) else _TRIES)
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
+
+
+def unavailable(code: str, message: str) -> ErrorInfo:
+    """Say of an output that was paid for why it can't be had."""
+    if code == "OUTPUT_EXISTS":
+        return ErrorInfo(code, message)
+    if code == OUTPUT_CHANGED:
+        hint = "to have those instead, delete the file and run the same manifest again, for no credits"
+        return ErrorInfo(code, message, hint)
+    return ErrorInfo(
+        OUTPUT_UNAVAILABLE,
+        f"{code}: {message}",
+        hint="it is paid for: run the same command again to ask for it again, for no credits",
+    )

@@ -1,0 +1,385 @@
+"""A job's command to the event that it led to. The only place where a job touches the world; no policy in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, outgrown
+from crucible_batch.domain.circuit_breaker import Whose, whose
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import (
+    Accepted,
+    Declined,
+    Failed,
+    Held,
+    JobEvent,
+    Prepared,
+    Refused,
+    Repriced,
+    Succeeded,
+    Unanswered,
+    Vanished,
+)
+from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatus
+from crucible_batch.domain.job import Command, Fetch, Hold, Job, LookAgain, Poll, Prepare, Submit
+from crucible_batch.domain.outcome import EVERYTHING
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.prices import record_differs, shape_of
+from crucible_batch.engine.admission import Admission
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.downloads import Fetcher
+from crucible_batch.engine.history import Owners
+from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.late_outputs import Lister
+from crucible_batch.engine.poller import Interrupted, Poller
+from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.shutdown import Stop, error_info
+from crucible_batch.engine.slots import Slots
+from crucible_batch.engine.uploads import AssetDesk, AssetFailed, HoldOutgrown
+from crucible_batch.errors import JOB_OF_ANOTHER_KEY, ExitCode, GatewayError, KeyRefusedError
+
+LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
+JOB_TIMEOUT = "JOB_TIMEOUT"
+WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
+KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a job is performed with, shared by all jobs of a run."""
+
+    gateway: Gateway
+    books: Books
+    admission: Admission
+    assets: AssetDesk
+    poller: Poller
+    fetcher: Fetcher
+    lister: Lister
+    stop: Stop
+    slots: Slots
+    clock: Clock
+    gone_workflows: dict[str, ErrorInfo]
+    recovery: Recovery
+    owners: Owners
+
+
+class Performer:
+    """Performs the commands of one job."""
+
+    def __init__(self, world: World, planned: PlannedJob, *, may_buy: bool = True) -> None:
+        self._world = world
+        self._planned = planned
+        self._may_buy = may_buy
+        self._shape = shape_of(planned)
+        self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
+        self._accepted_now = False
+        self._interrupted: Interrupted | None = None
+        self._ended_look: JobSnapshot | None = None
+        self._held_before: tuple[Credits, bool] = (ZERO, False)
+        """What was held for a submit in doubt before it was sent again, and whether it was alone."""
+
+    async def perform(self, job: Job, command: Command) -> JobEvent | None:
+        """Carry out one command. None: it can't be done in this run, and why is noted in the run's ``Stop``.
+
+        Raises ``GatewayError`` where the gateway or the way to it failed and nothing is known that wasn't before.
+        """
+        match command:
+            case Hold():
+                return await self._hold(job)
+            case Prepare():
+                return await self._prepare(job)
+            case Submit():
+                return await self._submit(job)
+            case Poll(job_id=job_id):
+                return await self._poll(job, job_id)
+            case Fetch(index=index):
+                return await self._world.fetcher.fetch(self._planned, job.current, index, job.number_of(index))
+            case LookAgain(job_id=job_id):
+                return await self._world.lister.look(job, job_id)
+            case _:
+                assert_never(command)
+
+    async def _hold(self, job: Job) -> Held | Refused | None:
+        if not self._may_buy:
+            return None
+        if (gone := self._gone()) is not None:
+            return gone
+        desk = self._world.assets
+        if self._images:
+            await desk.look_up(self._images)
+            if desk.missing(job.identity, self._images) and self._world.recovery.forbids_upload():
+                return None
+        return await self._world.admission.hold(
+            job,
+            self._shape,
+            missing=lambda: desk.missing(job.identity, self._images),
+            claim=lambda: desk.claim(job.identity, self._images),
+        )
+
+    async def _prepare(self, job: Job) -> Prepared | Declined | Refused:
+        world = self._world
+        if (kept := await self._kept_back()) is not None:
+            return kept
+        ready: dict[str, str] = {}
+        try:
+            for image in self._images:
+                ready[image.spec.sha256] = await world.assets.ready(image, payer=job.identity)
+        except AssetFailed as failed:
+            return self._refuse(failed.error) if not failed.declined else self._unpaid(failed.error)
+        except HoldOutgrown:
+            return self._no_longer_fits()
+        finally:
+            world.assets.release(job.identity)
+        ledger = world.books.ledger
+        bundle = ledger.hold_of(job.identity)
+        alone = world.admission.is_alone(job.identity)
+        need: Credits | None = bundle
+        if world.books.budget is not None:
+            need = hold_for_submit(ledger.prices, self._shape, bundle, alone=alone)
+        if need is None:
+            return self._no_longer_fits()
+        assets = {param: ready[image.spec.sha256] for param, image in self._planned.images.items()}
+        return Prepared(at=world.clock.now(), assets=assets, credits=need)
+
+    def _no_longer_fits(self) -> Declined:
+        message = "its images cost more than was known, and the job no longer fits"
+        return Declined(at=self._world.clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, message))
+
+    async def _submit(self, job: Job) -> JobEvent:
+        if not job.in_doubt:
+            # Between the check of the price and the request nothing is awaited: the price is that of this moment.
+            return await self._kept_back() or self._outgrown(job) or await self._send(job)
+        ledger = self._world.books.ledger
+        self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
+        if (error := await self._world.admission.hold_again(job, self._shape)) is not None:
+            return Unanswered(at=self._world.clock.now(), error=error)
+        return await self._send(job)
+
+    async def _kept_back(self) -> Declined | Refused | None:
+        """Wait until something new may be bought, and say so if it isn't to be bought any more.
+
+        Asked right before an upload and a submit: since the hold the run may have been stopped, or the workflow gone.
+        """
+        await self._world.slots.clear()
+        return self._stopped() or self._gone()
+
+    def _stopped(self) -> Declined | None:
+        world = self._world
+        if not world.stop.no_more:
+            return None
+        return Declined(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
+
+    def _gone(self) -> Refused | None:
+        gone = self._world.gone_workflows.get(self._planned.workflow_id)
+        return None if gone is None else self._refuse(gone)
+
+    def _outgrown(self, job: Job) -> Declined | None:
+        """A price that has risen since the hold was taken: the job asks for its credits again, at today's."""
+        ledger, budget = self._world.books.ledger, self._world.books.budget
+        if budget is None:
+            return None
+        alone = self._world.admission.is_alone(job.identity)
+        if not outgrown(ledger, budget, self._shape, ledger.hold_of(job.identity), alone=alone):
+            return None
+        error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
+        return Declined(at=self._world.clock.now(), error=error)
+
+    def _may_resend(self, job: Job, *, in_doubt: bool) -> bool:
+        """Whether a submit may be sent again. In a run that is to stop only one in doubt is: an answer ends that."""
+        return (in_doubt or self._stopped() is None) and self._outgrown(job) is None
+
+    async def _send(self, job: Job) -> JobEvent:
+        world = self._world
+        params = {**self._planned.params, **job.assets}
+        try:
+            submission = await world.gateway.submit(
+                self._planned.workflow_id,
+                params,
+                key=job.current.key,
+                may_resend=lambda in_doubt: self._may_resend(job, in_doubt=in_doubt or job.in_doubt),
+            )
+        except GatewayError as error:
+            return self._not_accepted(job, error)
+        if not world.owners.claim(job, submission.job_id):
+            return self._not_accepted(job, _of_another(submission.job_id))
+        world.stop.accepted()
+        world.slots.accepted()
+        reused = submission.existing and not submission.after_doubt and not job.in_doubt
+        self._accepted_now = not submission.existing
+        world.recovery.saw(submission, in_doubt=job.in_doubt)
+        return Accepted(
+            at=world.clock.now(),
+            job_id=submission.job_id,
+            credits=submission.credits,
+            reused=reused,
+            earlier=submission.existing and job.in_doubt,
+        )
+
+    def _not_accepted(self, job: Job, error: GatewayError) -> JobEvent:
+        """What an answer that isn't the wanted one means, by the table:
+
+        in doubt, now or before   Unanswered: a later refusal proves nothing about the first try
+        another key's job         Unanswered as well: whether this one was bought it doesn't say
+        401                       Declined, and the run ends
+        402                       Declined, and nothing more is asked for until a refund
+        a refusal                 Refused, and what else, by the table of ``domain.circuit_breaker``
+        429                       Declined: it is asked for again when there are slots for it
+        5xx, the edge's page      Declined, and the run stops: it is the gateway that fails, not the job
+        """
+        world = self._world
+        info = self._explained(error_info(error))
+        if error.in_doubt or job.in_doubt:
+            if job.in_doubt and not error.in_doubt:
+                # This try has bought nothing; what one before may have cost was held for it then.
+                held, alone = self._held_before
+                world.admission.restore_hold(job.identity, held, alone=alone)
+            # The gateway serves where it refuses this one job: however many it does, the others are still asked for.
+            if error.status == 402:
+                world.admission.close_account()
+            elif not error.is_refusal or error.status == 401:
+                self._note(error)
+            return Unanswered(at=world.clock.now(), error=info)
+        if isinstance(error, KeyRefusedError):
+            world.stop.failed(error)
+            return Declined(at=world.clock.now(), error=info)
+        if error.status == 402:
+            return self._unpaid(info)
+        if error.is_refusal or error.code == "BAD_REQUEST":
+            self._note_refusal(job, error)
+            return self._refuse(info)
+        if error.status == 429:
+            if (withdrawn := self._stopped() or self._outgrown(job)) is not None:
+                return withdrawn
+            # With too many at work it is no wonder, and this one gives its slot back.
+            if not world.slots.too_many:
+                world.stop.pushed_back(error)
+        else:
+            self._note(error)
+            world.stop.wind_down(ExitCode.STOPPED, info)
+        return Declined(at=world.clock.now(), error=info)
+
+    def _explained(self, error: ErrorInfo) -> ErrorInfo:
+        """A key is made of its images' bytes, a request of their assets: where one has gone and come again, a gateway
+        that compares requests takes the old job's for another."""
+        if error.code != KEY_REUSED or not self._images:
+            return error
+        return replace(
+            error,
+            hint="it is bought already, with its image as another asset, which is gone; nothing was charged for the"
+            " job now. The run directory that bought it, or its receipts.jsonl, brings it back; another --run-id buys"
+            " it anew",
+        )
+
+    def _note_refusal(self, job: Job, error: GatewayError) -> None:
+        match whose(error.status, error.code, job.rule.never):
+            case Whose.JOB:
+                pass
+            case Whose.WORKFLOW:
+                self._world.gone_workflows[self._planned.workflow_id] = error_info(error)
+            case Whose.EVERYONE:
+                self._world.stop.refused(error)
+            case other:
+                assert_never(other)
+
+    def _note(self, error: GatewayError) -> None:
+        if isinstance(error, KeyRefusedError):
+            self._world.stop.failed(error)
+        else:
+            self._world.stop.unserved(error, self._planned.name)
+
+    def _unpaid(self, error: ErrorInfo) -> Declined:
+        """A 402, whatever code came with it: asking again at once would be refused again, for ever."""
+        self._world.admission.close_account()
+        return Declined(at=self._world.clock.now(), error=error)
+
+    def _refuse(self, error: ErrorInfo) -> Refused:
+        return Refused(at=self._world.clock.now(), error=error)
+
+    async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | Vanished | None:
+        """Wait for the job's end. What a look shows of its price comes first, in an event of its own."""
+        if (ended := self._ended_look) is not None:
+            self._ended_look = None
+            return self._ended(job, ended)
+        if self._world.admission.is_to_be_compared(job.identity):
+            recorded = await self._recorded_price(job_id)
+            if recorded is not None and recorded > job.current.credits:
+                return self._repriced(job, recorded)
+            self._world.admission.compared(job.identity, job.current.credits, has_record=recorded is not None)
+        found = await self._look(job, job_id)
+        if isinstance(found, Interrupted):
+            self._interrupted = found
+            return self._repriced(job, found.credits)
+        if not isinstance(found, JobSnapshot):
+            return found
+        is_final = found.status is JobStatus.SUCCEEDED
+        if record_differs(job.current, found.credits, is_final=is_final):
+            self._ended_look = found
+            return self._repriced(job, found.credits)
+        return self._ended(job, found)
+
+    def _repriced(self, job: Job, recorded: Credits) -> Repriced:
+        self._world.admission.figures_differ(self._shape, job.current.credits, recorded)
+        return Repriced(at=self._world.clock.now(), credits=recorded)
+
+    async def _recorded_price(self, job_id: str) -> Credits | None:
+        """Read the price in a job's record; None where it can't be read: waiting for the job's end meets that too."""
+        await self._world.poller.out_of_turn()
+        try:
+            return (await self._world.gateway.job(job_id)).credits
+        except GatewayError:
+            return None
+
+    async def _look(self, job: Job, job_id: str) -> JobSnapshot | Interrupted | Vanished | None:
+        world, earlier = self._world, self._interrupted
+        self._interrupted = None
+        try:
+            found = await world.poller.until_ended(
+                job_id,
+                self._planned.workflow_id,
+                price=job.current.credits,
+                look_at_once=not self._accepted_now,
+                earlier=earlier,
+            )
+        except GatewayError as error:
+            if error.status != 404 or not error.is_refusal:
+                raise
+            lost = ErrorInfo(LOST_BY_GATEWAY, f"the gateway no longer knows job {job_id}", request_id=error.request_id)
+            return Vanished(at=world.clock.now(), error=lost)
+        world.stop.served()
+        if found is None:
+            world.stop.wind_down(ExitCode.STOPPED, _timed_out(job_id))
+        return found
+
+    def _ended(self, job: Job, snapshot: JobSnapshot) -> Succeeded | Failed:
+        if snapshot.status is JobStatus.FAILED:
+            error = snapshot.error or ErrorInfo("JOB_FAILED", "the gateway reports failure and says no more")
+            if not job.rule.allows_another(job.attempt, error.code) and error.code.upper() not in job.rule.never:
+                self._world.stop.failed_for_good(error)
+            return Failed(at=self._world.clock.now(), error=error, running_at=snapshot.running_at)
+        self._world.stop.succeeded()
+        self._world.fetcher.seen(snapshot)
+        return Succeeded(
+            at=self._world.clock.now(),
+            outputs=len(snapshot.outputs),
+            running_at=snapshot.running_at,
+            numbers=snapshot.numbers,
+        )
+
+
+def _of_another(job_id: str) -> GatewayError:
+    return GatewayError(
+        f"the gateway answered with job {job_id}, which it gave for another key before",
+        code=JOB_OF_ANOTHER_KEY,
+        hint="ask its operator about both keys; nothing of that job is taken for this one, whose credits stay held",
+        in_doubt=True,
+    )
+
+
+def _timed_out(job_id: str) -> ErrorInfo:
+    return ErrorInfo(
+        JOB_TIMEOUT,
+        f"job {job_id} has not ended within the job timeout; its credits stay held",
+        hint="run the same command again later, or with a longer --job-timeout",
+    )

@@ -1,0 +1,43 @@
+"""The books of a run: an event is journalled, then entered, then told. In this order, always."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.events import Event
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.progress import Balance
+
+
+class EventLog(Protocol):
+    """Where events become durable."""
+
+    async def append(self, subject: str, event: Event) -> None:
+        """Return once the event is durable; raise ``JournalError`` where it isn't."""
+        ...
+
+
+class Books:
+    """Journal and ledger together. ``on_entry`` are called after each entry, in the order in which they were added."""
+
+    def __init__(self, log: EventLog, ledger: Ledger, budget: Credits | None) -> None:
+        self.ledger = ledger
+        self.budget = budget
+        self._log = log
+        self._on_entry: list[Callable[[str, Event], None]] = []
+
+    def on_entry(self, callback: Callable[[str, Event], None]) -> None:
+        self._on_entry.append(callback)
+
+    async def record(self, subject: str, event: Event) -> None:
+        """Make the event durable, then enter it. Raises ``JournalError``; then nothing was entered."""
+        await self._log.append(subject, event)
+        self.ledger.apply(subject, event)
+        for callback in self._on_entry:
+            callback(subject, event)
+
+    @property
+    def balance(self) -> Balance:
+        return Balance(self.budget, self.ledger.spent, self.ledger.held)

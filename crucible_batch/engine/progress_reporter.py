@@ -1,0 +1,64 @@
+"""What a run tells its observer: each message with the moment and the balance that belong to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from crucible_batch.domain.events import AssetEvent, JobEvent
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.outcome import Ending, Outcome
+from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.progress import (
+    AssetAdvanced,
+    JobAdvanced,
+    Observer,
+    Receiving,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    TakenUp,
+)
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.journaled_ledger import Books
+
+
+class Teller:
+    """Words a run's messages. ``is_beside`` knows the jobs that are collected though the run isn't about them."""
+
+    def __init__(self, observer: Observer, books: Books, clock: Clock, is_beside: Callable[[PlannedJob], bool]) -> None:
+        self._observer = observer
+        self._books = books
+        self._clock = clock
+        self._is_beside = is_beside
+
+    def began(self, counts: Counter[Outcome]) -> None:
+        self._observer.notify(RunBegan(self._clock.now(), counts.total(), dict(counts), self._books.balance))
+
+    def taken_up(self, planned: PlannedJob, job: Job) -> None:
+        """Tell of a job that was on its way before this run; of others their own events tell."""
+        if job.phase in {Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}:
+            since, beside = job.current.held_at, self._is_beside(planned)
+            self._observer.notify(TakenUp(self._clock.now(), planned.name, job.identity, job.phase, since, beside))
+
+    def job(self, planned: PlannedJob, before: Job, event: JobEvent, after: Job) -> None:
+        balance, beside = self._books.balance, self._is_beside(planned)
+        self._observer.notify(
+            JobAdvanced(event.at, planned.name, before.identity, event, before.phase, after.phase, balance, beside)
+        )
+
+    def receiving(self, planned: PlannedJob, index: int, received: int, byte_size: int | None) -> None:
+        self._observer.notify(Receiving(self._clock.now(), planned.name, planned.identity, index, received, byte_size))
+
+    def asset(self, image: InputImage, event: AssetEvent) -> None:
+        spec = image.spec
+        self._observer.notify(
+            AssetAdvanced(event.at, spec.sha256, spec.filename, spec.byte_size, event, self._books.balance)
+        )
+
+    def stopping(self, error: ErrorInfo, grace_s: float) -> None:
+        self._observer.notify(Stopping(self._clock.now(), error.code, error.message, grace_s))
+
+    def ended(self, ending: Ending, counts: Counter[Outcome]) -> None:
+        self._observer.notify(RunEnded(self._clock.now(), ending, counts, self._books.balance))

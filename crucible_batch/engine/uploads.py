@@ -1,0 +1,383 @@
+"""Input images to assets: each distinct image once, whatever the number of jobs that need it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from crucible_batch.domain.asset import (
+    ASSET_PREFIX,
+    Asset,
+    AssetCommand,
+    AssetPhase,
+    Await,
+    Create,
+    Look,
+    Put,
+    asset_resumed,
+    asset_step,
+    asset_wish,
+)
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, outgrown, uploads_are_uncounted
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import (
+    AssetEvent,
+    BecameReady,
+    Created,
+    Deleted,
+    Found,
+    Intended,
+    Lost,
+    NotCreated,
+    Uploaded,
+)
+from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus, ErrorInfo, UploadIntent
+from crucible_batch.domain.plan import InputImage
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.prices import UPLOAD
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.driver import Driver
+from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.shutdown import error_info
+from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
+from crucible_batch.input_images import InputError, load_input
+
+ASSET_NOT_READY = "ASSET_NOT_READY"
+INPUT_CHANGED = "INPUT_CHANGED"
+_READY_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 5.0, 10.0, 10.0, 20.0)
+"""Waits between looks at an uploaded asset: under a second mostly, about a minute before it is given up."""
+_LOST_LOOKS_S = (0.5, 2.0, 4.0)
+"""Waits before each look for an intent whose answer was lost: a list may lag behind what was written."""
+_LAST_CHANCE_S = 1.5
+"""How long a pending asset of unknown upload may still turn ready before it is given back."""
+_INTENTS_PER_RUN = 2
+"""An image is bought at most once more in a run after a lost answer or an expired upload."""
+
+
+class AssetFailed(Exception):  # noqa: N818 - a finding about an image that its jobs take up, not an error of ours
+    """An image can't be made an asset in this run. ``declined``: for want of credits, not for anything in the image."""
+
+    def __init__(self, error: ErrorInfo, *, declined: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.declined = declined
+
+
+class HoldOutgrown(Exception):  # noqa: N818 - as above
+    """What is held for an upload is not enough to send it: the job has to ask for its credits again."""
+
+
+class AssetDesk:
+    """All assets of a run. ``past`` reads an asset from the journal; ``nonce`` makes a fresh, unguessable word."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        books: Books,
+        clock: Clock,
+        *,
+        past: Callable[[str], Asset],
+        nonce: Callable[[], str],
+        observe: Callable[[InputImage, AssetEvent], None],
+        may_buy: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._gateway = gateway
+        self._books = books
+        self._clock = clock
+        self._past = past
+        self._nonce = nonce
+        self._observe = observe
+        self._may_buy = may_buy
+        self._assets: dict[str, Asset] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._claims: dict[str, str] = {}
+        self._intents: dict[str, UploadIntent] = {}
+        self._contents: dict[str, bytes] = {}
+        self._bought: dict[str, int] = {}
+        self._turned_away: dict[str, GatewayError | HoldOutgrown] = {}
+        self._listed: Mapping[str, AssetSnapshot] | None = None
+        self._listing = asyncio.Lock()
+
+    # -- what a job asks --------------------------------------------------------------------------------------------
+
+    async def look_up(self, images: Iterable[InputImage]) -> None:
+        """Learn what is known of these images, from the journal and, once a run, from the gateway's list.
+
+        What an earlier run left in doubt is settled here, before anybody asks for credits: its hold may be all that
+        the budget has.
+        """
+        for image in images:
+            digest = image.spec.sha256
+            if digest in self._assets:
+                continue
+            async with self._locks.setdefault(digest, asyncio.Lock()):
+                # Once for all jobs: whoever waited here must not set back what the first has done since.
+                if digest not in self._assets:
+                    self._assets[digest] = await self._take_up(digest, image)
+
+    async def settle(self) -> None:
+        """Learn what became of the uploads that an earlier run left with an open hold.
+
+        Before anybody asks for credits: such a hold may be all that the budget has, and a job that asked too early
+        would be blocked for good. Raises ``GatewayError`` where they can't be settled.
+        """
+        for subject in self._books.ledger.holds():
+            digest = subject.removeprefix(ASSET_PREFIX)
+            if digest != subject and digest not in self._assets:
+                self._assets[digest] = await self._take_up(digest, None)
+
+    def missing(self, identity: str, images: Iterable[InputImage]) -> int:
+        """Count the distinct images that this job would have to buy: not there, and not another's to upload."""
+        return len(self._to_buy(identity, images))
+
+    def claim(self, identity: str, images: Iterable[InputImage]) -> None:
+        """Make the missing images this job's to upload: their credits are in its hold."""
+        for digest in self._to_buy(identity, images):
+            self._claims[digest] = identity
+
+    def release(self, identity: str) -> None:
+        """Give up all claims of a job that is no longer at work."""
+        for digest in [digest for digest, owner in self._claims.items() if owner == identity]:
+            del self._claims[digest]
+
+    async def ready(self, image: InputImage, *, payer: str) -> str:
+        """Return the id of a ready asset with this image's content, uploading it where needed, once for all jobs.
+
+        Raises ``AssetFailed``, ``HoldOutgrown``, and ``GatewayError`` where the way to the gateway failed.
+        """
+        digest = image.spec.sha256
+        async with self._locks.setdefault(digest, asyncio.Lock()):
+            asset = self._assets[digest]
+            if asset.phase is not AssetPhase.READY and asset.phase is not AssetPhase.FAILED:
+                asset = await self._bring_up(image, asset, payer)
+        if asset.phase is AssetPhase.READY and asset.asset_id is not None:
+            return asset.asset_id
+        error = asset.error or ErrorInfo(ASSET_NOT_READY, f"{image.path.name} can't be uploaded")
+        raise AssetFailed(error, declined=error.code == INSUFFICIENT_CREDITS)
+
+    # -- the life of one asset --------------------------------------------------------------------------------------
+
+    async def _bring_up(self, image: InputImage, asset: Asset, payer: str) -> Asset:
+        async def perform(asset: Asset, command: AssetCommand) -> AssetEvent:
+            return await self._perform(image, payer, asset, command)
+
+        def step(asset: Asset, event: AssetEvent) -> Asset:
+            self._observe(image, event)
+            moved = asset_step(asset, event)
+            self._assets[image.spec.sha256] = moved
+            return moved
+
+        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(asset_wish, perform, self._books.record, step)
+        brought = await driver.drive(asset)
+        if (turned_away := self._turned_away.pop(image.spec.sha256, None)) is not None:
+            self._assets[image.spec.sha256] = Asset(image.spec.sha256)
+            raise turned_away
+        if brought.phase is AssetPhase.FAILED and brought.error and brought.error.code == INSUFFICIENT_CREDITS:
+            # Not the image's fault: after a refund the next job may try again.
+            self._assets[image.spec.sha256] = Asset(image.spec.sha256)
+        return brought
+
+    async def _take_up(self, digest: str, image: InputImage | None) -> Asset:
+        """Take an image up from the journal. Nothing is bought; raises ``GatewayError`` where it can't be settled."""
+        asset = asset_resumed(self._past(digest))
+        listed = await self._list()
+        if asset.phase is AssetPhase.READY and not _shows(listed, asset):
+            return await self._checked(asset)
+        while asset.in_doubt and asset.phase is not AssetPhase.UPLOADED:
+            settle = self._find_lost if asset.phase is AssetPhase.INTENDED else self._settle_pending
+            event = await settle(asset)
+            await self._books.record(asset.identity, event)
+            if image is not None:
+                self._observe(image, event)
+            asset = asset_step(asset, event)
+        return asset
+
+    async def _checked(self, asset: Asset) -> Asset:
+        """The journal says ready and the list doesn't show it: ask for it by its id."""
+        snapshot = await self._snapshot(asset)
+        if snapshot is not None and snapshot.status is AssetStatus.READY:
+            return asset
+        event = Deleted(at=self._clock.now(), rebate=ZERO)
+        await self._books.record(asset.identity, event)
+        return asset_step(asset, event)
+
+    async def _perform(self, image: InputImage, payer: str, asset: Asset, command: AssetCommand) -> AssetEvent:
+        match command:
+            case Look():
+                return await self._look(image, payer)
+            case Create():
+                return await (self._find_lost(asset) if asset.in_doubt else self._create(image, asset))
+            case Put():
+                return await self._put(image, asset)
+            case Await():
+                return await self._await(asset)
+            case _:
+                assert_never(command)
+
+    async def _look(self, image: InputImage, payer: str) -> AssetEvent:
+        digest = image.spec.sha256
+        found = (await self._list()).get(digest)
+        if found is not None and found.byte_size == image.spec.byte_size:
+            return Found(at=self._clock.now(), asset_id=found.asset_id)
+        if self._bought.get(digest, 0) >= _INTENTS_PER_RUN:
+            return NotCreated(at=self._clock.now(), error=_given_up(image))
+        # Whoever comes first uploads it, and whoever claimed it holds the credits.
+        payer = self._claims.get(digest, payer)
+        return Intended(at=self._clock.now(), nonce=self._nonce(), credits=self._share(payer), payer=payer)
+
+    def _share(self, payer: str) -> Credits:
+        """What of the payer's hold an intent may cost: the bound of an upload, else all of it until the answer."""
+        bundle = self._books.ledger.hold_of(payer)
+        bound = self._books.ledger.prices.bound(UPLOAD)
+        return bundle if bound is None else min(bound, bundle)
+
+    async def _create(self, image: InputImage, asset: Asset) -> AssetEvent:
+        digest = image.spec.sha256
+        try:
+            # Read before anything is paid: what is sent must be what was hashed.
+            self._contents[digest] = await load_input(image)
+        except InputError as error:
+            return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
+        # Between the check and the request nothing is awaited: the books are those of this moment.
+        if self._is_outgrown(asset):
+            return self._held_too_little(digest)
+        self._bought[digest] = self._bought.get(digest, 0) + 1
+        try:
+            intent = await self._gateway.create_asset(
+                image.spec, nonce=asset.nonce or "", may_resend=lambda _in_doubt: not self._is_outgrown(asset)
+            )
+        except GatewayError as error:
+            if error.status == 429 and self._is_outgrown(asset):
+                self._bought[digest] -= 1
+                return self._held_too_little(digest)
+            if error.in_doubt:
+                # Noted first: if the look for it fails too, nobody may buy the image anew before it was found.
+                self._assets[digest] = replace(asset, in_doubt=True)
+                return await self._find_lost(asset)
+            if error.status == 402:
+                # Whatever code came with it: it is for want of credits, and not the image's fault.
+                return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
+            if isinstance(error, KeyRefusedError) or not error.is_refusal:
+                # Turned away, and not for the image's sake: the credits go back, and it may be asked for again.
+                self._turned_away[digest] = error
+                self._bought[digest] -= 1
+            return NotCreated(at=self._clock.now(), error=error_info(error))
+        self._intents[digest] = intent
+        return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
+
+    def _is_outgrown(self, asset: Asset) -> bool:
+        """Whether nothing more may be bought, or its hold is not enough: an earlier upload of it took the credits, or
+        a price has risen."""
+        if not self._may_buy():
+            return True
+        ledger, budget, subject = self._books.ledger, self._books.budget, asset.identity
+        if budget is None:
+            return False
+        return uploads_are_uncounted(ledger) or outgrown(
+            ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone
+        )
+
+    def _held_too_little(self, digest: str) -> NotCreated:
+        del self._contents[digest]
+        # Whoever claimed it doesn't hold enough for it either: the next that asks for credits counts it as missing.
+        self._claims.pop(digest, None)
+        self._turned_away[digest] = HoldOutgrown()
+        return NotCreated(at=self._clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, "what is held for it is not enough"))
+
+    async def _find_lost(self, asset: Asset) -> AssetEvent:
+        """The intent's answer was lost: look for its nonce. What it cost is not said; uploads' price stands for it."""
+        charge = self._books.ledger.prices.expected(UPLOAD) or ZERO
+        for wait_s in _LOST_LOOKS_S:
+            await self._clock.sleep(wait_s)
+            for snapshot in await self._gateway.assets():
+                if snapshot.nonce == asset.nonce and snapshot.status is not AssetStatus.DELETED:
+                    return Created(at=self._clock.now(), asset_id=snapshot.asset_id, credits=charge, assumed=True)
+        return Lost(at=self._clock.now(), nonce=asset.nonce or "")
+
+    async def _put(self, image: InputImage, asset: Asset) -> AssetEvent:
+        digest = image.spec.sha256
+        intent = self._intents.pop(digest, None)
+        content = self._contents.pop(digest, None)
+        if intent is None or content is None:
+            return await self._settle_pending(asset)
+        try:
+            await self._gateway.upload(intent, image.spec, content)
+        except GatewayError as error:
+            is_refused = error.status is not None and 400 <= error.status < 429
+            if is_refused or error.code == UNSAFE_URL:
+                return await self._give_back(asset)
+            raise
+        return Uploaded(at=self._clock.now())
+
+    async def _settle_pending(self, asset: Asset) -> AssetEvent:
+        """Its upload URL is lost: it was uploaded, or it is of no use."""
+        for wait_s in (0.0, _LAST_CHANCE_S):
+            await self._clock.sleep(wait_s)
+            snapshot = await self._snapshot(asset)
+            if snapshot is None or snapshot.status is AssetStatus.DELETED:
+                return Deleted(at=self._clock.now(), rebate=ZERO)
+            if snapshot.status is AssetStatus.READY:
+                return Uploaded(at=self._clock.now())
+        return await self._give_back(asset)
+
+    async def _await(self, asset: Asset) -> AssetEvent:
+        for wait_s in _READY_LOOKS_S:
+            snapshot = await self._snapshot(asset)
+            if snapshot is None or snapshot.status is AssetStatus.DELETED:
+                return Deleted(at=self._clock.now(), rebate=ZERO)
+            if snapshot.status is AssetStatus.READY:
+                return BecameReady(at=self._clock.now())
+            await self._clock.sleep(wait_s)
+        return await self._give_back(asset)
+
+    async def _give_back(self, asset: Asset) -> Deleted:
+        rebate = await self._gateway.delete_asset(asset.asset_id or "")
+        return Deleted(at=self._clock.now(), rebate=rebate)
+
+    # -- what the gateway shows -------------------------------------------------------------------------------------
+
+    async def _list(self) -> Mapping[str, AssetSnapshot]:
+        async with self._listing:
+            if self._listed is None:
+                self._listed = {
+                    snapshot.sha256: snapshot
+                    for snapshot in await self._gateway.assets()
+                    if snapshot.sha256 is not None and snapshot.status is AssetStatus.READY
+                }
+            return self._listed
+
+    async def _snapshot(self, asset: Asset) -> AssetSnapshot | None:
+        try:
+            return await self._gateway.asset(asset.asset_id or "")
+        except GatewayError as error:
+            if error.status == 404 and error.is_refusal:
+                return None
+            raise
+
+    def _to_buy(self, identity: str, images: Iterable[InputImage]) -> set[str]:
+        return {
+            image.spec.sha256
+            for image in images
+            if self._assets[image.spec.sha256].phase not in {AssetPhase.UPLOADED, AssetPhase.READY}
+            and not self._is_listed(image)
+            and self._claims.get(image.spec.sha256, identity) == identity
+        }
+
+    def _is_listed(self, image: InputImage) -> bool:
+        found = (self._listed or {}).get(image.spec.sha256)
+        return found is not None and found.byte_size == image.spec.byte_size
+
+
+def _shows(listed: Mapping[str, AssetSnapshot], asset: Asset) -> bool:
+    found = listed.get(asset.sha256)
+    return found is not None and found.asset_id == asset.asset_id
+
+
+def _given_up(image: InputImage) -> ErrorInfo:
+    return ErrorInfo(
+        ASSET_NOT_READY,
+        f"{image.path.name} was bought {_INTENTS_PER_RUN} times and is not ready",
+        hint="run the same command again with --retry-failed: nothing was bought for the job",
+    )

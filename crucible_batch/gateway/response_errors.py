@@ -1,0 +1,197 @@
+"""The one seam where what went wrong becomes a ``GatewayError``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import httpx
+
+from crucible_batch.domain.redaction import CODE_LIMIT, MESSAGE_LIMIT, cut, visible, without_rights
+from crucible_batch.errors import GatewayError, KeyRefusedError
+from crucible_batch.gateway.retries import Operation, judge
+from crucible_batch.gateway.wire import ApiFailure, read_failure
+
+_OPEN_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\S*$")
+
+
+def said(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Make what the gateway says safe to show and to keep: as ``clean`` does, and without the rights of links.
+
+    Links are looked for between cleaning, which may bring one to light, and cutting, which may take its end away.
+    """
+    seen = visible(text[: limit * 8])
+    if len(text) > limit * 8:
+        seen = _OPEN_LINK.sub("", seen)  # what would tell that it holds a password may be behind the cut
+    return cut(without_rights(seen), limit)
+
+
+_SECONDS: Final = re.compile(r"[0-9]{1,4000}")  # ASCII only: int() would take any script's digits, signs and blanks
+_DATE: Final = re.compile(  # the one form that may be sent; the obsolete ones name no zone or no century
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} "
+    r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9][0-9]{3} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+)
+
+
+def parse_retry_after(value: str | None, *, date: str | None, now: datetime, cap_s: float) -> float | None:
+    """Return the seconds to wait, within 0 and ``cap_s``; None where the header is absent or nonsense.
+
+    ``date`` is the ``Date`` header of the same answer: a date is taken relative to it, so that our clock may be
+    wrong. ``now`` (aware) serves where the answer has none.
+    """
+    if value is None:
+        return None
+    value = value.strip(" \t")
+    if _SECONDS.fullmatch(value):
+        return min(float(int(value)), cap_s) if len(value) < 16 else cap_s
+    until = _parse_date(value)
+    if until is None:
+        return None
+    since = _parse_date(date) if date is not None else None
+    return min(max((until - (since or now)).total_seconds(), 0.0), cap_s)
+
+
+def _parse_date(value: str) -> datetime | None:
+    if not _DATE.fullmatch(value.strip(" \t")):
+        return None
+    try:
+        return parsedate_to_datetime(value).replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # such as February 31st
+        return None
+
+
+_FOREIGN: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)  # TimeoutError is an OSError
+
+_HINTS: Final = {
+    401: "check MOLTAZINE_API_KEY",
+    402: "add credits, then run the same command again",
+    429: "the gateway asks for fewer requests; run the same command again later",
+}
+_HINT_NO_ANSWER: Final = "check the network and the base URL, then run the same command again"
+_HINT_BAD_ANSWER: Final = "check that the base URL is a Crucible gateway; else report it with the request id"
+_HINT_REDIRECT: Final = "redirects are never followed with the key; give the final address as the base URL"
+_HINT_LATER: Final = "run the same command again later"
+_HINT_REFUSED: Final = "the gateway refused the request as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the API, read whole, without the key. ``headers`` are those that somebody reads, in lower case.
+
+    ``drop`` closes the connection that it came on. An answer that can't be used costs that: bytes that a server or a
+    proxy sends beyond an answer may be taken for the next, and all later ones would be those to earlier requests.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    drop: Callable[[], Awaitable[None]] = field(repr=False)
+
+
+@contextmanager
+def transport_seam(operation: Operation, hide: Callable[[str], str]) -> Iterator[None]:
+    """Turn whatever the transport raises, a deadline included, into a ``GatewayError``. Cancellation goes through.
+
+    ``hide`` takes the key out of what the transport says.
+    """
+    try:
+        yield
+    except _FOREIGN as error:
+        # A protocol error quotes bytes of the wire, which may be a signed URL: it is not even kept as the cause.
+        cause = None if isinstance(error, httpx.ProtocolError) else error
+        raise no_answer(operation, _describe(error, hide)) from cause
+
+
+def no_answer(operation: Operation, why: str, *, status: int | None = None) -> GatewayError:
+    """Build the error of an exchange that brought no whole answer."""
+    return GatewayError(
+        f"no answer: {why}",
+        code="NO_ANSWER",
+        operation=operation,
+        status=status,
+        hint=_HINT_NO_ANSWER,
+        in_doubt=judge(operation, None).in_doubt,
+    )
+
+
+def bad_answer(
+    operation: Operation, status: int, why: str, *, code: str = "BAD_ANSWER", request_id: str | None = None
+) -> GatewayError:
+    """Build the error of an answer that isn't what it should be. ``why`` holds nothing of it but names."""
+    return GatewayError(
+        f"an answer that can't be used: {why}",
+        code=code,
+        operation=operation,
+        status=status,
+        hint=_HINT_BAD_ANSWER,
+        request_id=request_id,
+        in_doubt=judge(operation, status).in_doubt,
+    )
+
+
+def bad_request(operation: Operation, why: str) -> GatewayError:
+    """Build the error of a request that breaks the contract; it was not sent."""
+    return GatewayError(
+        f"a request that the contract doesn't allow: {why}",
+        code="BAD_REQUEST",
+        operation=operation,
+        hint="nothing was sent; correct the request",
+    )
+
+
+def refusal(operation: Operation, answer: Answer, *, now: datetime, cap_s: float) -> GatewayError:
+    """Build the error that a refusing answer stands for, in the gateway's own words where it has any."""
+    failure = read_failure(answer.body)
+    kind = KeyRefusedError if answer.status == 401 else GatewayError
+    code, message = _words(failure, answer.status)
+    return kind(
+        message,
+        code=code,
+        operation=operation,
+        status=answer.status,
+        hint=(said(failure.hint) if failure and failure.hint else None) or _hint(answer.status),
+        request_id=request_id(answer, failure),
+        in_doubt=judge(operation, answer.status).in_doubt,
+        retry_after_s=retry_after_s(answer.headers, now=now, cap_s=cap_s),
+    )
+
+
+def request_id(answer: Answer, failure: ApiFailure | None = None) -> str | None:
+    """Return the id that the gateway's operator finds the request by."""
+    given = (failure.request_id if failure else None) or answer.headers.get("x-request-id")
+    return said(given, CODE_LIMIT) or None if given else None
+
+
+def retry_after_s(headers: Mapping[str, str], *, now: datetime, cap_s: float) -> float | None:
+    """Return the wait that an answer asks for."""
+    return parse_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now, cap_s=cap_s)
+
+
+def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:
+    fallback = f"HTTP_{status}"
+    if failure is None:
+        return fallback, f"the gateway answered {status}, with no error that can be read"
+    code = said(failure.code, CODE_LIMIT) or fallback
+    return code, said(failure.error) or f"the gateway answered {status}, and said no more"
+
+
+def _hint(status: int) -> str:
+    if status in _HINTS:
+        return _HINTS[status]
+    if status < 300:
+        return _HINT_BAD_ANSWER
+    if status < 400:
+        return _HINT_REDIRECT
+    return _HINT_LATER if status >= 500 or status in (408, 409, 425) else _HINT_REFUSED
+
+
+def _describe(error: Exception, hide: Callable[[str], str]) -> str:
+    """Name the failure. Only a failed connection brings text of its own: it says what to mend, and holds no URL."""
+    name = type(error).__name__
+    text = said(hide(str(error)), 200) if isinstance(error, httpx.ConnectError) else ""
+    return f"{name} ({text})" if text else name

@@ -1,0 +1,77 @@
+"""Input images: found on disk, known by their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+from aiofiles.threadpool import wrap
+from PIL import Image, UnidentifiedImageError
+
+from crucible_batch.domain.gateway_types import AssetSpec
+from crucible_batch.domain.plan import InputImage
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Larger files are refused: an input is in memory while it is uploaded, so that what is sent is what was hashed."""
+
+_ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_FILENAME_LIMIT = 255
+
+
+class InputError(ValueError):
+    """A file that can't be an input image; the message says why."""
+
+
+def read_input(path: Path) -> InputImage:
+    """Read an image's digest, size and true type from its bytes, whatever the file is called.
+
+    Raises ``InputError`` where it is none, is too large or can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}") from error
+    return InputImage(_describe(content, path), path)
+
+
+def _describe(content: bytes, path: Path) -> AssetSpec:
+    if len(content) > MAX_BYTES:
+        raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
+    return AssetSpec(
+        sha256=hashlib.sha256(content).hexdigest(),
+        byte_size=len(content),
+        mime_type=_sniff(content),
+        filename=_short(path.name),
+    )
+
+
+def _sniff(content: bytes) -> str:
+    try:
+        with Image.open(io.BytesIO(content), formats=_ACCEPTED_FORMATS) as image:
+            found = image.format or ""
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"is no image by its bytes ({', '.join(_ACCEPTED_FORMATS[:6])} are taken)") from error
+    mime = Image.MIME.get("JPEG" if found == "MPO" else found, "")
+    if not mime.startswith("image/"):
+        raise InputError(f"is of a type that can't be uploaded: {found}")
+    return mime
+
+
+def _short(name: str) -> str:
+    """The contract allows 255 characters; the end of a name tells more than its middle."""
+    return name if len(name) <= _FILENAME_LIMIT else name[-_FILENAME_LIMIT:]
+
+
+async def load_input(image: InputImage) -> bytes:
+    """Read the bytes again to upload them. Raises ``InputError`` where they are no longer those that were planned."""
+    try:
+        # Opened here, since a run that is cancelled while aiofiles opens it would leave the file open.
+        with image.path.open("rb") as file:
+            content: bytes = await wrap(file).read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{image.path} can't be read any more: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != image.spec.sha256:
+        raise InputError(f"{image.path} has changed since it was planned")
+    return content

@@ -1,0 +1,53 @@
+"""Rows of the journal to jobs and assets as they left them; a story that can't be true costs its job, not the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from crucible_batch.domain.asset import Asset, asset_step
+from crucible_batch.domain.events import AssetEvent
+from crucible_batch.domain.job import Job, Phase, replay
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.journal.codec import decode_event
+
+_MOST_TOLD = 10
+_told: dict[Path, set[str]] = {}
+"""The jobs of each journal that were named already: a command reads the same journal several times."""
+
+logger = logging.getLogger(__name__)
+
+
+def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[object, object]], rule: RetryRule) -> Job:
+    """Return a job as its events, given by type and body, left it. One that is unreadable is named in the log, once.
+
+    Raises ``JournalError`` for an event that can't be decoded.
+    """
+    job = Job(planned.identity, has_images=bool(planned.images), rule=rule)
+    job = replay(job, [decode_event(kind, body) for kind, body in rows])
+    if job.phase is Phase.UNREADABLE:
+        _tell(journal, planned, job)
+    return job
+
+
+def asset_of(sha256: str, rows: Iterable[tuple[object, object]]) -> Asset:
+    """Return an asset as its events left it; what can happen to jobs alone has not happened to it."""
+    asset = Asset(sha256)
+    for kind, body in rows:
+        event = decode_event(kind, body)
+        if isinstance(event, AssetEvent):
+            asset = asset_step(asset, event)
+    return asset
+
+
+def _tell(journal: Path, planned: PlannedJob, job: Job) -> None:
+    told = _told.setdefault(journal, set())
+    if job.error is None or planned.identity in told or len(told) >= _MOST_TOLD:
+        return
+    told.add(planned.identity)
+    logger.warning("job %s: %s; %s", clean(planned.name), job.error.message, job.error.hint)
+    if len(told) == _MOST_TOLD:
+        logger.warning("there may be more such jobs; report.json lists them with the code %s", job.error.code)

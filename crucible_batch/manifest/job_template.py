@@ -1,0 +1,402 @@
+"""One entry of ``jobs``, its templates compiled, ready to make a job of each row and combination."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from crucible_batch.errors import Place, Problem
+from crucible_batch.manifest import names, parameters, validation
+from crucible_batch.manifest.files import FileFault, Files
+from crucible_batch.manifest.job_problems import Faults
+from crucible_batch.manifest.job_spec import Remnant, Wanted
+from crucible_batch.manifest.manifest import SETS_VARIABLES, Entry, Excused, Fields, Manifest
+from crucible_batch.manifest.names import NameFault, Registry, slug, text_fault
+from crucible_batch.manifest.source_map import Path as NodePath
+from crucible_batch.manifest.source_map import Site
+from crucible_batch.manifest.table_rows import Row
+from crucible_batch.manifest.template_filters import text_of
+from crucible_batch.manifest.templates import (
+    MAX_PROMPT,
+    MAX_VALUE,
+    Json,
+    TemplateFault,
+    Templates,
+    Variables,
+    is_template,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """One value of each axis: as template variables, as text, and as what is appended to the name."""
+
+    values: Mapping[str, Any]
+    texts: Mapping[str, str]
+    suffix: str
+
+
+_NONE = Combination({}, {}, "")
+
+
+class Combinations:
+    """The combinations of one entry, made anew for each of its rows.
+
+    ``named`` are the axes that the name's template asks for; the others are appended to the name.
+    """
+
+    def __init__(
+        self, matrix: Mapping[str, list[Any]], zipped: Mapping[str, list[Any]], named: Collection[str]
+    ) -> None:
+        self._names = (*matrix, *zipped)
+        self._matrix = [_choices(values, suffixed=name not in named) for name, values in matrix.items()]
+        columns = [_choices(values, suffixed=name not in named) for name, values in zipped.items()]
+        self._zipped = list(zip(*columns, strict=True)) if columns else [()]
+
+    def __iter__(self) -> Iterator[Combination]:
+        if not self._names:
+            yield _NONE
+            return
+        for chosen in itertools.product(*self._matrix):
+            for together in self._zipped:
+                choices = (*chosen, *together)
+                yield Combination(
+                    dict(zip(self._names, (value for value, _, _ in choices), strict=True)),
+                    dict(zip(self._names, (text for _, text, _ in choices), strict=True)),
+                    "".join(suffix for _, _, suffix in choices),
+                )
+
+
+NO_AXES = Combinations({}, {}, ())
+
+
+def _choices(values: list[Any], *, suffixed: bool) -> list[tuple[Any, str, str]]:
+    texts = [text_of(value) for value in values]
+    return [(value, text, f"-{slug(text)}" if suffixed else "") for value, text in zip(values, texts, strict=True)]
+
+
+# Of the 255 bytes that a file name may have, some are left for an output's index, its extension and ".part".
+_MAX_PART_BYTES = 230
+_MAX_PATTERNS = 1000
+_NO_NAMES: frozenset[str] = frozenset()
+_NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
+
+
+class Workshop:
+    """What all entries of one expansion share: compiled templates, files found, names taken, workflows' defaults."""
+
+    def __init__(self, manifest: Manifest, note: Callable[[str, Path], None]) -> None:
+        self.manifest = manifest
+        self.templates = Templates()
+        self.files = Files(manifest.directory, allow_outside=manifest.allow_outside, note=note)
+        self.registry = Registry()
+        workflow_id = manifest.workflow or ""
+        self.workflow = None if is_template(workflow_id) else Text(workflow_id, ("workflow",), self.templates)
+        self.is_apart = names.keeps_apart(manifest.output.path)
+        self._patterns: dict[str, str] = {}
+        self._defaults: dict[str, parameters.Compiled] = {}
+        self._fields: dict[str, Mapping[str, str]] = {}
+        self._faulty_defaults: set[str] = set()
+        self._named: tuple[int, Place] | None = None
+
+    def place_of_name(self, entry: int) -> Place:
+        """Return where an entry's name stands. The last is kept: where many names are taken, mostly the same one is."""
+        if self._named is None or self._named[0] != entry:
+            self._named = (entry, self.manifest.site.place(("jobs", entry, "name")))
+        return self._named[1]
+
+    def pattern(self, workflow_id: str) -> str:
+        """Return ``output.path`` with the workflow filled in, ``{name}`` still to be."""
+        known = self._patterns.get(workflow_id)
+        if known is None:
+            if len(self._patterns) >= _MAX_PATTERNS:
+                self._patterns.clear()
+            known = names.filled(self.manifest.output.path, workflow_id)
+            self._patterns[workflow_id] = known
+        return known
+
+    def fields(self, workflow_id: str) -> Mapping[str, str]:
+        """Return which parameters a workflow takes prompt and image in, where the manifest says so of it."""
+        if workflow_id not in self._fields:
+            if len(self._fields) >= _MAX_PATTERNS:
+                self._fields.clear()
+            defaults = self.manifest.workflows.get(workflow_id)
+            self._fields[workflow_id] = _given(defaults.fields) if defaults else {}
+        return self._fields[workflow_id]
+
+    def defaults(self, workflow_id: str, faults: Faults) -> parameters.Compiled:
+        """Return the default parameters of a workflow, compiled. Those that can't be are reported the first time."""
+        known = self._defaults.get(workflow_id)
+        if known is not None:
+            if workflow_id in self._faulty_defaults:
+                faults.failed.add("params")
+            return known
+        manifest, before = self.manifest, len(faults.problems)
+        made = parameters.Compiled({}, {})
+        if workflow_id == manifest.workflow:
+            made = parameters.compiled(manifest.params, manifest.site, ("params",), self.templates, faults.template)
+        if workflow_id in manifest.workflows:
+            path = ("workflows", workflow_id, "params")
+            raw = manifest.workflows[workflow_id].params
+            made = made.under(parameters.compiled(raw, manifest.site, path, self.templates, faults.template))
+        self._defaults[workflow_id] = made
+        if len(faults.problems) > before:
+            self._faulty_defaults.add(workflow_id)
+        return made
+
+
+class Text:
+    """A text field of an entry: literal, or a template."""
+
+    __slots__ = ("_fits", "_limit", "_template", "literal", "path")
+
+    def __init__(self, text: str, path: tuple[str | int, ...], templates: Templates, limit: int = MAX_VALUE) -> None:
+        self.path = path
+        self._limit = limit
+        self.literal = text
+        self._template = templates.text(text) if "{" in text and is_template(text) else None
+        self._fits = len(text) <= limit // 4 or len(text.encode()) <= limit
+
+    @property
+    def names(self) -> frozenset[str]:
+        return self._template.names if self._template else _NO_NAMES
+
+    def render(self, variables: Variables) -> str:
+        if self._template is not None:
+            return self._template.text(variables, self._limit)
+        if not self._fits:
+            raise TemplateFault(f"more than the {self._limit // 1024} KiB that may stand here")
+        return self.literal
+
+
+class Blueprint:
+    """Compiles one entry. ``faults`` holds the templates that can't be; then no job can be made, only remnants."""
+
+    def __init__(self, workshop: Workshop, entry: Entry) -> None:
+        self._workshop = workshop
+        self._entry = entry
+        self.faults = Faults()
+        job = entry.job
+        self._name = self._text(job.name, ("name",))
+        prompt = job.prompt or ""
+        self._prompt_is_file = prompt.startswith("@") and not prompt.startswith("@@")
+        literal = prompt[1:] if prompt.startswith("@") else prompt
+        limit = MAX_VALUE if self._prompt_is_file else MAX_PROMPT
+        self._prompt = self._text(literal, ("prompt",), limit) if job.prompt is not None else None
+        self._image = self._text(job.image, ("image",)) if job.image is not None else None
+        self._images = {key: self._text(text, ("images", key)) for key, text in job.images.items()}
+        workflow_id = job.workflow or workshop.manifest.workflow or ""
+        shared = workshop.workflow if job.workflow is None else None
+        self._workflow = shared or self._text(workflow_id, ("workflow",))
+        self._own = parameters.compiled(job.params, entry.site, ("params",), workshop.templates, self.faults.template)
+        self._merged: dict[str, parameters.Compiled] = {}
+        self._fields = _given(job.fields)
+        if "workflow" not in entry.unknown and not is_template(job.workflow or ""):
+            workshop.defaults(workflow_id, self.faults)
+        above = workshop.manifest.unknown
+        inherits_unknown = job.matrix is None and "matrix" in above
+        # What sets template variables and can't be told. Without it names can't be told either.
+        self._unknown_sets = entry.unknown & SETS_VARIABLES
+        if inherits_unknown:
+            self._unknown_sets |= {"matrix"}
+        self._excused = Excused(entry, workshop.manifest)
+        self._unknown = entry.unknown
+        if self._unknown_sets or self.faults.failed:
+            self._unknown |= self._unknown_sets | self.faults.failed
+
+    def combinations(self) -> Combinations:
+        job = self._entry.job
+        matrix = self._workshop.manifest.matrix if job.matrix is None else job.matrix
+        if not matrix and not job.zip:
+            return NO_AXES
+        return Combinations(matrix, job.zip, self._name.names if self._name else ())
+
+    def lose_rows(self) -> None:
+        """Go on without the rows that the entry is made for, since they can't be read."""
+        self._unknown_sets |= {"foreach"}
+        self._unknown |= {"foreach"}
+        self._excused.add("row")
+
+    def make(
+        self, row: Row | None, combination: Combination, repeat: int
+    ) -> tuple[Wanted | Remnant, Sequence[Problem]]:
+        """Make one job; or say all that keeps it from being made, and make what remains of it."""
+        job, workshop = self._entry.job, self._workshop
+        faults = Faults(row, job.foreach or "", excused=self._excused)
+        variables = {**workshop.manifest.vars, **combination.values, "repeat": repeat}
+        if row is not None:
+            variables["row"] = row.values
+        workflow_id = "" if "workflow" in self._unknown else self._rendered(self._workflow, variables, faults)
+        name = self._full_name(row, combination, repeat, variables, faults)
+        prompt = self._prompt_text(variables, faults)
+        image = self._file(self._image, variables, faults) if self._image is not None else None
+        images = self._image_files(variables, faults) if self._images else _NO_IMAGES
+        parameters = self._parameters(workflow_id, variables, faults) if workflow_id else {}
+        above = workshop.manifest.unknown
+        if above and {"workflows.", f"workflows.{workflow_id}"} & above:
+            faults.failed.add("fields")
+        if name and (taken := self._taken(name)):
+            faults.whole("name", taken)
+            name = ""
+        wanted = Wanted(
+            name=name,
+            workflow_id=workflow_id,
+            prompt=prompt,
+            image=image,
+            images=images,
+            params=parameters,
+            fields=self._field_names(workflow_id),
+            repeat=repeat,
+            axes=combination.texts,
+            entry_name=job.name,
+            output_pattern=self._output(name, workflow_id, faults) if name and workflow_id else "",
+            row=row.number if row else None,
+            site=self._entry.site,
+            root=workshop.manifest.site,
+            is_on_default=workflow_id == workshop.manifest.workflow,
+            made_for=row,
+            is_apart=workshop.is_apart,
+        )
+        if not self._unknown and not faults.failed:
+            return wanted, faults.problems
+        return Remnant(wanted, frozenset(self._unknown | faults.failed)), faults.problems
+
+    def _text(self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE) -> Text | None:
+        try:
+            return Text(text, path, self._workshop.templates, limit)
+        except TemplateFault as fault:
+            self.faults.template(self._entry.site, path, fault)
+            return None
+
+    def _rendered(self, text: Text | None, variables: Variables, faults: Faults) -> str:
+        """Return the rendered text, or an empty one with a problem reported."""
+        if text is None:
+            return ""
+        try:
+            rendered = text.render(variables)
+        except TemplateFault as fault:
+            faults.template(self._entry.site, text.path, fault)
+            return ""
+        if not rendered or rendered.isspace():
+            faults.other(self._entry.site, text.path, "is empty once it is rendered")
+            return ""
+        return rendered
+
+    def _full_name(
+        self, row: Row | None, combination: Combination, repeat: int, variables: Variables, faults: Faults
+    ) -> str:
+        """Return the job's name, checked; an empty one where it can't be told, or a problem was reported."""
+        if "name" in self._unknown or self._name is None:
+            return ""
+        rendered = self._rendered(self._name, variables, faults)
+        if not rendered:
+            return ""
+        try:
+            names.check(rendered)
+        except NameFault as fault:
+            faults.other(self._entry.site, ("name",), str(fault))
+            return ""
+        if "repeat" in self._unknown or self._unknown_sets:
+            return ""
+        number = f"-{row.number}" if row is not None and "row" not in self._name.names else ""
+        again = f"-{repeat}" if self._entry.job.repeat > 1 else ""
+        return names.safe(f"{rendered}{combination.suffix}{number}{again}")
+
+    def _prompt_text(self, variables: Variables, faults: Faults) -> str | None:
+        if self._prompt is None:
+            return None
+        rendered = self._rendered(self._prompt, variables, faults)
+        if not self._prompt_is_file or not rendered:
+            return rendered
+        site = self._entry.site
+        try:
+            text = self._workshop.files.prompt(rendered)
+        except FileFault as fault:
+            faults.file(site, ("prompt",), fault)
+            return None
+        try:
+            if is_template(text):
+                text = self._workshop.templates.text(text).text(variables, MAX_PROMPT)
+        except TemplateFault as fault:
+            faults.prompt_file(site, self._workshop.files.find(rendered), fault)
+            return None
+        if not text.strip():
+            faults.other(site, ("prompt",), f"{rendered!r} holds no text")
+        return text
+
+    def _image_files(self, variables: Variables, faults: Faults) -> Mapping[str, Path]:
+        return {key: path for key, text in self._images.items() if (path := self._file(text, variables, faults))}
+
+    def _file(self, text: Text | None, variables: Variables, faults: Faults) -> Path | None:
+        rendered = self._rendered(text, variables, faults)
+        if text is None or not rendered:
+            return None
+        try:
+            return self._workshop.files.find(rendered)
+        except FileFault as fault:
+            faults.file(self._entry.site, text.path, fault)
+            return None
+
+    def _parameters(self, workflow_id: str, variables: Variables, faults: Faults) -> Mapping[str, Json]:
+        known = self._merged.get(workflow_id)
+        if known is None:
+            known = self._merged[workflow_id] = self._workshop.defaults(workflow_id, faults).under(self._own)
+        dynamic = known.rendered
+        if not dynamic:
+            return known.values
+        values = dict(known.values)
+        failed: set[str] = set()
+        for key, parameter in dynamic.items():
+
+            def report(site: Site, path: NodePath, fault: TemplateFault, key: str = key) -> None:
+                failed.add(key)
+                faults.template(site, path, fault)
+
+            values[key] = parameter.render(variables, report)
+        batch = dynamic.get(validation.BATCH_SIZE)
+        if (
+            batch
+            and validation.BATCH_SIZE not in failed
+            and not validation.is_batch_of_one(values[validation.BATCH_SIZE])
+        ):
+            faults.whole("params", validation.batch_size_problem(batch.site, batch.path))
+        return values
+
+    def _field_names(self, workflow_id: str) -> Mapping[str, str]:
+        of_workflow = self._workshop.fields(workflow_id)
+        return {**of_workflow, **self._fields} if self._fields else of_workflow
+
+    def _output(self, name: str, workflow_id: str, faults: Faults) -> str:
+        manifest = self._workshop.manifest
+        pattern = self._workshop.pattern(workflow_id).replace("{name}", name)
+        if len(pattern) > _MAX_PART_BYTES // 4 and any(
+            len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/")
+        ):
+            faults.other(
+                manifest.site, ("output", "path"), f"with the name {name!r} a part is too long for a file name"
+            )
+        elif (fault := text_fault(pattern)) is not None:
+            faults.other(manifest.site, ("output", "path"), f"{pattern!r} {fault[0]}", hint=fault[1])
+        return pattern
+
+    def _taken(self, name: str) -> Problem | None:
+        holder = self._workshop.registry.take(name, self._entry.index)
+        if holder is None:
+            return None
+        site = self._entry.site
+        if holder == self._entry.index:
+            message = f"two jobs of this entry are named {name!r}"
+            return site.problem(("name",), message, hint="name the row or the axes in `name`, or use `repeat`")
+        other = self._workshop.place_of_name(holder)
+        message = f"the name {name!r} is taken already, by the job at line {other.line}, column {other.column}"
+        return site.problem(("name",), message, hint="names differ by more than upper and lower case")
+
+
+def _given(fields: Fields) -> dict[str, str]:
+    if fields.prompt is None and fields.image is None:  # as almost all
+        return {}
+    return {key: name for key, name in (("prompt", fields.prompt), ("image", fields.image)) if name is not None}

@@ -1,0 +1,113 @@
+"""Parameters of a job: literal values as they are, those that hold templates rendered for each job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from crucible_batch.manifest.source_map import Path, Site
+from crucible_batch.manifest.templates import Json, Template, TemplateFault, Templates, Variables, is_template
+
+_SCALARS = frozenset({int, float, bool, type(None)})
+
+Report: TypeAlias = Callable[[Site, Path, TemplateFault], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A list or mapping that holds a template somewhere; ``items`` are compiled, each with its path."""
+
+    items: Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter that is rendered for each job: its compiled value, and where it stands (job or defaults)."""
+
+    value: Template | _Rendered
+    site: Site
+    path: tuple[str | int, ...]
+
+    def render(self, variables: Variables, report: Report) -> Json:
+        """Return the value for one job; faults are reported, and what has one comes out as None."""
+        return _render(self.value, variables, self.path, lambda path, fault: report(self.site, path, fault))
+
+
+class Compiled(NamedTuple):
+    """Parameters in their order. Of those that are ``rendered`` for each job ``values`` holds the place alone."""
+
+    values: Mapping[str, Json]
+    rendered: Mapping[str, Parameter]
+
+    def under(self, own: Compiled) -> Compiled:
+        """Put a job's own parameters over these."""
+        if not self.values:
+            return own
+        values = {**self.values, **own.values}
+        if not self.rendered and not own.rendered:
+            return Compiled(values, own.rendered)
+        both = {**self.rendered, **own.rendered}
+        is_own = own.rendered.keys() | (both.keys() - own.values.keys())
+        return Compiled(values, {name: both[name] for name in values if name in is_own})
+
+
+def compiled(params: Mapping[str, Any], site: Site, path: Path, templates: Templates, report: Report) -> Compiled:
+    """Compile the parameters that stand at ``path``. Templates that can't be compiled are reported."""
+    if all("{" not in raw if type(raw) is str else type(raw) in _SCALARS for raw in params.values()):
+        return Compiled(params, {})  # as those of most jobs
+    made: dict[str, Json] = {}
+    rendered: dict[str, Parameter] = {}
+    for name, raw in params.items():
+        made[name] = raw
+        if isinstance(raw, str | list | dict):
+            at = (*path, name)
+            try:
+                value = _compile(raw, at, templates)
+            except _FaultAt as fault:
+                report(site, fault.path, fault.fault)
+                value = None
+            made[name] = value
+            if isinstance(value, Template | _Rendered):
+                made[name] = None
+                rendered[name] = Parameter(value, site, at)
+    return Compiled(made, rendered)
+
+
+class _FaultAt(Exception):  # noqa: N818
+    def __init__(self, path: tuple[str | int, ...], fault: TemplateFault) -> None:
+        super().__init__(str(fault))
+        self.path = path
+        self.fault = fault
+
+
+def _compile(raw: Any, path: tuple[str | int, ...], templates: Templates) -> Any:
+    if isinstance(raw, str) and is_template(raw):
+        try:
+            return templates.value(raw)
+        except TemplateFault as fault:
+            raise _FaultAt(path, fault) from None
+    if isinstance(raw, list):
+        items = [_compile(item, (*path, index), templates) for index, item in enumerate(raw)]
+        return _Rendered(items) if any(isinstance(item, Template | _Rendered) for item in items) else raw
+    if isinstance(raw, dict):
+        members = {name: _compile(item, (*path, name), templates) for name, item in raw.items()}
+        return _Rendered(members) if any(isinstance(item, Template | _Rendered) for item in members.values()) else raw
+    return raw
+
+
+def _render(
+    value: Any, variables: Variables, path: tuple[str | int, ...], report: Callable[[Path, TemplateFault], None]
+) -> Json:
+    if isinstance(value, Template):
+        try:
+            return value.value(variables)
+        except TemplateFault as fault:
+            report(path, fault)
+            return None
+    if not isinstance(value, _Rendered):
+        literal: Json = value
+        return literal
+    if isinstance(value.items, Mapping):
+        return {name: _render(item, variables, (*path, name), report) for name, item in value.items.items()}
+    return [_render(item, variables, (*path, index), report) for index, item in enumerate(value.items)]

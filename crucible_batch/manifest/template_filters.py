@@ -1,0 +1,311 @@
+"""The filters that templates may use: Jinja2's own where they can't grow a value, else bounded ones of our own.
+
+Two differ from Jinja2's on purpose: ``int`` and ``float`` refuse what is no number (Jinja2 makes it 0, so that a typo
+in a column of seeds would buy the same picture 300 times), unless a default is given: ``{{ row.seed | int(1) }}``.
+Left out: what is random, what makes HTML, and what only widens text.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from crucible_batch.manifest.names import slug
+
+# A prompt has at most 32 KiB; what leads to it may be longer for a while, a file that is cut into words for one.
+MAX_TEXT = 256 * 1024
+MAX_ITEMS = 10_000
+MAX_BITS = 1024
+# One unit is about a character copied; a step of a loop costs a hundred. All of it takes some tenths of a second.
+MAX_WORK = 4_000_000
+STEP_COST = 100
+
+
+class LimitError(ValueError):
+    """A template asked for more than it may have."""
+
+
+class Meter:
+    """Counts the work of one rendering. ``start`` begins the next one; not for two renderings at a time."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_WORK
+
+    def start(self) -> None:
+        self._left = MAX_WORK
+
+    def charge(self, amount: int) -> None:
+        self._left -= amount
+        if self._left < 0:
+            raise LimitError("the template takes too long; it loops too often or makes too much text")
+
+    def steps(self, items: Any) -> Iterator[Any]:
+        """Pass on the items of a loop, charging for each."""
+        for item in items:
+            self.charge(STEP_COST)
+            yield item
+
+
+def weigh(value: object) -> int:
+    """Return roughly how large a value is, all within it counted. Raises ``LimitError`` where it is too large.
+
+    A list that holds one list a thousand times weighs that list a thousand times: printing it would, too.
+    """
+    if isinstance(value, str):  # as most are
+        check_text(len(value))
+        return len(value) + 10
+    weight, items, stack = 0, 0, [value]
+    while stack:
+        current = stack.pop()
+        items += 1
+        if items > MAX_ITEMS:
+            raise LimitError(f"a list of more than {MAX_ITEMS:,} items")
+        if isinstance(current, str):
+            weight += len(current)
+            check_text(weight)
+        elif isinstance(current, list | tuple):
+            check_items(len(current))
+            stack.extend(current)
+        elif isinstance(current, Mapping):
+            check_items(len(current))
+            stack.extend(current)
+            stack.extend(current.values())
+        elif isinstance(current, int):
+            check_bits(current.bit_length())
+    return weight + 10 * items
+
+
+def listed(value: Any) -> Any:
+    """Turn the generators that filters return into lists, within bounds."""
+    if isinstance(value, Iterator):
+        items = list(islice(value, MAX_ITEMS + 1))
+        check_items(len(items))
+        return items
+    return value
+
+
+def check_text(length: int) -> None:
+    if length > MAX_TEXT:
+        raise LimitError(f"a text of more than {MAX_TEXT // 1024} KiB")
+
+
+def check_items(count: int) -> None:
+    if count > MAX_ITEMS:
+        raise LimitError(f"a list of more than {MAX_ITEMS:,} items")
+
+
+def check_bits(bits: int) -> None:
+    if bits > MAX_BITS:
+        raise LimitError("a number of more than 300 digits")
+
+
+def check_operation(operator: str, left: Any, right: Any) -> None:
+    """Refuse an arithmetic operation whose result would be too large, before it is made."""
+    if operator == "%" and isinstance(left, str):
+        raise LimitError("text % values is not available; use the filter format, or join text with ~")
+    if isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple):
+        _check_sequences(operator, left, right)
+    elif isinstance(left, int) and isinstance(right, int):
+        if operator == "*":
+            check_bits(left.bit_length() + right.bit_length())
+        elif operator == "**":
+            check_bits(left.bit_length() * max(right, 0))
+
+
+def _check_sequences(operator: str, left: Any, right: Any) -> None:
+    if operator == "*":
+        sequence, count = (right, left) if isinstance(left, int) else (left, right)
+        size = len(sequence) * max(count, 0) if isinstance(count, int) and not isinstance(sequence, int) else 0
+    elif operator == "+" and isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
+        sequence, size = left, len(left) + len(right)
+    else:
+        return
+    (check_text if isinstance(sequence, str) else check_items)(size)
+
+
+_TAKEN_OVER = [
+    "abs",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "first",
+    "items",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "reverse",
+    "select",
+    "selectattr",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "wordcount",
+]
+_REQUIRED: Any = object()
+_MAX_WIDTH = 100
+_WIDTHS = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?")
+
+
+def text_of(value: object) -> str:
+    """Write a value into text, as YAML would: true, not True. Raises for what has no plain form."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if value is None:
+        raise ValueError("the value is null; give it another with the filter default('...', true)")
+    if isinstance(value, list | tuple | Mapping):
+        raise TypeError("a list or mapping can't be written into text; use the filter join or tojson")
+    str(value)  # raises for an unknown name, and says which
+    raise ValueError(f"a value of the kind {type(value).__name__} can't be written into text")
+
+
+def described(value: object) -> str:
+    """Name the kind of a template's value for a message."""
+    kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        (str, "a text"),
+        (bool, "true or false"),
+        ((int, float), "a number"),
+        ((list, tuple, range), "a list"),
+    )
+    return next((name for types, name in kinds if isinstance(value, types)), "a value of another kind")
+
+
+def concat(*parts: object) -> str:
+    """Join parts as text, bounded: the operator ``~``."""
+    texts = [text_of(part) for part in parts]
+    check_text(sum(map(len, texts)))
+    return "".join(texts)
+
+
+def to_int(value: Any, default: Any = _REQUIRED, base: int = 10) -> Any:
+    try:
+        return int(value, base) if isinstance(value, str) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        if default is _REQUIRED:
+            raise ValueError(f"{_shown(value)} is not a whole number") from None
+        return default
+
+
+def to_float(value: Any, default: Any = _REQUIRED) -> Any:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    if default is _REQUIRED:
+        raise ValueError(f"{_shown(value)} is not a number")
+    return default
+
+
+def _shown(value: object) -> str:
+    return repr(value[:50]) if isinstance(value, str) else repr(value) if isinstance(value, int | float) else "that"
+
+
+def round_(value: Any, precision: Any = 0, method: str = "common") -> Any:
+    if not isinstance(precision, int) or abs(precision) > 30:
+        raise LimitError("round takes a precision of at most 30 digits")
+    return _of_jinja("round")(value, precision, method)
+
+
+def replace(text: Any, old: str, new: str, count: int = -1) -> str:
+    text, old, new = text_of(text), text_of(old), text_of(new)
+    found = text.count(old) if count < 0 else min(count, text.count(old))
+    check_text(len(text) + found * max(len(new) - len(old), 0))
+    replaced: str = text.replace(old, new, count)
+    return replaced
+
+
+def join(items: Iterable[Any], separator: str = "") -> str:
+    texts = [text_of(item) for item in items]
+    check_text(sum(map(len, texts)) + len(separator) * len(texts))
+    return separator.join(texts)
+
+
+def indent(text: Any, width: Any = 4, first: bool = False, blank: bool = False) -> Any:
+    if not isinstance(width, int) or not 0 <= width <= _MAX_WIDTH:
+        raise LimitError(f"indent takes a width of at most {_MAX_WIDTH}")
+    return _of_jinja("indent")(text_of(text), width, first, blank)
+
+
+def format_(pattern: str, *values: Any, **named: Any) -> str:
+    for widths in _WIDTHS.findall(pattern):
+        if any(width == "*" or (width and (len(width) > 3 or int(width) > _MAX_WIDTH)) for width in widths):
+            raise LimitError(f"format takes widths of at most {_MAX_WIDTH}")
+    check_text(sum(weigh(value) for value in (pattern, *values, *named.values())) * 2)
+    return pattern % (named or values)
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+_OWN: dict[str, Callable[..., Any]] = {
+    "int": to_int,
+    "float": to_float,
+    "round": round_,
+    "replace": replace,
+    "join": join,
+    "indent": indent,
+    "format": format_,
+    "tojson": to_json,
+    "slug": lambda value: slug(text_of(value)),
+    # What the compiler puts around operators and literals; an author has no need of them.
+    "_concat": concat,
+    "_bounded": lambda value: value,
+}
+NAMES = tuple(name for name in (*_TAKEN_OVER, *_OWN) if not name.startswith("_"))
+
+
+def table(meter: Meter) -> dict[str, Callable[..., Any]]:
+    """Return all filters by name, each bounded and charged to ``meter``."""
+    taken = {name: _bounded(_of_jinja(name), meter) for name in _TAKEN_OVER}
+    return taken | own(meter) | {"_steps": meter.steps}
+
+
+def own(meter: Meter) -> dict[str, Callable[..., Any]]:
+    """Return those that Jinja2 has no part in until they are called. None of them takes anything of the rendering."""
+    return {name: _bounded(function, meter) for name, function in _OWN.items()}
+
+
+def _of_jinja(name: str) -> Callable[..., Any]:
+    from jinja2.filters import FILTERS  # noqa: PLC0415 - 20 ms, and most manifests do without
+
+    found: Callable[..., Any] = FILTERS[name]
+    return found
+
+
+def _bounded(function: Callable[..., Any], meter: Meter) -> Callable[..., Any]:
+    first = 1 if hasattr(function, "jinja_pass_arg") else 0  # Jinja2 passes itself before the values
+
+    @functools.wraps(function)  # keeps that mark
+    def call(*args: Any, **named: Any) -> Any:
+        meter.charge(10 + sum(weigh(argument) for argument in args[first:]))
+        result = listed(function(*args, **named))
+        meter.charge(weigh(result))
+        return result
+
+    return call

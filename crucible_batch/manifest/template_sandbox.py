@@ -1,0 +1,209 @@
+"""The environment that templates run in: values of the manifest and a list of permitted operations, nothing else.
+
+It is Jinja2's immutable sandbox with the permissions turned round. Methods, statements and filters are allowed by
+name; every operation that can grow a value is bounded (``bounds``); there is no loader, so nothing can be included.
+A name that isn't known raises ``UnknownName``, which says what was asked of what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, nodes
+from jinja2.exceptions import TemplateAssertionError, UndefinedError
+from jinja2.runtime import Context, LoopContext
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
+from jinja2.visitor import NodeTransformer
+
+from crucible_batch.manifest import template_filters
+from crucible_batch.manifest.template_filters import Meter, check_items, check_operation, listed, weigh
+
+_METHODS: dict[type, frozenset[str]] = {
+    str: frozenset(
+        [
+            "capitalize",
+            "casefold",
+            "count",
+            "endswith",
+            "find",
+            "index",
+            "isalnum",
+            "isalpha",
+            "isdigit",
+            "islower",
+            "isnumeric",
+            "isupper",
+            "lower",
+            "lstrip",
+            "partition",
+            "removeprefix",
+            "removesuffix",
+            "rpartition",
+            "rsplit",
+            "rstrip",
+            "split",
+            "splitlines",
+            "startswith",
+            "strip",
+            "swapcase",
+            "title",
+            "upper",
+        ]
+    ),
+    dict: frozenset({"get", "items", "keys", "values"}),
+    list: frozenset({"count", "index"}),
+    LoopContext: frozenset(
+        "changed cycle depth depth0 first index index0 last length nextitem previtem revindex revindex0".split()  # noqa: SIM905
+    ),
+}
+_STATEMENTS: tuple[type[nodes.Node], ...] = (nodes.Output, nodes.For, nodes.If, nodes.Assign)
+
+
+class UnknownName(UndefinedError):  # noqa: N818 - it becomes a Problem
+    """A template asked for ``name``: of ``owner``, or of the variables where ``owner`` is None."""
+
+    def __init__(self, message: str, name: object, owner: object) -> None:
+        super().__init__(message)
+        self.name = name
+        self.owner = owner
+
+
+class _Missing(StrictUndefined):
+    """What stands for an unknown name until something is done with it: ``default`` and ``is defined`` may."""
+
+    __slots__ = ()
+
+    def __init__(self, hint: str | None = None, obj: Any = missing, name: str | None = None, exc: Any = None) -> None:
+        def fault(message: str) -> UnknownName:
+            return UnknownName(message, name, None if obj is missing else obj)
+
+        super().__init__(hint, obj, name, exc or fault)  # type: ignore[arg-type]
+
+
+class _Bounding(NodeTransformer):
+    """Rewrites a parsed template so that loops are metered, and ``~`` and list literals bounded."""
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        if node.recursive:
+            raise TemplateAssertionError("recursive loops are not available", node.lineno)
+        node.iter = _filtered(node.iter, "_steps")
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node.nodes[0], "_concat", node.nodes[1:])
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, "_bounded") if node.ctx == "load" else node
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, "_bounded")
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, "_bounded")
+
+    def visit_NSRef(self, node: nodes.NSRef) -> nodes.Node:  # noqa: N802
+        raise TemplateAssertionError("attributes can't be set", node.lineno)
+
+    def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
+        if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
+            statement = type(node).__name__.lower()
+            raise TemplateAssertionError(f"the statement {statement} is not available", node.lineno)
+        return super().generic_visit(node, *args, **kwargs)
+
+
+def _filtered(node: nodes.Node, name: str, args: list[nodes.Expr] | None = None) -> nodes.Filter:
+    return nodes.Filter(node, name, args or [], [], None, None, lineno=node.lineno)
+
+
+class Scope(Context):
+    """What one rendering sees; it serves the next one too, since Jinja2's own costs as much as a small template."""
+
+    def begin(self, variables: Mapping[str, Any]) -> None:
+        self.parent = variables  # type: ignore[assignment]
+        self.vars.clear()
+        self.exported_vars.clear()
+
+    def resolve_or_missing(self, key: str) -> Any:
+        if key in self.vars:
+            return self.vars[key]
+        if key in self.parent:
+            return self.parent[key]
+        return self.environment.globals.get(key, missing)
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """One sandbox serves one expansion: its meter and its scope are for one rendering at a time."""
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__(
+            undefined=_Missing, autoescape=False, keep_trailing_newline=True, finalize=template_filters.text_of
+        )
+        self.meter = meter
+        self.filters = template_filters.table(self.meter)
+        self.globals = {"range": self._range}
+        self._scope = Scope(self, {}, None, {})
+
+    def scope(self, variables: Mapping[str, Any]) -> Scope:
+        """Return what a rendering with ``variables`` sees; the one before must have ended."""
+        self._scope.begin(variables)
+        return self._scope
+
+    def is_simple_filter(self, name: str) -> bool:
+        """Tell whether a filter is one that takes a value and nothing of the rendering."""
+        return name in self.filters and not hasattr(self.filters[name], "jinja_pass_arg")
+
+    def bounded(self, tree: nodes.Template) -> nodes.Template:
+        """Return a parsed template made safe to run. Raises ``TemplateAssertionError`` for what isn't available."""
+        return _Bounding().visit(tree)  # type: ignore[no-any-return]
+
+    def _range(self, *limits: int) -> range:
+        numbers = range(*limits)
+        check_items(len(numbers))
+        self.meter.charge(len(numbers))
+        return numbers
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        check_operation(operator, left, right)
+        result = super().call_binop(context, operator, left, right)
+        self.meter.charge(10 + (len(result) if isinstance(result, str | list | tuple) else 0))
+        return result
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **named: Any) -> Any:  # noqa: N805 - as in Jinja2
+        __self.meter.charge(10 + sum(weigh(argument) for argument in args))
+        result = listed(super().call(__context, __obj, *args, **named))
+        __self.meter.charge(weigh(result))
+        return result
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """``row.items`` is the column of that name where there is one, else the method."""
+        if isinstance(obj, Mapping) and attribute in obj:
+            return obj[attribute]
+        if isinstance(obj, StrictUndefined):
+            str(obj)  # raises, for the name that isn't known
+        allowed = next((names for kind, names in _METHODS.items() if isinstance(obj, kind)), frozenset[str]())
+        if attribute in allowed:
+            value: object = getattr(obj, attribute)
+            return value
+        return self.undefined(obj=obj, name=attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        try:
+            item: object = obj[argument]
+        except (TypeError, LookupError):
+            return self.getattr(obj, argument) if isinstance(argument, str) else self.undefined(obj=obj, name=argument)
+        return item
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        return any(isinstance(obj, kind) and attr in names for kind, names in _METHODS.items())
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        return None

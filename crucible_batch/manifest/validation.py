@@ -1,0 +1,300 @@
+"""What must hold between the fields of a manifest, beyond the shape of each: names, lengths, defaults, counts."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from crucible_batch.errors import Problem
+from crucible_batch.manifest import names, shape_errors
+from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW, UNNAMED, VALUES, Manifest, Reading
+from crucible_batch.manifest.models import Header, Job, PlainJob, plain_job
+from crucible_batch.manifest.source_map import Apart, Site, kind, nearest
+from crucible_batch.manifest.templates import is_template
+from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
+
+BATCH_SIZE = "size.batch_size"
+# What templates mean by these is settled, by us or by Jinja2's grammar.
+RESERVED = frozenset(
+    "row repeat self loop true false none True False None and or not if elif else for in is recursive set".split()  # noqa: SIM905
+)
+
+
+def is_batch_of_one(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 1
+
+
+def header_problems(header: Header, site: Site) -> Iterator[Problem]:
+    """Yield what is wrong between the fields above ``jobs``."""
+    for message, near in names.faults(header.output.path):
+        yield site.problem(("output", "path"), message, nearest=near)
+    yield from _variable_names(header.vars, site, ("vars",))
+    yield from _axis_problems(header.matrix, header.vars, site, "matrix")
+    if header.params and header.workflow is None:
+        yield site.problem(
+            ("params",),
+            "these are defaults for jobs on the default workflow, and there is none",
+            key=True,
+            hint="name it: `workflow: ...`, or move them to `workflows.<id>.params`",
+        )
+    yield from _batch_size(header.params, site, ("params",))
+    for workflow_id, workflow in header.workflows.items():
+        yield from _batch_size(workflow.params, site, ("workflows", workflow_id, "params"))
+
+
+def job_problems(job: Job | PlainJob, header: Header, site: Site) -> Iterator[Problem]:
+    """Yield what is wrong with one entry of ``jobs``, by itself and together with the header."""
+    if job.workflow is None and header.workflow is None:
+        yield site.problem(
+            ("workflow",), "the job names no workflow, and there is no default", hint="add `workflow: ...`"
+        )
+    yield from _batch_size(job.params, site, ("params",))
+    if job.matrix is not None:
+        yield from _axis_problems(job.matrix, header.vars, site, "matrix")
+    yield from _axis_problems(job.zip, header.vars, site, "zip")
+    axes = header.matrix if job.matrix is None else job.matrix
+    for name in job.zip:
+        if name in axes:
+            yield site.problem(("zip", name), f"the axis {name!r} stands in `matrix` and in `zip`", key=True)
+    lengths = {name: len(values) for name, values in job.zip.items()}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        yield site.problem(("zip",), f"lists taken together must be equally long, and are: {shown}", key=True)
+
+
+def is_sound_plain(job: PlainJob, header: Header) -> bool:
+    """Tell whether ``job_problems`` has nothing to say of a job that has none of what else these are about."""
+    has_workflow = job.workflow is not None or header.workflow is not None
+    return has_workflow and (BATCH_SIZE not in job.params or is_batch_of_one(job.params[BATCH_SIZE]))
+
+
+def job_count(job: Job | PlainJob, header: Header) -> int:
+    """Return how many jobs an entry makes, for each row where it has ``foreach``."""
+    if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
+        return 1
+    axes = header.matrix if job.matrix is None else job.matrix
+    rows = len(next(iter(job.zip.values()), (None,)))
+    return math.prod(len(values) for values in axes.values()) * rows * job.repeat
+
+
+def override_problems(overrides: Mapping[str, str], header: Header, site: Site) -> Iterator[Problem]:
+    """Yield what is wrong with ``--var`` options: names that the manifest has no ``vars`` of, text that is none."""
+    for name, value in overrides.items():
+        if name not in header.vars:
+            hint = f"it has {', '.join(header.vars)}" if header.vars else "it has no `vars`"
+            message = f"--var {name}: the manifest has no such variable"
+            yield site.problem(("vars",), message, key=True, nearest=nearest(name, header.vars), hint=hint)
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+            yield site.problem(("vars",), f"--var {name}: the value is not UTF-8", key=True)
+
+
+def header_warnings(header: Header, site: Site, used: Collection[str]) -> Iterator[Problem]:
+    """Yield what the author may have meant otherwise. ``used`` are the workflows that jobs name."""
+    for name, value in header.vars.items():
+        yield from _untemplated(value, site, ("vars", name))
+    for name, values in header.matrix.items():
+        for index, value in enumerate(values):
+            yield from _untemplated(value, site, ("matrix", name, index))
+    if any(is_template(workflow_id) for workflow_id in used):
+        return
+    for workflow_id in header.workflows:
+        if workflow_id not in used:
+            near = nearest(workflow_id, used)
+            message = f"no job is on the workflow {workflow_id!r}"
+            yield site.problem(("workflows", workflow_id), message, key=True, nearest=near)
+
+
+def job_warnings(job: Job, site: Site) -> Iterator[Problem]:
+    for where, axes in (("matrix", job.matrix or {}), ("zip", job.zip)):
+        for name, values in axes.items():
+            for index, value in enumerate(values):
+                yield from _untemplated(value, site, (where, name, index))
+
+
+def _untemplated(value: object, site: Site, path: tuple[str | int, ...]) -> Iterator[Problem]:
+    if isinstance(value, str) and is_template(value):
+        yield site.problem(path, "values of variables and axes are no templates: this one is taken as it stands")
+
+
+def _axis_problems(
+    axes: Mapping[str, list[Any]], variables: Collection[str], site: Site, where: str
+) -> Iterator[Problem]:
+    yield from _variable_names(axes, site, (where,))
+    for name, values in axes.items():
+        if name in variables:
+            yield site.problem((where, name), f"{name!r} is an axis and one of `vars`", key=True)
+        for index, value in enumerate(values):
+            if not isinstance(value, str | int | float):
+                message = f"an axis has texts, numbers, true or false as values, not {kind(value)}"
+                yield site.problem((where, name, index), message)
+
+
+def _variable_names(names: Collection[str], site: Site, path: tuple[str, ...]) -> Iterator[Problem]:
+    for name in names:
+        if name in RESERVED:
+            message = f"the name {name!r} means something else in templates; choose another"
+            yield site.problem((*path, name), message, key=True)
+
+
+def _batch_size(params: Mapping[str, Any], site: Site, path: tuple[str, ...]) -> Iterator[Problem]:
+    value = params.get(BATCH_SIZE, 1)
+    is_left_to_rendering = isinstance(value, str) and is_template(value)
+    if not is_batch_of_one(value) and not is_left_to_rendering and site.is_sound((*path, BATCH_SIZE)):
+        yield batch_size_problem(site, (*path, BATCH_SIZE))
+
+
+def batch_size_problem(site: Site, path: tuple[str | int, ...]) -> Problem:
+    return site.problem(path, f"{BATCH_SIZE} can only be 1", hint="use `repeat` for more images of one job")
+
+
+def too_many(site: Site, max_jobs: int) -> Problem:
+    """The problem of the entry with which a manifest has more jobs than it may."""
+    return site.problem((), f"with this entry there are more than {max_jobs:,} jobs", hint="--max-jobs permits more")
+
+
+# A key that a rule is broken in is left out, lest each job repeat it; but not these: nothing else depends on theirs.
+_KEPT = frozenset({"params", "workflows"})
+
+
+class FormCheck:
+    """Checks one document: collects problems, and keeps what is sound so that it can be checked further."""
+
+    def __init__(
+        self, document: Document, site: Site, overrides: Mapping[str, str], *, allow_outside: bool, max_jobs: int
+    ) -> None:
+        self._site = site
+        self._overrides = overrides
+        self._allow_outside = allow_outside
+        self._max_jobs = max_jobs
+        self._problems = document.problems
+        self._warnings = list(document.warnings)
+        self._broken: set[int] = set()
+        self._faulty: dict[int, frozenset[str]] = {}
+        self._unknown: set[str] = set()
+
+    def reading(self, sha256: str) -> Reading:
+        header = self._header()
+        self._jobs(header)
+        return Reading(self._made(header, sha256), self._problems)
+
+    def _header(self) -> Header:
+        self._unknown = shape_errors.doubtful(Header, self._site) - _KEPT
+        header = shape_errors.validate(Header, self._site, without=("jobs",))
+        if isinstance(header, shape_errors.Rejected):
+            self._unknown |= self._reported(header, self._site)
+            self._unknown |= {f"workflows.{workflow_id}" for workflow_id in header.members("workflows")}
+        header = self._salvaged()
+        between = list(header_problems(header, self._site))
+        self._problems.extend(between)
+        self._unknown.update({_key(problem, self._site) for problem in between} - _KEPT)
+        header = self._salvaged()
+        if "vars" not in self._unknown:
+            self._problems.extend(override_problems(self._overrides, header, self._site))
+        return header
+
+    def _salvaged(self) -> Header:
+        lost: dict[str, object] = {"workflow": UNKNOWN_WORKFLOW} if "workflow" in self._unknown else {}
+        if "workflows" in self._unknown and isinstance(raw := self._site.value.get("workflows"), dict):
+            lost["workflows"] = {key: raw[key] for key in raw if f"workflows.{key}" not in self._unknown}
+        return shape_errors.salvaged(Header, self._site.value, self._unknown, version=1, name=UNNAMED, **lost)
+
+    def _reported(self, rejected: shape_errors.Rejected, site: Site) -> set[str]:
+        """Report what is wrong with the shape. Return the keys in doubt: what a mistyped one was meant for is, too."""
+        reported = rejected.report(self._problems)
+        meant = {problem.nearest for problem in reported if problem.nearest is not None}
+        return rejected.keys | meant.difference(site.value)
+
+    def _jobs(self, header: Header) -> None:
+        jobs = self._site.value.get("jobs")
+        if not isinstance(jobs, list | Apart) or not jobs:
+            if "jobs" not in self._unknown and self._site.is_sound(("jobs",), within=False):
+                message = f"must list jobs, not {_shown(jobs)}" if "jobs" in self._site.value else "`jobs` is missing"
+                self._problems.add(self._site.problem(("jobs",), message))
+            return
+        used = {header.workflow} if header.workflow else set[str]()
+        count = 0
+        for index, site in enumerate(self._site.items("jobs")):
+            job = self._job(header, site, index)
+            if job is None:
+                self._broken.add(index)
+                continue
+            used.add(job.workflow or header.workflow or "")
+            made = job_count(job, header)
+            if count <= self._max_jobs < count + made:
+                self._problems.add(too_many(site, self._max_jobs))
+                self._broken.add(index)
+            count += made
+        self._warn(header_warnings(header, self._site, used))
+
+    def _job(self, header: Header, site: Site, index: int) -> Job | PlainJob | None:
+        """Check one entry. Return what is sound of it, or None where that is nothing."""
+        plain = plain_job(site.value)
+        if plain is not None and site.is_sound(()) and is_sound_plain(plain, header):
+            return plain
+        job = shape_errors.validate(Job, site)
+        if not isinstance(site.value, dict):
+            if isinstance(job, shape_errors.Rejected):
+                job.report(self._problems)
+            return None
+        unknown = {VALUES if key == "params" else key for key in shape_errors.doubtful(Job, site)}
+        if isinstance(job, shape_errors.Rejected):
+            unknown |= self._reported(job, site)
+        if unknown or isinstance(job, shape_errors.Rejected):
+            job = shape_errors.salvaged(Job, site.value, unknown, name=UNNAMED)
+        found: set[str] = set()
+        for problem in job_problems(job, header, site):
+            key = _key(problem, site)
+            if key not in unknown:  # as the workflow may be that the job seems to lack
+                self._problems.add(problem)
+                found.add(key)
+        unknown |= found - _KEPT
+        self._warn(job_warnings(job, site))
+        if not unknown:
+            return job
+        self._faulty[index] = frozenset(unknown)
+        return shape_errors.salvaged(Job, site.value, unknown, name=UNNAMED)
+
+    def _warn(self, warnings: Iterable[Problem]) -> None:
+        for warning in warnings:
+            if len(self._warnings) >= MAX_WARNINGS:
+                return
+            self._warnings.append(warning)
+
+    def _made(self, header: Header, sha256: str) -> Manifest:
+        return Manifest(
+            path=self._site.file,
+            directory=Path(os.path.abspath(self._site.file.parent)),  # noqa: PTH100 - links are not followed here
+            sha256=sha256,
+            name=header.name,
+            workflow=header.workflow,
+            params=header.params,
+            workflows=header.workflows,
+            budget=header.budget,
+            vars={**header.vars, **self._overrides},
+            matrix=header.matrix,
+            output=header.output,
+            retry=header.retry,
+            assets=header.assets,
+            provenance=header.provenance,
+            duplicates="each" if "duplicates" in self._unknown else header.duplicates,
+            warnings=tuple(sorted(self._warnings, key=lambda warning: warning.place)),
+            allow_outside=self._allow_outside,
+            max_jobs=self._max_jobs,
+            site=self._site,
+            broken=frozenset(self._broken),
+            unknown=frozenset(self._unknown),
+            faulty=self._faulty,
+        )
+
+
+def _key(problem: Problem, site: Site) -> str:
+    """Return the key at ``site`` that a problem is about."""
+    within = problem.field.removeprefix(site.field(())).removeprefix(".")
+    return within.partition(".")[0].partition("[")[0]
+
+
+def _shown(jobs: object) -> str:
+    return "none" if jobs is None or (isinstance(jobs, list | Apart) and not jobs) else kind(jobs)

@@ -1,0 +1,38 @@
+"""Results: where outputs go, and how they get there whole."""
+
+from crucible_batch.domain.output_path import aside_path, output_path
+from crucible_batch.outputs.errors import OutputError, ResultsError
+from crucible_batch.outputs.exclusive_rename import Means
+from crucible_batch.outputs.image_check import MOST_PIXELS
+from crucible_batch.outputs.output_check import FileState, check_output
+from crucible_batch.outputs.preflight import check_ground
+from crucible_batch.outputs.publish import give_up, keep_as
+from crucible_batch.outputs.receipts import RECEIPTS_FILE, Receipts, ReceiptsByJob
+from crucible_batch.outputs.safe_fs import Folder, open_output
+from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, Sidecars
+from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, OutputStore, SavedFile
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "MOST_PIXELS",
+    "RECEIPTS_FILE",
+    "SIDECAR_SUFFIX",
+    "FileState",
+    "Folder",
+    "Means",
+    "OutputError",
+    "OutputStore",
+    "Receipts",
+    "ReceiptsByJob",
+    "ResultsError",
+    "SavedFile",
+    "Sidecars",
+    "aside_path",
+    "check_ground",
+    "check_output",
+    "give_up",
+    "keep_as",
+    "open_output",
+    "output_path",
+]

@@ -1,0 +1,182 @@
+"""The way of every request through the faults: nothing, before the effect, or after it."""
+
+import asyncio
+import contextlib
+import logging
+from asyncio import Transport
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from crucible_batch.sandbox.faults import Stage
+from crucible_batch.sandbox.gateway import Gateway
+from crucible_batch.sandbox.records import RefusedError
+
+TRANSPORT = "sandbox.transport"
+
+
+class NoAnswer(Response):
+    """Close the connection without a byte."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport = _transport(scope)
+        transport.abort()
+        await _wait_for_the_end(receive)
+
+
+class HalfAnswer(Response):
+    """Announce all the bytes by a Content-Length, send half of them, and close the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport = _transport(scope)
+        half = bytes(self.body[: len(self.body) // 2])
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        transport.close()
+        await _wait_for_the_end(receive)
+
+
+class UnsizedHalfAnswer(Response):
+    """Send half the bytes in a body that ends with the connection: nothing shows that it was cut.
+
+    Written to the transport by hand, since uvicorn would frame it in chunks, and a cut chunk does show.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport = _transport(scope)
+        half = bytes(self.body[: len(self.body) // 2])
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {self.media_type}\r\nconnection: close\r\n\r\n"
+        transport.write(head.encode("ascii") + half)
+        transport.close()
+        await _wait_for_the_end(receive)
+
+
+def _transport(scope: Scope) -> Transport:
+    transport = scope.get("state", {}).get(TRANSPORT)
+    if not isinstance(transport, Transport):
+        raise ConnectionResetError("the sandbox hung up")
+    return transport
+
+
+async def _wait_for_the_end(receive: Receive) -> None:
+    """Return when the server has seen the connection end; it would complain about a missing answer before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+_log = logging.getLogger(__name__)
+
+_HTML = "<!doctype html><title>Just a moment</title><h1>Just a moment</h1><p>Checking your connection.</p>"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, its body read."""
+
+    operation: str
+    request: Request
+    body: bytes
+    request_id: str
+    now: float
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+RenderRefusal = Callable[[RefusedError, str], Response]
+
+
+def endpoint(
+    gateway: Gateway, operation: str, handler: Handler, render_refusal: RenderRefusal, max_body_bytes: int
+) -> Endpoint:
+    """Wrap a handler: count the request, let faults strike, turn refusals into answers, write down what changed."""
+
+    async def answer(request: Request) -> Response:
+        request_id = gateway.request_ids.next()
+        gateway.seen.requests[operation] += 1
+        try:
+            body = await _read(request, max_body_bytes)
+        except ClientDisconnect:
+            return NoAnswer()
+        except RefusedError as refused:
+            return render_refusal(refused, request_id)
+        fault = gateway.faults.draw(operation, Stage.EXCHANGE)
+        call = Call(operation, request, body, request_id, gateway.now())
+        response = _before(fault, call, gateway, render_refusal)
+        if response is None:
+            response = await _perform(call, gateway, handler, render_refusal)
+            response = await _after(fault, response, call, gateway, render_refusal)
+        gateway.seen.answers[operation, 0 if isinstance(response, NoAnswer) else response.status_code] += 1
+        return response
+
+    return answer
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise RefusedError(400, "BODY_TOO_LARGE", f"The body is longer than {limit} bytes.")
+    return bytes(body)
+
+
+async def _perform(call: Call, gateway: Gateway, handler: Handler, render_refusal: RenderRefusal) -> Response:
+    try:
+        response = await handler(call)
+    except RefusedError as refused:
+        response = render_refusal(refused, call.request_id)
+    except Exception:  # noqa: BLE001 - the edge: a bug of the sandbox is answered in the contract's shape, and logged
+        _log.exception("%s failed", call.operation)
+        response = render_refusal(_internal_error(), call.request_id)
+    gateway.commit()
+    return response
+
+
+def _before(fault: str | None, call: Call, gateway: Gateway, render_refusal: RenderRefusal) -> Response | None:
+    """Give the answer of a fault that strikes before the effect."""
+    wait_s = gateway.config.retry_after_s
+    match fault:
+        case "429" | "429-date" | "503-before":
+            status, code = (503, "SERVICE_UNAVAILABLE") if fault == "503-before" else (429, "RATE_LIMITED")
+            response = render_refusal(
+                RefusedError(status, code, "The gateway is busy.", "Wait as Retry-After says."), call.request_id
+            )
+            dated = fault == "429-date"
+            response.headers["retry-after"] = formatdate(call.now + wait_s, usegmt=True) if dated else str(wait_s)
+            return response
+        case "500-before":
+            return render_refusal(_internal_error(), call.request_id)
+        case "drop-before":
+            return NoAnswer()
+        case _:
+            return None
+
+
+async def _after(
+    fault: str | None, response: Response, call: Call, gateway: Gateway, render_refusal: RenderRefusal
+) -> Response:
+    """Give what is left of an answer under a fault that strikes after the effect."""
+    match fault:
+        case "500-after":
+            return render_refusal(_internal_error(), call.request_id)
+        case "drop-after":
+            return NoAnswer()
+        case "html":
+            return Response(_HTML, media_type="text/html")
+        case "empty":
+            return Response(b"")
+        case "slow":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(gateway.config.slow_answer_s):
+                    await gateway.stopping.wait()
+            return response
+        case _:
+            return response
+
+
+def _internal_error() -> RefusedError:
+    return RefusedError(500, "INTERNAL_ERROR", "Something went wrong inside the gateway.", "Try again.")

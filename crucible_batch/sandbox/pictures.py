@@ -1,0 +1,106 @@
+"""The pictures that jobs make, drawn from their params: the same params and seed give the same bytes, on every run."""
+
+import asyncio
+import io
+from collections import OrderedDict
+from random import Random
+
+from PIL import Image, ImageChops, ImageFilter, ImageOps
+
+from crucible_batch.sandbox import exact_json
+from crucible_batch.sandbox.drawing import Style, caption, style_of
+from crucible_batch.sandbox.records import Job, OutputShape, digest
+from crucible_batch.sandbox.scenes import paint
+from crucible_batch.sandbox.store import Store
+from crucible_batch.sandbox.workflows import WORKFLOWS, Look, prompt
+
+
+def render(job: Job, index: int, source: bytes | None) -> bytes:
+    """Draw output `index` of a job; `source` are the bytes of its input image, if it has one."""
+    shape, text = job.outputs[index], prompt(job.params)
+    size, style = (shape.width, shape.height), style_of(text)
+    scene = paint(size, style, _dice(job, index))
+    original = _open(source) if source else scene
+    look = _look(job)
+    if look == "upscale":  # without a label, which would hide what an enlargement is for
+        return _encode(_enlarge(original, size), shape)
+    picture = scene
+    if look == "edit":
+        strength = float(str(job.params.get("strength.value", "0.6")))
+        picture = _edit(ImageOps.fit(original, size, Image.Resampling.LANCZOS), scene, style, strength)
+    return _encode(caption(picture, text or "(no prompt)", _note(job, index)), shape)
+
+
+def _dice(job: Job, index: int) -> Random:
+    """Seed the chance by everything that was asked for, except asset ids: they differ from run to run."""
+    asked = {name: value for name, value in job.params.items() if name != "image.image"}
+    asked["sampler.seed"] = _seed(job)
+    seed = digest(job.workflow_id, exact_json.dumps(asked, sort_keys=True), index, job.source_sha256)
+    return Random(int.from_bytes(seed))  # noqa: S311 - chance for pictures, no secret
+
+
+def _seed(job: Job) -> object:
+    """The seed that was asked for; without one each job has its own, so that a repeat is another picture.
+
+    It follows from the idempotency key, not from chance: the same run makes the same pictures again.
+    """
+    return job.params.get("sampler.seed", int.from_bytes(digest(job.idempotency_key or job.job_id)[:4]))
+
+
+def _look(job: Job) -> Look:
+    return next(workflow.look for workflow in WORKFLOWS if workflow.workflow_id == job.workflow_id)
+
+
+def _note(job: Job, index: int) -> str:
+    note = f"{job.workflow_id}   seed {_seed(job)}"
+    return f"{note}   {index + 1} of {len(job.outputs)}" if len(job.outputs) > 1 else note
+
+
+def _open(content: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(content)) as image:
+        return image.convert("RGB")
+
+
+def _edit(original: Image.Image, scene: Image.Image, style: Style, strength: float) -> Image.Image:
+    """Grade the image in the style's colours and let the scene shine through, the more the stronger."""
+    darkest, *_, lightest = sorted((*style.sky, *style.layers, style.accent), key=sum)
+    graded = ImageOps.colorize(ImageOps.autocontrast(original.convert("L"), 1), darkest, lightest, style.layers[1])
+    lit = Image.blend(graded, ImageChops.soft_light(graded, scene), 0.7)
+    return Image.blend(original, lit, 0.35 + 0.6 * strength)
+
+
+def _enlarge(original: Image.Image, size: tuple[int, int]) -> Image.Image:
+    enlarged = original.resize(size, Image.Resampling.LANCZOS)
+    return enlarged.filter(ImageFilter.UnsharpMask(radius=1.5, percent=60, threshold=2))
+
+
+def _encode(image: Image.Image, shape: OutputShape) -> bytes:
+    buffer = io.BytesIO()
+    if shape.mime_type == "image/jpeg":
+        image.save(buffer, "JPEG", quality=88)
+    else:
+        image.save(buffer, "PNG", compress_level=2)
+    return buffer.getvalue()
+
+
+_KEPT = 64
+
+
+class Outputs:
+    """Outputs by job and index. The same job always gives the same bytes, so nothing needs to be stored."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+
+    async def content(self, job: Job, index: int) -> bytes:
+        """Give the bytes of one output."""
+        place = (job.job_id, index)
+        if place not in self._kept:
+            # Read here, since SQLite connections belong to the thread that opened them.
+            source = self._store.blob(job.source_sha256) if job.source_sha256 else None
+            self._kept[place] = await asyncio.to_thread(render, job, index, source)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(place)
+        return self._kept[place]

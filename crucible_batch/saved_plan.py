@@ -1,0 +1,275 @@
+"""``plan.json`` from disk: told from a manifest, checked as a whole, then read row by row. Whoever wrote it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlanHead, PlanRow
+from crucible_batch.errors import SavedPlanError, UserError
+from crucible_batch.target_files import check_target, replacing
+
+PLAN_VERSION = 1
+
+OPEN, CLOSE = b"{", b"}"
+JOBS = b'  "jobs": ['
+END_OF_JOBS = b"  ],"
+DIGEST = '  "digest": "{}"'
+
+MAX_LINE_BYTES = 128 * 1024 * 1024
+"""Twice a manifest's limit, so that the row of any job fits. Neither written nor read beyond it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlanFile(PlanHead):
+    """A saved plan as a whole, as ``plan.json`` holds it. ``digest`` is the SHA-256 of all lines above its own."""
+
+    jobs: tuple[PlanRow, ...]
+    digest: str
+
+
+_ADAPTERS: dict[object, TypeAdapter[Any]] = {}  # building one costs milliseconds
+
+
+def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
+    """Return what writes and reads a dataclass of the core as JSON, amounts as decimal text."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+def plan_schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``plan.json``."""
+    schema = adapter_of(SavedPlanFile).json_schema(mode="serialization")
+    schema["properties"]["schema_version"] = {"const": PLAN_VERSION}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "crucible-batch plan.json, version 1",
+    }
+
+
+DEFAULT_MAX_JOBS = 100_000
+
+
+def plan_command(head: PlanHead, plan: Path, *, manifest: Path, run_dir: Path) -> str:
+    """Return it as a line to paste. The paths are those that lead there from where one is now."""
+    return shlex.join(["crucible-batch", "plan", str(manifest), *_options(head, run_dir), "-o", str(plan)])
+
+
+def _options(head: PlanHead, run_dir: Path) -> Iterator[str]:
+    options = head.options
+    if options.budget is not None:
+        yield from ("--budget", format_credits(options.budget))
+    if options.run_id != "default":
+        yield from ("--run-id", options.run_id)
+    if run_dir != Path("outputs", head.manifest.name, options.run_id):
+        yield from ("--out-dir", str(run_dir))
+    for pattern in options.only:
+        yield from ("--only", pattern)
+    for name, value in options.variables.items():
+        yield from ("--var", f"{name}={value}")
+    if options.retry_failed:
+        yield "--retry-failed"
+    if options.allow_outside:
+        yield "--allow-outside"
+    if options.max_jobs != DEFAULT_MAX_JOBS:
+        yield from ("--max-jobs", str(options.max_jobs))
+    if options.max_manifest_bytes != DEFAULT_MAX_MANIFEST_BYTES:
+        yield from ("--max-manifest-size", str(options.max_manifest_bytes))
+
+
+T = TypeVar("T", PlanHead, PlanRow)
+
+MAX_HEAD_BYTES = MAX_LINE_BYTES
+_BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"schema_version"')
+_FIRST_LINES = re.compile(rb'\{\r?\n  "schema_version": \d{1,9},\r?\n  "manifest": \{\r?\n    "name": "')
+"""A report begins as a plan does, and has its run id next."""
+_VERSION_LINE = re.compile(rb'  "schema_version": (\d{1,9}),')
+_DIGEST_LINE = re.compile(rb'  "digest": "([0-9a-f]{64})"')
+
+
+def is_saved_plan(path: Path) -> bool:
+    """Tell a plan from a manifest, by what it begins with: no manifest has a ``schema_version``."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return _BEGINNING.match(file.read(200)) is not None
+    except OSError:
+        return False
+
+
+def looks_like_a_plan(path: Path) -> bool:
+    """Tell a file that was written as a saved plan, whole or cut short, from any other, by its first lines."""
+    try:
+        with path.open("rb") as file:
+            return _FIRST_LINES.match(file.read(200)) is not None
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """A saved plan whose digest was right when it was opened."""
+
+    path: Path
+    head: PlanHead
+    digest: str
+
+    def rows(self) -> Iterator[PlanRow]:
+        """Read its jobs, in manifest order. Raises ``SavedPlanError``, for what changed in the file since, too."""
+        lines = _Lines(self.path)
+        jobs = iter(lines)
+        for _ in takewhile(lambda line: line != JOBS, jobs):
+            pass
+        for number, line in enumerate(takewhile(lambda line: line != END_OF_JOBS, jobs), 1):
+            if number > self.head.options.max_jobs:
+                raise _broken(self.path, f"it has more than the {self.head.options.max_jobs} jobs that it allows")
+            yield _decoded(PlanRow, line.strip().removesuffix(b","), self.path)
+        if any(jobs) or lines.digest != self.digest:
+            raise _broken(self.path, "it was changed while it was read")
+
+
+def read_saved_plan(path: Path) -> SavedPlan:
+    """Open a plan and check it as a whole. Raises ``SavedPlanError`` for what is none, and for one that was edited."""
+    lines = _Lines(path)
+    head: list[bytes] = []
+    size = 0
+    rest = iter(lines)
+    for line in takewhile(lambda line: line != JOBS, rest):
+        size += len(line)
+        if size > MAX_HEAD_BYTES:
+            raise _broken(path, "its head is larger than any")
+        head.append(line)
+    for _ in rest:
+        pass
+    text = b"\n".join(head).removesuffix(b",") + b"\n}"
+    return SavedPlan(path, _decoded(PlanHead, text, path), lines.digest)
+
+
+class _Lines:
+    """The lines above the digest, without their ends. Whoever has had them all knows that the digest is right."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.digest = ""
+
+    def __iter__(self) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        try:
+            with self.path.open("rb") as file:
+                for number, line in enumerate(_bounded(file, self.path), 1):
+                    if number <= 2:
+                        _check_beginning(number, line, self.path)
+                    if (found := _DIGEST_LINE.fullmatch(line)) is not None:
+                        self.digest = _checked(found[1].decode(), digest.hexdigest(), file, self.path)
+                        return
+                    digest.update(line + b"\n")
+                    yield line
+        except OSError as error:
+            raise _broken(self.path, f"it can't be read: {error.strerror}") from error
+        raise _broken(self.path, "it is cut short, or is no plan: it doesn't end in a digest")
+
+
+def _bounded(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise _broken(path, f"it has a line of more than {MAX_LINE_BYTES:,} bytes")
+        yield line.rstrip(b"\r\n")
+
+
+def _check_beginning(number: int, line: bytes, path: Path) -> None:
+    if number == 1:
+        if line != OPEN:
+            raise _broken(path, "its lines are not as they were written (formatted by another program?)")
+        return
+    version = _VERSION_LINE.fullmatch(line)
+    if version is None:
+        raise _broken(path, "its lines are not as they were written (formatted by another program?)")
+    if int(version[1]) != PLAN_VERSION:
+        raise SavedPlanError(
+            f"{path} is a plan of version {int(version[1])}, and this release reads version {PLAN_VERSION}",
+            hint="use the release that wrote it, or make the plan anew",
+        )
+
+
+def _checked(stated: str, counted: str, file: BinaryIO, path: Path) -> str:
+    if stated != counted:
+        raise _broken(path, "it was edited after it was made: its digest doesn't match")
+    if file.readline(8).rstrip(b"\r\n") != CLOSE or file.readline(8):
+        raise _broken(path, "something follows its digest")
+    return stated
+
+
+def _decoded(kind: type[T], text: bytes, path: Path) -> T:
+    try:
+        value: T = adapter_of(kind).validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise _broken(path, f"{where}: {first['msg']}" if where else first["msg"]) from error
+    return value
+
+
+def _broken(path: Path, why: str) -> SavedPlanError:
+    return SavedPlanError(
+        f"{path} can't be run as a saved plan: {why}",
+        hint="make it anew with crucible-batch plan MANIFEST -o PLAN; a plan is not edited by hand",
+    )
+
+
+def check_plan_target(target: Path, *, force: bool = False) -> None:
+    """Refuse to write a plan over anything but a saved plan, unless ``force``; never through a link.
+
+    Raises ``UserError``.
+    """
+    check_target(target, "a saved plan", looks_like_a_plan, force=force)
+
+
+def write_saved_plan(target: Path, head: PlanHead, rows: Iterable[PlanRow], *, force: bool = False) -> str:
+    """Write a plan, replacing the one that is there, and return its digest. The same plan makes the same file.
+
+    Raises ``UserError`` where it can't be written, or may not be (``check_plan_target``); then what was there is
+    untouched.
+    """
+    check_plan_target(target, force=force)
+    digest = hashlib.sha256()
+    try:
+        with replacing(target) as file:
+            for line in _lines(head, rows):
+                digest.update(line)
+                file.write(line)
+            file.write(f"{DIGEST.format(digest.hexdigest())}\n".encode() + CLOSE + b"\n")
+    except OSError as error:
+        raise UserError(f"the plan can't be written to {target}: {error.strerror}", hint="name another -o") from error
+    return digest.hexdigest()
+
+
+def _lines(head: PlanHead, rows: Iterable[PlanRow]) -> Iterator[bytes]:
+    yield _json(head, indent=2).removesuffix(b"\n}") + b",\n"
+    yield JOBS
+    separator = b"\n"
+    for row in rows:
+        text = _json(row)
+        if len(text) > MAX_LINE_BYTES - 8:  # its indent, its comma, its end
+            raise UserError(f"job {row.name!r} is too large for a saved plan", hint="run the manifest itself")
+        yield separator + b"    " + text
+        separator = b",\n"
+    yield b"\n" + END_OF_JOBS + b"\n"
+
+
+def _json(value: PlanHead | PlanRow, indent: int | None = None) -> bytes:
+    try:
+        return adapter_of(type(value)).dump_json(value, indent=indent)
+    except ValueError as error:  # half of a surrogate pair: a file name that is no UTF-8
+        raise SavedPlanError(f"a plan can't hold this as JSON: {error}", hint="rename the file to UTF-8") from error

@@ -1,0 +1,94 @@
+"""Random but possible lives of jobs, for the properties of machine and ledger."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from hypothesis import strategies as st
+
+from crucible_batch.domain.events import (
+    Accepted,
+    Declined,
+    Failed,
+    Held,
+    JobEvent,
+    Listed,
+    Moved,
+    Prepared,
+    Refused,
+    Reopened,
+    Repriced,
+    Saved,
+    Succeeded,
+    Unanswered,
+    Unavailable,
+    Vanished,
+)
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Fetch, Hold, Job, LookAgain, Phase, Poll, Prepare, Submit, resumed, step, wish
+
+ERROR = ErrorInfo("GENERATION_FAILED", "it failed")
+PRICES = st.decimals(min_value=0, max_value=20, places=2)
+
+
+def saved(index: int) -> Saved:
+    return Saved(
+        at=1.0,
+        index=index,
+        path=f"a/{index}.png",
+        sha256="0" * 64,
+        byte_size=9,
+        mime_type="image/png",
+        width=1,
+        height=1,
+    )
+
+
+def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
+    """What may happen to a job next, by what it wishes."""
+    match wish(job):
+        case Hold():
+            return [Held(at=1.0, attempt=job.attempt, key=job.key, credits=price, price_class="workflow:w")]
+        case Prepare():
+            return [
+                Prepared(at=1.0, assets={}, credits=price),
+                Declined(at=1.0, error=ERROR),
+                Refused(at=1.0, error=ERROR),
+            ]
+        case Submit():
+            answers: list[JobEvent] = [
+                Accepted(at=1.0, job_id="j", credits=price, reused=False),
+                Unanswered(at=1.0, error=ERROR),
+            ]
+            return answers if job.in_doubt else [*answers, Declined(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)]
+        case Poll():
+            listed = [Succeeded(at=1.0, outputs=len(numbers), numbers=numbers) for numbers in ((), (3,), (0, 1))]
+            ends = [Succeeded(at=1.0, outputs=2), Failed(at=1.0, error=ERROR), Vanished(at=1.0, error=ERROR)]
+            return [*listed, *ends, Repriced(at=1.0, credits=price)]
+        case Fetch(index=index):
+            return [saved(index), Unavailable(at=1.0, error=ERROR)]
+        case LookAgain():
+            if not job.expected:
+                return [Listed(at=1.0, numbers=(0, 1)), Unavailable(at=1.0, error=ERROR)]
+            return [Listed(at=1.0, numbers=job.numbers or ()), Listed(at=1.0, numbers=(0, 1, 3))]
+        case None:
+            moved = [Moved(at=1.0, index=index, path=f"b/{index}.png") for index in job.outputs]
+            return [Reopened(at=1.0)] if job.phase is Phase.FAILED else [*moved]
+
+
+@st.composite
+def lives(draw: st.DrawFn, *, has_images: bool | None = None) -> tuple[Job, list[JobEvent]]:
+    """A job as it was planned, and what happened to it, new runs taking it up now and then."""
+    images = draw(st.booleans()) if has_images is None else has_images
+    first = Job(draw(st.text("0123456789abcdef", min_size=64, max_size=64)), has_images=images)
+    job, events = first, []
+    for _ in range(draw(st.integers(0, 14))):
+        if draw(st.integers(0, 3)) == 0:
+            job = resumed(job)
+        choices = answers_to(job, draw(PRICES))
+        if not choices:
+            break
+        event = draw(st.sampled_from(choices))
+        events.append(event)
+        job = step(job, event)
+    return first, events

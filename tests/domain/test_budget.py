@@ -1,0 +1,393 @@
+"""Admission: each line of the tables at the head of ``domain/budget.py``, and the words in which a job is blocked."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from crucible_batch.domain.budget import (
+    Admit,
+    Block,
+    Decision,
+    Request,
+    Situation,
+    SlowStart,
+    Wait,
+    beyond_bound,
+    decide,
+    hold_for_submit,
+    outgrown,
+)
+from crucible_batch.domain.events import Accepted, Created, Event, Held, Intended, Lost
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+
+W = Shape("workflow:w", "small")
+D = Decimal
+
+
+def amount(text: str | None) -> Decimal | None:
+    return None if text is None else D(text)
+
+
+def ledger(
+    *,
+    seen: str | None = None,
+    upload: str | None = None,
+    ceiling: str | None = None,
+    upload_ceiling: str | None = None,
+    held: str = "0",
+    shape: Shape = W,
+) -> Ledger:
+    """Return books in which prices were seen, and ``held`` is held for another job."""
+    books = Ledger(PriceBook(amount(ceiling), amount(upload_ceiling)))
+    if seen is not None:
+        books.prices.learn(shape, D(seen))
+    if upload is not None:
+        books.prices.learn(UPLOAD, D(upload))
+    if D(held):
+        books.apply("other", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:other"))
+    return books
+
+
+IDLE = Situation(others_at_work=False)
+BUSY = Situation(others_at_work=True)
+OTHERS = Situation(others_at_work=True, unanswered=1, limit=8)
+ONE_ALONE = Situation(others_at_work=True, unanswered=1, limit=8, is_one_alone=True)
+DOUBT = Situation(others_at_work=False, alone_in_doubt=True)
+BUSY_DOUBT = Situation(others_at_work=True, alone_in_doubt=True)
+
+
+def account(left: str, *, busy: bool = False, closed: bool = False) -> Situation:
+    return Situation(others_at_work=busy, account_left=D(left), account_closed=closed)
+
+
+def verdict(decision: Decision) -> str:
+    match decision:
+        case Admit(credits=credits, alone=alone):
+            return f"{'alone' if alone else 'admit'} {credits}"
+        case Wait():
+            return "wait"
+        case Block(error=error):
+            return error.code
+
+
+ROWS: list[tuple[str, Request, Ledger, str | None, Situation, str]] = [
+    # the bound
+    ("sixteen times the price fits", Request(W), ledger(seen="2"), "32", IDLE, "admit 32"),
+    ("a ceiling is the bound", Request(W), ledger(seen="2", ceiling="4"), "10", IDLE, "admit 4"),
+    ("a ceiling without any price seen", Request(W), ledger(ceiling="4"), "4", IDLE, "admit 4"),
+    ("what is held by others counts", Request(W), ledger(ceiling="4", held="7"), "10", BUSY, "wait"),
+    ("a bound that fits needn't be alone", Request(W), ledger(seen="2"), "40", OTHERS, "admit 32"),
+    ("job and uploads, both bounds", Request(W, 2), ledger(seen="2", upload="0.5"), "50", IDLE, "admit 48.0"),
+    ("both ceilings", Request(W, 2), ledger(ceiling="4", upload_ceiling="1"), "6", IDLE, "admit 6"),
+    # the slow start
+    ("as many unanswered as allowed", Request(W), ledger(seen="2"), "99", Situation(True, 2, 2), "wait"),
+    ("fewer than allowed", Request(W), ledger(seen="2"), "99", Situation(True, 1, 2), "admit 32"),
+    ("allowed, no budget", Request(W), ledger(seen="2"), None, Situation(True, 1, 2), "admit 2"),
+    ("too many, no budget", Request(W), ledger(seen="2"), None, Situation(True, 2, 2), "wait"),
+    # alone
+    ("no price seen: all that is left", Request(W), ledger(held="3"), "10", BUSY, "alone 7"),
+    ("a price of 0 bounds nothing", Request(W), ledger(seen="0"), "10", IDLE, "alone 10"),
+    ("a price of 0 fits where nothing is left", Request(W), ledger(seen="0", held="10"), "10", IDLE, "alone 0"),
+    ("no price seen, nothing left", Request(W), ledger(held="10"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    ("bound doesn't fit, price does", Request(W), ledger(seen="2"), "31", IDLE, "alone 31"),
+    ("bound doesn't fit, price does exactly", Request(W), ledger(seen="2"), "2", IDLE, "alone 2"),
+    ("price doesn't fit, others at work", Request(W), ledger(seen="2", held="9"), "10", BUSY, "wait"),
+    ("price doesn't fit, none at work", Request(W), ledger(seen="2", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    ("alone waits for those unanswered", Request(W), ledger(seen="2"), "31", OTHERS, "wait"),
+    ("nobody goes beside one that is alone", Request(W), ledger(seen="2"), "99", ONE_ALONE, "wait"),
+    ("nobody goes beside it, no budget either", Request(W), ledger(seen="2"), None, ONE_ALONE, "wait"),
+    ("a second without a bound while one is in doubt", Request(W), ledger(), "9", DOUBT, "BUDGET_EXHAUSTED"),
+    ("the same, others at work", Request(W), ledger(), "9", BUSY_DOUBT, "wait"),
+    ("one with a bound while one is in doubt", Request(W), ledger(seen="2"), "32", DOUBT, "admit 32"),
+    ("upload's price unknown: all", Request(W, 1), ledger(seen="2"), "99", IDLE, "alone 99"),
+    ("upload's price unknown, no room for it", Request(W, 1), ledger(seen="2"), "2", IDLE, "BUDGET_EXHAUSTED"),
+    ("a job's ceiling bounds no upload", Request(W, 1), ledger(ceiling="4"), "99", IDLE, "alone 99"),
+    ("an upload's ceiling bounds no job", Request(W, 1), ledger(upload_ceiling="4"), "99", IDLE, "alone 99"),
+    # a declared ceiling is never replaced by an expected price
+    ("ceiling doesn't fit, price would", Request(W), ledger(seen="2", ceiling="4"), "3", IDLE, "BUDGET_EXHAUSTED"),
+    ("ceiling doesn't fit, others at work", Request(W), ledger(seen="2", ceiling="4"), "3", BUSY, "wait"),
+    (
+        "an upload's ceiling doesn't fit",
+        Request(W, 1),
+        ledger(seen="2", upload="0.5", ceiling="2", upload_ceiling="1"),
+        "2.5",
+        IDLE,
+        "BUDGET_EXHAUSTED",
+    ),
+    ("price above the ceiling", Request(W), ledger(seen="5", ceiling="4"), "10", IDLE, "PRICE_ABOVE_CEILING"),
+    ("price at the ceiling", Request(W), ledger(seen="4", ceiling="4"), "10", IDLE, "admit 4"),
+    ("above it, no budget", Request(W), ledger(seen="5", ceiling="4"), None, IDLE, "PRICE_ABOVE_CEILING"),
+    (
+        "an upload above its ceiling",
+        Request(W, 1),
+        ledger(upload="2", upload_ceiling="1"),
+        "99",
+        IDLE,
+        "PRICE_ABOVE_CEILING",
+    ),
+    ("the same, without an upload", Request(W), ledger(upload="2", upload_ceiling="1"), "99", IDLE, "alone 99"),
+    # a submit in doubt that is sent again: what it holds is its own
+    ("in doubt, its own hold counts", Request(W, held=D(9)), ledger(seen="2", held="9"), "32", IDLE, "admit 32"),
+    ("in doubt, only the price fits", Request(W, held=D(9)), ledger(seen="2", held="9"), "10", IDLE, "alone 10"),
+    ("in doubt, too dear now", Request(W, held=D(9)), ledger(seen="20", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    # the account: by the expected price, not by the bound
+    ("account fits", Request(W), ledger(seen="2"), "32", account("2"), "admit 32"),
+    ("account fits, below the ceiling", Request(W), ledger(seen="2", ceiling="4"), "9", account("3"), "admit 4"),
+    ("account short, one goes", Request(W), ledger(seen="2"), "32", account("1"), "admit 32"),
+    ("account short, others at work", Request(W), ledger(seen="2"), "32", account("1", busy=True), "wait"),
+    (
+        "account short, with uploads",
+        Request(W, 1),
+        ledger(seen="2", upload="1"),
+        "99",
+        account("2"),
+        "INSUFFICIENT_CREDITS",
+    ),
+    ("402 came", Request(W), ledger(seen="2"), "32", account("9", closed=True), "INSUFFICIENT_CREDITS"),
+    ("402 came, others at work", Request(W), ledger(seen="2"), "32", account("9", busy=True, closed=True), "wait"),
+    ("no budget: the expected price is held", Request(W), ledger(seen="2"), None, IDLE, "admit 2"),
+    ("no budget, no price", Request(W), ledger(), None, IDLE, "admit 0"),
+    ("account short, alone", Request(W), ledger(seen="2"), "31", account("1"), "alone 31"),
+    ("account short, no budget", Request(W), ledger(seen="2"), None, account("1"), "admit 2"),
+    (
+        "account shorter than the ceiling, no price seen",
+        Request(W),
+        ledger(ceiling="4"),
+        "9",
+        account("3", busy=True),
+        "wait",
+    ),
+    (
+        "account short by the second upload",
+        Request(W, 2),
+        ledger(seen="2", upload="1"),
+        "99",
+        account("3"),
+        "INSUFFICIENT_CREDITS",
+    ),
+    ("price doesn't fit by the second upload", Request(W, 2), ledger(seen="2", upload="1"), "3", BUSY, "wait"),
+    ("no budget, account empty", Request(W), ledger(), None, account("0", busy=True), "wait"),
+]
+
+
+@pytest.mark.parametrize(
+    ("request_", "books", "budget", "situation", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
+)
+def test_each_line_of_the_tables(
+    request_: Request, books: Ledger, budget: str | None, situation: Situation, expected: str
+) -> None:
+    assert verdict(decide(request_, books, amount(budget), situation)) == expected
+
+
+def test_the_slow_start_allows_twice_those_answered_as_expected_and_begins_again_at_a_surprise() -> None:
+    start = SlowStart()
+    assert start.limit == 1
+    start = start.after(None, D(2))  # nothing was expected, so nothing is a surprise
+    start = start.after(D(2), D(2)).after(D(2), D(1))
+    assert (start.answered, start.limit) == (3, 6)
+    assert start.after(D(2), D("2.01")) == SlowStart()
+
+
+@pytest.mark.parametrize(
+    ("books", "bundle", "alone", "expected"),
+    [
+        (ledger(seen="2"), "40", False, "32"),
+        (ledger(seen="2"), "32", False, "32"),
+        (ledger(seen="2"), "31", False, None),  # its images cost more than was known
+        (ledger(seen="2"), "31", True, "31"),
+        (ledger(seen="2"), "40", True, "32"),
+        (ledger(seen="2"), "1.9", True, None),
+        (ledger(), "5", True, "5"),
+        (ledger(), "0", True, None),
+        (ledger(seen="2", ceiling="4"), "3", True, None),
+        (ledger(seen="2", ceiling="4"), "9", False, "4"),
+    ],
+)
+def test_once_its_images_are_paid_a_job_keeps_its_bound_or_all_that_is_left_if_it_is_alone(
+    books: Ledger, bundle: str, alone: bool, expected: str | None
+) -> None:
+    assert hold_for_submit(books.prices, W, D(bundle), alone=alone) == amount(expected)
+
+
+@pytest.mark.parametrize(
+    ("books", "hold", "alone", "is_outgrown"),
+    [
+        (ledger(seen="2"), "32", False, False),
+        (ledger(seen="2.1"), "32", False, True),  # its bound has risen to 33.6
+        (ledger(seen="9"), "9", True, False),
+        (ledger(seen="9"), "8", True, True),
+        (ledger(seen="9", ceiling="4"), "4", False, False),
+        (ledger(), "5", True, False),
+        (ledger(seen="2", held="40"), "32", False, False),
+        (ledger(seen="2", held="41"), "32", False, True),  # another job cost more than was held for it
+    ],
+)
+def test_right_before_a_submit_its_hold_is_compared_with_what_was_seen_since(
+    books: Ledger, hold: str, alone: bool, is_outgrown: bool
+) -> None:
+    assert outgrown(books, D(40), W, D(hold), alone=alone) is is_outgrown
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "answered", "recorded", "code"),
+    [
+        ("7", "1", "7", None),
+        ("7", "1", "7.5", "PRICE_ABOVE_CEILING"),
+        (None, "1", "16", None),
+        (None, "1", "16.5", "PRICE_ROSE"),
+        (None, "2", "32", None),
+        (None, "2", "33", "PRICE_ROSE"),
+        (None, "0", "7", None),  # nothing was bounded
+    ],
+)
+def test_a_record_beyond_what_bounds_a_price_ends_all_buying(
+    ceiling: str | None, answered: str, recorded: str, code: str | None
+) -> None:
+    error = beyond_bound(W, D(answered), D(recorded), PriceBook(amount(ceiling)))
+    assert (error and error.code) == code
+
+
+def test_a_record_as_high_as_an_earlier_one_is_no_news_whatever_is_answered() -> None:
+    assert beyond_bound(W, D(1), D(17), ledger(seen="17").prices) is None
+
+
+def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
+    error = beyond_bound(W, D(2), D(33), PriceBook())
+    assert error is not None
+    assert error.message == "the record of a job on w names 33 credits, the answer to its submit named 2"
+    assert error.hint == (
+        "compare with the gateway's ledger (crucible-batch audit), and declare budget.max_credits_per_job"
+    )
+
+
+def test_one_that_was_admitted_alone_is_known_as_such_until_it_is_answered() -> None:
+    books = ledger()
+    books.apply("a", Held(at=0.0, attempt=1, key="k", credits=D(9), price_class=W.price_class, alone=True))
+    assert set(books.alone) == {"a"}
+    books.apply("a", Accepted(at=1.0, job_id="j", credits=D(2), reused=False))
+    assert not books.alone
+
+
+HINT = "and run the same command again"
+
+
+@pytest.mark.parametrize(
+    ("request_", "books", "budget", "message", "hint"),
+    [
+        (
+            Request(W),
+            ledger(seen="5", ceiling="4"),
+            "10",
+            "a job on w costs 5 credits, above max_credits_per_job 4",
+            f"raise budget.max_credits_per_job if that is what you want to pay, {HINT}",
+        ),
+        (
+            Request(W, 1),
+            ledger(upload="5", upload_ceiling="4"),
+            "10",
+            "an upload costs 5 credits, above max_credits_per_upload 4",
+            f"raise budget.max_credits_per_upload if that is what you want to pay, {HINT}",
+        ),
+        (
+            Request(W),
+            ledger(seen="2", held="9"),
+            "10",
+            "9 of 10 credits used (9 of them held); the next job needs 2",
+            (
+                "what is held is for answers that never came: run the same command again (a job that was changed"
+                " or removed meanwhile has to be in the manifest again), or raise the budget"
+            ),
+        ),
+        (
+            Request(W, 1),
+            ledger(seen="2"),
+            "2",
+            "0 of 2 credits used; the next job needs more than 2",
+            "raise the budget and run the same command again: what is done is not paid again",
+        ),
+        (
+            Request(W),
+            ledger(seen="2", ceiling="4"),
+            "3",
+            "0 of 3 credits used; the next job may cost up to 4, its declared ceiling",
+            f"raise the budget, or lower the declared ceiling, {HINT}",
+        ),
+        (
+            Request(W),
+            ledger(seen="4", ceiling="4"),
+            "3",
+            "0 of 3 credits used; the next job needs 4",
+            "raise the budget and run the same command again: what is done is not paid again",
+        ),
+        (
+            Request(W, 1),
+            ledger(seen="2", ceiling="4"),
+            "3",
+            "0 of 3 credits used; the next job needs more than 4",
+            "raise the budget and run the same command again: what is done is not paid again",
+        ),
+    ],
+)
+def test_a_job_that_is_blocked_says_why_and_what_to_do(
+    request_: Request, books: Ledger, budget: str, message: str, hint: str
+) -> None:
+    decision = decide(request_, books, D(budget), IDLE)
+    assert isinstance(decision, Block)
+    assert isinstance(decision.error, ErrorInfo)
+    assert (decision.error.message, decision.error.hint) == (message, hint)
+
+
+def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None:
+    decision = decide(Request(W), ledger(), D(9), DOUBT)
+    assert isinstance(decision, Block)
+    assert "has no bound that fits the budget, and one that was sent is still unanswered" in decision.error.message
+    assert decision.error.hint == (
+        "run the same command again (a job that was changed or removed meanwhile has to be in the manifest again), if"
+        " need be with --resubmit-unknown; or declare budget.max_credits_per_job"
+    )
+
+
+@pytest.mark.parametrize(
+    ("situation", "message"),
+    [
+        (account("1.5", closed=True), "the account has 1.5 credits available and the next job needs 2"),
+        (Situation(False, account_closed=True), "the account has no more credits available and the next job needs 2"),
+        (account("-3", closed=True), "the account has 0 credits available and the next job needs 2"),
+    ],
+)
+def test_an_account_without_credits_is_named_with_what_it_has(situation: Situation, message: str) -> None:
+    decision = decide(Request(W), ledger(seen="2"), D(50), situation)
+    assert isinstance(decision, Block)
+    assert decision.error.message == message
+    assert decision.error.hint == f"top the account up {HINT}: what is done is not paid again"
+
+
+@pytest.mark.parametrize("ends", [("lost", "lost"), ("lost", "assumed"), ("assumed", "assumed")])
+def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bought(ends: tuple[str, str]) -> None:
+    """Nobody can count them. A job without images goes on, and so does all where a price or a ceiling is known."""
+    said = {
+        "lost": Lost(at=1.0, nonce="n"),
+        "assumed": Created(at=1.0, asset_id="a", credits=D(0), assumed=True),
+    }
+
+    def books(count: int, **known: str) -> Ledger:
+        found = ledger(**known)  # type: ignore[arg-type]
+        for number, end in enumerate(ends[:count]):
+            happened: list[Event] = [Intended(at=0.0, nonce="n", credits=D(0), payer="p"), said[end]]
+            for event in happened:
+                found.apply(f"asset:{number}", event)
+        return found
+
+    with_image, without = Request(W, uploads=1), Request(W)
+    assert verdict(decide(with_image, books(1), D(50), IDLE)) == "alone 50"
+    blocked = decide(with_image, books(2), D(50), IDLE)
+    assert isinstance(blocked, Block)
+    assert "max_credits_per_upload" in (blocked.error.hint or "")
+    assert verdict(decide(without, books(2), D(50), IDLE)) == "alone 50"
+    assert verdict(decide(with_image, books(2, upload="1"), D(50), IDLE)) == "alone 48"
+    assert verdict(decide(with_image, books(2, upload_ceiling="5"), D(50), IDLE)) == "alone 40"
+    assert verdict(decide(with_image, books(2), None, IDLE)) == "admit 0"

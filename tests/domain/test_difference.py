@@ -1,0 +1,154 @@
+"""A plan held against what was planned and done: every row of the table, and that no job is lost on the way."""
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.domain.events import (
+    Accepted,
+    Declined,
+    Failed,
+    Held,
+    Refused,
+    Saved,
+    Succeeded,
+    Unanswered,
+    Unavailable,
+    Vanished,
+)
+from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.domain.identity import job_identity
+from crucible_batch.domain.job import Job, replay
+from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.plan_diff import MARKS, Change, Earlier, Mark, Why, changes, differences, paid, reason
+from crucible_batch.domain.retry_rule import RetryRule
+
+BOOM = ErrorInfo("BOOM", "it went boom")
+HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(2), price_class="workflow:w")
+ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(2), reused=False)
+SUCCEEDED = Succeeded(at=3.0, outputs=1)
+SAVED = Saved(at=4.0, index=0, path="a/0.png", sha256="0", byte_size=1, mime_type="image/png", width=1, height=1)
+FAILED = Failed(at=3.0, error=BOOM)
+
+
+def planned(name: str = "a", position: int = 0, **params: object) -> PlannedJob:
+    identity = job_identity(manifest="m", run_id="r", workflow_id="w", params=params, images={}, repeat=1)
+    return PlannedJob(position, identity, name, "w", params)
+
+
+def job(*events: object, attempts: int = 1) -> Job:
+    return replay(Job("a", rule=RetryRule(attempts)), events)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "why", "mark", "code", "credits"),
+    [
+        (job(HELD, ACCEPTED, SUCCEEDED, SAVED), {}, Why.DONE, Mark.DONE, None, 2),
+        (
+            job(HELD, ACCEPTED, SUCCEEDED, SAVED),
+            {"missing": ("a/0.png",)},
+            Why.MISSING_OUTPUT,
+            Mark.COLLECTED,
+            None,
+            2,
+        ),
+        (job(HELD, ACCEPTED, SUCCEEDED), {}, Why.NOT_FETCHED, Mark.COLLECTED, None, 2),
+        (job(HELD, ACCEPTED), {}, Why.IN_FLIGHT, Mark.COLLECTED, None, 2),
+        (job(HELD), {}, Why.UNANSWERED, Mark.COLLECTED, None, 0),
+        (job(HELD, Unanswered(at=2.0, error=BOOM)), {}, Why.UNANSWERED, Mark.COLLECTED, "BOOM", 0),
+        (
+            job(HELD, ACCEPTED, SUCCEEDED, Unavailable(at=4.0, error=BOOM)),
+            {},
+            Why.UNAVAILABLE,
+            Mark.COLLECTED,
+            "BOOM",
+            2,
+        ),
+        (job(HELD, ACCEPTED, Vanished(at=3.0, error=BOOM)), {}, Why.VANISHED, Mark.COLLECTED, "BOOM", 2),
+        (job(HELD, ACCEPTED, FAILED), {}, Why.FAILED, Mark.FAILED, "BOOM", 0),
+        (job(HELD, ACCEPTED, FAILED), {"retry_failed": True}, Why.RETRIED, Mark.NEW, "BOOM", 0),
+        (job(HELD, Refused(at=2.0, error=BOOM)), {}, Why.FAILED, Mark.FAILED, "BOOM", 0),
+        (job(HELD, ACCEPTED, FAILED, attempts=3), {}, Why.RETRIED, Mark.NEW, "BOOM", 0),
+        (job(HELD, Declined(at=2.0, error=BOOM)), {}, Why.NOT_SENT, Mark.NEW, "BOOM", 0),
+        (job(), {}, Why.NEVER_RUN, Mark.NEW, None, 0),
+    ],
+    ids=lambda value: value.name if isinstance(value, Why) else "-",
+)
+def test_each_row_of_the_table(
+    found: Job, options: dict[str, object], why: Why, mark: Mark, code: str | None, credits: int
+) -> None:
+    said = reason(planned(), found, None, **options)  # type: ignore[arg-type]
+    assert (said.why, said.mark, said.code, said.credits) == (why, mark, code, credits)
+
+
+def test_a_name_that_was_planned_with_other_words_is_changed_and_says_what_it_was_paid() -> None:
+    before = Earlier(planned(seed=1), job(HELD, ACCEPTED, SUCCEEDED, SAVED))
+    said = reason(planned(seed=2), job(), before)
+    assert (said.why, said.changes, said.credits) == (Why.CHANGED, (Change("seed", 1, 2),), 2)
+    # What it asks for now has a past of its own: that says more.
+    assert reason(planned(seed=2), job(HELD, ACCEPTED), before).why is Why.IN_FLIGHT
+
+
+def test_every_why_has_its_mark() -> None:
+    assert set(MARKS) == set(Why)
+
+
+def test_changes_tell_numbers_from_words_and_images_by_their_bytes() -> None:
+    def image(path: str, digest: str) -> InputImage:
+        return InputImage(AssetSpec(sha256=digest * 64, byte_size=1, mime_type="image/png", filename=path), Path(path))
+
+    before = replace(planned(a=1, b="x", c=True), images={"image": image("p.png", "0"), "mask": image("m.png", "1")})
+    now = replace(
+        planned(a=1.0, b="x", d=None), images={"image": image("p.png", "2"), "mask": image("n.png", "1")}, repeat=2
+    )
+    assert list(changes(before, replace(now, workflow_id="v"))) == [
+        Change("workflow", "w", "v"),
+        Change("a", 1, 1.0),
+        Change("c", True, None),
+        Change("d", None, None),
+        Change("image", "p.png (00000000)", "p.png (22222222)"),
+        Change("repeat", 1, 2),
+    ]
+    assert list(changes(before, before)) == []
+
+
+PLANS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 5)), max_size=8, unique_by=(lambda row: row[0]))
+
+
+@given(last=PLANS, now=PLANS, done=st.sets(st.integers(0, 5)))
+def test_every_job_has_one_row_and_every_name_that_went_is_gone(
+    last: list[tuple[str, int]], now: list[tuple[str, int]], done: set[int]
+) -> None:
+    def job_of(content: int) -> Job:
+        return job(HELD, ACCEPTED, SUCCEEDED, SAVED) if content in done else job()
+
+    kept = {content for _, content in now}
+    dropped = {name: content for name, content in last if content not in kept}
+    rows = list(
+        differences(
+            (
+                (planned(name, position, content=content), job_of(content))
+                for position, (name, content) in enumerate(now)
+            ),
+            dict(dropped),
+            earlier=lambda content: Earlier(planned(content=content), job_of(content)),
+            missing=lambda _job: (),
+            retry_failed=False,
+        )
+    )
+    assert [row.name for row in rows[: len(now)]] == [name for name, _ in now]
+    gone = [row.name for row in rows[len(now) :]]
+    assert gone == [name for name in dropped if name not in dict(now)]
+    assert all(row.reason.mark is Mark.GONE for row in rows[len(now) :])
+    for (name, content), row in zip(now, rows, strict=False):
+        if content in done:
+            assert row.reason.mark is Mark.DONE
+        elif name in dropped:
+            assert row.reason.changes == (Change("content", dropped[name], content),)
+            assert row.reason.credits == paid(job_of(dropped[name]))
+        else:
+            assert row.reason.why is Why.NEVER_RUN

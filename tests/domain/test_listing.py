@@ -1,0 +1,36 @@
+"""A list of outputs that grows, shrinks or has gaps: each row of the table at the head of ``domain/output_list.py``."""
+
+from __future__ import annotations
+
+import pytest
+
+from crucible_batch.domain.output_list import MOST_OUTPUTS, merged
+
+
+@pytest.mark.parametrize(
+    ("known", "listed", "after"),
+    [
+        ((0,), (0, 1, 2), (0, 1, 2)),
+        ((2,), (0, 1, 2), (2, 0, 1)),
+        ((0, 1), (1,), (0, 1)),
+        ((0, 1), (), (0, 1)),
+        ((1, 4), (1, 4), (1, 4)),
+        ((0,), (7,), (0, 7)),
+        ((), (0, 3), (0, 3)),
+    ],
+)
+def test_what_is_new_comes_after_what_was_known(known, listed, after):
+    assert merged(known, len(known), listed) == after
+
+
+def test_what_only_a_count_is_known_of_are_those_listed_first():
+    assert merged(None, 1, (1, 2)) == (1, 2)
+    assert merged(None, 2, (1, 2)) == (1, 2)
+    assert merged(None, 2, (1,)) is None
+
+
+def test_a_list_that_shows_other_numbers_each_time_ends():
+    known: tuple[int, ...] = ()
+    for look in range(5 * MOST_OUTPUTS):
+        known = merged(known, len(known), (look,)) or ()
+    assert known == tuple(range(MOST_OUTPUTS))

@@ -1,0 +1,180 @@
+"""What moved since a plan was saved: each row of the table at the head of ``domain/plan_staleness.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.domain.plan_staleness import (
+    Author,
+    JobNow,
+    moved_files,
+    moved_gateway,
+    moved_jobs,
+    moved_manifest,
+    moved_prices,
+    moved_terms,
+    moved_workflows,
+)
+from crucible_batch.domain.prices import Certainty, Quote
+from crucible_batch.domain.saved_plan import ImageFile, ManifestFile, PlannedPrice, PlannedState, PlanRow, PlanTerms
+
+TERMS = PlanTerms(Decimal(10), None, 3, ())
+MANIFEST = ManifestFile("spring", "spring.yaml", "aa", {})
+ROW = PlanRow(
+    "hero", "11", "zimage-base", PlannedState.NEW, Decimal(2), {"prompt.text": "a fox", "size.width": 64}, {}, 1
+)
+PHOTO = replace(ROW, name="photo", identity="22", images={"image.image": ImageFile("photos/a.png", "aa")})
+
+
+def said(saved: Sequence[PlanRow], now: Sequence[PlanRow], author: Author = Author.NOBODY) -> list[str]:
+    return [str(move) for move in moved_jobs(saved, [JobNow(row, author) for row in now])]
+
+
+def test_the_head_is_compared_part_by_part() -> None:
+    assert [*moved_gateway("https://a", "https://a"), *moved_terms(TERMS, TERMS)] == []
+    assert [str(move) for move in moved_gateway("https://a", "https://b")] == [
+        "the gateway was https://a, is now https://b"
+    ]
+    now = PlanTerms(Decimal(20), Decimal("4.50"), 3, ("GPU_LOST",))
+    assert [str(move) for move in moved_terms(TERMS, now)] == [
+        "budget was 10, is now 20",
+        "max_credits_per_job was none, is now 4.5",
+        "never was none, is now GPU_LOST",
+    ]
+    other = replace(MANIFEST, name="summer", sha256="bb")
+    assert [str(move) for move in moved_manifest(MANIFEST, other)] == [
+        "spring.yaml: other bytes",
+        "the manifest's name was spring, is now summer",
+    ]
+
+
+def test_text_files_are_compared_by_their_bytes() -> None:
+    moves = moved_files({"a.csv": "1", "b.txt": "2", "c.txt": "3"}, {"a.csv": "9", "c.txt": "3", "d.txt": "4"})
+    assert [str(move) for move in moves] == ["a.csv: other bytes", "b.txt is no longer read", "d.txt is read now"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (("a", "b"), {"z": ("b", "a")}, None),
+        (("a", "b"), {"z": ("a",)}, "b is no longer listed by z"),
+        (("a",), {"z": ("a", "b")}, "b is listed by z now"),
+        (("a",), {"z": None}, "z no longer says which parameters it takes"),
+        (None, {"z": ("a",)}, "z says now which parameters it takes"),
+        (None, {"z": None}, None),
+        (("a",), {}, "workflow z is gone"),
+    ],
+)
+def test_a_parameter_list_is_compared_by_its_names(
+    before: tuple[str, ...] | None, after: dict[str, tuple[str, ...] | None], message: str | None
+) -> None:
+    moves = [str(move) for move in moved_workflows({"z": before}, after)]
+    assert moves == ([] if message is None else [message])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ((Certainty.LEARNED, "2"), (Certainty.LEARNED, "2.0"), None),
+        ((Certainty.LEARNED, "2"), (Certainty.LEARNED, "9"), "was known to be 2, is now known to be 9"),
+        ((Certainty.BOUNDED, "4"), (Certainty.LEARNED, "9"), "was at most 4, is now known to be 9"),
+        ((Certainty.UNKNOWN, None), (Certainty.LEARNED, "9"), "was not known, is now known to be 9"),
+        ((Certainty.LEARNED, "2"), (Certainty.UNKNOWN, None), "was known to be 2, is now not known any more"),
+    ],
+)
+def test_a_price_is_compared_by_what_is_known_of_it(
+    before: tuple[Certainty, str | None], after: tuple[Certainty, str | None], message: str | None
+) -> None:
+    def amount(text: str | None) -> Decimal | None:
+        return None if text is None else Decimal(text)
+
+    for price_class, name in (("workflow:z", "z"), ("upload", "an upload")):
+        saved = PlannedPrice(price_class, 3, before[0], amount(before[1]))
+        moves = [str(move) for move in moved_prices([saved], {price_class: Quote(after[0], amount(after[1]))})]
+        assert moves == ([] if message is None else [f"price of {name} {message}"])
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (replace(ROW, params={**ROW.params, "prompt.text": "a cat"}), "prompt changed"),
+        (replace(ROW, params={**ROW.params, "size.width": 65}), "size.width was 64, is now 65"),
+        (replace(ROW, params={**ROW.params, "size.width": "64"}), "size.width was 64, is now '64'"),
+        (replace(ROW, params={"prompt.text": "a fox"}), "size.width is no longer given"),
+        (replace(ROW, params={**ROW.params, "sampler.seed": 7}), "sampler.seed is given now"),
+        (replace(ROW, workflow_id="qwen-edit"), "workflow was zimage-base, is now qwen-edit"),
+        (replace(ROW, repeat=2), "repeat was 1, is now 2"),
+        (
+            replace(ROW, images={"image.image": ImageFile("b.png", "bb")}),
+            "image.image was not given, is now b.png",
+        ),
+        (ROW, "asks for something else now"),
+    ],
+)
+def test_a_changed_job_is_named_with_what_changed(now: PlanRow, message: str) -> None:
+    assert said([ROW], [replace(now, identity="other")]) == [f"hero: {message}"]
+
+
+def test_a_swapped_image_is_named_once_for_all_its_jobs() -> None:
+    saved = [PHOTO, replace(PHOTO, name="again", identity="33")]
+    swapped = [
+        replace(row, identity=row.identity + "x", images={"image.image": ImageFile("photos/a.png", "bb")})
+        for row in saved
+    ]
+    assert said(saved, swapped) == ["photos/a.png: other bytes"]
+
+
+def test_an_image_that_lies_elsewhere_with_the_same_bytes_is_no_move() -> None:
+    assert said([PHOTO], [replace(PHOTO, images={"image.image": ImageFile("b.png", "aa")})]) == []
+
+
+def test_what_came_and_what_went_is_named() -> None:
+    other = replace(ROW, name="other", identity="44")
+    assert said([ROW, PHOTO], [other, PHOTO]) == ["new job other", "job hero is gone"]
+    assert said([ROW], []) == ["job hero is gone"]
+    assert said([], [ROW]) == ["new job hero"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "author", "message"),
+    [
+        ("new", "new", Author.ANOTHER_RUN, None),
+        ("new", "done", Author.THE_PLAN, None),
+        ("new", "failed", Author.THE_PLAN, None),
+        ("new", "done", Author.ANOTHER_RUN, "job hero was done meanwhile by another run"),
+        ("new", "failed", Author.ANOTHER_RUN, "job hero was new, and is failed meanwhile by another run"),
+        ("done", "new", Author.NOBODY, "job hero was done, and is new in the run directory as it is now"),
+    ],
+)
+def test_a_state_moves_by_others_only(before: str, after: str, author: Author, message: str | None) -> None:
+    now = replace(ROW, state=PlannedState(after))
+    assert said([replace(ROW, state=PlannedState(before))], [now], author) == ([] if message is None else [message])
+
+
+@given(st.lists(st.integers(0, 30), unique=True), st.randoms(use_true_random=False))
+def test_order_is_no_move_and_nothing_else_is_missed(numbers: list[int], random: object) -> None:
+    saved = [replace(ROW, name=f"job-{number}", identity=str(number)) for number in numbers]
+    now = list(saved)
+    random.shuffle(now)  # type: ignore[attr-defined]
+    assert said(saved, now) == []
+    assert sorted(said(saved, now[1:])) == sorted(f"job {row.name} is gone" for row in now[:1])
+    assert sorted(said(saved[1:], now)) == sorted(f"new job {row.name}" for row in saved[:1])
+
+
+def test_both_sides_are_read_in_step_and_not_into_a_list() -> None:
+    read: list[int] = []
+
+    def rows() -> Iterator[PlanRow]:
+        for number in range(100):
+            read.append(number)
+            yield replace(ROW, name=f"job-{number}")
+
+    moves = moved_jobs(rows(), (JobNow(replace(row, identity="other"), Author.NOBODY) for row in rows()))
+    assert str(next(moves)) == "job-0: asks for something else now"
+    assert read == [0, 0]

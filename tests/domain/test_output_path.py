@@ -1,0 +1,71 @@
+"""Where outputs go."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.domain.output_path import aside_path, leading_path, output_path
+
+TABLE = [
+    ("job/{index}{ext}", 0, ".png", "job/0.png"),
+    ("job/{index}{ext}", 11, ".webp", "job/11.webp"),
+    ("job-{index}{ext}", 1, ".png", "job-1.png"),
+    ("a/{index}/b/{index}{ext}", 2, ".png", "a/2/b/2.png"),
+    ("job{ext}", 0, ".jpg", "job.jpg"),
+    ("job{ext}", 1, ".jpg", "job-1.jpg"),
+    ("a.b/job{ext}", 2, ".jpg", "a.b/job-2.jpg"),
+    ("a.b/job", 0, ".jpg", "a.b/job"),
+    ("a.b/job", 1, ".jpg", "a.b/job-1"),
+    ("job.png", 0, ".jpg", "job.png"),
+    ("job.png", 1, ".jpg", "job-1.png"),
+    ("v1.2{ext}", 1, ".png", "v1.2-1.png"),
+    ("deep/er/job.tar.png", 3, "", "deep/er/job.tar-3.png"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "index", "ext", "expected"), TABLE)
+def test_a_pattern_is_filled_in(pattern: str, index: int, ext: str, expected: str) -> None:
+    assert output_path(pattern, index, ext) == PurePosixPath(expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("job/0.png", "job/0.0123abcd.png"),
+        ("job.tar.png", "job.tar.0123abcd.png"),
+        ("a.b/job", "a.b/job.0123abcd"),
+    ],
+)
+def test_a_file_goes_aside_beside_its_place_by_its_digest(path: str, expected: str) -> None:
+    assert aside_path(path, "0123abcd" + "f" * 56) == expected
+
+
+PATTERNS = st.sampled_from([pattern for pattern, *_ in TABLE])
+EXTENSIONS = st.sampled_from([".png", ".jpg", ".webp"])
+
+
+@given(PATTERNS, EXTENSIONS, st.lists(st.integers(0, 2000), unique=True, min_size=2, max_size=5))
+def test_outputs_of_one_job_never_meet(pattern: str, ext: str, indices: list[int]) -> None:
+    assert len({output_path(pattern, index, ext) for index in indices}) == len(indices)
+
+
+@given(PATTERNS, EXTENSIONS, st.integers(0, 2000))
+def test_the_type_leaves_the_rest_of_a_path_alone(pattern: str, ext: str, index: int) -> None:
+    """The temporary file is made in the parent before the type is known."""
+    assert output_path(pattern, index, ext).parent == output_path(pattern, index, "").parent
+
+
+@given(PATTERNS.filter(lambda pattern: "{index}" not in pattern), st.integers(1, 2000))
+def test_a_later_output_leads_back_to_its_job(pattern: str, index: int) -> None:
+    assert leading_path(str(output_path(pattern, index, "{ext}"))) == pattern
+
+
+@pytest.mark.parametrize(
+    "pattern", ["job-1-{index}{ext}", "job-1/{index}{ext}", "job-01{ext}", "job-0", "-1{ext}", "a-1/b"]
+)
+def test_what_no_later_output_can_be_called_leads_nowhere(pattern: str) -> None:
+    assert leading_path(pattern) is None

@@ -1,0 +1,133 @@
+"""A secret is found in what it is dressed in, and what is no secret stays as it is."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.domain.redaction import MASK, Secret, visible, without_rights
+from tests.disguises import DISGUISES, shows
+
+KEY = "moltazine_Zq3v9Xw7TkR2mN8pLs5dHf4gJc6b-y_1"
+SECRET = Secret(KEY)
+
+
+def test_the_reader_sees_through_each_disguise() -> None:
+    assert [name for name, dressed in DISGUISES.items() if not shows(KEY, f"see {dressed(KEY)} there")] == []
+
+
+@pytest.mark.parametrize("name", DISGUISES)
+def test_a_disguise_is_seen_through(name: str) -> None:
+    text = f"see {DISGUISES[name](KEY)} there"
+    assert SECRET.is_in(text)
+    hidden = SECRET.hidden_in(text)
+    assert hidden == ("see *** there" if name in {"plain", "token alone"} else MASK)
+
+
+@pytest.mark.parametrize("inner", DISGUISES)
+@pytest.mark.parametrize("outer", ["JSON, all", "percent", "HTML", "full width", "zero width", "terminal escape"])
+def test_a_disguise_within_another_is_seen_through(inner: str, outer: str) -> None:
+    assert SECRET.hidden_in(DISGUISES[outer](DISGUISES[inner](KEY))) == MASK
+
+
+words = st.text(st.characters(codec="utf-8"), max_size=30)
+fillers = st.text(st.sampled_from("\u200b\u00ad\ufeff\u0301\u202e\x00\x1b\t\n \u00a0\u3000.\u180e"), max_size=3)
+
+
+@given(st.data(), st.sampled_from(sorted(set(DISGUISES) - {"lone surrogate"})), words, words)
+def test_no_text_around_it_and_nothing_within_it_hides_the_secret(
+    data: st.DataObject, name: str, before: str, after: str
+) -> None:
+    filled = "".join(letter + data.draw(fillers) for letter in KEY)
+    for dressed in (filled, DISGUISES[name](KEY)):
+        assert not shows(KEY, SECRET.hidden_in(f"{before} {dressed} {after}"))
+
+
+@given(st.text())
+def test_a_text_without_it_stays_as_it_is(text: str) -> None:
+    assert SECRET.hidden_in(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "11111111-1111-4111-8111-111111111111",
+        "the API key moltazine_*** is not known",
+        "https://store.test/moltazine_outputs/0.png?X-Amz-Signature=0123456789abcdef%2F",
+        r"C:\new\u00fc&amp;%zz\uZZZZ\U99999999 \x &#xFFFFFFFFF; &nosuch; \u{ffffff}",
+        "Zq3v9Xw7TkR",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert SECRET.hidden_in(text) == text
+    assert not SECRET.is_in(text)
+
+
+@pytest.mark.parametrize("short", ["k3y", "moltazine_sandbox"])
+def test_a_short_key_is_found_as_it_is_alone(short: str) -> None:
+    assert Secret(short).hidden_in(f"the {short} of the sandbox") == "the *** of the sandbox"
+    assert Secret(short).hidden_in("the sandbox has k_3_y") == "the sandbox has k_3_y"
+
+
+@given(st.integers(0, 7))
+def test_a_long_part_of_it_is_found(start: int) -> None:
+    part = KEY.removeprefix("moltazine_")[start : start + 25]
+    assert sum(map(str.isalnum, part)) >= 23
+    assert SECRET.hidden_in(f"...{part}...") == MASK
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at https://s.test/b/x.png?X-Sig=SECRET&e=1, again", "at https://s.test/b/x.png?***, again"),
+        ("https://s.test/x#token=SECRET", "https://s.test/x#***"),
+        ("https://user:SECRET@s.test/x.", "https://***@s.test/x."),
+        ("https://user:SEC/RET@s.test/x", "https://***@s.test/x"),
+        ("https://user:SEC#RET@s.test/x", "https://***"),
+        ("https://user:SEC?RET@s.test/x", "https://***"),
+        ("HTTPS://S.TEST/x?SECRET", "HTTPS://S.TEST/x?***"),
+        ("s3://bucket/x?SECRET and ftp://u:SECRET@h/", "s3://bucket/x?*** and ftp://***@h/"),
+        (r"{\"url\":\"https:\/\/s.test\/x?sig=SECRET\"}", r"{\"url\":\"https:\/\/s.test\/x?***" + '"}'),
+        ("https://s.test/x? X-Amz-Signature=SECRET more", "https://s.test/x?*** more"),
+        ("see https://s.test/x ? why", "see https://s.test/x?*** why"),
+        ("https://s.test/x ?X-Amz-Signature=SECRET a=SECRET more", "https://s.test/x?*** more"),
+        ("https://s.test/ x?abc=SECRET", "https://s.test/ x?***"),
+        ("s.test/x?abc=SECRET", "s.test/x?***"),
+        ("x&X-Amz-Signature=SECRET", "x&***"),
+        ("X-Amz-Signature=SECRET", "X-Amz-Signature=***"),
+        ("https%3A%2F%2Fs.test%2Fx%3FX-Amz-Signature%3DSECRET%26e", "https%3A%2F%2Fs.test%2Fx%3FX-Amz-Signature%3D***"),
+        ("https%253A%252F%252Fs%252Fx%253Ftoken%253DSECRET", "https%253A%252F%252Fs%252Fx%253Ftoken%253D***"),
+        ("token&#61;SECRET", "token&#61;***"),
+        ("what? nothing here; design=modern, see https://s.test/x", None),
+        ("a token: none was sent. Is it there? #12 & more", None),
+    ],
+)
+def test_a_link_loses_its_rights(text: str, shown: str | None) -> None:
+    assert without_rights(text) == (text if shown is None else shown)
+
+
+names = st.text(string.ascii_letters + "-._[]", min_size=1, max_size=12)
+blanks = st.sampled_from(["", " ", "\t", "\n", "\r\n ", "\u00a0", "\u2003", "\u200b", "\ufeff"])
+
+
+@given(
+    st.text(max_size=20),
+    st.sampled_from(
+        ["https://s.test/x{b}?{b}{n}=SECRET", "https://s.test/{b}x#{n}=SECRET", "ht{z}tps://u:SECRET{z}@h/"]
+    ),
+    names,
+    blanks,
+    st.text(max_size=20),
+)
+def test_no_link_keeps_its_rights_once_it_is_visible(before: str, form: str, name: str, blank: str, after: str) -> None:
+    link = form.format(b=blank, z="\u200b", n=name)
+    assert "SECRET" not in without_rights(visible(f"{before} {link} {after}"))
+
+
+def test_an_endless_text_takes_no_endless_time() -> None:
+    for text in ("http://" * 60_000, "a@" * 200_000, "=" * 400_000, "?a" * 200_000, "&" * 400_000, "\\u" * 200_000):
+        without_rights(text[:4000])
+        assert not SECRET.is_in(text)

@@ -1,0 +1,72 @@
+"""Opening what was saved: a plain file below the run directory, or nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crucible_batch.outputs import open_output
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    for folder in ("run/fox", "run/.crucible", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "run/fox/0.png").write_bytes(b"a fox")
+    (tmp_path / "run/.crucible/journal.sqlite3").write_bytes(b"the journal")
+    (tmp_path / "elsewhere/0.png").write_bytes(b"a secret")
+    return tmp_path / "run"
+
+
+def test_a_saved_file_is_opened(run_dir: Path) -> None:
+    with open_output(run_dir, "fox/0.png") as file:
+        assert file.read() == b"a fox"
+
+
+def test_the_run_directory_itself_may_be_reached_by_a_link(run_dir: Path) -> None:
+    (run_dir.parent / "link").symlink_to(run_dir)
+    with open_output(run_dir.parent / "link", "fox/0.png") as file:
+        assert file.read() == b"a fox"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", ".", "..", "/", "//", "../elsewhere/0.png", "fox/../../elsewhere/0.png", ".crucible/journal.sqlite3", "fox",
+     "fox/0.png\0", "fox/0.png/x", "fox/1.png", "fox/../.crucible/journal.sqlite3"],
+)  # fmt: skip
+def test_anything_else_is_refused(run_dir: Path, path: str) -> None:
+    with pytest.raises(OSError, match=r"."):
+        open_output(run_dir, path)
+
+
+def test_an_absolute_path_is_refused_also_to_a_file_of_the_run(run_dir: Path) -> None:
+    with pytest.raises(OSError, match="no output's path"):
+        open_output(run_dir, str(run_dir / "fox/0.png"))
+
+
+@pytest.mark.parametrize("name", ["fox", "fox/0.png"])
+def test_no_link_is_followed_neither_as_the_file_nor_on_the_way(run_dir: Path, name: str) -> None:
+    (run_dir / "fox").rename(run_dir.parent / "moved")
+    if name == "fox":
+        (run_dir / "fox").symlink_to(run_dir.parent / "elsewhere")
+    else:
+        (run_dir / "fox").mkdir()
+        (run_dir / "fox/0.png").symlink_to(run_dir.parent / "elsewhere/0.png")
+    with pytest.raises(OSError, match=r"."):
+        open_output(run_dir, "fox/0.png")
+
+
+def test_a_pipe_is_refused_and_waited_for_by_nobody(run_dir: Path) -> None:
+    os.mkfifo(run_dir / "fox/1.png")
+    with pytest.raises(OSError, match="no plain file"):
+        open_output(run_dir, "fox/1.png")
+
+
+def test_nothing_stays_open(run_dir: Path) -> None:
+    before = len(list(Path("/dev/fd").iterdir()))
+    for path in ("fox", "fox/1.png", "../x", "fox/0.png/x"):
+        with pytest.raises(OSError, match=r"."):
+            open_output(run_dir, path)
+    assert len(list(Path("/dev/fd").iterdir())) == before

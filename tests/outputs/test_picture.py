@@ -1,0 +1,142 @@
+"""What a picture is by its own bytes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from crucible_batch.outputs import image_check
+from crucible_batch.outputs.image_check import NoPictureError, Picture
+
+
+def examine(path: Path, *, whole: bool) -> Picture:
+    with path.open("rb") as file:
+        return image_check.examine(file, whole=whole)
+
+
+def drawn(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 90).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+TYPES = [
+    ("PNG", "image/png", ".png"),
+    ("JPEG", "image/jpeg", ".jpg"),
+    ("WEBP", "image/webp", ".webp"),
+    ("GIF", "image/gif", ".gif"),
+    ("TIFF", "image/tiff", ".tiff"),
+    ("BMP", "image/bmp", ".bmp"),
+]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(("kind", "mime", "ext"), TYPES)
+def test_type_and_size_are_those_of_the_bytes(tmp_path: Path, kind: str, mime: str, ext: str, whole: bool) -> None:
+    path = tmp_path / "picture.txt"
+    path.write_bytes(drawn(kind))
+    assert examine(path, whole=whole) == Picture(mime, ext, 40, 30)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_cut_is_seen_where_all_of_it_is_decoded(tmp_path: Path, kind: str, share: float) -> None:
+    content = drawn(kind, (200, 200))
+    path = tmp_path / "picture"
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(NoPictureError):
+        examine(path, whole=True)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_no_cut_is_too_short_to_be_seen(tmp_path: Path, kind: str) -> None:
+    content = drawn(kind)
+    path = tmp_path / "picture"
+    for missing in range(1, 40):
+        path.write_bytes(content[:-missing])
+        with pytest.raises(NoPictureError):
+            examine(path, whole=True)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+@pytest.mark.parametrize("missing", [2, 5, 500])
+def test_a_cut_is_seen_where_the_length_was_counted_after_it(tmp_path: Path, kind: str, missing: int) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(drawn(kind, (200, 200))[:-missing])
+    with pytest.raises(NoPictureError, match="cut short"):
+        examine(path, whole=False)
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_its_jpeg(tmp_path: Path) -> None:
+    content, small = drawn("JPEG", (200, 200)), drawn("JPEG", (8, 8))
+    thumbnail = b"\xff\xe1" + (2 + len(small)).to_bytes(2) + small  # as a segment behind the first marker
+    path = tmp_path / "picture"
+    path.write_bytes(content[:2] + thumbnail + content[2:])
+    assert examine(path, whole=False).width == 200
+    path.write_bytes(content[:2] + thumbnail + content[2:-2])
+    with pytest.raises(NoPictureError, match="cut short"):
+        examine(path, whole=False)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("size", [16, 100_000])
+def test_padding_behind_a_picture_is_no_cut(tmp_path: Path, kind: str, whole: bool, size: int) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(drawn(kind) + b"\0" * size)
+    assert examine(path, whole=whole).width == 40
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"<!doctype html><p>busy", b"%PDF-1.7", b"\0" * 100])
+def test_other_bytes_are_no_picture(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    with pytest.raises(NoPictureError):
+        examine(path, whole=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "is_another_type"),
+    [
+        (b"%PDF-1.7", True),
+        (b"\0" * 100, True),
+        (b"", False),
+        (b"<!doctype html><p>busy", False),
+        (b"\xef\xbb\xbf \r\n\t<html>", False),
+        (b'{"error": "busy"}', False),
+        (b"[]", False),
+        (b"XX[", True),
+    ],
+)
+def test_a_page_is_worth_asking_again_and_another_type_of_file_is_not(
+    tmp_path: Path, content: bytes, is_another_type: bool
+) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    with pytest.raises(NoPictureError, match=r"^not a picture of a known type$") as caught:
+        examine(path, whole=False)
+    assert caught.value.is_another_type is is_another_type
+
+
+def test_a_picture_that_is_broken_or_cut_is_worth_asking_again(tmp_path: Path) -> None:
+    content, path = drawn("PNG", (200, 200)), tmp_path / "picture"
+    for cut, words in (
+        (content[:8], r"not a whole picture of a known type \(\w+Error\)"),
+        (content[:2000], "cut short behind its last pixel"),
+    ):
+        path.write_bytes(cut)
+        with pytest.raises(NoPictureError, match=f"^{words}$") as caught:
+            examine(path, whole=False)
+        assert caught.value.is_another_type is False
+    path.write_bytes(content[:2000])
+    with pytest.raises(NoPictureError, match=r"^not a whole picture of a known type \(OSError\)$"):
+        examine(path, whole=True)
+
+
+def test_a_jpeg_of_several_frames_is_a_jpeg(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "picture", "MPO", save_all=True, append_images=frames[1:])
+    assert examine(tmp_path / "picture", whole=True) == Picture("image/jpeg", ".jpg", 8, 6)
