@@ -278,7 +278,9 @@ class Runner:
         # Between taking a job and asking for its hold nothing is awaited, so holds are asked for in queue order.
         while True:
             async with self.slots.slot():
-                taken = self._take(queue)
+                taken = None
+                with self._noting_failures():  # it is read from the journal
+                    taken = self._take(queue)
                 if taken is None:
                     return
                 with self._noting_failures(taken[0].name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby
@@ -60,7 +60,7 @@ class Journal:
     """The durable past of one run directory.
 
     ``append`` is for one event loop; the reads are synchronous and stream. A read sees what was durable when it began;
-    ``jobs`` sees that of each page of jobs.
+    ``jobs`` sees that of each page of jobs. What a run reads raises ``JournalError``.
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
@@ -70,6 +70,11 @@ class Journal:
         self._writer: GroupCommitWriter | None = None
         self._connection = self._connect()
         self._knows_gateway_jobs = read_only
+
+    def _errors(self) -> AbstractContextManager[None]:
+        """Raise ``JournalError`` for what the database raises, also in one of several tasks: a group of their errors
+        passes ``open`` unseen."""
+        return foreign_errors(self.path.parents[1])
 
     # -- opening ----------------------------------------------------------------------------------------------------
 
@@ -308,9 +313,11 @@ class Journal:
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         """The plan's jobs in manifest order, each as its events had left it when its page was read."""
-        (last,) = self._connection.execute("SELECT coalesce(max(position), -1) FROM plan").fetchone()
+        with self._errors():
+            (last,) = self._connection.execute("SELECT coalesce(max(position), -1) FROM plan").fetchone()
         for first in range(0, last + 1, sql.PAGE):
-            page = self._connection.execute(sql.JOBS, (first, first + sql.PAGE)).fetchall()
+            with self._errors():
+                page = self._connection.execute(sql.JOBS, (first, first + sql.PAGE)).fetchall()
             for _, group in groupby(page, key=itemgetter(0)):
                 story = list(group)
                 planned = decode(PlannedJob, story[0][1])
@@ -325,27 +332,31 @@ class Journal:
 
     def saved_at(self, path: str) -> list[str]:
         """The identities of the jobs an output of which was ever saved at this path, or moved to it."""
-        if not self._read_only:
-            self._connection.execute(sql.INDEX_PLACES)
-        return [subject for (subject,) in self._connection.execute(sql.SAVED_AT, (path,))]
+        with self._errors():
+            if not self._read_only:
+                self._connection.execute(sql.INDEX_PLACES)
+            return [subject for (subject,) in self._connection.execute(sql.SAVED_AT, (path,))]
 
     def accepted_as(self, job_id: str) -> list[str]:
         """The identities of the jobs that were ever accepted as this gateway job; the id is in lower case."""
-        if not self._knows_gateway_jobs:
-            self._connection.execute(sql.INDEX_GATEWAY_JOBS)
-            self._knows_gateway_jobs = True
-        return [subject for (subject,) in self._connection.execute(sql.ACCEPTED_AS, (job_id,))]
+        with self._errors():
+            if not self._knows_gateway_jobs:
+                self._connection.execute(sql.INDEX_GATEWAY_JOBS)
+                self._knows_gateway_jobs = True
+            return [subject for (subject,) in self._connection.execute(sql.ACCEPTED_AS, (job_id,))]
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
         """One job as its events left it, and whether it is retired. None where it was never planned."""
-        row = self._connection.execute(sql.KNOWN, (identity,)).fetchone()
+        with self._errors():
+            row = self._connection.execute(sql.KNOWN, (identity,)).fetchone()
         planned = decode(PlannedJob, row[0]) if row else None
         return None if planned is None else (planned, self.job(planned, RetryRule(attempts=1)), bool(row[1]))
 
     def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
         """One job as its events left it, whether or not it is in the plan."""
         query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
-        return job_of(self.path, planned, self._connection.execute(query, (planned.identity,)), rule)
+        with self._errors():
+            return job_of(self.path, planned, self._connection.execute(query, (planned.identity,)), rule)
 
     def planned_job(self, identity: str) -> PlannedJob | None:
         """What the plan asks for under this identity; None where it asks for no such job."""
@@ -355,7 +366,8 @@ class Journal:
     def asset(self, sha256: str) -> Asset:
         """An asset as its events left it."""
         query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
-        return asset_of(sha256, self._connection.execute(query, (Asset(sha256).identity,)))
+        with self._errors():
+            return asset_of(sha256, self._connection.execute(query, (Asset(sha256).identity,)))
 
     def assets(self) -> Iterator[Asset]:
         """Every asset that has a past, each as its events left it, by digest."""

@@ -19,7 +19,7 @@ import pytest
 from crucible_batch import verify
 from crucible_batch.api import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
-from crucible_batch.journal import Journal, group_commit, lock, store
+from crucible_batch.journal import Journal, group_commit, lock, sql, store
 from crucible_batch.outputs import disk_space, exclusive_rename, preflight, publish, temp_file
 from crucible_batch.report import writer
 
@@ -100,6 +100,16 @@ async def test_a_commit_that_fails_costs_nothing_twice_whatever_it_would_have_he
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
             patch.setattr(group_commit, "_commit", commit)
+            assert await ended(bench, manifest) == 5
+        await goes_on(bench, manifest)
+
+
+@pytest.mark.parametrize("statement", ["INDEX_GATEWAY_JOBS", "ACCEPTED_AS", "JOBS"])
+async def test_a_journal_that_can_t_be_read_or_indexed_stops_the_run_with_5(start, monkeypatch, statement):
+    async with start() as bench:
+        manifest = bench.manifest(jobs(bench))
+        with monkeypatch.context() as patch:
+            patch.setattr(sql, statement, "SELECT disk_io_error()")
             assert await ended(bench, manifest) == 5
         await goes_on(bench, manifest)
 
