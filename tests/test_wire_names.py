@@ -32,7 +32,7 @@ from crucible_batch.domain.progress import (
     Throttled,
 )
 from crucible_batch.domain.receipts import Receipt
-from crucible_batch.journal.codec import decode_event, encode_event
+from crucible_batch.journal.event_codec import decode_event, encode_event
 
 JOURNAL: Mapping[str, str] = {
     "Held": "attempt key credits price_class shape alone images",

@@ -12,11 +12,12 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
-from crucible_batch.api.draft import Choice, check_choice, plan_jobs, read_source, run_terms
+from crucible_batch.api.draft import Choice, check_choice, read_source, run_terms
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
 from crucible_batch.api.plan_rows import UPLOADS, PriceLine, Tally, journal_of, price_lines, standing
 from crucible_batch.api.request import Asked, asked, check_run_directory, check_saving
 from crucible_batch.api.saved_plans import Following, Grounds, save_plan
+from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus
 from crucible_batch.domain.ledger import Ledger

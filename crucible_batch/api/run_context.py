@@ -12,8 +12,9 @@ import httpx
 
 from crucible_batch.api.connecting import gateway_for
 from crucible_batch.api.deadline import NO_DEADLINE, Deadline
-from crucible_batch.api.draft import fill_plan, plan_jobs
+from crucible_batch.api.draft import fill_plan
 from crucible_batch.api.saved_plans import Grounds
+from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import RunTerms

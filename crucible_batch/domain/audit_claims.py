@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from crucible_batch.domain.asset import ASSET_PREFIX
+from crucible_batch.domain.attempt import Attempt, AttemptStatus
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Deleted, Event, Found, Intended, Lost, NotCreated
-from crucible_batch.domain.job import Attempt, AttemptStatus, Job, Phase
+from crucible_batch.domain.job import Job, Phase
 
 
 class Verdict(enum.StrEnum):

@@ -32,7 +32,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.attempt import Attempt, AttemptStatus, repriced
 from crucible_batch.domain.events import (
     Accepted,
     AssetEvent,
@@ -78,43 +78,6 @@ class Phase(enum.StrEnum):
     UNAVAILABLE = "unavailable"
     VANISHED = "vanished"
     UNREADABLE = "unreadable"
-
-
-class AttemptStatus(enum.StrEnum):
-    """What became of one attempt."""
-
-    HELD = "held"
-    DECLINED = "declined"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
-    ACCEPTED = "accepted"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    VANISHED = "vanished"
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One idempotency key, and what became of it.
-
-    ``credits`` is the gateway's own figure, the highest that it has given; 0 until it has given one. ``answered`` and
-    ``recorded`` are those of the answer to the submit and of the job's record, where they differ.
-    """
-
-    number: int
-    key: str
-    held_at: float
-    status: AttemptStatus = AttemptStatus.HELD
-    job_id: str | None = None
-    credits: Credits = ZERO
-    reused: bool = False
-    error: ErrorInfo | None = None
-    accepted_at: float | None = None
-    ended_at: float | None = None
-    prepared_at: float | None = None
-    running_at: float | None = None
-    answered: Credits | None = None
-    recorded: Credits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +211,7 @@ def step(job: Job, event: JobEvent) -> Job:
         case Unanswered(error=error):
             return changed(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
         case Repriced(credits=recorded):
-            return changed(job, attempts=_ending_in(job, _repriced(job.current, recorded)))
+            return changed(job, attempts=_ending_in(job, repriced(job.current, recorded)))
         case Succeeded(outputs=expected, numbers=numbers):
             ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING)
             attempts = _ending_in(ended, changed(ended.current, running_at=event.running_at))
@@ -374,11 +337,6 @@ def _closed(job: Job, status: AttemptStatus, error: ErrorInfo | None, at: float,
         return changed(job, phase=phase, error=error)
     attempt = changed(job.current, status=status, error=error, ended_at=at)
     return changed(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
-
-
-def _repriced(attempt: Attempt, recorded: Credits) -> Attempt:
-    answered = attempt.credits if attempt.answered is None else attempt.answered
-    return changed(attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded)
 
 
 def _failed(job: Job, event: Failed) -> Job:

@@ -27,8 +27,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
+from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.job import AttemptStatus, Job, Phase
+from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import InputImage, PlannedJob
 
 _COSTS = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.identity import canonical
-from crucible_batch.domain.job import Attempt
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 
 SURGE = 16
@@ -142,12 +141,3 @@ class PriceBook:
         if (ceiling := self.ceiling_of(shape)) is not None:
             return Quote(Certainty.BOUNDED, ceiling)
         return Quote(Certainty.UNKNOWN, None)
-
-
-def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool:
-    """Whether a job's record names a price that isn't in the books yet.
-
-    A lower one counts only where it ``is_final``: that of a job which has succeeded. Until then it may be filled in
-    late, and what failed costs nothing.
-    """
-    return record > attempt.credits or (is_final and record < attempt.credits and attempt.recorded is None)

@@ -15,10 +15,10 @@ from pathlib import PurePosixPath
 from typing import cast
 
 from crucible_batch import __version__
+from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.identity import Json, canonical
-from crucible_batch.domain.job import Attempt
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 
 TOOL = "crucible-batch"

@@ -10,9 +10,9 @@ from typing import TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
+from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.events import Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot
-from crucible_batch.domain.job import Attempt
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.provenance import embedded_text, sidecar

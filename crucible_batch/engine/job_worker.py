@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from crucible_batch.domain.attempt import record_differs
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, outgrown
 from crucible_batch.domain.circuit_breaker import Whose, whose
 from crucible_batch.domain.credits import ZERO, Credits
@@ -26,7 +27,7 @@ from crucible_batch.domain.job import Command, Fetch, Hold, Job, LookAgain, Poll
 from crucible_batch.domain.outcome import EVERYTHING
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import record_differs, shape_of
+from crucible_batch.domain.prices import shape_of
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Fetcher

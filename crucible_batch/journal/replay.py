@@ -12,7 +12,7 @@ from crucible_batch.domain.job import Job, Phase, replay
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.redaction import clean
 from crucible_batch.domain.retry_rule import RetryRule
-from crucible_batch.journal.codec import decode_event
+from crucible_batch.journal.event_codec import decode_event
 
 _MOST_TOLD = 10
 _told: dict[Path, set[str]] = {}

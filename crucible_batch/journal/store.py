@@ -20,7 +20,8 @@ from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import sql
-from crucible_batch.journal.codec import decode, decode_event, encode, encode_event, moment, text
+from crucible_batch.journal.codec import decode, encode, moment, text
+from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.group_commit import GroupCommitWriter
 from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
 from crucible_batch.journal.replay import asset_of, job_of

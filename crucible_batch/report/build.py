@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
+from crucible_batch.domain.attempt import Attempt, AttemptStatus
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.events import Event
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Attempt, AttemptStatus, Job
+from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, RunStatus, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms

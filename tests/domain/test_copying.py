@@ -6,9 +6,10 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.concurrency_limit import Flow, new_flow
 from crucible_batch.domain.frozen_copy import changed
-from crucible_batch.domain.job import Attempt, Job, Phase
+from crucible_batch.domain.job import Job, Phase
 
 
 @pytest.mark.parametrize("value", [Job("a" * 64), Attempt(1, "cb1-a", 3.5), new_flow(7)])

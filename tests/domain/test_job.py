@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
+from crucible_batch.domain.attempt import AttemptStatus, record_differs
 from crucible_batch.domain.events import (
     Accepted,
     Declined,
@@ -28,7 +29,6 @@ from crucible_batch.domain.events import (
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.job import (
-    AttemptStatus,
     Command,
     Fetch,
     Hold,
@@ -44,7 +44,6 @@ from crucible_batch.domain.job import (
     step,
     wish,
 )
-from crucible_batch.domain.prices import record_differs
 from crucible_batch.domain.retry_rule import RetryRule
 from tests.domain.histories import ERROR, lives, saved
 

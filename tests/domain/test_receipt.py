@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.events import Accepted, Held, JobEvent, Listed, Saved, Succeeded
 from crucible_batch.domain.gateway_types import AssetSpec, JobSnapshot, JobStatus
 from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.job import AttemptStatus, Job, Phase, replay, step
+from crucible_batch.domain.job import Job, Phase, replay, step
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.receipts import Receipt, Told, at_least, claims_of, is_of, receipt_of, story

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.events import Accepted, Failed, Held, JobEvent, Refused
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import AttemptStatus, Job, Phase, replay, step
+from crucible_batch.domain.job import Job, Phase, replay, step
 from crucible_batch.domain.retry_rule import RetryRule
 from tests.domain.histories import ERROR, lives
 

@@ -13,7 +13,8 @@ from crucible_batch.domain.credits import parse_credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.saved_plan import PlanTerms
 from crucible_batch.errors import JournalError
-from crucible_batch.journal.codec import decode, decode_event, encode
+from crucible_batch.journal.codec import decode, encode
+from crucible_batch.journal.event_codec import decode_event
 from crucible_batch.outputs import Receipts
 from crucible_batch.saved_plan import adapter_of
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.events import Saved, Unavailable
 from crucible_batch.domain.gateway_types import Download, JobSnapshot, JobStatus, OutputLink
-from crucible_batch.domain.job import Attempt
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.engine import SystemClock
 from crucible_batch.engine.downloads import Fetcher

@@ -47,7 +47,8 @@ from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import codec
-from crucible_batch.journal.codec import decode, decode_event, encode, encode_event
+from crucible_batch.journal.codec import decode, encode
+from crucible_batch.journal.event_codec import decode_event, encode_event
 
 KINDS: tuple[type[Any], ...] = (*get_args(JobEvent), *get_args(AssetEvent))
 

@@ -1,0 +1,124 @@
+"""The workflows that a manifest uses, asked of the gateway, and its jobs planned on them."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from crucible_batch.api.draft import fill_plan, unnoted, unwatched
+from crucible_batch.domain.gateway_types import Workflow
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.errors import GatewayError, KeyRefusedError, Problem
+from crucible_batch.journal import PlanFile
+from crucible_batch.manifest import Manifest, Reading, Remnant, expand_all
+
+# So long is waited for what the gateway may add to a manifest that will be refused anyway.
+_PATIENCE_S = 10.0
+
+
+def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
+    """Return the workflows that the manifest uses, each with the problem to report where there is none of that name."""
+    used: dict[str, Problem] = {}
+    for entry in manifest.entries():
+        own = entry.job.workflow is not None
+        if "workflow" in (entry.unknown if own or entry.unknown else manifest.unknown):
+            continue
+        workflow_id = entry.job.workflow or manifest.workflow
+        if workflow_id is not None and "{{" in workflow_id:
+            return _rendered_workflows(manifest)
+        if workflow_id is not None and workflow_id not in used:
+            where = f"jobs[{entry.index}].workflow" if own else "workflow"
+            used[workflow_id] = Problem(manifest.place(where), where, f"there is no workflow {workflow_id!r}")
+    return used
+
+
+def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
+    """A workflow that is a template is known only job by job."""
+    used: dict[str, Problem] = {}
+    for item in expand_all(manifest):
+        if isinstance(item, Problem):
+            continue
+        wanted = item.job if isinstance(item, Remnant) else item
+        if wanted.workflow_id and wanted.workflow_id not in used and not wanted.is_on_unknown_workflow:
+            used[wanted.workflow_id] = wanted.problem("workflow", f"there is no workflow {wanted.workflow_id!r}")
+    return used
+
+
+async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[str, Workflow], list[Problem]]:
+    """Read the metadata of all workflows that the manifest uses, at the same time.
+
+    Returns them with a problem for each that the gateway doesn't have. Raises ``GatewayError``.
+    """
+    used = workflows_of(manifest)
+    found: dict[str, Workflow] = {}
+    missing: list[str] = []
+
+    async def fetch(workflow_id: str) -> None:
+        try:
+            found[workflow_id] = await gateway.workflow(workflow_id)
+        except GatewayError as error:
+            if error.status != 404 or not error.is_refusal:  # an edge's page says nothing of it
+                raise
+            missing.append(workflow_id)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for workflow_id in used:
+                group.create_task(fetch(workflow_id))
+    except* GatewayError as errors:
+        raise _first(errors) from None
+    return found, await _no_such_workflows(gateway, {name: used[name] for name in sorted(missing)})
+
+
+def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
+    errors = [error for error in group.exceptions if isinstance(error, GatewayError)]
+    return next((error for error in errors if isinstance(error, KeyRefusedError)), errors[0])
+
+
+async def _no_such_workflows(gateway: Gateway, missing: Mapping[str, Problem]) -> list[Problem]:
+    if not missing:
+        return []
+    try:
+        known = sorted(await gateway.workflows())
+    except GatewayError:
+        known = []
+    hint = f"active are: {', '.join(known)}" if known else "crucible-batch workflows lists those that there are"
+    return [
+        replace(problem, nearest=next(iter(difflib.get_close_matches(name, known, n=1)), None), hint=hint)
+        for name, problem in missing.items()
+    ]
+
+
+async def plan_jobs(
+    plan: PlanFile,
+    source: Reading,
+    run_id: str,
+    gateway: Gateway | None,
+    *,
+    workflows: dict[str, Workflow],
+    note: Callable[[str, Path], None] = unnoted,
+    watch: Callable[[], None] = unwatched,
+) -> None:
+    """Plan every job into ``plan``. ``workflows`` fills up with those that they are on; none without a gateway.
+
+    ``note`` is told of each prompt file and table that is read; ``watch`` is called at each job, and may raise.
+    Raises ``ManifestError`` with all that is wrong with the manifest, be it its form, its workflows or its jobs, and
+    also where the gateway can't be asked; ``GatewayError`` where that is all there is to say.
+    """
+    failure: GatewayError | None = None
+    if gateway is not None and not source.problems.full:
+        try:
+            async with asyncio.timeout(_PATIENCE_S if source.problems else None):
+                found, missing = await fetch_workflows(gateway, source.manifest)
+            workflows.update(found)
+            source.problems.extend(missing)
+        except TimeoutError:
+            pass
+        except GatewayError as error:
+            failure = error
+    fill_plan(plan, source, run_id, workflows, note, watch=watch)
+    if failure is not None:
+        raise failure
