@@ -41,8 +41,10 @@ class Holder:
 def write_holder(directory: Path) -> None:
     """Say that this process holds the lock of ``directory``. What fails here keeps nobody from running."""
     text = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    # Made anew: one that stands there may be another file as well, by a hard link.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with contextlib.suppress(OSError):
+        (directory / HOLDER).unlink(missing_ok=True)
         descriptor = os.open(directory / HOLDER, flags, 0o644)
         try:
             os.write(descriptor, text.encode())

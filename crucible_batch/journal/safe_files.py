@@ -25,15 +25,16 @@ def foreign_errors(directory: Path) -> Iterator[None]:
     """The one seam where the database's errors become ours."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the second for names in the schema that aren't text
         raise _journal_error(error, directory) from error
 
 
-def _journal_error(error: sqlite3.Error, directory: Path) -> JournalError:
+def _journal_error(error: sqlite3.Error | UnicodeDecodeError, directory: Path) -> JournalError:
     """A file that is damaged gets no better by trying again; what a full disk held back does."""
     # The low byte is the kind of error; what is above it says more.
     kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if kind not in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}:
+    damages = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
+    if isinstance(error, sqlite3.Error) and kind not in damages:
         return JournalError(
             f"the journal can't be used: {error}",
             hint="see to the disk (full? read-only?) and run the same command again; what was journalled is intact",
@@ -114,7 +115,7 @@ _TABLES: Final = frozenset({"meta", "migrations", "events", "plan", "retired", "
 def refuse_links(directory: Path) -> None:
     """Raise ``RunDirectoryError`` where the folder of the journal, one of its files or the lock is not our own.
 
-    A second name (hard link) of the database is one of another file as well.
+    A second name (hard link) of one of them is one of another file as well.
     """
     try:
         _refuse_links(directory)
@@ -133,17 +134,18 @@ def _refuse_links(directory: Path) -> None:
         raise _refused(folder, found)
     for name in (*_DATABASE, LOCK):
         status = _status(folder / name)
-        if status is not None and (not stat.S_ISREG(status.st_mode) or (name in _DATABASE and status.st_nlink > 1)):
+        if status is not None and (not stat.S_ISREG(status.st_mode) or status.st_nlink > 1):
             raise _refused(folder / name, status)
 
 
 def check_ours(connection: sqlite3.Connection, path: Path, known_format: int) -> None:
-    """Raise ``JournalError`` where a database is no journal that this release can use; one without tables is new."""
+    """Raise ``JournalError`` where a database is no journal that this release can use; an empty one is new."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
-    tables = {name for (name,) in connection.execute(query)}
-    if not tables and not version:
+    query = "SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+    objects = list(connection.execute(query))
+    if not objects and not version:
         return
+    tables = {name for name, kind in objects if kind == "table"}
     if not tables & _TABLES:
         raise JournalError(
             f"{path} is a database of something else, and no journal; nothing was written into it",

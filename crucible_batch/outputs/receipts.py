@@ -7,9 +7,11 @@ Whoever reads them trusts nothing: a line that can't be read is passed over.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from io import FileIO
@@ -81,7 +83,12 @@ class Receipts:
 
 
 def _appending(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # by a hard link it is another file as well
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, os.strerror(errno.EMLINK), path)
+    return descriptor
 
 
 def _open(path: str, flags: int) -> int:

@@ -156,6 +156,15 @@ def test_a_torn_or_hostile_text_about_the_holder_is_left_out(tmp_path, text):
     assert caught.value.message == f"another run holds {tmp_path}"
 
 
+def test_a_second_name_of_another_file_keeps_its_content(tmp_path):
+    (tmp_path / ".crucible").mkdir()
+    (tmp_path / "elsewhere").write_text("not ours")
+    (tmp_path / ".crucible" / HOLDER).hardlink_to(tmp_path / "elsewhere")
+    with lock_run_directory(tmp_path):
+        assert read_holder(tmp_path / ".crucible").pid == os.getpid()
+    assert (tmp_path / "elsewhere").read_text() == "not ours"
+
+
 @pytest.mark.parametrize("planted", ["fifo", "directory", "link"])
 def test_what_stands_where_the_text_goes_keeps_nobody_from_running(tmp_path, planted):
     place = tmp_path / ".crucible" / HOLDER

@@ -163,12 +163,12 @@ def test_what_is_no_plain_file_is_refused(ground: Any, planted: str) -> None:
             pass
 
 
-@pytest.mark.parametrize("end", ["", "-wal"])
-def test_a_second_name_of_another_file_is_not_written_to(ground: Any, tmp_path: Path, end: str) -> None:
+@pytest.mark.parametrize("name", ["journal.sqlite3", "journal.sqlite3-wal", "lock"])
+def test_a_second_name_of_another_file_is_not_written_to(ground: Any, tmp_path: Path, name: str) -> None:
     with ground.open():
         pass
     (tmp_path / "file").write_bytes(ELSEWHERE)
-    place = file_of(ground).with_name(file_of(ground).name + end)
+    place = file_of(ground).with_name(name)
     place.unlink(missing_ok=True)
     os.link(tmp_path / "file", place)
     for attempt in _attempts(ground):
@@ -179,18 +179,35 @@ def test_a_second_name_of_another_file_is_not_written_to(ground: Any, tmp_path: 
 
 @pytest.mark.parametrize("version", [0, 1, 99])
 @pytest.mark.parametrize("mode", ["delete", "wal"])
-def test_a_database_of_something_else_is_refused_and_stays_as_it_is(ground: Any, mode: str, version: int) -> None:
+@pytest.mark.parametrize("content", ["CREATE TABLE moz_cookies (value)", "CREATE VIEW moz_cookies AS SELECT 1"])
+def test_a_database_of_something_else_is_refused_and_stays_as_it_is(
+    ground: Any, mode: str, version: int, content: str
+) -> None:
     file_of(ground).parent.mkdir()
     with closing(sqlite3.connect(file_of(ground))) as connection:
         connection.execute(f"PRAGMA journal_mode = {mode}")
         connection.execute(f"PRAGMA user_version = {version}")
-        connection.execute("CREATE TABLE moz_cookies (value)")
+        connection.execute(content)
     before = file_of(ground).read_bytes()
     for attempt in (ground.open, lambda: Journal.read(ground.directory)):
         with pytest.raises(JournalError, match="a database of something else"), attempt():
             pass
     assert file_of(ground).read_bytes() == before
     assert [path.name for path in file_of(ground).parent.iterdir()] == ["journal.sqlite3"]
+
+
+def test_a_schema_with_names_that_are_no_text_is_damaged(ground: Any) -> None:
+    with ground.open():
+        pass
+    with closing(sqlite3.connect(file_of(ground), isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "INSERT INTO sqlite_master"
+            " VALUES ('table', CAST(x'ff' AS TEXT), CAST(x'ff' AS TEXT), 0, 'CREATE TABLE z (a)')"
+        )
+    for attempt in (ground.open, lambda: Journal.read(ground.directory)):
+        with pytest.raises(JournalError, match="is damaged"), attempt():
+            pass
 
 
 @pytest.mark.parametrize("table", ["meta", "migrations", "events", "plan", "retired", "runs"])

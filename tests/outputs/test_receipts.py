@@ -63,6 +63,13 @@ def test_a_link_in_its_place_is_neither_read_nor_written(tmp_path: Path, receipt
     assert list(receipts.read()) == []
 
 
+def test_a_second_name_of_another_file_is_not_written_to(tmp_path: Path, receipts: Receipts):
+    (tmp_path / "elsewhere").write_bytes(b"not ours\n")
+    (tmp_path / RECEIPTS_FILE).hardlink_to(tmp_path / "elsewhere")
+    receipts.add(ACCEPTED)
+    assert (tmp_path / "elsewhere").read_bytes() == b"not ours\n"
+
+
 def test_a_line_that_was_cut_before_has_the_next_one_below_it(tmp_path: Path, receipts: Receipts):
     receipts.add(ACCEPTED)
     receipts.close()
