@@ -90,7 +90,8 @@ async def begin(stack: AsyncExitStack, order: Order, surroundings: Surroundings)
     after = journal.last_number()
     key = require_key(surroundings.settings)
     account = await refuse_other_account(journal, gateway, key, same_account=order.same_account)
-    await restore(journal, Receipts(directory), order.store, gateway, is_ours=account.is_proven)
+    receipts, ceiling = Receipts(directory), order.terms.ceiling
+    await restore(journal, receipts, order.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)
     return Begun(gateway, journal, grounds, after)
 

@@ -19,7 +19,7 @@ from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.output_path import is_home
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import workflow_class
+from crucible_batch.domain.prices import Shape, shape_of
 from crucible_batch.domain.receipts import Claim, Receipt, Told, at_least, claims_of, is_of, story
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import GatewayError, OtherAccountError, UserError
@@ -43,13 +43,21 @@ class Forgetful(Protocol):
 
 
 async def restore(
-    journal: Forgetful, receipts: Receipts, store: OutputStore, gateway: Gateway, *, is_ours: bool = True
+    journal: Forgetful,
+    receipts: Receipts,
+    store: OutputStore,
+    gateway: Gateway,
+    *,
+    ceiling: Credits | None = None,
+    is_ours: bool = True,
 ) -> int:
     """Write into the journal what it has forgotten of the plan's jobs; returns how many jobs that were.
 
     A job of which the journal knows an attempt is left as it is. Of the others the gateway is asked by their job ids,
     which costs nothing, before anything is written: a receipt is a claim. Jobs are taken a few at a time, and what is
-    to be written is kept in a nameless file.
+    to be written is kept in a nameless file. A job that the gateway doesn't know counts at no less than its shape is
+    known to cost, else at ``ceiling``, the declared one. Where there is neither it is left out: its key is sent again,
+    which is free where the gateway knows it, and else names a price.
 
     ``is_ours``: the account is known to be the directory's. Raises ``OtherAccountError`` where it isn't and no job that
     a receipt names is there, ``GatewayError``, ``JournalError``, and ``UserError`` where the temporary directory has no
@@ -74,19 +82,20 @@ async def restore(
         if unknown.count and not asking.highest and not is_ours:
             raise OtherAccountError(store.directory)
         for identity, unproven in unknown:
-            stories.add(identity, asking.with_price(unproven))
+            if (floor := asking.least_price(unproven, ceiling)) is not None:
+                stories.add(identity, at_least(unproven, floor))
         journal.restore(stories)
     return stories.count
 
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """Asks the gateway what became of the jobs that receipts name. ``highest`` are its prices, by price class."""
+    """Asks the gateway what became of the jobs that receipts name. ``highest`` are its prices, by shape."""
 
     gateway: Gateway
     by_job: ReceiptsByJob
     store: OutputStore
-    highest: dict[str, Credits] = field(default_factory=dict)
+    highest: dict[Shape, Credits] = field(default_factory=dict)
 
     async def stories_of(self, some: Sequence[PlannedJob]) -> list[tuple[PlannedJob, list[Told], list[JobEvent]]]:
         """Tell the stories of those that have any. Raises ``GatewayError``."""
@@ -98,10 +107,10 @@ class _Asking:
                 raise each
         return [each for each in found if isinstance(each, tuple)]
 
-    def with_price(self, past: Sequence[Event]) -> list[Event]:
-        """Tell of a job that the gateway doesn't know at no less than the others of its workflow are known to cost."""
-        classes = (event.price_class for event in past if isinstance(event, Held))
-        return at_least(past, max((self.highest.get(each, ZERO) for each in classes), default=ZERO))
+    def least_price(self, past: Sequence[Event], ceiling: Credits | None) -> Credits | None:
+        """What a job that the gateway doesn't know counts at, at least; None where nothing but its receipt says so."""
+        shapes = {Shape(event.price_class, event.shape) for event in past if isinstance(event, Held)}
+        return max((self.highest[shape] for shape in shapes & self.highest.keys()), default=ceiling)
 
     async def _story_of(
         self, planned: PlannedJob
@@ -141,8 +150,8 @@ class _Asking:
             if record is None:
                 unknown = unknown or Told(claim, job_id, None)
             elif is_of(planned, record):
-                price_class = workflow_class(planned.workflow_id)
-                self.highest[price_class] = max(record.credits, self.highest.get(price_class, ZERO))
+                shape = shape_of(planned)
+                self.highest[shape] = max(record.credits, self.highest.get(shape, ZERO))
                 return Told(claim, job_id, record)
         return unknown
 

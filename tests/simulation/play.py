@@ -252,7 +252,7 @@ class _Player:
             store.sweep()
             runner = self._runner(life, process, journal, store, terms)
             try:
-                await restore(journal, Receipts(directory), store, runner._world.gateway)
+                await restore(journal, Receipts(directory), store, runner._world.gateway, ceiling=terms.ceiling)
             except GatewayError:  # the command is refused, with nothing spent
                 return None
             self._judge.purse.opened(journal)
