@@ -197,17 +197,18 @@ async def test_two_jobs_are_not_told_by_one_gateway_job_and_the_one_that_names_i
 
 
 @pytest.mark.parametrize("budget", ["19", "22, max_credits_per_job: 8"], ids=["no ceiling", "a ceiling"])
-@pytest.mark.parametrize("another", ["workflow: zimage-sketch", "params: {size.width: 32}"], ids=["workflow", "shape"])
+@pytest.mark.parametrize("another", ["workflow: zimage-sketch", "workflow: zimage-base"], ids=["workflow", "shape"])
 async def test_a_price_of_another_workflow_or_shape_says_nothing_of_jobs_that_the_gateway_does_not_know(
     start, another, budget
 ):
     """Five jobs took 17 or 18, four of them 4 each; receipts say of those that they cost nothing."""
-    by_size = parse_pricing("zimage-base.size=32x64")
+    by_size = parse_pricing("zimage-base.size=64x64")
+    wide = [f"{{name: w{i}, prompt: 'w {i}', params: {{size.width: 128}}}}" for i in range(9)]
     async with start(prices={"zimage-sketch": Decimal(1)}, pricing=by_size) as bench:
         first = f"{{name: first, prompt: one, {another}}}"
-        await bench.run(bench.manifest(f"{first}\n{texts(4)}", budget=budget))
+        await bench.run(bench.manifest("\n".join([first, *wide[:4]]), budget=budget))
         edit(bench, nobodys_ids_but_for_one)
-        result = await bench.run(bench.manifest(f"{first}\n{texts(9)}", budget=budget))
+        result = await bench.run(bench.manifest("\n".join([first, *wide]), budget=budget))
         state = await bench.state()
     assert len(state["jobs"]) == 5
     assert result.report.credits.spent >= 17
