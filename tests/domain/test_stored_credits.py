@@ -8,8 +8,9 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from crucible_batch.domain.credits import parse_credits
+from crucible_batch.domain.credits import StoredCredits, parse_credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.saved_plan import PlanTerms
 from crucible_batch.errors import JournalError
@@ -36,6 +37,18 @@ TERMS = {
     "manifest_name": "m", "manifest_path": "m.yaml", "manifest_sha256": "0", "run_id": "r", "budget": "5",
     "ceiling": "2", "attempts": 1, "never": [],
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("amount", ["0", "1E-18", "0.000000000000000001", "9" * 18, "9" * 18 + "." + "9" * 18])
+def test_an_amount_that_may_have_been_written_is_read_as_it_is(amount: str) -> None:
+    assert TypeAdapter(StoredCredits).validate_json(f'"{amount}"') == Decimal(amount)
+
+
+@pytest.mark.parametrize("amount", ["-1E-18", "1E-19", "1" + "0" * 18])
+def test_an_amount_just_outside_what_may_have_been_written_is_refused(amount: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(StoredCredits).validate_json(f'"{amount}"')
+    assert [error["msg"] for error in refused.value.errors()] == ["Value error, an impossible amount of credits"]
 
 
 @pytest.mark.parametrize("amount", BAD, ids=lambda amount: repr(amount)[:30])
