@@ -83,7 +83,7 @@ class Admission:
         self._at_work: set[str] = set()
         self._unanswered: dict[str, _Submit] = {}
         self._in_doubt: set[str] = set()
-        """Submits of an earlier run that are not sent again yet."""
+        """Submits of an earlier run that were not sent again: what they cost was gone from the account before."""
         self._slow_start = SlowStart()
         self._upload_expected: dict[str, Credits | None] = {}
         self._polled: set[str] = set()
@@ -219,7 +219,6 @@ class Admission:
     def leave(self, identity: str) -> None:
         """The job is no longer at work in this run, whatever became of it. May be called twice."""
         self._at_work.discard(identity)
-        self._in_doubt.discard(identity)
         self._answered(identity)
         self._changed.set()
 

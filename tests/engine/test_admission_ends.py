@@ -143,6 +143,16 @@ async def test_a_submit_in_doubt_takes_from_the_account_what_it_is_expected_to_c
         assert at.waits("a")
 
 
+async def test_a_submit_in_doubt_that_is_not_sent_again_takes_nothing_from_the_account() -> None:
+    """What an earlier run's submit may have cost was gone from the account before it was read."""
+    async with desk(account="20", prices=PriceBook(D(4), D(1))) as at:
+        job = in_doubt(at, "old", "32")
+        await at.admission.read_account()
+        at.admission.leave(job.identity)
+        assert await at.ask("a", images=1) is not None
+        assert at.gateway.reads == 1
+
+
 HELD = Held(at=0.0, attempt=1, key="k", credits=D(1), price_class=V.price_class)
 STALE: list[tuple[list[tuple[str, Event]], tuple[str, Event]]] = [
     ([("x", HELD)], ("x", Accepted(at=1.0, job_id="x", credits=D(1), reused=False))),
