@@ -115,6 +115,17 @@ async def test_an_upload_above_what_was_expected_is_a_surprise_too() -> None:
         assert await at.ask("b") is None
 
 
+async def test_a_first_record_above_what_was_expected_is_a_surprise_too() -> None:
+    async with desk() as at:
+        await at.know(V, "2")
+        await at.know(V, "2")
+        at.books.ledger.prices.learn(W, D(2))  # by an earlier run
+        await at.ask("a")
+        await at.answer("a", "3")
+        assert await at.ask("b", V) is not None
+        assert await at.ask("c", V) is None
+
+
 async def test_the_record_of_a_workflows_first_job_is_read_before_the_next_is_sent() -> None:
     async with desk() as at:
         await at.ask("a")
@@ -303,6 +314,13 @@ async def test_a_job_that_has_ended_needs_no_comparing(event: Event) -> None:
         assert await at.ask("b") is None
         await at.books.record("a", event)
         assert await at.got("b") is not None
+
+
+async def test_a_job_does_not_wait_for_itself() -> None:
+    async with desk("4", prices=PriceBook(D(5))) as at:
+        at.admission.take_up(Job("a"))
+        assert await at.ask("a") is None
+        assert at.stop.stops[W.price_class].code == "BUDGET_EXHAUSTED"
 
 
 async def test_a_job_that_leaves_makes_way() -> None:
