@@ -91,8 +91,7 @@ class Admission:
         self._figures_differ = False
         self._account: Credits | None = None
         self._account_base: Credits = ZERO
-        self._account_due = True
-        self._account_stale = False
+        self._account_due = self._account_stale = True
         self._account_closed = False
         books.on_entry(self._entered)
 
