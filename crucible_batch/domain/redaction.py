@@ -120,7 +120,7 @@ _COMPATIBLE: Final = _Compatible()
 
 
 def _ascii(text: str) -> bytes:
-    return (text if text.isascii() else text.translate(_COMPATIBLE)).encode("ascii", "ignore")
+    return (text if text.isascii() else text.translate(_COMPATIBLE)).encode("ascii")
 
 
 def _letters(text: str) -> bytes:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.redaction import MASK, Secret, visible, without_rights
+from crucible_batch.domain. import secrecy
+from crucible_batch.domain.redaction import MASK, Secret, without_rights
+from crucible_batch.domain.redaction import visible
 from tests.disguises import DISGUISES, shows
 
 KEY = "moltazine_Zq3v9Xw7TkR2mN8pLs5dHf4gJc6b-y_1"
-SECRET = Secret(KEY)
+
+
+def secret() -> Secret:
+    """The key, with nothing remembered of earlier texts."""
+    secrecy._COMPATIBLE.clear()
+    return Secret(KEY)
 
 
 def test_the_reader_sees_through_each_disguise() -> None:
@@ -22,15 +30,15 @@ def test_the_reader_sees_through_each_disguise() -> None:
 @pytest.mark.parametrize("name", DISGUISES)
 def test_a_disguise_is_seen_through(name: str) -> None:
     text = f"see {DISGUISES[name](KEY)} there"
-    assert SECRET.is_in(text)
-    hidden = SECRET.hidden_in(text)
+    assert secret().is_in(text)
+    hidden = secret().hidden_in(text)
     assert hidden == ("see *** there" if name in {"plain", "token alone"} else MASK)
 
 
 @pytest.mark.parametrize("inner", DISGUISES)
 @pytest.mark.parametrize("outer", ["JSON, all", "percent", "HTML", "full width", "zero width", "terminal escape"])
 def test_a_disguise_within_another_is_seen_through(inner: str, outer: str) -> None:
-    assert SECRET.hidden_in(DISGUISES[outer](DISGUISES[inner](KEY))) == MASK
+    assert secret().hidden_in(DISGUISES[outer](DISGUISES[inner](KEY))) == MASK
 
 
 words = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -43,12 +51,12 @@ def test_no_text_around_it_and_nothing_within_it_hides_the_secret(
 ) -> None:
     filled = "".join(letter + data.draw(fillers) for letter in KEY)
     for dressed in (filled, DISGUISES[name](KEY)):
-        assert not shows(KEY, SECRET.hidden_in(f"{before} {dressed} {after}"))
+        assert not shows(KEY, secret().hidden_in(f"{before} {dressed} {after}"))
 
 
 @given(st.text())
 def test_a_text_without_it_stays_as_it_is(text: str) -> None:
-    assert SECRET.hidden_in(text) == text
+    assert secret().hidden_in(text) == text
 
 
 @pytest.mark.parametrize(
@@ -57,13 +65,13 @@ def test_a_text_without_it_stays_as_it_is(text: str) -> None:
         "11111111-1111-4111-8111-111111111111",
         "the API key moltazine_*** is not known",
         "https://store.test/moltazine_outputs/0.png?X-Amz-Signature=0123456789abcdef%2F",
-        r"C:\new\u00fc&amp;%zz\uZZZZ\U99999999 \x &#xFFFFFFFFF; &nosuch; \u{ffffff}",
+        r"C:\new\u00fc&amp;%zz\uZZZZ\U99999999 \U00110000 \x &#xFFFFFFFFF; &nosuch; \u{ffffff}",
         "Zq3v9Xw7TkR",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
-    assert SECRET.hidden_in(text) == text
-    assert not SECRET.is_in(text)
+    assert secret().hidden_in(text) == text
+    assert not secret().is_in(text)
 
 
 @pytest.mark.parametrize("short", ["k3y", "moltazine_sandbox"])
@@ -76,7 +84,37 @@ def test_a_short_key_is_found_as_it_is_alone(short: str) -> None:
 def test_a_long_part_of_it_is_found(start: int) -> None:
     part = KEY.removeprefix("moltazine_")[start : start + 25]
     assert sum(map(str.isalnum, part)) >= 23
-    assert SECRET.hidden_in(f"...{part}...") == MASK
+    assert secret().hidden_in(f"...{part}...") == MASK
+
+
+@pytest.mark.parametrize("count", range(12, 42))
+def test_of_any_length_its_beginning_its_end_and_long_parts_are_found_and_eleven_letters_are_not(count: int) -> None:
+    letters = (string.ascii_letters + string.digits)[-count:]
+    found = Secret(letters)
+    long = [letters[start : start + 23] for start in range(max(count - 22, 1))]
+    assert [part for part in (*long, letters[:12], letters[-12:]) if not found.is_in(f"'{part}'")] == []
+    short = [letters[start : start + 11] for start in range(count - 10)]
+    assert [part for part in short if found.is_in(f"'{part}'")] == []
+    digits = letters.encode().hex()
+    assert [part for part in (digits[:24], digits[-24:]) if not found.is_in(f"'{part}'")] == []
+
+
+@pytest.mark.parametrize("offset", range(3))
+@pytest.mark.parametrize("text", [KEY, "moltazine_k?3>x~Q?z7>m~w?2Vp>8~R?t4>Ns~6?b>h~1"])
+def test_the_beginning_and_the_end_of_it_are_found_in_base64_at_any_offset(text: str, offset: int) -> None:
+    token = text.removeprefix("moltazine_").encode()
+    encoded = [base64.urlsafe_b64encode(bytes([fill] * offset) + token + bytes([fill] * 3)) for fill in (0, 255)]
+    # What both have in common, less the padding, is the token's own, whatever surrounds it.
+    own = "".join(chr(one) for one, other in zip(*encoded, strict=True) if one == other != ord("="))
+    found = Secret(text)
+    for part in (own[:16], own[-16:]):
+        assert found.hidden_in(f"'{part}'") == MASK
+        assert found.hidden_in(f"'{part[:7]}\n.{part[7:]}'") == MASK
+
+
+@pytest.mark.parametrize("between", [r"\n", r"\\t", r"\U99999999", r"\U0010ffff", "\x1b[31m", "%0a", "&#10;", "\u0301"])
+def test_nothing_that_is_no_letter_hides_it_between_its_letters(between: str) -> None:
+    assert secret().hidden_in(between.join(KEY)) == MASK
 
 
 @pytest.mark.parametrize(
@@ -130,4 +168,4 @@ def test_no_link_keeps_its_rights_once_it_is_visible(before: str, form: str, nam
 def test_an_endless_text_takes_no_endless_time() -> None:
     for text in ("http://" * 60_000, "a@" * 200_000, "=" * 400_000, "?a" * 200_000, "&" * 400_000, "\\u" * 200_000):
         without_rights(text[:4000])
-        assert not SECRET.is_in(text)
+        assert not secret().is_in(text)
