@@ -188,7 +188,6 @@ class Ledger:
     def hold_ahead(self, subject: str, held: Held) -> None:
         """Hold credits for a job before that is journalled, and so entered as well."""
         self._set_hold(subject, held.credits)
-        self._shapes[subject] = Shape(held.price_class, held.shape)
 
     def _apply_to_job(self, subject: str, event: JobEvent) -> None:
         match event:
@@ -217,7 +216,6 @@ class Ledger:
     def _distrust(self, subject: str, event: Event) -> None:
         """Enter an event that can't have happened, or comes after one: a charge is taken as true, a release is not."""
         self._impossible.add(subject)
-        self._shapes.pop(subject, None)  # no answer that names its price is waited for
         if isinstance(event, Held | Prepared | Accepted | Intended):
             self._set_hold(subject, max(event.credits, self.hold_of(subject)))
         elif isinstance(event, Created):
@@ -257,7 +255,6 @@ class Ledger:
         if event.reused:
             self._found_again.add(subject)
         else:
-            self._found_again.discard(subject)
             self._note_surprise(shape, self.hold_of(subject), event.credits)
         self._set_hold(subject, event.credits)
         self.prices.learn(shape, event.credits)

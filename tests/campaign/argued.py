@@ -16,6 +16,7 @@ _NAME = "the name is for a picture that is opened by it; ours is open"
 _KNOWN = "Pillow knows every format of ours: nothing is missing"
 _FALSE = "None is as false as False"
 _START = "the sum of no amounts is 0 either way"
+_AT_STAKE = "a job whose record differs is held for or lost: by the stages it can't happen to another"
 _NAN = "only NaN and infinity have such an exponent, and they are refused before"
 
 ARGUED: Mapping[str, Mapping[str, str]] = {
@@ -23,6 +24,11 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'lost.subject, lost.rebate = "XXXX", rebate': "no image is called so, as none is called nothing",
         "-case _:": "nothing comes here: mypy shows that all events have their case",
         "assert_never(None)": "nothing comes here: mypy shows that all events have their case",
+        "known = self._holds.get(subject, self._vanished.get(subject, None))": _AT_STAKE,
+        "known = self._holds.get(subject, self._vanished.get(subject, ))": _AT_STAKE,
+        "if record >= known and (shape := self._shapes.get(subject)) is not None:": (
+            "what is known was learned as a price, and is no surprise"
+        ),
     },
     "domain/budget.py": {
         "for shape in (request.shape, UPLOAD)[: 3 if request.uploads else 1]:": "there are two, not three",

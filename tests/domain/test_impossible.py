@@ -185,6 +185,7 @@ def test_what_is_held_stays_held_and_what_was_charged_is_counted(
         ([(JOB, held("1")), (IMAGE, intended("3"))], 3),
         ([(IMAGE, intended("3"))], 3),
         ([(JOB, held()), (IMAGE, intended()), (IMAGE, CREATED), (IMAGE, DELETED), (IMAGE, DELETED)], 4),
+        ([(JOB, held()), (IMAGE, intended()), (IMAGE, CREATED), (IMAGE, DECLINED), (IMAGE, CREATED)], 8),
         ([(IMAGE, DELETED)], 0),
         ([(JOB, held()), (IMAGE, intended()), (IMAGE, DECLINED), (IMAGE, NOT_CREATED), (JOB, prepared("2"))], 5),
         ([(IMAGE, LOST)], 0),
