@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.output_path import aside_path, leading_path, output_path
+from crucible_batch.domain.output_path import (
+    aside_path,
+    fold_path,
+    is_home,
+    is_output_place,
+    leading_path,
+    output_path,
+)
 
 TABLE = [
     ("job/{index}{ext}", 0, ".png", "job/0.png"),
@@ -69,3 +76,74 @@ def test_a_later_output_leads_back_to_its_job(pattern: str, index: int) -> None:
 )
 def test_what_no_later_output_can_be_called_leads_nowhere(pattern: str) -> None:
     assert leading_path(pattern) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "folded"),
+    [
+        ("Job/A-0.PNG", "job/a-0.png"),
+        ("Stra\u00dfe/\u00c4.png", "strasse/\u00e4.png"),
+        ("A\u0308.png", "\u00e4.png"),
+        ("\uff32\uff25\uff30\uff2f\uff32\uff34.html", "report.html"),
+    ],
+)
+def test_paths_that_some_disk_takes_for_the_same_are_folded_alike(path: str, folded: str) -> None:
+    assert fold_path(path) == folded
+
+
+@pytest.mark.parametrize(
+    "path", ["0.png", "job/0.png", "a..b/0.png", "job/report.html", "job/thumbnails/0.png", "reports/0.json.png"]
+)
+def test_an_output_may_stand_below_the_run_directory(path: str) -> None:
+    assert is_output_place(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd",
+        "../0.png",
+        "job/../../0.png",
+        "job//0.png",
+        "job/",
+        "job/0\0.png",
+        ".crucible/journal.sqlite3",
+        "job/.0.png",
+        "job/0.json",
+        "job/0.JSON",
+        "report",
+        "Report.HTML",
+        "receipts.jsonl",
+        "thumbnails/0.png",
+        "Thumbnails/0.png",
+        "\uff32eport.html",
+    ],
+)
+def test_no_output_may_stand_elsewhere_nor_where_the_run_keeps_files_of_its_own(path: str) -> None:
+    assert not is_output_place(path)
+
+
+DIGEST = "0123abcd" + "f" * 56
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sha256", "path", "expected"),
+    [
+        ("job/{index}{ext}", DIGEST, "job/1.png", True),
+        ("job/{index}{ext}", DIGEST, "job/1.0123abcd.png", True),
+        ("job/{index}{ext}", DIGEST[:8], "job/1.webp", True),
+        ("job{ext}", DIGEST, "job-1.png", True),
+        ("job/{index}{ext}", DIGEST, "job/0.png", False),
+        ("job/{index}{ext}", DIGEST, "other/1.png", False),
+        ("job/{index}{ext}", DIGEST, "job/1.76543210.png", False),
+        ("job/{index}{ext}", DIGEST[:7], "job/1.png", False),
+        ("job/{index}{ext}", DIGEST.upper(), "job/1.png", False),
+        ("job/{index}{ext}", DIGEST + "0", "job/1.png", False),
+        ("thumbnails/{index}{ext}", DIGEST, "thumbnails/1.png", False),
+    ],
+)
+def test_an_output_is_at_home_where_its_plan_puts_it_or_moves_it(
+    pattern: str, sha256: str, path: str, expected: bool
+) -> None:
+    assert is_home(pattern, 1, sha256, path) is expected
