@@ -109,6 +109,16 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         ),
         'host = url.raw_host.decode("ASCII")': _CODEC,
         'return quote(check_workflow_id(value), safe="XXXX")': "an X is never percent-encoded",
+    },
+    "gateway/api_key.py": {
+        "text = str(json.loads(found[0], strict=None))": _FALSE,
+        'text = content.decode("UTF-8", "surrogateescape")': _CODEC,
+        'return _JSON_STRING.sub(self._hidden_in_string, text).encode("UTF-8", "surrogateescape")': _CODEC,
+    },
+    "domain/redaction.py": {
+        "if len(text) < limit and text.isascii() and text.isprintable():  # as nearly all is": _SPEED,
+    },
+    "gateway/url_guard.py": {
         "plain = None": _SPEED,
         "plain = _PLAIN.fullmatch(url) if (len(url) <= STORAGE_URL_LIMIT) and False else None": _SPEED,
         "plain = _PLAIN.fullmatch(url) if len(url) < STORAGE_URL_LIMIT else None": _SPEED,

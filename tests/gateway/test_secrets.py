@@ -168,6 +168,20 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it():
 ECHO = {"code": f"ODD_{KEY}", "error": f"bad key {KEY} for {SIGNED}", "hint": f"use {KEY}", "request_id": KEY}
 
 
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (b'{"a": "\xff \\u00e9"}', None),
+        (b'{"a": "\xff \\u00e9", "b": "see %b"}', b'{"a": "\xff \\u00e9", "b": "see ***"}'),
+        (b'{"b": "a raw\nline and %b"}', b'{"b": "a raw\\nline and ***"}'),
+        (b'{"b": "\\q %b", "a": 1}', b'{"b": "***", "a": 1}'),
+    ],
+)
+def test_an_answer_loses_the_key_and_keeps_each_byte_of_all_other_strings(content, shown):
+    content = content.replace(b"%b", KEY.encode())
+    assert ApiKey(KEY).hidden_in_bytes(content) == (content if shown is None else shown)
+
+
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
 async def test_a_gateway_that_says_the_key_back_or_a_signed_link_is_not_quoted(
     world, reply, call, caplog, operation, status
