@@ -132,7 +132,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
     "gateway/transport.py": {
         "record.args = None": "logging takes None and an empty tuple alike: there is nothing to fill in"
     },
-    "gateway/response_errors.py": {'return clean(_QUERY.sub(r"\\1?***", text[: limit * 9]), limit)': _WORK},
+    "gateway/response_errors.py": {"seen = visible(text[: limit * 9])": _WORK},
     "journal/group_commit.py": {
         'connection.execute("begin immediate")': _SQL,
         'connection.execute("commit")': _SQL,

@@ -209,7 +209,19 @@ def test_what_the_gateway_says_is_cut_to_what_is_wanted():
     assert said(f"see {SIGNED}", 100) == "see https://s.test/bucket/x.png?***"
 
 
-@pytest.mark.parametrize("name", transport._LOGGERS)
+@pytest.mark.parametrize(
+    ("length", "end", "shown"),
+    [
+        (801, "see https://user:SECRET@", "see "),  # the character that shows it to be a password is cut off
+        (801, "see https://s.test/x, and why", "see https://s.test/x, and wh"),
+        (800, "see https://s.test/x", "see https://s.test/x"),
+    ],
+)
+def test_a_link_that_is_cut_through_is_not_quoted(length, end, shown):
+    assert said(end.rjust(length), 100) == shown
+
+
+@pytest.mark.parametrize("name", quiet._LOGGERS)
 def test_each_logger_of_the_http_libraries_loses_queries(name, caplog):
     logger = logging.getLogger(name)
     logger.removeFilter(transport._FILTER)
