@@ -277,6 +277,8 @@ def test_a_value_that_cant_be_read_is_named_with_what_is_wrong_and_what_helps() 
         decode(Succeeded, '{"at":1.0}')
     assert caught.value.args[0] == "the journal holds a Succeeded that can't be read: Field required"
     assert caught.value.hint == "restore the run directory from a copy, or run with another --run-id"
+    with pytest.raises(JournalError, match="Succeeded"):
+        decode(Succeeded, 7)
 
 
 def test_what_reads_a_kind_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
