@@ -87,15 +87,18 @@ def test_a_long_part_of_it_is_found(start: int) -> None:
     assert secret().hidden_in(f"...{part}...") == MASK
 
 
+@pytest.mark.parametrize("glue", ["", "-"])
 @pytest.mark.parametrize("count", range(12, 42))
-def test_of_any_length_its_beginning_its_end_and_long_parts_are_found_and_eleven_letters_are_not(count: int) -> None:
+def test_of_any_length_its_beginning_its_end_and_long_parts_are_found_and_eleven_letters_are_not(
+    count: int, glue: str
+) -> None:
     letters = (string.ascii_letters + string.digits)[-count:]
-    found = Secret(letters)
+    found = Secret(glue.join(letters))
     long = [letters[start : start + 23] for start in range(max(count - 22, 1))]
     assert [part for part in (*long, letters[:12], letters[-12:]) if not found.is_in(f"'{part}'")] == []
     short = [letters[start : start + 11] for start in range(count - 10)]
     assert [part for part in short if found.is_in(f"'{part}'")] == []
-    digits = letters.encode().hex()
+    digits = glue.join(letters).encode().hex()
     assert [part for part in (digits[:24], digits[-24:]) if not found.is_in(f"'{part}'")] == []
 
 
