@@ -151,8 +151,8 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'return factory(file, "XXXX")': _NAME,
         "return file.read(None)": "more is read than is looked at",
         'end, reach = _ENDS.get(kind, (b"", 1))': "an empty end, where none is known, is found anywhere",
-        "tail = _part(file, max(0, os.fstat(file.fileno()).st_size - reach), None)": "no more than the reach is left",
-        "tail = _part(file, max(1, os.fstat(file.fileno()).st_size - reach), reach)": "none ends with its first byte",
+        "tail = _part(file, max(0, size - far), None)": "no more than that is left",
+        "tail = _part(file, max(1, size - far), far)": "none ends with its first byte",
         'return "JPEG" if kind == "MPO" else kind or "XXXX"': "what was opened has a format",
     },
 }

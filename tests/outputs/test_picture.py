@@ -74,8 +74,9 @@ def test_the_end_of_a_thumbnail_is_not_that_of_its_jpeg(tmp_path: Path) -> None:
     content, small = drawn("JPEG", (200, 200)), drawn("JPEG", (8, 8))
     thumbnail = b"\xff\xe1" + (2 + len(small)).to_bytes(2) + small  # as a segment behind the first marker
     path = tmp_path / "picture"
-    path.write_bytes(content[:2] + thumbnail + content[2:])
-    assert examine(path, whole=False).width == 200
+    for padding in (0, 100):
+        path.write_bytes(content[:2] + thumbnail + content[2:] + b"\0" * padding)
+        assert examine(path, whole=False).width == 200
     path.write_bytes(content[:2] + thumbnail + content[2:-2])
     with pytest.raises(NoPictureError, match="cut short"):
         examine(path, whole=False)
@@ -88,6 +89,15 @@ def test_padding_behind_a_picture_is_no_cut(tmp_path: Path, kind: str, whole: bo
     path = tmp_path / "picture"
     path.write_bytes(drawn(kind) + b"\0" * size)
     assert examine(path, whole=whole).width == 40
+
+
+def test_two_bytes_that_may_be_anywhere_are_looked_for_near_the_end_alone(tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(drawn("GIF") + b"\x01" * 62)
+    assert examine(path, whole=False).width == 40
+    path.write_bytes(drawn("GIF") + b"\x01" * 63)
+    with pytest.raises(NoPictureError, match="cut short"):
+        examine(path, whole=False)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"<!doctype html><p>busy", b"%PDF-1.7", b"\0" * 100])
