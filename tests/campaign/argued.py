@@ -10,7 +10,6 @@ from collections.abc import Mapping
 _SPEED = "the shorter way writes what the longer one does, which is tested against it: the difference is time alone"
 _CODEC = "Python's codecs are called so too"
 _SQL = "SQL knows no case"
-_WORK = "how much is looked at is a bound on the work alone"
 _EXPONENT = "of the unit only the exponent counts"
 _NAME = "the name is for a picture that is opened by it; ours is open"
 _KNOWN = "Pillow knows every format of ours: nothing is missing"
@@ -132,7 +131,6 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
     "gateway/transport.py": {
         "record.args = None": "logging takes None and an empty tuple alike: there is nothing to fill in"
     },
-    "gateway/response_errors.py": {"seen = visible(text[: limit * 9])": _WORK},
     "journal/group_commit.py": {
         'connection.execute("begin immediate")': _SQL,
         'connection.execute("commit")': _SQL,
