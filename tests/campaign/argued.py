@@ -47,10 +47,8 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'return hashlib.sha256(canonical(params).encode("ASCII")).hexdigest()[:16]  # type: ignore[arg-type]': _CODEC,
     },
     "domain/redaction.py": {
-        (
-            "self._encoded = tuple(piece for core in _base64(raw) for piece in _pieces(core, 16))"
-            " if (is_long) or True else ()"
-        ): "where nothing is looked for folded, nothing is looked for encoded",
+        "self._encoded = tuple(piece for core in _base64(raw) for piece in _pieces(core, 16))"
+        " if (is_long) or True else ()": "where nothing is looked for folded, nothing is looked for encoded",
         'return (text if (text.isascii()) and False else text.translate(_COMPATIBLE)).encode("ascii")': _SPEED,
         'return (text if text.isascii() else text.translate(_COMPATIBLE)).encode("ASCII")': _CODEC,
         'plain = unicodedata.normalize("NFKD", chr(point)).encode("ASCII", "ignore").decode()': _CODEC,
@@ -64,11 +62,10 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         "starts = {*range(0, len(text) - size + 1, ), max(len(text) - size, 0)}": (
             "more pieces than are needed find what these find, and how much shorter a part may be isn't promised"
         ),
+        "if len(text) < limit and text.isascii() and text.isprintable():  # as nearly all is": _SPEED,
     },
     "domain/output_path.py": {
-        (
-            'return path.lower() if (path.isascii()) and False else unicodedata.normalize("NFKC", path).casefold()'
-        ): _SPEED,
+        'return path.lower() if (path.isascii()) and False else unicodedata.normalize("NFKC", path).casefold()': _SPEED,
     },
     "domain/identity.py": {
         "kind = None": _SPEED,
@@ -83,10 +80,8 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         "return json.dumps(value, )": "ASCII is what json writes where nothing is said",
         'return hashlib.sha256(text.encode("ASCII")).hexdigest()': _CODEC,
         "if type(None) is int:  # as the encoder would": _SPEED,
-        (
-            """f'{{"images":{canonical(images) if (images) or True else "{}"},"""
-            """"manifest":{_shared_text(manifest)},'"""
-        ): _SPEED,
+        """f'{{"images":{canonical(images) if (images) or True else "{}"},"""
+        """"manifest":{_shared_text(manifest)},'""": _SPEED,
         'digest = hashlib.sha256(f"{KEY_PREFIX}{identity}:{attempt}".encode("ASCII")).hexdigest()': _CODEC,
     },
     "domain/credits.py": {
@@ -98,26 +93,12 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'return text.rstrip("XX0XX").rstrip(".") if "." in text else text': "an amount holds no X",
         'return text.rstrip("0").rstrip("XX.XX") if "." in text else text': "an amount holds no X",
     },
-    "gateway/api_key.py": {'return content.replace(self._text.encode("ASCII"), b"***")': _CODEC},
-    "domain/redaction.py": {
-        "if len(text) < limit and text.isascii() and text.isprintable():  # as nearly all is": _SPEED,
-    },
     "gateway/url_guard.py": {
         'if url.userinfo or url.query and url.fragment or "?" in text or "#" in text:': (
             "a URL with a query has a question mark, and one with a fragment a hash: the text is looked at as well"
         ),
         'host = url.raw_host.decode("ASCII")': _CODEC,
         'return quote(check_workflow_id(value), safe="XXXX")': "an X is never percent-encoded",
-    },
-    "gateway/api_key.py": {
-        "text = str(json.loads(found[0], strict=None))": _FALSE,
-        'text = content.decode("UTF-8", "surrogateescape")': _CODEC,
-        'return _JSON_STRING.sub(self._hidden_in_string, text).encode("UTF-8", "surrogateescape")': _CODEC,
-    },
-    "domain/redaction.py": {
-        "if len(text) < limit and text.isascii() and text.isprintable():  # as nearly all is": _SPEED,
-    },
-    "gateway/url_guard.py": {
         "plain = None": _SPEED,
         "plain = _PLAIN.fullmatch(url) if (len(url) <= STORAGE_URL_LIMIT) and False else None": _SPEED,
         "plain = _PLAIN.fullmatch(url) if len(url) < STORAGE_URL_LIMIT else None": _SPEED,
@@ -128,8 +109,13 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'return self._trusts_all or host.lower().rstrip("XX.XX") in self._trusted': "lower case has no X",
         'self._trusted = frozenset(host.lower().rstrip("XX.XX") for host in trusted_hosts)': "lower case has no X",
     },
+    "gateway/api_key.py": {
+        "text = str(json.loads(found[0], strict=None))": _FALSE,
+        'text = content.decode("UTF-8", "surrogateescape")': _CODEC,
+        'return _JSON_STRING.sub(self._hidden_in_string, text).encode("UTF-8", "surrogateescape")': _CODEC,
+    },
     "gateway/transport.py": {
-        "record.args = None": "logging takes None and an empty tuple alike: there is nothing to fill in"
+        "record.args = None": "logging takes None and an empty tuple alike: there is nothing to fill in",
     },
     "journal/group_commit.py": {
         'connection.execute("begin immediate")': _SQL,

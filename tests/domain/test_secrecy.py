@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain. import secrecy
-from crucible_batch.domain.redaction import MASK, Secret, without_rights
-from crucible_batch.domain.redaction import visible
+from crucible_batch.domain import redaction
+from crucible_batch.domain.redaction import MASK, Secret, visible, without_rights
 from tests.disguises import DISGUISES, shows
 
 KEY = "moltazine_Zq3v9Xw7TkR2mN8pLs5dHf4gJc6b-y_1"
@@ -19,7 +18,7 @@ KEY = "moltazine_Zq3v9Xw7TkR2mN8pLs5dHf4gJc6b-y_1"
 
 def secret() -> Secret:
     """The key, with nothing remembered of earlier texts."""
-    secrecy._COMPATIBLE.clear()
+    redaction._COMPATIBLE.clear()
     return Secret(KEY)
 
 

@@ -221,7 +221,7 @@ def test_a_link_that_is_cut_through_is_not_quoted(length, end, shown):
     assert said(end.rjust(length), 100) == shown
 
 
-@pytest.mark.parametrize("name", quiet._LOGGERS)
+@pytest.mark.parametrize("name", transport._LOGGERS)
 def test_each_logger_of_the_http_libraries_loses_queries(name, caplog):
     logger = logging.getLogger(name)
     logger.removeFilter(transport._FILTER)
