@@ -187,6 +187,23 @@ def one_alone_sent_beside_others(stack: ExitStack) -> None:
 
 
 @_bug
+def one_that_is_answered_taken_for_one_alone_in_doubt(stack: ExitStack) -> None:
+    """Nothing is overspent then, and what only can go alone is never bought."""
+    begin = Ledger.__init__
+
+    def keeping(self: Ledger, book: prices.PriceBook | None = None) -> None:
+        begin(self, book)
+        self._alone = _Kept()
+
+    _set(stack, Ledger, "__init__", keeping)
+
+
+class _Kept(set[str]):
+    def discard(self, element: str) -> None:
+        pass
+
+
+@_bug
 def holds_at_the_expected_price(stack: ExitStack) -> None:
     def bound(self: prices.PriceBook, shape: prices.Shape) -> Decimal | None:
         return self.ceiling_of(shape) or self.expected(shape) or None

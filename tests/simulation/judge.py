@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.domain.events import Created, Event, Lost
@@ -219,7 +220,7 @@ class Judge:
                 return None if moderated or lost or orphaned else "nothing stood in its way"
             case "unknown" if orphaned or _is_refused_in_doubt(row):
                 return None
-            case "blocked" if _waits_for_a_price(row, last):
+            case "blocked" if self._may_not_go_alone(row, last):
                 return None
             case "blocked" if self.scenario.terms.upload_ceiling is None and _uploads_are_uncounted(last):
                 return None
@@ -244,10 +245,22 @@ class Judge:
             return True
         upload = max(self.purse.upload_price(), upload_ceiling or ZERO)
         need = max(price, ceiling or ZERO) + (upload if row.images else ZERO)
-        books = last.head.credits
-        left = None if books.budget is None else books.budget - books.spent - books.held
+        left = _left(last)
         totals, _ = world.credits(self.around.account_id, true_now())
         return (left is not None and left <= need) or totals.available <= need
+
+    def _may_not_go_alone(self, row: JobRow, last: Finished) -> bool:
+        """Whether a submit that went alone is in doubt for good, and this job or one alike could only go alone as well.
+
+        Each of the two may cost more than is left for it, and the budget is exceeded by one price at most.
+        """
+        left = _left(last)
+        in_doubt = [other.idempotency_key for other in last.rows if other.status == "unknown"]
+        if left is None or not any(map(self.purse.stakes.went_alone, in_doubt)):
+            return False
+        alike = (other for other in last.rows if other.status == "blocked" and other.workflow_id == row.workflow_id)
+        bounds = (self.purse.bound_of(other.name, images=len(set(other.images.values()))) for other in alike)
+        return any(bound is None or bound > left for bound in bounds)
 
     def _check_leftovers(self, last: Finished) -> None:
         """An asset of ours that stays pending is one whose intent was lost, or waits for a job that isn't done."""
@@ -261,6 +274,12 @@ class Judge:
                 self.complain(f"an asset of ours is left pending since {asset.created_at}")
 
 
+def _left(last: Finished) -> Decimal | None:
+    """What the books leave of the budget; None where there is none."""
+    books = last.head.credits
+    return None if books.budget is None else books.budget - books.spent - books.held
+
+
 def _is_refused_in_doubt(row: JobRow) -> bool:
     """Whether it was sent in doubt, and again with an asset that is gone: a refusal proves nothing, its hold stays."""
     return row.status == "unknown" and bool(row.images) and row.error is not None and row.error.code == "INVALID_PARAMS"
@@ -271,10 +290,3 @@ def _uploads_are_uncounted(last: Finished) -> bool:
     created = [event for _, event in last.events if isinstance(event, Created)]
     lost = sum(isinstance(event, Lost) for _, event in last.events) + sum(event.assumed for event in created)
     return lost >= 2 and all(event.assumed for event in created)
-
-
-def _waits_for_a_price(row: JobRow, last: Finished) -> bool:
-    """Whether a submit in doubt, which can't be settled any more, may have cost anything: none of its workflow's jobs
-    was ever accepted. Until a person says what to do no other may be bought, whatever the credits."""
-    alike = [other for other in last.rows if other.workflow_id == row.workflow_id]
-    return any(map(_is_refused_in_doubt, alike)) and not any(other.job_id for other in alike)

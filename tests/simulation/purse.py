@@ -194,6 +194,13 @@ class Purse:
         assets = self.around.world.assets
         return max([assets.price(true_now()), *(asset.charged for asset in assets)])
 
+    def bound_of(self, name: str, *, images: int) -> Decimal | None:
+        """The most that a job and its images may cost by what was heard; None where nothing bounds it."""
+        identity = next(identity for identity, job in self.jobs.items() if job.name == name)
+        job = self.stakes.bound(self._wish(identity, ""))
+        upload = self.stakes.bound(Wish("", UPLOAD, UPLOAD)) if images else ZERO
+        return None if job is None or upload is None else job + upload * images
+
     def warned(self, ceiling: Decimal | None) -> bool:
         """Whether a figure was named that is above the ceiling, or above what a surge would allow."""
         for job in (job for jobs in self.around.ours().values() for job in jobs):

@@ -41,11 +41,15 @@ class Wish:
 
 @dataclass(slots=True)
 class _Purchase:
-    """``hold`` is what it may cost, ``told`` what was heard of its price; None as long as nothing was."""
+    """``hold`` is what it may cost, ``told`` what was heard of its price; None as long as nothing was.
+
+    ``fits``: whether what was left when it was sent covered its bound.
+    """
 
     wish: Wish
     hold: Decimal
     bounded: bool
+    fits: bool = True
     told: Decimal | None = None
     unanswered: bool = True
     on_its_way: bool = False
@@ -210,17 +214,23 @@ class Stakes:
     def _beyond(self, known: dict[str, Decimal]) -> Decimal:
         return sum((max(ZERO, self._charges.get(key, ZERO) - most) for key, most in known.items()), ZERO)
 
+    def went_alone(self, key: str) -> bool:
+        """Whether it was sent although what was left didn't cover its bound, and its price was never heard."""
+        purchase = self._purchases.get(key)
+        return purchase is not None and purchase.told is None and not purchase.fits
+
     # -- bounds -------------------------------------------------------------------------------------------------------
 
     def _held(self, wish: Wish, *, alone: bool) -> _Purchase:
         """What a new submit may cost: its bound; where that doesn't fit, or there is none, all that is left."""
-        bound, expected = self._bound(wish), _of(self._latest, wish)
+        bound, expected = self.bound(wish), _of(self._latest, wish)
         if self.budget is None:  # then nothing needs to be held, so nothing is expected of the books
             return _Purchase(wish, ZERO, bound is not None)
         left = max(ZERO, self.budget - sum(self._committed(), ZERO))
-        if bound is not None and (bound <= left or not alone or self._ceiling(wish) is not None):
-            return _Purchase(wish, bound, bounded=True)
-        return _Purchase(wish, max(left, expected), bound is not None)
+        fits = bound is not None and bound <= left
+        if bound is not None and (fits or not alone or self._ceiling(wish) is not None):
+            return _Purchase(wish, bound, bounded=True, fits=fits)
+        return _Purchase(wish, max(left, expected), bound is not None, fits)
 
     def _committed(self) -> Iterable[Decimal]:
         return (p.hold if p.told is None else p.told for p in self._purchases.values())
@@ -228,7 +238,8 @@ class Stakes:
     def _ceiling(self, wish: Wish) -> Decimal | None:
         return self.upload_ceiling if wish.workflow == UPLOAD else self.ceiling
 
-    def _bound(self, wish: Wish) -> Decimal | None:
+    def bound(self, wish: Wish) -> Decimal | None:
+        """The most that one more may cost; None where nothing bounds it."""
         if (ceiling := self._ceiling(wish)) is not None:
             return ceiling
         return _of(self._highest, wish) * SURGE or None

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
 import pytest
 
+from crucible_batch.domain import budget
+from crucible_batch.engine import admission
 from tests.simulation.bugs import RARE, SEEDS_ALLOWED, bugs, first_seed, planted
-from tests.simulation.soak import play_all
+from tests.simulation.play import play_out
+from tests.simulation.scenario import invent
+from tests.simulation.soak import play_all, workshop
 
 
 @pytest.mark.parametrize("bug", bugs())
@@ -24,3 +32,36 @@ def test_enough_bugs_are_planted_to_tell() -> None:
 
 def test_without_a_planted_bug_the_same_seeds_hold() -> None:
     assert play_all([*range(70), *RARE.values()]).broken == []
+
+
+_ONE_ALONE_IN_DOUBT = 524060827
+"""At the end of this seed one job that went alone is in doubt for good, and six others may only go alone as well."""
+
+
+@pytest.mark.parametrize(
+    ("credits", "fit"),
+    [("8.9", ()), ("15", ("job-11",)), ("20", ("job-8", "job-9", "job-10", "job-11"))],
+)
+def test_one_alone_in_doubt_excuses_those_only_whose_bound_does_not_fit(
+    credits: str, fit: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = budget.decide
+
+    def too_careful(request: Any, ledger: Any, cap: Any, there: budget.Situation) -> budget.Decision:
+        decision = decide(request, ledger, cap, there)
+        if isinstance(decision, budget.Admit) and there.alone_in_doubt and not request.held:
+            return budget.Wait() if there.others_at_work else budget.Block(budget._price_in_doubt(request))
+        return decision
+
+    assert _broken_with(Decimal(credits)) == []
+    monkeypatch.setattr(admission, "decide", too_careful)
+    assert _broken_with(Decimal(credits)) == [
+        f"{name} ends blocked (BUDGET_EXHAUSTED): the credits were there" for name in fit
+    ]
+
+
+def _broken_with(credits: Decimal) -> list[str]:
+    """Play the seed with another budget once its faults have ended."""
+    with workshop() as (base, images):
+        scenario = invent(_ONE_ALONE_IN_DOUBT, images)
+        return play_out(replace(scenario, terms=replace(scenario.terms, budget=credits)), base / "run").broken

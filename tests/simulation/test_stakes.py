@@ -348,3 +348,28 @@ def test_what_a_declared_ceiling_leaves_no_room_for_is_not_excused_by_being_alon
     story.stakes.given_up(lost)
     story.charge(story.send(f"{UPLOAD}/{UPLOAD}"), "25")
     assert len(story.complaints) == complaints
+
+
+def test_one_went_alone_if_its_bound_did_not_fit_and_nothing_was_heard_of_its_price() -> None:
+    story = Story(budget="51")
+    first = story.send()
+    assert story.stakes.went_alone(first), "nothing bounds it"
+    story.answer(first, "1")
+    assert not story.stakes.went_alone(first), "its price is known"
+    keys = [story.send() for _ in range(4)]
+    assert [story.stakes.went_alone(key) for key in keys] == [False, False, False, True]
+    story.stakes.refused(keys[-1])
+    assert not story.stakes.went_alone(keys[-1]), "nothing was bought"
+    free = Story(budget=None)
+    assert not free.stakes.went_alone(free.send()), "without a budget there is nothing to fit into"
+
+
+def test_that_one_went_alone_outlives_the_process() -> None:
+    story = Story(budget="20")
+    story.buy("1")
+    alone = [story.send() for _ in range(2)][-1]
+    story.die()
+    story.answer("key-0", "1")
+    story.hold(alone)
+    story.stakes.told_all()
+    assert story.stakes.went_alone(alone)
