@@ -53,6 +53,7 @@ class _Purchase:
     told: Decimal | None = None
     unanswered: bool = True
     on_its_way: bool = False
+    was_sent: bool = False
     charge: Decimal = ZERO
     """What the ledger took for it, less what came back."""
 
@@ -115,13 +116,18 @@ class Stakes:
     # -- what leaves and what comes back ------------------------------------------------------------------------------
 
     def sent(self, wish: Wish) -> bool:
-        """A submit leaves; returns whether it is a new one. Under a key that is unanswered it keeps its bound."""
+        """A submit leaves; returns whether its key is a new one.
+
+        Under a key that left before it keeps its bound: the first may have been charged. One that a dead process only
+        held, together with its images, holds what those have left, as one under a new key does.
+        """
         before = self._purchases.get(wish.key)
-        if before is not None:
+        if before is not None and before.was_sent:
             self._exposed.setdefault(wish.key, before.hold)
             before.unanswered = before.unanswered or before.told is None
             before.on_its_way = before.unanswered
             return False
+        self._purchases.pop(wish.key, None)
         beside = [p for p in self._purchases.values() if p.unanswered]
         purchase = self._held(wish, alone=not beside)
         on_their_way = [p for p in beside if p.on_its_way]
@@ -129,10 +135,10 @@ class Stakes:
         if self.budget is not None and (is_beside or not (purchase.bounded or all(p.bounded for p in beside))):
             names = ", ".join(p.wish.workflow for p in beside)
             self.complain(f"{wish.workflow} was sent beside {names}, unanswered, and one of them has no bound")
-        purchase.on_its_way = True
+        purchase.on_its_way = purchase.was_sent = True
         self._purchases[wish.key] = purchase
         self._exposed = {key: p.hold if p.told is None else p.told for key, p in self._purchases.items()}
-        return True
+        return before is None
 
     def held(self, wish: Wish) -> None:
         """Credits were held for it by an earlier process: it may have been sent, and keeps the bound that it had."""

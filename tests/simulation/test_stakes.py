@@ -34,8 +34,8 @@ class Story:
     def die(self) -> None:
         self.stakes.forget()
 
-    def hold(self, key: str) -> None:
-        self.stakes.held(Wish(key, "w", "w/small"))
+    def hold(self, key: str, shape: str = "w/small") -> None:
+        self.stakes.held(Wish(key, shape.partition("/")[0], shape))
 
     def charge(self, key: str, price: str) -> None:
         self.stakes.charged(key, Decimal(price), "reserve")
@@ -337,6 +337,37 @@ def test_what_nobody_could_know_of_what_is_gone() -> None:
     assert story.stakes.unheard == 6 + 4
     story.stakes.heard("key-0", Decimal(7))
     assert story.stakes.unheard == 4
+
+
+def test_a_job_that_never_left_holds_what_is_left_when_it_leaves() -> None:
+    """Credits are held for it and its image, the image takes a part of them, and a later process sends the job."""
+    story = Story()
+    image = story.send(UPLOAD)
+    story.charge(image, "2")
+    story.die()
+    story.hold("job")
+    story.hold(image, UPLOAD)
+    story.answer(image, "2")
+    story.stakes.told_all()
+    story.send(key="job")
+    story.charge("job", "60")
+    assert story.complaints == []
+    assert story.stakes.allowance == 60 - 48
+    story.charge("another", "0.000001")
+    assert len(story.complaints) == 1
+
+
+def test_a_job_that_left_keeps_what_was_held_for_it_then() -> None:
+    """Its first try may have been charged: a lower budget takes nothing of its hold."""
+    story = Story()
+    alone = story.send()
+    story.die()
+    story.stakes.born(Decimal(10))
+    story.hold(alone)
+    story.stakes.told_all()
+    story.send(key=alone)
+    story.charge(alone, "60")
+    assert story.stakes.allowance == 60 - 50
 
 
 @pytest.mark.parametrize(("budget", "complaints"), [("50", 0), ("49", 1)])
