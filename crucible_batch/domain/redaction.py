@@ -180,19 +180,34 @@ _LINK: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _QUERY: Final = re.compile(r"(?P<mark>[?&\#])[\w.~%\[\]-]{1,100}=\S*")
-_NAMED: Final = re.compile(
-    r"(?P<name>(?:signature|credential|secret|token|passw(?:or)?d|api[_-]?key|\bsig)(?:=|%(?:25)*3d|&\#0*61;))\S+",
-    re.IGNORECASE,
-)
 _CLOSERS: Final = "'\"<>)]},.;:"
+_QUOTE: Final = r"\\*[\"']|%(?:25)*2[27]|&quot;|&\#0*3[49];"
+_NAMED: Final = re.compile(
+    rf"""(?P<name>
+            (?:signature|credential|secret|token|passw(?:or)?d|api[ _-]?key|\bsig)
+            (?P<json>{_QUOTE})?\s*
+            (?:=|%(?:25)*3d|&\#0*61;|(?P<colon>:|%(?:25)*3a|&\#0*58;))\s*
+            (?P<quote>{_QUOTE})?
+        )
+        (?(quote)
+            (?:.*?(?<!\\)(?P<end>(?P=quote))|.*)
+        |
+            (?(colon)(?!(?-i:[a-z]{{1,15}})(?=[,)}}\]]|[{re.escape(_CLOSERS)}]*(?:\s|$))))
+            (?:(?:bearer|basic)\s+)?
+            (?P<bare>(?(json)[^\s,}}\]]+|\S+))
+        )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A name, a sign between, a value: in quotation marks, escaped or not, else up to a blank. A short word in small letters
+after a colon ("the token: expired") is prose."""
 
 
 def without_rights(text: str) -> str:
     """Return a text with what makes a link a right replaced by ``***``: user and password, query, fragment; and the
-    values that are called a signature or a token. For text that was cleaned: an unseen character hides a link."""
+    values that are called a signature or a token, in a query, a header or JSON. For text that was cleaned: an unseen character hides a link."""
     text = _LINK.sub(_without_rights, text)
     text = _QUERY.sub(lambda found: f"{found['mark']}{MASK}", text)
-    return _NAMED.sub(lambda found: f"{found['name']}{MASK}", text)
+    return _NAMED.sub(_without_value, text)
 
 
 def _without_rights(link: re.Match[str]) -> str:
@@ -202,6 +217,10 @@ def _without_rights(link: re.Match[str]) -> str:
         return f"{link['scheme']}{MASK}{_closers(rights)}"
     mark = rights.lstrip()[:1]
     return f"{link['scheme']}{user}{link['place']}{mark and mark + MASK}{_closers(rights)}"
+
+
+def _without_value(named: re.Match[str]) -> str:
+    return f"{named['name']}{MASK}{named['end'] or ''}{_closers(named['bare'] or '')}"
 
 
 def _closers(text: str) -> str:

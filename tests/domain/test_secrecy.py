@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import string
+import time
 
 import pytest
 from hypothesis import given
@@ -141,6 +142,27 @@ def test_nothing_that_is_no_letter_hides_it_between_its_letters(between: str) ->
         ("https%3A%2F%2Fs.test%2Fx%3FX-Amz-Signature%3DSECRET%26e", "https%3A%2F%2Fs.test%2Fx%3FX-Amz-Signature%3D***"),
         ("https%253A%252F%252Fs%252Fx%253Ftoken%253DSECRET", "https%253A%252F%252Fs%252Fx%253Ftoken%253D***"),
         ("token&#61;SECRET", "token&#61;***"),
+        ("X-Amz-Signature: SECRET", "X-Amz-Signature: ***"),
+        ("X-Amz-Signature : SECRET, X-Amz-Date: 2026", "X-Amz-Signature : ***, X-Amz-Date: 2026"),
+        ("x-amz-security-token:SECRET.", "x-amz-security-token:***."),
+        ("X-Amz-Signature = SECRET e", "X-Amz-Signature = *** e"),
+        ("signature: 'SECRET SECRET' e", "signature: '***' e"),
+        ('password="SECRET SECRET" e', 'password="***" e'),
+        ("token: Bearer SECRET e", "token: *** e"),
+        ("API key: SECRET", "API key: ***"),
+        ('{"signature":"SECRET","e":"1"}', '{"signature":"***","e":"1"}'),
+        ('{"X-Amz-Signature" : "SECRET SECRET", "e": 1}', '{"X-Amz-Signature" : "***", "e": 1}'),
+        ('{"sig":"SECRET\\"SECRET","e":"1"}', '{"sig":"***","e":"1"}'),
+        (r'"{\"secret\": \"SECRET\", \"e\": 1}"', r'"{\"secret\": \"***\", \"e\": 1}"'),
+        (r"\\\"token\\\":\\\"SECRET\\\" e", r"\\\"token\\\":\\\"***\\\" e"),
+        ("{'credential': 'SECRET', 'e': 1}", "{'credential': '***', 'e': 1}"),
+        ('{"token": 5EC2E7, "e": 1}', '{"token": ***, "e": 1}'),
+        ('{"token":"SECRET SECRET', '{"token":"***'),
+        ("{&quot;token&quot;:&quot;SECRET&quot;,&quot;e", "{&quot;token&quot;:&quot;***&quot;,&quot;e"),
+        ("%7B%22token%22%3A%22SECRET%22%2C%22e", "%7B%22token%22%3A%22***%22%2C%22e"),
+        ('{"token": null, "secret": true, "e": "a password is wanted"}', None),
+        ("the signature: see docs. The token: expired", None),
+        ("a signature. Password rules: see docs", None),
         ("what? nothing here; design=modern, see https://s.test/x", None),
         ("a token: none was sent. Is it there? #12 & more", None),
     ],
@@ -165,6 +187,20 @@ blanks = st.sampled_from(["", " ", "\t", "\n", "\r\n ", "\u00a0", "\u2003", "\u2
 def test_no_link_keeps_its_rights_once_it_is_visible(before: str, form: str, name: str, blank: str, after: str) -> None:
     link = form.format(b=blank, z="\u200b", n=name)
     assert "SECRET" not in without_rights(visible(f"{before} {link} {after}"))
+
+
+NAMES_WITHOUT_END = [
+    f"{name}{text}"
+    for name in ("token", "token:", 'token:"', "token:'", r"token\"\\\"")
+    for text in ("\\" * 60_000, " " * 60_000, "token:" * 10_000, "token='" * 9_000, "%25" * 20_000, 'a\\"' * 20_000)
+]
+
+
+def test_a_name_without_an_end_takes_no_endless_time() -> None:
+    began = time.process_time()
+    for text in NAMES_WITHOUT_END:
+        without_rights(text)
+    assert time.process_time() - began < 5
 
 
 def test_an_endless_text_takes_no_endless_time() -> None:

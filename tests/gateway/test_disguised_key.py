@@ -130,8 +130,9 @@ async def test_the_storage_of_a_gateway_is_told_how_to_hide_it() -> None:
 
 
 @pytest.mark.parametrize("place", ["code", "error", "hint", "request_id"])
-async def test_a_signed_link_is_in_no_part_of_a_refusal(world, reply, place):
-    body = {"success": False, "code": "C", "error": "e", place: f"a {SIGNED}"}
+@pytest.mark.parametrize("form", [SIGNED, "X-Amz-Signature: SIGNATURE", '{"signature":"SIGNATURE"}'])
+async def test_a_signature_is_in_no_part_of_a_refusal(world, reply, place, form):
+    body = {"success": False, "code": "C", "error": "e", place: f"a {form}"}
     for status in (200, 400):
         with pytest.raises(GatewayError) as caught:
             await world(reply(status, body)).client.job(JOB_ID)
@@ -156,7 +157,8 @@ async def test_a_signed_link_is_in_no_request_id(world, reply):
 
 @pytest.mark.parametrize("place", ["error_code", "error_message"])
 async def test_a_jobs_own_error_holds_neither(world, ok, place):
-    for words in (*(dressed(KEY) for name, dressed in DISGUISES.items() if name != "lone surrogate"), SIGNED):
+    named = (SIGNED, "X-Amz-Signature: SIGNATURE", '{"signature":"SIGNATURE"}')
+    for words in (*(dressed(KEY) for name, dressed in DISGUISES.items() if name != "lone surrogate"), *named):
         snapshot = await world(ok({**FAILED, place: f"odd {words}"})).gateway.job(JOB_ID)
         assert not shows(KEY, f"{snapshot.error}")
         assert "SIGNATURE" not in f"{snapshot.error}"
