@@ -1,12 +1,16 @@
 """A secret in text from outside, found in whatever it is dressed in, and links without the rights that they carry.
 
 A gateway that answers with the API key in it must not have it written into a journal, a report or a log. Looked for
-are, each also within each other, the whole secret and any part of it of 23 letters and digits or more:
+are the whole secret and any part of it of 23 letters and digits or more:
 
-    as it is, in any case, with anything between its letters and digits that is neither: white space, line ends
+    as it is, in any case, with anything between its letters and digits that is neither: white space, line ends,
     unseen characters, controls, terminal escapes, combining marks; compatible forms (full width, mathematical)
     escapes of JSON and C (\\u005f, \\x5f, \\137), percent-encoding, HTML's character references; up to five deep
     base64, in both alphabets and at any offset; hexadecimal
+
+All but the last line are found within each other. Base64 and hexadecimal are found of any of these, and of base64 and
+hexadecimal of the secret itself, with escapes around each. Three of these encodings within each other are not found:
+two bound the work, since each multiplies the text by the places where it may begin.
 
 Not found are look-alikes of another script, letters put in between, and ciphers: who does that wants to show the key,
 and has it already.
@@ -20,6 +24,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -67,9 +72,16 @@ _ESCAPE: Final = re.compile(
 _REFERENCE: Final = re.compile(r"&(?:#[0-9A-Za-z]{1,10};?|[0-9A-Za-z]{2,31};|amp|shy)")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _LOWER: Final = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
-_NO_LETTERS: Final = bytes(set(range(128)) - set((string.ascii_letters + string.digits).encode()))
+_NO_LETTERS: Final = bytes(set(range(256)) - set((string.ascii_letters + string.digits).encode()))
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-_NO_BASE64: Final = bytes(set(range(128)) - set((string.ascii_letters + string.digits + "+/-_").encode()))
+_NO_HEX: Final = bytes(set(range(256)) - set(string.hexdigits.encode()))
+_NO_BASE64: Final = bytes(set(range(256)) - set((string.ascii_letters + string.digits + "+/-_").encode()))
+_KINDS: Final = bytes(
+    b"a"[0] if b < 0x80 else b"."[0] if b < 0xC0 else b"234"[(b >= 0xE0) + (b >= 0xF0)] for b in range(256)
+)
+"""Of a byte of UTF-8: ``a`` is ASCII, a digit begins a character of so many bytes, a dot goes on with one."""
+_RUNS: Final = (b"a" * 16, b"3.." * 6, b"4..." * 4)
+"""So many characters in a row are no noise."""
 
 
 class Secret:
@@ -99,8 +111,7 @@ class Secret:
     def _is_disguised_in(self, text: str) -> bool:
         return bool(self._folded) and any(self._shows_in(view) for view in _views(text))
 
-    def _shows_in(self, view: str) -> bool:
-        plain = _ascii(view)
+    def _shows_in(self, plain: bytes) -> bool:
         letters = plain.translate(_LOWER, _NO_LETTERS)
         if any(piece in letters for piece in self._folded):
             return True
@@ -140,7 +151,20 @@ def _base64(raw: bytes) -> Iterator[bytes]:
         yield encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
 
 
-def _views(text: str) -> Iterator[str]:
+def _views(text: str) -> Iterator[bytes]:
+    """Yield the text as it is and unescaped, and the same of what is encoded in it; of characters what is ASCII."""
+    last, noise = text, bytearray()
+    for last in _unescaped(text):
+        yield _ascii(last)
+    for raw in _encoded_in(last):  # an escape is no part of what is encoded, so nothing of that is lost in the last
+        if _holds_text(raw):
+            yield from map(_ascii, _unescaped(raw.decode(errors="ignore")))
+        else:
+            noise += raw
+    yield bytes(noise)  # the secret may be in it yet, with something else after each letter
+
+
+def _unescaped(text: str) -> Iterator[str]:
     """Yield the text as it is, then decoded once, twice, until nothing is left to decode."""
     yield text
     for _ in range(_LAYERS):
@@ -148,6 +172,21 @@ def _views(text: str) -> Iterator[str]:
         if text == before:
             return
         yield text
+
+
+def _encoded_in(text: str) -> Iterator[bytes]:
+    """Yield what base64 and hexadecimal in the text stand for, wherever they begin; all else in it becomes noise."""
+    packed = _ascii(text).translate(_STANDARD, _NO_BASE64)
+    for start in range(4):
+        yield base64.b64decode(packed[start : len(packed) - (len(packed) - start) % 4])
+    digits = packed.translate(None, _NO_HEX)
+    for start in range(2):
+        yield bytes.fromhex(digits[start : len(digits) - (len(digits) - start) % 2].decode())
+
+
+def _holds_text(raw: bytes) -> bool:
+    kinds = raw.translate(_KINDS)
+    return any(run in kinds for run in _RUNS)
 
 
 def _decoded(text: str) -> str:
@@ -160,8 +199,13 @@ def _decoded(text: str) -> str:
     if "%" in text:
         text = unquote(text)
     if "&" in text:
-        text = _REFERENCE.sub(lambda found: html.unescape(found[0]), text)
+        text = _REFERENCE.sub(lambda found: _referred(found[0]), text)
     return without_escapes(text) if "\x1b" in text else text
+
+
+@lru_cache(4096)  # a hostile text is a megabyte of them
+def _referred(reference: str) -> str:
+    return html.unescape(reference)
 
 
 def _character(found: re.Match[str]) -> str:
@@ -198,13 +242,16 @@ _NAMED: Final = re.compile(
         )""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A name, a sign between, a value: in quotation marks, escaped or not, else up to a blank. A short word in small letters
-after a colon ("the token: expired") is prose."""
+"""A name, a sign between, a value: in quotation marks, escaped or not, else up to a blank. A short word in small
+letters after a colon ("the token: expired") is prose."""
 
 
 def without_rights(text: str) -> str:
     """Return a text with what makes a link a right replaced by ``***``: user and password, query, fragment; and the
-    values that are called a signature or a token, in a query, a header or JSON. For text that was cleaned: an unseen character hides a link."""
+    values that are called a signature or a token, in a query, a header or JSON.
+
+    For text that was cleaned: an unseen character hides a link.
+    """
     text = _LINK.sub(_without_rights, text)
     text = _QUERY.sub(lambda found: f"{found['mark']}{MASK}", text)
     return _NAMED.sub(_without_value, text)

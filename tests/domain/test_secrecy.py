@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import string
 import time
 
@@ -33,6 +34,14 @@ def test_a_disguise_is_seen_through(name: str) -> None:
     assert secret().is_in(text)
     hidden = secret().hidden_in(text)
     assert hidden == ("see *** there" if name in {"plain", "token alone"} else MASK)
+
+
+@pytest.mark.parametrize("inner", sorted(set(DISGUISES) - {"lone surrogate"}))
+@pytest.mark.parametrize("outer", ["base64 of a header", "base64, wrapped", "base64 for URLs", "hexadecimal"])
+def test_a_disguise_encoded_once_more_is_seen_through(inner: str, outer: str) -> None:
+    encoded = DISGUISES[outer](DISGUISES[inner](KEY))
+    for text in (encoded, f"see {encoded} there", DISGUISES["percent"](encoded), json.dumps(f"é{encoded}")):
+        assert SECRET.hidden_in(text) == MASK
 
 
 @pytest.mark.parametrize("inner", DISGUISES)
@@ -187,6 +196,29 @@ blanks = st.sampled_from(["", " ", "\t", "\n", "\r\n ", "\u00a0", "\u2003", "\u2
 def test_no_link_keeps_its_rights_once_it_is_visible(before: str, form: str, name: str, blank: str, after: str) -> None:
     link = form.format(b=blank, z="\u200b", n=name)
     assert "SECRET" not in without_rights(visible(f"{before} {link} {after}"))
+
+
+MEGABYTE = 1_000_000
+ESCAPED_DEEP = "%252525252541 &amp;amp;amp;amp;amp; "
+HOSTILE = {
+    "base64": "QUJD+/ab",
+    "hexadecimal": "5c7834",
+    "references": "&#65;",
+    "JSON": "\\u0041",
+    "percent": "%41",
+    "other scripts": "é語",
+    "base64 of references": base64.b64encode(b"&#65;&#66;&#67;").decode(),
+    "base64 of percent, five deep": base64.b64encode(b"%252525252541" * 3).decode(),
+    "base64 of hexadecimal": base64.b64encode(b"5c7830").decode(),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_megabyte_takes_no_minutes(kind: str) -> None:
+    text = ESCAPED_DEEP + HOSTILE[kind] * (MEGABYTE // len(HOSTILE[kind]))
+    began = time.process_time()
+    assert not SECRET.is_in(text)
+    assert time.process_time() - began < 2  # a quarter of a second; the machine may be slow
 
 
 NAMES_WITHOUT_END = [
