@@ -12,10 +12,11 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.api.deadline import Deadline
 from crucible_batch.api.draft import Choice, check_choice, read_source, run_terms
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
 from crucible_batch.api.plan_rows import UPLOADS, PriceLine, Tally, journal_of, price_lines, standing
-from crucible_batch.api.request import Asked, asked, check_run_directory, check_saving
+from crucible_batch.api.request import Asked, asked, check_pace, check_run_directory, check_saving
 from crucible_batch.api.saved_plans import Following, Grounds, save_plan
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.credits import ZERO, Credits
@@ -157,6 +158,7 @@ async def plan(
     save_to: str | Path | None = None,
     force: bool = False,
     all_rows: bool = False,
+    deadline_s: float | None = None,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> PlanSummary:
@@ -165,10 +167,12 @@ async def plan(
     With ``save_to`` the plan is saved: ``run`` of that file does what it says or nothing. A saved plan that is there
     is replaced, any other file with ``force`` alone, and no link is followed. ``manifest`` may be a saved
     plan itself, which is then held against what is there now. ``all_rows`` keeps the comparison's row of each job.
-    Without a key it works as far as it can: parameters are then not checked against their workflows. Raises
-    ``UserError``, ``ManifestError`` with all that is wrong, ``GatewayError``, ``StalePlanError``, and for a plan to be
-    saved ``KeyRefusedError`` where there is no key.
+    Without a key it works as far as it can: parameters are then not checked against their workflows. ``deadline_s``
+    counts from the call, and ends it with ``DeadlineError``. Raises ``UserError``, ``ManifestError`` with all that is
+    wrong, ``GatewayError``, ``StalePlanError``, and for a plan to be saved ``KeyRefusedError`` where there is no key.
     """
+    check_pace(deadline_s=deadline_s)
+    deadline = Deadline(deadline_s)
     wants = asked(
         manifest,
         out_dir=out_dir,
@@ -182,7 +186,9 @@ async def plan(
         max_manifest_bytes=max_manifest_bytes,
     )
     target = None if save_to is None else Path(save_to)
-    return await _plan(wants, target, settings or current_settings(), transport, force=force, all_rows=all_rows)
+    settings = settings or current_settings()
+    async with deadline.kept():
+        return await _plan(wants, target, settings, transport, deadline, force=force, all_rows=all_rows)
 
 
 async def _plan(
@@ -190,6 +196,7 @@ async def _plan(
     save_to: Path | None,
     settings: Settings,
     transport: httpx.AsyncBaseTransport | None,
+    deadline: Deadline,
     *,
     force: bool,
     all_rows: bool,
@@ -197,7 +204,7 @@ async def _plan(
     if save_to is not None or wants.plan is not None:
         check_saving(wants, save_to, force=force)
         require_key(settings)
-    source = read_source(wants.manifest, wants.reading)
+    source = read_source(wants.manifest, wants.reading, deadline.check)
     terms = run_terms(source.manifest, wants.terms)
     directory = run_directory(wants.out_dir, terms)
     check_run_directory(directory)
@@ -214,7 +221,8 @@ async def _plan(
         grounds = Grounds(source.manifest, terms, settings.base_url.rstrip("/"))
         following = Following(wants, grounds)
         with following.explaining():
-            await plan_jobs(draft, source, terms.run_id, gateway, workflows=grounds.workflows, note=grounds.files.note)
+            note, watch = grounds.files.note, deadline.check
+            await plan_jobs(draft, source, terms.run_id, gateway, workflows=grounds.workflows, note=note, watch=watch)
         following.check(draft, directory)
         check_choice(draft, wants.choice)
         summary = await summarise(

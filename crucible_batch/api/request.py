@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -66,13 +67,13 @@ def check_limits(*, max_output_bytes: int, max_pixels: int) -> None:
 
 def check_pace(
     *,
-    concurrency: int | None,
-    polls_per_s: float | None,
-    job_timeout_s: float,
-    deadline_s: float | None,
-    key_ttl_s: float,
+    concurrency: int | None = None,
+    polls_per_s: float | None = None,
+    job_timeout_s: float = math.inf,
+    deadline_s: float | None = None,
+    key_ttl_s: float = math.inf,
 ) -> None:
-    """Refuse what would let a run do nothing. Raises ``UserError``, which names each argument that does."""
+    """Refuse what would let a run, or a plan, do nothing. Raises ``UserError``, which names each argument that does."""
     faults = []
     # Written so that NaN, which compares with nothing, is refused too.
     if concurrency is not None and not concurrency >= 1:

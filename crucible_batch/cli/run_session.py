@@ -114,6 +114,7 @@ async def _planned(wanted: Wanted, save_to: Path | None, *, force: bool, all_row
             save_to=save_to,
             force=force,
             all_rows=all_rows,
+            deadline_s=wanted.deadline_s,
             settings=wanted.settings,
         )
 

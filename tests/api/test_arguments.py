@@ -48,3 +48,9 @@ def test_all_arguments_that_are_wrong_are_named_at_once() -> None:
 def test_a_plan_refuses_a_budget_by_its_name() -> None:
     with pytest.raises(UserError, match=r"^budget: "):
         asyncio.run(plan("missing.yaml", budget="ten"))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan")])
+def test_a_plan_refuses_a_deadline_that_is_over(wrong: float) -> None:
+    with pytest.raises(UserError, match=r"^deadline_s must be more than 0"):
+        asyncio.run(plan("missing.yaml", deadline_s=wrong))

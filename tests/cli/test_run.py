@@ -1,6 +1,7 @@
 """A run from the command line: to its end, again, and through each of its exit codes."""
 
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -173,6 +174,14 @@ def test_the_deadline_is_exit_5(slow_cli: Cli) -> None:
     assert done.code == 5
     assert "DEADLINE" in done.out
     assert "crucible-batch run late.yaml --deadline 1s" in done.out
+
+
+def test_the_deadline_ends_a_dry_run_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
+        cli = Cli(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}/api")
+        cli.write("waits")
+        done = cli("run", "waits.yaml", "--dry-run", "--deadline", "1s", "--json", timeout_s=30)
+    assert (done.code, done.envelope["error"]["code"]) == (5, "DEADLINE")
 
 
 def test_what_stopped_the_whole_run_is_its_error_and_not_what_stopped_some_jobs(slow_cli: Cli) -> None:

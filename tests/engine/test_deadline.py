@@ -58,6 +58,23 @@ async def test_a_gateway_that_says_nothing_before_the_run_is_waited_for_until_th
         assert (state["jobs"], state["assets"]) == ([], [])
 
 
+@pytest.mark.parametrize("place", [("GET", "/metadata"), ("GET", "/credits"), ("GET", "/assets")])
+async def test_a_plan_waits_for_a_gateway_that_says_nothing_until_the_deadline(start, place):
+    async with start() as bench:
+        job = f"{{name: a, prompt: a, workflow: qwen-edit, image: {bench.picture('a.png')}}}"
+        settings = Settings(api_key="moltazine_sandbox", base_url=bench.running.api_url)
+        planning = api.plan(bench.manifest(job), settings=settings, transport=silent_at(place), deadline_s=0.5)
+        with pytest.raises(DeadlineError):
+            await asyncio.wait_for(planning, 30)
+
+
+def test_reading_a_manifest_to_plan_ends_with_the_deadline_too(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("version: 1\nname: a\njobs:\n" + "".join(f"- {{name: a{n}}}\n" for n in range(200)) + "- {")
+    with pytest.raises(DeadlineError):
+        asyncio.run(api.plan(path, settings=NOBODY, deadline_s=1e-9))
+
+
 async def test_whose_a_directory_is_is_asked_until_the_deadline(start):
     async with start(accounts={"moltazine_sandbox": Decimal(100), "moltazine_other": Decimal(100)}) as bench:
         manifest = bench.manifest("{name: a, prompt: a}")
