@@ -277,14 +277,25 @@ def text_fault(path: str) -> tuple[str, str] | None:
         path.encode("utf-8")  # a byte that is no character of the locale's stands for itself as half a surrogate pair
         os.fsencode(path)
     except UnicodeEncodeError:
-        return _not_encodable(sys.getfilesystemencoding())
+        return _not_encodable(path, sys.getfilesystemencoding())
     return None
 
 
-def _not_encodable(encoding: str) -> tuple[str, str]:
-    if encoding.lower() in {"utf-8", "utf8"}:
+def _not_encodable(path: str, encoding: str) -> tuple[str, str]:
+    if encoding.lower() in {"utf-8", "utf8"} or not _is_utf8(path):
         return "is not UTF-8", "use a name that is UTF-8"
     return (
         f"holds a character that the encoding of this locale ({encoding}) does not have",
         "use a UTF-8 locale, such as LC_ALL=C.UTF-8",
     )
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether another locale has the characters of a path, which this one's encoding hasn't."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeEncodeError:  # they are known to be characters
+        return True
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -235,10 +235,8 @@ def _matches(pattern: str, files: Files, most: int) -> list[str]:
 
 def _file_row(number: int, match: str, files: Files) -> Row | RowFault:
     path = PurePosixPath(match.replace(os.sep, "/"))
-    try:
-        match.encode("utf-8")
-    except UnicodeEncodeError:
-        return RowFault(files.directory, 0, f"the file name {os.fsencode(match)!r} is not UTF-8")
+    if (fault := text_fault(match)) is not None:
+        return RowFault(files.directory, 0, f"the file name {os.fsencode(match)!r} {fault[0]}", fault[1])
     if not files.is_inside(os.path.join(files.directory, match)):  # noqa: PTH118
         message = f"{quoted(match)} leads out of the manifest's directory"
         return RowFault(files.directory, 0, message, "it is a link; --allow-outside permits it")

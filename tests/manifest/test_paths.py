@@ -41,6 +41,7 @@ def test_a_locale_without_the_character_is_the_cause(monkeypatch: pytest.MonkeyP
             "holds a character that the encoding of this locale (ascii) does not have",
             "use a UTF-8 locale, such as LC_ALL=C.UTF-8",
         )
+    assert text_fault("\udcff") == ("is not UTF-8", "use a name that is UTF-8")  # in no locale
 
 
 @pytest.mark.parametrize(
