@@ -178,8 +178,8 @@ _OF_AN_OUTPUT = _of(
     ("UNSAVED", _DIFFERENCE, "audit found that the gateway lists outputs that were never saved.",
      "crucible-batch verify RUN_DIR --fix downloads them, for no credits."),
     ("OUTPUT_MISPLACED", (ExitCode.SOME_FAILED, ExitCode.DIFFERENCE),
-     "Another file stands where the journal has the output, and the plan puts that elsewhere; nothing is replaced.",
-     "See whose file it is, move it away, and verify again."),
+     "The journal has the output where the plan doesn't put it, or where none may stand; nothing is written there.",
+     "Move away what stands there, if anything, and run the manifest again: the output is fetched for no credits."),
     ("OUTPUT_UNREADABLE", _DIFFERENCE, "verify can't read the output.", "See to its rights, then verify again."),
 )  # fmt: skip
 

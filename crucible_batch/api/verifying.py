@@ -33,12 +33,20 @@ from crucible_batch.settings import Settings
 _AT_ONCE = 4
 """Files hashed, or fetched, at the same time: enough to keep a disk busy, few enough to leave others some of it."""
 _BATCH = 64
-_MISPLACED = ErrorInfo(
-    "OUTPUT_MISPLACED",
-    "the plan puts it elsewhere, so what stands there may be another file, and is not replaced",
-    "move that file away, then verify again",
-)
+_MISPLACED = {
+    FileState.DAMAGED: ErrorInfo(
+        "OUTPUT_MISPLACED",
+        "the plan puts it elsewhere, so what stands there may be another file, and is not replaced",
+        "move that file away, then verify again",
+    ),
+    FileState.MISSING: ErrorInfo(
+        "OUTPUT_MISPLACED",
+        "the plan puts it elsewhere, so nothing is put there",
+        "run the manifest with its job: the output is saved where the plan puts it, for no credits",
+    ),
+}
 _UNTOUCHED = {
+    FileState.MISPLACED: ("OUTPUT_MISPLACED", "no output may stand there: the journal was edited or is damaged"),
     FileState.REPLACED: ("OUTPUT_REPLACED", "a link or a directory stands there or on the way there"),
     FileState.UNREADABLE: ("OUTPUT_UNREADABLE", "it can't be read"),
 }
@@ -140,8 +148,8 @@ class _Record:
 
     @property
     def is_mendable(self) -> bool:
-        """Whether a file of ours may be put there: the journal's word alone is not enough to replace another."""
-        return self.state is FileState.MISSING or (self.state is FileState.DAMAGED and self.is_home)
+        """Whether a file of ours may be put there: the journal's word alone is not enough to make or replace one."""
+        return self.state in _MISPLACED and self.is_home
 
     @property
     def is_home(self) -> bool:
@@ -210,8 +218,8 @@ def _told(record: _Record) -> Difference:
     if record.state in _UNTOUCHED:
         code, message = _UNTOUCHED[record.state]
         error = ErrorInfo(code, message, "see to it by hand, then verify again")
-    elif record.state is FileState.DAMAGED and not record.is_home:
-        error = _MISPLACED
+    elif not record.is_home:
+        error = _MISPLACED.get(record.state)
     saved = record.saved
     return Difference(record.planned.name, record.retired, saved.index, saved.path, record.state, error=error)
 

@@ -9,6 +9,17 @@ from pathlib import PurePosixPath
 RESERVED_NAMES = frozenset({"report.json", "report.html", "receipts.jsonl", "thumbnails", ".crucible"})
 """What the run keeps for itself in its directory."""
 
+PICTURE_EXTENSIONS = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "GIF": ".gif",
+    "AVIF": ".avif",
+    "TIFF": ".tiff",
+    "BMP": ".bmp",
+}
+"""What ``{ext}`` becomes, by the picture's type."""
+
 _INDEX = "{index}"
 _EXT = "{ext}"
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
@@ -56,7 +67,10 @@ def is_home(pattern: str, index: int, sha256: str, path: str) -> bool:
     """Whether a plan with this pattern puts the output at the path itself, or moves it there when it makes way."""
     if not is_output_place(path) or not _SHA256.fullmatch(sha256):
         return False
-    home = output_path(pattern, index, PurePosixPath(path).suffix).as_posix()
+    ext = PurePosixPath(path).suffix
+    if _EXT in pattern and ext not in PICTURE_EXTENSIONS.values():
+        return False  # no type that we write: with any suffix a stranger's journal could name the user's notes
+    home = output_path(pattern, index, ext).as_posix()
     return path in {home, aside_path(home, sha256)}
 
 

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile
 
-_EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "AVIF": ".avif"}
-_EXTENSIONS |= {"TIFF": ".tiff", "BMP": ".bmp"}
+from crucible_batch.domain.output_path import PICTURE_EXTENSIONS
+
 _ENDS = {"PNG": (b"IEND\xaeB`\x82", 1 << 20), "JPEG": (b"\xff\xd9", 1 << 20), "GIF": (b"\0;", 64)}
 """What these end with: their decoders stop at the last pixel and don't miss it; those of the other types do. And so far
 before the end of the file it is looked for: some writers pad, or put more behind it. Two bytes may be found anywhere,
@@ -62,13 +62,13 @@ def examine(file: BinaryIO, *, whole: bool) -> Picture:
         raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
     if not _has_end(kind, file):
         raise NoPictureError("cut short behind its last pixel")
-    return Picture(Image.MIME[kind], _EXTENSIONS[kind], width, height)
+    return Picture(Image.MIME[kind], PICTURE_EXTENSIONS[kind], width, height)
 
 
 def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
     """Read the header as ``Image.open`` does, less its warning: which size is too large is for our caller to say."""
     Image.init()
-    for kind in _EXTENSIONS:
+    for kind in PICTURE_EXTENSIONS:
         factory, accept = Image.OPEN.get(kind, (None, None))
         if factory is None or (accept is not None and accept(head[:16]) is not True):
             continue

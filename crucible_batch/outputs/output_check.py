@@ -7,12 +7,14 @@ import errno
 import stat
 from pathlib import Path, PurePosixPath
 
+from crucible_batch.domain.output_path import is_output_place
 from crucible_batch.outputs.safe_fs import folder_of_output
 
 
 class FileState(enum.StrEnum):
     """What was found at a path. ``REPLACED``: a link, a directory or a device, there or on the way there.
 
+    ``MISPLACED``: no output may stand at that path, so nothing there was looked at.
     ``UNSAVED``: no path at all, since the gateway lists the output and it was never saved.
     """
 
@@ -20,6 +22,7 @@ class FileState(enum.StrEnum):
     MISSING = "missing"
     DAMAGED = "damaged"
     REPLACED = "replaced"
+    MISPLACED = "misplaced"
     UNREADABLE = "unreadable"
     UNSAVED = "unsaved"
 
@@ -33,6 +36,8 @@ def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> Fil
 
     No link is followed below ``directory``, and no device is opened.
     """
+    if not is_output_place(path):
+        return FileState.MISPLACED
     name = PurePosixPath(path).name
     try:
         with folder_of_output(directory, path) as folder:

@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.output_path import (
-    aside_path,
-    fold_path,
-    is_home,
-    is_output_place,
-    leading_path,
-    output_path,
-)
+from crucible_batch.domain.output_path import aside_path, is_home, leading_path, output_path
 
+DIGEST = "0123abcd" + "f" * 56
 TABLE = [
     ("job/{index}{ext}", 0, ".png", "job/0.png"),
     ("job/{index}{ext}", 11, ".webp", "job/11.webp"),
@@ -48,7 +42,30 @@ def test_a_pattern_is_filled_in(pattern: str, index: int, ext: str, expected: st
     ],
 )
 def test_a_file_goes_aside_beside_its_place_by_its_digest(path: str, expected: str) -> None:
-    assert aside_path(path, "0123abcd" + "f" * 56) == expected
+    assert aside_path(path, DIGEST) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("job/{index}{ext}", "job/0.png", True),
+        ("job/{index}{ext}", "job/0.0123abcd.avif", True),
+        ("job/{index}{ext}", "job/1.png", False),
+        ("job/{index}{ext}", "evil/0.png", False),
+        ("job/{index}{ext}", "job/0.ffffffff.png", False),
+        ("notes{ext}", "notes.png", True),
+        ("notes{ext}", "notes.txt", False),
+        ("notes{ext}", "notes.PNG", False),
+        ("notes{ext}", "notes", False),
+        ("notes{ext}", "notes.0123abcd.txt", False),
+        ("report{ext}", "report.html", False),
+        ("a.b/job", "a.b/job", True),  # a pattern without {ext} is the whole name
+        ("v1.2", "v1.2", True),
+        ("v1.2", "v1.png", False),
+    ],
+)
+def test_an_output_is_at_home_where_its_plan_puts_it_as_a_picture(pattern: str, path: str, expected: bool) -> None:
+    assert is_home(pattern, 0, DIGEST, path) is expected
 
 
 PATTERNS = st.sampled_from([pattern for pattern, *_ in TABLE])

@@ -78,4 +78,11 @@ def test_a_path_out_of_the_directory_is_not_followed(tmp_path: Path, path: str) 
     run_dir = tmp_path / "run"
     (run_dir / "job").mkdir(parents=True)
     (tmp_path / "0.png").write_bytes(CONTENT)
-    assert found(run_dir, path) is FileState.REPLACED
+    assert found(run_dir, path) is FileState.MISPLACED
+
+
+@pytest.mark.parametrize("path", ["report.json", ".crucible/journal.sqlite3", "thumbnails/0.png", "job/0.png.json"])
+def test_where_no_output_may_stand_nothing_is_read(tmp_path: Path, path: str) -> None:
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_bytes(CONTENT)
+    assert found(tmp_path, path) is FileState.MISPLACED
