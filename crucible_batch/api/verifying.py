@@ -204,8 +204,8 @@ async def _checked(directory: Path, batch: Sequence[_Record]) -> list[_Record]:
 
 def _leftovers(directory: Path) -> tuple[str, ...]:
     report = directory / TEMPORARY_REPORT
-    found = [*OutputStore(directory).leftovers(), *([report] if report.is_file() else [])]
-    return tuple(sorted(path.relative_to(directory).as_posix() for path in found))
+    found = [path.as_posix() for path in OutputStore(directory).leftovers()]
+    return tuple(sorted([*found, *([TEMPORARY_REPORT] if report.is_file() else [])]))
 
 
 def _sweep(directory: Path) -> None:

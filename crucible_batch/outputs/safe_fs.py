@@ -17,6 +17,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
@@ -84,6 +85,19 @@ class Folder:
         """Take a name away; one that isn't there is no error."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_single(name), dir_fd=self._descriptor)
+
+    def entries(self) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        """List what stands in it, a piece at a time, while it is open."""
+        return os.scandir(self._descriptor)
+
+    @contextlib.contextmanager
+    def folder(self, name: str) -> Iterator[Folder]:
+        """Open a folder in it. Raises ``OSError``, for a link too."""
+        descriptor = os.open(_single(name), _FOLDER | _NO_LINK, dir_fd=self._descriptor)
+        try:
+            yield Folder(descriptor)
+        finally:
+            os.close(descriptor)
 
     def sync(self) -> None:
         """Make the names in it outlive a power cut, as far as its file system can."""

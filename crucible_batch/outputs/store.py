@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from crucible_batch.outputs.output_check import FileState, check_output
 from crucible_batch.outputs.publish import give_name, put_back
 from crucible_batch.outputs.publish import publish as _publish
 from crucible_batch.outputs.safe_fs import Folder, folder_of, folder_of_output
-from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX, Part
+from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX, Part, temporary_files
 
 _HOP_BYTES = 256 * 1024
 """Bytes hashed and written in one hop to a thread; smaller hops cost more than the work itself."""
@@ -240,8 +239,8 @@ class OutputStore:
         count = 0
         for leftover in self.leftovers():
             # One that can't be removed is no reason not to run.
-            with contextlib.suppress(OSError):
-                leftover.unlink()
+            with contextlib.suppress(OSError), folder_of(self.directory, leftover) as folder:
+                folder.unlink(leftover.name)
                 count += 1
         return count
 
@@ -265,19 +264,9 @@ class OutputStore:
             with contextlib.suppress(OSError):
                 part.remove()
 
-    def leftovers(self) -> Iterator[Path]:
-        """Yield the temporary files: what a killed run left, or one that is going on is writing."""
-        yield from _leftovers(self.directory)
-
-
-def _leftovers(directory: str | Path) -> Iterator[Path]:
-    """Look entry by entry: ``Path.rglob`` lists a folder before it looks, and there may be a million jobs in one."""
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _leftovers(entry.path)
-            elif entry.name.startswith(TEMPORARY_PREFIX) and (entry.is_file() or entry.is_symlink()):
-                yield Path(entry.path)
+    def leftovers(self) -> Iterator[PurePosixPath]:
+        """Yield the temporary files, relative to the directory: what a killed run left, or one is writing now."""
+        return temporary_files(self.directory)
 
 
 @dataclass(frozen=True, slots=True)

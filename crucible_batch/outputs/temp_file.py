@@ -10,13 +10,15 @@ import threading
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from crucible_batch.domain.events import Sent
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 from crucible_batch.outputs.safe_fs import write_all as _write_all
 
 TEMPORARY_PREFIX: Final = ".crucible-part-"
+DEEPEST: Final = 128
+"""Folders from the run directory to an output: no more fit into the 255 bytes that a pattern may have."""
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -88,6 +90,40 @@ class Part:
     def within(self, folder: Folder | None) -> contextlib.AbstractContextManager[Folder]:
         """Have its folder open: ``folder``, where that is done already."""
         return folder_of(self.directory, self.path, make=True) if folder is None else contextlib.nullcontext(folder)
+
+
+def temporary_files(directory: Path) -> Iterator[PurePosixPath]:
+    """Yield the paths of temporary files below a directory, and follow no link.
+
+    Entry by entry, since there may be a million jobs in one folder; and no deeper than outputs can be, since whoever
+    prepared the directory may have nested folders without end.
+    """
+    walk = [("", _entries(folder_of(directory, TEMPORARY_PREFIX)))]
+    while walk:
+        path, entries = walk[-1]
+        found = next(entries, None)
+        if found is None:
+            walk.pop()
+        elif found.folder is None:
+            yield PurePosixPath(path, found.name)
+        elif len(walk) < DEEPEST:
+            walk.append((f"{path}{found.name}/", _entries(found.folder)))
+
+
+class _Entry(NamedTuple):
+    """A temporary file, or a ``folder`` that may be opened while the one that it is in is."""
+
+    name: str
+    folder: contextlib.AbstractContextManager[Folder] | None
+
+
+def _entries(folder: contextlib.AbstractContextManager[Folder]) -> Iterator[_Entry]:
+    with contextlib.suppress(OSError), folder as opened, opened.entries() as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield _Entry(entry.name, opened.folder(entry.name))
+            elif entry.name.startswith(TEMPORARY_PREFIX) and (entry.is_file() or entry.is_symlink()):
+                yield _Entry(entry.name, None)
 
 
 def _made(folder: Folder, name: str) -> int:

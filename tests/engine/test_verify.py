@@ -14,6 +14,7 @@ from crucible_batch.api import FileState
 from crucible_batch.errors import KeyRefusedError, RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
 from crucible_batch.settings import Settings
+from tests.outputs.making import nested_folders
 
 THREE = "{name: a, prompt: one}\n{name: b, prompt: two, workflow: zimage-sheet}\n{name: c, prompt: three}"
 NOBODY = Settings(api_key=None, base_url="http://127.0.0.1:9")
@@ -203,6 +204,17 @@ async def test_a_held_directory_can_be_looked_at_and_not_fixed(start):
         assert (found.running, found.exit_code, found.leftovers) == (True, 0, ())
         with pytest.raises(RunBusyError):
             await verify(out, fix=True, settings=bench.settings)
+
+
+async def test_nested_folders_without_end_keep_no_command_from_its_work(start):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}")
+        await bench.run(manifest)
+        out = bench.path / "out"
+        with nested_folders(out, 1500):
+            assert (await verify(out)).exit_code == 0
+            assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+            assert (await bench.run(manifest)).exit_code == 0
 
 
 async def test_a_directory_without_a_journal_is_refused_and_stays_as_it_is(tmp_path):

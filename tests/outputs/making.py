@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -29,3 +30,27 @@ def files(directory: Path) -> list[str]:
 
 
 PNG = drawn()
+
+
+@contextmanager
+def nested_folders(directory: Path, depth: int) -> Iterator[None]:
+    """Nest folders below a directory, and take them away afterwards, which recursive helpers can't."""
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        here = _gone_to(here, "d")
+    try:
+        yield
+    finally:
+        for _ in range(depth):
+            for name in os.listdir(here):  # noqa: PTH208 - of a descriptor
+                os.unlink(name, dir_fd=here)
+            here = _gone_to(here, "..")
+            os.rmdir("d", dir_fd=here)
+        os.close(here)
+
+
+def _gone_to(here: int, name: str) -> int:
+    there = os.open(name, os.O_RDONLY, dir_fd=here)
+    os.close(here)
+    return there
