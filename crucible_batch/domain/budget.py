@@ -148,7 +148,7 @@ def decide(request: Request, ledger: Ledger, budget: Credits | None, situation: 
     if need.bound is not None and need.bound <= left:
         return _ask_account(request, need, Admit(need.bound), situation)
     if not need.fits(left):
-        return Wait() if situation.others_at_work else Block(_budget_exhausted(ledger, budget, need))
+        return Wait() if situation.others_at_work else Block(_budget_exhausted(request, ledger, budget, need))
     if situation.unanswered:
         return Wait()
     if situation.alone_in_doubt:
@@ -254,7 +254,7 @@ def _covers(available: Credits, amount: Credits, *, is_open: bool) -> bool:
 
 def above_ceiling(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo:
     """Return the error for a price above the declared ceiling."""
-    what, key = ("an upload", "max_credits_per_upload") if shape == UPLOAD else ("a job", "max_credits_per_job")
+    what, key = "an upload" if shape == UPLOAD else "a job", _ceiling_key(shape)
     where = "" if shape == UPLOAD else f" on {shape.name}"
     return ErrorInfo(
         PRICE_ABOVE_CEILING,
@@ -289,20 +289,40 @@ def _above_ceiling(shape: Shape, prices: PriceBook) -> ErrorInfo | None:
     return above_ceiling(shape, expected, ceiling)
 
 
-def _budget_exhausted(ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
+def _budget_exhausted(request: Request, ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
     used, cap, least = (format_credits(amount) for amount in (ledger.committed, budget, need.least))
     held = f" ({format_credits(ledger.held)} of them held)" if ledger.held else ""
-    is_declared = need.bound == need.least and need.expected < need.least
+    ceilings = _ceilings_above_prices(request, ledger.prices)
     needs = f"needs {'more than ' if need.is_open else ''}{least}"
-    if is_declared:
-        needs = f"may cost up to {least}, its declared ceiling"
+    if ceilings and need.bound == need.least:
+        with_uploads = f" with its upload{'s' if request.uploads > 1 else ''}, by the declared ceilings"
+        needs = f"may cost up to {least}{with_uploads if request.uploads else ', its declared ceiling'}"
+    left = budget - ledger.committed + request.held
+    lower = f"lower {' or '.join(ceilings)}"
+    can_lower = bool(ceilings) and Need.of(request, ledger.prices.without_ceilings()).fits(left)
     if ledger.held:
-        hint = f"what is held is for answers that never came: run the same command again{_IF_GONE}, or raise the budget"
-    elif is_declared:
-        hint = "raise the budget, or lower the declared ceiling, and run the same command again"
+        ways = f", raise the budget, or {lower}" if can_lower else ", or raise the budget"
+        hint = f"what is held is for answers that never came: run the same command again{_IF_GONE}{ways}"
+    elif can_lower:
+        hint = f"raise the budget, or {lower}, and run the same command again"
     else:
         hint = "raise the budget and run the same command again: what is done is not paid again"
     return ErrorInfo(BUDGET_EXHAUSTED, f"{used} of {cap} credits used{held}; the next job {needs}", hint=hint)
+
+
+def _ceilings_above_prices(request: Request, prices: PriceBook) -> list[str]:
+    """Return the keys of the declared ceilings that the request is counted at: no price that high was seen."""
+    shapes = (request.shape, UPLOAD) if request.uploads else (request.shape,)
+    quoted = ((shape, prices.ceiling_of(shape), prices.expected(shape)) for shape in shapes)
+    return [
+        f"budget.{_ceiling_key(shape)}"
+        for shape, ceiling, seen in quoted
+        if ceiling is not None and (seen is None or seen < ceiling)
+    ]
+
+
+def _ceiling_key(shape: Shape) -> str:
+    return "max_credits_per_upload" if shape == UPLOAD else "max_credits_per_job"
 
 
 def _uploads_uncounted(ledger: Ledger) -> ErrorInfo:

@@ -106,6 +106,12 @@ class PriceBook:
         """Return an empty book with the ceilings that a run is held to."""
         return cls(terms.ceiling, terms.upload_ceiling)
 
+    def without_ceilings(self) -> PriceBook:
+        """Return a book of the same prices in which nothing is declared."""
+        book = PriceBook()
+        book._highest = dict(self._highest)
+        return book
+
     def learn(self, shape: Shape, credits: Credits) -> None:
         """Take in a figure that the gateway named for a job or an upload."""
         for known in (shape, Shape(shape.price_class)):

@@ -314,7 +314,53 @@ HINT = "and run the same command again"
             ledger(seen="2", ceiling="4"),
             "3",
             "0 of 3 credits used; the next job may cost up to 4, its declared ceiling",
-            f"raise the budget, or lower the declared ceiling, {HINT}",
+            f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
+        ),
+        (
+            Request(W),
+            ledger(ceiling="50"),
+            "20",
+            "0 of 20 credits used; the next job may cost up to 50, its declared ceiling",
+            f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
+        ),
+        (
+            Request(W, 2),
+            ledger(ceiling="4", upload_ceiling="3"),
+            "9",
+            "0 of 9 credits used; the next job may cost up to 10 with its uploads, by the declared ceilings",
+            f"raise the budget, or lower budget.max_credits_per_job or budget.max_credits_per_upload, {HINT}",
+        ),
+        (
+            Request(W, 2),
+            ledger(seen="4", ceiling="4", upload_ceiling="3"),
+            "9",
+            "0 of 9 credits used; the next job may cost up to 10 with its uploads, by the declared ceilings",
+            f"raise the budget, or lower budget.max_credits_per_upload, {HINT}",
+        ),
+        (
+            Request(W),
+            ledger(seen="4", ceiling="50"),
+            "3",
+            "0 of 3 credits used; the next job may cost up to 50, its declared ceiling",
+            "raise the budget and run the same command again: what is done is not paid again",
+        ),
+        (
+            Request(W),
+            ledger(ceiling="50"),
+            "0",
+            "0 of 0 credits used; the next job may cost up to 50, its declared ceiling",
+            "raise the budget and run the same command again: what is done is not paid again",
+        ),
+        (
+            Request(W),
+            ledger(ceiling="4", held="9"),
+            "10",
+            "9 of 10 credits used (9 of them held); the next job may cost up to 4, its declared ceiling",
+            (
+                "what is held is for answers that never came: run the same command again (a job that was changed"
+                " or removed meanwhile has to be in the manifest again), raise the budget, or lower"
+                " budget.max_credits_per_job"
+            ),
         ),
         (
             Request(W),
@@ -328,7 +374,7 @@ HINT = "and run the same command again"
             ledger(seen="2", ceiling="4"),
             "3",
             "0 of 3 credits used; the next job needs more than 4",
-            "raise the budget and run the same command again: what is done is not paid again",
+            f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
         ),
     ],
 )

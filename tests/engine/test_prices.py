@@ -47,7 +47,7 @@ async def test_a_declared_ceiling_is_held_to_the_last_job_and_lowering_it_spends
     assert (first.exit_code, of_first) == (4, {"succeeded": 2, "blocked": 1})
     (stop,) = first.report.stops.values()
     assert stop.message == "4 of 6 credits used; the next job may cost up to 4, its declared ceiling"
-    assert "lower the declared ceiling" in stop.hint
+    assert "lower budget.max_credits_per_job" in stop.hint
     assert (again.exit_code, tally(again)) == (0, {"succeeded": 3})
     assert (again.report.credits.spent, again.report.credits.over_budget) == (6, 0)
 
