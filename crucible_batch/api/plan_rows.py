@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.api.draft import Choice
+from crucible_batch.domain.budget import Block, Request, Situation, decide
 from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.prices import UPLOAD, Certainty, PriceBook, Shape, shape_of, shape_params
 from crucible_batch.domain.retry_rule import RetryRule
@@ -96,6 +99,7 @@ class PriceLine:
     are the highest price seen where ``certainty`` is LEARNED, the declared ceiling where BOUNDED, and None where
     UNKNOWN: the price is then found with one job alone. ``ceiling`` is ``max_credits_per_job`` or
     ``max_credits_per_upload``, where it is declared; ``bound`` is what one is held at until it is answered.
+    ``can_start`` is false where the budget, or the declared ceiling, admits none of them.
     """
 
     what: str
@@ -105,6 +109,7 @@ class PriceLine:
     ceiling: Credits | None = None
     bound: Credits | None = None
     params: Mapping[str, object] = field(default_factory=dict)
+    can_start: bool = True
 
     @property
     def total(self) -> Credits | None:
@@ -128,15 +133,52 @@ class PriceLine:
         return None if self.bound is None or self.each is None else self.bound - self.each
 
 
-def price_lines(prices: PriceBook, tally: Tally, to_upload: int) -> Iterator[PriceLine]:
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """The shapes of which a job may be admitted. Where there is none, ``blocked`` is why the first job is blocked."""
+
+    shapes: Set[Shape]
+    blocked: ErrorInfo | None = None
+
+
+def starts_of(tally: Tally, ledger: Ledger, budget: Credits | None, *, no_image_is_there: bool) -> Starts:
+    """Return of which shapes a job may be admitted, by the rule that a run follows.
+
+    All that is held may come back, so it counts as left. An image may be uploaded with any job that needs it: once one
+    job can start with its uploads, the others may need none.
+    """
+    first: ErrorInfo | None = None
+    for shape, images in tally.least_images.items():
+        error = _blocked(shape, images if no_image_is_there else 0, ledger, budget)
+        if error is None:
+            break
+        first = first or error
+    else:
+        return Starts(frozenset(), first)
+    return Starts({shape for shape in tally.to_buy if _blocked(shape, 0, ledger, budget) is None})
+
+
+def _blocked(shape: Shape, uploads: int, ledger: Ledger, budget: Credits | None) -> ErrorInfo | None:
+    request = Request(shape, uploads, held=ledger.held)
+    decision = decide(request, ledger, budget, Situation(others_at_work=False))
+    return decision.error if isinstance(decision, Block) else None
+
+
+def price_lines(
+    prices: PriceBook, tally: Tally, to_upload: int, startable: Set[Shape] | None = None
+) -> Iterator[PriceLine]:
+    """Yield the lines of a plan. ``startable`` are the shapes of which a job may be admitted; None means all."""
+    can_start = tally.to_buy.keys() if startable is None else startable
     for price_class, shapes in tally.by_class().items():
         apart = _apart([tally.params[shape] for shape in shapes])
         if len(shapes) > SHAPES_SHOWN:
-            yield _line(prices, Shape(price_class), sum(tally.to_buy[shape] for shape in shapes), {})
+            count = sum(tally.to_buy[shape] for shape in shapes)
+            starts = not can_start.isdisjoint(shapes)
+            yield replace(_line(prices, Shape(price_class), count, {}), can_start=starts)
             continue
         for shape in shapes:
             params = {name: value for name, value in tally.params[shape].items() if name in apart}
-            yield _line(prices, shape, tally.to_buy[shape], params)
+            yield replace(_line(prices, shape, tally.to_buy[shape], params), can_start=shape in can_start)
     if to_upload:
         yield _line(prices, UPLOAD, to_upload, {})
 
@@ -163,6 +205,8 @@ class Tally:
         self.params: dict[Shape, Mapping[str, object]] = {}
         self.digests: set[str] = set()
         self.most_images = 0
+        self.least_images: dict[Shape, int] = {}
+        """How many images a job of the shape needs at least."""
 
     def by_class(self) -> dict[str, list[Shape]]:
         """Return the shapes that are to be bought, by price class, in the order of their first jobs."""
@@ -177,7 +221,9 @@ class Tally:
         if shape not in self.params:
             self.params[shape] = shape_params(planned)
         self.digests.update(planned.digests)
-        self.most_images = max(self.most_images, len(planned.digests))
+        images = len(planned.digests)
+        self.most_images = max(self.most_images, images)
+        self.least_images[shape] = min(images, self.least_images.get(shape, images))
 
     def counting(self, jobs: Iterable[tuple[PlannedJob, Job]]) -> Iterator[tuple[PlannedJob, Job]]:
         """Count the jobs that stream by."""

@@ -15,12 +15,12 @@ from crucible_batch.api.connecting import current_settings, gateway_for, require
 from crucible_batch.api.deadline import Deadline
 from crucible_batch.api.draft import Choice, check_choice, read_source, run_terms
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
-from crucible_batch.api.plan_rows import UPLOADS, PriceLine, Tally, journal_of, price_lines, standing
-from crucible_batch.api.request import Asked, asked, check_pace, check_run_directory, check_saving
+from crucible_batch.api.plan_rows import UPLOADS, PriceLine, Tally, journal_of, price_lines, standing, starts_of
+from crucible_batch.api.request import Asked, asked, check_run_directory, check_saving
 from crucible_batch.api.saved_plans import Following, Grounds, save_plan
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.gateway_types import AssetStatus
+from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.ports import Gateway
@@ -40,7 +40,8 @@ class PlanSummary:
     ``states`` counts the jobs: ``new``, ``done``, ``in_flight`` (an earlier run left them), ``failed``. ``to_upload``
     and ``reused_images`` count distinct images; ``reused_images`` is None where the gateway wasn't asked.
     ``balance`` is what the account has available, None where it wasn't asked. ``notes`` are for people. ``digest`` is
-    that of the saved plan, where one was written or read.
+    that of the saved plan, where one was written or read. ``blocked`` is why no job can start; None where one can, or
+    there is nothing to buy.
     """
 
     manifest_name: str
@@ -60,18 +61,19 @@ class PlanSummary:
     comparison: Comparison = field(default_factory=Comparison)
     book: PriceBook = field(default_factory=PriceBook, repr=False, compare=False)
     uploads_per_job: int = 0
+    blocked: ErrorInfo | None = None
 
     @property
     def may_exceed(self) -> Credits | None:
         """The most by which the budget may be exceeded, if no price becomes over ``SURGE`` times as high at once.
 
-        0 with both ceilings declared, without a budget, or where the budget has room for all at their bounds. None
-        where a price is unknown: the first job of its shape may cost more than is left, and no other does.
+        Only by what can still be admitted. 0 with both ceilings declared, without a budget, or where the budget has
+        room for all at their bounds. None where a price is unknown: the first job of its shape may cost more than is
+        left, and no other does.
         """
-        uploads = [line for line in self.lines if line.what == UPLOADS]
-        jobs = [line.beyond for line in self.lines if line.what != UPLOADS]
-        each = [line.beyond for line in uploads]
-        if self.budget is None or not self.lines or self._has_room_for_bounds(self.budget):
+        jobs = [line.beyond for line in self.lines if line.what != UPLOADS and line.can_start]
+        each = [line.beyond for line in self.lines if line.what == UPLOADS]
+        if self.budget is None or not jobs or self._has_room_for_bounds(self.budget):
             return ZERO
         if None in jobs or None in each:
             return None
@@ -269,13 +271,14 @@ async def summarise(
             comparer.take(row)
     ready = await _ready_digests(gateway, tally.digests)
     to_upload = len(tally.digests - (ready or set()))
+    starts = starts_of(tally, ledger, terms.budget, no_image_is_there=ready is not None and not ready)
     return PlanSummary(
         manifest_name=terms.manifest_name,
         run_id=terms.run_id,
         run_dir=directory,
         total=sum(tally.states.values()),
         states=tally.states,
-        lines=tuple(price_lines(prices, tally, to_upload)),
+        lines=tuple(price_lines(prices, tally, to_upload, starts.shapes)),
         to_upload=to_upload,
         reused_images=None if ready is None else len(tally.digests & ready),
         budget=terms.budget,
@@ -286,6 +289,7 @@ async def summarise(
         comparison=comparer.comparison(),
         book=prices,
         uploads_per_job=tally.most_images if to_upload else 0,
+        blocked=starts.blocked,
     )
 
 

@@ -300,7 +300,7 @@ def _budget_exhausted(request: Request, ledger: Ledger, budget: Credits, need: N
     left = budget - ledger.committed + request.held
     lower = f"lower {' or '.join(ceilings)}"
     can_lower = bool(ceilings) and Need.of(request, ledger.prices.without_ceilings()).fits(left)
-    if ledger.held:
+    if ledger.held and need.fits(budget - ledger.spent):
         ways = f", raise the budget, or {lower}" if can_lower else ", or raise the budget"
         hint = f"what is held is for answers that never came: run the same command again{_IF_GONE}{ways}"
     elif can_lower:

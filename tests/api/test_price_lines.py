@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from crucible_batch.api import Certainty, PlanSummary, PriceLine
-from crucible_batch.api.plan_rows import Tally, price_lines
+from crucible_batch.api.plan_rows import Tally, price_lines, starts_of
+from crucible_batch.domain.events import Held
+from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.job import Job
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 
 D = Decimal
@@ -78,7 +82,18 @@ def line(what: str, each: str | None, *, ceiling: str | None = None) -> PriceLin
 def test_a_budget_may_be_exceeded_by_one_job_that_goes_alone_and_by_none_under_ceilings(
     lines: list[PriceLine], budget: str | None, images: int, beyond: str | None
 ) -> None:
-    plan = PlanSummary(
+    assert plan_of(lines, budget, images).may_exceed == (beyond and D(beyond))
+
+
+def test_only_what_can_still_be_admitted_may_exceed_the_budget() -> None:
+    dear, cheap = replace(line("w", "8"), can_start=False), line("v", "2")
+    assert plan_of([dear, cheap], "5", 0).may_exceed == 30
+    assert plan_of([dear, line("uploads", "0.5")], "5", 1).may_exceed == 0
+    assert plan_of([replace(line("w", None), can_start=False)], "5", 0).may_exceed == 0
+
+
+def plan_of(lines: list[PriceLine], budget: str | None, images: int) -> PlanSummary:
+    return PlanSummary(
         manifest_name="m",
         run_id="default",
         run_dir=Path("out"),
@@ -93,4 +108,57 @@ def test_a_budget_may_be_exceeded_by_one_job_that_goes_alone_and_by_none_under_c
         balance=None,
         uploads_per_job=images,
     )
-    assert plan.may_exceed == (beyond and D(beyond))
+
+
+def books(*, seen: str | None = None, held: str | None = None, ceiling: str | None = None) -> Ledger:
+    ledger = Ledger(PriceBook(ceiling and D(ceiling), D(1)))  # type: ignore[arg-type]
+    if seen is not None:
+        ledger.prices.learn(shape_of(job(1)), D(seen))
+    if held is not None:
+        ledger.apply("x", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:w"))
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("ledger", "budget", "message"),
+    [
+        (books(seen="2"), "2", None),
+        (books(seen="2"), "1", "0 of 1 credits used; the next job needs 2"),
+        (books(), "0", "0 of 0 credits used; the next job needs more than 0"),
+        (books(ceiling="50"), "20", "0 of 20 credits used; the next job may cost up to 50, its declared ceiling"),
+        (books(ceiling="50"), None, None),
+        (books(seen="5", ceiling="4"), None, "a job on w costs 5 credits, above max_credits_per_job 4"),
+        (books(seen="2", held="3"), "3", None),
+        (books(seen="2", held="3"), "1", "3 of 1 credits used (3 of them held); the next job needs 2"),
+    ],
+)
+def test_a_plan_knows_why_no_job_can_start_though_all_that_is_held_came_back(
+    ledger: Ledger, budget: str | None, message: str | None
+) -> None:
+    starts = starts_of(tallied([job(1), job(2)]), ledger, budget and D(budget), no_image_is_there=True)  # type: ignore[arg-type]
+    assert (starts.blocked and starts.blocked.message) == message
+    assert starts.shapes == (frozenset() if message else {shape_of(job(1))})
+    if message and budget and ledger.held:
+        assert starts.blocked is not None
+        assert starts.blocked.hint == "raise the budget and run the same command again: what is done is not paid again"
+
+
+def test_a_job_that_must_upload_its_images_needs_credits_for_them_too() -> None:
+    image = InputImage(AssetSpec("0" * 64, 1, "image/png", "a.png"), Path("a.png"))
+    with_image = tallied([replace(job(1), images={"image": image})])
+    blocked = starts_of(with_image, books(seen="2"), D(2), no_image_is_there=True).blocked
+    assert blocked is not None
+    assert blocked.message.endswith("the next job needs 3")
+    assert starts_of(with_image, books(seen="2"), D(2), no_image_is_there=False).blocked is None
+    # The image may be uploaded with a job that fits, and then the others need none.
+    both = tallied([replace(job(1, 1024), images={"image": image}), job(2)])
+    assert starts_of(both, books(seen="2"), D(2), no_image_is_there=True).shapes == set(both.to_buy)
+
+
+def test_a_dearer_shape_that_does_not_fit_is_told_from_one_that_does() -> None:
+    ledger = books(seen="2")
+    ledger.prices.learn(shape_of(job(2, 1024)), D(8))
+    tally = tallied([job(2, 1024), job(1)])
+    starts = starts_of(tally, ledger, D(5), no_image_is_there=True)
+    assert (starts.blocked, starts.shapes) == (None, {shape_of(job(1))})
+    assert [line.can_start for line in price_lines(ledger.prices, tally, 1, starts.shapes)] == [False, True, True]

@@ -177,3 +177,26 @@ def test_a_plan_says_up_to_which_prices_the_budget_holds(cli: Cli) -> None:
         "can't be exceeded at prices up to 16 times the highest seen" in cli("plan", "roomy.yaml", "--budget", "34").out
     )
     assert "may be exceeded by up to 30" in cli("plan", "roomy.yaml", "--budget", "33").out
+
+
+def test_a_plan_of_which_nothing_can_be_bought_says_so_and_not_what_it_might_exceed(cli: Cli) -> None:
+    cli.write("narrowed", "- {name: fox, prompt: a fox}\n- {name: owl, prompt: an owl}")
+    assert cli("run", "narrowed.yaml", "-q", "--budget", "4").code == 0
+    cli.write("narrowed", "- {name: fox, prompt: a fox}\n- {name: elk, prompt: an elk}")
+    done = cli("plan", "narrowed.yaml", "--budget", "3", COLUMNS="200")
+    assert "no job can start: 4 of 3 credits used; the next job needs 2" in done.out
+    assert "hint      raise the budget and run the same command again" in done.out
+    assert "exceeded" not in done.out
+    assert "afterwards" not in done.out
+    assert "falls short" not in done.out
+    credits = check_stream(cli("plan", "narrowed.yaml", "--budget", "3", "--json"), "plan")["data"]["credits"]
+    assert credits["may_exceed_budget_by"] == "0"
+
+
+def test_a_plan_whose_declared_ceiling_is_above_the_budget_says_that_no_job_starts(cli: Cli) -> None:
+    cli.write("high", budget="{credits: 20, max_credits_per_job: 50}")
+    done = cli("plan", "high.yaml", COLUMNS="200")
+    assert "no job can start: 0 of 20 credits used; the next job may cost up to 50, its declared ceiling" in done.out
+    assert "hint      raise the budget, or lower budget.max_credits_per_job" in done.out
+    assert "the run stops there" not in done.out
+    assert "afterwards" not in done.out

@@ -323,7 +323,9 @@ def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
         there = f", {plan.reused_images} there already" if plan.reused_images else ""
         facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))
     facts.append(("budget", _budget(plan)))
-    if plan.budget is not None and plan.lines:
+    if plan.blocked is not None and plan.blocked.hint:
+        facts.append(("hint", Text(clean(plan.blocked.hint))))
+    elif plan.budget is not None and plan.lines:
         facts.append(("cap", cap_words(plan)))
     if plan.balance is not None:
         facts.append(("account", _account(plan, plan.balance)))
@@ -332,6 +334,8 @@ def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
 
 
 def _budget(plan: PlanSummary) -> Text:
+    if plan.blocked is not None:
+        return Text(f"no job can start: {clean(plan.blocked.message)}", style="yellow")
     used = plan.spent + plan.held
     before = f"; {format_credits(used)} spent or held by earlier runs" if used else ""
     if plan.budget is None:
@@ -363,7 +367,7 @@ def cap_words(plan: PlanSummary) -> Text:
 
 def _account(plan: PlanSummary, balance: Credits) -> Text:
     text = Text(f"{format_credits(balance)} credits")
-    if not plan.lines:
+    if not plan.lines or plan.blocked is not None:
         return text
     if short := _short_of(balance, plan, "it is too little by", "it may be too little by"):
         return text.append(f"; {short}", style="yellow")
