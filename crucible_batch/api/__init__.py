@@ -26,6 +26,7 @@ __all__, __getattr__, __dir__ = lazily(
             "current_settings",
         ),
         "crucible_batch.api.live_schema": ("live_manifest_schema",),
+        "crucible_batch.api.next_budget": ("budget_for_rest",),
         "crucible_batch.api.plan_comparison": (
             "Comparison",
             "PlanGroup",

@@ -6,6 +6,7 @@ from crucible_batch.api.cleaning import clean_assets as clean_assets
 from crucible_batch.api.connecting import connect as connect
 from crucible_batch.api.connecting import current_settings as current_settings
 from crucible_batch.api.live_schema import live_manifest_schema as live_manifest_schema
+from crucible_batch.api.next_budget import budget_for_rest as budget_for_rest
 from crucible_batch.api.plan_comparison import Comparison as Comparison
 from crucible_batch.api.plan_comparison import PlanGroup as PlanGroup
 from crucible_batch.api.plan_rows import UPLOADS as UPLOADS

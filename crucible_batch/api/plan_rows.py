@@ -228,10 +228,14 @@ class Tally:
     def counting(self, jobs: Iterable[tuple[PlannedJob, Job]]) -> Iterator[tuple[PlannedJob, Job]]:
         """Count the jobs that stream by."""
         for planned, job in jobs:
-            state = state_of(job)
-            if state is PlannedState.FAILED and self._retry_failed:
-                state = PlannedState.NEW
-            self.states[state] += 1
-            if state is PlannedState.NEW:
-                self._count(planned)
+            self.add(planned, job)
             yield planned, job
+
+    def add(self, planned: PlannedJob, job: Job) -> None:
+        """Count one job."""
+        state = state_of(job)
+        if state is PlannedState.FAILED and self._retry_failed:
+            state = PlannedState.NEW
+        self.states[state] += 1
+        if state is PlannedState.NEW:
+            self._count(planned)

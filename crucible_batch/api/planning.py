@@ -19,6 +19,7 @@ from crucible_batch.api.plan_rows import UPLOADS, PriceLine, Tally, journal_of, 
 from crucible_batch.api.request import Asked, asked, check_run_directory, check_saving
 from crucible_batch.api.saved_plans import Following, Grounds, save_plan
 from crucible_batch.api.workflows import plan_jobs
+from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
 from crucible_batch.domain.ledger import Ledger
@@ -41,7 +42,8 @@ class PlanSummary:
     and ``reused_images`` count distinct images; ``reused_images`` is None where the gateway wasn't asked.
     ``balance`` is what the account has available, None where it wasn't asked. ``notes`` are for people. ``digest`` is
     that of the saved plan, where one was written or read. ``blocked`` is why no job can start; None where one can, or
-    there is nothing to buy.
+    there is nothing to buy. ``enough`` is the budget that has room for all of it, each job at its
+    declared ceiling, else at the highest price seen; None where one has neither.
     """
 
     manifest_name: str
@@ -62,6 +64,7 @@ class PlanSummary:
     book: PriceBook = field(default_factory=PriceBook, repr=False, compare=False)
     uploads_per_job: int = 0
     blocked: ErrorInfo | None = None
+    enough: Credits | None = None
 
     @property
     def may_exceed(self) -> Credits | None:
@@ -290,6 +293,7 @@ async def summarise(
         book=prices,
         uploads_per_job=tally.most_images if to_upload else 0,
         blocked=starts.blocked,
+        enough=budget_for(ledger, tally.to_buy, to_upload),
     )
 
 

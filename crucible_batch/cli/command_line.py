@@ -20,3 +20,23 @@ def again(*more: str, instead_of: str | None = None, argv: Sequence[str] | None 
         words[0] = instead_of
     words += [word for word in more if word not in words]
     return shlex.join(["crucible-batch", *words])
+
+
+_BUDGET_OPTIONS = ("--budget", "--max-cost")
+
+
+def with_budget(command: str, budget: str) -> str:
+    """Return a command with that budget in place of its own."""
+    words = shlex.split(command)
+    found: list[str] = []
+    while words:
+        word = words.pop(0)
+        name, has_value, _ = word.partition("=")
+        if name not in _BUDGET_OPTIONS:
+            found.append(word)
+            continue
+        if not has_value:
+            del words[:1]
+        if "--budget" not in found:
+            found += ["--budget", budget]
+    return shlex.join(found if "--budget" in found else [*found, "--budget", budget])

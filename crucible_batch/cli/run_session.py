@@ -23,6 +23,7 @@ from crucible_batch.api import (
     RunBegan,
     RunEnded,
     RunResult,
+    budget_for_rest,
     clean,
     current_settings,
     format_credits,
@@ -31,12 +32,19 @@ from crucible_batch.api import (
 )
 from crucible_batch.api.signals import at_once
 from crucible_batch.cli.answer import Answer
-from crucible_batch.cli.command_line import again
+from crucible_batch.cli.command_line import again, with_budget
 from crucible_batch.cli.display.choose import Display, choose_display, observer_of
 from crucible_batch.cli.heap import share_one_heap
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
-from crucible_batch.cli.render.summary import Earlier, group_failures, head_json, next_step, show_summary
+from crucible_batch.cli.render.summary import (
+    Earlier,
+    group_failures,
+    head_json,
+    is_short_of_budget,
+    next_step,
+    show_summary,
+)
 from crucible_batch.cli.terminal import say, tell, working
 from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import DeadlineError, ExitCode
@@ -95,7 +103,8 @@ def show_what_a_run_would_do(
         show_plan(answer.out, summary)
         if save_to is not None:
             say(answer.out, ("  saved     ", "label"), clean(str(save_to), 4000))
-        say(answer.out, ("  next      ", "label"), (_next_after_plan(summary, save_to), "command"))
+        if (what_next := next_after_plan(summary, save_to, again(instead_of="run"))) is not None:
+            say(answer.out, ("  next      ", "label"), (what_next, "command"))
 
 
 async def _planned(wanted: Wanted, save_to: Path | None, *, force: bool, all_rows: bool) -> PlanSummary:
@@ -180,7 +189,15 @@ def tell_ending(answer: Answer, ran: Ran, *, command: str | None, only: Sequence
     """Say how a run ended: in lines, in the envelope and by the exit code. ``command`` is what would go on with it."""
     result, head = ran.result, ran.result.report
     failures = group_failures(head, (row for row in result.jobs() if _is_about(row.name, only)))
-    what_next = next_step(head, command, failures, remake=result.remake) if command is not None else None
+    what_next = None
+    if command is not None:
+        enough = None
+        if is_short_of_budget(head):
+            again_failed = "--retry-failed" in command
+            enough = budget_for_rest(
+                result.run_dir, takes=lambda name: _is_about(name, only), retry_failed=again_failed
+            )
+        what_next = next_step(head, command, failures, remake=result.remake, enough=enough)
     answer.data = head_json(head, result.run_dir, result.page)
     if result.exit_code is not ExitCode.OK:
         stop = next(iter(head.stops.values()), None)
@@ -215,12 +232,16 @@ class _Beginning:
             self.found = replace(self.found, counts={word.value: count for word, count in message.counts.items()})
 
 
-def _next_after_plan(summary: PlanSummary, save_to: Path | None) -> str:
+def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str) -> str | None:
+    """Say what to type after a plan; None where no job can start: its hint says what to do. ``command`` runs it."""
+    if summary.blocked is not None:
+        return None
     if save_to is not None:
         return shlex.join(["crucible-batch", "run", str(save_to)])
-    command = again(instead_of="run")
     if summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split():
-        command += " --budget N"
+        if summary.enough is None:
+            return f"choose a budget, then: {with_budget(command, 'N')}"
+        return with_budget(command, format_credits(summary.enough))
     return command
 
 

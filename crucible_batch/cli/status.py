@@ -17,6 +17,7 @@ from crucible_batch.api import (
     Balance,
     Progress,
     Status,
+    budget_for_rest,
     clean,
     current_settings,
     format_credits,
@@ -38,7 +39,14 @@ from crucible_batch.cli.display.progress_text import (
     rows,
     task_row,
 )
-from crucible_batch.cli.render.summary import FailureGroup, group_failures, head_json, next_step, show_summary
+from crucible_batch.cli.render.summary import (
+    FailureGroup,
+    group_failures,
+    head_json,
+    is_short_of_budget,
+    next_step,
+    show_summary,
+)
 from crucible_batch.cli.terminal import say, working
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
@@ -138,7 +146,10 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     if head.credits.budget is not None:
         words += ["--budget", format_credits(head.credits.budget)]
     command = shlex.join(words)
-    return command if _chose_some(status) else next_step(head, command, failures)
+    if _chose_some(status):
+        return command
+    enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
+    return next_step(head, command, failures, enough=enough)
 
 
 def write_report_and_tell(answer: Answer, run_dir: Path, *, html: bool) -> None:

@@ -41,6 +41,7 @@ The module decides nothing else about money: what each event does to the books i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -170,6 +171,20 @@ def _ask_account(request: Request, need: Need, admit: Admit, situation: Situatio
 def uploads_are_uncounted(ledger: Ledger) -> bool:
     """Whether too many uploads went unanswered before any answer had named a price: their costs nobody can count."""
     return ledger.uncounted_uploads >= _MOST_UNCOUNTED
+
+
+def budget_for(ledger: Ledger, jobs: Mapping[Shape, int], uploads: int) -> Credits | None:
+    """Return the budget that has room for so many jobs and uploads beside what is spent and held.
+
+    Each counts with its declared ceiling, else with the highest price seen. None where one has neither.
+    """
+    total = ledger.committed
+    for shape, count in {**jobs, **({UPLOAD: uploads} if uploads else {})}.items():
+        part = _Part.of(ledger.prices, shape)
+        if part.is_open:
+            return None
+        total += part.least * count
+    return total
 
 
 def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: bool) -> Credits | None:

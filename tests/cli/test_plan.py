@@ -1,8 +1,10 @@
 """What ``plan`` says: as a diff against the directory's last plan, with honest figures, in words and in JSON."""
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from crucible_batch.api import Certainty, PlanSummary, PriceLine
 from crucible_batch.cli.render.plan import cap_words, contrast, cost_words
+from crucible_batch.cli.run_session import next_after_plan
+from crucible_batch.domain.gateway_types import ErrorInfo
 
 from .conftest import Cli, Done
 from .test_json import check_stream
@@ -200,3 +204,16 @@ def test_a_plan_whose_declared_ceiling_is_above_the_budget_says_that_no_job_star
     assert "hint      raise the budget, or lower budget.max_credits_per_job" in done.out
     assert "the run stops there" not in done.out
     assert "afterwards" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"enough": Decimal(12)}, "crucible-batch run m.yaml --budget 12"),
+        ({}, "choose a budget, then: crucible-batch run m.yaml --budget N"),
+        ({"budget": Decimal(5)}, "crucible-batch run m.yaml"),
+        ({"blocked": ErrorInfo("BUDGET_EXHAUSTED", "too small"), "budget": Decimal(5)}, None),
+    ],
+)
+def test_the_command_after_a_plan_works_as_it_is(changes: dict[str, Any], step: str | None) -> None:
+    assert next_after_plan(replace(summary(None), **changes), None, "crucible-batch run m.yaml") == step

@@ -287,3 +287,14 @@ def _interrupt_twice(process: Any, number: signal.Signals) -> None:
     process.send_signal(number)
     time.sleep(0.3)
     process.send_signal(number)
+
+
+def test_the_command_after_a_budget_that_was_too_small_works_and_status_prints_it_too(cli: Cli) -> None:
+    cli.write("tight", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}")
+    done = cli("run", "tight.yaml")
+    assert done.code == 4
+    assert "hint     raise the budget and run the same command again" in done.out
+    command = "crucible-batch run tight.yaml --budget 6"
+    assert done.out.splitlines()[-1].partition("next")[2].strip() == command
+    assert cli("status", "outputs/tight/default").out.splitlines()[-1].partition("next")[2].strip() == command
+    assert cli(*command.split()[1:]).code == 0

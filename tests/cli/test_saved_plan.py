@@ -101,7 +101,10 @@ def test_a_plan_that_ran_out_of_budget_says_how_to_make_a_wider_one(cli: Cli) ->
     assert cli("plan", "short.yaml", "-q", "--budget", "4", "-o", "plan.json").code == 0
     done = cli("run", "plan.json")
     assert done.code == 4
-    assert "crucible-batch plan short.yaml --budget 4 -o plan.json   # with a higher --budget" in done.out
+    remake = "crucible-batch plan short.yaml --budget 12 -o plan.json"
+    assert f"next     {remake}\n" in done.out
+    assert cli(*remake.split()[1:], "-q").code == 0
+    assert cli("run", "plan.json", "-q").code == 0
 
 
 def test_a_plan_and_its_manifest_run_from_another_directory(cli: Cli) -> None:

@@ -103,3 +103,72 @@ def test_what_was_found_again_is_not_called_spent_by_this_run() -> None:
     words = credits_words(report.model_copy(update={"credits": books}), Earlier(2, Decimal(4)))
     assert "24 of it found again, not bought" in words
     assert "by this run" not in words
+
+
+def blocked(code: str, budget: str = "4") -> ReportHead:
+    report = head(0, 0)
+    stop = ErrorRow(code=code, message="why", hint="raise the budget")
+    return report.model_copy(
+        update={
+            "exit_code": 4,
+            "stops": {"workflow:w": stop},
+            "credits": report.credits.model_copy(update={"budget": Decimal(budget)}),
+        }
+    )
+
+
+RUN = "crucible-batch run m.yaml"
+
+
+@pytest.mark.parametrize(
+    ("command", "enough", "step"),
+    [
+        (RUN, "14", f"{RUN} --budget 14"),
+        (f"{RUN} --budget 4 -c 2", "14", f"{RUN} --budget 14 -c 2"),
+        (f"{RUN} --budget=4", "14.5", f"{RUN} --budget 14.5"),
+        (f"{RUN} --max-cost 4", "14", f"{RUN} --budget 14"),
+        ("crucible-batch run 'a b.yaml'", "14", "crucible-batch run 'a b.yaml' --budget 14"),
+        (f"{RUN} --budget 4", "4", f"{RUN} --budget 4"),
+        (f"{RUN} --budget 4", None, f"choose a higher budget than 4, then: {RUN} --budget N"),
+        (RUN, None, f"choose a higher budget than 4, then: {RUN} --budget N"),
+    ],
+)
+def test_the_command_after_a_budget_that_was_too_small_names_one_that_is_enough(
+    command: str, enough: str | None, step: str
+) -> None:
+    found = next_step(blocked("BUDGET_EXHAUSTED"), command, [], enough=enough and Decimal(enough))  # type: ignore[arg-type]
+    assert found == step
+
+
+def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_enough() -> None:
+    remake = "crucible-batch plan m.yaml --budget 4 -o plan.json"
+    step = next_step(blocked("BUDGET_EXHAUSTED"), f"{RUN} plan.json", [], remake=remake, enough=Decimal(12))
+    assert step == "crucible-batch plan m.yaml --budget 12 -o plan.json"
+
+
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        ("INSUFFICIENT_CREDITS", "top the account up"),
+        ("PRICE_ABOVE_CEILING", "raise the ceiling in the manifest"),
+        ("PRICE_ROSE", "look into the price"),
+    ],
+)
+def test_a_command_that_would_be_blocked_again_is_never_printed_by_itself(code: str, first: str) -> None:
+    assert next_step(blocked(code), RUN, [], enough=Decimal(14)) == f"{first}, then: {RUN}"
+
+
+@pytest.mark.parametrize("failures", range(4))
+def test_the_hint_of_the_first_stop_is_shown_once_within_ten_lines(failures: int) -> None:
+    report = blocked("BUDGET_EXHAUSTED")
+    hinted = report.stops["workflow:w"]
+    stops = {name: hinted.model_copy(update={"code": name}) for name in ("ONE", "TWO", "THREE")}
+    report = report.model_copy(update={"stops": stops, "notes": ["a", "b"]})
+    stream = io.StringIO()
+    groups = [FailureGroup(f"CODE_{number}", "it failed", ("a", "b"), 2) for number in range(failures)]
+    show_summary(
+        Console(file=stream, width=200), report, Path("out"), failures=groups, next_step=RUN, page=Path("out/page")
+    )
+    lines = stream.getvalue().splitlines()
+    assert len(lines) <= 10
+    assert [line for line in lines if "hint" in line] == ["  hint     raise the budget"]

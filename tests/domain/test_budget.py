@@ -15,6 +15,7 @@ from crucible_batch.domain.budget import (
     SlowStart,
     Wait,
     beyond_bound,
+    budget_for,
     decide,
     hold_for_submit,
     outgrown,
@@ -442,3 +443,26 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
     assert verdict(decide(with_image, books(2, upload="1"), D(50), IDLE)) == "alone 48"
     assert verdict(decide(with_image, books(2, upload_ceiling="5"), D(50), IDLE)) == "alone 40"
     assert verdict(decide(with_image, books(2), None, IDLE)) == "admit 0"
+
+
+@pytest.mark.parametrize(
+    ("books", "uploads", "enough"),
+    [
+        (ledger(seen="2"), 0, "6"),
+        (ledger(seen="2", held="5"), 0, "11"),
+        (ledger(seen="2", ceiling="4"), 0, "12"),
+        (ledger(ceiling="4"), 0, "12"),
+        (ledger(seen="2", upload="0.5"), 2, "7"),
+        (ledger(seen="2", upload_ceiling="1"), 2, "8"),
+        (ledger(seen="2"), 2, None),
+        (ledger(), 0, None),
+    ],
+)
+def test_the_budget_that_is_enough_has_room_for_every_job_at_its_ceiling_or_the_price_seen(
+    books: Ledger, uploads: int, enough: str | None
+) -> None:
+    found = budget_for(books, {W: 3}, uploads)
+    assert found == (enough and D(enough))
+    if found is not None and not uploads:
+        assert isinstance(decide(Request(W), books, found, IDLE), Admit)
+        assert isinstance(decide(Request(W), books, books.committed + found / 6, IDLE), Block)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from crucible_batch.api import clean, format_credits
 from crucible_batch.cli.answer import Json
+from crucible_batch.cli.command_line import with_budget
 from crucible_batch.cli.terminal import say, tell
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, JobRow, ReportHead
@@ -109,12 +110,10 @@ def show_summary(
         )
         if len(failures) == 1:
             say(console, " " * 11, (clean(group.message, 200), "quiet"))
-    stops = list({stop.code: stop for stop in head.stops.values()}.values())[:STOPS_SHOWN]
-    for stop in stops:
-        _line(console, "stopped", f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn")
-    _line(console, "credits", credits_words(head, earlier))
     explained = len(failures[:FAILURES_SHOWN]) + (len(failures) == 1)
-    for note in head.notes[: max(0, NOTES_BESIDE - explained - len(stops))][:2]:
+    explained += _stops(console, head, room=NOTES_BESIDE - explained)
+    _line(console, "credits", credits_words(head, earlier))
+    for note in head.notes[: max(0, NOTES_BESIDE - explained)][:2]:
         _line(console, "note", clean(note, 300), "quiet")
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
     say(console, ("  results  ", "label"), clean(str(run_dir), 4000), (report, "quiet"))
@@ -124,10 +123,38 @@ def show_summary(
         say(console, ("  next     ", "label"), (next_step, "command"))
 
 
-def next_step(head: ReportHead, command: str, failures: list[FailureGroup], *, remake: str | None = None) -> str | None:
+def _stops(console: Console, head: ReportHead, *, room: int) -> int:
+    """Print why the run stopped, and the first stop's hint; return how many lines that took."""
+    stops = list({stop.code: stop for stop in head.stops.values()}.values())
+    hint = stops[0].hint if stops else None
+    shown = stops[: min(STOPS_SHOWN, room - bool(hint))]
+    for at, stop in enumerate(shown):
+        _line(console, "stopped", f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn")
+        if hint and not at:
+            _line(console, "hint", clean(hint, 300))
+    return len(shown) + bool(hint)
+
+
+def is_short_of_budget(head: ReportHead) -> bool:
+    """Whether a run ended because the next job didn't fit the budget."""
+    return head.exit_code == ExitCode.OUT_OF_CREDITS and any(
+        stop.code == "BUDGET_EXHAUSTED" for stop in head.stops.values()
+    )
+
+
+def next_step(
+    head: ReportHead,
+    command: str,
+    failures: list[FailureGroup],
+    *,
+    remake: str | None = None,
+    enough: Decimal | None = None,
+) -> str | None:
     """Say what to type next, for each kind of ending; None where there is nothing left to do.
 
-    ``remake`` makes the saved plan anew that was followed: only another plan can say anything else.
+    A command that stands by itself works as it is; where something else has to be done first, a sentence says what.
+    ``remake`` makes the saved plan anew that was followed: only another plan can say anything else. ``enough`` is the
+    budget that has room for the rest, None where that isn't known.
     """
     other = remake or command
     codes = {group.code for group in failures}
@@ -140,14 +167,23 @@ def next_step(head: ReportHead, command: str, failures: list[FailureGroup], *, r
             again = [group for group in failures if group.code not in _NOT_TRIED_AGAIN]
             return f"{other} --retry-failed" if again and "--retry-failed" not in other else command
         case ExitCode.OUT_OF_CREDITS:
-            codes = {stop.code for stop in head.stops.values()}
-            if "BUDGET_EXHAUSTED" in codes:
-                return f"{other} --budget N" if "--budget" not in other else f"{other}   # with a higher --budget"
-            if "PRICE_ABOVE_CEILING" in codes:
-                return f"{other}   # with a higher budget.max_credits_per_job in the manifest"
-            return f"{command}   # once the account has credits"
+            return _once_blocked(head, command, other, enough)
         case _:
             return command
+
+
+def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | None) -> str:
+    codes, budget = {stop.code for stop in head.stops.values()}, head.credits.budget
+    if "BUDGET_EXHAUSTED" in codes:
+        if enough is None or budget is None:
+            than = "" if budget is None else f" than {format_credits(budget)}"
+            return f"choose a higher budget{than}, then: {with_budget(other, 'N')}"
+        return with_budget(other, format_credits(enough)) if enough > budget else command
+    if "PRICE_ABOVE_CEILING" in codes:
+        return f"raise the ceiling in the manifest, then: {other}"
+    if "PRICE_ROSE" in codes:
+        return f"look into the price, then: {command}"
+    return f"top the account up, then: {command}"
 
 
 def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict[str, Json]:
