@@ -16,7 +16,7 @@ from crucible_batch.api.deadline import Deadline
 from crucible_batch.api.draft import Choice, check_choice, read_source, run_terms
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
 from crucible_batch.api.plan_rows import UPLOADS, PriceLine, Tally, journal_of, price_lines, standing, starts_of
-from crucible_batch.api.request import Asked, asked, check_run_directory, check_saving
+from crucible_batch.api.request import Asked, asked, check_pace, check_run_directory, check_saving
 from crucible_batch.api.saved_plans import Following, Grounds, save_plan
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.budget import budget_for

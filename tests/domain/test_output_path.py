@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.output_path import aside_path, is_home, leading_path, output_path
+from crucible_batch.domain.output_path import aside_path, fold_path, is_home, is_output_place, leading_path, output_path
 
 DIGEST = "0123abcd" + "f" * 56
 TABLE = [
