@@ -112,6 +112,7 @@ __all__, __getattr__, __dir__ = lazily(
             "Secret",
             "clean",
             "without_rights",
+            "said",
         ),
         "crucible_batch.domain.saved_plan": ("DEFAULT_MAX_MANIFEST_BYTES",),
         "crucible_batch.gateway": ("CrucibleClient",),
@@ -120,7 +121,6 @@ __all__, __getattr__, __dir__ = lazily(
             "read_expected_s",
             "read_fields",
         ),
-        "crucible_batch.gateway.response_errors": ("said",),
         "crucible_batch.gateway.url_guard": (
             "parse_api_base",
             "shown",

@@ -62,13 +62,13 @@ from crucible_batch.domain.progress import TakenUp as TakenUp
 from crucible_batch.domain.progress import Throttled as Throttled
 from crucible_batch.domain.redaction import Secret as Secret
 from crucible_batch.domain.redaction import clean as clean
+from crucible_batch.domain.redaction import said as said
 from crucible_batch.domain.redaction import without_rights as without_rights
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway.adapter import read_details as read_details
 from crucible_batch.gateway.adapter import read_expected_s as read_expected_s
 from crucible_batch.gateway.adapter import read_fields as read_fields
-from crucible_batch.gateway.response_errors import said as said
 from crucible_batch.gateway.url_guard import parse_api_base as parse_api_base
 from crucible_batch.gateway.url_guard import shown as shown
 from crucible_batch.manifest import manifest_schema as manifest_schema

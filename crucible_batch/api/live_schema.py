@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 
 from crucible_batch.api.connecting import connect
+from crucible_batch.domain.redaction import said
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.adapter import read_details, read_fields
-from crucible_batch.gateway.response_errors import said
 from crucible_batch.manifest import Parameters, live_schema
 from crucible_batch.settings import Settings
 

@@ -32,10 +32,10 @@ from crucible_batch.domain.gateway_types import (
 from crucible_batch.domain.identity import Json
 from crucible_batch.domain.output_list import MOST_OUTPUTS
 from crucible_batch.domain.ports import Gateway, MayResend, always
-from crucible_batch.domain.redaction import CODE_LIMIT
+from crucible_batch.domain.redaction import CODE_LIMIT, said
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient
-from crucible_batch.gateway.response_errors import bad_request, said
+from crucible_batch.gateway.response_errors import bad_request
 from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryPolicy, as_retrier
 from crucible_batch.gateway.storage import StorageClient
 from crucible_batch.gateway.url_guard import parse_api_base

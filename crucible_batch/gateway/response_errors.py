@@ -12,24 +12,10 @@ from typing import Final
 
 import httpx
 
-from crucible_batch.domain.redaction import CODE_LIMIT, MESSAGE_LIMIT, cut, visible, without_rights
+from crucible_batch.domain.redaction import CODE_LIMIT, said
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway.retries import Operation, judge
 from crucible_batch.gateway.wire import ApiFailure, read_failure
-
-_OPEN_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\S*$")
-
-
-def said(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Make what the gateway says safe to show and to keep: as ``clean`` does, and without the rights of links.
-
-    Links are looked for between cleaning, which may bring one to light, and cutting, which may take its end away.
-    """
-    seen = visible(text[: limit * 8])
-    if len(text) > limit * 8:
-        seen = _OPEN_LINK.sub("", seen)  # what would tell that it holds a password may be behind the cut
-    return cut(without_rights(seen), limit)
-
 
 _SECONDS: Final = re.compile(r"[0-9]{1,4000}")  # ASCII only: int() would take any script's digits, signs and blanks
 _DATE: Final = re.compile(  # the one form that may be sent; the obsolete ones name no zone or no century

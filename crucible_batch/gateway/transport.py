@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.cookiejar
-import logging
-import re
 from collections.abc import AsyncIterator, Mapping
 from importlib import metadata
 from typing import Final, Protocol
@@ -12,37 +10,9 @@ from typing import Final, Protocol
 import httpx
 
 from crucible_batch.gateway.api_key import ApiKey
+from crucible_batch.gateway.log_filter import quiet_loggers
 from crucible_batch.gateway.url_guard import origin, shown
 from crucible_batch.secret_text import HiddenText
-
-_LOGGERS: Final = (
-    "httpx",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.http2",
-    "httpcore.proxy",
-    "httpcore.socks",
-)
-_QUERY: Final = re.compile(r"""([?#])[^\s'"<>]+""")
-
-
-class QueryFilter(logging.Filter):
-    """Replaces each query and fragment in a record's text by ``***``. Drops nothing."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = _QUERY.sub(r"\1***", record.getMessage())
-        record.args = ()
-        return True
-
-
-_FILTER: Final = QueryFilter()
-
-
-def quiet_loggers() -> None:
-    """Install the filter; may be called any number of times."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_FILTER)
-
 
 MAX_CONNECTIONS: Final = 256
 """Requests at once, to the API and to storage each. Twice these are still half of the descriptors that a process may

@@ -114,7 +114,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'text = content.decode("UTF-8", "surrogateescape")': _CODEC,
         'return _JSON_STRING.sub(self._hidden_in_string, text).encode("UTF-8", "surrogateescape")': _CODEC,
     },
-    "gateway/transport.py": {
+    "gateway/log_filter.py": {
         "record.args = None": "logging takes None and an empty tuple alike: there is nothing to fill in",
     },
     "journal/group_commit.py": {

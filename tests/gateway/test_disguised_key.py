@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crucible_batch.domain.redaction import said
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import StorageClient, open_gateway
 from crucible_batch.gateway.api_key import ApiKey
-from crucible_batch.gateway.response_errors import said
 from crucible_batch.gateway.url_guard import parse_api_base
 from tests.disguises import DISGUISES, shows
 from tests.gateway.conftest import ASSET_ID, CALLS, GOOD_DATA, JOB_ID, KEY, Waiting, World

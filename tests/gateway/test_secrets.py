@@ -9,10 +9,10 @@ import traceback
 import httpx
 import pytest
 
+from crucible_batch.domain.redaction import said
 from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedError, UserError
-from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, open_gateway, transport
+from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, log_filter, open_gateway
 from crucible_batch.gateway.httpx_transport import HttpxChannel
-from crucible_batch.gateway.response_errors import said
 from crucible_batch.gateway.transport import KeyChannel, KeyTransport, new_client
 from crucible_batch.gateway.url_guard import parse_api_base
 
@@ -221,11 +221,11 @@ def test_a_link_that_is_cut_through_is_not_quoted(length, end, shown):
     assert said(end.rjust(length), 100) == shown
 
 
-@pytest.mark.parametrize("name", transport._LOGGERS)
+@pytest.mark.parametrize("name", log_filter._LOGGERS)
 def test_each_logger_of_the_http_libraries_loses_queries(name, caplog):
     logger = logging.getLogger(name)
-    logger.removeFilter(transport._FILTER)
-    transport.quiet_loggers()
+    logger.removeFilter(log_filter._FILTER)
+    log_filter.quiet_loggers()
     caplog.set_level(logging.DEBUG)
     logger.info("asked %s", SIGNED)
     assert caplog.messages == ["asked https://s.test/bucket/x.png?***"]
