@@ -197,14 +197,29 @@ def _as_httpx(error: Exception) -> Exception:
             return httpx.ConnectTimeout("")
         case aiohttp.ServerTimeoutError():
             return httpx.ReadTimeout("")
-        case aiohttp.ClientConnectorError():  # refused, an unknown name, a certificate: it names the host and why
-            return httpx.ConnectError(str(error))
+        case aiohttp.ClientConnectorError():
+            # Not aiohttp's own text: it shows the TLS context, which is an object's address.
+            host = f"[{error.host}]" if ":" in error.host else error.host
+            return httpx.ConnectError(f"can't connect to {host}:{error.port}: {_reason(error.os_error)}")
         case aiohttp.ClientResponseError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
             return httpx.RemoteProtocolError(type(error).__name__)
         case ValueError():  # aiohttp's InvalidURL is one
             return httpx.InvalidURL(type(error).__name__)
         case _:
             return httpx.NetworkError(type(error).__name__)
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's reason for a connection that failed."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate isn't valid: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS: {(error.reason or type(error).__name__).replace('_', ' ').lower()}"
+        case OSError(errno=int(number)) if not isinstance(error, socket.gaierror):
+            return os.strerror(number)  # asyncio's own text repeats the address
+        case _:
+            return error.strerror or str(error) or type(error).__name__
 
 
 def _family(address: str) -> int:

@@ -178,6 +178,5 @@ def _hint(status: int) -> str:
 
 def _describe(error: Exception, hide: Callable[[str], str]) -> str:
     """Name the failure. Only a failed connection brings text of its own: it says what to mend, and holds no URL."""
-    name = type(error).__name__
     text = said(hide(str(error)), 200) if isinstance(error, httpx.ConnectError) else ""
-    return f"{name} ({text})" if text else name
+    return text or type(error).__name__

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
+import re
+import socket
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -63,6 +67,35 @@ async def test_a_refused_connection_is_in_doubt_too(connect, waiting):
         with pytest.raises(GatewayError) as caught:
             await gateway.submit("w", {"a": 1}, key="k-1")
     assert (caught.value.code, caught.value.in_doubt) == ("NO_ANSWER", True)
+
+
+async def why_not(url: str, waiting) -> str:
+    async with open_gateway(url, KEY, retry=waiting.retrier()) as gateway:
+        with pytest.raises(GatewayError) as caught:
+            await gateway.account()
+    assert "object at" not in f"{caught.value!r} {caught.value.__cause__!r}"
+    return caught.value.message
+
+
+async def test_what_is_said_of_a_connection_that_fails_is_where_and_why(monkeypatch, waiting):
+    def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")  # no TLS
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        said = await why_not(f"https://{place}", waiting)
+        assert re.fullmatch(rf"no answer: can't connect to {place}: TLS: [a-z0-9 ]+", said)
+    for scheme in ("http", "https"):
+        said = await why_not(f"{scheme}://{place}", waiting)
+        assert said == f"no answer: can't connect to {place}: {os.strerror(errno.ECONNREFUSED)}"
+
+    def unknown(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    said = await why_not("https://no.such.host.invalid", waiting)
+    assert said == "no answer: can't connect to no.such.host.invalid:443: Name or service not known"
 
 
 async def test_a_reset_after_the_head_is_in_doubt(connect, waiting):
