@@ -24,6 +24,7 @@ from crucible_batch.api import (
     connect,
     current_settings,
     format_credits,
+    new_channel,
     parse_api_base,
     shown,
     try_directory,
@@ -39,6 +40,7 @@ MOST_SKEW_S = 60.0
 """Beyond this the clocks disagree enough to upset signed URLs and the age of keys."""
 LEAST_FREE_BYTES = 1_000_000_000
 HEALTH_TIMEOUT_S = 10.0
+HEALTH_BYTES = 65_536
 _MARKS: dict[Grade, str] = {"good": "✓", "warn": "!", "bad": "✗"}
 _LIBRARIES = ("httpx", "pydantic", "pyyaml", "tenacity", "typer", "rich")
 
@@ -92,17 +94,17 @@ async def _about_gateway(settings: Settings) -> list[Finding]:
     findings: list[Finding] = []
     reachable = False
     try:
-        answer, took_s = await _health(settings)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:  # the last for socks5
+        status, date, took_s = await _health(settings)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UserError) as error:  # the last for a proxy that is none
         why = clean(str(error), 200) or type(error).__name__
         findings.append(_unreachable(f"no answer: {why}"))
     else:
-        reachable = answer.is_success
+        reachable = 200 <= status < 300
         if reachable:
             findings.append(Finding("health", "good", f"up, {took_s * 1000:.0f} ms"))
-            findings += _about_clock(answer.headers.get("date"))
+            findings += _about_clock(date)
         else:
-            findings.append(_unreachable(f"HTTP {answer.status_code}"))
+            findings.append(_unreachable(f"HTTP {status}"))
     findings.append(await _about_key(settings, reachable=reachable))
     return findings
 
@@ -111,13 +113,22 @@ async def _about_key_alone(settings: Settings) -> list[Finding]:
     return [await _about_key(settings, reachable=False)]
 
 
-async def _health(settings: Settings) -> tuple[httpx.Response, float]:
-    """Ask for the gateway's health, without the key and without a second try."""
-    async with httpx.AsyncClient(trust_env=False, proxy=settings.proxy, timeout=HEALTH_TIMEOUT_S) as client:
-        url = f"{settings.base_url.rstrip('/')}/api/health"
-        await client.get(url)  # the first one pays for the connection
-        began = time.perf_counter()
-        return await client.get(url), time.perf_counter() - began
+async def _health(settings: Settings) -> tuple[int, str | None, float]:
+    """Ask for the gateway's health, without the key and without a second try: status, date and seconds."""
+    url = f"{settings.base_url.rstrip('/')}/api/health"
+    channel = new_channel(proxy=settings.proxy)
+    status, date, took_s = 0, None, 0.0
+    try:
+        async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            for _ in range(2):  # the first one pays for the connection
+                began = time.perf_counter()
+                reply = await channel.send("GET", url, {})
+                await reply.read(HEALTH_BYTES)
+                await reply.close()
+                status, date, took_s = reply.status, reply.headers.get("date"), time.perf_counter() - began
+    finally:
+        await channel.aclose()
+    return status, date, took_s
 
 
 def _unreachable(text: str) -> Finding:

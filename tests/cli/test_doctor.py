@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,14 @@ def test_everything_a_run_needs_is_looked_at(cli: Cli) -> None:
     assert topics == ["gateway", "health", "clock", "key", "disk", "versions"]
     assert {each["grade"] for each in done.envelope["data"]["findings"]} <= {"good", "warn"}
     assert finding(done, "clock")["grade"] == "good"
+
+
+def test_a_gateway_that_cannot_be_connected_to_is_named_with_the_reason(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        place = f"127.0.0.1:{closed.getsockname()[1]}"
+    done = Cli(tmp_path, f"https://{place}")("doctor", "--json")
+    why = f"no answer: can't connect to {place}: {os.strerror(errno.ECONNREFUSED)}"
+    assert (done.code, finding(done, "health")["text"]) == (5, why)
 
 
 def test_a_clock_that_is_off_is_told_with_its_sign(lonely_cli: Cli) -> None:
