@@ -11,6 +11,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.journal.codec import decode, encode
 
 INSERT_PLANNED = "INSERT INTO plan (position, identity, body) VALUES (?, ?, ?)"
+_IS_PLANNED = "SELECT 1 FROM plan WHERE position = ? AND identity = ? AND body = ?"
 
 
 class PlanFile:
@@ -65,6 +66,12 @@ class PlanFile:
     def holds(self, identity: str) -> bool:
         """Whether a job of this identity is in the plan, under whatever name."""
         return self._connection.execute("SELECT 1 FROM plan WHERE identity = ?", (identity,)).fetchone() is not None
+
+    def is_kept_in(self, journal: sqlite3.Connection) -> bool:
+        """Whether a journal's plan is this one, byte for byte."""
+        (count,) = journal.execute("SELECT count(*) FROM plan").fetchone()
+        # Compared by SQLite: what a journal has may be damaged, and not even text.
+        return count == len(self) and all(journal.execute(_IS_PLANNED, row).fetchone() for row in self.rows())
 
     def __len__(self) -> int:
         (count,) = self._connection.execute("SELECT count(*) FROM plan").fetchone()

@@ -20,7 +20,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_subject ON events (subject, seq);
 
--- What the newest manifest asks for, in manifest order. Replaced as a whole by each run.
+-- What the newest manifest asks for, in manifest order. Replaced as a whole by a run that asks for anything else.
 CREATE TABLE plan (
     position INTEGER PRIMARY KEY,
     identity TEXT NOT NULL UNIQUE,

@@ -196,11 +196,15 @@ class Journal:
             self._connection.executemany(sql.APPEND, rows)
 
     def adopt(self, plan: PlanFile) -> None:
-        """Replace the plan by another, as a whole or not at all. What it drops and has a past is kept as retired."""
+        """Replace the plan by another, as a whole or not at all. What it drops and has a past is kept as retired.
+
+        One that is here already, byte for byte, is not written again.
+        """
         with self._transaction():
-            for statement in sql.RETIRE:
-                self._connection.execute(statement)
-            self._connection.executemany(INSERT_PLANNED, plan.rows())
+            if not plan.is_kept_in(self._connection):
+                for statement in sql.RETIRE:
+                    self._connection.execute(statement)
+                self._connection.executemany(INSERT_PLANNED, plan.rows())
             self._connection.execute(sql.UNRETIRE)
 
     def begin_run(self, terms: RunTerms, *, now: float, after: int | None = None) -> int:

@@ -6,14 +6,17 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from crucible_batch.api import reporting
 from crucible_batch.api.status import write_report_again
+from crucible_batch.errors import JournalError
 from crucible_batch.report.html import thumbnails
 
+EDITS = "{name: c, prompt: 'to {{ k }}', workflow: qwen-edit, image: a.png, matrix: {k: [red, blue]}, repeat: 2}"
 TWO = "{name: a, prompt: one}\n{name: b, prompt: two}"
 
 
@@ -43,6 +46,19 @@ async def test_a_run_that_changed_nothing_leaves_the_report_as_it_is(start, in_a
     assert (again.exit_code, again.page) == (0, first.page)
     assert again.report.counts == first.report.counts
     assert again.report.finished_at > first.report.finished_at
+
+
+async def test_a_run_of_the_same_plan_leaves_the_journals_plan_as_it_is(start):
+    async with start() as bench:
+        bench.picture("a.png")
+        await bench.run(bench.manifest(f"{TWO}\n{EDITS}"))
+        with closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection:
+            connection.execute(
+                "CREATE TRIGGER kept BEFORE DELETE ON plan BEGIN SELECT RAISE(ABORT, 'the plan is rewritten'); END"
+            )
+        assert (await bench.run(bench.manifest(f"{TWO}\n{EDITS}"))).exit_code == 0
+        with pytest.raises(JournalError, match="the plan is rewritten"):
+            await bench.run(bench.manifest(TWO))
 
 
 async def test_a_run_that_fails_as_before_leaves_the_report_as_it_is(start):
