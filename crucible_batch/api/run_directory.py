@@ -13,6 +13,7 @@ import httpx
 from crucible_batch.api.account import check_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.engine import Clock, SystemClock
+from crucible_batch.errors import CrucibleBatchError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.outputs import Means, check_ground
@@ -24,15 +25,18 @@ _FOREIGN = "größe/{index}{ext}"
 def try_directory(directory: Path) -> Means:
     """Lock, journal and name a file in a folder below ``directory`` that is gone afterwards.
 
-    Returns by what means outputs would get their names there. Raises ``OSError`` where nothing can be written,
-    ``RunDirectoryError`` and ``JournalError`` as a run would.
+    Returns by what means outputs would get their names there. Raises ``OSError`` where nothing can be written, and
+    ``RunDirectoryError``, which names ``directory``, where a run would refuse it or fail.
     """
-    with (
-        TemporaryDirectory(prefix=".crucible-part-", dir=directory) as folder,
-        lock_run_directory(Path(folder)),
-        Journal.open(Path(folder), Binding("doctor", "doctor", ""), now=0.0),
-    ):
-        return check_ground(Path(folder), [_FOREIGN])
+    with TemporaryDirectory(prefix=".crucible-part-", dir=directory) as folder:
+        try:
+            with (
+                lock_run_directory(Path(folder)),
+                Journal.open(Path(folder), Binding("doctor", "doctor", ""), now=0.0),
+            ):
+                return check_ground(Path(folder), [_FOREIGN])
+        except CrucibleBatchError as error:
+            raise RunDirectoryError(error.message.replace(folder, str(directory)), hint=error.hint) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ LEAST_FREE_BYTES = 1_000_000_000
 HEALTH_TIMEOUT_S = 10.0
 HEALTH_BYTES = 65_536
 _MARKS: dict[Grade, str] = {"good": "✓", "warn": "!", "bad": "✗"}
+_ANOTHER_DISK = "run in a directory on another disk, or have the outputs there: crucible-batch run --out-dir DIR"
 _LIBRARIES = ("httpx", "pydantic", "pyyaml", "tenacity", "typer", "rich")
 
 
@@ -57,7 +58,7 @@ class Finding:
 
 
 def examine(answer: Answer, api_base: str | None, proxy: str | None) -> None:
-    """Look at everything, say what was found, and end with 3 for the key, 5 for the gateway, else 0."""
+    """Look at everything, say what was found, and end with 3 for the key, 5 for the gateway or the disk, else 0."""
     settings = current_settings(base_url=api_base, proxy=proxy)
     with working(answer.err, "looking around"):
         ours = list(_about_settings(settings))
@@ -171,9 +172,10 @@ def _about_machine() -> Iterator[Finding]:
     try:
         means = try_directory(here)
     except OSError as error:
-        yield Finding("disk", "warn", f"{here} can't be written: {error.strerror}", "name another with --out-dir")
+        text = f"{clean(str(here), 200)} can't be written: {error.strerror}"
+        yield Finding("disk", "bad", text, _ANOTHER_DISK, ExitCode.STOPPED)
     except CrucibleBatchError as error:
-        yield Finding("disk", "warn", clean(error.message), error.hint)
+        yield Finding("disk", "bad", clean(error.message), _ANOTHER_DISK, ExitCode.STOPPED)
     else:
         grade: Grade = "good" if free >= LEAST_FREE_BYTES else "warn"
         by_what = "" if means is Means.LINK else f"; it has no hard links, so outputs are named by {means.value}"

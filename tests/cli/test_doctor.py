@@ -81,8 +81,16 @@ def test_a_clock_that_is_off_is_told_with_its_sign(lonely_cli: Cli) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(cli: Cli) -> None:
     done = Cli(Path("/proc"), cli.url)("doctor", "--json")
-    assert finding(done, "disk")["grade"] == "warn"
-    assert "--out-dir" in finding(done, "disk")["hint"]
+    assert (done.code, done.envelope["error"]["code"]) == (5, "DOCTOR")
+    assert done.envelope["error"]["message"].startswith("disk: /proc can't be written: ")
+    assert finding(done, "disk")["grade"] == "bad"
+    assert_hint_is_of_run(finding(done, "disk")["hint"])
+
+
+def assert_hint_is_of_run(hint: str | None) -> None:
+    """``doctor`` looks at where it is started: ``--out-dir`` is an option of ``run``."""
+    assert "crucible-batch run --out-dir" in str(hint)
+    assert str(hint).count("--out-dir") == 1
 
 
 def disk(monkeypatch: pytest.MonkeyPatch, here: Path) -> doctor.Finding:
@@ -113,15 +121,17 @@ def test_a_folder_where_no_output_could_get_its_name_is_told(tmp_path: Path, mon
         monkeypatch.setattr(os, name, refuse)
     monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: None)
     found = disk(monkeypatch, tmp_path)
-    assert found.grade == "warn"
-    assert "can't give an output its name" in found.text
-    assert "--out-dir" in str(found.hint)
+    assert (found.grade, found.exit_code) == ("bad", 5)
+    assert found.text.startswith(f"the file system of {tmp_path} can't give an output its name: ")
+    assert_hint_is_of_run(found.hint)
 
 
 def test_a_folder_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", refuse_locks)
     found = disk(monkeypatch, tmp_path)
-    assert (found.grade, "has no file locks" in found.text, "--out-dir" in str(found.hint)) == ("warn", True, True)
+    assert (found.grade, found.exit_code, "has no file locks" in found.text) == ("bad", 5, True)
+    assert (str(tmp_path) in found.text, ".crucible-part-" in found.text) == (True, False)
+    assert_hint_is_of_run(found.hint)
 
 
 def refuse_locks(_descriptor: int, _operation: int) -> None:
