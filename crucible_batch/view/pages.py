@@ -22,6 +22,7 @@ from crucible_batch.report.html import (
     advice,
     charts,
     compact,
+    ending,
     head_json,
     page_pieces,
     put_together,
@@ -31,14 +32,6 @@ from crucible_batch.report.html import (
 from crucible_batch.view.runs import Entry
 
 KILLED = "killed: the same command goes on"
-_STATUS = {
-    "succeeded": "all done",
-    "partial": "done, some failed",
-    "failed": "none succeeded",
-    "stopped": "stopped early",
-    "blocked": "out of credits",
-    "interrupted": "interrupted",
-}
 _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
 
 
@@ -46,7 +39,7 @@ def standing(sight: Sight) -> str:
     """Say how it stands."""
     if sight.status.running:
         return "running now"
-    return KILLED if sight.killed else _STATUS.get(sight.status.report.status, sight.status.report.status)
+    return KILLED if sight.killed else ending(sight.status.report)
 
 
 def next_step(sight: Sight) -> Advice:

@@ -13,6 +13,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from crucible_batch.report import ReportHead
+from crucible_batch.report.html import write_page
+from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow
+
 from .conftest import HOSTILE, Open
 
 Shoot = Callable[[Page, str], None]
@@ -36,6 +40,24 @@ def test_it_opens_from_the_disk_with_what_failed_first(report: Path, open_page: 
     assert "A harbour at dawn, noir" in (images.first.get_attribute("alt") or "")
     assert page.title() == "lookbook · 13 of 14"
     shoot(page, "gallery")
+
+
+def test_a_run_whose_budget_was_too_small_says_so_in_whole_sentences(tmp_path: Path, open_page: Open) -> None:
+    books = {name: Decimal(0) for name in ("spent", "held", "jobs", "uploads", "rebates", "refunded", "over_budget")}
+    stop = ErrorRow(code="BUDGET_EXHAUSTED", message="the next job may cost up to 50", hint="raise the budget")
+    head = ReportHead(
+        run_id="default",
+        status="blocked",
+        exit_code=4,
+        manifest=ManifestRow(name="autumn", path="m.yaml", sha256="0"),
+        started_at="2026-01-01T00:00:00.000Z",
+        credits=CreditsRow(budget=Decimal(20), **books),
+        counts=CountsRow(total=1, blocked=1),
+        stops={"workflow:w": stop},
+    )
+    summary = open_page(write_page(tmp_path, head, iter(()), [])).page
+    expect(summary.locator("#when")).to_contain_text("budget too small for the next job")
+    expect(summary.locator(".notes")).to_have_text("BUDGET_EXHAUSTED the next job may cost up to 50. Raise the budget.")
 
 
 def test_filters_leave_what_they_say_and_live_in_the_address(report: Path, open_page: Open) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.report.html.cards import card, compact, embedded, picture, stages_of
 from crucible_batch.report.html.charts import CurvePoint, Thinned, Timed, axis_of, credits_chart, timeline
@@ -53,11 +54,55 @@ def advice(head: ReportHead, directory: Path) -> Advice:
         case RunStatus.PARTIAL | RunStatus.FAILED:
             return Advice("Try the failed ones again; what is here is not paid for twice.", f"{again} --retry-failed")
         case RunStatus.BLOCKED:
-            return Advice("Credits ran out. Once there are more, or a higher budget, this goes on.", again)
+            return _once_blocked(head, again)
         case RunStatus.RUNNING:
             return Advice("The run was under way, or was cut short, when this page was made. This goes on:", again)
         case _:
             return Advice("The run stopped early. The same command goes on where it stopped.", again)
+
+
+_ENDINGS = {
+    "running": "under way when this page was made",
+    "succeeded": "all done",
+    "partial": "done, some failed",
+    "failed": "none succeeded",
+    "stopped": "stopped early",
+    "interrupted": "interrupted",
+}
+_BLOCKED = {
+    BUDGET_EXHAUSTED: "budget too small for the next job",
+    PRICE_ABOVE_CEILING: "price above the declared ceiling",
+    PRICE_ROSE: "price above every bound",
+    INSUFFICIENT_CREDITS: "account out of credits",
+}
+"""What blocked the jobs, the first that applies."""
+
+
+def ending(head: ReportHead) -> str:
+    """Say in a few words how the run ended."""
+    if head.status == RunStatus.BLOCKED:
+        return _BLOCKED.get(_blocking_code(head), "not enough credits")
+    return _ENDINGS.get(head.status, head.status)
+
+
+def _blocking_code(head: ReportHead) -> str:
+    codes = {stop.code for stop in head.stops.values()}
+    return next((code for code in _BLOCKED if code in codes), "")
+
+
+def _once_blocked(head: ReportHead, again: str) -> Advice:
+    match _blocking_code(head):
+        case "BUDGET_EXHAUSTED":
+            higher = "The budget is too small for the next job. Put a higher one in place of N:"
+            return Advice(higher, f"{again} --budget N")
+        case "PRICE_ABOVE_CEILING":
+            return Advice("A price is above the declared ceiling. Raise it in the manifest; then this goes on:", again)
+        case "PRICE_ROSE":
+            return Advice("A price is above every bound. Look into it first; then this goes on:", again)
+        case "INSUFFICIENT_CREDITS":
+            return Advice("The account is out of credits. Top it up; then this goes on:", again)
+        case _:
+            return Advice("There were not enough credits. Once there are, this goes on:", again)
 
 
 PAGE_FILE = "report.html"
@@ -137,6 +182,7 @@ def head_json(head: ReportHead, directory: Path, frame: Frame) -> Markup:
     more: dict[str, object] = {
         "advice": {"text": frame.next_step.text, "command": frame.next_step.command},
         "retry": retry_command(head, directory),
+        "ending": ending(head),
     }
     if frame.live is not None:
         more["live"] = frame.live

@@ -218,6 +218,26 @@ def test_the_page_says_what_to_type_next(tmp_path: Path, more: dict[str, Any], c
 
 
 @pytest.mark.parametrize(
+    ("code", "ending", "text", "command"),
+    [
+        ("BUDGET_EXHAUSTED", "budget too small for the next job", "The budget is too small for the next job", True),
+        ("INSUFFICIENT_CREDITS", "account out of credits", "The account is out of credits", False),
+        ("PRICE_ABOVE_CEILING", "price above the declared ceiling", "A price is above the declared ceiling", False),
+        ("PRICE_ROSE", "price above every bound", "A price is above every bound", False),
+    ],
+)
+def test_the_page_tells_a_budget_that_is_too_small_from_an_account_without_credits(
+    tmp_path: Path, code: str, ending: str, text: str, command: bool
+) -> None:
+    stops = {"workflow:z": ErrorRow(code=code, message="why")}
+    data = data_of(page(tmp_path, row(), status="blocked", exit_code=4, stops=stops))
+    assert data["ending"] == ending
+    assert data["advice"]["text"].startswith(text)
+    assert data["advice"]["command"].endswith("--budget N") is command
+    assert "ran out" not in data["advice"]["text"]
+
+
+@pytest.mark.parametrize(
     "prompt",
     [
         "a fox",

@@ -1,12 +1,7 @@
 // The head of the page: how it went, what it cost, and what to do next.
-const ENDINGS = {
-  running: 'under way when this page was made', succeeded: 'all done', partial: 'done, some failed', failed: 'none succeeded',
-  stopped: 'stopped early', blocked: 'out of credits', interrupted: 'interrupted',
-};
-
 function renderSummary({ data }) {
   byId('when').textContent = [
-    data.run_id === 'default' ? null : data.run_id, moment(data.finished_at ?? data.started_at), data.live?.standing ?? ENDINGS[data.status] ?? data.status,
+    data.run_id === 'default' ? null : data.run_id, moment(data.finished_at ?? data.started_at), data.live?.standing ?? data.ending,
   ].filter(Boolean).join(' · ');
   const facts = el('div', { class: 'facts' }, countFact(data.counts), ...troubleFacts(data), creditsFact(data.credits));
   if (data.finished_at) facts.append(fact(lasting((new Date(data.finished_at) - new Date(data.started_at)) / 1000), 'from first start to last end'));
@@ -56,10 +51,15 @@ function notesOf(data) {
   for (const stop of Object.values(data.stops ?? {})) {
     if (seen.has(stop.code)) continue;
     seen.add(stop.code);
-    notes.append(el('li', { class: 'bad' }, el('span', { class: 'mono' }, stop.code), ` ${stop.message}${stop.hint ? `. ${stop.hint}` : ''}`));
+    notes.append(el('li', { class: 'bad' }, el('span', { class: 'mono' }, stop.code), ` ${sentences(stop.message, stop.hint)}`));
   }
   for (const text of data.notes ?? []) notes.append(el('li', {}, text));
   return notes.children.length ? [notes] : [];
+}
+
+// A hint is written to stand behind a label; behind another sentence it is one of its own.
+function sentences(message, hint) {
+  return hint ? `${message}. ${hint[0].toUpperCase()}${hint.slice(1)}.` : message;
 }
 
 function nextOf(data) {
