@@ -41,7 +41,7 @@ JOURNAL: Mapping[str, str] = {
     "Declined": "error",
     "Refused": "error",
     "Unanswered": "error",
-    "Repriced": "credits",
+    "Repriced": "credits settled",
     "Succeeded": "outputs running_at numbers",
     "Listed": "numbers",
     "Failed": "error running_at",

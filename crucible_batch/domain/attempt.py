@@ -47,8 +47,14 @@ class Attempt:
     recorded: Credits | None = None
 
 
-def repriced(attempt: Attempt, recorded: Credits) -> Attempt:
-    """Return the attempt with the price that its job's record names; the higher of the two counts."""
+def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Attempt:
+    """Return the attempt with the price that its job's record names; the higher of the two counts.
+
+    Raises ``ValueError`` where the price is said to be that of an attempt that ``has_succeeded``, or hasn't, wrongly:
+    the books would count it twice, or not at all.
+    """
+    if has_succeeded is not (attempt.status is AttemptStatus.SUCCEEDED):
+        raise ValueError(f"a price that {'has' if has_succeeded else 'has not'} been spent can't be that of the job")
     answered = attempt.credits if attempt.answered is None else attempt.answered
     return changed(attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded)
 

@@ -61,7 +61,8 @@ class Stages:
         if not self._jobs.get(subject, _WITHOUT_HOLD) & HAPPENS_IN[type(event)]:
             return False
         if isinstance(event, Repriced):
-            return True  # it changes no phase
+            # It changes no phase, and says of a job that holds nothing any more what was spent for it.
+            return (event.settled is None) is (subject in self._jobs)
         after = _AFTER_HELD[event.images] if isinstance(event, Held) else _AFTER.get(type(event))
         if after is not None:
             self._jobs[subject] = after

@@ -85,11 +85,29 @@ class Unanswered(_Fact):
     error: ErrorInfo
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What was spent for a job that has succeeded, and of which shape it is: the books keep nothing of such a job.
+
+    ``reused``: it was found, not bought. ``differed``: its record named another price before.
+    """
+
+    spent: StoredCredits
+    price_class: str
+    shape: str
+    reused: bool = False
+    differed: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repriced(_Fact):
-    """The job's own record names another price than is known so far: ``credits``. The higher of the two counts."""
+    """The job's own record names another price than is known so far: ``credits``. The higher of the two counts.
+
+    ``settled`` is what the books had for a job that had succeeded; None while it is in flight.
+    """
 
     credits: StoredCredits
+    settled: Settled | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ The life of a job, one row a phase. ``wish`` reads nothing but the phase and wha
     VANISHED     -                 -      (a new run: IN_FLIGHT)
     UNREADABLE   -                 -      (for good: its journal holds an event that can't have happened)
 
-``Moved`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, while a job is IN_FLIGHT.
+``Moved`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on.
 
 ``SUBMITTING`` is the only phase whose truth we don't know: the key may be in use. Sending the same key again resolves
 it, so a job that a journal shows there is ``in_doubt``, and no refusal may then free its hold.
@@ -210,8 +210,9 @@ def step(job: Job, event: JobEvent) -> Job:
             return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
         case Unanswered(error=error):
             return changed(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
-        case Repriced(credits=recorded):
-            return changed(job, attempts=_ending_in(job, repriced(job.current, recorded)))
+        case Repriced(credits=recorded, settled=settled):
+            attempt = repriced(job.current, recorded, has_succeeded=settled is not None)
+            return changed(job, attempts=_ending_in(job, attempt))
         case Succeeded(outputs=expected, numbers=numbers):
             ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING)
             attempts = _ending_in(ended, changed(ended.current, running_at=event.running_at))
@@ -293,7 +294,7 @@ HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
     Declined: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
     Refused: frozenset({Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.SUBMITTING}),
     Unanswered: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
-    Repriced: _ALWAYS_LATE,
+    Repriced: frozenset({*_ALWAYS_LATE, Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE}),
     Succeeded: _ALWAYS_LATE,
     Failed: _ALWAYS_LATE,
     Vanished: _ALWAYS_LATE,

@@ -9,7 +9,8 @@ by a definite answer only; "no answer" holds.
     NotCreated   the image's hold goes back to its payer
     Prepared     the attempt's hold is trimmed to the job alone
     Accepted     the hold becomes the gateway's own figure
-    Repriced     the hold rises to the record's figure, if that is higher; so does what is spent for a vanished job
+    Repriced     the hold rises to the record's figure, if that is higher; so does what is spent for a job that has
+                 vanished or succeeded
     Succeeded    held -> spent
     Failed       held -> refunded
     Vanished     held -> spent (nobody told us of a refund; if it is found failed after all, refunded)
@@ -52,6 +53,7 @@ from crucible_batch.domain.events import (
     Reopened,
     Repriced,
     Saved,
+    Settled,
     Succeeded,
     Unanswered,
     Unavailable,
@@ -204,8 +206,11 @@ class Ledger:
                 self._accepted(subject, event)
             case Declined() | Refused():
                 self._end_hold(subject)
-            case Repriced(credits=record):
-                self._repriced_to(subject, record)
+            case Repriced(credits=record, settled=settled):
+                if settled is None:
+                    self._repriced_to(subject, record)
+                else:
+                    self._repriced_after(settled, record)
             case Succeeded() | Vanished() | Failed():
                 self._job_ended(subject, event)
             case Unanswered() | Listed() | Saved() | Unavailable() | Missed() | Moved() | Reopened():
@@ -216,7 +221,8 @@ class Ledger:
     def _distrust(self, subject: str, event: Event) -> None:
         """Enter an event that can't have happened, or comes after one: a charge is taken as true, a release is not."""
         self._impossible.add(subject)
-        if isinstance(event, Held | Prepared | Accepted | Intended):
+        self._shapes.pop(subject, None)  # no answer that names its price is waited for
+        if isinstance(event, Held | Prepared | Accepted | Repriced | Intended):
             self._set_hold(subject, max(event.credits, self.hold_of(subject)))
         elif isinstance(event, Created):
             self._uploads += event.credits
@@ -275,6 +281,21 @@ class Ledger:
             self.prices.learn(shape, record)
             if subject not in self._found_again:
                 self._note_surprise(shape, known, record, by_record=True)
+
+    def _repriced_after(self, settled: Settled, record: Credits) -> None:
+        """Take the higher figure of a job that has succeeded."""
+        more = max(ZERO, record - settled.spent)
+        self.jobs += more
+        self.price_differs += (record - settled.spent).copy_abs()
+        self.repriced_jobs += not settled.differed
+        if not more:
+            return
+        shape = Shape(settled.price_class, settled.shape)
+        self.prices.learn(shape, record)
+        if settled.reused:
+            self.reused += more
+        else:
+            self._note_surprise(shape, settled.spent, record, by_record=True)
 
     def _job_ended(self, subject: str, event: Succeeded | Vanished | Failed) -> None:
         """Spend the hold, or refund it. What counted as spent while nobody knew the job is settled with it."""

@@ -54,6 +54,10 @@ class Restored:
     kept: str | None
 
 
+def _unread(_record: JobSnapshot) -> None:
+    """Nobody wants to know which records were read."""
+
+
 async def _nowhere(_planned: PlannedJob, _path: str, _sha256: str) -> None:
     return None
 
@@ -61,7 +65,8 @@ async def _nowhere(_planned: PlannedJob, _path: str, _sha256: str) -> None:
 class Fetcher:
     """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1).
 
-    ``way`` says where the output of a job goes whose path is taken, as ``Mover.way`` does.
+    ``way`` says where the output of a job goes whose path is taken, as ``Mover.way`` does; ``on_record`` is told of
+    each record that is read.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Fetcher:
         terms: RunTerms,
         progress: Progress = _untold,
         way: Callable[[PlannedJob, str, str], Awaitable[str | None]] = _nowhere,
+        on_record: Callable[[JobSnapshot], None] = _unread,
     ) -> None:
         self._gateway = gateway
         self._store = store
@@ -81,6 +87,7 @@ class Fetcher:
         self._jitter = jitter
         self._terms = terms
         self._way = way
+        self._on_record = on_record
         self._sidecars = Sidecars(store.directory)
         self._progress = progress
         self._snapshots: dict[str, JobSnapshot] = {}
@@ -189,7 +196,9 @@ class Fetcher:
         return self._jitter() * min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1))
 
     async def _try(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
-        snapshot = self._snapshots.get(job_id) or await self._gateway.job(job_id)
+        if (snapshot := self._snapshots.get(job_id)) is None:
+            snapshot = await self._gateway.job(job_id)
+            self._on_record(snapshot)
         url = _url(snapshot, index, number)
         if url is None:
             self.forget(job_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from crucible_batch.domain.attempt import record_differs
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, outgrown
 from crucible_batch.domain.circuit_breaker import Whose, whose
 from crucible_batch.domain.credits import ZERO, Credits
@@ -32,6 +31,7 @@ from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Fetcher
 from crucible_batch.engine.history import Owners
+from crucible_batch.engine.job_records import Records, settled_as
 from crucible_batch.engine.journaled_ledger import Books
 from crucible_batch.engine.late_outputs import Lister
 from crucible_batch.engine.poller import Interrupted, Poller
@@ -58,6 +58,7 @@ class World:
     poller: Poller
     fetcher: Fetcher
     lister: Lister
+    records: Records
     stop: Stop
     slots: Slots
     clock: Clock
@@ -77,7 +78,8 @@ class Performer:
         self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
         self._accepted_now = False
         self._interrupted: Interrupted | None = None
-        self._ended_look: JobSnapshot | None = None
+        self._kept: JobEvent | GatewayError | None = None
+        """What a command led to, while the price in a record that it read is entered in the books before that."""
         self._held_before: tuple[Credits, bool] = (ZERO, False)
         """What was held for a submit in doubt before it was sent again, and whether it was alone."""
 
@@ -86,6 +88,20 @@ class Performer:
 
         Raises ``GatewayError`` where the gateway or the way to it failed and nothing is known that wasn't before.
         """
+        led_to, self._kept = self._kept, None
+        if led_to is None:
+            try:
+                led_to = await self._carry_out(job, command)
+            except GatewayError as error:
+                led_to = error
+            if job.attempts and (recorded := self._world.records.differing(job.current)) is not None:
+                self._kept = led_to
+                return self._repriced(job, recorded)
+        if isinstance(led_to, GatewayError):
+            raise led_to
+        return led_to
+
+    async def _carry_out(self, job: Job, command: Command) -> JobEvent | None:
         match command:
             case Hold():
                 return await self._hold(job)
@@ -299,10 +315,7 @@ class Performer:
         return Refused(at=self._world.clock.now(), error=error)
 
     async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | Vanished | None:
-        """Wait for the job's end. What a look shows of its price comes first, in an event of its own."""
-        if (ended := self._ended_look) is not None:
-            self._ended_look = None
-            return self._ended(job, ended)
+        """Wait for the job's end, or until its record names more than was known."""
         if self._world.admission.is_to_be_compared(job.identity):
             recorded = await self._recorded_price(job_id)
             if recorded is not None and recorded > job.current.credits:
@@ -314,15 +327,13 @@ class Performer:
             return self._repriced(job, found.credits)
         if not isinstance(found, JobSnapshot):
             return found
-        is_final = found.status is JobStatus.SUCCEEDED
-        if record_differs(job.current, found.credits, is_final=is_final):
-            self._ended_look = found
-            return self._repriced(job, found.credits)
+        self._world.records.note(found)
         return self._ended(job, found)
 
     def _repriced(self, job: Job, recorded: Credits) -> Repriced:
         self._world.admission.figures_differ(self._shape, job.current.credits, recorded)
-        return Repriced(at=self._world.clock.now(), credits=recorded)
+        settled = settled_as(job.current, self._shape)
+        return Repriced(at=self._world.clock.now(), credits=recorded, settled=settled)
 
     async def _recorded_price(self, job_id: str) -> Credits | None:
         """Read the price in a job's record; None where it can't be read: waiting for the job's end meets that too."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from crucible_batch.domain.events import Listed, Unavailable
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.domain.job import Job
@@ -19,13 +21,24 @@ LOOKS_AT_ODD = 4
 
 
 class Lister:
-    """Looks at the lists of jobs that have succeeded. What is new is kept for ``fetcher``, since links expire."""
+    """Looks at the lists of jobs that have succeeded. What is new is kept for ``fetcher``, since links expire.
 
-    def __init__(self, gateway: Gateway, clock: Clock, fetcher: Fetcher, poller: Poller) -> None:
+    ``on_record`` is told of each look: the price in a job's record may have risen as well.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        clock: Clock,
+        fetcher: Fetcher,
+        poller: Poller,
+        on_record: Callable[[JobSnapshot], None],
+    ) -> None:
         self._gateway = gateway
         self._poller = poller
         self._clock = clock
         self._fetcher = fetcher
+        self._on_record = on_record
 
     async def look(self, job: Job, job_id: str) -> Listed | Unavailable:
         """Say what is listed now; what a job has listed before counts where it isn't any more, or the job isn't known.
@@ -55,7 +68,9 @@ class Lister:
 
     async def _look(self, job_id: str) -> JobSnapshot:
         await self._poller.out_of_turn()
-        return await self._gateway.job(job_id)
+        snapshot = await self._gateway.job(job_id)
+        self._on_record(snapshot)
+        return snapshot
 
     def _listed(self, numbers: tuple[int, ...]) -> Listed | Unavailable:
         if numbers:

@@ -27,6 +27,7 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Fetcher
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.history import KEY_MAY_BE_FORGOTTEN, History, Owners, Survey, survey, too_old
+from crucible_batch.engine.job_records import Records
 from crucible_batch.engine.job_worker import Performer, World
 from crucible_batch.engine.journaled_ledger import Books
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, Lister
@@ -90,8 +91,16 @@ class Runner:
         admission = Admission(self.books, gateway, self.stop, clock, store.shortage)
         self.stop.on_change += [admission.wake, self.slots.wake]
         mover = Mover(history, self.books, store, clock, self._moved_aside)
+        records = Records()
         fetcher = Fetcher(
-            gateway, store, clock, jitter=jitter, terms=terms, progress=self._tell.receiving, way=mover.way
+            gateway,
+            store,
+            clock,
+            jitter=jitter,
+            terms=terms,
+            progress=self._tell.receiving,
+            way=mover.way,
+            on_record=records.note,
         )
         poller = Poller(gateway, clock, self._looks, job_timeout_s=options.job_timeout_s, on_look=self._looked)
         self._world = World(
@@ -109,7 +118,8 @@ class Runner:
             ),
             poller=poller,
             fetcher=fetcher,
-            lister=Lister(gateway, clock, fetcher, poller),
+            lister=Lister(gateway, clock, fetcher, poller, records.note),
+            records=records,
             stop=self.stop,
             slots=self.slots,
             clock=clock,

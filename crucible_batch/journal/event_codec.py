@@ -44,7 +44,9 @@ def _is_plausible(event: Event) -> bool:
     match event:
         case Held():
             return _is_amount(event.credits) and _is_count(event.attempt)
-        case Prepared() | Accepted() | Repriced() | Intended() | Created():
+        case Repriced():
+            return _is_amount(event.credits) and (event.settled is None or _is_amount(event.settled.spent))
+        case Prepared() | Accepted() | Intended() | Created():
             return _is_amount(event.credits)
         case Deleted():
             return _is_amount(event.rebate)

@@ -19,6 +19,7 @@ from crucible_batch.domain.events import (
     Reopened,
     Repriced,
     Saved,
+    Settled,
     Succeeded,
     Unanswered,
     Unavailable,
@@ -68,9 +69,11 @@ def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
         case Fetch(index=index):
             return [saved(index), Unavailable(at=1.0, error=ERROR)]
         case LookAgain():
+            settled = Settled(job.current.credits, "workflow:w", "")
+            repriced = Repriced(at=1.0, credits=price, settled=settled)
             if not job.expected:
-                return [Listed(at=1.0, numbers=(0, 1)), Unavailable(at=1.0, error=ERROR)]
-            return [Listed(at=1.0, numbers=job.numbers or ()), Listed(at=1.0, numbers=(0, 1, 3))]
+                return [repriced, Listed(at=1.0, numbers=(0, 1)), Unavailable(at=1.0, error=ERROR)]
+            return [repriced, Listed(at=1.0, numbers=job.numbers or ()), Listed(at=1.0, numbers=(0, 1, 3))]
         case None:
             moved = [Moved(at=1.0, index=index, path=f"b/{index}.png") for index in job.outputs]
             return [Reopened(at=1.0)] if job.phase is Phase.FAILED else [*moved]

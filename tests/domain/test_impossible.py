@@ -33,6 +33,7 @@ from crucible_batch.domain.events import (
     Refused,
     Reopened,
     Repriced,
+    Settled,
     Succeeded,
     Unanswered,
     Unavailable,
@@ -80,6 +81,7 @@ JOB_EVENTS: list[JobEvent] = [
     REFUSED,
     UNANSWERED,
     Repriced(at=1.0, credits=Decimal(6)),
+    Repriced(at=1.0, credits=Decimal(6), settled=Settled(Decimal(5), "workflow:w", "")),
     SUCCEEDED,
     FAILED,
     VANISHED,
@@ -165,6 +167,7 @@ def test_whatever_is_told_of_whom_can_be_folded(entries: list[tuple[str, Event]]
         ([held(), accepted("4"), VANISHED], [held("2"), FAILED], 6),
         ([held(), REFUSED], [accepted("4"), FAILED], 4),
         ([held()], [CREATED, NOT_CREATED, DELETED], 5),
+        ([held("1"), accepted("1"), SUCCEEDED], [Repriced(at=1.0, credits=Decimal(6))], 6),
     ],
     ids=str,
 )

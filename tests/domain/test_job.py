@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from crucible_batch.domain.events import (
     Refused,
     Reopened,
     Repriced,
+    Settled,
     Succeeded,
     Unanswered,
     Unavailable,
@@ -142,6 +144,23 @@ def test_of_the_answer_and_the_record_the_higher_figure_is_the_attempts(
     repriced = [Repriced(at=1.0, credits=record) for record in records]  # type: ignore[arg-type]
     attempt = replay(PLAIN, [HELD, ACCEPTED, *repriced, SUCCEEDED]).current
     assert (attempt.credits, attempt.answered, attempt.recorded) == (credits, 2, recorded)
+
+
+@pytest.mark.parametrize("after", [[], [saved(0)], [saved(0), saved(1)], [UNAVAILABLE]])
+def test_a_record_that_differs_after_the_end_changes_the_price_and_nothing_else(after: list[JobEvent]) -> None:
+    before = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, *after])
+    settled = Settled(before.current.credits, "workflow:w", "")
+    job = step(before, Repriced(at=1.0, credits=7, settled=settled))  # type: ignore[arg-type]
+    assert replace(job, attempts=before.attempts) == before
+    assert (job.current.credits, job.current.answered, job.current.recorded) == (7, 2, 7)
+
+
+@pytest.mark.parametrize(("ended", "settled"), [(False, True), (True, False)])
+def test_a_price_says_whether_its_job_had_succeeded_or_can_not_have_happened(ended: bool, settled: bool) -> None:
+    job = replay(PLAIN, [HELD, ACCEPTED, *([SUCCEEDED] if ended else [])])
+    said = Settled(Decimal(2), "workflow:w", "") if settled else None
+    with pytest.raises(ValueError, match="can't be that of the job"):
+        step(job, Repriced(at=1.0, credits=Decimal(7), settled=said))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from crucible_batch.domain.events import (
     Prepared,
     Refused,
     Repriced,
+    Settled,
     Succeeded,
     Unanswered,
     Uploaded,
@@ -474,3 +475,44 @@ def test_uploads_add_up_and_what_becomes_of_them_later_costs_nothing() -> None:
     for event in (intended("1"), created("0.75")):
         ledger.apply("asset:y", event)
     assert (ledger.uploads, ledger.hold_of("job")) == (Decimal("1.25"), Decimal("8.75"))
+
+
+# -- a record that names another price once its job has succeeded ---------------------------------------------------
+
+
+def later(credits: str, spent: str, *, reused: bool = False, differed: bool = False) -> Repriced:
+    settled = Settled(Decimal(spent), W.price_class, W.digest, reused, differed)
+    return Repriced(at=0.0, credits=Decimal(credits), settled=settled)
+
+
+def test_a_record_that_rises_after_the_end_is_spent_and_teaches_the_price() -> None:
+    ledger = books(("job", held("3")), ("job", accepted("1")), ("job", SUCCEEDED), ("job", later("7", "1")))
+    assert (figures(ledger), ledger.prices.expected(W)) == (("7", "0"), 7)
+    assert (ledger.price_differs, ledger.repriced_jobs) == (6, 1)
+    (surprise,) = (each for each in ledger.surprises if each.by_record)
+    assert (surprise.held, surprise.charged) == (1, 7)
+
+
+def test_a_record_that_falls_after_the_end_is_told_and_lowers_nothing() -> None:
+    ledger = books(("job", held("3")), ("job", accepted("3")), ("job", SUCCEEDED), ("job", later("1", "3")))
+    assert (figures(ledger), ledger.price_differs, ledger.repriced_jobs) == (("3", "0"), 2, 1)
+    assert ledger.prices.expected(W) == 3
+
+
+def test_a_record_that_rises_twice_is_one_job_that_differs() -> None:
+    story = [held("3"), accepted("1"), repriced("4"), SUCCEEDED, later("7", "4", differed=True)]
+    ledger = books(*(("job", event) for event in story))
+    assert (figures(ledger), ledger.price_differs, ledger.repriced_jobs) == (("7", "0"), 6, 1)
+
+
+def test_what_a_job_that_was_found_again_names_later_is_no_surprise_of_today() -> None:
+    story = [held("3"), accepted("1", reused=True), SUCCEEDED, later("7", "1", reused=True)]
+    ledger = books(*(("job", event) for event in story))
+    assert (figures(ledger), ledger.reused, ledger.surprises) == (("7", "0"), 7, ())
+
+
+@pytest.mark.parametrize("credits", ["7", "0.5"])
+def test_a_late_price_of_a_job_that_is_in_flight_frees_nothing(credits: str) -> None:
+    ledger = books(("job", held("3")), ("job", accepted("3")), ("job", later(credits, "3")), ("job", SUCCEEDED))
+    assert ledger.committed >= 3
+    assert ledger.spent == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from crucible_batch.domain.asset import Asset
+from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.events import (
     Accepted,
     Created,
@@ -19,8 +21,11 @@ from crucible_batch.domain.events import (
     Event,
     Held,
     Intended,
+    Listed,
     Prepared,
     Repriced,
+    Saved,
+    Settled,
     Succeeded,
     Unanswered,
     Vanished,
@@ -35,12 +40,13 @@ from crucible_batch.domain.gateway_types import (
     Submission,
     UploadIntent,
 )
-from crucible_batch.domain.job import Job, Poll, Prepare, Submit, replay, resumed, step
+from crucible_batch.domain.job import Command, Fetch, Job, LookAgain, Poll, Prepare, Submit, replay, resumed, step
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
+from crucible_batch.engine.job_records import Records
 from crucible_batch.engine.job_worker import Performer
 from crucible_batch.engine.journaled_ledger import Books
 from crucible_batch.engine.recovery import Recovery
@@ -48,6 +54,7 @@ from crucible_batch.engine.shutdown import Stop
 from crucible_batch.engine.uploads import AssetDesk, AssetFailed
 from crucible_batch.errors import GatewayError
 from crucible_batch.input_images import read_input
+from tests.domain.histories import saved
 
 D = Decimal
 IMAGE = "asset:x"
@@ -99,6 +106,8 @@ class Bench:
         self.planned = PlannedJob(0, "job", "job", "w", {}, images={} if image is None else {"image": image})
         self.job = Job("job", has_images=image is not None)
         self.uploading: Callable[[], Awaitable[None]] = _nothing
+        self.records = Records()
+        self.failing: GatewayError | None = None
 
         async def ready(_image: InputImage, *, payer: str) -> str:
             await self.uploading()
@@ -113,7 +122,9 @@ class Bench:
             admission=self.admission,
             assets=SimpleNamespace(ready=ready, release=lambda _identity: None),
             poller=SimpleNamespace(until_ended=until_ended, out_of_turn=_nothing),
-            fetcher=SimpleNamespace(seen=lambda _snapshot: None),
+            fetcher=SimpleNamespace(seen=lambda _snapshot: None, fetch=self.fetching),
+            lister=SimpleNamespace(look=self.looking),
+            records=self.records,
             stop=self.stop,
             slots=SimpleNamespace(clear=_nothing, accepted=lambda: None, too_many=False),
             clock=clock,
@@ -122,6 +133,18 @@ class Bench:
             owners=SimpleNamespace(claim=lambda _job, _job_id: True),
         )
         self.performer = Performer(world, self.planned)  # type: ignore[arg-type]
+
+    async def looking(self, job: Job, _job_id: str) -> Listed:
+        """Look at the job's list again, as the product does it."""
+        self.records.note(await self.gateway.job("j"))
+        return Listed(at=1.0, numbers=job.numbers or ())
+
+    async def fetching(self, *_args: object) -> Saved:
+        """Have an output, for which a fresh link was read."""
+        self.records.note(await self.gateway.job("j"))
+        if self.failing is not None:
+            raise self.failing
+        return saved(0)
 
     async def record(self, event: Event) -> None:
         await self.books.record("job", event)
@@ -292,6 +315,64 @@ async def test_a_record_that_only_the_end_shows_is_taken_into_the_books_before_t
     assert isinstance(first, Repriced)
     await bench.record(first)
     assert isinstance(await bench.do(Poll("j")), Succeeded)
+
+
+async def _succeeded(bench: Bench) -> None:
+    await _accepted(bench)
+    await bench.record(Succeeded(at=1.0, outputs=1, numbers=(0,)))
+
+
+@pytest.mark.parametrize("command", [LookAgain("j"), Fetch("j", 0)], ids=str)
+async def test_a_record_that_rises_after_the_end_is_taken_into_the_books(command: Command) -> None:
+    bench = Bench()
+    await _succeeded(bench)
+    bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(5))
+    first = await bench.do(command)
+    shape = shape_of(bench.planned)
+    assert first == Repriced(at=first.at, credits=D(5), settled=Settled(D(2), shape.price_class, shape.digest))
+    await bench.record(first)
+    assert (bench.books.ledger.spent, bench.books.ledger.prices.expected(shape), bench.job.current.credits) == (5, 5, 5)
+    assert isinstance(await bench.do(command), Listed | Saved)
+    assert isinstance(await bench.do(command), Listed | Saved)
+    bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(6))
+    again = await bench.do(command)
+    assert again.settled == Settled(D(5), shape.price_class, shape.digest, differed=True)
+
+
+async def test_a_record_beyond_every_bound_that_is_read_after_the_end_ends_all_buying() -> None:
+    bench = Bench()
+    await _succeeded(bench)
+    bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(33))
+    await bench.do(LookAgain("j"))
+    assert bench.stop.no_more
+    assert bench.stop.stops["*"].code == "PRICE_ROSE"
+
+
+async def test_a_record_that_was_read_counts_also_where_the_command_fails() -> None:
+    bench = Bench()
+    await _succeeded(bench)
+    bench.gateway.record, bench.failing = JobSnapshot("j", JobStatus.SUCCEEDED, D(5)), NO_ANSWER
+    first = await bench.do(Fetch("j", 0))
+    assert isinstance(first, Repriced)
+    await bench.record(first)
+    with pytest.raises(GatewayError):
+        await bench.do(Fetch("j", 0))
+
+
+def test_of_the_records_that_were_read_the_highest_counts_once() -> None:
+    records = Records()
+    attempt = Attempt(1, "k", 0.0, job_id="j", credits=D(2))
+    for credits in (2, 7, 3):
+        records.note(JobSnapshot("j", JobStatus.SUCCEEDED, D(credits)))
+    assert records.differing(replace(attempt, job_id="other")) is None
+    assert (records.differing(attempt), records.differing(attempt)) == (7, None)
+
+
+@pytest.mark.parametrize(("status", "differs"), [(JobStatus.SUCCEEDED, D(1)), (JobStatus.FAILED, None)])
+def test_a_lower_record_counts_only_of_a_job_that_has_succeeded(status: JobStatus, differs: Decimal | None) -> None:
+    records = Records()
+    records.note(JobSnapshot("j", status, D(1)))
+    assert records.differing(Attempt(1, "k", 0.0, job_id="j", credits=D(2))) == differs
 
 
 async def test_a_record_that_cannot_be_read_is_no_reason_to_wait() -> None:

@@ -93,6 +93,32 @@ async def test_a_record_below_the_answer_lowers_nothing_and_is_told(start, tampe
     assert (attempt.credits, attempt.answer_credits, attempt.record_credits) == (2, 2, Decimal("0.5"))
 
 
+async def test_a_record_that_rises_when_the_job_was_done_is_in_the_books_and_holds_the_next_run_to_it(start, tampered):
+    """Until it has been found succeeded once, each record names 1; when it is looked at again it names 7."""
+    ended = set()
+
+    async def tamper(request: httpx.Request, send):
+        if "/jobs/" not in request.url.path:
+            return await answering(1)(request, send)
+        body = json.loads(await (answer := await send()).aread())
+        if request.url.path not in ended:
+            body["data"]["requested_credits"] = 1
+        if body["data"]["status"] == "succeeded":
+            ended.add(request.url.path)
+        return httpx.Response(answer.status_code, json=body)
+
+    async with start(prices={"zimage-base": Decimal(7)}) as bench:
+        manifest = bench.manifest(texts(6), budget=30)
+        result = await bench.run(manifest, transport=tampered(tamper))
+        again = await bench.run(manifest, transport=tampered(tamper))
+        state = await bench.agree(again)
+    credits, bought = result.report.credits, len(state["jobs"])
+    assert (credits.spent, credits.over_budget) == (7 * bought, max(0, 7 * bought - 30))
+    assert (credits.price_differs, credits.price_differs_jobs) == (6 * bought, bought)
+    assert {row.credits for row in result.jobs() if row.credits} == {7}
+    assert again.report.credits.spent == credits.spent
+
+
 async def test_a_failed_job_whose_record_names_more_gives_all_of_it_back(start, tampered):
     async with start(prices={"zimage-base": Decimal(7)}) as bench:
         manifest = bench.manifest("{name: a, prompt: nsfw}")

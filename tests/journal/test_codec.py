@@ -36,6 +36,7 @@ from crucible_batch.domain.events import (
     Repriced,
     Saved,
     Sent,
+    Settled,
     Succeeded,
     Unanswered,
     Unavailable,
@@ -80,7 +81,15 @@ GOLDEN: list[tuple[str, str, Event]] = [
     ("Declined", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Declined(at=1.0, error=ERROR)),
     ("Refused", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Refused(at=1.0, error=ERROR)),
     ("Unanswered", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Unanswered(at=1.0, error=ERROR)),
-    ("Repriced", '{"at":1.0,"credits":"7"}', Repriced(at=1.0, credits=Decimal(7))),
+    ("Repriced", '{"at":1.0,"credits":"7","settled":null}', Repriced(at=1.0, credits=Decimal(7))),
+    (
+        "Repriced",
+        (
+            '{"at":1.0,"credits":"7","settled":'
+            '{"spent":"1","price_class":"workflow:w","shape":"s","reused":true,"differed":true}}'
+        ),
+        Repriced(at=1.0, credits=Decimal(7), settled=Settled(Decimal(1), "workflow:w", "s", True, True)),
+    ),
     ("Succeeded", '{"at":1.0,"outputs":3}', Succeeded(at=1.0, outputs=3)),
     ("Succeeded", '{"at":9.0,"outputs":1,"running_at":4.5}', Succeeded(at=9.0, outputs=1, running_at=4.5)),
     ("Succeeded", '{"at":9.0,"outputs":2,"numbers":[0,3]}', Succeeded(at=9.0, outputs=2, numbers=(0, 3))),

@@ -13,7 +13,7 @@ from unittest.mock import patch
 from crucible_batch.domain import budget, events, identity, job, prices
 from crucible_batch.domain.gateway_types import JobStatus
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.engine import admission, history, job_worker, poller, uploads
+from crucible_batch.engine import admission, history, job_records, job_worker, poller, uploads
 from crucible_batch.engine.job_worker import Performer
 from crucible_batch.engine.uploads import AssetDesk
 from crucible_batch.journal import Journal
@@ -235,7 +235,7 @@ def a_record_above_its_answer_ignored(stack: ExitStack) -> None:
         return None
 
     _set(stack, Performer, "_recorded_price", recorded)
-    _set(stack, job_worker, "record_differs", lambda attempt, record, *, is_final: False)
+    _set(stack, job_records, "record_differs", lambda attempt, record, *, is_final: False)
     _set(stack, Ledger, "_repriced_to", lambda self, subject, record: None)
 
 

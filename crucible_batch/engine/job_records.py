@@ -1,0 +1,43 @@
+"""What jobs' own records name as their price, at whichever look they were read."""
+
+from __future__ import annotations
+
+from crucible_batch.domain.attempt import Attempt, AttemptStatus, record_differs
+from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.events import Settled
+from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
+from crucible_batch.domain.prices import Shape
+
+
+class Records:
+    """Keeps the record of each job that was read, the one with the highest price, until it is asked for."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, JobSnapshot] = {}
+
+    def note(self, record: JobSnapshot) -> None:
+        """A job's record was read."""
+        known = self._read.get(record.job_id)
+        if known is None or record.credits >= known.credits:
+            self._read[record.job_id] = record
+
+    def differing(self, attempt: Attempt) -> Credits | None:
+        """Return the price in a record that was read of an attempt's job; None where the books have that already."""
+        read = self._read.pop(attempt.job_id or "", None)
+        if read is None:
+            return None
+        is_final = read.status is JobStatus.SUCCEEDED
+        return read.credits if record_differs(attempt, read.credits, is_final=is_final) else None
+
+
+def settled_as(attempt: Attempt, shape: Shape) -> Settled | None:
+    """Return what the books have of an attempt that has succeeded; None where it hasn't."""
+    if attempt.status is not AttemptStatus.SUCCEEDED:
+        return None
+    return Settled(
+        attempt.credits,
+        shape.price_class,
+        shape.digest,
+        reused=attempt.reused,
+        differed=attempt.recorded is not None,
+    )
