@@ -5,7 +5,8 @@ by a definite answer only; "no answer" holds.
 
     Held         the attempt's credits are held
     Intended     part of the payer's hold becomes the image's
-    Created      the image's hold ends: the charge is spent, what is left goes back to the payer's hold
+    Created      the image's hold ends: the charge is spent, what is left goes back to the payer's hold; where the
+                 charge is assumed, the rest of the bound stays held, as after Lost
     NotCreated   the image's hold goes back to its payer
     Prepared     the attempt's hold is trimmed to the job alone
     Accepted     the hold becomes the gateway's own figure
@@ -15,8 +16,8 @@ by a definite answer only; "no answer" holds.
     Failed       held -> refunded
     Vanished     held -> spent (nobody told us of a refund; if it is found failed after all, refunded)
     Declined, Refused   the hold ends: nothing was bought
-    Deleted      the rebate comes back
-    Lost         the image's hold goes back to its payer; what an upload costs stays held for good
+    Deleted      the rebate comes back, at most what this directory was charged for the image
+    Lost         the image stays held at the bound that it had, for good; what was held beyond goes back to its payer
     Unanswered, Listed  nothing moves
 
 From the first event on that can't have happened (``domain.event_order``), what is held for its job or image only grows.
@@ -60,7 +61,7 @@ from crucible_batch.domain.events import (
     Uploaded,
     Vanished,
 )
-from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,24 @@ class Surprise:
 
 
 @dataclass(slots=True)
-class _Assumed:
-    """An upload that was charged, as far as we know; ``rebate`` is what came back for it."""
+class _Intent:
+    """Who holds the credits of an image that is being uploaded, and what it may cost by the prices seen by then."""
+
+    payer: str
+    bound: Credits
+
+
+@dataclass(slots=True)
+class _Unpriced:
+    """An upload whose price nobody named. ``was_made``: the gateway lists it; else it may not have been charged.
+
+    ``bound`` is what it may have cost by the prices seen as it was held, 0 where there were none. ``rebate`` is what
+    the gateway says came back for it.
+    """
 
     subject: str
+    bound: Credits
+    was_made: bool
     rebate: Credits = ZERO
 
 
@@ -94,9 +109,8 @@ class Ledger:
         self.prices = prices if prices is not None else PriceBook()
         self.jobs: Credits = ZERO
         self._uploads: Credits = ZERO
-        self.rebates: Credits = ZERO
+        self._rebates: Credits = ZERO
         self.refunded: Credits = ZERO
-        self.lost_uploads = 0
         self.reused_assets = 0
         self.restored_with_images = 0
         self.reused: Credits = ZERO
@@ -106,12 +120,14 @@ class Ledger:
         self._found_again: set[str] = set()
         self._surprises: dict[tuple[str, bool], Surprise] = {}
         self._held: Credits = ZERO
-        self._assumed: list[_Assumed] = []
+        self._unpriced: list[_Unpriced] = []
+        self._charges: dict[str, Credits] = {}
+        """What this directory was charged for each image that is at the gateway."""
         self._vanished: dict[str, Credits] = {}
         self._holds: dict[str, Credits] = {}
         self._shapes: dict[str, Shape] = {}
         self._alone: set[str] = set()
-        self._payers: dict[str, str] = {}
+        self._intents: dict[str, _Intent] = {}
         self._stages = Stages()
         self._impossible: set[str] = set()
 
@@ -121,19 +137,29 @@ class Ledger:
 
     @property
     def uploads(self) -> Credits:
-        """What uploads were charged. One whose answer was lost counts with the price of one, at least its rebate."""
+        """What uploads were charged. One that was made, at a price that nobody named, counts with the highest seen."""
+        return self._uploads + self.assumed_uploads * self._upload_price
+
+    @property
+    def rebates(self) -> Credits:
+        """What came back for images: of each at most what ``uploads`` counts for it, whatever the gateway says."""
         price = self._upload_price
-        return self._uploads + sum((max(price, lost.rebate) for lost in self._assumed), ZERO)
+        return self._rebates + sum((min(each.rebate, price) for each in self._unpriced), ZERO)
 
     @property
     def held(self) -> Credits:
-        """What may yet be spent.
+        """What may yet be spent, ``held_for_uploads`` included."""
+        return self._held + self.held_for_uploads
 
-        An upload whose answer never came counts with the highest price seen, or the declared ceiling if that is more.
-        """
-        price = self._upload_price
-        most = max(price, self.prices.upload_ceiling or ZERO)
-        return self._held + self.lost_uploads * most + len(self._assumed) * (most - price)
+    @property
+    def held_for_uploads(self) -> Credits:
+        """What uploads whose price nobody named may have cost, beyond what ``uploads`` counts for them."""
+        return sum(map(self._most, self._unpriced), ZERO) - self.assumed_uploads * self._upload_price
+
+    def _most(self, upload: _Unpriced) -> Credits:
+        """What it counts with: the declared ceiling, else the bound that it was held at; never less than was seen."""
+        ceiling = self.prices.upload_ceiling
+        return max(upload.bound if ceiling is None else ceiling, self._upload_price)
 
     @property
     def _upload_price(self) -> Credits:
@@ -145,15 +171,19 @@ class Ledger:
         return self.spent + self.held
 
     @property
+    def lost_uploads(self) -> int:
+        """How many uploads were never answered, and not found at the gateway."""
+        return len(self._unpriced) - self.assumed_uploads
+
+    @property
     def assumed_uploads(self) -> int:
-        """How many uploads were charged without our ever hearing how much: each counts with the price of one."""
-        return len(self._assumed)
+        """How many uploads were made without our ever hearing what was charged."""
+        return sum(each.was_made for each in self._unpriced)
 
     @property
     def uncounted_uploads(self) -> int:
-        """How many uploads went unanswered, as long as nothing says what one costs: the books have them at 0."""
-        has_price = self.prices.expected(UPLOAD) is not None or self.prices.upload_ceiling is not None
-        return 0 if has_price else self.lost_uploads + len(self._assumed)
+        """How many uploads went unanswered, as long as nothing bounds what one costs: the books have them at 0."""
+        return len(self._unpriced) if self.prices.bound(UPLOAD) is None else 0
 
     @property
     def surprises(self) -> tuple[Surprise, ...]:
@@ -233,7 +263,7 @@ class Ledger:
                 if payer in self._holds:
                     self._set_hold(payer, max(ZERO, self._holds[payer] - amount))
                 self._set_hold(subject, amount)
-                self._payers[subject] = payer
+                self._intents[subject] = _Intent(payer, SURGE * self._upload_price)
                 if payer in self._alone:
                     self._alone.add(subject)
             case Created():
@@ -241,14 +271,11 @@ class Ledger:
             case NotCreated():
                 self._return_to_payer(subject, self._end_hold(subject))
             case Deleted(rebate=rebate):
-                self.rebates += rebate
-                for lost in self._assumed:
-                    if lost.subject == subject:
-                        lost.subject, lost.rebate = "", rebate
+                self._rebated(subject, rebate)
             case Lost():
-                self.lost_uploads += 1
-                self._return_to_payer(subject, self._end_hold(subject))
+                self._keep_bound(subject, was_made=False)
             case Found():
+                self._charges.pop(subject, None)
                 self.reused_assets += 1
             case Uploaded() | BecameReady():
                 pass
@@ -316,22 +343,38 @@ class Ledger:
                 self.refunded += amount + found_again
 
     def _created(self, subject: str, event: Created) -> None:
-        hold = self._end_hold(subject)
         if event.assumed:
-            # What it cost nobody said, so it teaches no price; whoever paid for it starts with what it has left.
-            self._assumed.append(_Assumed(subject))
-            self._return_to_payer(subject, hold - min(hold, self._upload_price))
+            self._charges.pop(subject, None)
+            self._keep_bound(subject, was_made=True)
             return
+        hold = self._end_hold(subject)
         self._note_surprise(UPLOAD, hold, event.credits)
         self._uploads += event.credits
+        self._charges[subject] = event.credits
         self.prices.learn(UPLOAD, event.credits)
         self._return_to_payer(subject, hold - event.credits)
 
+    def _keep_bound(self, subject: str, *, was_made: bool) -> None:
+        """Keep an upload at its bound, since no answer will say what it cost. It teaches no price."""
+        intent, was_alone = self._intents.get(subject), subject in self._alone
+        hold, bound = self._end_hold(subject), ZERO if intent is None else intent.bound
+        # One that was alone held all that the budget had left, which may be less than its bound.
+        upload = _Unpriced(subject, min(bound, hold) if was_alone else bound, was_made)
+        self._unpriced.append(upload)
+        self._return_to_payer(subject, hold - min(hold, self._most(upload)))
+
+    def _rebated(self, subject: str, rebate: Credits) -> None:
+        """Count what came back, at most what this directory was charged: nothing for an image of another's."""
+        self._rebates += min(rebate, self._charges.pop(subject, ZERO))
+        for upload in self._unpriced:
+            if upload.was_made and upload.subject == subject:
+                upload.subject, upload.rebate = "", rebate
+
     def _return_to_payer(self, subject: str, amount: Credits) -> None:
-        payer = self._payers.pop(subject, None)
+        intent = self._intents.pop(subject, None)
         # Only a payer that still waits with a hold takes it back; a run that has ended in between had none to give to.
-        if payer is not None and payer in self._holds:
-            self._set_hold(payer, max(ZERO, self._holds[payer] + amount))
+        if intent is not None and intent.payer in self._holds:
+            self._set_hold(intent.payer, max(ZERO, self._holds[intent.payer] + amount))
 
     def _note_surprise(self, shape: Shape, held: Credits, charged: Credits, *, by_record: bool = False) -> None:
         name = shape.price_class

@@ -53,14 +53,20 @@ def notes(ledger: Ledger) -> Iterator[str]:
         )
     if ledger.assumed_uploads:
         yield (
-            f"{_count(ledger.assumed_uploads, 'upload')} charged in an answer that never came: counted with the price"
-            " of one upload"
+            f"{_count(ledger.assumed_uploads, 'upload')} charged in an answer that never came: the highest price seen"
+            f" counts as spent, and what each may have cost beyond it is held{_at_a_ceiling(ledger)}"
         )
     if ledger.lost_uploads:
         yield (
             f"{_count(ledger.lost_uploads, 'upload')} asked for whose answer never came, and not found at the gateway:"
-            " held with the price of one upload, since whether it was charged can't be seen"
+            " held at the most that each may have cost, since whether it was charged can't be seen"
+            f"{_at_a_ceiling(ledger)}"
         )
+
+
+def _at_a_ceiling(ledger: Ledger) -> str:
+    is_declared = ledger.prices.upload_ceiling is not None
+    return "" if is_declared else " (budget.max_credits_per_upload counts it at that)"
 
 
 def _workflow(price_class: str) -> str:

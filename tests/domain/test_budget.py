@@ -388,6 +388,17 @@ def test_a_job_that_is_blocked_says_why_and_what_to_do(
     assert (decision.error.message, decision.error.hint) == (message, hint)
 
 
+def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_declare() -> None:
+    books = ledger(seen="2", upload="0.5")
+    for event in (Intended(at=0.0, nonce="n", credits=D(8), payer="p"), Lost(at=1.0, nonce="n")):
+        books.apply("asset:x", event)
+    blocked = decide(Request(W), books, D(9), IDLE)
+    assert isinstance(blocked, Block)
+    assert "8 are held for uploads: declare budget.max_credits_per_upload to count each at that" in str(blocked)
+    books.prices.upload_ceiling = D(8)
+    assert "max_credits_per_upload" not in str(decide(Request(W), books, D(9), IDLE))
+
+
 def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None:
     decision = decide(Request(W), ledger(), D(9), DOUBT)
     assert isinstance(decision, Block)
@@ -440,7 +451,7 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
         )
     )
     assert verdict(decide(without, books(2), D(50), IDLE)) == "alone 50"
-    assert verdict(decide(with_image, books(2, upload="1"), D(50), IDLE)) == "alone 48"
+    assert verdict(decide(with_image, books(2, upload="1"), D(50), IDLE)) == "alone 18"
     assert verdict(decide(with_image, books(2, upload_ceiling="5"), D(50), IDLE)) == "alone 40"
     assert verdict(decide(with_image, books(2), None, IDLE)) == "admit 0"
 

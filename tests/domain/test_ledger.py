@@ -278,11 +278,11 @@ def test_a_price_is_that_of_the_shape_that_was_held_for() -> None:
 def test_an_upload_that_is_nowhere_to_be_found_is_held_at_the_declared_ceiling_if_that_is_more() -> None:
     story = [("job", held("10")), ("asset:x", intended("1")), ("asset:x", Lost(at=0.0, nonce="n"))]
     ledger = with_prices(PriceBook(None, Decimal(1)), *story)
-    assert (ledger.held, ledger.spent) == (11, 0)
+    assert (ledger.held, ledger.hold_of("job"), ledger.spent) == (10, 9, 0)
     assumed = [*story[:2], ("asset:x", created("0", assumed=True))]
     ledger = with_prices(PriceBook(None, Decimal(1)), *assumed)
     ledger.prices.learn(UPLOAD, Decimal("0.25"))
-    assert (ledger.spent, ledger.held) == (Decimal("0.25"), 10 + Decimal("0.75"))
+    assert (ledger.spent, ledger.held) == (Decimal("0.25"), 9 + Decimal("0.75"))
 
 
 def test_the_gateways_own_figure_takes_the_place_of_the_hold() -> None:
@@ -426,24 +426,20 @@ def test_jobs_that_go_on_without_their_images_and_images_found_again_are_counted
     assert books(("asset:x", found), ("asset:y", found)).reused_assets == 2
 
 
-def test_an_upload_whose_answer_was_lost_costs_its_payer_the_known_price_of_one() -> None:
+def test_an_upload_whose_answer_was_lost_costs_its_payer_the_bound_of_one() -> None:
     story = [("job", held("10")), ("asset:x", intended("3")), ("asset:x", created("0", assumed=True))]
-    by_price = {price: with_prices(priced(upload=price), *story) for price in ("0.25", "3", "4")}
-    assert {price: ledger.hold_of("job") for price, ledger in by_price.items()} == {
-        "0.25": Decimal("9.75"),
-        "3": 7,
-        "4": 7,
-    }
-    assert [ledger.uploads for ledger in by_price.values()] == [Decimal("0.25"), 3, 4]
+    by_price = {price: with_prices(priced(upload=price), *story) for price in ("0.125", "3", "4")}
+    assert {price: ledger.hold_of("job") for price, ledger in by_price.items()} == {"0.125": 8, "3": 7, "4": 7}
+    assert [ledger.uploads for ledger in by_price.values()] == [Decimal("0.125"), 3, 4]
     unknown = books(*story)
     assert (unknown.hold_of("job"), unknown.uploads, unknown.assumed_uploads) == (10, 0, 1)
     assert unknown.prices.expected(UPLOAD) is None
 
 
-def test_an_upload_whose_answer_was_lost_counts_with_its_rebate_at_least() -> None:
+def test_the_rebate_of_an_upload_whose_answer_was_lost_counts_once_a_price_is_known() -> None:
     story = [("job", held("10")), ("asset:x", intended("3")), ("asset:x", created("0", assumed=True))]
     ledger = books(*story, ("asset:x", deleted("0.2")))
-    assert (ledger.uploads, ledger.rebates, ledger.spent) == (Decimal("0.2"), Decimal("0.2"), 0)
+    assert (ledger.uploads, ledger.rebates, ledger.spent) == (0, 0, 0)
     dear = with_prices(priced(upload="0.5"), *story, ("asset:x", deleted("0.2")))
     assert (dear.uploads, dear.spent) == (Decimal("0.5"), Decimal("0.3"))
 
@@ -452,19 +448,20 @@ def test_a_rebate_says_something_of_its_own_upload_alone() -> None:
     lost = created("0", assumed=True)
     both = [("job", held("10")), ("asset:x", intended("1")), ("asset:x", lost)]
     both += [("asset:y", intended("1")), ("asset:y", lost)]
-    ledger = books(*both, ("asset:y", deleted("0.2")))
-    assert (ledger.assumed_uploads, ledger.uploads) == (2, Decimal("0.2"))
+    ledger = with_prices(priced(upload="0.5"), *both, ("asset:y", deleted("0.2")))
+    assert (ledger.assumed_uploads, ledger.uploads, ledger.rebates) == (2, 1, Decimal("0.2"))
     # The same image, lost once more: its rebate is the second upload's, and the first's stays what it was.
     for event in (intended("1"), lost, deleted("0.3")):
         ledger.apply("asset:y", event)
-    assert (ledger.assumed_uploads, ledger.uploads, ledger.spent) == (3, Decimal("0.5"), 0)
+    assert (ledger.assumed_uploads, ledger.uploads, ledger.rebates) == (3, Decimal("1.5"), Decimal("0.5"))
 
 
-def test_uploads_that_are_nowhere_to_be_found_are_held_at_the_highest_price_known() -> None:
+def test_uploads_that_are_nowhere_to_be_found_are_held_at_their_bound() -> None:
     story = [("job", held("10"))]
     story += [("asset:x", intended("1")), ("asset:x", LOST)] * 2
     assert (books(*story).lost_uploads, books(*story).held) == (2, 10)
-    assert with_prices(priced(upload="0.5"), *story).held == 11
+    # Where there is no budget less than the bound is held for an upload: one that is lost counts at the bound.
+    assert with_prices(priced(upload="0.5"), *story).held == 8 + 2 * 8
 
 
 def test_uploads_add_up_and_what_becomes_of_them_later_costs_nothing() -> None:
@@ -477,42 +474,77 @@ def test_uploads_add_up_and_what_becomes_of_them_later_costs_nothing() -> None:
     assert (ledger.uploads, ledger.hold_of("job")) == (Decimal("1.25"), Decimal("8.75"))
 
 
-# -- a record that names another price once its job has succeeded ---------------------------------------------------
+# -- uploads whose price nobody named, and rebates ----------------------------------------------------------------------
 
 
-def later(credits: str, spent: str, *, reused: bool = False, differed: bool = False) -> Repriced:
-    settled = Settled(Decimal(spent), W.price_class, W.digest, reused, differed)
-    return Repriced(at=0.0, credits=Decimal(credits), settled=settled)
+def unanswered_upload(end: AssetEvent, hold: str = "8", alone: bool = False) -> list[tuple[str, Any]]:
+    return [("job", replace(held("30"), alone=alone)), ("asset:x", intended(hold)), ("asset:x", end)]
 
 
-def test_a_record_that_rises_after_the_end_is_spent_and_teaches_the_price() -> None:
-    ledger = books(("job", held("3")), ("job", accepted("1")), ("job", SUCCEEDED), ("job", later("7", "1")))
-    assert (figures(ledger), ledger.prices.expected(W)) == (("7", "0"), 7)
-    assert (ledger.price_differs, ledger.repriced_jobs) == (6, 1)
-    (surprise,) = (each for each in ledger.surprises if each.by_record)
-    assert (surprise.held, surprise.charged) == (1, 7)
+NO_FIGURE = pytest.mark.parametrize("end", [LOST, created("0", assumed=True)], ids=["lost", "found in the list"])
 
 
-def test_a_record_that_falls_after_the_end_is_told_and_lowers_nothing() -> None:
-    ledger = books(("job", held("3")), ("job", accepted("3")), ("job", SUCCEEDED), ("job", later("1", "3")))
-    assert (figures(ledger), ledger.price_differs, ledger.repriced_jobs) == (("3", "0"), 2, 1)
-    assert ledger.prices.expected(W) == 3
+@NO_FIGURE
+def test_an_upload_without_a_figure_keeps_counting_at_the_bound_that_it_was_held_at(end: AssetEvent) -> None:
+    ledger = with_prices(priced(upload="0.5"), *unanswered_upload(end))
+    assert (ledger.committed, ledger.hold_of("job"), ledger.held_for_uploads + ledger.uploads) == (30, 22, 8)
 
 
-def test_a_record_that_rises_twice_is_one_job_that_differs() -> None:
-    story = [held("3"), accepted("1"), repriced("4"), SUCCEEDED, later("7", "4", differed=True)]
-    ledger = books(*(("job", event) for event in story))
-    assert (figures(ledger), ledger.price_differs, ledger.repriced_jobs) == (("7", "0"), 6, 1)
+@NO_FIGURE
+def test_a_price_seen_later_moves_the_bound_of_an_upload_only_where_it_is_higher(end: AssetEvent) -> None:
+    ledger = with_prices(priced(upload="0.5"), *unanswered_upload(end))
+    ledger.prices.learn(UPLOAD, Decimal(6))
+    assert ledger.committed == 30
+    ledger.prices.learn(UPLOAD, Decimal(9))
+    assert ledger.committed == 31
 
 
-def test_what_a_job_that_was_found_again_names_later_is_no_surprise_of_today() -> None:
-    story = [held("3"), accepted("1", reused=True), SUCCEEDED, later("7", "1", reused=True)]
-    ledger = books(*(("job", event) for event in story))
-    assert (figures(ledger), ledger.reused, ledger.surprises) == (("7", "0"), 7, ())
+@NO_FIGURE
+def test_a_declared_ceiling_counts_an_upload_without_a_figure_at_that(end: AssetEvent) -> None:
+    prices = priced(upload="0.5")
+    prices.upload_ceiling = Decimal(2)
+    ledger = with_prices(prices, *unanswered_upload(end))
+    assert ledger.held_for_uploads + ledger.uploads == 2
 
 
-@pytest.mark.parametrize("credits", ["7", "0.5"])
-def test_a_late_price_of_a_job_that_is_in_flight_frees_nothing(credits: str) -> None:
-    ledger = books(("job", held("3")), ("job", accepted("3")), ("job", later(credits, "3")), ("job", SUCCEEDED))
-    assert ledger.committed >= 3
-    assert ledger.spent == 0
+@NO_FIGURE
+def test_an_upload_that_was_alone_keeps_no_more_than_the_budget_had_left(end: AssetEvent) -> None:
+    ledger = with_prices(priced(upload="0.5"), *unanswered_upload(end, hold="5", alone=True))
+    assert (ledger.committed, ledger.hold_of("job")) == (30, 25)
+
+
+@NO_FIGURE
+def test_a_free_upload_bounds_nothing_so_those_without_a_figure_are_uncounted(end: AssetEvent) -> None:
+    ledger = with_prices(priced(upload="0"), *unanswered_upload(end), *unanswered_upload(end)[1:])
+    assert ledger.uncounted_uploads == 2
+
+
+def test_eight_uploads_without_a_figure_count_at_eight_bounds() -> None:
+    """0.5 was seen, each may have cost 16 times that; what the budget has left is what the first eight leave."""
+    ledger = with_prices(priced(upload="0.5"), ("job", held("100")))
+    for number in range(8):
+        for event in (intended("8"), LOST if number % 2 else created("0", assumed=True)):
+            ledger.apply(f"asset:{number}", event)
+    assert (ledger.committed, ledger.hold_of("job"), ledger.lost_uploads, ledger.assumed_uploads) == (100, 36, 4, 4)
+
+
+@pytest.mark.parametrize(("rebate", "counts"), [("0.4", "0.4"), ("0.5", "0.5"), ("1000", "0.5")])
+def test_a_rebate_counts_at_most_what_its_upload_was_charged(rebate: str, counts: str) -> None:
+    ledger = books(("job", held("3")), ("asset:x", intended("1")), ("asset:x", created("0.5")))
+    ledger.apply("asset:x", deleted(rebate))
+    assert (ledger.rebates, ledger.spent) == (Decimal(counts), Decimal("0.5") - Decimal(counts))
+
+
+def test_the_rebate_of_an_image_of_another_directory_counts_nothing() -> None:
+    found = Found(at=0.0, asset_id="a")
+    ledger = books(("asset:x", found), ("asset:x", deleted("20")))
+    assert (ledger.rebates, ledger.spent) == (0, 0)
+    # Nor where this directory once was charged for the same image, and has had that back.
+    story = [("asset:x", each) for each in (intended("1"), created("0.5"), deleted("0.5"), found, deleted("0.5"))]
+    assert (books(*story).rebates, books(*story).spent) == (Decimal("0.5"), 0)
+
+
+def test_the_rebate_of_an_upload_without_a_figure_frees_at_most_the_price_that_was_seen() -> None:
+    ledger = with_prices(priced(upload="0.5"), *unanswered_upload(created("0", assumed=True)))
+    ledger.apply("asset:x", deleted("1000"))
+    assert (ledger.spent, ledger.held_for_uploads) == (0, Decimal("7.5"))

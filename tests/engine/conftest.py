@@ -155,15 +155,18 @@ class Bench:
         answer = await self.http.post(f"{self.running.api_url}/_sandbox/config", json=levers)
         assert answer.status_code == 200, answer.text
 
-    async def agree(self, result: api.RunResult | api.Status) -> Any:
-        """Hold our books against the judge's, and the judge's against themselves. Returns the judge's state."""
+    async def agree(self, result: api.RunResult | api.Status, *, never_named: Decimal = Decimal(0)) -> Any:
+        """Hold our books against the judge's, and the judge's against themselves. Returns the judge's state.
+
+        ``never_named`` is what uploads whose price nobody named may have cost beyond what they did.
+        """
         state = await self.state()
         audit, books = state["audit"], result.report.credits
         assert audit["problems"] == []
         assert state["violations"] == []
         assert state["keyless_posts"] == 0
         taken = audit["spent_on_jobs"] + audit["spent_on_uploads"] + audit["reserved"]
-        assert books.spent + books.held == taken
+        assert books.spent + books.held == taken + never_named
         if books.held == 0:
             assert books.spent == taken
             assert (books.jobs, books.uploads - books.rebates) == (audit["spent_on_jobs"], audit["spent_on_uploads"])

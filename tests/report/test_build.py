@@ -30,8 +30,11 @@ from crucible_batch.domain.events import (
     Vanished,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, RunStatus
+from crucible_batch.domain.prices import PriceBook
 from crucible_batch.report import CreditsRow, JobRow, ReportHead, build_head, build_rows
+from crucible_batch.report.build import notes
 
 D = Decimal
 ERROR = ErrorInfo("GPU_LOST", "the GPU fell off", hint="try again", request_id="req_1")
@@ -139,7 +142,25 @@ def test_a_lost_upload_stays_held_and_is_counted(history: Any) -> None:
     history.asset("bb", intended, Lost(at=2.0, nonce="n"))
     credits = head(history).credits
     assert credits.lost_uploads == 1
-    assert (credits.uploads, credits.held) == (D("0.5"), D(4))  # 4 - 0.5 of the job's hold, and 0.5 for the lost one
+    # 4 - 0.5 - 1 of the job's hold, and 16 times 0.5 for the lost one
+    assert (credits.uploads, credits.held) == (D("0.5"), D("10.5"))
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (Lost(at=2.0, nonce="n"), "held at the most that each may have cost"),
+        (Created(at=2.0, asset_id="b", credits=D(0), assumed=True), "what each may have cost beyond it is held"),
+    ],
+)
+def test_what_is_held_for_an_upload_without_a_figure_is_noted_with_what_to_declare(end: Event, said: str) -> None:
+    for ceiling in (None, D(1)):
+        ledger = Ledger(PriceBook(upload_ceiling=ceiling))
+        ledger.apply("asset:a", Intended(at=1.0, nonce="n", credits=D(1), payer="job"))
+        ledger.apply("asset:a", end)
+        (note,) = notes(ledger)
+        assert said in note
+        assert ("budget.max_credits_per_upload" in note) is (ceiling is None)
 
 
 @pytest.mark.parametrize(("budget", "over"), [("10", "0"), ("8", "0"), ("7.5", "0.5"), ("0", "8"), (None, "0")])
