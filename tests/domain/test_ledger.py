@@ -474,7 +474,7 @@ def test_uploads_add_up_and_what_becomes_of_them_later_costs_nothing() -> None:
     assert (ledger.uploads, ledger.hold_of("job")) == (Decimal("1.25"), Decimal("8.75"))
 
 
-# -- uploads whose price nobody named, and rebates ----------------------------------------------------------------------
+# -- uploads whose price nobody named, and rebates
 
 
 def unanswered_upload(end: AssetEvent, hold: str = "8", alone: bool = False) -> list[tuple[str, Any]]:
