@@ -122,7 +122,6 @@ __all__, __getattr__, __dir__ = lazily(
             "read_fields",
         ),
         "crucible_batch.gateway.aiohttp_transport": ("new_channel",),
-        "crucible_batch.gateway.response_errors": ("said",),
         "crucible_batch.gateway.url_guard": (
             "parse_api_base",
             "shown",

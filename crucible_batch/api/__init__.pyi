@@ -70,7 +70,6 @@ from crucible_batch.gateway.adapter import read_details as read_details
 from crucible_batch.gateway.adapter import read_expected_s as read_expected_s
 from crucible_batch.gateway.adapter import read_fields as read_fields
 from crucible_batch.gateway.aiohttp_transport import new_channel as new_channel
-from crucible_batch.gateway.response_errors import said as said
 from crucible_batch.gateway.url_guard import parse_api_base as parse_api_base
 from crucible_batch.gateway.url_guard import shown as shown
 from crucible_batch.manifest import manifest_schema as manifest_schema

@@ -309,15 +309,20 @@ def _budget_exhausted(request: Request, ledger: Ledger, budget: Credits, need: N
     held = f" ({format_credits(ledger.held)} of them held)" if ledger.held else ""
     ceilings = _ceilings_above_prices(request, ledger.prices)
     needs = f"needs {'more than ' if need.is_open else ''}{least}"
-    if is_declared:
-        needs = f"may cost up to {least}, its declared ceiling"
-    if ledger.held:
-        hint = f"what is held is for answers that never came: run the same command again{_IF_GONE}, or raise the budget"
+    if ceilings and need.bound == need.least:
+        with_uploads = f" with its upload{'s' if request.uploads > 1 else ''}, by the declared ceilings"
+        needs = f"may cost up to {least}{with_uploads if request.uploads else ', its declared ceiling'}"
+    left = budget - ledger.committed + request.held
+    lower = f"lower {' or '.join(ceilings)}"
+    can_lower = bool(ceilings) and Need.of(request, ledger.prices.without_ceilings()).fits(left)
+    if ledger.held and need.fits(budget - ledger.spent):
+        ways = f", raise the budget, or {lower}" if can_lower else ", or raise the budget"
+        hint = f"what is held is for answers that never came: run the same command again{_IF_GONE}{ways}"
         if ledger.held_for_uploads and ledger.prices.upload_ceiling is None:
             uploads = format_credits(ledger.held_for_uploads)
             hint += f"; {uploads} are held for uploads: declare budget.max_credits_per_upload to count each at that"
-    elif is_declared:
-        hint = "raise the budget, or lower the declared ceiling, and run the same command again"
+    elif can_lower:
+        hint = f"raise the budget, or {lower}, and run the same command again"
     else:
         hint = "raise the budget and run the same command again: what is done is not paid again"
     return ErrorInfo(BUDGET_EXHAUSTED, f"{used} of {cap} credits used{held}; the next job {needs}", hint=hint)

@@ -251,7 +251,6 @@ class Ledger:
     def _distrust(self, subject: str, event: Event) -> None:
         """Enter an event that can't have happened, or comes after one: a charge is taken as true, a release is not."""
         self._impossible.add(subject)
-        self._shapes.pop(subject, None)  # no answer that names its price is waited for
         if isinstance(event, Held | Prepared | Accepted | Repriced | Intended):
             self._set_hold(subject, max(event.credits, self.hold_of(subject)))
         elif isinstance(event, Created):

@@ -28,7 +28,6 @@ from crucible_batch.domain.events import (
     Prepared,
     Refused,
     Repriced,
-    Settled,
     Succeeded,
     Unanswered,
     Uploaded,

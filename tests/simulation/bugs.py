@@ -13,7 +13,7 @@ from unittest.mock import patch
 from crucible_batch.domain import budget, events, identity, job, prices
 from crucible_batch.domain.gateway_types import JobStatus
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.engine import admission, history, job_records, job_worker, poller, uploads
+from crucible_batch.engine import admission, history, job_records, poller, uploads
 from crucible_batch.engine.job_worker import Performer
 from crucible_batch.engine.uploads import AssetDesk
 from crucible_batch.journal import Journal
