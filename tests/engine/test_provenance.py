@@ -273,19 +273,32 @@ async def test_a_missing_one_is_fetched_and_embedded_again_to_the_very_same_byte
     assert second.report.credits.spent == first.report.credits.spent
 
 
-async def test_a_job_that_got_another_name_comes_back_the_same(start):
+async def test_a_job_of_an_axis_that_got_another_name_comes_back_the_same(start):
     async with start() as bench:
         manifest, _ = await embedded(bench, "{name: a, prompt: '{{ s }}', matrix: {s: [one]}}")
         out = bench.path / "out"
         before = contents(out, "*/*.png")
-        manifest.write_text(
-            manifest.read_text().replace("name: a,", "name: renamed,").replace("{s: ", "{t: ").replace("{{ s", "{{ t")
-        )
+        manifest.write_text(manifest.read_text().replace("{s: ", "{t: ").replace("{{ s", "{{ t"))
         assert (await bench.run(manifest)).exit_code == 0
         (path,) = before
         (out / path).unlink()
         assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
         assert contents(out, "*/*.png") == before
+
+
+async def test_the_lost_output_of_a_renamed_job_comes_back_by_a_run_where_the_plan_puts_it_now(start):
+    async with start() as bench:
+        manifest, _ = await embedded(bench, "{name: a, prompt: one}")
+        out = bench.path / "out"
+        manifest.write_text(manifest.read_text().replace("name: a,", "name: renamed,"))
+        assert (await bench.run(manifest)).exit_code == 0
+        (out / "a/0.png").unlink()
+        (difference,) = (await verify(out, fix=True, settings=bench.settings)).differences
+        assert (difference.fixed, difference.error.code) == (False, "OUTPUT_MISPLACED")
+        result = await bench.run(manifest)
+        assert (result.exit_code, list(contents(out, "*/*.png"))) == (0, ["renamed/0.png"])
+        assert len((await bench.agree(result))["jobs"]) == 1
+        assert (await verify(out)).exit_code == 0
 
 
 @pytest.mark.parametrize("lost", ["journal", "directory"])
