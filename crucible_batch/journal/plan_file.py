@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.errors import UserError
@@ -59,7 +59,7 @@ class PlanFile:
         for _, _, body in self.rows():
             yield decode(PlannedJob, body)
 
-    def rows(self) -> Iterator[tuple[int, str, str]]:
+    def rows(self) -> Generator[tuple[int, str, str], None, None]:
         """Read them back as ``INSERT_PLANNED`` takes them."""
         yield from self._connection.execute("SELECT position, identity, body FROM plan ORDER BY position")
 
@@ -71,7 +71,8 @@ class PlanFile:
         """Whether a journal's plan is this one, byte for byte."""
         (count,) = journal.execute("SELECT count(*) FROM plan").fetchone()
         # Compared by SQLite: what a journal has may be damaged, and not even text.
-        return count == len(self) and all(journal.execute(_IS_PLANNED, row).fetchone() for row in self.rows())
+        with closing(self.rows()) as rows:
+            return count == len(self) and all(journal.execute(_IS_PLANNED, row).fetchone() for row in rows)
 
     def __len__(self) -> int:
         (count,) = self._connection.execute("SELECT count(*) FROM plan").fetchone()
