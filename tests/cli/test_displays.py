@@ -26,8 +26,8 @@ from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.live import Frames, LiveDisplay, Size, bar, does_reflow, money
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.display.progress_state import Pace, Tally
-from crucible_batch.cli.display.progress_text import stage_bars
-from crucible_batch.domain.events import Accepted, Failed, Saved
+from crucible_batch.cli.display.progress_text import stage_bars, states, task_row
+from crucible_batch.domain.events import Accepted, Failed, Listed, Saved, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
 
@@ -133,6 +133,41 @@ def test_money_says_what_the_budget_leaves() -> None:
     assert money(tally) == "12.5 spent · 4 held · 63.5 left of 80"
     tally.balance = Balance(Decimal(80), Decimal("80.5"), Decimal(0))
     assert money(tally) == "80.5 spent · 0 left of 80"
+
+
+def test_money_does_not_call_the_budget_used_up_while_the_rest_is_only_held() -> None:
+    tally = Tally()
+    tally.balance = Balance(Decimal(60), Decimal(36), Decimal(24))
+    assert money(tally) == "36 spent · 24 held · budget 60"
+
+
+def in_phase(name: str, event: Any) -> JobAdvanced:
+    return JobAdvanced(0.0, name, name, event, Phase.FETCHING, Phase.FETCHING, BALANCE)
+
+
+def output(index: int) -> Saved:
+    return Saved(at=0.0, index=index, path="p", sha256="0", byte_size=1, mime_type="image/png", width=1, height=1)
+
+
+def test_a_job_whose_files_are_all_saved_is_checking_and_not_downloading() -> None:
+    tally = Tally()
+    tally.take(began(2), 0.0)
+    shown = []
+    for event in (
+        Succeeded(at=0.0, outputs=2, numbers=(0, 1)),
+        output(0),
+        output(1),
+        Listed(at=0.0, numbers=(0, 1, 2)),
+        output(2),
+    ):
+        tally.take(in_phase("a", event), 1.0)
+        shown.append(states(tally).plain.split(" · ")[1])
+    assert shown == ["1 downloading", "1 downloading", "1 checking", "1 downloading", "1 checking"]
+    assert task_row(tally.oldest(1)[0], 1.0, 80).plain.split()[1] == "checking"
+    tally.take(TakenUp(0.0, "b", "b", Phase.FETCHING, 0.0), 1.0)
+    assert states(tally).plain == "0 succeeded · 1 checking · 1 downloading"
+    tally.take(in_phase("b", output(0)), 1.0)
+    assert states(tally).plain == "0 succeeded · 2 checking"
 
 
 def plain(messages: list[tuple[float, Any]]) -> list[str]:

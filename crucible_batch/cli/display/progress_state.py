@@ -130,7 +130,10 @@ class Notable:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A job at work, since ``since`` on the display's clock. ``received`` of ``byte_size`` are its output's bytes."""
+    """A job at work, since ``since`` on the display's clock. ``received`` of ``byte_size`` are its output's bytes.
+
+    ``saved`` of ``outputs`` are on disk; one unless more are known of.
+    """
 
     name: str
     phase: Phase
@@ -138,6 +141,26 @@ class Task:
     beside: bool = False
     received: int = 0
     byte_size: int | None = None
+    outputs: int = 1
+    saved: int = 0
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether all its outputs are saved, and its list is only looked at once more."""
+        return self.phase is Phase.FETCHING and self.saved >= self.outputs
+
+    def after(self, message: JobAdvanced) -> Task:
+        """Return the task after an event that left it at work."""
+        event, outputs, saved = message.event, self.outputs, self.saved
+        match event_name(event):
+            case "Succeeded":
+                outputs, saved = getattr(event, "outputs", 1), 0
+            case "Saved":
+                saved += 1
+            case "Listed" | "Missed":
+                outputs = max(outputs, len(getattr(event, "numbers", ())))
+                saved = min(saved, outputs - 1)
+        return Task(self.name, message.phase, self.since, self.beside, outputs=outputs, saved=saved)
 
 
 class Tally:
@@ -204,6 +227,11 @@ class Tally:
     def stages(self) -> Counter[Phase]:
         """Count the jobs at work by how far they are."""
         return Counter(task.phase for task in self.tasks())
+
+    @property
+    def checking(self) -> int:
+        """Jobs whose outputs are all saved, and whose list is looked at once more."""
+        return sum(task.is_checking for task in self.tasks())
 
     def tasks(self) -> list[Task]:
         """The jobs at work. A list of its own: another thread draws it."""
@@ -280,7 +308,7 @@ class Tally:
         before, phase = message.before, message.phase
         task = self._tasks.get(message.identity) or Task(clean(message.name, 80), phase, now, message.beside)
         if phase in _AT_WORK:
-            self._tasks[message.identity] = Task(task.name, phase, task.since, task.beside)
+            self._tasks[message.identity] = task.after(message)
         else:
             self._tasks.pop(message.identity, None)
         if event_name(message.event) == "Saved":

@@ -90,12 +90,13 @@ _ENDS = {"succeeded", "failed", "unknown"}
 
 def _stages(tally: Tally) -> list[tuple[int, str, str]]:
     """The stages in the order of the bar; jobs that are collected beside the others are in flight too."""
-    at_work = tally.stages()
+    at_work, checking = tally.stages(), tally.checking
     return [
         (tally.succeeded, "succeeded", "green"),
         (tally.failed, "failed", "red"),
         (tally.unknown, "unknown", "yellow"),
-        (at_work[Phase.FETCHING], "downloading", "blue"),
+        (checking, "checking", "blue"),
+        (max(0, at_work[Phase.FETCHING] - checking), "downloading", "blue"),
         (at_work[Phase.SUBMITTING] + at_work[Phase.IN_FLIGHT], "in flight", "cyan"),
         (at_work[Phase.PREPARING], "uploading", "magenta"),
     ]
@@ -112,7 +113,10 @@ def money_parts(tally: Tally) -> list[str]:
     parts = [f"{format_credits(balance.spent)} spent"]
     if balance.held:
         parts.append(f"{format_credits(balance.held)} held")
-    if balance.budget is not None and balance.left is not None:
+    if balance.budget is not None and balance.held and balance.left is not None and balance.left <= 0:
+        # A hold is no expense: most of one that holds all the rest comes back with the answer.
+        parts.append(f"budget {format_credits(balance.budget)}")
+    elif balance.budget is not None and balance.left is not None:
         left = max(balance.left, Decimal(0))
         parts.append(f"{format_credits(left)} left of {format_credits(balance.budget)}")
     return parts
@@ -179,7 +183,8 @@ def task_row(task: Task, now: float, width: int) -> Text:
     """Say of a job at work how far it is and how long it has been there, its name cut to what is left of the width."""
     is_narrow = width < NARROW - LABEL
     percent = f" {100 * task.received // task.byte_size} %" if task.byte_size and not is_narrow else ""
-    what = f"{_DOING.get(task.phase, 'in flight')}{percent}".ljust(11 if is_narrow else 16)
+    doing = "checking" if task.is_checking else _DOING.get(task.phase, "in flight")
+    what = f"{doing}{percent}".ljust(11 if is_narrow else 16)
     age = elapsed(now - task.since)
     room = min(40, max(8, width - len(what) - 9))
     name = Text(shorten(task.name, room))
