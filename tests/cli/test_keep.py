@@ -32,7 +32,7 @@ def test_verify_answers_in_json(cli: Cli) -> None:
     (cli.cwd / "outputs/counted/default/fox/0.png").unlink()
     envelope = cli("verify", "outputs/counted/default", "--json").envelope
     assert (envelope["ok"], envelope["exit_code"], envelope["command"]) == (False, 7, "verify")
-    unharmed = {"ok": 0, "damaged": 0, "replaced": 0, "unreadable": 0, "unsaved": 0}
+    unharmed = {"ok": 0, "damaged": 0, "replaced": 0, "unreadable": 0, "misplaced": 0, "unsaved": 0}
     assert envelope["data"]["counts"] == {"missing": 1} | unharmed
     assert [each["path"] for each in envelope["data"]["differences"]] == ["fox/0.png"]
     assert envelope["error"]["hint"] == "crucible-batch verify outputs/counted/default --fix"

@@ -29,6 +29,8 @@ ZERO = Decimal(0)
 FAILURES_SHOWN = 3
 _NOT_TRIED_AGAIN = {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS", "IDEMPOTENCY_KEY_REUSED"}
 """Failures that another attempt doesn't mend: it is paid for already."""
+_SAME_COMMAND = "run the same command again to go on"
+"""A hint that the line below it, with the command, makes unnecessary."""
 STOPS_SHOWN = 2
 NOTES_BESIDE = 5
 """Failures, stops and notes share what the ten lines leave beside the headline, the credits and where to go on."""
@@ -126,7 +128,7 @@ def show_summary(
 def _stops(console: Console, head: ReportHead, *, room: int) -> int:
     """Print why the run stopped, and the first stop's hint; return how many lines that took."""
     stops = list({stop.code: stop for stop in head.stops.values()}.values())
-    hint = stops[0].hint if stops else None
+    hint = stops[0].hint if stops and stops[0].hint != _SAME_COMMAND else None
     shown = stops[: min(STOPS_SHOWN, room - bool(hint))]
     for at, stop in enumerate(shown):
         _line(console, "stopped", f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn")
