@@ -10,6 +10,9 @@ Where no bound is known, or what is left is less than the bound, one job goes ou
 holding all that is left, and only if the price that is expected fits: a budget can be spent to its last credit, and
 exceeded by one price at most. A declared ceiling is never replaced by an expected price: it is not exceeded at all.
 
+The answer alone doesn't settle the first job of each shape, nor any once an answer has been too low: it counts as
+unanswered, and at its bound, until its own record was read too, or until it is over.
+
 How many may be unanswered at once follows a slow start: one at first, then twice as many as were answered as expected
 since the last answer above what was expected.
 
@@ -96,8 +99,9 @@ class Situation:
 
     ``unanswered`` counts the submits of this run without an answer, uploads before them included, ``limit`` is what
     ``SlowStart`` allows, ``is_one_alone`` whether one of them was admitted alone. ``alone_in_doubt``: one that an
-    earlier run, or this one, admitted alone was never answered and is not on its way now. ``account_left`` is what
-    the account had available when last read, less what was spent since; None if unknown. ``account_closed`` is true
+    earlier run, or this one, admitted alone was never answered and is not on its way now. ``unread`` is what accepted
+    jobs were held at beyond their answers, as long as the record that may name more isn't read. ``account_left`` is
+    what the account had available when last read, less what was spent since; None if unknown. ``account_closed`` is true
     after a 402, until a refund: then nothing is asked for.
     """
 
@@ -106,6 +110,7 @@ class Situation:
     limit: int = 1
     is_one_alone: bool = False
     alone_in_doubt: bool = False
+    unread: Credits = ZERO
     account_left: Credits | None = None
     account_closed: bool = False
 
@@ -145,7 +150,7 @@ def decide(request: Request, ledger: Ledger, budget: Credits | None, situation: 
         return _ask_account(request, need, Admit(need.expected), situation)
     if request.uploads and uploads_are_uncounted(ledger):
         return Block(_uploads_uncounted(ledger))
-    left = budget - ledger.committed + request.held
+    left = budget - ledger.committed - situation.unread + request.held
     if need.bound is not None and need.bound <= left:
         return _ask_account(request, need, Admit(need.bound), situation)
     if not need.fits(left):

@@ -9,8 +9,11 @@
     404; WORKFLOW_..., but by 400 etc.    the workflow's  1             refuses the workflow's other jobs unasked
     400, 409, 413, 415, 422               the job's       never         goes on
     ASSET_..., or a code never retried    the job's       never         goes on
+    no record of a job just bought (*)    the gateway's   5             buys nothing more, exit 5
     a job failed for good                 nobody knows    20 alike      buys nothing more, exit 5
     ... by a code never retried           the job's       never         goes on
+
+(*) Only where the record is to be compared with the answer to the submit: ``domain.budget``.
 
 (401 and 402 need no counting: the first ends the run with 3, the second stops all admissions.) A 429 counts only where
 no more jobs are at work than the limit of ``domain.concurrency_limit`` allows. *Alike* is the same status and code.

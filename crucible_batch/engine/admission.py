@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crucible_batch.domain.budget import (
     INSUFFICIENT_CREDITS,
@@ -54,12 +54,17 @@ from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
 @dataclass(frozen=True, slots=True)
 class _Submit:
-    """A submit of this run, from its hold to its answer. ``expected`` is the price seen before, with its uploads."""
+    """A submit of this run, from its hold to its answer. ``expected`` is the price seen before, with its uploads.
+
+    ``unread`` is what it was held at beyond its answer, once that came and its record is to be read as well.
+    """
 
     shape: Shape
     expected: Credits
     job_expected: Credits | None
     alone: bool
+    held: Credits
+    unread: Credits = ZERO
 
 
 class Admission:
@@ -86,8 +91,8 @@ class Admission:
         """Submits of an earlier run that were not sent again: what they cost was gone from the account before."""
         self._slow_start = SlowStart()
         self._upload_expected: dict[str, Credits | None] = {}
-        self._polled: set[str] = set()
-        """The price classes of which the record of a job was compared with the answer to its submit."""
+        self._compared: set[Shape] = set()
+        """The shapes of which the record of a job was compared with the answer to its submit."""
         self._figures_differ = False
         self._account: Credits | None = None
         self._account_base: Credits = ZERO
@@ -137,7 +142,7 @@ class Admission:
             alone=admit.alone,
             images=job.has_images,
         )
-        self._send(job.identity, request, alone=admit.alone)
+        self._send(job.identity, request, admit.credits, alone=admit.alone)
         # Entered before it is journalled: between the decision and the entry nobody else may decide.
         self._books.ledger.hold_ahead(job.identity, held)
         self._at_work.add(job.identity)
@@ -158,7 +163,7 @@ class Admission:
                 match decide(request, ledger, self._books.budget, self._situation(identity, in_doubt=True)):
                     case Admit(credits=credits, alone=alone):
                         self._in_doubt.discard(identity)
-                        self._send(identity, request, alone=alone)
+                        self._send(identity, request, max(held, credits), alone=alone)
                         ledger.set_hold(identity, max(held, credits), alone=alone)
                         return None
                     case Wait():
@@ -171,10 +176,10 @@ class Admission:
         """Set a submit in doubt back to what it held before it was sent again: this time it bought nothing."""
         self._books.ledger.set_hold(identity, held, alone=alone)
 
-    def _send(self, identity: str, request: Request, *, alone: bool) -> None:
+    def _send(self, identity: str, request: Request, held: Credits, *, alone: bool) -> None:
         prices = self._books.ledger.prices
         expected = Need.of(request, prices).expected
-        self._unanswered[identity] = _Submit(request.shape, expected, prices.expected(request.shape), alone)
+        self._unanswered[identity] = _Submit(request.shape, expected, prices.expected(request.shape), alone, held)
 
     def is_alone(self, identity: str) -> bool:
         """Whether a job was admitted alone, and is not answered yet."""
@@ -182,17 +187,13 @@ class Admission:
         return submit is not None and submit.alone
 
     def is_to_be_compared(self, identity: str) -> bool:
-        """Whether the record of a job that was just accepted is to be read before the next submit."""
+        """Whether the record of a job that was just accepted is to be read before its submit counts as answered."""
         return identity in self._unanswered
 
-    def compared(self, identity: str, charged: Credits, *, has_record: bool) -> None:
-        """The record of an accepted job was read, or couldn't be: its submit counts as answered, at ``charged``.
-
-        Without a record the next submit of its workflow is compared.
-        """
+    def compared(self, identity: str, charged: Credits) -> None:
+        """The record of an accepted job was read: its submit counts as answered, at ``charged``."""
         if (submit := self._unanswered.get(identity)) is not None:
-            if has_record:
-                self._polled.add(submit.shape.price_class)
+            self._compared.add(submit.shape)
             self._slow_start = self._slow_start.after(submit.job_expected, charged)
             self._answered(identity)
             self._changed.set()
@@ -274,6 +275,7 @@ class Admission:
             others_at_work=bool(others - {identity}),
             unanswered=len(self._unanswered),
             limit=1 if self._figures_differ else self._slow_start.limit,
+            unread=sum((submit.unread for submit in self._unanswered.values()), ZERO),
             is_one_alone=any(submit.alone for submit in self._unanswered.values()),
             alone_in_doubt=bool(self._books.ledger.alone - {*self._unanswered, identity}),
             account_left=left,
@@ -294,8 +296,10 @@ class Admission:
                 self._upload_expected[subject] = self._books.ledger.prices.expected(UPLOAD)
             case Created() | NotCreated() | Lost():
                 self._uploaded(subject, event)
-            case Prepared():
+            case Prepared(credits=held):
                 self._account_stale = True
+                if (submit := self._unanswered.get(subject)) is not None:
+                    self._unanswered[subject] = replace(submit, held=held)
             case Succeeded() | Vanished():
                 self._answered(subject)
             case Failed():
@@ -315,8 +319,11 @@ class Admission:
             return
         if not (event.reused or event.earlier):
             self._stop_above(submit.shape, event.credits)
-            if self._figures_differ or submit.shape.price_class not in self._polled:
-                return  # until its record was compared
+        # That the gateway calls it known proves nothing: whoever lost its journal can't tell either.
+        if self._figures_differ or submit.shape not in self._compared:
+            unread = max(ZERO, submit.held - event.credits)
+            self._unanswered[identity] = replace(submit, unread=unread)
+            return
         self._slow_start = self._slow_start.after(submit.job_expected, event.credits)
         self._answered(identity)
 

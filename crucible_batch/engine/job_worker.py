@@ -31,20 +31,23 @@ from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Fetcher
 from crucible_batch.engine.history import Owners
+from crucible_batch.engine.job_errors import of_another, timed_out
 from crucible_batch.engine.job_records import Records, settled_as
 from crucible_batch.engine.journaled_ledger import Books
-from crucible_batch.engine.late_outputs import Lister
+from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, Lister
 from crucible_batch.engine.poller import Interrupted, Poller
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Stop, error_info
 from crucible_batch.engine.slots import Slots
 from crucible_batch.engine.uploads import AssetDesk, AssetFailed, HoldOutgrown
-from crucible_batch.errors import JOB_OF_ANOTHER_KEY, ExitCode, GatewayError, KeyRefusedError
+from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
-JOB_TIMEOUT = "JOB_TIMEOUT"
 WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
 KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+_LOOKS_AT_UNKNOWN = 4
+_LESS_THAN_ANY = Credits(-1)
+"""Of a job whose record is to be compared with the answer to its submit the first look interrupts the waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,7 @@ class Performer:
         except GatewayError as error:
             return self._not_accepted(job, error)
         if not world.owners.claim(job, submission.job_id):
-            return self._not_accepted(job, _of_another(submission.job_id))
+            return self._not_accepted(job, of_another(submission.job_id))
         world.stop.accepted()
         world.slots.accepted()
         reused = submission.existing and not submission.after_doubt and not job.in_doubt
@@ -318,17 +321,26 @@ class Performer:
         """Wait for the job's end, or until its record names more than was known."""
         if self._world.admission.is_to_be_compared(job.identity):
             recorded = await self._recorded_price(job_id)
-            if recorded is not None and recorded > job.current.credits:
-                return self._repriced(job, recorded)
-            self._world.admission.compared(job.identity, job.current.credits, has_record=recorded is not None)
-        found = await self._look(job, job_id)
-        if isinstance(found, Interrupted):
+            if recorded is not None and (differs := self._compared(job, recorded)) is not None:
+                return differs
+        while isinstance(found := await self._look(job, job_id), Interrupted):
             self._interrupted = found
-            return self._repriced(job, found.credits)
+            if (differs := self._compared(job, found.credits)) is not None:
+                return differs
         if not isinstance(found, JobSnapshot):
             return found
+        if found.credits <= job.current.credits:
+            self._compared(job, found.credits)
         self._world.records.note(found)
         return self._ended(job, found)
+
+    def _compared(self, job: Job, recorded: Credits) -> Repriced | None:
+        """Compare a record with what is known. A submit counts as answered only when a higher price is in the books."""
+        self._world.stop.read()
+        if recorded > job.current.credits:
+            return self._repriced(job, recorded)
+        self._world.admission.compared(job.identity, job.current.credits)
+        return None
 
     def _repriced(self, job: Job, recorded: Credits) -> Repriced:
         self._world.admission.figures_differ(self._shape, job.current.credits, recorded)
@@ -336,32 +348,40 @@ class Performer:
         return Repriced(at=self._world.clock.now(), credits=recorded, settled=settled)
 
     async def _recorded_price(self, job_id: str) -> Credits | None:
-        """Read the price in a job's record; None where it can't be read: waiting for the job's end meets that too."""
-        await self._world.poller.out_of_turn()
-        try:
-            return (await self._world.gateway.job(job_id)).credits
-        except GatewayError:
-            return None
+        """Read the price in a job's record; None where it can't be read. A job just accepted may be unknown at first."""
+        for look in range(_LOOKS_AT_UNKNOWN):
+            if look:
+                await self._world.clock.sleep(LOOK_AGAIN_AFTER_S)
+            await self._world.poller.out_of_turn()
+            try:
+                return (await self._world.gateway.job(job_id)).credits
+            except GatewayError as error:
+                if error.status != 404:
+                    break
+        return None
 
     async def _look(self, job: Job, job_id: str) -> JobSnapshot | Interrupted | Vanished | None:
         world, earlier = self._world, self._interrupted
         self._interrupted = None
+        is_unread = world.admission.is_to_be_compared(job.identity)
         try:
             found = await world.poller.until_ended(
                 job_id,
                 self._planned.workflow_id,
-                price=job.current.credits,
+                price=_LESS_THAN_ANY if is_unread else job.current.credits,
                 look_at_once=not self._accepted_now,
                 earlier=earlier,
             )
         except GatewayError as error:
+            if is_unread:
+                world.stop.unread(error)
             if error.status != 404 or not error.is_refusal:
                 raise
             lost = ErrorInfo(LOST_BY_GATEWAY, f"the gateway no longer knows job {job_id}", request_id=error.request_id)
             return Vanished(at=world.clock.now(), error=lost)
         world.stop.served()
         if found is None:
-            world.stop.wind_down(ExitCode.STOPPED, _timed_out(job_id))
+            world.stop.wind_down(ExitCode.STOPPED, timed_out(job_id))
         return found
 
     def _ended(self, job: Job, snapshot: JobSnapshot) -> Succeeded | Failed:
@@ -378,20 +398,3 @@ class Performer:
             running_at=snapshot.running_at,
             numbers=snapshot.numbers,
         )
-
-
-def _of_another(job_id: str) -> GatewayError:
-    return GatewayError(
-        f"the gateway answered with job {job_id}, which it gave for another key before",
-        code=JOB_OF_ANOTHER_KEY,
-        hint="ask its operator about both keys; nothing of that job is taken for this one, whose credits stay held",
-        in_doubt=True,
-    )
-
-
-def _timed_out(job_id: str) -> ErrorInfo:
-    return ErrorInfo(
-        JOB_TIMEOUT,
-        f"job {job_id} has not ended within the job timeout; its credits stay held",
-        hint="run the same command again later, or with a longer --job-timeout",
-    )

@@ -54,6 +54,7 @@ class Stop:
         self._unserved = Row(self._IN_A_ROW)
         self._refused = Row(self._IN_A_ROW)
         self._failed = Row(self._FAILED_IN_A_ROW)
+        self._unread = Row(self._IN_A_ROW)
 
     @property
     def no_more(self) -> bool:
@@ -128,6 +129,15 @@ class Stop:
         """The gateway reports a job failed, and it has no attempt left."""
         if self._failed.is_full_with(error.code):
             self.wind_down(ExitCode.STOPPED, error)
+
+    def unread(self, error: GatewayError) -> None:
+        """The record of a job that was just bought can't be read, so that nobody knows what it costs."""
+        if self._unread.is_full_with():
+            self.wind_down(ExitCode.STOPPED, error_info(error))
+
+    def read(self) -> None:
+        """The record of a job that was just bought was read."""
+        self._unread.end()
 
     def accepted(self) -> None:
         """The gateway took a job: whatever was refused before was refused for its own sake."""

@@ -69,12 +69,11 @@ async def test_an_upload_whose_price_nobody_named_ends_nothing(event: Event) -> 
         assert not at.stop.no_more
 
 
-async def test_a_job_that_was_found_again_says_nothing_of_the_ceiling_nor_of_its_record() -> None:
+async def test_a_job_that_was_found_again_says_nothing_of_the_ceiling() -> None:
     async with desk(prices=PriceBook(D(4))) as at:
         await at.ask("a")
         await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(9), reused=True))
         assert not at.stop.no_more
-        assert not at.admission.is_to_be_compared("a")
 
 
 async def test_a_run_that_is_to_stop_lets_nobody_wait() -> None:

@@ -132,7 +132,7 @@ async def test_the_record_of_a_workflows_first_job_is_read_before_the_next_is_se
         await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
         assert at.admission.is_to_be_compared("a")
         assert await at.ask("b") is None
-        at.admission.compared("a", D(2), has_record=True)
+        at.admission.compared("a", D(2))
         assert await at.got("b") is not None
         await at.books.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
         assert not at.admission.is_to_be_compared("b")
@@ -144,7 +144,7 @@ async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_
         assert await at.ask("a") is not None
         await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
         assert await at.ask("b") is None
-        at.admission.compared("a", D(2), has_record=True)
+        at.admission.compared("a", D(2))
         assert await at.got("b") is not None
 
 
@@ -152,10 +152,34 @@ async def test_where_a_first_record_could_not_be_read_that_of_the_next_is() -> N
     async with desk() as at:
         await at.ask("a")
         await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
-        at.admission.compared("a", D(2), has_record=False)
-        assert await at.ask("b") is not None
+        assert await at.ask("b") is None
+        at.admission.leave("a")  # it is over
+        assert await at.got("b") is not None
         await at.books.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
         assert at.admission.is_to_be_compared("b")
+
+
+async def test_the_first_job_of_each_shape_counts_at_its_bound_until_its_record_was_read() -> None:
+    """The workflow's other records agree. Of three of another shape, answered at 1, none may have cost 16."""
+    large = Shape("workflow:w", "large")
+    async with desk("60") as at:
+        for _ in range(4):
+            await at.know(W, "1")
+        for name in "abc":
+            assert await at.ask(name, large) is not None
+            await at.books.record(name, Accepted(at=1.0, job_id=name, credits=D(1), reused=False))
+            assert at.admission.is_to_be_compared(name)
+        assert await at.ask("d", large) is None
+        at.admission.compared("a", D(1))
+        assert await at.got("d") is not None
+
+
+async def test_a_job_that_the_gateway_calls_known_is_compared_like_any_other() -> None:
+    async with desk() as at:
+        await at.ask("a")
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=True))
+        assert at.admission.is_to_be_compared("a")
+        assert await at.ask("b") is None
 
 
 async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_compared() -> None:

@@ -68,6 +68,8 @@ class Gateway:
     def __init__(self) -> None:
         self.answer: Submission | GatewayError = Submission("j", JobStatus.QUEUED, D(2), existing=False)
         self.record: JobSnapshot | GatewayError = JobSnapshot("j", JobStatus.SUCCEEDED, D(2))
+        self.unknown = 0
+        """So many looks the job is not known yet."""
         self.submitted: list[str] = []
         self.deleted: list[str] = []
 
@@ -82,7 +84,17 @@ class Gateway:
         return _given(self.answer)
 
     async def job(self, _job_id: str) -> JobSnapshot:
+        if self.unknown:
+            self.unknown -= 1
+            raise GatewayError("not found", code="JOB_NOT_FOUND", status=404)
         return _given(self.record)
+
+
+class Clock(SystemClock):
+    """A clock on which nobody waits."""
+
+    async def sleep(self, _seconds: float) -> None:
+        """No time passes."""
 
 
 def _given(answer: Any) -> Any:
@@ -101,7 +113,7 @@ class Bench:
     def __init__(self, budget: str = "1000", prices: PriceBook | None = None, image: InputImage | None = None) -> None:
         self.gateway, self.stop = Gateway(), Stop()
         self.books = Books(self.gateway, Ledger(prices), D(budget))
-        clock = SystemClock()
+        clock = Clock()
         self.admission = Admission(self.books, self.gateway, self.stop, clock)  # type: ignore[arg-type]
         self.planned = PlannedJob(0, "job", "job", "w", {}, images={} if image is None else {"image": image})
         self.job = Job("job", has_images=image is not None)
@@ -309,7 +321,7 @@ async def test_a_record_above_the_answer_is_taken_into_the_books_before_anything
 async def test_a_record_that_only_the_end_shows_is_taken_into_the_books_before_the_end() -> None:
     bench = Bench()
     await _accepted(bench)
-    bench.admission.compared("job", D(2), has_record=True)
+    bench.admission.compared("job", D(2))
     bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(5))
     first = await bench.do(Poll("j"))
     assert isinstance(first, Repriced)
@@ -375,14 +387,37 @@ def test_a_lower_record_counts_only_of_a_job_that_has_succeeded(status: JobStatu
     assert records.differing(Attempt(1, "k", 0.0, job_id="j", credits=D(2))) == differs
 
 
-async def test_a_record_that_cannot_be_read_is_no_reason_to_wait() -> None:
+async def test_a_submit_whose_record_cannot_be_read_counts_as_unanswered_until_the_job_is_over() -> None:
     bench = Bench()
     await _accepted(bench)
     assert bench.admission.is_to_be_compared("job")
     bench.gateway.record = GatewayError("gone", code="HTTP_502", status=502)
     with pytest.raises(GatewayError):
         await bench.do(Poll("j"))
+    assert bench.admission.is_to_be_compared("job")
+    bench.admission.leave("job")
     assert not bench.admission.is_to_be_compared("job")
+
+
+async def test_a_job_that_was_just_accepted_may_be_unknown_for_some_seconds() -> None:
+    bench = Bench()
+    await _accepted(bench)
+    bench.gateway.unknown = 3
+    bench.gateway.record = JobSnapshot("j", JobStatus.RUNNING, D(5))
+    event = await bench.do(Poll("j"))
+    assert isinstance(event, Repriced)
+
+
+async def test_five_jobs_in_a_row_whose_record_cannot_be_read_end_the_buying() -> None:
+    stop = Stop()
+    for _ in range(4):
+        stop.unread(NO_ANSWER)
+    stop.read()
+    for _ in range(4):
+        stop.unread(NO_ANSWER)
+    assert not stop.no_more
+    stop.unread(NO_ANSWER)
+    assert stop.no_more
 
 
 @pytest.mark.parametrize(("code", "is_lost"), [("JOB_NOT_FOUND", True), ("HTTP_404", False)])
