@@ -101,8 +101,8 @@ class Situation:
     ``SlowStart`` allows, ``is_one_alone`` whether one of them was admitted alone. ``alone_in_doubt``: one that an
     earlier run, or this one, admitted alone was never answered and is not on its way now. ``unread`` is what accepted
     jobs were held at beyond their answers, as long as the record that may name more isn't read. ``account_left`` is
-    what the account had available when last read, less what was spent since; None if unknown. ``account_closed`` is true
-    after a 402, until a refund: then nothing is asked for.
+    what the account had available when last read, less what was spent since; None if unknown. ``account_closed`` is
+    true after a 402, until a refund: then nothing is asked for.
     """
 
     others_at_work: bool

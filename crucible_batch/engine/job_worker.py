@@ -348,7 +348,7 @@ class Performer:
         return Repriced(at=self._world.clock.now(), credits=recorded, settled=settled)
 
     async def _recorded_price(self, job_id: str) -> Credits | None:
-        """Read the price in a job's record; None where it can't be read. A job just accepted may be unknown at first."""
+        """Read the price in a job's record; None where it can't be read. One just accepted may be unknown at first."""
         for look in range(_LOOKS_AT_UNKNOWN):
             if look:
                 await self._world.clock.sleep(LOOK_AGAIN_AFTER_S)

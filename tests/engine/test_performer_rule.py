@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -406,6 +407,18 @@ async def test_a_job_that_was_just_accepted_may_be_unknown_for_some_seconds() ->
     bench.gateway.record = JobSnapshot("j", JobStatus.RUNNING, D(5))
     event = await bench.do(Poll("j"))
     assert isinstance(event, Repriced)
+
+
+@pytest.mark.parametrize("code", ["JOB_NOT_FOUND", "HTTP_404"])
+async def test_a_job_whose_record_was_never_read_counts_as_one_of_a_row(code: str) -> None:
+    bench = Bench()
+    await _accepted(bench)
+    for _ in range(4):
+        bench.stop.unread(NO_ANSWER)
+    bench.gateway.record = GatewayError("not found", code=code, status=404)
+    with suppress(GatewayError):
+        await bench.do(Poll("j"))
+    assert bench.stop.no_more
 
 
 async def test_five_jobs_in_a_row_whose_record_cannot_be_read_end_the_buying() -> None:
