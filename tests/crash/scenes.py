@@ -17,6 +17,8 @@ from crucible_batch.sandbox import SandboxConfig, parse_faults
 PRICES = {"zimage-base": Decimal(2), "zimage-sheet": Decimal("3.5"), "qwen-edit": Decimal(3)}
 OUTPUTS = {"zimage-base": 1, "zimage-sheet": 2, "qwen-edit": 1}
 UPLOAD_PRICE = Decimal("0.5")
+UPLOAD_BOUND = 16 * UPLOAD_PRICE
+"""What an upload without a figure counts with, once the price of one was seen."""
 CANARY = "moltazine_canary_9d1c4b7e02af53"
 """The API key of every scene. Wherever else than at the API it is found, it was leaked."""
 ATTEMPTS = 3
@@ -52,7 +54,7 @@ class Scene:
     """A manifest, its images, and the gateway that it meets.
 
     ``spare`` is what the budget has beyond all prices: the last job holds its ceiling of 4, not its price of 2 or more,
-    and each kill may lose the answer of an upload for every image, which then counts as charged.
+    and each kill may lose the answer of an upload for every image. Beside it there is room for the bounds of those.
     """
 
     wants: tuple[Want, ...]
@@ -74,7 +76,7 @@ class Scene:
     @property
     def budget(self) -> Decimal:
         jobs = sum((PRICES[want.workflow] * want.count for want in self.wants), Decimal(0))
-        return jobs + UPLOAD_PRICE * len(self.images) + self.spare
+        return jobs + (UPLOAD_PRICE + 2 * UPLOAD_BOUND) * len(self.images) + self.spare
 
     @property
     def gateway(self) -> SandboxConfig:

@@ -86,9 +86,9 @@ class Trial:
     def conclude(self, last: Ended, *, state_lost: bool = False) -> Iterator[Finding]:
         """Judge the last run, then run once more, which must cost nothing.
 
-        Where two kills each lost the answer to an upload, the run asks for the most that one may cost: it is told.
+        Where kills lost the answers to uploads, the run may ask for the most that one may cost: it is told.
         """
-        if last.code == BLOCKED and self.kills + self.left >= 2 and asks_for_an_upload_ceiling(self.run_dir):
+        if last.code == BLOCKED and self.kills + self.left and asks_for_an_upload_ceiling(self.run_dir):
             replace(self.scene, upload_ceiling=str(UPLOAD_PRICE)).write(self.folder)
             last = self.run()
         state = ask(self.sandbox.url)

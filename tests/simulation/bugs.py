@@ -264,7 +264,7 @@ def a_rebate_counted_twice(stack: ExitStack) -> None:
     def twice(self: Ledger, subject: str, event: events.Event) -> None:
         apply(self, subject, event)
         if isinstance(event, events.Deleted):
-            self.rebates += event.rebate
+            self._rebates += event.rebate
 
     _set(stack, Ledger, "apply", twice)
 
