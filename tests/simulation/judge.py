@@ -290,10 +290,3 @@ def _uploads_are_uncounted(last: Finished) -> bool:
     created = [event for _, event in last.events if isinstance(event, Created)]
     lost = sum(isinstance(event, Lost) for _, event in last.events) + sum(event.assumed for event in created)
     return lost >= 2 and all(event.assumed or not event.credits for event in created)
-
-
-def _waits_for_a_price(row: JobRow, last: Finished) -> bool:
-    """Whether a submit in doubt, which can't be settled any more, may have cost anything: none of its workflow's jobs
-    was ever accepted. Until a person says what to do no other may be bought, whatever the credits."""
-    alike = [other for other in last.rows if other.workflow_id == row.workflow_id]
-    return any(map(_is_refused_in_doubt, alike)) and not any(other.job_id for other in alike)
