@@ -54,8 +54,8 @@ async def goes_on(bench, manifest: Path, **options) -> None:
 def held_for_uploads(lost: int) -> set[Decimal]:
     """What may stay held: an upload that was journalled and never left can't be told from one whose answer was lost.
 
-    A lost one counts at its price of 0.5 where it was held before any price was known, else at its bound, 16 times that;
-    one of the two that was found in the list counts as charged at 0.5, and the rest of its bound is held.
+    A lost one counts at its price of 0.5 where it was held before any price was known, else at its bound, 16 times
+    that; one of the two that was found in the list counts as charged at 0.5, and the rest of its bound is held.
     """
     price, bound = Decimal("0.5"), 16 * Decimal("0.5")
     return {
