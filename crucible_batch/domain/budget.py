@@ -283,15 +283,19 @@ def above_ceiling(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo
     )
 
 
-def beyond_bound(shape: Shape, answered: Credits, recorded: Credits, prices: PriceBook) -> ErrorInfo | None:
+def beyond_bound(
+    shape: Shape, answered: Credits, recorded: Credits, prices: PriceBook, *, seen_before: Credits | None = None
+) -> ErrorInfo | None:
     """Return why nothing more may be bought where a job's record names more than was answered; None where it may.
 
     The difference has to stay within what bounds a price: the declared ceiling, else ``SURGE`` times the highest seen.
+    ``seen_before`` is the price that bounded the submit: for a new shape that of its workflow, until the answer names
+    one for the shape.
     """
     ceiling = prices.ceiling_of(shape)
     if ceiling is not None:
         return above_ceiling(shape, recorded, ceiling) if recorded > ceiling else None
-    known = max(answered, prices.expected(shape) or ZERO)
+    known = max(answered, prices.expected(shape) or ZERO, seen_before or ZERO)
     if not known or recorded <= SURGE * known:
         return None
     return ErrorInfo(

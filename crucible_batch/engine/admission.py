@@ -198,7 +198,7 @@ class Admission:
             self._answered(identity)
             self._changed.set()
 
-    def figures_differ(self, shape: Shape, answered: Credits, recorded: Credits) -> None:
+    def figures_differ(self, identity: str, shape: Shape, answered: Credits, recorded: Credits) -> None:
         """A job's record names another price than the answer to its submit.
 
         Where it is higher, submits go one at a time from now on, each compared with its record before the next; where
@@ -207,7 +207,9 @@ class Admission:
         if recorded <= answered:
             return
         self._figures_differ = True
-        if (error := beyond_bound(shape, answered, recorded, self._books.ledger.prices)) is not None:
+        submit, prices = self._unanswered.get(identity), self._books.ledger.prices
+        seen_before = None if submit is None else submit.job_expected
+        if (error := beyond_bound(shape, answered, recorded, prices, seen_before=seen_before)) is not None:
             self._stop.end_buying(error)
 
     def take_up(self, job: Job) -> None:

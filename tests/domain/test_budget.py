@@ -256,6 +256,11 @@ def test_a_record_as_high_as_an_earlier_one_is_no_news_whatever_is_answered() ->
     assert beyond_bound(W, D(1), D(17), ledger(seen="17").prices) is None
 
 
+@pytest.mark.parametrize(("recorded", "ends"), [("14", False), ("32", False), ("33", True)])
+def test_a_record_within_the_bound_that_its_submit_went_on_ends_nothing(recorded: str, ends: bool) -> None:
+    assert (beyond_bound(W, D(1), D(recorded), PriceBook(), seen_before=D(2)) is not None) is ends
+
+
 def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
     error = beyond_bound(W, D(2), D(33), PriceBook())
     assert error is not None

@@ -88,8 +88,8 @@ class Desk:
         await self.books.record(identity, Accepted(at=1.0, job_id=identity, credits=D(credits), reused=False))
         if self.admission.is_to_be_compared(identity):
             if recorded is not None:
-                self.admission.figures_differ(W, D(credits), D(recorded))
-            self.admission.compared(identity, D(credits))
+                self.admission.figures_differ(identity, W, D(credits), D(recorded))
+            self.admission.compared(identity, D(credits), has_record=True)
         await passed()
 
     async def know(self, shape: Shape, price: str) -> None:

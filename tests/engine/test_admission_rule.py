@@ -186,7 +186,7 @@ async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_comp
     async with desk() as at:
         await at.know(W, "2")
         await at.know(W, "2")
-        at.admission.figures_differ(W, D(2), D(3))
+        at.admission.figures_differ("first of w", W, D(2), D(3))
         assert await at.ask("a") is not None
         assert await at.ask("b") is None
         await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
@@ -197,11 +197,26 @@ async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_comp
         assert not at.stop.no_more
 
 
+@pytest.mark.parametrize(("recorded", "ends"), [("14", False), ("32", False), ("33", True)])
+async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(recorded: str, ends: bool) -> None:
+    """The answer names too little for a shape that is new, whose bound was that of its workflow."""
+    large, small = Shape("workflow:w", "large"), Shape("workflow:w", "small")
+    async with desk() as at:
+        await at.know(large, "2")
+        held = await at.ask("a", small)
+        assert held is not None
+        assert held.credits == 32
+        at.admission.figures_differ("first of w", large, D(2), D(3))  # so each is compared from now on
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D("0.1"), reused=False))
+        at.admission.figures_differ("a", small, D("0.1"), D(recorded))
+        assert at.stop.no_more is ends
+
+
 @pytest.mark.parametrize("recorded", ["1", "2"])
 async def test_a_record_no_higher_than_its_answer_changes_nothing(recorded: str) -> None:
     async with desk() as at:
         await at.know(W, "2")
-        at.admission.figures_differ(W, D(2), D(recorded))
+        at.admission.figures_differ("first of w", W, D(2), D(recorded))
         assert await at.ask("a") is not None
         assert await at.ask("b") is not None
 

@@ -75,6 +75,7 @@ def test_the_prices_of_the_seeds_do_all_that_gateways_were_seen_to_do() -> None:
         (175264952, "all that was left was held for an image and its job, and the judge took it for the job's alone"),
         (524060827, "one that went alone was in doubt for good, and the judge knew only of those of unknown price"),
         (1524060524, "a record named a price where the answer had named none, and the judge had not heard it"),
+        (1524060771, "a record within the bound of its submit, of a new shape that was answered low, ended each run"),
         (316575308, "a run was left while a refusal was still being written, and released what that had ended"),
         (1186729816, "a run was killed between a job's image and its submit, and the judge held for both once more"),
     ],
