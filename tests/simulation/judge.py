@@ -39,6 +39,11 @@ class Finished:
         mine = (self.exit_code, self.head.credits, self.head.counts)
         return mine == (other.exit_code, other.head.credits, other.head.counts)
 
+    def was_ended_by_the_ceiling_after(self, last: Finished | None) -> bool:
+        """Whether a price above the declared ceiling ended the buying, and the run has brought more to success."""
+        is_ended = any(row.error and row.error.code == "PRICE_ABOVE_CEILING" for row in self.rows)
+        return is_ended and last is not None and self.head.counts.succeeded > last.head.counts.succeeded
+
 
 @dataclass
 class Judge:

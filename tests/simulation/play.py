@@ -167,13 +167,17 @@ class _Player:
             self._around.grant(self._scenario.top_up)
         calm = Life(budget=self._scenario.terms.budget, job_timeout_s=6 * 3600.0, resubmit_unknown=True)
         last: Finished | None = None
-        for number in range(_CALM_LIVES):
+        number = lives = 0
+        while lives < _CALM_LIVES:
             before = len(self._around.world.entries)
             # What failed is tried again a few times; a job that fails for good would else be bought for ever.
             retry = number < _CALM_RETRIES and (last is None or last.head.counts.failed > 0)
             finished = await self._live(replace(calm, retry_failed=retry))
             if finished is None:
                 return
+            number += 1
+            # Each shape may show once that it costs more than the ceiling, which ends a run.
+            lives += not finished.was_ended_by_the_ceiling_after(last)
             is_still = last is not None and len(self._around.world.entries) == before and finished.same_as(last)
             last = finished
             if is_still and not retry:

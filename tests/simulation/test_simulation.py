@@ -76,6 +76,7 @@ def test_the_prices_of_the_seeds_do_all_that_gateways_were_seen_to_do() -> None:
         (524060827, "one that went alone was in doubt for good, and the judge knew only of those of unknown price"),
         (1524060524, "a record named a price where the answer had named none, and the judge had not heard it"),
         (1524060771, "a record within the bound of its submit, of a new shape that was answered low, ended each run"),
+        (1524061638, "more runs than the judge allowed were each ended by a ceiling, by the price of one more shape"),
         (316575308, "a run was left while a refusal was still being written, and released what that had ended"),
         (1186729816, "a run was killed between a job's image and its submit, and the judge held for both once more"),
     ],
