@@ -83,7 +83,7 @@ class Purse:
                 self.stakes.heard(key, self._job(key).answered_price)
             case "Unanswered":
                 self.stakes.came_to_nothing(key)
-            case "Succeeded" | "Repriced":
+            case "Repriced" | "Succeeded":
                 self.stakes.heard(key, self._job(key).recorded_price)
             case "Failed":
                 self.stakes.heard(key, self._job(key).recorded_price)
