@@ -80,6 +80,7 @@ def test_the_prices_of_the_seeds_do_all_that_gateways_were_seen_to_do() -> None:
         (316575308, "a run was left while a refusal was still being written, and released what that had ended"),
         (1186729816, "a run was killed between a job's image and its submit, and the judge held for both once more"),
         (1700000545, "a record named a price while its job was in flight, and the judge heard of it at the job's end"),
+        (1186729907, "24 jobs waited in a queue that stood still, and looks at them until the timeout seemed endless"),
     ],
 )
 def test_a_seed_that_once_showed_something_holds(seed: int, once: str) -> None:
