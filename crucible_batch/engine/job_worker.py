@@ -344,7 +344,8 @@ class Performer:
 
     def _repriced(self, job: Job, recorded: Credits) -> Repriced:
         self._world.admission.figures_differ(job.identity, self._shape, job.current.credits, recorded)
-        return Repriced(at=self._world.clock.now(), credits=recorded)
+        settled = settled_as(job.current, self._shape)
+        return Repriced(at=self._world.clock.now(), credits=recorded, settled=settled)
 
     async def _recorded_price(self, job_id: str) -> Credits | None:
         """Read the price in a job's record; None where it can't be read. One just accepted may be unknown at first."""

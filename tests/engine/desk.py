@@ -89,7 +89,7 @@ class Desk:
         if self.admission.is_to_be_compared(identity):
             if recorded is not None:
                 self.admission.figures_differ(identity, W, D(credits), D(recorded))
-            self.admission.compared(identity, D(credits), has_record=True)
+            self.admission.compared(identity, D(credits))
         await passed()
 
     async def know(self, shape: Shape, price: str) -> None:
