@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -38,11 +38,6 @@ class Finished:
         """Whether nothing has moved since."""
         mine = (self.exit_code, self.head.credits, self.head.counts)
         return mine == (other.exit_code, other.head.credits, other.head.counts)
-
-    def was_ended_by_the_ceiling_after(self, last: Finished | None) -> bool:
-        """Whether a price above the declared ceiling ended the buying, and the run has brought more to success."""
-        is_ended = any(row.error and row.error.code == "PRICE_ABOVE_CEILING" for row in self.rows)
-        return is_ended and last is not None and self.head.counts.succeeded > last.head.counts.succeeded
 
 
 @dataclass
@@ -101,6 +96,17 @@ class Judge:
                 self.complain(f"{row.name} ends {row.status} ({row.error.code if row.error else '-'}): {reason}")
         self._check_leftovers(last)
         self._check_final_books(last)
+
+    def was_ended_by_the_ceiling(self, before: Mapping[str, Sequence[Decimal]]) -> bool:
+        """Whether one job was answered above the ceiling, of a shape that was always within it: each may be so once.
+
+        Where its shape had no price of its own, that of its workflow should have kept it back.
+        """
+        if (ceiling := self.scenario.terms.ceiling) is None:
+            return False
+        new = {shape: figures[len(before.get(shape, ())) :] for shape, figures in self.purse.answers().items()}
+        dear = [shape for shape, figures in new.items() for price in figures if price > ceiling]
+        return len(dear) == 1 and dear[0] in before and max(before[dear[0]]) <= ceiling
 
     # -- jobs ---------------------------------------------------------------------------------------------------------
 

@@ -169,15 +169,14 @@ class _Player:
         last: Finished | None = None
         number = lives = 0
         while lives < _CALM_LIVES:
-            before = len(self._around.world.entries)
+            before, answers = len(self._around.world.entries), self._judge.purse.answers()
             # What failed is tried again a few times; a job that fails for good would else be bought for ever.
             retry = number < _CALM_RETRIES and (last is None or last.head.counts.failed > 0)
             finished = await self._live(replace(calm, retry_failed=retry))
             if finished is None:
                 return
             number += 1
-            # Each shape may show once that it costs more than the ceiling, which ends a run.
-            lives += not finished.was_ended_by_the_ceiling_after(last)
+            lives += not self._judge.was_ended_by_the_ceiling(answers)
             is_still = last is not None and len(self._around.world.entries) == before and finished.same_as(last)
             last = finished
             if is_still and not retry:

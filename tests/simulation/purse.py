@@ -201,6 +201,14 @@ class Purse:
         upload = self.stakes.bound(Wish("", UPLOAD, UPLOAD)) if images else ZERO
         return None if job is None or upload is None else job + upload * images
 
+    def answers(self) -> dict[str, list[Decimal]]:
+        """What our jobs were answered to cost, in the order of their submits, by shape."""
+        figures: dict[str, list[Decimal]] = defaultdict(list)
+        for job in self.around.world.jobs:
+            if not marker(job).startswith(STRANGER):
+                figures[shape(job.workflow_id, job.params)].append(job.answered_price)
+        return figures
+
     def warned(self, ceiling: Decimal | None) -> bool:
         """Whether a figure was named that is above the ceiling, or above what a surge would allow."""
         for job in (job for jobs in self.around.ours().values() for job in jobs):
