@@ -33,7 +33,7 @@ from tests.simulation.weather import Weather
 
 KEY = "moltazine_simulated"
 STRANGER = "stranger"
-_MOST_EXCHANGES = 100_000
+_MOST_EXCHANGES = 400_000
 """Of a seed. A queue that stands still is asked 24 times a second until the job timeout: 43,000 in half an hour."""
 
 T = TypeVar("T")
