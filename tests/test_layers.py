@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
         imported = rest.split(".")[0]
         if imported not in {room, "__version__"}:
             assert imported in MAY_IMPORT[room], f"{path}:{line}: {room} may not import {imported}"
+
+
+def test_every_file_and_room_that_the_architecture_names_is_there() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py|[a-z_]+/)`", text))
+    assert len(named) > 60
+    assert not {name for name in named if not ((PACKAGE / name).exists() or (PACKAGE.parent / name).exists())}
+    rooms = {name for name in MAY_IMPORT if not name.startswith("__")}
+    assert {name.removesuffix(".py").rstrip("/") for name in named} >= rooms
 
 
 def test_every_room_is_in_the_table() -> None:
