@@ -15,8 +15,9 @@ from crucible_batch.sandbox import Running
 
 from .page import ROOT
 
-# Progress that tells of a job that is done: only then has Ctrl-C something to leave behind.
-_SOMETHING_DONE = re.compile(rb"\S+  [1-9]\d*/\d+ ")
+# Progress that tells of a job whose outputs are saved: only then has Ctrl-C something to leave behind. A job counts as
+# done two seconds later, by when a small run may have begun its last.
+_SOMETHING_DONE = re.compile(rb"\S+  (?:[1-9]\d*/\d+ |.*[1-9]\d* checking)")
 _PATIENCE_S = 120
 
 
