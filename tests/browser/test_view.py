@@ -155,6 +155,7 @@ def test_the_grid_fills_up_where_it_stands(
     page = visit()
     runs("grid")
     page.locator(".run h2 a").click()
+    expect(page.locator("#view-gallery .card").first).to_be_visible()  # a key that comes before the page is lost
     page.keyboard.press("2")
     page.get_by_label("Down").select_option("·take")
     sheet = page.locator(".sheet")
