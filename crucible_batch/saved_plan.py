@@ -41,7 +41,7 @@ _ADAPTERS: dict[object, TypeAdapter[Any]] = {}  # building one costs millisecond
 
 
 def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
-    """Return what writes and reads a dataclass of the core as JSON, amounts as decimal text."""
+    """Return what writes and reads a dataclass of the domain as JSON, amounts as decimal text."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]

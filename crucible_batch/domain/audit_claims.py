@@ -1,4 +1,4 @@
-"""What our books claim: each attempt that became a gateway job, each upload, and what we think that it cost."""
+"""What our books claim (each attempt that became a gateway job, each upload), and what an audit finds of one claim."""
 
 from __future__ import annotations
 

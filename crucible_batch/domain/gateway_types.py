@@ -1,4 +1,4 @@
-"""What the gateway said, in the few words that the core decides on."""
+"""The gateway's answers, reduced to what the domain decides on."""
 
 from __future__ import annotations
 

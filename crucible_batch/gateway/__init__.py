@@ -1,6 +1,6 @@
 """The gateway room: HTTP to the Crucible gateway and its storage. All retries of transport live here, and no others.
 
-HttpGateway (adapter)          the engine's port, in the core's words
+HttpGateway (adapter)          the engine's port, in the domain's words
   CrucibleClient (client)      the contract's ten operations; usable on its own
     Retrier (retrying)         the same request again, by the table in ``policy``
     ApiExchange (exchange)     one request, one whole answer, one deadline

@@ -1,4 +1,4 @@
-"""The engine's port over the two clients: what the wire said, in the core's words."""
+"""The engine's port over the two clients: what the wire said, in the domain's words."""
 
 from __future__ import annotations
 

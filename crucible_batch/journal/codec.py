@@ -1,4 +1,4 @@
-"""Values of the core to JSON and back. The fields written here are a file format: add, never rename."""
+"""Domain values to JSON and back, and the checks of a column's type. Fields are a file format: add, never rename."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def encode(value: object) -> str:
-    """Write a frozen dataclass of the core as JSON; Decimals become text."""
+    """Write a frozen dataclass of the domain as JSON; Decimals become text."""
     return _adapter(type(value)).dump_json(value).decode()
 
 

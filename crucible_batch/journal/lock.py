@@ -1,4 +1,4 @@
-"""One run at a time in a run directory."""
+"""One run at a time in a run directory: the lock, and a file that says who holds it."""
 
 from __future__ import annotations
 

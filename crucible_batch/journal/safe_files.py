@@ -1,5 +1,6 @@
-"""What stands where the journal goes: our own files, or nothing is opened there, and nothing written.
+"""The journal's files: whose they are, who may write there, their names made durable, and errors of the database.
 
+Where something else than a file of ours stands, nothing is opened and nothing written.
 SQLite follows links, and makes its tables in any database, so both are looked at before it is let in.
 """
 

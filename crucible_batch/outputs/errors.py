@@ -25,6 +25,6 @@ class OutputError(Exception):
 
 
 class ResultsError(CrucibleBatchError):
-    """The results directory can't be written; what was journalled is intact."""
+    """The run directory can't be written; what was journalled is intact."""
 
     code = "RESULTS"

@@ -1,4 +1,4 @@
-"""The adapter: the wire's words in the core's, for the engine's port."""
+"""The adapter: the wire's words in the domain's, for the engine's port."""
 
 from __future__ import annotations
 
