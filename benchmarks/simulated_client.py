@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from benchmarks.simulated_gateway import Gateway, Story
-from crucible_batch.domain.concurrency_limit import new_flow
+from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.poll_scheduler import Looks
+from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.service_times import ServiceTimes
 
 
@@ -66,7 +66,7 @@ class Ours:
         times = ServiceTimes()
         for workflow_id, expected_s in story.expected_s.items():
             times.announce(workflow_id, expected_s)
-        self.looks = Looks(times, story.polls_per_s)
+        self.looks = PollScheduler(times, story.polls_per_s)
         self._story = story
         self._tickets: dict[int, int] = {}
         self._jobs: dict[int, int] = {}
@@ -117,7 +117,7 @@ class Client:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self._now = 0.0
-        self._flow = new_flow(story.in_flight if watcher is not None else len(story.jobs))
+        self._flow = initial_limit(story.in_flight if watcher is not None else len(story.jobs))
         self._in_use = 0
         self._open = 0
         self._next_job = 0

@@ -13,7 +13,7 @@ from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.output_path import RESERVED_NAMES, fold_path, leading_path
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.errors import Problem
-from crucible_batch.manifest import Claim, Claims, Remnant, Wanted
+from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, PartialJobSpec
 
 """What else may stand at the top of a run directory."""
 
@@ -46,11 +46,11 @@ class Planner:
         self._workflows = workflows
         self._read_image = read_image
         self._position = 0
-        self._identities = Claims()
-        self._outputs = Claims()
-        self._leading = Claims()
+        self._identities = NameClaims()
+        self._outputs = NameClaims()
+        self._leading = NameClaims()
 
-    def plan(self, wanted: Iterable[Wanted | Remnant | Problem]) -> Iterator[PlannedJob | Problem]:
+    def plan(self, wanted: Iterable[JobSpec | PartialJobSpec | Problem]) -> Iterator[PlannedJob | Problem]:
         """Yield a planned job, or the problems that keep it from being one, for each that is wanted.
 
         Of a remnant, yield what else is wrong with it.
@@ -59,19 +59,19 @@ class Planner:
             match item:
                 case Problem():
                     yield item
-                case Wanted():
+                case JobSpec():
                     problems: list[Problem] = []
                     planned = self._plan_one(item, problems)
                     if planned is not None:
                         yield planned
                     elif problems:
                         yield from problems
-                case Remnant():
+                case PartialJobSpec():
                     yield from self._look_at(item)
                 case _:
                     assert_never(item)
 
-    def _look_at(self, remnant: Remnant) -> Iterator[Problem]:
+    def _look_at(self, remnant: PartialJobSpec) -> Iterator[Problem]:
         """What a remnant asks for isn't known whole, so that it is no other job's duplicate."""
         problems: list[Problem] = []
         self._parameters(remnant.job, problems, unknown=remnant.unknown)
@@ -79,7 +79,7 @@ class Planner:
         if remnant.job.output_pattern and (collision := self._claim_output(remnant.job)):
             yield collision
 
-    def _plan_one(self, wanted: Wanted, problems: list[Problem]) -> PlannedJob | None:
+    def _plan_one(self, wanted: JobSpec, problems: list[Problem]) -> PlannedJob | None:
         """Return the planned job; None where problems were added, or where it is dropped as a duplicate."""
         params, images = self._parameters(wanted, problems)
         identity = self._identity(wanted, params, images, problems) if images is not None else None
@@ -106,7 +106,7 @@ class Planner:
     # -- parameters -------------------------------------------------------------------------------------------------
 
     def _parameters(
-        self, wanted: Wanted, problems: list[Problem], *, unknown: Collection[str] = ()
+        self, wanted: JobSpec, problems: list[Problem], *, unknown: Collection[str] = ()
     ) -> tuple[dict[str, Json], dict[str, InputImage] | None]:
         """Return parameters and images as the job asks for them, problems or not; no images where one is none.
 
@@ -137,7 +137,7 @@ class Planner:
         return params, images if len(images) == len(sources) else None
 
     def _image_sources(
-        self, wanted: Wanted, known: tuple[str, ...] | None, problems: list[Problem], unknown: Collection[str]
+        self, wanted: JobSpec, known: tuple[str, ...] | None, problems: list[Problem], unknown: Collection[str]
     ) -> dict[str, tuple[str, Path]]:
         """Return the path of each image by its parameter, with the field of the job that names it."""
         sources = {name: (f"images.{name}", path) for name, path in wanted.images.items()}
@@ -157,7 +157,7 @@ class Planner:
 
     def _field_for(
         self,
-        wanted: Wanted,
+        wanted: JobSpec,
         source: str,
         candidates: Sequence[str],
         problems: list[Problem],
@@ -199,7 +199,7 @@ class Planner:
 
     def _identity(
         self,
-        wanted: Wanted,
+        wanted: JobSpec,
         params: Mapping[str, Json],
         images: Mapping[str, InputImage],
         problems: list[Problem],
@@ -230,7 +230,7 @@ class Planner:
                 return None
             repeat += 1
 
-    def _claim_output(self, wanted: Wanted) -> Problem | None:
+    def _claim_output(self, wanted: JobSpec) -> Problem | None:
         pattern = wanted.output_pattern
         folded = fold_path(pattern)
         if folded.partition("/")[0] in RESERVED_NAMES:
@@ -250,7 +250,7 @@ class Planner:
             of_row=True,
         )
 
-    def _claim_leading(self, wanted: Wanted, folded: str) -> Problem | None:
+    def _claim_leading(self, wanted: JobSpec, folded: str) -> Problem | None:
         """Without ``{index}`` the second output of ``a`` is called ``a-1``, as the first of a job ``a-1``.
 
         How many outputs a job makes is known only once they are paid for, so such names don't go together.
@@ -288,7 +288,7 @@ def _nearest(name: str, known: tuple[str, ...]) -> str | None:
     return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
-def _unknown_parameter(wanted: Wanted, name: str, source: str, known: tuple[str, ...]) -> Problem:
+def _unknown_parameter(wanted: JobSpec, name: str, source: str, known: tuple[str, ...]) -> Problem:
     return wanted.problem(
         source,
         f"workflow {wanted.workflow_id!r} has no parameter {name!r}",
@@ -297,11 +297,11 @@ def _unknown_parameter(wanted: Wanted, name: str, source: str, known: tuple[str,
     )
 
 
-def _given_twice(wanted: Wanted, source: str, name: str) -> Problem:
+def _given_twice(wanted: JobSpec, source: str, name: str) -> Problem:
     return wanted.problem(source, f"fills {name!r}, which is given as a parameter too")
 
 
-def _duplicate(wanted: Wanted, claimed: Claim) -> Problem:
+def _duplicate(wanted: JobSpec, claimed: NameClaim) -> Problem:
     return wanted.problem(
         "name",
         f"{wanted.name!r} asks for the very same thing as {claimed.name!r} ({wanted.place_of(claimed.entry)})",

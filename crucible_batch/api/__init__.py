@@ -51,7 +51,7 @@ __all__, __getattr__, __dir__ = lazily(
             "read_status",
             "write_report_again",
         ),
-        "crucible_batch.api.unsaved_outputs": ("Unsaved",),
+        "crucible_batch.api.unsaved_outputs": ("UnsavedOutputs",),
         "crucible_batch.api.validating": ("validate",),
         "crucible_batch.api.verifying": (
             "Difference",
@@ -59,10 +59,10 @@ __all__, __getattr__, __dir__ = lazily(
             "verify",
         ),
         "crucible_batch.api.watching": (
-            "Sight",
+            "Snapshot",
             "Watch",
         ),
-        "crucible_batch.domain.asset_cleanup": ("Reason",),
+        "crucible_batch.domain.asset_cleanup": ("KeepReason",),
         "crucible_batch.domain.audit": (
             "Audit",
             "total",
@@ -86,9 +86,9 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.domain.outcome": ("Outcome",),
         "crucible_batch.domain.plan_diff": (
             "Change",
-            "Compared",
-            "Mark",
-            "Why",
+            "ComparedJob",
+            "ChangeKind",
+            "ChangeCause",
         ),
         "crucible_batch.domain.prices": (
             "Certainty",
@@ -131,7 +131,7 @@ __all__, __getattr__, __dir__ = lazily(
             "FileState",
             "MAX_BYTES",
             "MAX_PIXELS",
-            "Means",
+            "RenameMethod",
         ),
         "crucible_batch.saved_plan": ("plan_schema",),
     },

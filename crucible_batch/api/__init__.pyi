@@ -21,14 +21,14 @@ from crucible_batch.api.status import Progress as Progress
 from crucible_batch.api.status import Status as Status
 from crucible_batch.api.status import read_status as read_status
 from crucible_batch.api.status import write_report_again as write_report_again
-from crucible_batch.api.unsaved_outputs import Unsaved as Unsaved
+from crucible_batch.api.unsaved_outputs import UnsavedOutputs as UnsavedOutputs
 from crucible_batch.api.validating import validate as validate
 from crucible_batch.api.verifying import Difference as Difference
 from crucible_batch.api.verifying import Verification as Verification
 from crucible_batch.api.verifying import verify as verify
-from crucible_batch.api.watching import Sight as Sight
+from crucible_batch.api.watching import Snapshot as Snapshot
 from crucible_batch.api.watching import Watch as Watch
-from crucible_batch.domain.asset_cleanup import Reason as Reason
+from crucible_batch.domain.asset_cleanup import KeepReason as KeepReason
 from crucible_batch.domain.audit import Audit as Audit
 from crucible_batch.domain.audit import total as total
 from crucible_batch.domain.audit_claims import Figures as Figures
@@ -43,9 +43,9 @@ from crucible_batch.domain.gateway_types import LedgerEntry as LedgerEntry
 from crucible_batch.domain.job import Phase as Phase
 from crucible_batch.domain.outcome import Outcome as Outcome
 from crucible_batch.domain.plan_diff import Change as Change
-from crucible_batch.domain.plan_diff import Compared as Compared
-from crucible_batch.domain.plan_diff import Mark as Mark
-from crucible_batch.domain.plan_diff import Why as Why
+from crucible_batch.domain.plan_diff import ChangeCause as ChangeCause
+from crucible_batch.domain.plan_diff import ChangeKind as ChangeKind
+from crucible_batch.domain.plan_diff import ComparedJob as ComparedJob
 from crucible_batch.domain.prices import SURGE as SURGE
 from crucible_batch.domain.prices import Certainty as Certainty
 from crucible_batch.domain.progress import AssetAdvanced as AssetAdvanced
@@ -76,5 +76,5 @@ from crucible_batch.manifest import manifest_schema as manifest_schema
 from crucible_batch.outputs import MAX_BYTES as MAX_BYTES
 from crucible_batch.outputs import MAX_PIXELS as MAX_PIXELS
 from crucible_batch.outputs import FileState as FileState
-from crucible_batch.outputs import Means as Means
+from crucible_batch.outputs import RenameMethod as RenameMethod
 from crucible_batch.saved_plan import plan_schema as plan_schema

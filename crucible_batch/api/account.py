@@ -28,7 +28,7 @@ _SALT_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class DirectoryAccount:
     """The account of a key. ``is_proven``: it is known to be the directory's; else nothing speaks against it."""
 
     fingerprint: str
@@ -42,7 +42,7 @@ async def check_account(journal: Journal, gateway: HttpGateway, key: str) -> Non
 
 async def refuse_other_account(
     journal: Journal, gateway: HttpGateway, key: str, *, same_account: bool = False
-) -> Account:
+) -> DirectoryAccount:
     """Refuse a directory of another account: its keys count for nothing here, and every job would be bought again.
 
     A renewed key of the same account still finds what that account has; ``same_account`` is the user's word for it,
@@ -50,8 +50,8 @@ async def refuse_other_account(
     """
     known = journal.remembered_key()
     if known is not None and _is_of(known, key):
-        return Account(known if known.startswith(_KIND) else _fingerprint(key), is_proven=True)
-    return Account(_fingerprint(key), is_proven=await _is_proven(journal, gateway, same_account=same_account))
+        return DirectoryAccount(known if known.startswith(_KIND) else _fingerprint(key), is_proven=True)
+    return DirectoryAccount(_fingerprint(key), is_proven=await _is_proven(journal, gateway, same_account=same_account))
 
 
 async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bool) -> bool:

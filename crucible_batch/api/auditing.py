@@ -13,10 +13,10 @@ import httpx
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.status import jobs_with_past
-from crucible_batch.api.unsaved_outputs import Unsaved, unsaved
+from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
 from crucible_batch.domain.audit import Audit, BooksRead
 from crucible_batch.domain.audit import audit as join
-from crucible_batch.domain.audit_claims import JobClaim, job_claims, unanswered, upload_claims
+from crucible_batch.domain.audit_claims import JobClaim, job_claims, unanswered_claims, upload_claims
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import AssetStatus
 from crucible_batch.domain.ledger import Ledger
@@ -39,7 +39,7 @@ class AuditResult:
     run_id: str
     running: bool
     audit: Audit
-    unsaved: tuple[Unsaved, ...] = ()
+    unsaved: tuple[UnsavedOutputs, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -103,7 +103,7 @@ def _read(journal: Journal) -> BooksRead:
     for planned, job in chain(journal.jobs(rule), journal.retired()):
         jobs += job_claims(planned.name, job)
         names.update((image.spec.sha256, image.spec.filename) for image in planned.images.values())
-        without_answer += unanswered(job)
+        without_answer += unanswered_claims(job)
     ledger = Ledger()
     for subject, event in journal.events():
         ledger.apply(subject, event)

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.deadline import Deadline
-from crucible_batch.api.run_directory import Bench, locked, mending
+from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
 from crucible_batch.api.status import jobs_with_past, write_report_of
 from crucible_batch.domain.asset import ASSET_PREFIX
-from crucible_batch.domain.asset_cleanup import Reason, is_candidate, may_need_images, reason_to_stay
+from crucible_batch.domain.asset_cleanup import KeepReason, is_candidate, keep_reason, may_need_images
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Deleted
 from crucible_batch.domain.plan import PlannedJob
@@ -38,7 +38,7 @@ class AssetFate:
     asset_id: str | None
     filename: str | None
     charged: Credits
-    stays: Reason | None = None
+    stays: KeepReason | None = None
     because: str | None = None
     rebate: Credits | None = None
 
@@ -101,7 +101,7 @@ async def clean_assets(
             return cleaning
         if confirm is not None and not confirm(cleaning):
             raise ConsentError("nothing was deleted", hint="say --yes to delete unasked")
-        async with mending(directory, settings, transport) as bench:
+        async with open_for_repair(directory, settings, transport) as bench:
             cleaning = await delete_assets(bench, cleaning)
             write_report_of(bench.journal, directory)
     return cleaning
@@ -119,14 +119,16 @@ def decide_fates(journal: Journal, directory: Path, *, found_too: bool) -> tuple
     fates = []
     for asset in candidates:
         elsewhere = shared.get(asset.sha256, unread)
-        stays = reason_to_stay(asset, needed=asset.sha256 in needed, shared=elsewhere is not None, found_too=found_too)
-        because = {Reason.NEEDED: needed.get(asset.sha256), Reason.SHARED: elsewhere}.get(stays) if stays else None
+        stays = keep_reason(asset, needed=asset.sha256 in needed, shared=elsewhere is not None, found_too=found_too)
+        because = (
+            {KeepReason.NEEDED: needed.get(asset.sha256), KeepReason.SHARED: elsewhere}.get(stays) if stays else None
+        )
         filename = names.get(asset.sha256)
         fates.append(AssetFate(asset.sha256, asset.asset_id, filename, asset.charged, stays, because))
     return tuple(fates)
 
 
-async def delete_assets(bench: Bench, cleaning: Cleaning) -> Cleaning:
+async def delete_assets(bench: LockedRun, cleaning: Cleaning) -> Cleaning:
     """Delete what goes, one after the other, each journalled before the next. One that is gone already counts too."""
     fates = []
     failure: CrucibleBatchError | None = None
@@ -144,7 +146,7 @@ async def delete_assets(bench: Bench, cleaning: Cleaning) -> Cleaning:
     return replace(cleaning, fates=tuple(fates), failure=failure)
 
 
-async def clean_quietly(bench: Bench, directory: Path, head: ReportHead, deadline: Deadline) -> ReportHead:
+async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, deadline: Deadline) -> ReportHead:
     """Delete what nobody needs at the end of a run that succeeded, and return the head of the report after it.
 
     What fails is logged, for ``clean`` to do later: it makes no success a failure.

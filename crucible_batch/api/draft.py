@@ -37,7 +37,7 @@ class ManifestOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RequestedTerms:
     """What the caller says over the manifest. ``plan_digest`` names the saved plan that is followed."""
 
     run_id: str = DEFAULT_RUN_ID
@@ -46,7 +46,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class JobFilter:
     """Which of the plan's jobs a run is about: patterns of names (none means all), and whether failed ones go again."""
 
     only: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Choice:
         return not self.only or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only)
 
 
-def check_choice(plan: PlanFile, choice: Choice) -> None:
+def check_filter(plan: PlanFile, choice: JobFilter) -> None:
     """Refuse a pattern that no job's name matches: a slip there would end as a success that did nothing.
 
     Raises ``UserError``.
@@ -95,7 +95,7 @@ def read_source(path: Path, options: ManifestOptions, watch: Callable[[], None] 
     )
 
 
-def run_terms(manifest: Manifest, terms: Terms) -> RunTerms:
+def run_terms(manifest: Manifest, terms: RequestedTerms) -> RunTerms:
     """Decide what a run is held to. Raises ``UserError`` for a run id that can't be part of a path."""
     run_id = terms.run_id
     if not run_id or set(run_id) - _RUN_ID_CHARACTERS or run_id.startswith((".", "-")) or len(run_id) > 100:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from crucible_batch.api.plan_rows import Tally
+from crucible_batch.api.plan_rows import PlanCounts
 from crucible_batch.api.status import newest_rule, newest_terms
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.budget import budget_for
@@ -27,7 +27,7 @@ def budget_for_rest(
         ledger = Ledger(PriceBook.of(newest_terms(journal)))
         for subject, event in journal.events():
             ledger.apply(subject, event)
-        tally = Tally(retry_failed=retry_failed)
+        tally = PlanCounts(retry_failed=retry_failed)
         for row in journal.jobs(newest_rule(journal)):
             if takes(row[0].name):
                 tally.add(*row)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crucible_batch.api.draft import Choice
+from crucible_batch.api.draft import JobFilter
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.plan_diff import Compared, Earlier, Mark, differences
+from crucible_batch.domain.plan_diff import ChangeKind, ComparedJob, EarlierPlan, diff_jobs
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
@@ -22,7 +22,7 @@ MOST_NAMES = 3
 MOST_ROWS = 5
 """Of so many jobs that have more to say than that they are new or done, each has a row; of more, none of that mark."""
 
-_PLAIN = {Mark.NEW, Mark.DONE}
+_PLAIN = {ChangeKind.NEW, ChangeKind.DONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class PlanGroup:
     ``names`` are the first few; ``credits`` is what was paid for them so far; ``fields`` are what changed, if anything.
     """
 
-    mark: Mark
+    mark: ChangeKind
     workflow_id: str
     count: int
     names: tuple[str, ...]
@@ -48,9 +48,9 @@ class Comparison:
     has many none. ``is_whole`` says which.
     """
 
-    counts: Mapping[Mark, int] = field(default_factory=dict)
+    counts: Mapping[ChangeKind, int] = field(default_factory=dict)
     groups: tuple[PlanGroup, ...] = ()
-    rows: tuple[Compared, ...] = ()
+    rows: tuple[ComparedJob, ...] = ()
     is_whole: bool = False
 
 
@@ -59,14 +59,14 @@ class Comparer:
 
     def __init__(self, *, all_rows: bool) -> None:
         self._all_rows = all_rows
-        self._rows: list[Compared] = []
-        self._marks: Counter[Mark] = Counter()
-        self._counts: Counter[tuple[Mark, str]] = Counter()
-        self._names: dict[tuple[Mark, str], list[str]] = {}
-        self._credits: dict[tuple[Mark, str], Credits] = {}
-        self._fields: dict[tuple[Mark, str], dict[str, None]] = {}
+        self._rows: list[ComparedJob] = []
+        self._marks: Counter[ChangeKind] = Counter()
+        self._counts: Counter[tuple[ChangeKind, str]] = Counter()
+        self._names: dict[tuple[ChangeKind, str], list[str]] = {}
+        self._credits: dict[tuple[ChangeKind, str], Credits] = {}
+        self._fields: dict[tuple[ChangeKind, str], dict[str, None]] = {}
 
-    def take(self, row: Compared) -> None:
+    def take(self, row: ComparedJob) -> None:
         """Count a row in, and keep it where it will be shown."""
         key = (row.reason.mark, row.workflow_id)
         self._counts[key] += 1
@@ -79,12 +79,12 @@ class Comparer:
         if self._all_rows or self._is_single(row.reason.mark):
             self._rows.append(row)
 
-    def _is_single(self, mark: Mark) -> bool:
+    def _is_single(self, mark: ChangeKind) -> bool:
         return mark not in _PLAIN and self._marks[mark] <= MOST_ROWS
 
     def comparison(self) -> Comparison:
         """Return what was taken in, grouped in the order of the marks."""
-        order = list(Mark)
+        order = list(ChangeKind)
         groups = tuple(
             PlanGroup(*key, count, tuple(self._names[key]), self._credits[key], tuple(self._fields[key]))
             for key, count in sorted(self._counts.items(), key=lambda item: order.index(item[0][0]))
@@ -99,15 +99,15 @@ def compared(
     journal: Journal | None,
     *,
     rule: RetryRule,
-    choice: Choice,
+    choice: JobFilter,
     directory: Path,
-) -> Iterator[Compared]:
+) -> Iterator[ComparedJob]:
     """Hold the chosen ``jobs`` of a draft, each as its past left it, against the directory's last plan and files."""
 
     store = OutputStore(directory)
 
-    def earlier(planned: PlannedJob) -> Earlier:
-        return Earlier(planned, Job(planned.identity) if journal is None else journal.job(planned, rule))
+    def earlier(planned: PlannedJob) -> EarlierPlan:
+        return EarlierPlan(planned, Job(planned.identity) if journal is None else journal.job(planned, rule))
 
     def missing(job: Job) -> tuple[str, ...]:
         if job.phase is not Phase.SUCCEEDED:
@@ -115,7 +115,7 @@ def compared(
         return tuple(saved.path for saved in job.outputs.values() if not store.has(saved.path))
 
     dropped = {planned.name: planned for planned in _dropped(draft, journal) if choice.takes(planned.name)}
-    return differences(jobs, dropped, earlier=earlier, missing=missing, retry_failed=choice.retry_failed)
+    return diff_jobs(jobs, dropped, earlier=earlier, missing=missing, retry_failed=choice.retry_failed)
 
 
 def _dropped(draft: PlanFile, journal: Journal | None) -> Iterable[PlannedJob]:

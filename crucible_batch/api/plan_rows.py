@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.api.draft import Choice
-from crucible_batch.domain.budget import Block, Request, Situation, decide
+from crucible_batch.api.draft import JobFilter
+from crucible_batch.domain.budget import AdmissionState, Block, HoldRequest, decide_admission
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
@@ -27,7 +27,7 @@ def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
     return Journal.read(directory) if Journal.exists(directory) else nullcontext()
 
 
-def standing(draft: PlanFile, journal: Journal | None, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+def job_states(draft: PlanFile, journal: Journal | None, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
     """Yield the draft's jobs in manifest order, each as its past left it."""
     for planned in draft.jobs():
         fresh = Job(planned.identity, has_images=bool(planned.images), rule=rule)
@@ -51,7 +51,7 @@ def plan_rows(
     draft: PlanFile,
     journal: Journal | None,
     terms: RunTerms,
-    choice: Choice,
+    choice: JobFilter,
     *,
     base: Path,
     prices: PriceBook,
@@ -61,7 +61,7 @@ def plan_rows(
     ``base`` is the manifest's directory; ``prices`` is what is known of them.
     """
     real = os.path.realpath(base)
-    for planned, job in standing(draft, journal, RetryRule(terms.attempts, terms.never)):
+    for planned, job in job_states(draft, journal, RetryRule(terms.attempts, terms.never)):
         if choice.takes(planned.name):
             state = state_of(job)
             buys = state is PlannedState.NEW or (state is PlannedState.FAILED and choice.retry_failed)
@@ -141,7 +141,7 @@ class Starts:
     blocked: ErrorInfo | None = None
 
 
-def starts_of(tally: Tally, ledger: Ledger, budget: Credits | None, *, no_image_is_there: bool) -> Starts:
+def starts_of(tally: PlanCounts, ledger: Ledger, budget: Credits | None, *, no_image_is_there: bool) -> Starts:
     """Return of which shapes a job may be admitted, by the rule that a run follows.
 
     All that is held may come back, so it counts as left. An image may be uploaded with any job that needs it: once one
@@ -159,13 +159,13 @@ def starts_of(tally: Tally, ledger: Ledger, budget: Credits | None, *, no_image_
 
 
 def _blocked(shape: Shape, uploads: int, ledger: Ledger, budget: Credits | None) -> ErrorInfo | None:
-    request = Request(shape, uploads, held=ledger.held)
-    decision = decide(request, ledger, budget, Situation(others_at_work=False))
+    request = HoldRequest(shape, uploads, held=ledger.held)
+    decision = decide_admission(request, ledger, budget, AdmissionState(others_at_work=False))
     return decision.error if isinstance(decision, Block) else None
 
 
 def price_lines(
-    prices: PriceBook, tally: Tally, to_upload: int, startable: Set[Shape] | None = None
+    prices: PriceBook, tally: PlanCounts, to_upload: int, startable: Set[Shape] | None = None
 ) -> Iterator[PriceLine]:
     """Yield the lines of a plan. ``startable`` are the shapes of which a job may be admitted; None means all."""
     can_start = tally.to_buy.keys() if startable is None else startable
@@ -195,7 +195,7 @@ def _apart(every: Sequence[Mapping[str, object]]) -> set[str]:
     return {name for name in names if any(params.get(name) != every[0].get(name) for params in every)}
 
 
-class Tally:
+class PlanCounts:
     """How many jobs are in which state, what is to be bought, and which images it needs."""
 
     def __init__(self, *, retry_failed: bool) -> None:

@@ -13,11 +13,11 @@ import httpx
 
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.deadline import Deadline
-from crucible_batch.api.draft import Choice, check_choice, read_source, run_terms
+from crucible_batch.api.draft import JobFilter, check_filter, read_source, run_terms
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
-from crucible_batch.api.plan_rows import UPLOADS, PriceLine, Tally, journal_of, price_lines, standing, starts_of
-from crucible_batch.api.request import Asked, asked, check_pace, check_run_directory, check_saving
-from crucible_batch.api.saved_plans import Following, Grounds, save_plan
+from crucible_batch.api.plan_rows import UPLOADS, PlanCounts, PriceLine, job_states, journal_of, price_lines, starts_of
+from crucible_batch.api.request import RunRequest, check_pace, check_run_directory, check_saving, make_request
+from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness, save_plan
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
@@ -178,7 +178,7 @@ async def plan(
     """
     check_pace(deadline_s=deadline_s)
     deadline = Deadline(deadline_s)
-    wants = asked(
+    wants = make_request(
         manifest,
         out_dir=out_dir,
         run_id=run_id,
@@ -197,7 +197,7 @@ async def plan(
 
 
 async def _plan(
-    wants: Asked,
+    wants: RunRequest,
     save_to: Path | None,
     settings: Settings,
     transport: httpx.AsyncBaseTransport | None,
@@ -223,13 +223,13 @@ async def _plan(
         else:
             gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
         draft = stack.enter_context(PlanFile.temporary())
-        grounds = Grounds(source.manifest, terms, settings.base_url.rstrip("/"))
-        following = Following(wants, grounds)
+        grounds = PlanBasis(source.manifest, terms, settings.base_url.rstrip("/"))
+        following = PlanStaleness(wants, grounds)
         with following.explaining():
             note, watch = grounds.files.note, deadline.check
             await plan_jobs(draft, source, terms.run_id, gateway, workflows=grounds.workflows, note=note, watch=watch)
         following.check(draft, directory)
-        check_choice(draft, wants.choice)
+        check_filter(draft, wants.choice)
         summary = await summarise(
             draft, terms, directory, gateway, choice=wants.choice, notes=tuple(notes), all_rows=all_rows
         )
@@ -255,7 +255,7 @@ async def summarise(
     directory: Path,
     gateway: Gateway | None,
     *,
-    choice: Choice = Choice(),  # noqa: B008 - frozen
+    choice: JobFilter = JobFilter(),  # noqa: B008 - frozen
     notes: tuple[str, ...] = (),
     all_rows: bool = False,
 ) -> PlanSummary:
@@ -266,10 +266,10 @@ async def summarise(
         ledger = Ledger(prices)
         for subject, event in journal.events() if journal is not None else ():
             ledger.apply(subject, event)
-        tally = Tally(retry_failed=choice.retry_failed)
+        tally = PlanCounts(retry_failed=choice.retry_failed)
         comparer = Comparer(all_rows=all_rows)
         rule = RetryRule(terms.attempts, terms.never)
-        chosen = (found for found in standing(draft, journal, rule) if choice.takes(found[0].name))
+        chosen = (found for found in job_states(draft, journal, rule) if choice.takes(found[0].name))
         for row in compared(tally.counting(chosen), draft, journal, rule=rule, choice=choice, directory=directory):
             comparer.take(row)
     ready = await _ready_digests(gateway, tally.digests)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.draft import DEFAULT_RUN_ID, Choice, ManifestOptions, Terms
+from crucible_batch.api.draft import DEFAULT_RUN_ID, JobFilter, ManifestOptions, RequestedTerms
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.errors import RunDirectoryError, UserError
@@ -91,7 +91,7 @@ def check_pace(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RunRequest:
     """The arguments of a plan or a run. None, empty, false and the usual limits mean that nothing was said.
 
     ``plan`` is the saved plan to follow; then the others are as it says.
@@ -114,13 +114,13 @@ class Asked:
         return ManifestOptions(self.variables, self.allow_outside, self.max_jobs, self.max_manifest_bytes)
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> RequestedTerms:
         digest = None if self.plan is None else self.plan.digest
-        return Terms(self.run_id or DEFAULT_RUN_ID, self.budget, digest)
+        return RequestedTerms(self.run_id or DEFAULT_RUN_ID, self.budget, digest)
 
     @property
-    def choice(self) -> Choice:
-        return Choice(self.only, self.retry_failed)
+    def choice(self) -> JobFilter:
+        return JobFilter(self.only, self.retry_failed)
 
     @property
     def remake(self) -> str | None:
@@ -130,7 +130,7 @@ class Asked:
         return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=self.out_dir)
 
 
-def asked(
+def make_request(
     manifest: str | Path,
     *,
     out_dir: str | Path | None,
@@ -142,13 +142,13 @@ def asked(
     allow_outside: bool,
     max_jobs: int,
     max_manifest_bytes: int,
-) -> Asked:
+) -> RunRequest:
     """Sort out what is asked for; a plan is told from a manifest by its content.
 
     Raises ``SavedPlanError``, and ``UserError`` for a budget that is none, for a path that can't be used and for what
     contradicts the plan.
     """
-    said = Asked(
+    said = RunRequest(
         manifest=Path(manifest),
         out_dir=None if out_dir is None else Path(out_dir),
         run_id=run_id,
@@ -164,7 +164,7 @@ def asked(
     return _of_plan(said) if is_saved_plan(said.manifest) else said
 
 
-def check_saving(wants: Asked, save_to: Path | None, *, force: bool) -> None:
+def check_saving(wants: RunRequest, save_to: Path | None, *, force: bool) -> None:
     """Refuse to save a plan of a plan, at a path that can't be used, or over something else. Raises ``UserError``."""
     check_path("the path of the plan", save_to)
     if wants.plan is not None and save_to is not None:
@@ -178,7 +178,7 @@ def check_saving(wants: Asked, save_to: Path | None, *, force: bool) -> None:
         check_plan_target(save_to, force=force)
 
 
-def _of_plan(said: Asked) -> Asked:
+def _of_plan(said: RunRequest) -> RunRequest:
     plan = read_saved_plan(said.manifest)
     head, options = plan.head, plan.head.options
     base = Path(os.path.realpath(plan.path)).parent
@@ -211,7 +211,7 @@ def _shown(path: Path) -> Path:
     return Path(os.path.normpath(path) if relative.startswith(os.pardir) else relative)
 
 
-def _contradictions(said: Asked, plan: Asked, budget: Credits | None) -> Iterator[str]:
+def _contradictions(said: RunRequest, plan: RunRequest, budget: Credits | None) -> Iterator[str]:
     """Say which options are not the plan's. What was not said contradicts nothing. ``budget`` is the plan's own, be it
     the manifest's."""
     if said.out_dir is not None and os.path.realpath(said.out_dir) != os.path.realpath(plan.out_dir or ""):

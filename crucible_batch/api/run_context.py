@@ -13,7 +13,7 @@ import httpx
 from crucible_batch.api.connecting import gateway_for
 from crucible_batch.api.deadline import NO_DEADLINE, Deadline
 from crucible_batch.api.draft import fill_plan
-from crucible_batch.api.saved_plans import Grounds
+from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import Workflow
@@ -30,7 +30,7 @@ from crucible_batch.report.html import Thumbnails
 from crucible_batch.settings import Settings
 
 
-class Silent:
+class NullObserver:
     """An observer that isn't interested."""
 
     def notify(self, message: Message) -> None:
@@ -66,7 +66,7 @@ class RetryTeller:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RunContext:
     """What a run takes from outside, and what is made of it."""
 
     settings: Settings
@@ -80,7 +80,7 @@ class Surroundings:
         return gateway_for(self.settings, transport=self.transport, on_retry=self.retries.tell)
 
     async def planned(
-        self, stack: AsyncExitStack, draft: PlanFile, source: Reading, grounds: Grounds, *, nobody_to_ask: bool
+        self, stack: AsyncExitStack, draft: PlanFile, source: Reading, grounds: PlanBasis, *, nobody_to_ask: bool
     ) -> HttpGateway:
         """Plan the jobs into ``draft``, fill the grounds with what they are made on, and return the gateway, open.
 

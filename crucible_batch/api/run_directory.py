@@ -16,13 +16,13 @@ from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Binding, Journal, lock_run_directory
-from crucible_batch.outputs import Means, check_ground
+from crucible_batch.outputs import RenameMethod, check_ground
 from crucible_batch.settings import Settings
 
 _FOREIGN = "größe/{index}{ext}"
 
 
-def try_directory(directory: Path) -> Means:
+def try_directory(directory: Path) -> RenameMethod:
     """Lock, journal and name a file in a folder below ``directory`` that is gone afterwards.
 
     Returns by what means outputs would get their names there. Raises ``OSError`` where nothing can be written, and
@@ -40,7 +40,7 @@ def try_directory(directory: Path) -> Means:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class LockedRun:
     """What mending is done with."""
 
     journal: Journal
@@ -61,9 +61,9 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def mending(
+async def open_for_repair(
     directory: Path, settings: Settings | None, transport: httpx.AsyncBaseTransport | None
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[LockedRun]:
     """Open the journal of a directory whose lock the caller holds, and its account's gateway.
 
     Raises ``KeyRefusedError``, ``GatewayError``, ``JournalError``, and ``RunDirectoryError`` where the key or the base
@@ -76,4 +76,4 @@ async def mending(
     async with gateway_for(settings, transport=transport) as gateway:
         with Journal.open(directory, binding, now=clock.now()) as journal:
             await check_account(journal, gateway, require_key(settings))
-            yield Bench(journal, gateway, clock)
+            yield LockedRun(journal, gateway, clock)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.draft import check_choice
+from crucible_batch.api.draft import check_filter
 from crucible_batch.api.planning import PlanSummary, summarise
-from crucible_batch.api.request import Asked
-from crucible_batch.api.run_context import Surroundings
-from crucible_batch.api.saved_plans import Following, Grounds
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.redaction import clean
 from crucible_batch.engine import restore
@@ -30,13 +30,13 @@ _WARNINGS_SAID = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunOrder:
     """What is to be run, where, and who consents: where it ``asks``, nobody has yet, and ``confirm`` may.
 
     ``same_account``: the user says that the key is of the directory's account, though nothing shows it.
     """
 
-    wants: Asked
+    wants: RunRequest
     source: Reading
     terms: RunTerms
     store: OutputStore
@@ -50,16 +50,16 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedRun:
     """A run that may buy. ``after`` is the number of the last event that isn't its own."""
 
     gateway: HttpGateway
     journal: Journal
-    grounds: Grounds
+    grounds: PlanBasis
     after: int
 
 
-async def begin(stack: AsyncExitStack, order: Order, surroundings: Surroundings) -> Begun:
+async def start_run(stack: AsyncExitStack, order: RunOrder, surroundings: RunContext) -> StartedRun:
     """Do all that comes before the first purchase; what is opened and locked is given back by the stack.
 
     Raises what ``run`` raises before anything is spent.
@@ -70,13 +70,13 @@ async def begin(stack: AsyncExitStack, order: Order, surroundings: Surroundings)
         # Known to be busy at once, not after the planning; but a manifest to be refused may not tell its own name.
         stack.enter_context(lock_run_directory(directory))
     draft = stack.enter_context(PlanFile.temporary())
-    grounds = Grounds(source.manifest, order.terms, surroundings.settings.base_url.rstrip("/"))
-    following = Following(order.wants, grounds)
+    grounds = PlanBasis(source.manifest, order.terms, surroundings.settings.base_url.rstrip("/"))
+    following = PlanStaleness(order.wants, grounds)
     with following.explaining():
         nobody_to_ask = order.asks and order.confirm is None
         gateway = await surroundings.planned(stack, draft, source, grounds, nobody_to_ask=nobody_to_ask)
     following.check(draft, directory)
-    check_choice(draft, order.wants.choice)
+    check_filter(draft, order.wants.choice)
     _say_warnings(source.manifest)
     await _ask(order, draft, gateway)
     if not is_known:
@@ -93,10 +93,10 @@ async def begin(stack: AsyncExitStack, order: Order, surroundings: Surroundings)
     receipts, ceiling = Receipts(directory), order.terms.ceiling
     await restore(journal, receipts, order.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)
-    return Begun(gateway, journal, grounds, after)
+    return StartedRun(gateway, journal, grounds, after)
 
 
-async def _ask(order: Order, draft: PlanFile, gateway: HttpGateway) -> None:
+async def _ask(order: RunOrder, draft: PlanFile, gateway: HttpGateway) -> None:
     if not order.asks or order.confirm is None:
         return
     choice = order.wants.choice

@@ -19,12 +19,12 @@ from crucible_batch.api.deadline import Deadline
 from crucible_batch.api.draft import read_source, run_terms
 from crucible_batch.api.planning import PlanSummary, run_directory
 from crucible_batch.api.reporting import note_report, report_stands
-from crucible_batch.api.request import asked, check_limits, check_pace, check_run_directory
-from crucible_batch.api.run_context import MakingThumbnails, RetryTeller, Silent, Surroundings
-from crucible_batch.api.run_directory import Bench
-from crucible_batch.api.run_start import Order, begin
+from crucible_batch.api.request import check_limits, check_pace, check_run_directory, make_request
+from crucible_batch.api.run_context import MakingThumbnails, NullObserver, RetryTeller, RunContext
+from crucible_batch.api.run_directory import LockedRun
+from crucible_batch.api.run_start import RunOrder, start_run
 from crucible_batch.api.signals import Signals, at_once
-from crucible_batch.api.status import report_rows, way_back, write_page_of, write_report_of
+from crucible_batch.api.status import report_rows, restore_hint, write_page_of, write_report_of
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer
@@ -127,7 +127,7 @@ async def run(
     deadline = Deadline(deadline_s)
     check_limits(max_output_bytes=max_output_bytes, max_pixels=max_pixels)
     settings = settings or current_settings()
-    wants = asked(
+    wants = make_request(
         manifest,
         out_dir=out_dir,
         run_id=run_id,
@@ -157,14 +157,14 @@ async def run(
         only=wants.choice.takes,
     )
     clock = SystemClock()
-    observer = observer or Silent()
+    observer = observer or NullObserver()
     store = OutputStore(directory, max_bytes=max_output_bytes, max_pixels=max_pixels)
-    surroundings = Surroundings(settings, transport, observer, clock, RetryTeller(observer, clock), deadline)
-    order = Order(wants, source, terms, store, terms.budget is None and not yes, confirm, same_account)
+    surroundings = RunContext(settings, transport, observer, clock, RetryTeller(observer, clock), deadline)
+    order = RunOrder(wants, source, terms, store, terms.budget is None and not yes, confirm, same_account)
     async with AsyncExitStack() as stack:
         with early():
             async with deadline.kept():
-                begun = await begin(stack, order, surroundings)
+                begun = await start_run(stack, order, surroundings)
         options = replace(options, deadline_s=deadline.left_s)
         journal = begun.journal
         thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
@@ -182,7 +182,7 @@ async def run(
             await signals.pass_on()
         if source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
-            head = await clean_quietly(Bench(journal, begun.gateway, clock), directory, head, deadline)
+            head = await clean_quietly(LockedRun(journal, begun.gateway, clock), directory, head, deadline)
         page = _page_of(journal, directory, head, thumbnails, stands=head is standing)
     return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake, page)
 
@@ -203,7 +203,7 @@ def _page_of(
         else:
             write_page_of(journal, directory, head, thumbnails=thumbnails)
     except Exception as error:  # noqa: BLE001 - the run is over and well reported; nothing about a page may undo that
-        logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, way_back(head, directory))
+        logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, restore_hint(head, directory))
         return None
     with contextlib.suppress(sqlite3.Error):  # it costs the next run a report that it needn't write
         note_report(journal, directory, head, html=page is not None)

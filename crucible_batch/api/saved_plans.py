@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from crucible_batch.api.plan_rows import journal_of, plan_rows
-from crucible_batch.api.request import Asked
+from crucible_batch.api.request import RunRequest
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import RunTerms
@@ -51,7 +51,7 @@ class TextFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Grounds:
+class PlanBasis:
     """What a plan is made on, apart from its jobs. ``workflows`` and ``files`` fill up while the jobs are made."""
 
     source: Manifest
@@ -82,8 +82,8 @@ class Grounds:
 
 def save_plan(
     target: Path,
-    asked: Asked,
-    grounds: Grounds,
+    asked: RunRequest,
+    grounds: PlanBasis,
     draft: PlanFile,
     *,
     run_dir: Path,
@@ -120,7 +120,7 @@ def _relative(path: Path, base: str) -> str:
     return Path(os.path.relpath(Path(directory, path.name), base)).as_posix()
 
 
-def _options(asked: Asked, run_dir: str) -> PlanOptions:
+def _options(asked: RunRequest, run_dir: str) -> PlanOptions:
     return PlanOptions(
         run_id=asked.terms.run_id,
         run_dir=run_dir,
@@ -138,10 +138,10 @@ MAX_MOVES = 100
 """So many are named; the rest is counted."""
 
 
-class Following:
+class PlanStaleness:
     """Holds a saved plan against the grounds as they are now. Where there is no plan, it has nothing to say."""
 
-    def __init__(self, asked: Asked, grounds: Grounds) -> None:
+    def __init__(self, asked: RunRequest, grounds: PlanBasis) -> None:
         self._asked = asked
         self._grounds = grounds
 

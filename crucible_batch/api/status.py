@@ -149,7 +149,8 @@ def write_report_of(journal: Journal, directory: Path) -> ReportHead:
         write_report(directory, head, told_rows(journal, completing=directory))
     except OSError as error:
         raise ReportError(
-            f"the report can't be written: {error.strerror}", hint=f"see to the disk, then: {way_back(head, directory)}"
+            f"the report can't be written: {error.strerror}",
+            hint=f"see to the disk, then: {restore_hint(head, directory)}",
         ) from error
     return head
 
@@ -171,7 +172,7 @@ def write_page_of(journal: Journal, directory: Path, head: ReportHead, *, thumbn
         ) from error
 
 
-def way_back(head: ReportHead, directory: Path) -> str:
+def restore_hint(head: ReportHead, directory: Path) -> str:
     """Say what makes a report that couldn't be written, and the page. By itself neither helps where jobs are left."""
     if head.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED}:
         return f"crucible-batch report {directory}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.output_list import merged
+from crucible_batch.domain.output_list import merge_output_lists
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.errors import GatewayError
@@ -18,7 +18,7 @@ _AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Unsaved:
+class UnsavedOutputs:
     """A job that lists more outputs than were saved: ``numbers`` are the gateway's of all that it lists."""
 
     planned: PlannedJob
@@ -28,7 +28,7 @@ class Unsaved:
     missing: int
 
 
-async def unsaved(gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]) -> AsyncIterator[Unsaved]:
+async def unsaved(gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]) -> AsyncIterator[UnsavedOutputs]:
     """Ask for each job that has succeeded what it lists now: a request each. The third of a job says if it is retired.
 
     A job that the gateway doesn't know any more lists nothing new. Raises ``GatewayError`` where it can't be asked.
@@ -43,7 +43,7 @@ async def unsaved(gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]
                 yield look
 
 
-async def _look(gateway: Gateway, planned: PlannedJob, job: Job, retired: bool) -> Unsaved | None:
+async def _look(gateway: Gateway, planned: PlannedJob, job: Job, retired: bool) -> UnsavedOutputs | None:
     try:
         snapshot = await gateway.job(job.current.job_id or "")
     except GatewayError as error:
@@ -51,6 +51,6 @@ async def _look(gateway: Gateway, planned: PlannedJob, job: Job, retired: bool) 
             return None
         raise
     known = job.expected or 0
-    numbers = merged(job.numbers, known, snapshot.numbers) or ()
+    numbers = merge_output_lists(job.numbers, known, snapshot.numbers) or ()
     more = len(numbers) - known
-    return Unsaved(planned, job, retired, snapshot.numbers, more) if more > 0 else None
+    return UnsavedOutputs(planned, job, retired, snapshot.numbers, more) if more > 0 else None

@@ -14,15 +14,15 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.run_directory import Bench, locked, mending
+from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
 from crucible_batch.api.status import jobs_with_past, newest_terms, write_report_of
-from crucible_batch.api.unsaved_outputs import Unsaved, unsaved
+from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
 from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, step
+from crucible_batch.domain.job import Job, evolve
 from crucible_batch.domain.output_path import is_home
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.engine.downloads import Fetcher
+from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.journal import Journal, is_locked
@@ -126,7 +126,7 @@ async def verify(
         settings = settings or current_settings()
         if settings.api_key is None and not any(record.is_mendable for record in records):
             return replace(found, differences=tuple(_told(record) for record in records))
-        async with mending(directory, settings, transport) as bench:
+        async with open_for_repair(directory, settings, transport) as bench:
             mender = _Mender(bench, directory)
             differences = [*await mender.mend(records), *await mender.complete()]
             if differences:
@@ -227,10 +227,12 @@ def _told(record: _Record) -> Difference:
 class _Mender:
     """Fetches what is missing or damaged. The first failure of the way, the disk or the journal ends it."""
 
-    def __init__(self, bench: Bench, directory: Path) -> None:
+    def __init__(self, bench: LockedRun, directory: Path) -> None:
         self._bench = bench
         terms = newest_terms(bench.journal)
-        self._fetcher = Fetcher(bench.gateway, OutputStore(directory), bench.clock, jitter=random.random, terms=terms)
+        self._fetcher = Downloader(
+            bench.gateway, OutputStore(directory), bench.clock, jitter=random.random, terms=terms
+        )
         self._failures: list[CrucibleBatchError] = []
 
     @property
@@ -262,11 +264,11 @@ class _Mender:
             self._failures.append(error)
         return differences
 
-    async def _save_more(self, more: Unsaved) -> list[Difference]:
+    async def _save_more(self, more: UnsavedOutputs) -> list[Difference]:
         planned, append = more.planned, self._bench.journal.append
         listed = Listed(at=self._bench.clock.now(), numbers=more.numbers)
         await append(planned.identity, listed)  # noted first: what can't be had now is left to the next run
-        job = step(more.job, listed)
+        job = evolve(more.job, listed)
         differences = []
         for index in range(more.job.expected or 0, job.expected or 0):
             saved = await self._fetcher.fetch(planned, job.current, index, job.number_of(index))

@@ -24,7 +24,7 @@ SENDING = "sending"
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Snapshot:
     """How a run directory stands at one look.
 
     ``number`` is that of the newest event that counts in it. ``edition`` is another where every job may differ: another
@@ -79,7 +79,7 @@ class Watch:
         self._running = False
         self._books: _Books | None = None
 
-    def look(self) -> Sight:
+    def look(self) -> Snapshot:
         """Read what is new, and say how the directory stands."""
         with Journal.read(self.run_dir) as journal:
             runs = journal.runs()
@@ -140,7 +140,7 @@ class Watch:
         assert self._books is not None
         return self._books
 
-    def _sight(self, books: _Books) -> Sight:
+    def _sight(self, books: _Books) -> Snapshot:
         counts = Counter(known.status for known in books.jobs.values())
         if self._running:
             counts[Outcome.PENDING] += counts.pop(SENDING, 0)
@@ -158,7 +158,7 @@ class Watch:
         terms = books.run.terms
         manifest = Path(terms.manifest_path) if terms.plan_digest is None else None
         status = Status(self.run_dir, self._running, head, manifest=manifest)
-        return Sight(status, self._edition, books.number)
+        return Snapshot(status, self._edition, books.number)
 
     def _as_it_goes(self, row: JobRow) -> JobRow:
         """Show a submit that is on its way as not done yet, which is what it is."""

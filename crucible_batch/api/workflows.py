@@ -13,7 +13,7 @@ from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError, Problem
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import Manifest, Reading, Remnant, expand_all
+from crucible_batch.manifest import Manifest, PartialJobSpec, Reading, expand_all
 
 # So long is waited for what the gateway may add to a manifest that will be refused anyway.
 _PATIENCE_S = 10.0
@@ -41,7 +41,7 @@ def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
     for item in expand_all(manifest):
         if isinstance(item, Problem):
             continue
-        wanted = item.job if isinstance(item, Remnant) else item
+        wanted = item.job if isinstance(item, PartialJobSpec) else item
         if wanted.workflow_id and wanted.workflow_id not in used and not wanted.is_on_unknown_workflow:
             used[wanted.workflow_id] = wanted.problem("workflow", f"there is no workflow {wanted.workflow_id!r}")
     return used

@@ -23,7 +23,7 @@ from crucible_batch.api import (
     said,
     without_rights,
 )
-from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.cli.answer import CommandOutput, Json
 from crucible_batch.cli.terminal import say, working
 from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import GatewayError, UserError
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def ask(
-    answer: Answer,
+    answer: CommandOutput,
     question: Callable[[CrucibleClient], Awaitable[T]],
     api_base: str | None,
     proxy: str | None,
@@ -47,7 +47,7 @@ def ask(
         return asyncio.run(put())
 
 
-def show_credits(answer: Answer, api_base: str | None, proxy: str | None) -> None:
+def show_credits(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
     """Show the balance and the last entries of the ledger."""
     found = ask(answer, lambda client: client.credits(), api_base, proxy)
     answer.data = plain_json(
@@ -84,7 +84,7 @@ def show_credits(answer: Answer, api_base: str | None, proxy: str | None) -> Non
         answer.out.print(table)
 
 
-def show_workflows(answer: Answer, api_base: str | None, proxy: str | None) -> None:
+def show_workflows(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
     """List the active workflows."""
     found = ask(answer, lambda client: client.workflows(), api_base, proxy).workflows
     listed = [{"workflow_id": each.workflow_id, "updated_at": each.updated_at} for each in found]
@@ -96,7 +96,7 @@ def show_workflows(answer: Answer, api_base: str | None, proxy: str | None) -> N
     say(answer.out, ("its parameters  ", "label"), ("crucible-batch workflows ID", "command"))
 
 
-def show_workflow(answer: Answer, workflow_id: str, api_base: str | None, proxy: str | None) -> None:
+def show_workflow(answer: CommandOutput, workflow_id: str, api_base: str | None, proxy: str | None) -> None:
     """Show one workflow's parameters, as far as its metadata tells."""
     metadata = ask(answer, lambda client: _metadata(client, workflow_id), api_base, proxy)
     fields, expected_s = read_fields(metadata), read_expected_s(metadata)
@@ -134,7 +134,7 @@ async def _metadata(client: CrucibleClient, workflow_id: str) -> Mapping[str, ob
         raise UserError(f"there is no workflow {said(workflow_id)!r}", hint=f"active are: {known}") from error
 
 
-def show_assets(answer: Answer, api_base: str | None, proxy: str | None) -> None:
+def show_assets(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
     """List the account's assets; their signed URLs are never shown."""
     found = ask(answer, lambda client: client.assets(), api_base, proxy).assets
     answer.data = plain_json(

@@ -38,7 +38,7 @@ class DiskError(CrucibleBatchError):
     code = "DISK"
 
 
-class Answer:
+class CommandOutput:
     """What a command says and how it ends. With ``json`` stdout is for JSON alone, and people read stderr."""
 
     def __init__(self, command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
@@ -81,9 +81,11 @@ class Answer:
 
 
 @contextmanager
-def answering(command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> Iterator[Answer]:
+def answering(
+    command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False
+) -> Iterator[CommandOutput]:
     """Run a command's body, show what it raised, write the envelope, and leave with the exit code."""
-    answer = Answer(command, json=json, quiet=quiet, verbose=verbose)
+    answer = CommandOutput(command, json=json, quiet=quiet, verbose=verbose)
     _log_to(answer)
     try:
         yield answer
@@ -102,7 +104,7 @@ def answering(command: str, *, json: bool = False, quiet: bool = False, verbose:
     raise typer.Exit(int(answer.exit_code))
 
 
-def _interrupted(answer: Answer, message: str, code: ExitCode) -> None:
+def _interrupted(answer: CommandOutput, message: str, code: ExitCode) -> None:
     answer.blame("INTERRUPTED", message, exit_code=code)
     say(answer.err, message)
 
@@ -113,7 +115,7 @@ def rfc3339(seconds: float | None = None) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _show(answer: Answer, error: CrucibleBatchError) -> None:
+def _show(answer: CommandOutput, error: CrucibleBatchError) -> None:
     from crucible_batch.cli.render.errors import problems_of, show_error  # noqa: PLC0415 - only where there is one
 
     request_id = getattr(error, "request_id", None)
@@ -123,7 +125,7 @@ def _show(answer: Answer, error: CrucibleBatchError) -> None:
     show_error(answer.err, error)
 
 
-def _confess(answer: Answer, error: Exception) -> None:
+def _confess(answer: CommandOutput, error: Exception) -> None:
     what = redacted(f"{type(error).__name__}: {error}")[:300]
     answer.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
     say(answer.err, ("Sorry, this is a bug in crucible-batch: ", "bad"), ascii(what)[1:-1])
@@ -145,7 +147,7 @@ def _write_line(line: Mapping[str, Json]) -> None:
 class _Notes(logging.Handler):
     """Shows what is logged as notes, above a live display rather than through it."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CommandOutput) -> None:
         super().__init__(logging.INFO if answer.verbose else logging.WARNING)
         self._answer = answer
         self.addFilter(Redaction())
@@ -155,7 +157,7 @@ class _Notes(logging.Handler):
             say(self._answer.err, ("note  ", "label"), printable(record.getMessage()))
 
 
-def _log_to(answer: Answer) -> None:
+def _log_to(answer: CommandOutput) -> None:
     """Show what we log, and the warnings of all others: without a handler Python would print these as they are."""
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Notes)]

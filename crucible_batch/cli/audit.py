@@ -18,7 +18,7 @@ from crucible_batch.api import (
     Figures,
     Finding,
     LedgerEntry,
-    Unsaved,
+    UnsavedOutputs,
     Verdict,
     audit,
     clean,
@@ -27,7 +27,7 @@ from crucible_batch.api import (
     total,
 )
 from crucible_batch.cli.account import signed_credits
-from crucible_batch.cli.answer import Answer, Json, rfc3339
+from crucible_batch.cli.answer import CommandOutput, Json, rfc3339
 from crucible_batch.cli.terminal import say, tell, working
 
 ZERO = Decimal(0)
@@ -191,7 +191,7 @@ def _line(console: Console, label: str, text: str, style: str = "") -> None:
     say(console, (f"  {label:<8} ", "label"), (text, style))
 
 
-def audit_and_tell(answer: Answer, run_dir: Path, api_base: str | None, proxy: str | None) -> None:
+def audit_and_tell(answer: CommandOutput, run_dir: Path, api_base: str | None, proxy: str | None) -> None:
     """Audit a run directory. A difference is exit 7, and is named even where nothing else is said."""
     with working(answer.err, "asking the gateway"):
         result = asyncio.run(audit(run_dir, settings=current_settings(base_url=api_base, proxy=proxy)))
@@ -270,7 +270,7 @@ def _finding(finding: Finding) -> dict[str, Json]:
     }
 
 
-def _unsaved(more: Unsaved) -> dict[str, Json]:
+def _unsaved(more: UnsavedOutputs) -> dict[str, Json]:
     return {"name": more.planned.name, "id": more.job.current.job_id, "retired": more.retired, "missing": more.missing}
 
 

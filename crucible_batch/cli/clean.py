@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api import AssetFate, Cleaning, Reason, clean, clean_assets, current_settings, format_credits
-from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, clean_assets, current_settings, format_credits
+from crucible_batch.cli.answer import CommandOutput, Json
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.terminal import say, tell, working
 
 SHOWN = 20
 _REASONS = {
-    Reason.FOUND: "uploaded by another run, and only found by this one; --found takes them too",
-    Reason.NEEDED: "needed by an unfinished job: ",
-    Reason.SHARED: "needed by an unfinished job in ",
-    Reason.IN_DOUBT: "not known to be there: its answer was lost; the next run settles it",
+    KeepReason.FOUND: "uploaded by another run, and only found by this one; --found takes them too",
+    KeepReason.NEEDED: "needed by an unfinished job: ",
+    KeepReason.SHARED: "needed by an unfinished job in ",
+    KeepReason.IN_DOUBT: "not known to be there: its answer was lost; the next run settles it",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CleanArguments:
     """What the command line asks for."""
 
     run_dir: Path
@@ -36,7 +36,7 @@ class Wish:
     proxy: str | None
 
 
-def clean_and_tell(answer: Answer, wish: Wish) -> None:
+def clean_and_tell(answer: CommandOutput, wish: CleanArguments) -> None:
     """Delete what nobody needs, and say what came back for it."""
     settings = current_settings(base_url=wish.api_base, proxy=wish.proxy)
     asks = not wish.yes and sys.stdin.isatty() and answer.err.is_terminal
@@ -60,7 +60,7 @@ def clean_and_tell(answer: Answer, wish: Wish) -> None:
         _show(answer, cleaning, dry_run=wish.dry_run)
 
 
-def _asker(answer: Answer) -> Callable[[Cleaning], bool]:
+def _asker(answer: CommandOutput) -> Callable[[Cleaning], bool]:
     def ask(cleaning: Cleaning) -> bool:
         _show_fates(answer, cleaning)
         tell(answer.err, ("A job that wants such an image later pays for its upload again.", "warn"))
@@ -70,7 +70,7 @@ def _asker(answer: Answer) -> Callable[[Cleaning], bool]:
     return ask
 
 
-def _show(answer: Answer, cleaning: Cleaning, *, dry_run: bool) -> None:
+def _show(answer: CommandOutput, cleaning: Cleaning, *, dry_run: bool) -> None:
     going, deleted = cleaning.going, cleaning.deleted
     where = (f"   {clean(str(cleaning.run_dir), 4000)}", "quiet")
     if not going:
@@ -90,7 +90,7 @@ def _show(answer: Answer, cleaning: Cleaning, *, dry_run: bool) -> None:
         say(answer.out, ("  next     ", "label"), (again(), "command"))
 
 
-def _show_fates(answer: Answer, cleaning: Cleaning) -> None:
+def _show_fates(answer: CommandOutput, cleaning: Cleaning) -> None:
     for fate in cleaning.going[:SHOWN]:
         rebate = "" if fate.rebate is None else f"   {format_credits(fate.rebate)} credits back"
         say(

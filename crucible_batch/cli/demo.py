@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.options import DisplayMode
-from crucible_batch.cli.run_session import Ran, Wanted, run_showing, tell_ending
+from crucible_batch.cli.run_session import FinishedRun, RunArguments, run_showing, tell_ending
 from crucible_batch.cli.terminal import say, tell
 from crucible_batch.errors import UserError
 from crucible_batch.sandbox import SandboxConfig, serve
@@ -51,7 +51,7 @@ def open_grid(page: Path) -> bool:
 DEMO_DIR = Path("outputs/demo/default")
 
 
-def run_demo(answer: Answer, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
+def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
     """Run the demo manifest on a new sandbox, into a directory that no earlier one has used.
 
     Its comparison grid is opened in a browser: unless ``open_page`` says, where a person looks on who has a screen.
@@ -60,7 +60,7 @@ def run_demo(answer: Answer, *, out_dir: Path | None, display: DisplayMode, open
     target = free_directory(out_dir or DEMO_DIR)
     if not answer.quiet:
         tell(answer.err, ("Thirty images by a gateway on this machine; nothing leaves it.", "quiet"))
-    ran = asyncio.run(_run_on_sandbox(answer, Wanted(manifest=manifest, out_dir=target, display=display)))
+    ran = asyncio.run(_run_on_sandbox(answer, RunArguments(manifest=manifest, out_dir=target, display=display)))
     tell_ending(answer, ran, command=None)
     if not answer.quiet:
         say(answer.out, ("  manifest ", "label"), str(manifest))
@@ -69,11 +69,11 @@ def run_demo(answer: Answer, *, out_dir: Path | None, display: DisplayMode, open
         _open(answer, ran.result.page)
 
 
-def _is_watched(answer: Answer) -> bool:
+def _is_watched(answer: CommandOutput) -> bool:
     return answer.out.is_terminal and not answer.json and not answer.quiet
 
 
-def _open(answer: Answer, page: Path | None) -> None:
+def _open(answer: CommandOutput, page: Path | None) -> None:
     if page is None:
         return
     if open_grid(page):
@@ -82,7 +82,7 @@ def _open(answer: Answer, page: Path | None) -> None:
         say(answer.err, ("note  ", "label"), "no browser could be opened here: open the page by hand")
 
 
-async def _run_on_sandbox(answer: Answer, wanted: Wanted) -> Ran:
+async def _run_on_sandbox(answer: CommandOutput, wanted: RunArguments) -> FinishedRun:
     async with serve(SandboxConfig(runners=6)) as gateway:
         settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
         return await run_showing(answer, wanted, settings)

@@ -19,7 +19,7 @@ import httpx
 
 from crucible_batch import __version__
 from crucible_batch.api import (
-    Means,
+    RenameMethod,
     clean,
     connect,
     current_settings,
@@ -29,7 +29,7 @@ from crucible_batch.api import (
     shown,
     try_directory,
 )
-from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import say, working
 from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError, UserError
 from crucible_batch.settings import KEY_VARIABLE, Settings
@@ -47,7 +47,7 @@ _LIBRARIES = ("httpx", "pydantic", "pyyaml", "tenacity", "typer", "rich")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorCheck:
     """One thing that was looked at. ``exit_code`` is what it makes of the whole, where it is bad."""
 
     topic: str
@@ -57,7 +57,7 @@ class Finding:
     exit_code: ExitCode = ExitCode.OK
 
 
-def examine(answer: Answer, api_base: str | None, proxy: str | None) -> None:
+def examine(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
     """Look at everything, say what was found, and end with 3 for the key, 5 for the gateway or the disk, else 0."""
     settings = current_settings(base_url=api_base, proxy=proxy)
     with working(answer.err, "looking around"):
@@ -76,23 +76,23 @@ def examine(answer: Answer, api_base: str | None, proxy: str | None) -> None:
             break
 
 
-def _about_settings(settings: Settings) -> Iterator[Finding]:
+def _about_settings(settings: Settings) -> Iterator[DoctorCheck]:
     where = f"(from {settings.base_source})"
     try:
-        yield Finding("gateway", "good", f"{shown(parse_api_base(settings.base_url))}  {where}")
+        yield DoctorCheck("gateway", "good", f"{shown(parse_api_base(settings.base_url))}  {where}")
     except UserError as error:
-        yield Finding("gateway", "bad", f"{error.message}  {where}", error.hint, ExitCode.STOPPED)
+        yield DoctorCheck("gateway", "bad", f"{error.message}  {where}", error.hint, ExitCode.STOPPED)
     if settings.ignored:
-        yield Finding("gateway", "warn", settings.ignored)
+        yield DoctorCheck("gateway", "warn", settings.ignored)
     proxies = sorted({name for name in os.environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}})
     if settings.proxy:
-        yield Finding("proxy", "good", "the one that --proxy names")
+        yield DoctorCheck("proxy", "good", "the one that --proxy names")
     elif proxies:
-        yield Finding("proxy", "warn", f"{', '.join(proxies)} in the environment: not used", "name it with --proxy")
+        yield DoctorCheck("proxy", "warn", f"{', '.join(proxies)} in the environment: not used", "name it with --proxy")
 
 
-async def _about_gateway(settings: Settings) -> list[Finding]:
-    findings: list[Finding] = []
+async def _about_gateway(settings: Settings) -> list[DoctorCheck]:
+    findings: list[DoctorCheck] = []
     reachable = False
     try:
         status, date, took_s = await _health(settings)
@@ -102,7 +102,7 @@ async def _about_gateway(settings: Settings) -> list[Finding]:
     else:
         reachable = 200 <= status < 300
         if reachable:
-            findings.append(Finding("health", "good", f"up, {took_s * 1000:.0f} ms"))
+            findings.append(DoctorCheck("health", "good", f"up, {took_s * 1000:.0f} ms"))
             findings += _about_clock(date)
         else:
             findings.append(_unreachable(f"HTTP {status}"))
@@ -110,7 +110,7 @@ async def _about_gateway(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _about_key_alone(settings: Settings) -> list[Finding]:
+async def _about_key_alone(settings: Settings) -> list[DoctorCheck]:
     return [await _about_key(settings, reachable=False)]
 
 
@@ -132,40 +132,40 @@ async def _health(settings: Settings) -> tuple[int, str | None, float]:
     return status, date, took_s
 
 
-def _unreachable(text: str) -> Finding:
-    return Finding("health", "bad", text, "check the network and the base URL", ExitCode.STOPPED)
+def _unreachable(text: str) -> DoctorCheck:
+    return DoctorCheck("health", "bad", text, "check the network and the base URL", ExitCode.STOPPED)
 
 
-def _about_clock(date: str | None) -> Iterator[Finding]:
+def _about_clock(date: str | None) -> Iterator[DoctorCheck]:
     try:
         theirs = parsedate_to_datetime(date or "")
     except ValueError:
         return
     skew_s = (datetime.now(UTC) - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
     if abs(skew_s) > MOST_SKEW_S:
-        yield Finding("clock", "warn", f"{skew_s:+.0f} s off the gateway's", "set this machine's clock")
+        yield DoctorCheck("clock", "warn", f"{skew_s:+.0f} s off the gateway's", "set this machine's clock")
     else:
-        yield Finding("clock", "good", "agrees with the gateway's")
+        yield DoctorCheck("clock", "good", "agrees with the gateway's")
 
 
-async def _about_key(settings: Settings, *, reachable: bool) -> Finding:
+async def _about_key(settings: Settings, *, reachable: bool) -> DoctorCheck:
     where = f"found in {settings.key_source}"
     if settings.api_key is None:
         hint = f"set {KEY_VARIABLE}, or write it into .env here; crucible-batch demo needs none"
-        return Finding("key", "bad", "there is none", hint, ExitCode.KEY_REFUSED)
+        return DoctorCheck("key", "bad", "there is none", hint, ExitCode.KEY_REFUSED)
     if not reachable:
-        return Finding("key", "warn", f"{where}; not tried, since the gateway can't be reached")
+        return DoctorCheck("key", "warn", f"{where}; not tried, since the gateway can't be reached")
     try:
         async with connect(settings) as client:
             credits = await client.credits()
     except KeyRefusedError as error:
-        return Finding("key", "bad", f"{where}; refused: {clean(error.message)}", error.hint, ExitCode.KEY_REFUSED)
+        return DoctorCheck("key", "bad", f"{where}; refused: {clean(error.message)}", error.hint, ExitCode.KEY_REFUSED)
     except CrucibleBatchError as error:
-        return Finding("key", "bad", f"{where}; {clean(str(error))}", error.hint, error.exit_code)
-    return Finding("key", "good", f"{where}, valid; {format_credits(credits.available)} credits available")
+        return DoctorCheck("key", "bad", f"{where}; {clean(str(error))}", error.hint, error.exit_code)
+    return DoctorCheck("key", "good", f"{where}, valid; {format_credits(credits.available)} credits available")
 
 
-def _about_machine() -> Iterator[Finding]:
+def _about_machine() -> Iterator[DoctorCheck]:
     here = Path.cwd()
     free = shutil.disk_usage(here).free
     gigabytes = f"{free / 1e9:.1f} GB free"
@@ -173,22 +173,24 @@ def _about_machine() -> Iterator[Finding]:
         means = try_directory(here)
     except OSError as error:
         text = f"{clean(str(here), 200)} can't be written: {error.strerror}"
-        yield Finding("disk", "bad", text, _ANOTHER_DISK, ExitCode.STOPPED)
+        yield DoctorCheck("disk", "bad", text, _ANOTHER_DISK, ExitCode.STOPPED)
     except CrucibleBatchError as error:
-        yield Finding("disk", "bad", clean(error.message), _ANOTHER_DISK, ExitCode.STOPPED)
+        yield DoctorCheck("disk", "bad", clean(error.message), _ANOTHER_DISK, ExitCode.STOPPED)
     else:
         grade: Grade = "good" if free >= LEAST_FREE_BYTES else "warn"
-        by_what = "" if means is Means.LINK else f"; it has no hard links, so outputs are named by {means.value}"
-        yield Finding("disk", grade, f"{clean(str(here), 200)} can be written, {gigabytes}{by_what}")
+        by_what = "" if means is RenameMethod.LINK else f"; it has no hard links, so outputs are named by {means.value}"
+        yield DoctorCheck("disk", grade, f"{clean(str(here), 200)} can be written, {gigabytes}{by_what}")
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    yield Finding("versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}")
+    yield DoctorCheck(
+        "versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}"
+    )
 
 
-def _finding_json(finding: Finding) -> dict[str, str | None]:
+def _finding_json(finding: DoctorCheck) -> dict[str, str | None]:
     return {"topic": finding.topic, "grade": finding.grade, "text": finding.text, "hint": finding.hint}
 
 
-def _show(answer: Answer, finding: Finding) -> None:
+def _show(answer: CommandOutput, finding: DoctorCheck) -> None:
     say(answer.out, (f"{_MARKS[finding.grade]} ", finding.grade), (f"{finding.topic:<9} ", "label"), finding.text)
     if finding.hint:
         say(answer.out, (" " * 12 + finding.hint, "quiet"))

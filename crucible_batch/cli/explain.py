@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.cli.answer import CommandOutput, Json
 from crucible_batch.cli.terminal import advise, say
 from crucible_batch.error_codes import BUG_EXIT_CODE, CODES, Code, Topic, find_code
 from crucible_batch.errors import ExitCode, UserError
@@ -22,7 +22,7 @@ an error's words. Codes that the gateway sends are its own and are shown as they
 the exit code is the first of 130/143, 3, 5, 4, 1."""
 
 
-def explain(answer: Answer, name: str) -> None:
+def explain(answer: CommandOutput, name: str) -> None:
     """Explain one code. Raises ``UserError`` where it is none of ours."""
     wanted = name.strip().upper().replace("-", "_")
     code = find_code(wanted)
@@ -36,7 +36,7 @@ def explain(answer: Answer, name: str) -> None:
     advise(answer.out, "to do   ", code.what_to_do, indent=2)
 
 
-def list_codes(answer: Answer) -> None:
+def list_codes(answer: CommandOutput) -> None:
     """List all codes, each with what it means."""
     answer.data = {"codes": [_as_json(code) for code in CODES]}
     widest = max(len(code.name) for code in CODES)

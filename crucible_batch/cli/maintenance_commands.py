@@ -82,8 +82,8 @@ def clean(
     images out again.
     """
     with answering("clean", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.cli.clean import Wish, clean_and_tell
+        from crucible_batch.cli.clean import CleanArguments, clean_and_tell
 
         if not assets:
             raise UserError("nothing says what to clean", hint=f"crucible-batch clean {run_dir} --assets")
-        clean_and_tell(answer, Wish(run_dir, found, dry_run, yes, api_base, proxy))
+        clean_and_tell(answer, CleanArguments(run_dir, found, dry_run, yes, api_base, proxy))

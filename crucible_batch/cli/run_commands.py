@@ -71,12 +71,12 @@ def run(
         from crucible_batch.cli.run_session import (
             DEFAULT_JOB_TIMEOUT_S,
             DEFAULT_KEY_TTL_S,
-            Wanted,
+            RunArguments,
             run_and_tell,
             show_what_a_run_would_do,
         )
 
-        wanted = Wanted(
+        wanted = RunArguments(
             manifest=manifest,
             out_dir=out_dir,
             run_id=run_id,
@@ -148,9 +148,9 @@ def plan(
     """
     with answering("plan", json=json, quiet=quiet, verbose=verbose) as answer:
         from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES
-        from crucible_batch.cli.run_session import Wanted, show_what_a_run_would_do
+        from crucible_batch.cli.run_session import RunArguments, show_what_a_run_would_do
 
-        wanted = Wanted(
+        wanted = RunArguments(
             manifest=manifest,
             out_dir=out_dir,
             run_id=run_id,

@@ -31,14 +31,14 @@ from crucible_batch.api import (
     run,
 )
 from crucible_batch.api.signals import at_once
-from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again, with_budget
 from crucible_batch.cli.display.choose import Display, choose_display, observer_of
 from crucible_batch.cli.heap import share_one_heap
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.summary import (
-    Earlier,
+    EarlierRuns,
     group_failures,
     head_json,
     is_short_of_budget,
@@ -55,7 +55,7 @@ DEFAULT_KEY_TTL_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RunArguments:
     """What the command line asks for, in the API's words. ``concurrency`` None leaves the choice to the engine."""
 
     manifest: Path
@@ -93,7 +93,7 @@ class Wanted:
 
 
 def show_what_a_run_would_do(
-    answer: Answer, wanted: Wanted, *, save_to: Path | None = None, force: bool = False
+    answer: CommandOutput, wanted: RunArguments, *, save_to: Path | None = None, force: bool = False
 ) -> None:
     """Plan, and show the plan; save it, if there is a file to save it to."""
     with working(answer.err, "reading the manifest, asking the gateway"):
@@ -107,7 +107,7 @@ def show_what_a_run_would_do(
             say(answer.out, ("  next      ", "label"), (what_next, "command"))
 
 
-async def _planned(wanted: Wanted, save_to: Path | None, *, force: bool, all_rows: bool) -> PlanSummary:
+async def _planned(wanted: RunArguments, save_to: Path | None, *, force: bool, all_rows: bool) -> PlanSummary:
     with at_once():
         return await plan(
             wanted.manifest,
@@ -128,21 +128,21 @@ async def _planned(wanted: Wanted, save_to: Path | None, *, force: bool, all_row
         )
 
 
-def run_and_tell(answer: Answer, wanted: Wanted) -> None:
+def run_and_tell(answer: CommandOutput, wanted: RunArguments) -> None:
     """Run, show how it goes, and say how it ended."""
     tell_ending(answer, asyncio.run(run_showing(answer, wanted, wanted.settings)), command=again(), only=wanted.only)
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class FinishedRun:
     """A run that has ended, how long it took, and what it found when it began."""
 
     result: RunResult
     took_s: float
-    earlier: Earlier | None
+    earlier: EarlierRuns | None
 
 
-async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran:
+async def run_showing(answer: CommandOutput, wanted: RunArguments, settings: Settings) -> FinishedRun:
     """Run with progress on the answer's streams."""
     share_one_heap()
     began = time.monotonic()
@@ -178,14 +178,14 @@ async def run_showing(answer: Answer, wanted: Wanted, settings: Settings) -> Ran
             observer=observer_of(answer, display, beginning),
             settings=settings,
         )
-    return Ran(result, time.monotonic() - began, beginning.found)
+    return FinishedRun(result, time.monotonic() - began, beginning.found)
 
 
 def _is_about(name: str, only: Sequence[str]) -> bool:
     return not only or any(fnmatch.fnmatchcase(name, pattern) for pattern in only)
 
 
-def tell_ending(answer: Answer, ran: Ran, *, command: str | None, only: Sequence[str] = ()) -> None:
+def tell_ending(answer: CommandOutput, ran: FinishedRun, *, command: str | None, only: Sequence[str] = ()) -> None:
     """Say how a run ended: in lines, in the envelope and by the exit code. ``command`` is what would go on with it."""
     result, head = ran.result, ran.result.report
     failures = group_failures(head, (row for row in result.jobs() if _is_about(row.name, only)))
@@ -223,11 +223,11 @@ class _Beginning:
     """Remembers what a run found when it began, and what became of it."""
 
     def __init__(self) -> None:
-        self.found: Earlier | None = None
+        self.found: EarlierRuns | None = None
 
     def notify(self, message: Message) -> None:
         if isinstance(message, RunBegan):
-            self.found = Earlier(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.spent)
+            self.found = EarlierRuns(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.spent)
         elif isinstance(message, RunEnded) and self.found is not None:
             self.found = replace(self.found, counts={word.value: count for word, count in message.counts.items()})
 
@@ -245,7 +245,7 @@ def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str) ->
     return command
 
 
-def _asker(answer: Answer, display: Display, end: float | None) -> Callable[[PlanSummary], bool] | None:
+def _asker(answer: CommandOutput, display: Display, end: float | None) -> Callable[[PlanSummary], bool] | None:
     """Return who asks for consent: the terminal, if there is one to answer; else nobody.
 
     Nobody is waited for beyond ``end`` on the monotonic clock.

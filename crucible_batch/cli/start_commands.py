@@ -101,9 +101,11 @@ def sandbox(
     Ends with Ctrl-C. Prints the two variables that lead to it; paste them into another terminal.
     """
     with answering("sandbox", verbose=verbose) as answer:
-        from crucible_batch.cli.starter import SandboxWish, serve_sandbox
+        from crucible_batch.cli.starter import SandboxArguments, serve_sandbox
 
-        wish = SandboxWish(port, storage_port, state, credits, upload_price, runners, time_scale, seed, faults, pricing)
+        wish = SandboxArguments(
+            port, storage_port, state, credits, upload_price, runners, time_scale, seed, faults, pricing
+        )
         serve_sandbox(answer, wish)
 
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from crucible_batch.api import clean, manifest_schema
-from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import open_console, say
 from crucible_batch.errors import UserError
 from crucible_batch.sandbox import DEFAULT_KEY, SandboxConfig, parse_faults, parse_pricing, run_forever
@@ -26,7 +26,7 @@ _STARTER = {
 _SCHEMA = "manifest.schema.json"
 
 
-def write_starter(answer: Answer, directory: Path) -> None:
+def write_starter(answer: CommandOutput, directory: Path) -> None:
     """Write the starter folder. Raises ``UserError`` before anything is written, if one of its files is there."""
     templates = files("crucible_batch.cli") / "templates"
     contents = {target: (templates / packaged).read_bytes() for packaged, target in _STARTER.items()}
@@ -51,7 +51,7 @@ def write_starter(answer: Answer, directory: Path) -> None:
     _tell(answer, directory, list(contents))
 
 
-def _tell(answer: Answer, directory: Path, written: list[str]) -> None:
+def _tell(answer: CommandOutput, directory: Path, written: list[str]) -> None:
     where = clean(str(directory), 4000)
     say(answer.out, ("✓ ", "good"), "a folder to start from: ", (where if where != "." else "here", "strong"))
     say(answer.out, ("  " + "  ".join(sorted(written)), "quiet"))
@@ -63,7 +63,7 @@ def _tell(answer: Answer, directory: Path, written: list[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class SandboxWish:
+class SandboxArguments:
     """How the local gateway is wanted, in the words of the command line."""
 
     port: int
@@ -96,7 +96,7 @@ class SandboxWish:
             raise UserError(str(error), hint="crucible-batch sandbox --help") from error
 
 
-def serve_sandbox(answer: Answer, wish: SandboxWish) -> None:
+def serve_sandbox(answer: CommandOutput, wish: SandboxArguments) -> None:
     """Serve until Ctrl-C. The two lines for a shell go to stdout, at once, so that a script can read them."""
     config = wish.config()
 

@@ -27,8 +27,8 @@ from crucible_batch.api import (
     read_status,
     write_report_again,
 )
-from crucible_batch.cli.answer import Answer, Json, rfc3339
-from crucible_batch.cli.display.progress_state import Tally
+from crucible_batch.cli.answer import CommandOutput, Json, rfc3339
+from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import (
     LABEL,
     bar,
@@ -59,7 +59,7 @@ _INDENT = 2
 
 def show_progress(console: Console, found: Progress, balance: Balance, now: float) -> None:
     """Print how far the run is, who is at work, and how long the rest may take."""
-    tally = Tally.of(found, balance)
+    tally = ProgressState.of(found, balance)
     width = min(console.width, WIDEST) - _INDENT
     lines = [bar(tally, width)]
     for at, task in enumerate(tally.oldest(len(found.oldest))):
@@ -78,7 +78,7 @@ def show_progress(console: Console, found: Progress, balance: Balance, now: floa
 
 def progress_json(found: Progress, balance: Balance, now: float) -> Json:
     """Return the same as JSON; ``left_s`` is null while nobody can know."""
-    left = Tally.of(found, balance).left(now)
+    left = ProgressState.of(found, balance).left(now)
     return {
         "phases": {phase.value: count for phase, count in found.phases.items()},
         "oldest": [
@@ -97,7 +97,7 @@ _SCHEMA_IS_OURS = b'\n  "title": "crucible-batch '
 _MAX_SCHEMA_BYTES = 64 * 1024 * 1024
 
 
-def show_status(answer: Answer, run_dir: Path) -> None:
+def show_status(answer: CommandOutput, run_dir: Path) -> None:
     """Show how far a run directory is."""
     status, now = read_status(run_dir), time.time()
     books, progress = status.report.credits, status.progress
@@ -152,7 +152,7 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     return next_step(head, command, failures, enough=enough)
 
 
-def write_report_and_tell(answer: Answer, run_dir: Path, *, html: bool) -> None:
+def write_report_and_tell(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:
     """Rebuild the report, and say where it is."""
     with working(answer.err, "writing the report"):
         head = write_report_again(run_dir, html=html)
@@ -182,7 +182,7 @@ def print_schema(of: str, *, output: Path | None, force: bool) -> None:
 
 
 def print_live_schema(
-    answer: Answer, api_base: str | None, proxy: str | None, *, output: Path | None, force: bool
+    answer: CommandOutput, api_base: str | None, proxy: str | None, *, output: Path | None, force: bool
 ) -> None:
     """Print the manifest's JSON Schema with the account's workflows, as ``print_schema`` does."""
     _check_output(output, force=force)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crucible_batch.api import clean, validate
-from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.cli.answer import CommandOutput, Json
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 
 
 def validate_all(
-    answer: Answer,
+    answer: CommandOutput,
     manifests: Sequence[Path],
     *,
     variables: Mapping[str, str],

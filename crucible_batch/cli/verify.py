@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.text import Text
 
 from crucible_batch.api import Difference, FileState, Verification, clean, current_settings, verify
-from crucible_batch.cli.answer import Answer, Json
+from crucible_batch.cli.answer import CommandOutput, Json
 from crucible_batch.cli.terminal import is_lively, say, tell
 from crucible_batch.errors import ExitCode
 
@@ -20,7 +20,7 @@ SHOWN = 20
 
 
 def verify_and_tell(
-    answer: Answer,
+    answer: CommandOutput,
     run_dir: Path,
     *,
     fix: bool,
@@ -44,7 +44,7 @@ def verify_and_tell(
 
 
 @contextmanager
-def _counting(answer: Answer) -> Iterator[Callable[[int], None]]:
+def _counting(answer: CommandOutput) -> Iterator[Callable[[int], None]]:
     """Show on a terminal how many files have been checked."""
     if not is_lively(answer.err) or answer.quiet:
         yield lambda _count: None
@@ -53,7 +53,7 @@ def _counting(answer: Answer) -> Iterator[Callable[[int], None]]:
         yield lambda count: status.update(Text(f"{count:,} files checked", style="dim"))
 
 
-def _show(answer: Answer, found: Verification, left: list[Difference], *, fix: bool) -> None:
+def _show(answer: CommandOutput, found: Verification, left: list[Difference], *, fix: bool) -> None:
     fixed = len(found.differences) - len(left)
     mark, style = ("✗", "bad") if left else ("✓", "good")
     whole = found.counts.get(FileState.OK, 0)
@@ -87,7 +87,7 @@ def _show(answer: Answer, found: Verification, left: list[Difference], *, fix: b
         say(answer.out, ("  next       ", "label"), (_fixing(found.run_dir), "command"))
 
 
-def _show_difference(answer: Answer, difference: Difference) -> None:
+def _show_difference(answer: CommandOutput, difference: Difference) -> None:
     whose = f"   {clean(difference.name, 80)}" + (", retired" if difference.retired else "")
     label = ("  fixed      ", "good") if difference.fixed else (f"  {difference.state.value:<10} ", "bad")
     was = f", was {difference.state.value}" if difference.fixed else ""

@@ -6,13 +6,13 @@ import webbrowser
 from pathlib import Path
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import UserError
 from crucible_batch.view import find_runs, run_viewer
 
 
-def serve_view(answer: Answer, directory: Path, port: int, *, open_browser: bool) -> None:
+def serve_view(answer: CommandOutput, directory: Path, port: int, *, open_browser: bool) -> None:
     """Serve until Ctrl-C, which is how it is meant to end. The address goes to stdout, at once."""
     if not directory.is_dir():
         raise UserError(
@@ -36,7 +36,7 @@ def serve_view(answer: Answer, directory: Path, port: int, *, open_browser: bool
         say(answer.err, "stopped; the runs go on")
 
 
-def _tell(answer: Answer, url: str, directory: Path, count: int) -> None:
+def _tell(answer: CommandOutput, url: str, directory: Path, count: int) -> None:
     found = "no run yet" if not count else f"{count:,} run{'s' if count != 1 else ''}"
     say(
         answer.out,

@@ -1,12 +1,12 @@
-"""An asset as a value: an input image on its way to the gateway, and what it wants next.
+"""An asset as a value: an input image on its way to the gateway, and what is to be done next.
 
-    phase      wish      events that lead on
-    ABSENT     Look      Found -> READY; Intended -> INTENDED; NotCreated -> FAILED (this run)
-    INTENDED   Create    Created -> CREATED; NotCreated -> FAILED; Lost -> ABSENT
-    CREATED    Put       Uploaded -> UPLOADED; Deleted -> ABSENT
-    UPLOADED   Await     BecameReady -> READY; Deleted -> ABSENT
-    READY      -         Deleted -> ABSENT
-    FAILED     -         (a new run: ABSENT)
+    phase      command       events that lead on
+    ABSENT     FindAsset     Found -> READY; Intended -> INTENDED; NotCreated -> FAILED (this run)
+    INTENDED   CreateIntent  Created -> CREATED; NotCreated -> FAILED; Lost -> ABSENT
+    CREATED    PutBytes      Uploaded -> UPLOADED; Deleted -> ABSENT
+    UPLOADED   AwaitReady    BecameReady -> READY; Deleted -> ABSENT
+    READY      -             Deleted -> ABSENT
+    FAILED     -             (a new run: ABSENT)
 
 An intent has no idempotency key, and its upload URL comes once, in the answer. So an asset that a journal shows as
 INTENDED or CREATED is ``in_doubt``: it is looked for by its nonce before anything is bought again.
@@ -70,44 +70,44 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FindAsset:
     """Use an asset that is there already, or decide to buy an intent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
+class CreateIntent:
     """Buy the intent; where it is in doubt, look for it by its nonce first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class PutBytes:
     """Send the bytes; where their URL is lost, give the asset back for its rebate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Await:
+class AwaitReady:
     """Wait until the gateway shows it as ready."""
 
 
-AssetCommand: TypeAlias = Look | Create | Put | Await
+AssetCommand: TypeAlias = FindAsset | CreateIntent | PutBytes | AwaitReady
 
 
-def asset_wish(asset: Asset) -> AssetCommand | None:
+def decide_asset(asset: Asset) -> AssetCommand | None:
     """Say what the asset wants next; None where it is ready, or failed in this run."""
     match asset.phase:
         case AssetPhase.ABSENT:
-            return Look()
+            return FindAsset()
         case AssetPhase.INTENDED:
-            return Create()
+            return CreateIntent()
         case AssetPhase.CREATED:
-            return Put()
+            return PutBytes()
         case AssetPhase.UPLOADED:
-            return Await()
+            return AwaitReady()
         case AssetPhase.READY | AssetPhase.FAILED:
             return None
 
 
-def asset_step(asset: Asset, event: AssetEvent) -> Asset:
+def evolve_asset(asset: Asset, event: AssetEvent) -> Asset:
     """Return the asset after ``event``."""
     match event:
         case Intended(nonce=nonce):
@@ -128,7 +128,7 @@ def asset_step(asset: Asset, event: AssetEvent) -> Asset:
             assert_never(event)
 
 
-def asset_resumed(asset: Asset) -> Asset:
+def resume_asset(asset: Asset) -> Asset:
     """Return the asset as a new run takes it up: what was under way is in doubt, what failed may be tried again."""
     match asset.phase:
         case AssetPhase.INTENDED | AssetPhase.CREATED | AssetPhase.UPLOADED:

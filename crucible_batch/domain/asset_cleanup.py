@@ -17,7 +17,7 @@ from crucible_batch.domain.asset import Asset, AssetPhase
 from crucible_batch.domain.job import Job, Phase
 
 
-class Reason(enum.StrEnum):
+class KeepReason(enum.StrEnum):
     """Why an asset stays."""
 
     IN_DOUBT = "in_doubt"
@@ -31,15 +31,15 @@ def is_candidate(asset: Asset) -> bool:
     return asset.asset_id is not None or asset.phase is AssetPhase.INTENDED
 
 
-def reason_to_stay(asset: Asset, *, needed: bool, shared: bool, found_too: bool) -> Reason | None:
+def keep_reason(asset: Asset, *, needed: bool, shared: bool, found_too: bool) -> KeepReason | None:
     """Say why a candidate stays, by the table at the head of this file; None where it may go."""
     if asset.asset_id is None:
-        return Reason.IN_DOUBT
+        return KeepReason.IN_DOUBT
     if asset.found and not found_too:
-        return Reason.FOUND
+        return KeepReason.FOUND
     if needed:
-        return Reason.NEEDED
-    return Reason.SHARED if shared else None
+        return KeepReason.NEEDED
+    return KeepReason.SHARED if shared else None
 
 
 def may_need_images(job: Job, *, retired: bool) -> bool:

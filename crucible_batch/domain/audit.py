@@ -6,14 +6,22 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from crucible_batch.domain.audit_claims import Figures, Finding, JobClaim, Standing, UploadClaim, UploadState, Verdict
+from crucible_batch.domain.audit_claims import (
+    CreditStatus,
+    Figures,
+    Finding,
+    JobClaim,
+    UploadClaim,
+    UploadState,
+    Verdict,
+)
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_statement import Clocks, Kind, Statement, kind_of, size_of
+from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
 from crucible_batch.domain.upload_audit import audit_uploads
 
-_WORDS = {Kind.RESERVE: "reserved", Kind.CONSUME: "charged", Kind.REFUND: "refunded"}
-_ENDS = {Standing.CHARGED: Kind.CONSUME, Standing.REFUNDED: Kind.REFUND}
+_WORDS = {EntryKind.RESERVE: "reserved", EntryKind.CONSUME: "charged", EntryKind.REFUND: "refunded"}
+_ENDS = {CreditStatus.CHARGED: EntryKind.CONSUME, CreditStatus.REFUNDED: EntryKind.REFUND}
 
 
 def audit_job(
@@ -29,9 +37,9 @@ def audit_job(
     ``surely_shown``: had it been reserved, the ledger would show that. ``asked_at`` is when the ledger was asked, by
     our clock: what our books learned later says nothing against it. ``is_shared``: another claim has the same job.
     """
-    by_kind: dict[Kind, list[LedgerEntry]] = {kind: [] for kind in Kind}
+    by_kind: dict[EntryKind, list[LedgerEntry]] = {kind: [] for kind in EntryKind}
     for entry in entries:
-        by_kind[kind_of(entry, of_job=True)].append(entry)
+        by_kind[entry_kind(entry, of_job=True)].append(entry)
     moving = _is_moving(claim, asked_at)
     reasons: tuple[str, ...] = ()
     if entries:
@@ -56,28 +64,28 @@ def audit_job(
         ledger=_shown(by_kind),
         verdict=Verdict.DIFFERS if reasons else agreed,
         reasons=reasons,
-        assumed=claim.standing is Standing.ASSUMED,
+        assumed=claim.standing is CreditStatus.ASSUMED,
     )
 
 
 def _is_moving(claim: JobClaim, asked_at: float) -> bool:
     learned_at = claim.accepted_at if claim.ended_at is None else claim.ended_at
-    return claim.standing is Standing.HELD or learned_at >= asked_at
+    return claim.standing is CreditStatus.HELD or learned_at >= asked_at
 
 
 def _problems(
-    claim: JobClaim, by_kind: Mapping[Kind, Sequence[LedgerEntry]], *, surely_shown: bool, moving: bool
+    claim: JobClaim, by_kind: Mapping[EntryKind, Sequence[LedgerEntry]], *, surely_shown: bool, moving: bool
 ) -> Iterator[str]:
     for kind, word in _WORDS.items():
         if len(by_kind[kind]) > 1:
             yield f"{word} {len(by_kind[kind])} times"
-        for size in sorted({size_of(entry) for entry in by_kind[kind]} - {claim.price}):
+        for size in sorted({entry_amount(entry) for entry in by_kind[kind]} - {claim.price}):
             yield f"{word} at {format_credits(size)}, not {format_credits(claim.price)}"
-    for entry_type in sorted({entry.entry_type for entry in by_kind[Kind.OTHER]}):
+    for entry_type in sorted({entry.entry_type for entry in by_kind[EntryKind.OTHER]}):
         yield f"an entry of an unknown type: {entry_type}"
-    if surely_shown and not by_kind[Kind.RESERVE]:
+    if surely_shown and not by_kind[EntryKind.RESERVE]:
         yield "never reserved"
-    ends = [kind for kind in (Kind.CONSUME, Kind.REFUND) if by_kind[kind]]
+    ends = [kind for kind in (EntryKind.CONSUME, EntryKind.REFUND) if by_kind[kind]]
     if len(ends) > 1:
         yield "charged and refunded as well"
     expected = _ENDS.get(claim.standing)
@@ -93,21 +101,21 @@ def _other_prices(claim: JobClaim) -> Iterator[str]:
 
 def _claimed(claim: JobClaim) -> Figures:
     match claim.standing:
-        case Standing.HELD:
+        case CreditStatus.HELD:
             return Figures(held=claim.price)
-        case Standing.REFUNDED:
+        case CreditStatus.REFUNDED:
             return Figures(returned=claim.price)
-        case Standing.CHARGED | Standing.ASSUMED:
+        case CreditStatus.CHARGED | CreditStatus.ASSUMED:
             return Figures(charged=claim.price)
 
 
-def _shown(by_kind: Mapping[Kind, Sequence[LedgerEntry]]) -> Figures:
+def _shown(by_kind: Mapping[EntryKind, Sequence[LedgerEntry]]) -> Figures:
     reserved, charged, refunded = (_sum(by_kind[kind]) for kind in _WORDS)
     return Figures(charged, refunded, max(ZERO, reserved - charged - refunded))
 
 
 def _sum(entries: Sequence[LedgerEntry]) -> Credits:
-    return sum((size_of(entry) for entry in entries), ZERO)
+    return sum((entry_amount(entry) for entry in entries), ZERO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +222,7 @@ def _seen(claims: Sequence[JobClaim], named: Sequence[Sequence[LedgerEntry]]) ->
         for claim, entries in zip(claims, named, strict=True)
         if claim.bought_here
         for entry in entries
-        if entry.at is not None and kind_of(entry, of_job=True) is Kind.RESERVE
+        if entry.at is not None and entry_kind(entry, of_job=True) is EntryKind.RESERVE
     ]
 
 
@@ -226,7 +234,7 @@ def _at_our_time(
     return tuple(
         entry
         for entry in strangers
-        if size_of(entry) in prices - {ZERO}
-        and kind_of(entry, of_job=entry.job_id is not None) is not Kind.OTHER
+        if entry_amount(entry) in prices - {ZERO}
+        and entry_kind(entry, of_job=entry.job_id is not None) is not EntryKind.OTHER
         and any(clocks.may_lie_between(entry.at, began, ended) for began, ended in runs)
     )

@@ -58,7 +58,7 @@ class Finding:
     present: bool | None = None
 
 
-class Standing(enum.StrEnum):
+class CreditStatus(enum.StrEnum):
     """How a job's credits stand in our books. ``ASSUMED``: the gateway lost the job, and it counts as charged."""
 
     HELD = "held"
@@ -79,7 +79,7 @@ class JobClaim:
     attempt: int
     job_id: str
     price: Credits
-    standing: Standing
+    standing: CreditStatus
     held_at: float
     accepted_at: float
     ended_at: float | None = None
@@ -121,10 +121,10 @@ class UploadClaim:
 
 
 _STANDINGS = {
-    AttemptStatus.ACCEPTED: Standing.HELD,
-    AttemptStatus.SUCCEEDED: Standing.CHARGED,
-    AttemptStatus.FAILED: Standing.REFUNDED,
-    AttemptStatus.VANISHED: Standing.ASSUMED,
+    AttemptStatus.ACCEPTED: CreditStatus.HELD,
+    AttemptStatus.SUCCEEDED: CreditStatus.CHARGED,
+    AttemptStatus.FAILED: CreditStatus.REFUNDED,
+    AttemptStatus.VANISHED: CreditStatus.ASSUMED,
 }
 
 
@@ -136,7 +136,7 @@ def job_claims(name: str, job: Job) -> Iterator[JobClaim]:
             yield _job_claim(name, attempt, attempt.job_id, standing)
 
 
-def _job_claim(name: str, attempt: Attempt, job_id: str, standing: Standing) -> JobClaim:
+def _job_claim(name: str, attempt: Attempt, job_id: str, standing: CreditStatus) -> JobClaim:
     return JobClaim(
         name=name,
         attempt=attempt.number,
@@ -145,14 +145,14 @@ def _job_claim(name: str, attempt: Attempt, job_id: str, standing: Standing) -> 
         standing=standing,
         held_at=attempt.held_at,
         accepted_at=attempt.held_at if attempt.accepted_at is None else attempt.accepted_at,
-        ended_at=None if standing is Standing.HELD else attempt.ended_at,
+        ended_at=None if standing is CreditStatus.HELD else attempt.ended_at,
         bought_here=not attempt.reused,
         answered=attempt.answered,
         recorded=attempt.recorded,
     )
 
 
-def unanswered(job: Job) -> bool:
+def unanswered_claims(job: Job) -> bool:
     """Whether a submit of this job may have bought it, and no answer says so."""
     is_unknown = any(attempt.status is AttemptStatus.UNKNOWN for attempt in job.attempts)
     return is_unknown or job.phase is Phase.UNREADABLE

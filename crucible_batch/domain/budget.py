@@ -66,7 +66,7 @@ BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HoldRequest:
     """What a job asks to have held: itself and ``uploads`` images that nobody has uploaded or is uploading.
 
     ``held`` is what is held for it already: a submit in doubt that is to be sent again.
@@ -94,7 +94,7 @@ class SlowStart:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class AdmissionState:
     """What else there is at the moment of the decision.
 
     ``unanswered`` counts the submits of this run without an answer, uploads before them included, ``limit`` is what
@@ -138,7 +138,9 @@ class Block:
 Decision: TypeAlias = Admit | Wait | Block
 
 
-def decide(request: Request, ledger: Ledger, budget: Credits | None, situation: Situation) -> Decision:
+def decide_admission(
+    request: HoldRequest, ledger: Ledger, budget: Credits | None, situation: AdmissionState
+) -> Decision:
     """Decide on one request by the tables at the head of this file. ``budget`` None means no cap of ours."""
     need = Need.of(request, ledger.prices)
     for shape in (request.shape, UPLOAD)[: 2 if request.uploads else 1]:
@@ -162,7 +164,7 @@ def decide(request: Request, ledger: Ledger, budget: Credits | None, situation: 
     return _ask_account(request, need, Admit(left, alone=True), situation)
 
 
-def _ask_account(request: Request, need: Need, admit: Admit, situation: Situation) -> Decision:
+def _ask_account(request: HoldRequest, need: Need, admit: Admit, situation: AdmissionState) -> Decision:
     account = situation.account_left
     if not situation.account_closed and (account is None or need.fits_account(account)):
         return admit
@@ -198,19 +200,19 @@ def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: 
     None where the bundle no longer covers the bound, or, for one that is alone, the expected price: the images cost
     more than was known, and the job has to ask again.
     """
-    need = Need.of(Request(shape), prices)
+    need = Need.of(HoldRequest(shape), prices)
     if need.bound is not None and need.bound <= bundle:
         return need.bound
     return bundle if alone and need.fits(bundle) else None
 
 
-def outgrown(ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool) -> bool:
+def hold_is_outgrown(ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool) -> bool:
     """Whether a submit may no longer be sent on the hold that was taken for it.
 
     Since then a price has been seen at which the hold is not enough, or figures above their holds have used up the
     budget.
     """
-    need = Need.of(Request(shape), ledger.prices)
+    need = Need.of(HoldRequest(shape), ledger.prices)
     enough = need.fits(hold) if alone else need.bound is not None and need.bound <= hold
     return not enough or ledger.committed > budget
 
@@ -230,7 +232,7 @@ class Need:
     is_open: bool
 
     @classmethod
-    def of(cls, request: Request, prices: PriceBook) -> Need:
+    def of(cls, request: HoldRequest, prices: PriceBook) -> Need:
         """Add up the job and its uploads."""
         job = _Part.of(prices, request.shape)
         if not request.uploads:
@@ -313,7 +315,7 @@ def _above_ceiling(shape: Shape, prices: PriceBook) -> ErrorInfo | None:
     return above_ceiling(shape, expected, ceiling)
 
 
-def _budget_exhausted(request: Request, ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
+def _budget_exhausted(request: HoldRequest, ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
     used, cap, least = (format_credits(amount) for amount in (ledger.committed, budget, need.least))
     held = f" ({format_credits(ledger.held)} of them held)" if ledger.held else ""
     ceilings = _ceilings_above_prices(request, ledger.prices)
@@ -337,7 +339,7 @@ def _budget_exhausted(request: Request, ledger: Ledger, budget: Credits, need: N
     return ErrorInfo(BUDGET_EXHAUSTED, f"{used} of {cap} credits used{held}; the next job {needs}", hint=hint)
 
 
-def _ceilings_above_prices(request: Request, prices: PriceBook) -> list[str]:
+def _ceilings_above_prices(request: HoldRequest, prices: PriceBook) -> list[str]:
     """Return the keys of the declared ceilings that the request is counted at: no price that high was seen."""
     shapes = (request.shape, UPLOAD) if request.uploads else (request.shape,)
     quoted = ((shape, prices.ceiling_of(shape), prices.expected(shape)) for shape in shapes)
@@ -361,7 +363,7 @@ def _uploads_uncounted(ledger: Ledger) -> ErrorInfo:
     )
 
 
-def _price_in_doubt(request: Request) -> ErrorInfo:
+def _price_in_doubt(request: HoldRequest) -> ErrorInfo:
     return ErrorInfo(
         BUDGET_EXHAUSTED,
         f"the price of a job on {request.shape.name} has no bound that fits the budget, and one that was sent is still"

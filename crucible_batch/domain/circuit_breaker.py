@@ -31,7 +31,7 @@ import enum
 from collections.abc import Container, Hashable
 
 
-class Whose(enum.Enum):
+class FailureScope(enum.Enum):
     """Whom a definite refusal of a submit concerns."""
 
     JOB = "this job only"
@@ -42,22 +42,22 @@ class Whose(enum.Enum):
 _JOBS_STATUSES = frozenset({400, 409, 413, 415, 422})
 
 
-def whose(status: int | None, code: str, never: Container[str]) -> Whose:
+def failure_scope(status: int | None, code: str, never: Container[str]) -> FailureScope:
     """Decide whom a refusal concerns. ``never`` holds the codes, in capitals, that are never tried again.
 
     ``status`` None is a request that was never sent, since it breaks the contract.
     """
     code = code.upper()
     if status is None or code in never or code.startswith("ASSET_"):
-        return Whose.JOB
+        return FailureScope.JOB
     if code.startswith("ACCOUNT_") or code == "FORBIDDEN":
-        return Whose.EVERYONE
+        return FailureScope.EVERYONE
     if status in _JOBS_STATUSES:
-        return Whose.JOB
-    return Whose.WORKFLOW if status == 404 or code.startswith("WORKFLOW_") else Whose.EVERYONE
+        return FailureScope.JOB
+    return FailureScope.WORKFLOW if status == 404 or code.startswith("WORKFLOW_") else FailureScope.EVERYONE
 
 
-class Row:
+class ConsecutiveCounter:
     """Counts what comes back alike, one after the other."""
 
     def __init__(self, most: int) -> None:

@@ -50,7 +50,7 @@ _AIM_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class ConcurrencyLimit:
     """The limit at one moment. ``now`` and ``resume_at`` are of one monotonic clock, in seconds."""
 
     ceiling: int
@@ -81,11 +81,11 @@ class Flow:
         """How many may be on their way."""
         return self.limit if self.enough is None else min(self.limit, max(math.ceil(self.enough), FIRST_LIMIT))
 
-    def after_answer(self, now: float) -> Flow:
+    def after_answer(self, now: float) -> ConcurrencyLimit:
         """Return the flow after an answer that asks for no wait."""
         return self._counting(now, 0.0)
 
-    def aimed(self, runners: float | None, unseen: float, elsewhere: int) -> Flow:
+    def aimed(self, runners: float | None, unseen: float, elsewhere: int) -> ConcurrencyLimit:
         """Return the flow that aims at as many jobs as keep so many runners at work.
 
         ``unseen`` is how many jobs have ended at the gateway and are not known to have, ``elsewhere`` how many are on
@@ -98,7 +98,7 @@ class Flow:
         known = enough if self.enough is None else self.enough
         return changed(self, enough=known + _AIM_WEIGHT * (enough - known))
 
-    def after_acceptance(self, in_use: int, now: float = math.inf) -> Flow:
+    def after_acceptance(self, in_use: int, now: float = math.inf) -> ConcurrencyLimit:
         """Return the flow after the gateway took a job; ``in_use`` is how many are on their way, that one included."""
         flow = self._counting(now, 0.0)
         flow = flow if flow.has_accepted else changed(flow, has_accepted=True)
@@ -111,7 +111,7 @@ class Flow:
         limit = flow.limit + 1
         return changed(flow, limit=limit, accepted=0, before=flow.before if limit < flow.before else 0)
 
-    def after_pushback(self, now: float, asked_s: float) -> Flow:
+    def after_pushback(self, now: float, asked_s: float) -> ConcurrencyLimit:
         """Return the flow after a 429 or a 503 that asked for a wait of ``asked_s``, 0 where it asked for none."""
         flow = self._counting(now, 1.0)
         if flow.is_by_chance:
@@ -138,7 +138,7 @@ class Flow:
         chance = min(_BY_CHANCE * self.calm_share, _NEVER_BY_CHANCE)
         return self.calm_answers >= _CALM_ANSWERS and self.share <= chance
 
-    def _counting(self, now: float, pushed: float) -> Flow:
+    def _counting(self, now: float, pushed: float) -> ConcurrencyLimit:
         """Return the flow after an answer: ``pushed`` is 1 for a pushback and 0 for any other."""
         share = self.share + _SHARE_WEIGHT * (pushed - self.share)
         is_calm = self.limit <= _CALM_LIMIT and self.calm_from <= now
@@ -152,8 +152,8 @@ class Flow:
         return changed(self, share=share, calm_share=calm_share, calm_answers=answers)
 
 
-def new_flow(concurrency: int | None) -> Flow:
+def initial_limit(concurrency: int | None) -> ConcurrencyLimit:
     """Begin with all of ``concurrency``, which is never exceeded; None begins low and finds out."""
     if concurrency is None:
-        return Flow(MOST_BY_ITSELF, FIRST_LIMIT, MOST_BY_ITSELF)
-    return Flow(concurrency, concurrency, concurrency)
+        return ConcurrencyLimit(MOST_BY_ITSELF, FIRST_LIMIT, MOST_BY_ITSELF)
+    return ConcurrencyLimit(concurrency, concurrency, concurrency)

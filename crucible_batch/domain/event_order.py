@@ -19,14 +19,14 @@ from crucible_batch.domain.events import (
     Held,
     Intended,
     JobEvent,
+    JobLost,
     Lost,
     NotCreated,
     Prepared,
     Repriced,
-    Unanswered,
-    Vanished,
+    SubmitUnknown,
 )
-from crucible_batch.domain.job import HAPPENS_IN, Phase
+from crucible_batch.domain.job import ALLOWED_PHASES, Phase
 
 _WITHOUT_HOLD = frozenset({Phase.READY, Phase.FAILED, Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE})
 _AFTER_HELD: Mapping[bool | None, frozenset[Phase]] = {
@@ -37,12 +37,12 @@ _AFTER_HELD: Mapping[bool | None, frozenset[Phase]] = {
 _AFTER: Mapping[type[JobEvent], frozenset[Phase]] = {
     Prepared: frozenset({Phase.SUBMITTING}),
     Accepted: frozenset({Phase.IN_FLIGHT}),
-    Unanswered: frozenset({Phase.UNKNOWN}),
-    Vanished: frozenset({Phase.VANISHED}),
+    SubmitUnknown: frozenset({Phase.UNKNOWN}),
+    JobLost: frozenset({Phase.VANISHED}),
 }
 
 
-class Stages:
+class EventOrder:
     """Where jobs and assets are, as far as credits go."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Stages:
         return not subject.startswith(ASSET_PREFIX) and self._take_of_job(subject, event)
 
     def _take_of_job(self, subject: str, event: JobEvent) -> bool:
-        if not self._jobs.get(subject, _WITHOUT_HOLD) & HAPPENS_IN[type(event)]:
+        if not self._jobs.get(subject, _WITHOUT_HOLD) & ALLOWED_PHASES[type(event)]:
             return False
         if isinstance(event, Repriced):
             # It changes no phase, and says of a job that holds nothing any more what was spent for it.

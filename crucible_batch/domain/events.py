@@ -17,7 +17,7 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Fact:
+class _Event:
     at: float
 
 
@@ -25,7 +25,7 @@ class _Fact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held(_Fact):
+class Held(_Event):
     """Credits were held for an attempt, its missing uploads included. From here on its key may be in use.
 
     ``shape`` is the digest of what its price depends on (``domain/prices.py``). ``alone``: ``credits`` is less than a
@@ -43,7 +43,7 @@ class Held(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared(_Fact):
+class Prepared(_Event):
     """The input images are ready. ``credits`` is what stays held for the job alone; ``assets`` maps image parameters
     to asset ids, kept so that a submit sent again after a crash is byte for byte the same."""
 
@@ -52,7 +52,7 @@ class Prepared(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted(_Fact):
+class Accepted(_Event):
     """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory never bought it.
 
     ``earlier``: an earlier run's submit bought it, or may have, so what it cost says nothing of today's price.
@@ -65,21 +65,21 @@ class Accepted(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declined(_Fact):
+class HoldReleased(_Event):
     """The attempt didn't go out, or the account was refused (401, 402): nothing was bought, the job is not to blame."""
 
     error: ErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(_Fact):
+class Refused(_Event):
     """The gateway refused this job by a definite answer (400, 404): nothing was bought."""
 
     error: ErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unanswered(_Fact):
+class SubmitUnknown(_Event):
     """The submit may or may not have taken effect. Its hold stays until an answer comes."""
 
     error: ErrorInfo
@@ -100,7 +100,7 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repriced(_Fact):
+class Repriced(_Event):
     """The job's own record names another price than is known so far: ``credits``. The higher of the two counts.
 
     ``settled`` is what the books had for a job that had succeeded; None while it is in flight.
@@ -111,7 +111,7 @@ class Repriced(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Succeeded(_Fact):
+class Succeeded(_Event):
     """The gateway reports success, with this many outputs so far. ``running_at``: when a look first found it running.
 
     ``numbers`` are the gateway's own of them. None in journals of older releases, which took the list for whole.
@@ -123,7 +123,7 @@ class Succeeded(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed(_Fact):
+class Listed(_Event):
     """A later look at a job that has succeeded: the outputs with these numbers are listed. It is whole where none of
     them is new; see ``domain.output_list``."""
 
@@ -131,7 +131,7 @@ class Listed(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed(_Fact):
+class Failed(_Event):
     """The gateway reports failure: it refunds the job's credits. ``running_at``: as in ``Succeeded``."""
 
     error: ErrorInfo
@@ -139,7 +139,7 @@ class Failed(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vanished(_Fact):
+class JobLost(_Event):
     """The gateway no longer knows a job that it had accepted. Its credits count as spent."""
 
     error: ErrorInfo
@@ -154,7 +154,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saved(_Fact):
+class Saved(_Event):
     """An output stands on disk, whole and synced. ``path`` is relative to the run directory, in POSIX form.
 
     Digest and size are those of the file; ``sent`` is None where it is byte for byte what the gateway sent.
@@ -171,21 +171,21 @@ class Saved(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unavailable(_Fact):
+class Unavailable(_Event):
     """An output that was paid for can't be had now. It is asked for again by the next run, and never bought again."""
 
     error: ErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Missed(_Fact):
+class Missed(_Event):
     """A saved output no longer stands where it was saved. It is paid for, and fetched again."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved(_Fact):
+class Relocated(_Event):
     """A saved output stands at ``path`` now, byte for byte: another job's output goes where it stood."""
 
     index: int
@@ -193,7 +193,7 @@ class Moved(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reopened(_Fact):
+class Reopened(_Event):
     """The user asked for a further attempt at a failed job."""
 
 
@@ -201,7 +201,7 @@ class Reopened(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Intended(_Fact):
+class Intended(_Event):
     """An upload intent is about to be bought, out of the hold of the job ``payer``; ``credits`` moved from there."""
 
     nonce: str
@@ -210,7 +210,7 @@ class Intended(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Created(_Fact):
+class Created(_Event):
     """The intent was answered: it cost ``credits``. ``assumed``: the answer was lost, and this is our estimate."""
 
     asset_id: str
@@ -219,38 +219,38 @@ class Created(_Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Uploaded(_Fact):
+class Uploaded(_Event):
     """The storage took the bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BecameReady(_Fact):
+class BecameReady(_Event):
     """The gateway shows the asset as ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found(_Fact):
+class Found(_Event):
     """A ready asset with this content was there already, and cost this run nothing."""
 
     asset_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotCreated(_Fact):
+class NotCreated(_Event):
     """The intent definitely didn't take effect, or is certain not to be there: nothing was charged."""
 
     error: ErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lost(_Fact):
+class Lost(_Event):
     """The answer to an intent never came, and the list doesn't show it: whether it was charged isn't known."""
 
     nonce: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deleted(_Fact):
+class Deleted(_Event):
     """The asset is gone: deleted by us for ``rebate``, or found missing (0)."""
 
     rebate: StoredCredits
@@ -260,18 +260,18 @@ JobEvent: TypeAlias = (
     Held
     | Prepared
     | Accepted
-    | Declined
+    | HoldReleased
     | Refused
-    | Unanswered
+    | SubmitUnknown
     | Repriced
     | Succeeded
     | Listed
     | Failed
-    | Vanished
+    | JobLost
     | Saved
     | Unavailable
     | Missed
-    | Moved
+    | Relocated
     | Reopened
 )
 AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | Deleted
@@ -281,18 +281,18 @@ EVENT_NAMES: Final[Mapping[str, type[Event]]] = {
     "Held": Held,
     "Prepared": Prepared,
     "Accepted": Accepted,
-    "Declined": Declined,
+    "HoldReleased": HoldReleased,
     "Refused": Refused,
-    "Unanswered": Unanswered,
+    "SubmitUnknown": SubmitUnknown,
     "Repriced": Repriced,
     "Succeeded": Succeeded,
     "Listed": Listed,
     "Failed": Failed,
-    "Vanished": Vanished,
+    "JobLost": JobLost,
     "Saved": Saved,
     "Unavailable": Unavailable,
     "Missed": Missed,
-    "Moved": Moved,
+    "Relocated": Relocated,
     "Reopened": Reopened,
     "Intended": Intended,
     "Created": Created,

@@ -26,7 +26,7 @@ _COUNT_PER_JOB_S = 1e-4
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class InFlightJob:
     """One open job. Times are of one monotonic clock, in seconds."""
 
     running: Hazards
@@ -73,7 +73,7 @@ class Place:
         return (1 - doubt) * in_turn + doubt * anyhow
 
 
-class Line:
+class InFlightQueue:
     """All open jobs."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Line:
         """From 0, where jobs run in turn as far as can be seen, to 1."""
         self.has_queued = False
         """Whether any job was ever seen queued."""
-        self._places: dict[int, Place] = {}
+        self._places: dict[int, InFlightJob] = {}
         self._next_ticket = 0
         self._next_number = 0
         self._left = 0
@@ -98,10 +98,10 @@ class Line:
     def __contains__(self, ticket: int) -> bool:
         return ticket in self._places
 
-    def __getitem__(self, ticket: int) -> Place:
+    def __getitem__(self, ticket: int) -> InFlightJob:
         return self._places[ticket]
 
-    def __iter__(self) -> Iterator[tuple[int, Place]]:
+    def __iter__(self) -> Iterator[tuple[int, InFlightJob]]:
         return iter(self._places.items())
 
     @property
@@ -109,7 +109,7 @@ class Line:
         """How many jobs are likely to have ended that nobody has seen yet."""
         return self._unseen[0]
 
-    def enter(self, place: Place, *, in_line: bool) -> int:
+    def enter(self, place: InFlightJob, *, in_line: bool) -> int:
         """Add a job at the end; return its ticket. One that isn't in line counts as running from now on."""
         if in_line:
             place.number, self._next_number = self._next_number, self._next_number + 1
@@ -140,7 +140,7 @@ class Line:
         """Return how many jobs in line have begun to run, ever: the number of the first that hasn't."""
         return self.runners.begun(self._left + self._unseen[0])
 
-    def saw_queued(self, place: Place, now: float) -> None:
+    def saw_queued(self, place: InFlightJob, now: float) -> None:
         """Take in that a job is queued. Then so are those behind it."""
         self.has_queued = True
         if place.number < self._front - _OVERTAKING:
@@ -153,7 +153,7 @@ class Line:
                 other.queued_at = now
         self._answer(place, False, now)
 
-    def saw_begun(self, place: Place, now: float) -> None:
+    def saw_begun(self, place: InFlightJob, now: float) -> None:
         """Take in that a job runs, or has ended. Then those before it have begun as well."""
         if place.in_line and not place.seen_running:
             self._front = max(self._front, place.number)
@@ -168,7 +168,7 @@ class Line:
                 if other.began_at is None:
                     other.begin((other.queued_at + now) / 2)
 
-    def edge(self) -> tuple[int, Place] | None:
+    def edge(self) -> tuple[int, InFlightJob] | None:
         """Return a job that tells most about how many run: the first that is held to be queued, or the last."""
         begun = self.begun() - 0.5
         last = None
@@ -179,11 +179,11 @@ class Line:
                     break
         return last
 
-    def sample(self, share: float) -> tuple[int, Place]:
+    def sample(self, share: float) -> tuple[int, InFlightJob]:
         """Return the job that stands at a share, from 0 to below 1, of the line."""
         return list(self._places.items())[int(len(self._places) * share)]
 
-    def _answer(self, place: Place, began: bool, now: float) -> None:
+    def _answer(self, place: InFlightJob, began: bool, now: float) -> None:
         self._has_changed = True
         if not place.in_line:
             return

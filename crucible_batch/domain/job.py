@@ -1,25 +1,26 @@
-"""A job as a value: what it is, how far it is, and what it wants next.
+"""A job as a value: its identity, its phase, and what is to be done next (the Decider pattern).
 
-    wish : Job -> Command | None      what next?
-    step : Job, Event -> Job          what happened?
+    decide : Job -> Command | None      what is to be done next
+    evolve : Job, Event -> Job          the job after an event
 
-The life of a job, one row a phase. ``wish`` reads nothing but the phase and what belongs to it:
+The life of a job, one row a phase. ``decide`` reads nothing but the phase and what belongs to it:
 
-    phase        wish              events that lead on
+    phase        command           events that lead on
     READY        Hold              Held -> PREPARING (with images) or SUBMITTING; Refused -> FAILED
-    PREPARING    Prepare           Prepared -> SUBMITTING; Declined -> READY; Refused -> FAILED
-    SUBMITTING   Submit            Accepted -> IN_FLIGHT; Declined -> READY; Refused -> FAILED; Unanswered -> UNKNOWN
-    IN_FLIGHT    Poll              Succeeded -> FETCHING; Failed -> READY (next attempt) or FAILED; Vanished -> VANISHED
+    PREPARING    Prepare           Prepared -> SUBMITTING; HoldReleased -> READY; Refused -> FAILED
+    SUBMITTING   Submit            Accepted -> IN_FLIGHT; HoldReleased -> READY; Refused -> FAILED;
+                                   SubmitUnknown -> UNKNOWN
+    IN_FLIGHT    Poll              Succeeded -> FETCHING; Failed -> READY (next attempt) or FAILED; JobLost -> VANISHED
     FETCHING     Fetch (an output) Saved -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
-                 or LookAgain      Listed -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
-    SUCCEEDED    -                 Missed, Listed (more) -> FETCHING; Moved -> SUCCEEDED
+                 or RecheckOutputs Listed -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
+    SUCCEEDED    -                 Missed, Listed (more) -> FETCHING; Relocated -> SUCCEEDED
     FAILED       -                 Reopened -> READY
     UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
     UNAVAILABLE  -                 -      (a new run: FETCHING)
     VANISHED     -                 -      (a new run: IN_FLIGHT)
     UNREADABLE   -                 -      (for good: its journal holds an event that can't have happened)
 
-``Moved`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on.
+``Relocated`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on.
 
 ``SUBMITTING`` is the only phase whose truth we don't know: the key may be in use. Sending the same key again resolves
 it, so a job that a journal shows there is ``in_doubt``, and no refusal may then free its hold.
@@ -36,29 +37,29 @@ from crucible_batch.domain.attempt import Attempt, AttemptStatus, repriced
 from crucible_batch.domain.events import (
     Accepted,
     AssetEvent,
-    Declined,
     Event,
     Failed,
     Held,
+    HoldReleased,
     JobEvent,
+    JobLost,
     Listed,
     Missed,
-    Moved,
     Prepared,
     Refused,
+    Relocated,
     Reopened,
     Repriced,
     Saved,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
     Unavailable,
-    Vanished,
     event_name,
 )
 from crucible_batch.domain.frozen_copy import changed
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.output_list import merged
+from crucible_batch.domain.output_list import merge_output_lists
 from crucible_batch.domain.retry_rule import RetryRule
 
 IMPOSSIBLE_HISTORY = "IMPOSSIBLE_HISTORY"
@@ -156,16 +157,16 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
-class LookAgain:
+class RecheckOutputs:
     """Look, when some time has passed, whether more outputs are listed than are saved."""
 
     job_id: str
 
 
-Command: TypeAlias = Hold | Prepare | Submit | Poll | Fetch | LookAgain
+Command: TypeAlias = Hold | Prepare | Submit | Poll | Fetch | RecheckOutputs
 
 
-def wish(job: Job) -> Command | None:
+def decide(job: Job) -> Command | None:
     """Say what the job wants next; None where it wants nothing more in this run."""
     match job.phase:
         case Phase.READY:
@@ -178,14 +179,14 @@ def wish(job: Job) -> Command | None:
             return Poll(_job_id(job))
         case Phase.FETCHING:
             index = next((index for index in range(job.expected or 0) if index not in job.outputs), None)
-            return LookAgain(_job_id(job)) if index is None else Fetch(_job_id(job), index)
+            return RecheckOutputs(_job_id(job)) if index is None else Fetch(_job_id(job), index)
         case Phase.SUCCEEDED | Phase.FAILED | Phase.UNKNOWN | Phase.UNAVAILABLE | Phase.VANISHED | Phase.UNREADABLE:
             return None
 
 
-def step(job: Job, event: JobEvent) -> Job:
+def evolve(job: Job, event: JobEvent) -> Job:
     """Return the job after ``event``. Raises ``ValueError`` for an event that can't have happened in its phase."""
-    if job.phase not in HAPPENS_IN[type(event)]:
+    if job.phase not in ALLOWED_PHASES[type(event)]:
         raise ValueError(f"{event_name(event)} can't happen to a job that is {job.phase.value}")
     match event:
         case Held():
@@ -204,11 +205,11 @@ def step(job: Job, event: JobEvent) -> Job:
             )
             attempts = _ending_in(job, attempt)
             return changed(job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None)
-        case Declined(error=error):
+        case HoldReleased(error=error):
             return _closed(job, AttemptStatus.DECLINED, error, event.at, Phase.READY)
         case Refused(error=error):
             return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
-        case Unanswered(error=error):
+        case SubmitUnknown(error=error):
             return changed(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
         case Repriced(credits=recorded, settled=settled):
             attempt = repriced(job.current, recorded, has_succeeded=settled is not None)
@@ -219,9 +220,9 @@ def step(job: Job, event: JobEvent) -> Job:
             return changed(ended, attempts=attempts, expected=expected, numbers=numbers, may_grow=numbers is not None)
         case Failed():
             return _failed(job, event)
-        case Vanished(error=error):
+        case JobLost(error=error):
             return _closed(job, AttemptStatus.VANISHED, error, event.at, Phase.VANISHED)
-        case Saved() | Missed() | Moved() | Listed():
+        case Saved() | Missed() | Relocated() | Listed():
             return _about_output(job, event)
         case Unavailable(error=error):
             return changed(job, phase=Phase.UNAVAILABLE, error=error)
@@ -238,7 +239,7 @@ def replay(job: Job, events: Iterable[Event]) -> Job:
         if isinstance(event, AssetEvent):
             return _unreadable(job, f"{event_name(event)} can't happen to a job")
         try:
-            job = step(job, event)
+            job = evolve(job, event)
         except ValueError as error:
             return _unreadable(job, str(error))
     return job
@@ -254,7 +255,7 @@ def _unreadable(job: Job, why: str) -> Job:
     return changed(job, phase=Phase.UNREADABLE, error=error)
 
 
-def resumed(job: Job) -> Job:
+def resume_job(job: Job) -> Job:
     """Return the job as a new run takes it up.
 
     What was being sent is in doubt; what couldn't be had is asked for again; nothing that ended is touched.
@@ -274,7 +275,7 @@ _CLOCK_SLACK_S = 300.0
 """A clock that was set back by more makes the age of a key unknown, and an unknown age is too old."""
 
 
-def may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:
+def key_may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:
     """Whether it was never answered if the job was bought, and its key is too old to ask for it without risk.
 
     ``now`` is the wall clock in seconds since the epoch; ``key_ttl_s`` is how long the gateway is trusted to honour a
@@ -286,21 +287,21 @@ def may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:
 
 
 _ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
-HAPPENS_IN: Mapping[type[JobEvent], frozenset[Phase]] = {
+ALLOWED_PHASES: Mapping[type[JobEvent], frozenset[Phase]] = {
     # What began another attempt may follow a failure after which the rule of that day allowed one, and today's doesn't.
     Held: frozenset({Phase.READY, Phase.FAILED}),
     Prepared: frozenset({Phase.PREPARING}),
     Accepted: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
-    Declined: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
+    HoldReleased: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
     Refused: frozenset({Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.SUBMITTING}),
-    Unanswered: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
+    SubmitUnknown: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
     Repriced: frozenset({*_ALWAYS_LATE, Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE}),
     Succeeded: _ALWAYS_LATE,
     Failed: _ALWAYS_LATE,
-    Vanished: _ALWAYS_LATE,
+    JobLost: _ALWAYS_LATE,
     Saved: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
     Missed: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
-    Moved: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
+    Relocated: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
     Listed: frozenset({Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE}),
     Unavailable: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
     Reopened: frozenset({Phase.FAILED, Phase.READY}),
@@ -354,7 +355,7 @@ def _next_number(job: Job) -> int:
     return job.attempt + 1 if used_up and job.current.number == job.attempt else job.attempt
 
 
-def _about_output(job: Job, event: Saved | Missed | Moved | Listed) -> Job:
+def _about_output(job: Job, event: Saved | Missed | Relocated | Listed) -> Job:
     match event:
         case Listed(numbers=listed):
             return _listed(job, listed)
@@ -362,7 +363,7 @@ def _about_output(job: Job, event: Saved | Missed | Moved | Listed) -> Job:
             return _saved(job, event)
         case Missed(index=index):
             return _missed(job, index)
-        case Moved():
+        case Relocated():
             return _moved(job, event)
 
 
@@ -375,7 +376,7 @@ def _saved(job: Job, event: Saved) -> Job:
 
 def _listed(job: Job, listed: tuple[int, ...]) -> Job:
     known = job.expected or 0
-    numbers = merged(job.numbers, known, listed)
+    numbers = merge_output_lists(job.numbers, known, listed)
     expected = max(known, len(numbers or ()))
     phase = Phase.FETCHING if expected > min(known, len(job.outputs)) else Phase.SUCCEEDED
     return changed(job, phase=phase, numbers=numbers, expected=expected, may_grow=expected > known)
@@ -386,7 +387,7 @@ def _missed(job: Job, index: int) -> Job:
     return changed(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
 
 
-def _moved(job: Job, event: Moved) -> Job:
+def _moved(job: Job, event: Relocated) -> Job:
     if event.index not in job.outputs:  # missed meanwhile: it comes to a place of its own
         return job
     moved = changed(job.outputs[event.index], path=event.path)

@@ -14,11 +14,11 @@ by a definite answer only; "no answer" holds.
                  vanished or succeeded
     Succeeded    held -> spent
     Failed       held -> refunded
-    Vanished     held -> spent (nobody told us of a refund; if it is found failed after all, refunded)
-    Declined, Refused   the hold ends: nothing was bought
+    JobLost     held -> spent (nobody told us of a refund; if it is found failed after all, refunded)
+    HoldReleased, Refused   the hold ends: nothing was bought
     Deleted      the rebate comes back, at most what this directory was charged for the image
     Lost         the image stays held at the bound that it had, for good; what was held beyond goes back to its payer
-    Unanswered, Listed  nothing moves
+    SubmitUnknown, Listed  nothing moves
 
 From the first event on that can't have happened (``domain.event_order``), what is held for its job or image only grows.
 """
@@ -30,42 +30,42 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.event_order import Stages
+from crucible_batch.domain.event_order import EventOrder
 from crucible_batch.domain.events import (
     Accepted,
     AssetEvent,
     BecameReady,
     Created,
-    Declined,
     Deleted,
     Event,
     Failed,
     Found,
     Held,
+    HoldReleased,
     Intended,
     JobEvent,
+    JobLost,
     Listed,
     Lost,
     Missed,
-    Moved,
     NotCreated,
     Prepared,
     Refused,
+    Relocated,
     Reopened,
     Repriced,
     Saved,
     Settled,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
     Unavailable,
     Uploaded,
-    Vanished,
 )
 from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape
 
 
 @dataclass(frozen=True, slots=True)
-class Surprise:
+class PriceSurprise:
     """A price above all that was known or permitted when its credits were held: ``charged`` where ``held`` was held.
 
     ``by_record``: the answer to the submit named ``held``, and the job's own record ``charged``.
@@ -118,7 +118,7 @@ class Ledger:
         self.repriced_jobs = 0
         self._repriced: set[str] = set()
         self._found_again: set[str] = set()
-        self._surprises: dict[tuple[str, bool], Surprise] = {}
+        self._surprises: dict[tuple[str, bool], PriceSurprise] = {}
         self._held: Credits = ZERO
         self._unpriced: list[_Unpriced] = []
         self._charges: dict[str, Credits] = {}
@@ -128,7 +128,7 @@ class Ledger:
         self._shapes: dict[str, Shape] = {}
         self._alone: set[str] = set()
         self._intents: dict[str, _Intent] = {}
-        self._stages = Stages()
+        self._stages = EventOrder()
         self._impossible: set[str] = set()
 
     @property
@@ -186,7 +186,7 @@ class Ledger:
         return len(self._unpriced) if self.prices.bound(UPLOAD) is None else 0
 
     @property
-    def surprises(self) -> tuple[Surprise, ...]:
+    def surprises(self) -> tuple[PriceSurprise, ...]:
         """The worst surprise of each price class, by an answer and by a record."""
         return tuple(self._surprises.values())
 
@@ -234,16 +234,16 @@ class Ledger:
                 self.restored_with_images += not assets
             case Accepted():
                 self._accepted(subject, event)
-            case Declined() | Refused():
+            case HoldReleased() | Refused():
                 self._end_hold(subject)
             case Repriced(credits=record, settled=settled):
                 if settled is None:
                     self._repriced_to(subject, record)
                 else:
                     self._repriced_after(settled, record)
-            case Succeeded() | Vanished() | Failed():
+            case Succeeded() | JobLost() | Failed():
                 self._job_ended(subject, event)
-            case Unanswered() | Listed() | Saved() | Unavailable() | Missed() | Moved() | Reopened():
+            case SubmitUnknown() | Listed() | Saved() | Unavailable() | Missed() | Relocated() | Reopened():
                 pass
             case _:
                 assert_never(event)
@@ -323,7 +323,7 @@ class Ledger:
         else:
             self._note_surprise(shape, settled.spent, record, by_record=True)
 
-    def _job_ended(self, subject: str, event: Succeeded | Vanished | Failed) -> None:
+    def _job_ended(self, subject: str, event: Succeeded | JobLost | Failed) -> None:
         """Spend the hold, or refund it. What counted as spent while nobody knew the job is settled with it."""
         amount = self._end_hold(subject)
         found_again = self._vanished.pop(subject, ZERO)
@@ -334,7 +334,7 @@ class Ledger:
             case Succeeded():
                 self.jobs += amount
                 self.reused += amount if was_reused else ZERO
-            case Vanished():
+            case JobLost():
                 self.jobs += amount
                 self._vanished[subject] = amount + found_again
             case Failed():
@@ -379,7 +379,7 @@ class Ledger:
         name = shape.price_class
         worst = self._surprises.get((name, by_record))
         if charged - held > (worst.charged - worst.held if worst is not None else ZERO):
-            self._surprises[name, by_record] = Surprise(name, held, charged, by_record)
+            self._surprises[name, by_record] = PriceSurprise(name, held, charged, by_record)
 
     def _set_hold(self, subject: str, amount: Credits) -> None:
         self._held += amount - self._holds.get(subject, ZERO)

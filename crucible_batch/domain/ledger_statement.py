@@ -15,7 +15,7 @@ from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import LedgerEntry
 
 
-class Kind(enum.StrEnum):
+class EntryKind(enum.StrEnum):
     """What an entry does. The first three are a job's, the next two an upload's; ``OTHER`` is everything else."""
 
     RESERVE = "reserve"
@@ -27,28 +27,28 @@ class Kind(enum.StrEnum):
 
 
 _OF_JOBS = (
-    (Kind.RESERVE, {"reserve", "reserved", "reservation"}),
-    (Kind.CONSUME, {"consume", "consumed", "consumption"}),
-    (Kind.REFUND, {"refund", "refunded"}),
+    (EntryKind.RESERVE, {"reserve", "reserved", "reservation"}),
+    (EntryKind.CONSUME, {"consume", "consumed", "consumption"}),
+    (EntryKind.REFUND, {"refund", "refunded"}),
 )
 # A charge without a job may be booked under the words of a job's: a rebate as "refund", an upload as "consume".
 _OF_UPLOADS = (
-    (Kind.REBATE, {"rebate", "refund", "refunded", "delete", "deleted", "deletion"}),
-    (Kind.UPLOAD, {"upload", "uploads", "asset", "image", "consume", "consumed", "charge", "debit"}),
+    (EntryKind.REBATE, {"rebate", "refund", "refunded", "delete", "deleted", "deletion"}),
+    (EntryKind.UPLOAD, {"upload", "uploads", "asset", "image", "consume", "consumed", "charge", "debit"}),
 )
 _WORD = re.compile(r"[a-z]+")
 _ID = re.compile(r"[\w-]+")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def kind_of(entry: LedgerEntry, *, of_job: bool) -> Kind:
+def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
     """Read what an entry does from its type; without a job, from its description too."""
     text = entry.entry_type if of_job else f"{entry.entry_type} {entry.description}"
     words = set(_WORD.findall(text.lower()))
-    return next((kind for kind, known in (_OF_JOBS if of_job else _OF_UPLOADS) if words & known), Kind.OTHER)
+    return next((kind for kind, known in (_OF_JOBS if of_job else _OF_UPLOADS) if words & known), EntryKind.OTHER)
 
 
-def size_of(entry: LedgerEntry) -> Credits:
+def entry_amount(entry: LedgerEntry) -> Credits:
     """Its amount without the sign, all digits kept."""
     return entry.amount.copy_abs()
 

@@ -19,7 +19,7 @@ MOST_OUTPUTS = 64
 shows other numbers at each look ends here."""
 
 
-def merged(known: Sequence[int] | None, expected: int, listed: Sequence[int]) -> tuple[int, ...] | None:
+def merge_output_lists(known: Sequence[int] | None, expected: int, listed: Sequence[int]) -> tuple[int, ...] | None:
     """Return the gateway's numbers of all outputs after one more look, in the order of our indices.
 
     ``known`` None is a job of which only the count was noted, by an older release: its outputs are then those listed

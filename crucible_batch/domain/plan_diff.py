@@ -35,7 +35,7 @@ from crucible_batch.domain.plan import InputImage, PlannedJob
 _COSTS = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}
 
 
-class Mark(enum.StrEnum):
+class ChangeKind(enum.StrEnum):
     """What a run would do about a job."""
 
     NEW = "new"
@@ -46,7 +46,7 @@ class Mark(enum.StrEnum):
     GONE = "gone"
 
 
-class Why(enum.StrEnum):
+class ChangeCause(enum.StrEnum):
     """Why it would do so; the table is at the head of this file."""
 
     NEVER_RUN = "never_run"
@@ -65,21 +65,21 @@ class Why(enum.StrEnum):
     GONE = "gone"
 
 
-MARKS: Mapping[Why, Mark] = {
-    Why.NEVER_RUN: Mark.NEW,
-    Why.NOT_SENT: Mark.NEW,
-    Why.RETRIED: Mark.NEW,
-    Why.CHANGED: Mark.CHANGED,
-    Why.IN_FLIGHT: Mark.COLLECTED,
-    Why.NOT_FETCHED: Mark.COLLECTED,
-    Why.UNANSWERED: Mark.COLLECTED,
-    Why.MISSING_OUTPUT: Mark.COLLECTED,
-    Why.UNAVAILABLE: Mark.COLLECTED,
-    Why.VANISHED: Mark.COLLECTED,
-    Why.UNREADABLE: Mark.FAILED,
-    Why.FAILED: Mark.FAILED,
-    Why.DONE: Mark.DONE,
-    Why.GONE: Mark.GONE,
+MARKS: Mapping[ChangeCause, ChangeKind] = {
+    ChangeCause.NEVER_RUN: ChangeKind.NEW,
+    ChangeCause.NOT_SENT: ChangeKind.NEW,
+    ChangeCause.RETRIED: ChangeKind.NEW,
+    ChangeCause.CHANGED: ChangeKind.CHANGED,
+    ChangeCause.IN_FLIGHT: ChangeKind.COLLECTED,
+    ChangeCause.NOT_FETCHED: ChangeKind.COLLECTED,
+    ChangeCause.UNANSWERED: ChangeKind.COLLECTED,
+    ChangeCause.MISSING_OUTPUT: ChangeKind.COLLECTED,
+    ChangeCause.UNAVAILABLE: ChangeKind.COLLECTED,
+    ChangeCause.VANISHED: ChangeKind.COLLECTED,
+    ChangeCause.UNREADABLE: ChangeKind.FAILED,
+    ChangeCause.FAILED: ChangeKind.FAILED,
+    ChangeCause.DONE: ChangeKind.DONE,
+    ChangeCause.GONE: ChangeKind.GONE,
 }
 
 
@@ -93,35 +93,35 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class ChangeReason:
     """Why a run would do something about a job, or nothing.
 
     ``changes`` are those of a changed job, ``code`` is what it failed with, ``paths`` are outputs that are gone.
     ``credits`` is what was paid so far: for this job, or for what went by its name before.
     """
 
-    why: Why
+    why: ChangeCause
     changes: tuple[Change, ...] = ()
     code: str | None = None
     paths: tuple[str, ...] = ()
     credits: Credits = ZERO
 
     @property
-    def mark(self) -> Mark:
+    def mark(self) -> ChangeKind:
         return MARKS[self.why]
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedJob:
     """One row of a plan's comparison."""
 
     name: str
     workflow_id: str
-    reason: Reason
+    reason: ChangeReason
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class EarlierPlan:
     """A job of an earlier plan, as its past left it."""
 
     planned: PlannedJob
@@ -131,14 +131,14 @@ class Earlier:
 T = TypeVar("T")
 
 
-def differences(
+def diff_jobs(
     jobs: Iterable[tuple[PlannedJob, Job]],
     dropped: MutableMapping[str, T],
     *,
-    earlier: Callable[[T], Earlier],
+    earlier: Callable[[T], EarlierPlan],
     missing: Callable[[Job], tuple[str, ...]],
     retry_failed: bool,
-) -> Iterator[Compared]:
+) -> Iterator[ComparedJob]:
     """Compare, in manifest order, and end with what is gone.
 
     ``dropped`` maps the names of the earlier plan's jobs that nobody asks for any more in the same words to what
@@ -148,52 +148,61 @@ def differences(
         key = dropped.pop(planned.name, None)
         before = earlier(key) if key is not None and _is_untouched(job) else None
         found = reason(planned, job, before, missing=missing(job), retry_failed=retry_failed)
-        yield Compared(planned.name, planned.workflow_id, found)
+        yield ComparedJob(planned.name, planned.workflow_id, found)
     for name, key in dropped.items():
         gone = earlier(key)
-        yield Compared(name, gone.planned.workflow_id, Reason(Why.GONE, credits=paid(gone.job)))
+        yield ComparedJob(name, gone.planned.workflow_id, ChangeReason(ChangeCause.GONE, credits=paid(gone.job)))
 
 
 def reason(
-    planned: PlannedJob, job: Job, before: Earlier | None, *, missing: tuple[str, ...] = (), retry_failed: bool = False
-) -> Reason:
+    planned: PlannedJob,
+    job: Job,
+    before: EarlierPlan | None,
+    *,
+    missing: tuple[str, ...] = (),
+    retry_failed: bool = False,
+) -> ChangeReason:
     """Say why a run would bring this job on, or why not. ``before`` is what went by its name, if that is another."""
     match job.phase:
         case Phase.SUCCEEDED:
-            return Reason(Why.MISSING_OUTPUT if missing else Why.DONE, paths=missing, credits=paid(job))
+            return ChangeReason(
+                ChangeCause.MISSING_OUTPUT if missing else ChangeCause.DONE, paths=missing, credits=paid(job)
+            )
         case Phase.FAILED:
-            return _of(Why.RETRIED if retry_failed else Why.FAILED, job)
+            return _of(ChangeCause.RETRIED if retry_failed else ChangeCause.FAILED, job)
         case Phase.READY | Phase.PREPARING:
             return _of_a_fresh_one(planned, job, before)
         case Phase.IN_FLIGHT:
-            return _of(Why.IN_FLIGHT, job)
+            return _of(ChangeCause.IN_FLIGHT, job)
         case Phase.FETCHING:
-            return _of(Why.NOT_FETCHED, job)
+            return _of(ChangeCause.NOT_FETCHED, job)
         case Phase.SUBMITTING | Phase.UNKNOWN:
-            return _of(Why.UNANSWERED, job)
+            return _of(ChangeCause.UNANSWERED, job)
         case Phase.UNAVAILABLE:
-            return _of(Why.UNAVAILABLE, job)
+            return _of(ChangeCause.UNAVAILABLE, job)
         case Phase.VANISHED:
-            return _of(Why.VANISHED, job)
+            return _of(ChangeCause.VANISHED, job)
         case Phase.UNREADABLE:
-            return _of(Why.UNREADABLE, job)
+            return _of(ChangeCause.UNREADABLE, job)
         case _:
             assert_never(job.phase)
 
 
-def _of(why: Why, job: Job) -> Reason:
-    return Reason(why, code=job.error.code if job.error is not None else None, credits=paid(job))
+def _of(why: ChangeCause, job: Job) -> ChangeReason:
+    return ChangeReason(why, code=job.error.code if job.error is not None else None, credits=paid(job))
 
 
-def _of_a_fresh_one(planned: PlannedJob, job: Job, before: Earlier | None) -> Reason:
+def _of_a_fresh_one(planned: PlannedJob, job: Job, before: EarlierPlan | None) -> ChangeReason:
     failed = next((each for each in reversed(job.attempts) if each.status is AttemptStatus.FAILED), None)
     if failed is not None:
-        return Reason(Why.RETRIED, code=failed.error.code if failed.error is not None else None)
+        return ChangeReason(ChangeCause.RETRIED, code=failed.error.code if failed.error is not None else None)
     if not _is_untouched(job):
-        return _of(Why.NOT_SENT, job)
+        return _of(ChangeCause.NOT_SENT, job)
     if before is not None:
-        return Reason(Why.CHANGED, changes=tuple(changes(before.planned, planned)), credits=paid(before.job))
-    return Reason(Why.NEVER_RUN)
+        return ChangeReason(
+            ChangeCause.CHANGED, changes=tuple(changes(before.planned, planned)), credits=paid(before.job)
+        )
+    return ChangeReason(ChangeCause.NEVER_RUN)
 
 
 def _is_untouched(job: Job) -> bool:

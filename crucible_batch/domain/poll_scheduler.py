@@ -17,7 +17,7 @@ import math
 from typing import assert_never
 
 from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.in_flight_queue import DISTRUST, FAINT, Line, Place
+from crucible_batch.domain.in_flight_queue import DISTRUST, FAINT, InFlightJob, InFlightQueue
 from crucible_batch.domain.service_times import ServiceTimes
 
 SHORTEST_S = 0.05
@@ -48,13 +48,13 @@ _EPSILON_S = 1e-6
 """Two sums that mean the same moment may differ by their rounding."""
 
 
-class Looks:
+class PollScheduler:
     """All jobs that are waited for. ``polls_per_s`` caps what the jobs in flight would allow; None: they alone do."""
 
     def __init__(self, times: ServiceTimes, polls_per_s: float | None = None) -> None:
         self._times = times
         self._cap = math.inf if polls_per_s is None else polls_per_s
-        self._line = Line()
+        self._line = InFlightQueue()
         self._next_at = -math.inf
         self._probe_at = -math.inf
         self._probe_pause = 1.0
@@ -87,7 +87,7 @@ class Looks:
         running.begun += 1
         if self._first_at is None:
             self._first_at, self._typical_s = now, running.expected_s
-        place = Place(running, waiting, now, now + timeout_s)
+        place = InFlightJob(running, waiting, now, now + timeout_s)
         if look_at_once:
             place.due_at = now
         return self._line.enter(place, in_line=not look_at_once)
@@ -169,7 +169,7 @@ class Looks:
 
     # -- which job --------------------------------------------------------------------------------------------------
 
-    def _probe(self, now: float) -> tuple[int, Place] | None:
+    def _probe(self, now: float) -> tuple[int, InFlightJob] | None:
         """Look where running turns into queued, and in turn anywhere: the more rarely, the less it teaches."""
         if self._probe_at > now + _EPSILON_S:
             return None
@@ -180,7 +180,7 @@ class Looks:
             return self._ready(self._line.edge(), now)
         return self._ready(self._line.sample(self._probes * _GOLDEN % 1), now)
 
-    def _choose(self, now: float) -> tuple[int, Place] | None:
+    def _choose(self, now: float) -> tuple[int, InFlightJob] | None:
         soon = now + _EPSILON_S
         due = [
             (ticket, place)
@@ -192,12 +192,12 @@ class Looks:
         rounds_per_s = self.polls_per_s(now) / len(self._line)
         return max(due, key=lambda found: self._urgency(found[1], now, rounds_per_s))
 
-    def _ready(self, found: tuple[int, Place] | None, now: float) -> tuple[int, Place] | None:
+    def _ready(self, found: tuple[int, InFlightJob] | None, now: float) -> tuple[int, InFlightJob] | None:
         if found is None or found[1].is_looked_at or found[1].looked_at + SHORTEST_S > now + _EPSILON_S:
             return None
         return found
 
-    def _urgency(self, place: Place, now: float, rounds_per_s: float) -> float:
+    def _urgency(self, place: InFlightJob, now: float, rounds_per_s: float) -> float:
         if not place.in_line and place.looked_at == place.opened_at:
             return 1.0
         rounds = (now - place.looked_at) * rounds_per_s
@@ -205,7 +205,7 @@ class Looks:
 
     # -- when -------------------------------------------------------------------------------------------------------
 
-    def _due_at(self, place: Place, now: float) -> float:
+    def _due_at(self, place: InFlightJob, now: float) -> float:
         if place.due_at is None:
             latest = place.looked_at + _ROUNDS_UNSEEN * len(self._line) / self.polls_per_s(now)
             since = place.opened_at if place.began_at is None else place.began_at
@@ -214,7 +214,7 @@ class Looks:
             place.due_at = min(due_at, max(place.until, place.looked_at + SHORTEST_S))
         return place.due_at
 
-    def _likely_at(self, place: Place) -> float:
+    def _likely_at(self, place: InFlightJob) -> float:
         """Return when it has ended with a probability of ``DUE``."""
         running, doubt = place.running, self._line.doubt
         if running.seen == 0 and (running.expected_s is None or running.begun <= _PILOTS):
@@ -229,13 +229,13 @@ class Looks:
 
     # -- what was seen ----------------------------------------------------------------------------------------------
 
-    def _survived(self, place: Place, now: float) -> None:
+    def _survived(self, place: InFlightJob, now: float) -> None:
         if place.in_line:
             place.running.survived(place.age(place.looked_at), place.age(now))
             place.waiting.survived(place.looked_at - place.opened_at, now - place.opened_at)
         place.is_looked_at, place.looked_at, place.due_at = False, now, None
 
-    def _ended(self, place: Place, now: float) -> None:
+    def _ended(self, place: InFlightJob, now: float) -> None:
         if not place.in_line:
             return
         place.running.ended(place.age(place.looked_at), place.age(now))

@@ -18,8 +18,8 @@ from crucible_batch.domain.events import (
     Failed,
     Held,
     JobEvent,
-    Moved,
     Prepared,
+    Relocated,
     Repriced,
     Saved,
     Succeeded,
@@ -52,7 +52,7 @@ class Receipt:
 
 def receipt_of(job: Job, event: JobEvent) -> Receipt | None:
     """Return what is to be written down after ``event`` has made ``job`` what it is; None for most events."""
-    if not isinstance(event, Accepted | Saved | Moved):
+    if not isinstance(event, Accepted | Saved | Relocated):
         return None
     attempt = job.current
     return Receipt(
@@ -68,7 +68,7 @@ def receipt_of(job: Job, event: JobEvent) -> Receipt | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class AttemptClaim:
     """What receipts claim of one attempt: the jobs that they name, the first named first, and the highest price."""
 
     number: int
@@ -83,7 +83,7 @@ class Claim:
 class Told:
     """A claim beside the gateway's record of the job that it names; None where the gateway knows no such job."""
 
-    claim: Claim
+    claim: AttemptClaim
     job_id: str
     record: JobSnapshot | None
 
@@ -92,7 +92,7 @@ class Told:
         return self.record is not None and self.record.status is JobStatus.FAILED
 
 
-def claims_of(receipts: Iterable[Receipt]) -> list[Claim]:
+def claims_of(receipts: Iterable[Receipt]) -> list[AttemptClaim]:
     """Sort one job's receipts by attempt, the first attempt first. What we can't have written is left out.
 
     Anybody may have added lines: a further line raises a price and never lowers it, and there is an end to how many
@@ -103,7 +103,7 @@ def claims_of(receipts: Iterable[Receipt]) -> list[Claim]:
         if _is_possible(receipt):
             attempts.setdefault(receipt.attempt, []).append(receipt)
     return [
-        Claim(
+        AttemptClaim(
             number=number,
             key=lines[0].key,
             at=lines[0].at,

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from crucible_batch.domain.audit_claims import Figures, Finding, UploadClaim, UploadState, Verdict
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_statement import Clocks, Kind, Statement, kind_of, size_of
+from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExpectedEntry:
     """An entry that is looked for: its amount, and the moments of our clock between which it was made.
 
     ``surely_shown``: it is neither so old that the gateway may no longer show it, nor so new that it may not yet.
@@ -40,7 +40,7 @@ class Match:
     left: tuple[LedgerEntry, ...]
 
 
-def match_entries(wanted: Sequence[Wanted], entries: Iterable[LedgerEntry], clocks: Clocks) -> Match:
+def match_entries(wanted: Sequence[ExpectedEntry], entries: Iterable[LedgerEntry], clocks: Clocks) -> Match:
     """Give as many of the wanted as possible an entry of their own.
 
     Entries are taken as they come in time; each goes to the wanted one whose time is over first. For intervals, that
@@ -52,7 +52,7 @@ def match_entries(wanted: Sequence[Wanted], entries: Iterable[LedgerEntry], cloc
         groups[each.amount].append(place)
     offered: dict[Credits, list[LedgerEntry]] = defaultdict(list)
     for entry in entries:
-        offered[size_of(entry)].append(entry)
+        offered[entry_amount(entry)].append(entry)
     found: dict[int, LedgerEntry] = {}
     taken: set[int] = set()
     for amount, places in groups.items():
@@ -66,13 +66,15 @@ def match_entries(wanted: Sequence[Wanted], entries: Iterable[LedgerEntry], cloc
     vague = frozenset(
         place
         for entry in left
-        for place in groups.get(size_of(entry), ())
+        for place in groups.get(entry_amount(entry), ())
         if clocks.may_lie_between(entry.at, wanted[place].begun, wanted[place].ended)
     )
     return Match(found, vague, left)
 
 
-def _assign(wanted: Mapping[int, Wanted], entries: Sequence[LedgerEntry], clocks: Clocks) -> dict[int, LedgerEntry]:
+def _assign(
+    wanted: Mapping[int, ExpectedEntry], entries: Sequence[LedgerEntry], clocks: Clocks
+) -> dict[int, LedgerEntry]:
     coming = sorted(wanted, key=lambda place: wanted[place].begun, reverse=True)
     open_places: list[tuple[float, int]] = []
     found: dict[int, LedgerEntry] = {}
@@ -125,65 +127,65 @@ class _Join:
         self._clocks = clocks
         self._asked_at = asked_at
         self.ours: list[LedgerEntry] = []
-        self._shown: dict[tuple[int, Kind], _Shown] = {}
+        self._shown: dict[tuple[int, EntryKind], _Shown] = {}
         nameless = dict(enumerate(claims))
         for place, claim in enumerate(claims):
             if entries := _named(claim, statement):
                 del nameless[place]
                 self.ours += entries
-                for kind in (Kind.UPLOAD, Kind.REBATE):
-                    sizes = [size_of(entry) for entry in entries if kind_of(entry, of_job=False) is kind]
+                for kind in (EntryKind.UPLOAD, EntryKind.REBATE):
+                    sizes = [entry_amount(entry) for entry in entries if entry_kind(entry, of_job=False) is kind]
                     self._shown[place, kind] = _Shown(sum(sizes, ZERO), times=len(sizes))
-        self._match(Kind.UPLOAD, {place: self._charge(claim) for place, claim in nameless.items()})
-        self._match(Kind.REBATE, {place: self._rebate(claim) for place, claim in nameless.items()})
+        self._match(EntryKind.UPLOAD, {place: self._charge(claim) for place, claim in nameless.items()})
+        self._match(EntryKind.REBATE, {place: self._rebate(claim) for place, claim in nameless.items()})
         for place, claim in nameless.items():
             if claim.state is UploadState.ASSUMED:
                 self._take_for_assumed(place, claim)
 
-    def shown(self, place: int, kind: Kind) -> _Shown:
+    def shown(self, place: int, kind: EntryKind) -> _Shown:
         return self._shown.get((place, kind), _NOTHING)
 
-    def left(self, kind: Kind) -> list[LedgerEntry]:
+    def left(self, kind: EntryKind) -> list[LedgerEntry]:
         """The entries of this kind that nothing of ours explains so far."""
         taken = {id(entry) for entry in self.ours}
         free = (entry for entry in self._statement.entries if entry.job_id is None and id(entry) not in taken)
-        return [entry for entry in free if kind_of(entry, of_job=False) is kind]
+        return [entry for entry in free if entry_kind(entry, of_job=False) is kind]
 
     def candidates(self, claim: UploadClaim) -> list[LedgerEntry]:
         """The unexplained charges that may be this upload's, by their time."""
-        return self._left_between(Kind.UPLOAD, claim.begun_at, claim.answered_at)
+        return self._left_between(EntryKind.UPLOAD, claim.begun_at, claim.answered_at)
 
     def rebate_candidates(self, claim: UploadClaim) -> list[LedgerEntry]:
         """The unexplained rebates that may be this deletion's."""
-        return self._left_between(Kind.REBATE, claim.begun_at, claim.deleted_at)
+        return self._left_between(EntryKind.REBATE, claim.begun_at, claim.deleted_at)
 
-    def _left_between(self, kind: Kind, begun: float, ended: float | None) -> list[LedgerEntry]:
+    def _left_between(self, kind: EntryKind, begun: float, ended: float | None) -> list[LedgerEntry]:
         last = begun if ended is None else ended
         return [entry for entry in self.left(kind) if self._clocks.may_lie_between(entry.at, begun, last)]
 
-    def _charge(self, claim: UploadClaim) -> Wanted | None:
+    def _charge(self, claim: UploadClaim) -> ExpectedEntry | None:
         if claim.state is not UploadState.KNOWN or claim.charge == ZERO or claim.answered_at is None:
             return None
         return self._wanted(claim.charge, claim.begun_at, claim.answered_at)
 
-    def _rebate(self, claim: UploadClaim) -> Wanted | None:
+    def _rebate(self, claim: UploadClaim) -> ExpectedEntry | None:
         if not claim.rebate or claim.deleted_at is None:
             return None
         begun = claim.begun_at if claim.answered_at is None else claim.answered_at
         return self._wanted(claim.rebate, begun, claim.deleted_at)
 
-    def _wanted(self, amount: Credits, begun: float, ended: float) -> Wanted:
+    def _wanted(self, amount: Credits, begun: float, ended: float) -> ExpectedEntry:
         surely_shown = ended < self._asked_at and self._clocks.surely_shown(self._statement, begun)
-        return Wanted(amount, begun, ended, surely_shown)
+        return ExpectedEntry(amount, begun, ended, surely_shown)
 
-    def _match(self, kind: Kind, maybe_wanted: Mapping[int, Wanted | None]) -> None:
+    def _match(self, kind: EntryKind, maybe_wanted: Mapping[int, ExpectedEntry | None]) -> None:
         wanted = {place: each for place, each in maybe_wanted.items() if each is not None}
         match = match_entries(list(wanted.values()), self.left(kind), self._clocks)
         for number, (place, each) in enumerate(wanted.items()):
             entry = match.found.get(number)
             if entry is not None:
                 doubt = Verdict.VAGUE if number in match.vague else None
-                self._shown[place, kind] = _Shown(size_of(entry), doubt, times=1)
+                self._shown[place, kind] = _Shown(entry_amount(entry), doubt, times=1)
                 self.ours.append(entry)
             elif not each.surely_shown:
                 self._shown[place, kind] = _Shown(doubt=Verdict.UNSEEN)
@@ -192,13 +194,13 @@ class _Join:
         """An upload whose answer was lost has no amount to look for: its time alone must tell."""
         match self.candidates(claim):
             case [entry]:
-                self._shown[place, Kind.UPLOAD] = _Shown(size_of(entry), times=1)
+                self._shown[place, EntryKind.UPLOAD] = _Shown(entry_amount(entry), times=1)
                 self.ours.append(entry)
             case []:
                 shown = self._clocks.surely_shown(self._statement, claim.begun_at)
-                self._shown[place, Kind.UPLOAD] = _NOTHING if shown else _Shown(doubt=Verdict.UNSEEN)
+                self._shown[place, EntryKind.UPLOAD] = _NOTHING if shown else _Shown(doubt=Verdict.UNSEEN)
             case _:
-                self._shown[place, Kind.UPLOAD] = _Shown(doubt=Verdict.VAGUE)
+                self._shown[place, EntryKind.UPLOAD] = _Shown(doubt=Verdict.VAGUE)
 
 
 def audit_uploads(
@@ -213,13 +215,19 @@ def audit_uploads(
     join = _Join(claims, statement, clocks, asked_at=asked_at)
     findings = tuple(
         _finding(
-            claim, join.shown(place, Kind.UPLOAD), join.shown(place, Kind.REBATE), present=present, asked_at=asked_at
+            claim,
+            join.shown(place, EntryKind.UPLOAD),
+            join.shown(place, EntryKind.REBATE),
+            present=present,
+            asked_at=asked_at,
         )
         for place, claim in enumerate(claims)
         if claim.state is not UploadState.LOST
     )
     # That nothing shows proves nothing at a gateway that doesn't list uploads, or under words that we can't read.
-    lists_uploads = any(entry.job_id is None and kind_of(entry, of_job=False) is Kind.UPLOAD for entry in join.ours)
+    lists_uploads = any(
+        entry.job_id is None and entry_kind(entry, of_job=False) is EntryKind.UPLOAD for entry in join.ours
+    )
     never: list[UploadClaim] = []
     perhaps: list[UploadClaim] = []
     for claim in claims:

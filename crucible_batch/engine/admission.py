@@ -13,42 +13,42 @@ from dataclasses import dataclass, replace
 
 from crucible_batch.domain.budget import (
     INSUFFICIENT_CREDITS,
+    AdmissionState,
     Admit,
     Block,
+    HoldRequest,
     Need,
-    Request,
-    Situation,
     SlowStart,
     Wait,
     above_ceiling,
     beyond_bound,
-    decide,
+    decide_admission,
 )
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import (
     Accepted,
     Created,
-    Declined,
     Event,
     Failed,
     Held,
+    HoldReleased,
     Intended,
+    JobLost,
     Lost,
     NotCreated,
     Prepared,
     Refused,
     Repriced,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
-    Vanished,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD, Shape
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.journaled_ledger import Books
-from crucible_batch.engine.shutdown import Stop
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
 
@@ -72,9 +72,9 @@ class Admission:
 
     def __init__(
         self,
-        books: Books,
+        books: JournaledLedger,
         gateway: Gateway,
-        stop: Stop,
+        stop: Shutdown,
         clock: Clock,
         shortage: Callable[[], ErrorInfo | None] = lambda: None,
     ) -> None:
@@ -106,7 +106,7 @@ class Admission:
         """Wait until the next attempt's credits can be held, hold them, and return the fact to be journalled.
 
         ``missing`` counts the images that the job would have to upload now, ``claim`` makes them its own to upload.
-        Returns None where the job can't be started in this run; why is noted in the run's ``Stop``. One reason is a
+        Returns None where the job can't be started in this run; why is noted in the run's ``Shutdown``. One reason is a
         disk that has no room for what the job makes.
         """
         async with self._turn:
@@ -117,8 +117,8 @@ class Admission:
                     break
                 if self._account_due:
                     await self.read_account()
-                request = Request(shape, missing())
-                match decide(request, self._books.ledger, self._books.budget, self._situation(job.identity)):
+                request = HoldRequest(shape, missing())
+                match decide_admission(request, self._books.ledger, self._books.budget, self._situation(job.identity)):
                     case Admit() as admit:
                         claim()
                         return self._admit(job, request, admit)
@@ -131,7 +131,7 @@ class Admission:
                         break
         return None
 
-    def _admit(self, job: Job, request: Request, admit: Admit) -> Held:
+    def _admit(self, job: Job, request: HoldRequest, admit: Admit) -> Held:
         held = Held(
             at=self._clock.now(),
             attempt=job.attempt,
@@ -159,8 +159,8 @@ class Admission:
             while not self._stop.no_more:
                 self._changed.clear()
                 held = ledger.hold_of(identity)
-                request = Request(shape, held=held)
-                match decide(request, ledger, self._books.budget, self._situation(identity, in_doubt=True)):
+                request = HoldRequest(shape, held=held)
+                match decide_admission(request, ledger, self._books.budget, self._situation(identity, in_doubt=True)):
                     case Admit(credits=credits, alone=alone):
                         self._in_doubt.discard(identity)
                         self._send(identity, request, max(held, credits), alone=alone)
@@ -176,7 +176,7 @@ class Admission:
         """Set a submit in doubt back to what it held before it was sent again: this time it bought nothing."""
         self._books.ledger.set_hold(identity, held, alone=alone)
 
-    def _send(self, identity: str, request: Request, held: Credits, *, alone: bool) -> None:
+    def _send(self, identity: str, request: HoldRequest, held: Credits, *, alone: bool) -> None:
         prices = self._books.ledger.prices
         expected = Need.of(request, prices).expected
         self._unanswered[identity] = _Submit(request.shape, expected, prices.expected(request.shape), alone, held)
@@ -263,7 +263,7 @@ class Admission:
         await self.read_account()
         return True
 
-    def _situation(self, identity: str, *, in_doubt: bool = False) -> Situation:
+    def _situation(self, identity: str, *, in_doubt: bool = False) -> AdmissionState:
         """Return what there is beside one job.
 
         A submit in doubt waits only for those that are not answered: that ends without any other's credits.
@@ -273,7 +273,7 @@ class Admission:
             expected = sum((submit.expected for submit in self._unanswered.values()), ZERO)
             left = self._account - (self._settled() - self._account_base) - expected
         others = set(self._unanswered) if in_doubt else self._at_work
-        return Situation(
+        return AdmissionState(
             others_at_work=bool(others - {identity}),
             unanswered=len(self._unanswered),
             limit=1 if self._figures_differ else self._slow_start.limit,
@@ -288,9 +288,9 @@ class Admission:
         match event:
             case Accepted():
                 self._accepted(subject, event)
-            case Unanswered() | Repriced():
+            case SubmitUnknown() | Repriced():
                 self._answered(subject)
-            case Declined() | Refused():
+            case HoldReleased() | Refused():
                 self._answered(subject)
                 # It holds nothing any more: whoever waits for credits must not wait for it.
                 self._at_work.discard(subject)
@@ -302,7 +302,7 @@ class Admission:
                 self._account_stale = True
                 if (submit := self._unanswered.get(subject)) is not None:
                     self._unanswered[subject] = replace(submit, held=held)
-            case Succeeded() | Vanished():
+            case Succeeded() | JobLost():
                 self._answered(subject)
             case Failed():
                 self._answered(subject)

@@ -62,7 +62,7 @@ async def _nowhere(_planned: PlannedJob, _path: str, _sha256: str) -> None:
     return None
 
 
-class Fetcher:
+class Downloader:
     """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1).
 
     ``way`` says where the output of a job goes whose path is taken, as ``Mover.way`` does; ``on_record`` is told of

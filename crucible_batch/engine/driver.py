@@ -1,4 +1,4 @@
-"""The loop that the whole engine is made of: what it wants, done, journalled, stepped."""
+"""The engine's loop: decide on a command, perform it, journal its event, apply it."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, slots=True)
 class Driver(Generic[S, C, E]):
-    """Drives subjects of one kind. ``wish`` and ``step`` are pure, ``perform`` touches the world, ``record`` lasts."""
+    """``decide`` and ``evolve`` are pure; ``perform`` does I/O; ``record`` writes the event to the journal."""
 
-    wish: Callable[[S], C | None]
+    decide: Callable[[S], C | None]
     perform: Callable[[S, C], Awaitable[E | None]]
     record: Callable[[str, E], Awaitable[None]]
-    step: Callable[[S, E], S]
+    evolve: Callable[[S, E], S]
 
     async def drive(self, subject: S) -> S:
         """Bring a subject as far as it can get now, and return it.
 
-        It ends where the subject wishes nothing more, or where ``perform`` returns None: not in this run. Whatever
-        ``perform`` or ``record`` raise goes on up; the journal then holds all that happened.
+        It ends where ``decide`` or ``perform`` returns None: not in this run. What ``perform`` and ``record``
+        raise is passed on; the journal then holds all that happened.
         """
-        while (command := self.wish(subject)) is not None:
+        while (command := self.decide(subject)) is not None:
             event = await self.perform(subject, command)
             if event is None:
                 break
             await self.record(subject.identity, event)
-            subject = self.step(subject, event)
+            subject = self.evolve(subject, event)
         return subject

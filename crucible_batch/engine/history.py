@@ -10,12 +10,12 @@ from typing import Protocol
 from crucible_batch.domain.asset import Asset
 from crucible_batch.domain.events import Accepted, Event
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase, resumed
+from crucible_batch.domain.job import Job, Phase, resume_job
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import workflow_class
 from crucible_batch.domain.retry_rule import RetryRule
-from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.journaled_ledger import JournaledLedger
 
 
 class History(Protocol):
@@ -58,10 +58,10 @@ class History(Protocol):
         ...
 
 
-class Owners:
+class JobIdOwners:
     """Knows the owners from the journal; in memory only are those whose acceptance is not durable yet."""
 
-    def __init__(self, history: History, books: Books) -> None:
+    def __init__(self, history: History, books: JournaledLedger) -> None:
         self._history = history
         self._fresh: dict[str, str] = {}
         books.on_entry(self._entered)
@@ -130,20 +130,20 @@ def survey(
         # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
         has_missed = bool(missed(job))
         has_images = has_images or bool(planned.images)
-        outcome, _ = outcome_of(resumed(job), workflow_class(planned.workflow_id), {})
+        outcome, _ = outcome_of(resume_job(job), workflow_class(planned.workflow_id), {})
         if about(planned.name):
             counts[Outcome.PENDING if has_missed else outcome] += 1
         if is_forgotten(job):
             forgotten.append((planned, job))
         elif job.phase not in _NOT_IN_FLIGHT and not job.is_settled:
-            in_flight.append((planned, resumed(job)))
+            in_flight.append((planned, resume_job(job)))
     # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
-    retired = [(planned, resumed(job)) for planned, job in history.retired() if _is_open(job)]
+    retired = [(planned, resume_job(job)) for planned, job in history.retired() if _is_open(job)]
     identities = frozenset(job.identity for _, job in retired)
     return Survey(in_flight + retired, forgotten, identities, counts, has_images)
 
 
-def too_old(job: Job) -> ErrorInfo:
+def key_too_old_error(job: Job) -> ErrorInfo:
     """Say why a submit in doubt is not sent again."""
     return ErrorInfo(
         KEY_MAY_BE_FORGOTTEN,

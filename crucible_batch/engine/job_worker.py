@@ -5,41 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, outgrown
-from crucible_batch.domain.circuit_breaker import Whose, whose
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, hold_is_outgrown
+from crucible_batch.domain.circuit_breaker import FailureScope, failure_scope
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import (
     Accepted,
-    Declined,
     Failed,
     Held,
+    HoldReleased,
     JobEvent,
+    JobLost,
     Prepared,
     Refused,
     Repriced,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
-    Vanished,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatus
-from crucible_batch.domain.job import Command, Fetch, Hold, Job, LookAgain, Poll, Prepare, Submit
+from crucible_batch.domain.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit
 from crucible_batch.domain.outcome import EVERYTHING
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import shape_of
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.downloads import Fetcher
-from crucible_batch.engine.history import Owners
+from crucible_batch.engine.downloads import Downloader
+from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.engine.job_errors import of_another, timed_out
 from crucible_batch.engine.job_records import Records, settled_as
-from crucible_batch.engine.journaled_ledger import Books
-from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, Lister
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
 from crucible_batch.engine.poller import Interrupted, Poller
 from crucible_batch.engine.recovery import Recovery
-from crucible_batch.engine.shutdown import Stop, error_info
+from crucible_batch.engine.shutdown import Shutdown, error_info
 from crucible_batch.engine.slots import Slots
-from crucible_batch.engine.uploads import AssetDesk, AssetFailed, HoldOutgrown
+from crucible_batch.engine.uploads import AssetFailed, AssetUploader, HoldOutgrown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
@@ -51,29 +51,29 @@ _LESS_THAN_ANY = Credits(-1)
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class JobContext:
     """What a job is performed with, shared by all jobs of a run."""
 
     gateway: Gateway
-    books: Books
+    books: JournaledLedger
     admission: Admission
-    assets: AssetDesk
+    assets: AssetUploader
     poller: Poller
-    fetcher: Fetcher
-    lister: Lister
+    fetcher: Downloader
+    lister: LateOutputChecker
     records: Records
-    stop: Stop
+    stop: Shutdown
     slots: Slots
     clock: Clock
     gone_workflows: dict[str, ErrorInfo]
     recovery: Recovery
-    owners: Owners
+    owners: JobIdOwners
 
 
-class Performer:
+class JobWorker:
     """Performs the commands of one job."""
 
-    def __init__(self, world: World, planned: PlannedJob, *, may_buy: bool = True) -> None:
+    def __init__(self, world: JobContext, planned: PlannedJob, *, may_buy: bool = True) -> None:
         self._world = world
         self._planned = planned
         self._may_buy = may_buy
@@ -87,7 +87,7 @@ class Performer:
         """What was held for a submit in doubt before it was sent again, and whether it was alone."""
 
     async def perform(self, job: Job, command: Command) -> JobEvent | None:
-        """Carry out one command. None: it can't be done in this run, and why is noted in the run's ``Stop``.
+        """Carry out one command. None: it can't be done in this run, and why is noted in the run's ``Shutdown``.
 
         Raises ``GatewayError`` where the gateway or the way to it failed and nothing is known that wasn't before.
         """
@@ -116,7 +116,7 @@ class Performer:
                 return await self._poll(job, job_id)
             case Fetch(index=index):
                 return await self._world.fetcher.fetch(self._planned, job.current, index, job.number_of(index))
-            case LookAgain(job_id=job_id):
+            case RecheckOutputs(job_id=job_id):
                 return await self._world.lister.look(job, job_id)
             case _:
                 assert_never(command)
@@ -138,7 +138,7 @@ class Performer:
             claim=lambda: desk.claim(job.identity, self._images),
         )
 
-    async def _prepare(self, job: Job) -> Prepared | Declined | Refused:
+    async def _prepare(self, job: Job) -> Prepared | HoldReleased | Refused:
         world = self._world
         if (kept := await self._kept_back()) is not None:
             return kept
@@ -163,9 +163,9 @@ class Performer:
         assets = {param: ready[image.spec.sha256] for param, image in self._planned.images.items()}
         return Prepared(at=world.clock.now(), assets=assets, credits=need)
 
-    def _no_longer_fits(self) -> Declined:
+    def _no_longer_fits(self) -> HoldReleased:
         message = "its images cost more than was known, and the job no longer fits"
-        return Declined(at=self._world.clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, message))
+        return HoldReleased(at=self._world.clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, message))
 
     async def _submit(self, job: Job) -> JobEvent:
         if not job.in_doubt:
@@ -174,10 +174,10 @@ class Performer:
         ledger = self._world.books.ledger
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
         if (error := await self._world.admission.hold_again(job, self._shape)) is not None:
-            return Unanswered(at=self._world.clock.now(), error=error)
+            return SubmitUnknown(at=self._world.clock.now(), error=error)
         return await self._send(job)
 
-    async def _kept_back(self) -> Declined | Refused | None:
+    async def _kept_back(self) -> HoldReleased | Refused | None:
         """Wait until something new may be bought, and say so if it isn't to be bought any more.
 
         Asked right before an upload and a submit: since the hold the run may have been stopped, or the workflow gone.
@@ -185,26 +185,26 @@ class Performer:
         await self._world.slots.clear()
         return self._stopped() or self._gone()
 
-    def _stopped(self) -> Declined | None:
+    def _stopped(self) -> HoldReleased | None:
         world = self._world
         if not world.stop.no_more:
             return None
-        return Declined(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
+        return HoldReleased(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
 
     def _gone(self) -> Refused | None:
         gone = self._world.gone_workflows.get(self._planned.workflow_id)
         return None if gone is None else self._refuse(gone)
 
-    def _outgrown(self, job: Job) -> Declined | None:
+    def _outgrown(self, job: Job) -> HoldReleased | None:
         """A price that has risen since the hold was taken: the job asks for its credits again, at today's."""
         ledger, budget = self._world.books.ledger, self._world.books.budget
         if budget is None:
             return None
         alone = self._world.admission.is_alone(job.identity)
-        if not outgrown(ledger, budget, self._shape, ledger.hold_of(job.identity), alone=alone):
+        if not hold_is_outgrown(ledger, budget, self._shape, ledger.hold_of(job.identity), alone=alone):
             return None
         error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
-        return Declined(at=self._world.clock.now(), error=error)
+        return HoldReleased(at=self._world.clock.now(), error=error)
 
     def _may_resend(self, job: Job, *, in_doubt: bool) -> bool:
         """Whether a submit may be sent again. In a run that is to stop only one in doubt is: an answer ends that."""
@@ -240,13 +240,13 @@ class Performer:
     def _not_accepted(self, job: Job, error: GatewayError) -> JobEvent:
         """What an answer that isn't the wanted one means, by the table:
 
-        in doubt, now or before   Unanswered: a later refusal proves nothing about the first try
-        another key's job         Unanswered as well: whether this one was bought it doesn't say
-        401                       Declined, and the run ends
-        402                       Declined, and nothing more is asked for until a refund
+        in doubt, now or before   SubmitUnknown: a later refusal proves nothing about the first try
+        another key's job         SubmitUnknown as well: whether this one was bought it doesn't say
+        401                       HoldReleased, and the run ends
+        402                       HoldReleased, and nothing more is asked for until a refund
         a refusal                 Refused, and what else, by the table of ``domain.circuit_breaker``
-        429                       Declined: it is asked for again when there are slots for it
-        5xx, the edge's page      Declined, and the run stops: it is the gateway that fails, not the job
+        429                       HoldReleased: it is asked for again when there are slots for it
+        5xx, the edge's page      HoldReleased, and the run stops: it is the gateway that fails, not the job
         """
         world = self._world
         info = self._explained(error_info(error))
@@ -260,10 +260,10 @@ class Performer:
                 world.admission.close_account()
             elif not error.is_refusal or error.status == 401:
                 self._note(error)
-            return Unanswered(at=world.clock.now(), error=info)
+            return SubmitUnknown(at=world.clock.now(), error=info)
         if isinstance(error, KeyRefusedError):
             world.stop.failed(error)
-            return Declined(at=world.clock.now(), error=info)
+            return HoldReleased(at=world.clock.now(), error=info)
         if error.status == 402:
             return self._unpaid(info)
         if error.is_refusal or error.code == "BAD_REQUEST":
@@ -278,7 +278,7 @@ class Performer:
         else:
             self._note(error)
             world.stop.wind_down(ExitCode.STOPPED, info)
-        return Declined(at=world.clock.now(), error=info)
+        return HoldReleased(at=world.clock.now(), error=info)
 
     def _explained(self, error: ErrorInfo) -> ErrorInfo:
         """A key is made of its images' bytes, a request of their assets: where one has gone and come again, a gateway
@@ -293,12 +293,12 @@ class Performer:
         )
 
     def _note_refusal(self, job: Job, error: GatewayError) -> None:
-        match whose(error.status, error.code, job.rule.never):
-            case Whose.JOB:
+        match failure_scope(error.status, error.code, job.rule.never):
+            case FailureScope.JOB:
                 pass
-            case Whose.WORKFLOW:
+            case FailureScope.WORKFLOW:
                 self._world.gone_workflows[self._planned.workflow_id] = error_info(error)
-            case Whose.EVERYONE:
+            case FailureScope.EVERYONE:
                 self._world.stop.refused(error)
             case other:
                 assert_never(other)
@@ -309,15 +309,15 @@ class Performer:
         else:
             self._world.stop.unserved(error, self._planned.name)
 
-    def _unpaid(self, error: ErrorInfo) -> Declined:
+    def _unpaid(self, error: ErrorInfo) -> HoldReleased:
         """A 402, whatever code came with it: asking again at once would be refused again, for ever."""
         self._world.admission.close_account()
-        return Declined(at=self._world.clock.now(), error=error)
+        return HoldReleased(at=self._world.clock.now(), error=error)
 
     def _refuse(self, error: ErrorInfo) -> Refused:
         return Refused(at=self._world.clock.now(), error=error)
 
-    async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | Vanished | None:
+    async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | JobLost | None:
         """Wait for the job's end, or until its record names more than was known."""
         if self._world.admission.is_to_be_compared(job.identity):
             recorded = await self._recorded_price(job_id)
@@ -360,7 +360,7 @@ class Performer:
                     break
         return None
 
-    async def _look(self, job: Job, job_id: str) -> JobSnapshot | Interrupted | Vanished | None:
+    async def _look(self, job: Job, job_id: str) -> JobSnapshot | Interrupted | JobLost | None:
         world, earlier = self._world, self._interrupted
         self._interrupted = None
         is_unread = world.admission.is_to_be_compared(job.identity)
@@ -378,7 +378,7 @@ class Performer:
             if error.status != 404 or not error.is_refusal:
                 raise
             lost = ErrorInfo(LOST_BY_GATEWAY, f"the gateway no longer knows job {job_id}", request_id=error.request_id)
-            return Vanished(at=world.clock.now(), error=lost)
+            return JobLost(at=world.clock.now(), error=lost)
         world.stop.served()
         if found is None:
             world.stop.wind_down(ExitCode.STOPPED, timed_out(job_id))

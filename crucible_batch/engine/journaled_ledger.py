@@ -19,7 +19,7 @@ class EventLog(Protocol):
         ...
 
 
-class Books:
+class JournaledLedger:
     """Journal and ledger together. ``on_entry`` are called after each entry, in the order in which they were added."""
 
     def __init__(self, log: EventLog, ledger: Ledger, budget: Credits | None) -> None:

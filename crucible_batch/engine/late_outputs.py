@@ -9,7 +9,7 @@ from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.downloads import Fetcher, unavailable
+from crucible_batch.engine.downloads import Downloader, unavailable
 from crucible_batch.engine.poller import Poller
 from crucible_batch.errors import GatewayError
 
@@ -20,7 +20,7 @@ LOOKS_AT_ODD = 4
 """So often a list is looked at that is empty, or lacks what it listed before, or whose job is in another state now."""
 
 
-class Lister:
+class LateOutputChecker:
     """Looks at the lists of jobs that have succeeded. What is new is kept for ``fetcher``, since links expire.
 
     ``on_record`` is told of each look: the price in a job's record may have risen as well.
@@ -30,7 +30,7 @@ class Lister:
         self,
         gateway: Gateway,
         clock: Clock,
-        fetcher: Fetcher,
+        fetcher: Downloader,
         poller: Poller,
         on_record: Callable[[JobSnapshot], None],
     ) -> None:

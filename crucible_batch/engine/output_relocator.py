@@ -18,12 +18,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from crucible_batch.domain.events import Moved, Saved
+from crucible_batch.domain.events import Relocated, Saved
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.history import History
-from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.outputs import OutputStore, Sidecars, aside_path, give_up, keep_as, output_path
 
 
@@ -44,16 +44,16 @@ class Owner:
         return not self.retired and home.as_posix() == path
 
 
-class Mover:
+class OutputRelocator:
     """Moves pictures aside, one at a time. ``told`` is called with each job whose output has moved."""
 
     def __init__(
         self,
         past: History,
-        books: Books,
+        books: JournaledLedger,
         store: OutputStore,
         clock: Clock,
-        told: Callable[[PlannedJob, Job, Moved], None],
+        told: Callable[[PlannedJob, Job, Relocated], None],
     ) -> None:
         self._past = past
         self._books = books
@@ -84,7 +84,7 @@ class Mover:
         await asyncio.to_thread(keep_as, self._store.directory, path, aside, sha256)
         for owner in owners:
             if owner.saved.path == path:
-                event = Moved(at=self._clock.now(), index=owner.saved.index, path=aside)
+                event = Relocated(at=self._clock.now(), index=owner.saved.index, path=aside)
                 await self._books.record(owner.planned.identity, event)
                 self._told(owner.planned, owner.job, event)
         await asyncio.to_thread(self._sidecars.move, path, aside)

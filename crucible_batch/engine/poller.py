@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
-from crucible_batch.domain.poll_scheduler import Looks
+from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
 
@@ -27,7 +27,7 @@ class Poller:
     """Looks at jobs until they end. ``on_look`` is told of each look that was answered."""
 
     def __init__(
-        self, gateway: Gateway, clock: Clock, looks: Looks, *, job_timeout_s: float, on_look: Callable[[], None]
+        self, gateway: Gateway, clock: Clock, looks: PollScheduler, *, job_timeout_s: float, on_look: Callable[[], None]
     ) -> None:
         self._gateway = gateway
         self._clock = clock

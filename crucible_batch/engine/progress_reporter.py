@@ -21,13 +21,15 @@ from crucible_batch.domain.progress import (
     TakenUp,
 )
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.journaled_ledger import JournaledLedger
 
 
-class Teller:
+class ProgressReporter:
     """Words a run's messages. ``is_beside`` knows the jobs that are collected though the run isn't about them."""
 
-    def __init__(self, observer: Observer, books: Books, clock: Clock, is_beside: Callable[[PlannedJob], bool]) -> None:
+    def __init__(
+        self, observer: Observer, books: JournaledLedger, clock: Clock, is_beside: Callable[[PlannedJob], bool]
+    ) -> None:
         self._observer = observer
         self._books = books
         self._clock = clock

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo, Submission
-from crucible_batch.engine.shutdown import Stop
+from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode
 
 NOT_REMEMBERED = "NOT_REMEMBERED"
@@ -22,7 +22,7 @@ _HINT = "to buy what is missing, run the same command without --recover"
 class Recovery:
     """Lets jobs through one at a time until the gateway has shown that it remembers; all at once unless ``wanted``."""
 
-    def __init__(self, stop: Stop, *, wanted: bool) -> None:
+    def __init__(self, stop: Shutdown, *, wanted: bool) -> None:
         self._stop = stop
         self._is_open = not wanted
         self._turn = asyncio.Lock()

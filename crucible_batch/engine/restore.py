@@ -20,7 +20,7 @@ from crucible_batch.domain.output_path import is_home
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import Shape, shape_of
-from crucible_batch.domain.receipts import Claim, Receipt, Told, at_least, claims_of, is_of, story
+from crucible_batch.domain.receipts import AttemptClaim, Receipt, Told, at_least, claims_of, is_of, story
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import GatewayError, OtherAccountError, UserError
 from crucible_batch.outputs import OutputStore, Receipts, ReceiptsByJob
@@ -124,7 +124,7 @@ class _Asking:
         true = {saved.index: saved async for saved in _true_outputs(planned, told[-1].claim.receipts, self.store)}
         return planned, told, story(planned, told, true)
 
-    async def _told(self, planned: PlannedJob, claims: Sequence[Claim]) -> list[Told]:
+    async def _told(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[Told]:
         """The attempts up to the first that has not failed. One that the gateway doesn't know can only be the last."""
         told: list[Told] = []
         unknown: Told | None = None
@@ -140,7 +140,7 @@ class _Asking:
                 return told
         return told if unknown is None else [*told, unknown]
 
-    async def _found(self, planned: PlannedJob, claim: Claim) -> Told | None:
+    async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> Told | None:
         """The job that a claim names, as the gateway has it; None where all that it names are other jobs."""
         unknown: Told | None = None
         for job_id in claim.job_ids:

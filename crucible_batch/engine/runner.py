@@ -8,14 +8,23 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 
-from crucible_batch.domain.concurrency_limit import new_flow
-from crucible_batch.domain.events import Declined, JobEvent, Missed, Moved, Reopened, Unanswered
+from crucible_batch.domain.concurrency_limit import initial_limit
+from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Relocated, Reopened, SubmitUnknown
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Command, Job, LookAgain, Phase, may_be_forgotten, resumed, step, wish
+from crucible_batch.domain.job import (
+    Command,
+    Job,
+    Phase,
+    RecheckOutputs,
+    decide,
+    evolve,
+    key_may_be_forgotten,
+    resume_job,
+)
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.poll_scheduler import Looks
+from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.progress import Observer
@@ -24,21 +33,21 @@ from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.downloads import Fetcher
+from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.driver import Driver
-from crucible_batch.engine.history import KEY_MAY_BE_FORGOTTEN, History, Owners, Survey, survey, too_old
+from crucible_batch.engine.history import KEY_MAY_BE_FORGOTTEN, History, JobIdOwners, Survey, key_too_old_error, survey
 from crucible_batch.engine.job_records import Records
-from crucible_batch.engine.job_worker import Performer, World
-from crucible_batch.engine.journaled_ledger import Books
-from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, Lister
+from crucible_batch.engine.job_worker import JobContext, JobWorker
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
 from crucible_batch.engine.options import RunOptions
-from crucible_batch.engine.output_relocator import Mover
+from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
-from crucible_batch.engine.progress_reporter import Teller
+from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.recovery import Recovery
-from crucible_batch.engine.shutdown import Stop, error_info
+from crucible_batch.engine.shutdown import Shutdown, error_info
 from crucible_batch.engine.slots import Slots
-from crucible_batch.engine.uploads import AssetDesk
+from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.outputs import OutputStore, Receipts
 
@@ -80,19 +89,19 @@ class Runner:
         self._looking_later = asyncio.Semaphore(_LATER_LOOKS)
         self._settling = asyncio.Lock()
         self._settled = False
-        self.stop = Stop()
-        self._flow = new_flow(options.concurrency)
+        self.stop = Shutdown()
+        self._flow = initial_limit(options.concurrency)
         self.slots = Slots(self._flow, self.stop, clock, observer, aims=options.concurrency is None)
-        self._looks = Looks(times, options.polls_per_s)
+        self._looks = PollScheduler(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
         ledger = Ledger(PriceBook.of(terms))
-        self.books = Books(history, ledger, terms.budget)
-        self._tell = Teller(observer, self.books, clock, lambda planned: not self._is_about(planned))
+        self.books = JournaledLedger(history, ledger, terms.budget)
+        self._tell = ProgressReporter(observer, self.books, clock, lambda planned: not self._is_about(planned))
         admission = Admission(self.books, gateway, self.stop, clock, store.shortage)
         self.stop.on_change += [admission.wake, self.slots.wake]
-        mover = Mover(history, self.books, store, clock, self._moved_aside)
+        mover = OutputRelocator(history, self.books, store, clock, self._moved_aside)
         records = Records()
-        fetcher = Fetcher(
+        fetcher = Downloader(
             gateway,
             store,
             clock,
@@ -103,11 +112,11 @@ class Runner:
             on_record=records.note,
         )
         poller = Poller(gateway, clock, self._looks, job_timeout_s=options.job_timeout_s, on_look=self._looked)
-        self._world = World(
+        self._world = JobContext(
             gateway=gateway,
             books=self.books,
             admission=admission,
-            assets=AssetDesk(
+            assets=AssetUploader(
                 gateway,
                 self.books,
                 clock,
@@ -118,14 +127,14 @@ class Runner:
             ),
             poller=poller,
             fetcher=fetcher,
-            lister=Lister(gateway, clock, fetcher, poller, records.note),
+            lister=LateOutputChecker(gateway, clock, fetcher, poller, records.note),
             records=records,
             stop=self.stop,
             slots=self.slots,
             clock=clock,
             gone_workflows={},
             recovery=self._recovery,
-            owners=Owners(history, self.books),
+            owners=JobIdOwners(history, self.books),
         )
 
     async def run(self) -> Ending:
@@ -199,15 +208,17 @@ class Runner:
         return [index for index, saved in job.outputs.items() if not self._store.has(saved.path)]
 
     def _is_forgotten(self, job: Job) -> bool:
-        return not self._options.resubmit_unknown and may_be_forgotten(job, self._clock.now(), self._options.key_ttl_s)
+        return not self._options.resubmit_unknown and key_may_be_forgotten(
+            job, self._clock.now(), self._options.key_ttl_s
+        )
 
     async def _set_aside(self, forgotten: Iterable[tuple[PlannedJob, Job]]) -> None:
         """Say of the submits in doubt that are too old why they are not sent again; once is enough."""
         for planned, job in forgotten:
             if job.error is None or job.error.code != KEY_MAY_BE_FORGOTTEN:
-                event = Unanswered(at=self._clock.now(), error=too_old(job))
+                event = SubmitUnknown(at=self._clock.now(), error=key_too_old_error(job))
                 await self.books.record(job.identity, event)
-                self._tell.job(planned, job, event, step(job, event))
+                self._tell.job(planned, job, event, evolve(job, event))
 
     async def _release_unsent(self) -> None:
         """Let go of what is held for jobs that were stopped while their images were under way: no submit has left."""
@@ -215,10 +226,10 @@ class Runner:
             if job.phase is Phase.PREPARING:
                 event = self._unsent("the run ended while its images were uploaded")
                 await self.books.record(job.identity, event)
-                self._tell.job(planned, job, event, step(job, event))
+                self._tell.job(planned, job, event, evolve(job, event))
 
-    def _unsent(self, message: str) -> Declined:
-        return Declined(at=self._clock.now(), error=ErrorInfo("INTERRUPTED", message))
+    def _unsent(self, message: str) -> HoldReleased:
+        return HoldReleased(at=self._clock.now(), error=ErrorInfo("INTERRUPTED", message))
 
     def _take(self, rest: Iterator[tuple[PlannedJob, Job]]) -> tuple[PlannedJob, Job] | None:
         """Take the next job; None where there is none that this run may still bring on."""
@@ -242,7 +253,7 @@ class Runner:
             if job.identity in taken:
                 continue
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
-                yield planned, resumed(job)
+                yield planned, resume_job(job)
             elif self._options.only(planned.name) and (
                 job.phase is Phase.READY or (job.phase is Phase.FAILED and self._options.retry_failed)
             ):
@@ -303,7 +314,7 @@ class Runner:
         job = await self._bring_on(planned, job, self._wish)
         if self._gives_way(job):
             self._waiting.append((planned, job))
-        elif isinstance(wish(job), LookAgain) and not self.stop.leaving.is_set():
+        elif isinstance(decide(job), RecheckOutputs) and not self.stop.leaving.is_set():
             task = group.create_task(self._look_again(planned, job, group))
             self._later.add(task)
             task.add_done_callback(self._later.discard)
@@ -313,7 +324,7 @@ class Runner:
         with self._noting_failures(planned.name):
             async with self._looking_later:
                 job = await self._bring_on(planned, job, _look_only)
-            if wish(job) is not None:  # there are more
+            if decide(job) is not None:  # there are more
                 async with self.slots.slot():
                     await self._bring_on_with_slot(planned, job, group)
 
@@ -330,13 +341,13 @@ class Runner:
             self.stop.failed(error)
 
     async def _bring_on(self, planned: PlannedJob, job: Job, wants: Callable[[Job], Command | None]) -> Job:
-        performer = Performer(self._world, planned, may_buy=job.identity not in self._retired)
+        performer = JobWorker(self._world, planned, may_buy=job.identity not in self._retired)
 
         latest = job
 
         def advance(job: Job, event: JobEvent) -> Job:
             nonlocal latest
-            latest = moved = step(job, event)
+            latest = moved = evolve(job, event)
             self._note_receipt(moved, event)
             self._tell.job(planned, job, event, moved)
             return moved
@@ -350,7 +361,7 @@ class Runner:
         except GatewayError as error:
             if latest.phase is Phase.PREPARING:
                 # No submit has left: what it holds would only keep others from theirs until the run ends.
-                declined = Declined(at=self._clock.now(), error=error_info(error))
+                declined = HoldReleased(at=self._clock.now(), error=error_info(error))
                 await self.books.record(job.identity, declined)
                 advance(latest, declined)
             raise
@@ -359,8 +370,8 @@ class Runner:
             self._world.assets.release(job.identity)
 
     def _wish(self, job: Job) -> Command | None:
-        command = wish(job)
-        return None if self._gives_way(job) or isinstance(command, LookAgain) else command
+        command = decide(job)
+        return None if self._gives_way(job) or isinstance(command, RecheckOutputs) else command
 
     def _gives_way(self, job: Job) -> bool:
         """Whether a job that would ask for credits has to go behind those in flight that have no slot yet.
@@ -385,8 +396,8 @@ class Runner:
         if job.phase is Phase.FAILED:
             yield Reopened(at=now)
 
-    def _moved_aside(self, planned: PlannedJob, job: Job, event: Moved) -> None:
-        moved = step(job, event)
+    def _moved_aside(self, planned: PlannedJob, job: Job, event: Relocated) -> None:
+        moved = evolve(job, event)
         self._note_receipt(moved, event)
         self._tell.job(planned, job, event, moved)
 
@@ -396,5 +407,5 @@ class Runner:
 
 
 def _look_only(job: Job) -> Command | None:
-    command = wish(job)
-    return command if isinstance(command, LookAgain) else None
+    command = decide(job)
+    return command if isinstance(command, RecheckOutputs) else None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from crucible_batch.domain.budget import BLOCKING_CODES, PRICE_ABOVE_CEILING
-from crucible_batch.domain.circuit_breaker import Row
+from crucible_batch.domain.circuit_breaker import ConsecutiveCounter
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import EVERYTHING
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
@@ -34,7 +34,7 @@ def exchange_told(error: GatewayError) -> str:
     return f"{error.operation}: {error.message}" if is_ours and error.operation else error.message
 
 
-class Stop:
+class Shutdown:
     """The one place that knows why a run is to stop. Everything here is called from the event loop.
 
     What counts how often is the table in ``domain.circuit_breaker``.
@@ -51,10 +51,10 @@ class Stop:
         self.on_change: list[Callable[[], None]] = []
         self._no_more = False
         self._last_unserved: ErrorInfo | None = None
-        self._unserved = Row(self._IN_A_ROW)
-        self._refused = Row(self._IN_A_ROW)
-        self._failed = Row(self._FAILED_IN_A_ROW)
-        self._unread = Row(self._IN_A_ROW)
+        self._unserved = ConsecutiveCounter(self._IN_A_ROW)
+        self._refused = ConsecutiveCounter(self._IN_A_ROW)
+        self._failed = ConsecutiveCounter(self._FAILED_IN_A_ROW)
+        self._unread = ConsecutiveCounter(self._IN_A_ROW)
 
     @property
     def no_more(self) -> bool:

@@ -10,16 +10,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from crucible_batch.domain.concurrency_limit import Flow
+from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.progress import Observer, Throttled
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.shutdown import Stop
+from crucible_batch.engine.shutdown import Shutdown
 
 
 class Slots:
     """All slots of a run. Everything here is called from the event loop."""
 
-    def __init__(self, flow: Flow, stop: Stop, clock: Clock, observer: Observer, *, aims: bool = False) -> None:
+    def __init__(
+        self, flow: ConcurrencyLimit, stop: Shutdown, clock: Clock, observer: Observer, *, aims: bool = False
+    ) -> None:
         """``aims``: give no more slots than keep the gateway's runners at work, once that is known."""
         self._flow = flow
         self._aims = aims
@@ -59,7 +61,7 @@ class Slots:
         self.wake()
 
     def looked(self, runners: float | None, unseen: float, open_jobs: int) -> None:
-        """The gateway answered a look. The rest is what is known by now: see ``Flow.aimed``."""
+        """The gateway answered a look. The rest is what is known by now: see ``ConcurrencyLimit.aimed``."""
         before = self._flow.allowed
         self._flow = self._flow.after_answer(self._clock.monotonic())
         if self._aims:

@@ -12,15 +12,15 @@ from crucible_batch.domain.asset import (
     Asset,
     AssetCommand,
     AssetPhase,
-    Await,
-    Create,
-    Look,
-    Put,
-    asset_resumed,
-    asset_step,
-    asset_wish,
+    AwaitReady,
+    CreateIntent,
+    FindAsset,
+    PutBytes,
+    decide_asset,
+    evolve_asset,
+    resume_asset,
 )
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, outgrown, uploads_are_uncounted
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, hold_is_outgrown, uploads_are_uncounted
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import (
     AssetEvent,
@@ -39,7 +39,7 @@ from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
-from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.input_images import InputError, load_input
@@ -69,13 +69,13 @@ class HoldOutgrown(Exception):  # noqa: N818 - as above
     """What is held for an upload is not enough to send it: the job has to ask for its credits again."""
 
 
-class AssetDesk:
+class AssetUploader:
     """All assets of a run. ``past`` reads an asset from the journal; ``nonce`` makes a fresh, unguessable word."""
 
     def __init__(
         self,
         gateway: Gateway,
-        books: Books,
+        books: JournaledLedger,
         clock: Clock,
         *,
         past: Callable[[str], Asset],
@@ -165,11 +165,11 @@ class AssetDesk:
 
         def step(asset: Asset, event: AssetEvent) -> Asset:
             self._observe(image, event)
-            moved = asset_step(asset, event)
+            moved = evolve_asset(asset, event)
             self._assets[image.spec.sha256] = moved
             return moved
 
-        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(asset_wish, perform, self._books.record, step)
+        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(decide_asset, perform, self._books.record, step)
         brought = await driver.drive(asset)
         if (turned_away := self._turned_away.pop(image.spec.sha256, None)) is not None:
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
@@ -181,7 +181,7 @@ class AssetDesk:
 
     async def _take_up(self, digest: str, image: InputImage | None) -> Asset:
         """Take an image up from the journal. Nothing is bought; raises ``GatewayError`` where it can't be settled."""
-        asset = asset_resumed(self._past(digest))
+        asset = resume_asset(self._past(digest))
         listed = await self._list()
         if asset.phase is AssetPhase.READY and not _shows(listed, asset):
             return await self._checked(asset)
@@ -191,7 +191,7 @@ class AssetDesk:
             await self._books.record(asset.identity, event)
             if image is not None:
                 self._observe(image, event)
-            asset = asset_step(asset, event)
+            asset = evolve_asset(asset, event)
         return asset
 
     async def _checked(self, asset: Asset) -> Asset:
@@ -201,17 +201,17 @@ class AssetDesk:
             return asset
         event = Deleted(at=self._clock.now(), rebate=ZERO)
         await self._books.record(asset.identity, event)
-        return asset_step(asset, event)
+        return evolve_asset(asset, event)
 
     async def _perform(self, image: InputImage, payer: str, asset: Asset, command: AssetCommand) -> AssetEvent:
         match command:
-            case Look():
+            case FindAsset():
                 return await self._look(image, payer)
-            case Create():
+            case CreateIntent():
                 return await (self._find_lost(asset) if asset.in_doubt else self._create(image, asset))
-            case Put():
+            case PutBytes():
                 return await self._put(image, asset)
-            case Await():
+            case AwaitReady():
                 return await self._await(asset)
             case _:
                 assert_never(command)
@@ -275,7 +275,7 @@ class AssetDesk:
         ledger, budget, subject = self._books.ledger, self._books.budget, asset.identity
         if budget is None:
             return False
-        return uploads_are_uncounted(ledger) or outgrown(
+        return uploads_are_uncounted(ledger) or hold_is_outgrown(
             ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone
         )
 

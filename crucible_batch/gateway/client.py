@@ -19,7 +19,7 @@ from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.exchange import ApiExchange, Call
 from crucible_batch.gateway.httpx_transport import HttpxChannel
 from crucible_batch.gateway.json_text import UnreadableError
-from crucible_batch.gateway.response_errors import Answer, bad_request
+from crucible_batch.gateway.response_errors import HttpAnswer, bad_request
 from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryPolicy, as_retrier
 from crucible_batch.gateway.transport import Channel, KeyChannel, KeyTransport, new_client
 from crucible_batch.gateway.url_guard import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
@@ -189,7 +189,7 @@ class CrucibleClient:
         """Delete an asset. One that the gateway doesn't know counts as deleted, with a rebate of 0."""
         path = f"/api/v1/assets/{check_id(asset_id, what='asset id')}"
 
-        def read(answer: Answer) -> AssetDeleteData:
+        def read(answer: HttpAnswer) -> AssetDeleteData:
             return _same(_data(answer, AssetDeleteSuccessResponse), "asset_id", asset_id)
 
         try:
@@ -221,7 +221,7 @@ class CrucibleClient:
         body = _body(Operation.GENERATE, GenerateRequest, wanted)
         doubts: list[GatewayError] = []
 
-        def read(answer: Answer) -> GeneratedJob:
+        def read(answer: HttpAnswer) -> GeneratedJob:
             data = _data(answer, GenerateSuccessResponse)
             self._check_job_is_of_key(data.job_id, idempotency_key)
             # The data was checked just now: to check it again would cost as much as to read it.
@@ -244,7 +244,7 @@ class CrucibleClient:
         envelope: type[SuccessResponse[D]],
         asked: tuple[str, str] | None = None,
     ) -> D:
-        def read(answer: Answer) -> D:
+        def read(answer: HttpAnswer) -> D:
             data = _data(answer, envelope)
             return _same(data, *asked) if asked else data
 
@@ -262,7 +262,7 @@ class CrucibleClient:
         operation: Operation,
         method: str,
         path: str,
-        read: Callable[[Answer], T],
+        read: Callable[[HttpAnswer], T],
         body: bytes | None = None,
         *,
         doubts: list[GatewayError] | None = None,
@@ -293,7 +293,7 @@ def _body(operation: Operation, model: type[WireModel], wanted: dict[str, Json])
         raise bad_request(operation, str(error)) from error
 
 
-def _data(answer: Answer, envelope: type[SuccessResponse[D]]) -> D:
+def _data(answer: HttpAnswer, envelope: type[SuccessResponse[D]]) -> D:
     return read_answer(answer.body, envelope).data
 
 

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError
-from crucible_batch.gateway.response_errors import Answer, bad_answer, refusal, request_id, transport_seam
+from crucible_batch.gateway.response_errors import HttpAnswer, bad_answer, refusal, request_id, transport_seam
 from crucible_batch.gateway.retries import Operation
 from crucible_batch.gateway.transport import MAX_CONNECTIONS, Channel, is_encoded
 from crucible_batch.gateway.wire import read_failure
@@ -35,7 +35,7 @@ class Call(Generic[T]):
     operation: Operation
     method: str
     url: str
-    read: Callable[[Answer], T]
+    read: Callable[[HttpAnswer], T]
     body: bytes | None = field(default=None, repr=False)
 
 
@@ -72,7 +72,7 @@ class ApiExchange:
                 call.operation, answer.status, str(error), code=error.code, request_id=request_id(answer)
             ) from error
 
-    async def _fetch(self, call: Call[T]) -> Answer:
+    async def _fetch(self, call: Call[T]) -> HttpAnswer:
         headers = _HEADERS if call.body is None else _HEADERS_OF_JSON
         with transport_seam(call.operation, self._key.hidden_in):
             async with asyncio.timeout(self._timeout_s):
@@ -85,7 +85,7 @@ class ApiExchange:
         if body is None and 200 <= reply.status < 300:
             raise bad_answer(call.operation, reply.status, "too large, or encoded though identity was asked for")
         headers = {name: self._key.hidden_in(reply.headers[name]) for name in _READ if name in reply.headers}
-        return Answer(reply.status, headers, self._key.hidden_in_bytes(body or b""), reply.drop)
+        return HttpAnswer(reply.status, headers, self._key.hidden_in_bytes(body or b""), reply.drop)
 
-    def _refusal(self, call: Call[T], answer: Answer) -> GatewayError:
+    def _refusal(self, call: Call[T], answer: HttpAnswer) -> GatewayError:
         return refusal(call.operation, answer, now=self._now(), cap_s=self._retry_after_cap_s)

@@ -14,7 +14,7 @@ import httpx
 
 from crucible_batch.domain.redaction import CODE_LIMIT, said
 from crucible_batch.errors import GatewayError, KeyRefusedError
-from crucible_batch.gateway.retries import Operation, judge
+from crucible_batch.gateway.retries import Operation, decide_retry
 from crucible_batch.gateway.wire import ApiFailure, read_failure
 
 _SECONDS: Final = re.compile(r"[0-9]{1,4000}")  # ASCII only: int() would take any script's digits, signs and blanks
@@ -66,7 +66,7 @@ _HINT_REFUSED: Final = "the gateway refused the request as it is"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """An answer of the API, read whole, without the key. ``headers`` are those that somebody reads, in lower case.
 
     ``drop`` closes the connection that it came on. An answer that can't be used costs that: bytes that a server or a
@@ -101,7 +101,7 @@ def no_answer(operation: Operation, why: str, *, status: int | None = None) -> G
         operation=operation,
         status=status,
         hint=_HINT_NO_ANSWER,
-        in_doubt=judge(operation, None).in_doubt,
+        in_doubt=decide_retry(operation, None).in_doubt,
     )
 
 
@@ -116,7 +116,7 @@ def bad_answer(
         status=status,
         hint=_HINT_BAD_ANSWER,
         request_id=request_id,
-        in_doubt=judge(operation, status).in_doubt,
+        in_doubt=decide_retry(operation, status).in_doubt,
     )
 
 
@@ -130,7 +130,7 @@ def bad_request(operation: Operation, why: str) -> GatewayError:
     )
 
 
-def refusal(operation: Operation, answer: Answer, *, now: datetime, cap_s: float) -> GatewayError:
+def refusal(operation: Operation, answer: HttpAnswer, *, now: datetime, cap_s: float) -> GatewayError:
     """Build the error that a refusing answer stands for, in the gateway's own words where it has any."""
     failure = read_failure(answer.body)
     kind = KeyRefusedError if answer.status == 401 else GatewayError
@@ -142,12 +142,12 @@ def refusal(operation: Operation, answer: Answer, *, now: datetime, cap_s: float
         status=answer.status,
         hint=(said(failure.hint) if failure and failure.hint else None) or _hint(answer.status),
         request_id=request_id(answer, failure),
-        in_doubt=judge(operation, answer.status).in_doubt,
+        in_doubt=decide_retry(operation, answer.status).in_doubt,
         retry_after_s=retry_after_s(answer.headers, now=now, cap_s=cap_s),
     )
 
 
-def request_id(answer: Answer, failure: ApiFailure | None = None) -> str | None:
+def request_id(answer: HttpAnswer, failure: ApiFailure | None = None) -> str | None:
     """Return the id that the gateway's operator finds the request by."""
     given = (failure.request_id if failure else None) or answer.headers.get("x-request-id")
     return said(given, CODE_LIMIT) or None if given else None

@@ -51,17 +51,17 @@ _EFFECTS: Final = {
 }
 
 
-class Verdict(NamedTuple):
+class RetryDecision(NamedTuple):
     """What follows from one failed try."""
 
     retry: bool
     in_doubt: bool
 
 
-_STOP: Final = Verdict(retry=False, in_doubt=False)
-_RETRY: Final = Verdict(retry=True, in_doubt=False)
-_DOUBT: Final = Verdict(retry=False, in_doubt=True)
-_RETRY_IN_DOUBT: Final = Verdict(retry=True, in_doubt=True)
+_STOP: Final = RetryDecision(retry=False, in_doubt=False)
+_RETRY: Final = RetryDecision(retry=True, in_doubt=False)
+_DOUBT: Final = RetryDecision(retry=False, in_doubt=True)
+_RETRY_IN_DOUBT: Final = RetryDecision(retry=True, in_doubt=True)
 
 _UNSURE: Final = {
     Effect.READ: _RETRY,
@@ -71,7 +71,7 @@ _UNSURE: Final = {
 }
 
 
-def judge(operation: Operation, status: int | None) -> Verdict:
+def decide_retry(operation: Operation, status: int | None) -> RetryDecision:
     """Judge a try that did not end in the wanted answer. ``status`` is None where no answer came.
 
     A 2xx that comes here is one that could not be read, or was an answer to another question.
@@ -154,7 +154,7 @@ def is_worth_retrying(error: BaseException) -> bool:
         return False
     if error.code == "BAD_ANSWER" and error.operation == Operation.DOWNLOAD:
         return False
-    return judge(Operation(error.operation), error.status).retry
+    return decide_retry(Operation(error.operation), error.status).retry
 
 
 class Retrier:

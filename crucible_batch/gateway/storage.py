@@ -17,7 +17,7 @@ from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.httpx_transport import HttpxChannel
 from crucible_batch.gateway.response_errors import bad_answer, bad_request, no_answer, retry_after_s, transport_seam
-from crucible_batch.gateway.retries import Operation, Retrier, judge
+from crucible_batch.gateway.retries import Operation, Retrier, decide_retry
 from crucible_batch.gateway.transport import MAX_CONNECTIONS, Reply, is_encoded, new_client
 from crucible_batch.gateway.url_guard import LinkGuard, shown, unsafe
 
@@ -143,7 +143,7 @@ class StorageClient:
             operation=operation,
             status=status,
             hint="signed URLs expire; run the same command again for a fresh one",
-            in_doubt=judge(operation, status).in_doubt,
+            in_doubt=decide_retry(operation, status).in_doubt,
             retry_after_s=retry_after_s(
                 reply.headers, now=datetime.now(UTC), cap_s=self._retrier.policy.retry_after_cap_s
             ),

@@ -19,8 +19,8 @@ from crucible_batch.domain.events import (
     Held,
     Intended,
     Missed,
-    Moved,
     Prepared,
+    Relocated,
     Repriced,
     Saved,
     Sent,
@@ -56,7 +56,7 @@ def _is_plausible(event: Event) -> bool:
         case Saved():
             counts = (event.index, event.byte_size, event.width, event.height)
             return all(map(_is_count, counts)) and _is_digest(event) and (event.sent is None or _is_digest(event.sent))
-        case Missed() | Moved():
+        case Missed() | Relocated():
             return _is_count(event.index)
         case _:
             return True

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from crucible_batch.domain.asset import Asset, asset_step
+from crucible_batch.domain.asset import Asset, evolve_asset
 from crucible_batch.domain.events import AssetEvent
 from crucible_batch.domain.job import Job, Phase, replay
 from crucible_batch.domain.plan import PlannedJob
@@ -39,7 +39,7 @@ def asset_of(sha256: str, rows: Iterable[tuple[object, object]]) -> Asset:
     for kind, body in rows:
         event = decode_event(kind, body)
         if isinstance(event, AssetEvent):
-            asset = asset_step(asset, event)
+            asset = evolve_asset(asset, event)
     return asset
 
 

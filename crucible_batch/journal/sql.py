@@ -9,9 +9,9 @@ RETIRE = (
 KNOWN = """SELECT body, 0 FROM plan WHERE identity = ?1 UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1"""
 # Made when it is needed first, which in most runs is never; older releases keep it up without knowing of it.
 INDEX_PLACES = """CREATE INDEX IF NOT EXISTS events_by_place ON events (json_extract(body, '$.path'), subject)
-                   WHERE type IN ('Saved', 'Moved')"""
+                   WHERE type IN ('Saved', 'Relocated')"""
 SAVED_AT = """SELECT DISTINCT subject FROM events
-               WHERE json_extract(body, '$.path') = ? AND type IN ('Saved', 'Moved') ORDER BY subject"""
+               WHERE json_extract(body, '$.path') = ? AND type IN ('Saved', 'Relocated') ORDER BY subject"""
 INDEX_GATEWAY_JOBS = """CREATE INDEX IF NOT EXISTS events_by_gateway_job
                          ON events (lower(json_extract(body, '$.job_id')), subject) WHERE type = 'Accepted'"""
 ACCEPTED_AS = """SELECT DISTINCT subject FROM events

@@ -6,26 +6,26 @@
 """
 
 from crucible_batch.manifest.expand import expand, expand_all
-from crucible_batch.manifest.job_spec import Remnant, Wanted
+from crucible_batch.manifest.job_spec import JobSpec, PartialJobSpec
 from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest, read_manifest
 from crucible_batch.manifest.manifest import Manifest, Reading
-from crucible_batch.manifest.names import Claim, Claims, path_fault
-from crucible_batch.manifest.problems import Collector
+from crucible_batch.manifest.names import NameClaim, NameClaims, path_fault
+from crucible_batch.manifest.problems import ProblemCollector
 from crucible_batch.manifest.schema import Parameters, live_schema, manifest_schema
 from crucible_batch.manifest.templates import Json
 
 __all__ = [
     "MAX_BYTES",
     "MAX_JOBS",
-    "Claim",
-    "Claims",
-    "Collector",
+    "JobSpec",
     "Json",
     "Manifest",
+    "NameClaim",
+    "NameClaims",
     "Parameters",
+    "PartialJobSpec",
+    "ProblemCollector",
     "Reading",
-    "Remnant",
-    "Wanted",
     "expand",
     "expand_all",
     "live_schema",

@@ -12,12 +12,12 @@ from pathlib import Path
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import table_rows, validation
 from crucible_batch.manifest.files import FileFault
-from crucible_batch.manifest.job_problems import Faults
-from crucible_batch.manifest.job_spec import Remnant, Wanted
-from crucible_batch.manifest.job_template import Blueprint, Combination, Text, Workshop
-from crucible_batch.manifest.manifest import Entry, Manifest
-from crucible_batch.manifest.source_map import Site
-from crucible_batch.manifest.table_rows import Row, RowFault
+from crucible_batch.manifest.job_problems import JobProblems
+from crucible_batch.manifest.job_spec import JobSpec, PartialJobSpec
+from crucible_batch.manifest.job_template import Combination, ExpansionContext, JobTemplate, TextField
+from crucible_batch.manifest.manifest import Manifest, ManifestEntry
+from crucible_batch.manifest.source_map import SourceNode
+from crucible_batch.manifest.table_rows import RowFault, TableRow
 from crucible_batch.manifest.templates import TemplateFault
 
 # An entry whose every row has a problem of its own is given up: its author has seen what is wrong.
@@ -32,25 +32,25 @@ def _unnoted(_text: str, _path: Path) -> None:
     """Nobody wants to know which files are read."""
 
 
-def expand(manifest: Manifest, note: Callable[[str, Path], None] = _unnoted) -> Iterator[Wanted | Problem]:
+def expand(manifest: Manifest, note: Callable[[str, Path], None] = _unnoted) -> Iterator[JobSpec | Problem]:
     """Yield the jobs of a manifest in its order, and problems in place of those that can't be made.
 
     A problem that many jobs share is yielded once an entry. With more than ``manifest.max_jobs`` jobs, the last item
     is that problem. Each call begins anew and reads the files again. ``note`` is told of each prompt file and table
     that is read, as the manifest names it; maybe more than once.
     """
-    return (item for item in expand_all(manifest, note) if not isinstance(item, Remnant))
+    return (item for item in expand_all(manifest, note) if not isinstance(item, PartialJobSpec))
 
 
 def expand_all(
     manifest: Manifest, note: Callable[[str, Path], None] = _unnoted
-) -> Iterator[Wanted | Remnant | Problem]:
+) -> Iterator[JobSpec | PartialJobSpec | Problem]:
     """Yield what ``expand`` does, and behind the problems of a job what remains of it, to be checked further."""
-    workshop = Workshop(manifest, note)
+    workshop = ExpansionContext(manifest, note)
     made = 0
     for entry in manifest.entries():
         seen: set[tuple[Place, str, str]] = set()
-        blueprint = Blueprint(workshop, entry)
+        blueprint = JobTemplate(workshop, entry)
         remnants = 0
         yield from _new(blueprint.faults.problems, seen)
         for item in _combined(workshop, entry, blueprint):
@@ -64,8 +64,8 @@ def expand_all(
                 job, problems = blueprint.make(*item)
                 if problems:
                     yield from _new(problems, seen)
-                remnants += isinstance(job, Remnant)
-                if isinstance(job, Wanted) or remnants <= MAX_REMNANTS_OF_ENTRY:
+                remnants += isinstance(job, PartialJobSpec)
+                if isinstance(job, JobSpec) or remnants <= MAX_REMNANTS_OF_ENTRY:
                     yield job
             if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
                 break
@@ -81,8 +81,8 @@ def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iter
 
 
 def _combined(
-    workshop: Workshop, entry: Entry, blueprint: Blueprint
-) -> Iterator[tuple[Row | None, Combination, int] | Problem]:
+    workshop: ExpansionContext, entry: ManifestEntry, blueprint: JobTemplate
+) -> Iterator[tuple[TableRow | None, Combination, int] | Problem]:
     """Yield row, combination and repeat index of each job of an entry, in order.
 
     Where its rows can't be read, one job without a row stands for them.
@@ -102,14 +102,14 @@ def _combined(
         yield None, first, 1
 
 
-def _rows(workshop: Workshop, entry: Entry) -> Iterator[Row | Problem | None]:
+def _rows(workshop: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow | Problem | None]:
     if entry.job.foreach is None:
         yield None
         return
     manifest, site = workshop.manifest, entry.site
-    faults = Faults()
+    faults = JobProblems()
     try:
-        source = Text(entry.job.foreach, ("foreach",), workshop.templates).render(manifest.vars)
+        source = TextField(entry.job.foreach, ("foreach",), workshop.templates).render(manifest.vars)
         for row in table_rows.read(source, workshop.files, manifest.max_jobs):
             yield _fault(row, site, manifest) if isinstance(row, RowFault) else row
     except TemplateFault as fault:
@@ -119,7 +119,7 @@ def _rows(workshop: Workshop, entry: Entry) -> Iterator[Row | Problem | None]:
     yield from faults.problems
 
 
-def _fault(row: RowFault, site: Site, manifest: Manifest) -> Problem:
+def _fault(row: RowFault, site: SourceNode, manifest: Manifest) -> Problem:
     """A fault of a table has its place there; one of a file that a glob matched has none but the glob's own."""
     if row.file == manifest.directory:
         return site.problem(("foreach",), row.message, hint=row.hint)

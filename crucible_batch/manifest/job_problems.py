@@ -9,12 +9,12 @@ from pathlib import Path
 from crucible_batch.errors import Problem
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.source_map import Path as NodePath
-from crucible_batch.manifest.source_map import Site, shown
-from crucible_batch.manifest.table_rows import Row
+from crucible_batch.manifest.source_map import SourceNode, shown
+from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import TemplateFault
 
 
-class Faults:
+class JobProblems:
     """Collects what keeps one job from being made. ``source`` is where its row comes from, if it has one.
 
     ``failed`` are the keys that a fault was found in. ``excused`` are variables that could not be told: a template
@@ -23,14 +23,14 @@ class Faults:
 
     __slots__ = ("_excused", "_row", "_source", "failed", "problems")
 
-    def __init__(self, row: Row | None = None, source: str = "", *, excused: Container[str] = ()) -> None:
+    def __init__(self, row: TableRow | None = None, source: str = "", *, excused: Container[str] = ()) -> None:
         self._row = row
         self._source = source
         self._excused = excused
         self.problems: list[Problem] = []
         self.failed: set[str] = set()
 
-    def template(self, site: Site, path: NodePath, fault: TemplateFault) -> None:
+    def template(self, site: SourceNode, path: NodePath, fault: TemplateFault) -> None:
         if fault.unknown_variable is not None and fault.unknown_variable in self._excused:
             self.failed.add(str(path[0]))
             return
@@ -40,7 +40,7 @@ class Faults:
         # An unknown name is the template's fault: one problem for all rows, the first of which is a hint.
         self._add(path, problem, whole=fault.is_unknown_name)
 
-    def prompt_file(self, site: Site, file: Path, fault: TemplateFault) -> None:
+    def prompt_file(self, site: SourceNode, file: Path, fault: TemplateFault) -> None:
         """Report a template that stands in a prompt file, at the file's own line."""
         if fault.unknown_variable is not None and fault.unknown_variable in self._excused:
             self.failed.add("prompt")
@@ -52,10 +52,10 @@ class Faults:
             )
         self._add(("prompt",), problem, whole=fault.is_unknown_name)
 
-    def file(self, site: Site, path: NodePath, fault: FileFault) -> None:
+    def file(self, site: SourceNode, path: NodePath, fault: FileFault) -> None:
         self._add(path, site.problem(path, str(fault), hint=fault.hint))
 
-    def other(self, site: Site, path: NodePath, message: str, *, hint: str | None = None) -> None:
+    def other(self, site: SourceNode, path: NodePath, message: str, *, hint: str | None = None) -> None:
         self._add(path, site.problem(path, message, hint=hint))
 
     def whole(self, key: str, problem: Problem) -> None:

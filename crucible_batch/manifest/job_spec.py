@@ -8,13 +8,13 @@ from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW
-from crucible_batch.manifest.source_map import Site
-from crucible_batch.manifest.table_rows import Row
+from crucible_batch.manifest.source_map import SourceNode
+from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
 
 
 @dataclass(slots=True)
-class Wanted:
+class JobSpec:
     """One job wanted. Neither it nor its mappings, which jobs of an entry share, are to be changed.
 
     It isn't frozen, since for eighteen fields that takes 2 µs a job; none outlives the job that is planned of it.
@@ -40,10 +40,10 @@ class Wanted:
     entry_name: str
     output_pattern: str
     row: int | None
-    site: Site = field(repr=False, compare=False)
-    root: Site = field(repr=False, compare=False)
+    site: SourceNode = field(repr=False, compare=False)
+    root: SourceNode = field(repr=False, compare=False)
     is_on_default: bool = field(repr=False, compare=False)
-    made_for: Row | None = field(default=None, repr=False, compare=False)
+    made_for: TableRow | None = field(default=None, repr=False, compare=False)
     is_apart: bool = field(default=False, repr=False, compare=False)
 
     @property
@@ -88,7 +88,7 @@ class Wanted:
         """Return where another entry of ``jobs`` stands, or a field of it."""
         return self.root.place(("jobs", entry) if field is None else ("jobs", entry, field))
 
-    def _find(self, field: str) -> tuple[Site, list[str | int]]:
+    def _find(self, field: str) -> tuple[SourceNode, list[str | int]]:
         for site, candidate in self._candidates(field):
             if (steps := site.steps(candidate)) is not None:
                 return site, steps
@@ -96,7 +96,7 @@ class Wanted:
         steps = self.site.steps(outer)
         return self.site, steps or []
 
-    def _candidates(self, field: str) -> Iterator[tuple[Site, str]]:
+    def _candidates(self, field: str) -> Iterator[tuple[SourceNode, str]]:
         yield self.site, field
         yield self.root, f"workflows.{self.workflow_id}.{field}"
         if field.startswith(("params.", "matrix.")) or field == "workflow":
@@ -106,12 +106,12 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Remnant:
+class PartialJobSpec:
     """What is sound of a job that can't be made, so that the rest of it is checked too.
 
     ``unknown`` are the keys that something is wrong with; ``job`` holds stand-ins for what depends on them: an empty
     name, workflow or output pattern, no prompt, no image.
     """
 
-    job: Wanted
+    job: JobSpec
     unknown: frozenset[str]

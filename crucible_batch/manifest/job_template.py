@@ -12,13 +12,13 @@ from typing import Any
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import names, parameters, validation
 from crucible_batch.manifest.files import FileFault, Files
-from crucible_batch.manifest.job_problems import Faults
-from crucible_batch.manifest.job_spec import Remnant, Wanted
-from crucible_batch.manifest.manifest import SETS_VARIABLES, Entry, Excused, Fields, Manifest
+from crucible_batch.manifest.job_problems import JobProblems
+from crucible_batch.manifest.job_spec import JobSpec, PartialJobSpec
+from crucible_batch.manifest.manifest import SETS_VARIABLES, ExcusedVariables, Fields, Manifest, ManifestEntry
 from crucible_batch.manifest.names import NameFault, Registry, slug, text_fault
 from crucible_batch.manifest.source_map import Path as NodePath
-from crucible_batch.manifest.source_map import Site
-from crucible_batch.manifest.table_rows import Row
+from crucible_batch.manifest.source_map import SourceNode
+from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.template_filters import text_of
 from crucible_batch.manifest.templates import (
     MAX_PROMPT,
@@ -86,7 +86,7 @@ _NO_NAMES: frozenset[str] = frozenset()
 _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
 
-class Workshop:
+class ExpansionContext:
     """What all entries of one expansion share: compiled templates, files found, names taken, workflows' defaults."""
 
     def __init__(self, manifest: Manifest, note: Callable[[str, Path], None]) -> None:
@@ -95,7 +95,7 @@ class Workshop:
         self.files = Files(manifest.directory, allow_outside=manifest.allow_outside, note=note)
         self.registry = Registry()
         workflow_id = manifest.workflow or ""
-        self.workflow = None if is_template(workflow_id) else Text(workflow_id, ("workflow",), self.templates)
+        self.workflow = None if is_template(workflow_id) else TextField(workflow_id, ("workflow",), self.templates)
         self.is_apart = names.keeps_apart(manifest.output.path)
         self._patterns: dict[str, str] = {}
         self._defaults: dict[str, parameters.Compiled] = {}
@@ -128,7 +128,7 @@ class Workshop:
             self._fields[workflow_id] = _given(defaults.fields) if defaults else {}
         return self._fields[workflow_id]
 
-    def defaults(self, workflow_id: str, faults: Faults) -> parameters.Compiled:
+    def defaults(self, workflow_id: str, faults: JobProblems) -> parameters.Compiled:
         """Return the default parameters of a workflow, compiled. Those that can't be are reported the first time."""
         known = self._defaults.get(workflow_id)
         if known is not None:
@@ -149,7 +149,7 @@ class Workshop:
         return made
 
 
-class Text:
+class TextField:
     """A text field of an entry: literal, or a template."""
 
     __slots__ = ("_fits", "_limit", "_template", "literal", "path")
@@ -173,13 +173,13 @@ class Text:
         return self.literal
 
 
-class Blueprint:
+class JobTemplate:
     """Compiles one entry. ``faults`` holds the templates that can't be; then no job can be made, only remnants."""
 
-    def __init__(self, workshop: Workshop, entry: Entry) -> None:
+    def __init__(self, workshop: ExpansionContext, entry: ManifestEntry) -> None:
         self._workshop = workshop
         self._entry = entry
-        self.faults = Faults()
+        self.faults = JobProblems()
         job = entry.job
         self._name = self._text(job.name, ("name",))
         prompt = job.prompt or ""
@@ -203,7 +203,7 @@ class Blueprint:
         self._unknown_sets = entry.unknown & SETS_VARIABLES
         if inherits_unknown:
             self._unknown_sets |= {"matrix"}
-        self._excused = Excused(entry, workshop.manifest)
+        self._excused = ExcusedVariables(entry, workshop.manifest)
         self._unknown = entry.unknown
         if self._unknown_sets or self.faults.failed:
             self._unknown |= self._unknown_sets | self.faults.failed
@@ -222,11 +222,11 @@ class Blueprint:
         self._excused.add("row")
 
     def make(
-        self, row: Row | None, combination: Combination, repeat: int
-    ) -> tuple[Wanted | Remnant, Sequence[Problem]]:
+        self, row: TableRow | None, combination: Combination, repeat: int
+    ) -> tuple[JobSpec | PartialJobSpec, Sequence[Problem]]:
         """Make one job; or say all that keeps it from being made, and make what remains of it."""
         job, workshop = self._entry.job, self._workshop
-        faults = Faults(row, job.foreach or "", excused=self._excused)
+        faults = JobProblems(row, job.foreach or "", excused=self._excused)
         variables = {**workshop.manifest.vars, **combination.values, "repeat": repeat}
         if row is not None:
             variables["row"] = row.values
@@ -242,7 +242,7 @@ class Blueprint:
         if name and (taken := self._taken(name)):
             faults.whole("name", taken)
             name = ""
-        wanted = Wanted(
+        wanted = JobSpec(
             name=name,
             workflow_id=workflow_id,
             prompt=prompt,
@@ -263,16 +263,16 @@ class Blueprint:
         )
         if not self._unknown and not faults.failed:
             return wanted, faults.problems
-        return Remnant(wanted, frozenset(self._unknown | faults.failed)), faults.problems
+        return PartialJobSpec(wanted, frozenset(self._unknown | faults.failed)), faults.problems
 
-    def _text(self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE) -> Text | None:
+    def _text(self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE) -> TextField | None:
         try:
-            return Text(text, path, self._workshop.templates, limit)
+            return TextField(text, path, self._workshop.templates, limit)
         except TemplateFault as fault:
             self.faults.template(self._entry.site, path, fault)
             return None
 
-    def _rendered(self, text: Text | None, variables: Variables, faults: Faults) -> str:
+    def _rendered(self, text: TextField | None, variables: Variables, faults: JobProblems) -> str:
         """Return the rendered text, or an empty one with a problem reported."""
         if text is None:
             return ""
@@ -287,7 +287,7 @@ class Blueprint:
         return rendered
 
     def _full_name(
-        self, row: Row | None, combination: Combination, repeat: int, variables: Variables, faults: Faults
+        self, row: TableRow | None, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
     ) -> str:
         """Return the job's name, checked; an empty one where it can't be told, or a problem was reported."""
         if "name" in self._unknown or self._name is None:
@@ -306,7 +306,7 @@ class Blueprint:
         again = f"-{repeat}" if self._entry.job.repeat > 1 else ""
         return names.safe(f"{rendered}{combination.suffix}{number}{again}")
 
-    def _prompt_text(self, variables: Variables, faults: Faults) -> str | None:
+    def _prompt_text(self, variables: Variables, faults: JobProblems) -> str | None:
         if self._prompt is None:
             return None
         rendered = self._rendered(self._prompt, variables, faults)
@@ -328,10 +328,10 @@ class Blueprint:
             faults.other(site, ("prompt",), f"{rendered!r} holds no text")
         return text
 
-    def _image_files(self, variables: Variables, faults: Faults) -> Mapping[str, Path]:
+    def _image_files(self, variables: Variables, faults: JobProblems) -> Mapping[str, Path]:
         return {key: path for key, text in self._images.items() if (path := self._file(text, variables, faults))}
 
-    def _file(self, text: Text | None, variables: Variables, faults: Faults) -> Path | None:
+    def _file(self, text: TextField | None, variables: Variables, faults: JobProblems) -> Path | None:
         rendered = self._rendered(text, variables, faults)
         if text is None or not rendered:
             return None
@@ -341,7 +341,7 @@ class Blueprint:
             faults.file(self._entry.site, text.path, fault)
             return None
 
-    def _parameters(self, workflow_id: str, variables: Variables, faults: Faults) -> Mapping[str, Json]:
+    def _parameters(self, workflow_id: str, variables: Variables, faults: JobProblems) -> Mapping[str, Json]:
         known = self._merged.get(workflow_id)
         if known is None:
             known = self._merged[workflow_id] = self._workshop.defaults(workflow_id, faults).under(self._own)
@@ -352,7 +352,7 @@ class Blueprint:
         failed: set[str] = set()
         for key, parameter in dynamic.items():
 
-            def report(site: Site, path: NodePath, fault: TemplateFault, key: str = key) -> None:
+            def report(site: SourceNode, path: NodePath, fault: TemplateFault, key: str = key) -> None:
                 failed.add(key)
                 faults.template(site, path, fault)
 
@@ -370,7 +370,7 @@ class Blueprint:
         of_workflow = self._workshop.fields(workflow_id)
         return {**of_workflow, **self._fields} if self._fields else of_workflow
 
-    def _output(self, name: str, workflow_id: str, faults: Faults) -> str:
+    def _output(self, name: str, workflow_id: str, faults: JobProblems) -> str:
         manifest = self._workshop.manifest
         pattern = self._workshop.pattern(workflow_id).replace("{name}", name)
         if len(pattern) > _MAX_PART_BYTES // 4 and any(

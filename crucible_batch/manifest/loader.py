@@ -11,7 +11,7 @@ from crucible_batch.manifest import yaml_reader
 from crucible_batch.manifest.expand import expand
 from crucible_batch.manifest.manifest import Manifest, Reading
 from crucible_batch.manifest.source_file import Source, Spool, whole_file
-from crucible_batch.manifest.source_map import Site, kind
+from crucible_batch.manifest.source_map import SourceNode, kind
 from crucible_batch.manifest.validation import FormCheck
 
 MAX_JOBS = 100_000
@@ -63,7 +63,7 @@ def read_manifest(
             source.finish()
         except OSError as error:
             raise _no_room(path, error) from error
-    site = Site(path, document.value, document.marks)
+    site = SourceNode(path, document.value, document.marks)
     if not isinstance(document.value, dict):
         message = f"a manifest is a mapping with keys such as `name` and `jobs`, not {kind(document.value)}"
         document.problems.add(site.problem((), message))

@@ -20,17 +20,17 @@ from crucible_batch.manifest.models import (
     Workflow,
     plain_job,
 )
-from crucible_batch.manifest.problems import Collector
+from crucible_batch.manifest.problems import ProblemCollector
 from crucible_batch.manifest.shape_errors import salvaged
-from crucible_batch.manifest.source_map import Apart, Site
+from crucible_batch.manifest.source_map import SourceNode, StreamedList
 
 __all__ = [
     "Assets",
     "Budget",
-    "Entry",
     "Fields",
     "Job",
     "Manifest",
+    "ManifestEntry",
     "Output",
     "Provenance",
     "Reading",
@@ -47,7 +47,7 @@ _NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ManifestEntry:
     """One entry of ``jobs``: what its author wrote, and where.
 
     ``unknown`` are the keys of it that something is wrong with. ``job`` is made without them, so what depends on them
@@ -56,7 +56,7 @@ class Entry:
 
     index: int
     job: Job | PlainJob
-    site: Site
+    site: SourceNode
     unknown: frozenset[str] = frozenset()
 
 
@@ -89,23 +89,23 @@ class Manifest:
     warnings: tuple[Problem, ...]
     allow_outside: bool
     max_jobs: int
-    site: Site = field(repr=False)
+    site: SourceNode = field(repr=False)
     broken: frozenset[int] = frozenset()
     unknown: frozenset[str] = frozenset()
     faulty: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[ManifestEntry]:
         """Yield the entries of ``jobs`` in order, but for those that are broken."""
         if not self.lists_jobs:
             return
         for index, site in enumerate(self.site.items("jobs")):
             if index not in self.broken:
                 unknown = self.faulty.get(index, _NONE)
-                yield Entry(index, _sound_job(site.value, unknown), site, unknown)
+                yield ManifestEntry(index, _sound_job(site.value, unknown), site, unknown)
 
     @property
     def lists_jobs(self) -> bool:
-        return isinstance(self.site.value.get("jobs"), list | Apart)
+        return isinstance(self.site.value.get("jobs"), list | StreamedList)
 
     def place(self, field: str) -> Place:
         """Return where a field stands, such as ``budget.credits`` or ``jobs[2].params.size.width``.
@@ -133,25 +133,25 @@ class Reading:
     """
 
     manifest: Manifest
-    problems: Collector
+    problems: ProblemCollector
 
 
 SETS_VARIABLES = frozenset({"matrix", "zip", "foreach"})
 
 
-class Excused:
+class ExcusedVariables:
     """A set of names; it holds all there are where a mapping of them is lost whole, so that no name can be told."""
 
     __slots__ = ("_everything", "_names")
 
-    def __init__(self, entry: Entry, manifest: Manifest) -> None:
+    def __init__(self, entry: ManifestEntry, manifest: Manifest) -> None:
         self._everything = False
         self._names: set[str] = set()
         if entry.unknown or manifest.unknown:
             self._lose(entry, manifest)
 
-    def _lose(self, entry: Entry, manifest: Manifest) -> None:
-        lost: list[tuple[Site, str]] = [(entry.site, key) for key in ("matrix", "zip") if key in entry.unknown]
+    def _lose(self, entry: ManifestEntry, manifest: Manifest) -> None:
+        lost: list[tuple[SourceNode, str]] = [(entry.site, key) for key in ("matrix", "zip") if key in entry.unknown]
         if "vars" in manifest.unknown:
             lost.append((manifest.site, "vars"))
         if "matrix" in manifest.unknown and entry.job.matrix is None:
@@ -168,10 +168,10 @@ class Excused:
         self._names.add(name)
 
 
-def _is_named(site: Site, key: str) -> bool:
+def _is_named(site: SourceNode, key: str) -> bool:
     return isinstance(site.value.get(key), dict) and site.is_sound((key,), within=False)
 
 
-def _names(site: Site, key: str) -> Iterator[str]:
+def _names(site: SourceNode, key: str) -> Iterator[str]:
     mapping = site.value.get(key)
     yield from mapping if isinstance(mapping, dict) else ()

@@ -25,14 +25,14 @@ _CACHE_KIB = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class NameClaim:
     """A claim of a job: its name, and the index of its entry in ``jobs``."""
 
     name: str
     entry: int
 
 
-class Claims:
+class NameClaims:
     """Keeps claims of texts, one each. What is claimed is known by 126 bits of its digest."""
 
     __slots__ = ("__weakref__", "_cursor")
@@ -51,7 +51,7 @@ class Claims:
         )
         self._cursor.execute("BEGIN")
 
-    def take(self, text: str, name: str, entry: int) -> Claim | None:
+    def take(self, text: str, name: str, entry: int) -> NameClaim | None:
         """Claim ``text`` for a job; return the claim that stands already, if one does."""
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         key, rest = _KEY.unpack(digest)
@@ -60,15 +60,15 @@ class Claims:
             return None
         return self._found(key, rest)
 
-    def get(self, text: str) -> Claim | None:
+    def get(self, text: str) -> NameClaim | None:
         """Return the claim of ``text``, if there is one."""
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         return self._found(*_KEY.unpack(digest))
 
-    def _found(self, key: int, rest: int) -> Claim | None:
+    def _found(self, key: int, rest: int) -> NameClaim | None:
         query = "SELECT name, entry FROM claims WHERE key = ? AND rest = ?"
         found = self._cursor.execute(query, (key, rest)).fetchone()
-        return None if found is None else Claim(*found)
+        return None if found is None else NameClaim(*found)
 
 
 MAX_NAME_BYTES = 120
@@ -164,7 +164,7 @@ class Registry:
     __slots__ = ("_claims",)
 
     def __init__(self) -> None:
-        self._claims = Claims()
+        self._claims = NameClaims()
 
     def take(self, name: str, entry: int) -> int | None:
         """Take a name for a job of the entry with that index; return the index of the entry that has it already.

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from crucible_batch.manifest.source_map import Path, Site
+from crucible_batch.manifest.source_map import Path, SourceNode
 from crucible_batch.manifest.templates import Json, Template, TemplateFault, Templates, Variables, is_template
 
 _SCALARS = frozenset({int, float, bool, type(None)})
 
-Report: TypeAlias = Callable[[Site, Path, TemplateFault], None]
+Report: TypeAlias = Callable[[SourceNode, Path, TemplateFault], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Parameter:
     """A parameter that is rendered for each job: its compiled value, and where it stands (job or defaults)."""
 
     value: Template | _Rendered
-    site: Site
+    site: SourceNode
     path: tuple[str | int, ...]
 
     def render(self, variables: Variables, report: Report) -> Json:
@@ -52,7 +52,7 @@ class Compiled(NamedTuple):
         return Compiled(values, {name: both[name] for name in values if name in is_own})
 
 
-def compiled(params: Mapping[str, Any], site: Site, path: Path, templates: Templates, report: Report) -> Compiled:
+def compiled(params: Mapping[str, Any], site: SourceNode, path: Path, templates: Templates, report: Report) -> Compiled:
     """Compile the parameters that stand at ``path``. Templates that can't be compiled are reported."""
     if all("{" not in raw if type(raw) is str else type(raw) in _SCALARS for raw in params.values()):
         return Compiled(params, {})  # as those of most jobs

@@ -9,7 +9,7 @@ from crucible_batch.errors import ManifestError, Problem
 MAX_SHOWN = 100
 
 
-class Collector:
+class ProblemCollector:
     """Keeps the first ``MAX_SHOWN`` different problems and counts the rest."""
 
     __slots__ = ("_seen", "omitted")

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from crucible_batch.errors import Problem
-from crucible_batch.manifest.problems import Collector
-from crucible_batch.manifest.source_map import Path, Site, kind, nearest
+from crucible_batch.manifest.problems import ProblemCollector
+from crucible_batch.manifest.source_map import Path, SourceNode, kind, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -37,11 +37,11 @@ _PATTERNS = {
 }
 
 
-class Rejected:
+class SchemaErrors:
     """All that pydantic complains about at ``site``; worded only as far as the author gets to see it."""
 
     def __init__(
-        self, model: type[BaseModel], details: list[ErrorDetails], site: Site, others: tuple[str, ...]
+        self, model: type[BaseModel], details: list[ErrorDetails], site: SourceNode, others: tuple[str, ...]
     ) -> None:
         self._model = model
         self._details = details
@@ -57,7 +57,7 @@ class Rejected:
         """The members of the mapping at ``key`` that something is wrong at or below; "" stands for itself."""
         return {str(loc[1]) if loc[1:] else "" for detail in self._details if (loc := detail["loc"])[:1] == (key,)}
 
-    def report(self, problems: Collector) -> list[Problem]:
+    def report(self, problems: ProblemCollector) -> list[Problem]:
         """Add the problems to ``problems``, and return those that were not too many.
 
         What is only the echo of another is left out: a mistyped key is not missing under its right name as well, and
@@ -105,7 +105,7 @@ class Rejected:
         return members
 
 
-def validate(model: type[Model], site: Site, *, without: tuple[str, ...] = ()) -> Model | Rejected:
+def validate(model: type[Model], site: SourceNode, *, without: tuple[str, ...] = ()) -> Model | SchemaErrors:
     """Check what stands at ``site``, all but the keys ``without``. Return the model, or all that is wrong with it."""
     value = site.value
     if without:
@@ -113,7 +113,7 @@ def validate(model: type[Model], site: Site, *, without: tuple[str, ...] = ()) -
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        return Rejected(model, error.errors(include_url=False), site, without)
+        return SchemaErrors(model, error.errors(include_url=False), site, without)
 
 
 def salvaged(model: type[Model], value: Mapping[str, Any], bad: Collection[str], **stand_ins: object) -> Model:
@@ -122,7 +122,7 @@ def salvaged(model: type[Model], value: Mapping[str, Any], bad: Collection[str],
     return model.model_validate(stand_ins | sound)
 
 
-def doubtful(model: type[BaseModel], site: Site) -> set[str]:
+def doubtful(model: type[BaseModel], site: SourceNode) -> set[str]:
     """Return the keys at ``site`` that problems of form leave in doubt: there, or lost with a refused ``<<``."""
     if site.is_sound(()):
         return set()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from crucible_batch.errors import ManifestError, Place, Problem
-from crucible_batch.manifest.source_map import Apart, Marks, Node
+from crucible_batch.manifest.source_map import Node, SourceMap, StreamedList
 
 _MARK = codecs.BOM_UTF8
 _PIECE = 64 * 1024
@@ -150,7 +150,7 @@ _BLOCK_NODES = 4096
 _MAX_BYTES_IN_MEMORY = 1024 * 1024
 
 
-class Spool(Apart):
+class Spool(StreamedList):
     """Takes items and gives them back, in order or one by its index, as often as one likes.
 
     They are kept in blocks in the form of ``marshal``, which reads and writes a job in half a microsecond each (JSON
@@ -175,7 +175,7 @@ class Spool(Apart):
     def __len__(self) -> int:
         return self._count
 
-    def add(self, value: Any, marks: Marks) -> None:
+    def add(self, value: Any, marks: SourceMap) -> None:
         """Take the next item. Neither it nor its marks may change from now on."""
         aliases = [(node, self._number(target)) for node, target in marks.aliases.items()] if marks.aliases else []
         self._filling.append((value, marks.position.tobytes(), marks.span.tobytes(), marks.unsound, aliases))
@@ -184,14 +184,14 @@ class Spool(Apart):
         if len(self._filling) >= _BLOCK_ITEMS or self._nodes >= _BLOCK_NODES:
             self._write()
 
-    def item(self, index: int) -> tuple[Any, Marks]:
+    def item(self, index: int) -> tuple[Any, SourceMap]:
         """Return one item. It costs as much as reading its whole block."""
         for block, first in enumerate(self._firsts):
             if index < first + self._length(block):
                 return self._made(self._read(block)[index - first])
         return self._made(self._filling[index - (self._count - len(self._filling))])
 
-    def __iter__(self) -> Iterator[tuple[Any, Marks]]:
+    def __iter__(self) -> Iterator[tuple[Any, SourceMap]]:
         for block in range(len(self._firsts)):
             for record in self._read(block):
                 yield self._made(record)
@@ -205,9 +205,9 @@ class Spool(Apart):
             self._targets.append(target)
         return self._numbers[key]
 
-    def _made(self, record: _Record) -> tuple[Any, Marks]:
+    def _made(self, record: _Record) -> tuple[Any, SourceMap]:
         value, position, span, unsound, aliases = record
-        marks = Marks()
+        marks = SourceMap()
         marks.position.frombytes(position)
         marks.span.frombytes(span)
         if unsound:

@@ -28,28 +28,28 @@ MAX_COLUMN, MAX_LENGTH = (1 << COLUMN_BITS) - 1, (1 << LENGTH_BITS) - 1
 class Node(NamedTuple):
     """One node: the marks of the tree that it belongs to, and its number in it."""
 
-    marks: Marks
+    marks: SourceMap
     number: int
 
 
-class Apart(ABC):
+class StreamedList(ABC):
     """A list whose items are trees of their own, with marks of their own. It takes the place of a list as a value."""
 
     @abstractmethod
-    def add(self, value: Any, marks: Marks) -> None: ...
+    def add(self, value: Any, marks: SourceMap) -> None: ...
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __iter__(self) -> Iterator[tuple[Any, Marks]]:
+    def __iter__(self) -> Iterator[tuple[Any, SourceMap]]:
         """Yield value and marks of each item."""
 
     @abstractmethod
-    def item(self, index: int) -> tuple[Any, Marks]: ...
+    def item(self, index: int) -> tuple[Any, SourceMap]: ...
 
 
-class Marks:
+class SourceMap:
     """The places of one tree's nodes, in order of appearance. Whoever builds it appends to ``position`` and ``span``.
 
     ``aliases`` maps an alias's number to the node that it stands for, in this tree or another. ``unsound`` are the
@@ -102,7 +102,7 @@ class Marks:
         """
         found = Node(self, node)
         for depth, step in enumerate(path):
-            if isinstance(value, Apart):
+            if isinstance(value, StreamedList):
                 if not isinstance(step, int) or step >= len(value):
                     break
                 value, marks = value.item(step)
@@ -179,12 +179,12 @@ def nearest(name: str, known: Collection[str]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Site:
+class SourceNode:
     """``value`` is node ``node`` of a tree of the file and stands at ``path``; paths below are relative to it."""
 
     file: FilePath
     value: Any
-    marks: Marks
+    marks: SourceMap
     node: int = 0
     path: tuple[str | int, ...] = ()
 
@@ -204,16 +204,16 @@ class Site:
         marks, number = self.marks.find(self.value, self.node, path)
         return marks.is_sound(number, within=within)
 
-    def items(self, key: str) -> Iterator[Site]:
+    def items(self, key: str) -> Iterator[SourceNode]:
         """Yield the items of the list at ``key``, each as a site of its own."""
         value = self.value[key]
-        if isinstance(value, Apart):
+        if isinstance(value, StreamedList):
             for index, (item, marks) in enumerate(value):
-                yield Site(self.file, item, marks, 0, (*self.path, key, index))
+                yield SourceNode(self.file, item, marks, 0, (*self.path, key, index))
             return
         marks, number = self.marks.find(self.value, self.node, (key,))
         for index, (item, node) in enumerate(zip(value, marks.items(value, number), strict=True)):
-            yield Site(self.file, item, *node, (*self.path, key, index))
+            yield SourceNode(self.file, item, *node, (*self.path, key, index))
 
     def problem(
         self, path: Path, message: str, *, key: bool = False, nearest: str | None = None, hint: str | None = None
@@ -231,7 +231,7 @@ class Site:
             if step is None:
                 return None
             name, rest = step
-            value = value.item(name)[0] if isinstance(value, Apart) and isinstance(name, int) else value[name]
+            value = value.item(name)[0] if isinstance(value, StreamedList) and isinstance(name, int) else value[name]
             steps.append(name)
         return steps
 
@@ -242,7 +242,7 @@ def _longest_step(value: Any, rest: str) -> tuple[str | int, str] | None:
         for end in reversed(ends):
             if rest[:end] in value:
                 return rest[:end], rest[end:].removeprefix(".")
-    if isinstance(value, list | Apart) and rest.startswith("["):
+    if isinstance(value, list | StreamedList) and rest.startswith("["):
         digits, _, after = rest[1:].partition("]")
         if digits.isdecimal() and int(digits) < len(value):
             return int(digits), after.removeprefix(".")

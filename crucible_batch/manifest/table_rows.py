@@ -21,7 +21,7 @@ MAX_FIELDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row. ``number`` counts rows from 1, ``line`` is that of the file where the row begins (0: has none)."""
 
     number: int
@@ -45,7 +45,7 @@ class RowFault:
     column: int = 1
 
 
-def read(source: str, files: Files, most: int) -> Iterator[Row | RowFault]:
+def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
     """Yield the rows of ``source``, bad ones as faults in between; a source without any row is a fault itself.
 
     A glob is given up beyond ``most`` files. Raises ``FileFault`` where the source as a whole can't be used.
@@ -86,7 +86,7 @@ def _bad_line(path: Path) -> int:
     return 0
 
 
-def _csv(path: Path) -> Iterator[Row | RowFault]:
+def _csv(path: Path) -> Iterator[TableRow | RowFault]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(_short_lines(file), strict=True)
         try:
@@ -128,7 +128,7 @@ def _header_fault(path: Path, header: list[str]) -> RowFault | None:
     return None
 
 
-def _csv_rows(path: Path, lines: Any, header: list[str]) -> Iterator[Row | RowFault]:
+def _csv_rows(path: Path, lines: Any, header: list[str]) -> Iterator[TableRow | RowFault]:
     names = [name.strip() for name in header]
     number, before = 0, lines.line_num
     for cells in lines:
@@ -137,14 +137,14 @@ def _csv_rows(path: Path, lines: Any, header: list[str]) -> Iterator[Row | RowFa
             continue
         number += 1
         if len(cells) == len(names):
-            yield Row(number, line, dict(zip(names, cells, strict=True)), path)
+            yield TableRow(number, line, dict(zip(names, cells, strict=True)), path)
         else:
             message = f"{len(cells)} cells, but {len(names)} columns"
             hint = "put cells that hold commas in double quotes" if len(cells) > len(names) else None
             yield RowFault(path, line, message, hint)
 
 
-def _jsonl(path: Path) -> Iterator[Row | RowFault]:
+def _jsonl(path: Path) -> Iterator[TableRow | RowFault]:
     number = 0
     with path.open("rb") as file:
         for line, content in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
@@ -157,7 +157,7 @@ def _jsonl(path: Path) -> Iterator[Row | RowFault]:
                 continue
             number += 1
             try:
-                yield Row(number, line, _json_object(text), path)
+                yield TableRow(number, line, _json_object(text), path)
             except json.JSONDecodeError as error:
                 column = len(whole) - len(text) + error.colno
                 message = f"not JSON: {error.msg[0].lower()}{error.msg[1:]} at column {column}"
@@ -211,7 +211,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _globbed(pattern: str, files: Files, most: int) -> Iterator[Row | RowFault]:
+def _globbed(pattern: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
     parts = PurePosixPath(pattern).parts
     if (fault := text_fault(pattern)) is not None:
         raise FileFault(f"{quoted(pattern)} {fault[0]}", hint=fault[1])
@@ -233,11 +233,11 @@ def _matches(pattern: str, files: Files, most: int) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
-def _file_row(number: int, match: str, files: Files) -> Row | RowFault:
+def _file_row(number: int, match: str, files: Files) -> TableRow | RowFault:
     path = PurePosixPath(match.replace(os.sep, "/"))
     if (fault := text_fault(match)) is not None:
         return RowFault(files.directory, 0, f"the file name {os.fsencode(match)!r} {fault[0]}", fault[1])
     if not files.is_inside(os.path.join(files.directory, match)):  # noqa: PTH118
         message = f"{quoted(match)} leads out of the manifest's directory"
         return RowFault(files.directory, 0, message, "it is a link; --allow-outside permits it")
-    return Row(number, 0, {"path": str(path), "name": path.name, "stem": path.stem})
+    return TableRow(number, 0, {"path": str(path), "name": path.name, "stem": path.stem})

@@ -29,9 +29,9 @@ class JinjaCompiler:
             compiled, names = _compiled(self._sandbox, tree, _only_expression(tree))
         return lambda variables: _evaluated(self._sandbox, compiled, variables), names
 
-    def whole(self, source: str, *, native: bool) -> tuple[Whole, bool]:
+    def whole(self, source: str, *, native: bool) -> tuple[WholeTemplate, bool]:
         with explaining(1):
-            whole = Whole(self._sandbox, source, native=native)
+            whole = WholeTemplate(self._sandbox, source, native=native)
         return whole, whole.is_expression
 
     def simple_filter(self, name: str) -> Callable[[Any], Any] | None:
@@ -45,7 +45,7 @@ def _evaluated(sandbox: Sandbox, compiled: Compiled, variables: Variables) -> An
     return context.vars[_RESULT]
 
 
-class Whole:
+class WholeTemplate:
     """A template as one piece. ``names`` are the variables that it may ask for. Raises as ``Expression`` does."""
 
     __slots__ = ("_compiled", "_sandbox", "is_expression", "names")

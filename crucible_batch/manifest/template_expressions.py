@@ -74,7 +74,7 @@ class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
         self.unknown_variable = unknown_variable
 
 
-class Part(Protocol):
+class TemplatePart(Protocol):
     """A piece of a template. ``names`` are the variables that it may ask for."""
 
     @property
@@ -96,7 +96,7 @@ class Compiler(Protocol):
         """Return what evaluates an expression, and the variables that it may ask for."""
         ...
 
-    def whole(self, source: str, *, native: bool) -> tuple[Part, bool]:
+    def whole(self, source: str, *, native: bool) -> tuple[TemplatePart, bool]:
         """Return a whole template as one piece; with ``native`` also whether it is an expression only."""
         ...
 
@@ -105,7 +105,7 @@ class Compiler(Protocol):
         ...
 
 
-class Workbench:
+class TemplateContext:
     """What all pieces of one expansion share: the meter, and Jinja2 where it is needed."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class Expression:
 
     __slots__ = ("_attribute", "_evaluate", "_filter", "_line", "_name", "_source", "_workbench", "names")
 
-    def __init__(self, workbench: Workbench, source: str, line: int) -> None:
+    def __init__(self, workbench: TemplateContext, source: str, line: int) -> None:
         self._workbench = workbench
         self._source = source
         self._line = line

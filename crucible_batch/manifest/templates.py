@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from crucible_batch.manifest import template_filters
-from crucible_batch.manifest.template_expressions import Expression, Part, TemplateFault, Variables, Workbench, cut
+from crucible_batch.manifest.template_expressions import (
+    Expression,
+    TemplateContext,
+    TemplateFault,
+    TemplatePart,
+    Variables,
+    cut,
+)
 from crucible_batch.manifest.template_filters import LimitError, Meter, weigh
 
 __all__ = ["Json", "Template", "TemplateFault", "Templates", "Variables", "is_template", "plain"]
@@ -36,7 +43,7 @@ class Template:
 
     __slots__ = ("_meter", "_parts", "_single")
 
-    def __init__(self, meter: Meter, parts: Sequence[str | Part], single: Part | None) -> None:
+    def __init__(self, meter: Meter, parts: Sequence[str | TemplatePart], single: TemplatePart | None) -> None:
         self._meter = meter
         self._parts = parts
         self._single = single
@@ -90,9 +97,9 @@ class Templates:
     """Compiles the templates of one expansion, and remembers what Jinja2 made of their sources."""
 
     def __init__(self) -> None:
-        self._workbench = Workbench()
+        self._workbench = TemplateContext()
         self._meter = self._workbench.meter
-        self._wholes: dict[tuple[str, bool], tuple[Part, bool]] = {}
+        self._wholes: dict[tuple[str, bool], tuple[TemplatePart, bool]] = {}
         self._expressions: dict[str, Expression] = {}
 
     def text(self, source: str) -> Template:
@@ -111,7 +118,7 @@ class Templates:
         if pieces is None:
             whole, is_expression = self._whole(source, native=native)
             return Template(self._meter, [whole], whole if is_expression else None)
-        parts: list[str | Part] = []
+        parts: list[str | TemplatePart] = []
         for text, expression in pieces:
             if text:
                 parts.append(text)
@@ -121,8 +128,8 @@ class Templates:
         single = parts[0] if native and len(parts) == 1 and isinstance(parts[0], Expression) else None
         return Template(self._meter, parts, single)
 
-    def _whole(self, source: str, *, native: bool) -> tuple[Part, bool]:
-        def made() -> tuple[Part, bool]:
+    def _whole(self, source: str, *, native: bool) -> tuple[TemplatePart, bool]:
+        def made() -> tuple[TemplatePart, bool]:
             return self._workbench.compiler.whole(source, native=native)
 
         return _remembered(self._wholes, (source, native), made)

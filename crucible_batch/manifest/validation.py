@@ -12,7 +12,7 @@ from crucible_batch.errors import Problem
 from crucible_batch.manifest import names, shape_errors
 from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW, UNNAMED, VALUES, Manifest, Reading
 from crucible_batch.manifest.models import Header, Job, PlainJob, plain_job
-from crucible_batch.manifest.source_map import Apart, Site, kind, nearest
+from crucible_batch.manifest.source_map import SourceNode, StreamedList, kind, nearest
 from crucible_batch.manifest.templates import is_template
 from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
 
@@ -27,7 +27,7 @@ def is_batch_of_one(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == 1
 
 
-def header_problems(header: Header, site: Site) -> Iterator[Problem]:
+def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
     """Yield what is wrong between the fields above ``jobs``."""
     for message, near in names.faults(header.output.path):
         yield site.problem(("output", "path"), message, nearest=near)
@@ -45,7 +45,7 @@ def header_problems(header: Header, site: Site) -> Iterator[Problem]:
         yield from _batch_size(workflow.params, site, ("workflows", workflow_id, "params"))
 
 
-def job_problems(job: Job | PlainJob, header: Header, site: Site) -> Iterator[Problem]:
+def job_problems(job: Job | PlainJob, header: Header, site: SourceNode) -> Iterator[Problem]:
     """Yield what is wrong with one entry of ``jobs``, by itself and together with the header."""
     if job.workflow is None and header.workflow is None:
         yield site.problem(
@@ -80,7 +80,7 @@ def job_count(job: Job | PlainJob, header: Header) -> int:
     return math.prod(len(values) for values in axes.values()) * rows * job.repeat
 
 
-def override_problems(overrides: Mapping[str, str], header: Header, site: Site) -> Iterator[Problem]:
+def override_problems(overrides: Mapping[str, str], header: Header, site: SourceNode) -> Iterator[Problem]:
     """Yield what is wrong with ``--var`` options: names that the manifest has no ``vars`` of, text that is none."""
     for name, value in overrides.items():
         if name not in header.vars:
@@ -91,7 +91,7 @@ def override_problems(overrides: Mapping[str, str], header: Header, site: Site) 
             yield site.problem(("vars",), f"--var {name}: the value is not UTF-8", key=True)
 
 
-def header_warnings(header: Header, site: Site, used: Collection[str]) -> Iterator[Problem]:
+def header_warnings(header: Header, site: SourceNode, used: Collection[str]) -> Iterator[Problem]:
     """Yield what the author may have meant otherwise. ``used`` are the workflows that jobs name."""
     for name, value in header.vars.items():
         yield from _untemplated(value, site, ("vars", name))
@@ -107,20 +107,20 @@ def header_warnings(header: Header, site: Site, used: Collection[str]) -> Iterat
             yield site.problem(("workflows", workflow_id), message, key=True, nearest=near)
 
 
-def job_warnings(job: Job, site: Site) -> Iterator[Problem]:
+def job_warnings(job: Job, site: SourceNode) -> Iterator[Problem]:
     for where, axes in (("matrix", job.matrix or {}), ("zip", job.zip)):
         for name, values in axes.items():
             for index, value in enumerate(values):
                 yield from _untemplated(value, site, (where, name, index))
 
 
-def _untemplated(value: object, site: Site, path: tuple[str | int, ...]) -> Iterator[Problem]:
+def _untemplated(value: object, site: SourceNode, path: tuple[str | int, ...]) -> Iterator[Problem]:
     if isinstance(value, str) and is_template(value):
         yield site.problem(path, "values of variables and axes are no templates: this one is taken as it stands")
 
 
 def _axis_problems(
-    axes: Mapping[str, list[Any]], variables: Collection[str], site: Site, where: str
+    axes: Mapping[str, list[Any]], variables: Collection[str], site: SourceNode, where: str
 ) -> Iterator[Problem]:
     yield from _variable_names(axes, site, (where,))
     for name, values in axes.items():
@@ -132,25 +132,25 @@ def _axis_problems(
                 yield site.problem((where, name, index), message)
 
 
-def _variable_names(names: Collection[str], site: Site, path: tuple[str, ...]) -> Iterator[Problem]:
+def _variable_names(names: Collection[str], site: SourceNode, path: tuple[str, ...]) -> Iterator[Problem]:
     for name in names:
         if name in RESERVED:
             message = f"the name {name!r} means something else in templates; choose another"
             yield site.problem((*path, name), message, key=True)
 
 
-def _batch_size(params: Mapping[str, Any], site: Site, path: tuple[str, ...]) -> Iterator[Problem]:
+def _batch_size(params: Mapping[str, Any], site: SourceNode, path: tuple[str, ...]) -> Iterator[Problem]:
     value = params.get(BATCH_SIZE, 1)
     is_left_to_rendering = isinstance(value, str) and is_template(value)
     if not is_batch_of_one(value) and not is_left_to_rendering and site.is_sound((*path, BATCH_SIZE)):
         yield batch_size_problem(site, (*path, BATCH_SIZE))
 
 
-def batch_size_problem(site: Site, path: tuple[str | int, ...]) -> Problem:
+def batch_size_problem(site: SourceNode, path: tuple[str | int, ...]) -> Problem:
     return site.problem(path, f"{BATCH_SIZE} can only be 1", hint="use `repeat` for more images of one job")
 
 
-def too_many(site: Site, max_jobs: int) -> Problem:
+def too_many(site: SourceNode, max_jobs: int) -> Problem:
     """The problem of the entry with which a manifest has more jobs than it may."""
     return site.problem((), f"with this entry there are more than {max_jobs:,} jobs", hint="--max-jobs permits more")
 
@@ -163,7 +163,7 @@ class FormCheck:
     """Checks one document: collects problems, and keeps what is sound so that it can be checked further."""
 
     def __init__(
-        self, document: Document, site: Site, overrides: Mapping[str, str], *, allow_outside: bool, max_jobs: int
+        self, document: Document, site: SourceNode, overrides: Mapping[str, str], *, allow_outside: bool, max_jobs: int
     ) -> None:
         self._site = site
         self._overrides = overrides
@@ -183,7 +183,7 @@ class FormCheck:
     def _header(self) -> Header:
         self._unknown = shape_errors.doubtful(Header, self._site) - _KEPT
         header = shape_errors.validate(Header, self._site, without=("jobs",))
-        if isinstance(header, shape_errors.Rejected):
+        if isinstance(header, shape_errors.SchemaErrors):
             self._unknown |= self._reported(header, self._site)
             self._unknown |= {f"workflows.{workflow_id}" for workflow_id in header.members("workflows")}
         header = self._salvaged()
@@ -201,7 +201,7 @@ class FormCheck:
             lost["workflows"] = {key: raw[key] for key in raw if f"workflows.{key}" not in self._unknown}
         return shape_errors.salvaged(Header, self._site.value, self._unknown, version=1, name=UNNAMED, **lost)
 
-    def _reported(self, rejected: shape_errors.Rejected, site: Site) -> set[str]:
+    def _reported(self, rejected: shape_errors.SchemaErrors, site: SourceNode) -> set[str]:
         """Report what is wrong with the shape. Return the keys in doubt: what a mistyped one was meant for is, too."""
         reported = rejected.report(self._problems)
         meant = {problem.nearest for problem in reported if problem.nearest is not None}
@@ -209,7 +209,7 @@ class FormCheck:
 
     def _jobs(self, header: Header) -> None:
         jobs = self._site.value.get("jobs")
-        if not isinstance(jobs, list | Apart) or not jobs:
+        if not isinstance(jobs, list | StreamedList) or not jobs:
             if "jobs" not in self._unknown and self._site.is_sound(("jobs",), within=False):
                 message = f"must list jobs, not {_shown(jobs)}" if "jobs" in self._site.value else "`jobs` is missing"
                 self._problems.add(self._site.problem(("jobs",), message))
@@ -229,20 +229,20 @@ class FormCheck:
             count += made
         self._warn(header_warnings(header, self._site, used))
 
-    def _job(self, header: Header, site: Site, index: int) -> Job | PlainJob | None:
+    def _job(self, header: Header, site: SourceNode, index: int) -> Job | PlainJob | None:
         """Check one entry. Return what is sound of it, or None where that is nothing."""
         plain = plain_job(site.value)
         if plain is not None and site.is_sound(()) and is_sound_plain(plain, header):
             return plain
         job = shape_errors.validate(Job, site)
         if not isinstance(site.value, dict):
-            if isinstance(job, shape_errors.Rejected):
+            if isinstance(job, shape_errors.SchemaErrors):
                 job.report(self._problems)
             return None
         unknown = {VALUES if key == "params" else key for key in shape_errors.doubtful(Job, site)}
-        if isinstance(job, shape_errors.Rejected):
+        if isinstance(job, shape_errors.SchemaErrors):
             unknown |= self._reported(job, site)
-        if unknown or isinstance(job, shape_errors.Rejected):
+        if unknown or isinstance(job, shape_errors.SchemaErrors):
             job = shape_errors.salvaged(Job, site.value, unknown, name=UNNAMED)
         found: set[str] = set()
         for problem in job_problems(job, header, site):
@@ -290,11 +290,11 @@ class FormCheck:
         )
 
 
-def _key(problem: Problem, site: Site) -> str:
+def _key(problem: Problem, site: SourceNode) -> str:
     """Return the key at ``site`` that a problem is about."""
     within = problem.field.removeprefix(site.field(())).removeprefix(".")
     return within.partition(".")[0].partition("[")[0]
 
 
 def _shown(jobs: object) -> str:
-    return "none" if jobs is None or (isinstance(jobs, list | Apart) and not jobs) else kind(jobs)
+    return "none" if jobs is None or (isinstance(jobs, list | StreamedList) and not jobs) else kind(jobs)

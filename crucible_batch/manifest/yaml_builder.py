@@ -29,8 +29,16 @@ from yaml.events import (
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import yaml_scalars
-from crucible_batch.manifest.problems import Collector
-from crucible_batch.manifest.source_map import COLUMN_BITS, LENGTH_BITS, MAX_COLUMN, MAX_LENGTH, Apart, Marks, Node
+from crucible_batch.manifest.problems import ProblemCollector
+from crucible_batch.manifest.source_map import (
+    COLUMN_BITS,
+    LENGTH_BITS,
+    MAX_COLUMN,
+    MAX_LENGTH,
+    Node,
+    SourceMap,
+    StreamedList,
+)
 
 MAX_DEPTH = 40
 MAX_WARNINGS = 100
@@ -61,7 +69,7 @@ class _Anchor:
     height: int
 
 
-class Builder:
+class YamlBuilder:
     """Builds one document. With ``apart``, the items of the list at ``key`` of its root are handed over one by one.
 
     ``_beside`` is how many values there are that ``marks`` don't count: those of other trees, those that aliases stand
@@ -70,11 +78,11 @@ class Builder:
     refused already.
     """
 
-    def __init__(self, file: Path, key: str | None = None, apart: Apart | None = None) -> None:
+    def __init__(self, file: Path, key: str | None = None, apart: StreamedList | None = None) -> None:
         self.file = file
-        self.problems = Collector()
+        self.problems = ProblemCollector()
         self.warnings: list[Problem] = []
-        self.marks = Marks()
+        self.marks = SourceMap()
         self._apart_key = key
         self._apart = apart
         self._loader: Any = None
@@ -182,7 +190,7 @@ class Builder:
                 self._check_size(event)
         return items
 
-    def _items_apart(self, event: Any) -> Apart:
+    def _items_apart(self, event: Any) -> StreamedList:
         """Hand over the items of a list one by one: each is a tree of its own."""
         assert self._apart is not None
         apart = self._apart
@@ -190,14 +198,14 @@ class Builder:
         outer.position.append(_packed_start(event))
         outer.span.append(1)
         while type(event := get_event()) is not SequenceEndEvent:
-            self._change(Marks())
+            self._change(SourceMap())
             value = self._node(event, 3)
             self._check_size(event)
             apart.add(value, self.marks)
             self._change(outer)
         return apart
 
-    def _change(self, marks: Marks) -> None:
+    def _change(self, marks: SourceMap) -> None:
         """Go on with other marks; the count of all values stays."""
         count = self._count()
         self.marks = marks
@@ -352,7 +360,7 @@ class Builder:
 
 
 def _packed(event: Any) -> int:
-    """Return where a scalar or an alias stands, as ``Marks`` hold it."""
+    """Return where a scalar or an alias stands, as ``SourceMap`` hold it."""
     start, end = event.start_mark, event.end_mark
     line, column = start.line, start.column
     length = end.column - column if end.line == line else 0

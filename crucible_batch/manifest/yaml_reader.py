@@ -10,10 +10,10 @@ import yaml
 from yaml.reader import ReaderError
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest.problems import Collector
-from crucible_batch.manifest.source_map import Apart, Marks, Node
+from crucible_batch.manifest.problems import ProblemCollector
+from crucible_batch.manifest.source_map import Node, SourceMap, StreamedList
 from crucible_batch.manifest.source_map import Path as NodePath
-from crucible_batch.manifest.yaml_builder import MAX_DEPTH, MAX_WARNINGS, Builder, StopReading
+from crucible_batch.manifest.yaml_builder import MAX_DEPTH, MAX_WARNINGS, StopReading, YamlBuilder
 
 # libyaml's phrases (the pure parser's begin alike) and what to say and advise instead. The first that fits counts.
 _PHRASES: tuple[tuple[str, str, str | None], ...] = (
@@ -52,7 +52,7 @@ class Lines(Protocol):
         """Return line and column, from 1, of the first such character; of the beginning where there is none."""
 
 
-class Text:
+class ParserInput:
     """Lines of a text in memory."""
 
     def __init__(self, text: str) -> None:
@@ -124,9 +124,9 @@ class Document:
 
     file: Path
     value: Any
-    marks: Marks
+    marks: SourceMap
     warnings: tuple[Problem, ...]
-    problems: Collector
+    problems: ProblemCollector
 
     def is_sound(self, node: Node, *, within: bool = True) -> bool:
         """Tell whether a node's value is what its author wrote: all ``within`` it, or the node itself alone."""
@@ -149,19 +149,19 @@ def parse(text: str, file: Path) -> Document:
 
     Raises ``ManifestError`` with all of them where it can't be read to its end, and nothing else.
     """
-    return _document(text, Text(text), Builder(file))
+    return _document(text, ParserInput(text), YamlBuilder(file))
 
 
-def read(stream: Stream, file: Path, key: str, apart: Apart) -> Document:
+def read(stream: Stream, file: Path, key: str, apart: StreamedList) -> Document:
     """Parse one YAML document from a stream as ``parse`` does, with the items of the list at ``key`` apart.
 
     They go to ``apart`` one by one, which takes their place in the document's value: so much is in memory at a time as
     one item holds. What the stream raises goes on up.
     """
-    return _document(stream, stream, Builder(file, key, apart))
+    return _document(stream, stream, YamlBuilder(file, key, apart))
 
 
-def _document(source: Any, lines: Lines, builder: Builder) -> Document:
+def _document(source: Any, lines: Lines, builder: YamlBuilder) -> Document:
     try:
         value = builder.document(_LOADER(source))
     except StopReading:

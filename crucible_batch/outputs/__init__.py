@@ -2,7 +2,7 @@
 
 from crucible_batch.domain.output_path import aside_path, output_path
 from crucible_batch.outputs.errors import OutputError, ResultsError
-from crucible_batch.outputs.exclusive_rename import Means
+from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.image_check import MOST_PIXELS
 from crucible_batch.outputs.output_check import FileState, check_output
 from crucible_batch.outputs.preflight import check_ground
@@ -20,11 +20,11 @@ __all__ = [
     "SIDECAR_SUFFIX",
     "FileState",
     "Folder",
-    "Means",
     "OutputError",
     "OutputStore",
     "Receipts",
     "ReceiptsByJob",
+    "RenameMethod",
     "ResultsError",
     "SavedFile",
     "Sidecars",

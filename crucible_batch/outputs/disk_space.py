@@ -18,7 +18,7 @@ _AMPLE: Final = 16
 _TRUSTED_S: Final = 0.25
 
 
-class Room:
+class DiskSpace:
     """The room of the disk where ``directory`` is. Asking takes 0.1 ms: of an ample disk that is not for each job."""
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.monotonic) -> None:

@@ -32,7 +32,7 @@ _RENAME_EXCL: Final = 4  # macOS
 _PLACE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Means(enum.Enum):
+class RenameMethod(enum.Enum):
     """How a file gets its name."""
 
     LINK = "hard links"
@@ -40,18 +40,18 @@ class Means(enum.Enum):
     PLACEHOLDER = "places kept by empty files"
 
 
-def claim(folder: int, name: str, other: str) -> Means:
+def take_name(folder: int, name: str, other: str) -> RenameMethod:
     """Give the file ``name`` of an open folder the name ``other``; it may keep the first. Returns by what means.
 
     Raises ``FileExistsError`` where something stands there already.
     """
     if _is_had(_link, folder, name, other):
-        return Means.LINK
+        return RenameMethod.LINK
     rename = _exclusive_rename()
     if rename is not None and _is_had(rename, folder, name, other):
-        return Means.RENAME
+        return RenameMethod.RENAME
     _rename_over_place(folder, name, other)
-    return Means.PLACEHOLDER
+    return RenameMethod.PLACEHOLDER
 
 
 def _is_had(means: Callable[[int, str, str], None], folder: int, name: str, other: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from crucible_batch.errors import RunDirectoryError
-from crucible_batch.outputs.exclusive_rename import Means
+from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX
 
@@ -18,7 +18,7 @@ _CONTENT: Final = b"crucible-batch tries whether it can save files here\n"
 _FOREIGN: Final = "é語"
 
 
-def check_ground(directory: Path, outputs: Iterable[str]) -> Means:
+def check_ground(directory: Path, outputs: Iterable[str]) -> RenameMethod:
     """Try to save a file in a directory as an output is saved. ``outputs`` are the patterns of the paths to be.
 
     Returns by what means outputs will get their names. Raises ``RunDirectoryError`` where they won't. The caller holds
@@ -41,7 +41,7 @@ def check_ground(directory: Path, outputs: Iterable[str]) -> Means:
         raise RunDirectoryError(message, hint=_HINT) from error
 
 
-def _name_a_file(folder: Folder, directory: Path, first: str, second: str, name: str) -> Means:
+def _name_a_file(folder: Folder, directory: Path, first: str, second: str, name: str) -> RenameMethod:
     _write(folder, first)
     means = folder.claim(first, name)
     if _read(folder, name) != _CONTENT:

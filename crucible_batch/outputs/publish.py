@@ -22,10 +22,10 @@ def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dige
     """
     with folder_of_output(directory, path) as folder:
         _sync(folder, temporary.name)
-        return give_name(folder, temporary.name, path, digest, or_else)
+        return link_into_place(folder, temporary.name, path, digest, or_else)
 
 
-def give_name(folder: Folder, temporary: str, path: PurePosixPath, digest: str, or_else: str = "") -> str:
+def link_into_place(folder: Folder, temporary: str, path: PurePosixPath, digest: str, or_else: str = "") -> str:
     """Do the same in an open folder, with a file that is synced already."""
     stands = digest
     try:

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
 from crucible_batch.domain.output_path import is_output_place
-from crucible_batch.outputs.exclusive_rename import Means, claim
+from crucible_batch.outputs.exclusive_rename import RenameMethod, take_name
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -67,9 +67,9 @@ class Folder:
         with self.read(name) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def claim(self, name: str, other: str) -> Means:
+    def claim(self, name: str, other: str) -> RenameMethod:
         """Give a file another name; it may keep the one it has. Raises ``FileExistsError`` where that is taken."""
-        return claim(self._descriptor, _single(name), _single(other))
+        return take_name(self._descriptor, _single(name), _single(other))
 
     def link(self, name: str, other: str) -> None:
         """Give a file a second name. Raises ``FileExistsError`` where that is taken, ``OSError`` where there are no

@@ -21,15 +21,15 @@ from typing import TypeAlias
 from crucible_batch.domain.events import Saved, Sent
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.output_path import is_output_place, output_path
-from crucible_batch.outputs.disk_space import Room
+from crucible_batch.outputs.disk_space import DiskSpace
 from crucible_batch.outputs.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.outputs.errors import MOVE_IT, OutputError, ResultsError
 from crucible_batch.outputs.image_check import NoPictureError, Picture, examine
 from crucible_batch.outputs.output_check import FileState, check_output
-from crucible_batch.outputs.publish import give_name, put_back
+from crucible_batch.outputs.publish import link_into_place, put_back
 from crucible_batch.outputs.publish import publish as _publish
 from crucible_batch.outputs.safe_fs import Folder, folder_of, folder_of_output
-from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX, Part, temporary_files
+from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX, TempFile, temporary_files
 
 _HOP_BYTES = 256 * 1024
 """Bytes hashed and written in one hop to a thread; smaller hops cost more than the work itself."""
@@ -75,7 +75,7 @@ class OutputStore:
         self.directory = directory
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
-        self._room = Room(directory)
+        self._room = DiskSpace(directory)
         self._left_as_they_came: set[str] = set()
 
     def shortage(self) -> ErrorInfo | None:
@@ -122,7 +122,7 @@ class OutputStore:
             await asyncio.to_thread(note, file, None)
             return file
 
-    async def _save_with(self, text: str, landed: _Landed, part: Part, way: Way) -> SavedFile:
+    async def _save_with(self, text: str, landed: _Landed, part: TempFile, way: Way) -> SavedFile:
         """Save what came with ``text`` embedded, or as it came where that is better."""
         sent, picture = landed.sent, landed.picture
         with self._part(part.path.with_name(f"{part.path.name}-embedded")) as embedded:
@@ -135,7 +135,7 @@ class OutputStore:
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
 
-    async def _elsewhere(self, taken: OutputError, landed: _Landed, part: Part, way: Way) -> PurePosixPath:
+    async def _elsewhere(self, taken: OutputError, landed: _Landed, part: TempFile, way: Way) -> PurePosixPath:
         """Give the file another name where there is a way to one, since that which it was to have is taken."""
         elsewhere = await way(landed.path.as_posix(), landed.sent.sha256)
         if elsewhere is None:
@@ -145,7 +145,7 @@ class OutputStore:
         return path
 
     async def _name(
-        self, part: Part, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
+        self, part: TempFile, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
     ) -> tuple[PurePosixPath, str]:
         """Return the path that the file got, and the digest of what stands there now."""
         try:
@@ -157,7 +157,9 @@ class OutputStore:
         path = PurePosixPath(elsewhere)
         return path, await asyncio.to_thread(_publish, part.path, self.directory, path, digest, or_else)
 
-    async def _embed(self, part: Part, embedded: Part, path: PurePosixPath, picture: Picture, text: str) -> Sent | None:
+    async def _embed(
+        self, part: TempFile, embedded: TempFile, path: PurePosixPath, picture: Picture, text: str
+    ) -> Sent | None:
         """Write the picture with ``text`` in it; None where it is better left as it came, which is noted."""
         try:
             await asyncio.to_thread(_copy_with, text, part, picture.mime_type, embedded)
@@ -208,7 +210,7 @@ class OutputStore:
                 good = embedded
             return await asyncio.to_thread(put_back, good.path, self.directory, PurePosixPath(path), sha256)
 
-    async def _stream(self, part: Part, body: AsyncIterator[bytes], max_bytes: int) -> bytes:
+    async def _stream(self, part: TempFile, body: AsyncIterator[bytes], max_bytes: int) -> bytes:
         """Write what comes but for its last bytes, which are returned: they go the way of what is done next."""
         size, waiting, pending = 0, 0, list[bytes]()
         async for chunk in body:
@@ -245,9 +247,9 @@ class OutputStore:
         return count
 
     @contextlib.contextmanager
-    def _part(self, path: PurePosixPath) -> Iterator[Part]:
+    def _part(self, path: PurePosixPath) -> Iterator[TempFile]:
         """Have a temporary file's errors become ours, and no such file be left."""
-        part = Part(self.directory, path)
+        part = TempFile(self.directory, path)
         try:
             yield part
         except OSError as error:
@@ -284,7 +286,7 @@ class _Landed:
 
 
 def _land(
-    part: Part,
+    part: TempFile,
     rest: bytes,
     length: int | None,
     *,
@@ -310,7 +312,7 @@ def _land(
         part.sync()
         part.close()
         try:
-            give_name(folder, part.path.name, landed.path, sent.sha256)
+            link_into_place(folder, part.path.name, landed.path, sent.sha256)
         except OutputError as error:
             return replace(landed, taken=error)
         part.remove(folder)
@@ -318,7 +320,7 @@ def _land(
     return landed
 
 
-def _copy_with(text: str, source: Part, mime_type: str, part: Part) -> None:
+def _copy_with(text: str, source: TempFile, mime_type: str, part: TempFile) -> None:
     """Copy a picture with ``text`` embedded. Raises ``NotEmbeddableError``."""
     with folder_of(source.directory, source.path) as folder, folder.read(source.path.name) as file:
         for block in spliced(file, plan_embedding(file, mime_type, text)):
@@ -326,7 +328,7 @@ def _copy_with(text: str, source: Part, mime_type: str, part: Part) -> None:
 
 
 def _examined(
-    part: Part,
+    part: TempFile,
     folder: Folder | None = None,
     held: bytes | None = None,
     *,

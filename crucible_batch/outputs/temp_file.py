@@ -22,7 +22,7 @@ DEEPEST: Final = 128
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
-class Part:
+class TempFile:
     """A temporary file that threads write to, made with the first block. Closing waits for a write that outlives its
     cancelled task.
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.view.feed import list_feed, run_feed
 from crucible_batch.view.pages import Page, list_page, run_charts, run_data, run_page
-from crucible_batch.view.pictures import Thumbnails, picture
+from crucible_batch.view.pictures import ThumbnailServer, picture
 from crucible_batch.view.runs import Runs, ShownRun
 
 HOSTS = ("127.0.0.1", "localhost")
@@ -82,7 +82,7 @@ class Viewer:
     def __init__(self, runs: Runs, stopping: asyncio.Event) -> None:
         self._runs = runs
         self._stopping = stopping
-        self._thumbnails = Thumbnails()
+        self._thumbnails = ThumbnailServer()
 
     async def list(self, _request: Request) -> Response:
         return _html(list_page(await self._runs.entries(), self._runs.root))

@@ -12,10 +12,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from crucible_batch.api import Sight
+from crucible_batch.api import Snapshot
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.view.pages import run_change
-from crucible_batch.view.runs import Entry, Runs, ShownRun
+from crucible_batch.view.runs import RunEntry, Runs, ShownRun
 
 BUSY_S, IDLE_S = 0.5, 2.0
 KEEP_ALIVE_S = 15.0
@@ -68,7 +68,7 @@ async def list_feed(runs: Runs, stopping: asyncio.Event) -> AsyncIterator[str]:
         await _pause(2 * BUSY_S if busy else IDLE_S, stopping)
 
 
-def _looks(entry: Entry) -> tuple[str, Sight | None, str | None]:
+def _looks(entry: RunEntry) -> tuple[str, Snapshot | None, str | None]:
     return entry.run.key, entry.sight, entry.trouble
 
 

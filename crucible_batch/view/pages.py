@@ -10,14 +10,14 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from crucible_batch.api import Sight, Watch, format_credits
+from crucible_batch.api import Snapshot, Watch, format_credits
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import (
     Advice,
     Cards,
     Frame,
     Miniature,
-    Parts,
+    PageAssets,
     Thumbnail,
     advice,
     charts,
@@ -29,20 +29,20 @@ from crucible_batch.report.html import (
     report_scripts,
     report_styles,
 )
-from crucible_batch.view.runs import Entry
+from crucible_batch.view.runs import RunEntry
 
 KILLED = "killed: the same command goes on"
 _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
 
 
-def standing(sight: Sight) -> str:
+def standing(sight: Snapshot) -> str:
     """Say how it stands."""
     if sight.status.running:
         return "running now"
     return KILLED if sight.killed else ending(sight.status.report)
 
 
-def next_step(sight: Sight) -> Advice:
+def next_step(sight: Snapshot) -> Advice:
     """Say what to do."""
     said = advice(sight.status.report, sight.status.run_dir)
     if sight.status.running:
@@ -52,7 +52,7 @@ def next_step(sight: Sight) -> Advice:
     return said
 
 
-def tone_of(sight: Sight) -> str:
+def tone_of(sight: Snapshot) -> str:
     """Say with which colour of the list's styles it is told."""
     if sight.status.running:
         return "live"
@@ -91,7 +91,7 @@ def run_charts(watch: Watch) -> str:
     return f"<!doctype html><title>charts</title>{charts(sight.status.report, watch.rows(), watch.curve())}"
 
 
-def run_change(watch: Watch, key: str, *, after: int) -> tuple[Sight, str]:
+def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
     """Return what is new after an event, in JSON: the head, and each job that anything happened to."""
     sight = watch.look()
     changed = watch.changed(after=after)
@@ -99,7 +99,7 @@ def run_change(watch: Watch, key: str, *, after: int) -> tuple[Sight, str]:
     return sight, compact({"places": [place for place, _ in changed]})[:-1] + "," + cards[1:]
 
 
-def list_page(entries: Sequence[Entry], root: Path) -> Page:
+def list_page(entries: Sequence[RunEntry], root: Path) -> Page:
     """Return the list of the runs."""
     parts = list_parts()
     shown = [_line(entry, root) for entry in entries]
@@ -107,14 +107,14 @@ def list_page(entries: Sequence[Entry], root: Path) -> Page:
 
 
 @cache
-def run_parts() -> Parts:
+def run_parts() -> PageAssets:
     """Put the report's own parts together with what follows a run."""
     scripts = report_scripts() + _read("scripts/live.js")
     return put_together(scripts, report_styles() + _read("styles/live.css"), *_SOURCES)
 
 
 @cache
-def list_parts() -> Parts:
+def list_parts() -> PageAssets:
     """Put the list's parts together."""
     scripts = report_scripts("dom", "theme") + _read("scripts/list.js")
     return put_together(scripts, report_styles("tokens", "page") + _read("styles/list.css"), *_SOURCES)
@@ -125,7 +125,7 @@ def thumbnail_address(key: str, sha256: str) -> str:
     return f"/thumbnails/{key}/{sha256}"
 
 
-def _data(sight: Sight, key: str, rows: Sequence[JobRow]) -> str:
+def _data(sight: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
     head = sight.status.report
     frame = Frame(next_step(sight), run_parts(), live=_live(sight, key))
     cards = Cards(head, _Served(key))
@@ -133,7 +133,7 @@ def _data(sight: Sight, key: str, rows: Sequence[JobRow]) -> str:
     return f'{head_json(head, sight.status.run_dir, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
 
 
-def _live(sight: Sight, key: str) -> Mapping[str, object]:
+def _live(sight: Snapshot, key: str) -> Mapping[str, object]:
     return {
         "key": key,
         "edition": sight.edition,
@@ -175,7 +175,7 @@ class _Line:
     pictures: Sequence[str] = ()
 
 
-def _line(entry: Entry, root: Path) -> _Line:
+def _line(entry: RunEntry, root: Path) -> _Line:
     directory, key, sight = entry.run.directory, entry.run.key, entry.sight
     place = directory.relative_to(root).as_posix() if directory != root else directory.name
     if sight is None:

@@ -33,7 +33,7 @@ async def picture(run: ShownRun, path: str) -> Response:
     return StreamingResponse(_chunks(file), media_type=kind, headers=headers)
 
 
-class Thumbnails:
+class ThumbnailServer:
     """Makes thumbnails when they are asked for, a few at once: looks at the runs share their threads."""
 
     def __init__(self) -> None:

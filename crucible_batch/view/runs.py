@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from crucible_batch.api import Sight, Watch
+from crucible_batch.api import Snapshot, Watch
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.report import OutputRow
 
@@ -72,7 +72,7 @@ _Result = TypeVar("_Result")
 class _Seen:
     at: float
     mark: object
-    sight: Sight
+    sight: Snapshot
 
 
 class ShownRun:
@@ -86,7 +86,7 @@ class ShownRun:
         self._clock = clock
         self._seen: _Seen | None = None
 
-    async def look(self) -> Sight:
+    async def look(self) -> Snapshot:
         """Look at it, unless that was done just now. Raises as ``Watch`` does."""
         async with self._turn:
             seen, mark = self._seen, _mark(self.directory)
@@ -123,14 +123,14 @@ def _mark(directory: Path) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RunEntry:
     """A run as the list knows it, with its newest pictures.
 
     ``sight`` is None where its journal can't be read, which ``trouble`` explains.
     """
 
     run: ShownRun
-    sight: Sight | None
+    sight: Snapshot | None
     newest: Sequence[OutputRow] = ()
     trouble: str | None = None
 
@@ -148,7 +148,7 @@ class Runs:
             await self._find()
         return self._shown.get(key)
 
-    async def entries(self) -> list[Entry]:
+    async def entries(self) -> list[RunEntry]:
         """Look at all of them: what is going on first, then the newest."""
         await self._find()
         entries = [await _entry(run) for run in self._shown.values()]
@@ -159,14 +159,14 @@ class Runs:
         self._shown = {key: self._shown.get(key) or ShownRun(key, directory) for key, directory in found.items()}
 
 
-async def _entry(run: ShownRun) -> Entry:
+async def _entry(run: ShownRun) -> RunEntry:
     try:
-        return Entry(run, await run.look(), await run.read(lambda watch: watch.newest(_PICTURES)))
+        return RunEntry(run, await run.look(), await run.read(lambda watch: watch.newest(_PICTURES)))
     except CrucibleBatchError as error:
-        return Entry(run, None, trouble=error.message)
+        return RunEntry(run, None, trouble=error.message)
 
 
-def _moment(entry: Entry) -> tuple[bool, str]:
+def _moment(entry: RunEntry) -> tuple[bool, str]:
     """Times in RFC 3339, all of them in UTC, sort as text."""
     if entry.sight is None:
         return False, ""

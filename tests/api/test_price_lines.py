@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.api import Certainty, PlanSummary, PriceLine
-from crucible_batch.api.plan_rows import Tally, price_lines, starts_of
+from crucible_batch.api.plan_rows import PlanCounts, price_lines, starts_of
 from crucible_batch.domain.events import Held
 from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.job import Job
@@ -26,8 +26,8 @@ def job(number: int, width: int = 512, **params: object) -> PlannedJob:
     return PlannedJob(number, f"{number}", f"j{number}", "w", named, prompt=f"p {number}")
 
 
-def tallied(jobs: Iterable[PlannedJob]) -> Tally:
-    tally = Tally(retry_failed=False)
+def tallied(jobs: Iterable[PlannedJob]) -> PlanCounts:
+    tally = PlanCounts(retry_failed=False)
     list(tally.counting((planned, Job(planned.identity)) for planned in jobs))
     return tally
 

@@ -23,7 +23,7 @@ from filelock import SoftFileLock
 from httpx import AsyncClient
 
 from crucible_batch.domain import credits, identity
-from crucible_batch.engine.job_worker import Performer
+from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.gateway import retries, storage, transport
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.httpx_transport import HttpxChannel
@@ -114,13 +114,13 @@ def _normalised(value: Any) -> Any:
 
 
 def _refusal_after_doubt_believed() -> None:
-    right = Performer._not_accepted
+    right = JobWorker._not_accepted
 
-    def believe(self: Performer, job: Any, error: Any) -> Any:
+    def believe(self: JobWorker, job: Any, error: Any) -> Any:
         error.in_doubt = False
         return right(self, dataclasses.replace(job, in_doubt=False), error)
 
-    Performer._not_accepted = believe  # type: ignore[method-assign]
+    JobWorker._not_accepted = believe  # type: ignore[method-assign]
 
 
 def _links_followed() -> None:

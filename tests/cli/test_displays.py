@@ -25,7 +25,7 @@ from crucible_batch.api import (
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.live import Frames, LiveDisplay, Size, bar, does_reflow, money
 from crucible_batch.cli.display.plain import PlainDisplay
-from crucible_batch.cli.display.progress_state import Pace, Tally
+from crucible_batch.cli.display.progress_state import Pace, ProgressState
 from crucible_batch.cli.display.progress_text import stage_bars, states, task_row
 from crucible_batch.domain.events import Accepted, Failed, Listed, Saved, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -53,12 +53,12 @@ def failed(name: str, phase: Phase = Phase.FAILED) -> JobAdvanced:
     return JobAdvanced(0.0, name, name, event, Phase.IN_FLIGHT, phase, BALANCE)
 
 
-def counts(tally: Tally) -> tuple[int, int, int, int]:
+def counts(tally: ProgressState) -> tuple[int, int, int, int]:
     return tally.succeeded, tally.failed, tally.in_flight, tally.waiting
 
 
 def test_the_tally_follows_jobs_through_their_states() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(5, succeeded=1, pending=4), 10.0)
     assert counts(tally) == (1, 0, 0, 4)
     for name in ("a", "b", "c"):
@@ -71,7 +71,7 @@ def test_the_tally_follows_jobs_through_their_states() -> None:
 
 
 def test_the_rate_and_the_rest_follow_from_what_was_finished() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(4), 0.0)
     assert tally.rate_per_min(1.0) is None
     tally.take(saved("a"), 5.0)
@@ -81,7 +81,7 @@ def test_the_rate_and_the_rest_follow_from_what_was_finished() -> None:
 
 
 def test_a_failure_is_notable_and_clean_and_a_retry_is_told_apart() -> None:
-    tally = Tally()
+    tally = ProgressState()
     end, again = tally.take(failed("b"), 0.0), tally.take(failed("c", Phase.READY), 0.0)
     assert end is not None
     assert again is not None
@@ -90,7 +90,7 @@ def test_a_failure_is_notable_and_clean_and_a_retry_is_told_apart() -> None:
 
 @pytest.mark.parametrize("done", [(0, 0), (1, 0), (0, 1), (99_999, 1), (50_000, 1)])
 def test_the_bar_is_as_wide_as_it_may_be_and_shows_a_single_failure(done: tuple[int, int]) -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(100_000, succeeded=done[0], failed=done[1]), 0.0)
     drawn = bar(tally, 56)
     assert drawn.cell_len == 56
@@ -98,14 +98,14 @@ def test_the_bar_is_as_wide_as_it_may_be_and_shows_a_single_failure(done: tuple[
 
 
 def test_the_bar_tells_its_stages_apart_without_colours() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(10, succeeded=2), 0.0)
     tally.take(accepted("a"), 0.0)
     assert bar(tally, 46).plain == "━" * 8 + "╍" * 4 + "─" * 28 + "  2/10"
 
 
 def test_each_stage_has_a_bar_of_the_jobs_that_have_it_behind_them() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(10, succeeded=2), 0.0)
     for name in ("a", "b", "c"):
         tally.take(accepted(name), 0.0)
@@ -128,7 +128,7 @@ def test_a_panel_with_room_shows_the_stages_and_a_low_or_narrow_one_all_of_them_
 
 
 def test_money_says_what_the_budget_leaves() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(1), 0.0)
     assert money(tally) == "12.5 spent · 4 held · 63.5 left of 80"
     tally.balance = Balance(Decimal(80), Decimal("80.5"), Decimal(0))
@@ -136,7 +136,7 @@ def test_money_says_what_the_budget_leaves() -> None:
 
 
 def test_money_does_not_call_the_budget_used_up_while_the_rest_is_only_held() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.balance = Balance(Decimal(60), Decimal(36), Decimal(24))
     assert money(tally) == "36 spent · 24 held · budget 60"
 
@@ -150,7 +150,7 @@ def output(index: int) -> Saved:
 
 
 def test_a_job_whose_files_are_all_saved_is_checking_and_not_downloading() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(2), 0.0)
     shown = []
     for event in (
@@ -243,7 +243,7 @@ def test_a_limit_is_a_line_of_json() -> None:
 
 
 def test_the_end_has_the_last_word() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(2), 0.0)
     tally.take(accepted("a"), 0.0)
     ending = Ending(RunStatus.SUCCEEDED, 0)
@@ -303,7 +303,7 @@ def test_the_oldest_jobs_at_work_are_shown_with_their_age_and_the_rest_is_counte
 
 
 def test_a_job_of_an_earlier_run_is_as_old_as_its_hold() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(2), 100.0)
     tally.take(TakenUp(5000.0, "old", "old", Phase.IN_FLIGHT, 4880.0), 100.0)
     tally.take(accepted("young"), 101.0)
@@ -311,7 +311,7 @@ def test_a_job_of_an_earlier_run_is_as_old_as_its_hold() -> None:
 
 
 def test_what_is_collected_beside_a_runs_own_jobs_fills_no_bar() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(2), 0.0)
     tally.take(TakenUp(0.0, "other", "other", Phase.IN_FLIGHT, 0.0, beside=True), 0.0)
     assert counts(tally) == (0, 0, 1, 2)
@@ -327,7 +327,7 @@ def test_errors_are_counted_by_code_over_the_whole_run() -> None:
 
 
 def test_bytes_are_counted_once_however_often_a_download_is_told_of() -> None:
-    tally = Tally()
+    tally = ProgressState()
     tally.take(began(1), 0.0)
     tally.take(accepted("a"), 0.0)
     for received in (400, 700):

@@ -93,7 +93,7 @@ def assert_hint_is_of_run(hint: str | None) -> None:
     assert str(hint).count("--out-dir") == 1
 
 
-def disk(monkeypatch: pytest.MonkeyPatch, here: Path) -> doctor.Finding:
+def disk(monkeypatch: pytest.MonkeyPatch, here: Path) -> doctor.DoctorCheck:
     monkeypatch.chdir(here)
     (found,) = [each for each in doctor._about_machine() if each.topic == "disk"]
     assert list(here.iterdir()) == []

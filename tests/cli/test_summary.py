@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from crucible_batch.cli.render.summary import (
-    Earlier,
+    EarlierRuns,
     FailureGroup,
     credits_words,
     group_failures,
@@ -100,7 +100,7 @@ def test_what_is_paid_for_already_is_not_offered_another_attempt() -> None:
 def test_what_was_found_again_is_not_called_spent_by_this_run() -> None:
     report = head(0, 0)
     books = report.credits.model_copy(update={"spent": Decimal(24), "jobs": Decimal(24), "reused": Decimal(24)})
-    words = credits_words(report.model_copy(update={"credits": books}), Earlier(2, Decimal(4)))
+    words = credits_words(report.model_copy(update={"credits": books}), EarlierRuns(2, Decimal(4)))
     assert "24 of it found again, not bought" in words
     assert "by this run" not in words
 

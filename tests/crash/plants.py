@@ -9,12 +9,12 @@ from typing import Any
 
 from crucible_batch.domain.asset import Asset
 from crucible_batch.domain.events import Lost
-from crucible_batch.engine.uploads import AssetDesk
+from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.gateway import HttpGateway, client
 from crucible_batch.gateway.transport import KeyChannel
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore, publish
-from crucible_batch.outputs.temp_file import Part
+from crucible_batch.outputs.temp_file import TempFile
 
 
 def _fresh_keys() -> None:
@@ -27,10 +27,10 @@ def _fresh_keys() -> None:
 
 
 def _lost_intents_forgotten() -> None:
-    async def forget(_self: AssetDesk, asset: Asset) -> Lost:
+    async def forget(_self: AssetUploader, asset: Asset) -> Lost:
         return Lost(at=0.0, nonce=asset.nonce or "")
 
-    AssetDesk._find_lost = forget  # type: ignore[method-assign]
+    AssetUploader._find_lost = forget  # type: ignore[method-assign]
 
 
 def _nothing_swept() -> None:
@@ -47,7 +47,7 @@ def _nothing_swept() -> None:
 
 def _outputs_unsynced() -> None:
     publish._sync = lambda _folder, _name=None: None  # type: ignore[assignment]
-    Part.sync = lambda _self: None  # type: ignore[method-assign]
+    TempFile.sync = lambda _self: None  # type: ignore[method-assign]
 
 
 def _journal_unsynced() -> None:

@@ -8,25 +8,37 @@ from hypothesis import strategies as st
 
 from crucible_batch.domain.events import (
     Accepted,
-    Declined,
     Failed,
     Held,
+    HoldReleased,
     JobEvent,
+    JobLost,
     Listed,
-    Moved,
     Prepared,
     Refused,
+    Relocated,
     Reopened,
     Repriced,
     Saved,
     Settled,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
     Unavailable,
-    Vanished,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Fetch, Hold, Job, LookAgain, Phase, Poll, Prepare, Submit, resumed, step, wish
+from crucible_batch.domain.job import (
+    Fetch,
+    Hold,
+    Job,
+    Phase,
+    Poll,
+    Prepare,
+    RecheckOutputs,
+    Submit,
+    decide,
+    evolve,
+    resume_job,
+)
 
 ERROR = ErrorInfo("GENERATION_FAILED", "it failed")
 PRICES = st.decimals(min_value=0, max_value=20, places=2)
@@ -47,35 +59,37 @@ def saved(index: int) -> Saved:
 
 def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
     """What may happen to a job next, by what it wishes."""
-    match wish(job):
+    match decide(job):
         case Hold():
             return [Held(at=1.0, attempt=job.attempt, key=job.key, credits=price, price_class="workflow:w")]
         case Prepare():
             return [
                 Prepared(at=1.0, assets={}, credits=price),
-                Declined(at=1.0, error=ERROR),
+                HoldReleased(at=1.0, error=ERROR),
                 Refused(at=1.0, error=ERROR),
             ]
         case Submit():
             answers: list[JobEvent] = [
                 Accepted(at=1.0, job_id="j", credits=price, reused=False),
-                Unanswered(at=1.0, error=ERROR),
+                SubmitUnknown(at=1.0, error=ERROR),
             ]
-            return answers if job.in_doubt else [*answers, Declined(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)]
+            return (
+                answers if job.in_doubt else [*answers, HoldReleased(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)]
+            )
         case Poll():
             listed = [Succeeded(at=1.0, outputs=len(numbers), numbers=numbers) for numbers in ((), (3,), (0, 1))]
-            ends = [Succeeded(at=1.0, outputs=2), Failed(at=1.0, error=ERROR), Vanished(at=1.0, error=ERROR)]
+            ends = [Succeeded(at=1.0, outputs=2), Failed(at=1.0, error=ERROR), JobLost(at=1.0, error=ERROR)]
             return [*listed, *ends, Repriced(at=1.0, credits=price)]
         case Fetch(index=index):
             return [saved(index), Unavailable(at=1.0, error=ERROR)]
-        case LookAgain():
+        case RecheckOutputs():
             settled = Settled(job.current.credits, "workflow:w", "")
             repriced = Repriced(at=1.0, credits=price, settled=settled)
             if not job.expected:
                 return [repriced, Listed(at=1.0, numbers=(0, 1)), Unavailable(at=1.0, error=ERROR)]
             return [repriced, Listed(at=1.0, numbers=job.numbers or ()), Listed(at=1.0, numbers=(0, 1, 3))]
         case None:
-            moved = [Moved(at=1.0, index=index, path=f"b/{index}.png") for index in job.outputs]
+            moved = [Relocated(at=1.0, index=index, path=f"b/{index}.png") for index in job.outputs]
             return [Reopened(at=1.0)] if job.phase is Phase.FAILED else [*moved]
 
 
@@ -87,11 +101,11 @@ def lives(draw: st.DrawFn, *, has_images: bool | None = None) -> tuple[Job, list
     job, events = first, []
     for _ in range(draw(st.integers(0, 14))):
         if draw(st.integers(0, 3)) == 0:
-            job = resumed(job)
+            job = resume_job(job)
         choices = answers_to(job, draw(PRICES))
         if not choices:
             break
         event = draw(st.sampled_from(choices))
         events.append(event)
-        job = step(job, event)
+        job = evolve(job, event)
     return first, events

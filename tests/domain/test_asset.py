@@ -12,13 +12,13 @@ from crucible_batch.domain.asset import (
     Asset,
     AssetCommand,
     AssetPhase,
-    Await,
-    Create,
-    Look,
-    Put,
-    asset_resumed,
-    asset_step,
-    asset_wish,
+    AwaitReady,
+    CreateIntent,
+    FindAsset,
+    PutBytes,
+    decide_asset,
+    evolve_asset,
+    resume_asset,
 )
 from crucible_batch.domain.events import (
     AssetEvent,
@@ -44,33 +44,33 @@ LOST = Lost(at=1.0, nonce="n")
 DELETED = Deleted(at=1.0, rebate=Decimal("0.5"))
 
 ROWS: list[tuple[list[AssetEvent], AssetPhase, AssetCommand | None]] = [
-    ([], AssetPhase.ABSENT, Look()),
+    ([], AssetPhase.ABSENT, FindAsset()),
     ([FOUND], AssetPhase.READY, None),
-    ([INTENDED], AssetPhase.INTENDED, Create()),
+    ([INTENDED], AssetPhase.INTENDED, CreateIntent()),
     ([NOT_CREATED], AssetPhase.FAILED, None),
-    ([INTENDED, CREATED], AssetPhase.CREATED, Put()),
+    ([INTENDED, CREATED], AssetPhase.CREATED, PutBytes()),
     ([INTENDED, NOT_CREATED], AssetPhase.FAILED, None),
-    ([INTENDED, LOST], AssetPhase.ABSENT, Look()),
-    ([INTENDED, CREATED, UPLOADED], AssetPhase.UPLOADED, Await()),
-    ([INTENDED, CREATED, DELETED], AssetPhase.ABSENT, Look()),
+    ([INTENDED, LOST], AssetPhase.ABSENT, FindAsset()),
+    ([INTENDED, CREATED, UPLOADED], AssetPhase.UPLOADED, AwaitReady()),
+    ([INTENDED, CREATED, DELETED], AssetPhase.ABSENT, FindAsset()),
     ([INTENDED, CREATED, UPLOADED, READY], AssetPhase.READY, None),
-    ([INTENDED, CREATED, UPLOADED, DELETED], AssetPhase.ABSENT, Look()),
-    ([INTENDED, CREATED, UPLOADED, READY, DELETED], AssetPhase.ABSENT, Look()),
-    ([FOUND, DELETED], AssetPhase.ABSENT, Look()),
+    ([INTENDED, CREATED, UPLOADED, DELETED], AssetPhase.ABSENT, FindAsset()),
+    ([INTENDED, CREATED, UPLOADED, READY, DELETED], AssetPhase.ABSENT, FindAsset()),
+    ([FOUND, DELETED], AssetPhase.ABSENT, FindAsset()),
 ]
 
 
 def after(events: list[AssetEvent]) -> Asset:
     asset = Asset(SHA)
     for event in events:
-        asset = asset_step(asset, event)
+        asset = evolve_asset(asset, event)
     return asset
 
 
 @pytest.mark.parametrize(("events", "phase", "wanted"), ROWS)
 def test_a_row_of_the_table(events: list[AssetEvent], phase: AssetPhase, wanted: AssetCommand | None) -> None:
     asset = after(events)
-    assert (asset.phase, asset_wish(asset)) == (phase, wanted)
+    assert (asset.phase, decide_asset(asset)) == (phase, wanted)
 
 
 @pytest.mark.parametrize(
@@ -85,16 +85,16 @@ def test_a_row_of_the_table(events: list[AssetEvent], phase: AssetPhase, wanted:
     ],
 )
 def test_a_new_run_takes_an_image_up(events: list[AssetEvent], phase: AssetPhase, in_doubt: bool) -> None:
-    asset = asset_resumed(after(events))
+    asset = resume_asset(after(events))
     assert (asset.phase, asset.in_doubt) == (phase, in_doubt)
-    assert asset_resumed(asset) == asset
+    assert resume_asset(asset) == asset
 
 
 def test_what_was_in_doubt_is_not_any_more_once_its_fate_is_known() -> None:
     for ending in ([CREATED, UPLOADED], [LOST], [NOT_CREATED], [CREATED, DELETED]):
-        asset = asset_resumed(after([INTENDED]))
+        asset = resume_asset(after([INTENDED]))
         for event in ending:
-            asset = asset_step(asset, event)
+            asset = evolve_asset(asset, event)
         assert not asset.in_doubt
 
 
@@ -108,6 +108,6 @@ def test_an_intent_is_known_by_its_own_nonce_and_an_asset_by_its_own_id() -> Non
 @given(st.lists(st.sampled_from([INTENDED, CREATED, UPLOADED, READY, FOUND, NOT_CREATED, LOST, DELETED]), max_size=8))
 def test_nothing_is_wished_only_where_it_is_ready_or_failed_and_no_run_leaves_it_so(events: list[AssetEvent]) -> None:
     asset = after(events)
-    assert (asset_wish(asset) is None) == (asset.phase in {AssetPhase.READY, AssetPhase.FAILED})
-    assert asset_wish(asset_resumed(asset)) is not None or asset.phase is AssetPhase.READY
+    assert (decide_asset(asset) is None) == (asset.phase in {AssetPhase.READY, AssetPhase.FAILED})
+    assert decide_asset(resume_asset(asset)) is not None or asset.phase is AssetPhase.READY
     assert asset.identity == f"asset:{SHA}"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.domain.audit import Audit, BooksRead, audit
-from crucible_batch.domain.audit_claims import JobClaim, Standing, UploadClaim, UploadState, Verdict
+from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState, Verdict
 from crucible_batch.domain.gateway_types import LedgerEntry
 from tests.domain.sandbox_books import Shared
 
@@ -105,7 +105,7 @@ def entry(
     )
 
 
-def job(standing: Standing = Standing.CHARGED, price: object = 2, **fields: object) -> JobClaim:
+def job(standing: CreditStatus = CreditStatus.CHARGED, price: object = 2, **fields: object) -> JobClaim:
     claim = JobClaim("hero", 1, "j1", Decimal(str(price)), standing, 50.0, 51.0, 60.0)
     return replace(claim, **fields)  # type: ignore[arg-type]
 
@@ -143,19 +143,21 @@ def test_signs_and_spellings_make_no_difference(words: tuple[str, str], sign: in
 @pytest.mark.parametrize(
     ("standing", "entries", "expected"),
     [
-        (Standing.CHARGED, ["reserve"], ["not charged"]),
-        (Standing.CHARGED, ["reserve", "refund"], ["not charged but refunded"]),
-        (Standing.CHARGED, ["reserve", "consume", "refund"], ["charged and refunded as well"]),
-        (Standing.REFUNDED, ["reserve", "consume"], ["not refunded but charged"]),
-        (Standing.REFUNDED, ["reserve"], ["not refunded"]),
-        (Standing.CHARGED, ["reserve", "consume", "bonus"], ["an entry of an unknown type: bonus"]),
-        (Standing.HELD, ["reserve"], []),
-        (Standing.HELD, ["reserve", "refund"], []),
-        (Standing.ASSUMED, ["reserve", "refund"], []),
-        (Standing.REFUNDED, ["reserve", "refund"], []),
+        (CreditStatus.CHARGED, ["reserve"], ["not charged"]),
+        (CreditStatus.CHARGED, ["reserve", "refund"], ["not charged but refunded"]),
+        (CreditStatus.CHARGED, ["reserve", "consume", "refund"], ["charged and refunded as well"]),
+        (CreditStatus.REFUNDED, ["reserve", "consume"], ["not refunded but charged"]),
+        (CreditStatus.REFUNDED, ["reserve"], ["not refunded"]),
+        (CreditStatus.CHARGED, ["reserve", "consume", "bonus"], ["an entry of an unknown type: bonus"]),
+        (CreditStatus.HELD, ["reserve"], []),
+        (CreditStatus.HELD, ["reserve", "refund"], []),
+        (CreditStatus.ASSUMED, ["reserve", "refund"], []),
+        (CreditStatus.REFUNDED, ["reserve", "refund"], []),
     ],
 )
-def test_a_jobs_entries_must_follow_its_standing(standing: Standing, entries: list[str], expected: list[str]) -> None:
+def test_a_jobs_entries_must_follow_its_standing(
+    standing: CreditStatus, entries: list[str], expected: list[str]
+) -> None:
     found = look(*(entry(word, 2) for word in entries), jobs=[job(standing)])
     assert reasons(found) == expected
 
@@ -197,14 +199,14 @@ def test_a_job_that_is_not_in_the_ledger_is_a_difference_only_where_it_would_sur
 def test_what_our_books_learned_after_the_ledger_was_asked_is_no_difference() -> None:
     late = job(ended_at=1000.0)
     assert [each.verdict for each in look(entry("reserve", 2), jobs=[late]).jobs] == [Verdict.MOVING]
-    later = job(held_at=999.0, accepted_at=1000.5, ended_at=None, standing=Standing.HELD, name="b", job_id="j2")
+    later = job(held_at=999.0, accepted_at=1000.5, ended_at=None, standing=CreditStatus.HELD, name="b", job_id="j2")
     known = job()
     found = look(entry("reserve", 2), entry("consume", 2), jobs=[known, later])
     assert [each.verdict for each in found.jobs] == [Verdict.AGREES, Verdict.MOVING]
 
 
 def test_a_job_in_flight_at_another_price_is_a_difference_already() -> None:
-    assert reasons(look(entry("reserve", 3), jobs=[job(Standing.HELD)])) == ["reserved at 3, not 2"]
+    assert reasons(look(entry("reserve", 3), jobs=[job(CreditStatus.HELD)])) == ["reserved at 3, not 2"]
 
 
 def test_a_ledger_without_times_and_ids_is_joined_as_far_as_it_goes() -> None:

@@ -7,18 +7,18 @@ from decimal import Decimal
 import pytest
 
 from crucible_batch.domain.budget import (
+    AdmissionState,
     Admit,
     Block,
     Decision,
-    Request,
-    Situation,
+    HoldRequest,
     SlowStart,
     Wait,
     beyond_bound,
     budget_for,
-    decide,
+    decide_admission,
     hold_for_submit,
-    outgrown,
+    hold_is_outgrown,
 )
 from crucible_batch.domain.events import Accepted, Created, Event, Held, Intended, Lost
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -53,16 +53,16 @@ def ledger(
     return books
 
 
-IDLE = Situation(others_at_work=False)
-BUSY = Situation(others_at_work=True)
-OTHERS = Situation(others_at_work=True, unanswered=1, limit=8)
-ONE_ALONE = Situation(others_at_work=True, unanswered=1, limit=8, is_one_alone=True)
-DOUBT = Situation(others_at_work=False, alone_in_doubt=True)
-BUSY_DOUBT = Situation(others_at_work=True, alone_in_doubt=True)
+IDLE = AdmissionState(others_at_work=False)
+BUSY = AdmissionState(others_at_work=True)
+OTHERS = AdmissionState(others_at_work=True, unanswered=1, limit=8)
+ONE_ALONE = AdmissionState(others_at_work=True, unanswered=1, limit=8, is_one_alone=True)
+DOUBT = AdmissionState(others_at_work=False, alone_in_doubt=True)
+BUSY_DOUBT = AdmissionState(others_at_work=True, alone_in_doubt=True)
 
 
-def account(left: str, *, busy: bool = False, closed: bool = False) -> Situation:
-    return Situation(others_at_work=busy, account_left=D(left), account_closed=closed)
+def account(left: str, *, busy: bool = False, closed: bool = False) -> AdmissionState:
+    return AdmissionState(others_at_work=busy, account_left=D(left), account_closed=closed)
 
 
 def verdict(decision: Decision) -> str:
@@ -75,88 +75,88 @@ def verdict(decision: Decision) -> str:
             return error.code
 
 
-ROWS: list[tuple[str, Request, Ledger, str | None, Situation, str]] = [
+ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
     # the bound
-    ("sixteen times the price fits", Request(W), ledger(seen="2"), "32", IDLE, "admit 32"),
-    ("a ceiling is the bound", Request(W), ledger(seen="2", ceiling="4"), "10", IDLE, "admit 4"),
-    ("a ceiling without any price seen", Request(W), ledger(ceiling="4"), "4", IDLE, "admit 4"),
-    ("what is held by others counts", Request(W), ledger(ceiling="4", held="7"), "10", BUSY, "wait"),
-    ("a bound that fits needn't be alone", Request(W), ledger(seen="2"), "40", OTHERS, "admit 32"),
-    ("job and uploads, both bounds", Request(W, 2), ledger(seen="2", upload="0.5"), "50", IDLE, "admit 48.0"),
-    ("both ceilings", Request(W, 2), ledger(ceiling="4", upload_ceiling="1"), "6", IDLE, "admit 6"),
+    ("sixteen times the price fits", HoldRequest(W), ledger(seen="2"), "32", IDLE, "admit 32"),
+    ("a ceiling is the bound", HoldRequest(W), ledger(seen="2", ceiling="4"), "10", IDLE, "admit 4"),
+    ("a ceiling without any price seen", HoldRequest(W), ledger(ceiling="4"), "4", IDLE, "admit 4"),
+    ("what is held by others counts", HoldRequest(W), ledger(ceiling="4", held="7"), "10", BUSY, "wait"),
+    ("a bound that fits needn't be alone", HoldRequest(W), ledger(seen="2"), "40", OTHERS, "admit 32"),
+    ("job and uploads, both bounds", HoldRequest(W, 2), ledger(seen="2", upload="0.5"), "50", IDLE, "admit 48.0"),
+    ("both ceilings", HoldRequest(W, 2), ledger(ceiling="4", upload_ceiling="1"), "6", IDLE, "admit 6"),
     # the slow start
-    ("as many unanswered as allowed", Request(W), ledger(seen="2"), "99", Situation(True, 2, 2), "wait"),
-    ("fewer than allowed", Request(W), ledger(seen="2"), "99", Situation(True, 1, 2), "admit 32"),
-    ("allowed, no budget", Request(W), ledger(seen="2"), None, Situation(True, 1, 2), "admit 2"),
-    ("too many, no budget", Request(W), ledger(seen="2"), None, Situation(True, 2, 2), "wait"),
+    ("as many unanswered as allowed", HoldRequest(W), ledger(seen="2"), "99", AdmissionState(True, 2, 2), "wait"),
+    ("fewer than allowed", HoldRequest(W), ledger(seen="2"), "99", AdmissionState(True, 1, 2), "admit 32"),
+    ("allowed, no budget", HoldRequest(W), ledger(seen="2"), None, AdmissionState(True, 1, 2), "admit 2"),
+    ("too many, no budget", HoldRequest(W), ledger(seen="2"), None, AdmissionState(True, 2, 2), "wait"),
     # alone
-    ("no price seen: all that is left", Request(W), ledger(held="3"), "10", BUSY, "alone 7"),
-    ("a price of 0 bounds nothing", Request(W), ledger(seen="0"), "10", IDLE, "alone 10"),
-    ("a price of 0 fits where nothing is left", Request(W), ledger(seen="0", held="10"), "10", IDLE, "alone 0"),
-    ("no price seen, nothing left", Request(W), ledger(held="10"), "10", IDLE, "BUDGET_EXHAUSTED"),
-    ("bound doesn't fit, price does", Request(W), ledger(seen="2"), "31", IDLE, "alone 31"),
-    ("bound doesn't fit, price does exactly", Request(W), ledger(seen="2"), "2", IDLE, "alone 2"),
-    ("price doesn't fit, others at work", Request(W), ledger(seen="2", held="9"), "10", BUSY, "wait"),
-    ("price doesn't fit, none at work", Request(W), ledger(seen="2", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
-    ("alone waits for those unanswered", Request(W), ledger(seen="2"), "31", OTHERS, "wait"),
-    ("nobody goes beside one that is alone", Request(W), ledger(seen="2"), "99", ONE_ALONE, "wait"),
-    ("nobody goes beside it, no budget either", Request(W), ledger(seen="2"), None, ONE_ALONE, "wait"),
-    ("a second without a bound while one is in doubt", Request(W), ledger(), "9", DOUBT, "BUDGET_EXHAUSTED"),
-    ("the same, others at work", Request(W), ledger(), "9", BUSY_DOUBT, "wait"),
-    ("one with a bound while one is in doubt", Request(W), ledger(seen="2"), "32", DOUBT, "admit 32"),
-    ("upload's price unknown: all", Request(W, 1), ledger(seen="2"), "99", IDLE, "alone 99"),
-    ("upload's price unknown, no room for it", Request(W, 1), ledger(seen="2"), "2", IDLE, "BUDGET_EXHAUSTED"),
-    ("a job's ceiling bounds no upload", Request(W, 1), ledger(ceiling="4"), "99", IDLE, "alone 99"),
-    ("an upload's ceiling bounds no job", Request(W, 1), ledger(upload_ceiling="4"), "99", IDLE, "alone 99"),
+    ("no price seen: all that is left", HoldRequest(W), ledger(held="3"), "10", BUSY, "alone 7"),
+    ("a price of 0 bounds nothing", HoldRequest(W), ledger(seen="0"), "10", IDLE, "alone 10"),
+    ("a price of 0 fits where nothing is left", HoldRequest(W), ledger(seen="0", held="10"), "10", IDLE, "alone 0"),
+    ("no price seen, nothing left", HoldRequest(W), ledger(held="10"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    ("bound doesn't fit, price does", HoldRequest(W), ledger(seen="2"), "31", IDLE, "alone 31"),
+    ("bound doesn't fit, price does exactly", HoldRequest(W), ledger(seen="2"), "2", IDLE, "alone 2"),
+    ("price doesn't fit, others at work", HoldRequest(W), ledger(seen="2", held="9"), "10", BUSY, "wait"),
+    ("price doesn't fit, none at work", HoldRequest(W), ledger(seen="2", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    ("alone waits for those unanswered", HoldRequest(W), ledger(seen="2"), "31", OTHERS, "wait"),
+    ("nobody goes beside one that is alone", HoldRequest(W), ledger(seen="2"), "99", ONE_ALONE, "wait"),
+    ("nobody goes beside it, no budget either", HoldRequest(W), ledger(seen="2"), None, ONE_ALONE, "wait"),
+    ("a second without a bound while one is in doubt", HoldRequest(W), ledger(), "9", DOUBT, "BUDGET_EXHAUSTED"),
+    ("the same, others at work", HoldRequest(W), ledger(), "9", BUSY_DOUBT, "wait"),
+    ("one with a bound while one is in doubt", HoldRequest(W), ledger(seen="2"), "32", DOUBT, "admit 32"),
+    ("upload's price unknown: all", HoldRequest(W, 1), ledger(seen="2"), "99", IDLE, "alone 99"),
+    ("upload's price unknown, no room for it", HoldRequest(W, 1), ledger(seen="2"), "2", IDLE, "BUDGET_EXHAUSTED"),
+    ("a job's ceiling bounds no upload", HoldRequest(W, 1), ledger(ceiling="4"), "99", IDLE, "alone 99"),
+    ("an upload's ceiling bounds no job", HoldRequest(W, 1), ledger(upload_ceiling="4"), "99", IDLE, "alone 99"),
     # a declared ceiling is never replaced by an expected price
-    ("ceiling doesn't fit, price would", Request(W), ledger(seen="2", ceiling="4"), "3", IDLE, "BUDGET_EXHAUSTED"),
-    ("ceiling doesn't fit, others at work", Request(W), ledger(seen="2", ceiling="4"), "3", BUSY, "wait"),
+    ("ceiling doesn't fit, price would", HoldRequest(W), ledger(seen="2", ceiling="4"), "3", IDLE, "BUDGET_EXHAUSTED"),
+    ("ceiling doesn't fit, others at work", HoldRequest(W), ledger(seen="2", ceiling="4"), "3", BUSY, "wait"),
     (
         "an upload's ceiling doesn't fit",
-        Request(W, 1),
+        HoldRequest(W, 1),
         ledger(seen="2", upload="0.5", ceiling="2", upload_ceiling="1"),
         "2.5",
         IDLE,
         "BUDGET_EXHAUSTED",
     ),
-    ("price above the ceiling", Request(W), ledger(seen="5", ceiling="4"), "10", IDLE, "PRICE_ABOVE_CEILING"),
-    ("price at the ceiling", Request(W), ledger(seen="4", ceiling="4"), "10", IDLE, "admit 4"),
-    ("above it, no budget", Request(W), ledger(seen="5", ceiling="4"), None, IDLE, "PRICE_ABOVE_CEILING"),
+    ("price above the ceiling", HoldRequest(W), ledger(seen="5", ceiling="4"), "10", IDLE, "PRICE_ABOVE_CEILING"),
+    ("price at the ceiling", HoldRequest(W), ledger(seen="4", ceiling="4"), "10", IDLE, "admit 4"),
+    ("above it, no budget", HoldRequest(W), ledger(seen="5", ceiling="4"), None, IDLE, "PRICE_ABOVE_CEILING"),
     (
         "an upload above its ceiling",
-        Request(W, 1),
+        HoldRequest(W, 1),
         ledger(upload="2", upload_ceiling="1"),
         "99",
         IDLE,
         "PRICE_ABOVE_CEILING",
     ),
-    ("the same, without an upload", Request(W), ledger(upload="2", upload_ceiling="1"), "99", IDLE, "alone 99"),
+    ("the same, without an upload", HoldRequest(W), ledger(upload="2", upload_ceiling="1"), "99", IDLE, "alone 99"),
     # a submit in doubt that is sent again: what it holds is its own
-    ("in doubt, its own hold counts", Request(W, held=D(9)), ledger(seen="2", held="9"), "32", IDLE, "admit 32"),
-    ("in doubt, only the price fits", Request(W, held=D(9)), ledger(seen="2", held="9"), "10", IDLE, "alone 10"),
-    ("in doubt, too dear now", Request(W, held=D(9)), ledger(seen="20", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    ("in doubt, its own hold counts", HoldRequest(W, held=D(9)), ledger(seen="2", held="9"), "32", IDLE, "admit 32"),
+    ("in doubt, only the price fits", HoldRequest(W, held=D(9)), ledger(seen="2", held="9"), "10", IDLE, "alone 10"),
+    ("in doubt, too dear now", HoldRequest(W, held=D(9)), ledger(seen="20", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
     # the account: by the expected price, not by the bound
-    ("account fits", Request(W), ledger(seen="2"), "32", account("2"), "admit 32"),
-    ("account fits, below the ceiling", Request(W), ledger(seen="2", ceiling="4"), "9", account("3"), "admit 4"),
-    ("account short, one goes", Request(W), ledger(seen="2"), "32", account("1"), "admit 32"),
-    ("account short, others at work", Request(W), ledger(seen="2"), "32", account("1", busy=True), "wait"),
+    ("account fits", HoldRequest(W), ledger(seen="2"), "32", account("2"), "admit 32"),
+    ("account fits, below the ceiling", HoldRequest(W), ledger(seen="2", ceiling="4"), "9", account("3"), "admit 4"),
+    ("account short, one goes", HoldRequest(W), ledger(seen="2"), "32", account("1"), "admit 32"),
+    ("account short, others at work", HoldRequest(W), ledger(seen="2"), "32", account("1", busy=True), "wait"),
     (
         "account short, with uploads",
-        Request(W, 1),
+        HoldRequest(W, 1),
         ledger(seen="2", upload="1"),
         "99",
         account("2"),
         "INSUFFICIENT_CREDITS",
     ),
-    ("402 came", Request(W), ledger(seen="2"), "32", account("9", closed=True), "INSUFFICIENT_CREDITS"),
-    ("402 came, others at work", Request(W), ledger(seen="2"), "32", account("9", busy=True, closed=True), "wait"),
-    ("no budget: the expected price is held", Request(W), ledger(seen="2"), None, IDLE, "admit 2"),
-    ("no budget, no price", Request(W), ledger(), None, IDLE, "admit 0"),
-    ("account short, alone", Request(W), ledger(seen="2"), "31", account("1"), "alone 31"),
-    ("account short, no budget", Request(W), ledger(seen="2"), None, account("1"), "admit 2"),
+    ("402 came", HoldRequest(W), ledger(seen="2"), "32", account("9", closed=True), "INSUFFICIENT_CREDITS"),
+    ("402 came, others at work", HoldRequest(W), ledger(seen="2"), "32", account("9", busy=True, closed=True), "wait"),
+    ("no budget: the expected price is held", HoldRequest(W), ledger(seen="2"), None, IDLE, "admit 2"),
+    ("no budget, no price", HoldRequest(W), ledger(), None, IDLE, "admit 0"),
+    ("account short, alone", HoldRequest(W), ledger(seen="2"), "31", account("1"), "alone 31"),
+    ("account short, no budget", HoldRequest(W), ledger(seen="2"), None, account("1"), "admit 2"),
     (
         "account shorter than the ceiling, no price seen",
-        Request(W),
+        HoldRequest(W),
         ledger(ceiling="4"),
         "9",
         account("3", busy=True),
@@ -164,14 +164,14 @@ ROWS: list[tuple[str, Request, Ledger, str | None, Situation, str]] = [
     ),
     (
         "account short by the second upload",
-        Request(W, 2),
+        HoldRequest(W, 2),
         ledger(seen="2", upload="1"),
         "99",
         account("3"),
         "INSUFFICIENT_CREDITS",
     ),
-    ("price doesn't fit by the second upload", Request(W, 2), ledger(seen="2", upload="1"), "3", BUSY, "wait"),
-    ("no budget, account empty", Request(W), ledger(), None, account("0", busy=True), "wait"),
+    ("price doesn't fit by the second upload", HoldRequest(W, 2), ledger(seen="2", upload="1"), "3", BUSY, "wait"),
+    ("no budget, account empty", HoldRequest(W), ledger(), None, account("0", busy=True), "wait"),
 ]
 
 
@@ -179,9 +179,9 @@ ROWS: list[tuple[str, Request, Ledger, str | None, Situation, str]] = [
     ("request_", "books", "budget", "situation", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
 )
 def test_each_line_of_the_tables(
-    request_: Request, books: Ledger, budget: str | None, situation: Situation, expected: str
+    request_: HoldRequest, books: Ledger, budget: str | None, situation: AdmissionState, expected: str
 ) -> None:
-    assert verdict(decide(request_, books, amount(budget), situation)) == expected
+    assert verdict(decide_admission(request_, books, amount(budget), situation)) == expected
 
 
 def test_the_slow_start_allows_twice_those_answered_as_expected_and_begins_again_at_a_surprise() -> None:
@@ -230,7 +230,7 @@ def test_once_its_images_are_paid_a_job_keeps_its_bound_or_all_that_is_left_if_i
 def test_right_before_a_submit_its_hold_is_compared_with_what_was_seen_since(
     books: Ledger, hold: str, alone: bool, is_outgrown: bool
 ) -> None:
-    assert outgrown(books, D(40), W, D(hold), alone=alone) is is_outgrown
+    assert hold_is_outgrown(books, D(40), W, D(hold), alone=alone) is is_outgrown
 
 
 @pytest.mark.parametrize(
@@ -285,21 +285,21 @@ HINT = "and run the same command again"
     ("request_", "books", "budget", "message", "hint"),
     [
         (
-            Request(W),
+            HoldRequest(W),
             ledger(seen="5", ceiling="4"),
             "10",
             "a job on w costs 5 credits, above max_credits_per_job 4",
             f"raise budget.max_credits_per_job if that is what you want to pay, {HINT}",
         ),
         (
-            Request(W, 1),
+            HoldRequest(W, 1),
             ledger(upload="5", upload_ceiling="4"),
             "10",
             "an upload costs 5 credits, above max_credits_per_upload 4",
             f"raise budget.max_credits_per_upload if that is what you want to pay, {HINT}",
         ),
         (
-            Request(W),
+            HoldRequest(W),
             ledger(seen="2", held="9"),
             "10",
             "9 of 10 credits used (9 of them held); the next job needs 2",
@@ -309,56 +309,56 @@ HINT = "and run the same command again"
             ),
         ),
         (
-            Request(W, 1),
+            HoldRequest(W, 1),
             ledger(seen="2"),
             "2",
             "0 of 2 credits used; the next job needs more than 2",
             "raise the budget and run the same command again: what is done is not paid again",
         ),
         (
-            Request(W),
+            HoldRequest(W),
             ledger(seen="2", ceiling="4"),
             "3",
             "0 of 3 credits used; the next job may cost up to 4, its declared ceiling",
             f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
         ),
         (
-            Request(W),
+            HoldRequest(W),
             ledger(ceiling="50"),
             "20",
             "0 of 20 credits used; the next job may cost up to 50, its declared ceiling",
             f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
         ),
         (
-            Request(W, 2),
+            HoldRequest(W, 2),
             ledger(ceiling="4", upload_ceiling="3"),
             "9",
             "0 of 9 credits used; the next job may cost up to 10 with its uploads, by the declared ceilings",
             f"raise the budget, or lower budget.max_credits_per_job or budget.max_credits_per_upload, {HINT}",
         ),
         (
-            Request(W, 2),
+            HoldRequest(W, 2),
             ledger(seen="4", ceiling="4", upload_ceiling="3"),
             "9",
             "0 of 9 credits used; the next job may cost up to 10 with its uploads, by the declared ceilings",
             f"raise the budget, or lower budget.max_credits_per_upload, {HINT}",
         ),
         (
-            Request(W),
+            HoldRequest(W),
             ledger(seen="4", ceiling="50"),
             "3",
             "0 of 3 credits used; the next job may cost up to 50, its declared ceiling",
             "raise the budget and run the same command again: what is done is not paid again",
         ),
         (
-            Request(W),
+            HoldRequest(W),
             ledger(ceiling="50"),
             "0",
             "0 of 0 credits used; the next job may cost up to 50, its declared ceiling",
             "raise the budget and run the same command again: what is done is not paid again",
         ),
         (
-            Request(W),
+            HoldRequest(W),
             ledger(ceiling="4", held="9"),
             "10",
             "9 of 10 credits used (9 of them held); the next job may cost up to 4, its declared ceiling",
@@ -369,14 +369,14 @@ HINT = "and run the same command again"
             ),
         ),
         (
-            Request(W),
+            HoldRequest(W),
             ledger(seen="4", ceiling="4"),
             "3",
             "0 of 3 credits used; the next job needs 4",
             "raise the budget and run the same command again: what is done is not paid again",
         ),
         (
-            Request(W, 1),
+            HoldRequest(W, 1),
             ledger(seen="2", ceiling="4"),
             "3",
             "0 of 3 credits used; the next job needs more than 4",
@@ -385,9 +385,9 @@ HINT = "and run the same command again"
     ],
 )
 def test_a_job_that_is_blocked_says_why_and_what_to_do(
-    request_: Request, books: Ledger, budget: str, message: str, hint: str
+    request_: HoldRequest, books: Ledger, budget: str, message: str, hint: str
 ) -> None:
-    decision = decide(request_, books, D(budget), IDLE)
+    decision = decide_admission(request_, books, D(budget), IDLE)
     assert isinstance(decision, Block)
     assert isinstance(decision.error, ErrorInfo)
     assert (decision.error.message, decision.error.hint) == (message, hint)
@@ -397,15 +397,15 @@ def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_decla
     books = ledger(seen="2", upload="0.5")
     for event in (Intended(at=0.0, nonce="n", credits=D(8), payer="p"), Lost(at=1.0, nonce="n")):
         books.apply("asset:x", event)
-    blocked = decide(Request(W), books, D(9), IDLE)
+    blocked = decide_admission(HoldRequest(W), books, D(9), IDLE)
     assert isinstance(blocked, Block)
     assert "8 are held for uploads: declare budget.max_credits_per_upload to count each at that" in str(blocked)
     books.prices.upload_ceiling = D(8)
-    assert "max_credits_per_upload" not in str(decide(Request(W), books, D(9), IDLE))
+    assert "max_credits_per_upload" not in str(decide_admission(HoldRequest(W), books, D(9), IDLE))
 
 
 def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None:
-    decision = decide(Request(W), ledger(), D(9), DOUBT)
+    decision = decide_admission(HoldRequest(W), ledger(), D(9), DOUBT)
     assert isinstance(decision, Block)
     assert "has no bound that fits the budget, and one that was sent is still unanswered" in decision.error.message
     assert decision.error.hint == (
@@ -418,12 +418,15 @@ def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None
     ("situation", "message"),
     [
         (account("1.5", closed=True), "the account has 1.5 credits available and the next job needs 2"),
-        (Situation(False, account_closed=True), "the account has no more credits available and the next job needs 2"),
+        (
+            AdmissionState(False, account_closed=True),
+            "the account has no more credits available and the next job needs 2",
+        ),
         (account("-3", closed=True), "the account has 0 credits available and the next job needs 2"),
     ],
 )
-def test_an_account_without_credits_is_named_with_what_it_has(situation: Situation, message: str) -> None:
-    decision = decide(Request(W), ledger(seen="2"), D(50), situation)
+def test_an_account_without_credits_is_named_with_what_it_has(situation: AdmissionState, message: str) -> None:
+    decision = decide_admission(HoldRequest(W), ledger(seen="2"), D(50), situation)
     assert isinstance(decision, Block)
     assert decision.error.message == message
     assert decision.error.hint == f"top the account up {HINT}: what is done is not paid again"
@@ -445,9 +448,9 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
                 found.apply(f"asset:{number}", event)
         return found
 
-    with_image, without = Request(W, uploads=1), Request(W)
-    assert verdict(decide(with_image, books(1), D(50), IDLE)) == "alone 50"
-    blocked = decide(with_image, books(2), D(50), IDLE)
+    with_image, without = HoldRequest(W, uploads=1), HoldRequest(W)
+    assert verdict(decide_admission(with_image, books(1), D(50), IDLE)) == "alone 50"
+    blocked = decide_admission(with_image, books(2), D(50), IDLE)
     assert blocked == Block(
         ErrorInfo(
             "BUDGET_EXHAUSTED",
@@ -455,10 +458,10 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
             hint=f"declare budget.max_credits_per_upload, at which they are counted then, {HINT}",
         )
     )
-    assert verdict(decide(without, books(2), D(50), IDLE)) == "alone 50"
-    assert verdict(decide(with_image, books(2, upload="1"), D(50), IDLE)) == "alone 18"
-    assert verdict(decide(with_image, books(2, upload_ceiling="5"), D(50), IDLE)) == "alone 40"
-    assert verdict(decide(with_image, books(2), None, IDLE)) == "admit 0"
+    assert verdict(decide_admission(without, books(2), D(50), IDLE)) == "alone 50"
+    assert verdict(decide_admission(with_image, books(2, upload="1"), D(50), IDLE)) == "alone 18"
+    assert verdict(decide_admission(with_image, books(2, upload_ceiling="5"), D(50), IDLE)) == "alone 40"
+    assert verdict(decide_admission(with_image, books(2), None, IDLE)) == "admit 0"
 
 
 @pytest.mark.parametrize(
@@ -480,5 +483,5 @@ def test_the_budget_that_is_enough_has_room_for_every_job_at_its_ceiling_or_the_
     found = budget_for(books, {W: 3}, uploads)
     assert found == (enough and D(enough))
     if found is not None and not uploads:
-        assert isinstance(decide(Request(W), books, found, IDLE), Admit)
-        assert isinstance(decide(Request(W), books, books.committed + found / 6, IDLE), Block)
+        assert isinstance(decide_admission(HoldRequest(W), books, found, IDLE), Admit)
+        assert isinstance(decide_admission(HoldRequest(W), books, books.committed + found / 6, IDLE), Block)

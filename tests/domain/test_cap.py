@@ -14,8 +14,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.budget import Admit, Block, Request, Situation, SlowStart, decide
-from crucible_batch.domain.events import Accepted, Declined, Failed, Held, Succeeded
+from crucible_batch.domain.budget import AdmissionState, Admit, Block, HoldRequest, SlowStart, decide_admission
+from crucible_batch.domain.events import Accepted, Failed, Held, HoldReleased, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape
@@ -69,14 +69,14 @@ class Market:
 
     def ask(self, shape: Shape) -> bool:
         """Ask for one job, and send it if it is admitted. False where it is blocked."""
-        situation = Situation(
+        situation = AdmissionState(
             others_at_work=bool(self.on_the_wire or self.running),
             unanswered=len(self.on_the_wire),
             limit=self.slow_start.limit,
             is_one_alone=any(not sent.is_bounded for sent in self.on_the_wire),
         )
         seen = self.books.prices.expected(shape)
-        decision = decide(Request(shape), self.books, self.budget, situation)
+        decision = decide_admission(HoldRequest(shape), self.books, self.budget, situation)
         if isinstance(decision, Block):
             return False
         if isinstance(decision, Admit):
@@ -111,7 +111,7 @@ class Market:
         sent = self.on_the_wire.pop(self.chance.randrange(len(self.on_the_wire)))
         if self.chance.random() < 0.05:
             self.charged -= sent.price
-            self.books.apply(sent.name, Declined(at=1.0, error=ErrorInfo("X", "x")))
+            self.books.apply(sent.name, HoldReleased(at=1.0, error=ErrorInfo("X", "x")))
             return
         self.slow_start = self.slow_start.after(sent.seen, sent.price)
         self.books.apply(sent.name, Accepted(at=1.0, job_id=sent.name, credits=sent.price, reused=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crucible_batch.domain.asset import Asset, AssetPhase
-from crucible_batch.domain.asset_cleanup import Reason, is_candidate, may_need_images, reason_to_stay
+from crucible_batch.domain.asset_cleanup import KeepReason, is_candidate, keep_reason, may_need_images
 from crucible_batch.domain.job import Job, Phase
 
 OURS = Asset("ff", AssetPhase.READY, asset_id="as_1")
@@ -16,22 +16,24 @@ INTENDED = Asset("ff", AssetPhase.INTENDED, nonce="n")
 @pytest.mark.parametrize(
     ("asset", "needed", "shared", "found_too", "reason"),
     [
-        (INTENDED, False, False, True, Reason.IN_DOUBT),
-        (FOUND, False, False, False, Reason.FOUND),
-        (FOUND, True, True, False, Reason.FOUND),
+        (INTENDED, False, False, True, KeepReason.IN_DOUBT),
+        (FOUND, False, False, False, KeepReason.FOUND),
+        (FOUND, True, True, False, KeepReason.FOUND),
         (FOUND, False, False, True, None),
-        (FOUND, True, False, True, Reason.NEEDED),
-        (FOUND, False, True, True, Reason.SHARED),
-        (OURS, True, False, False, Reason.NEEDED),
-        (OURS, True, True, False, Reason.NEEDED),
-        (OURS, False, True, False, Reason.SHARED),
+        (FOUND, True, False, True, KeepReason.NEEDED),
+        (FOUND, False, True, True, KeepReason.SHARED),
+        (OURS, True, False, False, KeepReason.NEEDED),
+        (OURS, True, True, False, KeepReason.NEEDED),
+        (OURS, False, True, False, KeepReason.SHARED),
         (OURS, False, False, False, None),
         (Asset("ff", AssetPhase.CREATED, asset_id="as_1"), False, False, False, None),
     ],
 )
-def test_a_row_of_the_table(asset: Asset, needed: bool, shared: bool, found_too: bool, reason: Reason | None) -> None:
+def test_a_row_of_the_table(
+    asset: Asset, needed: bool, shared: bool, found_too: bool, reason: KeepReason | None
+) -> None:
     assert is_candidate(asset)
-    assert reason_to_stay(asset, needed=needed, shared=shared, found_too=found_too) is reason
+    assert keep_reason(asset, needed=needed, shared=shared, found_too=found_too) is reason
 
 
 @pytest.mark.parametrize("asset", [Asset("ff"), Asset("ff", AssetPhase.FAILED)])

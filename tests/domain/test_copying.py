@@ -7,13 +7,13 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from crucible_batch.domain.attempt import Attempt
-from crucible_batch.domain.concurrency_limit import Flow, new_flow
+from crucible_batch.domain.concurrency_limit import ConcurrencyLimit, initial_limit
 from crucible_batch.domain.frozen_copy import changed
 from crucible_batch.domain.job import Job, Phase
 
 
-@pytest.mark.parametrize("value", [Job("a" * 64), Attempt(1, "cb1-a", 3.5), new_flow(7)])
-def test_a_copy_with_nothing_changed_is_equal_and_another(value: Job | Attempt | Flow) -> None:
+@pytest.mark.parametrize("value", [Job("a" * 64), Attempt(1, "cb1-a", 3.5), initial_limit(7)])
+def test_a_copy_with_nothing_changed_is_equal_and_another(value: Job | Attempt | ConcurrencyLimit) -> None:
     copy = changed(value)
     assert copy == value
     assert copy is not value

@@ -10,21 +10,31 @@ from hypothesis import strategies as st
 
 from crucible_batch.domain.events import (
     Accepted,
-    Declined,
     Failed,
     Held,
+    HoldReleased,
+    JobLost,
     Refused,
     Saved,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
     Unavailable,
-    Vanished,
 )
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
 from crucible_batch.domain.identity import job_identity
 from crucible_batch.domain.job import Job, replay
 from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.plan_diff import MARKS, Change, Earlier, Mark, Why, changes, differences, paid, reason
+from crucible_batch.domain.plan_diff import (
+    MARKS,
+    Change,
+    ChangeCause,
+    ChangeKind,
+    EarlierPlan,
+    changes,
+    diff_jobs,
+    paid,
+    reason,
+)
 from crucible_batch.domain.retry_rule import RetryRule
 
 BOOM = ErrorInfo("BOOM", "it went boom")
@@ -47,54 +57,54 @@ def job(*events: object, attempts: int = 1) -> Job:
 @pytest.mark.parametrize(
     ("found", "options", "why", "mark", "code", "credits"),
     [
-        (job(HELD, ACCEPTED, SUCCEEDED, SAVED), {}, Why.DONE, Mark.DONE, None, 2),
+        (job(HELD, ACCEPTED, SUCCEEDED, SAVED), {}, ChangeCause.DONE, ChangeKind.DONE, None, 2),
         (
             job(HELD, ACCEPTED, SUCCEEDED, SAVED),
             {"missing": ("a/0.png",)},
-            Why.MISSING_OUTPUT,
-            Mark.COLLECTED,
+            ChangeCause.MISSING_OUTPUT,
+            ChangeKind.COLLECTED,
             None,
             2,
         ),
-        (job(HELD, ACCEPTED, SUCCEEDED), {}, Why.NOT_FETCHED, Mark.COLLECTED, None, 2),
-        (job(HELD, ACCEPTED), {}, Why.IN_FLIGHT, Mark.COLLECTED, None, 2),
-        (job(HELD), {}, Why.UNANSWERED, Mark.COLLECTED, None, 0),
-        (job(HELD, Unanswered(at=2.0, error=BOOM)), {}, Why.UNANSWERED, Mark.COLLECTED, "BOOM", 0),
+        (job(HELD, ACCEPTED, SUCCEEDED), {}, ChangeCause.NOT_FETCHED, ChangeKind.COLLECTED, None, 2),
+        (job(HELD, ACCEPTED), {}, ChangeCause.IN_FLIGHT, ChangeKind.COLLECTED, None, 2),
+        (job(HELD), {}, ChangeCause.UNANSWERED, ChangeKind.COLLECTED, None, 0),
+        (job(HELD, SubmitUnknown(at=2.0, error=BOOM)), {}, ChangeCause.UNANSWERED, ChangeKind.COLLECTED, "BOOM", 0),
         (
             job(HELD, ACCEPTED, SUCCEEDED, Unavailable(at=4.0, error=BOOM)),
             {},
-            Why.UNAVAILABLE,
-            Mark.COLLECTED,
+            ChangeCause.UNAVAILABLE,
+            ChangeKind.COLLECTED,
             "BOOM",
             2,
         ),
-        (job(HELD, ACCEPTED, Vanished(at=3.0, error=BOOM)), {}, Why.VANISHED, Mark.COLLECTED, "BOOM", 2),
-        (job(HELD, ACCEPTED, FAILED), {}, Why.FAILED, Mark.FAILED, "BOOM", 0),
-        (job(HELD, ACCEPTED, FAILED), {"retry_failed": True}, Why.RETRIED, Mark.NEW, "BOOM", 0),
-        (job(HELD, Refused(at=2.0, error=BOOM)), {}, Why.FAILED, Mark.FAILED, "BOOM", 0),
-        (job(HELD, ACCEPTED, FAILED, attempts=3), {}, Why.RETRIED, Mark.NEW, "BOOM", 0),
-        (job(HELD, Declined(at=2.0, error=BOOM)), {}, Why.NOT_SENT, Mark.NEW, "BOOM", 0),
-        (job(), {}, Why.NEVER_RUN, Mark.NEW, None, 0),
+        (job(HELD, ACCEPTED, JobLost(at=3.0, error=BOOM)), {}, ChangeCause.VANISHED, ChangeKind.COLLECTED, "BOOM", 2),
+        (job(HELD, ACCEPTED, FAILED), {}, ChangeCause.FAILED, ChangeKind.FAILED, "BOOM", 0),
+        (job(HELD, ACCEPTED, FAILED), {"retry_failed": True}, ChangeCause.RETRIED, ChangeKind.NEW, "BOOM", 0),
+        (job(HELD, Refused(at=2.0, error=BOOM)), {}, ChangeCause.FAILED, ChangeKind.FAILED, "BOOM", 0),
+        (job(HELD, ACCEPTED, FAILED, attempts=3), {}, ChangeCause.RETRIED, ChangeKind.NEW, "BOOM", 0),
+        (job(HELD, HoldReleased(at=2.0, error=BOOM)), {}, ChangeCause.NOT_SENT, ChangeKind.NEW, "BOOM", 0),
+        (job(), {}, ChangeCause.NEVER_RUN, ChangeKind.NEW, None, 0),
     ],
-    ids=lambda value: value.name if isinstance(value, Why) else "-",
+    ids=lambda value: value.name if isinstance(value, ChangeCause) else "-",
 )
 def test_each_row_of_the_table(
-    found: Job, options: dict[str, object], why: Why, mark: Mark, code: str | None, credits: int
+    found: Job, options: dict[str, object], why: ChangeCause, mark: ChangeKind, code: str | None, credits: int
 ) -> None:
     said = reason(planned(), found, None, **options)  # type: ignore[arg-type]
     assert (said.why, said.mark, said.code, said.credits) == (why, mark, code, credits)
 
 
 def test_a_name_that_was_planned_with_other_words_is_changed_and_says_what_it_was_paid() -> None:
-    before = Earlier(planned(seed=1), job(HELD, ACCEPTED, SUCCEEDED, SAVED))
+    before = EarlierPlan(planned(seed=1), job(HELD, ACCEPTED, SUCCEEDED, SAVED))
     said = reason(planned(seed=2), job(), before)
-    assert (said.why, said.changes, said.credits) == (Why.CHANGED, (Change("seed", 1, 2),), 2)
+    assert (said.why, said.changes, said.credits) == (ChangeCause.CHANGED, (Change("seed", 1, 2),), 2)
     # What it asks for now has a past of its own: that says more.
-    assert reason(planned(seed=2), job(HELD, ACCEPTED), before).why is Why.IN_FLIGHT
+    assert reason(planned(seed=2), job(HELD, ACCEPTED), before).why is ChangeCause.IN_FLIGHT
 
 
 def test_every_why_has_its_mark() -> None:
-    assert set(MARKS) == set(Why)
+    assert set(MARKS) == set(ChangeCause)
 
 
 def test_changes_tell_numbers_from_words_and_images_by_their_bytes() -> None:
@@ -129,13 +139,13 @@ def test_every_job_has_one_row_and_every_name_that_went_is_gone(
     kept = {content for _, content in now}
     dropped = {name: content for name, content in last if content not in kept}
     rows = list(
-        differences(
+        diff_jobs(
             (
                 (planned(name, position, content=content), job_of(content))
                 for position, (name, content) in enumerate(now)
             ),
             dict(dropped),
-            earlier=lambda content: Earlier(planned(content=content), job_of(content)),
+            earlier=lambda content: EarlierPlan(planned(content=content), job_of(content)),
             missing=lambda _job: (),
             retry_failed=False,
         )
@@ -143,12 +153,12 @@ def test_every_job_has_one_row_and_every_name_that_went_is_gone(
     assert [row.name for row in rows[: len(now)]] == [name for name, _ in now]
     gone = [row.name for row in rows[len(now) :]]
     assert gone == [name for name in dropped if name not in dict(now)]
-    assert all(row.reason.mark is Mark.GONE for row in rows[len(now) :])
+    assert all(row.reason.mark is ChangeKind.GONE for row in rows[len(now) :])
     for (name, content), row in zip(now, rows, strict=False):
         if content in done:
-            assert row.reason.mark is Mark.DONE
+            assert row.reason.mark is ChangeKind.DONE
         elif name in dropped:
             assert row.reason.changes == (Change("content", dropped[name], content),)
             assert row.reason.credits == paid(job_of(dropped[name]))
         else:
-            assert row.reason.why is Why.NEVER_RUN
+            assert row.reason.why is ChangeCause.NEVER_RUN

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.concurrency_limit import FIRST_LIMIT, MOST_BY_ITSELF, WINDOW_S, Flow, new_flow
+from crucible_batch.domain.concurrency_limit import (
+    FIRST_LIMIT,
+    MOST_BY_ITSELF,
+    WINDOW_S,
+    ConcurrencyLimit,
+    initial_limit,
+)
 
 ROUND_S = 2 * WINDOW_S
 
@@ -22,7 +28,7 @@ happenings = st.lists(
 )
 
 
-def full_round(flow: Flow) -> Flow:
+def full_round(flow: ConcurrencyLimit) -> ConcurrencyLimit:
     """Every job that may be at work is taken."""
     in_use = flow.limit
     for _ in range(in_use):
@@ -30,7 +36,7 @@ def full_round(flow: Flow) -> Flow:
     return flow
 
 
-def served(flow: Flow, now: float, capacity: int) -> Flow:
+def served(flow: ConcurrencyLimit, now: float, capacity: int) -> ConcurrencyLimit:
     """One round of a server that takes ``capacity`` jobs at once, and pushes the others back."""
     in_use = flow.limit
     for _ in range(min(in_use, capacity)):
@@ -42,7 +48,7 @@ def served(flow: Flow, now: float, capacity: int) -> Flow:
 
 @given(concurrency=concurrencies, happenings=happenings)
 def test_whatever_happens_the_limit_is_between_one_and_the_ceiling(concurrency, happenings):
-    flow, now = new_flow(concurrency), 0.0
+    flow, now = initial_limit(concurrency), 0.0
     for happening in happenings:
         if isinstance(happening, int):
             flow = flow.after_acceptance(happening)
@@ -59,7 +65,7 @@ def test_whatever_happens_the_limit_is_between_one_and_the_ceiling(concurrency, 
 
 
 def test_by_itself_it_begins_low_and_doubles_with_each_round_up_to_the_ceiling():
-    flow = new_flow(None)
+    flow = initial_limit(None)
     limits = [flow.limit]
     while flow.limit < flow.ceiling:
         flow = full_round(flow)
@@ -68,34 +74,34 @@ def test_by_itself_it_begins_low_and_doubles_with_each_round_up_to_the_ceiling()
 
 
 def test_a_number_that_was_named_is_there_from_the_beginning_and_never_exceeded():
-    flow = new_flow(24)
+    flow = initial_limit(24)
     assert full_round(full_round(flow)).limit == flow.limit == 24
 
 
 @given(concurrency=st.integers(1, 200), burst=st.lists(st.floats(0, 0.99 * WINDOW_S), min_size=1, max_size=60))
 def test_a_burst_is_one_fall(concurrency, burst):
-    flow = new_flow(concurrency)
+    flow = initial_limit(concurrency)
     for at in sorted(burst):
         flow = flow.after_pushback(100 + min(burst) + at, 0.0)
     assert flow.limit == max(1, concurrency // 2)
 
 
 def test_who_is_pushed_back_again_after_the_window_falls_again():
-    flow = new_flow(24)
+    flow = initial_limit(24)
     for number in range(10):
         flow = flow.after_pushback(number * ROUND_S, 0.0)
     assert flow.limit == 1
 
 
 def test_a_window_is_as_long_as_the_wait_that_was_asked_for():
-    flow = new_flow(24).after_pushback(0.0, 30.0)
+    flow = initial_limit(24).after_pushback(0.0, 30.0)
     assert flow.after_pushback(29.0, 0.0).limit == 12
     assert flow.after_pushback(31.0, 0.0).limit == 6
 
 
 @given(waits=st.lists(st.tuples(st.floats(0, 50), st.floats(0, 120)), min_size=1, max_size=20))
 def test_nothing_new_is_asked_for_before_the_longest_wait_has_passed(waits):
-    flow, now, until = new_flow(24), 0.0, -math.inf
+    flow, now, until = initial_limit(24), 0.0, -math.inf
     for passed, asked in waits:
         now += passed
         until = max(until, now + asked)
@@ -106,7 +112,7 @@ def test_nothing_new_is_asked_for_before_the_longest_wait_has_passed(waits):
 @pytest.mark.parametrize("capacity", [1, 2, 3, 5, 8, 13, 24, 40, 63])
 @pytest.mark.parametrize("concurrency", [None, 64])
 def test_it_settles_about_what_a_server_takes(concurrency, capacity):
-    flow, now, seen = new_flow(concurrency), 0.0, []
+    flow, now, seen = initial_limit(concurrency), 0.0, []
     for _ in range(60 + 4 * capacity):
         now += ROUND_S
         flow = served(flow, now, capacity)
@@ -120,7 +126,7 @@ def test_it_settles_about_what_a_server_takes(concurrency, capacity):
 
 @given(capacity=st.integers(1, 64), outage=st.integers(1, 40))
 def test_after_an_outage_half_the_old_pace_is_there_within_a_few_rounds(capacity, outage):
-    flow, now = new_flow(capacity), 0.0
+    flow, now = initial_limit(capacity), 0.0
     for _ in range(outage):
         now += ROUND_S
         flow = flow.after_pushback(now, 0.0)
@@ -134,13 +140,13 @@ def test_after_an_outage_half_the_old_pace_is_there_within_a_few_rounds(capacity
 
 
 def test_what_is_not_used_does_not_grow():
-    flow = new_flow(None)
+    flow = initial_limit(None)
     for _ in range(1000):
         flow = flow.after_acceptance(1)
     assert flow.limit == FIRST_LIMIT
 
 
-def answered(flow: Flow, count: int, now: float, pushed) -> tuple[Flow, float]:
+def answered(flow: ConcurrencyLimit, count: int, now: float, pushed) -> tuple[ConcurrencyLimit, float]:
     """Each tenth of a second an answer to a look or a submit; ``pushed(number)`` says whether it is a pushback."""
     for number in range(count):
         now += 0.1
@@ -155,7 +161,7 @@ def answered(flow: Flow, count: int, now: float, pushed) -> tuple[Flow, float]:
 
 def test_pushbacks_by_chance_neither_hold_the_limit_down_nor_make_all_others_wait():
     rng = random.Random(5)
-    flow, now = answered(new_flow(64), 2000, 0.0, lambda _number: rng.random() < 0.1)
+    flow, now = answered(initial_limit(64), 2000, 0.0, lambda _number: rng.random() < 0.1)
     limits = []
     for _ in range(20):
         flow, now = answered(flow, 100, now, lambda _number: rng.random() < 0.1)
@@ -165,14 +171,14 @@ def test_pushbacks_by_chance_neither_hold_the_limit_down_nor_make_all_others_wai
 
 def test_a_gateway_that_turns_away_by_chance_is_believed_when_it_turns_away_most():
     rng = random.Random(5)
-    flow, now = answered(new_flow(64), 2000, 0.0, lambda _number: rng.random() < 0.1)
+    flow, now = answered(initial_limit(64), 2000, 0.0, lambda _number: rng.random() < 0.1)
     flow, now = answered(flow, 300, now, lambda number: number % 4)
     assert flow.limit <= 2
     assert flow.resume_at > now
 
 
 def test_it_aims_at_the_runners_and_what_is_not_with_them_and_some_more():
-    flow = new_flow(None)
+    flow = initial_limit(None)
     while flow.limit < flow.ceiling:
         flow = full_round(flow)
     for _ in range(100):
@@ -184,7 +190,7 @@ def test_it_aims_at_the_runners_and_what_is_not_with_them_and_some_more():
 
 @given(runners=st.floats(0, 1e6), unseen=st.floats(0, 1e6), elsewhere=st.integers(0, 1000))
 def test_an_aim_never_lifts_a_limit_and_never_stops_a_run(runners, unseen, elsewhere):
-    flow = new_flow(None)
+    flow = initial_limit(None)
     for _ in range(50):
         flow = flow.aimed(runners, unseen, elsewhere)
     assert 1 <= flow.allowed <= flow.limit

@@ -10,41 +10,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.audit_claims import unanswered
+from crucible_batch.domain.audit_claims import unanswered_claims
 from crucible_batch.domain.events import (
     Accepted,
     AssetEvent,
     BecameReady,
     Created,
-    Declined,
     Deleted,
     Event,
     Failed,
     Found,
     Held,
+    HoldReleased,
     Intended,
     JobEvent,
+    JobLost,
     Listed,
     Lost,
     Missed,
-    Moved,
     NotCreated,
     Prepared,
     Refused,
+    Relocated,
     Reopened,
     Repriced,
     Settled,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
     Unavailable,
     Uploaded,
-    Vanished,
 )
-from crucible_batch.domain.job import IMPOSSIBLE_HISTORY, Job, Phase, replay, resumed, step, wish
+from crucible_batch.domain.job import IMPOSSIBLE_HISTORY, Job, Phase, decide, evolve, replay, resume_job
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.plan_diff import Mark, reason
+from crucible_batch.domain.plan_diff import ChangeKind, reason
 from crucible_batch.domain.prices import Shape
 from tests.domain.histories import ERROR, PRICES, lives, saved
 
@@ -67,10 +67,10 @@ def intended(credits: str = "3", payer: str = JOB) -> Intended:
     return Intended(at=1.0, nonce="n", credits=Decimal(credits), payer=payer)
 
 
-DECLINED, REFUSED = Declined(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)
-FAILED, VANISHED, SUCCEEDED = Failed(at=1.0, error=ERROR), Vanished(at=1.0, error=ERROR), Succeeded(at=1.0, outputs=1)
+DECLINED, REFUSED = HoldReleased(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)
+FAILED, VANISHED, SUCCEEDED = Failed(at=1.0, error=ERROR), JobLost(at=1.0, error=ERROR), Succeeded(at=1.0, outputs=1)
 NOT_CREATED, LOST = NotCreated(at=1.0, error=ERROR), Lost(at=1.0, nonce="n")
-UNANSWERED = Unanswered(at=1.0, error=ERROR)
+UNANSWERED = SubmitUnknown(at=1.0, error=ERROR)
 DELETED, CREATED = Deleted(at=1.0, rebate=Decimal(1)), Created(at=1.0, asset_id="a", credits=Decimal(3))
 
 JOB_EVENTS: list[JobEvent] = [
@@ -89,7 +89,7 @@ JOB_EVENTS: list[JobEvent] = [
     Listed(at=1.0, numbers=(0, 1)),
     Unavailable(at=1.0, error=ERROR),
     Missed(at=1.0, index=0),
-    Moved(at=1.0, index=0, path="b/0.png"),
+    Relocated(at=1.0, index=0, path="b/0.png"),
     Reopened(at=1.0),
 ]
 ASSET_EVENTS: list[AssetEvent] = [
@@ -120,7 +120,7 @@ def possible(job: Job, events: list[JobEvent]) -> int:
     """How many events there are before the first that can't have happened."""
     for count, event in enumerate(events):
         try:
-            job = step(job, event)
+            job = evolve(job, event)
         except ValueError:
             return count
     return len(events)
@@ -214,15 +214,15 @@ def test_an_unreadable_job_keeps_what_was_known_of_it_and_wants_nothing() -> Non
     odd = replay(Job(JOB), [held(), accepted(), DECLINED, FAILED])
     assert (odd.phase, odd.attempts) == (Phase.UNREADABLE, before.attempts)
     assert odd.error is not None
-    assert (odd.error.code, "Declined can't happen to a job that is in_flight" in odd.error.message) == (
+    assert (odd.error.code, "HoldReleased can't happen to a job that is in_flight" in odd.error.message) == (
         IMPOSSIBLE_HISTORY,
         True,
     )
-    assert (wish(odd), resumed(odd)) == (None, odd)
+    assert (decide(odd), resume_job(odd)) == (None, odd)
     assert outcome_of(odd, "workflow:w", {}) == (Outcome.UNKNOWN, odd.error)
-    assert unanswered(odd)
+    assert unanswered_claims(odd)
     planned = PlannedJob(position=0, identity=JOB, name="a", workflow_id="w", params={})
-    assert reason(planned, odd, None, retry_failed=True).mark is Mark.FAILED
+    assert reason(planned, odd, None, retry_failed=True).mark is ChangeKind.FAILED
 
 
 def test_what_happens_to_images_alone_has_not_happened_to_a_job() -> None:

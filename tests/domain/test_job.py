@@ -11,22 +11,22 @@ from hypothesis import given
 from crucible_batch.domain.attempt import AttemptStatus, record_differs
 from crucible_batch.domain.events import (
     Accepted,
-    Declined,
     Failed,
     Held,
+    HoldReleased,
     JobEvent,
+    JobLost,
     Listed,
     Missed,
-    Moved,
     Prepared,
     Refused,
+    Relocated,
     Reopened,
     Repriced,
     Settled,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
     Unavailable,
-    Vanished,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import idempotency_key
@@ -35,16 +35,16 @@ from crucible_batch.domain.job import (
     Fetch,
     Hold,
     Job,
-    LookAgain,
     Phase,
     Poll,
     Prepare,
+    RecheckOutputs,
     Submit,
-    may_be_forgotten,
+    decide,
+    evolve,
+    key_may_be_forgotten,
     replay,
-    resumed,
-    step,
-    wish,
+    resume_job,
 )
 from crucible_batch.domain.retry_rule import RetryRule
 from tests.domain.histories import ERROR, lives, saved
@@ -53,17 +53,17 @@ ID = "a" * 64
 HELD = Held(at=1.0, attempt=1, key=idempotency_key(ID, 1), credits=2, price_class="workflow:w")  # type: ignore[arg-type]
 PREPARED = Prepared(at=1.0, assets={"image.image": "x"}, credits=2)  # type: ignore[arg-type]
 ACCEPTED = Accepted(at=1.0, job_id="j1", credits=2, reused=False)  # type: ignore[arg-type]
-DECLINED = Declined(at=1.0, error=ERROR)
+DECLINED = HoldReleased(at=1.0, error=ERROR)
 REFUSED = Refused(at=1.0, error=ERROR)
-UNANSWERED = Unanswered(at=1.0, error=ERROR)
+UNANSWERED = SubmitUnknown(at=1.0, error=ERROR)
 SUCCEEDED = Succeeded(at=1.0, outputs=2)
 FAILED = Failed(at=1.0, error=ERROR)
 REPRICED = Repriced(at=1.0, credits=7)  # type: ignore[arg-type]
-VANISHED = Vanished(at=1.0, error=ERROR)
+VANISHED = JobLost(at=1.0, error=ERROR)
 UNAVAILABLE = Unavailable(at=1.0, error=ERROR)
 REOPENED = Reopened(at=1.0)
 MISSED = Missed(at=1.0, index=1)
-MOVED = Moved(at=9.0, index=1, path="a/1.0.png")
+MOVED = Relocated(at=9.0, index=1, path="a/1.0.png")
 
 LISTING = Succeeded(at=1.0, outputs=1, numbers=(0,))
 EMPTY = Succeeded(at=1.0, outputs=0, numbers=())
@@ -100,13 +100,13 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MOVED], Phase.SUCCEEDED, None),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, UNAVAILABLE], Phase.UNAVAILABLE, None),
     (PLAIN, [HELD, ACCEPTED, FAILED, REOPENED], Phase.READY, Hold()),
-    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0)], Phase.FETCHING, LookAgain("j1")),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0)], Phase.FETCHING, RecheckOutputs("j1")),
     (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), SAME], Phase.SUCCEEDED, None),
     (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE], Phase.FETCHING, Fetch("j1", 1)),
-    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1)], Phase.FETCHING, LookAgain("j1")),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1)], Phase.FETCHING, RecheckOutputs("j1")),
     (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1), SAME], Phase.SUCCEEDED, None),
     (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), SAME, MORE], Phase.FETCHING, Fetch("j1", 1)),
-    (PLAIN, [HELD, ACCEPTED, EMPTY], Phase.FETCHING, LookAgain("j1")),
+    (PLAIN, [HELD, ACCEPTED, EMPTY], Phase.FETCHING, RecheckOutputs("j1")),
     (PLAIN, [HELD, ACCEPTED, EMPTY, UNAVAILABLE], Phase.UNAVAILABLE, None),
     (PLAIN, [HELD, ACCEPTED, EMPTY, UNAVAILABLE, MORE], Phase.FETCHING, Fetch("j1", 0)),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MORE], Phase.SUCCEEDED, None),
@@ -116,7 +116,7 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
 @pytest.mark.parametrize(("job", "events", "phase", "wanted"), ROWS)
 def test_a_row_of_the_table(job: Job, events: list[JobEvent], phase: Phase, wanted: Command | None) -> None:
     after = replay(job, events)
-    assert (after.phase, wish(after)) == (phase, wanted)
+    assert (after.phase, decide(after)) == (phase, wanted)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_a_row_of_the_table(job: Job, events: list[JobEvent], phase: Phase, want
     ],
 )
 def test_a_new_run_takes_a_job_up(events: list[JobEvent], phase: Phase, in_doubt: bool) -> None:
-    job = resumed(replay(PLAIN, events))
+    job = resume_job(replay(PLAIN, events))
     assert (job.phase, job.in_doubt) == (phase, in_doubt)
-    assert resumed(job) == job
+    assert resume_job(job) == job
 
 
 @pytest.mark.parametrize(("records", "credits", "recorded"), [([7], 7, 7), ([1], 2, 1), ([7, 9], 9, 9), ([7, 3], 7, 3)])
@@ -150,7 +150,7 @@ def test_of_the_answer_and_the_record_the_higher_figure_is_the_attempts(
 def test_a_record_that_differs_after_the_end_changes_the_price_and_nothing_else(after: list[JobEvent]) -> None:
     before = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, *after])
     settled = Settled(before.current.credits, "workflow:w", "")
-    job = step(before, Repriced(at=1.0, credits=7, settled=settled))  # type: ignore[arg-type]
+    job = evolve(before, Repriced(at=1.0, credits=7, settled=settled))  # type: ignore[arg-type]
     assert replace(job, attempts=before.attempts) == before
     assert (job.current.credits, job.current.answered, job.current.recorded) == (7, 2, 7)
 
@@ -160,7 +160,7 @@ def test_a_price_says_whether_its_job_had_succeeded_or_can_not_have_happened(end
     job = replay(PLAIN, [HELD, ACCEPTED, *([SUCCEEDED] if ended else [])])
     said = Settled(Decimal(2), "workflow:w", "") if settled else None
     with pytest.raises(ValueError, match="can't be that of the job"):
-        step(job, Repriced(at=1.0, credits=Decimal(7), settled=said))
+        evolve(job, Repriced(at=1.0, credits=Decimal(7), settled=said))
 
 
 @pytest.mark.parametrize(
@@ -221,12 +221,12 @@ def test_a_key_is_trusted_for_its_time_and_a_clocks_slack(
     events: list[JobEvent], age_s: float, is_forgotten: bool
 ) -> None:
     job = replay(PLAIN, events)
-    assert may_be_forgotten(job, HELD.at + age_s, key_ttl_s=100) is is_forgotten
+    assert key_may_be_forgotten(job, HELD.at + age_s, key_ttl_s=100) is is_forgotten
 
 
 def test_an_answered_submit_is_never_forgotten() -> None:
     for events in ([], [HELD, ACCEPTED], [HELD, ACCEPTED, VANISHED], [HELD, DECLINED]):
-        assert not may_be_forgotten(replay(PLAIN, events), 1e9, key_ttl_s=100)
+        assert not key_may_be_forgotten(replay(PLAIN, events), 1e9, key_ttl_s=100)
 
 
 def test_what_moved_is_the_same_output_in_another_place() -> None:
@@ -258,7 +258,7 @@ def test_a_tighter_rule_of_today_still_reads_yesterdays_attempts() -> None:
 )
 def test_what_cannot_have_happened_is_refused(events: list[JobEvent], impossible: JobEvent) -> None:
     with pytest.raises(ValueError, match="can't happen"):
-        step(replay(PLAIN, events), impossible)
+        evolve(replay(PLAIN, events), impossible)
 
 
 def test_no_definite_answer_frees_nothing() -> None:
@@ -271,7 +271,7 @@ def test_no_definite_answer_frees_nothing() -> None:
 def test_any_life_keeps_its_attempts_in_order_and_its_keys_derived(life: tuple[Job, list[JobEvent]]) -> None:
     job, events = life
     for event in events:
-        job = step(job, event) if event is not None else job
+        job = evolve(job, event) if event is not None else job
         numbers = [attempt.number for attempt in job.attempts]
         assert numbers == sorted(set(numbers))
         assert all(attempt.key == idempotency_key(job.identity, attempt.number) for attempt in job.attempts)
@@ -285,8 +285,8 @@ def test_only_what_has_ended_wishes_nothing(life: tuple[Job, list[JobEvent]]) ->
     job, events = life
     ended = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNKNOWN, Phase.UNAVAILABLE, Phase.VANISHED}
     job = replay(job, events)
-    assert (wish(job) is None) == (job.phase in ended)
-    assert wish(resumed(job)) is not None or job.is_settled
+    assert (decide(job) is None) == (job.phase in ended)
+    assert decide(resume_job(job)) is not None or job.is_settled
 
 
 @given(lives())
@@ -295,5 +295,5 @@ def test_a_job_that_succeeded_once_is_never_bought_again(life: tuple[Job, list[J
     succeeded = False
     for event in events:
         assert not (succeeded and isinstance(event, Held))
-        job = step(job, event)
+        job = evolve(job, event)
         succeeded = succeeded or isinstance(event, Succeeded)

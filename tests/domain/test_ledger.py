@@ -16,26 +16,26 @@ from crucible_batch.domain.events import (
     AssetEvent,
     BecameReady,
     Created,
-    Declined,
     Deleted,
     Failed,
     Found,
     Held,
+    HoldReleased,
     Intended,
     JobEvent,
+    JobLost,
     Lost,
     NotCreated,
     Prepared,
     Refused,
     Repriced,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
     Uploaded,
-    Vanished,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
-from crucible_batch.domain.ledger import Ledger, Surprise
+from crucible_batch.domain.ledger import Ledger, PriceSurprise
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
 from tests.domain.histories import lives
 
@@ -53,10 +53,10 @@ def accepted(credits: str, *, reused: bool = False, earlier: bool = False) -> Ac
 
 SUCCEEDED = Succeeded(at=0.0, outputs=1)
 FAILED = Failed(at=0.0, error=ERROR)
-VANISHED = Vanished(at=0.0, error=ERROR)
-DECLINED = Declined(at=0.0, error=ERROR)
+VANISHED = JobLost(at=0.0, error=ERROR)
+DECLINED = HoldReleased(at=0.0, error=ERROR)
 REFUSED = Refused(at=0.0, error=ERROR)
-UNANSWERED = Unanswered(at=0.0, error=ERROR)
+UNANSWERED = SubmitUnknown(at=0.0, error=ERROR)
 NOT_CREATED = NotCreated(at=0.0, error=ERROR)
 LOST = Lost(at=0.0, nonce="n")
 
@@ -82,7 +82,7 @@ def figures(ledger: Ledger) -> tuple[str, str]:
 
 def test_of_a_job_that_is_over_nothing_is_kept() -> None:
     accepted = Accepted(at=0.0, job_id="j", credits=Decimal(2), reused=True)
-    endings = (Succeeded(at=0.0, outputs=1), Failed(at=0.0, error=ERROR), Declined(at=0.0, error=ERROR))
+    endings = (Succeeded(at=0.0, outputs=1), Failed(at=0.0, error=ERROR), HoldReleased(at=0.0, error=ERROR))
     stories = [
         [held("2"), accepted, Repriced(at=0.0, credits=Decimal(3)), endings[0]],
         [held("2"), accepted, endings[1]],
@@ -109,9 +109,9 @@ def test_spent_and_held_are_what_a_simple_model_says(histories: list[tuple[Job, 
                     attempts[attempt] = ("held", event.credits)
                 case Prepared() | Accepted():
                     attempts[attempt] = ("held", event.credits)
-                case Declined() | Refused():
+                case HoldReleased() | Refused():
                     attempts.pop(attempt, None)
-                case Succeeded() | Vanished():
+                case Succeeded() | JobLost():
                     attempts[attempt] = ("spent", price)
                 case Failed():
                     attempts[attempt] = ("refunded", price)
@@ -131,7 +131,7 @@ def test_a_hold_entered_twice_counts_once() -> None:
 
 
 def test_no_answer_holds() -> None:
-    assert figures(books(("job", held("2")), ("job", Unanswered(at=0.0, error=ERROR)))) == ("0", "2")
+    assert figures(books(("job", held("2")), ("job", SubmitUnknown(at=0.0, error=ERROR)))) == ("0", "2")
 
 
 def test_an_image_is_paid_out_of_the_hold_of_its_job() -> None:
@@ -152,7 +152,7 @@ def test_an_image_whose_job_has_gone_gives_its_hold_to_nobody() -> None:
     ledger = books(
         ("job", held("3")),
         ("asset:x", intended("0.5")),
-        ("job", Declined(at=0.0, error=ERROR)),
+        ("job", HoldReleased(at=0.0, error=ERROR)),
         ("asset:x", NotCreated(at=0.0, error=ERROR)),
     )
     assert ledger.held == 0
@@ -313,8 +313,8 @@ def test_a_price_above_its_hold_is_a_surprise_and_of_each_class_the_worst_is_kep
     ledger.apply("job-9", held("1", price_class="workflow:v"))
     ledger.apply("job-9", accepted("1.1"))
     assert set(ledger.surprises) == {
-        Surprise("workflow:w", Decimal(1), Decimal(5)),
-        Surprise("workflow:v", Decimal(1), Decimal("1.1")),
+        PriceSurprise("workflow:w", Decimal(1), Decimal(5)),
+        PriceSurprise("workflow:v", Decimal(1), Decimal("1.1")),
     }
 
 
@@ -330,7 +330,7 @@ def test_a_record_above_the_answer_raises_the_hold_and_teaches_the_price_and_is_
     ledger = books(("job", held("3")), ("job", accepted("1")), ("job", repriced("7")))
     assert figures(ledger) == ("0", "7")
     assert ledger.prices.expected(W) == 7
-    assert ledger.surprises == (Surprise("workflow:w", Decimal(1), Decimal(7), by_record=True),)
+    assert ledger.surprises == (PriceSurprise("workflow:w", Decimal(1), Decimal(7), by_record=True),)
     assert (ledger.price_differs, ledger.repriced_jobs) == (6, 1)
     ledger.apply("job", SUCCEEDED)
     assert figures(ledger) == ("7", "0")

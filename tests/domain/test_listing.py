@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.domain.output_list import MOST_OUTPUTS, merged
+from crucible_batch.domain.output_list import MOST_OUTPUTS, merge_output_lists
 
 
 @pytest.mark.parametrize(
@@ -20,17 +20,17 @@ from crucible_batch.domain.output_list import MOST_OUTPUTS, merged
     ],
 )
 def test_what_is_new_comes_after_what_was_known(known, listed, after):
-    assert merged(known, len(known), listed) == after
+    assert merge_output_lists(known, len(known), listed) == after
 
 
 def test_what_only_a_count_is_known_of_are_those_listed_first():
-    assert merged(None, 1, (1, 2)) == (1, 2)
-    assert merged(None, 2, (1, 2)) == (1, 2)
-    assert merged(None, 2, (1,)) is None
+    assert merge_output_lists(None, 1, (1, 2)) == (1, 2)
+    assert merge_output_lists(None, 2, (1, 2)) == (1, 2)
+    assert merge_output_lists(None, 2, (1,)) is None
 
 
 def test_a_list_that_shows_other_numbers_each_time_ends():
     known: tuple[int, ...] = ()
     for look in range(5 * MOST_OUTPUTS):
-        known = merged(known, len(known), (look,)) or ()
+        known = merge_output_lists(known, len(known), (look,)) or ()
     assert known == tuple(range(MOST_OUTPUTS))

@@ -10,23 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.poll_scheduler import LONGEST_S, SHORTEST_S, Looks
+from crucible_batch.domain.poll_scheduler import LONGEST_S, SHORTEST_S, PollScheduler
 from crucible_batch.domain.service_times import ServiceTimes
 
 QUEUED, RUNNING, SUCCEEDED, UNKNOWN = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.UNKNOWN
 
 
-def looks_of(expected_s: float | None = None, polls_per_s: float | None = None) -> Looks:
+def looks_of(expected_s: float | None = None, polls_per_s: float | None = None) -> PollScheduler:
     times = ServiceTimes()
     times.announce("w", expected_s)
-    return Looks(times, polls_per_s)
+    return PollScheduler(times, polls_per_s)
 
 
-def opened(looks: Looks, count: int, now: float = 0.0, **options: bool) -> list[int]:
+def opened(looks: PollScheduler, count: int, now: float = 0.0, **options: bool) -> list[int]:
     return [looks.opened("w", now, timeout_s=1e9, **options) for _ in range(count)]
 
 
-def followed(looks: Looks, until: float, answer, now: float = 0.0) -> list[tuple[float, int]]:
+def followed(looks: PollScheduler, until: float, answer, now: float = 0.0) -> list[tuple[float, int]]:
     """Look whenever it is time, up to a moment; ``answer(ticket, now)`` is what each look finds."""
     taken = []
     while (at := looks.next_at(now)) <= until:
@@ -135,7 +135,7 @@ def test_where_later_jobs_overtake_earlier_ones_the_line_is_not_trusted():
 
 def test_a_job_of_an_earlier_run_is_looked_at_at_once_and_teaches_nothing():
     times = ServiceTimes()
-    looks = Looks(times)
+    looks = PollScheduler(times)
     (ticket,) = opened(looks, 1, 5.0, look_at_once=True)
     assert looks.next_at(5.0) <= 5.0
     assert looks.take(5.0) == ticket
@@ -168,9 +168,9 @@ def test_a_job_that_hangs_for_hours_is_not_polled_like_the_quick_ones():
 
 
 def test_a_look_out_of_turn_counts_in_the_rate_that_was_given() -> None:
-    looks = Looks(ServiceTimes(), 2.0)
+    looks = PollScheduler(ServiceTimes(), 2.0)
     assert [looks.reserve(10.0), looks.reserve(10.0), looks.reserve(10.0)] == [10.0, 10.5, 11.0]
     looks.opened("w", 10.0, timeout_s=60.0, look_at_once=True)
     assert looks.take(11.0) is None
     assert looks.take(11.5) is not None
-    assert Looks(ServiceTimes()).reserve(10.0) == 10.0
+    assert PollScheduler(ServiceTimes()).reserve(10.0) == 10.0

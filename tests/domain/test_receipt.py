@@ -15,7 +15,7 @@ from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.events import Accepted, Held, JobEvent, Listed, Saved, Succeeded
 from crucible_batch.domain.gateway_types import AssetSpec, JobSnapshot, JobStatus
 from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.job import Job, Phase, replay, step
+from crucible_batch.domain.job import Job, Phase, evolve, replay
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.receipts import Receipt, Told, at_least, claims_of, is_of, receipt_of, story
@@ -31,7 +31,7 @@ def written(job: Job, life: list[JobEvent]) -> tuple[Job, list[Receipt]]:
     """Live a life and keep the receipts that it leaves."""
     receipts = []
     for event in life:
-        job = step(job, event)
+        job = evolve(job, event)
         if (receipt := receipt_of(job, event)) is not None:
             receipts.append(receipt)
     return job, receipts

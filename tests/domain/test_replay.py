@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.events import Accepted, Failed, Held, JobEvent, Refused
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase, replay, step
+from crucible_batch.domain.job import Job, Phase, evolve, replay
 from crucible_batch.domain.retry_rule import RetryRule
 from tests.domain.histories import ERROR, lives
 
@@ -38,7 +38,7 @@ def test_replaying_is_stepping(life: tuple[Job, list[JobEvent]]) -> None:
     job, events = life
     stepped = job
     for event in events:
-        stepped = step(stepped, event)
+        stepped = evolve(stepped, event)
     assert replay(job, events) == stepped
 
 

@@ -10,13 +10,13 @@ from decimal import Decimal
 
 from crucible_batch.domain.events import Accepted, Event, Held, Succeeded
 from crucible_batch.domain.gateway_types import Account, ErrorInfo
-from crucible_batch.domain.job import Job, replay, resumed
+from crucible_batch.domain.job import Job, replay, resume_job
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
-from crucible_batch.engine.journaled_ledger import Books
-from crucible_batch.engine.shutdown import Stop
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
 
 D = Decimal
@@ -57,8 +57,8 @@ class Desk:
     """An admission with its books. ``tasks`` are the holds that were asked for, by job."""
 
     gateway: Gateway
-    books: Books
-    stop: Stop
+    books: JournaledLedger
+    stop: Shutdown
     admission: Admission
     tasks: dict[str, asyncio.Task[Held | None]] = field(default_factory=dict)
 
@@ -111,8 +111,8 @@ async def passed() -> None:
 async def desk(
     budget: str | None = "1000", *, account: str = "10000", prices: PriceBook | None = None
 ) -> AsyncIterator[Desk]:
-    gateway, stop = Gateway(account), Stop()
-    books = Books(gateway, Ledger(prices), None if budget is None else D(budget))
+    gateway, stop = Gateway(account), Shutdown()
+    books = JournaledLedger(gateway, Ledger(prices), None if budget is None else D(budget))
     admission = Admission(books, gateway, stop, Clock())  # type: ignore[arg-type] # all that it asks is the account
     stop.on_change.append(admission.wake)
     made = Desk(gateway, books, stop, admission)
@@ -128,7 +128,7 @@ def in_doubt(desk: Desk, identity: str, credits: str, *, alone: bool = False) ->
     job = Job(identity)
     held = Held(at=0.0, attempt=1, key=job.key, credits=D(credits), price_class=W.price_class, alone=alone)
     desk.books.ledger.apply(identity, held)
-    taken = resumed(replay(job, [held]))
+    taken = resume_job(replay(job, [held]))
     desk.admission.take_up(taken)
     return taken
 

@@ -16,8 +16,8 @@ from crucible_batch.domain.prices import Shape
 from crucible_batch.domain.progress import JobAdvanced
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
-from crucible_batch.engine.journaled_ledger import Books
-from crucible_batch.engine.shutdown import Stop
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.shutdown import Shutdown
 
 TEN = "\n".join(f"{{name: j{i}, prompt: 'picture {i}'}}" for i in range(10))
 
@@ -274,8 +274,8 @@ class Refunding:
 
 async def test_after_a_402_a_refund_alone_opens_the_account():
     around = Refunding()
-    books = Books(around, Ledger(), None)
-    admission = Admission(books, around, Stop(), SystemClock())
+    books = JournaledLedger(around, Ledger(), None)
+    admission = Admission(books, around, Shutdown(), SystemClock())
 
     async def hold(identity: str) -> Held | None:
         return await admission.hold(Job(identity), Shape("workflow:w"), missing=lambda: 0, claim=lambda: None)

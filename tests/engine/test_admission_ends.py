@@ -7,10 +7,10 @@ import pytest
 from crucible_batch.domain.events import (
     Accepted,
     Created,
-    Declined,
     Event,
     Failed,
     Held,
+    HoldReleased,
     Intended,
     Lost,
     NotCreated,
@@ -180,7 +180,7 @@ async def test_an_account_that_may_be_off_is_read_again_before_a_job_is_blocked_
 async def test_a_submit_that_ended_makes_the_figure_of_the_account_old() -> None:
     async with desk(account="3", prices=PriceBook(D(4), D(1))) as at:
         assert await at.ask("a") is not None
-        await at.books.record("a", Declined(at=1.0, error=ERROR))
+        await at.books.record("a", HoldReleased(at=1.0, error=ERROR))
         at.gateway.available = D(100)
         assert await at.ask("b", images=1) is not None
 

@@ -9,16 +9,16 @@ import pytest
 from crucible_batch.domain.events import (
     Accepted,
     Created,
-    Declined,
     Event,
     Failed,
     Held,
+    HoldReleased,
     Intended,
+    JobLost,
     Refused,
     Repriced,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
-    Vanished,
 )
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.prices import PriceBook, Shape
@@ -304,7 +304,7 @@ async def test_a_submit_in_doubt_is_sent_whatever_the_account_shows() -> None:
 @pytest.mark.parametrize(
     "ended",
     [
-        (Declined(at=1.0, error=ERROR),),
+        (HoldReleased(at=1.0, error=ERROR),),
         (Refused(at=1.0, error=ERROR),),
         (Accepted(at=1.0, job_id="a", credits=D(0), reused=True), Failed(at=2.0, error=ERROR)),
     ],
@@ -332,7 +332,7 @@ async def test_a_job_in_flight_that_may_fail_is_waited_for() -> None:
         assert await at.got("b") is not None
 
 
-@pytest.mark.parametrize("event", [Unanswered(at=1.0, error=ERROR), Declined(at=1.0, error=ERROR)])
+@pytest.mark.parametrize("event", [SubmitUnknown(at=1.0, error=ERROR), HoldReleased(at=1.0, error=ERROR)])
 async def test_a_submit_that_has_ended_is_no_longer_unanswered(event: Event) -> None:
     async with desk(prices=PriceBook(D(4))) as at:
         assert await at.ask("a") is not None
@@ -343,7 +343,7 @@ async def test_a_submit_that_has_ended_is_no_longer_unanswered(event: Event) -> 
 
 @pytest.mark.parametrize(
     "event",
-    [Succeeded(at=1.0, outputs=1), Vanished(at=1.0, error=ERROR), Failed(at=1.0, error=ERROR)],
+    [Succeeded(at=1.0, outputs=1), JobLost(at=1.0, error=ERROR), Failed(at=1.0, error=ERROR)],
     ids=lambda event: type(event).__name__,
 )
 async def test_a_job_that_has_ended_needs_no_comparing(event: Event) -> None:

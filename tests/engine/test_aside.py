@@ -14,7 +14,7 @@ import pytest
 
 from crucible_batch import api
 from crucible_batch.api import verify
-from crucible_batch.domain.events import Moved, Saved, Succeeded
+from crucible_batch.domain.events import Relocated, Saved, Succeeded
 from crucible_batch.journal import Journal
 from tests.engine.test_resume import stop_after
 
@@ -57,7 +57,7 @@ async def test_an_edited_prompt_is_paid_once_and_saved_where_the_old_picture_was
         assert (read(bench, aside(old)), paths(result)) == (old, ["a/0.png"])
         assert read(bench) != old
         await is_true(bench, checked=2)
-        moved = [message for message in seen.messages if isinstance(getattr(message, "event", None), Moved)]
+        moved = [message for message in seen.messages if isinstance(getattr(message, "event", None), Relocated)]
         assert [(message.name, message.event.path) for message in moved] == [("a", aside(old))]
         # Nothing is left to do, and a third prompt finds the second's picture in its turn.
         again = await bench.run(bench.manifest(TWO, head=head))
@@ -286,7 +286,7 @@ CHILD = """
     [
         ("keep_as", "before", False, 1),
         ("keep_as", "after", False, 2),
-        ("Moved", "told", True, 2),
+        ("Relocated", "told", True, 2),
         ("give_up", "before", True, 2),
         ("give_up", "after", True, 1),
     ],
@@ -301,7 +301,7 @@ async def test_killed_between_any_two_steps_the_same_command_goes_on(start, pyth
         )
         assert await child.wait() == -signal.SIGKILL
         with Journal.read(bench.path / "out") as journal:
-            assert any(isinstance(event, Moved) for _, event in journal.events()) == journalled
+            assert any(isinstance(event, Relocated) for _, event in journal.events()) == journalled
         assert sum(read(bench, path) == old for path in pngs(bench)) == names
         result = await bench.run(manifest)
         state = await bench.agree(result)

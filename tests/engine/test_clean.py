@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from crucible_batch import api, clean_assets
-from crucible_batch.api import Reason
+from crucible_batch.api import KeepReason
 from crucible_batch.errors import ConsentError, RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
 from crucible_batch.settings import Settings
@@ -55,7 +55,7 @@ async def test_what_an_unfinished_job_needs_stays(start):
         stopped = await bench.run(bench.manifest(jobs, budget="7.5"))
         assert (stopped.report.counts.succeeded, stopped.report.counts.blocked) == (2, 1)
         cleaning = await clean_assets(bench.path / "out", settings=bench.settings)
-        assert {fate.filename: fate.stays for fate in cleaning.fates} == {"1.png": None, "2.png": Reason.NEEDED}
+        assert {fate.filename: fate.stays for fate in cleaning.fates} == {"1.png": None, "2.png": KeepReason.NEEDED}
         assert {fate.because for fate in cleaning.fates} == {None, "c"}
         finished = await bench.run(bench.manifest(jobs))
         state = await bench.agree(finished)
@@ -71,7 +71,7 @@ async def test_what_a_job_that_left_the_manifest_has_in_flight_stays(start):
         await bench.configure(faults="")
         await bench.run(bench.manifest("{name: t, prompt: text}"))
         cleaning = await clean_assets(bench.path / "out", settings=bench.settings)
-        assert [(fate.stays, fate.because) for fate in cleaning.fates] == [(Reason.NEEDED, "a")]
+        assert [(fate.stays, fate.because) for fate in cleaning.fates] == [(KeepReason.NEEDED, "a")]
         assert len(await ready_assets(bench)) == 1
 
 
@@ -83,7 +83,7 @@ async def test_an_upload_of_another_run_is_left_to_it_unless_found_ones_are_aske
         await bench.run(manifest, out_dir=bench.path / "outputs/trial/y", run_id="y")
         second = bench.path / "outputs/trial/y"
         cleaning = await clean_assets(second, settings=bench.settings)
-        assert [(fate.stays, fate.charged) for fate in cleaning.fates] == [(Reason.FOUND, 0)]
+        assert [(fate.stays, fate.charged) for fate in cleaning.fates] == [(KeepReason.FOUND, 0)]
         assert len(await ready_assets(bench)) == 1
         assert (await clean_assets(second, found=True, settings=bench.settings)).rebates == Decimal("0.5")
         assert await ready_assets(bench) == []
@@ -102,7 +102,7 @@ async def test_what_an_unfinished_job_of_another_directory_needs_stays_until_tha
         other.write_text(other.read_text().replace("name: trial", "name: other"))
         assert (await bench.run(other, out_dir=theirs)).exit_code == 4
         cleaning = await clean_assets(ours, settings=bench.settings)
-        assert [(fate.stays, fate.because) for fate in cleaning.fates] == [(Reason.SHARED, str(theirs))]
+        assert [(fate.stays, fate.because) for fate in cleaning.fates] == [(KeepReason.SHARED, str(theirs))]
         assert (await bench.run(other, out_dir=theirs, budget=9)).ok
         assert (await clean_assets(ours, settings=bench.settings)).rebates == Decimal("0.5")
 
@@ -114,7 +114,7 @@ async def test_a_directory_beside_that_cannot_be_read_may_need_everything(start)
         (broken / ".crucible").mkdir(parents=True)
         (broken / ".crucible/journal.sqlite3").write_bytes(b"no database at all" * 100)
         (fate,) = (await clean_assets(ours, settings=bench.settings)).fates
-        assert (fate.stays, fate.because) == (Reason.SHARED, f"{broken}, which can't be read")
+        assert (fate.stays, fate.because) == (KeepReason.SHARED, f"{broken}, which can't be read")
 
 
 async def test_a_directory_beside_that_was_never_begun_needs_nothing(start):

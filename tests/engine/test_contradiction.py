@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from crucible_batch import api
-from crucible_batch.domain.plan_diff import Why
+from crucible_batch.domain.plan_diff import ChangeCause
 from crucible_batch.errors import ExitCode
 
 IN_DOUBT = [
@@ -65,7 +65,7 @@ async def test_every_command_that_reads_goes_on_with_the_rest(start) -> None:
     async with start() as bench:
         manifest, out = bench.manifest(THREE, budget=20), bench.path / "out"
         await bench.run(manifest)
-        contradict(bench, "a", [("Declined", IN_DOUBT[1][1])])
+        contradict(bench, "a", [("HoldReleased", IN_DOUBT[1][1])])
         status = api.read_status(out)
         assert (status.report.counts.succeeded, status.report.counts.unknown) == (2, 1)
         head = api.write_report_again(out)
@@ -76,9 +76,9 @@ async def test_every_command_that_reads_goes_on_with_the_rest(start) -> None:
         assert (audited.ok, audited.audit.unanswered) == (True, 1)
         planned = await api.plan(manifest, out_dir=out, settings=bench.settings, all_rows=True)
         assert {row.name: row.reason.why for row in planned.comparison.rows} == {
-            "a": Why.UNREADABLE,
-            "b": Why.DONE,
-            "c": Why.DONE,
+            "a": ChangeCause.UNREADABLE,
+            "b": ChangeCause.DONE,
+            "c": ChangeCause.DONE,
         }
         assert planned.lines == ()
         (out / "a/0.png").unlink()
@@ -91,7 +91,7 @@ async def test_every_command_that_reads_goes_on_with_the_rest(start) -> None:
 async def test_a_picture_of_such_a_job_makes_way_for_none(start) -> None:
     async with start() as bench:
         await bench.run(bench.manifest("{name: a, prompt: one}", budget=20))
-        contradict(bench, "a", [("Declined", IN_DOUBT[1][1])])
+        contradict(bench, "a", [("HoldReleased", IN_DOUBT[1][1])])
         before = (bench.path / "out/a/0.png").read_bytes()
         result = await bench.run(bench.manifest("{name: a, prompt: another}", budget=20))
         (row,) = result.jobs()

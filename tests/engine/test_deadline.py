@@ -87,13 +87,13 @@ async def test_whose_a_directory_is_is_asked_until_the_deadline(start):
 
 async def test_what_planning_has_used_is_no_longer_there_for_the_run(start, monkeypatch):
     seen: list[float | None] = []
-    make = running.Surroundings.runner
+    make = running.RunContext.runner
 
     def runner(self: Any, *args: Any, options: Any, **more: Any) -> Any:
         seen.append(options.deadline_s)
         return make(self, *args, options=options, **more)
 
-    monkeypatch.setattr(running.Surroundings, "runner", runner)
+    monkeypatch.setattr(running.RunContext, "runner", runner)
     async with start() as bench:
         began = time.monotonic()
         await bench.run(bench.manifest("{name: a, prompt: a}"), deadline_s=1000)
@@ -143,7 +143,7 @@ def test_a_long_list_is_not_read_to_its_end_once_the_time_is_over(tmp_path: Path
         read_manifest(path, watch=over)
 
 
-@pytest.mark.parametrize("at", ["read_source", "begin"])
+@pytest.mark.parametrize("at", ["read_source", "start_run"])
 def test_ctrl_c_before_the_run_ends_at_once_what_awaits_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:

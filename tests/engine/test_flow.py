@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from crucible_batch.domain import events
-from crucible_batch.domain.concurrency_limit import new_flow
+from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.progress import Throttled
 from crucible_batch.engine import Slots, SystemClock
 from crucible_batch.engine import runner as runner_module
-from crucible_batch.engine.shutdown import Stop
+from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode
 
 BUSY = {"success": False, "code": "RATE_LIMITED", "error": "too many"}
@@ -316,8 +316,8 @@ async def test_a_job_that_was_turned_away_in_all_its_tries_comes_again_and_the_r
 
 @pytest.mark.parametrize("aims", [True, False])
 async def test_a_run_that_finds_its_own_number_gives_no_more_slots_than_keep_the_runners_at_work(aims, watcher):
-    flow = replace(new_flow(None), limit=64)
-    slots = Slots(flow, Stop(), SystemClock(), watcher(), aims=aims)
+    flow = replace(initial_limit(None), limit=64)
+    slots = Slots(flow, Shutdown(), SystemClock(), watcher(), aims=aims)
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(30):
             await stack.enter_async_context(slots.slot())

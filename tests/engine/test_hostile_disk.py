@@ -238,7 +238,7 @@ async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(
             # The outputs, and the journal's name, are synced by the same call: it fails from the report on.
             patch.setattr(store, "sync_names", lambda _path: None)
             patch.setattr(publish, "_sync", lambda *_args: None)
-            patch.setattr(temp_file.Part, "sync", lambda _self: None)
+            patch.setattr(temp_file.TempFile, "sync", lambda _self: None)
             with pytest.raises(ReportError, match="No space left") as caught:
                 await bench.run(manifest)
         assert caught.value.exit_code == 5

@@ -16,7 +16,7 @@ from crucible_batch.domain.events import Saved, Unavailable
 from crucible_batch.domain.gateway_types import Download, JobSnapshot, JobStatus, OutputLink
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.engine import SystemClock
-from crucible_batch.engine.downloads import Fetcher
+from crucible_batch.engine.downloads import Downloader
 from crucible_batch.errors import GatewayError
 from crucible_batch.outputs import OutputStore
 from tests.outputs.making import PNG
@@ -57,11 +57,11 @@ def snapshot(outputs: int, number: int = 0) -> JobSnapshot:
     return JobSnapshot("job-1", JobStatus.SUCCEEDED, ZERO, outputs=links)
 
 
-def fetcher_for(gateway: Any, directory: Path) -> Fetcher:
-    return Fetcher(gateway, OutputStore(directory), SystemClock(), jitter=lambda: 0.0, terms=TERMS)
+def fetcher_for(gateway: Any, directory: Path) -> Downloader:
+    return Downloader(gateway, OutputStore(directory), SystemClock(), jitter=lambda: 0.0, terms=TERMS)
 
 
-def links_held(fetcher: Fetcher) -> list[str]:
+def links_held(fetcher: Downloader) -> list[str]:
     """Every link that can be reached from the fetcher, wherever it keeps it."""
     seen, todo, found = set[int](), [fetcher.__dict__], []
     while todo:

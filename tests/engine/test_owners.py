@@ -12,7 +12,7 @@ from crucible_batch.domain.attempt import Attempt, AttemptStatus
 from crucible_batch.domain.events import Accepted
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.job import Job
-from crucible_batch.engine.history import Owners
+from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.gateway import client
 
 ONE = "{name: a, prompt: one}"
@@ -91,7 +91,7 @@ def job_of(identity: str, *earlier: str) -> Job:
 
 def test_an_id_is_claimed_once_whether_it_is_durable_or_not():
     known = Known(j1="a", j2="b")
-    owners = Owners(known, known)
+    owners = JobIdOwners(known, known)
     assert not owners.claim(job_of("b"), "J1")
     assert owners.claim(job_of("a"), "j1")
     assert owners.claim(job_of("c"), "j3")
@@ -102,7 +102,7 @@ def test_an_id_is_claimed_once_whether_it_is_durable_or_not():
 
 def test_what_is_durable_is_left_to_the_journal():
     known = Known()
-    owners = Owners(known, known)
+    owners = JobIdOwners(known, known)
     assert owners.claim(job_of("c"), "j3")
     (entered,) = known.entered
     entered("c", Accepted(at=1.0, job_id="J3", credits=1, reused=False))

@@ -18,18 +18,18 @@ from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.events import (
     Accepted,
     Created,
-    Declined,
     Event,
     Held,
+    HoldReleased,
     Intended,
+    JobLost,
     Listed,
     Prepared,
     Repriced,
     Saved,
     Settled,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
-    Vanished,
 )
 from crucible_batch.domain.gateway_types import (
     Account,
@@ -41,18 +41,29 @@ from crucible_batch.domain.gateway_types import (
     Submission,
     UploadIntent,
 )
-from crucible_batch.domain.job import Command, Fetch, Job, LookAgain, Poll, Prepare, Submit, replay, resumed, step
+from crucible_batch.domain.job import (
+    Command,
+    Fetch,
+    Job,
+    Poll,
+    Prepare,
+    RecheckOutputs,
+    Submit,
+    evolve,
+    replay,
+    resume_job,
+)
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import Records
-from crucible_batch.engine.job_worker import Performer
-from crucible_batch.engine.journaled_ledger import Books
+from crucible_batch.engine.job_worker import JobWorker
+from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.recovery import Recovery
-from crucible_batch.engine.shutdown import Stop
-from crucible_batch.engine.uploads import AssetDesk, AssetFailed
+from crucible_batch.engine.shutdown import Shutdown
+from crucible_batch.engine.uploads import AssetFailed, AssetUploader
 from crucible_batch.errors import GatewayError
 from crucible_batch.input_images import read_input
 from tests.domain.histories import saved
@@ -112,8 +123,8 @@ class Bench:
     """A performer of one job in a world of its own: books, admission and stop are the product's."""
 
     def __init__(self, budget: str = "1000", prices: PriceBook | None = None, image: InputImage | None = None) -> None:
-        self.gateway, self.stop = Gateway(), Stop()
-        self.books = Books(self.gateway, Ledger(prices), D(budget))
+        self.gateway, self.stop = Gateway(), Shutdown()
+        self.books = JournaledLedger(self.gateway, Ledger(prices), D(budget))
         clock = Clock()
         self.admission = Admission(self.books, self.gateway, self.stop, clock)  # type: ignore[arg-type]
         self.planned = PlannedJob(0, "job", "job", "w", {}, images={} if image is None else {"image": image})
@@ -145,7 +156,7 @@ class Bench:
             recovery=Recovery(self.stop, wanted=False),
             owners=SimpleNamespace(claim=lambda _job, _job_id: True),
         )
-        self.performer = Performer(world, self.planned)  # type: ignore[arg-type]
+        self.performer = JobWorker(world, self.planned)  # type: ignore[arg-type]
 
     async def looking(self, job: Job, _job_id: str) -> Listed:
         """Look at the job's list again, as the product does it."""
@@ -161,7 +172,7 @@ class Bench:
 
     async def record(self, event: Event) -> None:
         await self.books.record("job", event)
-        self.job = step(self.job, event)  # type: ignore[arg-type]
+        self.job = evolve(self.job, event)  # type: ignore[arg-type]
 
     async def hold(self, images: int = 0) -> Held:
         shape = shape_of(self.planned)
@@ -184,7 +195,7 @@ async def test_a_hold_that_a_price_has_outgrown_is_not_sent(seen: str, is_sent: 
     await bench.hold()
     bench.books.ledger.prices.learn(shape_of(bench.planned), D(seen))
     event = await bench.do(Submit())
-    assert isinstance(event, Accepted if is_sent else Declined)
+    assert isinstance(event, Accepted if is_sent else HoldReleased)
     assert bool(bench.gateway.submitted) is is_sent
 
 
@@ -193,7 +204,7 @@ async def test_nothing_is_sent_once_figures_above_their_holds_have_used_the_budg
     bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
     await bench.hold()
     bench.books.ledger.jobs += D(9)
-    assert isinstance(await bench.do(Submit()), Declined)
+    assert isinstance(await bench.do(Submit()), HoldReleased)
     assert not bench.gateway.submitted
 
 
@@ -201,7 +212,7 @@ async def test_a_submit_is_kept_back_in_a_run_that_is_to_stop() -> None:
     bench = Bench()
     await bench.hold()
     bench.stop.end_buying(ERROR)
-    assert isinstance(await bench.do(Submit()), Declined)
+    assert isinstance(await bench.do(Submit()), HoldReleased)
     assert not bench.gateway.submitted
 
 
@@ -211,7 +222,7 @@ async def test_a_submit_is_kept_back_in_a_run_that_is_to_stop() -> None:
 def leave_in_doubt(bench: Bench, credits: str) -> None:
     held = Held(at=0.0, attempt=1, key=bench.job.key, credits=D(credits), price_class="workflow:w")
     bench.books.ledger.apply("job", held)
-    bench.job = resumed(replay(bench.job, [held]))
+    bench.job = resume_job(replay(bench.job, [held]))
     bench.admission.take_up(bench.job)
 
 
@@ -220,7 +231,7 @@ async def test_a_submit_in_doubt_is_sent_again_only_where_a_risen_price_fits() -
     leave_in_doubt(bench, "32")
     bench.books.ledger.prices.learn(shape_of(bench.planned), D(200))
     event = await bench.do(Submit())
-    assert isinstance(event, Unanswered)
+    assert isinstance(event, SubmitUnknown)
     assert (bench.gateway.submitted, bench.books.ledger.hold_of("job")) == ([], 32)
 
 
@@ -232,7 +243,7 @@ async def test_a_submit_in_doubt_holds_what_it_may_cost_now_unless_this_try_boug
     leave_in_doubt(bench, "32")
     bench.books.ledger.prices.learn(shape_of(bench.planned), D(50))
     bench.gateway.answer = answer
-    assert isinstance(await bench.do(Submit()), Unanswered)
+    assert isinstance(await bench.do(Submit()), SubmitUnknown)
     assert bench.books.ledger.hold_of("job") == held
 
 
@@ -279,7 +290,7 @@ async def test_images_dearer_than_was_known_leave_no_job_that_is_held_below_its_
     assert held.credits == 16 * 3
     bench.uploading = lambda: _uploaded_for(bench, charged)
     event = await bench.do(Prepare())
-    assert isinstance(event, Prepared if is_enough else Declined)
+    assert isinstance(event, Prepared if is_enough else HoldReleased)
 
 
 async def test_one_that_is_alone_keeps_what_its_images_leave_as_long_as_the_expected_price_fits(
@@ -335,7 +346,7 @@ async def _succeeded(bench: Bench) -> None:
     await bench.record(Succeeded(at=1.0, outputs=1, numbers=(0,)))
 
 
-@pytest.mark.parametrize("command", [LookAgain("j"), Fetch("j", 0)], ids=str)
+@pytest.mark.parametrize("command", [RecheckOutputs("j"), Fetch("j", 0)], ids=str)
 async def test_a_record_that_rises_after_the_end_is_taken_into_the_books(command: Command) -> None:
     bench = Bench()
     await _succeeded(bench)
@@ -356,7 +367,7 @@ async def test_a_record_beyond_every_bound_that_is_read_after_the_end_ends_all_b
     bench = Bench()
     await _succeeded(bench)
     bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(33))
-    await bench.do(LookAgain("j"))
+    await bench.do(RecheckOutputs("j"))
     assert bench.stop.no_more
     assert bench.stop.stops["*"].code == "PRICE_ROSE"
 
@@ -422,7 +433,7 @@ async def test_a_job_whose_record_was_never_read_counts_as_one_of_a_row(code: st
 
 
 async def test_five_jobs_in_a_row_whose_record_cannot_be_read_end_the_buying() -> None:
-    stop = Stop()
+    stop = Shutdown()
     for _ in range(4):
         stop.unread(NO_ANSWER)
     stop.read()
@@ -440,7 +451,7 @@ async def test_only_the_gateway_itself_can_say_that_it_no_longer_knows_a_job(cod
     await _accepted(bench)
     bench.gateway.record = GatewayError("not found", code=code, status=404)
     if is_lost:
-        assert isinstance(await bench.do(Poll("j")), Vanished)
+        assert isinstance(await bench.do(Poll("j")), JobLost)
     else:
         with pytest.raises(GatewayError):
             await bench.do(Poll("j"))
@@ -481,10 +492,10 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
 ) -> None:
     """A storage that asks for less may take it later: what was paid for is not thrown away."""
     storage = Storage(status)
-    books = Books(storage, Ledger(), D(100))
+    books = JournaledLedger(storage, Ledger(), D(100))
     held = Held(at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True)
     books.ledger.apply("job", held)
-    desk = AssetDesk(
+    desk = AssetUploader(
         storage,  # type: ignore[arg-type]
         books,
         SystemClock(),

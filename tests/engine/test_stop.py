@@ -6,10 +6,10 @@ import pytest
 
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, Outcome, conclude
-from crucible_batch.engine.shutdown import Stop
+from crucible_batch.engine.shutdown import Shutdown
 
 
-def ending_of(stop: Stop, counts: dict[Outcome, int]) -> Ending:
+def ending_of(stop: Shutdown, counts: dict[Outcome, int]) -> Ending:
     return conclude(counts, stop.stops, stop.reasons)
 
 
@@ -24,7 +24,7 @@ def ending_of(stop: Stop, counts: dict[Outcome, int]) -> Ending:
 def test_a_stop_for_want_of_credits_ends_with_4_only_where_a_job_is_blocked_in_the_end(
     counts: dict[Outcome, int], code: int
 ) -> None:
-    stop = Stop()
+    stop = Shutdown()
     stop.block("workflow:w", ErrorInfo("BUDGET_EXHAUSTED", "too dear"))
     assert stop.blocked("workflow:w")
     assert ending_of(stop, counts).exit_code == code

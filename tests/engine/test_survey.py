@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.events import Accepted, Declined, Held, JobEvent, Succeeded, Unanswered, Vanished
+from crucible_batch.domain.events import Accepted, Held, HoldReleased, JobEvent, JobLost, SubmitUnknown, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase, replay
 from crucible_batch.domain.plan import PlannedJob
@@ -51,11 +51,11 @@ PASTS: list[tuple[list[JobEvent], bool, Phase | None, Phase | None]] = [
     ([], False, None, None),
     ([HELD], True, Phase.PREPARING, Phase.PREPARING),
     ([HELD], False, Phase.SUBMITTING, None),
-    ([HELD, Unanswered(at=2.0, error=ERROR)], False, Phase.SUBMITTING, None),
-    ([HELD, Declined(at=2.0, error=ERROR)], False, None, None),
+    ([HELD, SubmitUnknown(at=2.0, error=ERROR)], False, Phase.SUBMITTING, None),
+    ([HELD, HoldReleased(at=2.0, error=ERROR)], False, None, None),
     ([HELD, ACCEPTED], False, Phase.IN_FLIGHT, Phase.IN_FLIGHT),
     ([HELD, ACCEPTED, Succeeded(at=3.0, outputs=1)], False, Phase.FETCHING, Phase.FETCHING),
-    ([HELD, ACCEPTED, Vanished(at=3.0, error=ERROR)], False, Phase.IN_FLIGHT, None),
+    ([HELD, ACCEPTED, JobLost(at=3.0, error=ERROR)], False, Phase.IN_FLIGHT, None),
 ]
 
 

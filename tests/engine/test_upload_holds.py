@@ -18,8 +18,8 @@ from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.ports import MayResend
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.engine.clock import SystemClock
-from crucible_batch.engine.journaled_ledger import Books
-from crucible_batch.engine.uploads import AssetDesk, AssetFailed, HoldOutgrown
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.uploads import AssetFailed, AssetUploader, HoldOutgrown
 from crucible_batch.errors import GatewayError
 
 ONE = "{name: a, prompt: one, workflow: qwen-edit, image: a.png}"
@@ -100,7 +100,7 @@ class Turnstile:
 
     def __init__(self, budget: str) -> None:
         self.ledger = Ledger(PriceBook(ceiling=Decimal(1), upload_ceiling=Decimal(25)))
-        self.books = Books(self, self.ledger, Decimal(budget))
+        self.books = JournaledLedger(self, self.ledger, Decimal(budget))
         self.held: list[Decimal] = []
         self.may_buy = True
         self.meanwhile: Callable[[], None] | None = None
@@ -124,11 +124,11 @@ class Turnstile:
         held = Held(at=1.0, attempt=1, key="k", credits=Decimal(credits), price_class="workflow:w", images=True)
         self.ledger.apply(job, held)
 
-    def desk(self) -> AssetDesk:
+    def desk(self) -> AssetUploader:
         def past(digest: str) -> Asset:
             return Asset(digest)
 
-        return AssetDesk(
+        return AssetUploader(
             self,
             self.books,
             SystemClock(),

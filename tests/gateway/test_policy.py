@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.gateway.retries import Operation, Verdict, judge
+from crucible_batch.gateway.retries import Operation, RetryDecision, decide_retry
 
 READ = ["health", "credits", "workflows", "workflow", "assets", "asset", "job", "download"]
 KEYED = ["generate"]
@@ -39,4 +39,4 @@ def test_every_operation_is_in_the_table():
 
 @pytest.mark.parametrize(("operation", "status", "expected"), ROWS)
 def test_an_answer_means_what_the_table_says(operation, status, expected):
-    assert judge(operation, status) == Verdict(retry="retry" in expected, in_doubt="doubt" in expected)
+    assert decide_retry(operation, status) == RetryDecision(retry="retry" in expected, in_doubt="doubt" in expected)

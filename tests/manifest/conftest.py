@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import ManifestError, Problem
-from crucible_batch.manifest import Manifest, Wanted, expand, load_manifest
+from crucible_batch.manifest import JobSpec, Manifest, expand, load_manifest
 from crucible_batch.manifest.template_sandbox import Sandbox
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"
@@ -31,15 +31,15 @@ class Folder:
             text = HEAD + text
         return load_manifest(self.write("manifest.yaml", text), **options)
 
-    def items(self, text: str | bytes, **options: Any) -> list[Wanted | Problem]:
+    def items(self, text: str | bytes, **options: Any) -> list[JobSpec | Problem]:
         return list(expand(self.load(text, **options)))
 
-    def jobs(self, text: str | bytes, **options: Any) -> list[Wanted]:
+    def jobs(self, text: str | bytes, **options: Any) -> list[JobSpec]:
         items = self.items(text, **options)
         assert [str(item) for item in items if isinstance(item, Problem)] == []
-        return [item for item in items if isinstance(item, Wanted)]
+        return [item for item in items if isinstance(item, JobSpec)]
 
-    def job(self, text: str | bytes, **options: Any) -> Wanted:
+    def job(self, text: str | bytes, **options: Any) -> JobSpec:
         (job,) = self.jobs(text, **options)
         return job
 

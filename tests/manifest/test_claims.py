@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.manifest.names import Claims
+from crucible_batch.manifest.names import NameClaims
 
 
 def test_claims_may_be_collected_by_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     ignored: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", ignored.append)
-    kept = [Claims()]
+    kept = [NameClaims()]
     kept[0].take("a", "a", 0)
     collecting = Thread(target=kept.clear)
     collecting.start()

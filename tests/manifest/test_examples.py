@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.manifest import Wanted, expand, load_manifest
+from crucible_batch.manifest import JobSpec, expand, load_manifest
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 PRICES = {"zimage-base": Decimal(2), "qwen-edit": Decimal(3), "upscale-2x": Decimal(1)}
@@ -16,11 +16,11 @@ UPLOAD = Decimal("0.5")
 COUNTS = {"demo": 30, "hello": 1, "matrix": 12, "catalogue": 4, "folder": 4}
 
 
-def jobs(name: str) -> list[Wanted]:
+def jobs(name: str) -> list[JobSpec]:
     manifest = load_manifest(MANIFESTS / f"{name}.yaml")
     assert manifest.warnings == ()
     items = list(expand(manifest))
-    made = [item for item in items if isinstance(item, Wanted)]
+    made = [item for item in items if isinstance(item, JobSpec)]
     assert made == items
     return made
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest import Wanted, expand, load_manifest
+from crucible_batch.manifest import JobSpec, expand, load_manifest
 
 CSV = "sku,title,seed\na1,Vase,7\nb2,Cup,8\n"
 
@@ -177,7 +177,7 @@ def test_places_of_a_jobs_fields(folder: Any) -> None:
     )
     a, b = folder.jobs(text)
     path = folder.path / "manifest.yaml"
-    cases: list[tuple[Wanted, str, tuple[int, int]]] = [
+    cases: list[tuple[JobSpec, str, tuple[int, int]]] = [
         (a, "", (8, 5)),
         (a, "name", (8, 11)),
         (a, "prompt", (9, 13)),
@@ -329,7 +329,7 @@ def test_expansion_streams(folder: Any) -> None:
     folder.write("t.csv", "sku\n" + "".join(f"s{n}\n" for n in range(1000)))
     manifest = folder.load("jobs: [{name: '{{ row.sku }}', foreach: t.csv}]")
     first = next(iter(expand(manifest)))
-    assert isinstance(first, Wanted)
+    assert isinstance(first, JobSpec)
     assert first.name == "s0"
 
 

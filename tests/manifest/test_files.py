@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import Place
-from crucible_batch.manifest import Wanted, expand, load_manifest
+from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.manifest.files import FileFault, Files
 
 
@@ -78,7 +78,7 @@ def test_a_manifest_reached_by_a_link_keeps_its_files(folder: Any) -> None:
     folder.write("real/m.yaml", "version: 1\nname: t\nworkflow: z\njobs: [{name: a, image: x.png}]")
     (folder.path / "link").symlink_to("real")
     (job,) = expand(load_manifest(folder.path / "link" / "m.yaml"))
-    assert isinstance(job, Wanted)
+    assert isinstance(job, JobSpec)
     assert job.image == real
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.errors import ManifestError, Problem
-from crucible_batch.manifest import Wanted, expand, load_manifest
+from crucible_batch.manifest import JobSpec, expand, load_manifest
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"
 JOB = HEAD + "jobs:\n  - name: a\n"
@@ -192,7 +192,7 @@ def test_no_manifest_makes_anything_else_than_jobs_and_problems(folder: Any, doc
         return
     first = list(expand(manifest))
     assert first == list(expand(manifest))
-    names = [item.name.casefold() for item in first if isinstance(item, Wanted)]
+    names = [item.name.casefold() for item in first if isinstance(item, JobSpec)]
     assert len(names) == len(set(names))
 
 
@@ -212,7 +212,7 @@ def test_names_of_an_expansion_are_unique_and_safe(folder: Any, one: list[str], 
         items = list(expand(load_manifest(path)))
     except ManifestError:
         return  # a character that YAML refuses
-    made = [item for item in items if isinstance(item, Wanted)]
+    made = [item for item in items if isinstance(item, JobSpec)]
     assert len(made) + sum(isinstance(item, Problem) for item in items) == len(items)
     assert len({item.name.casefold() for item in made}) == len(made)
     for item in made:

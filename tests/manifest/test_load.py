@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import ManifestError, Place
-from crucible_batch.manifest import Wanted, expand, load_manifest
+from crucible_batch.manifest import JobSpec, expand, load_manifest
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"  # what `folder` writes first: three lines
 JOBS = "jobs: [{name: a, prompt: p}]\n"
@@ -369,7 +369,7 @@ def test_a_manifest_can_be_expanded_again_and_again(folder: Any) -> None:
     manifest = folder.load("jobs: [{name: a, repeat: 2}, {name: b}]")
     first, second = list(expand(manifest)), list(expand(manifest))
     assert first == second
-    assert all(isinstance(item, Wanted) for item in first)
+    assert all(isinstance(item, JobSpec) for item in first)
 
 
 def test_aliases_serve_whole_jobs_and_values(folder: Any) -> None:

@@ -12,13 +12,13 @@ import pytest
 from crucible_batch.errors import ManifestError, Place
 from crucible_batch.manifest import source_file, yaml_reader
 from crucible_batch.manifest.source_file import Spool
-from crucible_batch.manifest.source_map import Marks, Node
+from crucible_batch.manifest.source_map import Node, SourceMap
 
 VALUES: list[Any] = [{"a": [1, 2.5, True, None, "é\udc80", 2**80], "b": {}}, "text", None, [], {"long": "x" * 5000}]
 
 
-def marks(number: int) -> Marks:
-    made = Marks()
+def marks(number: int) -> SourceMap:
+    made = SourceMap()
     made.position.extend([number << 37, 5])
     made.span.extend([2, 1])
     return made

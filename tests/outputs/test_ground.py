@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import RunDirectoryError
-from crucible_batch.outputs import Means, check_ground
+from crucible_batch.outputs import RenameMethod, check_ground
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 from tests.outputs.making import files
 
 
 def test_where_there_are_hard_links_outputs_get_their_names_by_them(tmp_path: Path) -> None:
-    assert check_ground(tmp_path, []) is Means.LINK
+    assert check_ground(tmp_path, []) is RenameMethod.LINK
     assert files(tmp_path) == []
 
 
@@ -62,7 +62,7 @@ def test_names_that_it_doesnt_take_are_told_where_the_run_has_such(
         return opened(folder, name, flags)
 
     monkeypatch.setattr(Folder, "open", refuse)
-    assert check_ground(tmp_path, ["fox/{index}{ext}"]) is Means.LINK
+    assert check_ground(tmp_path, ["fox/{index}{ext}"]) is RenameMethod.LINK
     with pytest.raises(RunDirectoryError, match="takes no name like 'fuchs-größe/"):
         check_ground(tmp_path, ["fox/{index}{ext}", "fuchs-größe/{index}{ext}"])
     assert files(tmp_path) == []

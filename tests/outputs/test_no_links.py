@@ -14,9 +14,9 @@ import pytest
 
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.outputs import (
-    Means,
     OutputError,
     OutputStore,
+    RenameMethod,
     Sidecars,
     check_ground,
     exclusive_rename,
@@ -44,13 +44,13 @@ def refuse_exclusive_renames(monkeypatch: pytest.MonkeyPatch, number: int = errn
 
 
 @pytest.fixture(params=["no links", "no exclusive renames", "no such call"], autouse=True)
-def lacking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Means:
+def lacking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> RenameMethod:
     refuse_links(monkeypatch)
     if request.param == "no exclusive renames":
         refuse_exclusive_renames(monkeypatch)
     if request.param == "no such call":
         monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: None)
-    return Means.RENAME if request.param == "no links" else Means.PLACEHOLDER
+    return RenameMethod.RENAME if request.param == "no links" else RenameMethod.PLACEHOLDER
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def test_what_stands_there_keeps_its_name(tmp_path: Path, store: OutputSto
 
 
 async def test_killed_between_the_place_and_the_name_the_next_run_gives_the_name(
-    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch, lacking: Means
+    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch, lacking: RenameMethod
 ) -> None:
     class Killed(BaseException):
         pass
@@ -114,11 +114,11 @@ async def test_killed_between_the_place_and_the_name_the_next_run_gives_the_name
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", killed)
-        if lacking is Means.RENAME:
+        if lacking is RenameMethod.RENAME:
             patch.setattr(exclusive_rename, "_exclusive_rename", lambda: killed)
         with pytest.raises(Killed):
             await saved(store)
-    assert (tmp_path / "job/0.png").exists() is (lacking is Means.PLACEHOLDER)
+    assert (tmp_path / "job/0.png").exists() is (lacking is RenameMethod.PLACEHOLDER)
     await saved(store)
     assert (tmp_path / "job/0.png").read_bytes() == PNG
     assert files(tmp_path) == ["job/0.png"]
@@ -126,9 +126,9 @@ async def test_killed_between_the_place_and_the_name_the_next_run_gives_the_name
 
 @pytest.mark.parametrize("lacking", ["no exclusive renames"], indirect=True)
 async def test_a_place_that_somebody_has_filled_meanwhile_is_theirs(
-    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch, lacking: Means
+    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch, lacking: RenameMethod
 ) -> None:
-    assert lacking is Means.PLACEHOLDER
+    assert lacking is RenameMethod.PLACEHOLDER
 
     def fill(_folder: int, name: str) -> None:
         (tmp_path / "job" / name).write_bytes(b"mine")
@@ -141,9 +141,9 @@ async def test_a_place_that_somebody_has_filled_meanwhile_is_theirs(
 
 @pytest.mark.parametrize("lacking", ["no exclusive renames"], indirect=True)
 def test_a_place_that_cant_be_filled_is_given_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: Means
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: RenameMethod
 ) -> None:
-    assert lacking is Means.PLACEHOLDER
+    assert lacking is RenameMethod.PLACEHOLDER
 
     def refuse(*_args: Any, **_options: Any) -> None:
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))  # as SFTP does
@@ -192,6 +192,6 @@ def test_another_file_at_the_place_aside_stays(tmp_path: Path) -> None:
     assert files(tmp_path) == ["a.png", "a.x.png"]
 
 
-def test_the_ground_is_tried_and_left_as_it_was(tmp_path: Path, lacking: Means) -> None:
+def test_the_ground_is_tried_and_left_as_it_was(tmp_path: Path, lacking: RenameMethod) -> None:
     assert check_ground(tmp_path, ["a/{index}{ext}"]) is lacking
     assert files(tmp_path) == []

@@ -14,7 +14,7 @@ import pytest
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.outputs import keep_as
-from crucible_batch.outputs.publish import give_name, publish, put_back
+from crucible_batch.outputs.publish import link_into_place, publish, put_back
 from crucible_batch.outputs.safe_fs import folder_of
 
 GOOD = hashlib.sha256(b"good").hexdigest()
@@ -41,7 +41,7 @@ def _published(run: Path) -> None:
 
 def _given(run: Path) -> None:
     with folder_of(run, "a/0.png") as folder:
-        give_name(folder, "part", PurePosixPath("a/0.png"), GOOD)
+        link_into_place(folder, "part", PurePosixPath("a/0.png"), GOOD)
 
 
 def _put_back(run: Path) -> None:

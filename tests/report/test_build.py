@@ -12,22 +12,22 @@ from crucible_batch.domain.events import (
     Accepted,
     BecameReady,
     Created,
-    Declined,
     Deleted,
     Event,
     Failed,
     Found,
     Held,
+    HoldReleased,
     Intended,
+    JobLost,
     Lost,
     Prepared,
     Refused,
     Saved,
+    SubmitUnknown,
     Succeeded,
-    Unanswered,
     Unavailable,
     Uploaded,
-    Vanished,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
@@ -90,7 +90,7 @@ def test_credits_add_up_as_they_do_by_hand(history: Any) -> None:
         Succeeded(at=5.0, outputs=1),
         saved(),
     )
-    history.job("three", held("2.75"), Unanswered(at=3.0, error=ERROR))  # held
+    history.job("three", held("2.75"), SubmitUnknown(at=3.0, error=ERROR))  # held
     history.job("four", held("2.75"), accepted("3"))  # held at the gateway's own figure
     history.job("five", held("3"), Refused(at=3.0, error=ERROR))  # nothing was bought
     payer = history.job("six", image="aa")
@@ -215,11 +215,11 @@ def test_the_stop_of_its_class_goes_before_that_of_the_run(history: Any) -> None
 OUTCOMES: list[tuple[list[Event], str, str, str]] = [
     ([], "pending", "0", ""),
     ([held("2")], "unknown", "0", "held"),
-    ([held("2"), Declined(at=2.0, error=ERROR)], "pending", "0", "declined"),
+    ([held("2"), HoldReleased(at=2.0, error=ERROR)], "pending", "0", "declined"),
     ([held("2"), Refused(at=2.0, error=ERROR)], "failed", "0", "refused"),
-    ([held("2"), Unanswered(at=2.0, error=ERROR)], "unknown", "0", "unknown"),
+    ([held("2"), SubmitUnknown(at=2.0, error=ERROR)], "unknown", "0", "unknown"),
     ([held("2"), accepted("2")], "pending", "2", "accepted"),
-    ([held("2"), accepted("2"), Vanished(at=3.0, error=ERROR)], "failed", "2", "vanished"),
+    ([held("2"), accepted("2"), JobLost(at=3.0, error=ERROR)], "failed", "2", "vanished"),
     ([held("2"), accepted("2"), Succeeded(at=3.0, outputs=1)], "pending", "2", "succeeded"),
     (
         [held("2"), accepted("2"), Succeeded(at=3.0, outputs=1), Unavailable(at=4.0, error=ERROR)],

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from crucible_batch.api.status import read_status, report_rows, write_report_again
-from crucible_batch.domain.events import Accepted, Held, Saved, Succeeded, Unanswered
+from crucible_batch.domain.events import Accepted, Held, Saved, SubmitUnknown, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.errors import ReportError, RunDirectoryError
@@ -32,7 +32,7 @@ def told(history: Any) -> Any:
     )
     accepted = Accepted(at=2.0, job_id="job_1", credits=Decimal("2.50"), reused=False)
     history.job("naïve “quotes” \u2028 \U0001f5bc", hold, accepted, Succeeded(at=3.0, outputs=1), saved)
-    history.job("unknown", hold, Unanswered(at=2.0, error=ERROR))
+    history.job("unknown", hold, SubmitUnknown(at=2.0, error=ERROR))
     history.job("waiting")
     return history
 

@@ -14,8 +14,8 @@ from crucible_batch.domain import budget, events, identity, job, prices
 from crucible_batch.domain.gateway_types import JobStatus
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.engine import admission, history, job_records, poller, uploads
-from crucible_batch.engine.job_worker import Performer
-from crucible_batch.engine.uploads import AssetDesk
+from crucible_batch.engine.job_worker import JobWorker
+from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import image_check, store
 from tests.simulation.price_worlds import FIRST_SEED
@@ -72,16 +72,16 @@ def _set(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
 
 @_bug
 def a_new_key_after_doubt(stack: ExitStack) -> None:
-    send = Performer._send
+    send = JobWorker._send
 
-    async def again(self: Performer, subject: job.Job) -> Any:
+    async def again(self: JobWorker, subject: job.Job) -> Any:
         event = await send(self, subject)
-        if isinstance(event, events.Unanswered):
+        if isinstance(event, events.SubmitUnknown):
             other = dataclasses.replace(subject.current, key=identity.idempotency_key(subject.identity, 99))
             event = await send(self, dataclasses.replace(subject, attempts=(other,)))
         return event
 
-    _set(stack, Performer, "_send", again)
+    _set(stack, JobWorker, "_send", again)
 
 
 @_bug
@@ -92,14 +92,14 @@ def a_key_that_is_random(stack: ExitStack) -> None:
 
 @_bug
 def the_next_attempt_bought_without_a_failure(stack: ExitStack) -> None:
-    resumed = job.resumed
+    resumed = job.resume_job
 
     def eager(subject: job.Job) -> job.Job:
         if subject.phase is job.Phase.IN_FLIGHT:
             return dataclasses.replace(subject, phase=job.Phase.READY, attempt=subject.attempt + 1)
         return resumed(subject)
 
-    _set(stack, history, "resumed", eager)
+    _set(stack, history, "resume_job", eager)
 
 
 @_bug
@@ -128,15 +128,15 @@ def an_unknown_status_taken_for_failed(stack: ExitStack) -> None:
 
 @_bug
 def a_lost_job_taken_for_one_never_bought(stack: ExitStack) -> None:
-    poll = Performer._poll
+    poll = JobWorker._poll
 
-    async def forgiving(self: Performer, subject: job.Job, job_id: str) -> Any:
+    async def forgiving(self: JobWorker, subject: job.Job, job_id: str) -> Any:
         event = await poll(self, subject, job_id)
-        if isinstance(event, events.Vanished):
+        if isinstance(event, events.JobLost):
             return events.Failed(at=event.at, error=event.error)
         return event
 
-    _set(stack, Performer, "_poll", forgiving)
+    _set(stack, JobWorker, "_poll", forgiving)
 
 
 # -- money ------------------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def a_hold_released_on_no_answer(stack: ExitStack) -> None:
 
     def careless(self: Ledger, subject: str, event: events.Event) -> None:
         apply(self, subject, event)
-        if isinstance(event, events.Unanswered):
+        if isinstance(event, events.SubmitUnknown):
             self._end_hold(subject)
 
     _set(stack, Ledger, "apply", careless)
@@ -163,22 +163,24 @@ def holds_left_out_of_the_budget(stack: ExitStack) -> None:
 def a_hold_that_others_see_late(stack: ExitStack) -> None:
     """Between the decision and the durable fact others decide as if nothing were held."""
     _set(stack, Ledger, "hold_ahead", lambda self, subject, held: None)
-    _set(stack, Performer, "_outgrown", lambda self, subject: None)  # else the job would ask again for ever
+    _set(stack, JobWorker, "_outgrown", lambda self, subject: None)  # else the job would ask again for ever
 
 
-def _decided(stack: ExitStack, change: Callable[[budget.Request, Ledger, budget.Situation], budget.Situation]) -> None:
+def _decided(
+    stack: ExitStack, change: Callable[[budget.HoldRequest, Ledger, budget.AdmissionState], budget.AdmissionState]
+) -> None:
     """Have each decision made in another situation than there is."""
-    decide = budget.decide
+    decide = budget.decide_admission
 
-    def decided(request: budget.Request, entries: Ledger, cap: Decimal | None, there: budget.Situation) -> Any:
+    def decided(request: budget.HoldRequest, entries: Ledger, cap: Decimal | None, there: budget.AdmissionState) -> Any:
         return decide(request, entries, cap, change(request, entries, there))
 
-    _set(stack, admission, "decide", decided)
+    _set(stack, admission, "decide_admission", decided)
 
 
 @_bug
 def one_alone_sent_beside_others(stack: ExitStack) -> None:
-    def change(request: budget.Request, entries: Ledger, there: budget.Situation) -> budget.Situation:
+    def change(request: budget.HoldRequest, entries: Ledger, there: budget.AdmissionState) -> budget.AdmissionState:
         if budget.Need.of(request, entries.prices).bound is not None:
             return there
         return dataclasses.replace(there, unanswered=0, is_one_alone=False, alone_in_doubt=False)
@@ -231,10 +233,10 @@ def a_price_that_rose_not_taken_in(stack: ExitStack) -> None:
 
 @_bug
 def a_record_above_its_answer_ignored(stack: ExitStack) -> None:
-    async def recorded(self: Performer, job_id: str) -> None:
+    async def recorded(self: JobWorker, job_id: str) -> None:
         return None
 
-    _set(stack, Performer, "_recorded_price", recorded)
+    _set(stack, JobWorker, "_recorded_price", recorded)
     _set(stack, job_records, "record_differs", lambda attempt, record, *, is_final: False)
     _set(stack, Ledger, "_repriced_to", lambda self, subject, record: None)
 
@@ -296,38 +298,38 @@ def an_append_that_is_not_awaited(stack: ExitStack) -> None:
 
 @_bug
 def a_lost_intent_not_looked_up(stack: ExitStack) -> None:
-    async def shrug(self: AssetDesk, asset: Any) -> events.NotCreated:
+    async def shrug(self: AssetUploader, asset: Any) -> events.NotCreated:
         return events.NotCreated(at=0.0, error=uploads.ErrorInfo("NO_ANSWER", "never mind"))
 
-    _set(stack, AssetDesk, "_find_lost", shrug)
+    _set(stack, AssetUploader, "_find_lost", shrug)
 
 
 @_bug
 def an_asset_deleted_while_it_is_needed(stack: ExitStack) -> None:
-    ready = AssetDesk.ready
+    ready = AssetUploader.ready
 
-    async def tidy(self: AssetDesk, image: Any, *, payer: str) -> str:
+    async def tidy(self: AssetUploader, image: Any, *, payer: str) -> str:
         asset_id = await ready(self, image, payer=payer)
         await self._gateway.delete_asset(asset_id)
         return asset_id
 
-    _set(stack, AssetDesk, "ready", tidy)
+    _set(stack, AssetUploader, "ready", tidy)
 
 
 @_bug
 def a_pending_asset_not_given_back(stack: ExitStack) -> None:
-    async def keep(self: AssetDesk, asset: Any) -> events.Deleted:
+    async def keep(self: AssetUploader, asset: Any) -> events.Deleted:
         return events.Deleted(at=0.0, rebate=Decimal(0))
 
-    _set(stack, AssetDesk, "_give_back", keep)
+    _set(stack, AssetUploader, "_give_back", keep)
 
 
 @_bug
 def an_asset_used_before_it_is_ready(stack: ExitStack) -> None:
-    async def hasty(self: AssetDesk, asset: Any) -> events.BecameReady:
+    async def hasty(self: AssetUploader, asset: Any) -> events.BecameReady:
         return events.BecameReady(at=0.0)
 
-    _set(stack, AssetDesk, "_await", hasty)
+    _set(stack, AssetUploader, "_await", hasty)
 
 
 # -- outputs ----------------------------------------------------------------------------------------------------------
@@ -362,18 +364,18 @@ def a_body_of_the_wrong_length_accepted(stack: ExitStack) -> None:
 
 @_bug
 def a_list_of_outputs_taken_for_the_whole_at_once(stack: ExitStack) -> None:
-    ended = Performer._ended
+    ended = JobWorker._ended
 
-    def hasty(self: Performer, subject: job.Job, snapshot: Any) -> Any:
+    def hasty(self: JobWorker, subject: job.Job, snapshot: Any) -> Any:
         event = ended(self, subject, snapshot)
         if isinstance(event, events.Succeeded):
             return dataclasses.replace(event, outputs=max(1, event.outputs), numbers=None)
         return event
 
-    _set(stack, Performer, "_ended", hasty)
+    _set(stack, JobWorker, "_ended", hasty)
 
 
 @_bug
 def an_output_recorded_that_is_not_there(stack: ExitStack) -> None:
     _set(stack, store, "_publish", lambda temporary, directory, path, digest, or_else: digest)
-    _set(stack, store, "give_name", lambda folder, temporary, path, digest: digest)
+    _set(stack, store, "link_into_place", lambda folder, temporary, path, digest: digest)

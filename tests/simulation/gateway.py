@@ -27,7 +27,7 @@ from crucible_batch.domain.gateway_types import (
 from crucible_batch.domain.ports import Gateway, MayResend, always
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier
-from crucible_batch.gateway.retries import Operation, judge
+from crucible_batch.gateway.retries import Operation, decide_retry
 from crucible_batch.sandbox import records
 from crucible_batch.sandbox.assets import Arrival, Intent
 from crucible_batch.sandbox.jobs import Order
@@ -301,6 +301,6 @@ def _failure(operation: Operation, status: int | None, code: str, fault: Fault |
         code=code or "NO_ANSWER",
         operation=operation,
         status=status,
-        in_doubt=judge(operation, status).in_doubt,
+        in_doubt=decide_retry(operation, status).in_doubt,
         retry_after_s=2.0 if status in (429, 503) else None,
     )

@@ -110,7 +110,7 @@ class VirtualWriter:
 def mortal_publishing(process: Process) -> Iterator[None]:
     """Let the process die before and after a file gets its name."""
     with ExitStack() as stack:
-        for name in ("_publish", "give_name"):
+        for name in ("_publish", "link_into_place"):
             stack.enter_context(patch.object(store, name, _mortal(process, getattr(store, name))))
         yield
 

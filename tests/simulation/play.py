@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from crucible_batch.api.run_context import Silent
+from crucible_batch.api.run_context import NullObserver
 from crucible_batch.api.status import write_report_of
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.service_times import ServiceTimes
@@ -294,7 +294,7 @@ class _Player:
             ),
             clock=clock,
             nonce=lambda: f"{self._nonces.getrandbits(128):032x}",
-            observer=Silent(),
+            observer=NullObserver(),
             jitter=chance.random,
         )
         told.append(runner)

@@ -81,14 +81,14 @@ class Purse:
         match kind:
             case "Accepted":
                 self.stakes.heard(key, self._job(key).answered_price)
-            case "Unanswered":
+            case "SubmitUnknown":
                 self.stakes.came_to_nothing(key)
             case "Repriced" | "Succeeded":
                 self.stakes.heard(key, self._job(key).recorded_price)
             case "Failed":
                 self.stakes.heard(key, self._job(key).recorded_price)
                 self.stakes.returned(key)
-            case "Declined" | "Refused" | "NotCreated":
+            case "HoldReleased" | "Refused" | "NotCreated":
                 self.stakes.refused(key)
             case "Created" if not assumed:
                 self.stakes.heard(key, self._asset(key).charged)

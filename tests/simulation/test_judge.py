@@ -45,16 +45,16 @@ _ONE_ALONE_IN_DOUBT = 595
 def test_one_alone_in_doubt_excuses_those_only_whose_bound_does_not_fit(
     credits: str, fit: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide = budget.decide
+    decide = budget.decide_admission
 
-    def too_careful(request: Any, ledger: Any, cap: Any, there: budget.Situation) -> budget.Decision:
+    def too_careful(request: Any, ledger: Any, cap: Any, there: budget.AdmissionState) -> budget.Decision:
         decision = decide(request, ledger, cap, there)
         if isinstance(decision, budget.Admit) and there.alone_in_doubt and not request.held:
             return budget.Wait() if there.others_at_work else budget.Block(budget._price_in_doubt(request))
         return decision
 
     assert _broken_with(Decimal(credits)) == []
-    monkeypatch.setattr(admission, "decide", too_careful)
+    monkeypatch.setattr(admission, "decide_admission", too_careful)
     assert _broken_with(Decimal(credits)) == [
         f"{name} ends blocked (BUDGET_EXHAUSTED): the credits were there" for name in fit
     ]

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from crucible_batch.api import Message, Observer
-from crucible_batch.cli.answer import Answer
+from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.display.json_lines import JsonLines
 from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
@@ -51,7 +51,7 @@ class NoDisplay:
         """Nothing is shown."""
 
 
-class Everyone:
+class ObserverGroup:
     """Tells several observers the same. One that can't write any more must not end a run that is paid for."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
@@ -66,7 +66,7 @@ class Everyone:
                 pass
 
 
-def choose_display(mode: DisplayMode, answer: Answer, title: str) -> Display:
+def choose_display(mode: DisplayMode, answer: CommandOutput, title: str) -> Display:
     """Make the display: progress goes to stderr, so that stdout has the result alone.
 
     ``auto`` is the live panel on a terminal and plain lines elsewhere. With JSON it is nothing, unless stderr is a
@@ -89,6 +89,6 @@ def choose_display(mode: DisplayMode, answer: Answer, title: str) -> Display:
             return NoDisplay()
 
 
-def observer_of(answer: Answer, *others: Observer) -> Observer:
+def observer_of(answer: CommandOutput, *others: Observer) -> Observer:
     """Return who is told of a run's progress: the stream of JSON, where there is one, and the others."""
-    return Everyone([JsonLines(answer), *others] if answer.json else others)
+    return ObserverGroup([JsonLines(answer), *others] if answer.json else others)

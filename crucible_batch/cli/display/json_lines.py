@@ -24,7 +24,7 @@ from crucible_batch.api import (
     event_name,
     format_credits,
 )
-from crucible_batch.cli.answer import Answer, Json, rfc3339
+from crucible_batch.cli.answer import CommandOutput, Json, rfc3339
 
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -32,7 +32,7 @@ _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 class JsonLines:
     """Writes each progress message to the answer's stream."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CommandOutput) -> None:
         self._answer = answer
 
     def notify(self, message: Message) -> None:

@@ -19,7 +19,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from crucible_batch.api import Message, Throttled, clean
-from crucible_batch.cli.display.progress_state import SLOWER, Notable, Tally, jobs_at_once, stopping_words
+from crucible_batch.cli.display.progress_state import SLOWER, NotableEvent, ProgressState, jobs_at_once, stopping_words
 from crucible_batch.cli.display.progress_text import (
     LABEL,
     NARROW,
@@ -135,10 +135,10 @@ class LiveDisplay:
         self._console = console
         self._title = title
         self._clock = clock
-        self._tally = Tally()
+        self._tally = ProgressState()
         # Replaced as a whole, never changed: the drawing thread reads it at any moment.
-        self._failures: tuple[Notable, ...] = ()
-        self._retry: tuple[float, Notable] | None = None
+        self._failures: tuple[NotableEvent, ...] = ()
+        self._retry: tuple[float, NotableEvent] | None = None
         self._drawn = Size(0, 0)
         self._has_news = True
         self._shown: tuple[int, Size] | None = None
@@ -267,7 +267,7 @@ def _slower(throttled: Throttled) -> Text:
     return Text.assemble(*words, no_wrap=True, overflow="ellipsis")
 
 
-def _failure(notable: Notable, width: int) -> Text:
+def _failure(notable: NotableEvent, width: int) -> Text:
     mark, style = ("↻ ", "yellow") if notable.retry else ("✗ ", "red")
     words = (
         (mark, style),

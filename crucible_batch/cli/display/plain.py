@@ -11,7 +11,7 @@ from typing import Self
 from rich.console import Console
 
 from crucible_batch.api import Message, RunBegan, RunEnded
-from crucible_batch.cli.display.progress_state import SLOWER, Notable, Tally
+from crucible_batch.cli.display.progress_state import SLOWER, NotableEvent, ProgressState
 from crucible_batch.cli.display.progress_text import money, pace, states
 from crucible_batch.cli.terminal import say
 
@@ -29,7 +29,7 @@ class PlainDisplay:
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._tally = Tally()
+        self._tally = ProgressState()
         self._said_at = 0.0
         self._said_tenth = 0
         self._beat: asyncio.TimerHandle | None = None
@@ -80,7 +80,7 @@ class PlainDisplay:
         speed = pace(self._tally, now)
         say(self._console, f"{_wall_clock()}  {figures}" + (f"  |  {speed}" if speed and not self._tally.ended else ""))
 
-    def _tell(self, notable: Notable) -> None:
+    def _tell(self, notable: NotableEvent) -> None:
         if notable.name == SLOWER:
             say(self._console, f"{_wall_clock()}  {SLOWER}  {notable.message}: {notable.code}")
             return

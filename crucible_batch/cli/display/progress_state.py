@@ -38,7 +38,7 @@ _FOUR_OF_FIVE = 1.28
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class TimeLeft:
     """The time that the rest will take, and between which figures it lies in four of five cases.
 
     ``high_s`` is None where so little has happened that anything may come.
@@ -68,7 +68,7 @@ class Pace:
         since = now - (self._began_at if whole else self._ended_at[0])
         return len(self._ended_at) * 60 / since if since > 0.5 else None
 
-    def left(self, jobs: int, now: float) -> Left | None:
+    def left(self, jobs: int, now: float) -> TimeLeft | None:
         """Say how long so many more jobs will take; None where there are none, or nobody can know.
 
         The spread is that of a count: of n ends in a window, another such window has n plus or minus its root.
@@ -78,7 +78,7 @@ class Pace:
             return None
         likely_s = jobs * 60 / rate
         spread = _FOUR_OF_FIVE / math.sqrt(len(self._ended_at))
-        return Left(likely_s, likely_s / (1 + spread), likely_s / (1 - spread) if spread < 0.9 else None)
+        return TimeLeft(likely_s, likely_s / (1 + spread), likely_s / (1 - spread) if spread < 0.9 else None)
 
 
 class Throughput:
@@ -117,7 +117,7 @@ SLOWER = "slower"
 
 
 @dataclass(frozen=True, slots=True)
-class Notable:
+class NotableEvent:
     """Something that a person would want to see go by. ``retry`` is true where it is not the end of the matter;
     ``unknown`` where nobody said whether the job was bought."""
 
@@ -163,7 +163,7 @@ class Task:
         return Task(self.name, message.phase, self.since, self.beside, outputs=outputs, saved=saved)
 
 
-class Tally:
+class ProgressState:
     """Counts of one run. ``total`` is 0 until it has begun; ``waiting`` is what has not been started or ended yet."""
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ class Tally:
         self._began_at = 0.0
 
     @classmethod
-    def of(cls, found: Progress, balance: Balance) -> Tally:
+    def of(cls, found: Progress, balance: Balance) -> ProgressState:
         """Make the tally of a run that is looked at from outside; its clock is the wall's."""
         tally = cls()
         tally.total, tally.balance, tally.errors = found.total, balance, found.errors
@@ -248,7 +248,7 @@ class Tally:
         """Jobs a minute, over the last ones; None before there is anything to go by."""
         return self._pace.per_min(now)
 
-    def left(self, now: float) -> Left | None:
+    def left(self, now: float) -> TimeLeft | None:
         """How long the rest will take at this rate; None while nobody can know, and where the rest isn't started."""
         if self.stop_at is not None:
             return None
@@ -259,7 +259,7 @@ class Tally:
         left = self.left(now)
         return None if left is None else left.likely_s
 
-    def take(self, message: Message, now: float) -> Notable | None:
+    def take(self, message: Message, now: float) -> NotableEvent | None:
         """Count a message in, and return what in it is notable."""
         match message:
             case RunBegan():
@@ -282,12 +282,12 @@ class Tally:
             case Retrying():
                 self.retries += 1
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
-                return Notable(f"asking for {message.operation}", "RETRY", words, retry=True)
+                return NotableEvent(f"asking for {message.operation}", "RETRY", words, retry=True)
             case Throttled():
                 return self._throttle(message)
             case Stopping():
                 self.stop_at = now + (message.grace_s or 0.0)
-                return Notable("stopping", message.code, stopping_words(self, now))
+                return NotableEvent("stopping", message.code, stopping_words(self, now))
             case RunEnded():
                 self._settle(message)
                 return None
@@ -304,7 +304,7 @@ class Tally:
     def _own_tasks(self) -> int:
         return sum(not task.beside for task in self.tasks())
 
-    def _advance(self, message: JobAdvanced, now: float) -> Notable | None:
+    def _advance(self, message: JobAdvanced, now: float) -> NotableEvent | None:
         before, phase = message.before, message.phase
         task = self._tasks.get(message.identity) or Task(clean(message.name, 80), phase, now, message.beside)
         if phase in _AT_WORK:
@@ -344,7 +344,7 @@ class Tally:
         else:
             self._uploading.discard(message.sha256)
 
-    def _throttle(self, message: Throttled) -> Notable | None:
+    def _throttle(self, message: Throttled) -> NotableEvent | None:
         """Keep a limit that fell until it is at its ceiling again; how it finds its height at first is no news."""
         if message.reason is None:
             if self.throttled is not None:
@@ -352,7 +352,7 @@ class Tally:
                 self.throttled = None if message.limit == message.ceiling else told
             return None
         self.throttled = message
-        return Notable(SLOWER, clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}", retry=True)
+        return NotableEvent(SLOWER, clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}", retry=True)
 
     def _settle(self, message: RunEnded) -> None:
         self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
@@ -368,17 +368,17 @@ def jobs_at_once(limit: int) -> str:
     return "one job at once" if limit == 1 else f"{limit} jobs at once"
 
 
-def stopping_words(tally: Tally, now: float) -> str:
+def stopping_words(tally: ProgressState, now: float) -> str:
     """Say what a run that was asked to stop still waits for, and what another Ctrl-C would do."""
     count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
     awaited = f"{count} in flight {'is' if count == 1 else 'are'} awaited up to {rest_s:.0f} s"
     return f"{awaited if count else 'nothing is in flight'}; Ctrl-C again leaves at once; nothing is lost"
 
 
-def _notable(message: JobAdvanced) -> Notable | None:
+def _notable(message: JobAdvanced) -> NotableEvent | None:
     error = getattr(message.event, "error", None)
-    if error is None or event_name(message.event) == "Declined":
+    if error is None or event_name(message.event) == "HoldReleased":
         return None  # declined: the account or an image was refused, and the run's own stop says so once
     retry = message.phase is Phase.READY
     unknown = message.phase is Phase.UNKNOWN
-    return Notable(clean(message.name, 80), clean(error.code, 60), clean(error.message, 200), retry, unknown)
+    return NotableEvent(clean(message.name, 80), clean(error.code, 60), clean(error.message, 200), retry, unknown)

@@ -11,7 +11,7 @@ from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
 from crucible_batch.api import Phase, format_credits
-from crucible_batch.cli.display.progress_state import Left, Tally, Task
+from crucible_batch.cli.display.progress_state import ProgressState, Task, TimeLeft
 from crucible_batch.cli.units import format_left
 
 LABEL = 9
@@ -26,7 +26,7 @@ _DONE, _AT_WORK, _WAITING = "━", "╍", "─"
 """A bar's strokes: they tell the stages apart where there are no colours."""
 
 
-def bar(tally: Tally, width: int) -> Text:
+def bar(tally: ProgressState, width: int) -> Text:
     """Draw the jobs by stage as one bar, and how many are done."""
     figures = f"  {tally.done}/{tally.total}"
     cells = max(10, width - len(figures))
@@ -44,7 +44,7 @@ def bar(tally: Tally, width: int) -> Text:
     return text.append(figures, style="bold")
 
 
-def stage_bars(tally: Tally, width: int) -> list[Text]:
+def stage_bars(tally: ProgressState, width: int) -> list[Text]:
     """Draw a bar for each stage that a job has behind it: sent to the gateway, made there, done.
 
     Where one lags behind the one above it, there the time goes. What is collected beside the run's own jobs fills none.
@@ -74,12 +74,12 @@ def _stage_bar(label: str, counts: Sequence[tuple[int, str]], total: int, width:
     return text.append(figures, style="bold")
 
 
-def states(tally: Tally) -> Text:
+def states(tally: ProgressState) -> Text:
     """Say how many jobs are in which stage, in the bar's colours; those without any are left out, but for the first."""
     return _GAP_TEXT.join(state_parts(tally))
 
 
-def state_parts(tally: Tally) -> list[Text]:
+def state_parts(tally: ProgressState) -> list[Text]:
     """Return the words of ``states`` one by one."""
     stages = [*_stages(tally), (tally.waiting, "waiting", "")]
     return [Text(f"{count} {word}", style=style) for at, (count, word, style) in enumerate(stages) if count or not at]
@@ -88,7 +88,7 @@ def state_parts(tally: Tally) -> list[Text]:
 _ENDS = {"succeeded", "failed", "unknown"}
 
 
-def _stages(tally: Tally) -> list[tuple[int, str, str]]:
+def _stages(tally: ProgressState) -> list[tuple[int, str, str]]:
     """The stages in the order of the bar; jobs that are collected beside the others are in flight too."""
     at_work, checking = tally.stages(), tally.checking
     return [
@@ -102,12 +102,12 @@ def _stages(tally: Tally) -> list[tuple[int, str, str]]:
     ]
 
 
-def money(tally: Tally) -> str:
+def money(tally: ProgressState) -> str:
     """Say what was spent, what is held, and what the budget leaves."""
     return _GAP.join(money_parts(tally))
 
 
-def money_parts(tally: Tally) -> list[str]:
+def money_parts(tally: ProgressState) -> list[str]:
     """Return the words of ``money`` one by one."""
     balance = tally.balance
     parts = [f"{format_credits(balance.spent)} spent"]
@@ -122,12 +122,12 @@ def money_parts(tally: Tally) -> list[str]:
     return parts
 
 
-def pace(tally: Tally, now: float) -> str:
+def pace(tally: ProgressState, now: float) -> str:
     """Say how fast it goes and how long the rest will take, as far as that is known."""
     return _GAP.join(pace_parts(tally, now))
 
 
-def pace_parts(tally: Tally, now: float) -> list[str]:
+def pace_parts(tally: ProgressState, now: float) -> list[str]:
     """Return the words of ``pace`` one by one, the more important last."""
     rate = tally.rate_per_min(now)
     if rate is None:
@@ -137,12 +137,12 @@ def pace_parts(tally: Tally, now: float) -> list[str]:
     return [speed] if left is None else [speed, left_words(left)]
 
 
-def left_words(left: Left) -> str:
+def left_words(left: TimeLeft) -> str:
     """Say how long the rest will take, and how unsure that is: ``~4 min (3-6) left``."""
     return f"{format_left(left.likely_s, left.low_s, left.high_s)} left"
 
 
-def image_parts(tally: Tally, now: float) -> list[str]:
+def image_parts(tally: ProgressState, now: float) -> list[str]:
     """Say what became of the input images, in bytes too; nothing where there are none."""
     parts = [
         f"{count} {word}"
@@ -156,7 +156,7 @@ def image_parts(tally: Tally, now: float) -> list[str]:
     return [*parts, *_bytes(tally.up.total, tally.up.per_s(now))]
 
 
-def output_parts(tally: Tally, now: float) -> list[str]:
+def output_parts(tally: ProgressState, now: float) -> list[str]:
     """Say what was downloaded, in files and bytes; nothing where nothing was."""
     if not tally.down.total:
         return []
@@ -172,7 +172,7 @@ def _bytes(total: int, per_s: float) -> list[str]:
     return [format_bytes(total) + (f" at {format_bytes(round(per_s))}/s" if per_s >= 1 else "")]
 
 
-def error_parts(tally: Tally) -> list[str]:
+def error_parts(tally: ProgressState) -> list[str]:
     """Say which errors there were so far, the most frequent first."""
     found = sorted(tally.errors.items(), key=lambda item: -item[1])
     more = [f"{len(found) - 3} more kinds"] if len(found) > 4 else []

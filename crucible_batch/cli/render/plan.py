@@ -15,14 +15,14 @@ from crucible_batch.api import (
     UPLOADS,
     Certainty,
     Change,
-    Compared,
+    ChangeCause,
+    ChangeKind,
+    ComparedJob,
     Comparison,
     Credits,
-    Mark,
     PlanGroup,
     PlanSummary,
     PriceLine,
-    Why,
     clean,
     format_credits,
 )
@@ -31,14 +31,18 @@ from crucible_batch.cli.display.progress_text import shorten
 from crucible_batch.cli.terminal import say
 
 _MARKS = {
-    Mark.NEW: ("+", "good"),
-    Mark.CHANGED: ("~", "warn"),
-    Mark.COLLECTED: (">", "busy"),
-    Mark.FAILED: ("!", "bad"),
-    Mark.DONE: ("=", "quiet"),
-    Mark.GONE: ("-", "bad"),
+    ChangeKind.NEW: ("+", "good"),
+    ChangeKind.CHANGED: ("~", "warn"),
+    ChangeKind.COLLECTED: (">", "busy"),
+    ChangeKind.FAILED: ("!", "bad"),
+    ChangeKind.DONE: ("=", "quiet"),
+    ChangeKind.GONE: ("-", "bad"),
 }
-_WORDS = {Mark.COLLECTED: "to collect", Mark.DONE: "done already", Mark.GONE: "no longer in the manifest"}
+_WORDS = {
+    ChangeKind.COLLECTED: "to collect",
+    ChangeKind.DONE: "done already",
+    ChangeKind.GONE: "no longer in the manifest",
+}
 _WIDEST_HEAD = 36
 _NAME = 30
 _VALUE = 48
@@ -52,7 +56,7 @@ def show_comparison(console: Console, found: Comparison) -> None:
         *(_group(group) for group in found.groups if group.mark not in single),
         *((row.reason.mark, clean(row.name, 300), why_words(row)) for row in found.rows),
     ]
-    order = list(Mark)
+    order = list(ChangeKind)
     if not found.is_whole:
         lines.sort(key=lambda line: order.index(line[0]))
     width = min(_WIDEST_HEAD, max((len(head) for _, head, _ in lines), default=0))
@@ -63,49 +67,49 @@ def show_comparison(console: Console, found: Comparison) -> None:
 
 def count_words(found: Comparison) -> str:
     """Say how many jobs there are of each mark; those that the manifest has no longer come last, apart."""
-    words = {mark: f"{count} {_word(mark)}" for mark in Mark if (count := found.counts.get(mark))}
-    gone = words.pop(Mark.GONE, None)
+    words = {mark: f"{count} {_word(mark)}" for mark in ChangeKind if (count := found.counts.get(mark))}
+    gone = words.pop(ChangeKind.GONE, None)
     return "; ".join(part for part in (", ".join(words.values()) or "none", gone) if part)
 
 
-def why_words(row: Compared) -> str:
+def why_words(row: ComparedJob) -> str:
     """Say why a run would bring a job on, or why not."""
     reason = row.reason
     code, cost = clean(reason.code or "an error", 60), format_credits(reason.credits)
     match reason.why:
-        case Why.CHANGED:
+        case ChangeCause.CHANGED:
             before = f"  (the old one cost {cost})" if reason.credits else ""
             return "; ".join(_change(change) for change in reason.changes) + before
-        case Why.GONE if reason.credits:
+        case ChangeCause.GONE if reason.credits:
             return f"no longer in the manifest; it cost {cost}, and its files stay"
-        case Why.MISSING_OUTPUT:
+        case ChangeCause.MISSING_OUTPUT:
             more = f" and {len(reason.paths) - 1} more" if len(reason.paths) > 1 else ""
             return f"output missing: {clean(reason.paths[0], 200)}{more} is fetched again, for no credits"
-        case Why.DONE:
+        case ChangeCause.DONE:
             return f"done for {cost}; there is nothing to do"
         case _:
             return _SENTENCES[reason.why].format(code=code)
 
 
 _SENTENCES = {
-    Why.NEVER_RUN: "never run",
-    Why.NOT_SENT: "begun and never sent ({code}); nothing was bought",
-    Why.RETRIED: "failed with {code}; another attempt is bought",
-    Why.IN_FLIGHT: "in flight since an earlier run; it is awaited, not bought again",
-    Why.NOT_FETCHED: "succeeded; its outputs are fetched, for no credits",
-    Why.UNANSWERED: "sent and never answered; the same key asks again",
-    Why.UNAVAILABLE: "paid for, and its output couldn't be had ({code}); it is asked for again, for no credits",
-    Why.VANISHED: "the gateway no longer knew it; it is asked for again, and not bought again",
-    Why.UNREADABLE: "the journal contradicts itself about it ({code}); nothing more is bought for it",
-    Why.FAILED: "failed with {code}; only --retry-failed buys another attempt",
-    Why.GONE: "no longer in the manifest; nothing was bought for it",
+    ChangeCause.NEVER_RUN: "never run",
+    ChangeCause.NOT_SENT: "begun and never sent ({code}); nothing was bought",
+    ChangeCause.RETRIED: "failed with {code}; another attempt is bought",
+    ChangeCause.IN_FLIGHT: "in flight since an earlier run; it is awaited, not bought again",
+    ChangeCause.NOT_FETCHED: "succeeded; its outputs are fetched, for no credits",
+    ChangeCause.UNANSWERED: "sent and never answered; the same key asks again",
+    ChangeCause.UNAVAILABLE: "paid for, and its output couldn't be had ({code}); it is asked for again, for no credits",
+    ChangeCause.VANISHED: "the gateway no longer knew it; it is asked for again, and not bought again",
+    ChangeCause.UNREADABLE: "the journal contradicts itself about it ({code}); nothing more is bought for it",
+    ChangeCause.FAILED: "failed with {code}; only --retry-failed buys another attempt",
+    ChangeCause.GONE: "no longer in the manifest; nothing was bought for it",
 }
 
 
 def comparison_json(found: Comparison) -> dict[str, Json]:
     """Return a comparison as JSON: counts by mark, groups, and all jobs where they were asked for."""
     data: dict[str, Json] = {
-        "diff": {mark.value: found.counts.get(mark, 0) for mark in Mark},
+        "diff": {mark.value: found.counts.get(mark, 0) for mark in ChangeKind},
         "groups": [
             {
                 "mark": group.mark.value,
@@ -122,7 +126,7 @@ def comparison_json(found: Comparison) -> dict[str, Json]:
     return data
 
 
-def _row_json(row: Compared) -> dict[str, Json]:
+def _row_json(row: ComparedJob) -> dict[str, Json]:
     reason = row.reason
     return {
         "name": row.name,
@@ -138,7 +142,7 @@ def _row_json(row: Compared) -> dict[str, Json]:
     }
 
 
-def _group(group: PlanGroup) -> tuple[Mark, str, str]:
+def _group(group: PlanGroup) -> tuple[ChangeKind, str, str]:
     names = ", ".join(shorten(clean(name, 300), _NAME) for name in group.names)
     more = f" and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
     paid = f"  ({format_credits(group.credits)} paid)" if group.credits else ""
@@ -147,7 +151,7 @@ def _group(group: PlanGroup) -> tuple[Mark, str, str]:
     return group.mark, head, f"{clean(group.workflow_id, 60)}: {names}{more}{fields}{paid}"
 
 
-def _word(mark: Mark) -> str:
+def _word(mark: ChangeKind) -> str:
     return _WORDS.get(mark, mark.value)
 
 

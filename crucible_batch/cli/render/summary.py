@@ -50,7 +50,7 @@ class FailureGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class EarlierRuns:
     """What a run found when it began: jobs that had succeeded already, and credits spent for the directory.
 
     ``counts`` is what became of the jobs that it was about, by outcome: with ``--only`` they aren't all.
@@ -97,7 +97,7 @@ def show_summary(
     failures: list[FailureGroup],
     next_step: str | None,
     tail: str = "",
-    earlier: Earlier | None = None,
+    earlier: EarlierRuns | None = None,
     page: Path | None = None,
 ) -> None:
     """Print the summary. ``tail`` goes to the end of the first line; ``page`` is where a page was made."""
@@ -196,7 +196,7 @@ def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict
     return {**where, **head.model_dump(mode="json")}
 
 
-def credits_words(head: ReportHead, earlier: Earlier | None = None) -> str:
+def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
     """Say what was spent, on what, and what is held."""
     books = head.credits
     parts = [f"{format_credits(books.spent)} spent"]
@@ -221,7 +221,7 @@ def credits_words(head: ReportHead, earlier: Earlier | None = None) -> str:
     return " · ".join(parts)
 
 
-def _headline(head: ReportHead, tail: str, earlier: Earlier | None) -> Text:
+def _headline(head: ReportHead, tail: str, earlier: EarlierRuns | None) -> Text:
     counts = earlier.counts if earlier is not None and earlier.counts is not None else head.counts.model_dump()
     words = ("succeeded", "failed", "blocked", "unknown", "pending")
     succeeded, total = counts.get("succeeded", 0), sum(counts.get(word, 0) for word in words)

@@ -14,7 +14,7 @@ from crucible_batch.report.html.page import (
     page_pieces,
     write_page,
 )
-from crucible_batch.report.html.page_assets import Parts, put_together, report_scripts, report_styles
+from crucible_batch.report.html.page_assets import PageAssets, put_together, report_scripts, report_styles
 from crucible_batch.report.html.thumbnails import FOLDER, Miniature, Pictures, Thumbnails, miniature_of
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "CurvePoint",
     "Frame",
     "Miniature",
-    "Parts",
+    "PageAssets",
     "Pictures",
     "Thumbnail",
     "Thumbnails",

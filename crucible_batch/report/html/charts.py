@@ -24,7 +24,7 @@ from crucible_batch.report.html.cards import Stage, StageKind
 T = TypeVar("T")
 
 
-class Thinned(Generic[T]):
+class Downsampled(Generic[T]):
     """Takes in a series and keeps every ``every``-th of it, which doubles as often as it takes to stay below twice
     ``most``."""
 
@@ -67,7 +67,7 @@ def credit_curve(events: Iterable[tuple[str, Event]], terms: RunTerms) -> list[C
     Of a long one every n-th point is kept, and always the last.
     """
     ledger = Ledger(PriceBook.of(terms))
-    points: Thinned[CurvePoint] = Thinned(_MOST_POINTS)
+    points: Downsampled[CurvePoint] = Downsampled(_MOST_POINTS)
     last: CurvePoint | None = None
     before = (ZERO, ZERO)
     for subject, event in events:
@@ -184,7 +184,7 @@ class Timed:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ChartMark:
     """Something at a place of the time axis."""
 
     x: float
@@ -213,8 +213,8 @@ class Timeline:
     height: float
     bars: Sequence[Bar]
     paths: Sequence[tuple[str, str]]
-    ticks: Sequence[Mark]
-    pauses: Sequence[Mark]
+    ticks: Sequence[ChartMark]
+    pauses: Sequence[ChartMark]
     kinds: Sequence[str]
     lanes: int
 
@@ -228,8 +228,8 @@ class CreditsChart:
     committed: str
     budget_y: float | None
     levels: Sequence[tuple[float, str]]
-    ticks: Sequence[Mark]
-    pauses: Sequence[Mark]
+    ticks: Sequence[ChartMark]
+    pauses: Sequence[ChartMark]
 
 
 def axis_of(jobs: Iterable[Timed], curve: Iterable[CurvePoint]) -> TimeAxis:
@@ -342,14 +342,15 @@ def _x(axis: TimeAxis, moment: float) -> float:
     return LEFT + axis.place(moment) * (RIGHT - LEFT)
 
 
-def _ticks(axis: TimeAxis) -> list[Mark]:
-    return [Mark(LEFT + place * (RIGHT - LEFT), duration(seconds)) for seconds, place in axis.ticks()]
+def _ticks(axis: TimeAxis) -> list[ChartMark]:
+    return [ChartMark(LEFT + place * (RIGHT - LEFT), duration(seconds)) for seconds, place in axis.ticks()]
 
 
-def _pauses(axis: TimeAxis) -> list[Mark]:
+def _pauses(axis: TimeAxis) -> list[ChartMark]:
     width = axis.cut_width * (RIGHT - LEFT)
     return [
-        Mark(LEFT + place * (RIGHT - LEFT), f"{duration(seconds)} pause", width) for seconds, place in axis.pauses()
+        ChartMark(LEFT + place * (RIGHT - LEFT), f"{duration(seconds)} pause", width)
+        for seconds, place in axis.pauses()
     ]
 
 

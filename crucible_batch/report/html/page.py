@@ -16,8 +16,8 @@ from markupsafe import Markup
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.report.html.cards import card, compact, embedded, picture, stages_of
-from crucible_batch.report.html.charts import CurvePoint, Thinned, Timed, axis_of, credits_chart, timeline
-from crucible_batch.report.html.page_assets import Parts, page_parts
+from crucible_batch.report.html.charts import CurvePoint, Downsampled, Timed, axis_of, credits_chart, timeline
+from crucible_batch.report.html.page_assets import PageAssets, page_parts
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
 
@@ -146,7 +146,7 @@ class Frame:
     others are; a page on a disk has neither."""
 
     next_step: Advice
-    parts: Parts
+    parts: PageAssets
     live: Mapping[str, object] | None = None
     home: str | None = None
 
@@ -191,7 +191,7 @@ def head_json(head: ReportHead, directory: Path, frame: Frame) -> Markup:
 
 def charts(head: ReportHead, rows: Iterable[JobRow], curve: Sequence[CurvePoint]) -> Markup:
     """Draw the charts alone."""
-    timed: Thinned[Timed] = Thinned(_MOST_TIMED)
+    timed: Downsampled[Timed] = Downsampled(_MOST_TIMED)
     for number, row in enumerate(rows):
         timed.add(Timed(number, row.name, row.status, stages_of(row)))
     return _charts(timed, curve, head)
@@ -203,7 +203,7 @@ class Cards:
 
     head: ReportHead
     thumbnails: Pictures
-    timed: Thinned[Timed] = field(default_factory=lambda: Thinned(_MOST_TIMED))
+    timed: Downsampled[Timed] = field(default_factory=lambda: Downsampled(_MOST_TIMED))
     _written: int = 0
     _inputs: dict[str, str] = field(default_factory=dict)
 
@@ -234,7 +234,7 @@ class Cards:
         return card(row, self.head.manifest, stages, small)
 
 
-def _charts(timed: Thinned[Timed], curve: Sequence[CurvePoint], head: ReportHead) -> Markup:
+def _charts(timed: Downsampled[Timed], curve: Sequence[CurvePoint], head: ReportHead) -> Markup:
     drawn = timed.kept()
     axis = axis_of(drawn, curve)
     template = _environment().get_template("charts.html.j2")

@@ -19,7 +19,7 @@ _STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "charts")
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PageAssets:
     """What is inlined, and the policy that lets a browser run exactly that and load nothing from anywhere."""
 
     script: Markup
@@ -28,7 +28,7 @@ class Parts:
 
 
 @cache
-def page_parts() -> Parts:
+def page_parts() -> PageAssets:
     """Read the files of the package; once in a process."""
     # Pictures may come from beside the page, which is file: on a disk.
     return put_together(report_scripts(), report_styles(), "img-src 'self' data: file:")
@@ -44,10 +44,10 @@ def report_styles(*names: str) -> str:
     return _joined("styles", names or _STYLES, ".css")
 
 
-def put_together(scripts: str, style: str, *sources: str) -> Parts:
+def put_together(scripts: str, style: str, *sources: str) -> PageAssets:
     """Make scripts and styles parts of a page. ``sources`` say what else it may load, as directives of the policy."""
     script = "'use strict';\n(() => {\n" + scripts + "})();\n"
-    return Parts(Markup(script), Markup(style), _policy(script, style, sources))  # noqa: S704 - our own files
+    return PageAssets(Markup(script), Markup(style), _policy(script, style, sources))  # noqa: S704 - our own files
 
 
 def _joined(folder: str, names: tuple[str, ...], suffix: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from crucible_batch.manifest import Wanted, expand, load_manifest
+from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, CurvePoint, Thumbnails, write_page
 from crucible_batch.report.html.page import page_pieces
@@ -260,7 +260,7 @@ def test_the_snippet_is_a_manifest_that_asks_for_the_very_same(tmp_path: Path, p
     (tmp_path / "again.yaml").write_text(job["snippet"], encoding="utf-8")
     read = load_manifest(tmp_path / "again.yaml")
     (wanted,) = expand(read)
-    assert isinstance(wanted, Wanted)
+    assert isinstance(wanted, JobSpec)
     assert (read.name, wanted.name, wanted.workflow_id, wanted.prompt) == ("autumn-again", "job-0", "z", prompt)
     assert dict(wanted.params) == {name: value for name, value in params.items() if name != "prompt.text"}
     assert dict(wanted.images) == {"image.image": tmp_path / "mug.png"}

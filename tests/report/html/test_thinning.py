@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.report.html.charts import Thinned
+from crucible_batch.report.html.charts import Downsampled
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 19, 20, 21, 39, 40, 1000, 12345])
 def test_what_is_kept_is_every_so_manieth_from_the_first_on(count: int) -> None:
-    series: Thinned[int] = Thinned(10)
+    series: Downsampled[int] = Downsampled(10)
     for number in range(count):
         series.add(number)
         assert len(series.kept()) < 20
@@ -18,7 +18,7 @@ def test_what_is_kept_is_every_so_manieth_from_the_first_on(count: int) -> None:
 
 
 def test_a_short_series_is_kept_whole() -> None:
-    series: Thinned[str] = Thinned(3)
+    series: Downsampled[str] = Downsampled(3)
     for word in "abcde":
         series.add(word)
     assert (series.kept(), series.every) == (list("abcde"), 1)
