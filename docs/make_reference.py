@@ -40,9 +40,9 @@ def pages() -> tuple[Page, ...]:
             "The same for editors: `crucible-batch schema`.",
             {
                 "": "The manifest",
-                "Job": "jobs: one entry",
+                "JobEntry": "jobs: one entry",
                 "Fields": "fields",
-                "Workflow": "workflows: one entry",
+                "WorkflowDefaults": "workflows: one entry",
                 "Budget": "budget",
                 "Output": "output",
                 "Retry": "retry",

@@ -12,12 +12,12 @@ from crucible_batch.manifest.models import (
     Assets,
     Budget,
     Fields,
-    Job,
+    JobEntry,
     Output,
     PlainJob,
     Provenance,
     Retry,
-    Workflow,
+    WorkflowDefaults,
     plain_job,
 )
 from crucible_batch.manifest.problems import ProblemCollector
@@ -28,14 +28,14 @@ __all__ = [
     "Assets",
     "Budget",
     "Fields",
-    "Job",
+    "JobEntry",
     "Manifest",
     "ManifestEntry",
     "Output",
     "Provenance",
     "Reading",
     "Retry",
-    "Workflow",
+    "WorkflowDefaults",
 ]
 
 # What stands for a name or a default workflow that can't be told.
@@ -55,7 +55,7 @@ class ManifestEntry:
     """
 
     index: int
-    job: Job | PlainJob
+    job: JobEntry | PlainJob
     site: SourceNode
     unknown: frozenset[str] = frozenset()
 
@@ -77,7 +77,7 @@ class Manifest:
     sha256: str
     workflow: str | None
     params: Mapping[str, Any]
-    workflows: Mapping[str, Workflow]
+    workflows: Mapping[str, WorkflowDefaults]
     budget: Budget
     vars: Mapping[str, Any]
     matrix: Mapping[str, list[Any]]
@@ -119,10 +119,10 @@ class Manifest:
         return Place(self.path)
 
 
-def _sound_job(value: Any, unknown: frozenset[str]) -> Job | PlainJob:
+def _sound_job(value: Any, unknown: frozenset[str]) -> JobEntry | PlainJob:
     if unknown:
-        return salvaged(Job, value, unknown, name=UNNAMED)
-    return plain_job(value) or Job.model_validate(value)
+        return salvaged(JobEntry, value, unknown, name=UNNAMED)
+    return plain_job(value) or JobEntry.model_validate(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Fields(_Model):
     )
 
 
-class Workflow(_Model):
+class WorkflowDefaults(_Model):
     """Defaults for the jobs on one workflow."""
 
     params: Parameters = Field(
@@ -152,7 +152,7 @@ class Provenance(_Model):
     )
 
 
-class Job(_Model):
+class JobEntry(_Model):
     """One entry of `jobs`: a job, or many by matrix, zip, foreach and repeat."""
 
     name: Text = Field(
@@ -216,7 +216,9 @@ class Header(_Model):
         description="Parameters for jobs on the default workflow.",
         examples=[{"size.width": 1024}],
     )
-    workflows: dict[Text, Workflow] = Field(default_factory=dict, description="Parameters and fields by workflow_id.")
+    workflows: dict[Text, WorkflowDefaults] = Field(
+        default_factory=dict, description="Parameters and fields by workflow_id."
+    )
     budget: Budget = Field(
         default_factory=Budget,
         description="How much may be spent; with a budget, `run` needs no other consent.",
@@ -241,7 +243,7 @@ class Header(_Model):
 class ManifestV1(Header):
     """A crucible-batch manifest: prompts and input images, run as jobs on an image gateway."""
 
-    jobs: list[Job] = Field(min_length=1, description="The jobs wanted, in order.")
+    jobs: list[JobEntry] = Field(min_length=1, description="The jobs wanted, in order.")
 
 
 _KEYS = frozenset({"name", "prompt", "workflow", "params"})
@@ -250,7 +252,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class PlainJob:
-    """What ``models.Job`` is of such an entry: the same attributes, with the same values."""
+    """What ``models.JobEntry`` is of such an entry: the same attributes, with the same values."""
 
     name: str
     prompt: str | None

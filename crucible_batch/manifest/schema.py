@@ -58,14 +58,14 @@ def live_schema(workflows: Mapping[str, Parameters | None]) -> dict[str, Any]:
     Whatever it refuses a run would refuse as well. Values of parameters are left alone, since they may be templates.
     """
     schema = manifest_schema()
-    definitions, job = schema["$defs"], schema["$defs"]["Job"]
+    definitions, job = schema["$defs"], schema["$defs"]["JobEntry"]
     listed = {name: f"On{number}" for number, (name, known) in enumerate(sorted(workflows.items())) if known}
     for name, definition in listed.items():
         definitions[definition] = _on(name, workflows[name] or {})
     for holder in (schema, job):
         holder["properties"]["workflow"] |= {"anyOf": [{"enum": sorted(workflows)}, _A_TEMPLATE]}
     schema["properties"]["workflows"]["properties"] = {
-        name: {"allOf": [_ref("Workflow"), _ref(definition)]} for name, definition in listed.items()
+        name: {"allOf": [_ref("WorkflowDefaults"), _ref(definition)]} for name, definition in listed.items()
     }
     if listed:
         job["allOf"] = [_where(name, _ref(definition)) for name, definition in listed.items()]

@@ -11,7 +11,7 @@ from typing import Any
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names, shape_errors
 from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW, UNNAMED, VALUES, Manifest, Reading
-from crucible_batch.manifest.models import Header, Job, PlainJob, plain_job
+from crucible_batch.manifest.models import Header, JobEntry, PlainJob, plain_job
 from crucible_batch.manifest.source_map import SourceNode, StreamedList, kind, nearest
 from crucible_batch.manifest.templates import is_template
 from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
@@ -45,7 +45,7 @@ def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
         yield from _batch_size(workflow.params, site, ("workflows", workflow_id, "params"))
 
 
-def job_problems(job: Job | PlainJob, header: Header, site: SourceNode) -> Iterator[Problem]:
+def job_problems(job: JobEntry | PlainJob, header: Header, site: SourceNode) -> Iterator[Problem]:
     """Yield what is wrong with one entry of ``jobs``, by itself and together with the header."""
     if job.workflow is None and header.workflow is None:
         yield site.problem(
@@ -71,7 +71,7 @@ def is_sound_plain(job: PlainJob, header: Header) -> bool:
     return has_workflow and (BATCH_SIZE not in job.params or is_batch_of_one(job.params[BATCH_SIZE]))
 
 
-def job_count(job: Job | PlainJob, header: Header) -> int:
+def job_count(job: JobEntry | PlainJob, header: Header) -> int:
     """Return how many jobs an entry makes, for each row where it has ``foreach``."""
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
         return 1
@@ -107,7 +107,7 @@ def header_warnings(header: Header, site: SourceNode, used: Collection[str]) -> 
             yield site.problem(("workflows", workflow_id), message, key=True, nearest=near)
 
 
-def job_warnings(job: Job, site: SourceNode) -> Iterator[Problem]:
+def job_warnings(job: JobEntry, site: SourceNode) -> Iterator[Problem]:
     for where, axes in (("matrix", job.matrix or {}), ("zip", job.zip)):
         for name, values in axes.items():
             for index, value in enumerate(values):
@@ -229,21 +229,21 @@ class FormCheck:
             count += made
         self._warn(header_warnings(header, self._site, used))
 
-    def _job(self, header: Header, site: SourceNode, index: int) -> Job | PlainJob | None:
+    def _job(self, header: Header, site: SourceNode, index: int) -> JobEntry | PlainJob | None:
         """Check one entry. Return what is sound of it, or None where that is nothing."""
         plain = plain_job(site.value)
         if plain is not None and site.is_sound(()) and is_sound_plain(plain, header):
             return plain
-        job = shape_errors.validate(Job, site)
+        job = shape_errors.validate(JobEntry, site)
         if not isinstance(site.value, dict):
             if isinstance(job, shape_errors.SchemaErrors):
                 job.report(self._problems)
             return None
-        unknown = {VALUES if key == "params" else key for key in shape_errors.doubtful(Job, site)}
+        unknown = {VALUES if key == "params" else key for key in shape_errors.doubtful(JobEntry, site)}
         if isinstance(job, shape_errors.SchemaErrors):
             unknown |= self._reported(job, site)
         if unknown or isinstance(job, shape_errors.SchemaErrors):
-            job = shape_errors.salvaged(Job, site.value, unknown, name=UNNAMED)
+            job = shape_errors.salvaged(JobEntry, site.value, unknown, name=UNNAMED)
         found: set[str] = set()
         for problem in job_problems(job, header, site):
             key = _key(problem, site)
@@ -255,7 +255,7 @@ class FormCheck:
         if not unknown:
             return job
         self._faulty[index] = frozenset(unknown)
-        return shape_errors.salvaged(Job, site.value, unknown, name=UNNAMED)
+        return shape_errors.salvaged(JobEntry, site.value, unknown, name=UNNAMED)
 
     def _warn(self, warnings: Iterable[Problem]) -> None:
         for warning in warnings:

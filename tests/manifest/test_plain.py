@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.manifest.models import Job, plain_job
+from crucible_batch.manifest.models import JobEntry, plain_job
 
 VALUES = st.sampled_from(["", "a", "é", "{{ n }}", "\ud800", None, True, 7, 1.5, [], ["a"], {}, {"a": 1}, {"": 1}])
 KEYS = st.sampled_from(["name", "prompt", "workflow", "params", "image", "repeat", "fields", "nmae"])
@@ -19,8 +19,8 @@ ENTRIES = st.dictionaries(KEYS, VALUES | st.dictionaries(st.text(max_size=3), VA
 def test_a_plain_job_is_pydantics(value: Any) -> None:
     plain = plain_job(value)
     if plain is not None:
-        whole = Job.model_validate(value)
-        assert {name: getattr(plain, name) for name in Job.model_fields} == dict(whole)
+        whole = JobEntry.model_validate(value)
+        assert {name: getattr(plain, name) for name in JobEntry.model_fields} == dict(whole)
 
 
 @pytest.mark.parametrize("entry", [{"name": "a"}, {"name": "a", "prompt": "p", "params": {"x": 1}, "workflow": "w"}])

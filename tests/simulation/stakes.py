@@ -7,8 +7,8 @@ What is promised
     what the unanswered ones cost beyond their bounds, together.
     One that has no bound is alone among those on their way, and of those that were never answered none is without a
     bound beside it. So is one whose bound no longer fits into what is left: it is
-    sent only if the price that is expected, the last that was heard, fits. It may exceed the budget by its own price
-    less what was left.
+    sent only if the price that is expected, the last that was heard for its shape (0 is one), else for its workflow,
+    fits. It may exceed the budget by its own price less what was left. A submit in doubt is not on its way.
     A figure that is not what the ledger takes is believed until the job's record names a higher one; what the ledger
     takes beyond both nobody can know.
 
@@ -129,8 +129,8 @@ class Stakes:
             return False
         self._purchases.pop(wish.key, None)
         beside = [p for p in self._purchases.values() if p.unanswered]
-        purchase = self._held(wish, alone=not beside)
         on_their_way = [p for p in beside if p.on_its_way]
+        purchase = self._held(wish, alone=not on_their_way and all(p.bounded and p.fits for p in beside))
         is_beside = bool(on_their_way) and not all(p.bounded for p in (*on_their_way, purchase))
         if self.budget is not None and (is_beside or not (purchase.bounded or all(p.bounded for p in beside))):
             names = ", ".join(p.wish.workflow for p in beside)
@@ -229,7 +229,8 @@ class Stakes:
 
     def _held(self, wish: Wish, *, alone: bool) -> _Purchase:
         """What a new submit may cost: its bound; where that doesn't fit, or there is none, all that is left."""
-        bound, expected = self.bound(wish), _of(self._latest, wish)
+        bound = self.bound(wish)
+        expected = self._latest.get(wish.shape, self._latest.get(wish.workflow, ZERO))
         if self.budget is None:  # then nothing needs to be held, so nothing is expected of the books
             return _Purchase(wish, ZERO, bound is not None)
         left = max(ZERO, self.budget - sum(self._committed(), ZERO))

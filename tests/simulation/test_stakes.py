@@ -255,6 +255,30 @@ def test_the_price_that_is_expected_is_the_last_that_was_heard() -> None:
     assert story.complaints == []
 
 
+@pytest.mark.parametrize(("shape", "complaints"), [("w/free", 0), ("w/new", 1)])
+def test_a_shape_that_cost_nothing_is_expected_to_cost_nothing_and_a_new_one_what_its_workflow_did(
+    shape: str, complaints: int
+) -> None:
+    story = Story()
+    story.buy("0", "w/free")
+    story.buy("2")
+    story.buy("48")
+    story.charge(story.send(shape), "2")
+    assert len(story.complaints) == complaints
+
+
+def test_one_may_go_alone_beside_one_in_doubt_that_keeps_its_bound_and_not_beside_one_on_its_way() -> None:
+    for in_doubt, complaints in ((True, 0), (False, 1)):
+        story = Story(budget="30")
+        story.buy("1")
+        doubtful = story.send()
+        story.charge(doubtful, "16")
+        if in_doubt:
+            story.stakes.came_to_nothing(doubtful)
+        story.charge(story.send(), "29.5")
+        assert len(story.complaints) == complaints
+
+
 # -- one without a bound is alone -------------------------------------------------------------------------------------
 
 
