@@ -17,7 +17,7 @@ LOOK_AGAIN_AFTER_S = 2.0
 """So long after its outputs were saved a job is looked at again: a list that is written after the status is whole by
 then, and no job in flight waits for it, since no slot is held."""
 LOOKS_AT_ODD = 4
-"""So often a list is looked at that is empty, or lacks what it listed before, or whose job is in another state now."""
+"""So often a list is read that is empty, or lacks what it listed before, or whose job is in another state or unknown."""
 
 
 class LateOutputChecker:
@@ -46,29 +46,34 @@ class LateOutputChecker:
         ``Unavailable`` where it never listed anything. Raises ``GatewayError`` where the gateway can't be asked.
         """
         known = job.numbers or ()
-        try:
-            snapshot = await self._sound(job_id, known)
-        except GatewayError as error:
-            if error.status != 404 or not error.is_refusal:
-                raise
+        snapshot = await self._sound(job_id, known)
+        if snapshot is None:
             return self._listed(known)
         if not set(snapshot.numbers) <= set(known):
             self._fetcher.seen(snapshot)
         return self._listed(snapshot.numbers or known)
 
-    async def _sound(self, job_id: str, known: tuple[int, ...]) -> JobSnapshot:
-        """Return the first look that shows at least what is known; the last one where none does."""
+    async def _sound(self, job_id: str, known: tuple[int, ...]) -> JobSnapshot | None:
+        """Return the first look that shows at least what is known; the last one where none does.
+
+        None where the job isn't known. A single 404 is not believed: the gateway knew the job seconds ago.
+        """
         for _ in range(LOOKS_AT_ODD - 1):
             snapshot = await self._look(job_id)
-            listed = snapshot.numbers
-            if snapshot.status is JobStatus.SUCCEEDED and listed and set(known) <= set(listed):
+            listed = () if snapshot is None or snapshot.status is not JobStatus.SUCCEEDED else snapshot.numbers
+            if listed and set(known) <= set(listed):
                 return snapshot
             await self._clock.sleep(LOOK_AGAIN_AFTER_S)
         return await self._look(job_id)
 
-    async def _look(self, job_id: str) -> JobSnapshot:
+    async def _look(self, job_id: str) -> JobSnapshot | None:
         await self._poller.out_of_turn()
-        snapshot = await self._gateway.job(job_id)
+        try:
+            snapshot = await self._gateway.job(job_id)
+        except GatewayError as error:
+            if error.status != 404 or not error.is_refusal:
+                raise
+            return None
         self._on_record(snapshot)
         return snapshot
 

@@ -157,6 +157,21 @@ async def test_a_job_that_is_not_known_any_more_is_whole_with_what_it_listed(sta
     assert (result.exit_code, bench.outputs()) == (0, ["a/0.png"])
 
 
+async def test_a_single_404_is_not_believed_of_a_job_that_was_known_seconds_ago(start, tampered):
+    gateway = Gateway(tampered, lambda look: [0] if look == 0 else [0, 1])
+    strays: list[httpx.Request] = []
+
+    async def tamper(request: httpx.Request, send) -> httpx.Response:
+        if JOB in request.url.path and gateway.looks and not strays:
+            strays.append(request)
+            return httpx.Response(404, json={"success": False, "code": "JOB_NOT_FOUND", "error": "no"})
+        return await gateway._tamper(request, send)
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest(SHEET), transport=tampered(tamper))
+    assert (len(strays), result.exit_code, bench.outputs()) == (1, 0, ["a/0.png", "a/1.png"])
+
+
 async def late(bench, gateway: Gateway) -> None:
     """Run a job that lists its second output only after it was looked at again."""
     await bench.run(bench.manifest(SHEET), transport=gateway.transport())

@@ -91,6 +91,7 @@ class SimulatedGateway(Gateway):
             lost = self._around.requests.lost_jobs
             if self._weather.strikes("job-lost", Operation.JOB):
                 lost.add(job_id)
+                self._around.requests.ever_lost.add(job_id)
             if job_id in lost:
                 raise RefusedError(404, "JOB_NOT_FOUND", "Job not found.")
             return self._snapshot(self._world.job(self._account_id, job_id, now))

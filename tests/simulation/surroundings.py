@@ -74,6 +74,8 @@ class Requests:
     counts: Counter[str] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
     lost_jobs: set[str] = field(default_factory=set)
+    ever_lost: set[str] = field(default_factory=set)
+    """Jobs that were not known at some time: what one of them listed by then is all that could be read."""
     """Jobs that the gateway denies to know, some for ever."""
     empty_lists: Counter[str] = field(default_factory=Counter)
     """How often a job that had succeeded listed no output."""
