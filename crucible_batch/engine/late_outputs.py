@@ -17,7 +17,7 @@ LOOK_AGAIN_AFTER_S = 2.0
 """So long after its outputs were saved a job is looked at again: a list that is written after the status is whole by
 then, and no job in flight waits for it, since no slot is held."""
 LOOKS_AT_ODD = 4
-"""So often a list is read that is empty, or lacks what it listed before, or whose job is in another state or unknown."""
+"""So often a list is read that is empty or lacks what it listed before, or whose job is unknown or in another state."""
 
 
 class LateOutputChecker:
