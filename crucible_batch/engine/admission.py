@@ -1,8 +1,8 @@
-"""Admission: jobs come in manifest order and wait here until their credits can be held.
+"""Admission: jobs arrive in manifest order and wait here until their credits can be held.
 
-The decision is pure (``domain.budget``); here it is asked again whenever something has changed. Only the job at the
-head waits for credits, the others wait for their turn, so the order is the manifest's and a budget that doesn't reach
-for all is spent on the first.
+The decision is pure (``domain.budget``) and is made again whenever something has changed. Only the job at the head of
+the queue waits for credits; the others wait behind it. So credits are held in manifest order, and a budget that is too
+small for all jobs is spent on the first ones.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
 @dataclass(frozen=True, slots=True)
 class _Submit:
-    """A submit of this run, from its hold to its answer. ``expected`` is the price seen before, with its uploads.
+    """A submit of this run, from its hold to its answer. ``expected`` is the known price, uploads included.
 
-    ``unread`` is what it was held at beyond its answer, once that came and its record is to be read as well.
+    ``unread`` is the part of the hold above the answered price, kept until the job's own record has been read.
     """
 
     shape: Shape
@@ -68,7 +68,7 @@ class _Submit:
 
 
 class Admission:
-    """Holds credits for jobs, one job at a time."""
+    """Holds credits for jobs, one job at a time. Everything here is called from the event loop."""
 
     def __init__(
         self,
@@ -88,11 +88,11 @@ class Admission:
         self._at_work: set[str] = set()
         self._unanswered: dict[str, _Submit] = {}
         self._in_doubt: set[str] = set()
-        """Submits of an earlier run that were not sent again: what they cost was gone from the account before."""
+        """Unanswered submits of an earlier run, not sent again yet: the account shows less by their cost."""
         self._slow_start = SlowStart()
         self._upload_expected: dict[str, Credits | None] = {}
         self._compared: set[Shape] = set()
-        """The shapes of which the record of a job was compared with the answer to its submit."""
+        """The shapes for which a job's record has been compared with the answer to its submit."""
         self._figures_differ = False
         self._account: Credits | None = None
         self._account_base: Credits = ZERO
@@ -103,11 +103,11 @@ class Admission:
     async def hold(
         self, job: Job, shape: Shape, *, missing: Callable[[], int], claim: Callable[[], None]
     ) -> Held | None:
-        """Wait until the next attempt's credits can be held, hold them, and return the fact to be journalled.
+        """Wait until the next attempt's credits can be held, hold them, and return the event to be journalled.
 
-        ``missing`` counts the images that the job would have to upload now, ``claim`` makes them its own to upload.
-        Returns None where the job can't be started in this run; why is noted in the run's ``Shutdown``. One reason is a
-        disk that has no room for what the job makes.
+        ``missing`` counts the images that the job would have to upload now; ``claim`` reserves them for this job.
+        Returns None if the job can't be started in this run; the reason is recorded in ``Shutdown``. One reason is a
+        full disk.
         """
         async with self._turn:
             while not self._stop.no_more and not self._stop.blocked(shape.price_class):
@@ -143,16 +143,16 @@ class Admission:
             images=job.has_images,
         )
         self._send(job.identity, request, admit.credits, alone=admit.alone)
-        # Entered before it is journalled: between the decision and the entry nobody else may decide.
+        # Entered in the ledger before it is journalled, so that no other decision is made on the same credits.
         self._books.ledger.hold_ahead(job.identity, held)
         self._at_work.add(job.identity)
         return held
 
     async def hold_again(self, job: Job, shape: Shape) -> ErrorInfo | None:
-        """Wait until a submit in doubt may be sent again, and hold what it may cost now, by the same rule as any.
+        """Wait until a submit in doubt may be sent again, and hold what it may cost now, by the rule for any submit.
 
-        Never less than what it held: the earlier try may have been charged. Returns why it can't be sent in this run.
-        What is held beyond the journalled hold is not journalled: ``restore_hold`` takes it back.
+        Never less than it held before, since the earlier try may have been charged. Returns the error if it can't be
+        sent in this run. A raised hold is not journalled; ``restore_hold`` reverts it.
         """
         ledger, identity = self._books.ledger, job.identity
         async with self._turn:
@@ -173,7 +173,7 @@ class Admission:
         return next(iter(self._stop.stops.values()))
 
     def restore_hold(self, identity: str, held: Credits, *, alone: bool) -> None:
-        """Set a submit in doubt back to what it held before it was sent again: this time it bought nothing."""
+        """Revert ``hold_again``: the repeated submit bought nothing."""
         self._books.ledger.set_hold(identity, held, alone=alone)
 
     def _send(self, identity: str, request: HoldRequest, held: Credits, *, alone: bool) -> None:
@@ -182,16 +182,16 @@ class Admission:
         self._unanswered[identity] = _Submit(request.shape, expected, prices.expected(request.shape), alone, held)
 
     def is_alone(self, identity: str) -> bool:
-        """Whether a job was admitted alone, and is not answered yet."""
+        """Whether a job was admitted alone and its submit is unanswered."""
         submit = self._unanswered.get(identity)
         return submit is not None and submit.alone
 
     def is_to_be_compared(self, identity: str) -> bool:
-        """Whether the record of a job that was just accepted is to be read before its submit counts as answered."""
+        """Whether an accepted job's record has to be read before its submit counts as answered."""
         return identity in self._unanswered
 
     def compared(self, identity: str, charged: Credits) -> None:
-        """The record of an accepted job was read: its submit counts as answered, at ``charged``."""
+        """Count the submit of an accepted job as answered at ``charged``: its record has been read."""
         if (submit := self._unanswered.get(identity)) is not None:
             self._compared.add(submit.shape)
             self._slow_start = self._slow_start.after(submit.job_expected, charged)
@@ -199,10 +199,10 @@ class Admission:
             self._changed.set()
 
     def figures_differ(self, identity: str, shape: Shape, answered: Credits, recorded: Credits) -> None:
-        """A job's record names another price than the answer to its submit.
+        """Take in that a job's record has another price than the answer to its submit.
 
-        Where it is higher, submits go one at a time from now on, each compared with its record before the next; where
-        it is beyond every bound, nothing more is bought in this run.
+        If it is higher, submits are sent one at a time from now on, each compared with its record before the next. If
+        it exceeds every bound, nothing more is bought in this run.
         """
         if recorded <= answered:
             return
@@ -213,31 +213,31 @@ class Admission:
             self._stop.end_buying(error)
 
     def take_up(self, job: Job) -> None:
-        """A job of an earlier run is taken up: its hold is in the books already, and it is at work again."""
+        """Resume a job of an earlier run, whose hold is in the ledger already."""
         self._at_work.add(job.identity)
         if job.in_doubt:
             self._in_doubt.add(job.identity)
 
     def leave(self, identity: str) -> None:
-        """The job is no longer at work in this run, whatever became of it. May be called twice."""
+        """Stop counting a job as active in this run. May be called twice."""
         self._at_work.discard(identity)
         self._answered(identity)
         self._changed.set()
 
     def close_account(self) -> None:
-        """The gateway answered 402: ask for nothing more until a refund."""
+        """Take in a 402: buy nothing more until a refund."""
         self._account_closed = True
         self._account_due = True
         self._changed.set()
 
     def wake(self) -> None:
-        """Something outside has changed: the run is to stop."""
+        """Decide again: the run is about to stop."""
         self._changed.set()
 
     async def read_account(self) -> None:
-        """Read what the account has available, at the start and after each 402 or refund.
+        """Read the account's available credits: at the start, and after each 402 or refund.
 
-        A failure leaves the old figure: the gateway's own 402 is the real limit.
+        If that fails, the old figure stays: the gateway's own 402 is the real limit.
         """
         base = self._settled()
         self._account_due = self._account_stale = False
@@ -251,22 +251,22 @@ class Admission:
         self._account_base = base
 
     def _settled(self) -> Credits:
-        """What is committed, without the holds of submits that are not answered: those are bounds, not prices."""
+        """Return the committed credits without the holds of unanswered submits, which are bounds and not prices."""
         ledger = self._books.ledger
         holds = (ledger.hold_of(identity) for identity in self._in_doubt.union(self._unanswered))
         return ledger.committed - sum(holds, ZERO)
 
     async def _account_was_stale(self) -> bool:
-        """Read the account again if our figure may be off; True where asking again makes sense."""
+        """Read the account again if the figure may be outdated; return whether to decide again."""
         if self._account_closed or not self._account_stale:
             return False
         await self.read_account()
         return True
 
     def _situation(self, identity: str, *, in_doubt: bool = False) -> AdmissionState:
-        """Return what there is beside one job.
+        """Return the state in which to decide on one job.
 
-        A submit in doubt waits only for those that are not answered: that ends without any other's credits.
+        A submit in doubt waits for unanswered submits only, since their answers do not depend on credits.
         """
         left = None
         if self._account is not None and not in_doubt:
@@ -292,7 +292,7 @@ class Admission:
                 self._answered(subject)
             case HoldReleased() | Refused():
                 self._answered(subject)
-                # It holds nothing any more: whoever waits for credits must not wait for it.
+                # It holds nothing any more, so no job may wait for its credits.
                 self._at_work.discard(subject)
             case Intended():
                 self._upload_expected[subject] = self._books.ledger.prices.expected(UPLOAD)
@@ -306,7 +306,7 @@ class Admission:
                 self._answered(subject)
             case Failed():
                 self._answered(subject)
-                # The gateway refunds a failed job, so an empty account may have something again.
+                # The gateway refunds a failed job, so an empty account may have credits again.
                 self._account_closed = False
                 self._account_due = True
                 self._at_work.discard(subject)
@@ -321,7 +321,7 @@ class Admission:
             return
         if not (event.reused or event.earlier):
             self._stop_above(submit.shape, event.credits)
-        # That the gateway calls it known proves nothing: whoever lost its journal can't tell either.
+        # ``reused`` doesn't matter here: after a lost journal the price is as unknown as for a new job.
         if self._figures_differ or submit.shape not in self._compared:
             unread = max(ZERO, submit.held - event.credits)
             self._unanswered[identity] = replace(submit, unread=unread)

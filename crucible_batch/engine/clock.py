@@ -1,4 +1,4 @@
-"""Time as the engine sees it, so that a test can bring its own."""
+"""The clock that the engine is given, so that tests can replace it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time for people, monotonic time for waits, and sleep."""
+    """Wall time for timestamps, monotonic time for waits, and sleep."""
 
     def now(self) -> float:
-        """Seconds since the epoch (UTC). May jump; nothing is timed by it."""
+        """Seconds since the epoch (UTC). May jump; never used to measure a duration."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Seconds of a clock that never goes back."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...

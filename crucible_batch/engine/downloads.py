@@ -1,4 +1,4 @@
-"""Outputs: from a succeeded job to a file on disk, with a fresh link for each try."""
+"""Downloads outputs of succeeded jobs, with a fresh link for each try."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
 _TRIES = 4
 _TRIES_OF_DEFINITE = 2
-"""What was refused for what it is gets one more link, at once: waiting changes nothing, and the next run asks again."""
+"""Tries of an output refused for its content or address: one more link, at once, since waiting changes nothing."""
 _BASE_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
 _LINK_STATUSES = {400, 403, 404, 410}
-"""A storage says so of a link that is expired or wrong; a fresh one may do."""
+"""Statuses of a storage for an expired or wrong link; a fresh link may work."""
 
 
 TELL_EVERY_S = 0.5
-"""So long a download lasts before it is told of, and between two such messages."""
+"""Interval between progress messages of a download, in seconds."""
 
 T = TypeVar("T")
 Take: TypeAlias = Callable[[AsyncIterator[bytes], int | None], Awaitable[T]]
-"""What is done with a body and its declared length, if it has one."""
+"""Consumes a body, given its declared length if there is one."""
 Progress: TypeAlias = Callable[[PlannedJob, int, int, int | None], None]
-"""Is told of a job's output by index: how many bytes have come, of how many, if that is declared."""
+"""Called with a job, an output's index, the bytes received and the declared size, if there is one."""
 
 
 def _untold(_planned: PlannedJob, _index: int, _received: int, _byte_size: int | None) -> None:
-    """Nobody wants to know how far a download is."""
+    """The default: progress is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """An output that stands again where it was saved once. ``kept`` is where the file that stood there is now."""
+    """An output restored to its path. ``kept``: where the file that was there before is now."""
 
     saved: Saved
     kept: str | None
 
 
 def _unread(_record: JobSnapshot) -> None:
-    """Nobody wants to know which records were read."""
+    """The default: records are ignored."""
 
 
 async def _nowhere(_planned: PlannedJob, _path: str, _sha256: str) -> None:
@@ -63,10 +63,10 @@ async def _nowhere(_planned: PlannedJob, _path: str, _sha256: str) -> None:
 
 
 class Downloader:
-    """Brings outputs to disk, and what made them beside them, as ``terms`` say. ``jitter`` is random in [0, 1).
+    """Saves outputs to disk, with sidecars if ``terms`` ask for them. ``jitter`` returns random numbers in [0, 1).
 
-    ``way`` says where the output of a job goes whose path is taken, as ``Mover.way`` does; ``on_record`` is told of
-    each record that is read.
+    ``way``: where to save an output whose path is taken, as ``OutputRelocator.way``; ``on_record`` receives each record
+    that is read.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Downloader:
         self._snapshots: dict[str, JobSnapshot] = {}
 
     def seen(self, snapshot: JobSnapshot) -> None:
-        """Keep a poll's links for the first try at each output. In memory only: links are secrets and expire."""
+        """Keep a poll's links for the first try of each output. In memory only, since links are secrets and expire."""
         self._snapshots[snapshot.job_id] = snapshot
 
     def forget(self, job_id: str) -> None:
@@ -102,10 +102,10 @@ class Downloader:
     async def fetch(
         self, planned: PlannedJob, attempt: Attempt, index: int, number: int | None = None
     ) -> Saved | Unavailable:
-        """Save one output of an accepted attempt. ``Unavailable`` says that it was paid for and can't be had now.
+        """Save one output of an accepted attempt. ``Unavailable``: it is paid for and can't be downloaded now.
 
-        ``number`` is the gateway's for the output; None where it wasn't noted, and the list's order has to tell.
-        Raises ``GatewayError`` where the way to the gateway or its storage failed: then nothing is known of the output.
+        ``number`` is the gateway's number of the output; None if it was not recorded, and the order of the list counts.
+        Raises ``GatewayError`` if the gateway, its storage or the connection failed: nothing is known of the output.
         """
         embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
 
@@ -128,7 +128,7 @@ class Downloader:
     async def restore(
         self, planned: PlannedJob, attempt: Attempt, saved: Saved, number: int | None = None
     ) -> Restored | Unavailable:
-        """Bring an output back that was saved once: the same bytes to the same path, or not at all.
+        """Restore an output that was saved before: the same bytes at the same path, or nothing.
 
         Raises ``GatewayError`` as ``fetch`` does.
         """
@@ -190,7 +190,7 @@ class Downloader:
         return await tries(again)
 
     def _wait_s(self, state: RetryCallState) -> float:
-        """Full jitter: downloads that failed together must not come back together."""
+        """Full jitter, so that downloads that failed together are not repeated together."""
         if _is_definite(_failure(state)):
             return 0.0
         return self._jitter() * min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1))
@@ -211,7 +211,7 @@ class Downloader:
             self.forget(job_id)  # the next try asks for a fresh link
             raise
         if index + 1 >= len(snapshot.outputs):
-            self.forget(job_id)  # outputs are brought in their order, and this was the last
+            self.forget(job_id)  # outputs are downloaded in order, and this was the last
         return taken
 
 
@@ -242,7 +242,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _is_definite(error: BaseException | None) -> bool:
-    """Whether it was refused for what it is: where its link leads, its size, its pixels, its type, its encoding."""
+    """Whether it was refused for its address, size, pixels, type or encoding."""
     if isinstance(error, OutputError):
         return error.definite
     if not isinstance(error, GatewayError):
@@ -259,7 +259,7 @@ def _failure(state: RetryCallState) -> BaseException | None:
 
 
 def unavailable(code: str, message: str) -> ErrorInfo:
-    """Say of an output that was paid for why it can't be had."""
+    """Return the error of an output that is paid for and can't be downloaded."""
     if code == "OUTPUT_EXISTS":
         return ErrorInfo(code, message)
     if code == OUTPUT_CHANGED:

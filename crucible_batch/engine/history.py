@@ -1,4 +1,4 @@
-"""The durable past that a run works on, as the engine sees it."""
+"""The journal as the engine sees it, and the survey of what earlier runs left unfinished."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 
 
 class History(Protocol):
-    """The durable past that a run works on."""
+    """The journalled events and plan that a run works on."""
 
     async def append(self, subject: str, event: Event) -> None:
         """Return once the event is durable; raise ``JournalError`` where it isn't."""
         ...
 
     async def drain(self) -> None:
-        """Return once all that was given to ``append`` is durable; raise ``JournalError`` where it isn't."""
+        """Return once every event given to ``append`` is durable; raise ``JournalError`` if one can't be."""
         ...
 
     def events(self) -> Iterator[tuple[str, Event]]:
-        """Every event with its subject, in the order in which they happened."""
+        """Yield every event with its subject, in the order in which they happened."""
         ...
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-        """The plan's jobs in manifest order, each as its events left it."""
+        """Yield the plan's jobs in manifest order, each in its current state."""
         ...
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
-        """Jobs with a past that the plan no longer asks for, each with a rule that allows no other attempt."""
+        """Yield jobs that have events but are no longer in the plan, with a retry rule that allows no other attempt."""
         ...
 
     def saved_at(self, path: str) -> list[str]:
-        """The identities of the jobs an output of which was ever saved at this path, or moved to it."""
+        """Return the identities of the jobs that ever saved an output at this path, or moved one to it."""
         ...
 
     def accepted_as(self, job_id: str) -> list[str]:
-        """The identities of the jobs that were ever accepted as this gateway job; the id is in lower case."""
+        """Return the identities of the jobs ever accepted as this gateway job. ``job_id`` is in lower case."""
         ...
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
-        """One job as its events left it, and whether it is retired. None where it was never planned."""
+        """Return one job in its current state, and whether it is retired; None if it was never planned."""
         ...
 
     def asset(self, sha256: str) -> Asset:
-        """An asset as its events left it."""
+        """Return an asset in its current state."""
         ...
 
 
 class JobIdOwners:
-    """Knows the owners from the journal; in memory only are those whose acceptance is not durable yet."""
+    """Which of our jobs each gateway job belongs to. Only acceptances that are not durable yet are kept in memory."""
 
     def __init__(self, history: History, books: JournaledLedger) -> None:
         self._history = history
@@ -67,7 +67,7 @@ class JobIdOwners:
         books.on_entry(self._entered)
 
     def claim(self, job: Job, job_id: str) -> bool:
-        """Note a gateway job as that of the job's newest attempt; False where it is another attempt's, or job's."""
+        """Record a gateway job for the newest attempt; return False if it belongs to another attempt or job."""
         known = job_id.lower()
         earlier = (attempt.job_id for attempt in job.attempts if attempt.key != job.current.key)
         owners = {*self._history.accepted_as(known), self._fresh.get(known, job.identity)}
@@ -87,12 +87,12 @@ _NOT_IN_FLIGHT = frozenset({Phase.READY, Phase.UNAVAILABLE, Phase.UNREADABLE})
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found. ``in_flight`` goes first, ``forgotten`` are submits in doubt whose keys are too old to send.
+    """The jobs that earlier runs left. ``in_flight`` are resumed first; ``forgotten`` are submits in doubt whose keys
+    are too old to be sent again.
 
-    Jobs that have only outputs to be had, for which nothing is held, are in no list: there may be as many as jobs, and
-    they come with the rest of the plan. ``retired`` are the identities of jobs in flight that the plan no longer asks
-    for; ``counts`` the plan's jobs by outcome, as this run takes them up; ``has_images`` says whether any of the plan
-    needs one.
+    Jobs with only outputs missing are in neither list: there may be very many, nothing is held for them, and they are
+    handled with the rest of the plan. ``retired``: identities of jobs in flight that are no longer in the plan.
+    ``counts``: the plan's jobs by outcome at the start of this run. ``has_images``: whether any planned job has one.
     """
 
     in_flight: list[tuple[PlannedJob, Job]]
@@ -103,12 +103,12 @@ class Survey:
 
     @property
     def taken(self) -> frozenset[str]:
-        """The jobs that are no part of the queue of new ones."""
+        """The jobs that are not part of the queue of new ones."""
         return frozenset(job.identity for _, job in (*self.in_flight, *self.forgotten))
 
     @property
     def is_finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether every job has succeeded already."""
         return not self.in_flight and not self.forgotten and self.counts.total() == self.counts[Outcome.SUCCEEDED]
 
 
@@ -120,14 +120,17 @@ def survey(
     is_forgotten: Callable[[Job], bool],
     about: Callable[[str], bool],
 ) -> Survey:
-    """Sort the jobs of the past. ``missed`` lists the outputs of a job that no longer stand where they were saved;
-    ``about`` says of a job's name whether the run is about it, and whether it is counted."""
+    """Sort the jobs by what this run has to do for them.
+
+    ``missed`` lists the saved outputs of a job that are no longer on disk; ``about`` tells by a job's name whether the
+    run includes it.
+    """
     in_flight: list[tuple[PlannedJob, Job]] = []
     forgotten: list[tuple[PlannedJob, Job]] = []
     counts: Counter[Outcome] = Counter()
     has_images = False
     for planned, job in history.jobs(rule):
-        # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
+        # Counted as resumed: a job whose outputs were unavailable is tried again, so it has not failed yet.
         has_missed = bool(missed(job))
         has_images = has_images or bool(planned.images)
         outcome, _ = outcome_of(resume_job(job), workflow_class(planned.workflow_id), {})
@@ -137,14 +140,14 @@ def survey(
             forgotten.append((planned, job))
         elif job.phase not in _NOT_IN_FLIGHT and not job.is_settled:
             in_flight.append((planned, resume_job(job)))
-    # What the manifest no longer asks for is not bought, but what it has in flight is settled and collected.
+    # A job that left the manifest is not bought again, but what is in flight is settled and its outputs are saved.
     retired = [(planned, resume_job(job)) for planned, job in history.retired() if _is_open(job)]
     identities = frozenset(job.identity for _, job in retired)
     return Survey(in_flight + retired, forgotten, identities, counts, has_images)
 
 
 def key_too_old_error(job: Job) -> ErrorInfo:
-    """Say why a submit in doubt is not sent again."""
+    """Return the error of a submit in doubt whose key is too old to be sent again."""
     return ErrorInfo(
         KEY_MAY_BE_FORGOTTEN,
         "whether it was bought was never answered, and the gateway may have forgotten its key by now: sent again, it"
@@ -154,8 +157,8 @@ def key_too_old_error(job: Job) -> ErrorInfo:
 
 
 def _is_open(job: Job) -> bool:
-    """Whether a job that nobody asks for any more has something to release or to collect.
+    """Whether a retired job has a hold to release or outputs to save.
 
-    A submit that went unanswered is left alone, its hold kept: to ask again might buy what nobody wants.
+    An unanswered submit keeps its hold and is not sent again: that could buy a job that is no longer wanted.
     """
     return job.phase in {Phase.PREPARING, Phase.IN_FLIGHT, Phase.FETCHING}

@@ -1,4 +1,4 @@
-"""What a job meets that the gateway has no words for."""
+"""Errors of a job that the gateway does not report itself."""
 
 from __future__ import annotations
 

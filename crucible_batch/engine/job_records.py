@@ -1,4 +1,4 @@
-"""What jobs' own records name as their price, at whichever look they were read."""
+"""The prices in jobs' own records (``GET /jobs/ID``), whichever request read them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from crucible_batch.domain.prices import Shape
 
 
 class Records:
-    """Keeps the record of each job that was read, the one with the highest price, until it is asked for."""
+    """Keeps for each job the record with the highest price until ``differing`` takes it."""
 
     def __init__(self) -> None:
         self._read: dict[str, JobSnapshot] = {}
 
     def note(self, record: JobSnapshot) -> None:
-        """A job's record was read."""
+        """Keep a record if its price is not below the kept one's."""
         known = self._read.get(record.job_id)
         if known is None or record.credits >= known.credits:
             self._read[record.job_id] = record
 
     def differing(self, attempt: Attempt) -> Credits | None:
-        """Return the price in a record that was read of an attempt's job; None where the books have that already."""
+        """Return the price in the record of an attempt's job; None if the ledger has that price already."""
         read = self._read.pop(attempt.job_id or "", None)
         if read is None:
             return None
@@ -31,7 +31,7 @@ class Records:
 
 
 def settled_as(attempt: Attempt, shape: Shape) -> Settled | None:
-    """Return what the books have of an attempt that has succeeded; None where it hasn't."""
+    """Return what the ledger has of a succeeded attempt; None for any other."""
     if attempt.status is not AttemptStatus.SUCCEEDED:
         return None
     return Settled(

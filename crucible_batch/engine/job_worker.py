@@ -1,4 +1,4 @@
-"""A job's command to the event that it led to. The only place where a job touches the world; no policy in it."""
+"""Performs a job's commands: each command becomes a request and then an event. All I/O of a job, and no policy."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
 KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 _LOOKS_AT_UNKNOWN = 4
 _LESS_THAN_ANY = Credits(-1)
-"""Of a job whose record is to be compared with the answer to its submit the first look interrupts the waiting."""
+"""A price below any: with it the first poll of a job interrupts the wait, so that its record is compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """What a job is performed with, shared by all jobs of a run."""
+    """The parts of a run that all its jobs share."""
 
     gateway: Gateway
     books: JournaledLedger
@@ -82,14 +82,14 @@ class JobWorker:
         self._accepted_now = False
         self._interrupted: Interrupted | None = None
         self._kept: JobEvent | GatewayError | None = None
-        """What a command led to, while the price in a record that it read is entered in the books before that."""
+        """The result of a command, kept while a price read on the way is entered in the ledger first."""
         self._held_before: tuple[Credits, bool] = (ZERO, False)
-        """What was held for a submit in doubt before it was sent again, and whether it was alone."""
+        """The hold of a submit in doubt before it was sent again, and whether it was alone."""
 
     async def perform(self, job: Job, command: Command) -> JobEvent | None:
-        """Carry out one command. None: it can't be done in this run, and why is noted in the run's ``Shutdown``.
+        """Perform one command. None if it can't be done in this run; the reason is recorded in ``Shutdown``.
 
-        Raises ``GatewayError`` where the gateway or the way to it failed and nothing is known that wasn't before.
+        Raises ``GatewayError`` if the gateway or the connection failed and nothing new is known of the job.
         """
         led_to, self._kept = self._kept, None
         if led_to is None:
@@ -169,7 +169,7 @@ class JobWorker:
 
     async def _submit(self, job: Job) -> JobEvent:
         if not job.in_doubt:
-            # Between the check of the price and the request nothing is awaited: the price is that of this moment.
+            # Nothing is awaited between the check of the price and the request, so the price is current.
             return await self._kept_back() or self._outgrown(job) or await self._send(job)
         ledger = self._world.books.ledger
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
@@ -178,9 +178,9 @@ class JobWorker:
         return await self._send(job)
 
     async def _kept_back(self) -> HoldReleased | Refused | None:
-        """Wait until something new may be bought, and say so if it isn't to be bought any more.
+        """Wait until new work may be sent; return the event if the job is not to be bought any more.
 
-        Asked right before an upload and a submit: since the hold the run may have been stopped, or the workflow gone.
+        Called right before an upload and a submit: the run may be stopping, or the workflow gone, since the hold.
         """
         await self._world.slots.clear()
         return self._stopped() or self._gone()
@@ -196,7 +196,7 @@ class JobWorker:
         return None if gone is None else self._refuse(gone)
 
     def _outgrown(self, job: Job) -> HoldReleased | None:
-        """A price that has risen since the hold was taken: the job asks for its credits again, at today's."""
+        """Return the event that releases the hold, if a price has risen since it was taken and it is too small now."""
         ledger, budget = self._world.books.ledger, self._world.books.budget
         if budget is None:
             return None
@@ -207,7 +207,7 @@ class JobWorker:
         return HoldReleased(at=self._world.clock.now(), error=error)
 
     def _may_resend(self, job: Job, *, in_doubt: bool) -> bool:
-        """Whether a submit may be sent again. In a run that is to stop only one in doubt is: an answer ends that."""
+        """Whether a submit may be sent again. In a stopping run only one in doubt is: its answer settles the doubt."""
         return (in_doubt or self._stopped() is None) and self._outgrown(job) is None
 
     async def _send(self, job: Job) -> JobEvent:
@@ -238,24 +238,24 @@ class JobWorker:
         )
 
     def _not_accepted(self, job: Job, error: GatewayError) -> JobEvent:
-        """What an answer that isn't the wanted one means, by the table:
+        """Return the event of a submit that was not accepted, by this table:
 
         in doubt, now or before   SubmitUnknown: a later refusal proves nothing about the first try
-        another key's job         SubmitUnknown as well: whether this one was bought it doesn't say
+        another key's job         SubmitUnknown: the answer doesn't tell whether this job was bought
         401                       HoldReleased, and the run ends
-        402                       HoldReleased, and nothing more is asked for until a refund
-        a refusal                 Refused, and what else, by the table of ``domain.circuit_breaker``
-        429                       HoldReleased: it is asked for again when there are slots for it
-        5xx, the edge's page      HoldReleased, and the run stops: it is the gateway that fails, not the job
+        402                       HoldReleased, and nothing more is bought until a refund
+        a refusal                 Refused; its scope is decided by ``domain.circuit_breaker``
+        429                       HoldReleased: submitted again when there is a slot
+        5xx, an edge's error page HoldReleased, and the run stops: the gateway fails, not the job
         """
         world = self._world
         info = self._explained(error_info(error))
         if error.in_doubt or job.in_doubt:
             if job.in_doubt and not error.in_doubt:
-                # This try has bought nothing; what one before may have cost was held for it then.
+                # This try has bought nothing; an earlier one may have, so its hold stays.
                 held, alone = self._held_before
                 world.admission.restore_hold(job.identity, held, alone=alone)
-            # The gateway serves where it refuses this one job: however many it does, the others are still asked for.
+            # A refusal of this job is no failure of the gateway: the other jobs are still submitted.
             if error.status == 402:
                 world.admission.close_account()
             elif not error.is_refusal or error.status == 401:
@@ -272,7 +272,7 @@ class JobWorker:
         if error.status == 429:
             if (withdrawn := self._stopped() or self._outgrown(job)) is not None:
                 return withdrawn
-            # With too many at work it is no wonder, and this one gives its slot back.
+            # With more active jobs than slots a 429 is expected, and this job returns its slot.
             if not world.slots.too_many:
                 world.stop.pushed_back(error)
         else:
@@ -281,8 +281,11 @@ class JobWorker:
         return HoldReleased(at=world.clock.now(), error=info)
 
     def _explained(self, error: ErrorInfo) -> ErrorInfo:
-        """A key is made of its images' bytes, a request of their assets: where one has gone and come again, a gateway
-        that compares requests takes the old job's for another."""
+        """Add a hint for a reused key of a job with images.
+
+        The key depends on the images' bytes, the request on their asset ids. After an asset was deleted and uploaded
+        again, a gateway that compares requests finds the same key with another body.
+        """
         if error.code != KEY_REUSED or not self._images:
             return error
         return replace(
@@ -310,7 +313,7 @@ class JobWorker:
             self._world.stop.unserved(error, self._planned.name)
 
     def _unpaid(self, error: ErrorInfo) -> HoldReleased:
-        """A 402, whatever code came with it: asking again at once would be refused again, for ever."""
+        """Take in a 402, whatever its error code: nothing is bought until a refund."""
         self._world.admission.close_account()
         return HoldReleased(at=self._world.clock.now(), error=error)
 
@@ -318,7 +321,7 @@ class JobWorker:
         return Refused(at=self._world.clock.now(), error=error)
 
     async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | JobLost | None:
-        """Wait for the job's end, or until its record names more than was known."""
+        """Wait until the job has ended, or its record names a higher price than is known."""
         if self._world.admission.is_to_be_compared(job.identity):
             recorded = await self._recorded_price(job_id)
             if recorded is not None and (differs := self._compared(job, recorded)) is not None:
@@ -335,7 +338,7 @@ class JobWorker:
         return self._ended(job, found)
 
     def _compared(self, job: Job, recorded: Credits) -> Repriced | None:
-        """Compare a record with what is known. A submit counts as answered only when a higher price is in the books."""
+        """Compare a record's price with the known one. A higher one is entered before the submit counts as answered."""
         self._world.stop.read()
         if recorded > job.current.credits:
             return self._repriced(job, recorded)
@@ -348,7 +351,7 @@ class JobWorker:
         return Repriced(at=self._world.clock.now(), credits=recorded, settled=settled)
 
     async def _recorded_price(self, job_id: str) -> Credits | None:
-        """Read the price in a job's record; None where it can't be read. One just accepted may be unknown at first."""
+        """Read the price in a job's record; None if it can't be read. A job just accepted may be unknown at first."""
         for look in range(_LOOKS_AT_UNKNOWN):
             if look:
                 await self._world.clock.sleep(LOOK_AGAIN_AFTER_S)

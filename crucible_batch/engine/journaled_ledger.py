@@ -1,4 +1,4 @@
-"""The books of a run: an event is journalled, then entered, then told. In this order, always."""
+"""Journal and ledger of a run: an event is journalled, applied to the ledger, then reported, always in this order."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class EventLog(Protocol):
     """Where events become durable."""
 
     async def append(self, subject: str, event: Event) -> None:
-        """Return once the event is durable; raise ``JournalError`` where it isn't."""
+        """Return once the event is durable; raise ``JournalError`` if it can't be."""
         ...
 
 
 class JournaledLedger:
-    """Journal and ledger together. ``on_entry`` are called after each entry, in the order in which they were added."""
+    """Journal and ledger together. ``on_entry`` callbacks run after each event, in the order of their registration."""
 
     def __init__(self, log: EventLog, ledger: Ledger, budget: Credits | None) -> None:
         self.ledger = ledger
@@ -32,7 +32,7 @@ class JournaledLedger:
         self._on_entry.append(callback)
 
     async def record(self, subject: str, event: Event) -> None:
-        """Make the event durable, then enter it. Raises ``JournalError``; then nothing was entered."""
+        """Make the event durable, then apply it. If this raises ``JournalError``, nothing was applied."""
         await self._log.append(subject, event)
         self.ledger.apply(subject, event)
         for callback in self._on_entry:

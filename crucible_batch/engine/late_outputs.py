@@ -1,4 +1,4 @@
-"""Looking again at what a job lists once it has succeeded: the contract doesn't say that its list is whole then."""
+"""Reads a succeeded job's list of outputs again: the contract does not promise that it is complete at once."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from crucible_batch.engine.poller import Poller
 from crucible_batch.errors import GatewayError
 
 LOOK_AGAIN_AFTER_S = 2.0
-"""So long after its outputs were saved a job is looked at again: a list that is written after the status is whole by
-then, and no job in flight waits for it, since no slot is held."""
+"""Delay between saving a job's outputs and reading its list again. No slot is held meanwhile."""
 LOOKS_AT_ODD = 4
-"""So often a list is read that is empty or lacks what it listed before, or whose job is unknown or in another state."""
+"""Readings before a list is accepted that is empty or shorter than before, or whose job is unknown or not succeeded."""
 
 
 class LateOutputChecker:
-    """Looks at the lists of jobs that have succeeded. What is new is kept for ``fetcher``, since links expire.
+    """Reads the lists of succeeded jobs. New links are handed to ``fetcher``, since links expire.
 
-    ``on_record`` is told of each look: the price in a job's record may have risen as well.
+    ``on_record`` receives each record read, since its price may have risen as well.
     """
 
     def __init__(
@@ -41,9 +40,9 @@ class LateOutputChecker:
         self._on_record = on_record
 
     async def look(self, job: Job, job_id: str) -> Listed | Unavailable:
-        """Say what is listed now; what a job has listed before counts where it isn't any more, or the job isn't known.
+        """Return the job's listed outputs; those listed before, if the list is now empty or the job unknown.
 
-        ``Unavailable`` where it never listed anything. Raises ``GatewayError`` where the gateway can't be asked.
+        ``Unavailable`` if it never listed any. Raises ``GatewayError`` if the gateway can't be reached.
         """
         known = job.numbers or ()
         snapshot = await self._sound(job_id, known)
@@ -54,9 +53,9 @@ class LateOutputChecker:
         return self._listed(snapshot.numbers or known)
 
     async def _sound(self, job_id: str, known: tuple[int, ...]) -> JobSnapshot | None:
-        """Return the first look that shows at least what is known; the last one where none does.
+        """Return the first record that lists at least ``known``, else the last one read.
 
-        None where the job isn't known. A single 404 is not believed: the gateway knew the job seconds ago.
+        None if the job is unknown. A single 404 is not believed: the gateway knew the job seconds ago.
         """
         for _ in range(LOOKS_AT_ODD - 1):
             snapshot = await self._look(job_id)

@@ -1,14 +1,14 @@
-"""Making way: where an output goes, an older picture of ours may stand, whose job has no claim to the place any more.
+"""Moves an older output of ours aside when a new output needs its path.
 
-    what stands there                                        what becomes of it
-    a file that no journal names there, or with other bytes  it stays
-    an output of a job of the plan, in that job's own place  it stays
-    an output of any other job (retired, or renamed since)   it moves aside
+    the file at the path                                     what happens to it
+    not in the journal at that path, or with other bytes     stays
+    an output of a planned job, at that job's own path       stays
+    an output of any other job (retired, or renamed since)   is moved aside
 
-What moves is linked under its other name, then journalled there, and only then loses the name that is wanted. Killed
-between any two of these, it is found by either name, and the rest is done when the place is asked for again.
+A moved file is first linked under its other name, then journalled there, and then loses the old name. After a kill
+between two of these steps it is found by either name, and the next request for the path completes the move.
 
-A retired job makes nobody move: what it still had in flight goes aside itself.
+An output of a retired job never displaces another: it is saved aside itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from crucible_batch.outputs import OutputStore, Sidecars, aside_path, give_up, k
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A job that saved an output at the place that is wanted now. ``saved`` is how the journal has it today."""
+    """A job that saved an output at the requested path. ``saved`` is its newest journalled state."""
 
     planned: PlannedJob
     job: Job
@@ -37,7 +37,7 @@ class Owner:
     saved: Saved
 
     def may_stay(self, path: str) -> bool:
-        """Whether the place is the job's own by today's plan, or the job can't be told that its output has moved."""
+        """Whether the path is the job's own in the current plan, or the job is unreadable and can't take the event."""
         if self.job.phase is Phase.UNREADABLE:
             return True
         home = output_path(self.planned.output, self.saved.index, PurePosixPath(path).suffix)
@@ -45,7 +45,7 @@ class Owner:
 
 
 class OutputRelocator:
-    """Moves pictures aside, one at a time. ``told`` is called with each job whose output has moved."""
+    """Moves outputs aside, one at a time. ``told`` is called with each job whose output was moved."""
 
     def __init__(
         self,
@@ -64,9 +64,10 @@ class OutputRelocator:
         self._turn = asyncio.Lock()
 
     async def way(self, asker: PlannedJob, path: str, sha256: str) -> str | None:
-        """Say where an output goes whose place is taken: to the same one, which is free now, or aside; None: nowhere.
+        """Return where to save an output whose path is taken: the same path, freed now, or one aside; None if neither.
 
-        ``sha256`` is that of the output. Raises ``OutputError`` where what stands there can't move, ``JournalError``.
+        ``sha256`` is the digest of the new output. Raises ``OutputError`` if the file there can't be moved, and
+        ``JournalError``.
         """
         known = self._past.known(asker.identity)
         if known is not None and known[2]:
@@ -91,7 +92,7 @@ class OutputRelocator:
         await asyncio.to_thread(give_up, self._store.directory, path, aside, sha256)
 
     async def _owners(self, path: str) -> AsyncIterator[Owner]:
-        """Yield the jobs whose very bytes stand at ``path``, and are journalled there or, a move begun, aside."""
+        """Yield the jobs whose journalled bytes are at ``path``, including those whose move aside was interrupted."""
         for identity in self._past.saved_at(path):
             known = self._past.known(identity)
             for saved in known[1].outputs.values() if known is not None else ():

@@ -1,4 +1,4 @@
-"""Waiting for jobs to end. Which job is polled next is decided by ``domain.poll_scheduler``."""
+"""Polls jobs until they end. ``domain.poll_scheduler`` decides which job is polled next, and when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crucible_batch.engine.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """A job that is still on its way, and whose record names ``credits``, more than was known."""
+    """A job that has not ended and whose record has a higher price, ``credits``, than was known."""
 
     credits: Credits
     began: float
@@ -24,7 +24,7 @@ class Interrupted:
 
 
 class Poller:
-    """Looks at jobs until they end. ``on_look`` is told of each look that was answered."""
+    """Polls jobs until they end. ``on_look`` is called after each answered poll."""
 
     def __init__(
         self, gateway: Gateway, clock: Clock, looks: PollScheduler, *, job_timeout_s: float, on_look: Callable[[], None]
@@ -41,11 +41,11 @@ class Poller:
     async def until_ended(
         self, job_id: str, workflow_id: str, *, price: Credits, look_at_once: bool, earlier: Interrupted | None = None
     ) -> JobSnapshot | Interrupted | None:
-        """Return the job once it has succeeded or failed; None where the job's timeout passed before.
+        """Return the job once it has succeeded or failed; None after the job timeout.
 
-        Where its record names more than ``price`` before it has ended, that is ``Interrupted``, with which it goes on.
-        ``look_at_once`` is for a job that was accepted some time ago: then how long it has taken teaches nothing.
-        Raises ``GatewayError`` where the gateway doesn't know the job, or can't be asked.
+        ``Interrupted`` if its record has more than ``price`` before it has ended; pass that as ``earlier`` to continue.
+        ``look_at_once``: poll at once, for a job accepted some time ago; its duration is not learned from then.
+        Raises ``GatewayError`` if the job is unknown or the gateway can't be reached.
         """
         looks, now = self._looks, self._clock.monotonic()
         began, running_at = (now, None) if earlier is None else (earlier.began, earlier.running_at)
@@ -72,13 +72,13 @@ class Poller:
             self._give_turns()
 
     async def out_of_turn(self) -> None:
-        """Wait until a job may be looked at for another reason than its end, within the rate of looks."""
+        """Wait until one request outside the schedule fits into the rate of polls."""
         now = self._clock.monotonic()
         if (at := self._looks.reserve(now)) > now:
             await self._clock.sleep(at - now)
 
     async def keep_time(self) -> None:
-        """Give turns when their time has come. Runs beside the workers until it is cancelled."""
+        """Start polls when they are due. Runs beside the workers until cancelled."""
         async with asyncio.TaskGroup() as sleepers:
             self._sleepers = sleepers
             try:
@@ -96,7 +96,7 @@ class Poller:
             self._turns.pop(ticket, None)
 
     def _give_turns(self) -> None:
-        """Let those look whose turn it is, and see to it that this is done again in time."""
+        """Start the polls that are due, and set a timer for the next."""
         now = self._clock.monotonic()
         while (ticket := self._looks.take(now)) is not None:
             turn = self._turns.get(ticket)

@@ -1,4 +1,4 @@
-"""What a run tells its observer: each message with the moment and the balance that belong to it."""
+"""Sends a run's progress messages to its observer, each with its time and the balance at that time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 
 
 class ProgressReporter:
-    """Words a run's messages. ``is_beside`` knows the jobs that are collected though the run isn't about them."""
+    """Builds and sends messages. ``is_beside``: whether a job is collected although the run does not include it."""
 
     def __init__(
         self, observer: Observer, books: JournaledLedger, clock: Clock, is_beside: Callable[[PlannedJob], bool]
@@ -39,7 +39,7 @@ class ProgressReporter:
         self._observer.notify(RunBegan(self._clock.now(), counts.total(), dict(counts), self._books.balance))
 
     def taken_up(self, planned: PlannedJob, job: Job) -> None:
-        """Tell of a job that was on its way before this run; of others their own events tell."""
+        """Report a job that was in flight before this run. All others are reported by their events."""
         if job.phase in {Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}:
             since, beside = job.current.held_at, self._is_beside(planned)
             self._observer.notify(TakenUp(self._clock.now(), planned.name, job.identity, job.phase, since, beside))

@@ -1,7 +1,7 @@
-"""``--recover``: get back what was bought, and find out with one job alone whether the gateway still remembers.
+"""``--recover``: resume jobs bought by a lost run directory, risking one purchase at most.
 
-The contract has no way to ask for a key without risking a purchase. So jobs go one at a time until an answer shows that
-a key was known; the first that shows the opposite ends the run, with no more bought than that one job.
+The contract has no way to query a key without risking a purchase. So jobs are submitted one at a time until an answer
+shows that the gateway remembers a key. The first answer that shows the opposite ends the run, after one purchase.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HINT = "to buy what is missing, run the same command without --recover"
 
 
 class Recovery:
-    """Lets jobs through one at a time until the gateway has shown that it remembers; all at once unless ``wanted``."""
+    """Lets jobs pass one at a time until the gateway is known to remember keys; all at once unless ``wanted``."""
 
     def __init__(self, stop: Shutdown, *, wanted: bool) -> None:
         self._stop = stop
@@ -29,7 +29,7 @@ class Recovery:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait until this job may be at work; hold it up until the ones before have shown what the gateway knows."""
+        """Wait until this job may be worked on: one at a time until the gateway has shown that it remembers keys."""
         if self._is_open:
             yield
             return
@@ -37,9 +37,9 @@ class Recovery:
             yield
 
     def saw(self, submission: Submission, *, in_doubt: bool) -> None:
-        """Take in an answer to a submit: a key that was known, or a purchase, after which no other is made.
+        """Take in the answer to a submit: a known key opens the way, a purchase ends the run.
 
-        A key that is known after a try that went unanswered proves neither: that try may have bought it just now.
+        A key known after an unanswered try proves nothing: that try may have bought the job just now.
         """
         if self._is_open:
             return
@@ -50,7 +50,7 @@ class Recovery:
         self._end(f"the gateway did not know this job: it was bought just now for {cost} credits, and nothing else is")
 
     def forbids_upload(self) -> bool:
-        """Whether an image may not be bought now; says so as the end of the run."""
+        """Whether images may not be uploaded now. If so, the run winds down with that reason."""
         if not self._is_open:
             self._end("an input image is no longer at the gateway, so getting the jobs back would cost an upload")
         return not self._is_open

@@ -1,5 +1,4 @@
-"""Going on where the journal is lost, or an old copy of it was put back, and the outputs are not: jobs' stories told
-again from their receipts, once the gateway has been asked what it knows of them."""
+"""Restores a lost or outdated journal from receipts: events are rebuilt for each job that the gateway confirms."""
 
 from __future__ import annotations
 
@@ -29,16 +28,16 @@ _AT_ONCE = 32
 
 
 class Forgetful(Protocol):
-    """A journal that may know less than the receipts do."""
+    """A journal that may have fewer events than the receipts imply."""
 
     def receipted(self) -> int:
-        """How many receipts its events have led to."""
+        """Return the number of receipts that its events have produced."""
         ...
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]: ...
 
     def restore(self, stories: Iterable[tuple[str, Sequence[Event]]]) -> None:
-        """Write all of it or nothing: half a restored journal would look like one that knows the rest."""
+        """Write all events or none: a partly restored journal would look complete."""
         ...
 
 
@@ -51,17 +50,16 @@ async def restore(
     ceiling: Credits | None = None,
     is_ours: bool = True,
 ) -> int:
-    """Write into the journal what it has forgotten of the plan's jobs; returns how many jobs that were.
+    """Write the missing events of the plan's jobs into the journal; return the number of jobs restored.
 
-    A job of which the journal knows an attempt is left as it is. Of the others the gateway is asked by their job ids,
-    which costs nothing, before anything is written: a receipt is a claim. Jobs are taken a few at a time, and what is
-    to be written is kept in a nameless file. A job that the gateway doesn't know counts at no less than its shape is
-    known to cost, else at ``ceiling``, the declared one. Where there is neither it is left out: its key is sent again,
-    which is free where the gateway knows it, and else names a price.
+    Jobs with an attempt in the journal are left alone. For the others the gateway is asked by job id, which is free,
+    before anything is written, since a receipt is only a claim. Jobs are handled a few at a time; their events are kept
+    in an unnamed temporary file until the end. A job that the gateway doesn't know counts at the highest price known
+    for its shape, else at ``ceiling``. If there is neither, it is left out: its key is sent again, which is free if the
+    gateway knows it.
 
-    ``is_ours``: the account is known to be the directory's. Raises ``OtherAccountError`` where it isn't and no job that
-    a receipt names is there, ``GatewayError``, ``JournalError``, and ``UserError`` where the temporary directory has no
-    room.
+    ``is_ours``: the account is known to be this directory's. Raises ``OtherAccountError`` if it is not and the gateway
+    knows none of the jobs, ``GatewayError``, ``JournalError``, and ``UserError`` if the temporary directory is full.
     """
     if await asyncio.to_thread(receipts.count) <= journal.receipted():
         return 0
@@ -90,7 +88,7 @@ async def restore(
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """Asks the gateway what became of the jobs that receipts name. ``highest`` are its prices, by shape."""
+    """Asks the gateway for the jobs that receipts name. ``highest``: the highest price seen, by shape."""
 
     gateway: Gateway
     by_job: ReceiptsByJob
@@ -98,7 +96,7 @@ class _Asking:
     highest: dict[Shape, Credits] = field(default_factory=dict)
 
     async def stories_of(self, some: Sequence[PlannedJob]) -> list[tuple[PlannedJob, list[Told], list[JobEvent]]]:
-        """Tell the stories of those that have any. Raises ``GatewayError``."""
+        """Return the rebuilt events of the jobs that have receipts. Raises ``GatewayError``."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._story_of(planned)) for planned in some]
         found = [task.result() for task in tasks]
@@ -125,7 +123,7 @@ class _Asking:
         return planned, told, story(planned, told, true)
 
     async def _told(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[Told]:
-        """The attempts up to the first that has not failed. One that the gateway doesn't know can only be the last."""
+        """Return the attempts up to the first that has not failed. One unknown to the gateway can only be the last."""
         told: list[Told] = []
         unknown: Told | None = None
         for claim in claims:
@@ -141,7 +139,7 @@ class _Asking:
         return told if unknown is None else [*told, unknown]
 
     async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> Told | None:
-        """The job that a claim names, as the gateway has it; None where all that it names are other jobs."""
+        """Return the gateway's record of the job that a claim names; None if it names other jobs only."""
         unknown: Told | None = None
         for job_id in claim.job_ids:
             if self.by_job.owner(job_id) != planned.identity:
@@ -165,7 +163,7 @@ class _Asking:
 
 
 class _Stories:
-    """Keeps stories in a nameless file until all are told. Raises ``UserError`` where there is no room for it."""
+    """Keeps rebuilt events in an unnamed temporary file. Raises ``UserError`` if there is no room for it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,7 +1,7 @@
 """Why a run stops before its work is done, and how fast.
 
-Two grades: *no more* (nothing new is bought, what is in flight is awaited) and *leave* (at once; the journal has what
-is in flight, and the same command goes on).
+Two levels: *no more* (nothing new is bought; jobs in flight are awaited) and *leave* (at once; the journal has the jobs
+in flight, and the same command resumes).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crucible_batch.domain.outcome import EVERYTHING
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
 
 BUYING = "buying"
-"""The key of what ended the buying of every workflow, where the run was stopped for something else later."""
+"""Key in ``stops`` of what ended all buying, if the run was stopped for another reason later."""
 _OUR_WORDS = {"NO_ANSWER", "BAD_ANSWER"}
 
 
@@ -29,19 +29,19 @@ def error_info(error: CrucibleBatchError) -> ErrorInfo:
 
 
 def exchange_told(error: GatewayError) -> str:
-    """Return the message with the exchange's name, where it is in our own words: those don't say what was asked."""
+    """Return the error's message, with the operation in front where the message is ours and doesn't name it."""
     is_ours = error.code in _OUR_WORDS or error.code.startswith("HTTP_")
     return f"{error.operation}: {error.message}" if is_ours and error.operation else error.message
 
 
 class Shutdown:
-    """The one place that knows why a run is to stop. Everything here is called from the event loop.
+    """The reasons for which a run stops. Everything here is called from the event loop.
 
-    What counts how often is the table in ``domain.circuit_breaker``.
+    The table in ``domain.circuit_breaker`` has what is counted, and the limits.
     """
 
     _IN_A_ROW = 5
-    """So many jobs one after the other that meet the same are no accident: the run ends with that error."""
+    """Consecutive jobs with the same error after which the run ends with it."""
     _FAILED_IN_A_ROW = 20
 
     def __init__(self) -> None:
@@ -62,31 +62,32 @@ class Shutdown:
         return self._no_more or self.leaving.is_set()
 
     def block(self, price_class: str, error: ErrorInfo) -> None:
-        """A job of a class can't be paid for, and no further one either, unless it is that the one costs too much.
+        """Record that a job of a price class can't be paid for.
 
-        Exit code 4 comes of the jobs that are blocked at the end: one that was, and is refused later, has failed.
+        No further job of the class is started either, unless the reason is one shape's price above the ceiling. Exit
+        code 4 depends on the jobs that are blocked at the end of the run.
         """
         if not self.blocked(price_class):
             self.stops[price_class] = error
 
     def blocked(self, price_class: str) -> bool:
-        """Whether no further job of the class is asked for: a price above the ceiling is that of one shape only."""
+        """Whether no further job of the class is started. A price above the ceiling concerns one shape only."""
         stop = self.stops.get(price_class)
         return stop is not None and stop.code != PRICE_ABOVE_CEILING
 
     def end_buying(self, error: ErrorInfo) -> None:
-        """Buy nothing more, and wait for what is in flight. Exit code 4 comes of the jobs that this blocks, if any."""
+        """Buy nothing more, and wait for jobs in flight. Exit code 4 if this leaves jobs blocked."""
         self._no_more = True
         self.stops.setdefault(EVERYTHING, error)
         for callback in self.on_change:
             callback()
 
     def wind_down(self, reason: ExitCode, error: ErrorInfo) -> None:
-        """Buy nothing more, and wait for what is in flight."""
+        """Buy nothing more, and wait for jobs in flight."""
         self.reasons.add(reason)
         ended = self.stops.get(EVERYTHING)
         if ended is not None and ended.code in BLOCKING_CODES:
-            # That ended the buying alone; what stops the run comes first, and both are told.
+            # That only ended the buying: both are reported, and what stops the run comes first.
             self.stops[BUYING] = self.stops.pop(EVERYTHING)
         self.end_buying(error)
 
@@ -96,11 +97,11 @@ class Shutdown:
         self.leaving.set()
 
     def failed(self, error: CrucibleBatchError) -> None:
-        """Something that every further job would meet: the key, the journal, the disk."""
+        """Leave for an error that every further job would meet: the key, the journal, the disk."""
         self.leave(error.exit_code, error_info(error))
 
     def unserved(self, error: GatewayError, job: str = "") -> None:
-        """A job, by its name, could not be brought on because the gateway or the way to it failed."""
+        """Count a job (by name) that failed because the gateway or the connection to it did."""
         self.reasons.add(ExitCode.STOPPED)
         info = error_info(error)
         self._last_unserved = replace(info, message=f"job {job}: {info.message}") if job else info
@@ -108,47 +109,47 @@ class Shutdown:
             self.leave(ExitCode.STOPPED, self._last_unserved)
 
     def explain(self) -> None:
-        """The work is over: where jobs were left behind and nothing says why the run stopped, what they met does."""
+        """At the end of the run: if jobs are left and no reason is known, use the last error of the gateway."""
         if self._last_unserved is not None:
             self.stops.setdefault(EVERYTHING, self._last_unserved)
 
     def pushed_back(self, error: GatewayError) -> None:
-        """A job was not taken in all its tries. It will be asked for again: by itself this is no reason to stop.
+        """Count a job that was refused with 429 in all its tries. It is submitted again later in the run.
 
-        Where it is, the others' tries may end: their answers are definite, so that they hold nothing afterwards.
+        Once too many in a row, the run winds down; other submits still get their definite answers.
         """
         if self._unserved.is_full_with():
             self.wind_down(ExitCode.STOPPED, error_info(error))
 
     def refused(self, error: GatewayError) -> None:
-        """A job was refused for a reason that isn't its own."""
+        """Count a refusal whose reason is not the job itself."""
         if self._refused.is_full_with((error.status, error.code)):
             self.wind_down(ExitCode.STOPPED, error_info(error))
 
     def failed_for_good(self, error: ErrorInfo) -> None:
-        """The gateway reports a job failed, and it has no attempt left."""
+        """Count a job that failed with no attempt left."""
         if self._failed.is_full_with(error.code):
             self.wind_down(ExitCode.STOPPED, error)
 
     def unread(self, error: GatewayError) -> None:
-        """The record of a job that was just bought can't be read, so that nobody knows what it costs."""
+        """Count a job just bought whose record, and so its price, can't be read."""
         if self._unread.is_full_with():
             self.wind_down(ExitCode.STOPPED, error_info(error))
 
     def read(self) -> None:
-        """The record of a job that was just bought was read."""
+        """Reset the count of ``unread``."""
         self._unread.end()
 
     def accepted(self) -> None:
-        """The gateway took a job: whatever was refused before was refused for its own sake."""
+        """Reset the count of ``refused``: the gateway accepts jobs."""
         self._refused.end()
         self.served()
 
     def succeeded(self) -> None:
-        """A job succeeded."""
+        """Reset the count of ``failed_for_good``: a job succeeded."""
         self._failed.end()
         self.served()
 
     def served(self) -> None:
-        """The gateway answered: whatever failed before was an accident."""
+        """Reset the count of ``unserved``: the gateway answers."""
         self._unserved.end()

@@ -1,7 +1,7 @@
-"""Slots: a job is at work only while it has one, and how many there are follows from how the gateway answers.
+"""Slots: a job is active only while it has one, and their number follows from the gateway's answers.
 
-The decision is pure (``domain.concurrency_limit``); here it is waited for. A limit that falls takes no slot away: what
-is under way continues, and no slot is given out until enough of them are back.
+The decision is pure (``domain.concurrency_limit``); this module waits for it. A falling limit takes no slot away:
+active jobs continue, and no slot is given out until enough have been returned.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Slots:
     def __init__(
         self, flow: ConcurrencyLimit, stop: Shutdown, clock: Clock, observer: Observer, *, aims: bool = False
     ) -> None:
-        """``aims``: give no more slots than keep the gateway's runners at work, once that is known."""
+        """``aims``: give out no more slots than keep the gateway's runners busy, once their number is known."""
         self._flow = flow
         self._aims = aims
         self._stop = stop
@@ -35,12 +35,12 @@ class Slots:
 
     @property
     def too_many(self) -> bool:
-        """Whether more jobs are at work than the gateway is to see: one that would begin anew gives its slot back."""
+        """Whether more jobs are active than allowed. A job that would ask for credits returns its slot then."""
         return self._in_use > self._flow.allowed
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot, and have it inside. A run that is to stop doesn't wait for the end of a pause."""
+        """Hold a slot inside the ``async with``. A run that is stopping does not wait for the end of a pause."""
         await self._until(lambda: self._in_use < self._flow.allowed and self._is_clear())
         self._in_use += 1
         try:
@@ -50,18 +50,18 @@ class Slots:
             self.wake()
 
     async def clear(self) -> None:
-        """Wait until the gateway may be asked for something new. Returns at once in a run that is to stop."""
+        """Wait until new work may be sent to the gateway. Returns at once if the run is stopping."""
         await self._until(self._is_clear)
 
     def accepted(self) -> None:
-        """The gateway took a job."""
+        """Take in that the gateway accepted a job."""
         self._flow = self._flow.after_acceptance(self._in_use, self._clock.monotonic())
         if self._flow.limit >= min(2 * self._told, self._flow.ceiling) and self._flow.limit > self._told:
             self._tell(None)
         self.wake()
 
     def looked(self, runners: float | None, unseen: float, open_jobs: int) -> None:
-        """The gateway answered a look. The rest is what is known by now: see ``ConcurrencyLimit.aimed``."""
+        """Take in an answered poll. The arguments are estimates: see ``ConcurrencyLimit.aimed``."""
         before = self._flow.allowed
         self._flow = self._flow.after_answer(self._clock.monotonic())
         if self._aims:
@@ -70,7 +70,7 @@ class Slots:
             self.wake()
 
     def pushed_back(self, asked_s: float | None, reason: str) -> None:
-        """The gateway, or its storage, asked for less; ``asked_s`` is the wait that it named."""
+        """Take in a 429 or 503 of the gateway or its storage; ``asked_s`` is its ``Retry-After`` in seconds."""
         before = self._flow.limit
         self._flow = self._flow.after_pushback(self._clock.monotonic(), asked_s or 0.0)
         if self._flow.limit < before:
@@ -78,11 +78,11 @@ class Slots:
         self._paused.set()
 
     def wake(self) -> None:
-        """Something has changed: those that wait look again."""
+        """Let all waiters check their condition again."""
         self._changed.set()
 
     async def keep_time(self) -> None:
-        """End pauses when their time is over. Runs beside the workers until it is cancelled."""
+        """End pauses when they are over. Runs beside the workers until cancelled."""
         while True:
             await self._paused.wait()
             self._paused.clear()

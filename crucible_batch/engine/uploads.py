@@ -1,4 +1,4 @@
-"""Input images to assets: each distinct image once, whatever the number of jobs that need it."""
+"""Uploads input images as assets: each distinct image once, however many jobs need it."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ from crucible_batch.input_images import InputError, load_input
 ASSET_NOT_READY = "ASSET_NOT_READY"
 INPUT_CHANGED = "INPUT_CHANGED"
 _READY_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 5.0, 10.0, 10.0, 20.0)
-"""Waits between looks at an uploaded asset: under a second mostly, about a minute before it is given up."""
+"""Delays between polls of an uploaded asset: mostly under a second, about a minute in all."""
 _LOST_LOOKS_S = (0.5, 2.0, 4.0)
-"""Waits before each look for an intent whose answer was lost: a list may lag behind what was written."""
+"""Delays before each search for an intent whose answer was lost: the list may lag behind."""
 _LAST_CHANCE_S = 1.5
-"""How long a pending asset of unknown upload may still turn ready before it is given back."""
+"""How long a pending asset whose upload is uncertain may take to become ready before it is deleted."""
 _INTENTS_PER_RUN = 2
 """An image is bought at most once more in a run after a lost answer or an expired upload."""
 
 
 class AssetFailed(Exception):  # noqa: N818 - a finding about an image that its jobs take up, not an error of ours
-    """An image can't be made an asset in this run. ``declined``: for want of credits, not for anything in the image."""
+    """An image can't be uploaded in this run. ``declined``: for lack of credits, not because of the image."""
 
     def __init__(self, error: ErrorInfo, *, declined: bool) -> None:
         super().__init__(error.message)
@@ -66,11 +66,11 @@ class AssetFailed(Exception):  # noqa: N818 - a finding about an image that its 
 
 
 class HoldOutgrown(Exception):  # noqa: N818 - as above
-    """What is held for an upload is not enough to send it: the job has to ask for its credits again."""
+    """The hold is too small for the upload: the job has to ask for its credits again."""
 
 
 class AssetUploader:
-    """All assets of a run. ``past`` reads an asset from the journal; ``nonce`` makes a fresh, unguessable word."""
+    """All assets of a run. ``past`` reads an asset from the journal; ``nonce`` returns a new unguessable word."""
 
     def __init__(
         self,
@@ -103,25 +103,25 @@ class AssetUploader:
     # -- what a job asks --------------------------------------------------------------------------------------------
 
     async def look_up(self, images: Iterable[InputImage]) -> None:
-        """Learn what is known of these images, from the journal and, once a run, from the gateway's list.
+        """Find out what is known of these images from the journal and, once a run, from the gateway's list.
 
-        What an earlier run left in doubt is settled here, before anybody asks for credits: its hold may be all that
-        the budget has.
+        Uploads that an earlier run left in doubt are settled here, before credits are held: they may hold all that the
+        budget has.
         """
         for image in images:
             digest = image.spec.sha256
             if digest in self._assets:
                 continue
             async with self._locks.setdefault(digest, asyncio.Lock()):
-                # Once for all jobs: whoever waited here must not set back what the first has done since.
+                # Checked again inside the lock: another job may have advanced the asset meanwhile.
                 if digest not in self._assets:
                     self._assets[digest] = await self._take_up(digest, image)
 
     async def settle(self) -> None:
-        """Learn what became of the uploads that an earlier run left with an open hold.
+        """Settle the uploads that an earlier run left with an open hold, before any job asks for credits.
 
-        Before anybody asks for credits: such a hold may be all that the budget has, and a job that asked too early
-        would be blocked for good. Raises ``GatewayError`` where they can't be settled.
+        Such a hold may be all that the budget has, and a job that asked before would be blocked for the whole run.
+        Raises ``GatewayError`` if they can't be settled.
         """
         for subject in self._books.ledger.holds():
             digest = subject.removeprefix(ASSET_PREFIX)
@@ -129,23 +129,23 @@ class AssetUploader:
                 self._assets[digest] = await self._take_up(digest, None)
 
     def missing(self, identity: str, images: Iterable[InputImage]) -> int:
-        """Count the distinct images that this job would have to buy: not there, and not another's to upload."""
+        """Count the distinct images that this job would have to pay for: not uploaded, not claimed by another job."""
         return len(self._to_buy(identity, images))
 
     def claim(self, identity: str, images: Iterable[InputImage]) -> None:
-        """Make the missing images this job's to upload: their credits are in its hold."""
+        """Claim the missing images for this job, whose hold includes their credits."""
         for digest in self._to_buy(identity, images):
             self._claims[digest] = identity
 
     def release(self, identity: str) -> None:
-        """Give up all claims of a job that is no longer at work."""
+        """Drop all claims of a job that is no longer active."""
         for digest in [digest for digest, owner in self._claims.items() if owner == identity]:
             del self._claims[digest]
 
     async def ready(self, image: InputImage, *, payer: str) -> str:
-        """Return the id of a ready asset with this image's content, uploading it where needed, once for all jobs.
+        """Return the id of a ready asset with this image's content; upload it if needed, once for all jobs.
 
-        Raises ``AssetFailed``, ``HoldOutgrown``, and ``GatewayError`` where the way to the gateway failed.
+        Raises ``AssetFailed``, ``HoldOutgrown``, and ``GatewayError`` if the gateway or the connection failed.
         """
         digest = image.spec.sha256
         async with self._locks.setdefault(digest, asyncio.Lock()):
@@ -175,12 +175,12 @@ class AssetUploader:
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
             raise turned_away
         if brought.phase is AssetPhase.FAILED and brought.error and brought.error.code == INSUFFICIENT_CREDITS:
-            # Not the image's fault: after a refund the next job may try again.
+            # Not because of the image: after a refund the next job may try again.
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
         return brought
 
     async def _take_up(self, digest: str, image: InputImage | None) -> Asset:
-        """Take an image up from the journal. Nothing is bought; raises ``GatewayError`` where it can't be settled."""
+        """Resume an asset from the journal. Nothing is bought; raises ``GatewayError`` if it can't be settled."""
         asset = resume_asset(self._past(digest))
         listed = await self._list()
         if asset.phase is AssetPhase.READY and not _shows(listed, asset):
@@ -195,7 +195,7 @@ class AssetUploader:
         return asset
 
     async def _checked(self, asset: Asset) -> Asset:
-        """The journal says ready and the list doesn't show it: ask for it by its id."""
+        """Check an asset that is ready by the journal but not in the gateway's list, by its id."""
         snapshot = await self._snapshot(asset)
         if snapshot is not None and snapshot.status is AssetStatus.READY:
             return asset
@@ -223,12 +223,12 @@ class AssetUploader:
             return Found(at=self._clock.now(), asset_id=found.asset_id)
         if self._bought.get(digest, 0) >= _INTENTS_PER_RUN:
             return NotCreated(at=self._clock.now(), error=_given_up(image))
-        # Whoever comes first uploads it, and whoever claimed it holds the credits.
+        # The first job that gets here uploads it; the job that claimed it pays.
         payer = self._claims.get(digest, payer)
         return Intended(at=self._clock.now(), nonce=self._nonce(), credits=self._share(payer), payer=payer)
 
     def _share(self, payer: str) -> Credits:
-        """What of the payer's hold an intent may cost: the bound of an upload, else all of it until the answer."""
+        """Return the part of the payer's hold that an upload may cost: its bound, or all of it if there is none."""
         bundle = self._books.ledger.hold_of(payer)
         bound = self._books.ledger.prices.bound(UPLOAD)
         return bundle if bound is None else min(bound, bundle)
@@ -236,11 +236,11 @@ class AssetUploader:
     async def _create(self, image: InputImage, asset: Asset) -> AssetEvent:
         digest = image.spec.sha256
         try:
-            # Read before anything is paid: what is sent must be what was hashed.
+            # Read before paying: the bytes sent must be the bytes that were hashed.
             self._contents[digest] = await load_input(image)
         except InputError as error:
             return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
-        # Between the check and the request nothing is awaited: the books are those of this moment.
+        # Nothing is awaited between the check and the request, so the ledger is current.
         if self._is_outgrown(asset):
             return self._held_too_little(digest)
         self._bought[digest] = self._bought.get(digest, 0) + 1
@@ -253,14 +253,14 @@ class AssetUploader:
                 self._bought[digest] -= 1
                 return self._held_too_little(digest)
             if error.in_doubt:
-                # Noted first: if the look for it fails too, nobody may buy the image anew before it was found.
+                # Noted first: if the search fails too, the image is not bought again before it has been found.
                 self._assets[digest] = replace(asset, in_doubt=True)
                 return await self._find_lost(asset)
             if error.status == 402:
-                # Whatever code came with it: it is for want of credits, and not the image's fault.
+                # Whatever its error code, a 402 is for lack of credits and not because of the image.
                 return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
             if isinstance(error, KeyRefusedError) or not error.is_refusal:
-                # Turned away, and not for the image's sake: the credits go back, and it may be asked for again.
+                # Refused, but not because of the image: the credits are released, and it may be tried again.
                 self._turned_away[digest] = error
                 self._bought[digest] -= 1
             return NotCreated(at=self._clock.now(), error=error_info(error))
@@ -268,8 +268,7 @@ class AssetUploader:
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
 
     def _is_outgrown(self, asset: Asset) -> bool:
-        """Whether nothing more may be bought, or its hold is not enough: an earlier upload of it took the credits, or
-        a price has risen."""
+        """Whether the upload may not be sent: nothing more may be bought, or its hold is too small now."""
         if not self._may_buy():
             return True
         ledger, budget, subject = self._books.ledger, self._books.budget, asset.identity
@@ -281,13 +280,13 @@ class AssetUploader:
 
     def _held_too_little(self, digest: str) -> NotCreated:
         del self._contents[digest]
-        # Whoever claimed it doesn't hold enough for it either: the next that asks for credits counts it as missing.
+        # The claiming job's hold is too small as well: the next job that asks for credits counts it as missing.
         self._claims.pop(digest, None)
         self._turned_away[digest] = HoldOutgrown()
         return NotCreated(at=self._clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, "what is held for it is not enough"))
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
-        """The intent's answer was lost: look for its nonce. What it cost is not said; uploads' price stands for it."""
+        """Search for an intent whose answer was lost by its nonce. Its cost is unknown, so the upload bound is used."""
         charge = self._books.ledger.prices.expected(UPLOAD) or ZERO
         for wait_s in _LOST_LOOKS_S:
             await self._clock.sleep(wait_s)
@@ -312,7 +311,7 @@ class AssetUploader:
         return Uploaded(at=self._clock.now())
 
     async def _settle_pending(self, asset: Asset) -> AssetEvent:
-        """Its upload URL is lost: it was uploaded, or it is of no use."""
+        """Settle an asset whose upload URL is lost: it becomes ready soon, or is deleted for its rebate."""
         for wait_s in (0.0, _LAST_CHANCE_S):
             await self._clock.sleep(wait_s)
             snapshot = await self._snapshot(asset)
