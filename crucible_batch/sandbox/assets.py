@@ -16,7 +16,7 @@ _MAX_PIXELS = 40_000_000
 
 
 class NotAnImageError(Exception):
-    """The bytes are no image, a broken one, or one too large to be held in memory."""
+    """The bytes are not an image, or a damaged one, or one too large to be held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Assets:
         return asset
 
     def price(self, now: float) -> Decimal:
-        """Say what the next upload costs."""
+        """Return what the next upload costs."""
         ground, earlier = self._ground, len(self._assets)
         luck = chance(ground.config.seed, "price", UPLOAD, earlier)
         pricing = self.pricing.get(UPLOAD, FIXED)
@@ -135,7 +135,7 @@ class Assets:
         return asset
 
     def delete(self, account_id: str, asset_id: str, now: float) -> Decimal:
-        """Delete an asset; gives the credits that come back."""
+        """Delete an asset; return the credits refunded."""
         asset = self.get(account_id, asset_id)
         rebate = asset.charged * self._ground.config.rebate_share
         self._put(replace(asset, deleted_at=now))
@@ -161,7 +161,7 @@ class Assets:
         return asset
 
     def source(self, account_id: str, asset_id: str, now: float) -> Upload:
-        """Give the input image for a job. Raises RefusedError (400) unless it is the account's own and ready."""
+        """Return the input image for a job. Raises RefusedError (400) unless it is the account's own and ready."""
         asset = self._assets.get(asset_id.lower())
         if asset is None or asset.account_id != account_id or asset.deleted_at is not None:
             raise invalid_params("image.image names no asset of yours.", "Upload the image first: POST /api/v1/assets.")

@@ -1,4 +1,4 @@
-"""How a sandbox is set up (accounts, prices, speed, what shall go wrong), and where it is found when it runs."""
+"""How a sandbox is set up (accounts, prices, speed, faults), and where it is found when it runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

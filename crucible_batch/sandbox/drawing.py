@@ -1,4 +1,4 @@
-"""The looks of pictures, as a table: which words of a prompt call for which colours and scenes."""
+"""Picture styles, as a table: which words of a prompt call for which colours and scenes."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""The way of every request through the faults: nothing, before the effect, or after it."""
+"""Applies faults to each request: none, before its effect, or after it."""
 
 import asyncio
 import contextlib
@@ -137,7 +137,7 @@ async def _perform(call: Call, gateway: Gateway, handler: Handler, render_refusa
 
 
 def _before(fault: str | None, call: Call, gateway: Gateway, render_refusal: RenderRefusal) -> Response | None:
-    """Give the answer of a fault that strikes before the effect."""
+    """Return the answer of a fault that strikes before the effect."""
     wait_s = gateway.config.retry_after_s
     match fault:
         case "429" | "429-date" | "503-before":
@@ -159,7 +159,7 @@ def _before(fault: str | None, call: Call, gateway: Gateway, render_refusal: Ren
 async def _after(
     fault: str | None, response: Response, call: Call, gateway: Gateway, render_refusal: RenderRefusal
 ) -> Response:
-    """Give what is left of an answer under a fault that strikes after the effect."""
+    """Return what is left of an answer under a fault that strikes after the effect."""
     match fault:
         case "500-after":
             return render_refusal(_internal_error(), call.request_id)

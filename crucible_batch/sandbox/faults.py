@@ -88,7 +88,7 @@ class FaultRule:
     first: int = 0
 
     def strikes(self, seed: int, nth: int) -> bool:
-        """Decide the rule's n-th matching exchange (from 1) by the seed alone: no rule shifts another's luck."""
+        """Decide the rule's n-th matching exchange (from 1) by the seed alone: rules do not influence each other."""
         return nth <= self.first or chance(seed, self.kind, sorted(self.operations), nth) < self.probability
 
 
@@ -143,7 +143,7 @@ class Faults:
         self.replace(rules)
 
     def replace(self, rules: Iterable[FaultRule]) -> None:
-        """Put other rules in force; their counts start anew, what has fired stays on record."""
+        """Put other rules in force; their counts start at 0, what has fired stays on record."""
         self._rules = tuple(rules)
         self._seen: Counter[int] = Counter()
 

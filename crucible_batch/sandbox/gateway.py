@@ -75,6 +75,6 @@ class Gateway:
         self.seen.violations.append(Violation(kind, operation, detail, self.now()))
 
     def knows_key_in(self, text: str) -> bool:
-        """Tell whether an API key stands in a text where none belongs."""
+        """Return whether an API key stands in a text where none belongs."""
         # A shorter key, as in tests, stands in any text by chance.
         return any(len(key) >= 8 and key in text for key in self.config.accounts)

@@ -41,7 +41,7 @@ class Runners:
             self._free_at[runner] = max(self._free_at[runner], slot.finished_at)
 
     def admit(self, now: float, service_s: float) -> Slot:
-        """Give the next job its place."""
+        """Return the next job its place."""
         runner = min(range(len(self._free_at)), key=self._free_at.__getitem__)
         started_at = max(now, self._free_at[runner])
         self._free_at[runner] = started_at + service_s
@@ -57,7 +57,7 @@ class Order:
     idempotency_key: str | None
 
     def fingerprint(self) -> str:
-        """Tell whether two orders under one key are the same one."""
+        """Return whether two orders under one key are the same one."""
         text = exact_json.dumps([self.workflow_id, self.params], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -99,7 +99,7 @@ class Jobs:
         return iter(self._jobs.values())
 
     def price(self, making: Making, params: Params, now: float) -> Decimal:
-        """Say what the next job costs: its base price, and what its workflow's pricing makes of that."""
+        """Return what the next job costs: its base price, and what its workflow's pricing makes of that."""
         workflow, earlier = making.workflow, self._accepted[making.workflow.workflow_id]
         purchase = Purchase(
             earlier=earlier,
@@ -114,7 +114,7 @@ class Jobs:
         return self.pricing.get(workflow_id, FIXED)
 
     def base_price(self, workflow: Workflow) -> Decimal:
-        """Give the last price rise that is due, else the set price, else the table's."""
+        """Return the last price rise that is due, else the set price, else the table's."""
         accepted = self._accepted[workflow.workflow_id]
         due = [r for r in self.price_rises if r.workflow_id == workflow.workflow_id and accepted >= r.after_jobs]
         if due:

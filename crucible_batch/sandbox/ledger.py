@@ -120,7 +120,7 @@ class Audit:
 
 
 def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]) -> Audit:
-    """Sum the ledger up again from nothing and hold it against the jobs and assets."""
+    """Sum the ledger up again from nothing and compare it with the jobs and assets."""
     totals: dict[str, Totals] = defaultdict(Totals)
     sums: dict[str, Decimal] = defaultdict(Decimal)
     lowest: Decimal | None = None

@@ -1,4 +1,4 @@
-"""What the gateway remembers: accounts, ledger entries, assets and jobs, each a value that a change replaces."""
+"""The gateway's records: accounts, ledger entries, assets and jobs, each a value that a change replaces."""
 
 import hashlib
 import uuid
@@ -47,7 +47,7 @@ class Ids:
         self._issued = issued
 
     def next(self) -> str:
-        """Give the next id."""
+        """Return the next id."""
         self._issued += 1
         return str(uuid.UUID(bytes=digest(self._seed, self._issued)[:16], version=4))
 

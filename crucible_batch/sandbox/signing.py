@@ -29,7 +29,7 @@ class Signer:
         return f"{expiry}-{self._mac(verb, path, expiry)}"
 
     def query(self, verb: Verb, path: str, expires_at: float) -> str:
-        """Give `path` with a token as its query."""
+        """Return `path` with a token as its query."""
         return f"{quote(path)}?token={self.sign(verb, path, expires_at)}"
 
     def check(self, verb: Verb, path: str, query: Mapping[str, str], now: float) -> None:

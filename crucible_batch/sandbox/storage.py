@@ -1,4 +1,4 @@
-"""The storage origin: signed uploads and downloads. It is another house than the API, and no key may enter it."""
+"""The storage origin: signed uploads and downloads. It is a separate origin: API keys are refused."""
 
 import asyncio
 import hashlib
@@ -98,7 +98,7 @@ class _Storage:
             raise RefusedError(403, "SignatureDoesNotMatch", "The signature does not match.") from error
 
     def _check_declaration(self, asset: Asset, call: Call) -> None:
-        """Hold an upload against what its intent said."""
+        """Check an upload against its intent."""
         headers = call.request.headers
         if "content-length" not in headers:
             self._refuse_upload("chunked-upload", 411, "MissingContentLength", "You must send Content-Length.")

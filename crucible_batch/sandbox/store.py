@@ -78,7 +78,7 @@ class Store:
         self._db.execute("INSERT OR IGNORE INTO blob (sha256, bytes) VALUES (?, ?)", (sha256, content))
 
     def blob(self, sha256: str) -> bytes:
-        """Give the bytes of a digest. Raises KeyError."""
+        """Return the bytes of a digest. Raises KeyError."""
         row = self._db.execute("SELECT bytes FROM blob WHERE sha256 = ?", (sha256,)).fetchone()
         if row is None:
             raise KeyError(sha256)

@@ -159,7 +159,7 @@ def check(workflow: Workflow, params: Params) -> None:
 
 
 def output_shapes(workflow: Workflow, params: Params, source: Upload | None) -> tuple[OutputShape, ...]:
-    """Say what the outputs will be. `source` is the input image, if the params name one."""
+    """Return the shape of each output. `source` is the input image, if the params name one."""
     width, height = _size_in(workflow, params, source)
     if width * height > _MAX_OUTPUT_PIXELS:
         raise invalid_params(f"{width} x {height} pixels are too many.", "Send a smaller image or a smaller scale.")
@@ -172,7 +172,7 @@ def prompt(params: Params) -> str:
 
 
 def steps(workflow: Workflow, params: Params) -> int:
-    """Say how many steps are asked for; 1 where a workflow has none."""
+    """Return the number of steps requested; 1 where a workflow has none."""
     field = workflow.field("sampler.steps")
     value = params.get("sampler.steps", field.default if field else 1)
     return value if isinstance(value, int) else 1
@@ -185,7 +185,7 @@ def _check_value(field: Field, value: object) -> None:
 
 
 def _judge(field: Field, value: object) -> tuple[bool, str]:
-    """Tell whether a field takes a value, and in words what it takes."""
+    """Return whether a field takes a value, and in words what it takes."""
     match field.kind:
         case "text":
             fits = isinstance(value, str) and len(value) <= _MAX_PROMPT_CHARS

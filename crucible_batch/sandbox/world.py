@@ -61,7 +61,7 @@ class World:
         return changes
 
     def authenticate(self, key: str) -> str:
-        """Give the id of the account that a key opens."""
+        """Return the id of the account that a key opens."""
         account = self._accounts.get(_digest(key))
         if account is None:
             raise RefusedError(
@@ -73,7 +73,7 @@ class World:
         return account.account_id
 
     def credits(self, account_id: str, now: float) -> tuple[Totals, list[Entry]]:
-        """Give the totals of an account and its newest entries, newest first."""
+        """Return the totals of an account and its newest entries, newest first."""
         self.jobs.settle(now)
         return self._ledger.totals(account_id), self._ledger.recent(account_id, self._config.recent_entries)
 
@@ -90,7 +90,7 @@ class World:
         return self.assets.create(account_id, intent, now)
 
     def delete_asset(self, account_id: str, asset_id: str, now: float) -> Decimal:
-        """Delete an asset; gives the credits that come back."""
+        """Delete an asset; return the credits refunded."""
         self.jobs.settle(now)
         return self.assets.delete(account_id, asset_id, now)
 
@@ -111,7 +111,7 @@ class World:
         return self.jobs.accept(account_id, order, self._making(account_id, order, now), now), True
 
     def price(self, account_id: str, order: Order, now: float) -> Decimal:
-        """Say what an order would cost now. Raises RefusedError as `submit` does, but for want of credits."""
+        """Return what an order would cost now. Raises RefusedError as `submit` does, but for lack of credits."""
         return self.jobs.price(self._making(account_id, order, now), order.params, now)
 
     def _making(self, account_id: str, order: Order, now: float) -> Making:
