@@ -1,12 +1,41 @@
-"""What all tests share: how hard hypothesis tries."""
+"""What all tests share: how hard hypothesis tries, Ctrl-C, and a heap without the modules in it."""
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
+import threading
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from crucible_batch.api import account
 
 # No deadline: these machines are shared, and a slow example says nothing. `soak` is for a long look by hand.
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("soak", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# A shell without job control starts what it leaves in the background with SIGINT ignored, and so would be every command
+# that a test starts and then presses Ctrl-C on.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen_heap() -> Iterator[None]:
+    """Keep what the imports made out of the collections that some tests ask for: it stays anyway."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_fingerprints() -> Iterator[None]:
+    """Derive the key's fingerprint in one round: 200,000 are a fifth of the time of a small run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(account, "_ROUNDS", 1)
+        yield

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 
-COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
+from tests.preloaded import COMMAND, run_command
+
 KEY = "moltazine_sandbox"
 
 
@@ -56,16 +56,8 @@ class Cli:
         return clean_environment(MOLTAZINE_API_KEY=KEY, CRUCIBLE_API_BASE=self.url)
 
     def __call__(self, *args: str, timeout_s: float = 40, **environment: str) -> Done:
-        done = subprocess.run(
-            [COMMAND, *args],
-            cwd=self.cwd,
-            env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        """Run a command to its end."""
+        done = run_command(args, cwd=self.cwd, env={**self.environment, **environment}, timeout_s=timeout_s)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def start(self, *args: str, **streams: Any) -> subprocess.Popen[str]:

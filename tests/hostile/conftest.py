@@ -83,12 +83,3 @@ def _collect_between_tests() -> Iterator[None]:
     yield
     gc.enable()
     gc.collect()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _collect_new_things_only() -> Iterator[None]:
-    """What the imports made stays anyway; to look at it again after each of some six hundred tests takes minutes."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
