@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import atexit
+import contextlib
 import functools
 import gc
 import importlib
@@ -123,7 +124,6 @@ def serve(number: int) -> None:
             importlib.import_module(module.name)
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who waits for a command is the process between
     with socket.socket(fileno=number) as control:
         while True:
             request, descriptors, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 3)
@@ -133,13 +133,20 @@ def serve(number: int) -> None:
                 break
             for descriptor in descriptors:
                 os.close(descriptor)
+            _reap()
     _fork_command(*descriptors)
     _become(json.loads(request))
 
 
+def _reap() -> None:
+    """Collect the forks that have ended, so that what they took counts for the tests that they were made for."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def _fork_command(out: int, err: int, reply: int) -> None:
     """Fork, and return in the child with its streams in place; here, wait for it, and send its number and its code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         os.close(reply)

@@ -63,6 +63,7 @@ def faults(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", TYPED, ids=title)
 def test_a_page_says_what_happens(page: Path, faults: dict[Path, str | None]) -> None:
     assert faults[page] is None, faults[page]

@@ -7,6 +7,8 @@ import pytest
 from tests.campaign.planted import caught_by
 from tests.campaign.slips import SLIPS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("slip", SLIPS)
 def test_a_slip_is_noticed(slip: str) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.crash.wire_faults import FAULTS
 
+pytestmark = pytest.mark.slow
+
 
 def test_whatever_goes_wrong_with_an_exchange_the_same_command_ends_as_if_nothing_had_been(campaign: Any) -> None:
     told = campaign("--scene", "six", "--kind", "proxied=320")

@@ -8,6 +8,8 @@ import pytest
 
 from tests.crash.plants import SHOWN_BY
 
+pytestmark = pytest.mark.slow
+
 EFFECTS = {
     "request GET",
     "request POST",

@@ -13,6 +13,8 @@ import pytest
 from tests.crash.judge import Past, ask, judge
 from tests.crash.scenes import Scene, Want, steady_scene
 
+pytestmark = pytest.mark.slow
+
 LONG = Scene(
     wants=(
         Want("one sheet", "zimage-sheet", count=3),

@@ -41,6 +41,7 @@ def fill_pydantics_cache() -> None:
     TypeAdapter(list[str]).validate_json(json.dumps([f"{number:060}" for number in range(200_000)]))
 
 
+@pytest.mark.slow
 def test_not_one_object_is_left_of_a_job_that_is_over(tmp_path: Path) -> None:
     fill_pydantics_cache()
     watch = Counting()

@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.pricing.pace import submits
+
+pytestmark = pytest.mark.slow
 
 
 def test_room_to_spare_buys_the_same_and_says_how_fast(

@@ -7,6 +7,8 @@ import pytest
 
 from tests.pricing.scenario import play, play_reference, scenario
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(1, 1 + int(os.environ.get("PRICING_SEEDS", "4")))
 
 

@@ -9,6 +9,8 @@ from tests.pricing.conftest import Open
 from tests.pricing.running import Bench, Outcome, Wish
 from tests.pricing.world import Ask, Quote, World, fixed, lying, same, stepped
 
+pytestmark = pytest.mark.slow
+
 PLAIN = [Wish()] * 40
 
 

@@ -15,6 +15,8 @@ from tests.simulation.play import play_out
 from tests.simulation.scenario import invent
 from tests.simulation.soak import play_all, workshop
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("bug", bugs())
 def test_a_planted_bug_is_caught(bug: str) -> None:

@@ -13,12 +13,19 @@ from tests.simulation.price_worlds import FIRST_SEED, price_world
 from tests.simulation.soak import judged, play_all, workshop
 from tests.simulation.weather import FAULTS, Moment
 
-# Four parts, so that a parallel run can share them out; about a minute on one core in all.
+# Parts, so that a parallel run can share them out.
+FEW_SEEDS = [range(80), range(80, 160), range(FIRST_SEED, FIRST_SEED + 40)]
 SEEDS = [range(part * 500, (part + 1) * 500) for part in range(4)]
 PRICE_SEEDS = [range(FIRST_SEED + part * 150, FIRST_SEED + (part + 1) * 150) for part in range(4)]
 _ALWAYS_FIRE = {name for name, fault in FAULTS.items() if fault.moment is not Moment.ASIDE}
 
 
+@pytest.mark.parametrize("seeds", FEW_SEEDS, ids=str)
+def test_two_hundred_seeds_buy_nothing_twice_overspend_and_lose_nothing(seeds: range) -> None:
+    assert play_all(seeds).broken == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", SEEDS, ids=str)
 def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range) -> None:
     total = play_all(seeds)
@@ -29,6 +36,7 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
     assert set(total.faults) >= _ALWAYS_FIRE - {"402-page", "workflow-gone"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", PRICE_SEEDS, ids=str)
 def test_whatever_prices_do_the_budget_is_exceeded_by_no_more_than_is_stated(seeds: range) -> None:
     assert play_all(seeds).broken == []

@@ -1,0 +1,20 @@
+"""A few trials of each kind: what `make verify` does at every place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+KILLS = {"undisturbed": 1, "killed": 4, "killed_twice": 2, "state_lost": 3, "signalled": 2, "together": 1}
+
+
+@pytest.mark.parametrize(
+    ("scene", "trials"), [("any", KILLS), ("six", {"proxied": 6})], ids=["kills and signals", "a bad line"]
+)
+def test_the_same_command_ends_it_and_nothing_is_bought_twice(
+    campaign: Any, scene: str, trials: dict[str, int]
+) -> None:
+    told = campaign("--scene", scene, *(word for kind, n in trials.items() for word in ("--kind", f"{kind}={n}")))
+    assert told["findings"] == []
+    assert told["trials"] == trials
