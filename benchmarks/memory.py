@@ -28,7 +28,7 @@ from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
 from crucible_batch.api.status import write_report_of
-from crucible_batch.cli.heap import share_one_heap
+from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.domain.gateway_types import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.ports import Gateway, MayResend, always

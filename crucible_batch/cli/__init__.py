@@ -14,11 +14,12 @@ def main() -> None:
         return
     # The HTTP library opens the file that this names as soon as it is loaded, for the keys of all connections.
     os.environ.pop("SSLKEYLOGFILE", None)
-    from crucible_batch.cli.garbage import put_off_collecting
+    from crucible_batch.cli.startup import collect_garbage_rarely, skip_unused_help_imports
     from crucible_batch.cli.streams import mend_streams
 
     mend_streams()
-    put_off_collecting()
+    collect_garbage_rarely()
+    skip_unused_help_imports(sys.argv[1:])
     from crucible_batch.cli.app import main as parse_and_run
 
     parse_and_run()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 from types import FrameType
@@ -16,7 +15,6 @@ from crucible_batch.cli import inspect_commands, maintenance_commands, run_comma
 from crucible_batch.cli.answer import BUG, Terminated, answering
 from crucible_batch.cli.completion import mend_zsh
 from crucible_batch.cli.options import exit_code_table
-from crucible_batch.cli.startup import sparing
 from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
 
@@ -65,7 +63,7 @@ def main() -> None:
     if not {"--install-completion", "--show-completion"}.isdisjoint(sys.argv):
         mend_zsh()
     try:
-        code = sparing(app, sys.argv[1:], os.environ)(standalone_mode=False)
+        code = app(standalone_mode=False)
     except Terminated:
         code = ExitCode.SIGTERM
     except typer.Abort:

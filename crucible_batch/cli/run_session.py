@@ -34,7 +34,6 @@ from crucible_batch.api.signals import at_once
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again, with_budget
 from crucible_batch.cli.display.choose import Display, choose_display, observer_of
-from crucible_batch.cli.heap import share_one_heap
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.summary import (
@@ -45,6 +44,7 @@ from crucible_batch.cli.render.summary import (
     next_step,
     show_summary,
 )
+from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.cli.terminal import say, tell, working
 from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import DeadlineError, ExitCode

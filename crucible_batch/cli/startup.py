@@ -1,64 +1,43 @@
-"""What a start leaves out: the parameters of commands that nobody asked for, and what Typer loads and we never use.
-
-Together two fifths of the time of ``--help``, and 15 ms of every command: `python -m benchmarks.startup` has the
-figures of a whole start.
-"""
+"""Settings of the process that a start or a run makes for time or memory. ``docs/performance.md`` has the figures."""
 
 from __future__ import annotations
 
-import copy
+import atexit
+import gc
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from types import ModuleType
 
-import typer
-from typer.models import CommandInfo
-
-_HELP = {"--help", "-h"}
-_UNUSED = (("rich.markdown", "Markdown"), ("rich.traceback", "Traceback"))
-"""Help is in Rich's markup and tracebacks are Python's own; the parser and the lexers behind these take 50 ms."""
+_OBJECTS_BEFORE_COLLECTION = 50_000
+_M_ARENA_MAX = -8
+"""``malloc.h``: the greatest number of heaps."""
 
 
-def sparing(app: typer.Typer, words: Sequence[str], environ: Mapping[str, str]) -> typer.Typer:
-    """Return an application that answers ``words`` as ``app`` does, with the parameters of their command alone."""
-    if any(name.startswith("_") and name.endswith("_COMPLETE") for name in environ):
-        return app  # the Tab key says elsewhere what was typed
-    if not words or _HELP & set(words):
-        _load_help()
-    asked = next((word for word in words if not word.startswith("-")), None)
-    lean = copy.copy(app)
-    lean.registered_commands = [
-        command if _name(command) == asked else _without_parameters(command) for command in app.registered_commands
-    ]
-    return lean
+def collect_garbage_rarely() -> None:
+    """Collect after 50,000 new objects instead of 700, and not at exit: imports make many objects, and keep them."""
+    gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
+    atexit.register(gc.freeze)
 
 
-def _name(command: CommandInfo) -> str:
-    return command.name or str(getattr(command.callback, "__name__", ""))
+def skip_unused_help_imports(argv: Sequence[str]) -> None:
+    """Before help is shown, put empty classes in place of two of Typer's imports, which bring parsers and lexers.
+
+    Help is written in Rich's markup, not Markdown, and tracebacks are Python's own.
+    """
+    if argv and not {"--help", "-h"} & set(argv):
+        return
+    for module, name in (("rich.markdown", "Markdown"), ("rich.traceback", "Traceback")):
+        vars(sys.modules.setdefault(module, ModuleType(module))).setdefault(name, object)
 
 
-def _without_parameters(command: CommandInfo) -> CommandInfo:
-    """The command as a list of commands shows it."""
+def share_one_heap() -> None:
+    """Have all threads allocate from one heap; with one each, glibc's way, memory grows with the length of a run.
 
-    def nothing() -> None: ...
+    ``MALLOC_ARENA_MAX`` in the environment is respected. Does nothing with other C libraries.
+    """
+    import ctypes  # noqa: PLC0415 - only a run needs it
 
-    lean = copy.copy(command)
-    lean.name = _name(command)
-    lean.help = command.help or getattr(command.callback, "__doc__", None)
-    lean.callback = nothing
-    return lean
-
-
-def _load_help() -> None:
-    """Load what renders help, with nothing in place of what it has no use for."""
-    missing = [(module, name) for module, name in _UNUSED if module not in sys.modules]
-    for module, name in missing:
-        stand_in = ModuleType(module)
-        setattr(stand_in, name, type(name, (), {}))
-        sys.modules[module] = stand_in
-    try:
-        import_module("typer.rich_utils")
-    finally:
-        for module, _ in missing:
-            del sys.modules[module]
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt(_M_ARENA_MAX, 1)

@@ -11,7 +11,7 @@ import pytest
 
 THREADS = """
 import ctypes, threading
-from crucible_batch.cli.heap import share_one_heap
+from crucible_batch.cli.startup import share_one_heap
 if {shared}:
     share_one_heap()
 libc, all_there = ctypes.CDLL(None), threading.Barrier(4)
