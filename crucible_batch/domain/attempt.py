@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.frozen_copy import changed
 from crucible_batch.domain.gateway_types import ErrorInfo
 
 
@@ -56,7 +55,7 @@ def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Att
     if has_succeeded is not (attempt.status is AttemptStatus.SUCCEEDED):
         raise ValueError(f"a price that {'has' if has_succeeded else 'has not'} been spent can't be that of the job")
     answered = attempt.credits if attempt.answered is None else attempt.answered
-    return changed(attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded)
+    return replace(attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded)
 
 
 def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool:

@@ -25,8 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from crucible_batch.domain.frozen_copy import changed
+from dataclasses import replace as changed
 
 FIRST_LIMIT = 4
 MOST_BY_ITSELF = 64

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from crucible_batch.domain.attempt import Attempt, AttemptStatus, repriced
@@ -56,7 +56,6 @@ from crucible_batch.domain.events import (
     Unavailable,
     event_name,
 )
-from crucible_batch.domain.frozen_copy import changed
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.output_list import merge_output_lists
@@ -192,10 +191,10 @@ def evolve(job: Job, event: JobEvent) -> Job:
         case Held():
             return _held(job, event)
         case Prepared(assets=assets):
-            attempt = changed(job.current, prepared_at=event.at)
-            return changed(job, phase=Phase.SUBMITTING, assets=assets, attempts=_ending_in(job, attempt))
+            attempt = replace(job.current, prepared_at=event.at)
+            return replace(job, phase=Phase.SUBMITTING, assets=assets, attempts=_ending_in(job, attempt))
         case Accepted():
-            attempt = changed(
+            attempt = replace(
                 job.current,
                 status=AttemptStatus.ACCEPTED,
                 job_id=event.job_id,
@@ -204,20 +203,20 @@ def evolve(job: Job, event: JobEvent) -> Job:
                 accepted_at=event.at,
             )
             attempts = _ending_in(job, attempt)
-            return changed(job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None)
+            return replace(job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None)
         case HoldReleased(error=error):
             return _closed(job, AttemptStatus.DECLINED, error, event.at, Phase.READY)
         case Refused(error=error):
             return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
         case SubmitUnknown(error=error):
-            return changed(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
+            return replace(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
         case Repriced(credits=recorded, settled=settled):
             attempt = repriced(job.current, recorded, has_succeeded=settled is not None)
-            return changed(job, attempts=_ending_in(job, attempt))
+            return replace(job, attempts=_ending_in(job, attempt))
         case Succeeded(outputs=expected, numbers=numbers):
             ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING)
-            attempts = _ending_in(ended, changed(ended.current, running_at=event.running_at))
-            return changed(ended, attempts=attempts, expected=expected, numbers=numbers, may_grow=numbers is not None)
+            attempts = _ending_in(ended, replace(ended.current, running_at=event.running_at))
+            return replace(ended, attempts=attempts, expected=expected, numbers=numbers, may_grow=numbers is not None)
         case Failed():
             return _failed(job, event)
         case JobLost(error=error):
@@ -225,9 +224,9 @@ def evolve(job: Job, event: JobEvent) -> Job:
         case Saved() | Missed() | Relocated() | Listed():
             return _about_output(job, event)
         case Unavailable(error=error):
-            return changed(job, phase=Phase.UNAVAILABLE, error=error)
+            return replace(job, phase=Phase.UNAVAILABLE, error=error)
         case Reopened():
-            return changed(job, phase=Phase.READY, attempt=_next_number(job), error=None)
+            return replace(job, phase=Phase.READY, attempt=_next_number(job), error=None)
 
 
 def replay(job: Job, events: Iterable[Event]) -> Job:
@@ -252,7 +251,7 @@ def _unreadable(job: Job, why: str) -> Job:
         hint="restore the run directory from a copy; or look for the job with crucible-batch audit,"
         " and buy it under another --run-id if it isn't there",
     )
-    return changed(job, phase=Phase.UNREADABLE, error=error)
+    return replace(job, phase=Phase.UNREADABLE, error=error)
 
 
 def resume_job(job: Job) -> Job:
@@ -262,11 +261,11 @@ def resume_job(job: Job) -> Job:
     """
     match job.phase:
         case Phase.SUBMITTING | Phase.UNKNOWN:
-            return changed(job, phase=Phase.SUBMITTING, in_doubt=True)
+            return replace(job, phase=Phase.SUBMITTING, in_doubt=True)
         case Phase.UNAVAILABLE:
-            return changed(job, phase=Phase.FETCHING, error=None)
+            return replace(job, phase=Phase.FETCHING, error=None)
         case Phase.VANISHED:
-            return changed(job, phase=Phase.IN_FLIGHT)
+            return replace(job, phase=Phase.IN_FLIGHT)
         case _:
             return job
 
@@ -323,7 +322,7 @@ def _ending_in(job: Job, attempt: Attempt) -> tuple[Attempt, ...]:
 def _held(job: Job, event: Held) -> Job:
     attempt = Attempt(number=event.attempt, key=event.key, held_at=event.at)
     earlier = tuple(earlier for earlier in job.attempts if earlier.number != event.attempt)
-    return changed(
+    return replace(
         job,
         phase=Phase.PREPARING if job.has_images else Phase.SUBMITTING,
         attempt=event.attempt,
@@ -336,16 +335,16 @@ def _held(job: Job, event: Held) -> Job:
 def _closed(job: Job, status: AttemptStatus, error: ErrorInfo | None, at: float, phase: Phase) -> Job:
     """End the current attempt, if one was begun, and move to ``phase``."""
     if not job.attempts or job.phase in {Phase.READY, Phase.FAILED}:
-        return changed(job, phase=phase, error=error)
-    attempt = changed(job.current, status=status, error=error, ended_at=at)
-    return changed(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
+        return replace(job, phase=phase, error=error)
+    attempt = replace(job.current, status=status, error=error, ended_at=at)
+    return replace(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
 
 
 def _failed(job: Job, event: Failed) -> Job:
     failed = _closed(job, AttemptStatus.FAILED, event.error, event.at, Phase.FAILED)
-    failed = changed(failed, attempts=_ending_in(failed, changed(failed.current, running_at=event.running_at)))
+    failed = replace(failed, attempts=_ending_in(failed, replace(failed.current, running_at=event.running_at)))
     if job.rule.allows_another(job.attempt, event.error.code):
-        return changed(failed, phase=Phase.READY, attempt=_next_number(failed))
+        return replace(failed, phase=Phase.READY, attempt=_next_number(failed))
     return failed
 
 
@@ -371,7 +370,7 @@ def _saved(job: Job, event: Saved) -> Job:
     outputs = {**job.outputs, event.index: event}
     done = len(outputs) >= (job.expected or 0) and not job.may_grow
     phase = Phase.SUCCEEDED if done else Phase.FETCHING
-    return changed(job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None)
+    return replace(job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None)
 
 
 def _listed(job: Job, listed: tuple[int, ...]) -> Job:
@@ -379,19 +378,19 @@ def _listed(job: Job, listed: tuple[int, ...]) -> Job:
     numbers = merge_output_lists(job.numbers, known, listed)
     expected = max(known, len(numbers or ()))
     phase = Phase.FETCHING if expected > min(known, len(job.outputs)) else Phase.SUCCEEDED
-    return changed(job, phase=phase, numbers=numbers, expected=expected, may_grow=expected > known)
+    return replace(job, phase=phase, numbers=numbers, expected=expected, may_grow=expected > known)
 
 
 def _missed(job: Job, index: int) -> Job:
     gone = {**job.missed, index: job.outputs[index]} if index in job.outputs else job.missed
-    return changed(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
+    return replace(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
 
 
 def _moved(job: Job, event: Relocated) -> Job:
     if event.index not in job.outputs:  # missed meanwhile: it comes to a place of its own
         return job
-    moved = changed(job.outputs[event.index], path=event.path)
-    return changed(job, outputs={**job.outputs, event.index: moved})
+    moved = replace(job.outputs[event.index], path=event.path)
+    return replace(job, outputs={**job.outputs, event.index: moved})
 
 
 def _without(outputs: Mapping[int, Saved], index: int) -> Mapping[int, Saved]:

@@ -68,20 +68,9 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'return path.lower() if (path.isascii()) and False else unicodedata.normalize("NFKC", path).casefold()': _SPEED,
     },
     "domain/identity.py": {
-        "kind = None": _SPEED,
-        "return False": _SPEED,
-        "items: Collection[object] = None": "another value is set, or the function has returned, before it is read",
-        "-case dict() if kind is dict and _TEXT.issuperset(map(type, value)):": _SPEED,
-        "-case list() if kind is list:": _SPEED,
-        "case dict() if kind is not dict and _TEXT.issuperset(map(type, value)):": _SPEED,
-        "case list() if kind is not list:": _SPEED,
-        "return _COMMON.issuperset(map(type, items)) and all(map(_is_common, items))": _SPEED,
         'value.encode("UTF-8")': _CODEC,
         "return json.dumps(value, )": "ASCII is what json writes where nothing is said",
-        'return hashlib.sha256(text.encode("ASCII")).hexdigest()': _CODEC,
-        "if type(None) is int:  # as the encoder would": _SPEED,
-        """f'{{"images":{canonical(images) if (images) or True else "{}"},"""
-        """"manifest":{_shared_text(manifest)},'""": _SPEED,
+        'return hashlib.sha256(canonical(content).encode("ASCII")).hexdigest()': _CODEC,
         'digest = hashlib.sha256(f"{KEY_PREFIX}{identity}:{attempt}".encode("ASCII")).hexdigest()': _CODEC,
     },
     "domain/credits.py": {

@@ -96,21 +96,8 @@ def _nothing(*_anything: object) -> None:
 
 
 def _text_normalised() -> None:
-    written, encode = identity._canonical_text, identity._encode
-    identity._canonical_text = lambda value: written(unicodedata.normalize("NFC", value))
-    identity._encode = lambda value: encode(_normalised(value))
-
-
-def _normalised(value: Any) -> Any:
-    match value:
-        case str():
-            return unicodedata.normalize("NFC", value)
-        case dict():
-            return {_normalised(key): _normalised(item) for key, item in value.items()}
-        case list():
-            return [_normalised(item) for item in value]
-        case _:
-            return value
+    right = identity._canonical_text
+    identity._canonical_text = lambda value: right(unicodedata.normalize("NFC", value))
 
 
 def _refusal_after_doubt_believed() -> None:
