@@ -10,7 +10,7 @@ from typing import assert_never
 
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.identity import Json, job_identity
-from crucible_batch.domain.output_path import RESERVED_NAMES, fold_path, leading_path
+from crucible_batch.domain.output_path import RESERVED_NAMES, first_output_pattern, fold_path
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, PartialJobSpec
@@ -256,7 +256,7 @@ class Planner:
         How many outputs a job makes is known only once they are paid for, so such names don't go together.
         """
         taken = self._leading.get(folded)
-        if (leading := leading_path(folded)) is not None:
+        if (leading := first_output_pattern(folded)) is not None:
             self._leading.take(leading, wanted.name, wanted.entry)
             taken = taken or self._outputs.get(leading)
         if taken is None:

@@ -111,8 +111,8 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.domain.redaction": (
             "Secret",
             "clean",
-            "without_rights",
-            "said",
+            "mask_link_secrets",
+            "clean_message",
         ),
         "crucible_batch.domain.saved_plan": ("DEFAULT_MAX_MANIFEST_BYTES",),
         "crucible_batch.gateway": ("CrucibleClient",),

@@ -62,8 +62,8 @@ from crucible_batch.domain.progress import TakenUp as TakenUp
 from crucible_batch.domain.progress import Throttled as Throttled
 from crucible_batch.domain.redaction import Secret as Secret
 from crucible_batch.domain.redaction import clean as clean
-from crucible_batch.domain.redaction import said as said
-from crucible_batch.domain.redaction import without_rights as without_rights
+from crucible_batch.domain.redaction import clean_message as clean_message
+from crucible_batch.domain.redaction import mask_link_secrets as mask_link_secrets
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway.adapter import read_details as read_details

@@ -14,9 +14,9 @@ from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.status import jobs_with_past
 from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
-from crucible_batch.domain.audit import Audit, BooksRead
+from crucible_batch.domain.audit import Audit, JournalClaims
 from crucible_batch.domain.audit import audit as join
-from crucible_batch.domain.audit_claims import JobClaim, job_claims, unanswered_claims, upload_claims
+from crucible_batch.domain.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import AssetStatus
 from crucible_batch.domain.ledger import Ledger
@@ -95,7 +95,7 @@ def _refuse_other_gateway(journal: Journal, directory: Path, base_url: str) -> N
         )
 
 
-def _read(journal: Journal) -> BooksRead:
+def _read(journal: Journal) -> JournalClaims:
     rule = RetryRule(attempts=1)  # says what comes next, which nobody asks here
     jobs: list[JobClaim] = []
     names: dict[str, str] = {}
@@ -103,11 +103,11 @@ def _read(journal: Journal) -> BooksRead:
     for planned, job in chain(journal.jobs(rule), journal.retired()):
         jobs += job_claims(planned.name, job)
         names.update((image.spec.sha256, image.spec.filename) for image in planned.images.values())
-        without_answer += unanswered_claims(job)
+        without_answer += has_unanswered_submit(job)
     ledger = Ledger()
     for subject, event in journal.events():
         ledger.apply(subject, event)
-    return BooksRead(
+    return JournalClaims(
         jobs=jobs,
         uploads=upload_claims(journal.events(), names),
         runs=_times(journal.runs()),

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from crucible_batch.api.connecting import connect
-from crucible_batch.domain.redaction import said
+from crucible_batch.domain.redaction import clean_message
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.adapter import read_details, read_fields
@@ -58,14 +58,14 @@ def _parameters(metadata: Mapping[str, object]) -> Parameters | None:
     fields, details = read_fields(metadata), read_details(metadata)
     if not fields:
         return None
-    return {said(name): _about(details.get(name, {})) for name in fields}
+    return {clean_message(name): _about(details.get(name, {})) for name in fields}
 
 
 def _about(details: Mapping[str, object]) -> dict[str, Any]:
     low, high = _scalar(details.get("minimum")), _scalar(details.get("maximum"))
     ends = f"{'' if low is None else low} to {'' if high is None else high}".strip()
     kind = details.get("type")
-    words = [said(kind, 60) if isinstance(kind, str) else "", ends if ends != "to" else ""]
+    words = [clean_message(kind, 60) if isinstance(kind, str) else "", ends if ends != "to" else ""]
     about = {"description": ", ".join(word for word in words if word), "default": _scalar(details.get("default"))}
     return {key: value for key, value in about.items() if value not in ("", None)}
 
@@ -74,4 +74,4 @@ def _scalar(value: object) -> str | int | float | bool | None:
     """A plain value of the metadata as JSON has it; None for anything else."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
-    return said(value) if isinstance(value, str) else value if isinstance(value, bool | int | float) else None
+    return clean_message(value) if isinstance(value, str) else value if isinstance(value, bool | int | float) else None

@@ -16,17 +16,17 @@ from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.plan_staleness import (
-    Beginning,
-    JobNow,
-    author_of,
-    moved_files,
-    moved_gateway,
-    moved_jobs,
-    moved_manifest,
-    moved_prices,
-    moved_terms,
-    moved_workflows,
-    own_stretches,
+    CurrentJob,
+    RunStart,
+    change_author,
+    diff_files,
+    diff_gateway,
+    diff_manifest,
+    diff_prices,
+    diff_rows,
+    diff_terms,
+    diff_workflows,
+    own_event_numbers,
 )
 from crucible_batch.domain.prices import PriceBook, Quote, Shape
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
@@ -169,7 +169,7 @@ class PlanStaleness:
         with journal_of(directory) as journal:
             moves = chain(
                 self._moved_grounds(plan),
-                moved_files(plan.head.manifest.files, self._grounds.files.found),
+                diff_files(plan.head.manifest.files, self._grounds.files.found),
                 self._moved_in_journal(plan, draft, journal),
             )
             first = next(moves, None)
@@ -183,19 +183,19 @@ class PlanStaleness:
 
     def _moved_grounds(self, plan: SavedPlan) -> Iterator[Move]:
         head, grounds = plan.head, self._grounds
-        yield from moved_gateway(head.gateway, grounds.gateway)
-        yield from moved_manifest(head.manifest, grounds.manifest_at(head.manifest.path))
-        yield from moved_terms(head.terms, grounds.held_to)
-        yield from moved_workflows(head.workflows, grounds.lists)
+        yield from diff_gateway(head.gateway, grounds.gateway)
+        yield from diff_manifest(head.manifest, grounds.manifest_at(head.manifest.path))
+        yield from diff_terms(head.terms, grounds.held_to)
+        yield from diff_workflows(head.workflows, grounds.lists)
 
     def _moved_in_journal(self, plan: SavedPlan, draft: PlanFile, journal: Journal | None) -> Iterator[Move]:
         runs = [] if journal is None else journal.runs()
-        own = own_stretches([Beginning(run.terms.plan_digest, run.begins_after) for run in runs], plan.digest)
+        own = own_event_numbers([RunStart(run.terms.plan_digest, run.begins_after) for run in runs], plan.digest)
         prices = self._prices_of_others(journal, own)
         classes = [price.price_class for price in plan.head.prices]
         quotes: dict[str, Quote] = {price_class: prices.quote(Shape(price_class)) for price_class in classes}
-        yield from moved_prices(plan.head.prices, quotes)
-        yield from moved_jobs(plan.rows(), self._jobs_now(plan, draft, journal, own))
+        yield from diff_prices(plan.head.prices, quotes)
+        yield from diff_rows(plan.rows(), self._jobs_now(plan, draft, journal, own))
 
     def _prices_of_others(self, journal: Journal | None, own: tuple[range, ...]) -> PriceBook:
         """Learn the prices anew, from what other runs than the plan's own bought."""
@@ -209,9 +209,9 @@ class PlanStaleness:
 
     def _jobs_now(
         self, plan: SavedPlan, draft: PlanFile, journal: Journal | None, own: tuple[range, ...]
-    ) -> Iterator[JobNow]:
+    ) -> Iterator[CurrentJob]:
         grounds = self._grounds
         base = grounds.source.directory
         for row in plan_rows(draft, journal, grounds.terms, self._asked.choice, base=base, prices=PriceBook()):
             numbers = [] if journal is None else journal.numbers_of(row.identity, after=plan.head.events)
-            yield JobNow(row, author_of(numbers, own))
+            yield CurrentJob(row, change_author(numbers, own))

@@ -20,7 +20,7 @@ from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
 from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, evolve
-from crucible_batch.domain.output_path import is_home
+from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.shutdown import error_info
@@ -149,12 +149,12 @@ class _Record:
     @property
     def is_mendable(self) -> bool:
         """Whether a file of ours may be put there: the journal's word alone is not enough to make or replace one."""
-        return self.state in _MISPLACED and self.is_home
+        return self.state in _MISPLACED and self.is_planned_path
 
     @property
-    def is_home(self) -> bool:
+    def is_planned_path(self) -> bool:
         saved = self.saved
-        return is_home(self.planned.output, saved.index, saved.sha256, saved.path)
+        return is_planned_path(self.planned.output, saved.index, saved.sha256, saved.path)
 
 
 def _recorded(journal: Journal) -> Iterator[_Record]:
@@ -218,7 +218,7 @@ def _told(record: _Record) -> Difference:
     if record.state in _UNTOUCHED:
         code, message = _UNTOUCHED[record.state]
         error = ErrorInfo(code, message, "see to it by hand, then verify again")
-    elif not record.is_home:
+    elif not record.is_planned_path:
         error = _MISPLACED.get(record.state)
     saved = record.saved
     return Difference(record.planned.name, record.retired, saved.index, saved.path, record.state, error=error)

@@ -14,14 +14,14 @@ from rich.text import Text
 
 from crucible_batch.api import (
     CrucibleClient,
+    clean_message,
     connect,
     current_settings,
     format_credits,
+    mask_link_secrets,
     read_details,
     read_expected_s,
     read_fields,
-    said,
-    without_rights,
 )
 from crucible_batch.cli.answer import CommandOutput, Json
 from crucible_batch.cli.terminal import say, working
@@ -79,7 +79,7 @@ def show_credits(answer: CommandOutput, api_base: str | None, proxy: str | None)
     for entry in found.recent_entries[:10]:
         what = entry.description or entry.entry_type
         amount = Text(signed_credits(entry.amount), style="" if entry.amount < 0 else "green")
-        table.add_row(_moment(entry.created_at), said(what, 60), said(entry.status, 20), amount)
+        table.add_row(_moment(entry.created_at), clean_message(what, 60), clean_message(entry.status, 20), amount)
     if table.row_count:
         answer.out.print(table)
 
@@ -91,7 +91,7 @@ def show_workflows(answer: CommandOutput, api_base: str | None, proxy: str | Non
     answer.data = plain_json({"workflows": listed})
     table = _table("workflow", "updated")
     for each in sorted(found, key=lambda each: each.workflow_id):
-        table.add_row(said(each.workflow_id, 128), _moment(each.updated_at))
+        table.add_row(clean_message(each.workflow_id, 128), _moment(each.updated_at))
     answer.out.print(table)
     say(answer.out, ("its parameters  ", "label"), ("crucible-batch workflows ID", "command"))
 
@@ -110,9 +110,9 @@ def show_workflow(answer: CommandOutput, workflow_id: str, api_base: str | None,
         }
     )
     title = metadata.get("title")
-    tail = f"   {said(title, 100)}" if isinstance(title, str) else ""
+    tail = f"   {clean_message(title, 100)}" if isinstance(title, str) else ""
     tail += f" · about {format_duration(expected_s)} a job" if expected_s is not None else ""
-    say(answer.out, (said(workflow_id), "strong"), (tail, "quiet"))
+    say(answer.out, (clean_message(workflow_id), "strong"), (tail, "quiet"))
     if fields is None:
         say(answer.out, "  It doesn't say which parameters it takes; whatever the manifest names is sent.")
         return
@@ -120,7 +120,7 @@ def show_workflow(answer: CommandOutput, workflow_id: str, api_base: str | None,
     for name in fields:
         about = details.get(name, {})
         cells = [_word(about.get("type")), _word(about.get("default")), _range(about)] if details else []
-        table.add_row(said(name, 100), *cells)
+        table.add_row(clean_message(name, 100), *cells)
     answer.out.print(table)
 
 
@@ -131,7 +131,7 @@ async def _metadata(client: CrucibleClient, workflow_id: str) -> Mapping[str, ob
         if error.status != 404:
             raise
         known = ", ".join(sorted(each.workflow_id for each in (await client.workflows()).workflows))
-        raise UserError(f"there is no workflow {said(workflow_id)!r}", hint=f"active are: {known}") from error
+        raise UserError(f"there is no workflow {clean_message(workflow_id)!r}", hint=f"active are: {known}") from error
 
 
 def show_assets(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
@@ -159,8 +159,10 @@ def show_assets(answer: CommandOutput, api_base: str | None, proxy: str | None) 
     table = _table("asset", "status", "#bytes", "file", "created")
     for asset in found:
         size = "" if asset.byte_size is None else f"{asset.byte_size:,}"
-        name = said(asset.original_filename or "", 40)
-        table.add_row(said(asset.asset_id), said(asset.status, 20), size, name, _moment(asset.created_at))
+        name = clean_message(asset.original_filename or "", 40)
+        table.add_row(
+            clean_message(asset.asset_id), clean_message(asset.status, 20), size, name, _moment(asset.created_at)
+        )
     answer.out.print(table)
 
 
@@ -174,10 +176,10 @@ def plain_json(value: object) -> Json:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, Mapping):
-        return {without_rights(str(name)): plain_json(item) for name, item in value.items()}
+        return {mask_link_secrets(str(name)): plain_json(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain_json(item) for item in value]
-    return value if value is None or isinstance(value, int | float) else without_rights(str(value))
+    return value if value is None or isinstance(value, int | float) else mask_link_secrets(str(value))
 
 
 def _range(about: Mapping[str, object]) -> str:
@@ -188,7 +190,7 @@ def _range(about: Mapping[str, object]) -> str:
 def _word(value: object) -> str:
     if value is None or value == "":
         return ""
-    return said(format(value, "f") if isinstance(value, Decimal) else str(value), 60)
+    return clean_message(format(value, "f") if isinstance(value, Decimal) else str(value), 60)
 
 
 def _text(value: object) -> str | None:
@@ -200,7 +202,7 @@ def _moment(text: str) -> str:
     try:
         return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError):
-        return said(text, 30)
+        return clean_message(text, 30)
 
 
 def _table(*columns: str) -> Table:

@@ -47,8 +47,8 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
     _line(console, "ledger", _reach(found))
     for note in notes(result):
         _line(console, "note", note)
-    if found.strangers:
-        _line(console, "not ours", _strangers(found.strangers))
+    if found.unmatched:
+        _line(console, "not ours", _strangers(found.unmatched))
     if found.at_our_time:
         _line(
             console,
@@ -58,7 +58,7 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
         )
     if verbose:
         _list(console, found)
-    elif found.strangers and (found.differences or found.at_our_time):
+    elif found.unmatched and (found.differences or found.at_our_time):
         next_step = f"crucible-batch audit {shlex.quote(clean(str(result.run_dir), 4000))} -v"
         say(console, ("  next     ", "label"), (next_step, "command"), ("   lists each entry that isn't ours", "quiet"))
 
@@ -176,7 +176,7 @@ def _strangers(entries: Sequence[LedgerEntry]) -> str:
 
 def _list(console: Console, found: Audit) -> None:
     marked = {id(entry) for entry in found.at_our_time}
-    for entry in found.strangers:
+    for entry in found.unmatched:
         when = "-" if entry.at is None else _moment(entry.at)
         what = f"{when}  {clean(entry.entry_type, 20):<10} {signed_credits(entry.amount):>8}"
         about = clean(f"{entry.job_id or ''} {entry.description}".strip(), 100)
@@ -200,7 +200,7 @@ def audit_and_tell(answer: CommandOutput, run_dir: Path, api_base: str | None, p
         answer.event("audited", job=_finding(finding))
     for finding in found.uploads:
         answer.event("audited", upload=_finding(finding))
-    for entry in found.strangers:
+    for entry in found.unmatched:
         answer.event("not_ours", entry=_entry(entry), at_our_time=entry in found.at_our_time)
     for more in result.unsaved:
         answer.event("unsaved", job=_unsaved(more))
@@ -240,7 +240,7 @@ def _data(result: AuditResult) -> dict[str, Json]:
         "counts": {verdict.value: found.count(verdict) for verdict in Verdict},
         "jobs": _totals(found.jobs),
         "uploads": {**_totals(found.uploads), "present": sum(bool(each.present) for each in found.uploads)},
-        "not_ours": _sums(found.strangers),
+        "not_ours": _sums(found.unmatched),
         "not_ours_at_our_time": _sums(found.at_our_time),
         "unsaved": [_unsaved(more) for more in result.unsaved],
         "notes": list(notes(result)),

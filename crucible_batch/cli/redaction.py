@@ -41,14 +41,14 @@ def printable(text: str) -> str:
 
 def redacted(text: str) -> str:
     """Return a text with the key, disguised or not, and the rights of links replaced by ``***``."""
-    from crucible_batch.api import Secret, without_rights  # noqa: PLC0415 - only where something is logged
+    from crucible_batch.api import Secret, mask_link_secrets  # noqa: PLC0415 - only where something is logged
 
     key = _key_in_use()
     if len(key) >= _SHORTEST:
-        text = Secret(key).hidden_in(text)
+        text = Secret(key).mask_in(text)
     # What isn't seen would hide a link, or a key of this form, until somebody drops it.
     text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in _OBEYED)
-    return without_rights(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
+    return mask_link_secrets(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
 
 
 def _key_in_use() -> str:

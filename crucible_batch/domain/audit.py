@@ -64,13 +64,13 @@ def audit_job(
         ledger=_shown(by_kind),
         verdict=Verdict.DIFFERS if reasons else agreed,
         reasons=reasons,
-        assumed=claim.standing is CreditStatus.ASSUMED,
+        assumed=claim.status is CreditStatus.ASSUMED,
     )
 
 
 def _is_moving(claim: JobClaim, asked_at: float) -> bool:
     learned_at = claim.accepted_at if claim.ended_at is None else claim.ended_at
-    return claim.standing is CreditStatus.HELD or learned_at >= asked_at
+    return claim.status is CreditStatus.HELD or learned_at >= asked_at
 
 
 def _problems(
@@ -88,7 +88,7 @@ def _problems(
     ends = [kind for kind in (EntryKind.CONSUME, EntryKind.REFUND) if by_kind[kind]]
     if len(ends) > 1:
         yield "charged and refunded as well"
-    expected = _ENDS.get(claim.standing)
+    expected = _ENDS.get(claim.status)
     if expected is not None and not moving and expected not in ends:
         yield f"not {_WORDS[expected]}" + (f" but {_WORDS[ends[0]]}" if ends else "")
 
@@ -100,7 +100,7 @@ def _other_prices(claim: JobClaim) -> Iterator[str]:
 
 
 def _claimed(claim: JobClaim) -> Figures:
-    match claim.standing:
+    match claim.status:
         case CreditStatus.HELD:
             return Figures(held=claim.price)
         case CreditStatus.REFUNDED:
@@ -119,7 +119,7 @@ def _sum(entries: Sequence[LedgerEntry]) -> Credits:
 
 
 @dataclass(frozen=True, slots=True)
-class BooksRead:
+class JournalClaims:
     """All that the journal claims.
 
     ``runs`` are the times between which we were buying; None is a run without an end so far. ``unanswered`` counts
@@ -153,7 +153,7 @@ class Audit:
 
     jobs: tuple[Finding, ...]
     uploads: tuple[Finding, ...]
-    strangers: tuple[LedgerEntry, ...]
+    unmatched: tuple[LedgerEntry, ...]
     at_our_time: tuple[LedgerEntry, ...]
     oldest: float | None
     unanswered: int
@@ -171,7 +171,7 @@ class Audit:
         return sum(each.verdict is verdict for each in (*self.jobs, *self.uploads))
 
 
-def audit(books: BooksRead, entries: Sequence[LedgerEntry], present: Collection[str], *, asked_at: float) -> Audit:
+def audit(books: JournalClaims, entries: Sequence[LedgerEntry], present: Collection[str], *, asked_at: float) -> Audit:
     """Join books and ledger. ``present`` are the asset ids that the gateway lists.
 
     ``asked_at`` is when the gateway was asked, by our clock; the books may be read later, and what they learned since
@@ -197,7 +197,7 @@ def audit(books: BooksRead, entries: Sequence[LedgerEntry], present: Collection[
     return Audit(
         jobs=jobs,
         uploads=uploads.findings,
-        strangers=strangers,
+        unmatched=strangers,
         at_our_time=_at_our_time(strangers, books, clocks, asked_at),
         oldest=statement.oldest,
         unanswered=books.unanswered,
@@ -227,13 +227,13 @@ def _seen(claims: Sequence[JobClaim], named: Sequence[Sequence[LedgerEntry]]) ->
 
 
 def _at_our_time(
-    strangers: Sequence[LedgerEntry], books: BooksRead, clocks: Clocks, asked_at: float
+    unmatched: Sequence[LedgerEntry], books: JournalClaims, clocks: Clocks, asked_at: float
 ) -> tuple[LedgerEntry, ...]:
     prices = {claim.price for claim in books.jobs} | {claim.charge for claim in books.uploads} | {books.upload_price}
     runs = [(began, asked_at if ended is None else ended) for began, ended in books.runs]
     return tuple(
         entry
-        for entry in strangers
+        for entry in unmatched
         if entry_amount(entry) in prices - {ZERO}
         and entry_kind(entry, of_job=entry.job_id is not None) is not EntryKind.OTHER
         and any(clocks.may_lie_between(entry.at, began, ended) for began, ended in runs)

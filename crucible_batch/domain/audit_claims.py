@@ -79,7 +79,7 @@ class JobClaim:
     attempt: int
     job_id: str
     price: Credits
-    standing: CreditStatus
+    status: CreditStatus
     held_at: float
     accepted_at: float
     ended_at: float | None = None
@@ -131,28 +131,28 @@ _STANDINGS = {
 def job_claims(name: str, job: Job) -> Iterator[JobClaim]:
     """What we claim of a job: nothing of attempts that never became a gateway job."""
     for attempt in job.attempts:
-        standing = _STANDINGS.get(attempt.status)
-        if standing is not None and attempt.job_id is not None:
-            yield _job_claim(name, attempt, attempt.job_id, standing)
+        status = _STANDINGS.get(attempt.status)
+        if status is not None and attempt.job_id is not None:
+            yield _job_claim(name, attempt, attempt.job_id, status)
 
 
-def _job_claim(name: str, attempt: Attempt, job_id: str, standing: CreditStatus) -> JobClaim:
+def _job_claim(name: str, attempt: Attempt, job_id: str, status: CreditStatus) -> JobClaim:
     return JobClaim(
         name=name,
         attempt=attempt.number,
         job_id=job_id,
         price=attempt.credits,
-        standing=standing,
+        status=status,
         held_at=attempt.held_at,
         accepted_at=attempt.held_at if attempt.accepted_at is None else attempt.accepted_at,
-        ended_at=None if standing is CreditStatus.HELD else attempt.ended_at,
+        ended_at=None if status is CreditStatus.HELD else attempt.ended_at,
         bought_here=not attempt.reused,
         answered=attempt.answered,
         recorded=attempt.recorded,
     )
 
 
-def unanswered_claims(job: Job) -> bool:
+def has_unanswered_submit(job: Job) -> bool:
     """Whether a submit of this job may have bought it, and no answer says so."""
     is_unknown = any(attempt.status is AttemptStatus.UNKNOWN for attempt in job.attempts)
     return is_unknown or job.phase is Phase.UNREADABLE

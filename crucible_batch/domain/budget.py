@@ -144,7 +144,7 @@ def decide_admission(
     """Decide on one request by the tables at the head of this file. ``budget`` None means no cap of ours."""
     need = Need.of(request, ledger.prices)
     for shape in (request.shape, UPLOAD)[: 2 if request.uploads else 1]:
-        if (error := _above_ceiling(shape, ledger.prices)) is not None:
+        if (error := _ceiling_exceeded(shape, ledger.prices)) is not None:
             return Block(error)
     if situation.unanswered >= situation.limit or situation.is_one_alone:
         return Wait()
@@ -206,7 +206,7 @@ def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: 
     return bundle if alone and need.fits(bundle) else None
 
 
-def hold_is_outgrown(ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool) -> bool:
+def hold_is_too_small(ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool) -> bool:
     """Whether a submit may no longer be sent on the hold that was taken for it.
 
     Since then a price has been seen at which the hold is not enough, or figures above their holds have used up the
@@ -274,7 +274,7 @@ def _covers(available: Credits, amount: Credits, *, is_open: bool) -> bool:
     return available > amount if is_open else available >= amount
 
 
-def above_ceiling(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo:
+def ceiling_error(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo:
     """Return the error for a price above the declared ceiling."""
     what, key = "an upload" if shape == UPLOAD else "a job", _ceiling_key(shape)
     where = "" if shape == UPLOAD else f" on {shape.name}"
@@ -285,7 +285,7 @@ def above_ceiling(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo
     )
 
 
-def beyond_bound(
+def repricing_error(
     shape: Shape, answered: Credits, recorded: Credits, prices: PriceBook, *, seen_before: Credits | None = None
 ) -> ErrorInfo | None:
     """Return why nothing more may be bought where a job's record names more than was answered; None where it may.
@@ -296,7 +296,7 @@ def beyond_bound(
     """
     ceiling = prices.ceiling_of(shape)
     if ceiling is not None:
-        return above_ceiling(shape, recorded, ceiling) if recorded > ceiling else None
+        return ceiling_error(shape, recorded, ceiling) if recorded > ceiling else None
     known = max(answered, prices.expected(shape) or ZERO, seen_before or ZERO)
     if not known or recorded <= SURGE * known:
         return None
@@ -308,11 +308,11 @@ def beyond_bound(
     )
 
 
-def _above_ceiling(shape: Shape, prices: PriceBook) -> ErrorInfo | None:
+def _ceiling_exceeded(shape: Shape, prices: PriceBook) -> ErrorInfo | None:
     ceiling, expected = prices.ceiling_of(shape), prices.expected(shape)
     if ceiling is None or expected is None or expected <= ceiling:
         return None
-    return above_ceiling(shape, expected, ceiling)
+    return ceiling_error(shape, expected, ceiling)
 
 
 def _budget_exhausted(request: HoldRequest, ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:

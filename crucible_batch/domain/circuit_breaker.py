@@ -65,12 +65,12 @@ class ConsecutiveCounter:
         self._kind: Hashable = None
         self._count = 0
 
-    def is_full_with(self, kind: Hashable = "") -> bool:
+    def count_reaches_limit(self, kind: Hashable = "") -> bool:
         """Count one more of a kind, another kind beginning the row anew; True from the ``most``-th on."""
         self._count = self._count + 1 if kind == self._kind else 1
         self._kind = kind
         return self._count >= self._most
 
-    def end(self) -> None:
+    def reset(self) -> None:
         """Something went well."""
         self._count = 0

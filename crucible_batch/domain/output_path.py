@@ -39,7 +39,7 @@ def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
     return PurePosixPath(path.replace(_INDEX, str(index)).replace(_EXT, ext))
 
 
-def aside_path(path: str, sha256: str) -> str:
+def relocated_path(path: str, sha256: str) -> str:
     """Where the file of that digest goes, to make way for another at ``path``: beside it, by 8 hex of the digest."""
     place = PurePosixPath(path)
     return place.with_name(f"{place.stem}.{sha256[:8]}{place.suffix}").as_posix()
@@ -50,7 +50,7 @@ def fold_path(path: str) -> str:
     return path.lower() if path.isascii() else unicodedata.normalize("NFKC", path).casefold()
 
 
-def is_output_place(path: str) -> bool:
+def may_hold_output(path: str) -> bool:
     """Whether an output may ever stand at a path: below the run directory, and not where the run keeps its own files.
 
     What a journal or a receipt names is a claim: whoever wrote it may want us to read, or to replace, another file.
@@ -63,18 +63,18 @@ def is_output_place(path: str) -> bool:
     return can_have_sidecar and parts[0] not in RESERVED_NAMES
 
 
-def is_home(pattern: str, index: int, sha256: str, path: str) -> bool:
+def is_planned_path(pattern: str, index: int, sha256: str, path: str) -> bool:
     """Whether a plan with this pattern puts the output at the path itself, or moves it there when it makes way."""
-    if not is_output_place(path) or not _SHA256.fullmatch(sha256):
+    if not may_hold_output(path) or not _SHA256.fullmatch(sha256):
         return False
     ext = PurePosixPath(path).suffix
     if _EXT in pattern and ext not in PICTURE_EXTENSIONS.values():
         return False  # no type that we write: with any suffix a stranger's journal could name the user's notes
     home = output_path(pattern, index, ext).as_posix()
-    return path in {home, aside_path(home, sha256)}
+    return path in {home, relocated_path(home, sha256)}
 
 
-def leading_path(pattern: str) -> str | None:
+def first_output_pattern(pattern: str) -> str | None:
     """Return the pattern of which a later output may be called as the first of this one: ``a{ext}`` for ``a-1{ext}``.
 
     None where there is none, as with ``{index}``.

@@ -65,7 +65,7 @@ class ChangeCause(enum.StrEnum):
     GONE = "gone"
 
 
-MARKS: Mapping[ChangeCause, ChangeKind] = {
+CHANGE_KINDS: Mapping[ChangeCause, ChangeKind] = {
     ChangeCause.NEVER_RUN: ChangeKind.NEW,
     ChangeCause.NOT_SENT: ChangeKind.NEW,
     ChangeCause.RETRIED: ChangeKind.NEW,
@@ -108,7 +108,7 @@ class ChangeReason:
 
     @property
     def mark(self) -> ChangeKind:
-        return MARKS[self.why]
+        return CHANGE_KINDS[self.why]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +147,16 @@ def diff_jobs(
     for planned, job in jobs:
         key = dropped.pop(planned.name, None)
         before = earlier(key) if key is not None and _is_untouched(job) else None
-        found = reason(planned, job, before, missing=missing(job), retry_failed=retry_failed)
+        found = change_reason(planned, job, before, missing=missing(job), retry_failed=retry_failed)
         yield ComparedJob(planned.name, planned.workflow_id, found)
     for name, key in dropped.items():
         gone = earlier(key)
-        yield ComparedJob(name, gone.planned.workflow_id, ChangeReason(ChangeCause.GONE, credits=paid(gone.job)))
+        yield ComparedJob(
+            name, gone.planned.workflow_id, ChangeReason(ChangeCause.GONE, credits=credits_paid(gone.job))
+        )
 
 
-def reason(
+def change_reason(
     planned: PlannedJob,
     job: Job,
     before: EarlierPlan | None,
@@ -166,7 +168,7 @@ def reason(
     match job.phase:
         case Phase.SUCCEEDED:
             return ChangeReason(
-                ChangeCause.MISSING_OUTPUT if missing else ChangeCause.DONE, paths=missing, credits=paid(job)
+                ChangeCause.MISSING_OUTPUT if missing else ChangeCause.DONE, paths=missing, credits=credits_paid(job)
             )
         case Phase.FAILED:
             return _of(ChangeCause.RETRIED if retry_failed else ChangeCause.FAILED, job)
@@ -189,7 +191,7 @@ def reason(
 
 
 def _of(why: ChangeCause, job: Job) -> ChangeReason:
-    return ChangeReason(why, code=job.error.code if job.error is not None else None, credits=paid(job))
+    return ChangeReason(why, code=job.error.code if job.error is not None else None, credits=credits_paid(job))
 
 
 def _of_a_fresh_one(planned: PlannedJob, job: Job, before: EarlierPlan | None) -> ChangeReason:
@@ -200,7 +202,7 @@ def _of_a_fresh_one(planned: PlannedJob, job: Job, before: EarlierPlan | None) -
         return _of(ChangeCause.NOT_SENT, job)
     if before is not None:
         return ChangeReason(
-            ChangeCause.CHANGED, changes=tuple(changes(before.planned, planned)), credits=paid(before.job)
+            ChangeCause.CHANGED, changes=tuple(field_changes(before.planned, planned)), credits=credits_paid(before.job)
         )
     return ChangeReason(ChangeCause.NEVER_RUN)
 
@@ -209,12 +211,12 @@ def _is_untouched(job: Job) -> bool:
     return job.phase is Phase.READY and not job.attempts and job.error is None
 
 
-def paid(job: Job) -> Credits:
+def credits_paid(job: Job) -> Credits:
     """What a job has cost, or holds, net of refunds."""
     return sum((attempt.credits for attempt in job.attempts if attempt.status in _COSTS), ZERO)
 
 
-def changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
+def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
     """Yield what two jobs ask for differently: workflow, parameters, images by their bytes, the repeat index."""
     if before.workflow_id != now.workflow_id:
         yield Change("workflow", before.workflow_id, now.workflow_id)

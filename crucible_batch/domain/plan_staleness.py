@@ -31,7 +31,7 @@ _ENDLESS = 2**63
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class RunStart:
     """How a run began: which saved plan it follows, and after which event of the journal, if that was noted."""
 
     plan_digest: str | None
@@ -46,7 +46,7 @@ class Author(enum.Enum):
     ANOTHER_RUN = enum.auto()
 
 
-def own_stretches(runs: Sequence[Beginning], plan_digest: str) -> tuple[range, ...]:
+def own_event_numbers(runs: Sequence[RunStart], plan_digest: str) -> tuple[range, ...]:
     """Return the numbers of the events that runs of this plan wrote. ``runs`` are all of a journal's, oldest first.
 
     One run at a time holds a directory, so a run's events end where the next one begins. A run that doesn't say where
@@ -61,7 +61,7 @@ def own_stretches(runs: Sequence[Beginning], plan_digest: str) -> tuple[range, .
     return tuple(own)
 
 
-def author_of(numbers: Iterable[int], own: Sequence[range]) -> Author:
+def change_author(numbers: Iterable[int], own: Sequence[range]) -> Author:
     """Say who wrote the events of these numbers; one that isn't the plan's own makes it another run."""
     theirs = [any(number in stretch for stretch in own) for number in numbers]
     if not theirs:
@@ -79,7 +79,7 @@ _NOW = {
 
 
 @dataclass(frozen=True, slots=True)
-class JobNow:
+class CurrentJob:
     """A job as it stands now, and who moved it since the plan was made."""
 
     row: PlanRow
@@ -89,13 +89,13 @@ class JobNow:
 # --- the head ------------------------------------------------------------------------------------------------------
 
 
-def moved_gateway(saved: str, now: str) -> Iterator[Move]:
+def diff_gateway(saved: str, now: str) -> Iterator[Move]:
     """A plan is for one gateway: prices, workflows and keys are that one's."""
     if saved != now:
         yield Move("gateway", now, f"the gateway was {saved}, is now {now}")
 
 
-def moved_terms(saved: PlanTerms, now: PlanTerms) -> Iterator[Move]:
+def diff_terms(saved: PlanTerms, now: PlanTerms) -> Iterator[Move]:
     """Compare what a run of the plan is held to."""
     for field in fields(PlanTerms):
         before, after = getattr(saved, field.name), getattr(now, field.name)
@@ -103,7 +103,7 @@ def moved_terms(saved: PlanTerms, now: PlanTerms) -> Iterator[Move]:
             yield Move("term", field.name, f"{field.name} was {_value(before)}, is now {_value(after)}")
 
 
-def moved_manifest(saved: ManifestFile, now: ManifestFile) -> Iterator[Move]:
+def diff_manifest(saved: ManifestFile, now: ManifestFile) -> Iterator[Move]:
     """Compare the manifest's own bytes and name."""
     if saved.sha256 != now.sha256:
         yield Move("manifest", saved.path, f"{saved.path}: other bytes")
@@ -111,7 +111,7 @@ def moved_manifest(saved: ManifestFile, now: ManifestFile) -> Iterator[Move]:
         yield Move("manifest", saved.path, f"the manifest's name was {saved.name}, is now {now.name}")
 
 
-def moved_files(saved: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Move]:
+def diff_files(saved: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Move]:
     """Compare the text files that the manifest reads."""
     for name in sorted(saved.keys() | now.keys()):
         if name not in now:
@@ -122,7 +122,7 @@ def moved_files(saved: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Mo
             yield Move("file", name, f"{name}: other bytes")
 
 
-def moved_workflows(
+def diff_workflows(
     saved: Mapping[str, tuple[str, ...] | None], now: Mapping[str, tuple[str, ...] | None]
 ) -> Iterator[Move]:
     """Compare the parameter lists that the plan was checked against."""
@@ -141,7 +141,7 @@ def moved_workflows(
                 yield Move("workflow", workflow_id, f"{name} is listed by {workflow_id} now")
 
 
-def moved_prices(saved: Iterable[PlannedPrice], now: Mapping[str, Quote]) -> Iterator[Move]:
+def diff_prices(saved: Iterable[PlannedPrice], now: Mapping[str, Quote]) -> Iterator[Move]:
     """Compare what is known of the prices. ``now`` is without what the plan's own runs learned."""
     for price in saved:
         quote = now[price.price_class]
@@ -162,14 +162,14 @@ def _price(certainty: Certainty, each: Credits | None, nothing: str) -> str:
 # --- the jobs ------------------------------------------------------------------------------------------------------
 
 
-def moved_jobs(saved: Iterable[PlanRow], now: Iterable[JobNow]) -> Iterator[Move]:
+def diff_rows(saved: Iterable[PlanRow], now: Iterable[CurrentJob]) -> Iterator[Move]:
     """Compare the jobs, which come in manifest order on both sides, by their names.
 
     Keeps no more of them than what stands in another place than it did: where nothing moved, one of each side.
     """
     images: set[str] = set()
     waiting: dict[str, PlanRow] = {}
-    early: dict[str, JobNow] = {}
+    early: dict[str, CurrentJob] = {}
     for row, job in zip_longest(saved, now):
         if row is not None:
             waiting[row.name] = row
@@ -185,7 +185,7 @@ def moved_jobs(saved: Iterable[PlanRow], now: Iterable[JobNow]) -> Iterator[Move
         yield Move("job", name, f"job {name} is gone")
 
 
-def _moved_job(saved: PlanRow, now: JobNow, images: set[str]) -> Iterator[Move]:
+def _moved_job(saved: PlanRow, now: CurrentJob, images: set[str]) -> Iterator[Move]:
     if saved.identity == now.row.identity:
         yield from _moved_state(saved, now)
         return
@@ -202,7 +202,7 @@ def _moved_job(saved: PlanRow, now: JobNow, images: set[str]) -> Iterator[Move]:
         yield Move("job", saved.name, f"{saved.name}: asks for something else now")
 
 
-def _moved_state(saved: PlanRow, now: JobNow) -> Iterator[Move]:
+def _moved_state(saved: PlanRow, now: CurrentJob) -> Iterator[Move]:
     before, after = saved.state, now.row.state
     if before is after:
         return

@@ -50,7 +50,7 @@ class Receipt:
     saved: Saved | None = None
 
 
-def receipt_of(job: Job, event: JobEvent) -> Receipt | None:
+def receipt_for(job: Job, event: JobEvent) -> Receipt | None:
     """Return what is to be written down after ``event`` has made ``job`` what it is; None for most events."""
     if not isinstance(event, Accepted | Saved | Relocated):
         return None
@@ -80,7 +80,7 @@ class AttemptClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CheckedClaim:
     """A claim beside the gateway's record of the job that it names; None where the gateway knows no such job."""
 
     claim: AttemptClaim
@@ -92,7 +92,7 @@ class Told:
         return self.record is not None and self.record.status is JobStatus.FAILED
 
 
-def claims_of(receipts: Iterable[Receipt]) -> list[AttemptClaim]:
+def attempt_claims(receipts: Iterable[Receipt]) -> list[AttemptClaim]:
     """Sort one job's receipts by attempt, the first attempt first. What we can't have written is left out.
 
     Anybody may have added lines: a further line raises a price and never lowers it, and there is an end to how many
@@ -125,12 +125,12 @@ def _is_possible(receipt: Receipt) -> bool:
     )
 
 
-def is_of(planned: PlannedJob, record: JobSnapshot) -> bool:
+def matches_record(planned: PlannedJob, record: JobSnapshot) -> bool:
     """Whether a record can be that of a job: not where it names another workflow."""
     return record.workflow_id in {"", planned.workflow_id}
 
 
-def story(planned: PlannedJob, told: Sequence[Told], true: Mapping[int, Saved]) -> list[JobEvent]:
+def rebuild_events(planned: PlannedJob, told: Sequence[CheckedClaim], true: Mapping[int, Saved]) -> list[JobEvent]:
     """Tell a job's story again from its attempts, the first one first: all but the last have failed.
 
     ``true`` are the saved outputs of the last that still stand on disk byte for byte. Where they are all that the job
@@ -151,7 +151,7 @@ def story(planned: PlannedJob, told: Sequence[Told], true: Mapping[int, Saved]) 
     return past
 
 
-def _accepted(planned: PlannedJob, told: Told) -> list[JobEvent]:
+def _accepted(planned: PlannedJob, told: CheckedClaim) -> list[JobEvent]:
     """A job is accepted at the highest price that a receipt names; what its record names besides is a difference."""
     claim, at = told.claim, told.claim.at
     shape = shape_of(planned)
@@ -174,7 +174,7 @@ def _accepted(planned: PlannedJob, told: Told) -> list[JobEvent]:
     return past
 
 
-def at_least(past: Sequence[Event], floor: Credits) -> list[Event]:
+def with_minimum_price(past: Sequence[Event], floor: Credits) -> list[Event]:
     """The story of a job that the gateway doesn't know, at no less than ``floor``: only its receipt says its price."""
     return [
         replace(event, credits=max(event.credits, floor)) if isinstance(event, Accepted) else event for event in past

@@ -40,21 +40,21 @@ def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
     if len(text) <= limit and text.isascii() and text.isprintable():  # as nearly all is
         return " ".join(text.split())
     # Cut first: a message of megabytes must not cost megabytes of work. Escapes are longer than what they leave.
-    return cut(visible(text[: limit * 8]), limit)
+    return truncate(strip_invisible(text[: limit * 8]), limit)
 
 
-def visible(text: str) -> str:
+def strip_invisible(text: str) -> str:
     """Drop terminal escapes and unseen characters, and join the lines."""
-    spaced = " ".join(without_escapes(text).split())
+    spaced = " ".join(strip_escapes(text).split())
     return "".join(char for char in spaced if unicodedata.category(char) not in _UNSEEN)
 
 
-def cut(text: str, limit: int) -> str:
+def truncate(text: str, limit: int) -> str:
     """Cut to ``limit`` characters, and show that."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def without_escapes(text: str) -> str:
+def strip_escapes(text: str) -> str:
     """Drop what a terminal would take for an order."""
     return _ESCAPES.sub("", text)
 
@@ -97,7 +97,7 @@ class Secret:
         self._folded = (*_pieces(letters, _PIECE), *_pieces(raw.hex().encode(), 2 * _PIECE)) if is_long else ()
         self._encoded = tuple(piece for core in _base64(raw) for piece in _pieces(core, 16)) if is_long else ()
 
-    def hidden_in(self, text: str) -> str:
+    def mask_in(self, text: str) -> str:
         """Return the text with the secret replaced by ``***``; where it is disguised, that is all that is left."""
         plain = text.replace(self._text, MASK)
         if self._folded:
@@ -200,7 +200,7 @@ def _decoded(text: str) -> str:
         text = unquote(text)
     if "&" in text:
         text = _REFERENCE.sub(lambda found: _referred(found[0]), text)
-    return without_escapes(text) if "\x1b" in text else text
+    return strip_escapes(text) if "\x1b" in text else text
 
 
 @lru_cache(4096)  # a hostile text is a megabyte of them
@@ -246,7 +246,7 @@ _NAMED: Final = re.compile(
 letters after a colon ("the token: expired") is prose."""
 
 
-def without_rights(text: str) -> str:
+def mask_link_secrets(text: str) -> str:
     """Return a text with what makes a link a right replaced by ``***``: user and password, query, fragment; and the
     values that are called a signature or a token, in a query, a header or JSON.
 
@@ -278,12 +278,12 @@ def _closers(text: str) -> str:
 _OPEN_LINK: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\S*$")
 
 
-def said(text: str, limit: int = MESSAGE_LIMIT) -> str:
+def clean_message(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """Make what the gateway says safe to show and to keep: as ``clean`` does, and without the rights of links.
 
     Links are looked for between cleaning, which may bring one to light, and cutting, which may take its end away.
     """
-    seen = visible(text[: limit * 8])
+    seen = strip_invisible(text[: limit * 8])
     if len(text) > limit * 8:
         seen = _OPEN_LINK.sub("", seen)  # what would tell that it holds a password may be behind the cut
-    return cut(without_rights(seen), limit)
+    return truncate(mask_link_secrets(seen), limit)

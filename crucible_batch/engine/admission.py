@@ -20,9 +20,9 @@ from crucible_batch.domain.budget import (
     Need,
     SlowStart,
     Wait,
-    above_ceiling,
-    beyond_bound,
+    ceiling_error,
     decide_admission,
+    repricing_error,
 )
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import (
@@ -209,7 +209,7 @@ class Admission:
         self._figures_differ = True
         submit, prices = self._unanswered.get(identity), self._books.ledger.prices
         seen_before = None if submit is None else submit.job_expected
-        if (error := beyond_bound(shape, answered, recorded, prices, seen_before=seen_before)) is not None:
+        if (error := repricing_error(shape, answered, recorded, prices, seen_before=seen_before)) is not None:
             self._stop.end_buying(error)
 
     def take_up(self, job: Job) -> None:
@@ -340,7 +340,7 @@ class Admission:
         """Stop the run where the gateway has charged more than the declared ceiling: the bound holds no more."""
         ceiling = self._books.ledger.prices.ceiling_of(shape)
         if ceiling is not None and charged > ceiling:
-            self._stop.end_buying(above_ceiling(shape, charged, ceiling))
+            self._stop.end_buying(ceiling_error(shape, charged, ceiling))
 
     def _answered(self, identity: str) -> None:
         if self._unanswered.pop(identity, None) is not None:

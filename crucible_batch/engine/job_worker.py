@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, hold_is_outgrown
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, hold_is_too_small
 from crucible_batch.domain.circuit_breaker import FailureScope, failure_scope
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import (
@@ -201,7 +201,7 @@ class JobWorker:
         if budget is None:
             return None
         alone = self._world.admission.is_alone(job.identity)
-        if not hold_is_outgrown(ledger, budget, self._shape, ledger.hold_of(job.identity), alone=alone):
+        if not hold_is_too_small(ledger, budget, self._shape, ledger.hold_of(job.identity), alone=alone):
             return None
         error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
         return HoldReleased(at=self._world.clock.now(), error=error)

@@ -24,7 +24,7 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import JournaledLedger
-from crucible_batch.outputs import OutputStore, Sidecars, aside_path, give_up, keep_as, output_path
+from crucible_batch.outputs import OutputStore, Sidecars, give_up, keep_as, output_path, relocated_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class OutputRelocator:
         """
         known = self._past.known(asker.identity)
         if known is not None and known[2]:
-            return aside_path(path, sha256)
+            return relocated_path(path, sha256)
         async with self._turn:
             owners = [owner async for owner in self._owners(path)]
             if not owners or any(owner.may_stay(path) for owner in owners):
@@ -81,7 +81,7 @@ class OutputRelocator:
 
     async def _move(self, path: str, owners: Sequence[Owner]) -> None:
         sha256 = owners[0].saved.sha256  # one file, so the same for all
-        aside = aside_path(path, sha256)
+        aside = relocated_path(path, sha256)
         await asyncio.to_thread(keep_as, self._store.directory, path, aside, sha256)
         for owner in owners:
             if owner.saved.path == path:
@@ -96,6 +96,6 @@ class OutputRelocator:
         for identity in self._past.saved_at(path):
             known = self._past.known(identity)
             for saved in known[1].outputs.values() if known is not None else ():
-                is_named = saved.path in {path, aside_path(path, saved.sha256)}
+                is_named = saved.path in {path, relocated_path(path, saved.sha256)}
                 if known is not None and is_named and await self._store.is_true(replace(saved, path=path)):
                     yield Owner(*known, saved)

@@ -15,11 +15,19 @@ from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Event, Held, JobEvent, Saved
 from crucible_batch.domain.gateway_types import JobSnapshot
 from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.output_path import is_home
+from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import Shape, shape_of
-from crucible_batch.domain.receipts import AttemptClaim, Receipt, Told, at_least, claims_of, is_of, story
+from crucible_batch.domain.receipts import (
+    AttemptClaim,
+    CheckedClaim,
+    Receipt,
+    attempt_claims,
+    matches_record,
+    rebuild_events,
+    with_minimum_price,
+)
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import GatewayError, OtherAccountError, UserError
 from crucible_batch.outputs import OutputStore, Receipts, ReceiptsByJob
@@ -81,7 +89,7 @@ async def restore(
             raise OtherAccountError(store.directory)
         for identity, unproven in unknown:
             if (floor := asking.least_price(unproven, ceiling)) is not None:
-                stories.add(identity, at_least(unproven, floor))
+                stories.add(identity, with_minimum_price(unproven, floor))
         journal.restore(stories)
     return stories.count
 
@@ -95,8 +103,10 @@ class _Asking:
     store: OutputStore
     highest: dict[Shape, Credits] = field(default_factory=dict)
 
-    async def stories_of(self, some: Sequence[PlannedJob]) -> list[tuple[PlannedJob, list[Told], list[JobEvent]]]:
-        """Return the rebuilt events of the jobs that have receipts. Raises ``GatewayError``."""
+    async def stories_of(
+        self, some: Sequence[PlannedJob]
+    ) -> list[tuple[PlannedJob, list[CheckedClaim], list[JobEvent]]]:
+        """Tell the stories of those that have any. Raises ``GatewayError``."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._story_of(planned)) for planned in some]
         found = [task.result() for task in tasks]
@@ -112,20 +122,20 @@ class _Asking:
 
     async def _story_of(
         self, planned: PlannedJob
-    ) -> tuple[PlannedJob, list[Told], list[JobEvent]] | GatewayError | None:
+    ) -> tuple[PlannedJob, list[CheckedClaim], list[JobEvent]] | GatewayError | None:
         try:
-            told = await self._told(planned, claims_of(self.by_job.of(planned.identity)))
+            told = await self._told(planned, attempt_claims(self.by_job.of(planned.identity)))
         except GatewayError as error:  # kept, since a group of tasks would wrap it
             return error
         if not told:
             return None
         true = {saved.index: saved async for saved in _true_outputs(planned, told[-1].claim.receipts, self.store)}
-        return planned, told, story(planned, told, true)
+        return planned, told, rebuild_events(planned, told, true)
 
-    async def _told(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[Told]:
-        """Return the attempts up to the first that has not failed. One unknown to the gateway can only be the last."""
-        told: list[Told] = []
-        unknown: Told | None = None
+    async def _told(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[CheckedClaim]:
+        """The attempts up to the first that has not failed. One that the gateway doesn't know can only be the last."""
+        told: list[CheckedClaim] = []
+        unknown: CheckedClaim | None = None
         for claim in claims:
             found = await self._found(planned, claim)
             if found is None:
@@ -138,19 +148,19 @@ class _Asking:
                 return told
         return told if unknown is None else [*told, unknown]
 
-    async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> Told | None:
-        """Return the gateway's record of the job that a claim names; None if it names other jobs only."""
-        unknown: Told | None = None
+    async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> CheckedClaim | None:
+        """The job that a claim names, as the gateway has it; None where all that it names are other jobs."""
+        unknown: CheckedClaim | None = None
         for job_id in claim.job_ids:
             if self.by_job.owner(job_id) != planned.identity:
                 continue
             record = await self._record(job_id)
             if record is None:
-                unknown = unknown or Told(claim, job_id, None)
-            elif is_of(planned, record):
+                unknown = unknown or CheckedClaim(claim, job_id, None)
+            elif matches_record(planned, record):
                 shape = shape_of(planned)
                 self.highest[shape] = max(record.credits, self.highest.get(shape, ZERO))
-                return Told(claim, job_id, record)
+                return CheckedClaim(claim, job_id, record)
         return unknown
 
     async def _record(self, job_id: str) -> JobSnapshot | None:
@@ -204,6 +214,6 @@ async def _true_outputs(planned: PlannedJob, receipts: Sequence[Receipt], store:
         if saved is None or not 0 <= saved.index < (receipt.outputs or 0):
             continue
         # A receipt may have been edited: it can only name the file that the plan itself would write, there or aside.
-        is_ours = is_home(planned.output, saved.index, saved.sha256, saved.path)
+        is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
         if is_ours and await store.is_true(saved):
             yield saved

@@ -28,7 +28,7 @@ from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.progress import Observer
-from crucible_batch.domain.receipts import receipt_of
+from crucible_batch.domain.receipts import receipt_for
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
@@ -402,7 +402,7 @@ class Runner:
         self._tell.job(planned, job, event, moved)
 
     def _note_receipt(self, job: Job, event: JobEvent) -> None:
-        if (receipt := receipt_of(job, event)) is not None:
+        if (receipt := receipt_for(job, event)) is not None:
             self._receipts.add(receipt)
 
 

@@ -105,7 +105,7 @@ class Shutdown:
         self.reasons.add(ExitCode.STOPPED)
         info = error_info(error)
         self._last_unserved = replace(info, message=f"job {job}: {info.message}") if job else info
-        if self._unserved.is_full_with():
+        if self._unserved.count_reaches_limit():
             self.leave(ExitCode.STOPPED, self._last_unserved)
 
     def explain(self) -> None:
@@ -118,38 +118,38 @@ class Shutdown:
 
         Once too many in a row, the run winds down; other submits still get their definite answers.
         """
-        if self._unserved.is_full_with():
+        if self._unserved.count_reaches_limit():
             self.wind_down(ExitCode.STOPPED, error_info(error))
 
     def refused(self, error: GatewayError) -> None:
-        """Count a refusal whose reason is not the job itself."""
-        if self._refused.is_full_with((error.status, error.code)):
+        """A job was refused for a reason that isn't its own."""
+        if self._refused.count_reaches_limit((error.status, error.code)):
             self.wind_down(ExitCode.STOPPED, error_info(error))
 
     def failed_for_good(self, error: ErrorInfo) -> None:
-        """Count a job that failed with no attempt left."""
-        if self._failed.is_full_with(error.code):
+        """The gateway reports a job failed, and it has no attempt left."""
+        if self._failed.count_reaches_limit(error.code):
             self.wind_down(ExitCode.STOPPED, error)
 
     def unread(self, error: GatewayError) -> None:
-        """Count a job just bought whose record, and so its price, can't be read."""
-        if self._unread.is_full_with():
+        """The record of a job that was just bought can't be read, so that nobody knows what it costs."""
+        if self._unread.count_reaches_limit():
             self.wind_down(ExitCode.STOPPED, error_info(error))
 
     def read(self) -> None:
-        """Reset the count of ``unread``."""
-        self._unread.end()
+        """The record of a job that was just bought was read."""
+        self._unread.reset()
 
     def accepted(self) -> None:
-        """Reset the count of ``refused``: the gateway accepts jobs."""
-        self._refused.end()
+        """The gateway took a job: whatever was refused before was refused for its own sake."""
+        self._refused.reset()
         self.served()
 
     def succeeded(self) -> None:
-        """Reset the count of ``failed_for_good``: a job succeeded."""
-        self._failed.end()
+        """A job succeeded."""
+        self._failed.reset()
         self.served()
 
     def served(self) -> None:
-        """Reset the count of ``unserved``: the gateway answers."""
-        self._unserved.end()
+        """The gateway answered: whatever failed before was an accident."""
+        self._unserved.reset()

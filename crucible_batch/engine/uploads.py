@@ -20,7 +20,12 @@ from crucible_batch.domain.asset import (
     evolve_asset,
     resume_asset,
 )
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, hold_is_outgrown, uploads_are_uncounted
+from crucible_batch.domain.budget import (
+    BUDGET_EXHAUSTED,
+    INSUFFICIENT_CREDITS,
+    hold_is_too_small,
+    uploads_are_uncounted,
+)
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import (
     AssetEvent,
@@ -274,7 +279,7 @@ class AssetUploader:
         ledger, budget, subject = self._books.ledger, self._books.budget, asset.identity
         if budget is None:
             return False
-        return uploads_are_uncounted(ledger) or hold_is_outgrown(
+        return uploads_are_uncounted(ledger) or hold_is_too_small(
             ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone
         )
 

@@ -1,4 +1,4 @@
-"""The engine's port over the two clients: what the wire said, in the domain's words."""
+"""The engine's port over the two clients: what the wire clean_message, in the domain's words."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from crucible_batch.domain.gateway_types import (
 from crucible_batch.domain.identity import Json
 from crucible_batch.domain.output_list import MOST_OUTPUTS
 from crucible_batch.domain.ports import Gateway, MayResend, always
-from crucible_batch.domain.redaction import CODE_LIMIT, said
+from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient
 from crucible_batch.gateway.response_errors import bad_request
@@ -136,14 +136,14 @@ class HttpGateway(Gateway):
         return Account(balance=found.balance, reserved=found.reserved, available=found.available, entries=entries)
 
     async def workflows(self) -> Sequence[str]:
-        return tuple(said(workflow.workflow_id) for workflow in (await self._api.workflows()).workflows)
+        return tuple(clean_message(workflow.workflow_id) for workflow in (await self._api.workflows()).workflows)
 
     async def workflow(self, workflow_id: str) -> Workflow:
         metadata = (await self._api.workflow(workflow_id)).metadata
         fields = read_fields(metadata)
         if not fields:
             self._warn_once(f"workflow {workflow_id} doesn't say which parameters it takes; they are sent unchecked")
-        fields = None if fields is None else tuple(said(name) for name in fields)
+        fields = None if fields is None else tuple(clean_message(name) for name in fields)
         return Workflow(workflow_id=workflow_id, fields=fields, expected_s=read_expected_s(metadata))
 
     async def assets(self) -> Sequence[AssetSnapshot]:
@@ -209,7 +209,7 @@ async def open_gateway(
             proxy=proxy,
             timeout_s=timeout_s,
             trusted_hosts=storage_hosts,
-            hide=key.hidden_in,
+            hide=key.mask_in,
         )
         stack.push_async_callback(storage.aclose)
         yield HttpGateway(api, storage)
@@ -232,8 +232,8 @@ def _asset_status(word: str) -> AssetStatus:
 def _job_error(job: JobData) -> ErrorInfo | None:
     if job.status != JobStatus.FAILED and not job.error_code:
         return None
-    code = said(job.error_code or "", CODE_LIMIT) or "JOB_FAILED"
-    message = said(job.error_message or "") or "the gateway reports the job as failed and says no more"
+    code = clean_message(job.error_code or "", CODE_LIMIT) or "JOB_FAILED"
+    message = clean_message(job.error_message or "") or "the gateway reports the job as failed and says no more"
     return ErrorInfo(code=code, message=message)
 
 
@@ -259,12 +259,12 @@ def _ledger_entry(entry: CreditLedgerEntry) -> LedgerEntry:
     more = (entry.model_extra or {}).values()
     return LedgerEntry(
         entry_id=entry.id,
-        entry_type=said(entry.entry_type),
+        entry_type=clean_message(entry.entry_type),
         amount=entry.amount,
         at=_seconds(entry.created_at),
         job_id=entry.job_id or None,
-        status=said(entry.status),
-        description=said(entry.description or ""),
+        status=clean_message(entry.status),
+        description=clean_message(entry.description or ""),
         more=tuple(text for value in more for text in _texts(value)),
     )
 

@@ -38,9 +38,9 @@ class ApiKey:
         """Return the key itself: for the Authorization header, and nothing else."""
         return self._text
 
-    def hidden_in(self, text: str) -> str:
+    def mask_in(self, text: str) -> str:
         """Return a text with the key replaced by ``***``, disguised or not: a gateway may say it back to us."""
-        return self._secret.hidden_in(text)
+        return self._secret.mask_in(text)
 
     def hidden_in_bytes(self, content: bytes) -> bytes:
         """Do the same to each string of a JSON text, and to nothing else in it; mostly that is the text as it came."""
@@ -54,7 +54,7 @@ class ApiKey:
             text = str(json.loads(found[0], strict=False))
         except ValueError:
             return f'"{MASK}"'
-        hidden = self._secret.hidden_in(text)
+        hidden = self._secret.mask_in(text)
         return found[0] if hidden == text else json.dumps(hidden)
 
     def __str__(self) -> str:

@@ -74,7 +74,7 @@ class ApiExchange:
 
     async def _fetch(self, call: Call[T]) -> HttpAnswer:
         headers = _HEADERS if call.body is None else _HEADERS_OF_JSON
-        with transport_seam(call.operation, self._key.hidden_in):
+        with transport_seam(call.operation, self._key.mask_in):
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._channel.send(call.method, call.url, headers, call.body)
                 try:
@@ -84,7 +84,7 @@ class ApiExchange:
                     await reply.close()
         if body is None and 200 <= reply.status < 300:
             raise bad_answer(call.operation, reply.status, "too large, or encoded though identity was asked for")
-        headers = {name: self._key.hidden_in(reply.headers[name]) for name in _READ if name in reply.headers}
+        headers = {name: self._key.mask_in(reply.headers[name]) for name in _READ if name in reply.headers}
         return HttpAnswer(reply.status, headers, self._key.hidden_in_bytes(body or b""), reply.drop)
 
     def _refusal(self, call: Call[T], answer: HttpAnswer) -> GatewayError:

@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx
 
-from crucible_batch.domain.redaction import CODE_LIMIT, said
+from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway.retries import Operation, decide_retry
 from crucible_batch.gateway.wire import ApiFailure, read_failure
@@ -140,7 +140,7 @@ def refusal(operation: Operation, answer: HttpAnswer, *, now: datetime, cap_s: f
         code=code,
         operation=operation,
         status=answer.status,
-        hint=(said(failure.hint) if failure and failure.hint else None) or _hint(answer.status),
+        hint=(clean_message(failure.hint) if failure and failure.hint else None) or _hint(answer.status),
         request_id=request_id(answer, failure),
         in_doubt=decide_retry(operation, answer.status).in_doubt,
         retry_after_s=retry_after_s(answer.headers, now=now, cap_s=cap_s),
@@ -150,7 +150,7 @@ def refusal(operation: Operation, answer: HttpAnswer, *, now: datetime, cap_s: f
 def request_id(answer: HttpAnswer, failure: ApiFailure | None = None) -> str | None:
     """Return the id that the gateway's operator finds the request by."""
     given = (failure.request_id if failure else None) or answer.headers.get("x-request-id")
-    return said(given, CODE_LIMIT) or None if given else None
+    return clean_message(given, CODE_LIMIT) or None if given else None
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime, cap_s: float) -> float | None:
@@ -162,8 +162,8 @@ def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:
     fallback = f"HTTP_{status}"
     if failure is None:
         return fallback, f"the gateway answered {status}, with no error that can be read"
-    code = said(failure.code, CODE_LIMIT) or fallback
-    return code, said(failure.error) or f"the gateway answered {status}, and said no more"
+    code = clean_message(failure.code, CODE_LIMIT) or fallback
+    return code, clean_message(failure.error) or f"the gateway answered {status}, and said no more"
 
 
 def _hint(status: int) -> str:
@@ -178,5 +178,5 @@ def _hint(status: int) -> str:
 
 def _describe(error: Exception, hide: Callable[[str], str]) -> str:
     """Name the failure. Only a failed connection brings text of its own: it says what to mend, and holds no URL."""
-    text = said(hide(str(error)), 200) if isinstance(error, httpx.ConnectError) else ""
+    text = clean_message(hide(str(error)), 200) if isinstance(error, httpx.ConnectError) else ""
     return text or type(error).__name__

@@ -1,6 +1,6 @@
 """Results: where outputs go, and how they get there whole."""
 
-from crucible_batch.domain.output_path import aside_path, output_path
+from crucible_batch.domain.output_path import output_path, relocated_path
 from crucible_batch.outputs.errors import OutputError, ResultsError
 from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.image_check import MOST_PIXELS
@@ -28,11 +28,11 @@ __all__ = [
     "ResultsError",
     "SavedFile",
     "Sidecars",
-    "aside_path",
     "check_ground",
     "check_output",
     "give_up",
     "keep_as",
     "open_output",
     "output_path",
+    "relocated_path",
 ]

@@ -7,7 +7,7 @@ import errno
 import stat
 from pathlib import Path, PurePosixPath
 
-from crucible_batch.domain.output_path import is_output_place
+from crucible_batch.domain.output_path import may_hold_output
 from crucible_batch.outputs.safe_fs import folder_of_output
 
 
@@ -36,7 +36,7 @@ def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> Fil
 
     No link is followed below ``directory``, and no device is opened.
     """
-    if not is_output_place(path):
+    if not may_hold_output(path):
         return FileState.MISPLACED
     name = PurePosixPath(path).name
     try:

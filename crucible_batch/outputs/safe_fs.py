@@ -22,7 +22,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
-from crucible_batch.domain.output_path import is_output_place
+from crucible_batch.domain.output_path import may_hold_output
 from crucible_batch.outputs.exclusive_rename import RenameMethod, take_name
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -135,7 +135,7 @@ def folder_of_output(directory: Path, path: PurePosixPath | str, *, make: bool =
 
     ``path`` may come from a journal that somebody else wrote: ``EINVAL`` where no output may stand there.
     """
-    if not is_output_place(str(path)):
+    if not may_hold_output(str(path)):
         raise OSError(errno.EINVAL, "no output's path", str(path))
     with folder_of(directory, path, make=make) as folder:
         yield folder

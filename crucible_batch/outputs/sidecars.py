@@ -18,7 +18,7 @@ from pydantic_core import to_json
 
 from crucible_batch.domain.identity import Json
 from crucible_batch.domain.job import Job
-from crucible_batch.domain.output_path import is_home
+from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.provenance import TOOL, sidecar
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output, write_all
@@ -70,7 +70,7 @@ class Sidecars:
         for planned, job in jobs:
             for saved in job.outputs.values() if terms.sidecars else ():
                 # A journal may have been edited: what it names elsewhere than the plan does may be anybody's file.
-                is_ours = is_home(planned.output, saved.index, saved.sha256, saved.path)
+                is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
                 if is_ours and self._is_missing(saved.path):
                     self.write(saved.path, sidecar(terms, planned, job.current, saved))
             yield planned, job

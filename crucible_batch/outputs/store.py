@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from crucible_batch.domain.events import Saved, Sent
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.output_path import is_output_place, output_path
+from crucible_batch.domain.output_path import may_hold_output, output_path
 from crucible_batch.outputs.disk_space import DiskSpace
 from crucible_batch.outputs.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.outputs.errors import MOVE_IT, OutputError, ResultsError
@@ -105,7 +105,7 @@ class OutputStore:
         """
         if length is not None and length > self._max_bytes:
             raise _too_large(self._max_bytes)
-        if not is_output_place(output_path(pattern, index, ".png").as_posix()):
+        if not may_hold_output(output_path(pattern, index, ".png").as_posix()):
             raise _no_place(pattern)
         name = f"{TEMPORARY_PREFIX}{token}-{index}"
         with self._part(output_path(pattern, index, "").parent / name) as part:
@@ -190,7 +190,7 @@ class OutputStore:
         returned. Raises ``OutputError`` where other bytes come, or something else than a file stands there, and
         ``ResultsError``.
         """
-        if not is_output_place(path):
+        if not may_hold_output(path):
             raise _no_place(path)
         parent = PurePosixPath(path).parent
         name = f"{TEMPORARY_PREFIX}{token}"

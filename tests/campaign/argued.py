@@ -54,7 +54,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'plain = unicodedata.normalize("NFKD", chr(point)).encode("ASCII", "ignore").decode()': _CODEC,
         'text = text.encode("UTF-16", "surrogatepass").decode("utf-16", "replace")': _CODEC,
         'text = text.encode("utf-16", "surrogatepass").decode("UTF-16", "replace")': _CODEC,
-        'return without_escapes(text) if ("\\x1b" in text) or True else text': "no escape lacks its first character",
+        'return strip_escapes(text) if ("\\x1b" in text) or True else text': "no escape lacks its first character",
         'return chr(number) if number < 0x10FFFF else ""': "the last character of all is no ASCII: it is dropped later",
         "for offset in range(4):": "three bytes further base64 makes the same again",
         "yield encoded[-(-9 * offset // 6) : 8 * (offset + len(raw)) // 6]": _ROUNDED,

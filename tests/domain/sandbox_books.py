@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 
-from crucible_batch.domain.audit import Audit, BooksRead, audit
+from crucible_batch.domain.audit import Audit, JournalClaims, audit
 from crucible_batch.domain.audit_claims import job_claims, upload_claims
 from crucible_batch.domain.events import Accepted, Created, Deleted, Event, Failed, Held, Intended, JobEvent, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
@@ -114,15 +114,15 @@ class Shared:
             for entry in found
         ]
 
-    def books(self) -> BooksRead:
+    def books(self) -> JournalClaims:
         replayed = ((name, replay(job, events)) for name, (job, events) in self.jobs.items())
-        return BooksRead(
+        return JournalClaims(
             jobs=[claim for name, job in replayed for claim in job_claims(name, job)],
             uploads=upload_claims(self.assets, {}),
             runs=[(BEGUN + self.skew, None)],
         )
 
-    def audit(self, books: BooksRead | None = None, entries: Iterable[LedgerEntry] | None = None) -> Audit:
+    def audit(self, books: JournalClaims | None = None, entries: Iterable[LedgerEntry] | None = None) -> Audit:
         listed = {asset.asset_id for asset in self.world.assets.listed(self.account)}
         shown = self.entries() if entries is None else list(entries)
         self.pass_time(1)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.audit import Audit, BooksRead, audit
+from crucible_batch.domain.audit import Audit, JournalClaims, audit
 from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState, Verdict
 from crucible_batch.domain.gateway_types import LedgerEntry
 from tests.domain.sandbox_books import Shared
@@ -105,8 +105,8 @@ def entry(
     )
 
 
-def job(standing: CreditStatus = CreditStatus.CHARGED, price: object = 2, **fields: object) -> JobClaim:
-    claim = JobClaim("hero", 1, "j1", Decimal(str(price)), standing, 50.0, 51.0, 60.0)
+def job(status: CreditStatus = CreditStatus.CHARGED, price: object = 2, **fields: object) -> JobClaim:
+    claim = JobClaim("hero", 1, "j1", Decimal(str(price)), status, 50.0, 51.0, 60.0)
     return replace(claim, **fields)  # type: ignore[arg-type]
 
 
@@ -125,7 +125,7 @@ def look(
     present: Sequence[str] = ("asset-1",),
     **books: object,
 ) -> Audit:
-    read = replace(BooksRead(jobs, uploads, runs=[(40.0, 70.0)]), **books)  # type: ignore[arg-type]
+    read = replace(JournalClaims(jobs, uploads, runs=[(40.0, 70.0)]), **books)  # type: ignore[arg-type]
     return audit(read, [BEFORE, *entries], present, asked_at=1000.0)
 
 
@@ -141,7 +141,7 @@ def test_signs_and_spellings_make_no_difference(words: tuple[str, str], sign: in
 
 
 @pytest.mark.parametrize(
-    ("standing", "entries", "expected"),
+    ("status", "entries", "expected"),
     [
         (CreditStatus.CHARGED, ["reserve"], ["not charged"]),
         (CreditStatus.CHARGED, ["reserve", "refund"], ["not charged but refunded"]),
@@ -155,10 +155,8 @@ def test_signs_and_spellings_make_no_difference(words: tuple[str, str], sign: in
         (CreditStatus.REFUNDED, ["reserve", "refund"], []),
     ],
 )
-def test_a_jobs_entries_must_follow_its_standing(
-    standing: CreditStatus, entries: list[str], expected: list[str]
-) -> None:
-    found = look(*(entry(word, 2) for word in entries), jobs=[job(standing)])
+def test_a_jobs_entries_must_follow_its_standing(status: CreditStatus, entries: list[str], expected: list[str]) -> None:
+    found = look(*(entry(word, 2) for word in entries), jobs=[job(status)])
     assert reasons(found) == expected
 
 
@@ -199,7 +197,7 @@ def test_a_job_that_is_not_in_the_ledger_is_a_difference_only_where_it_would_sur
 def test_what_our_books_learned_after_the_ledger_was_asked_is_no_difference() -> None:
     late = job(ended_at=1000.0)
     assert [each.verdict for each in look(entry("reserve", 2), jobs=[late]).jobs] == [Verdict.MOVING]
-    later = job(held_at=999.0, accepted_at=1000.5, ended_at=None, standing=CreditStatus.HELD, name="b", job_id="j2")
+    later = job(held_at=999.0, accepted_at=1000.5, ended_at=None, status=CreditStatus.HELD, name="b", job_id="j2")
     known = job()
     found = look(entry("reserve", 2), entry("consume", 2), jobs=[known, later])
     assert [each.verdict for each in found.jobs] == [Verdict.AGREES, Verdict.MOVING]
@@ -212,14 +210,14 @@ def test_a_job_in_flight_at_another_price_is_a_difference_already() -> None:
 def test_a_ledger_without_times_and_ids_is_joined_as_far_as_it_goes() -> None:
     bare = [replace(entry(word, 2, at=None), entry_id="") for word in ("reserve", "consume")]
     paid = replace(entry("upload", "0.5", at=None, job_id=None), entry_id="")
-    found = audit(BooksRead([job(), job(job_id="j2")], [upload()]), [*bare, paid], ["asset-1"], asked_at=1000.0)
+    found = audit(JournalClaims([job(), job(job_id="j2")], [upload()]), [*bare, paid], ["asset-1"], asked_at=1000.0)
     assert found.oldest is None
     assert [each.verdict for each in found.jobs] == [Verdict.AGREES, Verdict.UNSEEN]
     assert [each.verdict for each in found.uploads] == [Verdict.AGREES]
 
 
 def test_an_empty_ledger_says_nothing() -> None:
-    found = audit(BooksRead([job()], [upload()]), [], ["asset-1"], asked_at=1000.0)
+    found = audit(JournalClaims([job()], [upload()]), [], ["asset-1"], asked_at=1000.0)
     assert found.count(Verdict.UNSEEN) == 2
 
 
@@ -244,7 +242,7 @@ def test_uploads_and_rebates_are_recognised(charge: LedgerEntry, rebate: LedgerE
     deleted = upload(rebate=Decimal("0.5"), deleted_at=81.0)
     found = look(*TIMED, charge, rebate, jobs=[TIMER], uploads=[deleted], present=())
     assert [each.verdict for each in found.uploads] == [Verdict.AGREES]
-    assert found.strangers == (BEFORE,)
+    assert found.unmatched == (BEFORE,)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +316,7 @@ def test_a_lost_upload_for_which_an_entry_may_stand_is_left_open() -> None:
     maybe = entry("upload", "0.5", job_id=None)
     found = look(*TIMED, maybe, jobs=[TIMER], uploads=[lost()])
     assert (len(found.perhaps_charged), found.never_charged) == (1, ())
-    assert maybe in found.strangers
+    assert maybe in found.unmatched
 
 
 def test_an_assumed_charge_is_what_the_one_entry_of_its_time_says() -> None:
@@ -344,5 +342,5 @@ def test_a_second_purchase_by_us_would_stand_among_the_strangers_of_our_time() -
     later = entry("reserve", 2, at=500.5, job_id="jz")
     found = look(*pair, *twin, dear, later, jobs=[job()])
     assert set(found.at_our_time) == set(twin)
-    assert set(found.strangers) == {BEFORE, *twin, dear, later}
+    assert set(found.unmatched) == {BEFORE, *twin, dear, later}
     assert found.differences == ()

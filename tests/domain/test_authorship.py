@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.domain.plan_staleness import Author, Beginning, author_of, own_stretches
+from crucible_batch.domain.plan_staleness import Author, RunStart, change_author, own_event_numbers
 
 OURS, THEIRS, MANIFEST = "ours", "theirs", None
 
@@ -35,12 +35,12 @@ OURS, THEIRS, MANIFEST = "ours", "theirs", None
 def test_a_run_owns_what_came_after_it_began_and_before_the_next_did(
     runs: list[tuple[str | None, int | None]], mine: list[int], others: list[int]
 ) -> None:
-    own = own_stretches([Beginning(*run) for run in runs], OURS)
-    assert all(author_of([number], own) is Author.THE_PLAN for number in mine)
-    assert all(author_of([number], own) is Author.ANOTHER_RUN for number in others)
+    own = own_event_numbers([RunStart(*run) for run in runs], OURS)
+    assert all(change_author([number], own) is Author.THE_PLAN for number in mine)
+    assert all(change_author([number], own) is Author.ANOTHER_RUN for number in others)
 
 
 def test_one_event_of_another_run_is_enough_and_none_is_nobodys() -> None:
-    own = own_stretches([Beginning(OURS, 0), Beginning(MANIFEST, 2)], OURS)
-    assert author_of([1, 2, 3], own) is Author.ANOTHER_RUN
-    assert author_of([], own) is Author.NOBODY
+    own = own_event_numbers([RunStart(OURS, 0), RunStart(MANIFEST, 2)], OURS)
+    assert change_author([1, 2, 3], own) is Author.ANOTHER_RUN
+    assert change_author([], own) is Author.NOBODY

@@ -46,13 +46,13 @@ def test_a_code_that_the_manifest_never_tries_again_is_the_jobs_own() -> None:
 
 def test_a_row_is_full_with_so_many_of_a_kind_and_stays_so() -> None:
     row = ConsecutiveCounter(3)
-    assert [row.is_full_with((403, "A")) for _ in range(4)] == [False, False, True, True]
+    assert [row.count_reaches_limit((403, "A")) for _ in range(4)] == [False, False, True, True]
 
 
 def test_another_kind_or_a_success_begins_the_row_anew() -> None:
     row = ConsecutiveCounter(2)
-    assert not row.is_full_with("a")
-    assert not row.is_full_with("b")
-    row.end()
-    assert not row.is_full_with("b")
-    assert row.is_full_with("b")
+    assert not row.count_reaches_limit("a")
+    assert not row.count_reaches_limit("b")
+    row.reset()
+    assert not row.count_reaches_limit("b")
+    assert row.count_reaches_limit("b")

@@ -14,11 +14,11 @@ from crucible_batch.domain.budget import (
     HoldRequest,
     SlowStart,
     Wait,
-    beyond_bound,
     budget_for,
     decide_admission,
     hold_for_submit,
-    hold_is_outgrown,
+    hold_is_too_small,
+    repricing_error,
 )
 from crucible_batch.domain.events import Accepted, Created, Event, Held, Intended, Lost
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -230,7 +230,7 @@ def test_once_its_images_are_paid_a_job_keeps_its_bound_or_all_that_is_left_if_i
 def test_right_before_a_submit_its_hold_is_compared_with_what_was_seen_since(
     books: Ledger, hold: str, alone: bool, is_outgrown: bool
 ) -> None:
-    assert hold_is_outgrown(books, D(40), W, D(hold), alone=alone) is is_outgrown
+    assert hold_is_too_small(books, D(40), W, D(hold), alone=alone) is is_outgrown
 
 
 @pytest.mark.parametrize(
@@ -248,21 +248,21 @@ def test_right_before_a_submit_its_hold_is_compared_with_what_was_seen_since(
 def test_a_record_beyond_what_bounds_a_price_ends_all_buying(
     ceiling: str | None, answered: str, recorded: str, code: str | None
 ) -> None:
-    error = beyond_bound(W, D(answered), D(recorded), PriceBook(amount(ceiling)))
+    error = repricing_error(W, D(answered), D(recorded), PriceBook(amount(ceiling)))
     assert (error and error.code) == code
 
 
 def test_a_record_as_high_as_an_earlier_one_is_no_news_whatever_is_answered() -> None:
-    assert beyond_bound(W, D(1), D(17), ledger(seen="17").prices) is None
+    assert repricing_error(W, D(1), D(17), ledger(seen="17").prices) is None
 
 
 @pytest.mark.parametrize(("recorded", "ends"), [("14", False), ("32", False), ("33", True)])
 def test_a_record_within_the_bound_that_its_submit_went_on_ends_nothing(recorded: str, ends: bool) -> None:
-    assert (beyond_bound(W, D(1), D(recorded), PriceBook(), seen_before=D(2)) is not None) is ends
+    assert (repricing_error(W, D(1), D(recorded), PriceBook(), seen_before=D(2)) is not None) is ends
 
 
 def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
-    error = beyond_bound(W, D(2), D(33), PriceBook())
+    error = repricing_error(W, D(2), D(33), PriceBook())
     assert error is not None
     assert error.message == "the record of a job on w names 33 credits, the answer to its submit named 2"
     assert error.hint == (

@@ -8,8 +8,8 @@ from crucible_batch.domain.audit_claims import (
     CreditStatus,
     UploadClaim,
     UploadState,
+    has_unanswered_submit,
     job_claims,
-    unanswered_claims,
     upload_claims,
 )
 from crucible_batch.domain.events import (
@@ -61,19 +61,19 @@ def lived(*events: JobEvent) -> Job:
 def test_every_attempt_that_became_a_gateway_job_is_claimed() -> None:
     job = lived(held(1), accepted("j1"), Failed(at=6.0, error=ERROR), held(2), accepted("j2", reused=True))
     first, second = job_claims("hero", job)
-    assert (first.job_id, first.standing, first.held_at, first.ended_at) == ("j1", CreditStatus.REFUNDED, 1.0, 6.0)
-    assert (second.job_id, second.standing, second.bought_here) == ("j2", CreditStatus.HELD, False)
+    assert (first.job_id, first.status, first.held_at, first.ended_at) == ("j1", CreditStatus.REFUNDED, 1.0, 6.0)
+    assert (second.job_id, second.status, second.bought_here) == ("j2", CreditStatus.HELD, False)
     (done,) = job_claims("hero", lived(held(1), accepted("j1"), Succeeded(at=7.0, outputs=1)))
-    assert (done.standing, done.price) == (CreditStatus.CHARGED, TWO)
+    assert (done.status, done.price) == (CreditStatus.CHARGED, TWO)
 
 
 def test_a_submit_without_an_answer_is_no_claim_and_is_counted() -> None:
     job = lived(held(1), SubmitUnknown(at=2.0, error=ERROR))
     assert list(job_claims("hero", job)) == []
-    assert unanswered_claims(job)
+    assert has_unanswered_submit(job)
     refused = lived(held(1), Refused(at=2.0, error=ERROR))
     assert list(job_claims("hero", refused)) == []
-    assert not unanswered_claims(refused)
+    assert not has_unanswered_submit(refused)
 
 
 def test_an_upload_is_claimed_from_its_intent_to_its_end() -> None:

@@ -25,15 +25,15 @@ from crucible_batch.domain.identity import job_identity
 from crucible_batch.domain.job import Job, replay
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.plan_diff import (
-    MARKS,
+    CHANGE_KINDS,
     Change,
     ChangeCause,
     ChangeKind,
     EarlierPlan,
-    changes,
+    change_reason,
+    credits_paid,
     diff_jobs,
-    paid,
-    reason,
+    field_changes,
 )
 from crucible_batch.domain.retry_rule import RetryRule
 
@@ -91,20 +91,20 @@ def job(*events: object, attempts: int = 1) -> Job:
 def test_each_row_of_the_table(
     found: Job, options: dict[str, object], why: ChangeCause, mark: ChangeKind, code: str | None, credits: int
 ) -> None:
-    said = reason(planned(), found, None, **options)  # type: ignore[arg-type]
+    said = change_reason(planned(), found, None, **options)  # type: ignore[arg-type]
     assert (said.why, said.mark, said.code, said.credits) == (why, mark, code, credits)
 
 
 def test_a_name_that_was_planned_with_other_words_is_changed_and_says_what_it_was_paid() -> None:
     before = EarlierPlan(planned(seed=1), job(HELD, ACCEPTED, SUCCEEDED, SAVED))
-    said = reason(planned(seed=2), job(), before)
+    said = change_reason(planned(seed=2), job(), before)
     assert (said.why, said.changes, said.credits) == (ChangeCause.CHANGED, (Change("seed", 1, 2),), 2)
     # What it asks for now has a past of its own: that says more.
-    assert reason(planned(seed=2), job(HELD, ACCEPTED), before).why is ChangeCause.IN_FLIGHT
+    assert change_reason(planned(seed=2), job(HELD, ACCEPTED), before).why is ChangeCause.IN_FLIGHT
 
 
 def test_every_why_has_its_mark() -> None:
-    assert set(MARKS) == set(ChangeCause)
+    assert set(CHANGE_KINDS) == set(ChangeCause)
 
 
 def test_changes_tell_numbers_from_words_and_images_by_their_bytes() -> None:
@@ -115,7 +115,7 @@ def test_changes_tell_numbers_from_words_and_images_by_their_bytes() -> None:
     now = replace(
         planned(a=1.0, b="x", d=None), images={"image": image("p.png", "2"), "mask": image("n.png", "1")}, repeat=2
     )
-    assert list(changes(before, replace(now, workflow_id="v"))) == [
+    assert list(field_changes(before, replace(now, workflow_id="v"))) == [
         Change("workflow", "w", "v"),
         Change("a", 1, 1.0),
         Change("c", True, None),
@@ -123,7 +123,7 @@ def test_changes_tell_numbers_from_words_and_images_by_their_bytes() -> None:
         Change("image", "p.png (00000000)", "p.png (22222222)"),
         Change("repeat", 1, 2),
     ]
-    assert list(changes(before, before)) == []
+    assert list(field_changes(before, before)) == []
 
 
 PLANS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 5)), max_size=8, unique_by=(lambda row: row[0]))
@@ -159,6 +159,6 @@ def test_every_job_has_one_row_and_every_name_that_went_is_gone(
             assert row.reason.mark is ChangeKind.DONE
         elif name in dropped:
             assert row.reason.changes == (Change("content", dropped[name], content),)
-            assert row.reason.credits == paid(job_of(dropped[name]))
+            assert row.reason.credits == credits_paid(job_of(dropped[name]))
         else:
             assert row.reason.why is ChangeCause.NEVER_RUN

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.audit_claims import unanswered_claims
+from crucible_batch.domain.audit_claims import has_unanswered_submit
 from crucible_batch.domain.events import (
     Accepted,
     AssetEvent,
@@ -44,7 +44,7 @@ from crucible_batch.domain.job import IMPOSSIBLE_HISTORY, Job, Phase, decide, ev
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.plan_diff import ChangeKind, reason
+from crucible_batch.domain.plan_diff import ChangeKind, change_reason
 from crucible_batch.domain.prices import Shape
 from tests.domain.histories import ERROR, PRICES, lives, saved
 
@@ -220,9 +220,9 @@ def test_an_unreadable_job_keeps_what_was_known_of_it_and_wants_nothing() -> Non
     )
     assert (decide(odd), resume_job(odd)) == (None, odd)
     assert outcome_of(odd, "workflow:w", {}) == (Outcome.UNKNOWN, odd.error)
-    assert unanswered_claims(odd)
+    assert has_unanswered_submit(odd)
     planned = PlannedJob(position=0, identity=JOB, name="a", workflow_id="w", params={})
-    assert reason(planned, odd, None, retry_failed=True).mark is ChangeKind.FAILED
+    assert change_reason(planned, odd, None, retry_failed=True).mark is ChangeKind.FAILED
 
 
 def test_what_happens_to_images_alone_has_not_happened_to_a_job() -> None:

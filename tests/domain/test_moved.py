@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from crucible_batch.domain.plan_staleness import (
     Author,
-    JobNow,
-    moved_files,
-    moved_gateway,
-    moved_jobs,
-    moved_manifest,
-    moved_prices,
-    moved_terms,
-    moved_workflows,
+    CurrentJob,
+    diff_files,
+    diff_gateway,
+    diff_manifest,
+    diff_prices,
+    diff_rows,
+    diff_terms,
+    diff_workflows,
 )
 from crucible_batch.domain.prices import Certainty, Quote
 from crucible_batch.domain.saved_plan import ImageFile, ManifestFile, PlannedPrice, PlannedState, PlanRow, PlanTerms
@@ -33,29 +33,29 @@ PHOTO = replace(ROW, name="photo", identity="22", images={"image.image": ImageFi
 
 
 def said(saved: Sequence[PlanRow], now: Sequence[PlanRow], author: Author = Author.NOBODY) -> list[str]:
-    return [str(move) for move in moved_jobs(saved, [JobNow(row, author) for row in now])]
+    return [str(move) for move in diff_rows(saved, [CurrentJob(row, author) for row in now])]
 
 
 def test_the_head_is_compared_part_by_part() -> None:
-    assert [*moved_gateway("https://a", "https://a"), *moved_terms(TERMS, TERMS)] == []
-    assert [str(move) for move in moved_gateway("https://a", "https://b")] == [
+    assert [*diff_gateway("https://a", "https://a"), *diff_terms(TERMS, TERMS)] == []
+    assert [str(move) for move in diff_gateway("https://a", "https://b")] == [
         "the gateway was https://a, is now https://b"
     ]
     now = PlanTerms(Decimal(20), Decimal("4.50"), 3, ("GPU_LOST",))
-    assert [str(move) for move in moved_terms(TERMS, now)] == [
+    assert [str(move) for move in diff_terms(TERMS, now)] == [
         "budget was 10, is now 20",
         "max_credits_per_job was none, is now 4.5",
         "never was none, is now GPU_LOST",
     ]
     other = replace(MANIFEST, name="summer", sha256="bb")
-    assert [str(move) for move in moved_manifest(MANIFEST, other)] == [
+    assert [str(move) for move in diff_manifest(MANIFEST, other)] == [
         "spring.yaml: other bytes",
         "the manifest's name was spring, is now summer",
     ]
 
 
 def test_text_files_are_compared_by_their_bytes() -> None:
-    moves = moved_files({"a.csv": "1", "b.txt": "2", "c.txt": "3"}, {"a.csv": "9", "c.txt": "3", "d.txt": "4"})
+    moves = diff_files({"a.csv": "1", "b.txt": "2", "c.txt": "3"}, {"a.csv": "9", "c.txt": "3", "d.txt": "4"})
     assert [str(move) for move in moves] == ["a.csv: other bytes", "b.txt is no longer read", "d.txt is read now"]
 
 
@@ -74,7 +74,7 @@ def test_text_files_are_compared_by_their_bytes() -> None:
 def test_a_parameter_list_is_compared_by_its_names(
     before: tuple[str, ...] | None, after: dict[str, tuple[str, ...] | None], message: str | None
 ) -> None:
-    moves = [str(move) for move in moved_workflows({"z": before}, after)]
+    moves = [str(move) for move in diff_workflows({"z": before}, after)]
     assert moves == ([] if message is None else [message])
 
 
@@ -96,7 +96,7 @@ def test_a_price_is_compared_by_what_is_known_of_it(
 
     for price_class, name in (("workflow:z", "z"), ("upload", "an upload")):
         saved = PlannedPrice(price_class, 3, before[0], amount(before[1]))
-        moves = [str(move) for move in moved_prices([saved], {price_class: Quote(after[0], amount(after[1]))})]
+        moves = [str(move) for move in diff_prices([saved], {price_class: Quote(after[0], amount(after[1]))})]
         assert moves == ([] if message is None else [f"price of {name} {message}"])
 
 
@@ -175,6 +175,6 @@ def test_both_sides_are_read_in_step_and_not_into_a_list() -> None:
             read.append(number)
             yield replace(ROW, name=f"job-{number}")
 
-    moves = moved_jobs(rows(), (JobNow(replace(row, identity="other"), Author.NOBODY) for row in rows()))
+    moves = diff_rows(rows(), (CurrentJob(replace(row, identity="other"), Author.NOBODY) for row in rows()))
     assert str(next(moves)) == "job-0: asks for something else now"
     assert read == [0, 0]

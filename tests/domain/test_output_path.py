@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.output_path import aside_path, fold_path, is_home, is_output_place, leading_path, output_path
+from crucible_batch.domain.output_path import (
+    first_output_pattern,
+    fold_path,
+    is_planned_path,
+    may_hold_output,
+    output_path,
+    relocated_path,
+)
 
 DIGEST = "0123abcd" + "f" * 56
 TABLE = [
@@ -42,7 +49,7 @@ def test_a_pattern_is_filled_in(pattern: str, index: int, ext: str, expected: st
     ],
 )
 def test_a_file_goes_aside_beside_its_place_by_its_digest(path: str, expected: str) -> None:
-    assert aside_path(path, DIGEST) == expected
+    assert relocated_path(path, DIGEST) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,7 +72,7 @@ def test_a_file_goes_aside_beside_its_place_by_its_digest(path: str, expected: s
     ],
 )
 def test_an_output_is_at_home_where_its_plan_puts_it_as_a_picture(pattern: str, path: str, expected: bool) -> None:
-    assert is_home(pattern, 0, DIGEST, path) is expected
+    assert is_planned_path(pattern, 0, DIGEST, path) is expected
 
 
 PATTERNS = st.sampled_from([pattern for pattern, *_ in TABLE])
@@ -85,14 +92,14 @@ def test_the_type_leaves_the_rest_of_a_path_alone(pattern: str, ext: str, index:
 
 @given(PATTERNS.filter(lambda pattern: "{index}" not in pattern), st.integers(1, 2000))
 def test_a_later_output_leads_back_to_its_job(pattern: str, index: int) -> None:
-    assert leading_path(str(output_path(pattern, index, "{ext}"))) == pattern
+    assert first_output_pattern(str(output_path(pattern, index, "{ext}"))) == pattern
 
 
 @pytest.mark.parametrize(
     "pattern", ["job-1-{index}{ext}", "job-1/{index}{ext}", "job-01{ext}", "job-0", "-1{ext}", "a-1/b"]
 )
 def test_what_no_later_output_can_be_called_leads_nowhere(pattern: str) -> None:
-    assert leading_path(pattern) is None
+    assert first_output_pattern(pattern) is None
 
 
 @pytest.mark.parametrize(
@@ -112,7 +119,7 @@ def test_paths_that_some_disk_takes_for_the_same_are_folded_alike(path: str, fol
     "path", ["0.png", "job/0.png", "a..b/0.png", "job/report.html", "job/thumbnails/0.png", "reports/0.json.png"]
 )
 def test_an_output_may_stand_below_the_run_directory(path: str) -> None:
-    assert is_output_place(path)
+    assert may_hold_output(path)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +145,7 @@ def test_an_output_may_stand_below_the_run_directory(path: str) -> None:
     ],
 )
 def test_no_output_may_stand_elsewhere_nor_where_the_run_keeps_files_of_its_own(path: str) -> None:
-    assert not is_output_place(path)
+    assert not may_hold_output(path)
 
 
 DIGEST = "0123abcd" + "f" * 56
@@ -163,4 +170,4 @@ DIGEST = "0123abcd" + "f" * 56
 def test_an_output_is_at_home_where_its_plan_puts_it_or_moves_it(
     pattern: str, sha256: str, path: str, expected: bool
 ) -> None:
-    assert is_home(pattern, 1, sha256, path) is expected
+    assert is_planned_path(pattern, 1, sha256, path) is expected

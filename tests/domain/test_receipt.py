@@ -18,7 +18,15 @@ from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.job import Job, Phase, evolve, replay
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.receipts import Receipt, Told, at_least, claims_of, is_of, receipt_of, story
+from crucible_batch.domain.receipts import (
+    CheckedClaim,
+    Receipt,
+    attempt_claims,
+    matches_record,
+    rebuild_events,
+    receipt_for,
+    with_minimum_price,
+)
 from tests.domain.histories import lives, saved
 
 
@@ -32,7 +40,7 @@ def written(job: Job, life: list[JobEvent]) -> tuple[Job, list[Receipt]]:
     receipts = []
     for event in life:
         job = evolve(job, event)
-        if (receipt := receipt_of(job, event)) is not None:
+        if (receipt := receipt_for(job, event)) is not None:
             receipts.append(receipt)
     return job, receipts
 
@@ -48,11 +56,11 @@ def as_the_gateway_has_it(lived: Job) -> dict[str, JobSnapshot]:
 
 def told_again(fresh: Job, lived: Job, receipts: list[Receipt]) -> Job | None:
     records = as_the_gateway_has_it(lived)
-    told = [Told(claim, claim.job_ids[0], records.get(claim.job_ids[0])) for claim in claims_of(receipts)]
+    told = [CheckedClaim(claim, claim.job_ids[0], records.get(claim.job_ids[0])) for claim in attempt_claims(receipts)]
     if not told:
         return None
     true = {receipt.saved.index: receipt.saved for receipt in told[-1].claim.receipts if receipt.saved is not None}
-    return replay(fresh, story(planned_for(fresh), told, true))
+    return replay(fresh, rebuild_events(planned_for(fresh), told, true))
 
 
 @given(lives())
@@ -88,7 +96,7 @@ def output(index: int) -> Saved:
 
 
 def test_attempts_come_in_their_order_in_whatever_order_they_stand():
-    found = claims_of([receipt(2), receipt(1), receipt(2, saved=output(0), outputs=1)])
+    found = attempt_claims([receipt(2), receipt(1), receipt(2, saved=output(0), outputs=1)])
     assert [(claim.number, len(claim.receipts)) for claim in found] == [(1, 1), (2, 2)]
 
 
@@ -107,23 +115,25 @@ def test_attempts_come_in_their_order_in_whatever_order_they_stand():
     ],
 )
 def test_a_receipt_that_we_can_not_have_written_is_left_out(changes: dict[str, object]):
-    assert claims_of([receipt(**changes)]) == []
+    assert attempt_claims([receipt(**changes)]) == []
 
 
 def test_a_further_line_raises_a_price_and_never_lowers_it():
     def price(*credits: int) -> Decimal:
-        return claims_of([receipt(credits=Decimal(amount)) for amount in credits])[0].credits
+        return attempt_claims([receipt(credits=Decimal(amount)) for amount in credits])[0].credits
 
     assert (price(2, 0), price(0, 2), price(2, 9, 1)) == (2, 2, 9)
 
 
 def test_of_several_jobs_of_one_attempt_the_one_named_first_comes_first_and_there_is_an_end_to_them():
     lines = [receipt(job_id=f"job_{number}") for number in [1, 1, *range(100)]]
-    assert claims_of(lines)[0].job_ids == ("job_1", "job_0", "job_2", "job_3")
+    assert attempt_claims(lines)[0].job_ids == ("job_1", "job_0", "job_2", "job_3")
 
 
 def test_there_is_an_end_to_the_attempts_that_are_believed():
-    assert [claim.number for claim in claims_of([receipt(number) for number in range(200, 0, -1)])] == [*range(1, 65)]
+    assert [claim.number for claim in attempt_claims([receipt(number) for number in range(200, 0, -1)])] == [
+        *range(1, 65)
+    ]
 
 
 def snapshot(status: JobStatus, credits: int, workflow_id: str = "w") -> JobSnapshot:
@@ -132,10 +142,10 @@ def snapshot(status: JobStatus, credits: int, workflow_id: str = "w") -> JobSnap
 
 @pytest.mark.parametrize(("claimed", "recorded", "counts"), [(0, 7, 7), (1, 7, 7), (7, 1, 7), (2, 2, 2)])
 def test_the_higher_of_what_a_receipt_and_a_record_name_counts(claimed: int, recorded: int, counts: int):
-    (claim,) = claims_of([receipt(credits=Decimal(claimed))])
+    (claim,) = attempt_claims([receipt(credits=Decimal(claimed))])
     job = Job("i" * 64)
-    told = Told(claim, "job_1", snapshot(JobStatus.SUCCEEDED, recorded))
-    events = story(planned_for(job), [told], {})
+    told = CheckedClaim(claim, "job_1", snapshot(JobStatus.SUCCEEDED, recorded))
+    events = rebuild_events(planned_for(job), [told], {})
     ledger = Ledger()
     for event in events:
         ledger.apply(job.identity, event)
@@ -144,34 +154,36 @@ def test_the_higher_of_what_a_receipt_and_a_record_name_counts(claimed: int, rec
 
 
 def test_a_job_that_the_gateway_does_not_know_counts_at_what_others_of_its_kind_are_known_to_cost():
-    (claim,) = claims_of([receipt(credits=Decimal(1))])
+    (claim,) = attempt_claims([receipt(credits=Decimal(1))])
     job = Job("i" * 64)
-    events = story(planned_for(job), [Told(claim, "job_1", None)], {})
-    assert replay(job, at_least(events, Decimal(7))).current.credits == 7  # type: ignore[arg-type]
-    assert replay(job, at_least(events, Decimal(0))).current.credits == 1  # type: ignore[arg-type]
+    events = rebuild_events(planned_for(job), [CheckedClaim(claim, "job_1", None)], {})
+    assert replay(job, with_minimum_price(events, Decimal(7))).current.credits == 7  # type: ignore[arg-type]
+    assert replay(job, with_minimum_price(events, Decimal(0))).current.credits == 1  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.QUEUED, JobStatus.FAILED, JobStatus.UNKNOWN])
 def test_a_job_that_has_not_succeeded_is_not_done_whatever_stands_on_disk(status: JobStatus):
-    (claim,) = claims_of([receipt(outputs=1, saved=output(0))])
+    (claim,) = attempt_claims([receipt(outputs=1, saved=output(0))])
     job = Job("i" * 64)
-    again = replay(job, story(planned_for(job), [Told(claim, "job_1", snapshot(status, 2))], {0: output(0)}))
+    again = replay(
+        job, rebuild_events(planned_for(job), [CheckedClaim(claim, "job_1", snapshot(status, 2))], {0: output(0)})
+    )
     assert again.phase is (Phase.READY if status is JobStatus.FAILED else Phase.IN_FLIGHT)
 
 
 def test_a_record_of_another_workflow_is_another_jobs():
     planned = planned_for(Job("i" * 64))
-    assert is_of(planned, snapshot(JobStatus.SUCCEEDED, 2))
-    assert is_of(planned, snapshot(JobStatus.SUCCEEDED, 2, workflow_id=""))
-    assert not is_of(planned, snapshot(JobStatus.SUCCEEDED, 2, workflow_id="other"))
+    assert matches_record(planned, snapshot(JobStatus.SUCCEEDED, 2))
+    assert matches_record(planned, snapshot(JobStatus.SUCCEEDED, 2, workflow_id=""))
+    assert not matches_record(planned, snapshot(JobStatus.SUCCEEDED, 2, workflow_id="other"))
 
 
 @given(st.sets(st.integers(0, 2)))
 def test_a_job_is_done_only_when_all_of_its_outputs_are_true(true):
     lines = [receipt(), *(receipt(outputs=3, saved=output(index)) for index in range(3))]
     job = Job("i" * 64)
-    told = [Told(claims_of(lines)[0], "job_1", None)]
-    again = replay(job, story(planned_for(job), told, {index: output(index) for index in true}))
+    told = [CheckedClaim(attempt_claims(lines)[0], "job_1", None)]
+    again = replay(job, rebuild_events(planned_for(job), told, {index: output(index) for index in true}))
     assert (again.phase is Phase.SUCCEEDED) == (true == {0, 1, 2})
 
 

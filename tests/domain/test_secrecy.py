@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.domain import redaction
-from crucible_batch.domain.redaction import MASK, Secret, visible, without_rights
+from crucible_batch.domain.redaction import MASK, Secret, mask_link_secrets, strip_invisible
 from tests.disguises import DISGUISES, shows
 
 KEY = "moltazine_Zq3v9Xw7TkR2mN8pLs5dHf4gJc6b-y_1"
@@ -32,7 +32,7 @@ def test_the_reader_sees_through_each_disguise() -> None:
 def test_a_disguise_is_seen_through(name: str) -> None:
     text = f"see {DISGUISES[name](KEY)} there"
     assert secret().is_in(text)
-    hidden = secret().hidden_in(text)
+    hidden = secret().mask_in(text)
     assert hidden == ("see *** there" if name in {"plain", "token alone"} else MASK)
 
 
@@ -41,13 +41,13 @@ def test_a_disguise_is_seen_through(name: str) -> None:
 def test_a_disguise_encoded_once_more_is_seen_through(inner: str, outer: str) -> None:
     encoded = DISGUISES[outer](DISGUISES[inner](KEY))
     for text in (encoded, f"see {encoded} there", DISGUISES["percent"](encoded), json.dumps(f"é{encoded}")):
-        assert secret().hidden_in(text) == MASK
+        assert secret().mask_in(text) == MASK
 
 
 @pytest.mark.parametrize("inner", DISGUISES)
 @pytest.mark.parametrize("outer", ["JSON, all", "percent", "HTML", "full width", "zero width", "terminal escape"])
 def test_a_disguise_within_another_is_seen_through(inner: str, outer: str) -> None:
-    assert secret().hidden_in(DISGUISES[outer](DISGUISES[inner](KEY))) == MASK
+    assert secret().mask_in(DISGUISES[outer](DISGUISES[inner](KEY))) == MASK
 
 
 words = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -60,12 +60,12 @@ def test_no_text_around_it_and_nothing_within_it_hides_the_secret(
 ) -> None:
     filled = "".join(letter + data.draw(fillers) for letter in KEY)
     for dressed in (filled, DISGUISES[name](KEY)):
-        assert not shows(KEY, secret().hidden_in(f"{before} {dressed} {after}"))
+        assert not shows(KEY, secret().mask_in(f"{before} {dressed} {after}"))
 
 
 @given(st.text())
 def test_a_text_without_it_stays_as_it_is(text: str) -> None:
-    assert secret().hidden_in(text) == text
+    assert secret().mask_in(text) == text
 
 
 @pytest.mark.parametrize(
@@ -79,21 +79,21 @@ def test_a_text_without_it_stays_as_it_is(text: str) -> None:
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
-    assert secret().hidden_in(text) == text
+    assert secret().mask_in(text) == text
     assert not secret().is_in(text)
 
 
 @pytest.mark.parametrize("short", ["k3y", "moltazine_sandbox"])
 def test_a_short_key_is_found_as_it_is_alone(short: str) -> None:
-    assert Secret(short).hidden_in(f"the {short} of the sandbox") == "the *** of the sandbox"
-    assert Secret(short).hidden_in("the sandbox has k_3_y") == "the sandbox has k_3_y"
+    assert Secret(short).mask_in(f"the {short} of the sandbox") == "the *** of the sandbox"
+    assert Secret(short).mask_in("the sandbox has k_3_y") == "the sandbox has k_3_y"
 
 
 @given(st.integers(0, 7))
 def test_a_long_part_of_it_is_found(start: int) -> None:
     part = KEY.removeprefix("moltazine_")[start : start + 25]
     assert sum(map(str.isalnum, part)) >= 23
-    assert secret().hidden_in(f"...{part}...") == MASK
+    assert secret().mask_in(f"...{part}...") == MASK
 
 
 @pytest.mark.parametrize("glue", ["", "-"])
@@ -120,13 +120,13 @@ def test_the_beginning_and_the_end_of_it_are_found_in_base64_at_any_offset(text:
     own = "".join(chr(one) for one, other in zip(*encoded, strict=True) if one == other != ord("="))
     found = Secret(text)
     for part in (own[:16], own[-16:]):
-        assert found.hidden_in(f"'{part}'") == MASK
-        assert found.hidden_in(f"'{part[:7]}\n.{part[7:]}'") == MASK
+        assert found.mask_in(f"'{part}'") == MASK
+        assert found.mask_in(f"'{part[:7]}\n.{part[7:]}'") == MASK
 
 
 @pytest.mark.parametrize("between", [r"\n", r"\\t", r"\U99999999", r"\U0010ffff", "\x1b[31m", "%0a", "&#10;", "\u0301"])
 def test_nothing_that_is_no_letter_hides_it_between_its_letters(between: str) -> None:
-    assert secret().hidden_in(between.join(KEY)) == MASK
+    assert secret().mask_in(between.join(KEY)) == MASK
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_nothing_that_is_no_letter_hides_it_between_its_letters(between: str) ->
     ],
 )
 def test_a_link_loses_its_rights(text: str, shown: str | None) -> None:
-    assert without_rights(text) == (text if shown is None else shown)
+    assert mask_link_secrets(text) == (text if shown is None else shown)
 
 
 names = st.text(string.ascii_letters + "-._[]", min_size=1, max_size=12)
@@ -195,7 +195,7 @@ blanks = st.sampled_from(["", " ", "\t", "\n", "\r\n ", "\u00a0", "\u2003", "\u2
 )
 def test_no_link_keeps_its_rights_once_it_is_visible(before: str, form: str, name: str, blank: str, after: str) -> None:
     link = form.format(b=blank, z="\u200b", n=name)
-    assert "SECRET" not in without_rights(visible(f"{before} {link} {after}"))
+    assert "SECRET" not in mask_link_secrets(strip_invisible(f"{before} {link} {after}"))
 
 
 MEGABYTE = 1_000_000
@@ -231,11 +231,11 @@ NAMES_WITHOUT_END = [
 def test_a_name_without_an_end_takes_no_endless_time() -> None:
     began = time.process_time()
     for text in NAMES_WITHOUT_END:
-        without_rights(text)
+        mask_link_secrets(text)
     assert time.process_time() - began < 5
 
 
 def test_an_endless_text_takes_no_endless_time() -> None:
     for text in ("http://" * 60_000, "a@" * 200_000, "=" * 400_000, "?a" * 200_000, "&" * 400_000, "\\u" * 200_000):
-        without_rights(text[:4000])
+        mask_link_secrets(text[:4000])
         assert not secret().is_in(text)

@@ -56,7 +56,7 @@ async def test_a_run_with_failures_refunds_and_uploads_has_difference_0(start: A
     assert {each.verdict for each in (*result.audit.jobs, *result.audit.uploads)} == {Verdict.AGREES}
     assert len(result.audit.jobs) == 7
     assert all(each.present for each in result.audit.uploads)
-    assert [entry.entry_type for entry in result.audit.strangers] == ["grant"]
+    assert [entry.entry_type for entry in result.audit.unmatched] == ["grant"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_others_on_the_account_are_no_difference(start: Any) -> None:
     # The second run found the images of the first, and bought none.
     assert [each.verdict for each in there.audit.uploads] == [Verdict.AGREES, Verdict.AGREES]
     theirs = {each.gateway_id for each in there.audit.jobs}
-    assert theirs <= {entry.job_id for entry in here.audit.strangers}
+    assert theirs <= {entry.job_id for entry in here.audit.unmatched}
     assert not theirs & {entry.job_id for entry in here.audit.at_our_time}
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crucible_batch.domain.redaction import said
+from crucible_batch.domain.redaction import clean_message
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import StorageClient, open_gateway
 from crucible_batch.gateway.api_key import ApiKey
@@ -113,8 +113,8 @@ async def test_what_a_cut_would_leave_of_a_link_is_gone(world, reply):
 
 @pytest.mark.parametrize("blanks", range(0, 40, 4))
 def test_a_link_loses_its_rights_before_it_is_cut_and_after_it_is_cleaned(blanks: int) -> None:
-    assert "PASS" not in said("x" * (60 + blanks) + " https://user:PASSWORD@s.test/", 100)
-    assert "PASS" not in said("x" * blanks + " https:\u200b//user:PASSWORD@s.test/", 100)
+    assert "PASS" not in clean_message("x" * (60 + blanks) + " https://user:PASSWORD@s.test/", 100)
+    assert "PASS" not in clean_message("x" * blanks + " https:\u200b//user:PASSWORD@s.test/", 100)
 
 
 async def test_the_storage_of_a_gateway_is_told_how_to_hide_it() -> None:
@@ -183,7 +183,7 @@ async def test_no_failure_of_a_transport_shows_it(waiting, caplog, failure):
         parse_api_base("https://crucible.test"),
         waiting.retrier(),
         transport=here.transport,
-        hide=ApiKey(KEY).hidden_in,
+        hide=ApiKey(KEY).mask_in,
     )
     for exchange in (here.client.job(JOB_ID), storage.put("https://s.test/x", b"abc", "image/png")):
         with pytest.raises(GatewayError) as caught:
@@ -202,7 +202,7 @@ async def test_a_redirect_that_holds_it_is_not_followed(waiting):
         parse_api_base("https://crucible.test"),
         waiting.retrier(),
         transport=httpx.MockTransport(handler),
-        hide=ApiKey(KEY).hidden_in,
+        hide=ApiKey(KEY).mask_in,
     )
     with pytest.raises(GatewayError) as caught:
         async with storage.get("https://s.test/x.png"):

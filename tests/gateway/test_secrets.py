@@ -9,7 +9,7 @@ import traceback
 import httpx
 import pytest
 
-from crucible_batch.domain.redaction import said
+from crucible_batch.domain.redaction import clean_message
 from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedError, UserError
 from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, log_filter, open_gateway
 from crucible_batch.gateway.httpx_transport import HttpxChannel
@@ -205,8 +205,8 @@ async def test_a_jobs_own_error_is_not_quoted_with_secrets_either(world, ok, goo
 
 
 def test_what_the_gateway_says_is_cut_to_what_is_wanted():
-    assert said("x" * 50, 10) == "x" * 9 + "…"
-    assert said(f"see {SIGNED}", 100) == "see https://s.test/bucket/x.png?***"
+    assert clean_message("x" * 50, 10) == "x" * 9 + "…"
+    assert clean_message(f"see {SIGNED}", 100) == "see https://s.test/bucket/x.png?***"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_what_the_gateway_says_is_cut_to_what_is_wanted():
     ],
 )
 def test_a_link_that_is_cut_through_is_not_quoted(length, end, shown):
-    assert said(end.rjust(length), 100) == shown
+    assert clean_message(end.rjust(length), 100) == shown
 
 
 @pytest.mark.parametrize("name", log_filter._LOGGERS)

@@ -21,7 +21,7 @@ from typing import BinaryIO, Protocol
 
 from PIL import Image, ImageOps
 
-from crucible_batch.domain.output_path import is_output_place
+from crucible_batch.domain.output_path import may_hold_output
 from crucible_batch.report.html.cards import Thumbnail
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP")
@@ -160,7 +160,7 @@ class Thumbnails:
 
         A run directory may be somebody else's: a path or a link that leads out of it shows nothing.
         """
-        if not is_output_place(Path(path).as_posix()) or not _is_within(self._directory, Path(path)):
+        if not may_hold_output(Path(path).as_posix()) or not _is_within(self._directory, Path(path)):
             return lambda: None
         return self._begin(self._directory / path, sha256)
 
