@@ -1,4 +1,4 @@
-"""One attempt at a job: an idempotency key, what became of it, and what the gateway named as its price."""
+"""One attempt at a job: an idempotency key, its status, and the price that the gateway named."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 
 
 class AttemptStatus(enum.StrEnum):
-    """What became of one attempt."""
-
     HELD = "held"
     DECLINED = "declined"
     REFUSED = "refused"
@@ -24,10 +22,10 @@ class AttemptStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One idempotency key, and what became of it.
+    """One idempotency key and its status.
 
-    ``credits`` is the gateway's own figure, the highest that it has given; 0 until it has given one. ``answered`` and
-    ``recorded`` are those of the answer to the submit and of the job's record, where they differ.
+    ``credits`` is the highest price that the gateway has named for it, 0 until it has named one. ``answered`` and
+    ``recorded`` are the prices in the answer to the submit and in the job's record, if they differ.
     """
 
     number: int
@@ -47,10 +45,10 @@ class Attempt:
 
 
 def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Attempt:
-    """Return the attempt with the price that its job's record names; the higher of the two counts.
+    """Return the attempt with the price in its job's record, if that is higher.
 
-    Raises ``ValueError`` where the price is said to be that of an attempt that ``has_succeeded``, or hasn't, wrongly:
-    the books would count it twice, or not at all.
+    Raises ``ValueError`` if ``has_succeeded`` contradicts the attempt's status: the ledger would count the price twice,
+    or not at all.
     """
     if has_succeeded is not (attempt.status is AttemptStatus.SUCCEEDED):
         raise ValueError(f"a price that {'has' if has_succeeded else 'has not'} been spent can't be that of the job")
@@ -59,9 +57,9 @@ def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Att
 
 
 def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool:
-    """Whether a job's record names a price that isn't in the books yet.
+    """Whether a job's record names a price that isn't in the ledger yet.
 
-    A lower one counts only where it ``is_final``: that of a job which has succeeded. Until then it may be filled in
-    late, and what failed costs nothing.
+    A lower price counts only if it ``is_final``, as for a job that has succeeded: before that the gateway may fill it
+    in late, and a failed job costs nothing.
     """
     return record > attempt.credits or (is_final and record < attempt.credits and attempt.recorded is None)

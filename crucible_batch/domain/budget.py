@@ -1,37 +1,37 @@
-"""Admission: may this job's credits be held now? Decided at one point in time, without waiting for anything.
+"""Admission: whether a job's credits may be held now. A pure decision that waits for nothing.
 
-A price is known only when a submit is answered, so what is at stake is the submits that are not answered yet. Each
-holds its *bound*, the most that it may cost (``domain/prices.py``), until the answer settles the hold to its figure:
+A price is known only when a submit is answered, so the risk is in the unanswered submits. Each holds its *bound*, the
+most that it may cost (``domain/prices.py``), until the answer settles the hold to the price that it names:
 
     spent + held <= budget        before each hold
 
-A job is held together with the images that it has to upload. Where the bound of all of it fits, the job is admitted.
-Where no bound is known, or what is left is less than the bound, one job goes out *alone* among unanswered submits,
-holding all that is left, and only if the price that is expected fits: a budget can be spent to its last credit, and
-exceeded by one price at most. A declared ceiling is never replaced by an expected price: it is not exceeded at all.
+A job is held together with the images that it has to upload. If the bound of all of it fits, the job is admitted. If no
+bound is known, or the rest of the budget is less than the bound, one job is submitted *alone* among unanswered submits,
+holding all of the rest, and only if the expected price fits: a budget can be spent to its last credit, and exceeded by
+one price at most. A declared ceiling is never replaced by an expected price: it is never exceeded.
 
-The answer alone doesn't settle the first job of each shape, nor any once an answer has been too low: it counts as
-unanswered, and at its bound, until its own record was read too, or until it is over.
+The answer alone doesn't settle the first job of each shape, nor any job once an answer has been too low: such a job
+counts as unanswered, at its bound, until its record was read too or it has ended.
 
-How many may be unanswered at once follows a slow start: one at first, then twice as many as were answered as expected
-since the last answer above what was expected.
+The number of unanswered submits follows a slow start: one at first, then twice as many as were answered as expected
+since the last answer above the expected price.
 
-The account is another matter. What it shows as available is old when it is read and shared with others, and a replay
-under a known key is free. So it limits how many go out at once, not whether one may: where the account looks too small,
-one job without uploads may still go out, and the gateway's own 402 is the answer.
+The account's available credits are shared with others and out of date when read, and a replay under a known key is
+free. So they limit how many jobs are submitted at once, not whether one is: if the account looks too small, one job
+without uploads may still be submitted, and the gateway's 402 decides.
 
     of the budget                                 others       decision
     expected price above the ceiling              -            Block PRICE_ABOVE_CEILING
     as many unanswered as the slow start allows   -            Wait
     one that is alone is unanswered               -            Wait
-    uploads, and of two nobody knows the cost     -            Block BUDGET_EXHAUSTED
+    uploads, and two of unknown cost              -            Block BUDGET_EXHAUSTED
     bound fits                                    -            ask the account, hold the bound
     expected doesn't fit                          at work      Wait (a hold may come back)
     expected doesn't fit                          none         Block BUDGET_EXHAUSTED
     expected fits, bound doesn't or is unknown    unanswered   Wait
       one alone was never answered, is in doubt   at work      Wait
       one alone was never answered, is in doubt   none         Block BUDGET_EXHAUSTED
-      else                                        -            ask the account, hold all that is left, alone
+      else                                        -            ask the account, hold the rest, alone
 
     of the account                                others       decision
     fits, or unknown                              -            Admit
@@ -39,7 +39,7 @@ one job without uploads may still go out, and the gateway's own 402 is the answe
     too small                                     at work      Wait
     too small, with uploads; or a 402 came        none         Block INSUFFICIENT_CREDITS
 
-The module decides nothing else about money: what each event does to the books is ``domain/ledger.py``.
+How each event changes the ledger is in ``domain/ledger.py``.
 """
 
 from __future__ import annotations
@@ -58,18 +58,18 @@ INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
 PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
 PRICE_ROSE = "PRICE_ROSE"
 _MOST_UNCOUNTED = 2
-"""An image is bought once more after a lost answer. What more of them cost would be added up by nobody."""
+"""An image is bought once more after a lost answer. The costs of further ones would never be counted."""
 _IF_GONE = " (a job that was changed or removed meanwhile has to be in the manifest again)"
-"""A submit in doubt is sent again only for a job that is still wanted."""
+"""A submit in doubt is sent again only for a job that is still in the plan."""
 BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE})
-"""Reasons for which a job is blocked: nothing is wrong with it but the credits."""
+"""The codes of a job that isn't started for want of credits only."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoldRequest:
-    """What a job asks to have held: itself and ``uploads`` images that nobody has uploaded or is uploading.
+    """A request to hold the credits of a job and of ``uploads`` images that are not uploaded or being uploaded.
 
-    ``held`` is what is held for it already: a submit in doubt that is to be sent again.
+    ``held`` are the credits held already for a submit in doubt that is sent again.
     """
 
     shape: Shape
@@ -79,7 +79,7 @@ class HoldRequest:
 
 @dataclass(frozen=True, slots=True)
 class SlowStart:
-    """How many submits may be unanswered at once. ``answered`` counts those as expected since the last surprise."""
+    """The limit of unanswered submits. ``answered`` counts the answers since the last one above the expected price."""
 
     answered: int = 0
 
@@ -88,21 +88,21 @@ class SlowStart:
         return max(1, 2 * self.answered)
 
     def after(self, expected: Credits | None, charged: Credits) -> SlowStart:
-        """Return the limit after an answer; ``expected`` is what was known of the price, None where nothing was."""
+        """Return the limit after an answer; ``expected`` is the highest price seen before, None if none was."""
         surprise = expected is not None and charged > expected
         return SlowStart() if surprise else SlowStart(self.answered + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionState:
-    """What else there is at the moment of the decision.
+    """The state of the run and the account at the moment of the decision.
 
-    ``unanswered`` counts the submits of this run without an answer, uploads before them included, ``limit`` is what
-    ``SlowStart`` allows, ``is_one_alone`` whether one of them was admitted alone. ``alone_in_doubt``: one that an
-    earlier run, or this one, admitted alone was never answered and is not on its way now. ``unread`` is what accepted
-    jobs were held at beyond their answers, as long as the record that may name more isn't read. ``account_left`` is
-    what the account had available when last read, less what was spent since; None if unknown. ``account_closed`` is
-    true after a 402, until a refund: then nothing is asked for.
+    ``unanswered`` counts this run's submits without an answer, uploads before them included, ``limit`` is that of
+    ``SlowStart``, ``is_one_alone``: one of them was admitted alone. ``alone_in_doubt``: a submit admitted alone, in
+    this run or an earlier one, was never answered and isn't being sent now. ``unread`` is the difference between the
+    bounds and the answers of accepted jobs whose record isn't read yet. ``account_left`` is the account's available
+    credits when last read, less those spent since; None if unknown. ``account_closed`` is true from a 402 until a
+    refund: no job is submitted.
     """
 
     others_at_work: bool
@@ -125,12 +125,12 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Ask again when something has changed."""
+    """Ask again after a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """This job can't be started in this run."""
+    """Don't start this job in this run."""
 
     error: ErrorInfo
 
@@ -141,7 +141,7 @@ Decision: TypeAlias = Admit | Wait | Block
 def decide_admission(
     request: HoldRequest, ledger: Ledger, budget: Credits | None, situation: AdmissionState
 ) -> Decision:
-    """Decide on one request by the tables at the head of this file. ``budget`` None means no cap of ours."""
+    """Decide on one request by the tables at the head of this file. ``budget`` is None if there is no cap."""
     need = Need.of(request, ledger.prices)
     for shape in (request.shape, UPLOAD)[: 2 if request.uploads else 1]:
         if (error := _ceiling_exceeded(shape, ledger.prices)) is not None:
@@ -176,29 +176,29 @@ def _ask_account(request: HoldRequest, need: Need, admit: Admit, situation: Admi
 
 
 def uploads_are_uncounted(ledger: Ledger) -> bool:
-    """Whether too many uploads went unanswered before any answer had named a price: their costs nobody can count."""
+    """Whether too many uploads went unanswered before any answer had named a price, so their cost is unknown."""
     return ledger.uncounted_uploads >= _MOST_UNCOUNTED
 
 
 def budget_for(ledger: Ledger, jobs: Mapping[Shape, int], uploads: int) -> Credits | None:
-    """Return the budget that has room for so many jobs and uploads beside what is spent and held.
+    """Return the budget that suffices for these jobs and uploads beside the credits spent and held.
 
-    Each counts with its declared ceiling, else with the highest price seen. None where one has neither.
+    Each counts at its declared ceiling, else at the highest price seen. Returns None if one has neither.
     """
     total = ledger.committed
     for shape, count in {**jobs, **({UPLOAD: uploads} if uploads else {})}.items():
-        part = _Part.of(ledger.prices, shape)
-        if part.is_open:
+        need = Need.of(HoldRequest(shape), ledger.prices)
+        if need.is_open:
             return None
-        total += part.least * count
+        total += need.least * count
     return total
 
 
 def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: bool) -> Credits | None:
-    """Return what of ``bundle`` stays held for the job alone once its images are paid.
+    """Return the part of ``bundle`` that stays held for the job alone once its images are paid.
 
-    None where the bundle no longer covers the bound, or, for one that is alone, the expected price: the images cost
-    more than was known, and the job has to ask again.
+    Returns None if the bundle no longer covers the bound or, for a job admitted alone, the expected price: the images
+    cost more than expected, and the job has to be admitted again.
     """
     need = Need.of(HoldRequest(shape), prices)
     if need.bound is not None and need.bound <= bundle:
@@ -207,10 +207,9 @@ def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: 
 
 
 def hold_is_too_small(ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool) -> bool:
-    """Whether a submit may no longer be sent on the hold that was taken for it.
+    """Whether a submit may no longer be sent on the hold taken for it.
 
-    Since then a price has been seen at which the hold is not enough, or figures above their holds have used up the
-    budget.
+    Since then a price was seen that the hold doesn't cover, or charges above their holds have used up the budget.
     """
     need = Need.of(HoldRequest(shape), ledger.prices)
     enough = need.fits(hold) if alone else need.bound is not None and need.bound <= hold
@@ -219,11 +218,11 @@ def hold_is_too_small(ledger: Ledger, budget: Credits, shape: Shape, hold: Credi
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a request needs of the budget and of the account.
+    """The credits that a request needs of the budget and of the account.
 
-    ``bound``: the most that it may cost, None where nothing bounds it. ``least``: what the budget has to have left,
-    which is the ceiling where one is declared, else the expected price. ``expected``: what the account has to have.
-    ``is_open``: of a part of it nothing is known at all, so it needs more than ``least``.
+    ``bound``: the most that it may cost, None if nothing bounds it. ``least``: required of the budget, the declared
+    ceiling, else the expected price. ``expected``: required of the account. ``is_open``: the price of a part of it is
+    unknown, so it needs more than ``least``.
     """
 
     bound: Credits | None
@@ -234,10 +233,10 @@ class Need:
     @classmethod
     def of(cls, request: HoldRequest, prices: PriceBook) -> Need:
         """Add up the job and its uploads."""
-        job = _Part.of(prices, request.shape)
+        job = cls._of_one(prices, request.shape)
         if not request.uploads:
-            return cls(job.bound, job.least, job.expected, job.is_open)
-        upload, count = _Part.of(prices, UPLOAD), request.uploads
+            return job
+        upload, count = cls._of_one(prices, UPLOAD), request.uploads
         return cls(
             bound=None if job.bound is None or upload.bound is None else job.bound + upload.bound * count,
             least=job.least + upload.least * count,
@@ -246,24 +245,15 @@ class Need:
         )
 
     def fits(self, left: Credits) -> bool:
-        """Whether the budget has enough left, as far as is expected."""
+        """Whether the rest of the budget covers the expected price, or the ceiling if one is declared."""
         return _covers(left, self.least, is_open=self.is_open)
 
     def fits_account(self, available: Credits) -> bool:
         return _covers(available, self.expected, is_open=self.is_open)
 
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """``Need`` of one job without its uploads, or of one upload."""
-
-    bound: Credits | None
-    least: Credits
-    expected: Credits
-    is_open: bool
-
     @classmethod
-    def of(cls, prices: PriceBook, shape: Shape) -> _Part:
+    def _of_one(cls, prices: PriceBook, shape: Shape) -> Need:
+        """Return the need of one job without its uploads, or of one upload."""
         ceiling, seen = prices.ceiling_of(shape), prices.expected(shape)
         least = ceiling if ceiling is not None else seen
         expected = seen if seen is not None else ceiling
@@ -288,11 +278,10 @@ def ceiling_error(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo
 def repricing_error(
     shape: Shape, answered: Credits, recorded: Credits, prices: PriceBook, *, seen_before: Credits | None = None
 ) -> ErrorInfo | None:
-    """Return why nothing more may be bought where a job's record names more than was answered; None where it may.
+    """Return the error that ends all buying if the price in a job's record exceeds its bound; None if it doesn't.
 
-    The difference has to stay within what bounds a price: the declared ceiling, else ``SURGE`` times the highest seen.
-    ``seen_before`` is the price that bounded the submit: for a new shape that of its workflow, until the answer names
-    one for the shape.
+    The bound is the declared ceiling, else ``SURGE`` times the highest price seen. ``seen_before`` is the price that
+    bounded the submit: for a new shape that of its workflow, until an answer names one for the shape.
     """
     ceiling = prices.ceiling_of(shape)
     if ceiling is not None:
@@ -340,7 +329,7 @@ def _budget_exhausted(request: HoldRequest, ledger: Ledger, budget: Credits, nee
 
 
 def _ceilings_above_prices(request: HoldRequest, prices: PriceBook) -> list[str]:
-    """Return the keys of the declared ceilings that the request is counted at: no price that high was seen."""
+    """Return the keys of the declared ceilings that are above every price seen, and so decide the request."""
     shapes = (request.shape, UPLOAD) if request.uploads else (request.shape,)
     quoted = ((shape, prices.ceiling_of(shape), prices.expected(shape)) for shape in shapes)
     return [

@@ -1,7 +1,7 @@
-"""Which events can have happened to a job or an asset that has credits at stake: an impossible one must move none.
+"""Which events are possible for a job or an asset with credits at stake: an impossible event must release none.
 
-By the tables of ``domain.job`` and ``domain.asset``, but with nothing kept of a job that holds nothing: what can't have
-happened to such a job moves no credits, or is the beginning of another hold.
+By the tables of ``domain.job`` and ``domain.asset``, but nothing is kept for a job without a hold: an impossible event
+of such a job either changes no credits or begins another hold.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ _AFTER: Mapping[type[JobEvent], frozenset[Phase]] = {
 
 
 class EventOrder:
-    """Where jobs and assets are, as far as credits go."""
+    """The phases of jobs and assets, as far as credits depend on them."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, frozenset[Phase]] = {}
-        """The phases that a job may be in, of those that hold credits or are lost at the gateway."""
+        """The possible phases of each job that holds credits or is lost at the gateway."""
         self._intended: set[str] = set()
-        self._there: set[str] = set()
+        self._created: set[str] = set()
 
-    def take(self, subject: str, event: Event) -> bool:
-        """Note what happened; False, and nothing is noted, where it can't have happened."""
+    def accept(self, subject: str, event: Event) -> bool:
+        """Record an event and return True; return False, and record nothing, if it is impossible."""
         if isinstance(event, AssetEvent):
-            return subject.startswith(ASSET_PREFIX) and self._take_of_asset(subject, event)
-        return not subject.startswith(ASSET_PREFIX) and self._take_of_job(subject, event)
+            return subject.startswith(ASSET_PREFIX) and self._accept_asset_event(subject, event)
+        return not subject.startswith(ASSET_PREFIX) and self._accept_job_event(subject, event)
 
-    def _take_of_job(self, subject: str, event: JobEvent) -> bool:
+    def _accept_job_event(self, subject: str, event: JobEvent) -> bool:
         if not self._jobs.get(subject, _WITHOUT_HOLD) & ALLOWED_PHASES[type(event)]:
             return False
         if isinstance(event, Repriced):
-            # It changes no phase, and says of a job that holds nothing any more what was spent for it.
+            # It changes no phase; only for a job whose hold has ended does it carry the amount spent.
             return (event.settled is None) is (subject in self._jobs)
         after = _AFTER_HELD[event.images] if isinstance(event, Held) else _AFTER.get(type(event))
         if after is not None:
@@ -70,15 +70,15 @@ class EventOrder:
             self._jobs.pop(subject, None)
         return True
 
-    def _take_of_asset(self, subject: str, event: AssetEvent) -> bool:
+    def _accept_asset_event(self, subject: str, event: AssetEvent) -> bool:
         match event:
             case Intended():
                 if subject in self._intended:
                     return False
                 self._intended.add(subject)
-            case Created():  # that of an intent which nobody knows is a charge all the same
+            case Created():  # a charge even if its intent is unknown
                 self._intended.discard(subject)
-                self._there.add(subject)
+                self._created.add(subject)
             case NotCreated():
                 self._intended.discard(subject)
             case Lost():
@@ -86,11 +86,11 @@ class EventOrder:
                     return False
                 self._intended.discard(subject)
             case Found():
-                self._there.add(subject)
+                self._created.add(subject)
             case Deleted():
-                if subject not in self._there:
+                if subject not in self._created:
                     return False
-                self._there.discard(subject)
+                self._created.discard(subject)
             case _:
                 pass
         return True

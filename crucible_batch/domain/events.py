@@ -1,16 +1,15 @@
 """Events: past facts about a job or an asset, journalled before anything is built on them.
 
-Each has ``at``, the wall clock in seconds since the epoch (UTC), for people and reports; no decision but the age of an
-idempotency key reads it. Fields are only ever added, with a default, so that journals of every release can be read.
-``EVENT_NAMES`` has the names under which they are written, in journals and in ``--json``: a class may be renamed,
-a name may not.
+Each has ``at``, the wall clock in seconds since the epoch (UTC), for reports; the only decision that reads it is on the
+age of an idempotency key. Fields are only ever added, with a default, so that journals of every release can be read.
+Journals and ``--json`` have events under the names of their classes: these may not be renamed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 from crucible_batch.domain.credits import StoredCredits
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -26,11 +25,11 @@ class _Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held(_Event):
-    """Credits were held for an attempt, its missing uploads included. From here on its key may be in use.
+    """Credits were held for an attempt, its missing uploads included. From now on its key may be in use.
 
-    ``shape`` is the digest of what its price depends on (``domain/prices.py``). ``alone``: ``credits`` is less than a
-    bound of the price, or there is none, and no other submit may be unanswered beside it.
-    ``images``: input images are made ready before it is submitted; None where an older release didn't say.
+    ``shape`` is the digest of the parameters that its price depends on (``domain/prices.py``). ``alone``: ``credits``
+    is less than the bound of the price, or there is no bound, and no other submit may be unanswered beside it.
+    ``images``: input images are made ready before it is submitted; None in journals of older releases.
     """
 
     attempt: int
@@ -44,8 +43,8 @@ class Held(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared(_Event):
-    """The input images are ready. ``credits`` is what stays held for the job alone; ``assets`` maps image parameters
-    to asset ids, kept so that a submit sent again after a crash is byte for byte the same."""
+    """The input images are ready. ``credits`` stay held for the job alone; ``assets`` maps image parameters to asset
+    ids, kept so that a submit sent again after a crash is byte for byte the same."""
 
     assets: Mapping[str, str] = field(default_factory=dict)
     credits: StoredCredits
@@ -53,9 +52,9 @@ class Prepared(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted(_Event):
-    """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory never bought it.
+    """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory didn't buy it.
 
-    ``earlier``: an earlier run's submit bought it, or may have, so what it cost says nothing of today's price.
+    ``earlier``: an earlier run's submit bought it, or may have, so its cost is no evidence of today's price.
     """
 
     job_id: str
@@ -66,7 +65,7 @@ class Accepted(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(_Event):
-    """The attempt didn't go out, or the account was refused (401, 402): nothing was bought, the job is not to blame."""
+    """The attempt wasn't sent, or the account was refused (401, 402): nothing was bought, the job may be retried."""
 
     error: ErrorInfo
 
@@ -87,7 +86,7 @@ class SubmitUnknown(_Event):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What was spent for a job that has succeeded, and of which shape it is: the books keep nothing of such a job.
+    """The amount spent for a job that has succeeded, and its shape: the ledger keeps neither.
 
     ``reused``: it was found, not bought. ``differed``: its record named another price before.
     """
@@ -101,9 +100,9 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repriced(_Event):
-    """The job's own record names another price than is known so far: ``credits``. The higher of the two counts.
+    """The job's record names another price than the known one: ``credits``. The higher of the two counts.
 
-    ``settled`` is what the books had for a job that had succeeded; None while it is in flight.
+    ``settled`` is the ledger's amount for a job that had succeeded; None while it is in flight.
     """
 
     credits: StoredCredits
@@ -112,9 +111,9 @@ class Repriced(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded(_Event):
-    """The gateway reports success, with this many outputs so far. ``running_at``: when a look first found it running.
+    """The gateway reports success, with ``outputs`` outputs so far. ``running_at``: when a poll first found it running.
 
-    ``numbers`` are the gateway's own of them. None in journals of older releases, which took the list for whole.
+    ``numbers`` are the gateway's numbers of them; None in journals of older releases, which took the list as complete.
     """
 
     outputs: int
@@ -124,8 +123,8 @@ class Succeeded(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed(_Event):
-    """A later look at a job that has succeeded: the outputs with these numbers are listed. It is whole where none of
-    them is new; see ``domain.output_list``."""
+    """A later poll of a job that has succeeded lists the outputs with these numbers (``domain.output_list``). The list
+    is complete if no number is new."""
 
     numbers: tuple[int, ...]
 
@@ -147,7 +146,7 @@ class JobLost(_Event):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the gateway sent, where the file on disk is something else: the same picture with words embedded in it."""
+    """The bytes that the gateway sent, if the file on disk has embedded metadata."""
 
     sha256: str
     byte_size: int
@@ -155,9 +154,9 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved(_Event):
-    """An output stands on disk, whole and synced. ``path`` is relative to the run directory, in POSIX form.
+    """An output is on disk, complete and synced. ``path`` is relative to the run directory, in POSIX form.
 
-    Digest and size are those of the file; ``sent`` is None where it is byte for byte what the gateway sent.
+    Digest and size are those of the file; ``sent`` is None if these are also the bytes that the gateway sent.
     """
 
     index: int
@@ -172,21 +171,21 @@ class Saved(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable(_Event):
-    """An output that was paid for can't be had now. It is asked for again by the next run, and never bought again."""
+    """A paid output can't be downloaded now. The next run requests it again; it is never bought again."""
 
     error: ErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed(_Event):
-    """A saved output no longer stands where it was saved. It is paid for, and fetched again."""
+    """A saved output is no longer where it was saved. It is paid for, and fetched again."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relocated(_Event):
-    """A saved output stands at ``path`` now, byte for byte: another job's output goes where it stood."""
+    """A saved output was moved to ``path``, since another job's output takes its place."""
 
     index: int
     path: str
@@ -202,7 +201,7 @@ class Reopened(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intended(_Event):
-    """An upload intent is about to be bought, out of the hold of the job ``payer``; ``credits`` moved from there."""
+    """An upload intent is about to be bought with ``credits`` from the hold of the job ``payer``."""
 
     nonce: str
     credits: StoredCredits
@@ -211,7 +210,7 @@ class Intended(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created(_Event):
-    """The intent was answered: it cost ``credits``. ``assumed``: the answer was lost, and this is our estimate."""
+    """The intent was answered: it cost ``credits``. ``assumed``: the answer was lost, and this is an estimate."""
 
     asset_id: str
     credits: StoredCredits
@@ -220,7 +219,7 @@ class Created(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uploaded(_Event):
-    """The storage took the bytes."""
+    """The storage accepted the bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,21 +229,21 @@ class BecameReady(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found(_Event):
-    """A ready asset with this content was there already, and cost this run nothing."""
+    """A ready asset with this content was at the gateway already, at no cost."""
 
     asset_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCreated(_Event):
-    """The intent definitely didn't take effect, or is certain not to be there: nothing was charged."""
+    """The intent definitely had no effect: nothing was charged."""
 
     error: ErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost(_Event):
-    """The answer to an intent never came, and the list doesn't show it: whether it was charged isn't known."""
+    """An intent was never answered, and its asset isn't listed: whether it was charged is unknown."""
 
     nonce: str
 
@@ -277,35 +276,9 @@ JobEvent: TypeAlias = (
 AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | Deleted
 Event: TypeAlias = JobEvent | AssetEvent
 
-EVENT_NAMES: Final[Mapping[str, type[Event]]] = {
-    "Held": Held,
-    "Prepared": Prepared,
-    "Accepted": Accepted,
-    "HoldReleased": HoldReleased,
-    "Refused": Refused,
-    "SubmitUnknown": SubmitUnknown,
-    "Repriced": Repriced,
-    "Succeeded": Succeeded,
-    "Listed": Listed,
-    "Failed": Failed,
-    "JobLost": JobLost,
-    "Saved": Saved,
-    "Unavailable": Unavailable,
-    "Missed": Missed,
-    "Relocated": Relocated,
-    "Reopened": Reopened,
-    "Intended": Intended,
-    "Created": Created,
-    "Uploaded": Uploaded,
-    "BecameReady": BecameReady,
-    "Found": Found,
-    "NotCreated": NotCreated,
-    "Lost": Lost,
-    "Deleted": Deleted,
-}
-_NAMES: Final[Mapping[type[Event], str]] = {kind: name for name, kind in EVENT_NAMES.items()}
+EVENT_NAMES: Final[Mapping[str, type[Event]]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def event_name(event: Event) -> str:
     """Return the name under which an event is written."""
-    return _NAMES[type(event)]
+    return type(event).__name__

@@ -1,11 +1,11 @@
-"""A job as a value: its identity, its phase, and what is to be done next (the Decider pattern).
+"""A job as a value: its identity, its phase and its next command (the Decider pattern).
 
-    decide : Job -> Command | None      what is to be done next
+    decide : Job -> Command | None      the next command
     evolve : Job, Event -> Job          the job after an event
 
-The life of a job, one row a phase. ``decide`` reads nothing but the phase and what belongs to it:
+The phases of a job. ``decide`` reads nothing but the job:
 
-    phase        command           events that lead on
+    phase        command           events that change the phase
     READY        Hold              Held -> PREPARING (with images) or SUBMITTING; Refused -> FAILED
     PREPARING    Prepare           Prepared -> SUBMITTING; HoldReleased -> READY; Refused -> FAILED
     SUBMITTING   Submit            Accepted -> IN_FLIGHT; HoldReleased -> READY; Refused -> FAILED;
@@ -18,12 +18,12 @@ The life of a job, one row a phase. ``decide`` reads nothing but the phase and w
     UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
     UNAVAILABLE  -                 -      (a new run: FETCHING)
     VANISHED     -                 -      (a new run: IN_FLIGHT)
-    UNREADABLE   -                 -      (for good: its journal holds an event that can't have happened)
+    UNREADABLE   -                 -      (permanent: its journal holds an impossible event)
 
 ``Relocated`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on.
 
-``SUBMITTING`` is the only phase whose truth we don't know: the key may be in use. Sending the same key again resolves
-it, so a job that a journal shows there is ``in_doubt``, and no refusal may then free its hold.
+``SUBMITTING`` is the only phase in which the gateway's state is unknown: the key may be in use. Sending the same key
+again resolves it, so a job that was left in this phase is ``in_doubt``, and no refusal may then release its hold.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ IMPOSSIBLE_HISTORY = "IMPOSSIBLE_HISTORY"
 
 
 class Phase(enum.StrEnum):
-    """How far a job is; the table is at the head of this file."""
+    """The phase of a job; the table is at the head of this file."""
 
     READY = "ready"
     PREPARING = "preparing"
@@ -82,12 +82,11 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One generation that is wanted.
+    """One generation of the plan.
 
-    ``attempt`` is the number of the attempt that is under way or comes next. ``outputs`` maps indices to what was
-    saved, ``missed`` to what was saved and no longer stands; ``expected`` is how many there are, None until the job has
-    succeeded; ``numbers`` are the gateway's own of those, if they were noted; ``may_grow``: its list is to be looked at
-    again once they are saved.
+    ``attempt`` is the number of the current or next attempt. ``outputs`` maps indices to saved outputs, ``missed`` to
+    saved outputs that are no longer on disk. ``expected`` is the number of outputs, None until the job has succeeded;
+    ``numbers`` are the gateway's numbers of them, if recorded. ``may_grow``: the list is read again once all are saved.
     """
 
     identity: str
@@ -107,21 +106,21 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The idempotency key of the attempt that is under way or comes next."""
+        """The idempotency key of the current or next attempt."""
         return idempotency_key(self.identity, self.attempt)
 
     @property
     def current(self) -> Attempt:
-        """The newest attempt; asked for only where there is one."""
+        """The newest attempt. Raises ``IndexError`` if there is none."""
         return self.attempts[-1]
 
     def number_of(self, index: int) -> int | None:
-        """The gateway's own number of an output; None where it wasn't noted."""
+        """Return the gateway's number of an output, None if it wasn't recorded."""
         return self.numbers[index] if self.numbers is not None else None
 
     @property
     def is_settled(self) -> bool:
-        """Whether it has ended, and no run does anything more for it by itself."""
+        """Whether no run does anything more for it unless the user asks."""
         return self.phase in {Phase.SUCCEEDED, Phase.FAILED}
 
 
@@ -132,7 +131,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Have every input image ready at the gateway."""
+    """Make every input image ready at the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +148,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Bring one output to disk."""
+    """Download one output."""
 
     job_id: str
     index: int
@@ -157,7 +156,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class RecheckOutputs:
-    """Look, when some time has passed, whether more outputs are listed than are saved."""
+    """Check after a delay whether more outputs are listed than are saved."""
 
     job_id: str
 
@@ -166,7 +165,7 @@ Command: TypeAlias = Hold | Prepare | Submit | Poll | Fetch | RecheckOutputs
 
 
 def decide(job: Job) -> Command | None:
-    """Say what the job wants next; None where it wants nothing more in this run."""
+    """Return the job's next command, None if there is nothing more to do in this run."""
     match job.phase:
         case Phase.READY:
             return Hold()
@@ -184,7 +183,7 @@ def decide(job: Job) -> Command | None:
 
 
 def evolve(job: Job, event: JobEvent) -> Job:
-    """Return the job after ``event``. Raises ``ValueError`` for an event that can't have happened in its phase."""
+    """Return the job after ``event``. Raises ``ValueError`` for an event that is impossible in its phase."""
     if job.phase not in ALLOWED_PHASES[type(event)]:
         raise ValueError(f"{event_name(event)} can't happen to a job that is {job.phase.value}")
     match event:
@@ -214,9 +213,8 @@ def evolve(job: Job, event: JobEvent) -> Job:
             attempt = repriced(job.current, recorded, has_succeeded=settled is not None)
             return replace(job, attempts=_ending_in(job, attempt))
         case Succeeded(outputs=expected, numbers=numbers):
-            ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING)
-            attempts = _ending_in(ended, replace(ended.current, running_at=event.running_at))
-            return replace(ended, attempts=attempts, expected=expected, numbers=numbers, may_grow=numbers is not None)
+            ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING, running_at=event.running_at)
+            return replace(ended, expected=expected, numbers=numbers, may_grow=numbers is not None)
         case Failed():
             return _failed(job, event)
         case JobLost(error=error):
@@ -230,10 +228,8 @@ def evolve(job: Job, event: JobEvent) -> Job:
 
 
 def replay(job: Job, events: Iterable[Event]) -> Job:
-    """Fold a journal's events into the job as it stood when they ended.
-
-    Total: with the first event that can't have happened the job is unreadable, and stays as it was before it.
-    """
+    """Return the job after a journal's events. With the first impossible event it becomes unreadable and keeps the
+    state before it."""
     for event in events:
         if isinstance(event, AssetEvent):
             return _unreadable(job, f"{event_name(event)} can't happen to a job")
@@ -255,9 +251,9 @@ def _unreadable(job: Job, why: str) -> Job:
 
 
 def resume_job(job: Job) -> Job:
-    """Return the job as a new run takes it up.
+    """Return the job as a new run resumes it.
 
-    What was being sent is in doubt; what couldn't be had is asked for again; nothing that ended is touched.
+    An unanswered submit is in doubt, an unavailable or vanished job is requested again, an ended job is unchanged.
     """
     match job.phase:
         case Phase.SUBMITTING | Phase.UNKNOWN:
@@ -271,14 +267,14 @@ def resume_job(job: Job) -> Job:
 
 
 _CLOCK_SLACK_S = 300.0
-"""A clock that was set back by more makes the age of a key unknown, and an unknown age is too old."""
+"""A clock that was set back by more makes the age of a key unknown, and an unknown age counts as too old."""
 
 
 def key_may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:
-    """Whether it was never answered if the job was bought, and its key is too old to ask for it without risk.
+    """Whether a submit was never answered and its key is too old to be sent again.
 
-    ``now`` is the wall clock in seconds since the epoch; ``key_ttl_s`` is how long the gateway is trusted to honour a
-    key. Where it no longer does, the same submit is a second purchase.
+    ``now`` is the wall clock in seconds since the epoch; ``key_ttl_s`` is how long the gateway is trusted to remember a
+    key. After that the same submit may be a second purchase.
     """
     if job.phase not in {Phase.SUBMITTING, Phase.UNKNOWN}:
         return False
@@ -287,7 +283,7 @@ def key_may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:
 
 _ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
 ALLOWED_PHASES: Mapping[type[JobEvent], frozenset[Phase]] = {
-    # What began another attempt may follow a failure after which the rule of that day allowed one, and today's doesn't.
+    # Another attempt may follow a failure after which the retry rule at that time allowed it, and today's doesn't.
     Held: frozenset({Phase.READY, Phase.FAILED}),
     Prepared: frozenset({Phase.PREPARING}),
     Accepted: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
@@ -315,7 +311,7 @@ def _job_id(job: Job) -> str:
 
 
 def _ending_in(job: Job, attempt: Attempt) -> tuple[Attempt, ...]:
-    """The job's attempts, with ``attempt`` in place of the newest."""
+    """Return the job's attempts with ``attempt`` in place of the newest."""
     return (*job.attempts[:-1], attempt)
 
 
@@ -332,24 +328,31 @@ def _held(job: Job, event: Held) -> Job:
     )
 
 
-def _closed(job: Job, status: AttemptStatus, error: ErrorInfo | None, at: float, phase: Phase) -> Job:
-    """End the current attempt, if one was begun, and move to ``phase``."""
+def _closed(
+    job: Job,
+    status: AttemptStatus,
+    error: ErrorInfo | None,
+    at: float,
+    phase: Phase,
+    *,
+    running_at: float | None = None,
+) -> Job:
+    """End the current attempt, if one was begun, and change to ``phase``."""
     if not job.attempts or job.phase in {Phase.READY, Phase.FAILED}:
         return replace(job, phase=phase, error=error)
-    attempt = replace(job.current, status=status, error=error, ended_at=at)
+    attempt = replace(job.current, status=status, error=error, ended_at=at, running_at=running_at)
     return replace(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
 
 
 def _failed(job: Job, event: Failed) -> Job:
-    failed = _closed(job, AttemptStatus.FAILED, event.error, event.at, Phase.FAILED)
-    failed = replace(failed, attempts=_ending_in(failed, replace(failed.current, running_at=event.running_at)))
+    failed = _closed(job, AttemptStatus.FAILED, event.error, event.at, Phase.FAILED, running_at=event.running_at)
     if job.rule.allows_another(job.attempt, event.error.code):
         return replace(failed, phase=Phase.READY, attempt=_next_number(failed))
     return failed
 
 
 def _next_number(job: Job) -> int:
-    """A key that the gateway took is used up, whatever became of it; one that it refused is not."""
+    """Return the next attempt's number: a key that the gateway accepted is used up, a refused key is not."""
     used_up = bool(job.attempts) and job.current.job_id is not None
     return job.attempt + 1 if used_up and job.current.number == job.attempt else job.attempt
 
@@ -363,7 +366,7 @@ def _about_output(job: Job, event: Saved | Missed | Relocated | Listed) -> Job:
         case Missed(index=index):
             return _missed(job, index)
         case Relocated():
-            return _moved(job, event)
+            return _relocated(job, event)
 
 
 def _saved(job: Job, event: Saved) -> Job:
@@ -386,8 +389,8 @@ def _missed(job: Job, index: int) -> Job:
     return replace(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
 
 
-def _moved(job: Job, event: Relocated) -> Job:
-    if event.index not in job.outputs:  # missed meanwhile: it comes to a place of its own
+def _relocated(job: Job, event: Relocated) -> Job:
+    if event.index not in job.outputs:  # missed in the meantime: it is saved again at its planned path
         return job
     moved = replace(job.outputs[event.index], path=event.path)
     return replace(job, outputs={**job.outputs, event.index: moved})

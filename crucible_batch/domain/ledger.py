@@ -1,26 +1,26 @@
-"""The ledger: what was spent, what is held, what came back. A fold over the events, and nothing else.
+"""The ledger: credits spent, held and refunded, as a fold over the events and nothing else.
 
-Every amount moves by an event that is already journalled, so the books after a crash are those before it. A hold ends
-by a definite answer only; "no answer" holds.
+An amount changes only by an event that is already journalled, so replaying the journal after a crash gives the same
+ledger. A hold ends only with a definite answer; without an answer it stays.
 
     Held         the attempt's credits are held
     Intended     part of the payer's hold becomes the image's
-    Created      the image's hold ends: the charge is spent, what is left goes back to the payer's hold; where the
-                 charge is assumed, the rest of the bound stays held, as after Lost
-    NotCreated   the image's hold goes back to its payer
+    Created      the image's hold ends: the charge is spent, the rest returns to the payer's hold; if the charge is
+                 assumed, the rest of the bound stays held, as after Lost
+    NotCreated   the image's hold returns to its payer
     Prepared     the attempt's hold is trimmed to the job alone
-    Accepted     the hold becomes the gateway's own figure
-    Repriced     the hold rises to the record's figure, if that is higher; so does what is spent for a job that has
-                 vanished or succeeded
+    Accepted     the hold becomes the gateway's own price
+    Repriced     the hold rises to the price in the job's record, if that is higher; so does the amount spent for a job
+                 that has vanished or succeeded
     Succeeded    held -> spent
     Failed       held -> refunded
-    JobLost     held -> spent (nobody told us of a refund; if it is found failed after all, refunded)
+    JobLost      held -> spent (no refund was reported; refunded if the job is later found to have failed)
     HoldReleased, Refused   the hold ends: nothing was bought
-    Deleted      the rebate comes back, at most what this directory was charged for the image
-    Lost         the image stays held at the bound that it had, for good; what was held beyond goes back to its payer
-    SubmitUnknown, Listed  nothing moves
+    Deleted      the rebate is refunded, up to the amount that this directory was charged for the image
+    Lost         the image stays held at its bound permanently; the rest of its hold returns to its payer
+    SubmitUnknown, Listed  no change
 
-From the first event on that can't have happened (``domain.event_order``), what is held for its job or image only grows.
+After the first impossible event (``domain.event_order``), the hold of its job or image can only grow.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape
 
 @dataclass(frozen=True, slots=True)
 class PriceSurprise:
-    """A price above all that was known or permitted when its credits were held: ``charged`` where ``held`` was held.
+    """A charge above the hold taken for it.
 
-    ``by_record``: the answer to the submit named ``held``, and the job's own record ``charged``.
+    ``by_record``: ``held`` is the price in the answer to the submit, ``charged`` the price in the job's record.
     """
 
     price_class: str
@@ -79,7 +79,7 @@ class PriceSurprise:
 
 @dataclass(slots=True)
 class _Intent:
-    """Who holds the credits of an image that is being uploaded, and what it may cost by the prices seen by then."""
+    """The job that pays for an upload, and the upload's bound by the prices seen before it."""
 
     payer: str
     bound: Credits
@@ -87,10 +87,10 @@ class _Intent:
 
 @dataclass(slots=True)
 class _Unpriced:
-    """An upload whose price nobody named. ``was_made``: the gateway lists it; else it may not have been charged.
+    """An upload of unknown price. ``was_made``: the gateway lists it; otherwise it may not have been charged.
 
-    ``bound`` is what it may have cost by the prices seen as it was held, 0 where there were none. ``rebate`` is what
-    the gateway says came back for it.
+    ``bound`` is the most that it may have cost by the prices seen when it was held, 0 if none was seen. ``rebate`` is
+    the gateway's own figure.
     """
 
     subject: str
@@ -100,9 +100,9 @@ class _Unpriced:
 
 
 class Ledger:
-    """The books of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads - rebates.
+    """The ledger of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads - rebates.
 
-    Of a job it keeps something only while credits are held for it, or while it is lost at the gateway.
+    A job takes memory only while credits are held for it, or while it is lost at the gateway.
     """
 
     def __init__(self, prices: PriceBook | None = None) -> None:
@@ -122,13 +122,13 @@ class Ledger:
         self._held: Credits = ZERO
         self._unpriced: list[_Unpriced] = []
         self._charges: dict[str, Credits] = {}
-        """What this directory was charged for each image that is at the gateway."""
+        """The amount charged to this directory for each image that is at the gateway."""
         self._vanished: dict[str, Credits] = {}
         self._holds: dict[str, Credits] = {}
         self._shapes: dict[str, Shape] = {}
         self._alone: set[str] = set()
         self._intents: dict[str, _Intent] = {}
-        self._stages = EventOrder()
+        self._order = EventOrder()
         self._impossible: set[str] = set()
 
     @property
@@ -137,27 +137,27 @@ class Ledger:
 
     @property
     def uploads(self) -> Credits:
-        """What uploads were charged. One that was made, at a price that nobody named, counts with the highest seen."""
+        """The charges for uploads. One that was made at an unknown price counts at the highest price seen."""
         return self._uploads + self.assumed_uploads * self._upload_price
 
     @property
     def rebates(self) -> Credits:
-        """What came back for images: of each at most what ``uploads`` counts for it, whatever the gateway says."""
+        """The rebates for images, each capped at the amount in ``uploads``, whatever the gateway's figure is."""
         price = self._upload_price
         return self._rebates + sum((min(each.rebate, price) for each in self._unpriced), ZERO)
 
     @property
     def held(self) -> Credits:
-        """What may yet be spent, ``held_for_uploads`` included."""
+        """The credits that may still be spent, ``held_for_uploads`` included."""
         return self._held + self.held_for_uploads
 
     @property
     def held_for_uploads(self) -> Credits:
-        """What uploads whose price nobody named may have cost, beyond what ``uploads`` counts for them."""
-        return sum(map(self._most, self._unpriced), ZERO) - self.assumed_uploads * self._upload_price
+        """The most that uploads of unknown price may have cost, beyond the amount in ``uploads``."""
+        return sum(map(self._highest_cost, self._unpriced), ZERO) - self.assumed_uploads * self._upload_price
 
-    def _most(self, upload: _Unpriced) -> Credits:
-        """What it counts with: the declared ceiling, else the bound that it was held at; never less than was seen."""
+    def _highest_cost(self, upload: _Unpriced) -> Credits:
+        """Return the declared ceiling, else the bound when it was held; at least the highest price seen."""
         ceiling = self.prices.upload_ceiling
         return max(upload.bound if ceiling is None else ceiling, self._upload_price)
 
@@ -167,64 +167,63 @@ class Ledger:
 
     @property
     def committed(self) -> Credits:
-        """What is gone or may yet go: the figure that the budget caps."""
+        """Spent and held credits: the figure that the budget caps."""
         return self.spent + self.held
 
     @property
     def lost_uploads(self) -> int:
-        """How many uploads were never answered, and not found at the gateway."""
+        """The number of uploads that were never answered, and not found at the gateway."""
         return len(self._unpriced) - self.assumed_uploads
 
     @property
     def assumed_uploads(self) -> int:
-        """How many uploads were made without our ever hearing what was charged."""
+        """The number of uploads that were made and whose charge is unknown."""
         return sum(each.was_made for each in self._unpriced)
 
     @property
     def uncounted_uploads(self) -> int:
-        """How many uploads went unanswered, as long as nothing bounds what one costs: the books have them at 0."""
+        """The number of unanswered uploads that count as 0, since nothing bounds the price of an upload yet."""
         return len(self._unpriced) if self.prices.bound(UPLOAD) is None else 0
 
     @property
     def surprises(self) -> tuple[PriceSurprise, ...]:
-        """The worst surprise of each price class, by an answer and by a record."""
+        """The largest difference for each price class, by an answer and by a record."""
         return tuple(self._surprises.values())
 
     def hold_of(self, subject: str) -> Credits:
-        """What is held for a job (by identity) or an asset right now."""
+        """Return the credits held now for a job (by its identity) or an asset."""
         return self._holds.get(subject, ZERO)
 
     def holds(self) -> Mapping[str, Credits]:
-        """All open holds by subject."""
         return dict(self._holds)
 
     @property
     def alone(self) -> Set[str]:
-        """The jobs that were admitted alone, and their uploads, without an answer: they may cost more than is held."""
+        """The unanswered jobs that were admitted alone, and their uploads: they may cost more than is held."""
         return self._alone
 
     def set_hold(self, subject: str, credits: Credits, *, alone: bool) -> None:
-        """Hold ``credits`` for a submit in doubt that is sent again, as long as this run lasts: it isn't journalled."""
+        """Hold ``credits`` for a submit in doubt that is sent again. Not journalled: lasts for this run only."""
         self._set_hold(subject, credits)
         (self._alone.add if alone else self._alone.discard)(subject)
 
     def apply(self, subject: str, event: Event) -> None:
-        """Enter one event in the books. ``subject`` is the identity of the job or asset that it happened to."""
-        if subject in self._impossible or not self._stages.take(subject, event):
-            self._distrust(subject, event)
+        """Apply one event. ``subject`` is the identity of its job or asset."""
+        if subject in self._impossible or not self._order.accept(subject, event):
+            self._apply_impossible(subject, event)
         elif isinstance(event, AssetEvent):
             self._apply_to_asset(subject, event)
         else:
             self._apply_to_job(subject, event)
 
     def hold_ahead(self, subject: str, held: Held) -> None:
-        """Hold credits for a job before that is journalled, and so entered as well."""
+        """Hold credits for a job before ``held`` is journalled and applied."""
         self._set_hold(subject, held.credits)
 
     def _apply_to_job(self, subject: str, event: JobEvent) -> None:
         match event:
             case Held(credits=amount, price_class=price_class, shape=digest, alone=alone):
-                # What was held ahead may have been raised since.
+                # A hold taken by ``hold_ahead`` may have been raised since.
                 self._set_hold(subject, max(amount, self.hold_of(subject)))
                 self._shapes[subject] = Shape(price_class, digest)
                 if alone:
@@ -248,8 +247,8 @@ class Ledger:
             case _:
                 assert_never(event)
 
-    def _distrust(self, subject: str, event: Event) -> None:
-        """Enter an event that can't have happened, or comes after one: a charge is taken as true, a release is not."""
+    def _apply_impossible(self, subject: str, event: Event) -> None:
+        """Apply an impossible event, or one that follows such an event: charges count, releases don't."""
         self._impossible.add(subject)
         if isinstance(event, Held | Prepared | Accepted | Repriced | Intended):
             self._set_hold(subject, max(event.credits, self.hold_of(subject)))
@@ -292,7 +291,7 @@ class Ledger:
         self.prices.learn(shape, event.credits)
 
     def _repriced_to(self, subject: str, record: Credits) -> None:
-        """Take the higher figure, and note how far the two are apart."""
+        """Take the higher price, and add up the difference."""
         known = self._holds.get(subject, self._vanished.get(subject, ZERO))
         figure = max(known, record)
         self.price_differs += (record - known).copy_abs()
@@ -309,24 +308,24 @@ class Ledger:
                 self._note_surprise(shape, known, record, by_record=True)
 
     def _repriced_after(self, settled: Settled, record: Credits) -> None:
-        """Take the higher figure of a job that has succeeded."""
-        more = max(ZERO, record - settled.spent)
-        self.jobs += more
+        """Take the higher price of a job that has succeeded."""
+        increase = max(ZERO, record - settled.spent)
+        self.jobs += increase
         self.price_differs += (record - settled.spent).copy_abs()
         self.repriced_jobs += not settled.differed
-        if not more:
+        if not increase:
             return
         shape = Shape(settled.price_class, settled.shape)
         self.prices.learn(shape, record)
         if settled.reused:
-            self.reused += more
+            self.reused += increase
         else:
             self._note_surprise(shape, settled.spent, record, by_record=True)
 
     def _job_ended(self, subject: str, event: Succeeded | JobLost | Failed) -> None:
-        """Spend the hold, or refund it. What counted as spent while nobody knew the job is settled with it."""
+        """Spend the hold, or refund it, and settle the amount that counted as spent while the job was lost."""
         amount = self._end_hold(subject)
-        found_again = self._vanished.pop(subject, ZERO)
+        vanished = self._vanished.pop(subject, ZERO)
         was_reused = subject in self._found_again
         self._found_again.discard(subject)
         self._repriced.discard(subject)
@@ -336,10 +335,10 @@ class Ledger:
                 self.reused += amount if was_reused else ZERO
             case JobLost():
                 self.jobs += amount
-                self._vanished[subject] = amount + found_again
+                self._vanished[subject] = amount + vanished
             case Failed():
-                self.jobs -= found_again
-                self.refunded += amount + found_again
+                self.jobs -= vanished
+                self.refunded += amount + vanished
 
     def _created(self, subject: str, event: Created) -> None:
         if event.assumed:
@@ -354,16 +353,16 @@ class Ledger:
         self._return_to_payer(subject, hold - event.credits)
 
     def _keep_bound(self, subject: str, *, was_made: bool) -> None:
-        """Keep an upload at its bound, since no answer will say what it cost. It teaches no price."""
+        """Keep an upload at its bound, since its cost will never be known. No price is learned from it."""
         intent, was_alone = self._intents.get(subject), subject in self._alone
         hold, bound = self._end_hold(subject), ZERO if intent is None else intent.bound
-        # One that was alone held all that the budget had left, which may be less than its bound.
+        # One admitted alone held the rest of the budget, which may be less than its bound.
         upload = _Unpriced(subject, min(bound, hold) if was_alone else bound, was_made)
         self._unpriced.append(upload)
-        self._return_to_payer(subject, hold - min(hold, self._most(upload)))
+        self._return_to_payer(subject, hold - min(hold, self._highest_cost(upload)))
 
     def _rebated(self, subject: str, rebate: Credits) -> None:
-        """Count what came back, at most what this directory was charged: nothing for an image of another's."""
+        """Count a rebate up to the amount that this directory was charged: nothing for an image it didn't buy."""
         self._rebates += min(rebate, self._charges.pop(subject, ZERO))
         for upload in self._unpriced:
             if upload.was_made and upload.subject == subject:
@@ -371,7 +370,7 @@ class Ledger:
 
     def _return_to_payer(self, subject: str, amount: Credits) -> None:
         intent = self._intents.pop(subject, None)
-        # Only a payer that still waits with a hold takes it back; a run that has ended in between had none to give to.
+        # Only a payer that still has a hold takes it back; after a run that ended in between there is none.
         if intent is not None and intent.payer in self._holds:
             self._set_hold(intent.payer, max(ZERO, self._holds[intent.payer] + amount))
 

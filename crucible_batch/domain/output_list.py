@@ -1,12 +1,12 @@
-"""A job's list of outputs, which the contract doesn't promise to be whole when the job has succeeded.
+"""A job's list of outputs, which may still be incomplete when the job has succeeded.
 
-An output is known by the gateway's own number for it (``output_index``). Our index counts outputs in the order in which
-they were first listed, from 0, so that a list that grows, or has gaps, renames nothing that is saved:
+An output is identified by the gateway's number for it (``output_index``). Our index counts outputs from 0 in the order
+in which they were first listed, so a list that grows, or has gaps, never renames a saved file:
 
     listed first     listed later     our indices 0, 1, 2 are the gateway's
     0                0 1 2            0 1 2
     2                0 1 2            2 0 1
-    0 1              1                0 1        what was listed once is asked for still
+    0 1              1                0 1        an output that was listed once stays expected
     1 4              1 4              1 4
 """
 
@@ -15,15 +15,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MOST_OUTPUTS = 64
-"""The contract makes one image a job (``size.batch_size`` is 1); some workflows may add masks or previews. A list that
-shows other numbers at each look ends here."""
+"""The contract makes one image a job (``size.batch_size`` is 1); some workflows may add masks or previews. The limit
+ends a list that shows other numbers at each poll."""
 
 
 def merge_output_lists(known: Sequence[int] | None, expected: int, listed: Sequence[int]) -> tuple[int, ...] | None:
-    """Return the gateway's numbers of all outputs after one more look, in the order of our indices.
+    """Return the gateway's numbers of all outputs after one more poll, in the order of our indices.
 
-    ``known`` None is a job of which only the count was noted, by an older release: its outputs are then those listed
-    first. None comes back where that is not to be had either.
+    ``known`` is None for a job of which an older release recorded only the count: its outputs are then those listed
+    first. Returns None if fewer than ``expected`` are listed for such a job.
     """
     if known is None:
         if len(listed) < expected:

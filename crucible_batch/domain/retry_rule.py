@@ -1,4 +1,4 @@
-"""When a job that the gateway reports failed is tried again."""
+"""Whether a job that the gateway reports as failed gets another attempt."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ HOPELESS_CODES = frozenset(
         "SAFETY_REJECTED",
     }
 )
-"""Failures that another attempt can't mend: the same content is refused again. The contract lists no such codes, so
-these are the usual words; ``retry.never`` in the manifest adds to them."""
+"""Failures that another attempt can't change: the same content is refused again. The contract lists no such codes;
+these are the usual ones, and ``retry.never`` in the manifest adds to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryRule:
-    """How many attempts a job has in all (at least 1), and after which error codes it has no other."""
+    """The number of attempts at a job (at least 1), and the error codes after which there is no other attempt."""
 
     attempts: int = 3
     never: frozenset[str] = HOPELESS_CODES
 
     def allows_another(self, attempt: int, code: str) -> bool:
-        """Whether another attempt follows the failure of attempt number ``attempt`` (from 1) with ``code``."""
+        """Whether another attempt follows when attempt number ``attempt`` (from 1) fails with ``code``."""
         return attempt < self.attempts and code.upper() not in self.never
