@@ -37,6 +37,14 @@ class History(Protocol):
         """Yield the plan's jobs in manifest order, each in its current state."""
         ...
 
+    def started_jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+        """As ``jobs``, but only those with at least one event."""
+        ...
+
+    def unstarted_jobs(self) -> Iterator[tuple[str, bool]]:
+        """The plan's jobs without any event: the name of each, and whether it has input images."""
+        ...
+
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
         """Yield jobs that have events but are no longer in the plan, with a retry rule that allows no other attempt."""
         ...
@@ -129,8 +137,11 @@ def survey(
     forgotten: list[tuple[PlannedJob, Job]] = []
     counts: Counter[Outcome] = Counter()
     has_images = False
-    for planned, job in history.jobs(rule):
-        # Counted as resumed: a job whose outputs were unavailable is tried again, so it has not failed yet.
+    for name, needs_images in history.unstarted_jobs():
+        has_images = has_images or needs_images
+        counts[Outcome.PENDING] += about(name)
+    for planned, job in history.started_jobs(rule):
+        # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
         has_missed = bool(missed(job))
         has_images = has_images or bool(planned.images)
         outcome, _ = outcome_of(resume_job(job), workflow_class(planned.workflow_id), {})

@@ -23,6 +23,11 @@ JOBS = """
     WHERE plan.position >= ? AND plan.position < ?
     ORDER BY plan.position, events.seq
 """
+STARTED_JOBS = JOBS.replace("LEFT JOIN", "JOIN")
+UNSTARTED = """
+    SELECT json_extract(body, '$.name'), coalesce(json_extract(body, '$.images'), '{}') <> '{}'
+    FROM plan WHERE NOT EXISTS (SELECT 1 FROM events WHERE subject = plan.identity)
+"""
 PAGE = 64
 """Jobs read at once. A run reads its queue for as long as it takes, and a read that stays open keeps the write-ahead
 log from being folded in: after a million jobs it would be the size of the journal, and its index in memory with it."""

@@ -318,11 +318,24 @@ class Journal:
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         """The plan's jobs in manifest order, each as its events had left it when its page was read."""
+        return self._jobs(sql.JOBS, rule)
+
+    def started_jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+        """As ``jobs``, but only those with at least one event."""
+        return self._jobs(sql.STARTED_JOBS, rule)
+
+    def unstarted_jobs(self) -> Iterator[tuple[str, bool]]:
+        """The plan's jobs without any event: the name of each, and whether it has input images."""
+        with self._errors():
+            for name, has_images in self._connection.execute(sql.UNSTARTED):
+                yield text(name, "name of a job"), bool(has_images)
+
+    def _jobs(self, query: str, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         with self._errors():
             (last,) = self._connection.execute("SELECT coalesce(max(position), -1) FROM plan").fetchone()
         for first in range(0, last + 1, sql.PAGE):
             with self._errors():
-                page = self._connection.execute(sql.JOBS, (first, first + sql.PAGE)).fetchall()
+                page = self._connection.execute(query, (first, first + sql.PAGE)).fetchall()
             for _, group in groupby(page, key=itemgetter(0)):
                 story = list(group)
                 planned = decode(PlannedJob, story[0][1])

@@ -27,9 +27,13 @@ class Past:
         self._job = replay(Job("a", has_images=has_images), events)
         self._is_wanted = is_wanted
 
-    def jobs(self, _rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-        if self._is_wanted:
+    def started_jobs(self, _rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+        if self._is_wanted and self._job.attempts:
             yield PLANNED, self._job
+
+    def unstarted_jobs(self) -> Iterator[tuple[str, bool]]:
+        if self._is_wanted and not self._job.attempts:
+            yield PLANNED.name, False
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
         if not self._is_wanted:
