@@ -1,7 +1,7 @@
-"""Whether the report that stands in a run directory is the one that would be written: then it is left as it is.
+"""Whether the report in a run directory is already the one that would be written: then its files are left unchanged.
 
-Noted of it in the journal is a digest of what it says and one of its files. When the newest run ended
-is no part of it: a run that found nothing to do has told nothing new.
+The journal has a note of it: a digest of its content and one of its files. The time at which the newest run ended is
+not part of the content, so a run that found nothing to do leaves the report as it is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -17,9 +17,9 @@ from stat import S_ISREG
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch import __version__
-from crucible_batch.api.status import head_of, told_rows
+from crucible_batch.api.status import head_of
 from crucible_batch.journal import Journal
-from crucible_batch.report import PAGE_FILE, REPORT_FILE, JobRow, ReportHead
+from crucible_batch.report import PAGE_FILE, REPORT_FILE, ReportHead, RowFile
 from crucible_batch.report.html import FOLDER
 
 _NAME = "report"
@@ -39,36 +39,29 @@ class _Reported:
 _REPORTED: TypeAdapter[_Reported] = TypeAdapter(_Reported)
 
 
-def report_stands(journal: Journal, directory: Path, *, html: bool) -> ReportHead | None:
-    """Return the report's head where its files are just what would be written; None where they are to be.
-
-    Writes the sidecars that are missing where it returns a head.
-    """
+def report_stands(journal: Journal, directory: Path, rows: RowFile, *, html: bool) -> ReportHead | None:
+    """Return the report's head if its files are already what would be written; None if they have to be written."""
     try:
         kept = _REPORTED.validate_json(journal.noted(_NAME) or "")
     except ValidationError:
         return None
     if kept.last != journal.last_number() or kept.files != _files(directory):
         return None
-    head = head_of(journal)
-    rows = told_rows(journal, completing=directory)
+    head = head_of(journal, rows.counts)
     return head if kept.content == _content(directory, head, rows, html=html) else None
 
 
-def note_report(journal: Journal, directory: Path, head: ReportHead, *, html: bool) -> None:
+def note_report(journal: Journal, directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> None:
     """Note in the journal what was written just now."""
-    content = _content(directory, head, told_rows(journal), html=html)
+    content = _content(directory, head, rows, html=html)
     kept = _Reported(journal.last_number(), content, _files(directory))
     journal.note(_NAME, _REPORTED.dump_json(kept).decode())
 
 
-def _content(directory: Path, head: ReportHead, rows: Iterable[JobRow], *, html: bool) -> str:
-    """Digest what the report says, and the page of it: rows, head, and where the commands that it names lead."""
-    said = head.model_dump_json(exclude={"finished_at"})
-    digest = hashlib.sha256(f"{__version__}\n{directory}\n{html}\n{said}\n".encode())
-    for row in rows:
-        digest.update(row.model_dump_json().encode() + b"\n")
-    return digest.hexdigest()
+def _content(directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> str:
+    """Digest what report and page contain: rows, head, and the directory that their commands name."""
+    text = head.model_dump_json(exclude={"finished_at"})
+    return hashlib.sha256(f"{__version__}\n{directory}\n{html}\n{text}\n{rows.digest}\n".encode()).hexdigest()
 
 
 def _files(directory: Path) -> str:

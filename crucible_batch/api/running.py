@@ -24,7 +24,7 @@ from crucible_batch.api.run_context import MakingThumbnails, NullObserver, Retry
 from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_start import RunOrder, start_run
 from crucible_batch.api.signals import Signals, at_once
-from crucible_batch.api.status import report_rows, restore_hint, write_page_of, write_report_of
+from crucible_batch.api.status import report_rows, restore_hint, row_collector, write_page_of, write_report_of
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer
@@ -33,7 +33,7 @@ from crucible_batch.engine import DEFAULT_KEY_TTL_S, Runner, RunOptions, SystemC
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore
-from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.report import JobRow, ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
 from crucible_batch.settings import Settings
 
@@ -165,7 +165,9 @@ async def run(
         with early():
             async with deadline.kept():
                 begun = await start_run(stack, order, surroundings)
-        options = replace(options, deadline_s=deadline.left_s)
+        rows = stack.enter_context(RowFile(directory))
+        collect = row_collector(directory, terms, rows)
+        options = replace(options, deadline_s=deadline.left_s, on_counted=collect)
         journal = begun.journal
         thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
         if thumbnails is not None:
@@ -176,19 +178,19 @@ async def run(
         )
         signals = Signals(runner) if handle_signals else None
         ending = await _conduct(runner, journal, terms, clock, after=begun.after, signals=signals)
-        standing = report_stands(journal, directory, html=html)
-        head = standing or write_report_of(journal, directory)
+        standing = report_stands(journal, directory, rows, html=html)
+        head = standing or write_report_of(journal, directory, rows)
         if signals is not None:
             await signals.pass_on()
         if source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
             # The report stands already: whatever becomes of the cleaning, the run is told as it ended.
             head = await clean_quietly(LockedRun(journal, begun.gateway, clock), directory, head, deadline)
-        page = _page_of(journal, directory, head, thumbnails, stands=head is standing)
+        page = _page_of(journal, directory, head, rows, thumbnails, stands=head is standing)
     return RunResult(directory, head, ExitCode(ending.exit_code), wants.remake, page)
 
 
 def _page_of(
-    journal: Journal, directory: Path, head: ReportHead, thumbnails: Thumbnails | None, *, stands: bool
+    journal: Journal, directory: Path, head: ReportHead, rows: RowFile, thumbnails: Thumbnails | None, *, stands: bool
 ) -> Path | None:
     """Make the page, or remove that of an earlier run, which would tell what is no longer so.
 
@@ -201,12 +203,12 @@ def _page_of(
         if page is None:
             (directory / PAGE_FILE).unlink(missing_ok=True)
         else:
-            write_page_of(journal, directory, head, thumbnails=thumbnails)
+            write_page_of(journal, directory, head, rows, thumbnails=thumbnails)
     except Exception as error:  # noqa: BLE001 - the run is over and well reported; nothing about a page may undo that
         logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, restore_hint(head, directory))
         return None
     with contextlib.suppress(sqlite3.Error):  # it costs the next run a report that it needn't write
-        note_report(journal, directory, head, html=page is not None)
+        note_report(journal, directory, head, rows, html=page is not None)
     return page
 
 

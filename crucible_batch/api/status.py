@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,17 @@ from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import Sidecars
-from crucible_batch.report import JobRow, ReportHead, build_head, build_rows, write_report
+from crucible_batch.report import (
+    CountsRow,
+    JobRow,
+    ReportHead,
+    RowFile,
+    build_head,
+    build_row,
+    build_rows,
+    count_jobs,
+    write_report,
+)
 from crucible_batch.report.html import PAGE_FILE, Thumbnails, credit_curve, write_page
 
 OLDEST = 8
@@ -135,18 +145,46 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
     """
     directory = Path(run_dir)
     check_path("the run directory", directory)
-    with Journal.read(directory) as journal:
-        head = write_report_of(journal, directory)
+    with Journal.read(directory) as journal, RowFile(directory) as rows:
+        _collect(journal, directory, rows)
+        head = write_report_of(journal, directory, rows)
         if html:
-            write_page_of(journal, directory, head)
+            write_page_of(journal, directory, head, rows)
     return head
 
 
-def write_report_of(journal: Journal, directory: Path) -> ReportHead:
-    """Write the report of an open journal, and the sidecars that are missing; return the report's head."""
-    head = head_of(journal)
+def row_collector(
+    directory: Path, terms: RunTerms, rows: RowFile
+) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
+    """Return a function that adds a job's row to ``rows``, and writes the sidecars that are missing."""
+    sidecars = Sidecars(directory)
+
+    def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
+        sidecars.complete(planned, job, terms)
+        rows.add(build_row(planned, job, stops))
+
+    return collect
+
+
+def _collect(journal: Journal, directory: Path, rows: RowFile) -> None:
+    newest = _newest(journal)
+    collect, stops = row_collector(directory, newest.terms, rows), _stops(newest)
+    for planned, job in journal.jobs(_rule(newest)):
+        collect(planned, job, stops)
+
+
+def write_report_of(journal: Journal, directory: Path, rows: RowFile | None = None) -> ReportHead:
+    """Write the report of an open journal and return its head.
+
+    Without ``rows`` they are made, and the sidecars that are missing are written.
+    """
+    if rows is None:
+        with RowFile(directory) as made:
+            _collect(journal, directory, made)
+            return write_report_of(journal, directory, made)
+    head = head_of(journal, rows.counts)
     try:
-        write_report(directory, head, told_rows(journal, completing=directory))
+        write_report(directory, head, rows.lines())
     except OSError as error:
         raise ReportError(
             f"the report can't be written: {error.strerror}",
@@ -155,13 +193,20 @@ def write_report_of(journal: Journal, directory: Path) -> ReportHead:
     return head
 
 
-def write_page_of(journal: Journal, directory: Path, head: ReportHead, *, thumbnails: Thumbnails | None = None) -> Path:
+def write_page_of(
+    journal: Journal,
+    directory: Path,
+    head: ReportHead,
+    rows: Iterable[JobRow] | None = None,
+    *,
+    thumbnails: Thumbnails | None = None,
+) -> Path:
     """Write the page of an open journal's report, and return where it is. Raises ``RunDirectoryError``."""
     try:
         return write_page(
             directory,
             head,
-            told_rows(journal),
+            told_rows(journal) if rows is None else rows,
             credit_curve(journal.events(), journal.runs()[-1].terms),
             thumbnails=thumbnails,
         )
@@ -203,18 +248,14 @@ def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
         yield planned, job, True
 
 
-def told_rows(journal: Journal, *, completing: Path | None = None) -> Iterator[JobRow]:
-    """Yield the report's rows from an open journal; write missing sidecars on the way, where a directory is named."""
+def told_rows(journal: Journal) -> Iterator[JobRow]:
+    """Yield the report's rows from an open journal."""
     newest = _newest(journal)
-    jobs = journal.jobs(_rule(newest))
-    if completing is not None:
-        # On the way: to read all jobs once more would take as long as the report itself.
-        jobs = Sidecars(completing).completing(jobs, newest.terms)
-    return build_rows(jobs, _stops(newest))
+    return build_rows(journal.jobs(_rule(newest)), _stops(newest))
 
 
-def head_of(journal: Journal) -> ReportHead:
-    """Sum up a run directory."""
+def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
+    """Sum up a run directory; the jobs are counted unless ``counts`` are given."""
     newest = _newest(journal)
     return build_head(
         terms=newest.terms,
@@ -222,7 +263,7 @@ def head_of(journal: Journal) -> ReportHead:
         started_at=journal.runs()[0].started_at,
         finished_at=newest.finished_at,
         events=journal.events(),
-        jobs=journal.jobs(_rule(newest)),
+        counts=counts or count_jobs(journal.jobs(_rule(newest)), _stops(newest)),
     )
 
 

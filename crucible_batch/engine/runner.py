@@ -181,11 +181,12 @@ class Runner:
         return self._options.only(planned.name) and planned.identity not in self._retired
 
     def _count(self) -> Counter[Outcome]:
-        return Counter(
-            outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]
-            for planned, job in self._history.jobs(self._rule)
-            if self._is_about(planned)
-        )
+        counts: Counter[Outcome] = Counter()
+        for planned, job in self._history.jobs(self._rule):
+            self._options.on_counted(planned, job, self.stop.stops)
+            if self._is_about(planned):
+                counts[outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]] += 1
+        return counts
 
     # -- what there is to do ----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from pydantic_core import to_json
@@ -65,15 +65,13 @@ class Sidecars:
             self.write(to, {**content, "output": {**about, "file": name} if isinstance(about, dict) else about})
             folder.unlink(source.name)  # in its place it would tell of a picture that is no longer there
 
-    def completing(self, jobs: Iterable[tuple[PlannedJob, Job]], terms: RunTerms) -> Iterator[tuple[PlannedJob, Job]]:
-        """Pass jobs on, and write what sidecars are missing beside their outputs on the way."""
-        for planned, job in jobs:
-            for saved in job.outputs.values() if terms.sidecars else ():
-                # A journal may have been edited: what it names elsewhere than the plan does may be anybody's file.
-                is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
-                if is_ours and self._is_missing(saved.path):
-                    self.write(saved.path, sidecar(terms, planned, job.current, saved))
-            yield planned, job
+    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
+        """Write the sidecars that are missing beside a job's outputs."""
+        for saved in job.outputs.values() if terms.sidecars else ():
+            # A journal may have been edited: what it names elsewhere than the plan does may be anybody's file.
+            is_ours = is_home(planned.output, saved.index, saved.sha256, saved.path)
+            if is_ours and self._is_missing(saved.path):
+                self.write(saved.path, sidecar(terms, planned, job.current, saved))
 
     def _is_missing(self, output: str) -> bool:
         with contextlib.suppress(OSError), folder_of_output(self._directory, output) as folder:

@@ -1,4 +1,4 @@
-"""Plan, jobs and ledger to a report. Pure: it reads what it is given, once for the head and once for the rows."""
+"""Plan, jobs and ledger to a report: its head, and a row for each job. Pure."""
 
 from __future__ import annotations
 
@@ -87,13 +87,12 @@ def build_head(
     started_at: float,
     finished_at: float | None,
     events: Iterable[tuple[str, Event]],
-    jobs: Iterable[tuple[PlannedJob, Job]],
+    counts: CountsRow,
 ) -> ReportHead:
     """Sum up a run directory. ``terms`` and ``ending`` are the newest run's; None means it runs, or was killed."""
     ledger = Ledger(PriceBook.of(terms))
     for subject, event in events:
         ledger.apply(subject, event)
-    counts = _counts(jobs, {} if ending is None else ending.stops)
     return sum_up(
         terms=terms, ending=ending, started_at=started_at, finished_at=finished_at, ledger=ledger, counts=counts
     )
@@ -108,7 +107,7 @@ def sum_up(
     ledger: Ledger,
     counts: CountsRow,
 ) -> ReportHead:
-    """Put a head together of books and counts that are kept already."""
+    """Make a head of a ledger and counts."""
     stops = {} if ending is None else ending.stops
     return ReportHead(
         run_id=terms.run_id,
@@ -127,10 +126,11 @@ def sum_up(
 def build_rows(jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, ErrorInfo]) -> Iterator[JobRow]:
     """Yield a row for each job, in manifest order."""
     for planned, job in jobs:
-        yield _row(planned, job, stops)
+        yield build_row(planned, job, stops)
 
 
-def _row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> JobRow:
+def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> JobRow:
+    """Return the row of one job; ``stops`` are those of the newest run."""
     outcome, error = outcome_of(job, workflow_class(planned.workflow_id), stops)
     last = job.attempts[-1] if job.attempts else None
     return JobRow(
@@ -201,7 +201,8 @@ def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
     )
 
 
-def _counts(jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, ErrorInfo]) -> CountsRow:
+def count_jobs(jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, ErrorInfo]) -> CountsRow:
+    """Count jobs by what became of them; ``stops`` are those of the newest run."""
     counts = dict.fromkeys(CountsRow.model_fields, 0)
     for planned, job in jobs:
         outcome, _ = outcome_of(job, workflow_class(planned.workflow_id), stops)

@@ -1,30 +1,98 @@
-"""``report.json`` to disk: streamed row by row, whole or not at all."""
+"""``report.json`` to disk: its rows are collected in one pass over the jobs, then written whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
-from crucible_batch.report.models import JobRow, ReportHead
+from crucible_batch.report.models import CountsRow, JobRow, ReportHead
 
 REPORT_FILE = "report.json"
 TEMPORARY_REPORT = f".{REPORT_FILE}.part"
 
 
-def write_report(directory: Path, head: ReportHead, rows: Iterable[JobRow]) -> Path:
-    """Write a report into a run directory, replacing the one that is there. Raises ``OSError``."""
+class RowFile:
+    """The rows of a report in a nameless file of the run directory, since its head is known only after them.
+
+    Made in one pass over the jobs, read as often as needed. No job is kept in memory. An ``OSError`` while rows are
+    added is raised when they are read: what counts the jobs of a run must not fail for want of room.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file: IO[bytes] | None = None
+        self._error: OSError | None = None
+        self._statuses: Counter[str] = Counter()
+        self._reused = 0
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> RowFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, row: JobRow) -> None:
+        """Append a row."""
+        line = row.model_dump_json().encode() + b"\n"
+        self._digest.update(line)
+        self._statuses[row.status] += 1
+        self._reused += row.status == "succeeded" and row.attempts[-1].reused
+        if self._error is None:
+            try:
+                self._opened().write(line)
+            except OSError as error:
+                self._error = error
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield each row as JSON. Raises ``OSError``, also for what failed while rows were added."""
+        if self._error is not None:
+            raise self._error
+        file = self._opened()
+        file.seek(0)
+        for line in file:
+            yield line.rstrip(b"\n")
+
+    def __iter__(self) -> Iterator[JobRow]:
+        return map(JobRow.model_validate_json, self.lines())
+
+    @property
+    def counts(self) -> CountsRow:
+        return CountsRow(total=self._statuses.total(), reused=self._reused, **self._statuses)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all rows."""
+        return self._digest.hexdigest()
+
+    def _opened(self) -> IO[bytes]:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._directory, prefix=TEMPORARY_REPORT)  # noqa: SIM115
+        return self._file
+
+
+def write_report(directory: Path, head: ReportHead, rows: Iterable[bytes]) -> Path:
+    """Write a report into a run directory, replacing the one that is there. Raises ``OSError``.
+
+    ``rows`` are JSON, one job each.
+    """
     target = directory / REPORT_FILE
     temporary = directory / TEMPORARY_REPORT
     try:
         temporary.unlink(missing_ok=True)  # a killed run's, or a link that somebody has put there
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(head.model_dump_json(indent=2).removesuffix("\n}"))
-            file.write(',\n  "jobs": [')
+        with temporary.open("xb") as file:
+            file.write(head.model_dump_json(indent=2).removesuffix("\n}").encode())
+            file.write(b',\n  "jobs": [')
             for number, row in enumerate(rows):
-                file.write(",\n    " if number else "\n    ")
-                file.write(row.model_dump_json())
-            file.write("\n  ]\n}\n")
+                file.write(b",\n    " if number else b"\n    ")
+                file.write(row)
+            file.write(b"\n  ]\n}\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)

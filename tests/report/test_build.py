@@ -33,7 +33,7 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.domain.prices import PriceBook
-from crucible_batch.report import CreditsRow, JobRow, ReportHead, build_head, build_rows
+from crucible_batch.report import CreditsRow, JobRow, ReportHead, build_head, build_rows, count_jobs
 from crucible_batch.report.build import notes
 
 D = Decimal
@@ -66,7 +66,7 @@ def head(history: Any, ending: Ending | None = None, budget: str | None = "100")
         started_at=1700000000.125,
         finished_at=None if ending is None else 1700000060.0,
         events=history.past,
-        jobs=history.jobs(),
+        counts=count_jobs(history.jobs(), {} if ending is None else ending.stops),
     )
 
 

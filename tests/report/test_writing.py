@@ -17,7 +17,7 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
-from crucible_batch.report import REPORT_FILE, JobRow, Report, build_head, build_rows, write_report
+from crucible_batch.report import REPORT_FILE, Report, build_head, build_rows, count_jobs, write_report
 
 SCHEMA = Report.model_json_schema(mode="serialization")
 ERROR = ErrorInfo("NO_ANSWER", "the connection broke", hint="run it again")
@@ -45,9 +45,9 @@ def written(directory: Path, history: Any, ending: Ending | None = None, budget:
         started_at=1.0,
         finished_at=None if ending is None else 2.0,
         events=history.past,
-        jobs=history.jobs(),
+        counts=count_jobs(history.jobs(), {} if ending is None else ending.stops),
     )
-    path = write_report(directory, head, build_rows(history.jobs(), stops))
+    path = write_report(directory, head, (row.model_dump_json().encode() for row in build_rows(history.jobs(), stops)))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -103,8 +103,8 @@ def test_a_failure_in_the_middle_leaves_the_old_report(tmp_path: Path, told: Any
     before = (tmp_path / REPORT_FILE).read_bytes()
     rows = list(build_rows(told.jobs(), {}))
 
-    def broken() -> Iterator[JobRow]:
-        yield rows[0]
+    def broken() -> Iterator[bytes]:
+        yield rows[0].model_dump_json().encode()
         raise OSError("the disk is gone")
 
     head = Report.model_validate_json(before)
