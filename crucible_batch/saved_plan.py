@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlanHead, PlanRow
 from crucible_batch.errors import SavedPlanError, UserError
+from crucible_batch.shell_command import shell_command
 from crucible_batch.target_files import check_target, replacing
 
 PLAN_VERSION = 1
@@ -63,7 +63,7 @@ DEFAULT_MAX_JOBS = 100_000
 
 def plan_command(head: PlanHead, plan: Path, *, manifest: Path, run_dir: Path) -> str:
     """Return it as a line to paste. The paths are those that lead there from where one is now."""
-    return shlex.join(["crucible-batch", "plan", str(manifest), *_options(head, run_dir), "-o", str(plan)])
+    return shell_command("plan", manifest, *_options(head, run_dir), "-o", plan)
 
 
 def _options(head: PlanHead, run_dir: Path) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
 from crucible_batch.journal import Binding, Journal, journals_beside
 from crucible_batch.report import ReportHead
 from crucible_batch.settings import Settings
+from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -162,9 +162,9 @@ async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, dea
         failure = error
     if failure is not None:
         logger.warning(
-            "uploaded images could not be deleted (%s); do it later: crucible-batch clean %s --assets",
+            "uploaded images could not be deleted (%s); do it later: %s",
             failure,
-            shlex.quote(str(directory)),
+            shell_command("clean", directory, "--assets"),
         )
     return head
 

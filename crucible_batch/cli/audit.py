@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -29,6 +28,7 @@ from crucible_batch.api import (
 from crucible_batch.cli.account import signed_credits
 from crucible_batch.cli.answer import CommandOutput, Json, rfc3339
 from crucible_batch.cli.terminal import say, tell, working
+from crucible_batch.shell_command import shell_command
 
 ZERO = Decimal(0)
 DIFFERENCES_SHOWN = 20
@@ -58,8 +58,8 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
         )
     if verbose:
         _list(console, found)
-    elif found.unmatched and (found.differences or found.at_our_time):
-        next_step = f"crucible-batch audit {shlex.quote(clean(str(result.run_dir), 4000))} -v"
+    elif found.strangers and (found.differences or found.at_our_time):
+        next_step = shell_command("audit", clean(str(result.run_dir), 4000), "-v")
         say(console, ("  next     ", "label"), (next_step, "command"), ("   lists each entry that isn't ours", "quiet"))
 
 
@@ -224,7 +224,7 @@ def audit_and_tell(answer: CommandOutput, run_dir: Path, api_base: str | None, p
         answer.blame(
             "UNSAVED",
             f"{count} output{'s' if count > 1 else ''} listed by the gateway and never saved",
-            f"crucible-batch verify {shlex.quote(str(run_dir))} --fix saves them, for no credits",
+            f"{shell_command('verify', run_dir, '--fix')} saves them, for no credits",
             exit_code=result.exit_code,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import select
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +48,7 @@ from crucible_batch.cli.terminal import say, tell, working
 from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import DeadlineError, ExitCode
 from crucible_batch.settings import Settings
+from crucible_batch.shell_command import run_command
 
 DEFAULT_JOB_TIMEOUT_S = 1800.0
 DEFAULT_KEY_TTL_S = 86_400.0
@@ -237,7 +237,7 @@ def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str) ->
     if summary.blocked is not None:
         return None
     if save_to is not None:
-        return shlex.join(["crucible-batch", "run", str(save_to)])
+        return run_command(save_to)
     if summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split():
         if summary.enough is None:
             return f"choose a budget, then: {with_budget(command, 'N')}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -51,6 +50,7 @@ from crucible_batch.cli.terminal import say, working
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
+from crucible_batch.shell_command import run_command
 from crucible_batch.target_files import check_target, replacing
 
 WIDEST = 100
@@ -138,14 +138,9 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
         return None
     if manifest is None or not manifest.is_file():
         return "the command that began it goes on with it"
-    words = ["crucible-batch", "run", str(manifest)]
-    if head.run_id != "default":
-        words += ["--run-id", head.run_id]
-    if status.run_dir.resolve() != Path("outputs", head.manifest.name, head.run_id).resolve():
-        words += ["--out-dir", str(status.run_dir)]
-    if head.credits.budget is not None:
-        words += ["--budget", format_credits(head.credits.budget)]
-    command = shlex.join(words)
+    is_default = status.run_dir.resolve() == Path("outputs", head.manifest.name, head.run_id).resolve()
+    budget = () if head.credits.budget is None else ("--budget", format_credits(head.credits.budget))
+    command = run_command(manifest, *budget, run_id=head.run_id, out_dir=None if is_default else status.run_dir)
     if _chose_some(status):
         return command
     enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None

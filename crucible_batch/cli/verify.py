@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from crucible_batch.api import Difference, FileState, Verification, clean, curre
 from crucible_batch.cli.answer import CommandOutput, Json
 from crucible_batch.cli.terminal import is_lively, say, tell
 from crucible_batch.errors import ExitCode
+from crucible_batch.shell_command import shell_command
 
 DIFFERENT = "DIFFERENT"
 SHOWN = 20
@@ -104,7 +104,7 @@ def _show_difference(answer: CommandOutput, difference: Difference) -> None:
 
 
 def _fixing(run_dir: Path) -> str:
-    return f"crucible-batch verify {shlex.quote(clean(str(run_dir), 4000))} --fix"
+    return shell_command("verify", clean(str(run_dir), 4000), "--fix")
 
 
 def _size(count: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from crucible_batch.report.html.charts import CurvePoint, Downsampled, Timed, ax
 from crucible_batch.report.html.page_assets import PageAssets, page_parts
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
+from crucible_batch.shell_command import run_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,8 @@ def retry_command(head: ReportHead, directory: Path) -> str:
 
 def same_command(head: ReportHead, directory: Path) -> str:
     """Return the command that goes on with this run directory."""
-    words = ["crucible-batch", "run", head.manifest.path]
-    if head.run_id != "default":
-        words += ["--run-id", head.run_id]
-    if directory.parts[-3:] != ("outputs", head.manifest.name, head.run_id):
-        words += ["--out-dir", str(directory)]
-    return shlex.join(words)
+    is_default = directory.parts[-3:] == ("outputs", head.manifest.name, head.run_id)
+    return run_command(head.manifest.path, run_id=head.run_id, out_dir=None if is_default else directory)
 
 
 def advice(head: ReportHead, directory: Path) -> Advice:
