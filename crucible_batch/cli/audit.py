@@ -58,7 +58,7 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
         )
     if verbose:
         _list(console, found)
-    elif found.strangers and (found.differences or found.at_our_time):
+    elif found.unmatched and (found.differences or found.at_our_time):
         next_step = shell_command("audit", clean(str(result.run_dir), 4000), "-v")
         say(console, ("  next     ", "label"), (next_step, "command"), ("   lists each entry that isn't ours", "quiet"))
 

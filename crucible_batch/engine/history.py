@@ -141,7 +141,7 @@ def survey(
         has_images = has_images or needs_images
         counts[Outcome.PENDING] += about(name)
     for planned, job in history.started_jobs(rule):
-        # As this run takes it up: one whose outputs couldn't be had is asked for again, and not failed yet.
+        # Counted as resumed: a job whose outputs were unavailable is tried again, so it has not failed yet.
         has_missed = bool(missed(job))
         has_images = has_images or bool(planned.images)
         outcome, _ = outcome_of(resume_job(job), workflow_class(planned.workflow_id), {})

@@ -106,7 +106,7 @@ class _Asking:
     async def stories_of(
         self, some: Sequence[PlannedJob]
     ) -> list[tuple[PlannedJob, list[CheckedClaim], list[JobEvent]]]:
-        """Tell the stories of those that have any. Raises ``GatewayError``."""
+        """Return the rebuilt events of the jobs that have receipts. Raises ``GatewayError``."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._story_of(planned)) for planned in some]
         found = [task.result() for task in tasks]
@@ -133,7 +133,7 @@ class _Asking:
         return planned, told, rebuild_events(planned, told, true)
 
     async def _told(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[CheckedClaim]:
-        """The attempts up to the first that has not failed. One that the gateway doesn't know can only be the last."""
+        """Return the attempts up to the first that has not failed. One unknown to the gateway can only be the last."""
         told: list[CheckedClaim] = []
         unknown: CheckedClaim | None = None
         for claim in claims:
@@ -149,7 +149,7 @@ class _Asking:
         return told if unknown is None else [*told, unknown]
 
     async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> CheckedClaim | None:
-        """The job that a claim names, as the gateway has it; None where all that it names are other jobs."""
+        """Return the gateway's record of the job that a claim names; None if it names other jobs only."""
         unknown: CheckedClaim | None = None
         for job_id in claim.job_ids:
             if self.by_job.owner(job_id) != planned.identity:

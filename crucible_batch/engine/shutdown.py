@@ -122,34 +122,34 @@ class Shutdown:
             self.wind_down(ExitCode.STOPPED, error_info(error))
 
     def refused(self, error: GatewayError) -> None:
-        """A job was refused for a reason that isn't its own."""
+        """Count a refusal whose reason is not the job itself."""
         if self._refused.count_reaches_limit((error.status, error.code)):
             self.wind_down(ExitCode.STOPPED, error_info(error))
 
     def failed_for_good(self, error: ErrorInfo) -> None:
-        """The gateway reports a job failed, and it has no attempt left."""
+        """Count a job that failed with no attempt left."""
         if self._failed.count_reaches_limit(error.code):
             self.wind_down(ExitCode.STOPPED, error)
 
     def unread(self, error: GatewayError) -> None:
-        """The record of a job that was just bought can't be read, so that nobody knows what it costs."""
+        """Count a job just bought whose record, and so its price, can't be read."""
         if self._unread.count_reaches_limit():
             self.wind_down(ExitCode.STOPPED, error_info(error))
 
     def read(self) -> None:
-        """The record of a job that was just bought was read."""
+        """Reset the count of ``unread``."""
         self._unread.reset()
 
     def accepted(self) -> None:
-        """The gateway took a job: whatever was refused before was refused for its own sake."""
+        """Reset the count of ``refused``: the gateway accepts jobs."""
         self._refused.reset()
         self.served()
 
     def succeeded(self) -> None:
-        """A job succeeded."""
+        """Reset the count of ``failed_for_good``: a job succeeded."""
         self._failed.reset()
         self.served()
 
     def served(self) -> None:
-        """The gateway answered: whatever failed before was an accident."""
+        """Reset the count of ``unserved``: the gateway answers."""
         self._unserved.reset()

@@ -69,7 +69,7 @@ class Sidecars:
         """Write the sidecars that are missing beside a job's outputs."""
         for saved in job.outputs.values() if terms.sidecars else ():
             # A journal may have been edited: what it names elsewhere than the plan does may be anybody's file.
-            is_ours = is_home(planned.output, saved.index, saved.sha256, saved.path)
+            is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
             if is_ours and self._is_missing(saved.path):
                 self.write(saved.path, sidecar(terms, planned, job.current, saved))
 
