@@ -37,10 +37,12 @@ _NAMES, __getattr__, __dir__ = lazily(
             "SavedPlanError",
         ),
         "crucible_batch.api": (
+            "ManifestKeywords",
             "Observer",
             "PlanSummary",
             "AuditResult",
             "Cleaning",
+            "RunKeywords",
             "RunResult",
             "Verification",
             "Message",

@@ -2,6 +2,7 @@ from crucible_batch.api import AssetAdvanced as AssetAdvanced
 from crucible_batch.api import AuditResult as AuditResult
 from crucible_batch.api import Cleaning as Cleaning
 from crucible_batch.api import JobAdvanced as JobAdvanced
+from crucible_batch.api import ManifestKeywords as ManifestKeywords
 from crucible_batch.api import Message as Message
 from crucible_batch.api import Observer as Observer
 from crucible_batch.api import PlanSummary as PlanSummary
@@ -9,6 +10,7 @@ from crucible_batch.api import Receiving as Receiving
 from crucible_batch.api import Retrying as Retrying
 from crucible_batch.api import RunBegan as RunBegan
 from crucible_batch.api import RunEnded as RunEnded
+from crucible_batch.api import RunKeywords as RunKeywords
 from crucible_batch.api import RunResult as RunResult
 from crucible_batch.api import Stopping as Stopping
 from crucible_batch.api import TakenUp as TakenUp

@@ -25,8 +25,11 @@ __all__, __getattr__, __dir__ = lazily(
             "connect",
             "current_settings",
         ),
+        "crucible_batch.api.draft": (
+            "validate",
+            "validate_request",
+        ),
         "crucible_batch.api.live_schema": ("live_manifest_schema",),
-        "crucible_batch.api.next_budget": ("budget_for_rest",),
         "crucible_batch.api.plan_comparison": (
             "Comparison",
             "PlanGroup",
@@ -38,11 +41,20 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.planning": (
             "PlanSummary",
             "plan",
+            "plan_request",
+        ),
+        "crucible_batch.api.request": (
+            "JobFilter",
+            "ManifestKeywords",
+            "RunKeywords",
+            "RunRequest",
         ),
         "crucible_batch.api.run_directory": ("try_directory",),
         "crucible_batch.api.running": (
             "RunResult",
+            "budget_for_rest",
             "run",
+            "run_request",
         ),
         "crucible_batch.api.status": (
             "AtWork",
@@ -52,7 +64,6 @@ __all__, __getattr__, __dir__ = lazily(
             "write_report_again",
         ),
         "crucible_batch.api.unsaved_outputs": ("UnsavedOutputs",),
-        "crucible_batch.api.validating": ("validate",),
         "crucible_batch.api.verifying": (
             "Difference",
             "Verification",
@@ -129,8 +140,6 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.manifest": ("manifest_schema",),
         "crucible_batch.outputs": (
             "FileState",
-            "MAX_BYTES",
-            "MAX_PIXELS",
             "RenameMethod",
         ),
         "crucible_batch.saved_plan": ("plan_schema",),

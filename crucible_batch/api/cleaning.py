@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.deadline import Deadline
+from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
 from crucible_batch.api.status import jobs_with_past, write_report_of
 from crucible_batch.domain.asset import ASSET_PREFIX

@@ -1,67 +1,102 @@
-"""A draft: a manifest read, expanded and written to a plan file, checked against the workflows that are known."""
+"""A draft: a manifest read, expanded and planned into a plan file, without a gateway."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
-from crucible_batch.domain.credits import Credits
+from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.errors import UserError
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import MAX_BYTES, Manifest, Reading, expand_all, read_manifest
+from crucible_batch.manifest import Manifest, Reading, expand_all, read_manifest
 from crucible_batch.planner import Planner, ReadImage
 
 T = TypeVar("T")
 
-DEFAULT_RUN_ID = "default"
+_DEFAULT_RUN_ID = "default"
 _RUN_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+:")
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestOptions:
-    """How a manifest is read: template variables, how far its files may lie, how many jobs it may ask for, its size."""
-
-    overrides: Mapping[str, str] = field(default_factory=dict)
-    allow_outside: bool = False
-    max_jobs: int = 100_000
-    max_bytes: int = MAX_BYTES
+def ignore() -> None:
+    """Check nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedTerms:
-    """What the caller says over the manifest. ``plan_digest`` names the saved plan that is followed."""
-
-    run_id: str = DEFAULT_RUN_ID
-    budget: Credits | None = None
-    plan_digest: str | None = None
+def ignore_file(_text: str, _path: Path) -> None:
+    """Record no file."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which of the plan's jobs a run is about: patterns of names (none means all), and whether failed ones go again."""
+def validate(
+    manifest: str | Path, *, variables: Mapping[str, str] | None = None, **options: Unpack[ManifestKeywords]
+) -> tuple[Manifest, int]:
+    """Check a manifest without a gateway, and return it with the number of jobs that it asks for.
 
-    only: tuple[str, ...] = ()
-    retry_failed: bool = False
+    Parameters are not checked against their workflows. Raises ``ManifestError`` with all that is wrong.
+    """
+    check_keywords("validate", options, ManifestKeywords)
+    return validate_request(RunRequest(Path(manifest), variables=variables or {}, **options))
 
-    def takes(self, name: str) -> bool:
-        return not self.only or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only)
+
+def validate_request(request: RunRequest) -> tuple[Manifest, int]:
+    """Do what ``validate`` does, for a request."""
+    source = read_source(request)
+    with PlanFile.temporary() as draft:
+        fill_plan(draft, source, _DEFAULT_RUN_ID, {})
+        return source.manifest, len(draft)
 
 
-def check_filter(plan: PlanFile, choice: JobFilter) -> None:
+def read_source(request: RunRequest, watch: Callable[[], None] = ignore) -> Reading:
+    """Read the manifest, whatever is wrong with its form: ``plan_jobs`` adds what else is wrong and raises it all.
+
+    ``watch`` is called over and over, and may raise to end it. Raises ``ManifestError`` where nothing can be read.
+    """
+    return read_manifest(
+        request.manifest,
+        overrides=request.variables,
+        allow_outside=request.allow_outside,
+        max_jobs=request.max_jobs,
+        max_bytes=request.max_manifest_bytes,
+        watch=watch,
+    )
+
+
+def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
+    """Decide the terms of a run. Raises ``UserError`` for a run id that can't be part of a path."""
+    run_id = request.run_id or _DEFAULT_RUN_ID
+    if set(run_id) - _RUN_ID_CHARACTERS or run_id.startswith((".", "-")) or len(run_id) > 100:
+        raise UserError(
+            f"{run_id!r} can't be a run id",
+            hint="use up to 100 letters, digits and ._-+: that don't begin with a dot or a dash",
+        )
+    return RunTerms(
+        manifest_name=manifest.name,
+        manifest_path=str(manifest.path),
+        manifest_sha256=manifest.sha256,
+        run_id=run_id,
+        budget=request.budget if request.budget is not None else manifest.budget.credits,
+        ceiling=manifest.budget.max_credits_per_job,
+        upload_ceiling=manifest.budget.max_credits_per_upload,
+        attempts=manifest.retry.attempts,
+        never=HOPELESS_CODES | {code.upper() for code in manifest.retry.never},
+        plan_digest=request.plan_digest,
+        sidecars=manifest.provenance.sidecar and request.sidecars,
+        embed=manifest.provenance.embed,
+    )
+
+
+def check_filter(plan: PlanFile, chosen: JobFilter) -> None:
     """Refuse a pattern that no job's name matches: a slip there would end as a success that did nothing.
 
     Raises ``UserError``.
     """
-    unmatched = set(choice.only)
+    unmatched = set(chosen.only)
     names: list[str] = []
     for planned in plan.jobs() if unmatched else ():
         unmatched -= {pattern for pattern in unmatched if fnmatch.fnmatchcase(planned.name, pattern)}
@@ -75,63 +110,14 @@ def check_filter(plan: PlanFile, choice: JobFilter) -> None:
         )
 
 
-def unwatched() -> None:
-    """Nothing ends the planning early."""
-
-
-def read_source(path: Path, options: ManifestOptions, watch: Callable[[], None] = unwatched) -> Reading:
-    """Read a manifest, whatever is wrong with its form: ``plan_jobs`` adds what else is wrong and raises it all.
-
-    ``watch`` is called over and over, and may raise to end it. Raises ``ManifestError`` where there is nothing to go on
-    with.
-    """
-    return read_manifest(
-        path,
-        overrides=options.overrides,
-        allow_outside=options.allow_outside,
-        max_jobs=options.max_jobs,
-        max_bytes=options.max_bytes,
-        watch=watch,
-    )
-
-
-def run_terms(manifest: Manifest, terms: RequestedTerms) -> RunTerms:
-    """Decide what a run is held to. Raises ``UserError`` for a run id that can't be part of a path."""
-    run_id = terms.run_id
-    if not run_id or set(run_id) - _RUN_ID_CHARACTERS or run_id.startswith((".", "-")) or len(run_id) > 100:
-        raise UserError(
-            f"{run_id!r} can't be a run id",
-            hint="use up to 100 letters, digits and ._-+: that don't begin with a dot or a dash",
-        )
-    budget = terms.budget if terms.budget is not None else manifest.budget.credits
-    return RunTerms(
-        manifest_name=manifest.name,
-        manifest_path=str(manifest.path),
-        manifest_sha256=manifest.sha256,
-        run_id=run_id,
-        budget=budget,
-        ceiling=manifest.budget.max_credits_per_job,
-        upload_ceiling=manifest.budget.max_credits_per_upload,
-        attempts=manifest.retry.attempts,
-        never=HOPELESS_CODES | {code.upper() for code in manifest.retry.never},
-        plan_digest=terms.plan_digest,
-        sidecars=manifest.provenance.sidecar,
-        embed=manifest.provenance.embed,
-    )
-
-
-def unnoted(_text: str, _path: Path) -> None:
-    """Nobody wants to know which files a manifest reads."""
-
-
 def fill_plan(
     plan: PlanFile,
     source: Reading,
     run_id: str,
     workflows: Mapping[str, Workflow],
-    note: Callable[[str, Path], None] = unnoted,
+    note: Callable[[str, Path], None] = ignore_file,
     *,
-    watch: Callable[[], None] = unwatched,
+    watch: Callable[[], None] = ignore,
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to end it.
 

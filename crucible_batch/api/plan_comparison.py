@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crucible_batch.api.draft import JobFilter
+from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob

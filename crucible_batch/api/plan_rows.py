@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.api.draft import JobFilter
+from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.budget import AdmissionState, Block, HoldRequest, decide_admission
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import ErrorInfo

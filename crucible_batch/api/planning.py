@@ -8,15 +8,26 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Unpack
 
 import httpx
 
+from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
-from crucible_batch.api.deadline import Deadline
-from crucible_batch.api.draft import JobFilter, check_filter, read_source, run_terms
+from crucible_batch.api.draft import check_filter, read_source, run_terms
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
 from crucible_batch.api.plan_rows import UPLOADS, PlanCounts, PriceLine, job_states, journal_of, price_lines, starts_of
-from crucible_batch.api.request import RunRequest, check_pace, check_run_directory, check_saving, make_request
+from crucible_batch.api.request import (
+    JobFilter,
+    ManifestKeywords,
+    RunRequest,
+    check_keywords,
+    check_request,
+    check_run_directory,
+    check_saving,
+    follow_plan,
+    make_request,
+)
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness, save_plan
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.budget import budget_for
@@ -27,7 +38,7 @@ from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD_CLASS, Certainty, PriceBook, Shape, workflow_class
 from crucible_batch.domain.retry_rule import RetryRule
-from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlannedPrice, PlannedState, PlanTotals
+from crucible_batch.domain.saved_plan import PlannedPrice, PlannedState, PlanTotals
 from crucible_batch.journal import PlanFile
 from crucible_batch.settings import Settings
 
@@ -157,28 +168,26 @@ async def plan(
     retry_failed: bool = False,
     only: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
-    allow_outside: bool = False,
-    max_jobs: int = 100_000,
-    max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES,
     save_to: str | Path | None = None,
     force: bool = False,
     all_rows: bool = False,
     deadline_s: float | None = None,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    **options: Unpack[ManifestKeywords],
 ) -> PlanSummary:
     """Say what ``run`` with the same arguments would do and cost. Spends nothing, and writes nothing but ``save_to``.
 
     With ``save_to`` the plan is saved: ``run`` of that file does what it says or nothing. A saved plan that is there
     is replaced, any other file with ``force`` alone, and no link is followed. ``manifest`` may be a saved
-    plan itself, which is then held against what is there now. ``all_rows`` keeps the comparison's row of each job.
+    plan itself, which is then compared with what is there now. ``all_rows`` keeps the comparison's row of each job.
     Without a key it works as far as it can: parameters are then not checked against their workflows. ``deadline_s``
-    counts from the call, and ends it with ``DeadlineError``. Raises ``UserError``, ``ManifestError`` with all that is
-    wrong, ``GatewayError``, ``StalePlanError``, and for a plan to be saved ``KeyRefusedError`` where there is no key.
+    counts from the call, and ends it with ``DeadlineError``. ``options`` are those of ``ManifestKeywords``.
+    Raises ``UserError``, ``ManifestError`` with all that is wrong, ``GatewayError``, ``StalePlanError``, and for a plan
+    to be saved ``KeyRefusedError`` where there is no key.
     """
-    check_pace(deadline_s=deadline_s)
-    deadline = Deadline(deadline_s)
-    wants = make_request(
+    check_keywords("plan", options, ManifestKeywords)
+    request = make_request(
         manifest,
         out_dir=out_dir,
         run_id=run_id,
@@ -186,14 +195,29 @@ async def plan(
         retry_failed=retry_failed,
         only=only,
         variables=variables,
-        allow_outside=allow_outside,
-        max_jobs=max_jobs,
-        max_manifest_bytes=max_manifest_bytes,
+        deadline_s=deadline_s,
+        **options,
     )
     target = None if save_to is None else Path(save_to)
+    return await plan_request(request, target, force=force, all_rows=all_rows, settings=settings, transport=transport)
+
+
+async def plan_request(
+    request: RunRequest,
+    save_to: Path | None = None,
+    *,
+    force: bool = False,
+    all_rows: bool = False,
+    settings: Settings | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> PlanSummary:
+    """Do what ``plan`` does, for a request."""
+    check_request(request)
+    deadline = Deadline(request.deadline_s)
+    request = follow_plan(request)
     settings = settings or current_settings()
     async with deadline.kept():
-        return await _plan(wants, target, settings, transport, deadline, force=force, all_rows=all_rows)
+        return await _plan(request, save_to, settings, transport, deadline, force=force, all_rows=all_rows)
 
 
 async def _plan(
@@ -209,8 +233,8 @@ async def _plan(
     if save_to is not None or wants.plan is not None:
         check_saving(wants, save_to, force=force)
         require_key(settings)
-    source = read_source(wants.manifest, wants.reading, deadline.check)
-    terms = run_terms(source.manifest, wants.terms)
+    source = read_source(wants, deadline.check)
+    terms = run_terms(source.manifest, wants)
     directory = run_directory(wants.out_dir, terms)
     check_run_directory(directory)
     notes = [str(warning) for warning in source.manifest.warnings]
@@ -229,9 +253,9 @@ async def _plan(
             note, watch = grounds.files.note, deadline.check
             await plan_jobs(draft, source, terms.run_id, gateway, workflows=grounds.workflows, note=note, watch=watch)
         following.check(draft, directory)
-        check_filter(draft, wants.choice)
+        check_filter(draft, wants.job_filter)
         summary = await summarise(
-            draft, terms, directory, gateway, choice=wants.choice, notes=tuple(notes), all_rows=all_rows
+            draft, terms, directory, gateway, choice=wants.job_filter, notes=tuple(notes), all_rows=all_rows
         )
         if save_to is None:
             return replace(summary, digest=terms.plan_digest)

@@ -1,20 +1,20 @@
-"""What a caller asks for: of a manifest, or of a saved plan, which says the rest itself."""
+"""What a run, a plan or a check is asked to do: one value, from the command line or the Python API to the engine."""
 
 from __future__ import annotations
 
-import math
+import fnmatch
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import TypedDict, Unpack
 
-from crucible_batch.api.draft import DEFAULT_RUN_ID, JobFilter, ManifestOptions, RequestedTerms
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
+from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.manifest import path_fault
-from crucible_batch.outputs import MOST_PIXELS
 from crucible_batch.saved_plan import (
     DEFAULT_MAX_JOBS,
     SavedPlan,
@@ -28,106 +28,105 @@ MAX_RUN_DIRECTORY_BYTES = 470
 """SQLite opens no file whose absolute path has more than 512 bytes; the journal's own names take up to 35 of them."""
 
 
-def check_path(what: str, path: Path | None) -> None:
-    """Refuse a path that the journal, the report or the file system can't take. Raises ``UserError``."""
-    fault = None if path is None else path_fault(str(path))
-    if fault is not None:
-        raise UserError(f"{what} {str(path)[:300]!r} {fault[0]}", hint=f"{fault[1]}; nothing was spent")
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs of the plan a run is about: patterns of names (empty: all), and whether failed jobs are retried."""
 
+    only: tuple[str, ...] = ()
+    retry_failed: bool = False
 
-def check_run_directory(directory: Path) -> None:
-    """Refuse a run directory that can't be used, or in which no journal could be kept. Raises ``UserError``."""
-    check_path("the run directory", directory)
-    if len(os.fsencode(os.path.realpath(directory))) > MAX_RUN_DIRECTORY_BYTES:
-        raise RunDirectoryError(
-            f"the run directory's absolute path is longer than {MAX_RUN_DIRECTORY_BYTES} bytes, and SQLite can't open"
-            " a journal there",
-            hint="name a shorter one with --out-dir; nothing was spent",
-        )
-
-
-def read_budget(budget: Credits | int | str | None) -> Credits | None:
-    """Return the budget as an exact amount. Raises ``UserError``."""
-    try:
-        return None if budget is None else parse_credits(budget)
-    except ValueError as error:
-        raise UserError(f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'") from None
-
-
-def check_limits(*, max_output_bytes: int, max_pixels: int) -> None:
-    """Refuse limits that no output could keep, or that can't be held. Raises ``UserError``."""
-    faults = []
-    if not max_output_bytes >= 1:
-        faults.append(f"max_output_bytes must be at least 1, not {max_output_bytes!r}")
-    if not 1 <= max_pixels <= MOST_PIXELS:
-        faults.append(f"max_pixels must be from 1 to {MOST_PIXELS:,}, the most that Pillow reads, not {max_pixels!r}")
-    if faults:
-        raise UserError("; ".join(faults), hint="nothing was begun; correct the call")
-
-
-def check_pace(
-    *,
-    concurrency: int | None = None,
-    polls_per_s: float | None = None,
-    job_timeout_s: float = math.inf,
-    deadline_s: float | None = None,
-    key_ttl_s: float = math.inf,
-) -> None:
-    """Refuse what would let a run, or a plan, do nothing. Raises ``UserError``, which names each argument that does."""
-    faults = []
-    # Written so that NaN, which compares with nothing, is refused too.
-    if concurrency is not None and not concurrency >= 1:
-        faults.append(f"concurrency must be at least 1, or None, not {concurrency!r}")
-    if polls_per_s is not None and not polls_per_s > 0:
-        faults.append(f"polls_per_s must be more than 0, or None, not {polls_per_s!r}")
-    if not job_timeout_s > 0:
-        faults.append(f"job_timeout_s must be more than 0, not {job_timeout_s!r}")
-    if deadline_s is not None and not deadline_s > 0:
-        faults.append(f"deadline_s must be more than 0, or None, not {deadline_s!r}")
-    if not key_ttl_s >= 0:
-        faults.append(f"key_ttl_s must be 0 or more, not {key_ttl_s!r}")
-    if faults:
-        raise UserError("; ".join(faults), hint="nothing was begun; correct the call")
+    def takes(self, name: str) -> bool:
+        return not self.only or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only)
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """The arguments of a plan or a run. None, empty, false and the usual limits mean that nothing was said.
+    """What a run, a plan or a check is asked to do.
 
-    ``plan`` is the saved plan to follow; then the others are as it says.
+    None, empty, false and the default limits mean that the caller didn't choose. ``plan`` is the saved plan to follow:
+    then ``manifest`` to ``max_manifest_bytes`` are as the plan has them. ``yes`` starts without a budget and without
+    asking. ``same_account``: the user states that the API key is of the directory's account, though nothing shows it.
+    ``max_output_bytes`` and ``max_pixels`` None are the output store's limits. The others: ``RunKeywords``.
     """
 
     manifest: Path
     out_dir: Path | None = None
     run_id: str | None = None
     budget: Credits | None = None
-    retry_failed: bool = False
-    only: tuple[str, ...] = ()
+    job_filter: JobFilter = JobFilter()
     variables: Mapping[str, str] = field(default_factory=dict)
     allow_outside: bool = False
     max_jobs: int = DEFAULT_MAX_JOBS
     max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
     plan: SavedPlan | None = None
+    yes: bool = False
+    recover: bool = False
+    resubmit_unknown: bool = False
+    same_account: bool = False
+    concurrency: int | None = None
+    polls_per_s: float | None = None
+    job_timeout_s: float = DEFAULT_JOB_TIMEOUT_S
+    deadline_s: float | None = None
+    key_ttl_s: float = DEFAULT_KEY_TTL_S
+    max_output_bytes: int | None = None
+    max_pixels: int | None = None
+    html: bool = True
+    sidecars: bool = True
 
     @property
-    def reading(self) -> ManifestOptions:
-        return ManifestOptions(self.variables, self.allow_outside, self.max_jobs, self.max_manifest_bytes)
-
-    @property
-    def terms(self) -> RequestedTerms:
-        digest = None if self.plan is None else self.plan.digest
-        return RequestedTerms(self.run_id or DEFAULT_RUN_ID, self.budget, digest)
-
-    @property
-    def choice(self) -> JobFilter:
-        return JobFilter(self.only, self.retry_failed)
+    def plan_digest(self) -> str | None:
+        return None if self.plan is None else self.plan.digest
 
     @property
     def remake(self) -> str | None:
-        """The command that makes the plan anew; None where there is no plan."""
+        """The command that makes the saved plan again; None where there is no plan."""
         if self.plan is None or self.out_dir is None:
             return None
         return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=self.out_dir)
+
+
+class ManifestKeywords(TypedDict, total=False):
+    """Further keyword arguments of ``validate`` and ``plan``; ``run`` takes them too."""
+
+    allow_outside: bool
+    """Let files lie outside the manifest's folder."""
+    max_jobs: int
+    """Refuse a manifest of more jobs; 100,000 by default."""
+    max_manifest_bytes: int
+    """Refuse a larger manifest; 64 MiB by default."""
+
+
+class RunKeywords(ManifestKeywords, total=False):
+    """Further keyword arguments of ``run``."""
+
+    yes: bool
+    """Start without a budget, unasked."""
+    concurrency: int | None
+    """The most jobs in flight. None, the default: found out by how many the gateway accepts and keeps busy."""
+    polls_per_s: float | None
+    """The most polls of jobs in a second, all together. None, the default: as many as jobs in flight need."""
+    job_timeout_s: float
+    """How long one job is waited for; 30 minutes by default."""
+    deadline_s: float | None
+    """Counts from the call: ends what comes before the run with ``DeadlineError``, and the run in good order."""
+    key_ttl_s: float
+    """How long the gateway is trusted to honour an idempotency key; a day by default. A submit that was never answered
+    is sent again for that long, and after that with ``resubmit_unknown`` only."""
+    resubmit_unknown: bool
+    """Send again what was never answered, even if its key may be forgotten by now."""
+    recover: bool
+    """Get back what an earlier run bought and whose directory is lost; end at the first sign that the gateway doesn't
+    remember."""
+    same_account: bool
+    """Take a renewed API key for one of the directory's account, where nothing that was bought shows it."""
+    max_output_bytes: int
+    """Don't save a larger output (``OUTPUT_UNAVAILABLE``); 256 MiB by default."""
+    max_pixels: int
+    """Don't save an output of more pixels (``OUTPUT_UNAVAILABLE``); 100 million by default."""
+    html: bool
+    """Write ``report.html`` beside ``report.json``, the default. That it can't be made is logged, and not a failure."""
+    sidecars: bool
+    """Write a file beside each output that tells what made it, the default, unless the manifest turns it off."""
 
 
 def make_request(
@@ -139,64 +138,121 @@ def make_request(
     retry_failed: bool,
     only: Sequence[str],
     variables: Mapping[str, str] | None,
-    allow_outside: bool,
-    max_jobs: int,
-    max_manifest_bytes: int,
+    **options: Unpack[RunKeywords],
 ) -> RunRequest:
-    """Sort out what is asked for; a plan is told from a manifest by its content.
-
-    Raises ``SavedPlanError``, and ``UserError`` for a budget that is none, for a path that can't be used and for what
-    contradicts the plan.
-    """
-    said = RunRequest(
-        manifest=Path(manifest),
+    """Make a request of the Python API's arguments. Raises ``UserError`` for a budget that can't be read."""
+    return RunRequest(
+        Path(manifest),
         out_dir=None if out_dir is None else Path(out_dir),
         run_id=run_id,
         budget=read_budget(budget),
-        retry_failed=retry_failed,
-        only=tuple(only),
+        job_filter=JobFilter(tuple(only), retry_failed),
         variables=variables or {},
-        allow_outside=allow_outside,
-        max_jobs=max_jobs,
-        max_manifest_bytes=max_manifest_bytes,
+        **options,
     )
-    check_path("the path of the manifest", said.manifest)
-    return _of_plan(said) if is_saved_plan(said.manifest) else said
 
 
-def check_saving(wants: RunRequest, save_to: Path | None, *, force: bool) -> None:
+def check_keywords(function: str, given: Iterable[str], allowed: type[object]) -> None:
+    """Raise ``TypeError`` for a name that the ``TypedDict`` doesn't have, as Python does for an explicit signature."""
+    if unknown := [name for name in given if name not in allowed.__annotations__]:
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
+
+
+def read_budget(budget: Credits | int | str | None) -> Credits | None:
+    """Return the budget as an exact amount. Raises ``UserError``."""
+    try:
+        return None if budget is None else parse_credits(budget)
+    except ValueError as error:
+        raise UserError(f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'") from None
+
+
+def check_request(request: RunRequest) -> None:
+    """Refuse options with which nothing could be done or kept. Raises ``UserError``, which names each of them."""
+    if faults := list(_faults(request)):
+        raise UserError("; ".join(faults), hint="nothing was begun; correct the call")
+    check_path("the path of the manifest", request.manifest)
+
+
+def _faults(request: RunRequest) -> Iterator[str]:
+    # Written so that NaN, which compares with nothing, is refused too.
+    if request.concurrency is not None and not request.concurrency >= 1:
+        yield f"concurrency must be at least 1, or None, not {request.concurrency!r}"
+    if request.polls_per_s is not None and not request.polls_per_s > 0:
+        yield f"polls_per_s must be more than 0, or None, not {request.polls_per_s!r}"
+    if not request.job_timeout_s > 0:
+        yield f"job_timeout_s must be more than 0, not {request.job_timeout_s!r}"
+    if request.deadline_s is not None and not request.deadline_s > 0:
+        yield f"deadline_s must be more than 0, or None, not {request.deadline_s!r}"
+    if not request.key_ttl_s >= 0:
+        yield f"key_ttl_s must be 0 or more, not {request.key_ttl_s!r}"
+    if request.max_output_bytes is not None and not request.max_output_bytes >= 1:
+        yield f"max_output_bytes must be at least 1, not {request.max_output_bytes!r}"
+    if request.max_pixels is not None:
+        from crucible_batch.outputs import MOST_PIXELS  # noqa: PLC0415 - Pillow, which a check of manifests doesn't need
+
+        if not 1 <= request.max_pixels <= MOST_PIXELS:
+            most = f"{MOST_PIXELS:,}, the most that Pillow reads"
+            yield f"max_pixels must be from 1 to {most}, not {request.max_pixels!r}"
+
+
+def check_path(what: str, path: Path | None) -> None:
+    """Refuse a path that the journal, the report or the file system can't take. Raises ``UserError``."""
+    fault = None if path is None else path_fault(str(path))
+    if fault is not None:
+        raise UserError(f"{what} {str(path)[:300]!r} {fault[0]}", hint=f"{fault[1]}; nothing was spent")
+
+
+def check_run_directory(directory: Path) -> None:
+    """Refuse a path that can't be a run directory's, or where SQLite can't open a journal. Raises ``UserError``."""
+    check_path("the run directory", directory)
+    if len(os.fsencode(os.path.realpath(directory))) > MAX_RUN_DIRECTORY_BYTES:
+        raise RunDirectoryError(
+            f"the run directory's absolute path is longer than {MAX_RUN_DIRECTORY_BYTES} bytes, and SQLite can't open"
+            " a journal there",
+            hint="name a shorter one with --out-dir; nothing was spent",
+        )
+
+
+def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> None:
     """Refuse to save a plan of a plan, at a path that can't be used, or over something else. Raises ``UserError``."""
     check_path("the path of the plan", save_to)
-    if wants.plan is not None and save_to is not None:
+    if save_to is None:
+        return
+    if request.plan is not None:
         raise UserError(
-            f"{wants.plan.path} is a plan already, and a plan is made of a manifest",
-            hint=f"make it anew: {wants.remake}",
+            f"{request.plan.path} is a plan already, and a plan is made of a manifest",
+            hint=f"make it anew: {request.remake}",
         )
-    if save_to is not None:
-        if os.path.realpath(save_to) == os.path.realpath(wants.manifest):
-            raise UserError(f"{save_to} is the manifest itself", hint="name another file for the plan: -o plan.json")
-        check_plan_target(save_to, force=force)
+    if os.path.realpath(save_to) == os.path.realpath(request.manifest):
+        raise UserError(f"{save_to} is the manifest itself", hint="name another file for the plan: -o plan.json")
+    check_plan_target(save_to, force=force)
 
 
-def _of_plan(said: RunRequest) -> RunRequest:
-    plan = read_saved_plan(said.manifest)
+def follow_plan(request: RunRequest) -> RunRequest:
+    """Return the request with the options of its saved plan, where its manifest is one; else as it is.
+
+    A plan is told from a manifest by its content. Raises ``SavedPlanError``, and ``UserError`` for an option that
+    contradicts the plan.
+    """
+    if not is_saved_plan(request.manifest):
+        return request
+    plan = read_saved_plan(request.manifest)
     head, options = plan.head, plan.head.options
     base = Path(os.path.realpath(plan.path)).parent
     followed = replace(
-        said,
-        manifest=_shown(base / head.manifest.path),
-        out_dir=_shown(base / options.run_dir),
+        request,
+        manifest=_relative_to_here(base / head.manifest.path),
+        out_dir=_relative_to_here(base / options.run_dir),
         run_id=options.run_id,
         budget=options.budget,
-        retry_failed=options.retry_failed,
-        only=options.only,
+        job_filter=JobFilter(options.only, options.retry_failed),
         variables=options.variables,
         allow_outside=options.allow_outside,
         max_jobs=options.max_jobs,
         max_manifest_bytes=options.max_manifest_bytes,
         plan=plan,
     )
-    contradictions = list(_contradictions(said, followed, head.terms.budget))
+    contradictions = list(_contradictions(request, followed, head.terms.budget))
     if contradictions:
         raise UserError(
             f"{plan.path} says otherwise: {'; '.join(contradictions)}",
@@ -205,30 +261,31 @@ def _of_plan(said: RunRequest) -> RunRequest:
     return followed
 
 
-def _shown(path: Path) -> Path:
-    """Return a path as one would type it here: relative where it lies below the working directory."""
+def _relative_to_here(path: Path) -> Path:
+    """Return a path relative to the working directory where it lies below it."""
     relative = os.path.relpath(path)
     return Path(os.path.normpath(path) if relative.startswith(os.pardir) else relative)
 
 
-def _contradictions(said: RunRequest, plan: RunRequest, budget: Credits | None) -> Iterator[str]:
-    """Say which options are not the plan's. What was not said contradicts nothing. ``budget`` is the plan's own, be it
-    the manifest's."""
-    if said.out_dir is not None and os.path.realpath(said.out_dir) != os.path.realpath(plan.out_dir or ""):
+def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None) -> Iterator[str]:
+    """Yield the plan's value of each option that was given otherwise. ``budget`` is the plan's effective one, which may
+    be the manifest's."""
+    if given.out_dir is not None and os.path.realpath(given.out_dir) != os.path.realpath(plan.out_dir or ""):
         yield f"--out-dir {plan.out_dir}"
-    if said.run_id is not None and said.run_id != plan.run_id:
+    if given.run_id is not None and given.run_id != plan.run_id:
         yield f"--run-id {plan.run_id}"
-    if said.budget is not None and said.budget != budget:
+    if given.budget is not None and given.budget != budget:
         yield "no budget" if budget is None else f"--budget {format_credits(budget)}"
-    if said.retry_failed and not plan.retry_failed:
+    if given.job_filter.retry_failed and not plan.job_filter.retry_failed:
         yield "no --retry-failed"
-    if said.only and said.only != plan.only:
-        yield f"--only {' --only '.join(plan.only)}" if plan.only else "no --only"
-    if said.variables and dict(said.variables) != dict(plan.variables):
+    only = plan.job_filter.only
+    if given.job_filter.only and given.job_filter.only != only:
+        yield f"--only {' --only '.join(only)}" if only else "no --only"
+    if given.variables and dict(given.variables) != dict(plan.variables):
         yield " ".join(f"--var {name}={value}" for name, value in plan.variables.items()) or "no --var"
-    if said.allow_outside and not plan.allow_outside:
+    if given.allow_outside and not plan.allow_outside:
         yield "no --allow-outside"
-    if said.max_jobs not in {DEFAULT_MAX_JOBS, plan.max_jobs}:
+    if given.max_jobs not in {DEFAULT_MAX_JOBS, plan.max_jobs}:
         yield f"--max-jobs {plan.max_jobs}"
-    if said.max_manifest_bytes not in {DEFAULT_MAX_MANIFEST_BYTES, plan.max_manifest_bytes}:
+    if given.max_manifest_bytes not in {DEFAULT_MAX_MANIFEST_BYTES, plan.max_manifest_bytes}:
         yield f"--max-manifest-size {plan.max_manifest_bytes}"

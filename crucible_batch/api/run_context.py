@@ -1,29 +1,27 @@
-"""What a run takes from outside, and what is made of it: gateway, journal, runner, and who hears of progress."""
+"""What a run works with: its request, the manifest that was read for it, the gateway, the journal and the runner."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import gateway_for
-from crucible_batch.api.deadline import NO_DEADLINE, Deadline
-from crucible_batch.api.draft import fill_plan
-from crucible_batch.api.saved_plans import PlanBasis
-from crucible_batch.api.workflows import plan_jobs
+from crucible_batch.api.planning import PlanSummary
+from crucible_batch.api.request import RunRequest
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import JobAdvanced, Message, Observer, Retrying
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunOptions, Slots, SystemClock
-from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.gateway import HttpGateway, RetryNotice
-from crucible_batch.journal import Binding, Journal, PlanFile
+from crucible_batch.journal import Binding, Journal
 from crucible_batch.manifest import Reading
 from crucible_batch.outputs import OutputStore, Receipts
 from crucible_batch.report.html import Thumbnails
@@ -31,14 +29,14 @@ from crucible_batch.settings import Settings
 
 
 class NullObserver:
-    """An observer that isn't interested."""
+    """An observer that ignores all messages."""
 
     def notify(self, message: Message) -> None:
-        """Let it pass."""
+        """Do nothing."""
 
 
-class MakingThumbnails:
-    """Has each picture's thumbnail made, in a thread, as soon as the picture is saved: the page then waits for few."""
+class ThumbnailObserver:
+    """Starts each picture's thumbnail, in a thread, as soon as the picture is saved: the page then waits for few."""
 
     def __init__(self, observer: Observer, thumbnails: Thumbnails) -> None:
         self._observer = observer
@@ -50,15 +48,15 @@ class MakingThumbnails:
         self._observer.notify(message)
 
 
-class RetryTeller:
-    """Tells the observer of retries, and the run's slots, once there are any, of those that ask for less."""
+class RetryNotifier:
+    """Passes retries to the observer, and those that are pushback to the run's slots, once there are any."""
 
     def __init__(self, observer: Observer, clock: SystemClock) -> None:
         self._observer = observer
         self._clock = clock
         self.slots: Slots | None = None
 
-    def tell(self, notice: RetryNotice) -> None:
+    def notify(self, notice: RetryNotice) -> None:
         now = self._clock.now()
         self._observer.notify(Retrying(now, notice.operation.value, notice.attempt, notice.wait_s, notice.reason))
         if self.slots is not None and notice.is_pushback:
@@ -67,72 +65,64 @@ class RetryTeller:
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What a run takes from outside, and what is made of it."""
+    """What one run works with. ``confirm`` is asked for consent where there is no budget; None: it can't be asked."""
 
+    request: RunRequest
+    source: Reading
+    terms: RunTerms
+    store: OutputStore
     settings: Settings
     transport: httpx.AsyncBaseTransport | None
+    confirm: Callable[[PlanSummary], bool] | None
     observer: Observer
     clock: SystemClock
-    retries: RetryTeller
-    deadline: Deadline = NO_DEADLINE
+    retries: RetryNotifier
+    deadline: Deadline
+
+    @property
+    def directory(self) -> Path:
+        return self.store.directory
+
+    @property
+    def needs_consent(self) -> bool:
+        return self.terms.budget is None and not self.request.yes
 
     def gateway(self) -> AbstractAsyncContextManager[HttpGateway]:
-        return gateway_for(self.settings, transport=self.transport, on_retry=self.retries.tell)
+        return gateway_for(self.settings, transport=self.transport, on_retry=self.retries.notify)
 
-    async def planned(
-        self, stack: AsyncExitStack, draft: PlanFile, source: Reading, grounds: PlanBasis, *, nobody_to_ask: bool
-    ) -> HttpGateway:
-        """Plan the jobs into ``draft``, fill the grounds with what they are made on, and return the gateway, open.
+    def journal(self) -> AbstractContextManager[Journal]:
+        binding = Binding(self.terms.manifest_name, self.terms.run_id, self.settings.base_url.rstrip("/"))
+        return Journal.open(self.directory, binding, now=self.clock.now())
 
-        What is wrong with the manifest is raised before a missing consent, that before a missing key or gateway.
-        """
-        try:
-            if self.settings.api_key is None:
-                run_id, note = grounds.terms.run_id, grounds.files.note
-                fill_plan(draft, source, run_id, {}, note, watch=self.deadline.check)
-            gateway = await stack.enter_async_context(self.gateway())
-            await plan_jobs(
-                draft,
-                source,
-                grounds.terms.run_id,
-                gateway,
-                workflows=grounds.workflows,
-                note=grounds.files.note,
-                watch=self.deadline.check,
-            )
-        except GatewayError:
-            if nobody_to_ask:
-                raise _nobody_to_ask() from None
-            raise
-        if nobody_to_ask:
-            raise _nobody_to_ask()
-        return gateway
-
-    def journal(self, directory: Path, terms: RunTerms) -> AbstractContextManager[Journal]:
-        binding = Binding(terms.manifest_name, terms.run_id, self.settings.base_url.rstrip("/"))
-        return Journal.open(directory, binding, now=self.clock.now())
+    def options(self) -> RunOptions:
+        """The engine's options, with what is left of the deadline now."""
+        request = self.request
+        return RunOptions(
+            concurrency=request.concurrency,
+            polls_per_s=request.polls_per_s,
+            job_timeout_s=request.job_timeout_s,
+            deadline_s=self.deadline.left_s,
+            retry_failed=request.job_filter.retry_failed,
+            recover=request.recover,
+            resubmit_unknown=request.resubmit_unknown,
+            key_ttl_s=request.key_ttl_s,
+            only=request.job_filter.takes,
+        )
 
     def runner(
-        self,
-        gateway: HttpGateway,
-        journal: Journal,
-        *,
-        store: OutputStore,
-        terms: RunTerms,
-        options: RunOptions,
-        workflows: Iterable[Workflow],
+        self, gateway: HttpGateway, journal: Journal, *, options: RunOptions, workflows: Iterable[Workflow]
     ) -> Runner:
-        """Make the runner, and let it hear of pushbacks; what killed runs left half written is removed first."""
+        """Make the runner and pass pushbacks to its slots; what killed runs left half written is removed first."""
         times = ServiceTimes()
         for workflow in workflows:
             times.announce(workflow.workflow_id, workflow.expected_s)
-        store.sweep()
+        self.store.sweep()
         runner = Runner(
             gateway=gateway,
             history=journal,
-            store=store,
-            receipts=Receipts(store.directory),
-            terms=terms,
+            store=self.store,
+            receipts=Receipts(self.directory),
+            terms=self.terms,
             times=times,
             options=options,
             clock=self.clock,
@@ -141,10 +131,3 @@ class RunContext:
         )
         self.retries.slots = runner.slots
         return runner
-
-
-def _nobody_to_ask() -> ConsentError:
-    return ConsentError(
-        "nobody said how much may be spent, and there is no terminal to ask",
-        hint="name a budget (budget.credits in the manifest, or --budget N), or say --yes",
-    )

@@ -1,52 +1,29 @@
-"""A run's beginning: planned, held against a saved plan, consented to, locked, and with its journal open."""
+"""A run's start: planned, compared with its saved plan, consented to, locked, and with its journal open."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.draft import check_filter
-from crucible_batch.api.planning import PlanSummary, summarise
-from crucible_batch.api.request import RunRequest
+from crucible_batch.api.draft import check_filter, fill_plan
+from crucible_batch.api.planning import summarise
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
-from crucible_batch.domain.plan import RunTerms
+from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.redaction import clean
 from crucible_batch.engine import restore
-from crucible_batch.errors import ConsentError
+from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
-from crucible_batch.manifest import Manifest, Reading
-from crucible_batch.outputs import OutputStore, Receipts, check_ground
+from crucible_batch.manifest import Manifest
+from crucible_batch.outputs import Receipts, check_ground
 
 logger = logging.getLogger(__name__)
 
-_WARNINGS_SAID = 10
-
-
-@dataclass(frozen=True, slots=True)
-class RunOrder:
-    """What is to be run, where, and who consents: where it ``asks``, nobody has yet, and ``confirm`` may.
-
-    ``same_account``: the user says that the key is of the directory's account, though nothing shows it.
-    """
-
-    wants: RunRequest
-    source: Reading
-    terms: RunTerms
-    store: OutputStore
-    asks: bool
-    confirm: Callable[[PlanSummary], bool] | None
-    same_account: bool = False
-
-    @property
-    def directory(self) -> Path:
-        return self.store.directory
+_MOST_WARNINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,59 +32,86 @@ class StartedRun:
 
     gateway: HttpGateway
     journal: Journal
-    grounds: PlanBasis
+    basis: PlanBasis
     after: int
 
 
-async def start_run(stack: AsyncExitStack, order: RunOrder, surroundings: RunContext) -> StartedRun:
-    """Do all that comes before the first purchase; what is opened and locked is given back by the stack.
+async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
+    """Do all that comes before the first purchase; what is opened and locked is closed by the stack.
 
     Raises what ``run`` raises before anything is spent.
     """
-    directory, source = order.directory, order.source
+    directory, source = context.directory, context.source
     is_known = directory.exists() and not source.problems
     if is_known:
-        # Known to be busy at once, not after the planning; but a manifest to be refused may not tell its own name.
+        # Refused as busy at once, not after the planning; but a manifest to be refused may lack the directory's name.
         stack.enter_context(lock_run_directory(directory))
     draft = stack.enter_context(PlanFile.temporary())
-    grounds = PlanBasis(source.manifest, order.terms, surroundings.settings.base_url.rstrip("/"))
-    following = PlanStaleness(order.wants, grounds)
-    with following.explaining():
-        nobody_to_ask = order.asks and order.confirm is None
-        gateway = await surroundings.planned(stack, draft, source, grounds, nobody_to_ask=nobody_to_ask)
-    following.check(draft, directory)
-    check_filter(draft, order.wants.choice)
-    _say_warnings(source.manifest)
-    await _ask(order, draft, gateway)
+    basis = PlanBasis(source.manifest, context.terms, context.settings.base_url.rstrip("/"))
+    staleness = PlanStaleness(context.request, basis)
+    with staleness.explaining():
+        gateway = await _plan(stack, context, draft, basis)
+    staleness.check(draft, directory)
+    check_filter(draft, context.request.job_filter)
+    _log_warnings(source.manifest)
+    await _ask_consent(context, draft, gateway)
     if not is_known:
         stack.enter_context(lock_run_directory(directory))
         if Journal.exists(directory):  # another run made it in the meantime
-            following.check(draft, directory)
+            staleness.check(draft, directory)
     check_ground(directory, (planned.output for planned in draft.jobs()))
-    journal = stack.enter_context(surroundings.journal(directory, order.terms))
+    journal = stack.enter_context(context.journal())
     journal.adopt(draft)
     # What is restored belongs to this run, which follows a plan or none.
     after = journal.last_number()
-    key = require_key(surroundings.settings)
-    account = await refuse_other_account(journal, gateway, key, same_account=order.same_account)
-    receipts, ceiling = Receipts(directory), order.terms.ceiling
-    await restore(journal, receipts, order.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
+    key = require_key(context.settings)
+    account = await refuse_other_account(journal, gateway, key, same_account=context.request.same_account)
+    receipts, ceiling = Receipts(directory), context.terms.ceiling
+    await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)
-    return StartedRun(gateway, journal, grounds, after)
+    return StartedRun(gateway, journal, basis, after)
 
 
-async def _ask(order: RunOrder, draft: PlanFile, gateway: HttpGateway) -> None:
-    if not order.asks or order.confirm is None:
+async def _plan(stack: AsyncExitStack, context: RunContext, draft: PlanFile, basis: PlanBasis) -> HttpGateway:
+    """Plan the jobs into ``draft``, fill the basis with what they are made on, and return the gateway, open.
+
+    What is wrong with the manifest is raised before a missing consent, that before a missing key or gateway.
+    """
+    source, run_id, note, watch = context.source, context.terms.run_id, basis.files.note, context.deadline.check
+    cannot_ask = context.needs_consent and context.confirm is None
+    try:
+        if context.settings.api_key is None:
+            fill_plan(draft, source, run_id, {}, note, watch=watch)
+        gateway = await stack.enter_async_context(context.gateway())
+        await plan_jobs(draft, source, run_id, gateway, workflows=basis.workflows, note=note, watch=watch)
+    except GatewayError:
+        if cannot_ask:
+            raise _no_consent() from None
+        raise
+    if cannot_ask:
+        raise _no_consent()
+    return gateway
+
+
+def _no_consent() -> ConsentError:
+    return ConsentError(
+        "nobody said how much may be spent, and there is no terminal to ask",
+        hint="name a budget (budget.credits in the manifest, or --budget N), or say --yes",
+    )
+
+
+async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGateway) -> None:
+    if not context.needs_consent or context.confirm is None:
         return
-    choice = order.wants.choice
-    if not order.confirm(await summarise(draft, order.terms, order.directory, gateway, choice=choice)):
+    choice = context.request.job_filter
+    if not context.confirm(await summarise(draft, context.terms, context.directory, gateway, choice=choice)):
         raise ConsentError("nothing was spent", hint="name a budget with --budget, or say --yes")
 
 
-def _say_warnings(manifest: Manifest) -> None:
-    """Log what the manifest's author may have meant otherwise, while nothing is spent yet."""
+def _log_warnings(manifest: Manifest) -> None:
+    """Log what the manifest's author may have meant otherwise, before anything is spent."""
     warnings = list(dict.fromkeys(str(warning) for warning in manifest.warnings))
-    for warning in warnings[:_WARNINGS_SAID]:
+    for warning in warnings[:_MOST_WARNINGS]:
         logger.warning("%s", clean(warning))
-    if (more := len(warnings) - _WARNINGS_SAID) > 0:
+    if (more := len(warnings) - _MOST_WARNINGS) > 0:
         logger.warning("%d more like these: crucible-batch validate %s", more, clean(str(manifest.path)))

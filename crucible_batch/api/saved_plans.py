@@ -103,7 +103,7 @@ def save_plan(
             schema_version=PLAN_VERSION,
             manifest=grounds.manifest_at(_relative(source.directory / source.path.name, base)),
             gateway=grounds.gateway,
-            options=_options(asked, _relative(run_dir, base)),
+            options=_options(asked, grounds.terms.run_id, _relative(run_dir, base)),
             terms=grounds.held_to,
             workflows=grounds.lists,
             prices=prices,
@@ -111,7 +111,7 @@ def save_plan(
             # Read before the jobs are: what a run does meanwhile may be in their states already, and never missing.
             events=0 if journal is None else journal.last_number(),
         )
-        rows = plan_rows(draft, journal, grounds.terms, asked.choice, base=source.directory, prices=book)
+        rows = plan_rows(draft, journal, grounds.terms, asked.job_filter, base=source.directory, prices=book)
         return write_saved_plan(target, head, rows, force=force)
 
 
@@ -120,13 +120,13 @@ def _relative(path: Path, base: str) -> str:
     return Path(os.path.relpath(Path(directory, path.name), base)).as_posix()
 
 
-def _options(asked: RunRequest, run_dir: str) -> PlanOptions:
+def _options(asked: RunRequest, run_id: str, run_dir: str) -> PlanOptions:
     return PlanOptions(
-        run_id=asked.terms.run_id,
+        run_id=run_id,
         run_dir=run_dir,
         budget=asked.budget,
-        retry_failed=asked.retry_failed,
-        only=asked.only,
+        retry_failed=asked.job_filter.retry_failed,
+        only=asked.job_filter.only,
         variables=dict(asked.variables),
         allow_outside=asked.allow_outside,
         max_jobs=asked.max_jobs,
@@ -212,6 +212,6 @@ class PlanStaleness:
     ) -> Iterator[CurrentJob]:
         grounds = self._grounds
         base = grounds.source.directory
-        for row in plan_rows(draft, journal, grounds.terms, self._asked.choice, base=base, prices=PriceBook()):
+        for row in plan_rows(draft, journal, grounds.terms, self._asked.job_filter, base=base, prices=PriceBook()):
             numbers = [] if journal is None else journal.numbers_of(row.identity, after=plan.head.events)
             yield CurrentJob(row, change_author(numbers, own))

@@ -1,4 +1,4 @@
-"""The workflows that a manifest uses, asked of the gateway, and its jobs planned on them."""
+"""The workflows that a manifest uses, fetched from the gateway, and its jobs planned and checked on them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from crucible_batch.api.draft import fill_plan, unnoted, unwatched
+from crucible_batch.api.draft import fill_plan, ignore, ignore_file
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError, Problem
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import Manifest, PartialJobSpec, Reading, expand_all
 
-# So long is waited for what the gateway may add to a manifest that will be refused anyway.
 _PATIENCE_S = 10.0
+"""How long the gateway is waited for when the manifest will be refused anyway, for what it may add."""
 
 
 def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
@@ -99,14 +99,14 @@ async def plan_jobs(
     gateway: Gateway | None,
     *,
     workflows: dict[str, Workflow],
-    note: Callable[[str, Path], None] = unnoted,
-    watch: Callable[[], None] = unwatched,
+    note: Callable[[str, Path], None] = ignore_file,
+    watch: Callable[[], None] = ignore,
 ) -> None:
-    """Plan every job into ``plan``. ``workflows`` fills up with those that they are on; none without a gateway.
+    """Plan every job into ``plan``, and add the workflows that they use to ``workflows``: without a gateway none.
 
-    ``note`` is told of each prompt file and table that is read; ``watch`` is called at each job, and may raise.
-    Raises ``ManifestError`` with all that is wrong with the manifest, be it its form, its workflows or its jobs, and
-    also where the gateway can't be asked; ``GatewayError`` where that is all there is to say.
+    ``note`` is called for each prompt file and table that is read, ``watch`` at each job; ``watch`` may raise.
+    Raises ``ManifestError`` with all that is wrong with the manifest's form, workflows and jobs, also where the gateway
+    can't be asked; ``GatewayError`` where that alone is wrong.
     """
     failure: GatewayError | None = None
     if gateway is not None and not source.problems.full:

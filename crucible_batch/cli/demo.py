@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from crucible_batch.api import RunRequest
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.options import DisplayMode
-from crucible_batch.cli.run_session import FinishedRun, RunArguments, run_showing, tell_ending
+from crucible_batch.cli.run_session import FinishedRun, run_showing, tell_ending
 from crucible_batch.cli.terminal import say, tell
 from crucible_batch.errors import UserError
 from crucible_batch.sandbox import SandboxConfig, serve
@@ -60,8 +61,9 @@ def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMod
     target = free_directory(out_dir or DEMO_DIR)
     if not answer.quiet:
         tell(answer.err, ("Thirty images by a gateway on this machine; nothing leaves it.", "quiet"))
-    ran = asyncio.run(_run_on_sandbox(answer, RunArguments(manifest=manifest, out_dir=target, display=display)))
-    tell_ending(answer, ran, command=None)
+    request = RunRequest(manifest, out_dir=target)
+    ran = asyncio.run(_run_on_sandbox(answer, request, display))
+    tell_ending(answer, ran, request.job_filter, command=None)
     if not answer.quiet:
         say(answer.out, ("  manifest ", "label"), str(manifest))
         say(answer.out, ("  next     ", "label"), ("crucible-batch init my-batch", "command"))
@@ -82,10 +84,10 @@ def _open(answer: CommandOutput, page: Path | None) -> None:
         say(answer.err, ("note  ", "label"), "no browser could be opened here: open the page by hand")
 
 
-async def _run_on_sandbox(answer: CommandOutput, wanted: RunArguments) -> FinishedRun:
+async def _run_on_sandbox(answer: CommandOutput, request: RunRequest, display: DisplayMode) -> FinishedRun:
     async with serve(SandboxConfig(runners=6)) as gateway:
         settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
-        return await run_showing(answer, wanted, settings)
+        return await run_showing(answer, request, settings, display)
 
 
 def demo_manifest() -> Path:

@@ -1,14 +1,17 @@
-"""Options that several commands share, each said once: its flags, its words, how its text is read."""
+"""The options of several commands, each defined once: its flags, its help, its parser; and groups of options."""
 
 from __future__ import annotations
 
 import enum
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import typer
 from rich.markup import escape
@@ -137,44 +140,11 @@ OutDir = Annotated[
         "--out-dir", metavar="DIR", help="Where results go.  \\[default: outputs/NAME/RUN_ID]", rich_help_panel=_JOBS
     ),
 ]
-RunId = Annotated[
-    str | None,
-    typer.Option(
-        "--run-id",
-        metavar="ID",
-        help="Another id is another run, paid for anew.  \\[default: default]",
-        rich_help_panel=_JOBS,
-    ),
-]
 Only = Annotated[
     list[str] | None,
     typer.Option(
         "--only", metavar="NAME", help="Only jobs of this name or pattern; repeatable.", rich_help_panel=_JOBS
     ),
-]
-Var = Annotated[
-    list[str] | None,
-    typer.Option("--var", metavar="K=V", help="Set a template variable; repeatable.", rich_help_panel=_JOBS),
-]
-AllowOutside = Annotated[
-    bool,
-    typer.Option("--allow-outside", help="Let files lie outside the manifest's folder.", rich_help_panel=_JOBS),
-]
-MaxJobs = Annotated[
-    int, typer.Option("--max-jobs", metavar="N", min=1, help="Refuse a manifest of more.", rich_help_panel=_JOBS)
-]
-MaxManifestSize = Annotated[
-    int | None,
-    typer.Option(
-        "--max-manifest-size",
-        metavar="SIZE",
-        parser=_read_bytes,
-        help="Refuse a manifest of more bytes.  \\[default: 64MiB]",
-        rich_help_panel=_JOBS,
-    ),
-]
-RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Try jobs again that failed for good.", rich_help_panel=_JOBS)
 ]
 
 Recover = Annotated[
@@ -183,22 +153,6 @@ Recover = Annotated[
         "--recover",
         help="Get back what a lost directory had bought; stop if the gateway doesn't remember.",
         rich_help_panel=_JOBS,
-    ),
-]
-ResubmitUnknown = Annotated[
-    bool,
-    typer.Option(
-        "--resubmit-unknown",
-        help="Send again what was never answered, even if its key may be forgotten by now.",
-        rich_help_panel=_SPENDING,
-    ),
-]
-SameAccount = Annotated[
-    bool,
-    typer.Option(
-        "--same-account",
-        help="Take a renewed API key for the account's own, where nothing that was bought shows it.",
-        rich_help_panel=_SPENDING,
     ),
 ]
 SaveTo = Annotated[
@@ -219,66 +173,6 @@ Budget = Annotated[
         parser=read_credits,
         help="Spend at most N credits, over all runs in the directory. Wins over the manifest's.",
         rich_help_panel=_SPENDING,
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Start without a budget, unasked.", rich_help_panel=_SPENDING)]
-DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run", "-n", help="Only say what it would do and cost, as plan does.", rich_help_panel=_SPENDING
-    ),
-]
-
-Concurrency = Annotated[
-    int | None,
-    typer.Option(
-        "--concurrency",
-        "-c",
-        metavar="N|auto",
-        parser=_read_concurrency,
-        help="The most jobs in flight at once; auto finds out.  \\[default: auto]",
-        rich_help_panel=_PACE,
-    ),
-]
-PollsPerSecond = Annotated[
-    float | None,
-    typer.Option(
-        "--polls-per-second",
-        metavar="N",
-        parser=_read_rate,
-        help="Ask about jobs at most N times a second, all together.  \\[default: as jobs in flight need it]",
-        rich_help_panel=_PACE,
-    ),
-]
-JobTimeout = Annotated[
-    float | None,
-    typer.Option(
-        "--job-timeout",
-        metavar="DURATION",
-        parser=_read_duration,
-        help="Wait this long for one job: 90s, 5m, 1h30m.  \\[default: 30m]",
-        rich_help_panel=_PACE,
-    ),
-]
-Deadline = Annotated[
-    float | None,
-    typer.Option(
-        "--deadline",
-        metavar="DURATION",
-        parser=_read_duration,
-        help="End the command after this long, its planning too; the same command goes on.",
-        rich_help_panel=_PACE,
-    ),
-]
-
-KeyTtl = Annotated[
-    float | None,
-    typer.Option(
-        "--key-ttl",
-        metavar="DURATION",
-        parser=_read_duration,
-        help="How long the gateway is trusted to know a key.  \\[default: 24h]",
-        rich_help_panel=_PACE,
     ),
 ]
 
@@ -305,33 +199,7 @@ StorageHost = Annotated[
     ),
 ]
 
-MaxOutputSize = Annotated[
-    int | None,
-    typer.Option(
-        "--max-output-size",
-        metavar="SIZE",
-        parser=_read_bytes,
-        help="Save no output of more bytes.  \\[default: 256MiB]",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option(
-        "--max-pixels",
-        metavar="N",
-        parser=_read_pixels,
-        help="Save no output of more pixels.  \\[default: 100MP]",
-        rich_help_panel=_OUTPUT,
-    ),
-]
 NoHtml = Annotated[bool, typer.Option("--no-html", help="Leave out report.html.", rich_help_panel=_OUTPUT)]
-NoSidecars = Annotated[
-    bool,
-    typer.Option(
-        "--no-sidecars", help="Write no file beside each output that says what made it.", rich_help_panel=_OUTPUT
-    ),
-]
 Display = Annotated[
     DisplayMode,
     typer.Option("--display", help="How to show progress.", rich_help_panel=_OUTPUT),
@@ -343,3 +211,197 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say more; show the traceback of a bug.", rich_help_panel=_OUTPUT)
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class SpendingOptions:
+    """What a run may spend, and whether it asks first."""
+
+    budget: Budget = None
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Start without a budget, unasked.", rich_help_panel=_SPENDING)
+    ] = False
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", "-n", help="Only say what it would do and cost, as plan does.", rich_help_panel=_SPENDING
+        ),
+    ] = False
+    resubmit_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--resubmit-unknown",
+            help="Send again what was never answered, even if its key may be forgotten by now.",
+            rich_help_panel=_SPENDING,
+        ),
+    ] = False
+    same_account: Annotated[
+        bool,
+        typer.Option(
+            "--same-account",
+            help="Take a renewed API key for the account's own, where nothing that was bought shows it.",
+            rich_help_panel=_SPENDING,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """The run directory, and whether its failed jobs are retried."""
+
+    out_dir: OutDir = None
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            "--run-id",
+            metavar="ID",
+            help="Another id is another run, paid for anew.  \\[default: default]",
+            rich_help_panel=_JOBS,
+        ),
+    ] = None
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try jobs again that failed for good.", rich_help_panel=_JOBS)
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestOptions:
+    """How a manifest is read."""
+
+    var: Annotated[
+        list[str] | None,
+        typer.Option("--var", metavar="K=V", help="Set a template variable; repeatable.", rich_help_panel=_JOBS),
+    ] = None
+    allow_outside: Annotated[
+        bool,
+        typer.Option("--allow-outside", help="Let files lie outside the manifest's folder.", rich_help_panel=_JOBS),
+    ] = False
+    max_jobs: Annotated[
+        int, typer.Option("--max-jobs", metavar="N", min=1, help="Refuse a manifest of more.", rich_help_panel=_JOBS)
+    ] = 100_000
+    max_manifest_size: Annotated[
+        int | None,
+        typer.Option(
+            "--max-manifest-size",
+            metavar="SIZE",
+            parser=_read_bytes,
+            help="Refuse a manifest of more bytes.  \\[default: 64MiB]",
+            rich_help_panel=_JOBS,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaceOptions:
+    """How many jobs are in flight, and how long they are waited for."""
+
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency",
+            "-c",
+            metavar="N|auto",
+            parser=_read_concurrency,
+            help="The most jobs in flight at once; auto finds out.  \\[default: auto]",
+            rich_help_panel=_PACE,
+        ),
+    ] = None
+    polls_per_second: Annotated[
+        float | None,
+        typer.Option(
+            "--polls-per-second",
+            metavar="N",
+            parser=_read_rate,
+            help="Ask about jobs at most N times a second, all together.  \\[default: as jobs in flight need it]",
+            rich_help_panel=_PACE,
+        ),
+    ] = None
+    job_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--job-timeout",
+            metavar="DURATION",
+            parser=_read_duration,
+            help="Wait this long for one job: 90s, 5m, 1h30m.  \\[default: 30m]",
+            rich_help_panel=_PACE,
+        ),
+    ] = None
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="DURATION",
+            parser=_read_duration,
+            help="End the command after this long, its planning too; the same command goes on.",
+            rich_help_panel=_PACE,
+        ),
+    ] = None
+    key_ttl: Annotated[
+        float | None,
+        typer.Option(
+            "--key-ttl",
+            metavar="DURATION",
+            parser=_read_duration,
+            help="How long the gateway is trusted to know a key.  \\[default: 24h]",
+            rich_help_panel=_PACE,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavingOptions:
+    """Which outputs are saved, and which files are written beside them."""
+
+    max_output_size: Annotated[
+        int | None,
+        typer.Option(
+            "--max-output-size",
+            metavar="SIZE",
+            parser=_read_bytes,
+            help="Save no output of more bytes.  \\[default: 256MiB]",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--max-pixels",
+            metavar="N",
+            parser=_read_pixels,
+            help="Save no output of more pixels.  \\[default: 100MP]",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None
+    no_html: NoHtml = False
+    no_sidecars: Annotated[
+        bool,
+        typer.Option(
+            "--no-sidecars", help="Write no file beside each output that says what made it.", rich_help_panel=_OUTPUT
+        ),
+    ] = False
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Give Typer each field of a command's option groups as a parameter of its own, in its group's place."""
+    groups: dict[str, type] = {}
+    parameters: list[Parameter] = []
+    for parameter in signature(command, eval_str=True).parameters.values():
+        group = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[parameter.name] = group
+            hints = get_type_hints(group, include_extras=True)
+            parameters += [
+                parameter.replace(name=each.name, default=each.default, annotation=hints[each.name])
+                for each in fields(group)
+            ]
+        else:
+            parameters.append(parameter)
+
+    @wraps(command)
+    def flat(**given: object) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
+        command(**given)
+
+    vars(flat)["__signature__"] = signature(command).replace(parameters=parameters)
+    return flat

@@ -1,6 +1,6 @@
 """The commands that work on a manifest: ``run``, ``plan``, ``validate``."""
 
-# ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 from __future__ import annotations
 
@@ -27,34 +27,20 @@ _PANEL = "Make images"
         codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
     ),
 )
+@opt.grouped
 def run(
+    *,
     manifest: opt.ManifestOrPlan,
-    budget: opt.Budget = None,
-    yes: opt.Yes = False,
-    dry_run: opt.DryRun = False,
-    out_dir: opt.OutDir = None,
-    run_id: opt.RunId = None,
-    retry_failed: opt.RetryFailed = False,
+    spending: opt.SpendingOptions,
+    target: opt.TargetOptions,
     recover: opt.Recover = False,
-    resubmit_unknown: opt.ResubmitUnknown = False,
-    same_account: opt.SameAccount = False,
     only: opt.Only = None,
-    var: opt.Var = None,
-    allow_outside: opt.AllowOutside = False,
-    max_jobs: opt.MaxJobs = 100_000,
-    max_manifest_size: opt.MaxManifestSize = None,
-    concurrency: opt.Concurrency = None,
-    polls_per_second: opt.PollsPerSecond = None,
-    job_timeout: opt.JobTimeout = None,
-    deadline: opt.Deadline = None,
-    key_ttl: opt.KeyTtl = None,
+    reading: opt.ManifestOptions,
+    pace: opt.PaceOptions,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
     storage_host: opt.StorageHost = None,
-    max_output_size: opt.MaxOutputSize = None,
-    max_pixels: opt.MaxPixels = None,
-    no_html: opt.NoHtml = False,
-    no_sidecars: opt.NoSidecars = False,
+    saving: opt.SavingOptions,
     display: opt.Display = opt.DisplayMode.AUTO,
     json: opt.AsJson = False,
     quiet: opt.Quiet = False,
@@ -67,48 +53,17 @@ def run(
     A saved plan needs no options again; if anything moved since it was made, that is named and nothing is spent.
     """
     with answering("run", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES, MAX_BYTES, MAX_PIXELS
-        from crucible_batch.cli.run_session import (
-            DEFAULT_JOB_TIMEOUT_S,
-            DEFAULT_KEY_TTL_S,
-            RunArguments,
-            run_and_tell,
-            show_what_a_run_would_do,
-        )
+        from crucible_batch.api import current_settings
+        from crucible_batch.cli.requests import plan_request, run_request
+        from crucible_batch.cli.run_session import run_and_tell, show_what_a_run_would_do
 
-        wanted = RunArguments(
-            manifest=manifest,
-            out_dir=out_dir,
-            run_id=run_id,
-            budget=budget,
-            yes=yes,
-            concurrency=concurrency or None,
-            polls_per_s=polls_per_second,
-            retry_failed=retry_failed,
-            recover=recover,
-            resubmit_unknown=resubmit_unknown,
-            same_account=same_account,
-            only=tuple(only or ()),
-            variables=opt.read_variables(var or ()),
-            allow_outside=allow_outside,
-            max_jobs=max_jobs,
-            max_manifest_bytes=max_manifest_size or DEFAULT_MAX_MANIFEST_BYTES,
-            job_timeout_s=job_timeout or DEFAULT_JOB_TIMEOUT_S,
-            deadline_s=deadline,
-            key_ttl_s=key_ttl or DEFAULT_KEY_TTL_S,
-            api_base=api_base,
-            proxy=proxy,
-            storage_hosts=tuple(storage_host or ()),
-            max_output_bytes=max_output_size or MAX_BYTES,
-            max_pixels=max_pixels or MAX_PIXELS,
-            html=not no_html,
-            sidecars=not no_sidecars,
-            display=display,
-        )
-        if dry_run:
-            show_what_a_run_would_do(answer, wanted)
+        planned = plan_request(manifest, spending.budget, target, only, reading)
+        request = run_request(planned, spending, pace, saving, recover=recover)
+        settings = current_settings(base_url=api_base, proxy=proxy, storage_hosts=tuple(storage_host or ()))
+        if spending.dry_run:
+            show_what_a_run_would_do(answer, request, settings)
         else:
-            run_and_tell(answer, wanted)
+            run_and_tell(answer, request, settings, display)
 
 
 @commands.command(
@@ -120,17 +75,14 @@ def run(
         codes=(0, 2, 3, 5),
     ),
 )
+@opt.grouped
 def plan(
+    *,
     manifest: opt.ManifestOrPlan,
     budget: opt.Budget = None,
-    out_dir: opt.OutDir = None,
-    run_id: opt.RunId = None,
-    retry_failed: opt.RetryFailed = False,
+    target: opt.TargetOptions,
     only: opt.Only = None,
-    var: opt.Var = None,
-    allow_outside: opt.AllowOutside = False,
-    max_jobs: opt.MaxJobs = 100_000,
-    max_manifest_size: opt.MaxManifestSize = None,
+    reading: opt.ManifestOptions,
     api_base: opt.ApiBase = None,
     proxy: opt.Proxy = None,
     save_to: opt.SaveTo = None,
@@ -147,38 +99,26 @@ def plan(
     Given a saved plan, it says whether that still holds.
     """
     with answering("plan", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES
-        from crucible_batch.cli.run_session import RunArguments, show_what_a_run_would_do
+        from crucible_batch.api import current_settings
+        from crucible_batch.cli.requests import plan_request
+        from crucible_batch.cli.run_session import show_what_a_run_would_do
 
-        wanted = RunArguments(
-            manifest=manifest,
-            out_dir=out_dir,
-            run_id=run_id,
-            budget=budget,
-            retry_failed=retry_failed,
-            only=tuple(only or ()),
-            variables=opt.read_variables(var or ()),
-            allow_outside=allow_outside,
-            max_jobs=max_jobs,
-            max_manifest_bytes=max_manifest_size or DEFAULT_MAX_MANIFEST_BYTES,
-            api_base=api_base,
-            proxy=proxy,
-        )
-        show_what_a_run_would_do(answer, wanted, save_to=save_to, force=force)
+        request = plan_request(manifest, budget, target, only, reading)
+        settings = current_settings(base_url=api_base, proxy=proxy)
+        show_what_a_run_would_do(answer, request, settings, save_to=save_to, force=force)
 
 
 @commands.command(
     rich_help_panel=_PANEL,
     epilog=epilog("crucible-batch validate manifests/*.yaml", codes=(0, 2)),
 )
+@opt.grouped
 def validate(
+    *,
     manifests: Annotated[
         list[Path], typer.Argument(metavar="MANIFEST...", help="The files to check.", show_default=False)
     ],
-    var: opt.Var = None,
-    allow_outside: opt.AllowOutside = False,
-    max_jobs: opt.MaxJobs = 100_000,
-    max_manifest_size: opt.MaxManifestSize = None,
+    reading: opt.ManifestOptions,
     json: opt.AsJson = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -189,14 +129,7 @@ def validate(
     Parameters are checked against their workflows by plan and run, which ask the gateway.
     """
     with answering("validate", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES
+        from crucible_batch.cli.requests import manifest_request
         from crucible_batch.cli.validate import validate_all
 
-        validate_all(
-            answer,
-            manifests,
-            variables=opt.read_variables(var or ()),
-            allow_outside=allow_outside,
-            max_jobs=max_jobs,
-            max_manifest_bytes=max_manifest_size or DEFAULT_MAX_MANIFEST_BYTES,
-        )
+        validate_all(answer, [manifest_request(manifest, reading) for manifest in manifests])

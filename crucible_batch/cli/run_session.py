@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import select
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crucible_batch.api import (
-    DEFAULT_MAX_MANIFEST_BYTES,
-    MAX_BYTES,
-    MAX_PIXELS,
+    JobFilter,
     Message,
     Outcome,
     PlanSummary,
     RunBegan,
     RunEnded,
+    RunRequest,
     RunResult,
     budget_for_rest,
     clean,
-    current_settings,
     format_credits,
-    plan,
-    run,
+    plan_request,
+    run_request,
 )
-from crucible_batch.api.signals import at_once
+from crucible_batch.api.cancellation import at_once
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again, with_budget
 from crucible_batch.cli.display.choose import Display, choose_display, observer_of
@@ -50,54 +46,13 @@ from crucible_batch.errors import DeadlineError, ExitCode
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import run_command
 
-DEFAULT_JOB_TIMEOUT_S = 1800.0
-DEFAULT_KEY_TTL_S = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunArguments:
-    """What the command line asks for, in the API's words. ``concurrency`` None leaves the choice to the engine."""
-
-    manifest: Path
-    out_dir: Path | None = None
-    run_id: str | None = None
-    budget: Decimal | None = None
-    yes: bool = False
-    concurrency: int | None = None
-    polls_per_s: float | None = None
-    retry_failed: bool = False
-    recover: bool = False
-    resubmit_unknown: bool = False
-    same_account: bool = False
-    only: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
-    allow_outside: bool = False
-    max_jobs: int = 100_000
-    max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
-    job_timeout_s: float = DEFAULT_JOB_TIMEOUT_S
-    deadline_s: float | None = None
-    key_ttl_s: float = DEFAULT_KEY_TTL_S
-    api_base: str | None = None
-    proxy: str | None = None
-    storage_hosts: tuple[str, ...] = ()
-    max_output_bytes: int = MAX_BYTES
-    max_pixels: int = MAX_PIXELS
-    html: bool = True
-    sidecars: bool = True
-    display: DisplayMode = DisplayMode.AUTO
-
-    @property
-    def settings(self) -> Settings:
-        """Decide the gateway and the account: flag, environment, ``.env``."""
-        return current_settings(base_url=self.api_base, proxy=self.proxy, storage_hosts=self.storage_hosts)
-
 
 def show_what_a_run_would_do(
-    answer: CommandOutput, wanted: RunArguments, *, save_to: Path | None = None, force: bool = False
+    answer: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
 ) -> None:
     """Plan, and show the plan; save it, if there is a file to save it to."""
     with working(answer.err, "reading the manifest, asking the gateway"):
-        summary = asyncio.run(_planned(wanted, save_to, force=force, all_rows=answer.verbose))
+        summary = asyncio.run(_planned(request, settings, save_to, force=force, all_rows=answer.verbose))
     answer.data = plan_json(summary, saved=save_to)
     if not answer.quiet:
         show_plan(answer.out, summary)
@@ -107,30 +62,17 @@ def show_what_a_run_would_do(
             say(answer.out, ("  next      ", "label"), (what_next, "command"))
 
 
-async def _planned(wanted: RunArguments, save_to: Path | None, *, force: bool, all_rows: bool) -> PlanSummary:
+async def _planned(
+    request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool, all_rows: bool
+) -> PlanSummary:
     with at_once():
-        return await plan(
-            wanted.manifest,
-            out_dir=wanted.out_dir,
-            run_id=wanted.run_id,
-            budget=wanted.budget,
-            retry_failed=wanted.retry_failed,
-            only=wanted.only,
-            variables=wanted.variables,
-            allow_outside=wanted.allow_outside,
-            max_jobs=wanted.max_jobs,
-            max_manifest_bytes=wanted.max_manifest_bytes,
-            save_to=save_to,
-            force=force,
-            all_rows=all_rows,
-            deadline_s=wanted.deadline_s,
-            settings=wanted.settings,
-        )
+        return await plan_request(request, save_to, force=force, all_rows=all_rows, settings=settings)
 
 
-def run_and_tell(answer: CommandOutput, wanted: RunArguments) -> None:
-    """Run, show how it goes, and say how it ended."""
-    tell_ending(answer, asyncio.run(run_showing(answer, wanted, wanted.settings)), command=again(), only=wanted.only)
+def run_and_tell(answer: CommandOutput, request: RunRequest, settings: Settings, display: DisplayMode) -> None:
+    """Run, show the progress, and show how it ended."""
+    ran = asyncio.run(run_showing(answer, request, settings, display))
+    tell_ending(answer, ran, request.job_filter, command=again())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,38 +84,18 @@ class FinishedRun:
     earlier: EarlierRuns | None
 
 
-async def run_showing(answer: CommandOutput, wanted: RunArguments, settings: Settings) -> FinishedRun:
+async def run_showing(
+    answer: CommandOutput, request: RunRequest, settings: Settings, display_mode: DisplayMode
+) -> FinishedRun:
     """Run with progress on the answer's streams."""
     share_one_heap()
     began = time.monotonic()
-    title = f"{wanted.manifest.name} · {wanted.run_id}" if wanted.run_id else wanted.manifest.name
+    title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
     beginning = _Beginning()
-    with choose_display(wanted.display, answer, title) as display:
-        result = await run(
-            wanted.manifest,
-            out_dir=wanted.out_dir,
-            run_id=wanted.run_id,
-            budget=wanted.budget,
-            yes=wanted.yes,
-            confirm=_asker(answer, display, None if wanted.deadline_s is None else began + wanted.deadline_s),
-            concurrency=wanted.concurrency,
-            polls_per_s=wanted.polls_per_s,
-            retry_failed=wanted.retry_failed,
-            recover=wanted.recover,
-            resubmit_unknown=wanted.resubmit_unknown,
-            same_account=wanted.same_account,
-            key_ttl_s=wanted.key_ttl_s,
-            only=wanted.only,
-            variables=wanted.variables,
-            allow_outside=wanted.allow_outside,
-            max_jobs=wanted.max_jobs,
-            max_manifest_bytes=wanted.max_manifest_bytes,
-            max_output_bytes=wanted.max_output_bytes,
-            max_pixels=wanted.max_pixels,
-            job_timeout_s=wanted.job_timeout_s,
-            deadline_s=wanted.deadline_s,
-            html=wanted.html,
-            sidecars=wanted.sidecars,
+    with choose_display(display_mode, answer, title) as display:
+        result = await run_request(
+            request,
+            confirm=_asker(answer, display, None if request.deadline_s is None else began + request.deadline_s),
             handle_signals=True,
             observer=observer_of(answer, display, beginning),
             settings=settings,
@@ -181,22 +103,13 @@ async def run_showing(answer: CommandOutput, wanted: RunArguments, settings: Set
     return FinishedRun(result, time.monotonic() - began, beginning.found)
 
 
-def _is_about(name: str, only: Sequence[str]) -> bool:
-    return not only or any(fnmatch.fnmatchcase(name, pattern) for pattern in only)
-
-
-def tell_ending(answer: CommandOutput, ran: FinishedRun, *, command: str | None, only: Sequence[str] = ()) -> None:
-    """Say how a run ended: in lines, in the envelope and by the exit code. ``command`` is what would go on with it."""
+def tell_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilter, *, command: str | None) -> None:
+    """Show how a run ended: in text, in the envelope and by the exit code. ``command`` resumes it."""
     result, head = ran.result, ran.result.report
-    failures = group_failures(head, (row for row in result.jobs() if _is_about(row.name, only)))
+    failures = group_failures(head, (row for row in result.jobs() if job_filter.takes(row.name)))
     what_next = None
     if command is not None:
-        enough = None
-        if is_short_of_budget(head):
-            again_failed = "--retry-failed" in command
-            enough = budget_for_rest(
-                result.run_dir, takes=lambda name: _is_about(name, only), retry_failed=again_failed
-            )
+        enough = budget_for_rest(result.run_dir, job_filter) if is_short_of_budget(head) else None
         what_next = next_step(head, command, failures, remake=result.remake, enough=enough)
     answer.data = head_json(head, result.run_dir, result.page)
     if result.exit_code is not ExitCode.OK:

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from crucible_batch.api import clean, validate
+from crucible_batch.api import RunRequest, clean, validate_request
 from crucible_batch.cli.answer import CommandOutput, Json
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 
 
-def validate_all(
-    answer: CommandOutput,
-    manifests: Sequence[Path],
-    *,
-    variables: Mapping[str, str],
-    allow_outside: bool,
-    max_jobs: int,
-    max_manifest_bytes: int,
-) -> None:
+def validate_all(answer: CommandOutput, requests: Sequence[RunRequest]) -> None:
     """Check each manifest and say what is wrong with it. Exit code 2 if anything is."""
     results: list[Json] = []
     bad = 0
-    for path in manifests:
+    for request in requests:
+        path = request.manifest
         try:
-            manifest, jobs = validate(
-                path,
-                variables=variables,
-                allow_outside=allow_outside,
-                max_jobs=max_jobs,
-                max_manifest_bytes=max_manifest_bytes,
-            )
+            manifest, jobs = validate_request(request)
         except UserError as error:
             bad += 1
             problems = error.problems if isinstance(error, ManifestError) else ()
@@ -47,5 +33,5 @@ def validate_all(
                 say(answer.out, ("  note  ", "warn"), clean(str(warning)))
     answer.data = {"manifests": results}
     if bad:
-        message = f"{bad} of {len(manifests)} manifests can't be run"
+        message = f"{bad} of {len(requests)} manifests can't be run"
         answer.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)

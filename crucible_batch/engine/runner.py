@@ -30,6 +30,7 @@ from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.receipts import receipt_for
 from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import Clock
@@ -40,7 +41,6 @@ from crucible_batch.engine.job_records import Records
 from crucible_batch.engine.job_worker import JobContext, JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
-from crucible_batch.engine.options import RunOptions
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.progress_reporter import ProgressReporter

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import plan, run
+from crucible_batch import plan, run, validate
 from crucible_batch.errors import UserError
 
 WRONG: list[tuple[str, Any]] = [
@@ -54,3 +54,16 @@ def test_a_plan_refuses_a_budget_by_its_name() -> None:
 def test_a_plan_refuses_a_deadline_that_is_over(wrong: float) -> None:
     with pytest.raises(UserError, match=r"^deadline_s must be more than 0"):
         asyncio.run(plan("missing.yaml", deadline_s=wrong))
+
+
+@pytest.mark.parametrize("name", ["max_job", "plan", "job_filter", "retry_faild"])
+@pytest.mark.parametrize("function", [run, plan, validate])
+def test_an_argument_that_there_is_not_is_refused_as_python_does(function: Any, name: str) -> None:
+    with pytest.raises(TypeError, match=rf"{function.__name__}\(\) got an unexpected keyword argument '{name}'"):
+        asyncio.run(function("missing.yaml", **{name: None}))
+
+
+@pytest.mark.parametrize("function", [plan, validate])
+def test_a_plan_and_a_check_refuse_the_arguments_of_a_run_alone(function: Any) -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'recover'"):
+        asyncio.run(function("missing.yaml", recover=True))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from crucible_batch.api.signals import Signals, at_once
+from crucible_batch.api.cancellation import Signals, at_once
 from crucible_batch.errors import ExitCode
 
 

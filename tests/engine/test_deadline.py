@@ -14,7 +14,7 @@ import pytest
 
 from crucible_batch import api
 from crucible_batch.api import running
-from crucible_batch.api.deadline import Deadline
+from crucible_batch.api.cancellation import Deadline
 from crucible_batch.errors import DeadlineError
 from crucible_batch.manifest import read_manifest
 from crucible_batch.settings import Settings

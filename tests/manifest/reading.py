@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.process import peak_mb
-from crucible_batch.api.validating import validate
+from crucible_batch.api.draft import validate
 from crucible_batch.errors import ManifestError
 from tests.manifest import corpus
 

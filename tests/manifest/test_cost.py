@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from crucible_batch.api.draft import ManifestOptions, fill_plan, read_source
+from crucible_batch.api.draft import fill_plan, read_source
+from crucible_batch.api.request import RunRequest
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import yaml_reader
 from crucible_batch.manifest.template_sandbox import Sandbox
@@ -31,7 +32,7 @@ def manifest(folder: Any, jobs: int, order: str = "jobs last") -> Path:
 
 def planned(path: Path) -> int:
     with PlanFile.temporary() as plan:
-        fill_plan(plan, read_source(path, ManifestOptions()), "default", {})
+        fill_plan(plan, read_source(RunRequest(path)), "default", {})
         return len(plan)
 
 
@@ -85,10 +86,11 @@ PEAK = """
 import sys
 from pathlib import Path
 from benchmarks.process import peak_mb
-from crucible_batch.api.draft import ManifestOptions, fill_plan, read_source
+from crucible_batch.api.draft import fill_plan, read_source
+from crucible_batch.api.request import RunRequest
 from crucible_batch.journal import PlanFile
 with PlanFile.temporary() as plan:
-    fill_plan(plan, read_source(Path(sys.argv[1]), ManifestOptions()), "default", {})
+    fill_plan(plan, read_source(RunRequest(Path(sys.argv[1]))), "default", {})
     print(len(plan), peak_mb())
 """
 

@@ -1,0 +1,68 @@
+"""A request to the API made of the command line's options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES, JobFilter, RunRequest
+from crucible_batch.cli.options import (
+    ManifestOptions,
+    PaceOptions,
+    SavingOptions,
+    SpendingOptions,
+    TargetOptions,
+    read_variables,
+)
+
+
+def manifest_request(manifest: Path, reading: ManifestOptions) -> RunRequest:
+    """Return the request to read a manifest. Raises ``UserError`` for a variable that can't be read."""
+    return RunRequest(
+        manifest,
+        variables=read_variables(reading.var or ()),
+        allow_outside=reading.allow_outside,
+        max_jobs=reading.max_jobs,
+        max_manifest_bytes=reading.max_manifest_size or DEFAULT_MAX_MANIFEST_BYTES,
+    )
+
+
+def plan_request(
+    manifest: Path,
+    budget: Decimal | None,
+    target: TargetOptions,
+    only: Sequence[str] | None,
+    reading: ManifestOptions,
+) -> RunRequest:
+    """Return the request to plan a run. Raises ``UserError`` for a variable that can't be read."""
+    return replace(
+        manifest_request(manifest, reading),
+        out_dir=target.out_dir,
+        run_id=target.run_id,
+        budget=budget,
+        job_filter=JobFilter(tuple(only or ()), target.retry_failed),
+    )
+
+
+def run_request(
+    planned: RunRequest, spending: SpendingOptions, pace: PaceOptions, saving: SavingOptions, *, recover: bool
+) -> RunRequest:
+    """Return the request to run what was ``planned``."""
+    return replace(
+        planned,
+        yes=spending.yes,
+        recover=recover,
+        resubmit_unknown=spending.resubmit_unknown,
+        same_account=spending.same_account,
+        concurrency=pace.concurrency or None,
+        polls_per_s=pace.polls_per_second,
+        job_timeout_s=pace.job_timeout or planned.job_timeout_s,
+        deadline_s=pace.deadline,
+        key_ttl_s=pace.key_ttl or planned.key_ttl_s,
+        max_output_bytes=saving.max_output_size,
+        max_pixels=saving.max_pixels,
+        html=not saving.no_html,
+        sidecars=not saving.no_sidecars,
+    )

@@ -1,0 +1,39 @@
+"""How the engine runs a plan; none of these options changes what is bought."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.plan import PlannedJob
+
+DEFAULT_JOB_TIMEOUT_S = 1800.0
+DEFAULT_KEY_TTL_S = 24 * 3600.0
+"""How long a gateway is trusted to honour an idempotency key: the contract doesn't define it, a day is usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of one run.
+
+    ``concurrency`` is the most jobs in flight; None: found out by how many the gateway accepts and keeps busy.
+    ``polls_per_s`` is the most polls in a second; None: as jobs in flight need it. ``grace_s`` is how long jobs in
+    flight are awaited after the first signal. ``only`` selects jobs by name. A submit without an answer is sent again
+    until its key is ``key_ttl_s`` old, and after that with ``resubmit_unknown`` only. ``recover``: see
+    ``engine.recovery``.
+    """
+
+    concurrency: int | None = None
+    polls_per_s: float | None = None
+    job_timeout_s: float = DEFAULT_JOB_TIMEOUT_S
+    deadline_s: float | None = None
+    grace_s: float = 30.0
+    retry_failed: bool = False
+    recover: bool = False
+    resubmit_unknown: bool = False
+    key_ttl_s: float = DEFAULT_KEY_TTL_S
+    only: Callable[[str], bool] = lambda _name: True
+    on_counted: Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None] = lambda _planned, _job, _stops: None
+    """Called with each job of the plan in manifest order, and with what was stopped, when the outcomes are counted."""
