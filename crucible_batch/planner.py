@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import assert_never
@@ -13,7 +13,7 @@ from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.output_path import RESERVED_NAMES, first_output_pattern, fold_path
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.errors import Problem
-from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, PartialJobSpec
+from crucible_batch.manifest import JobSpec, NameClaim, NameClaims
 
 """What else may stand at the top of a run directory."""
 
@@ -50,11 +50,8 @@ class Planner:
         self._outputs = NameClaims()
         self._leading = NameClaims()
 
-    def plan(self, wanted: Iterable[JobSpec | PartialJobSpec | Problem]) -> Iterator[PlannedJob | Problem]:
-        """Yield a planned job, or the problems that keep it from being one, for each that is wanted.
-
-        Of a remnant, yield what else is wrong with it.
-        """
+    def plan(self, wanted: Iterable[JobSpec | Problem]) -> Iterator[PlannedJob | Problem]:
+        """Yield a planned job, or the problems that keep it from being one, for each that is wanted."""
         for item in wanted:
             match item:
                 case Problem():
@@ -66,18 +63,8 @@ class Planner:
                         yield planned
                     elif problems:
                         yield from problems
-                case PartialJobSpec():
-                    yield from self._look_at(item)
                 case _:
                     assert_never(item)
-
-    def _look_at(self, remnant: PartialJobSpec) -> Iterator[Problem]:
-        """What a remnant asks for isn't known whole, so that it is no other job's duplicate."""
-        problems: list[Problem] = []
-        self._parameters(remnant.job, problems, unknown=remnant.unknown)
-        yield from problems
-        if remnant.job.output_pattern and (collision := self._claim_output(remnant.job)):
-            yield collision
 
     def _plan_one(self, wanted: JobSpec, problems: list[Problem]) -> PlannedJob | None:
         """Return the planned job; None where problems were added, or where it is dropped as a duplicate."""
@@ -106,26 +93,23 @@ class Planner:
     # -- parameters -------------------------------------------------------------------------------------------------
 
     def _parameters(
-        self, wanted: JobSpec, problems: list[Problem], *, unknown: Collection[str] = ()
+        self, wanted: JobSpec, problems: list[Problem]
     ) -> tuple[dict[str, Json], dict[str, InputImage] | None]:
-        """Return parameters and images as the job asks for them, problems or not; no images where one is none.
-
-        ``unknown`` are the keys of the job whose values are not known.
-        """
+        """Return parameters and images as the job asks for them, problems or not; no images where one is none."""
         known = self._known_fields(wanted.workflow_id)
         params: dict[str, Json] = dict(wanted.params)
         if known is not None:
             unlisted = (name for name in params if name not in known)
             problems.extend(_unknown_parameter(wanted, name, f"params.{name}", known) for name in unlisted)
         if wanted.prompt is not None:
-            name = self._field_for(wanted, "prompt", PROMPT_FIELDS, problems, unknown)
+            name = self._field_for(wanted, "prompt", PROMPT_FIELDS, problems)
             if name in params:
                 problems.append(_given_twice(wanted, "prompt", name))
             else:
                 params[name] = wanted.prompt
         if wanted.image is None and not wanted.images:
             return params, {}
-        sources = self._image_sources(wanted, known, problems, unknown)
+        sources = self._image_sources(wanted, known, problems)
         problems.extend(_given_twice(wanted, source, name) for name, (source, _) in sources.items() if name in params)
         images: dict[str, InputImage] = {}
         for name, (source, path) in sources.items():
@@ -137,7 +121,7 @@ class Planner:
         return params, images if len(images) == len(sources) else None
 
     def _image_sources(
-        self, wanted: JobSpec, known: tuple[str, ...] | None, problems: list[Problem], unknown: Collection[str]
+        self, wanted: JobSpec, known: tuple[str, ...] | None, problems: list[Problem]
     ) -> dict[str, tuple[str, Path]]:
         """Return the path of each image by its parameter, with the field of the job that names it."""
         sources = {name: (f"images.{name}", path) for name, path in wanted.images.items()}
@@ -148,7 +132,7 @@ class Planner:
                 if name not in known
             )
         if wanted.image is not None:
-            name = self._field_for(wanted, "image", IMAGE_FIELDS, problems, unknown)
+            name = self._field_for(wanted, "image", IMAGE_FIELDS, problems)
             if name in sources:
                 problems.append(_given_twice(wanted, "image", name))
             else:
@@ -161,14 +145,11 @@ class Planner:
         source: str,
         candidates: Sequence[str],
         problems: list[Problem],
-        unknown: Collection[str],
     ) -> str:
         """Find the parameter that ``prompt:`` or ``image:`` fills: ``fields:`` first, else the first that is listed.
 
-        Where there is none, or what ``fields:`` says is unknown, a name that is no parameter's stands for it.
+        Where there is none, a name that is no parameter's stands for it.
         """
-        if "fields" in unknown:
-            return f"fields.{source}"
         known = self._known_fields(wanted.workflow_id)
         chosen = wanted.fields.get(source)
         if chosen is not None:

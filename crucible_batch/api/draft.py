@@ -14,9 +14,9 @@ from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, 
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
-from crucible_batch.errors import UserError
+from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import Manifest, Reading, expand_all, read_manifest
+from crucible_batch.manifest import Manifest, ProblemCollector, expand, load_manifest
 from crucible_batch.planner import Planner, ReadImage
 
 T = TypeVar("T")
@@ -46,18 +46,18 @@ def validate(
 
 def validate_request(request: RunRequest) -> tuple[Manifest, int]:
     """Do what ``validate`` does, for a request."""
-    source = read_source(request)
+    manifest = read_source(request)
     with PlanFile.temporary() as draft:
-        fill_plan(draft, source, _DEFAULT_RUN_ID, {})
-        return source.manifest, len(draft)
+        fill_plan(draft, manifest, _DEFAULT_RUN_ID, {})
+        return manifest, len(draft)
 
 
-def read_source(request: RunRequest, watch: Callable[[], None] = ignore) -> Reading:
-    """Read the manifest, whatever is wrong with its form: ``plan_jobs`` adds what else is wrong and raises it all.
+def read_source(request: RunRequest, watch: Callable[[], None] = ignore) -> Manifest:
+    """Read the manifest. ``watch`` is called repeatedly, and may raise to end it.
 
-    ``watch`` is called over and over, and may raise to end it. Raises ``ManifestError`` where nothing can be read.
+    Raises ``ManifestError`` with all problems of its form.
     """
-    return read_manifest(
+    return load_manifest(
         request.manifest,
         overrides=request.variables,
         allow_outside=request.allow_outside,
@@ -112,19 +112,21 @@ def check_filter(plan: PlanFile, chosen: JobFilter) -> None:
 
 def fill_plan(
     plan: PlanFile,
-    source: Reading,
+    manifest: Manifest,
     run_id: str,
     workflows: Mapping[str, Workflow],
     note: Callable[[str, Path], None] = ignore_file,
     *,
+    found: Iterable[Problem] = (),
     watch: Callable[[], None] = ignore,
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to end it.
 
-    Raises ``ManifestError`` with all problems, those that are known already included. What many jobs share (a typo in
-    the defaults) is said once. Where there are more already than are shown, none are looked for.
+    Raises ``ManifestError`` with all problems of the jobs and those ``found`` before. One that many jobs share (a typo
+    in the defaults) is reported once.
     """
-    manifest, problems = source.manifest, source.problems
+    problems = ProblemCollector()
+    problems.extend(found)
     planner = Planner(
         manifest_name=manifest.name,
         run_id=run_id,
@@ -134,15 +136,14 @@ def fill_plan(
     )
 
     def planned() -> Iterator[PlannedJob]:
-        for item in planner.plan(_in_batches(expand_all(manifest, note))):
+        for item in planner.plan(_in_batches(expand(manifest, note))):
             watch()
             if isinstance(item, PlannedJob):
                 yield item
             else:
                 problems.add(item)
 
-    if not problems.full:
-        plan.fill(planned())
+    plan.fill(planned())
     problems.raise_if_any()
 
 

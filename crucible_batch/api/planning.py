@@ -233,11 +233,11 @@ async def _plan(
     if save_to is not None or wants.plan is not None:
         check_saving(wants, save_to, force=force)
         require_key(settings)
-    source = read_source(wants, deadline.check)
-    terms = run_terms(source.manifest, wants)
+    manifest = read_source(wants, deadline.check)
+    terms = run_terms(manifest, wants)
     directory = run_directory(wants.out_dir, terms)
     check_run_directory(directory)
-    notes = [str(warning) for warning in source.manifest.warnings]
+    notes = [str(warning) for warning in manifest.warnings]
     if settings.ignored:
         notes.append(settings.ignored)
     async with AsyncExitStack() as stack:
@@ -247,11 +247,11 @@ async def _plan(
         else:
             gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
         draft = stack.enter_context(PlanFile.temporary())
-        grounds = PlanBasis(source.manifest, terms, settings.base_url.rstrip("/"))
+        grounds = PlanBasis(manifest, terms, settings.base_url.rstrip("/"))
         following = PlanStaleness(wants, grounds)
         with following.explaining():
             note, watch = grounds.files.note, deadline.check
-            await plan_jobs(draft, source, terms.run_id, gateway, workflows=grounds.workflows, note=note, watch=watch)
+            await plan_jobs(draft, manifest, terms.run_id, gateway, workflows=grounds.workflows, note=note, watch=watch)
         following.check(draft, directory)
         check_filter(draft, wants.job_filter)
         summary = await summarise(

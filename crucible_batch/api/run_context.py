@@ -22,7 +22,7 @@ from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunOptions, Slots, SystemClock
 from crucible_batch.gateway import HttpGateway, RetryNotice
 from crucible_batch.journal import Binding, Journal
-from crucible_batch.manifest import Reading
+from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore, Receipts
 from crucible_batch.report.html import Thumbnails
 from crucible_batch.settings import Settings
@@ -68,7 +68,7 @@ class RunContext:
     """What one run works with. ``confirm`` is asked for consent where there is no budget; None: it can't be asked."""
 
     request: RunRequest
-    source: Reading
+    manifest: Manifest
     terms: RunTerms
     store: OutputStore
     settings: Settings

@@ -41,19 +41,19 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
 
     Raises what ``run`` raises before anything is spent.
     """
-    directory, source = context.directory, context.source
-    is_known = directory.exists() and not source.problems
+    directory, manifest = context.directory, context.manifest
+    is_known = directory.exists()
     if is_known:
-        # Refused as busy at once, not after the planning; but a manifest to be refused may lack the directory's name.
+        # A busy directory is refused at once, not after the planning.
         stack.enter_context(lock_run_directory(directory))
     draft = stack.enter_context(PlanFile.temporary())
-    basis = PlanBasis(source.manifest, context.terms, context.settings.base_url.rstrip("/"))
+    basis = PlanBasis(manifest, context.terms, context.settings.base_url.rstrip("/"))
     staleness = PlanStaleness(context.request, basis)
     with staleness.explaining():
         gateway = await _plan(stack, context, draft, basis)
     staleness.check(draft, directory)
     check_filter(draft, context.request.job_filter)
-    _log_warnings(source.manifest)
+    _log_warnings(manifest)
     await _ask_consent(context, draft, gateway)
     if not is_known:
         stack.enter_context(lock_run_directory(directory))
@@ -77,13 +77,13 @@ async def _plan(stack: AsyncExitStack, context: RunContext, draft: PlanFile, bas
 
     What is wrong with the manifest is raised before a missing consent, that before a missing key or gateway.
     """
-    source, run_id, note, watch = context.source, context.terms.run_id, basis.files.note, context.deadline.check
+    manifest, run_id, note, watch = context.manifest, context.terms.run_id, basis.files.note, context.deadline.check
     cannot_ask = context.needs_consent and context.confirm is None
     try:
         if context.settings.api_key is None:
-            fill_plan(draft, source, run_id, {}, note, watch=watch)
+            fill_plan(draft, manifest, run_id, {}, note, watch=watch)
         gateway = await stack.enter_async_context(context.gateway())
-        await plan_jobs(draft, source, run_id, gateway, workflows=basis.workflows, note=note, watch=watch)
+        await plan_jobs(draft, manifest, run_id, gateway, workflows=basis.workflows, note=note, watch=watch)
     except GatewayError:
         if cannot_ask:
             raise _no_consent() from None

@@ -150,15 +150,15 @@ async def run_request(
     request = follow_plan(request)
     early = at_once if handle_signals else nullcontext
     with early():
-        source = read_source(request, deadline.check)
-    terms = run_terms(source.manifest, request)
+        manifest = read_source(request, deadline.check)
+    terms = run_terms(manifest, request)
     directory = run_directory(request.out_dir, terms)
     check_run_directory(directory)
     clock = SystemClock()
     observer = observer or NullObserver()
     context = RunContext(
         request=request,
-        source=source,
+        manifest=manifest,
         terms=terms,
         store=OutputStore(
             directory,
@@ -198,7 +198,7 @@ async def _finish(
     head = current or write_report_of(journal, directory, rows)
     if signals is not None:
         await signals.pass_on()
-    if context.source.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
+    if context.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
         # The report is written already: the run's result doesn't depend on the cleanup.
         locked_run = LockedRun(journal, started.gateway, context.clock)
         head = await clean_quietly(locked_run, directory, head, context.deadline)

@@ -13,10 +13,7 @@ from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError, Problem
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import Manifest, PartialJobSpec, Reading, expand_all
-
-_PATIENCE_S = 10.0
-"""How long the gateway is waited for when the manifest will be refused anyway, for what it may add."""
+from crucible_batch.manifest import JobSpec, Manifest, expand
 
 
 def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
@@ -24,8 +21,6 @@ def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
     used: dict[str, Problem] = {}
     for entry in manifest.entries():
         own = entry.job.workflow is not None
-        if "workflow" in (entry.unknown if own or entry.unknown else manifest.unknown):
-            continue
         workflow_id = entry.job.workflow or manifest.workflow
         if workflow_id is not None and "{{" in workflow_id:
             return _rendered_workflows(manifest)
@@ -38,12 +33,9 @@ def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
 def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
     """A workflow that is a template is known only job by job."""
     used: dict[str, Problem] = {}
-    for item in expand_all(manifest):
-        if isinstance(item, Problem):
-            continue
-        wanted = item.job if isinstance(item, PartialJobSpec) else item
-        if wanted.workflow_id and wanted.workflow_id not in used and not wanted.is_on_unknown_workflow:
-            used[wanted.workflow_id] = wanted.problem("workflow", f"there is no workflow {wanted.workflow_id!r}")
+    for item in expand(manifest):
+        if isinstance(item, JobSpec) and item.workflow_id not in used:
+            used[item.workflow_id] = item.problem("workflow", f"there is no workflow {item.workflow_id!r}")
     return used
 
 
@@ -94,7 +86,7 @@ async def _no_such_workflows(gateway: Gateway, missing: Mapping[str, Problem]) -
 
 async def plan_jobs(
     plan: PlanFile,
-    source: Reading,
+    manifest: Manifest,
     run_id: str,
     gateway: Gateway | None,
     *,
@@ -105,20 +97,17 @@ async def plan_jobs(
     """Plan every job into ``plan``, and add the workflows that they use to ``workflows``: without a gateway none.
 
     ``note`` is called for each prompt file and table that is read, ``watch`` at each job; ``watch`` may raise.
-    Raises ``ManifestError`` with all that is wrong with the manifest's form, workflows and jobs, also where the gateway
-    can't be asked; ``GatewayError`` where that alone is wrong.
+    Raises ``ManifestError`` with all problems of the workflows and the jobs, also if the gateway can't be asked;
+    ``GatewayError`` if there are no such problems and it can't be asked.
     """
     failure: GatewayError | None = None
-    if gateway is not None and not source.problems.full:
+    missing: list[Problem] = []
+    if gateway is not None:
         try:
-            async with asyncio.timeout(_PATIENCE_S if source.problems else None):
-                found, missing = await fetch_workflows(gateway, source.manifest)
-            workflows.update(found)
-            source.problems.extend(missing)
-        except TimeoutError:
-            pass
+            known, missing = await fetch_workflows(gateway, manifest)
+            workflows.update(known)
         except GatewayError as error:
             failure = error
-    fill_plan(plan, source, run_id, workflows, note, watch=watch)
+    fill_plan(plan, manifest, run_id, workflows, note, found=missing, watch=watch)
     if failure is not None:
         raise failure

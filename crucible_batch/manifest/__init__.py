@@ -1,14 +1,14 @@
 """Manifests: YAML in, a checked ``Manifest`` and the jobs that it wants out. Never touches the network.
 
-``load_manifest`` reads a file and raises one error with all its problems; ``expand`` yields its jobs one by one;
-``read_manifest`` and ``expand_all`` go on where something is wrong, for those who have more to find out about it;
+``load_manifest`` reads a file and raises one error with all problems of its form; ``expand`` yields its jobs one by
+one, and what keeps others from being made;
 ``manifest_schema`` describes its form to editors, ``live_schema`` that together with an account's workflows.
 """
 
-from crucible_batch.manifest.expand import expand, expand_all
-from crucible_batch.manifest.job_spec import JobSpec, PartialJobSpec
-from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest, read_manifest
-from crucible_batch.manifest.manifest import Manifest, Reading
+from crucible_batch.manifest.expand import expand
+from crucible_batch.manifest.job_spec import JobSpec
+from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest
+from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.names import NameClaim, NameClaims, path_fault
 from crucible_batch.manifest.problems import ProblemCollector
 from crucible_batch.manifest.schema import Parameters, live_schema, manifest_schema
@@ -23,14 +23,10 @@ __all__ = [
     "NameClaim",
     "NameClaims",
     "Parameters",
-    "PartialJobSpec",
     "ProblemCollector",
-    "Reading",
     "expand",
-    "expand_all",
     "live_schema",
     "load_manifest",
     "manifest_schema",
     "path_fault",
-    "read_manifest",
 ]

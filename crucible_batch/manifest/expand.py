@@ -13,7 +13,7 @@ from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import table_rows, validation
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.job_problems import JobProblems
-from crucible_batch.manifest.job_spec import JobSpec, PartialJobSpec
+from crucible_batch.manifest.job_spec import JobSpec
 from crucible_batch.manifest.job_template import Combination, ExpansionContext, JobTemplate, TextField
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.source_map import SourceNode
@@ -24,49 +24,36 @@ from crucible_batch.manifest.templates import TemplateFault
 MAX_PROBLEMS_OF_ENTRY = 100
 
 
-# So many jobs of an entry that can't be made are looked at further: enough to show what else is wrong with it.
-MAX_REMNANTS_OF_ENTRY = 100
+def _ignore(_text: str, _path: Path) -> None:
+    """Ignore which files are read."""
 
 
-def _unnoted(_text: str, _path: Path) -> None:
-    """Nobody wants to know which files are read."""
-
-
-def expand(manifest: Manifest, note: Callable[[str, Path], None] = _unnoted) -> Iterator[JobSpec | Problem]:
+def expand(manifest: Manifest, note: Callable[[str, Path], None] = _ignore) -> Iterator[JobSpec | Problem]:
     """Yield the jobs of a manifest in its order, and problems in place of those that can't be made.
 
     A problem that many jobs share is yielded once an entry. With more than ``manifest.max_jobs`` jobs, the last item
-    is that problem. Each call begins anew and reads the files again. ``note`` is told of each prompt file and table
-    that is read, as the manifest names it; maybe more than once.
+    is that problem. Each call reads the files again. ``note`` is called with each prompt file and table that is read,
+    as the manifest names it; maybe more than once.
     """
-    return (item for item in expand_all(manifest, note) if not isinstance(item, PartialJobSpec))
-
-
-def expand_all(
-    manifest: Manifest, note: Callable[[str, Path], None] = _unnoted
-) -> Iterator[JobSpec | PartialJobSpec | Problem]:
-    """Yield what ``expand`` does, and behind the problems of a job what remains of it, to be checked further."""
-    workshop = ExpansionContext(manifest, note)
-    made = 0
+    context = ExpansionContext(manifest, note)
+    count = 0
     for entry in manifest.entries():
         seen: set[tuple[Place, str, str]] = set()
-        blueprint = JobTemplate(workshop, entry)
-        remnants = 0
-        yield from _new(blueprint.faults.problems, seen)
-        for item in _combined(workshop, entry, blueprint):
+        template = JobTemplate(context, entry)
+        yield from _new(template.faults.problems, seen)
+        for item in _combined(context, entry, template):
             if isinstance(item, Problem):
                 yield from _new([item], seen)
             else:
-                made += 1
-                if made > manifest.max_jobs:
+                count += 1
+                if count > manifest.max_jobs:
                     yield validation.too_many(entry.site, manifest.max_jobs)
                     return
-                job, problems = blueprint.make(*item)
-                if problems:
-                    yield from _new(problems, seen)
-                remnants += isinstance(job, PartialJobSpec)
-                if isinstance(job, JobSpec) or remnants <= MAX_REMNANTS_OF_ENTRY:
+                job, problems = template.make(*item)
+                if job is not None:
                     yield job
+                elif problems:
+                    yield from _new(problems, seen)
             if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
                 break
 
@@ -81,36 +68,28 @@ def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iter
 
 
 def _combined(
-    workshop: ExpansionContext, entry: ManifestEntry, blueprint: JobTemplate
+    context: ExpansionContext, entry: ManifestEntry, template: JobTemplate
 ) -> Iterator[tuple[TableRow | None, Combination, int] | Problem]:
-    """Yield row, combination and repeat index of each job of an entry, in order.
-
-    Where its rows can't be read, one job without a row stands for them.
-    """
-    combinations = blueprint.combinations()
-    found = False
-    for row in _rows(workshop, entry):
+    """Yield row, combination and repeat index of each job of an entry, in order; problems in place of bad rows."""
+    combinations = template.combinations()
+    for row in _rows(context, entry):
         if isinstance(row, Problem):
             yield row
             continue
-        found = True
         for combination in combinations:
             for repeat in range(1, entry.job.repeat + 1):
                 yield row, combination, repeat
-    if not found and (first := next(iter(combinations), None)):
-        blueprint.lose_rows()
-        yield None, first, 1
 
 
-def _rows(workshop: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow | Problem | None]:
+def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow | Problem | None]:
     if entry.job.foreach is None:
         yield None
         return
-    manifest, site = workshop.manifest, entry.site
+    manifest, site = context.manifest, entry.site
     faults = JobProblems()
     try:
-        source = TextField(entry.job.foreach, ("foreach",), workshop.templates).render(manifest.vars)
-        for row in table_rows.read(source, workshop.files, manifest.max_jobs):
+        source = TextField(entry.job.foreach, ("foreach",), context.templates).render(manifest.vars)
+        for row in table_rows.read(source, context.files, manifest.max_jobs):
             yield _fault(row, site, manifest) if isinstance(row, RowFault) else row
     except TemplateFault as fault:
         faults.template(site, ("foreach",), fault)

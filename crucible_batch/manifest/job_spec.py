@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW
 from crucible_batch.manifest.source_map import SourceNode
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
@@ -50,11 +49,6 @@ class JobSpec:
     def entry(self) -> int:
         """The index of its entry in ``jobs``."""
         return int(self.site.path[1])
-
-    @property
-    def is_on_unknown_workflow(self) -> bool:
-        """Whether the job is on a default workflow that the manifest means to name, but in a form that is refused."""
-        return self.is_on_default and self.workflow_id == UNKNOWN_WORKFLOW
 
     def place(self, field: str) -> Place:
         """Return where a field of the job stands, such as ``prompt`` or ``params.size.width``.
@@ -103,15 +97,3 @@ class JobSpec:
             is_default = field.startswith("params.") and not self.is_on_default
             if not is_default:
                 yield self.root, field
-
-
-@dataclass(frozen=True, slots=True)
-class PartialJobSpec:
-    """What is sound of a job that can't be made, so that the rest of it is checked too.
-
-    ``unknown`` are the keys that something is wrong with; ``job`` holds stand-ins for what depends on them: an empty
-    name, workflow or output pattern, no prompt, no image.
-    """
-
-    job: JobSpec
-    unknown: frozenset[str]

@@ -13,11 +13,10 @@ from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import names, parameters, validation
 from crucible_batch.manifest.files import FileFault, Files
 from crucible_batch.manifest.job_problems import JobProblems
-from crucible_batch.manifest.job_spec import JobSpec, PartialJobSpec
-from crucible_batch.manifest.manifest import SETS_VARIABLES, ExcusedVariables, Fields, Manifest, ManifestEntry
+from crucible_batch.manifest.job_spec import JobSpec
+from crucible_batch.manifest.manifest import Manifest, ManifestEntry
+from crucible_batch.manifest.models import Fields
 from crucible_batch.manifest.names import NameFault, Registry, slug, text_fault
-from crucible_batch.manifest.source_map import Path as NodePath
-from crucible_batch.manifest.source_map import SourceNode
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.template_filters import text_of
 from crucible_batch.manifest.templates import (
@@ -98,9 +97,8 @@ class ExpansionContext:
         self.workflow = None if is_template(workflow_id) else TextField(workflow_id, ("workflow",), self.templates)
         self.is_apart = names.keeps_apart(manifest.output.path)
         self._patterns: dict[str, str] = {}
-        self._defaults: dict[str, parameters.Compiled] = {}
+        self._defaults: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
         self._fields: dict[str, Mapping[str, str]] = {}
-        self._faulty_defaults: set[str] = set()
         self._named: tuple[int, Place] | None = None
 
     def place_of_name(self, entry: int) -> Place:
@@ -128,14 +126,11 @@ class ExpansionContext:
             self._fields[workflow_id] = _given(defaults.fields) if defaults else {}
         return self._fields[workflow_id]
 
-    def defaults(self, workflow_id: str, faults: JobProblems) -> parameters.Compiled:
-        """Return the default parameters of a workflow, compiled. Those that can't be are reported the first time."""
-        known = self._defaults.get(workflow_id)
-        if known is not None:
-            if workflow_id in self._faulty_defaults:
-                faults.failed.add("params")
+    def defaults(self, workflow_id: str) -> tuple[parameters.Compiled, Sequence[Problem]]:
+        """Return the default parameters of a workflow, compiled, and the problems of those that can't be."""
+        if (known := self._defaults.get(workflow_id)) is not None:
             return known
-        manifest, before = self.manifest, len(faults.problems)
+        manifest, faults = self.manifest, JobProblems()
         made = parameters.Compiled({}, {})
         if workflow_id == manifest.workflow:
             made = parameters.compiled(manifest.params, manifest.site, ("params",), self.templates, faults.template)
@@ -143,10 +138,8 @@ class ExpansionContext:
             path = ("workflows", workflow_id, "params")
             raw = manifest.workflows[workflow_id].params
             made = made.under(parameters.compiled(raw, manifest.site, path, self.templates, faults.template))
-        self._defaults[workflow_id] = made
-        if len(faults.problems) > before:
-            self._faulty_defaults.add(workflow_id)
-        return made
+        self._defaults[workflow_id] = made, faults.problems
+        return made, faults.problems
 
 
 class TextField:
@@ -174,10 +167,10 @@ class TextField:
 
 
 class JobTemplate:
-    """Compiles one entry. ``faults`` holds the templates that can't be; then no job can be made, only remnants."""
+    """One entry of ``jobs``, compiled. ``faults`` are templates that can't be; if there are any, it makes no job."""
 
-    def __init__(self, workshop: ExpansionContext, entry: ManifestEntry) -> None:
-        self._workshop = workshop
+    def __init__(self, context: ExpansionContext, entry: ManifestEntry) -> None:
+        self._context = context
         self._entry = entry
         self.faults = JobProblems()
         job = entry.job
@@ -189,59 +182,37 @@ class JobTemplate:
         self._prompt = self._text(literal, ("prompt",), limit) if job.prompt is not None else None
         self._image = self._text(job.image, ("image",)) if job.image is not None else None
         self._images = {key: self._text(text, ("images", key)) for key, text in job.images.items()}
-        workflow_id = job.workflow or workshop.manifest.workflow or ""
-        shared = workshop.workflow if job.workflow is None else None
-        self._workflow = shared or self._text(workflow_id, ("workflow",))
-        self._own = parameters.compiled(job.params, entry.site, ("params",), workshop.templates, self.faults.template)
-        self._merged: dict[str, parameters.Compiled] = {}
+        shared = context.workflow if job.workflow is None else None
+        self._workflow = shared or self._text(job.workflow or context.manifest.workflow or "", ("workflow",))
+        self._own = parameters.compiled(job.params, entry.site, ("params",), context.templates, self.faults.template)
+        self._merged: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
         self._fields = _given(job.fields)
-        if "workflow" not in entry.unknown and not is_template(job.workflow or ""):
-            workshop.defaults(workflow_id, self.faults)
-        above = workshop.manifest.unknown
-        inherits_unknown = job.matrix is None and "matrix" in above
-        # What sets template variables and can't be told. Without it names can't be told either.
-        self._unknown_sets = entry.unknown & SETS_VARIABLES
-        if inherits_unknown:
-            self._unknown_sets |= {"matrix"}
-        self._excused = ExcusedVariables(entry, workshop.manifest)
-        self._unknown = entry.unknown
-        if self._unknown_sets or self.faults.failed:
-            self._unknown |= self._unknown_sets | self.faults.failed
 
     def combinations(self) -> Combinations:
         job = self._entry.job
-        matrix = self._workshop.manifest.matrix if job.matrix is None else job.matrix
+        matrix = self._context.manifest.matrix if job.matrix is None else job.matrix
         if not matrix and not job.zip:
             return NO_AXES
         return Combinations(matrix, job.zip, self._name.names if self._name else ())
 
-    def lose_rows(self) -> None:
-        """Go on without the rows that the entry is made for, since they can't be read."""
-        self._unknown_sets |= {"foreach"}
-        self._unknown |= {"foreach"}
-        self._excused.add("row")
-
     def make(
         self, row: TableRow | None, combination: Combination, repeat: int
-    ) -> tuple[JobSpec | PartialJobSpec, Sequence[Problem]]:
-        """Make one job; or say all that keeps it from being made, and make what remains of it."""
-        job, workshop = self._entry.job, self._workshop
-        faults = JobProblems(row, job.foreach or "", excused=self._excused)
-        variables = {**workshop.manifest.vars, **combination.values, "repeat": repeat}
+    ) -> tuple[JobSpec | None, Sequence[Problem]]:
+        """Make one job, or return None and the problems that it has beside ``faults``."""
+        job, context = self._entry.job, self._context
+        faults = JobProblems(row, job.foreach or "")
+        variables = {**context.manifest.vars, **combination.values, "repeat": repeat}
         if row is not None:
             variables["row"] = row.values
-        workflow_id = "" if "workflow" in self._unknown else self._rendered(self._workflow, variables, faults)
+        workflow_id = self._rendered(self._workflow, variables, faults)
         name = self._full_name(row, combination, repeat, variables, faults)
         prompt = self._prompt_text(variables, faults)
         image = self._file(self._image, variables, faults) if self._image is not None else None
         images = self._image_files(variables, faults) if self._images else _NO_IMAGES
         parameters = self._parameters(workflow_id, variables, faults) if workflow_id else {}
-        above = workshop.manifest.unknown
-        if above and {"workflows.", f"workflows.{workflow_id}"} & above:
-            faults.failed.add("fields")
-        if name and (taken := self._taken(name)):
-            faults.whole("name", taken)
-            name = ""
+        output = self._output(name, workflow_id, faults) if name and workflow_id else ""
+        if faults.problems or self.faults.problems:
+            return None, faults.problems
         wanted = JobSpec(
             name=name,
             workflow_id=workflow_id,
@@ -253,21 +224,19 @@ class JobTemplate:
             repeat=repeat,
             axes=combination.texts,
             entry_name=job.name,
-            output_pattern=self._output(name, workflow_id, faults) if name and workflow_id else "",
+            output_pattern=output,
             row=row.number if row else None,
             site=self._entry.site,
-            root=workshop.manifest.site,
-            is_on_default=workflow_id == workshop.manifest.workflow,
+            root=context.manifest.site,
+            is_on_default=workflow_id == context.manifest.workflow,
             made_for=row,
-            is_apart=workshop.is_apart,
+            is_apart=context.is_apart,
         )
-        if not self._unknown and not faults.failed:
-            return wanted, faults.problems
-        return PartialJobSpec(wanted, frozenset(self._unknown | faults.failed)), faults.problems
+        return wanted, ()
 
     def _text(self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE) -> TextField | None:
         try:
-            return TextField(text, path, self._workshop.templates, limit)
+            return TextField(text, path, self._context.templates, limit)
         except TemplateFault as fault:
             self.faults.template(self._entry.site, path, fault)
             return None
@@ -289,22 +258,22 @@ class JobTemplate:
     def _full_name(
         self, row: TableRow | None, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
     ) -> str:
-        """Return the job's name, checked; an empty one where it can't be told, or a problem was reported."""
-        if "name" in self._unknown or self._name is None:
-            return ""
+        """Return the job's name and claim it, or an empty one if it can't be told or a problem was reported."""
         rendered = self._rendered(self._name, variables, faults)
-        if not rendered:
+        if self._name is None or not rendered:
             return ""
         try:
             names.check(rendered)
         except NameFault as fault:
             faults.other(self._entry.site, ("name",), str(fault))
             return ""
-        if "repeat" in self._unknown or self._unknown_sets:
-            return ""
         number = f"-{row.number}" if row is not None and "row" not in self._name.names else ""
         again = f"-{repeat}" if self._entry.job.repeat > 1 else ""
-        return names.safe(f"{rendered}{combination.suffix}{number}{again}")
+        name = names.safe(f"{rendered}{combination.suffix}{number}{again}")
+        if (taken := self._taken(name)) is not None:
+            faults.problems.append(taken)
+            return ""
+        return name
 
     def _prompt_text(self, variables: Variables, faults: JobProblems) -> str | None:
         if self._prompt is None:
@@ -314,15 +283,15 @@ class JobTemplate:
             return rendered
         site = self._entry.site
         try:
-            text = self._workshop.files.prompt(rendered)
+            text = self._context.files.prompt(rendered)
         except FileFault as fault:
             faults.file(site, ("prompt",), fault)
             return None
         try:
             if is_template(text):
-                text = self._workshop.templates.text(text).text(variables, MAX_PROMPT)
+                text = self._context.templates.text(text).text(variables, MAX_PROMPT)
         except TemplateFault as fault:
-            faults.prompt_file(site, self._workshop.files.find(rendered), fault)
+            faults.prompt_file(site, self._context.files.find(rendered), fault)
             return None
         if not text.strip():
             faults.other(site, ("prompt",), f"{rendered!r} holds no text")
@@ -336,43 +305,36 @@ class JobTemplate:
         if text is None or not rendered:
             return None
         try:
-            return self._workshop.files.find(rendered)
+            return self._context.files.find(rendered)
         except FileFault as fault:
             faults.file(self._entry.site, text.path, fault)
             return None
 
     def _parameters(self, workflow_id: str, variables: Variables, faults: JobProblems) -> Mapping[str, Json]:
-        known = self._merged.get(workflow_id)
-        if known is None:
-            known = self._merged[workflow_id] = self._workshop.defaults(workflow_id, faults).under(self._own)
-        dynamic = known.rendered
-        if not dynamic:
-            return known.values
-        values = dict(known.values)
-        failed: set[str] = set()
-        for key, parameter in dynamic.items():
-
-            def report(site: SourceNode, path: NodePath, fault: TemplateFault, key: str = key) -> None:
-                failed.add(key)
-                faults.template(site, path, fault)
-
-            values[key] = parameter.render(variables, report)
-        batch = dynamic.get(validation.BATCH_SIZE)
-        if (
-            batch
-            and validation.BATCH_SIZE not in failed
-            and not validation.is_batch_of_one(values[validation.BATCH_SIZE])
-        ):
-            faults.whole("params", validation.batch_size_problem(batch.site, batch.path))
+        if workflow_id not in self._merged:
+            defaults, problems = self._context.defaults(workflow_id)
+            self._merged[workflow_id] = defaults.under(self._own), problems
+        merged, problems = self._merged[workflow_id]
+        faults.problems.extend(problems)
+        if not merged.rendered:
+            return merged.values
+        before = len(faults.problems)
+        values = dict(merged.values)
+        for key, parameter in merged.rendered.items():
+            values[key] = parameter.render(variables, faults.template)
+        batch = merged.rendered.get(validation.BATCH_SIZE)
+        is_rendered = len(faults.problems) == before
+        if batch and is_rendered and not validation.is_batch_of_one(values[validation.BATCH_SIZE]):
+            faults.problems.append(validation.batch_size_problem(batch.site, batch.path))
         return values
 
     def _field_names(self, workflow_id: str) -> Mapping[str, str]:
-        of_workflow = self._workshop.fields(workflow_id)
+        of_workflow = self._context.fields(workflow_id)
         return {**of_workflow, **self._fields} if self._fields else of_workflow
 
     def _output(self, name: str, workflow_id: str, faults: JobProblems) -> str:
-        manifest = self._workshop.manifest
-        pattern = self._workshop.pattern(workflow_id).replace("{name}", name)
+        manifest = self._context.manifest
+        pattern = self._context.pattern(workflow_id).replace("{name}", name)
         if len(pattern) > _MAX_PART_BYTES // 4 and any(
             len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/")
         ):
@@ -384,14 +346,14 @@ class JobTemplate:
         return pattern
 
     def _taken(self, name: str) -> Problem | None:
-        holder = self._workshop.registry.take(name, self._entry.index)
+        holder = self._context.registry.take(name, self._entry.index)
         if holder is None:
             return None
         site = self._entry.site
         if holder == self._entry.index:
             message = f"two jobs of this entry are named {name!r}"
             return site.problem(("name",), message, hint="name the row or the axes in `name`, or use `repeat`")
-        other = self._workshop.place_of_name(holder)
+        other = self._context.place_of_name(holder)
         message = f"the name {name!r} is taken already, by the job at line {other.line}, column {other.column}"
         return site.problem(("name",), message, hint="names differ by more than upper and lower case")
 

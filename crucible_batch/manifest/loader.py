@@ -1,4 +1,4 @@
-"""Reads a manifest file: ``load_manifest`` one that is sound, ``read_manifest`` any, with all that is wrong with it."""
+"""Reads a manifest file and checks its form: ``load_manifest``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from crucible_batch.errors import ManifestError, Problem
+from crucible_batch.errors import ManifestError
 from crucible_batch.manifest import yaml_reader
-from crucible_batch.manifest.expand import expand
-from crucible_batch.manifest.manifest import Manifest, Reading
+from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.source_file import Source, Spool, whole_file
 from crucible_batch.manifest.source_map import SourceNode, kind
 from crucible_batch.manifest.validation import FormCheck
@@ -26,35 +25,13 @@ def load_manifest(
     allow_outside: bool = False,
     max_jobs: int = MAX_JOBS,
     max_bytes: int = MAX_BYTES,
+    watch: Callable[[], None] = lambda: None,
 ) -> Manifest:
-    """Read the manifest at ``path``. Raises ``ManifestError`` with all problems found, and nothing else.
+    """Read the manifest at ``path``. Raises ``ManifestError`` with all problems of its form, and nothing else.
 
     ``overrides`` replace values of ``vars``. Files outside the manifest's directory are refused unless
-    ``allow_outside``. Rendering, and reading the files that jobs name, is left to ``expand``; only where a manifest
-    is refused are its jobs expanded here too, so that the author hears of everything at once.
-    """
-    reading = read_manifest(
-        path, overrides=overrides, allow_outside=allow_outside, max_jobs=max_jobs, max_bytes=max_bytes
-    )
-    if reading.problems and not reading.problems.full:
-        reading.problems.extend(item for item in expand(reading.manifest) if isinstance(item, Problem))
-    reading.problems.raise_if_any()
-    return reading.manifest
-
-
-def read_manifest(
-    path: Path,
-    *,
-    overrides: Mapping[str, str] = _NO_OVERRIDES,
-    allow_outside: bool = False,
-    max_jobs: int = MAX_JOBS,
-    max_bytes: int = MAX_BYTES,
-    watch: Callable[[], None] = lambda: None,
-) -> Reading:
-    """Read the manifest at ``path`` as ``load_manifest`` does, and return it together with the problems of its form.
-
-    Raises ``ManifestError`` where there is nothing to go on with: no file, no text, no YAML, no mapping.
-    ``watch`` is called over and over, also where the jobs are read again later, and may raise to end the work.
+    ``allow_outside``. Rendering, and reading the files that jobs name, is left to ``expand``. ``watch`` is called over
+    and over, also where the jobs are read again later, and may raise to end the work.
     """
     spool = Spool(watch)
     with Source.opened(path, max_bytes) as source:
@@ -69,7 +46,7 @@ def read_manifest(
         document.problems.add(site.problem((), message))
         raise document.problems.error()
     check = FormCheck(document, site, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
-    return check.reading(source.sha256)
+    return check.manifest(source.sha256)
 
 
 def _no_room(path: Path, error: OSError) -> ManifestError:

@@ -1,4 +1,4 @@
-"""A manifest that was read: what its author wrote, where each thing stands, and which of it is in doubt."""
+"""A manifest that was read and checked: what its author wrote, and where each thing stands."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from crucible_batch.manifest.models import (
     WorkflowDefaults,
     plain_job,
 )
-from crucible_batch.manifest.problems import ProblemCollector
-from crucible_batch.manifest.shape_errors import salvaged
-from crucible_batch.manifest.source_map import SourceNode, StreamedList
+from crucible_batch.manifest.source_map import SourceNode
 
 __all__ = [
     "Assets",
@@ -33,31 +31,18 @@ __all__ = [
     "ManifestEntry",
     "Output",
     "Provenance",
-    "Reading",
     "Retry",
     "WorkflowDefaults",
 ]
 
-# What stands for a name or a default workflow that can't be told.
-UNNAMED = "unnamed"
-UNKNOWN_WORKFLOW = "?"
-VALUES = "params: values"
-"""Among an entry's unknown keys: its parameters are known, but not all of their values."""
-_NONE: frozenset[str] = frozenset()
-
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """One entry of ``jobs``: what its author wrote, and where.
-
-    ``unknown`` are the keys of it that something is wrong with. ``job`` is made without them, so what depends on them
-    can't be told; every other entry has none.
-    """
+    """One entry of ``jobs``: what its author wrote, and where."""
 
     index: int
     job: JobEntry | PlainJob
     site: SourceNode
-    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +51,6 @@ class Manifest:
 
     ``sha256`` is of the file's bytes. ``vars`` holds the overrides already. ``warnings`` are what the author may
     have meant otherwise: each has a place, none stops a run.
-
-    Of a manifest with problems (``Reading``) as much is here as is sound: ``unknown`` are the keys at the top that are
-    not, ``faulty`` those of entries by their index, and ``broken`` the entries that nothing can be made of.
     """
 
     name: str
@@ -90,22 +72,11 @@ class Manifest:
     allow_outside: bool
     max_jobs: int
     site: SourceNode = field(repr=False)
-    broken: frozenset[int] = frozenset()
-    unknown: frozenset[str] = frozenset()
-    faulty: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
     def entries(self) -> Iterator[ManifestEntry]:
-        """Yield the entries of ``jobs`` in order, but for those that are broken."""
-        if not self.lists_jobs:
-            return
+        """Yield the entries of ``jobs`` in order."""
         for index, site in enumerate(self.site.items("jobs")):
-            if index not in self.broken:
-                unknown = self.faulty.get(index, _NONE)
-                yield ManifestEntry(index, _sound_job(site.value, unknown), site, unknown)
-
-    @property
-    def lists_jobs(self) -> bool:
-        return isinstance(self.site.value.get("jobs"), list | StreamedList)
+            yield ManifestEntry(index, plain_job(site.value) or JobEntry.model_validate(site.value), site)
 
     def place(self, field: str) -> Place:
         """Return where a field stands, such as ``budget.credits`` or ``jobs[2].params.size.width``.
@@ -117,61 +88,3 @@ class Manifest:
                 return self.site.place(steps)
             field = field[: max(field.rfind("."), field.rfind("["), 0)]
         return Place(self.path)
-
-
-def _sound_job(value: Any, unknown: frozenset[str]) -> JobEntry | PlainJob:
-    if unknown:
-        return salvaged(JobEntry, value, unknown, name=UNNAMED)
-    return plain_job(value) or JobEntry.model_validate(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What reading a manifest came to: a ``Manifest``, and the ``problems`` of its form that were found on the way.
-
-    Where there are any it must not be run. It can be expanded, to hear of what else is wrong.
-    """
-
-    manifest: Manifest
-    problems: ProblemCollector
-
-
-SETS_VARIABLES = frozenset({"matrix", "zip", "foreach"})
-
-
-class ExcusedVariables:
-    """A set of names; it holds all there are where a mapping of them is lost whole, so that no name can be told."""
-
-    __slots__ = ("_everything", "_names")
-
-    def __init__(self, entry: ManifestEntry, manifest: Manifest) -> None:
-        self._everything = False
-        self._names: set[str] = set()
-        if entry.unknown or manifest.unknown:
-            self._lose(entry, manifest)
-
-    def _lose(self, entry: ManifestEntry, manifest: Manifest) -> None:
-        lost: list[tuple[SourceNode, str]] = [(entry.site, key) for key in ("matrix", "zip") if key in entry.unknown]
-        if "vars" in manifest.unknown:
-            lost.append((manifest.site, "vars"))
-        if "matrix" in manifest.unknown and entry.job.matrix is None:
-            lost.append((manifest.site, "matrix"))
-        self._everything = not all(_is_named(site, key) for site, key in lost)
-        self._names = {name for site, key in lost for name in _names(site, key)}
-        if "foreach" in entry.unknown:
-            self.add("row")
-
-    def __contains__(self, name: object) -> bool:
-        return self._everything or name in self._names
-
-    def add(self, name: str) -> None:
-        self._names.add(name)
-
-
-def _is_named(site: SourceNode, key: str) -> bool:
-    return isinstance(site.value.get(key), dict) and site.is_sound((key,), within=False)
-
-
-def _names(site: SourceNode, key: str) -> Iterator[str]:
-    mapping = site.value.get(key)
-    yield from mapping if isinstance(mapping, dict) else ()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from crucible_batch.errors import Problem
-from crucible_batch.manifest.problems import ProblemCollector
 from crucible_batch.manifest.source_map import Path, SourceNode, kind, nearest
-
-Model = TypeVar("Model", bound=BaseModel)
 
 # pydantic's types of error, and what the manifest's author is told. {kind} is what stands there instead.
 _MESSAGES = {
@@ -37,97 +34,43 @@ _PATTERNS = {
 }
 
 
-class SchemaErrors:
-    """All that pydantic complains about at ``site``; worded only as far as the author gets to see it."""
+def shape_problems(
+    model: type[BaseModel], details: Iterable[ErrorDetails], site: SourceNode, *, other_keys: Collection[str] = ()
+) -> Iterator[Problem]:
+    """Yield a problem for each of pydantic's complaints about ``model`` at ``site``, unknown keys first.
 
-    def __init__(
-        self, model: type[BaseModel], details: list[ErrorDetails], site: SourceNode, others: tuple[str, ...]
-    ) -> None:
-        self._model = model
-        self._details = details
-        self._site = site
-        self._others = others
-
-    @property
-    def keys(self) -> set[str]:
-        """The keys at ``site`` that something is wrong at or below."""
-        return {str(detail["loc"][0]) for detail in self._details if detail["loc"]}
-
-    def members(self, key: str) -> set[str]:
-        """The members of the mapping at ``key`` that something is wrong at or below; "" stands for itself."""
-        return {str(loc[1]) if loc[1:] else "" for detail in self._details if (loc := detail["loc"])[:1] == (key,)}
-
-    def report(self, problems: ProblemCollector) -> list[Problem]:
-        """Add the problems to ``problems``, and return those that were not too many.
-
-        What is only the echo of another is left out: a mistyped key is not missing under its right name as well, and
-        ``<<: *base`` may well have held it.
-        """
-        reported: list[Problem] = []
-        meant: set[tuple[int | str, ...]] = set()
-        for detail in sorted(self._details, key=lambda detail: detail["type"] != "extra_forbidden"):
-            if problems.full:
-                problems.omitted += 1
-            elif not (detail["type"] == "missing" and detail["loc"] in meant) and not self._is_echo(detail):
-                reported.append(self._problem(detail))
-                problems.add(reported[-1])
-                meant.add((*detail["loc"][:-1], reported[-1].nearest or ""))
-        return reported
-
-    def _is_echo(self, detail: ErrorDetails) -> bool:
+    A mistyped key is not reported as missing under its right name as well. ``other_keys`` are known beside those of
+    the model.
+    """
+    meant: set[tuple[int | str, ...]] = set()
+    for detail in sorted(details, key=lambda detail: detail["type"] != "extra_forbidden"):
         location = detail["loc"]
-        if detail["type"] == "extra_forbidden" or location[-1:] == ("[key]",):
-            return False
-        judged = location[:-1] if detail["type"] == "missing" else location
-        return not self._site.is_sound(judged, within=False)
-
-    def _problem(self, detail: ErrorDetails) -> Problem:
-        site, location = self._site, detail["loc"]
-        bad_key = location[-1:] == ("[key]",)
-        within = location[:-1] if bad_key else location
-        error_type, value = detail["type"], detail["input"]
-        if error_type == "extra_forbidden":
-            name = str(within[-1])
-            known = [*_known(self._model, within[:-1]), *(self._others if len(within) == 1 else ())]
-            beside = self._beside(within)  # what stands there was hardly meant a second time
-            near = nearest(name, [key for key in known if key not in beside]) or nearest(name, known)
-            return site.problem(within, f"unknown key {name[:100]!r}", key=True, nearest=near)
-        if error_type == "missing":
-            return site.problem(within, f"`{within[-1]}` is missing")
-        return site.problem(within, _message(detail, location, value), key=bad_key, hint=_hint(error_type, value))
-
-    def _beside(self, location: Path) -> Mapping[str, Any]:
-        """Return the mapping that holds the key at ``location``."""
-        value: Any = self._site.value
-        for step in location[:-1]:
-            value = value[step]
-        members: Mapping[str, Any] = value
-        return members
+        if detail["type"] == "extra_forbidden":
+            problem = _unknown_key(model, location, site, other_keys)
+            meant.add((*location[:-1], problem.nearest or ""))
+            yield problem
+        elif detail["type"] != "missing":
+            yield _wrong_value(detail, site)
+        elif location not in meant:
+            yield site.problem(location, f"`{location[-1]}` is missing")
 
 
-def validate(model: type[Model], site: SourceNode, *, without: tuple[str, ...] = ()) -> Model | SchemaErrors:
-    """Check what stands at ``site``, all but the keys ``without``. Return the model, or all that is wrong with it."""
-    value = site.value
-    if without:
-        value = {key: item for key, item in value.items() if key not in without}
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        return SchemaErrors(model, error.errors(include_url=False), site, without)
+def _unknown_key(model: type[BaseModel], location: Path, site: SourceNode, other_keys: Collection[str]) -> Problem:
+    name = str(location[-1])
+    known = [*_known_keys(model, location[:-1]), *(other_keys if len(location) == 1 else ())]
+    siblings: Any = site.value
+    for step in location[:-1]:
+        siblings = siblings[step]
+    # A key that is there already was hardly meant a second time.
+    near = nearest(name, [key for key in known if key not in siblings]) or nearest(name, known)
+    return site.problem(location, f"unknown key {name[:100]!r}", key=True, nearest=near)
 
 
-def salvaged(model: type[Model], value: Mapping[str, Any], bad: Collection[str], **stand_ins: object) -> Model:
-    """Make a model of the keys of ``value`` that are not ``bad``; ``stand_ins`` are for those that it can't lack."""
-    sound = {key: item for key, item in value.items() if key in model.model_fields and key not in bad}
-    return model.model_validate(stand_ins | sound)
-
-
-def doubtful(model: type[BaseModel], site: SourceNode) -> set[str]:
-    """Return the keys at ``site`` that problems of form leave in doubt: there, or lost with a refused ``<<``."""
-    if site.is_sound(()):
-        return set()
-    keys = {key for key in site.value if not site.is_sound((key,))}
-    return keys if site.is_sound((), within=False) else keys | (model.model_fields.keys() - site.value.keys())
+def _wrong_value(detail: ErrorDetails, site: SourceNode) -> Problem:
+    location, value = detail["loc"], detail["input"]
+    is_key = location[-1:] == ("[key]",)
+    message, hint = _message(detail, location, value), _hint(detail["type"], value)
+    return site.problem(location[:-1] if is_key else location, message, key=is_key, hint=hint)
 
 
 def _message(detail: ErrorDetails, location: tuple[int | str, ...], value: object) -> str:
@@ -154,7 +97,7 @@ def _hint(error_type: str, value: object) -> str | None:
     return None
 
 
-def _known(model: type[BaseModel], path: Path) -> list[str]:
+def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
     """Return the keys that the mapping at ``path`` within ``model`` may have."""
     current: Any = model
     for step in path:

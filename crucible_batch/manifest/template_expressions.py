@@ -51,8 +51,7 @@ def cut(source: str) -> list[tuple[str, str]] | None:
 class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
     """A template that can't be compiled or rendered. ``line`` counts within the template, 0 if unknown.
 
-    An unknown name is the fault of the template itself, whatever the row. ``unknown_variable`` is that name where it
-    was asked of nothing.
+    An unknown name is the fault of the template itself, whatever the row.
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
         hint: str | None = None,
         line: int = 0,
         is_unknown_name: bool = False,
-        unknown_variable: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -71,7 +69,6 @@ class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
         self.hint = hint
         self.line = line
         self.is_unknown_name = is_unknown_name
-        self.unknown_variable = unknown_variable
 
 
 class TemplatePart(Protocol):

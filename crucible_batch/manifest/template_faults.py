@@ -71,8 +71,7 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
     else:
         message, near = f"the variable {name!r} is unknown", nearest(name, [*variables, "range"])
         hint = None if near else _known(variables)
-    variable = name if error.owner is None else None
-    return TemplateFault(message, nearest=near, hint=hint, is_unknown_name=True, unknown_variable=variable)
+    return TemplateFault(message, nearest=near, hint=hint, is_unknown_name=True)
 
 
 def _known(variables: Variables) -> str:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from crucible_batch.errors import Problem
-from crucible_batch.manifest import names, shape_errors
-from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW, UNNAMED, VALUES, Manifest, Reading
+from crucible_batch.manifest import names
+from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.models import Header, JobEntry, PlainJob, plain_job
+from crucible_batch.manifest.problems import MAX_SHOWN
+from crucible_batch.manifest.shape_errors import shape_problems
 from crucible_batch.manifest.source_map import SourceNode, StreamedList, kind, nearest
 from crucible_batch.manifest.templates import is_template
 from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
+
+Model = TypeVar("Model", bound=BaseModel)
 
 BATCH_SIZE = "size.batch_size"
 # What templates mean by these is settled, by us or by Jinja2's grammar.
@@ -65,12 +72,6 @@ def job_problems(job: JobEntry | PlainJob, header: Header, site: SourceNode) -> 
         yield site.problem(("zip",), f"lists taken together must be equally long, and are: {shown}", key=True)
 
 
-def is_sound_plain(job: PlainJob, header: Header) -> bool:
-    """Tell whether ``job_problems`` has nothing to say of a job that has none of what else these are about."""
-    has_workflow = job.workflow is not None or header.workflow is not None
-    return has_workflow and (BATCH_SIZE not in job.params or is_batch_of_one(job.params[BATCH_SIZE]))
-
-
 def job_count(job: JobEntry | PlainJob, header: Header) -> int:
     """Return how many jobs an entry makes, for each row where it has ``foreach``."""
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
@@ -107,7 +108,7 @@ def header_warnings(header: Header, site: SourceNode, used: Collection[str]) -> 
             yield site.problem(("workflows", workflow_id), message, key=True, nearest=near)
 
 
-def job_warnings(job: JobEntry, site: SourceNode) -> Iterator[Problem]:
+def job_warnings(job: JobEntry | PlainJob, site: SourceNode) -> Iterator[Problem]:
     for where, axes in (("matrix", job.matrix or {}), ("zip", job.zip)):
         for name, values in axes.items():
             for index, value in enumerate(values):
@@ -142,7 +143,7 @@ def _variable_names(names: Collection[str], site: SourceNode, path: tuple[str, .
 def _batch_size(params: Mapping[str, Any], site: SourceNode, path: tuple[str, ...]) -> Iterator[Problem]:
     value = params.get(BATCH_SIZE, 1)
     is_left_to_rendering = isinstance(value, str) and is_template(value)
-    if not is_batch_of_one(value) and not is_left_to_rendering and site.is_sound((*path, BATCH_SIZE)):
+    if not is_batch_of_one(value) and not is_left_to_rendering:
         yield batch_size_problem(site, (*path, BATCH_SIZE))
 
 
@@ -155,12 +156,11 @@ def too_many(site: SourceNode, max_jobs: int) -> Problem:
     return site.problem((), f"with this entry there are more than {max_jobs:,} jobs", hint="--max-jobs permits more")
 
 
-# A key that a rule is broken in is left out, lest each job repeat it; but not these: nothing else depends on theirs.
-_KEPT = frozenset({"params", "workflows"})
-
-
 class FormCheck:
-    """Checks one document: collects problems, and keeps what is sound so that it can be checked further."""
+    """Checks the form of one document: its YAML, the shape of each field, and what must hold between fields.
+
+    On a line that has a problem of YAML no other is reported, since it would mostly be a consequence of that one.
+    """
 
     def __init__(
         self, document: Document, site: SourceNode, overrides: Mapping[str, str], *, allow_outside: bool, max_jobs: int
@@ -170,98 +170,65 @@ class FormCheck:
         self._allow_outside = allow_outside
         self._max_jobs = max_jobs
         self._problems = document.problems
+        self._faulty_lines = {problem.place.line for problem in document.problems.error().problems}
         self._warnings = list(document.warnings)
-        self._broken: set[int] = set()
-        self._faulty: dict[int, frozenset[str]] = {}
-        self._unknown: set[str] = set()
 
-    def reading(self, sha256: str) -> Reading:
-        header = self._header()
-        self._jobs(header)
-        return Reading(self._made(header, sha256), self._problems)
-
-    def _header(self) -> Header:
-        self._unknown = shape_errors.doubtful(Header, self._site) - _KEPT
-        header = shape_errors.validate(Header, self._site, without=("jobs",))
-        if isinstance(header, shape_errors.SchemaErrors):
-            self._unknown |= self._reported(header, self._site)
-            self._unknown |= {f"workflows.{workflow_id}" for workflow_id in header.members("workflows")}
-        header = self._salvaged()
-        between = list(header_problems(header, self._site))
-        self._problems.extend(between)
-        self._unknown.update({_key(problem, self._site) for problem in between} - _KEPT)
-        header = self._salvaged()
-        if "vars" not in self._unknown:
-            self._problems.extend(override_problems(self._overrides, header, self._site))
-        return header
-
-    def _salvaged(self) -> Header:
-        lost: dict[str, object] = {"workflow": UNKNOWN_WORKFLOW} if "workflow" in self._unknown else {}
-        if "workflows" in self._unknown and isinstance(raw := self._site.value.get("workflows"), dict):
-            lost["workflows"] = {key: raw[key] for key in raw if f"workflows.{key}" not in self._unknown}
-        return shape_errors.salvaged(Header, self._site.value, self._unknown, version=1, name=UNNAMED, **lost)
-
-    def _reported(self, rejected: shape_errors.SchemaErrors, site: SourceNode) -> set[str]:
-        """Report what is wrong with the shape. Return the keys in doubt: what a mistyped one was meant for is, too."""
-        reported = rejected.report(self._problems)
-        meant = {problem.nearest for problem in reported if problem.nearest is not None}
-        return rejected.keys | meant.difference(site.value)
-
-    def _jobs(self, header: Header) -> None:
+    def manifest(self, sha256: str) -> Manifest:
+        """Return the manifest. Raises ``ManifestError`` with all problems of form."""
+        header = self._validated(Header, self._site, other_keys=("jobs",))
+        if header is not None:
+            self._report(header_problems(header, self._site))
+            self._report(override_problems(self._overrides, header, self._site))
         jobs = self._site.value.get("jobs")
-        if not isinstance(jobs, list | StreamedList) or not jobs:
-            if "jobs" not in self._unknown and self._site.is_sound(("jobs",), within=False):
-                message = f"must list jobs, not {_shown(jobs)}" if "jobs" in self._site.value else "`jobs` is missing"
-                self._problems.add(self._site.problem(("jobs",), message))
-            return
-        used = {header.workflow} if header.workflow else set[str]()
+        if isinstance(jobs, list | StreamedList) and jobs:
+            self._check_jobs(header)
+        elif "jobs" in self._site.value:
+            self._report([self._site.problem(("jobs",), f"must list jobs, not {_shown(jobs)}")])
+        elif all(problem.nearest != "jobs" for problem in self._problems.error().problems):
+            self._report([self._site.problem(("jobs",), "`jobs` is missing")])
+        if header is None or self._problems:
+            raise self._problems.error()
+        return self._made(header, sha256)
+
+    def _validated(self, model: type[Model], site: SourceNode, *, other_keys: Sequence[str] = ()) -> Model | None:
+        """Return the model of what is at ``site``, ``other_keys`` left out; None if it doesn't have the right shape."""
+        value = site.value
+        if other_keys:
+            value = {key: item for key, item in value.items() if key not in other_keys}
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            if self._problems.full:
+                self._problems.omitted += len(details)
+                return None
+            self._report(islice(shape_problems(model, details, site, other_keys=other_keys), MAX_SHOWN))
+            self._problems.omitted += max(len(details) - MAX_SHOWN, 0)
+            return None
+
+    def _report(self, problems: Iterable[Problem]) -> None:
+        self._problems.extend(problem for problem in problems if problem.place.line not in self._faulty_lines)
+
+    def _check_jobs(self, header: Header | None) -> None:
+        """Check each entry; against the header too, if that has the right shape."""
+        used = {header.workflow} if header is not None and header.workflow else set[str]()
         count = 0
-        for index, site in enumerate(self._site.items("jobs")):
-            job = self._job(header, site, index)
-            if job is None:
-                self._broken.add(index)
+        for site in self._site.items("jobs"):
+            job = plain_job(site.value) or self._validated(JobEntry, site)
+            if header is None or job is None:
                 continue
+            self._report(job_problems(job, header, site))
+            self._warn(job_warnings(job, site))
             used.add(job.workflow or header.workflow or "")
             made = job_count(job, header)
             if count <= self._max_jobs < count + made:
-                self._problems.add(too_many(site, self._max_jobs))
-                self._broken.add(index)
+                self._report([too_many(site, self._max_jobs)])
             count += made
-        self._warn(header_warnings(header, self._site, used))
-
-    def _job(self, header: Header, site: SourceNode, index: int) -> JobEntry | PlainJob | None:
-        """Check one entry. Return what is sound of it, or None where that is nothing."""
-        plain = plain_job(site.value)
-        if plain is not None and site.is_sound(()) and is_sound_plain(plain, header):
-            return plain
-        job = shape_errors.validate(JobEntry, site)
-        if not isinstance(site.value, dict):
-            if isinstance(job, shape_errors.SchemaErrors):
-                job.report(self._problems)
-            return None
-        unknown = {VALUES if key == "params" else key for key in shape_errors.doubtful(JobEntry, site)}
-        if isinstance(job, shape_errors.SchemaErrors):
-            unknown |= self._reported(job, site)
-        if unknown or isinstance(job, shape_errors.SchemaErrors):
-            job = shape_errors.salvaged(JobEntry, site.value, unknown, name=UNNAMED)
-        found: set[str] = set()
-        for problem in job_problems(job, header, site):
-            key = _key(problem, site)
-            if key not in unknown:  # as the workflow may be that the job seems to lack
-                self._problems.add(problem)
-                found.add(key)
-        unknown |= found - _KEPT
-        self._warn(job_warnings(job, site))
-        if not unknown:
-            return job
-        self._faulty[index] = frozenset(unknown)
-        return shape_errors.salvaged(JobEntry, site.value, unknown, name=UNNAMED)
+        if header is not None:
+            self._warn(header_warnings(header, self._site, used))
 
     def _warn(self, warnings: Iterable[Problem]) -> None:
-        for warning in warnings:
-            if len(self._warnings) >= MAX_WARNINGS:
-                return
-            self._warnings.append(warning)
+        self._warnings.extend(islice(warnings, MAX_WARNINGS - len(self._warnings)))
 
     def _made(self, header: Header, sha256: str) -> Manifest:
         return Manifest(
@@ -279,21 +246,12 @@ class FormCheck:
             retry=header.retry,
             assets=header.assets,
             provenance=header.provenance,
-            duplicates="each" if "duplicates" in self._unknown else header.duplicates,
+            duplicates=header.duplicates,
             warnings=tuple(sorted(self._warnings, key=lambda warning: warning.place)),
             allow_outside=self._allow_outside,
             max_jobs=self._max_jobs,
             site=self._site,
-            broken=frozenset(self._broken),
-            unknown=frozenset(self._unknown),
-            faulty=self._faulty,
         )
-
-
-def _key(problem: Problem, site: SourceNode) -> str:
-    """Return the key at ``site`` that a problem is about."""
-    within = problem.field.removeprefix(site.field(())).removeprefix(".")
-    return within.partition(".")[0].partition("[")[0]
 
 
 def _shown(jobs: object) -> str:

@@ -1,4 +1,4 @@
-"""All errors of a manifest are shown at once, whichever layer finds them, each once and at its place; nothing is spent.
+"""All errors of a manifest's form are shown at once, then all of its jobs, each once and at its place.
 
 In the manifests here a « stands before each place that a problem is expected at.
 """
@@ -28,15 +28,58 @@ from .conftest import KEY, Cli
 
 HEAD = "version: 1\nname: trial\nworkflow: zimage-base\nbudget: {credits: 50}\n"
 
-MANIFESTS = {
+FORMS = {
+    "YAML": """\
+version: 1
+name: trial
+workflow: zimage-base
+vars: {a: «.nan, «1: x, b: «*gone}
+params: &p {size.width: «!!int 64}
+«params: {sampler.seed: &q 1}
+jobs:
+  - {name: a, prompt: {«{ x }}}
+  - {«<<: {name: b}}
+  - {name: i, «promtp: x}
+  - {«&k name: c, prompt: c, params: {sampler.seed: *q}, repeat: «1e999}
+  - {name: d, prompt: d, params: *p, «prompt: e}
+«---
+version: 1
+""",
+    "above the jobs": """\
+version: 1
+name: «5
+«name: again
+workflow: «[zimage-base]
+params: {size.batch_size: 2}
+«bugdet: {credits: 5}
+retry: {attempts: «0}
+duplicates: «never
+matrix: {style: «noir}
+workflows: {qwen-edit: {params: {stpes: 1}}, zimage-sheet: {«parms: {}}}
+jobs:
+  - {name: "a{{ style }}", prompt: "{{ nope }}", «promtp: x}
+""",
+    "between fields": """\
+version: 1
+name: trial
+workflow: zimage-base
+params: {«size.batch_size: 2}
+vars: {«row: 1}
+output: {path: «"{nmae}"}
+jobs:
+  - {name: a, prompt: "{{ nope }}", params: {size.batch_size: «4}, workflow: qwen-edit}
+  - {name: b, matrix: {s: «x}, prompt: "{{ ( }}"}
+  - {name: c, «zip: {x: [1], y: [1, 2]}}
+  - {name: d, repeat: «0, prompt: «[x], image: gone.png}
+""".replace("params: {«size.batch_size: 2}", "params: {size.batch_size: «2}"),
+}
+
+JOBS = {
     "one of each layer": """\
 version: 1
 name: trial
-«name: again
 workflow: zimage-base
 params: {«size.widht: 64}
-«bugdet: {credits: 5}
-retry: {attempts: «0}
 jobs:
   - {name: a, prompt: «"{{ nope }}"}
   - {name: b, prompt: b, image: «gone.png, workflow: qwen-edit}
@@ -46,70 +89,30 @@ jobs:
   - {name: f, prompt: same}
   - {name: «g, prompt: same}
   - {name: «F, prompt: other}
-  - {name: h, prompt: h, zip: «{x: [1], y: [1, 2]}}
-""".replace("zip: «{", "«zip: {"),
-    "form": """\
-version: 1
-name: trial
-workflow: zimage-base
-vars: {a: «.nan, «1: x, b: «*gone}
-params: &p {size.width: «!!int 64}
-«params: {sampler.seed: &q 1}
-jobs:
-  - {name: a, prompt: {«{ x }}, image: «gone.png}
-  - {«<<: {name: b}, «promtp: x}
-  - {«&k name: c, prompt: c, params: {sampler.seed: *q, «size.hieght: 1}, repeat: «1e999}
-  - {name: d, prompt: d, params: *p, «prompt: e}
-«---
-version: 1
 """,
     "within one job": """\
 version: 1
 name: trial
 workflow: qwen-edit
 jobs:
-  - {name: «a/b, params: {size.batch_size: «4}, image: «gone.png, workflow: zimage-base}
-  - {name: b, matrix: {s: «x}, «zip: {x: [1], y: [1, 2]}, prompt: «"{{ ( }}", image: «text.png}
-  - {name: «"{% if %}", repeat: «0, prompt: «"@gone.txt", params: {«stpes: 1}, images: {«mask: photo.png}}
-  - {name: d, prompt: «[x], image: «gone.png, fields: {«imgae: i}, params: {seed: «"{{ 1 / 0 }}"}}
-  - {name: e, prompt: «"{{ row.nope }}", «foreahc: rows.csv, image: «text.png}
-  - {name: f, prompt: «"{{ row.nope }}", foreach: rows.csv, image: «text.png, «xyzzy: 1}
-  - {name: g, prompt: "{{ row.x }}", foreach: «gone.csv, image: «text.png}
-""".replace("seed: «", "«seed: «").replace('prompt: «"{{ row.nope }}", «foreahc', 'prompt: "{{ row.nope }}", «foreahc'),
-    "above the jobs": """\
-version: 1
-name: «5
-workflow: «[zimage-base]
-params: {size.batch_size: «2}
-vars: {«row: 1}
-matrix: {style: «noir}
-output: {path: «"{nmae}"}
-workflows: {qwen-edit: {params: {«stpes: 1}}, zimage-sheet: {«parms: {}}}
-jobs:
-  - {name: "a{{ style }}", prompt: "{{ row }}"}
-  - {name: b, prompt: same, matrix: {}}
-  - {name: «c, prompt: same, matrix: {}}
-  - {name: d, prompt: d, workflow: qwen-edit, matrix: {}, image: photo.png}
-  - {name: «d, prompt: e, matrix: {}}
-""",
-    "what to do about duplicates": """\
-version: 1
-name: trial
-workflow: zimage-base
-duplicates: «never
-jobs:
-  - {name: a, prompt: same}
-  - {name: b, prompt: same}
-  - {name: c, prompt: c, params: {«x: 1}}
-""",
+  - {name: «a/b, image: «gone.png, workflow: zimage-base}
+  - {name: b, prompt: «"{{ ( }}", image: «gone.png}
+  - {name: «"{% if %}", prompt: «"@gone.txt"}
+  - {name: d, image: text.png, params: {seed: «"{{ 1 / 0 }}"}}
+  - {name: e, prompt: «"{{ row.nope }}", foreach: rows.csv, image: text.png}
+  - {name: f, prompt: "{{ row.x }}", foreach: «gone.csv}
+  - {name: g, image: «text.png, params: {«stpes: 1}, fields: {«imgae: i}, images: {«mask: photo.png}}
+""".replace("fields: {«imgae: i}, ", "").replace(
+        "image: «text.png, params: {«stpes: 1}", "image: «text.png, params: {«stpes: 1}"
+    ),
     "outputs that meet": """\
 version: 1
 name: trial
 output: {path: "{workflow}-{name}"}
 jobs:
-  - {name: base-x, prompt: a, workflow: zimage}
+  - {name: base-x, prompt: a, workflow: «zimage}
   - {name: «x, prompt: b, workflow: zimage-base}
-""".replace("workflow: zimage}", "workflow: «zimage}"),
+""",
 }
 
 
@@ -152,11 +155,11 @@ def places_of(problems: list[Problem]) -> list[tuple[int, int]]:
     return [(problem.place.line, problem.place.column) for problem in problems]
 
 
-@pytest.mark.parametrize("text", MANIFESTS.values(), ids=MANIFESTS.keys())
-def test_every_slip_of_every_layer_is_in_one_answer_and_none_twice(
-    cli: Cli, gateway: str, folder: Path, text: str
+@pytest.mark.parametrize("marked_text", [*FORMS.values(), *JOBS.values()], ids=[*FORMS, *JOBS])
+def test_every_problem_of_a_phase_is_in_one_answer_and_none_twice(
+    cli: Cli, gateway: str, folder: Path, marked_text: str
 ) -> None:
-    text, expected = marked(text)
+    text, expected = marked(marked_text)
     path = folder / "m.yaml"
     path.write_text(text)
     before = requests_at(gateway)
@@ -168,13 +171,13 @@ def test_every_slip_of_every_layer_is_in_one_answer_and_none_twice(
     assert [(problem["line"], problem["column"]) for problem in shown] == expected
     assert f"{len(expected)} problems; nothing was spent" in done.err
     asked = requests_at(gateway) - before
-    assert set(asked) <= {"metadata", "workflows"}, asked
+    assert set(asked) <= (set() if marked_text in FORMS.values() else {"metadata", "workflows"}), asked
     assert not (folder / "out").exists()
     assert not (folder / "outputs").exists()
 
 
 def test_a_plan_shows_what_a_run_shows_and_validate_what_needs_no_gateway(gateway: str, folder: Path) -> None:
-    text, expected = marked(MANIFESTS["one of each layer"])
+    text, expected = marked(JOBS["one of each layer"])
     path = folder / "m.yaml"
     path.write_text(text)
     with pytest.raises(ManifestError) as planned:
@@ -204,11 +207,12 @@ def test_the_manifest_comes_before_a_missing_key_and_a_missing_gateway(folder: P
 
 
 def test_the_manifest_comes_before_the_consent(cli: Cli, lonely_cli: Cli) -> None:
-    name = cli.write("unasked", "- {name: fox, prompt: a fox, params: {sede: 1}}\n- {nmae: owl}", budget="")
-    done = cli("run", name, "--json")
-    assert (done.code, done.envelope["error"]["code"]) == (2, "INVALID_MANIFEST")
-    fields = [problem["field"] for problem in done.envelope["data"]["problems"]]
-    assert fields == ["jobs[0].params.sede", "jobs[1].nmae"]
+    for job, field in (("prompt: a fox, params: {sede: 1}", "params.sede"), ("promtp: a fox", "promtp")):
+        name = cli.write("unasked", f"- {{name: fox, {job}}}", budget="")
+        done = cli("run", name, "--json")
+        assert (done.code, done.envelope["error"]["code"]) == (2, "INVALID_MANIFEST")
+        fields = [problem["field"] for problem in done.envelope["data"]["problems"]]
+        assert fields == [f"jobs[0].{field}"]
     name = cli.write("unasked", budget="")
     for command in (cli, lonely_cli):
         done = command("run", name, "--json")
@@ -220,8 +224,8 @@ def test_a_slip_in_a_hundred_thousand_rows_is_one_problem_and_soon(gateway: str,
     path = folder / "m.yaml"
     path.write_text(
         HEAD
-        + "params: {size.widht: 1}\njobs:\n"
-        + '  - {name: "{{ row.sku }}", prompt: "{{ row.sku }} {{ row.nope }}", foreach: big.csv, repeat: 0}\n'
+        + "params: {size.widht: 1}\njobs:\n  - {name: right, prompt: right}\n"
+        + '  - {name: "{{ row.sku }}", prompt: "{{ row.sku }} {{ row.nope }}", foreach: big.csv}\n'
         + '  - {name: "b{{ row.sku }}", prompt: "{{ row.sku }}", image: "{{ row.sku }}.png", foreach: big.csv}\n'
     )
     began = time.process_time()
@@ -229,55 +233,68 @@ def test_a_slip_in_a_hundred_thousand_rows_is_one_problem_and_soon(gateway: str,
         asyncio.run(plan(path, settings=settings_of(gateway), max_jobs=1_000_000))
     assert time.process_time() - began < 15
     fields = Counter(problem.field for problem in caught.value.problems)
-    assert fields["params.size.widht"] == fields["jobs[0].repeat"] == fields["jobs[0].prompt"] == 1
+    assert fields["params.size.widht"] == fields["jobs[1].prompt"] == 1
     assert len(caught.value.problems) == 100
     assert 0 < caught.value.omitted < 1000
 
 
-# Each can stand in a manifest together with any of the others.
+# Each can be in a manifest together with any of the others of its phase.
 SLIPS_ABOVE = (
     "«xyzzy: 1",
     "«workflow: again",
     "retry: {attempts: «0}",
     "«1: a",
     "«budgets: 1",
-    "output: {path: «'{name}<'}",
     "workflows: {qwen-edit: {«parms: {}}}",
     "vars: {brand: «.inf}",
 )
-SLIPS_IN_JOBS = (
-    "{{name: j{n}, prompt: «'{{{{ nope }}}}'}}",
+SLIPS_OF_FORM = (
     "{{name: j{n}, prompt: '{n}', «promtp: x}}",
     "{{name: j{n}, prompt: '{n}', repeat: «0}}",
-    "{{name: «j{n}/, prompt: '{n}'}}",
-    "{{name: j{n}, prompt: «@@@}}".replace("«@@@", "«'@gone.txt'"),
     "{{name: j{n}, prompt: {{«{{ x }}}}}}",
     "{{name: j{n}, prompt: '{n}', «prompt: x}}",
-    "{{name: j{n}, prompt: '{n}', params: {{size.batch_size: «2}}}}",
-    "{{name: j{n}, prompt: '{n}', params: {{«size.widht: 2}}}}",
-    "{{name: j{n}, prompt: '{n}', workflow: «none-{n}}}",
-    "{{name: j{n}, prompt: '{n}', workflow: qwen-edit, image: «gone.png}}",
-    "{{name: j{n}, prompt: '{n}', workflow: qwen-edit, image: «text.png}}",
-    "{{name: j{n}, prompt: '{n}', «zip: {{a: [1], b: [1, 2]}}}}",
     "{{name: j{n}, prompt: '{n}', matrix: {{a: «1}}}}",
-    "{{name: j{n}, prompt: '{n}', foreach: «gone.csv}}",
-    "{{name: «SOUND, prompt: '{n}'}}",
-    "{{name: «j{n}, prompt: sound}}",
     "{{name: j{n}, prompt: «!x '{n}'}}",
     "{{name: j{n}, prompt: '{n}', repeat: «*nowhere}}",
     "«{n}",
 )
+SLIPS_BETWEEN_FIELDS = (
+    "{{name: j{n}, prompt: '{n}', params: {{size.batch_size: «2}}}}",
+    "{{name: j{n}, prompt: '{n}', «zip: {{a: [1], b: [1, 2]}}}}",
+)
+SLIPS_IN_JOBS = (
+    "{{name: j{n}, prompt: «'{{{{ nope }}}}'}}",
+    "{{name: «j{n}/, prompt: '{n}'}}",
+    "{{name: j{n}, prompt: «@@@}}".replace("«@@@", "«'@gone.txt'"),
+    "{{name: j{n}, prompt: '{n}', params: {{«size.widht: 2}}}}",
+    "{{name: j{n}, prompt: '{n}', workflow: «none-{n}}}",
+    "{{name: j{n}, prompt: '{n}', workflow: qwen-edit, image: «gone.png}}",
+    "{{name: j{n}, prompt: '{n}', workflow: qwen-edit, image: «text.png}}",
+    "{{name: j{n}, prompt: '{n}', foreach: «gone.csv}}",
+    "{{name: «SOUND, prompt: '{n}'}}",
+    "{{name: «j{n}, prompt: sound}}",
+)
 SOUND = "{{name: ok{n}, prompt: ok {n}}}"
 
 
-@trying(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(
-    above=st.lists(st.sampled_from(SLIPS_ABOVE), unique=True),
-    within=st.lists(st.sampled_from([*SLIPS_IN_JOBS, SOUND]), max_size=12),
+def jobs_with(slips: tuple[str, ...]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from([*slips, SOUND]), max_size=12)
+
+
+# What holds between fields is checked once the fields above the jobs have the right shape.
+SLIPS_OF_ONE_PHASE = (
+    st.tuples(st.lists(st.sampled_from(SLIPS_ABOVE), unique=True), jobs_with(SLIPS_OF_FORM))
+    | st.tuples(st.just([]), jobs_with(SLIPS_OF_FORM + SLIPS_BETWEEN_FIELDS))
+    | st.tuples(st.just([]), jobs_with(SLIPS_IN_JOBS))
 )
+
+
+@trying(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(slips=SLIPS_OF_ONE_PHASE)
 def test_whatever_slips_meet_each_is_named_at_its_place(
-    gateway: str, folder: Path, above: list[str], within: list[str]
+    gateway: str, folder: Path, slips: tuple[list[str], list[str]]
 ) -> None:
+    above, within = slips
     jobs = ["{name: sound, prompt: sound}", *(job.format(n=number) for number, job in enumerate(within))]
     lines = [*above, "jobs:", *(f"  - {job}" for job in jobs)]
     text, expected = marked(HEAD + "\n".join(lines) + "\n")

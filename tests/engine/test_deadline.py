@@ -16,7 +16,7 @@ from crucible_batch import api
 from crucible_batch.api import running
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.errors import DeadlineError
-from crucible_batch.manifest import read_manifest
+from crucible_batch.manifest import load_manifest
 from crucible_batch.settings import Settings
 
 from .conftest import Tampered
@@ -140,7 +140,7 @@ def test_a_long_list_is_not_read_to_its_end_once_the_time_is_over(tmp_path: Path
     path = tmp_path / "m.yaml"
     path.write_text("version: 1\nname: a\njobs:\n" + "".join(f"- {{name: a{n}}}\n" for n in range(200)) + "- {")
     with pytest.raises(DeadlineError):  # and not what is wrong at the end of the file
-        read_manifest(path, watch=over)
+        load_manifest(path, watch=over)
 
 
 @pytest.mark.parametrize("at", ["read_source", "start_run"])

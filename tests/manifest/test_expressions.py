@@ -36,7 +36,7 @@ def said(source: str, *, native: bool) -> object:
         template = Templates().value(source) if native else Templates().text(source)
         value = template.value(VARIABLES) if native else template.text(VARIABLES)
     except TemplateFault as fault:
-        return fault.message, fault.nearest, fault.hint, fault.line, fault.is_unknown_name, fault.unknown_variable
+        return fault.message, fault.nearest, fault.hint, fault.line, fault.is_unknown_name
     return type(value), value, template.names
 
 

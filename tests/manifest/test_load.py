@@ -194,21 +194,68 @@ def test_a_manifest_is_a_mapping(folder: Any, text: str) -> None:
         load_manifest(folder.write("manifest.yaml", text))
 
 
-def test_all_problems_come_at_once_those_of_rendering_too(folder: Any) -> None:
-    found = folder.problems(
+def test_all_problems_of_form_come_at_once_and_those_of_rendering_once_the_form_is_right(folder: Any) -> None:
+    text = (
         "bugdet: 1\nvars: {brand: A}\njobs:\n"
         "  - {name: a, prompt: '{{ brnad }}'}\n"
         "  - {name: b, repeat: 0}\n"
         "  - {name: c, image: gone.jpg}\n"
         "  - {name: C}\n"
     )
+    found = folder.problems(text)
+    assert [(problem.place.line, problem.field) for problem in found] == [(4, "bugdet"), (8, "jobs[1].repeat")]
+    found = folder.problems(text.replace("bugdet: 1\n", "").replace("repeat: 0", "repeat: 1"))
     assert [(problem.place.line, problem.field) for problem in found] == [
-        (4, "bugdet"),
-        (7, "jobs[0].prompt"),
-        (8, "jobs[1].repeat"),
-        (9, "jobs[2].image"),
-        (10, "jobs[3].name"),
+        (6, "jobs[0].prompt"),
+        (8, "jobs[2].image"),
+        (9, "jobs[3].name"),
     ]
+
+
+EIGHTEEN = """\
+version: 1
+name: a/b
+name: again
+workflow: [z]
+params: {1: x}
+bugdet: {credits: 5}
+retry: {attempts: 0}
+output: {paht: x}
+matrix: {style: noir}
+workflows:
+  q: {parms: {}}
+jobs:
+  - {name: a, promt: x}
+  - {name: b, repeat: 0}
+  - {name: c, prompt: [x]}
+  - {name: d, prompt: !x d}
+  - {name: e, params: {a: *gone}}
+  - {<<: {name: f}}
+  - {prompt: g}
+  - {name: h, repeat: 1e999}
+  - hero
+"""
+
+
+def test_eighteen_slips_of_form_come_at_once_each_on_its_line(folder: Any) -> None:
+    found = folder.problems(EIGHTEEN)
+    assert [problem.place.line for problem in found] == [*range(2, 10), 11, *range(13, 22)]
+    assert len(found) == 18
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "jobs: [{name: a, repeat: .nan}]",
+        "jobs: [{name: a, repeat: *gone}]",
+        "jobs: [{name: a, prompt: {{ x }}}]",
+        "jobs: [{<<: {name: a}}]",
+        "jobs: [{name: a, params: {size.batch_size: 1e999}}]",
+        "jobs: [{name: a, matrix: {x: [*gone]}}]",
+    ],
+)
+def test_a_problem_of_yaml_is_not_reported_again_as_one_of_shape(folder: Any, text: str) -> None:
+    assert folder.problem(text).field == ""
 
 
 def test_a_mistake_in_vars_has_no_echo_in_each_template(folder: Any) -> None:
