@@ -26,7 +26,7 @@ END_OF_JOBS = b"  ],"
 DIGEST = '  "digest": "{}"'
 
 MAX_LINE_BYTES = 128 * 1024 * 1024
-"""Twice a manifest's limit, so that the row of any job fits. Neither written nor read beyond it."""
+"""Far above the default limit of a manifest, so that the row of any job fits. Neither written nor read beyond it."""
 
 
 @dataclass(frozen=True, slots=True)

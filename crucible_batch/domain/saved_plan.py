@@ -30,7 +30,7 @@ class ManifestFile:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-DEFAULT_MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+DEFAULT_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,24 @@
-"""Reads a manifest file and checks its form: ``load_manifest``."""
+"""Reading a manifest file: ``load_manifest`` raises its problems, ``read_manifest`` returns them with the manifest."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from crucible_batch.errors import ManifestError
+from crucible_batch.errors import ManifestError, Place, Problem
 from crucible_batch.manifest import yaml_reader
-from crucible_batch.manifest.manifest import Manifest
-from crucible_batch.manifest.source_file import Source, Spool, whole_file
-from crucible_batch.manifest.source_map import SourceNode, kind
+from crucible_batch.manifest.expand import expand
+from crucible_batch.manifest.manifest import Manifest, Reading
+from crucible_batch.manifest.source_map import kind
 from crucible_batch.manifest.validation import FormCheck
 
 MAX_JOBS = 100_000
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
+_BYTES_PER_VALUE = 32  # so that --max-manifest-size allows more values, too
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -30,28 +34,75 @@ def load_manifest(
     """Read the manifest at ``path``. Raises ``ManifestError`` with all problems of its form, and nothing else.
 
     ``overrides`` replace values of ``vars``. Files outside the manifest's directory are refused unless
-    ``allow_outside``. Rendering, and reading the files that jobs name, is left to ``expand``. ``watch`` is called over
-    and over, also where the jobs are read again later, and may raise to end the work.
+    ``allow_outside``. Rendering, and reading the files that jobs name, is left to ``expand``; only where a manifest
+    is refused are its jobs expanded here too, so that the author hears of everything at once.
     """
-    spool = Spool(watch)
-    with Source.opened(path, max_bytes) as source:
-        try:
-            document = yaml_reader.read(source, path, "jobs", spool)
-            source.finish()
-        except OSError as error:
-            raise _no_room(path, error) from error
-    site = SourceNode(path, document.value, document.marks)
-    if not isinstance(document.value, dict):
-        message = f"a manifest is a mapping with keys such as `name` and `jobs`, not {kind(document.value)}"
-        document.problems.add(site.problem((), message))
-        raise document.problems.error()
-    check = FormCheck(document, site, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
-    return check.manifest(source.sha256)
-
-
-def _no_room(path: Path, error: OSError) -> ManifestError:
-    return whole_file(
-        path,
-        f"the manifest's jobs can't be kept in the temporary directory: {error.strerror}",
-        "make room there, or name another directory in TMPDIR; nothing was spent",
+    reading = read_manifest(
+        path, overrides=overrides, allow_outside=allow_outside, max_jobs=max_jobs, max_bytes=max_bytes
     )
+    if reading.problems and not reading.problems.full:
+        reading.problems.extend(item for item in expand(reading.manifest) if isinstance(item, Problem))
+    reading.problems.raise_if_any()
+    return reading.manifest
+
+
+def read_manifest(
+    path: Path,
+    *,
+    overrides: Mapping[str, str] = _NO_OVERRIDES,
+    allow_outside: bool = False,
+    max_jobs: int = MAX_JOBS,
+    max_bytes: int = MAX_BYTES,
+    watch: Callable[[], None] = lambda: None,
+) -> Reading:
+    """Read the manifest at ``path`` as ``load_manifest`` does, and return it together with the problems of its form.
+
+    Raises ``ManifestError`` where there is no file, no text, no YAML or no mapping. ``watch`` is called again and
+    again while it is parsed, and may raise to end the work.
+    """
+    content = _content(path, max_bytes)
+    max_values = max(yaml_reader.MAX_VALUES, max_bytes // _BYTES_PER_VALUE)
+    document = yaml_reader.parse(_text(content, path), path, max_values=max_values, watch=watch)
+    root = document.root
+    if not isinstance(root.value, dict):
+        message = f"a manifest is a mapping with keys such as `name` and `jobs`, not {kind(root.value)}"
+        document.problems.add(root.problem((), message))
+        raise document.problems.error()
+    check = FormCheck(document, root, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
+    return check.reading(hashlib.sha256(content).hexdigest())
+
+
+def _content(path: Path, max_bytes: int) -> bytes:
+    """Read a manifest's bytes. Its size is checked before anything is read, and again for a file that grows."""
+    try:
+        with open(path, "rb", opener=_open) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise _whole_file(path, "the manifest is no regular file")
+            content = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
+            size = max(status.st_size, len(content))
+    except OSError as error:
+        raise _whole_file(path, f"the manifest can't be read: {(error.strerror or str(error)).lower()}") from None
+    except ValueError:  # a NUL in the path
+        raise _whole_file(path, "the manifest can't be read: its path holds a NUL character") from None
+    if size > max_bytes:
+        message = f"the manifest has {size:,} bytes, and {max_bytes:,} are allowed"
+        raise _whole_file(path, message, yaml_reader.USE_A_TABLE)
+    return content
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # otherwise opening a pipe would wait for a writer
+
+
+def _text(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode("utf-8-sig")
+        place = Place(path, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise ManifestError([Problem(place, "", "the manifest is not UTF-8", hint="save the file as UTF-8")]) from None
+
+
+def _whole_file(path: Path, message: str, hint: str | None = None) -> ManifestError:
+    return ManifestError([Problem(Place(path), "", message, hint=hint)])

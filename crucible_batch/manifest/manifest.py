@@ -20,6 +20,8 @@ from crucible_batch.manifest.models import (
     WorkflowDefaults,
     plain_job,
 )
+from crucible_batch.manifest.problems import ProblemCollector
+from crucible_batch.manifest.shape_errors import salvaged
 from crucible_batch.manifest.source_map import SourceNode
 
 __all__ = [
@@ -76,7 +78,13 @@ class Manifest:
     def entries(self) -> Iterator[ManifestEntry]:
         """Yield the entries of ``jobs`` in order."""
         for index, site in enumerate(self.site.items("jobs")):
-            yield ManifestEntry(index, plain_job(site.value) or JobEntry.model_validate(site.value), site)
+            if index not in self.broken:
+                unknown = self.faulty.get(index, _NONE)
+                yield ManifestEntry(index, _sound_job(site.value, unknown), site, unknown)
+
+    @property
+    def lists_jobs(self) -> bool:
+        return isinstance(self.site.value.get("jobs"), list)
 
     def place(self, field: str) -> Place:
         """Return where a field stands, such as ``budget.credits`` or ``jobs[2].params.size.width``.

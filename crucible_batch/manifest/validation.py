@@ -15,9 +15,7 @@ from crucible_batch.errors import Problem
 from crucible_batch.manifest import names
 from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.models import Header, JobEntry, PlainJob, plain_job
-from crucible_batch.manifest.problems import MAX_SHOWN
-from crucible_batch.manifest.shape_errors import shape_problems
-from crucible_batch.manifest.source_map import SourceNode, StreamedList, kind, nearest
+from crucible_batch.manifest.source_map import SourceNode, kind, nearest
 from crucible_batch.manifest.templates import is_template
 from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
 
@@ -180,38 +178,12 @@ class FormCheck:
             self._report(header_problems(header, self._site))
             self._report(override_problems(self._overrides, header, self._site))
         jobs = self._site.value.get("jobs")
-        if isinstance(jobs, list | StreamedList) and jobs:
-            self._check_jobs(header)
-        elif "jobs" in self._site.value:
-            self._report([self._site.problem(("jobs",), f"must list jobs, not {_shown(jobs)}")])
-        elif all(problem.nearest != "jobs" for problem in self._problems.error().problems):
-            self._report([self._site.problem(("jobs",), "`jobs` is missing")])
-        if header is None or self._problems:
-            raise self._problems.error()
-        return self._made(header, sha256)
-
-    def _validated(self, model: type[Model], site: SourceNode, *, other_keys: Sequence[str] = ()) -> Model | None:
-        """Return the model of what is at ``site``, ``other_keys`` left out; None if it doesn't have the right shape."""
-        value = site.value
-        if other_keys:
-            value = {key: item for key, item in value.items() if key not in other_keys}
-        try:
-            return model.model_validate(value)
-        except ValidationError as error:
-            details = error.errors(include_url=False)
-            if self._problems.full:
-                self._problems.omitted += len(details)
-                return None
-            self._report(islice(shape_problems(model, details, site, other_keys=other_keys), MAX_SHOWN))
-            self._problems.omitted += max(len(details) - MAX_SHOWN, 0)
-            return None
-
-    def _report(self, problems: Iterable[Problem]) -> None:
-        self._problems.extend(problem for problem in problems if problem.place.line not in self._faulty_lines)
-
-    def _check_jobs(self, header: Header | None) -> None:
-        """Check each entry; against the header too, if that has the right shape."""
-        used = {header.workflow} if header is not None and header.workflow else set[str]()
+        if not isinstance(jobs, list) or not jobs:
+            if "jobs" not in self._unknown and self._site.is_sound(("jobs",), within=False):
+                message = f"must list jobs, not {_shown(jobs)}" if "jobs" in self._site.value else "`jobs` is missing"
+                self._problems.add(self._site.problem(("jobs",), message))
+            return
+        used = {header.workflow} if header.workflow else set[str]()
         count = 0
         for site in self._site.items("jobs"):
             job = plain_job(site.value) or self._validated(JobEntry, site)
@@ -255,4 +227,4 @@ class FormCheck:
 
 
 def _shown(jobs: object) -> str:
-    return "none" if jobs is None or (isinstance(jobs, list | StreamedList) and not jobs) else kind(jobs)
+    return "none" if jobs is None or (isinstance(jobs, list) and not jobs) else kind(jobs)

@@ -1,177 +1,268 @@
-"""What the YAML parser complains about, said in the words of somebody who writes a manifest."""
+"""YAML text to plain values with a source map; every broken rule becomes a ``Problem`` with its place.
+
+The tree is built from parser events (libyaml's where PyYAML has them). PyYAML's own constructors keep the last of two
+equal keys, follow YAML 1.1 and recurse without a bound; ``yaml.compose`` loses the places of aliases and stops at the
+first undefined one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn
 
 import yaml
-from yaml.reader import ReaderError
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamEndEvent,
+)
 
 from crucible_batch.errors import Place, Problem
+from crucible_batch.manifest import yaml_scalars
 from crucible_batch.manifest.problems import ProblemCollector
-from crucible_batch.manifest.source_map import Node, SourceMap, StreamedList
-from crucible_batch.manifest.source_map import Path as NodePath
-from crucible_batch.manifest.yaml_builder import MAX_DEPTH, MAX_WARNINGS, StopReading, YamlBuilder
+from crucible_batch.manifest.source_map import SourceMap, SourceNode, Span
+from crucible_batch.manifest.yaml_errors import explain, forbidden
 
-# libyaml's phrases (the pure parser's begin alike) and what to say and advise instead. The first that fits counts.
-_PHRASES: tuple[tuple[str, str, str | None], ...] = (
-    (
-        "mapping values are not allowed",
-        "a colon stands where it can't",
-        "put text that holds `: ` in quotes, and indent keys of one mapping alike",
-    ),
-    ("found unexpected end of stream", "the quoted text never ends", "close the quote that was opened"),
-    ("could not find expected ':'", "a key without a colon", "write `key: value`, with a space after the colon"),
-    ("did not find expected ',' or ']'", "the list never ends", "close it with ], and put commas between its items"),
-    ("did not find expected ',' or '}'", "the mapping never ends", "close it with }, and put commas between its pairs"),
-    ("did not find expected key", "neither a key nor the end of the mapping", "indent keys of one mapping alike"),
-    ("did not find expected '-' indicator", "the list goes on with something that is no item", "begin items with `- `"),
-    ("found undefined tag handle", "an unknown YAML tag", "put text that begins with ! in quotes"),
-    ("found invalid Unicode character escape", "an escape that stands for no character", None),
-    ("found unknown escape character", "an unknown escape in quoted text", "use 'single quotes', or double the \\"),
-    ("found incompatible YAML document", "a YAML version that isn't supported", "drop the %YAML line"),
-    ("found character that cannot start any token", "a character that can't begin a value", None),
-)
-_CANT_BEGIN = {
-    "@": 'put the text in quotes: "@prompts/file.txt"',
-    "`": "put the text in quotes",
-    "%": "put the text in quotes",
-    "\t": "indent with spaces, not with tabs",
-}
-
-
-class Lines(Protocol):
-    """The text that the parser complains about, as far as one has to look at it again."""
-
-    def line(self, number: int) -> str:
-        """Return a line, counted from 0; an empty one where there is none."""
-
-    def find(self, character: str) -> tuple[int, int]:
-        """Return line and column, from 1, of the first such character; of the beginning where there is none."""
-
-
-class ParserInput:
-    """Lines of a text in memory."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def line(self, number: int) -> str:
-        lines = self._text.split("\n", number + 1)
-        return lines[number] if number < len(lines) else ""
-
-    def find(self, character: str) -> tuple[int, int]:
-        before = self._text[: max(self._text.find(character), 0)]
-        return before.count("\n") + 1, len(before) - before.rfind("\n")
-
-
-def explain(error: yaml.YAMLError, lines: Lines, file: Path) -> Problem:
-    """Turn an error of the YAML parser about a text into a problem with its place."""
-    if isinstance(error, ReaderError):
-        return _control_character(error, lines, file)
-    phrase = str(getattr(error, "problem", None) or "")
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    place = Place(file) if mark is None else Place(file, mark.line + 1, mark.column + 1)
-    for beginning, message, hint in _PHRASES:
-        if phrase.startswith(beginning):
-            return Problem(place, "", f"not YAML: {message}{_opened(error)}", hint=hint or _character_hint(lines, mark))
-    return Problem(place, "", f"not YAML: {phrase or 'the parser gave no reason'}{_opened(error)}")
-
-
-def _opened(error: Any) -> str:
-    """Say where that began which never ends: the parser notices at the end of the file."""
-    opened, noticed = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
-    if opened is None or noticed is None or opened.line == noticed.line:
-        return ""
-    return f" (it began at line {opened.line + 1}, column {opened.column + 1})"
-
-
-def _character_hint(lines: Lines, mark: Any) -> str | None:
-    """Advise on the character that the parser stopped at; a tab stands somewhere in the indentation."""
-    if mark is None:
-        return None
-    line = lines.line(mark.line)
-    if "\t" in line[: len(line) - len(line.lstrip())]:
-        return _CANT_BEGIN["\t"]
-    return _CANT_BEGIN.get(line[mark.column : mark.column + 1])
-
-
-def _control_character(error: ReaderError, lines: Lines, file: Path) -> Problem:
-    """Explain a character that YAML forbids: libyaml gives its code, the pure parser the character itself."""
-    code: Any = error.character
-    return forbidden(chr(code) if isinstance(code, int) else str(code), lines, file)
-
-
-def forbidden(character: str, lines: Lines, file: Path) -> Problem:
-    message = f"not YAML: the character U+{ord(character[0]):04X} is not allowed"
-    place = Place(file, *lines.find(character))
-    return Problem(place, "", message, hint='in "double quotes" it can be written as an escape')
-
-
-__all__ = ["MAX_DEPTH", "MAX_WARNINGS", "Document", "parse", "read"]
+MAX_DEPTH = 40
+MAX_WARNINGS = 100
+MAX_VALUES = 500_000
+"""Keys and values of one document: 25,000 jobs have about as many, and each takes some 250 bytes of memory."""
+MAX_ALIASED_VALUES = 100_000
+"""What all aliases of a document together may expand to: nine lines of nine aliases each make a billion values."""
+MAX_ANCHORS = 100_000
+USE_A_TABLE = "keep rows in a .csv or .jsonl file and use `foreach`, or allow more by --max-manifest-size"
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed document: its root value, the marks of its nodes, and what its author may have meant otherwise.
+    """A parsed document, with the problems of its YAML and warnings about values that may be misread."""
 
-    ``problems`` holds what is wrong with its form.
-    """
-
-    file: Path
-    value: Any
-    marks: SourceMap
+    root: SourceNode
     warnings: tuple[Problem, ...]
     problems: ProblemCollector
 
-    def is_sound(self, node: Node, *, within: bool = True) -> bool:
-        """Tell whether a node's value is what its author wrote: all ``within`` it, or the node itself alone."""
-        return node.marks.is_sound(node.number, within=within)
 
-    def place(self, path: NodePath, *, key: bool = False) -> Place:
-        """Return the place of what stands at ``path``, or of the nearest thing around it."""
-        marks, number = self.marks.find(self.value, 0, path, key=key)
-        return Place(self.file, *marks.line_column(number), marks.end_column(number))
+def parse(text: str, file: Path, *, max_values: int = MAX_VALUES, watch: Callable[[], None] = lambda: None) -> Document:
+    """Parse one YAML document, and return it with the problems that let parsing continue.
 
-
-class Stream(Lines, Protocol):
-    """Bytes of UTF-8 that are read once, and lines of them again where one has to be shown."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
-def parse(text: str, file: Path) -> Document:
-    """Parse one YAML document, and return it with the problems of its form.
-
-    Raises ``ManifestError`` with all of them where it can't be read to its end, and nothing else.
+    Raises ``ManifestError`` with all problems where it can't be read to its end. ``watch`` is called at each list and
+    mapping, and may raise to end the work.
     """
-    return _document(text, ParserInput(text), YamlBuilder(file))
-
-
-def read(stream: Stream, file: Path, key: str, apart: StreamedList) -> Document:
-    """Parse one YAML document from a stream as ``parse`` does, with the items of the list at ``key`` apart.
-
-    They go to ``apart`` one by one, which takes their place in the document's value: so much is in memory at a time as
-    one item holds. What the stream raises goes on up.
-    """
-    return _document(stream, stream, YamlBuilder(file, key, apart))
-
-
-def _document(source: Any, lines: Lines, builder: YamlBuilder) -> Document:
+    builder = _TreeBuilder(file, max_values, watch)
     try:
-        value = builder.document(_LOADER(source))
-    except StopReading:
+        value, source_map = builder.document(_LOADER(text))
+    except _Stop:
         pass
     except yaml.YAMLError as error:
-        builder.problems.add(explain(error, lines, builder.file))
+        builder.problems.add(explain(error, text, file))
     except UnicodeEncodeError as error:
-        builder.problems.add(forbidden(error.object[error.start], lines, builder.file))
+        builder.problems.add(forbidden(error.object[error.start], text, file))
     except (RecursionError, MemoryError, ValueError) as error:
-        builder.problems.add(Problem(Place(builder.file), "", f"the YAML can't be read: {type(error).__name__}"))
+        builder.problems.add(Problem(Place(file), "", f"the YAML can't be read: {type(error).__name__}"))
     else:
-        return Document(builder.file, value, builder.marks, tuple(builder.warnings), builder.problems)
+        return Document(SourceNode(file, value, source_map), tuple(builder.warnings), builder.problems)
     raise builder.problems.error()
+
+
+class _Stop(Exception):  # noqa: N818
+    """Ends parsing after a problem that has been collected."""
+
+
+class _TreeBuilder:
+    """Builds values and source maps from the events of one document.
+
+    ``_anchors`` maps a name to its value, and to None while that is being built.
+    """
+
+    def __init__(self, file: Path, max_values: int, watch: Callable[[], None]) -> None:
+        self.problems = ProblemCollector()
+        self.warnings: list[Problem] = []
+        self._file = file
+        self._max_values = max_values
+        self._watch = watch
+        self._values = 0
+        self._aliased = 0
+        self._anchors: dict[str, tuple[Any, SourceMap] | None] = {}
+        self._plain_keys: dict[str, str] = {}
+        self._is_muted = False
+
+    def document(self, loader: Any) -> tuple[Any, SourceMap]:
+        """Build the only document of ``loader``. Raises ``_Stop`` and the loader's errors."""
+        self._next = loader.get_event
+        try:
+            self._next()  # the start of the stream
+            if isinstance(event := self._next(), StreamEndEvent):
+                self._stop(event, "the file holds nothing")
+            root = self._node(self._next(), 1)
+            self._next()  # the end of the document
+            if isinstance(event := self._next(), DocumentStartEvent):
+                self._complain(event, "a manifest is one YAML document; here a second one begins")
+        finally:
+            loader.dispose()
+        return root
+
+    def _node(self, event: Any, depth: int) -> tuple[Any, SourceMap]:
+        if type(event) is AliasEvent:
+            return self._alias(event, depth)
+        self._count(event)
+        if event.tag is not None:
+            self._complain(event, f"the tag {event.tag} has no meaning here", "a manifest has no YAML tags: drop it")
+        node = SourceMap(_span(event))
+        if event.anchor is None:
+            return self._value(event, node, depth), node
+        if len(self._anchors) >= MAX_ANCHORS:
+            self._stop(event, f"there are more than {MAX_ANCHORS:,} anchors")
+        self._anchors[event.anchor] = None
+        value = self._value(event, node, depth)
+        self._anchors[event.anchor] = value, node
+        return value, node
+
+    def _value(self, event: Any, node: SourceMap, depth: int) -> Any:
+        if type(event) is ScalarEvent:
+            return self._scalar(event, node)
+        if depth > MAX_DEPTH:
+            self._stop(event, f"lists and mappings are nested more than {MAX_DEPTH} deep")
+        self._watch()
+        return self._mapping(node, depth) if type(event) is MappingStartEvent else self._sequence(node, depth)
+
+    def _scalar(self, event: Any, node: SourceMap) -> yaml_scalars.Scalar:
+        text: str = event.value
+        if event.tag is not None or not event.implicit[0]:
+            return text
+        try:
+            value = yaml_scalars.resolve(text)
+        except ValueError as error:
+            self._complain(event, str(error))
+            node.is_sound = False
+            return text
+        if (doubt := yaml_scalars.misreading(text)) and len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(Problem(self._place(event), "", doubt))
+        return value
+
+    def _sequence(self, node: SourceMap, depth: int) -> list[Any]:
+        values: list[Any] = []
+        children: list[SourceMap] = []
+        node.children = children
+        while type(event := self._next()) is not SequenceEndEvent:
+            value, child = self._node(event, depth + 1)
+            values.append(value)
+            children.append(child)
+        return values
+
+    def _mapping(self, node: SourceMap, depth: int) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        children: dict[str, SourceMap] = {}
+        node.children = children
+        while type(event := self._next()) is not MappingEndEvent:
+            key = self._key(event, node, children, depth)
+            value, child = self._node(self._next(), depth + 1)
+            if key is not None:
+                child.key = _span(event)
+                values[key], children[key] = value, child
+        return values
+
+    def _key(self, event: Any, node: SourceMap, siblings: dict[str, SourceMap], depth: int) -> str | None:
+        """Return a usable key; None where it is rejected, and its value with it."""
+        if type(event) is not ScalarEvent:
+            self._skip_complex_key(event, node, depth)
+            return None
+        self._count(event)
+        key: str = event.value
+        if key in siblings:
+            line, column, _ = siblings[key].key or siblings[key].span
+            self._complain(event, f"the key {key!r} stands twice", f"it stands already at line {line}, column {column}")
+            return None
+        if event.anchor is not None or event.tag is not None:
+            self._complain(event, f"the key {key!r} has an anchor or a tag; only values may have an anchor")
+            if event.anchor is not None:
+                self._anchors[event.anchor] = key, SourceMap(_span(event))
+        if not event.implicit[0]:
+            return key
+        return self._plain_keys.get(key) or self._plain_key(event, key, node)
+
+    def _plain_key(self, event: Any, key: str, node: SourceMap) -> str | None:
+        if key == "<<":
+            node.is_sound = False
+            self._complain(
+                event,
+                "the merge key << belongs to YAML 1.1",
+                "put what jobs share into `params`, `workflows` or `vars`, or use an alias for a whole value",
+            )
+            return None
+        try:
+            is_text = isinstance(yaml_scalars.resolve(key), str)
+        except ValueError:
+            is_text = False
+        if not is_text:
+            self._complain(event, f"the key {key or 'nothing'!s} is not text", f'put it in quotes: "{key}"')
+            return None
+        self._plain_keys[key] = key  # jobs repeat their keys: one string serves all
+        return key
+
+    def _skip_complex_key(self, event: Any, node: SourceMap, depth: int) -> None:
+        self._complain(event, "a key must be plain text", "a value that begins with {{ must be in quotes")
+        node.is_sound = False
+        outer, self._is_muted = self._is_muted, True
+        self._node(event, depth + 1)
+        self._is_muted = outer
+
+    def _alias(self, event: Any, depth: int) -> tuple[Any, SourceMap]:
+        name, node = event.anchor, SourceMap(_span(event))
+        if name not in self._anchors:
+            self._complain(event, f"the alias *{name} has no anchor &{name} before it")
+            node.is_sound = False
+            return None, node
+        anchor = self._anchors[name]
+        if anchor is None:
+            self._stop(event, f"the alias *{name} stands within its own anchor")
+        value, target = anchor
+        values, levels = _extent(value)
+        self._count(event, values)
+        self._aliased += values
+        if self._aliased > MAX_ALIASED_VALUES:
+            self._stop(event, f"the aliases expand to more than {MAX_ALIASED_VALUES:,} values")
+        if depth - 1 + levels > MAX_DEPTH:
+            self._stop(event, f"lists and mappings are nested more than {MAX_DEPTH} deep")
+        node.children, node.is_sound = target.children, target.is_sound
+        return value, node
+
+    def _count(self, event: Any, values: int = 1) -> None:
+        self._values += values
+        if self._values > self._max_values:
+            self._stop(event, f"the manifest holds more than {self._max_values:,} values", USE_A_TABLE)
+
+    def _place(self, event: Any) -> Place:
+        return Place(self._file, *_span(event))
+
+    def _complain(self, event: Any, message: str, hint: str | None = None) -> None:
+        if not self._is_muted:
+            self.problems.add(Problem(self._place(event), "", message, hint=hint))
+
+    def _stop(self, event: Any, message: str, hint: str | None = None) -> NoReturn:
+        self._is_muted = False
+        self._complain(event, message, hint)
+        raise _Stop
+
+
+def _span(event: Any) -> Span:
+    """Return where an event begins, and where a scalar or an alias ends if that is on the same line."""
+    start, end = event.start_mark, event.end_mark
+    is_text = type(event) is ScalarEvent or type(event) is AliasEvent
+    return start.line + 1, start.column + 1, end.column + 1 if is_text and start.line == end.line else 0
+
+
+def _extent(value: Any) -> tuple[int, int]:
+    """Return how many keys and values a value consists of, and how many levels of lists and mappings."""
+    if not isinstance(value, dict | list):
+        return 1, 0
+    within = [_extent(member) for member in (value.values() if isinstance(value, dict) else value)]
+    keys = len(value) if isinstance(value, dict) else 0
+    return 1 + keys + sum(values for values, _ in within), 1 + max((levels for _, levels in within), default=0)

@@ -77,32 +77,32 @@ def outcome(path: Path) -> list[Problem]:
         return list(error.problems)
 
 
-def test_more_values_than_fit_in_memory_are_refused(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucible_batch.manifest.yaml_builder.MAX_NODES", 1000)
-    assert "more than 1,000 values" in folder.problem("jobs: [" + "[]," * 1000 + "]").message
-
-
 @pytest.mark.parametrize(
     "text",
     [
-        "jobs: [{name: a, params: {x: [" + "1," * 200 + "]}}]",
-        "jobs: [{name: a}]\nvars: {x: [" + "1," * 200 + "]}",
-        "jobs: &j [" + "{name: a}," * 100 + "]",
-        "jobs: [{name: a}]\njobs: [" + "[]," * 200 + "]",
+        "jobs: [" + "[]," * 1000 + "]",
+        "jobs: [{name: a, params: {" + ",".join(f"k{n}: 1" for n in range(500)) + "}}]",
+        "jobs: [{name: a}]\njobs: [" + "[]," * 1000 + "]",
+        "vars: {x: &x [" + "1," * 300 + "]}\njobs: [{name: a, params: {a: *x, b: *x, c: *x}}]",
     ],
+    ids=["lists", "keys", "a key that stands twice", "aliases"],
 )
-def test_what_is_in_memory_at_a_time_is_bounded(folder: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr("crucible_batch.manifest.yaml_builder.MAX_NODES_TOGETHER", 100)
-    assert "one job, or what is no job, holds more than 100 values" in folder.problems(text)[-1].message
+def test_more_values_than_fit_in_memory_are_refused(folder: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("crucible_batch.manifest.yaml_reader.MAX_VALUES", 1000)
+    problem = folder.problems(text, max_bytes=32_000)[-1]
+    assert "more than 1,000 values" in problem.message
+    assert ".csv or .jsonl" in (problem.hint or "")
 
 
-def test_jobs_apart_are_not_in_memory_together(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucible_batch.manifest.yaml_builder.MAX_NODES_TOGETHER", 100)
-    assert len(folder.jobs("jobs:\n" + "".join(f"- {{name: a{n}}}\n" for n in range(200)))) == 200
+def test_a_larger_size_permits_more_values(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crucible_batch.manifest.yaml_reader.MAX_VALUES", 100)
+    text = "jobs:\n" + "".join(f"- {{name: a{n}}}\n" for n in range(200))
+    assert "--max-manifest-size" in (folder.problem(text, max_bytes=4000).hint or "")
+    assert len(folder.jobs(text, max_bytes=80_000)) == 200
 
 
 def test_anchors_are_bounded(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucible_batch.manifest.yaml_builder.MAX_ANCHORS", 10)
+    monkeypatch.setattr("crucible_batch.manifest.yaml_reader.MAX_ANCHORS", 10)
     text = "jobs: [{name: a, params: {x: [" + ",".join(f"&a{n} x" for n in range(11)) + "]}}]"
     assert "more than 10 anchors" in folder.problem(text).message
 

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from crucible_batch.errors import ManifestError, Place, Problem
 from crucible_batch.manifest import yaml_reader
+from crucible_batch.manifest.source_map import SourceMap
 from crucible_batch.manifest.yaml_reader import MAX_DEPTH
 
 FILE = Path("m.yaml")
 
 
 def value(text: str) -> Any:
-    return yaml_reader.parse(text, FILE).value
+    return yaml_reader.parse(text, FILE).root.value
 
 
 def problems(text: str) -> list[Problem]:
@@ -31,6 +32,26 @@ def problems(text: str) -> list[Problem]:
         error = raised
     assert error.problems
     return list(error.problems)
+
+
+def places(node: SourceMap) -> list[Any]:
+    children = node.children.values() if isinstance(node.children, dict) else node.children
+    return [node.span, node.key, *map(places, children)]
+
+
+def assert_alike(value: Any, node: SourceMap) -> None:
+    """Each value has a source map, under the same key or index."""
+    if isinstance(value, dict):
+        assert isinstance(node.children, dict)
+        assert list(value) == list(node.children)
+        for key, member in value.items():
+            assert_alike(member, node.children[key])
+    elif isinstance(value, list):
+        assert isinstance(node.children, list)
+        for item, child in zip(value, node.children, strict=True):
+            assert_alike(item, child)
+    else:
+        assert node.children == ()
 
 
 @pytest.mark.parametrize(
@@ -126,39 +147,38 @@ def test_all_problems_of_form_come_at_once() -> None:
 
 def test_of_two_equal_keys_the_first_counts_and_reading_goes_on() -> None:
     document = yaml_reader.parse("a: 1\na: {b: [2, 3]}\nc: [4, {d: 5}]\nc: 6\n", FILE)
-    assert document.value == {"a": 1, "c": [4, {"d": 5}]}
+    assert document.root.value == {"a": 1, "c": [4, {"d": 5}]}
     assert [problem.place.line for problem in document.problems.error().problems] == [2, 4]
-    assert document.place(("c", 1, "d")) == Place(FILE, 3, 12)
+    assert document.root.place(("c", 1, "d")) == Place(FILE, 3, 12)
 
 
 @pytest.mark.parametrize(
     ("text", "value", "lines"),
     [
-        ("a: 1\na: &x {b: 2}\nc: *x\nd: [5]", {"a": 1, "c": None, "d": [5]}, [2]),
+        ("a: 1\na: &x {b: 2}\nc: *x\nd: [5]", {"a": 1, "c": {"b": 2}, "d": [5]}, [2]),
         ("x: &x [1]\na: 1\na: [*x, *x]\nd: {e: [5]}", {"x": [1], "a": 1, "d": {"e": [5]}}, [3]),
-        ("&x a: 1\nb: *x\nd: [5]", {"a": 1, "b": None, "d": [5]}, [1]),
+        ("&x a: 1\nb: *x\nd: [5]", {"a": 1, "b": "a", "d": [5]}, [1]),
         ("b: *x\nd: [5]", {"b": None, "d": [5]}, [1]),
         ("b: {{ y: 1 }}\nd: [5]", {"b": {}, "d": [5]}, [1]),
         ("b: {{*no : {{}: 1}}: 2, e: 1}\nd: [5]", {"b": {"e": 1}, "d": [5]}, [1]),
-        ("b:\n  <<: {a: &y 1}\n  e: *y\nd: [5]", {"b": {"e": None}, "d": [5]}, [2]),
+        ("b:\n  <<: {a: &y 1}\n  e: *y\nd: [5]", {"b": {"e": 1}, "d": [5]}, [2]),
         ("b: 1\n---\nc: 2", {"b": 1}, [2]),
     ],
 )
 def test_what_is_refused_is_left_out_and_said_once(text: str, value: Any, lines: list[int]) -> None:
     document = yaml_reader.parse(text, FILE)
-    assert document.value == value
+    assert document.root.value == value
     assert [problem.place.line for problem in document.problems.error().problems] == lines
-    assert len(document.marks.position) == len(document.marks.span) == document.marks.span[0]
     if "d" in value:
         path: tuple[str | int, ...] = ("d", "e", 0) if isinstance(value["d"], dict) else ("d", 0)
         last = text.splitlines()[-1]
-        assert document.place(path) == Place(FILE, len(text.splitlines()), last.index("5") + 1)
+        assert document.root.place(path) == Place(FILE, len(text.splitlines()), last.index("5") + 1)
 
 
 def test_what_stands_for_something_refused_is_known_to_be_unsound() -> None:
     document = yaml_reader.parse("a: [.nan, 1]\nb: {c: {{ x }}, d: 1}\ne: {<<: 1}\nf: 1\nf: .nan\ng: 2", FILE)
     sound = {
-        path: document.is_sound(document.marks.find(document.value, 0, path))
+        path: document.root.is_sound(path)
         for path in [("a",), ("a", 0), ("a", 1), ("b", "c"), ("b", "d"), ("e",), ("f",), ("g",)]
     }
     assert [path for path, is_sound in sound.items() if not is_sound] == [("a",), ("a", 0), ("b", "c"), ("e",)]
@@ -200,13 +220,13 @@ def test_places_of_values_keys_and_what_encloses_them() -> None:
         (("h", "g"), False, (5, 11)),
     ]
     for path, key, (line, column) in cases:
-        assert document.place(path, key=key) == Place(FILE, line, column), path
+        assert document.root.place(path, key=key) == Place(FILE, line, column), path
 
 
 def test_doubtful_scalars_are_warnings_with_their_place() -> None:
     document = yaml_reader.parse("a: no\nb: [010, 'yes', 12:30]\nno: 1", FILE)
     assert [(warning.place.line, warning.place.column) for warning in document.warnings] == [(1, 4), (2, 5), (2, 17)]
-    assert document.value == {"a": "no", "b": [10, "yes", "12:30"], "no": 1}
+    assert document.root.value == {"a": "no", "b": [10, "yes", "12:30"], "no": 1}
 
 
 def test_the_pure_parser_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,8 +234,8 @@ def test_the_pure_parser_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     fast = yaml_reader.parse(text, FILE)
     monkeypatch.setattr(yaml_reader, "_LOADER", yaml.SafeLoader)
     slow = yaml_reader.parse(text, FILE)
-    assert slow.value == fast.value
-    assert slow.marks.position == fast.marks.position
+    assert slow.root.value == fast.root.value
+    assert places(slow.root.source_map) == places(fast.root.source_map)
     for broken in ("a: [1", "a: 1\na: 2", "a: x\0", "a: @x", "a: 'x", ""):
         assert problems(broken)
 
@@ -265,5 +285,5 @@ def test_no_text_makes_it_raise_anything_else(text: str) -> None:
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"%@#,? \n\t0.~<", max_size=60))
 def test_no_yaml_like_text_makes_it_raise_anything_else(text: str) -> None:
     with contextlib.suppress(ManifestError):
-        document = yaml_reader.parse(text, FILE)
-        assert document.marks.span[0] == len(document.marks.span)
+        root = yaml_reader.parse(text, FILE).root
+        assert_alike(root.value, root.source_map)
