@@ -1,21 +1,18 @@
-"""The manifest's shape, version 1: pydantic models that check types and known keys, and give the JSON Schema.
+"""Pydantic models of a manifest, version 1: types and known keys. The JSON Schema is made from them.
 
-The models are the shape alone. What relates one field to another is in ``rules``, what needs files or templates in
-``expand``. Messages of pydantic never reach the author: ``shape`` says them in the manifest's words.
+Rules between fields are in ``validation``; what needs files or templates is in ``expand``. Pydantic's messages are
+replaced in ``shape_errors``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-# What a double keeps of a decimal number: with more digits in the YAML the credits would be rounded in silence.
+# A double keeps this many decimal digits; more in the YAML would be rounded silently.
 _EXACT_DIGITS = 15
 _MAX_CREDITS = Decimal(10**12)
 
@@ -40,14 +37,14 @@ def _credits(value: object) -> Decimal:
 
 
 def _given(value: object) -> object:
-    """Refuse a key that stands without a value: left out it has a default, left empty it is a slip."""
+    """Refuse a key without a value: a key that is left out has a default, an empty one is a mistake."""
     if value is None:
         raise PydanticCustomError("empty", "is empty; give it a value or drop the key")
     return value
 
 
 def _version(value: object) -> object:
-    """Refuse ``true``, which Python takes for 1."""
+    """Refuse ``true``, which equals 1 in Python."""
     if isinstance(value, bool):
         raise PydanticCustomError("version", "must be 1")
     return value
@@ -202,7 +199,7 @@ class JobEntry(_Model):
 
 
 class Header(_Model):
-    """A manifest but for its jobs, which are checked one by one."""
+    """A manifest without its jobs, which are checked one by one."""
 
     version: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="The version of the manifest's form.")
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)] = Field(
@@ -244,48 +241,3 @@ class ManifestV1(Header):
     """A crucible-batch manifest: prompts and input images, run as jobs on an image gateway."""
 
     jobs: list[JobEntry] = Field(min_length=1, description="The jobs wanted, in order.")
-
-
-_KEYS = frozenset({"name", "prompt", "workflow", "params"})
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class PlainJob:
-    """What ``models.JobEntry`` is of such an entry: the same attributes, with the same values."""
-
-    name: str
-    prompt: str | None
-    workflow: str | None
-    params: Mapping[str, Any]
-    image: ClassVar[None] = None
-    images: ClassVar[Mapping[str, str]] = _NOTHING
-    matrix: ClassVar[Axes | None] = None
-    zip: ClassVar[Mapping[str, list[Any]]] = _NOTHING
-    foreach: ClassVar[None] = None
-    repeat: ClassVar[int] = 1
-    fields: ClassVar[Fields] = Fields()
-
-
-def plain_job(value: Any) -> PlainJob | None:
-    """Return the job of a plain entry that is sound; None for any other. The keys of its mappings are text."""
-    if type(value) is not dict or not _KEYS.issuperset(value) or "name" not in value:
-        return None
-    params = value.get("params", _NOTHING)
-    if (params is not _NOTHING and type(params) is not dict) or "" in params:
-        return None
-    for key, text in value.items():
-        if key != "params" and not (type(text) is str and text and (text.isascii() or _is_text(text))):
-            return None
-    if not "".join(params).isascii() and not all(map(_is_text, params)):
-        return None
-    return PlainJob(value["name"], value.get("prompt"), value.get("workflow"), params)
-
-
-def _is_text(text: str) -> bool:
-    """Whether there is no half of a surrogate pair in it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from crucible_batch.errors import Problem
-from crucible_batch.manifest import names
-from crucible_batch.manifest.manifest import Manifest
-from crucible_batch.manifest.models import Header, JobEntry, PlainJob, plain_job
+from crucible_batch.manifest import names, shape_errors
+from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW, UNNAMED, VALUES, Manifest, Reading
+from crucible_batch.manifest.models import Header, JobEntry
 from crucible_batch.manifest.source_map import SourceNode, kind, nearest
 from crucible_batch.manifest.templates import is_template
 from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
@@ -50,7 +50,7 @@ def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
         yield from _batch_size(workflow.params, site, ("workflows", workflow_id, "params"))
 
 
-def job_problems(job: JobEntry | PlainJob, header: Header, site: SourceNode) -> Iterator[Problem]:
+def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Problem]:
     """Yield what is wrong with one entry of ``jobs``, by itself and together with the header."""
     if job.workflow is None and header.workflow is None:
         yield site.problem(
@@ -70,7 +70,7 @@ def job_problems(job: JobEntry | PlainJob, header: Header, site: SourceNode) -> 
         yield site.problem(("zip",), f"lists taken together must be equally long, and are: {shown}", key=True)
 
 
-def job_count(job: JobEntry | PlainJob, header: Header) -> int:
+def job_count(job: JobEntry, header: Header) -> int:
     """Return how many jobs an entry makes, for each row where it has ``foreach``."""
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
         return 1
@@ -196,8 +196,32 @@ class FormCheck:
             if count <= self._max_jobs < count + made:
                 self._report([too_many(site, self._max_jobs)])
             count += made
-        if header is not None:
-            self._warn(header_warnings(header, self._site, used))
+        self._warn(header_warnings(header, self._site, used))
+
+    def _job(self, header: Header, site: SourceNode, index: int) -> JobEntry | None:
+        """Check one entry. Return what is sound of it, or None where that is nothing."""
+        job = shape_errors.validate(JobEntry, site)
+        if not isinstance(site.value, dict):
+            if isinstance(job, shape_errors.SchemaErrors):
+                job.report(self._problems)
+            return None
+        unknown = {VALUES if key == "params" else key for key in shape_errors.doubtful(JobEntry, site)}
+        if isinstance(job, shape_errors.SchemaErrors):
+            unknown |= self._reported(job, site)
+        if unknown or isinstance(job, shape_errors.SchemaErrors):
+            job = shape_errors.salvaged(JobEntry, site.value, unknown, name=UNNAMED)
+        found: set[str] = set()
+        for problem in job_problems(job, header, site):
+            key = _key(problem, site)
+            if key not in unknown:  # as the workflow may be that the job seems to lack
+                self._problems.add(problem)
+                found.add(key)
+        unknown |= found - _KEPT
+        self._warn(job_warnings(job, site))
+        if not unknown:
+            return job
+        self._faulty[index] = frozenset(unknown)
+        return shape_errors.salvaged(JobEntry, site.value, unknown, name=UNNAMED)
 
     def _warn(self, warnings: Iterable[Problem]) -> None:
         self._warnings.extend(islice(warnings, MAX_WARNINGS - len(self._warnings)))
