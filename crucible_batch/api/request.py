@@ -93,7 +93,7 @@ class ManifestKeywords(TypedDict, total=False):
     max_jobs: int
     """Refuse a manifest of more jobs; 100,000 by default."""
     max_manifest_bytes: int
-    """Refuse a larger manifest; 64 MiB by default."""
+    """Refuse a larger manifest; 16 MiB by default."""
 
 
 class RunKeywords(ManifestKeywords, total=False):

@@ -146,30 +146,6 @@ Only = Annotated[
         "--only", metavar="NAME", help="Only jobs of this name or pattern; repeatable.", rich_help_panel=_JOBS
     ),
 ]
-Var = Annotated[
-    list[str] | None,
-    typer.Option("--var", metavar="K=V", help="Set a template variable; repeatable.", rich_help_panel=_JOBS),
-]
-AllowOutside = Annotated[
-    bool,
-    typer.Option("--allow-outside", help="Let files lie outside the manifest's folder.", rich_help_panel=_JOBS),
-]
-MaxJobs = Annotated[
-    int, typer.Option("--max-jobs", metavar="N", min=1, help="Refuse a manifest of more.", rich_help_panel=_JOBS)
-]
-MaxManifestSize = Annotated[
-    int | None,
-    typer.Option(
-        "--max-manifest-size",
-        metavar="SIZE",
-        parser=_read_bytes,
-        help="Refuse a manifest of more bytes.  \\[default: 16MiB]",
-        rich_help_panel=_JOBS,
-    ),
-]
-RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Try jobs again that failed for good.", rich_help_panel=_JOBS)
-]
 
 Recover = Annotated[
     bool,
@@ -309,7 +285,7 @@ class ManifestOptions:
             "--max-manifest-size",
             metavar="SIZE",
             parser=_read_bytes,
-            help="Refuse a manifest of more bytes.  \\[default: 64MiB]",
+            help="Refuse a manifest of more bytes.  \\[default: 16MiB]",
             rich_help_panel=_JOBS,
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""Reading a manifest file: ``load_manifest`` raises its problems, ``read_manifest`` returns them with the manifest."""
+"""Reads a manifest file and checks its form: ``load_manifest``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from types import MappingProxyType
 
 from crucible_batch.errors import ManifestError, Place, Problem
 from crucible_batch.manifest import yaml_reader
-from crucible_batch.manifest.expand import expand
-from crucible_batch.manifest.manifest import Manifest, Reading
+from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.source_map import kind
 from crucible_batch.manifest.validation import FormCheck
 
@@ -34,31 +33,8 @@ def load_manifest(
     """Read the manifest at ``path``. Raises ``ManifestError`` with all problems of its form, and nothing else.
 
     ``overrides`` replace values of ``vars``. Files outside the manifest's directory are refused unless
-    ``allow_outside``. Rendering, and reading the files that jobs name, is left to ``expand``; only where a manifest
-    is refused are its jobs expanded here too, so that the author hears of everything at once.
-    """
-    reading = read_manifest(
-        path, overrides=overrides, allow_outside=allow_outside, max_jobs=max_jobs, max_bytes=max_bytes
-    )
-    if reading.problems and not reading.problems.full:
-        reading.problems.extend(item for item in expand(reading.manifest) if isinstance(item, Problem))
-    reading.problems.raise_if_any()
-    return reading.manifest
-
-
-def read_manifest(
-    path: Path,
-    *,
-    overrides: Mapping[str, str] = _NO_OVERRIDES,
-    allow_outside: bool = False,
-    max_jobs: int = MAX_JOBS,
-    max_bytes: int = MAX_BYTES,
-    watch: Callable[[], None] = lambda: None,
-) -> Reading:
-    """Read the manifest at ``path`` as ``load_manifest`` does, and return it together with the problems of its form.
-
-    Raises ``ManifestError`` where there is no file, no text, no YAML or no mapping. ``watch`` is called again and
-    again while it is parsed, and may raise to end the work.
+    ``allow_outside``. Rendering, and reading the files that jobs name, is left to ``expand``. ``watch`` is called
+    repeatedly while it is parsed, and may raise to end the work.
     """
     content = _content(path, max_bytes)
     max_values = max(yaml_reader.MAX_VALUES, max_bytes // _BYTES_PER_VALUE)
@@ -69,7 +45,7 @@ def read_manifest(
         document.problems.add(root.problem((), message))
         raise document.problems.error()
     check = FormCheck(document, root, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
-    return check.reading(hashlib.sha256(content).hexdigest())
+    return check.manifest(hashlib.sha256(content).hexdigest())
 
 
 def _content(path: Path, max_bytes: int) -> bytes:

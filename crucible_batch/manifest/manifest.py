@@ -18,8 +18,6 @@ from crucible_batch.manifest.models import (
     Retry,
     WorkflowDefaults,
 )
-from crucible_batch.manifest.problems import ProblemCollector
-from crucible_batch.manifest.shape_errors import salvaged
 from crucible_batch.manifest.source_map import SourceNode
 
 __all__ = [
@@ -76,13 +74,7 @@ class Manifest:
     def entries(self) -> Iterator[ManifestEntry]:
         """Yield the entries of ``jobs`` in order."""
         for index, site in enumerate(self.site.items("jobs")):
-            if index not in self.broken:
-                unknown = self.faulty.get(index, _NONE)
-                yield ManifestEntry(index, _sound_job(site.value, unknown), site, unknown)
-
-    @property
-    def lists_jobs(self) -> bool:
-        return isinstance(self.site.value.get("jobs"), list)
+            yield ManifestEntry(index, JobEntry.model_validate(site.value), site)
 
     def place(self, field: str) -> Place:
         """Return where a field stands, such as ``budget.credits`` or ``jobs[2].params.size.width``.
@@ -94,61 +86,3 @@ class Manifest:
                 return self.site.place(steps)
             field = field[: max(field.rfind("."), field.rfind("["), 0)]
         return Place(self.path)
-
-
-def _sound_job(value: Any, unknown: frozenset[str]) -> JobEntry:
-    if unknown:
-        return salvaged(JobEntry, value, unknown, name=UNNAMED)
-    return JobEntry.model_validate(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What reading a manifest came to: a ``Manifest``, and the ``problems`` of its form that were found on the way.
-
-    Where there are any it must not be run. It can be expanded, to hear of what else is wrong.
-    """
-
-    manifest: Manifest
-    problems: ProblemCollector
-
-
-SETS_VARIABLES = frozenset({"matrix", "zip", "foreach"})
-
-
-class ExcusedVariables:
-    """A set of names; it holds all there are where a mapping of them is lost whole, so that no name can be told."""
-
-    __slots__ = ("_everything", "_names")
-
-    def __init__(self, entry: ManifestEntry, manifest: Manifest) -> None:
-        self._everything = False
-        self._names: set[str] = set()
-        if entry.unknown or manifest.unknown:
-            self._lose(entry, manifest)
-
-    def _lose(self, entry: ManifestEntry, manifest: Manifest) -> None:
-        lost: list[tuple[SourceNode, str]] = [(entry.site, key) for key in ("matrix", "zip") if key in entry.unknown]
-        if "vars" in manifest.unknown:
-            lost.append((manifest.site, "vars"))
-        if "matrix" in manifest.unknown and entry.job.matrix is None:
-            lost.append((manifest.site, "matrix"))
-        self._everything = not all(_is_named(site, key) for site, key in lost)
-        self._names = {name for site, key in lost for name in _names(site, key)}
-        if "foreach" in entry.unknown:
-            self.add("row")
-
-    def __contains__(self, name: object) -> bool:
-        return self._everything or name in self._names
-
-    def add(self, name: str) -> None:
-        self._names.add(name)
-
-
-def _is_named(site: SourceNode, key: str) -> bool:
-    return isinstance(site.value.get(key), dict) and site.is_sound((key,), within=False)
-
-
-def _names(site: SourceNode, key: str) -> Iterator[str]:
-    mapping = site.value.get(key)
-    yield from mapping if isinstance(mapping, dict) else ()

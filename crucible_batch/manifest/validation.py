@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from crucible_batch.errors import Problem
-from crucible_batch.manifest import names, shape_errors
-from crucible_batch.manifest.manifest import UNKNOWN_WORKFLOW, UNNAMED, VALUES, Manifest, Reading
+from crucible_batch.manifest import names
+from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.models import Header, JobEntry
+from crucible_batch.manifest.problems import MAX_SHOWN
+from crucible_batch.manifest.shape_errors import shape_problems
 from crucible_batch.manifest.source_map import SourceNode, kind, nearest
 from crucible_batch.manifest.templates import is_template
 from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
@@ -106,7 +108,7 @@ def header_warnings(header: Header, site: SourceNode, used: Collection[str]) -> 
             yield site.problem(("workflows", workflow_id), message, key=True, nearest=near)
 
 
-def job_warnings(job: JobEntry | PlainJob, site: SourceNode) -> Iterator[Problem]:
+def job_warnings(job: JobEntry, site: SourceNode) -> Iterator[Problem]:
     for where, axes in (("matrix", job.matrix or {}), ("zip", job.zip)):
         for name, values in axes.items():
             for index, value in enumerate(values):
@@ -178,15 +180,41 @@ class FormCheck:
             self._report(header_problems(header, self._site))
             self._report(override_problems(self._overrides, header, self._site))
         jobs = self._site.value.get("jobs")
-        if not isinstance(jobs, list) or not jobs:
-            if "jobs" not in self._unknown and self._site.is_sound(("jobs",), within=False):
-                message = f"must list jobs, not {_shown(jobs)}" if "jobs" in self._site.value else "`jobs` is missing"
-                self._problems.add(self._site.problem(("jobs",), message))
-            return
-        used = {header.workflow} if header.workflow else set[str]()
+        if isinstance(jobs, list) and jobs:
+            self._check_jobs(header)
+        elif "jobs" in self._site.value:
+            self._report([self._site.problem(("jobs",), f"must list jobs, not {_shown(jobs)}")])
+        elif all(problem.nearest != "jobs" for problem in self._problems.error().problems):
+            self._report([self._site.problem(("jobs",), "`jobs` is missing")])
+        if header is None or self._problems:
+            raise self._problems.error()
+        return self._made(header, sha256)
+
+    def _validated(self, model: type[Model], site: SourceNode, *, other_keys: Sequence[str] = ()) -> Model | None:
+        """Return the model of what is at ``site``, ``other_keys`` left out; None if it doesn't have the right shape."""
+        value = site.value
+        if other_keys:
+            value = {key: item for key, item in value.items() if key not in other_keys}
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            if self._problems.full:
+                self._problems.omitted += len(details)
+                return None
+            self._report(islice(shape_problems(model, details, site, other_keys=other_keys), MAX_SHOWN))
+            self._problems.omitted += max(len(details) - MAX_SHOWN, 0)
+            return None
+
+    def _report(self, problems: Iterable[Problem]) -> None:
+        self._problems.extend(problem for problem in problems if problem.place.line not in self._faulty_lines)
+
+    def _check_jobs(self, header: Header | None) -> None:
+        """Check each entry; against the header too, if that has the right shape."""
+        used = {header.workflow} if header is not None and header.workflow else set[str]()
         count = 0
         for site in self._site.items("jobs"):
-            job = plain_job(site.value) or self._validated(JobEntry, site)
+            job = self._validated(JobEntry, site)
             if header is None or job is None:
                 continue
             self._report(job_problems(job, header, site))
@@ -196,32 +224,8 @@ class FormCheck:
             if count <= self._max_jobs < count + made:
                 self._report([too_many(site, self._max_jobs)])
             count += made
-        self._warn(header_warnings(header, self._site, used))
-
-    def _job(self, header: Header, site: SourceNode, index: int) -> JobEntry | None:
-        """Check one entry. Return what is sound of it, or None where that is nothing."""
-        job = shape_errors.validate(JobEntry, site)
-        if not isinstance(site.value, dict):
-            if isinstance(job, shape_errors.SchemaErrors):
-                job.report(self._problems)
-            return None
-        unknown = {VALUES if key == "params" else key for key in shape_errors.doubtful(JobEntry, site)}
-        if isinstance(job, shape_errors.SchemaErrors):
-            unknown |= self._reported(job, site)
-        if unknown or isinstance(job, shape_errors.SchemaErrors):
-            job = shape_errors.salvaged(JobEntry, site.value, unknown, name=UNNAMED)
-        found: set[str] = set()
-        for problem in job_problems(job, header, site):
-            key = _key(problem, site)
-            if key not in unknown:  # as the workflow may be that the job seems to lack
-                self._problems.add(problem)
-                found.add(key)
-        unknown |= found - _KEPT
-        self._warn(job_warnings(job, site))
-        if not unknown:
-            return job
-        self._faulty[index] = frozenset(unknown)
-        return shape_errors.salvaged(JobEntry, site.value, unknown, name=UNNAMED)
+        if header is not None:
+            self._warn(header_warnings(header, self._site, used))
 
     def _warn(self, warnings: Iterable[Problem]) -> None:
         self._warnings.extend(islice(warnings, MAX_WARNINGS - len(self._warnings)))

@@ -90,7 +90,7 @@ from crucible_batch.api.draft import fill_plan, read_source
 from crucible_batch.api.request import RunRequest
 from crucible_batch.journal import PlanFile
 with PlanFile.temporary() as plan:
-    fill_plan(plan, read_source(Path(sys.argv[1]), ManifestOptions()), "default", {})
+    fill_plan(plan, read_source(RunRequest(Path(sys.argv[1]))), "default", {})
     print(len(plan), peak_mb(), time.process_time())
 """
 
