@@ -2,7 +2,7 @@
 
 What a block is, its language says:
 
-- ``console``: each ``$`` line is run, and the lines below it are its output (see ``tests.docs.transcript``). ``^C`` is
+- ``console``: each ``$`` line is run, and the lines below it are its output (see ``transcript.py``). ``^C`` is
   pressed once a job is done; numbers don't count in such a block.
 - ``sh``: each line is run and has to end with 0, but for what makes the environment that the test has already, and the
   sandbox and the viewer, which would never end.

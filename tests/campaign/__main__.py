@@ -1,8 +1,8 @@
 """A campaign: each row of the regime for its share of the time, and a file of what came of it: ``make campaign``.
 
-    python -m tests.campaign --minutes 150           all rows, two hours and a half
-    python -m tests.campaign --minutes 5 --row 6     one of them, for five minutes
-    python -m tests.campaign --row 15 --into FILE    one that had too little time once more, in its place in a file
+    python -m tests.campaign --minutes 150   all rows, two hours and a half
+    python -m tests.campaign --minutes 5 --row 6   one of them, for five minutes
+    python -m tests.campaign --row 15 --into FILE   one that had too little time once more, in its file
 
 The file, ``docs/reliability/campaign-DATE.json``, names the revision, the seeds, the commands and the findings. Exits 1
 where there was any, where a planted bug was missed, or where a kind of fault never struck.

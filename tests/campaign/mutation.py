@@ -1,8 +1,8 @@
 """Mutants of the modules that keep the money and the secrets: how many of them the tests notice, by mutmut.
 
     python -m tests.campaign.mutation                             all of them
-    python -m tests.campaign.mutation domain/identity.py            one of them: make mutants
-    python -m tests.campaign.mutation --seconds 300 --seed 7      as many modules as the time allows, by lot
+    python -m tests.campaign.mutation domain/identity.py   one of them: make mutants
+    python -m tests.campaign.mutation --seconds 300 --seed 7   as many modules as the time allows, by lot
 
 Works on a copy, since mutmut writes beside what it changes. A mutant that no test can notice is
 argued in ``argued.py``. Prints one JSON object, and exits 1 where too many are neither.
@@ -37,7 +37,7 @@ MODULES: Mapping[str, str] = {
     "domain/redaction.py": "domain/test_text.py domain/test_secrecy.py gateway/test_secrets.py",
     "engine/admission.py": "engine/test_admission_rule.py engine/test_admission_ends.py",
     "gateway/api_key.py": "gateway/test_secrets.py",
-    "gateway/url_guard.py": "gateway/test_address.py gateway/test_guard.py gateway/test_guard_registry.py",
+    "gateway/url_guard.py": ("gateway/test_address.py gateway/test_guard.py gateway/test_guard_registry.py"),
     "gateway/log_filter.py": "gateway/test_secrets.py",
     "journal/codec.py": "journal/test_codec.py",
     "journal/group_commit.py": "journal/test_writing.py",

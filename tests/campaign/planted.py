@@ -20,7 +20,9 @@ from tests.simulation.bugs import SEEDS_ALLOWED, bugs, first_seed
 
 _AT_ONCE = 2
 _IN_SIMULATION = (
-    "import sys; from tests.simulation.bugs import planted; from tests.simulation.soak import play_all\n"
+    "import sys\n"
+    "from tests.simulation.bugs import planted\n"
+    "from tests.simulation.soak import play_all\n"
     "name, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n"
     "with planted(name): print(*play_all(range(first, first + count)).broken[:1])"
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,8 +37,15 @@ FOR_EVER = {("ten thousand outputs", "job")}
 """A job that once showed more outputs than it has: what it doesn't have is asked for, for nothing, by every run."""
 
 
-@pytest.mark.parametrize("exchange", EXCHANGES)
-@pytest.mark.parametrize("behaviour", MENU)
+def _table() -> Iterator[Any]:
+    """Each behaviour at each exchange. `make test` tries each behaviour at one, and so each exchange several times."""
+    for row, behaviour in enumerate(MENU):
+        for column, exchange in enumerate(EXCHANGES):
+            is_quick = row % len(EXCHANGES) == column
+            yield pytest.param(behaviour, exchange, marks=[] if is_quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("behaviour", "exchange"), list(_table()))
 async def test_no_answer_makes_a_run_hang_hide_or_buy_again(
     run, tmp_path: Path, caplog: pytest.LogCaptureFixture, exchange: str, behaviour: str
 ) -> None:

@@ -53,6 +53,7 @@ def test_what_means_harm_is_refused_soon_and_in_little_memory(tmp_path: Path) ->
     assert [one["name"] for one in told if one["outcome"] == "taken"] == []
 
 
+@pytest.mark.slow
 def test_an_odd_value_anywhere_is_taken_or_refused_and_no_more(tmp_path: Path) -> None:
     told, peak_mb = read_all(tmp_path, "any")
     assert len(told) > 2000
@@ -60,6 +61,7 @@ def test_an_odd_value_anywhere_is_taken_or_refused_and_no_more(tmp_path: Path) -
     assert {one["outcome"] for one in told} == {"taken", "refused"}
 
 
+@pytest.mark.slow
 def test_mutants_of_a_sound_manifest_are_taken_or_refused_and_no_more(tmp_path: Path) -> None:
     """A fixed number of seeds; CRUCIBLE_TEST_MUTANTS and CRUCIBLE_TEST_FIRST_MUTANT make it more, or others."""
     told, peak_mb = read_all(tmp_path, "mutants", str(FIRST_MUTANT), str(FIRST_MUTANT + MUTANTS))

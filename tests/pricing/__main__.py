@@ -1,4 +1,4 @@
-"""A hunt over price worlds: `python -m tests.pricing SECONDS=600 SEED=1`, or one of them: `SEED=17 COUNT=1`.
+"""A hunt over price worlds: `python -m tests.pricing SECONDS=600 SEED=1`, or one: `SEED=17 COUNT=1`.
 
 Prints the seed and the ledger's story for each breach, and exits 1 if there was one. REFERENCE=1 plays the rule's
 shortest client in place of the command: a search for false alarms of the judge. `pace` measures what the rule costs.

@@ -45,6 +45,7 @@ OPERATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path", "mode"), OPERATIONS)
 def test_the_api_keeps_to_its_description(running: Running, method: str, path: str, mode: GenerationMode) -> None:
     @given(case=SCHEMA[path][method].as_strategy(generation_mode=mode))

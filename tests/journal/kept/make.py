@@ -1,4 +1,4 @@
-"""Makes the journal that a release leaves behind, for all later ones to read: ``python -m tests.journal.kept.make``.
+"""Make the journal that a release leaves behind, for later ones to read: ``python -m tests.journal.kept.make``.
 
 Run once for a release, never again for that one: what stands under its name is what users have on their disks. Two
 directories are kept: one whose run ended with every kind of job in it, one that was killed with jobs in flight.
