@@ -1,7 +1,9 @@
 # Everything that the project needs, from a fresh clone with Python 3.11 or later and make.
 #
 #   make demo    a local gateway, thirty pictures, a report that opens: nothing to sign up for
-#   make test    all tests
+#   make test    the tests of each change; tests/README.md lists what each command checks
+#   make verify  the long proofs as well: all of `make proofs`, the browser, the terminal, system calls, and a soak
+#   make proofs  the tests that are marked slow, or those of them below PROOFS
 #   make crash   kill the command at each of its effects, and say what came of it
 #   make soak    hostile runs in virtual time, for a minute or SECONDS
 #   make campaign  everything that is tried against it, for two and a half hours or MINUTES, and a file of what came of it
@@ -23,7 +25,7 @@ STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
 CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 
-.PHONY: help install demo test test-browser test-terminal test-system crash soak campaign mutants figures bench lint
+.PHONY: help install demo test verify proofs test-browser test-terminal test-system crash soak campaign mutants figures bench lint
 .PHONY: format types check schema reference picture docs release clean
 
 help:  ## Say what there is
@@ -40,8 +42,15 @@ OPEN ?=
 demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway, and open its pictures as a grid
 	@$(BIN)/crucible-batch demo $(OPEN)
 
-test: $(STAMP)  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(STAMP)  ## Run the tests of each change; the long proofs are in verify
+	$(PYTEST) -m "not slow"
+
+PROOFS ?= tests
+proofs: $(STAMP)  ## Run the tests that take long, or those below PROOFS
+	$(BIN)/python -m pytest -n 2 -m slow $(PROOFS)
+
+verify: proofs test-browser test-terminal test-system soak mutants  ## Run the long proofs; needs what test-system needs
 
 crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
 	@$(BIN)/python -m tests.crash --rounds $(ROUNDS)
