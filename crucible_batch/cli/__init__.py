@@ -1,6 +1,6 @@
-"""The ``crucible-batch`` command: parse, call the API, render. The commands are in ``run``, ``look`` and ``start``."""
+"""The ``crucible-batch`` command: parse, call the API, render. The commands are in the ``*_commands`` modules."""
 
-# ruff: noqa: PLC0415 - what isn't needed isn't loaded
+# ruff: noqa: PLC0415 - --version loads as little as possible
 
 import os
 import sys
@@ -12,12 +12,12 @@ def main() -> None:
     """Run the command line and leave the process with its exit code."""
     if sys.argv[1:] == ["--version"] and _show_version():
         return
-    # The HTTP library opens the file that this names as soon as it is loaded, for the keys of all connections.
+    # On import, the HTTP library opens the file that this variable names and writes all connection keys to it.
     os.environ.pop("SSLKEYLOGFILE", None)
     from crucible_batch.cli.startup import collect_garbage_rarely, skip_unused_help_imports
-    from crucible_batch.cli.streams import mend_streams
+    from crucible_batch.cli.terminal import repair_streams
 
-    mend_streams()
+    repair_streams()
     collect_garbage_rarely()
     skip_unused_help_imports(sys.argv[1:])
     from crucible_batch.cli.app import main as parse_and_run
@@ -26,10 +26,10 @@ def main() -> None:
 
 
 def _show_version() -> bool:
-    """Answer what scripts ask for before anything else, in a fifth of the time. False where it can't be written."""
+    """Print the version without loading Typer, in a fifth of the time. Return False if stdout can't be written."""
     try:
-        print(f"crucible-batch {__version__}", flush=True)  # noqa: T201 - that is all there is to say
-    except OSError:  # the whole command line says what is wrong with the stream, and with which exit code
+        print(f"crucible-batch {__version__}", flush=True)  # noqa: T201
+    except OSError:  # the full command line reports the error, with its exit code
         return False
     return True
 

@@ -1,12 +1,13 @@
-"""The two streams: consoles that survive a closed pipe and a narrow encoding, and the few styles that we use."""
+"""The standard streams and the consoles on them: closed streams, closed pipes, narrow encodings, styles."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -16,7 +17,7 @@ PIPED_WIDTH = 120
 """Columns where there is no terminal to ask: enough for a table with UUIDs, and nothing is cut at 80."""
 
 _LEAST_ROOM = 24
-"""Columns below which text behind a label is a tower of single words: then the terminal wraps it as it likes."""
+"""With fewer columns than this beside a label, text is not wrapped here; the terminal does it."""
 
 _THEME = Theme(
     {
@@ -32,11 +33,66 @@ _THEME = Theme(
 )
 
 
+_STREAMS = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
+
+
+def repair_streams() -> None:
+    """Open closed streams on the null device, and make stdout and stderr survive a closed pipe. May be called again.
+
+    A descriptor that is left closed would be given to the next file that is opened, such as the journal, and output
+    for the stream would be written into it.
+    """
+    for name, number, mode in _STREAMS:
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, _open_null(number, mode))
+        elif mode == "w" and type(stream) is io.TextIOWrapper:
+            setattr(sys, name, _surviving_closed_pipe(stream))
+
+
+class SteadyFile(io.FileIO):
+    """A file that discards output once its pipe is closed, so that the command still ends with its own exit code."""
+
+    def write(self, content: Any, /) -> int:
+        """Write bytes as ``FileIO`` does."""
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            return super().write(content)
+
+
+def _surviving_closed_pipe(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    file = SteadyFile(stream.fileno(), "w", closefd=False)
+    is_unbuffered = isinstance(stream.buffer, io.RawIOBase)  # as PYTHONUNBUFFERED makes it
+    return io.TextIOWrapper(
+        file if is_unbuffered else io.BufferedWriter(file),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _open_null(number: int, mode: str) -> IO[str]:
+    try:
+        os.fstat(number)
+    except OSError:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+    # If the descriptor is in use by something else, it is left alone.
+    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123 - as long as the process lives
+
+
 class SteadyConsole(Console):
-    """A console that falls silent when its reader has gone: a run that is paid for must not die of ``| head``."""
+    """A console that stops printing when its pipe is closed: ``| head`` must not end a run that is paid for."""
 
     def on_broken_pipe(self) -> None:
-        """Be quiet from now on; the command goes on and ends with its own exit code."""
+        """Print nothing more; the command continues and ends with its own exit code."""
         self.quiet = True
         silence(self.file)
 
@@ -51,28 +107,28 @@ def open_console(*, stderr: bool = False) -> Console:
 
 
 def silence(stream: IO[str]) -> None:
-    """Point a stream whose reader has gone to nowhere, so that the last flush at exit raises nothing."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Redirect a stream with a closed pipe to the null device, so that the flush at exit raises nothing."""
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, stream.fileno())
-    except (OSError, ValueError):  # not a real file: then there is no flush to fear either
+        os.dup2(null, stream.fileno())
+    except (OSError, ValueError):  # not a real file, so no flush at exit either
         return
     finally:
-        os.close(nowhere)
+        os.close(null)
 
 
 def say(console: Console, *parts: str | tuple[str, str] | Text) -> None:
-    """Print one line without breaking it: the terminal wraps what is too long for it, and it copies whole."""
+    """Print one line without line breaks: the terminal wraps it, and copying gives one line."""
     console.print(Text.assemble(*parts), soft_wrap=True)
 
 
 def tell(console: Console, *parts: str | tuple[str, str] | Text) -> None:
-    """Print a sentence, broken between words where a terminal is too narrow for it; in a log it stays one line."""
+    """Print a sentence, wrapped between words on a terminal; in a log it stays one line."""
     console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
 
 
 def advise(console: Console, label: str, text: str, *, indent: int = 0) -> None:
-    """Print a sentence behind a label, its further lines under the first; in a log it stays one line."""
+    """Print a sentence behind a label, its further lines indented like the first; in a log it stays one line."""
     head = f"{'':{indent}}{label}  "
     room = console.width - len(head)
     lines = Text(text).wrap(console, room) if console.is_terminal and room >= _LEAST_ROOM else [Text(text)]
@@ -87,7 +143,7 @@ def is_lively(console: Console) -> bool:
 
 @contextmanager
 def working(console: Console, doing: str) -> Iterator[None]:
-    """Show a spinner on a terminal while something takes its time; nothing elsewhere."""
+    """Show a spinner on a terminal while the block runs; nothing elsewhere."""
     if not is_lively(console):
         yield
         return
