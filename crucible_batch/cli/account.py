@@ -1,4 +1,4 @@
-"""What the gateway says of the account and itself: credits, workflows, assets."""
+"""The ``credits``, ``workflows`` and ``assets`` commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ask(
     api_base: str | None,
     proxy: str | None,
 ) -> T:
-    """Put one question to the gateway that the settings name."""
+    """Run ``question`` with a client of the configured gateway, and return its result."""
 
     async def put() -> T:
         async with connect(current_settings(base_url=api_base, proxy=proxy)) as client:
@@ -97,7 +97,7 @@ def show_workflows(answer: CommandOutput, api_base: str | None, proxy: str | Non
 
 
 def show_workflow(answer: CommandOutput, workflow_id: str, api_base: str | None, proxy: str | None) -> None:
-    """Show one workflow's parameters, as far as its metadata tells."""
+    """Show the parameters that a workflow's metadata lists."""
     metadata = ask(answer, lambda client: _metadata(client, workflow_id), api_base, proxy)
     fields, expected_s = read_fields(metadata), read_expected_s(metadata)
     details = read_details(metadata)
@@ -172,7 +172,7 @@ def signed_credits(amount: Decimal) -> str:
 
 
 def plain_json(value: object) -> Json:
-    """Turn what the wire gave into JSON: numbers came as ``Decimal`` and go as numbers, links lose their rights."""
+    """Turn wire data into JSON: ``Decimal`` becomes a number, URLs lose their signatures."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, Mapping):
@@ -198,7 +198,7 @@ def _text(value: object) -> str | None:
 
 
 def _moment(text: str) -> str:
-    """Show a timestamp in the reader's own time, or as it came if it is none."""
+    """Format a timestamp in local time; return other text as it came."""
     try:
         return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""The frame around every command: text or JSON goes out by it, and whatever is raised becomes an exit code."""
+"""The frame around every command: output as text or JSON, and exceptions as exit codes."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ BUG = BUG_EXIT_CODE
 
 
 class Terminated(SystemExit):
-    """SIGTERM or SIGHUP came while no run was there to handle it.
+    """SIGTERM or SIGHUP arrived while no run was there to handle it.
 
-    A ``SystemExit``, since a task group lets nothing else through as it is, but for Ctrl-C.
+    A ``SystemExit``, since a task group wraps other exceptions in a group.
     """
 
 
 class DiskError(CrucibleBatchError):
-    """Something could not be read or written, outside of a run's own journal."""
+    """A file other than a run's journal could not be read or written."""
 
     code = "DISK"
 
 
 class CommandOutput:
-    """What a command says and how it ends. With ``json`` stdout is for JSON alone, and people read stderr."""
+    """A command's output and exit code. With ``json``, stdout has only JSON, and text goes to stderr."""
 
     def __init__(self, command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.command = command
@@ -61,12 +61,12 @@ class CommandOutput:
     def blame(
         self, code: str, message: str, hint: str | None = None, request_id: str | None = None, *, exit_code: int
     ) -> None:
-        """Note what went wrong, for the envelope, and the exit code that it has."""
+        """Record the error for the envelope, and its exit code."""
         self.exit_code = exit_code
         self.error = {"code": code, "message": message, "hint": hint, "request_id": request_id}
 
     def close(self) -> None:
-        """Write the envelope, the last line of every JSON answer."""
+        """Write the envelope, the last line of JSON output."""
         if self.json:
             envelope: dict[str, Json] = {
                 "type": "result",
@@ -84,7 +84,7 @@ class CommandOutput:
 def answering(
     command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False
 ) -> Iterator[CommandOutput]:
-    """Run a command's body, show what it raised, write the envelope, and leave with the exit code."""
+    """Run a command's body, show what it raised, write the envelope, and raise ``typer.Exit``."""
     answer = CommandOutput(command, json=json, quiet=quiet, verbose=verbose)
     _log_to(answer)
     try:
@@ -95,11 +95,11 @@ def answering(
         _interrupted(answer, "stopped by Ctrl-C", ExitCode.SIGINT)
     except Terminated:
         _interrupted(answer, "stopped by a signal", ExitCode.SIGTERM)
-    except OSError as error:  # the disk or a stream that we write to: no bug, and a run goes on from its journal
+    except OSError as error:  # the disk or an output stream, not a bug; a run continues from its journal
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
         _show(answer, DiskError(what, hint="see to the disk, then run the same command again"))
-    except Exception as error:  # noqa: BLE001 - the edge: a bug must still end in words, an envelope and an exit code
-        _confess(answer, error)
+    except Exception as error:  # noqa: BLE001 - a bug must still give a message, an envelope and an exit code
+        _show_bug(answer, error)
     answer.close()
     raise typer.Exit(int(answer.exit_code))
 
@@ -110,7 +110,7 @@ def _interrupted(answer: CommandOutput, message: str, code: ExitCode) -> None:
 
 
 def rfc3339(seconds: float | None = None) -> str:
-    """Write a moment as RFC 3339 in UTC with milliseconds; now, unless one is given."""
+    """Format seconds since 1970 as RFC 3339 in UTC with milliseconds; None is now."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -125,7 +125,7 @@ def _show(answer: CommandOutput, error: CrucibleBatchError) -> None:
     show_error(answer.err, error)
 
 
-def _confess(answer: CommandOutput, error: Exception) -> None:
+def _show_bug(answer: CommandOutput, error: Exception) -> None:
     what = redacted(f"{type(error).__name__}: {error}")[:300]
     answer.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
     say(answer.err, ("Sorry, this is a bug in crucible-batch: ", "bad"), ascii(what)[1:-1])
@@ -140,12 +140,12 @@ def _confess(answer: CommandOutput, error: Exception) -> None:
 def _write_line(line: Mapping[str, Json]) -> None:
     try:
         print(json.dumps(line), flush=True)  # noqa: T201 - stdout is the interface here
-    except OSError:  # the reader has gone, or the disk is full: what the command does matters more
+    except OSError:  # a closed pipe or a full disk must not stop the command
         silence(sys.stdout)
 
 
 class _Notes(logging.Handler):
-    """Shows what is logged as notes, above a live display rather than through it."""
+    """Prints log records as notes, above a live display."""
 
     def __init__(self, answer: CommandOutput) -> None:
         super().__init__(logging.INFO if answer.verbose else logging.WARNING)
@@ -158,7 +158,7 @@ class _Notes(logging.Handler):
 
 
 def _log_to(answer: CommandOutput) -> None:
-    """Show what we log, and the warnings of all others: without a handler Python would print these as they are."""
+    """Show our log records, and others' warnings, which Python would print without redaction otherwise."""
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Notes)]
     root.addHandler(_Notes(answer))

@@ -1,4 +1,4 @@
-"""The Typer application: its commands, its help, and the last net under it."""
+"""The Typer application: its commands, its help, and the exit codes of errors outside a command."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def main() -> None:
         code = ExitCode.SIGINT
     except _UsageError as error:
         code = _refuse(error)
-    except OSError as error:  # help that can't be written; a command's own are shown by its answer
+    except OSError as error:  # help can't be written; errors of a command are shown by ``answering``
         code = ExitCode.STOPPED
-        _say_at_last(f"error {error.strerror}")
+        _print_last(f"error {error.strerror}")
     sys.exit(int(code or 0))
 
 
-def _say_at_last(text: str) -> None:
-    """Say it, if the console takes it: it may be what failed. Then nothing is left to be flushed at the exit."""
+def _print_last(text: str) -> None:
+    """Print to stderr, which may be the stream that failed, and silence both streams for the flush at exit."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
     silence(sys.stdout)
@@ -89,7 +89,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _refuse(error: Exception) -> int:
-    """Show what is wrong with the command line; in JSON too, where that was asked for."""
+    """Show what is wrong with the command line, with ``--json`` as JSON too."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "crucible-batch"
     if type(error).__name__ == "NoArgsIsHelpError":

@@ -1,4 +1,4 @@
-"""An audit in words: the verdict, each difference by its job, what could not be checked, what isn't ours."""
+"""The ``audit`` command: run it, and show differences and entries of others as text and JSON."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _headline(result: AuditResult) -> tuple[tuple[str, str], str, tuple[str, str
 
 
 def show_differences(console: Console, differences: Sequence[Finding], *, limit: int | None = None) -> None:
-    """Name each difference: whose, what the books say, what the ledger says."""
+    """Print each difference: the job or upload, our books, the gateway's ledger."""
     for each in differences[:limit]:
         attempt = f", attempt {each.attempt}" if each.attempt is not None and each.attempt > 1 else ""
         kind = "asset" if each.attempt is None else "job"
@@ -87,7 +87,7 @@ def show_differences(console: Console, differences: Sequence[Finding], *, limit:
 
 
 def show_unsaved(console: Console, result: AuditResult) -> None:
-    """Name each job of which the gateway lists more outputs than were saved."""
+    """Print each job that has more outputs at the gateway than were saved."""
     for more in result.unsaved[:DIFFERENCES_SHOWN]:
         job_id = clean(more.job.current.job_id or "-")
         _line(
@@ -101,7 +101,7 @@ def show_unsaved(console: Console, result: AuditResult) -> None:
 
 
 def notes(result: AuditResult) -> Iterator[str]:
-    """What has to be said beside the figures, one sentence each."""
+    """Yield notes on the figures, a sentence each."""
     found = result.audit
     yield from _moving(result)
     if vague := found.count(Verdict.VAGUE):
@@ -192,7 +192,7 @@ def _line(console: Console, label: str, text: str, style: str = "") -> None:
 
 
 def audit_and_tell(answer: CommandOutput, run_dir: Path, api_base: str | None, proxy: str | None) -> None:
-    """Audit a run directory. A difference is exit 7, and is named even where nothing else is said."""
+    """Audit a run directory. Differences give exit code 7, and are printed even with ``--quiet``."""
     with working(answer.err, "asking the gateway"):
         result = asyncio.run(audit(run_dir, settings=current_settings(base_url=api_base, proxy=proxy)))
     found = result.audit

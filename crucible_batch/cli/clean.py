@@ -1,4 +1,4 @@
-"""What ``clean`` did or would do, in lines and in JSON, and the question before it."""
+"""The ``clean`` command: ask, delete, and show the result as text and JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class CleanArguments:
-    """What the command line asks for."""
+    """The options of ``clean``."""
 
     run_dir: Path
     found: bool
@@ -36,14 +36,14 @@ class CleanArguments:
     proxy: str | None
 
 
-def clean_and_tell(answer: CommandOutput, wish: CleanArguments) -> None:
-    """Delete what nobody needs, and say what came back for it."""
-    settings = current_settings(base_url=wish.api_base, proxy=wish.proxy)
-    asks = not wish.yes and sys.stdin.isatty() and answer.err.is_terminal
+def clean_and_tell(answer: CommandOutput, arguments: CleanArguments) -> None:
+    """Delete assets that no job needs, and show the rebates."""
+    settings = current_settings(base_url=arguments.api_base, proxy=arguments.proxy)
+    asks = not arguments.yes and sys.stdin.isatty() and answer.err.is_terminal
     work = clean_assets(
-        wish.run_dir,
-        found=wish.found,
-        dry_run=wish.dry_run,
+        arguments.run_dir,
+        found=arguments.found,
+        dry_run=arguments.dry_run,
         confirm=_asker(answer) if asks else None,
         settings=settings,
     )
@@ -52,12 +52,12 @@ def clean_and_tell(answer: CommandOutput, wish: CleanArguments) -> None:
     else:
         with working(answer.err, "deleting assets"):
             cleaning = asyncio.run(work)
-    answer.data = _as_json(cleaning, dry_run=wish.dry_run)
+    answer.data = _as_json(cleaning, dry_run=arguments.dry_run)
     if cleaning.failure is not None:
         failure = cleaning.failure
         answer.blame(failure.code, failure.message, again(), exit_code=cleaning.exit_code)
     if not answer.quiet:
-        _show(answer, cleaning, dry_run=wish.dry_run)
+        _show(answer, cleaning, dry_run=arguments.dry_run)
 
 
 def _asker(answer: CommandOutput) -> Callable[[Cleaning], bool]:

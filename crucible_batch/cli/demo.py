@@ -1,4 +1,4 @@
-"""The demo: a gateway of its own on this machine, a real manifest, and nothing to sign up for."""
+"""The demo: a manifest run on a local sandbox gateway, without an account."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
 
 _GRID = Path(".crucible", "grid.html")
-_LEADS_ON = """\
+_REDIRECT = """\
 <!doctype html>
 <meta charset="utf-8">
 <title>crucible-batch</title>
@@ -31,31 +31,30 @@ _LEADS_ON = """\
 
 
 def has_screen(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
-    """Whether a browser would have a window: without one it might take over the terminal, or hang."""
+    """Whether there is a screen for a browser: without one it might take over the terminal, or hang."""
     return platform in {"darwin", "win32"} or any(environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def open_grid(page: Path) -> bool:
-    """Open a run's page at its comparison grid. False where no browser took it.
+    """Open a run's page at its comparison grid. Return False if no browser could be opened.
 
-    What opens files for a desktop (xdg-open among others) drops what stands behind ``#``; a page that leads there keeps
-    it. It lies in the run's hidden folder and may be deleted.
+    ``xdg-open`` and others drop the fragment of a file URL, so a page in the run's hidden folder redirects to it.
     """
-    leads_there = page.parent / _GRID
+    redirect = page.parent / _GRID
     try:
-        leads_there.write_text(_LEADS_ON.format(page=page.name), encoding="utf-8")
+        redirect.write_text(_REDIRECT.format(page=page.name), encoding="utf-8")
     except OSError:
         return False
-    return webbrowser.open(leads_there.absolute().as_uri())
+    return webbrowser.open(redirect.absolute().as_uri())
 
 
 DEMO_DIR = Path("outputs/demo/default")
 
 
 def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
-    """Run the demo manifest on a new sandbox, into a directory that no earlier one has used.
+    """Run the demo manifest on a new sandbox, in a new directory.
 
-    Its comparison grid is opened in a browser: unless ``open_page`` says, where a person looks on who has a screen.
+    ``open_page`` None opens the comparison grid in a browser if output goes to a terminal and there is a screen.
     """
     manifest = demo_manifest()
     target = free_directory(out_dir or DEMO_DIR)
@@ -100,9 +99,9 @@ def demo_manifest() -> Path:
 
 
 def free_directory(wanted: Path) -> Path:
-    """Return ``wanted``, or with ``-2``, ``-3`` ... behind it the first that isn't there.
+    """Return ``wanted``, or the first of ``wanted-2``, ``wanted-3`` ... that doesn't exist.
 
-    Each demo has a gateway of its own that knows nothing of the ones before, so it can't go on in their directories.
+    Each demo has a new gateway that doesn't know earlier jobs, so it can't resume in their directories.
     """
     numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(2))
     return next(path for path in itertools.chain([wanted], numbered) if not path.exists())

@@ -1,4 +1,4 @@
-"""The doctor: what a run needs of this machine, the key and the gateway, looked at one by one."""
+"""The ``doctor`` command: checks of the settings, the gateway, the key and this machine."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from crucible_batch.settings import KEY_VARIABLE, Settings
 
 Grade = Literal["good", "warn", "bad"]
 
-MOST_SKEW_S = 60.0
-"""Beyond this the clocks disagree enough to upset signed URLs and the age of keys."""
-LEAST_FREE_BYTES = 1_000_000_000
+MAX_SKEW_S = 60.0
+"""A greater difference of the clocks can invalidate signed URLs and the age of keys."""
+MIN_FREE_BYTES = 1_000_000_000
 HEALTH_TIMEOUT_S = 10.0
 HEALTH_BYTES = 65_536
 _MARKS: dict[Grade, str] = {"good": "✓", "warn": "!", "bad": "✗"}
@@ -48,7 +48,7 @@ _LIBRARIES = ("httpx", "pydantic", "pyyaml", "tenacity", "typer", "rich")
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck:
-    """One thing that was looked at. ``exit_code`` is what it makes of the whole, where it is bad."""
+    """The result of one check. ``exit_code`` is the command's, if the grade is bad."""
 
     topic: str
     grade: Grade
@@ -58,7 +58,7 @@ class DoctorCheck:
 
 
 def examine(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
-    """Look at everything, say what was found, and end with 3 for the key, 5 for the gateway or the disk, else 0."""
+    """Run all checks and show them. Exit code 3 for the key, 5 for the gateway or the disk, else 0."""
     settings = current_settings(base_url=api_base, proxy=proxy)
     with working(answer.err, "looking around"):
         ours = list(_about_settings(settings))
@@ -96,7 +96,7 @@ async def _about_gateway(settings: Settings) -> list[DoctorCheck]:
     reachable = False
     try:
         status, date, took_s = await _health(settings)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, UserError) as error:  # the last for a proxy that is none
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UserError) as error:  # UserError for an invalid proxy
         why = clean(str(error), 200) or type(error).__name__
         findings.append(_unreachable(f"no answer: {why}"))
     else:
@@ -115,13 +115,13 @@ async def _about_key_alone(settings: Settings) -> list[DoctorCheck]:
 
 
 async def _health(settings: Settings) -> tuple[int, str | None, float]:
-    """Ask for the gateway's health, without the key and without a second try: status, date and seconds."""
+    """Request the gateway's health without the key or retries. Return status, date header and seconds."""
     url = f"{settings.base_url.rstrip('/')}/api/health"
     channel = new_channel(proxy=settings.proxy)
     status, date, took_s = 0, None, 0.0
     try:
         async with asyncio.timeout(HEALTH_TIMEOUT_S):
-            for _ in range(2):  # the first one pays for the connection
+            for _ in range(2):  # the first includes the time to connect
                 began = time.perf_counter()
                 reply = await channel.send("GET", url, {})
                 await reply.read(HEALTH_BYTES)
@@ -142,7 +142,7 @@ def _about_clock(date: str | None) -> Iterator[DoctorCheck]:
     except ValueError:
         return
     skew_s = (datetime.now(UTC) - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
-    if abs(skew_s) > MOST_SKEW_S:
+    if abs(skew_s) > MAX_SKEW_S:
         yield DoctorCheck("clock", "warn", f"{skew_s:+.0f} s off the gateway's", "set this machine's clock")
     else:
         yield DoctorCheck("clock", "good", "agrees with the gateway's")
@@ -177,7 +177,7 @@ def _about_machine() -> Iterator[DoctorCheck]:
     except CrucibleBatchError as error:
         yield DoctorCheck("disk", "bad", clean(error.message), _ANOTHER_DISK, ExitCode.STOPPED)
     else:
-        grade: Grade = "good" if free >= LEAST_FREE_BYTES else "warn"
+        grade: Grade = "good" if free >= MIN_FREE_BYTES else "warn"
         by_what = "" if means is RenameMethod.LINK else f"; it has no hard links, so outputs are named by {means.value}"
         yield DoctorCheck("disk", grade, f"{clean(str(here), 200)} can be written, {gigabytes}{by_what}")
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)

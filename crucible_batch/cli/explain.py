@@ -1,4 +1,4 @@
-"""The error codes, explained: one, all of them as a list, or all as the page of the docs."""
+"""Explanations of error codes: one, a list of all, or the page of the docs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ the exit code is the first of 130/143, 3, 5, 4, 1."""
 
 
 def explain(answer: CommandOutput, name: str) -> None:
-    """Explain one code. Raises ``UserError`` where it is none of ours."""
+    """Explain one code. Raises ``UserError`` for an unknown one."""
     wanted = name.strip().upper().replace("-", "_")
     code = find_code(wanted)
     if code is None:
@@ -37,7 +37,7 @@ def explain(answer: CommandOutput, name: str) -> None:
 
 
 def list_codes(answer: CommandOutput) -> None:
-    """List all codes, each with what it means."""
+    """List all codes with their meanings."""
     answer.data = {"codes": [_as_json(code) for code in CODES]}
     widest = max(len(code.name) for code in CODES)
     for topic in Topic:

@@ -1,4 +1,4 @@
-"""The first steps: a folder to start from, and a gateway on this machine."""
+"""The ``init`` and ``sandbox`` commands: a folder to start from, and a local gateway."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.sandbox import DEFAULT_KEY, SandboxConfig, parse_faults, parse_pricing, run_forever
 
 _STARTER = {
-    # packaged as / written as: files that begin with a dot are easily lost on the way into a package
+    # packaged as / written as: packaging tools may leave out files that begin with a dot
     "manifest.yaml": "manifest.yaml",
     "products.csv": "products.csv",
     "teapot.png": "photos/teapot.png",
@@ -27,7 +27,7 @@ _SCHEMA = "manifest.schema.json"
 
 
 def write_starter(answer: CommandOutput, directory: Path) -> None:
-    """Write the starter folder. Raises ``UserError`` before anything is written, if one of its files is there."""
+    """Write the starter folder. Raises ``UserError`` before writing anything if one of its files exists."""
     templates = files("crucible_batch.cli") / "templates"
     contents = {target: (templates / packaged).read_bytes() for packaged, target in _STARTER.items()}
     contents[_SCHEMA] = (json.dumps(manifest_schema(), indent=2) + "\n").encode()
@@ -46,7 +46,7 @@ def write_starter(answer: CommandOutput, directory: Path) -> None:
                 file.write(content)
     except OSError as error:
         raise UserError(f"{error.filename or directory}: {error.strerror}", hint="choose another folder") from error
-    except RecursionError:  # pathlib makes the folders above one by calling itself
+    except RecursionError:  # pathlib creates parent folders recursively
         raise UserError("the folder has too many folders above it", hint="choose another folder") from None
     _tell(answer, directory, list(contents))
 
@@ -64,7 +64,7 @@ def _tell(answer: CommandOutput, directory: Path, written: list[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SandboxArguments:
-    """How the local gateway is wanted, in the words of the command line."""
+    """The options of ``sandbox``."""
 
     port: int
     storage_port: int
@@ -78,7 +78,7 @@ class SandboxArguments:
     pricing: str
 
     def config(self) -> SandboxConfig:
-        """Return the sandbox's configuration. Raises ``UserError`` for what it refuses."""
+        """Return the sandbox's configuration. Raises ``UserError`` for invalid options."""
         try:
             return SandboxConfig(
                 api_port=self.port,
@@ -97,7 +97,7 @@ class SandboxArguments:
 
 
 def serve_sandbox(answer: CommandOutput, wish: SandboxArguments) -> None:
-    """Serve until Ctrl-C. The two lines for a shell go to stdout, at once, so that a script can read them."""
+    """Serve until Ctrl-C. The two shell lines are flushed to stdout at once, so that a script can read them."""
     config = wish.config()
 
     def ready(api_url: str, storage_url: str, key: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run directory holds, and the schemas of what we read and write: no gateway is asked."""
+"""The ``status``, ``report`` and ``schema`` commands. Only ``schema --live`` asks the gateway."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _INDENT = 2
 
 
 def show_progress(console: Console, found: Progress, balance: Balance, now: float) -> None:
-    """Print how far the run is, who is at work, and how long the rest may take."""
+    """Print a run's progress: the oldest jobs in flight, pace, estimated time left."""
     tally = ProgressState.of(found, balance)
     width = min(console.width, WIDEST) - _INDENT
     lines = [bar(tally, width)]
@@ -77,7 +77,7 @@ def show_progress(console: Console, found: Progress, balance: Balance, now: floa
 
 
 def progress_json(found: Progress, balance: Balance, now: float) -> Json:
-    """Return the same as JSON; ``left_s`` is null while nobody can know."""
+    """Return the progress as JSON; ``left_s`` is null while there is no estimate."""
     left = ProgressState.of(found, balance).left(now)
     return {
         "phases": {phase.value: count for phase, count in found.phases.items()},
@@ -98,7 +98,7 @@ _MAX_SCHEMA_BYTES = 64 * 1024 * 1024
 
 
 def show_status(answer: CommandOutput, run_dir: Path) -> None:
-    """Show how far a run directory is."""
+    """Show the status of a run directory."""
     status, now = read_status(run_dir), time.time()
     books, progress = status.report.credits, status.progress
     balance = Balance(books.budget, books.spent, books.held)
@@ -127,12 +127,12 @@ def _tail(status: Status) -> str:
 
 
 def _chose_some(status: Status) -> bool:
-    """Whether the newest run did all that it was to do, and was to do only some (``--only``)."""
+    """Whether the newest run finished its jobs but was limited to some of them (``--only``)."""
     return status.report.exit_code == ExitCode.OK and status.report.counts.pending > 0
 
 
 def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
-    """Say what goes on with a run that has ended; where it is going on, or all is done, there is nothing to type."""
+    """Return the command that continues a run; None if it is running or complete."""
     head, manifest = status.report, status.manifest
     if status.running or (head.exit_code == ExitCode.OK and not _chose_some(status)):
         return None
@@ -148,7 +148,7 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
 
 
 def write_report_and_tell(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:
-    """Rebuild the report, and say where it is."""
+    """Rebuild the report, and print its path."""
     with working(answer.err, "writing the report"):
         head = write_report_again(run_dir, html=html)
     page = run_dir / PAGE_FILE if html else None
@@ -171,7 +171,7 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
 
 
 def print_schema(of: str, *, output: Path | None, force: bool) -> None:
-    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``. Raises ``UserError`` where that may not be."""
+    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``. Raises ``UserError`` if that fails."""
     _check_output(output, force=force)
     _put(SCHEMAS[of](), output)
 
@@ -184,7 +184,7 @@ def print_live_schema(
     settings = current_settings(base_url=api_base, proxy=proxy)
     with working(answer.err, "asking the gateway"):
         schema = asyncio.run(live_manifest_schema(settings))
-    _check_output(output, force=force)  # the gateway took its time
+    _check_output(output, force=force)  # the file may have appeared while the gateway was asked
     _put(schema, output)
 
 

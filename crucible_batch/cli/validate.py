@@ -1,4 +1,4 @@
-"""Manifests checked one after the other, all of them, whatever is wrong with the first."""
+"""The ``validate`` command: check each of several manifests."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from crucible_batch.cli.terminal import say
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 
 
-def validate_all(answer: CommandOutput, requests: Sequence[RunRequest]) -> None:
-    """Check each manifest and say what is wrong with it. Exit code 2 if anything is."""
+def validate_all(
+    answer: CommandOutput,
+    manifests: Sequence[Path],
+    *,
+    variables: Mapping[str, str],
+    allow_outside: bool,
+    max_jobs: int,
+    max_manifest_bytes: int,
+) -> None:
+    """Check all manifests and show their problems. Exit code 2 if there are any."""
     results: list[Json] = []
-    bad = 0
-    for request in requests:
-        path = request.manifest
+    invalid = 0
+    for path in manifests:
         try:
             manifest, jobs = validate_request(request)
         except UserError as error:
-            bad += 1
+            invalid += 1
             problems = error.problems if isinstance(error, ManifestError) else ()
             show_error(answer.err, error)
             problem_list: list[Json] = [problem_json(problem) for problem in problems]
@@ -32,6 +39,6 @@ def validate_all(answer: CommandOutput, requests: Sequence[RunRequest]) -> None:
             for warning in manifest.warnings:
                 say(answer.out, ("  note  ", "warn"), clean(str(warning)))
     answer.data = {"manifests": results}
-    if bad:
-        message = f"{bad} of {len(requests)} manifests can't be run"
+    if invalid:
+        message = f"{invalid} of {len(manifests)} manifests can't be run"
         answer.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)

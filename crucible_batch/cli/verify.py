@@ -1,4 +1,4 @@
-"""What ``verify`` found, in lines and in JSON."""
+"""The ``verify`` command: run it, and show the differences as text and JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def verify_and_tell(
     proxy: str | None,
     storage_hosts: tuple[str, ...] = (),
 ) -> None:
-    """Verify, and say what was found, what was done about it, and what is left to do."""
+    """Verify a run directory; show the differences, what was fixed, and what is left to do."""
     settings = current_settings(base_url=api_base, proxy=proxy, storage_hosts=storage_hosts) if fix else None
     with _counting(answer) as on_checked:
         found = asyncio.run(verify(run_dir, fix=fix, on_checked=on_checked, settings=settings))
@@ -45,7 +45,7 @@ def verify_and_tell(
 
 @contextmanager
 def _counting(answer: CommandOutput) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how many files have been checked."""
+    """Show on a terminal how many files have been checked; yield the callback that counts."""
     if not is_lively(answer.err) or answer.quiet:
         yield lambda _count: None
         return

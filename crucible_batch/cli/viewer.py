@@ -1,4 +1,4 @@
-"""The viewer at the command line: where it can be opened, and how it ends."""
+"""The ``view`` command: serve run directories as live pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crucible_batch.view import find_runs, run_viewer
 
 
 def serve_view(answer: CommandOutput, directory: Path, port: int, *, open_browser: bool) -> None:
-    """Serve until Ctrl-C, which is how it is meant to end. The address goes to stdout, at once."""
+    """Serve until Ctrl-C. The address is flushed to stdout at once."""
     if not directory.is_dir():
         raise UserError(
             f"there is no directory {directory}", hint="name one that runs wrote to, or run something first"
