@@ -1,4 +1,4 @@
-"""The viewer: run directories as pages on this machine, live while they are written. It reads, and changes nothing."""
+"""The viewer: run directories as pages on this machine, updated while they are written. Read-only."""
 
 from crucible_batch.view.runs import find_runs
 from crucible_batch.view.server import run_viewer

@@ -1,4 +1,4 @@
-"""The viewer's ASGI application: a handful of addresses, all of them to look at."""
+"""The viewer's ASGI application: its routes, all read-only, and the middleware in front of them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from crucible_batch.view.pictures import ThumbnailServer, picture
 from crucible_batch.view.runs import Runs, ShownRun
 
 HOSTS = ("127.0.0.1", "localhost")
-"""A page from elsewhere whose name was made to lead here (DNS rebinding) still sends its own name. The port may be any:
-behind an SSH tunnel it is another."""
+"""Allowed ``Host`` names: after DNS rebinding, a foreign page still sends its own. Any port is allowed, since an SSH
+tunnel changes it."""
 _METHODS = {"GET", "HEAD"}
 _HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
-    # No page from elsewhere may show a picture of ours, or keep a handle on our window.
+    # No page of another origin may embed our pictures or keep a reference to our window.
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
@@ -37,7 +37,7 @@ _HEADERS = {
 
 
 def guards() -> list[Middleware]:
-    """Return them in the order in which a request meets them."""
+    """Return the middleware, outermost first."""
     return [
         Middleware(_Headers),
         Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
@@ -46,7 +46,7 @@ def guards() -> list[Middleware]:
 
 
 class _Headers:
-    """Adds the headers that an answer doesn't set itself."""
+    """Adds the headers that a response doesn't set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -63,7 +63,7 @@ class _Headers:
 
 
 class _ReadOnly:
-    """Refuses whatever could be meant to change something."""
+    """Refuses every method but GET and HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -77,7 +77,7 @@ class _ReadOnly:
 
 
 class Viewer:
-    """What the addresses answer with."""
+    """The handlers of the routes."""
 
     def __init__(self, runs: Runs, stopping: asyncio.Event) -> None:
         self._runs = runs
@@ -121,7 +121,7 @@ class Viewer:
 
 
 def create_app(runs: Runs, stopping: asyncio.Event) -> Starlette:
-    """Make the application. Setting ``stopping`` ends what would never end by itself."""
+    """Make the application. Setting ``stopping`` ends the event streams."""
     viewer = Viewer(runs, stopping)
     routes = [
         Route("/", viewer.list),

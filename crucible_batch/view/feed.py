@@ -1,8 +1,4 @@
-"""Server-sent events: what happened to a run since its page was made, and that the list of runs is another.
-
-Written by hand and not with sse-starlette: an event is three lines of text (HTML, 9.2.5), and the one hard thing, an
-end that doesn't wait for those who listen, is the ``stopping`` that the server's own end sets.
-"""
+"""Server-sent events (HTML, 9.2.5): what changed in a run since its page was made, and changes of the list of runs."""
 
 from __future__ import annotations
 
@@ -29,62 +25,62 @@ def event(kind: str, data: str = "{}") -> str:
 
 
 async def run_feed(run: ShownRun, edition: int, after: int, stopping: asyncio.Event) -> AsyncIterator[str]:
-    """Yield ``change`` whenever anything happened, until ``anew`` says that the page has to ask for everything.
+    """Yield ``change`` for each change, until ``anew`` tells the page to load everything again.
 
-    ``gone`` ends it where the journal can no longer be read.
+    Ends with ``gone`` if the journal can no longer be read.
     """
-    beat = _Beat()
+    keep_alive = _KeepAlive()
     yield HELLO
     try:
         while not stopping.is_set():
-            sight = await run.look()
-            if sight.edition != edition:
+            snapshot = await run.look()
+            if snapshot.edition != edition:
                 yield event("anew")
                 return
-            if sight.number > after:
+            if snapshot.number > after:
                 newer, change = await run.read(partial(run_change, key=run.key, after=after))
                 after = newer.number
-                yield beat.spoken(event("change", change))
-            elif beat.is_due():
-                yield beat.spoken(": still here\n\n")
-            await _pause(BUSY_S if sight.status.running else IDLE_S, stopping)
+                yield keep_alive.sent(event("change", change))
+            elif keep_alive.is_due():
+                yield keep_alive.sent(": still here\n\n")
+            await _pause(BUSY_S if snapshot.status.running else IDLE_S, stopping)
     except CrucibleBatchError:
         yield event("gone")
 
 
 async def list_feed(runs: Runs, stopping: asyncio.Event) -> AsyncIterator[str]:
-    """Yield ``changed`` whenever the list would look another, and once at first: it may have been made a while ago."""
-    beat, before = _Beat(), None
+    """Yield ``changed`` whenever the list has changed, and once at first, since the page may be out of date."""
+    keep_alive, before = _KeepAlive(), None
     yield HELLO
     while not stopping.is_set():
         entries = await runs.entries()
-        now = [_looks(entry) for entry in entries]
+        now = [_appearance(entry) for entry in entries]
         if now != before:
             before = now
-            yield beat.spoken(event("changed"))
-        elif beat.is_due():
-            yield beat.spoken(": still here\n\n")
-        busy = any(entry.sight is not None and entry.sight.status.running for entry in entries)
+            yield keep_alive.sent(event("changed"))
+        elif keep_alive.is_due():
+            yield keep_alive.sent(": still here\n\n")
+        busy = any(entry.snapshot is not None and entry.snapshot.status.running for entry in entries)
         await _pause(2 * BUSY_S if busy else IDLE_S, stopping)
 
 
-def _looks(entry: RunEntry) -> tuple[str, Snapshot | None, str | None]:
-    return entry.run.key, entry.sight, entry.trouble
+def _appearance(entry: RunEntry) -> tuple[str, Snapshot | None, str | None]:
+    return entry.run.key, entry.snapshot, entry.error
 
 
-class _Beat:
-    """When something was said last."""
+class _KeepAlive:
+    """The time since the last message, for keep-alives."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._spoke_at = clock()
+        self._sent_at = clock()
 
-    def spoken(self, text: str) -> str:
-        self._spoke_at = self._clock()
+    def sent(self, text: str) -> str:
+        self._sent_at = self._clock()
         return text
 
     def is_due(self) -> bool:
-        return self._clock() - self._spoke_at >= KEEP_ALIVE_S
+        return self._clock() - self._sent_at >= KEEP_ALIVE_S
 
 
 async def _pause(seconds: float, stopping: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""The pages: a run as ``report.html`` shows it, and the list of the runs. Pure, but for what a run's watch reads."""
+"""The pages of the viewer: a run, as in ``report.html``, and the list of runs."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ KILLED = "killed: the same command goes on"
 _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
 
 
-def standing(sight: Snapshot) -> str:
-    """Say how it stands."""
-    if sight.status.running:
+def standing(snapshot: Snapshot) -> str:
+    """Return the run's state in words."""
+    if snapshot.status.running:
         return "running now"
-    return KILLED if sight.killed else ending(sight.status.report)
+    return KILLED if snapshot.killed else ending(snapshot.status.report)
 
 
-def next_step(sight: Snapshot) -> Advice:
-    """Say what to do."""
-    said = advice(sight.status.report, sight.status.run_dir)
-    if sight.status.running:
+def next_step(snapshot: Snapshot) -> Advice:
+    """Return what to do next."""
+    said = advice(snapshot.status.report, snapshot.status.run_dir)
+    if snapshot.status.running:
         return Advice("It is going on; this page follows it. Ctrl-C in its terminal stops it in good order.")
-    if sight.killed:
+    if snapshot.killed:
         return Advice("The run was killed. The same command goes on; what is here is not paid for twice.", said.command)
     return said
 
 
-def tone_of(sight: Snapshot) -> str:
-    """Say with which colour of the list's styles it is told."""
-    if sight.status.running:
+def tone_of(snapshot: Snapshot) -> str:
+    """Return the CSS class of the run's state in the list."""
+    if snapshot.status.running:
         return "live"
-    return _TONES.get(sight.status.report.status, "warn")
+    return _TONES.get(snapshot.status.report.status, "warn")
 
 
 _SOURCES = ("img-src 'self'", "connect-src 'self'")
@@ -64,43 +64,43 @@ _SOURCES = ("img-src 'self'", "connect-src 'self'")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """HTML, and the policy that goes along with it."""
+    """HTML and its content security policy."""
 
     html: str
     policy: str
 
 
 def run_page(watch: Watch, key: str) -> Page:
-    """Return the page of one run, which then follows it."""
-    sight = watch.look()
-    head = sight.status.report
-    frame = Frame(next_step(sight), run_parts(), live=_live(sight, key), home="/")
+    """Return the page of one run; its script follows the run."""
+    snapshot = watch.look()
+    head = snapshot.status.report
+    frame = Frame(next_step(snapshot), run_parts(), live=_live(snapshot, key), home="/")
     pieces = page_pieces(watch.run_dir, head, watch.rows(), watch.curve(), _Served(key), frame=frame)
     return Page("".join(pieces), frame.parts.policy)
 
 
 def run_data(watch: Watch, key: str) -> str:
-    """Return what the page of a run holds, in JSON: for a page that has to begin anew."""
-    sight = watch.look()
-    return _data(sight, key, list(watch.rows()))
+    """Return the data of a run's page as JSON, for a page that has to load everything again."""
+    snapshot = watch.look()
+    return _data(snapshot, key, list(watch.rows()))
 
 
 def run_charts(watch: Watch) -> str:
-    """Return the charts, as a part of a page."""
-    sight = watch.look()
-    return f"<!doctype html><title>charts</title>{charts(sight.status.report, watch.rows(), watch.curve())}"
+    """Return the charts as a page of their own, from which the run's page takes them."""
+    snapshot = watch.look()
+    return f"<!doctype html><title>charts</title>{charts(snapshot.status.report, watch.rows(), watch.curve())}"
 
 
 def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
-    """Return what is new after an event, in JSON: the head, and each job that anything happened to."""
-    sight = watch.look()
+    """Return the changes after an event as JSON: the head, and each job that changed."""
+    snapshot = watch.look()
     changed = watch.changed(after=after)
-    cards = _data(sight, key, [row for _, row in changed])
-    return sight, compact({"places": [place for place, _ in changed]})[:-1] + "," + cards[1:]
+    cards = _data(snapshot, key, [row for _, row in changed])
+    return snapshot, compact({"places": [place for place, _ in changed]})[:-1] + "," + cards[1:]
 
 
 def list_page(entries: Sequence[RunEntry], root: Path) -> Page:
-    """Return the list of the runs."""
+    """Return the page that lists the runs."""
     parts = list_parts()
     shown = [_line(entry, root) for entry in entries]
     return Page(_template().render(parts=parts, runs=shown, root=str(root)), parts.policy)
@@ -108,43 +108,43 @@ def list_page(entries: Sequence[RunEntry], root: Path) -> Page:
 
 @cache
 def run_parts() -> PageAssets:
-    """Put the report's own parts together with what follows a run."""
+    """Join the report's scripts and styles with those that follow a run."""
     scripts = report_scripts() + _read("scripts/live.js")
     return put_together(scripts, report_styles() + _read("styles/live.css"), *_SOURCES)
 
 
 @cache
 def list_parts() -> PageAssets:
-    """Put the list's parts together."""
+    """Join the scripts and styles of the list."""
     scripts = report_scripts("dom", "theme") + _read("scripts/list.js")
     return put_together(scripts, report_styles("tokens", "page") + _read("styles/list.css"), *_SOURCES)
 
 
 def thumbnail_address(key: str, sha256: str) -> str:
-    """Return where the thumbnail of an output is served."""
+    """Return the URL path of an output's thumbnail."""
     return f"/thumbnails/{key}/{sha256}"
 
 
-def _data(sight: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
-    head = sight.status.report
-    frame = Frame(next_step(sight), run_parts(), live=_live(sight, key))
+def _data(snapshot: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
+    head = snapshot.status.report
+    frame = Frame(next_step(snapshot), run_parts(), live=_live(snapshot, key))
     cards = Cards(head, _Served(key))
     jobs = ",".join(cards.cards(rows))
-    return f'{head_json(head, sight.status.run_dir, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
+    return f'{head_json(head, snapshot.status.run_dir, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
 
 
-def _live(sight: Snapshot, key: str) -> Mapping[str, object]:
+def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:
     return {
         "key": key,
-        "edition": sight.edition,
-        "number": sight.number,
-        "running": sight.status.running,
-        "standing": standing(sight),
+        "edition": snapshot.edition,
+        "number": snapshot.number,
+        "running": snapshot.status.running,
+        "standing": standing(snapshot),
     }
 
 
 class _Served:
-    """Leads each picture of a page to the server, which makes it when it is asked for."""
+    """Links each picture of a page to the server, which makes the thumbnail on request."""
 
     lookahead = 0
 
@@ -158,13 +158,13 @@ class _Served:
         return Thumbnail(thumbnail_address(self._key, sha256), *shown_size)
 
     def of_input(self, _file: str, _sha256: str) -> Thumbnail:
-        """Show none: an input image lies outside of the run directory, from which alone anything is served."""
+        """Return none: only files of the run directory are served, and input images are outside it."""
         return Thumbnail(None, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A run of the list, as its template has it. ``report`` is None where it can't be read, and ``words`` say why."""
+    """A run in the list's template. ``report`` is None if it can't be read; then ``words`` has the reason."""
 
     key: str
     name: str
@@ -176,14 +176,14 @@ class _Line:
 
 
 def _line(entry: RunEntry, root: Path) -> _Line:
-    directory, key, sight = entry.run.directory, entry.run.key, entry.sight
+    directory, key, snapshot = entry.run.directory, entry.run.key, entry.snapshot
     place = directory.relative_to(root).as_posix() if directory != root else directory.name
-    if sight is None:
-        return _Line(key, place, "", entry.trouble or "")
-    report = sight.status.report
+    if snapshot is None:
+        return _Line(key, place, "", entry.error or "")
+    report = snapshot.status.report
     name = report.manifest.name + ("" if report.run_id == "default" else f" · {report.run_id}")
     pictures = [thumbnail_address(key, output.sha256) for output in entry.newest]
-    return _Line(key, name, place, standing(sight), tone_of(sight), report, pictures)
+    return _Line(key, name, place, standing(snapshot), tone_of(snapshot), report, pictures)
 
 
 def _read(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Outputs and their thumbnails over HTTP: those that the journal says were saved, and nothing else of the disk."""
+"""Outputs and their thumbnails over HTTP: only files that the journal records as saved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crucible_batch.report.html import miniature_of
 from crucible_batch.view.runs import ShownRun
 
 _TYPES = {"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"}
-"""Types that no browser runs anything of. A journal may come from somebody else, so its own word isn't enough."""
+"""Types that a browser never runs as code. A journal may come from elsewhere, so its types aren't trusted."""
 _CHUNK_BYTES = 256 * 1024
 _THUMBNAIL_BYTES = 24_000
 _AT_ONCE = 2
@@ -25,7 +25,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 async def picture(run: ShownRun, path: str) -> Response:
-    """Answer with an output in full. Raises ``HTTPException`` where there is none that may be shown."""
+    """Return an output's file. Raises ``HTTPException`` if there is none that may be shown."""
     output = await _known(run, lambda watch: watch.output(path))
     file = await _opened(run, output)
     kind = output.mime_type if output.mime_type in _TYPES else "application/octet-stream"
@@ -34,15 +34,15 @@ async def picture(run: ShownRun, path: str) -> Response:
 
 
 class ThumbnailServer:
-    """Makes thumbnails when they are asked for, a few at once: looks at the runs share their threads."""
+    """Makes thumbnails on request, a few at once, since reading the runs uses the same threads."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def answer(self, run: ShownRun, sha256: str) -> Response:
-        """Answer with the thumbnail of an output, by the digest of its bytes; so a browser may keep it for good.
+        """Return the thumbnail of an output by its SHA-256, cacheable without limit.
 
-        Raises ``HTTPException`` where there is none.
+        Raises ``HTTPException`` if there is none.
         """
         if not _SHA256.fullmatch(sha256):
             raise HTTPException(404)
@@ -57,7 +57,7 @@ class ThumbnailServer:
 
 
 async def _known(run: ShownRun, find: Callable[[Watch], OutputRow | None]) -> OutputRow:
-    """Find an output, looking at the run again if need be: a page may be a moment newer than the last look."""
+    """Find an output; read the run again if necessary, since a page may be newer than the last snapshot."""
     output = await run.read(find)
     if output is None:
         await run.read(Watch.look)

@@ -1,4 +1,4 @@
-"""The runs that are shown: found anew at each look at the list, and each read by one thread at a time."""
+"""The runs that are shown: searched for at each request of the list, each read by one thread at a time."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.report import OutputRow
 
 _DEPTH = 2
-"""``outputs/NAME/RUN_ID`` lies two below ``outputs``. Deeper there are pictures only."""
+"""Directory levels: ``outputs/NAME/RUN_ID`` is two below ``outputs``. Below that are only pictures."""
 _JOURNAL = Path(".crucible/journal.sqlite3")
 
 
 def find_runs(root: Path) -> Mapping[str, Path]:
-    """Return the run directories at and below ``root``. No link is followed, and what can't be read is passed over.
+    """Return the run directories at and below ``root``. Links are not followed; unreadable directories are skipped.
 
-    A key is made of the place below ``root``, so that no address holds a path.
+    A key is a digest of the path below ``root``, so that no URL holds a path.
     """
     return {_key(path, root): path for path in _found(root, _DEPTH)}
 
 
 def journal_files(directory: Path) -> tuple[Path, Path]:
-    """Return the files that a journal consists of: a look at when they changed needs no database."""
+    """Return the files of a journal; their modification times tell whether it changed."""
     journal = directory / _JOURNAL
     return journal, journal.with_name(f"{journal.name}-wal")
 
@@ -64,53 +64,53 @@ def _folders(directory: Path) -> list[Path]:
 
 _PICTURES = 5
 _FRESH_S = 0.4
-"""Pages that follow the same run share one look."""
+"""Pages that follow the same run share a snapshot of this age in seconds."""
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _CachedSnapshot:
     at: float
     mark: object
-    sight: Snapshot
+    snapshot: Snapshot
 
 
 class ShownRun:
-    """One run directory, for any number of pages."""
+    """A run directory, read for any number of pages."""
 
     def __init__(self, key: str, directory: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.key = key
         self.directory = directory
         self._watch = Watch(directory)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._clock = clock
-        self._seen: _Seen | None = None
+        self._cached: _CachedSnapshot | None = None
 
     async def look(self) -> Snapshot:
-        """Look at it, unless that was done just now. Raises as ``Watch`` does."""
-        async with self._turn:
-            seen, mark = self._seen, _mark(self.directory)
-            if seen is None or not (self._is_fresh(seen) or _is_still(seen, mark)):
-                sight = await asyncio.to_thread(self._watch.look)
-                seen = self._seen = _Seen(self._clock(), mark, sight)
-            return seen.sight
+        """Return a snapshot, at most ``_FRESH_S`` old while the run changes. Raises as ``Watch`` does."""
+        async with self._lock:
+            cached, mark = self._cached, _mark(self.directory)
+            if cached is None or not (self._is_fresh(cached) or _is_still(cached, mark)):
+                snapshot = await asyncio.to_thread(self._watch.look)
+                cached = self._cached = _CachedSnapshot(self._clock(), mark, snapshot)
+            return cached.snapshot
 
     async def read(self, reading: Callable[[Watch], _Result]) -> _Result:
-        """Have something read of it, in a thread."""
-        async with self._turn:
+        """Read from the run in a thread."""
+        async with self._lock:
             return await asyncio.to_thread(reading, self._watch)
 
-    def _is_fresh(self, seen: _Seen) -> bool:
-        return self._clock() - seen.at < _FRESH_S
+    def _is_fresh(self, cached: _CachedSnapshot) -> bool:
+        return self._clock() - cached.at < _FRESH_S
 
 
-def _is_still(seen: _Seen, mark: object) -> bool:
-    """Whether nothing can have happened since: a finished run whose files are as they were is not read again."""
-    return seen.sight.status.report.exit_code is not None and mark == seen.mark
+def _is_still(cached: _CachedSnapshot, mark: object) -> bool:
+    """Whether the snapshot is still right: a finished run with unchanged files is not read again."""
+    return cached.snapshot.status.report.exit_code is not None and mark == cached.mark
 
 
 def _mark(directory: Path) -> object:
-    """Return what changes whenever a run begins, or anything else is written to a finished one."""
+    """Return a value that differs whenever the journal's files have been written to."""
     marks: list[tuple[int, int, int] | None] = []
     for file in journal_files(directory):
         try:
@@ -124,15 +124,15 @@ def _mark(directory: Path) -> object:
 
 @dataclass(frozen=True, slots=True)
 class RunEntry:
-    """A run as the list knows it, with its newest pictures.
+    """A run in the list, with its newest pictures.
 
-    ``sight`` is None where its journal can't be read, which ``trouble`` explains.
+    ``snapshot`` is None if its journal can't be read; ``error`` has the reason.
     """
 
     run: ShownRun
-    sight: Snapshot | None
+    snapshot: Snapshot | None
     newest: Sequence[OutputRow] = ()
-    trouble: str | None = None
+    error: str | None = None
 
 
 class Runs:
@@ -143,13 +143,13 @@ class Runs:
         self._shown: dict[str, ShownRun] = {}
 
     async def get(self, key: str) -> ShownRun | None:
-        """Return the run of a key, if there is one by now."""
+        """Return the run with a key; search for new runs if it isn't known yet."""
         if key not in self._shown:
             await self._find()
         return self._shown.get(key)
 
     async def entries(self) -> list[RunEntry]:
-        """Look at all of them: what is going on first, then the newest."""
+        """Return all runs: those in progress first, then the newest."""
         await self._find()
         entries = [await _entry(run) for run in self._shown.values()]
         return sorted(entries, key=_moment, reverse=True)
@@ -163,12 +163,12 @@ async def _entry(run: ShownRun) -> RunEntry:
     try:
         return RunEntry(run, await run.look(), await run.read(lambda watch: watch.newest(_PICTURES)))
     except CrucibleBatchError as error:
-        return RunEntry(run, None, trouble=error.message)
+        return RunEntry(run, None, error=error.message)
 
 
 def _moment(entry: RunEntry) -> tuple[bool, str]:
-    """Times in RFC 3339, all of them in UTC, sort as text."""
-    if entry.sight is None:
+    """Return the sort key. RFC 3339 times in UTC sort as text."""
+    if entry.snapshot is None:
         return False, ""
-    report = entry.sight.status.report
-    return entry.sight.status.running, report.finished_at or report.started_at
+    report = entry.snapshot.status.report
+    return entry.snapshot.status.running, report.finished_at or report.started_at

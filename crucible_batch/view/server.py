@@ -1,4 +1,4 @@
-"""The viewer on the network: this machine's loopback, one port, until it is told to stop."""
+"""The viewer's HTTP server, on one port of the loopback interface."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def _serve(root: Path, listening: socket.socket, on_ready: Callable[[str],
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it listens, and leaves the signals to its host."""
+    """Uvicorn's server with an event that is set once it listens, and without signal handlers."""
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(
