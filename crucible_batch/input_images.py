@@ -1,4 +1,4 @@
-"""Input images: found on disk, known by their bytes."""
+"""Input images: read from disk and identified by their bytes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.plan import InputImage
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Larger files are refused: an input is in memory while it is uploaded, so that what is sent is what was hashed."""
+"""Larger files are refused: an input is held in memory, so that the uploaded bytes are those that were hashed."""
 
 _ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _FILENAME_LIMIT = 255
 
 
 class InputError(ValueError):
-    """A file that can't be an input image; the message says why."""
+    """A file that can't be an input image. The message is the reason."""
 
 
 def read_input(path: Path) -> InputImage:
-    """Read an image's digest, size and true type from its bytes, whatever the file is called.
+    """Read an image's digest, size and type from its bytes; the file's extension is ignored.
 
-    Raises ``InputError`` where it is none, is too large or can't be read.
+    Raises ``InputError`` where it is not an image, is too large or can't be read.
     """
     try:
         with path.open("rb") as file:
@@ -60,14 +60,14 @@ def _sniff(content: bytes) -> str:
 
 
 def _short(name: str) -> str:
-    """The contract allows 255 characters; the end of a name tells more than its middle."""
+    """Shorten a name to the contract's 255 characters, keeping its end."""
     return name if len(name) <= _FILENAME_LIMIT else name[-_FILENAME_LIMIT:]
 
 
 async def load_input(image: InputImage) -> bytes:
-    """Read the bytes again to upload them. Raises ``InputError`` where they are no longer those that were planned."""
+    """Read an image's bytes again for its upload. Raises ``InputError`` where they have changed since planning."""
     try:
-        # Opened here, since a run that is cancelled while aiofiles opens it would leave the file open.
+        # Opened here: if a run were cancelled while aiofiles opens the file, it would stay open.
         with image.path.open("rb") as file:
             content: bytes = await wrap(file).read(MAX_BYTES + 1)
     except OSError as error:

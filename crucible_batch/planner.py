@@ -1,4 +1,4 @@
-"""The planner: wanted jobs + images + workflows -> the jobs of a plan, or every problem that stands in the way."""
+"""The planner: turns wanted jobs, with their images and workflows, into planned jobs or problems."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import JobSpec, NameClaim, NameClaims
 
-"""What else may stand at the top of a run directory."""
-
 PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
 IMAGE_FIELDS = ("image.image", "image.value", "image")
 
 ReadImage = Callable[[Path], InputImage | str]
-"""Returns the image at a path, or what is wrong with it. Called once for each mention; caching is the caller's."""
+"""Returns the image at a path, or a description of its problem. Called for each use of an image; not cached here."""
 
 
 class Planner:
     """Turns wanted jobs into planned ones, in order.
 
-    ``workflows`` are those whose metadata could be read; for one that is not among them the parameter names are taken
-    as the manifest has them. Keeps a claim for each job and, unless names keep them apart, for each output path.
+    ``workflows`` are those whose metadata could be read; for any other, parameter names are not checked. A claim is
+    kept for each job and, unless its name makes its paths unique, for each output path.
     """
 
     def __init__(
@@ -67,11 +65,11 @@ class Planner:
                     assert_never(item)
 
     def _plan_one(self, wanted: JobSpec, problems: list[Problem]) -> PlannedJob | None:
-        """Return the planned job; None where problems were added, or where it is dropped as a duplicate."""
+        """Return the planned job; None where problems were added or it is a duplicate to be dropped."""
         params, images = self._parameters(wanted, problems)
         identity = self._identity(wanted, params, images, problems) if images is not None else None
         if identity is None and self._duplicates == "once":
-            return None  # if it is dropped, it writes nothing
+            return None  # a dropped job writes no output
         if (collision := self._claim_output(wanted)) is not None:
             problems.append(collision)
         if problems or identity is None or images is None:
@@ -173,7 +171,7 @@ class Planner:
 
     def _known_fields(self, workflow_id: str) -> tuple[str, ...] | None:
         workflow = self._workflows.get(workflow_id)
-        # A workflow that lists nothing at all says nothing: every field is optional, and one without any is none.
+        # A workflow that lists no fields is treated as one without metadata: all fields are optional in the contract.
         return (workflow.fields or None) if workflow is not None else None
 
     # -- identity and output ----------------------------------------------------------------------------------------
@@ -185,7 +183,7 @@ class Planner:
         images: Mapping[str, InputImage],
         problems: list[Problem],
     ) -> str | None:
-        """Return the job's identity; None where it is dropped as a duplicate that is wanted once."""
+        """Return the job's identity; None where it is a duplicate or the identity can't be computed."""
         repeat = wanted.repeat
         digests = {name: image.spec.sha256 for name, image in images.items()} if images else {}
         while True:
@@ -232,9 +230,9 @@ class Planner:
         )
 
     def _claim_leading(self, wanted: JobSpec, folded: str) -> Problem | None:
-        """Without ``{index}`` the second output of ``a`` is called ``a-1``, as the first of a job ``a-1``.
+        """Refuse names such as ``a`` and ``a-1`` together: without ``{index}``, the second output of ``a`` is ``a-1``.
 
-        How many outputs a job makes is known only once they are paid for, so such names don't go together.
+        The number of outputs is known only after they are paid for.
         """
         taken = self._leading.get(folded)
         if (leading := first_output_pattern(folded)) is not None:
@@ -252,10 +250,7 @@ class Planner:
 
 
 def _sidecar_fault(output: str) -> str | None:
-    """Say why a sidecar can't stand beside an output, or an output where a sidecar may. The path is folded.
-
-    A sidecar is called as its output, with ``.json`` behind it.
-    """
+    """Return why an output path conflicts with sidecars, which have its name and ``.json``. The path is folded."""
     if output.endswith(".json"):
         return "ends in .json, as what says of an output what made it"
     if f"{output}.json" in RESERVED_NAMES:
@@ -265,7 +260,7 @@ def _sidecar_fault(output: str) -> str | None:
 
 @lru_cache(maxsize=1000)
 def _nearest(name: str, known: tuple[str, ...]) -> str | None:
-    """A slip in the defaults comes with every job, and a comparison takes as long as all else about it."""
+    """Return the closest known name. Cached, since a mistake in the defaults recurs in every job."""
     return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 

@@ -1,4 +1,4 @@
-"""Files that a user names to be written: what may be overwritten, and a file written whole or not at all."""
+"""Output files named by the user: checked before they are overwritten, and replaced atomically."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from crucible_batch.errors import UserError
 
 
 def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, force: bool = False) -> None:
-    """Refuse a target whose loss its owner may not want: anything but a file that ``is_ours``, unless ``force``.
+    """Refuse to overwrite anything but a regular file for which ``is_ours`` is true; ``force`` allows other files.
 
-    ``what`` is the kind of file, for people. Raises ``UserError``.
+    ``what`` names the kind of file in messages. Raises ``UserError``.
     """
     try:
         mode = target.lstat().st_mode
@@ -36,12 +36,12 @@ def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, fo
 
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
-    """Open a file beside ``target`` that takes its place, synced, once all of it is written; else nothing has changed.
+    """Open a temporary file beside ``target`` that is synced and replaces it at the end, unless there is an error.
 
     Raises ``OSError``.
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    temporary.unlink(missing_ok=True)  # a killed run's, or a link that somebody has put there
+    temporary.unlink(missing_ok=True)  # left by a killed process, or a link placed there
     try:
         with temporary.open("xb") as file:
             yield file

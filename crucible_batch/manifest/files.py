@@ -1,7 +1,7 @@
-"""Files that a manifest names: found relative to it, and confined to its directory unless the user widened that.
+"""Files that a manifest names: resolved relative to it, and confined to its directory unless the user allows others.
 
-A manifest may come from somebody else, and its images are uploaded: ``image: ../../.ssh/id_rsa`` would send a key
-away. Confinement looks at where a path leads once all symbolic links are followed.
+A manifest may come from another person, and its images are uploaded: ``image: ../../.ssh/id_rsa`` would upload a key.
+A path is checked after all symbolic links are resolved.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from crucible_batch.manifest.names import text_fault
 Answer = TypeVar("Answer", Path, str)
 
 MAX_PROMPT_FILE_BYTES = 32 * 1024
-# What is dropped from a file (newlines at its end, carriage returns, a byte order mark) doesn't count, within reason.
+# Characters that are removed (trailing newlines, carriage returns, a byte order mark) don't count, up to this size.
 _MAX_READ = 2 * MAX_PROMPT_FILE_BYTES
-# Jobs of a matrix use the same image over and over; a bound keeps the memory flat for a million different ones.
+# Jobs of a matrix share images; the bound limits memory where a million jobs have one each.
 _CACHE_SIZE = 10_000
 _MAX_SHOWN = 300
 
 
 class FileFault(Exception):  # noqa: N818 - it becomes a Problem
-    """A file that can't be used. The message says why, ``hint`` what to do."""
+    """A file that can't be used: the message is the reason, ``hint`` the remedy."""
 
     def __init__(self, message: str, *, hint: str | None = None, line: int = 0) -> None:
         super().__init__(message)
@@ -37,10 +37,10 @@ class FileFault(Exception):  # noqa: N818 - it becomes a Problem
 
 
 class Files:
-    """Finds the files of one manifest. Answers are remembered, so one is made for each expansion.
+    """Finds the files of one manifest. Results are cached, so each expansion needs its own instance.
 
-    ``note`` is told of each prompt file and table, as the manifest names it, before it is read; maybe more than once.
-    ``walked`` counts the entries of folders that globs have looked at.
+    ``note`` is called with each prompt file and table before it is read, possibly more than once. ``walked`` counts
+    the directory entries that globs have visited.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Files:
         return _remembered(self._found, text, self._find)
 
     def prompt(self, text: str) -> str:
-        """Return what a prompt file says, without the newlines at its end. Raises ``FileFault``."""
+        """Return the text of a prompt file without trailing newlines. Raises ``FileFault``."""
         return _remembered(self._prompts, text, self._read_prompt)
 
     def is_inside(self, path: str) -> bool:
-        """Tell whether a path, once links are followed, is one that the manifest may use."""
+        """Tell whether the manifest may use a path, after links are resolved."""
         if self.allow_outside:
             return True
         real = os.path.realpath(path)
@@ -72,7 +72,7 @@ class Files:
     def _find(self, text: str) -> Path:
         if (fault := text_fault(text)) is not None:
             raise FileFault(f"the path {quoted(text)} {fault[0]}", hint=fault[1])
-        joined = os.path.join(self.directory, text)  # noqa: PTH118 - pathlib costs twice the time, a job each
+        joined = os.path.join(self.directory, text)  # noqa: PTH118 - pathlib takes twice the time, for every job
         if not self.is_inside(joined):
             raise FileFault(f"{quoted(text)} leads out of the manifest's directory", hint="--allow-outside permits it")
         try:
@@ -123,12 +123,12 @@ def _remembered(cache: dict[str, Answer | FileFault], text: str, find: Callable[
             cache.clear()
         cache[text] = answer
     if isinstance(answer, FileFault):
-        raise answer.with_traceback(None)  # else each raise would lengthen the remembered one
+        raise answer.with_traceback(None)  # otherwise each raise would extend the cached traceback
     return answer
 
 
 def quoted(text: str) -> str:
-    """Write a path as a message holds it: a manifest may name one of 60 KiB."""
+    """Quote and shorten a path for a message."""
     return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}..."
 
 
@@ -141,7 +141,7 @@ def _reason(error: OSError) -> str:
 
 
 MAX_WALKED = 2_000_000
-"""Entries of folders that one expansion looks at: some seconds' worth."""
+"""Directory entries that the globs of one expansion may visit; that takes some seconds."""
 
 _MAGIC = frozenset("*?[")
 _ANY_DEPTH = "**"
@@ -153,18 +153,18 @@ def is_glob(source: str) -> bool:
 
 
 def matches(pattern: str, files: Files, most: int) -> Iterator[str]:
-    """Yield the paths of the files that fit, relative to the manifest's directory, in no order. Each once.
+    """Yield each matching file once, relative to the manifest's directory, unordered.
 
-    Raises ``FileFault`` for a pattern that leads out of it or has too much to walk through: more entries than
-    ``MAX_WALKED``, or twice ``most``, in all globs of the expansion together.
+    Raises ``FileFault`` for a pattern that leads out of that directory, and once all globs of the expansion together
+    have visited more entries than ``MAX_WALKED`` and twice ``most``.
     """
     parts = PurePosixPath(pattern).parts
     first = next(at for at, part in enumerate(parts) if is_glob(part))
-    base = os.path.join("", *parts[:first])  # noqa: PTH118 - text is what sorts
+    base = os.path.join("", *parts[:first])  # noqa: PTH118 - matches are text
     if not files.is_inside(os.path.join(files.directory, base)):  # noqa: PTH118
         raise FileFault(f"{quoted(pattern)} leads out of the manifest's directory", hint="--allow-outside permits it")
     if pattern.endswith("/"):
-        return  # it asks for folders
+        return  # it matches directories only
     walk = _Walk(pattern, parts[first:], files, max(MAX_WALKED, 2 * most))
     pending = [(base, walk.closed({0}))]
     while pending:
@@ -180,7 +180,7 @@ def matches(pattern: str, files: Files, most: int) -> Iterator[str]:
 
 @dataclass(slots=True)
 class _Walk:
-    """A pattern's parts, of which a state is the index of the first that is still to be matched."""
+    """A pattern split into parts. A state is the index of the next part to match."""
 
     pattern: str
     parts: tuple[str, ...]
@@ -199,7 +199,7 @@ class _Walk:
                 raise FileFault(f"{quoted(self.pattern)}: the folder {quoted(folder)} can't be read: {why}") from None
 
     def closed(self, states: set[int]) -> frozenset[int]:
-        """Add the states behind ``**``, which stands for no folder too."""
+        """Add the states after ``**``, which also matches no directory."""
         closed = set[int]()
         for state in states:
             at = state
@@ -210,7 +210,7 @@ class _Walk:
         return frozenset(closed)
 
     def step(self, states: frozenset[int], entry: os.DirEntry[str]) -> tuple[frozenset[int], bool]:
-        """Return the states within an entry, were it a folder, and whether it fits the whole pattern."""
+        """Return the states for the contents of an entry, and whether the entry itself matches the whole pattern."""
         deeper, is_match, last = set[int](), False, len(self.parts) - 1
         fits: dict[str, bool] = {}
         for state in states:
@@ -243,7 +243,7 @@ def _fits(name: str, part: str) -> bool:
 
 
 def _is(entry: os.DirEntry[str], kind: str) -> bool:
-    """Tell what an entry is; a link may stand for a file, and never for a folder."""
+    """Tell whether an entry is a file or a folder. Links to files are followed, links to folders are not."""
     try:
         return entry.is_file() if kind == "file" else entry.is_dir(follow_symlinks=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""A manifest that was read and checked: what its author wrote, and where each thing stands."""
+"""A manifest as it was read, with the places of its values and the keys that have problems."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ __all__ = [
     "Retry",
     "WorkflowDefaults",
 ]
+
+# Placeholders for a name or a default workflow that has a problem.
+UNNAMED = "unnamed"
+UNKNOWN_WORKFLOW = "?"
+VALUES = "params: values"
+"""Among an entry's unknown keys: its parameters are known, but not all of their values."""
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A collection of problems with an upper bound, so that one slip repeated 100,000 times stays readable."""
+"""A bounded collection of problems: one mistake in 100,000 jobs must stay readable."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from crucible_batch.manifest.models import ManifestV1
 
 
 class _Written(GenerateJsonSchema):
-    """Describes what an author may write: a key without a value is refused, so None is no value of any."""
+    """Leaves None out of all types: the manifest refuses a key without a value."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        return False  # "Max Credits Per Job" says nothing that the key doesn't
+        return False  # "Max Credits Per Job" only repeats the key
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
-        """Hold every key to the pattern of keys: as ``patternProperties`` one that doesn't fit would be free."""
+        """Write the pattern of keys as ``propertyNames``: ``patternProperties`` would accept keys that don't match."""
         described = super().dict_schema(schema)
         for pattern, value in described.pop("patternProperties", {}).items():
             described["additionalProperties"] = value
@@ -38,7 +38,7 @@ class _Written(GenerateJsonSchema):
 def manifest_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of manifest version 1, with descriptions and examples.
 
-    It holds the shape alone. What relates fields to each other, or needs files, is checked by ``load_manifest``.
+    Rules between fields, and those that need files, are checked by ``load_manifest`` only.
     """
     schema = ManifestV1.model_json_schema(schema_generator=_Written)
     head = {"$schema": GenerateJsonSchema.schema_dialect, "title": "crucible-batch manifest, version 1"}
@@ -46,16 +46,16 @@ def manifest_schema() -> dict[str, Any]:
 
 
 Parameters: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""Parameters of a workflow by name, each with what a schema may say of it: ``description``, ``default``."""
+"""Parameters of a workflow by name, each with JSON Schema keywords such as ``description`` and ``default``."""
 
 _A_TEMPLATE = {"type": "string", "pattern": r"\{[{%#]"}
 _NAMES_NONE = {"not": {"required": ["workflow"]}}
 
 
 def live_schema(workflows: Mapping[str, Parameters | None]) -> dict[str, Any]:
-    """Return ``manifest_schema`` with what is known of workflows; None for one that doesn't list its parameters.
+    """Return ``manifest_schema`` with the given workflows; None stands for one that doesn't list its parameters.
 
-    Whatever it refuses a run would refuse as well. Values of parameters are left alone, since they may be templates.
+    It is not stricter than a run. Values of parameters are not checked, since they may be templates.
     """
     schema = manifest_schema()
     definitions, job = schema["$defs"], schema["$defs"]["JobEntry"]
@@ -74,7 +74,7 @@ def live_schema(workflows: Mapping[str, Parameters | None]) -> dict[str, Any]:
 
 
 def _on(name: str, known: Parameters) -> dict[str, Any]:
-    """What holds for a job on a workflow, and for the defaults of one: the parameters that may be named in it."""
+    """Return the schema of the parameters that a job on a workflow, or its defaults, may name."""
     names = {"enum": list(known)}
     return {
         "description": f"What the workflow {name} takes.",
@@ -94,7 +94,7 @@ def _where(name: str, then: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(definition: str) -> dict[str, Any]:
-    """What holds for a manifest with that default workflow: for its ``params``, and for jobs that name no other."""
+    """Return the schema of ``params``, and of jobs without a workflow, where that workflow is the default."""
     return {
         "properties": {
             "params": {"$ref": f"#/$defs/{definition}/properties/params"},

@@ -1,4 +1,4 @@
-"""Rows that a job is made for: the lines of a CSV or JSONL file, or the files that a glob finds. Streamed."""
+"""Rows of `foreach`: the lines of a CSV or JSONL file, read one by one, or the files that a glob matches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_FIELDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row. ``number`` counts rows from 1, ``line`` is that of the file where the row begins (0: has none)."""
+    """One row. ``number`` counts rows from 1; ``line`` is the line on which it begins, 0 for a matched file."""
 
     number: int
     line: int
@@ -36,7 +36,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class RowFault:
-    """A row, or a whole file, that can't be used. ``file`` and ``line`` say where; line 0 means the file."""
+    """A row that can't be used, or with ``line`` 0 a whole file."""
 
     file: Path
     line: int
@@ -46,9 +46,9 @@ class RowFault:
 
 
 def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
-    """Yield the rows of ``source``, bad ones as faults in between; a source without any row is a fault itself.
+    """Yield the rows of ``source`` in order, with a ``RowFault`` for each bad row and for a file without rows.
 
-    A glob is given up beyond ``most`` files. Raises ``FileFault`` where the source as a whole can't be used.
+    Raises ``FileFault`` where the source as a whole can't be used, or a glob matches more than ``most`` files.
     """
     if is_glob(source):
         yield from _globbed(source, files, most)
@@ -76,7 +76,7 @@ def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
 
 
 def _bad_line(path: Path) -> int:
-    """Find the first line that is no UTF-8; the decoder's own offset counts from its last buffer."""
+    """Find the first line that is not UTF-8; the decoder's offset is relative to its last buffer."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -102,7 +102,7 @@ def _csv(path: Path) -> Iterator[TableRow | RowFault]:
 
 
 class _LongLine(Exception):  # noqa: N818 - it becomes a RowFault
-    """A line that is longer than any row can be."""
+    """A line of more than ``MAX_LINE_BYTES`` characters."""
 
 
 def _short_lines(file: TextIO) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _json_object(text: str) -> dict[str, Any]:
     value = _DECODER.decode(text)
     if not isinstance(value, dict):
         raise ValueError('each line must be one JSON object, such as {"sku": "a1"}')  # noqa: TRY004
-    if "\\u" in text:  # the one way to write half of a surrogate pair
+    if "\\u" in text:  # only an escape can be a lone surrogate
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:

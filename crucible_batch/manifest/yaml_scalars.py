@@ -1,7 +1,7 @@
-"""Plain YAML scalars, read as YAML 1.2's core schema reads them.
+"""Plain YAML scalars by the core schema of YAML 1.2.
 
 PyYAML follows YAML 1.1, where ``no`` is False, ``010`` is 8, ``12:30`` is 750 and ``1e3`` is text. Here ``no`` and
-``12:30`` are text, ``010`` is ten and ``1e3`` a number. What an author may have meant otherwise is pointed out.
+``12:30`` are text, ``010`` is ten and ``1e3`` a number; ``misreading`` warns about them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import TypeAlias
 
 Scalar: TypeAlias = str | int | float | bool | None
 
-# A plain scalar that begins with none of these is text, and nobody reads it otherwise (``misreading``): one set lookup
-# spares most scalars the expressions below.
+# A plain scalar that begins with another character is text in both versions: most scalars skip the patterns below.
 MAYBE_TYPED = frozenset("0123456789+-.~nNtTfFyYoO")
 _WORDS: dict[str, Scalar] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -26,7 +25,7 @@ _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
-# 64-bit seeds have 20 digits. Beyond 4,300 Python refuses to convert; far below that no gateway takes the number.
+# 64-bit seeds have 20 digits; Python refuses to convert more than 4,300.
 MAX_NUMBER_LENGTH = 100
 
 _SWITCHES = frozenset({"yes", "no", "on", "off", "y", "n"})
@@ -36,8 +35,10 @@ _OLD_NUMBER = re.compile(r"[-+]?(?:0b[01_]+|(?=[0-9_]*_)[0-9][0-9_]*(?:\.[0-9_]*
 
 
 def resolve(text: str) -> Scalar:
-    """Return the value of an unquoted scalar. Raises ``ValueError``, its message fit for the author, for NaN,
-    infinity and numbers too long to be meant."""
+    """Return the value of an unquoted scalar.
+
+    Raises ``ValueError`` with a message for the author for NaN, infinity and numbers that are too long.
+    """
     if text and text[0] not in MAYBE_TYPED:
         return text
     if text in _WORDS:
@@ -67,7 +68,7 @@ def _finite(text: str) -> float:
 
 
 def misreading(text: str) -> str | None:
-    """Say how an unquoted scalar is read, where YAML 1.1 tools read it otherwise; None where there is no doubt."""
+    """Return a warning where YAML 1.1 gives an unquoted scalar another value, otherwise None."""
     if text.lower() in _SWITCHES:
         return f"{text} is read as the text {text!r}; write true or false for a switch, or put it in quotes"
     if _LEADING_ZERO.fullmatch(text):
