@@ -40,14 +40,14 @@ def printable(text: str) -> str:
 
 def redacted(text: str) -> str:
     """Return text with the key, encoded or not, and the queries of signed URLs replaced by ``***``."""
-    from crucible_batch.api import Secret, without_rights  # noqa: PLC0415 - only where something is logged
+    from crucible_batch.api import Secret, mask_link_secrets  # noqa: PLC0415 - only where something is logged
 
     key = _key_in_use()
     if len(key) >= _SHORTEST:
-        text = Secret(key).hidden_in(text)
+        text = Secret(key).mask_in(text)
     # Invisible characters within a URL or a key would keep it from being recognised.
     text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in _CONTROL_CATEGORIES)
-    return without_rights(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
+    return mask_link_secrets(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
 
 
 def _key_in_use() -> str:

@@ -11,19 +11,12 @@ from crucible_batch.cli.terminal import say
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 
 
-def validate_all(
-    answer: CommandOutput,
-    manifests: Sequence[Path],
-    *,
-    variables: Mapping[str, str],
-    allow_outside: bool,
-    max_jobs: int,
-    max_manifest_bytes: int,
-) -> None:
+def validate_all(answer: CommandOutput, requests: Sequence[RunRequest]) -> None:
     """Check all manifests and show their problems. Exit code 2 if there are any."""
     results: list[Json] = []
     invalid = 0
-    for path in manifests:
+    for request in requests:
+        path = request.manifest
         try:
             manifest, jobs = validate_request(request)
         except UserError as error:
@@ -40,5 +33,5 @@ def validate_all(
                 say(answer.out, ("  note  ", "warn"), clean(str(warning)))
     answer.data = {"manifests": results}
     if invalid:
-        message = f"{invalid} of {len(manifests)} manifests can't be run"
+        message = f"{invalid} of {len(requests)} manifests can't be run"
         answer.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)

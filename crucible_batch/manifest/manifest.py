@@ -1,4 +1,4 @@
-"""A manifest as it was read, with the places of its values and the keys that have problems."""
+"""A manifest that was read and checked, with the positions of its values."""
 
 from __future__ import annotations
 
@@ -32,13 +32,6 @@ __all__ = [
     "Retry",
     "WorkflowDefaults",
 ]
-
-# Placeholders for a name or a default workflow that has a problem.
-UNNAMED = "unnamed"
-UNKNOWN_WORKFLOW = "?"
-VALUES = "params: values"
-"""Among an entry's unknown keys: its parameters are known, but not all of their values."""
-_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def test_an_edited_prompt_is_a_success_and_the_older_picture_is_still_there(cli:
     assert job["outputs"][0]["path"] == "hero/0.png"
     (aside,) = [path for path in out.glob("hero/*.png") if path.name != "0.png"]
     assert aside.read_bytes() == old
-    assert [line["path"] for line in done.lines if line.get("event") == "moved"] == [f"hero/{aside.name}"]
+    assert [line["path"] for line in done.lines if line.get("event") == "relocated"] == [f"hero/{aside.name}"]
     assert "2 of 2 outputs are as they were saved" in cli("verify", str(out)).out
 
 
