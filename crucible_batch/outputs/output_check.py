@@ -27,8 +27,7 @@ class FileState(enum.StrEnum):
     UNSAVED = "unsaved"
 
 
-_LED_ASTRAY = {errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.EXDEV}
-"""EXDEV is openat2's word for a way out of the directory."""
+_LED_ASTRAY = {errno.ELOOP, errno.ENOTDIR, errno.EINVAL}
 
 
 def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> FileState:

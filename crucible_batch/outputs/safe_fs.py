@@ -1,22 +1,18 @@
 """Folders below a run directory, reached without following a link, and what is done in them.
 
 A run directory may come from somebody else: unpacked, or on a shared disk. A link within it must not lead our writes,
-nor our reads, out of it. A folder is opened beneath the directory (Linux: ``openat2`` with ``RESOLVE_BENEATH`` and
-``RESOLVE_NO_SYMLINKS``; elsewhere each folder within the one before it, with ``O_NOFOLLOW``) and held open: what is
+nor our reads, out of it. Each folder is opened within the one before it, with ``O_NOFOLLOW``, and held open: what is
 done in it is done there, whatever becomes of its name meanwhile. The run directory itself may be reached by a link.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import functools
 import hashlib
 import os
 import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
@@ -27,10 +23,6 @@ from crucible_batch.outputs.exclusive_rename import RenameMethod, take_name
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
-_OPENAT2: Final = 437  # the same on every architecture that Python runs on
-_RESOLVE: Final = 0x04 | 0x08  # RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH
-_NOT_TO_BE_HAD: Final = {errno.ENOSYS, errno.EPERM}  # before Linux 5.6; forbidden by a container's filter
-
 _NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP}  # fsync(2): nothing of that kind can be synced
 
 
@@ -120,7 +112,7 @@ def folder_of(directory: Path, path: PurePosixPath | str, *, make: bool = False)
         raise OSError(errno.EINVAL, "leads out of the run directory", str(path))
     root = _root(directory, make=make)
     try:
-        descriptor = _beneath(root, steps, make=make)
+        descriptor = _walk(root, steps, make=make)
     finally:
         os.close(root)
     try:
@@ -158,21 +150,7 @@ def _root(directory: Path, *, make: bool) -> int:
     return os.open(directory, _FOLDER)
 
 
-def _beneath(root: int, steps: tuple[str, ...], *, make: bool) -> int:
-    openat2 = _openat2()
-    if openat2 is not None:
-        try:
-            return openat2(root, "/".join(steps) or ".")
-        except FileNotFoundError:
-            if not make:
-                raise
-        except OSError as error:
-            if error.errno not in _NOT_TO_BE_HAD:
-                raise
-    return _step_by_step(root, steps, make=make)
-
-
-def _step_by_step(root: int, steps: tuple[str, ...], *, make: bool) -> int:
+def _walk(root: int, steps: tuple[str, ...], *, make: bool) -> int:
     here = os.dup(root)
     for step in steps:
         try:
@@ -184,43 +162,24 @@ def _step_by_step(root: int, steps: tuple[str, ...], *, make: bool) -> int:
 
 
 def _step(here: int, name: str, *, make: bool) -> int:
-    if make:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, dir_fd=here)
     try:
-        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=here)
+        return _open_folder(here, name)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with contextlib.suppress(FileExistsError):  # another thread may have made it just now
+        os.mkdir(name, dir_fd=here)
+    return _open_folder(here, name)
+
+
+def _open_folder(here: int, name: str) -> int:
+    try:
+        return os.open(name, _FOLDER | _NO_LINK, dir_fd=here)
     except NotADirectoryError:
-        # A link is told as no folder too; it is the one of the two that somebody may have put there for us.
+        # A link is reported as not a folder too; it is the one of the two that somebody may have put there for us.
         if stat.S_ISLNK(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from None
         raise
-
-
-class _OpenHow(ctypes.Structure):
-    """``struct open_how`` of openat2(2)."""
-
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-@functools.cache
-def _openat2() -> Callable[[int, str], int] | None:
-    """Return openat2 for folders, None where there is no such call. Raises as ``os.open`` does."""
-    if not sys.platform.startswith("linux"):
-        return None
-    syscall = ctypes.CDLL(None, use_errno=True).syscall
-    syscall.restype = ctypes.c_long
-    how = _OpenHow(_FOLDER, 0, _RESOLVE)
-
-    def call(root: int, path: str) -> int:
-        found = syscall(
-            ctypes.c_long(_OPENAT2), ctypes.c_int(root), os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)
-        )
-        if found < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-        return int(found)
-
-    return call
 
 
 def _single(name: str) -> str:

@@ -113,7 +113,6 @@ def _refusal_after_doubt_believed() -> None:
 def _links_followed() -> None:
     os.O_NOFOLLOW = 0  # type: ignore[misc]
     safe_fs._NO_LINK = os.O_CLOEXEC
-    safe_fs._openat2 = lambda: None
 
 
 def _written_once(descriptor: int, block: bytes) -> None:

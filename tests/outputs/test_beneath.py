@@ -1,4 +1,4 @@
-"""Folders below a run directory: no link leads out of them, with openat2 and without it."""
+"""Folders below a run directory: no link leads out of them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.outputs import safe_fs
 from crucible_batch.outputs.safe_fs import folder_of
-
-
-def _unknown(_root: int, _path: str) -> int:
-    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
-
-def _forbidden(_root: int, _path: str) -> int:
-    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-
-
-WAYS = {"as this system does": None, "no openat2": lambda: None, "an old kernel": lambda: _unknown,
-        "a container's filter": lambda: _forbidden}  # fmt: skip
-
-
-@pytest.fixture(params=WAYS.values(), ids=WAYS.keys(), autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param is not None:
-        monkeypatch.setattr(safe_fs, "_openat2", request.param)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_stays_open() -> Iterator[None]:
-    safe_fs._openat2()
     before = len(list(Path("/dev/fd").iterdir()))
     yield
     assert len(list(Path("/dev/fd").iterdir())) == before
