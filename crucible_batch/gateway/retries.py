@@ -9,9 +9,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from crucible_batch.domain.ports import MayResend, always
 from crucible_batch.errors import UNSAFE_URL, GatewayError
@@ -182,27 +182,35 @@ class Retrier:
         """Call ``attempt`` until it returns, or raise its last ``GatewayError``.
 
         Doubt sticks: once a try was in doubt, the error raised at the end is, whatever the later answers said.
-        ``may_resend`` is asked right before each further try; where it says no, the error of the one before is raised.
+        ``may_resend`` is called after each wait, right before the next try; where it returns
+        False, the last error is raised.
         """
-        tries, began = _Tries(attempt, may_resend), self._clock()
-        try:
-            return await tries.one()
-        except GatewayError as error:
-            if not is_worth_retrying(error):
-                raise
-        retrying = self._retrying(lambda state: tries.is_withdrawn or self._is_over(state, began))
-        return await retrying(tries.further)
+        began = self._clock()
+        last: GatewayError | None = None
 
-    def _retrying(self, is_over: Callable[[RetryCallState], bool]) -> AsyncRetrying:
-        """Make tenacity's loop, only once a try has failed: it costs as much as a request does."""
-        return AsyncRetrying(
-            retry=lambda state: is_worth_retrying(_error(state)) if _failed(state) else False,
+        async def one() -> T:
+            nonlocal last
+            try:
+                return await attempt()
+            except GatewayError as error:
+                error.in_doubt = error.in_doubt or (last is not None and last.in_doubt)
+                last = error
+                raise
+
+        async def pause(seconds: float) -> None:
+            await self._sleep(seconds)
+            if last is not None and not may_resend(last.in_doubt):
+                raise last
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(is_worth_retrying),
             wait=self._wait,
-            stop=is_over,
+            stop=lambda state: self._is_over(state, began),
             before_sleep=self._announce,
-            sleep=self._sleep,
+            sleep=pause,
             reraise=True,
         )
+        return await retrying(one)
 
     def _wait(self, state: RetryCallState) -> float:
         error = _error(state)
@@ -230,44 +238,12 @@ class Retrier:
             self._on_retry(notice)
 
 
-class _Tries(Generic[T]):
-    """The tries of one call, and what is left of the one before."""
-
-    def __init__(self, attempt: Callable[[], Awaitable[T]], may_resend: MayResend) -> None:
-        self._attempt = attempt
-        self._may_resend = may_resend
-        self._in_doubt = False
-        self._last: GatewayError | None = None
-        self._is_first = True
-        self.is_withdrawn = False
-
-    async def one(self) -> T:
-        try:
-            return await self._attempt()
-        except GatewayError as error:
-            self._in_doubt = error.in_doubt = self._in_doubt or error.in_doubt
-            self._last = error
-            raise
-
-    async def further(self) -> T:
-        """Count the try that has failed as the first: raise its error anew, then go on with others."""
-        is_first, self._is_first = self._is_first, False
-        self.is_withdrawn = not is_first and not self._may_resend(self._in_doubt)
-        if self._last is not None and (is_first or self.is_withdrawn):
-            raise self._last
-        return await self.one()
-
-
 def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None) -> Retrier:
     """Make a retrier of a policy; None tries once. One that is given brings its own ``on_retry``."""
     return retry if isinstance(retry, Retrier) else Retrier(retry or NO_RETRIES, on_retry=on_retry)
 
 
-def _failed(state: RetryCallState) -> bool:
-    return state.outcome is not None and state.outcome.failed
-
-
 def _error(state: RetryCallState) -> BaseException:
     error = state.outcome.exception() if state.outcome is not None else None
-    assert error is not None  # tenacity asks for waits and announcements after failures only
+    assert error is not None  # tenacity calls for a wait after failures only
     return error
