@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from crucible_batch.outputs.embedding import NotEmbeddableError, plan_embedding, spliced
-from crucible_batch.outputs.embedding.splice import MAX_PARTS
+from crucible_batch.outputs.embedding import MAX_PARTS, NotEmbeddableError, plan_embedding, spliced
 
 TEXT = '{"params":{"prompt.text":"a <fox> & \\"friends\\" ]]> \\u2603"},"seed":18446744073709551615}'
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
