@@ -73,7 +73,7 @@ __all__, __getattr__, __dir__ = lazily(
             "Snapshot",
             "Watch",
         ),
-        "crucible_batch.domain.asset_cleanup": ("KeepReason",),
+        "crucible_batch.domain.asset": ("KeepReason",),
         "crucible_batch.domain.audit": (
             "Audit",
             "total",

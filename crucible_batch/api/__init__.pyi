@@ -35,7 +35,7 @@ from crucible_batch.api.verifying import Verification as Verification
 from crucible_batch.api.verifying import verify as verify
 from crucible_batch.api.watching import Snapshot as Snapshot
 from crucible_batch.api.watching import Watch as Watch
-from crucible_batch.domain.asset_cleanup import KeepReason as KeepReason
+from crucible_batch.domain.asset import KeepReason as KeepReason
 from crucible_batch.domain.audit import Audit as Audit
 from crucible_batch.domain.audit import total as total
 from crucible_batch.domain.audit_claims import Figures as Figures

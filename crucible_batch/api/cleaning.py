@@ -12,8 +12,7 @@ import httpx
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
 from crucible_batch.api.status import jobs_with_past, write_report_of
-from crucible_batch.domain.asset import ASSET_PREFIX
-from crucible_batch.domain.asset_cleanup import KeepReason, is_candidate, keep_reason, may_need_images
+from crucible_batch.domain.asset import ASSET_PREFIX, KeepReason, is_candidate, keep_reason, may_need_images
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Deleted
 from crucible_batch.domain.plan import PlannedJob

@@ -1,6 +1,6 @@
-"""An asset as a value: an input image on its way to the gateway, and what is to be done next.
+"""An asset as a value: an input image at the gateway, its phase and its next command.
 
-    phase      command       events that lead on
+    phase      command       events that change the phase
     ABSENT     FindAsset     Found -> READY; Intended -> INTENDED; NotCreated -> FAILED (this run)
     INTENDED   CreateIntent  Created -> CREATED; NotCreated -> FAILED; Lost -> ABSENT
     CREATED    PutBytes      Uploaded -> UPLOADED; Deleted -> ABSENT
@@ -8,8 +8,8 @@
     READY      -             Deleted -> ABSENT
     FAILED     -             (a new run: ABSENT)
 
-An intent has no idempotency key, and its upload URL comes once, in the answer. So an asset that a journal shows as
-INTENDED or CREATED is ``in_doubt``: it is looked for by its nonce before anything is bought again.
+An intent has no idempotency key, and its upload URL comes only in its answer. So an asset that an earlier run left as
+INTENDED or CREATED is ``in_doubt``: it is looked up by its nonce before anything is bought again.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ from crucible_batch.domain.events import (
     Uploaded,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job, Phase
 
 ASSET_PREFIX = "asset:"
-"""Before the digest, in the names under which assets' events stand in the journal; a job's are bare digests."""
+"""The prefix of the digest in the subject of an asset's events; a job's subject is a digest alone."""
 
 
 class AssetPhase(enum.StrEnum):
-    """How far an asset is; the table is at the head of this file."""
-
     ABSENT = "absent"
     INTENDED = "intended"
     CREATED = "created"
@@ -49,9 +48,9 @@ class AssetPhase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One distinct input image, named by the digest of its bytes.
+    """One distinct input image, identified by the digest of its bytes.
 
-    ``found``: it was at the gateway already, uploaded by another run. ``charged`` is what this directory paid for it.
+    ``found``: it was at the gateway already, uploaded by another run. ``charged`` is this directory's cost.
     """
 
     sha256: str
@@ -65,23 +64,23 @@ class Asset:
 
     @property
     def identity(self) -> str:
-        """The name under which its events stand in the journal."""
+        """The subject of its events in the journal."""
         return ASSET_PREFIX + self.sha256
 
 
 @dataclass(frozen=True, slots=True)
 class FindAsset:
-    """Use an asset that is there already, or decide to buy an intent."""
+    """Use an existing asset, or decide to buy an intent."""
 
 
 @dataclass(frozen=True, slots=True)
 class CreateIntent:
-    """Buy the intent; where it is in doubt, look for it by its nonce first."""
+    """Buy the intent; if it is in doubt, look it up by its nonce first."""
 
 
 @dataclass(frozen=True, slots=True)
 class PutBytes:
-    """Send the bytes; where their URL is lost, give the asset back for its rebate."""
+    """Send the bytes; if their URL is lost, delete the asset for its rebate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ AssetCommand: TypeAlias = FindAsset | CreateIntent | PutBytes | AwaitReady
 
 
 def decide_asset(asset: Asset) -> AssetCommand | None:
-    """Say what the asset wants next; None where it is ready, or failed in this run."""
+    """Return the asset's next command, None if it is ready or failed in this run."""
     match asset.phase:
         case AssetPhase.ABSENT:
             return FindAsset()
@@ -108,7 +107,6 @@ def decide_asset(asset: Asset) -> AssetCommand | None:
 
 
 def evolve_asset(asset: Asset, event: AssetEvent) -> Asset:
-    """Return the asset after ``event``."""
     match event:
         case Intended(nonce=nonce):
             return Asset(asset.sha256, AssetPhase.INTENDED, nonce=nonce)
@@ -129,7 +127,7 @@ def evolve_asset(asset: Asset, event: AssetEvent) -> Asset:
 
 
 def resume_asset(asset: Asset) -> Asset:
-    """Return the asset as a new run takes it up: what was under way is in doubt, what failed may be tried again."""
+    """Return the asset as a new run resumes it: an unfinished upload is in doubt, a failed one may be retried."""
     match asset.phase:
         case AssetPhase.INTENDED | AssetPhase.CREATED | AssetPhase.UPLOADED:
             return replace(asset, in_doubt=True)
@@ -137,3 +135,41 @@ def resume_asset(asset: Asset) -> Asset:
             return Asset(asset.sha256)
         case _:
             return asset
+
+
+class KeepReason(enum.StrEnum):
+    """Why a cleanup keeps an asset at the gateway."""
+
+    IN_DOUBT = "in_doubt"
+    FOUND = "found"
+    NEEDED = "needed"
+    SHARED = "shared"
+
+
+def is_candidate(asset: Asset) -> bool:
+    """Whether the gateway has, or may have, an asset that a cleanup can delete."""
+    return asset.asset_id is not None or asset.phase is AssetPhase.INTENDED
+
+
+def keep_reason(asset: Asset, *, needed: bool, shared: bool, found_too: bool) -> KeepReason | None:
+    """Return why a cleanup keeps a candidate, None if it deletes it.
+
+    asset                       needed by         decision
+    unanswered intent           -                 keep: the next run resolves it
+    found: another's upload     -                 keep, unless ``found_too``
+    any id                      a job here        keep
+    any id                      a job elsewhere   keep (``shared``)
+    any id                      no job            delete
+    """
+    if asset.asset_id is None:
+        return KeepReason.IN_DOUBT
+    if asset.found and not found_too:
+        return KeepReason.FOUND
+    if needed:
+        return KeepReason.NEEDED
+    return KeepReason.SHARED if shared else None
+
+
+def may_need_images(job: Job, *, retired: bool) -> bool:
+    """Whether a job may need its images again. A retired job that holds nothing is never started."""
+    return not job.is_settled and not (retired and job.phase is Phase.READY)

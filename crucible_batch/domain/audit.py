@@ -1,4 +1,4 @@
-"""The audit: what our books claim, joined with the gateway's own ledger and its assets. Data in, an ``Audit`` out."""
+"""The audit: the journal's claims compared with the gateway's ledger and assets."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def audit_job(
     asked_at: float,
     is_shared: bool = False,
 ) -> Finding:
-    """Hold a job's claim against the entries that name it.
+    """Compare a job's claim with the entries that name it.
 
-    ``surely_shown``: had it been reserved, the ledger would show that. ``asked_at`` is when the ledger was asked, by
-    our clock: what our books learned later says nothing against it. ``is_shared``: another claim has the same job.
+    ``surely_shown``: a reservation would be among the entries shown. ``asked_at`` is when the ledger was read, by our
+    clock: later events are no difference. ``is_shared``: another claim has the same job.
     """
     by_kind: dict[EntryKind, list[LedgerEntry]] = {kind: [] for kind in EntryKind}
     for entry in entries:
@@ -60,8 +60,8 @@ def audit_job(
         name=claim.name,
         attempt=claim.attempt,
         gateway_id=claim.job_id,
-        books=_claimed(claim),
-        ledger=_shown(by_kind),
+        books=_claimed_figures(claim),
+        ledger=_ledger_figures(by_kind),
         verdict=Verdict.DIFFERS if reasons else agreed,
         reasons=reasons,
         assumed=claim.status is CreditStatus.ASSUMED,
@@ -99,7 +99,7 @@ def _other_prices(claim: JobClaim) -> Iterator[str]:
         yield f"the answer to its submit named {answered}, the job's own record {recorded}"
 
 
-def _claimed(claim: JobClaim) -> Figures:
+def _claimed_figures(claim: JobClaim) -> Figures:
     match claim.status:
         case CreditStatus.HELD:
             return Figures(held=claim.price)
@@ -109,7 +109,7 @@ def _claimed(claim: JobClaim) -> Figures:
             return Figures(charged=claim.price)
 
 
-def _shown(by_kind: Mapping[EntryKind, Sequence[LedgerEntry]]) -> Figures:
+def _ledger_figures(by_kind: Mapping[EntryKind, Sequence[LedgerEntry]]) -> Figures:
     reserved, charged, refunded = (_sum(by_kind[kind]) for kind in _WORDS)
     return Figures(charged, refunded, max(ZERO, reserved - charged - refunded))
 
@@ -120,10 +120,10 @@ def _sum(entries: Sequence[LedgerEntry]) -> Credits:
 
 @dataclass(frozen=True, slots=True)
 class JournalClaims:
-    """All that the journal claims.
+    """All claims of the journal.
 
-    ``runs`` are the times between which we were buying; None is a run without an end so far. ``unanswered`` counts
-    submits whose fate isn't known. ``upload_price`` stands for the charge of an upload whose answer was lost.
+    ``runs`` are the start and end of each run, the end None if it hasn't ended. ``unanswered`` counts submits that were
+    never answered. ``upload_price`` stands for the charge of an upload whose answer was lost.
     """
 
     jobs: Sequence[JobClaim]
@@ -133,7 +133,7 @@ class JournalClaims:
     upload_price: Credits = ZERO
 
     def priced_uploads(self) -> list[UploadClaim]:
-        """The uploads, each with what the books count for it where its answer was lost."""
+        """Return the uploads, with the ledger's assumed charge for each whose answer was lost."""
         return [
             replace(claim, charge=max(self.upload_price, claim.rebate or ZERO))
             if claim.state is UploadState.ASSUMED
@@ -144,11 +144,11 @@ class JournalClaims:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Books and ledger, side by side.
+    """The result: a finding for each claim, and the entries without a claim.
 
-    ``strangers`` are the entries that are nothing of ours; ``at_our_time`` those of them that fell into our runs and
-    equal a price of ours. What we would have bought twice without knowing it would stand there: it can't be told from
-    somebody else's purchase on the same account.
+    ``unmatched`` are the entries that match no claim; ``at_our_time`` those of them that were made during our runs at a
+    price of ours. An unnoticed second purchase would be among these: it can't be distinguished from another buyer's
+    purchase on the same account.
     """
 
     jobs: tuple[Finding, ...]
@@ -167,20 +167,19 @@ class Audit:
         return tuple(each for each in (*self.jobs, *self.uploads) if each.verdict is Verdict.DIFFERS)
 
     def count(self, verdict: Verdict) -> int:
-        """How many jobs and uploads there are of this verdict."""
         return sum(each.verdict is verdict for each in (*self.jobs, *self.uploads))
 
 
-def audit(books: JournalClaims, entries: Sequence[LedgerEntry], present: Collection[str], *, asked_at: float) -> Audit:
-    """Join books and ledger. ``present`` are the asset ids that the gateway lists.
+def audit(claims: JournalClaims, entries: Sequence[LedgerEntry], present: Collection[str], *, asked_at: float) -> Audit:
+    """Match the claims with the entries. ``present`` are the asset ids that the gateway lists.
 
-    ``asked_at`` is when the gateway was asked, by our clock; the books may be read later, and what they learned since
-    then is no difference.
+    ``asked_at`` is when the gateway was asked, by our clock. The journal may be read later: events since then are no
+    difference.
     """
     statement = Statement(entries)
-    named = [statement.about(claim.job_id) for claim in books.jobs]
-    clocks = Clocks(_seen(books.jobs, named))
-    owners = Counter(claim.job_id.lower() for claim in books.jobs)
+    named = [statement.about(claim.job_id) for claim in claims.jobs]
+    clocks = Clocks(_clock_samples(claims.jobs, named))
+    owners = Counter(claim.job_id.lower() for claim in claims.jobs)
     jobs = tuple(
         audit_job(
             claim,
@@ -189,34 +188,36 @@ def audit(books: JournalClaims, entries: Sequence[LedgerEntry], present: Collect
             is_shared=owners[claim.job_id.lower()] > 1,
             asked_at=asked_at,
         )
-        for claim, found in zip(books.jobs, named, strict=True)
+        for claim, found in zip(claims.jobs, named, strict=True)
     )
-    uploads = audit_uploads(books.priced_uploads(), statement, clocks, present=present, asked_at=asked_at)
+    uploads = audit_uploads(claims.priced_uploads(), statement, clocks, present=present, asked_at=asked_at)
     ours = {id(entry) for found in (*named, uploads.ours) for entry in found}
     strangers = tuple(entry for entry in statement.entries if id(entry) not in ours)
     return Audit(
         jobs=jobs,
         uploads=uploads.findings,
         unmatched=strangers,
-        at_our_time=_at_our_time(strangers, books, clocks, asked_at),
+        at_our_time=_at_our_time(strangers, claims, clocks, asked_at),
         oldest=statement.oldest,
-        unanswered=books.unanswered,
+        unanswered=claims.unanswered,
         never_charged=uploads.never_charged,
         perhaps_charged=uploads.perhaps_charged,
         perhaps_rebated=uploads.perhaps_rebated,
-        upload_price=books.upload_price,
+        upload_price=claims.upload_price,
     )
 
 
 def total(findings: Sequence[Finding]) -> tuple[Figures, Figures]:
-    """What the books and what the ledger say of all of them together."""
+    """Return the sums of the claimed figures and of the ledger's."""
     return (
         sum((each.books for each in findings), Figures()),
         sum((each.ledger for each in findings), Figures()),
     )
 
 
-def _seen(claims: Sequence[JobClaim], named: Sequence[Sequence[LedgerEntry]]) -> list[tuple[float, float, float]]:
+def _clock_samples(
+    claims: Sequence[JobClaim], named: Sequence[Sequence[LedgerEntry]]
+) -> list[tuple[float, float, float]]:
     return [
         (claim.held_at, entry.at, claim.accepted_at)
         for claim, entries in zip(claims, named, strict=True)
@@ -227,10 +228,10 @@ def _seen(claims: Sequence[JobClaim], named: Sequence[Sequence[LedgerEntry]]) ->
 
 
 def _at_our_time(
-    unmatched: Sequence[LedgerEntry], books: JournalClaims, clocks: Clocks, asked_at: float
+    unmatched: Sequence[LedgerEntry], claims: JournalClaims, clocks: Clocks, asked_at: float
 ) -> tuple[LedgerEntry, ...]:
-    prices = {claim.price for claim in books.jobs} | {claim.charge for claim in books.uploads} | {books.upload_price}
-    runs = [(began, asked_at if ended is None else ended) for began, ended in books.runs]
+    prices = {claim.price for claim in claims.jobs} | {claim.charge for claim in claims.uploads} | {claims.upload_price}
+    runs = [(began, asked_at if ended is None else ended) for began, ended in claims.runs]
     return tuple(
         entry
         for entry in unmatched

@@ -1,4 +1,4 @@
-"""What our books claim (each attempt that became a gateway job, each upload), and what an audit finds of one claim."""
+"""The journal's claims (each attempt that became a gateway job, each upload), and an audit's finding on a claim."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from crucible_batch.domain.job import Job, Phase
 
 
 class Verdict(enum.StrEnum):
-    """Whether books and ledger agree on one claim.
+    """Whether a claim and the gateway's ledger agree.
 
-    ``VAGUE``: an entry of that amount and time is there, and more than one claim or stranger fits it. ``MOVING``: it is
-    in flight, or changed while we looked. ``UNSEEN``: it may lie before the oldest entry that the gateway shows.
+    ``VAGUE``: more than one claim, or another buyer's purchase, fits the entry of that amount and time. ``MOVING``: in
+    flight, or changed during the audit. ``UNSEEN``: it may be older than the oldest entry that the gateway shows.
     """
 
     AGREES = "agrees"
@@ -29,7 +29,7 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one purchase came to. ``returned`` is a job's refund or an upload's rebate."""
+    """The amounts of one purchase. ``returned`` is a job's refund or an upload's rebate."""
 
     charged: Credits = ZERO
     returned: Credits = ZERO
@@ -43,8 +43,8 @@ class Figures:
 class Finding:
     """One job (by attempt) or upload. ``gateway_id`` is its job or asset id, None for an upload that never had one.
 
-    ``reasons`` say in words what differs. ``assumed``: nobody told us what the books say here, so the ledger is right
-    where it shows something else, and that is no difference. ``present``: the gateway lists the asset; None for jobs.
+    ``reasons`` describe the differences. ``assumed``: the claim is an estimate, so another figure in the ledger is no
+    difference. ``present``: the gateway lists the asset; None for jobs.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Finding:
 
 
 class CreditStatus(enum.StrEnum):
-    """How a job's credits stand in our books. ``ASSUMED``: the gateway lost the job, and it counts as charged."""
+    """The state of a job's credits. ``ASSUMED``: the gateway lost the job, and it counts as charged."""
 
     HELD = "held"
     CHARGED = "charged"
@@ -71,8 +71,8 @@ class CreditStatus(enum.StrEnum):
 class JobClaim:
     """One attempt that became a gateway job. Times are our clock's.
 
-    ``bought_here`` is false where the job was found by its key: then ``held_at`` says nothing of when it was bought.
-    ``answered`` and ``recorded`` are the prices of the submit's answer and of the job's record, where they differ.
+    ``bought_here`` is false if the job was found by its key: then it may have been bought before ``held_at``.
+    ``answered`` and ``recorded`` are the prices in the submit's answer and in the job's record, if they differ.
     """
 
     name: str
@@ -89,9 +89,10 @@ class JobClaim:
 
 
 class UploadState(enum.StrEnum):
-    """How well an upload's charge is known: not yet, from its answer, not from its answer, or not even if it is there.
+    """What is known of an upload's charge.
 
-    ``FOUND`` is an asset that we use and didn't buy.
+    ``OPEN``: not answered yet. ``KNOWN``: from the answer. ``ASSUMED``: the answer was lost, the asset exists.
+    ``LOST``: it isn't known whether the asset exists. ``FOUND``: used, but not bought by us.
     """
 
     OPEN = "open"
@@ -120,7 +121,7 @@ class UploadClaim:
     deleted_at: float | None = None
 
 
-_STANDINGS = {
+_CREDIT_STATUS = {
     AttemptStatus.ACCEPTED: CreditStatus.HELD,
     AttemptStatus.SUCCEEDED: CreditStatus.CHARGED,
     AttemptStatus.FAILED: CreditStatus.REFUNDED,
@@ -129,9 +130,9 @@ _STANDINGS = {
 
 
 def job_claims(name: str, job: Job) -> Iterator[JobClaim]:
-    """What we claim of a job: nothing of attempts that never became a gateway job."""
+    """Yield a claim for each attempt that became a gateway job."""
     for attempt in job.attempts:
-        status = _STANDINGS.get(attempt.status)
+        status = _CREDIT_STATUS.get(attempt.status)
         if status is not None and attempt.job_id is not None:
             yield _job_claim(name, attempt, attempt.job_id, status)
 
@@ -153,31 +154,31 @@ def _job_claim(name: str, attempt: Attempt, job_id: str, status: CreditStatus) -
 
 
 def has_unanswered_submit(job: Job) -> bool:
-    """Whether a submit of this job may have bought it, and no answer says so."""
+    """Whether an unanswered submit may have bought this job."""
     is_unknown = any(attempt.status is AttemptStatus.UNKNOWN for attempt in job.attempts)
     return is_unknown or job.phase is Phase.UNREADABLE
 
 
 def upload_claims(events: Iterable[tuple[str, Event]], names: dict[str, str]) -> list[UploadClaim]:
-    """What we claim of uploads, in the order in which they were begun. ``names`` are file names by digest."""
+    """Return a claim for each upload, in the order of their intents. ``names`` are file names by digest."""
     claims: list[UploadClaim] = []
     newest: dict[str, int] = {}
     for subject, event in events:
         if not subject.startswith(ASSET_PREFIX):
             continue
         sha256 = subject.removeprefix(ASSET_PREFIX)
-        begun = _begun(names.get(sha256, sha256[:12]), sha256, event)
+        begun = _new_claim(names.get(sha256, sha256[:12]), sha256, event)
         place = newest.get(sha256)
         if begun is None:
             if place is not None:
-                claims[place] = _after(claims[place], event)
+                claims[place] = _updated_claim(claims[place], event)
         elif place is None or claims[place].asset_id is None or claims[place].asset_id != begun.asset_id:
             newest[sha256] = len(claims)
             claims.append(begun)
     return [claim for claim in claims if claim.answered_at is None or claim.asset_id or claim.state is UploadState.LOST]
 
 
-def _begun(name: str, sha256: str, event: Event) -> UploadClaim | None:
+def _new_claim(name: str, sha256: str, event: Event) -> UploadClaim | None:
     match event:
         case Intended(at=at, nonce=nonce, credits=credits):
             return UploadClaim(name, sha256, UploadState.OPEN, at, nonce=nonce, charge=credits)
@@ -187,13 +188,13 @@ def _begun(name: str, sha256: str, event: Event) -> UploadClaim | None:
             return None
 
 
-def _after(claim: UploadClaim, event: Event) -> UploadClaim:
+def _updated_claim(claim: UploadClaim, event: Event) -> UploadClaim:
     match event:
         case Created(at=at, asset_id=asset_id, credits=credits, assumed=assumed):
             state = UploadState.ASSUMED if assumed else UploadState.KNOWN
             return replace(claim, state=state, asset_id=asset_id, charge=credits, answered_at=at)
         case NotCreated(at=at) if claim.state is UploadState.OPEN:
-            # Answered, and no asset of it: dropped at the end. One that is given up unbought has no intent of its own.
+            # Answered without an asset: dropped at the end. An upload that failed before its intent has no claim.
             return replace(claim, answered_at=at)
         case Lost(at=at):
             return replace(claim, state=UploadState.LOST, charge=ZERO, answered_at=at)

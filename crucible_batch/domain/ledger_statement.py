@@ -1,7 +1,7 @@
-"""The gateway's statement: its ledger's newest entries, found by what they are about, and how far back they go.
+"""The gateway's statement: the newest entries of its ledger, by the job or asset that they concern.
 
-The contract lists no entry types and doesn't say which sign an amount has, so an entry's kind is read from its words
-and its amount without the sign. What an entry is about is in ``job_id``, or in any text of it that holds an id.
+The contract lists no entry types and doesn't define the sign of an amount, so an entry's kind is derived from its words
+and its amount is taken without the sign. Its subject is in ``job_id``, or any id in its texts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from crucible_batch.domain.gateway_types import LedgerEntry
 
 
 class EntryKind(enum.StrEnum):
-    """What an entry does. The first three are a job's, the next two an upload's; ``OTHER`` is everything else."""
+    """The kind of an entry: the first three are a job's, the next two an upload's."""
 
     RESERVE = "reserve"
     CONSUME = "consume"
@@ -31,7 +31,7 @@ _OF_JOBS = (
     (EntryKind.CONSUME, {"consume", "consumed", "consumption"}),
     (EntryKind.REFUND, {"refund", "refunded"}),
 )
-# A charge without a job may be booked under the words of a job's: a rebate as "refund", an upload as "consume".
+# An entry without a job may be booked under a job's words: a rebate as "refund", an upload as "consume".
 _OF_UPLOADS = (
     (EntryKind.REBATE, {"rebate", "refund", "refunded", "delete", "deleted", "deletion"}),
     (EntryKind.UPLOAD, {"upload", "uploads", "asset", "image", "consume", "consumed", "charge", "debit"}),
@@ -42,19 +42,18 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
-    """Read what an entry does from its type; without a job, from its description too."""
+    """Return an entry's kind by its type and, without a job, its description."""
     text = entry.entry_type if of_job else f"{entry.entry_type} {entry.description}"
     words = set(_WORD.findall(text.lower()))
     return next((kind for kind, known in (_OF_JOBS if of_job else _OF_UPLOADS) if words & known), EntryKind.OTHER)
 
 
 def entry_amount(entry: LedgerEntry) -> Credits:
-    """Its amount without the sign, all digits kept."""
     return entry.amount.copy_abs()
 
 
 class Statement:
-    """The entries, each once, oldest first as far as their times tell."""
+    """The entries without repetitions, oldest first as far as their times are known."""
 
     def __init__(self, entries: Iterable[LedgerEntry]) -> None:
         seen = {entry.entry_id or f"#{number}": entry for number, entry in enumerate(entries)}
@@ -67,7 +66,7 @@ class Statement:
                 self._about[subject].append(entry)
 
     def about(self, subject: str) -> tuple[LedgerEntry, ...]:
-        """The entries that hold this job's or asset's id."""
+        """Return the entries that contain this job's or asset's id."""
         return tuple(self._about.get(subject.lower(), ()))
 
 
@@ -79,34 +78,34 @@ def _subjects(entry: LedgerEntry) -> set[str]:
 
 
 class Clocks:
-    """How the gateway's clock stands to ours: between ``low`` and ``high`` seconds ahead.
+    """The offset of the gateway's clock: between ``low`` and ``high`` seconds ahead of ours.
 
-    Learned from jobs of ours whose reservation the ledger shows: it was made after we had held the credits and before
-    we had the answer. Until one is known, five minutes either way.
+    Derived from our jobs' reservations in the ledger: each was made after the credits were held and before the answer
+    came. Until one is known, five minutes either way.
     """
 
     UNKNOWN_S = 300.0
     TICK_S = 1.0  # a timestamp may be cut to the second
     FINE_TICK_S = 0.001  # or, where it has a fraction, to the millisecond
 
-    def __init__(self, seen: Iterable[tuple[float, float, float]]) -> None:
-        """``seen`` are (held, reserved, accepted): the first and last by our clock, the second by the gateway's."""
-        known = list(seen)
+    def __init__(self, samples: Iterable[tuple[float, float, float]]) -> None:
+        """``samples`` are (held, reserved, accepted): the first and last by our clock, the second by the gateway's."""
+        known = list(samples)
         bounds = (
             (max(reserved - accepted for _, reserved, accepted in known), min(at - held for held, at, _ in known))
             if known
             else (-self.UNKNOWN_S, self.UNKNOWN_S)
         )
-        # A clock that was set in the meantime crosses the bounds; then the gap between them is what isn't known.
+        # A clock that was set in the meantime crosses the bounds; then the offset is anywhere between them.
         self.low, self.high = min(bounds), max(bounds)
 
     def surely_shown(self, statement: Statement, begun: float) -> bool:
-        """Whether what began at ``begun`` by our clock lies within the statement, beyond doubt."""
+        """Whether the statement certainly covers the time from ``begun`` on, by our clock."""
         if statement.oldest is None:
             return False
         tick = self.FINE_TICK_S if statement.oldest % 1 else self.TICK_S
         return begun + self.low > statement.oldest + tick
 
     def may_lie_between(self, at: float | None, begun: float, ended: float) -> bool:
-        """Whether an entry's time may lie between two moments of our clock."""
+        """Whether an entry's time may be between two times of our clock; True if it has no time."""
         return at is None or begun + self.low - self.TICK_S <= at <= ended + self.high + self.TICK_S

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.domain.asset import Asset, AssetPhase
-from crucible_batch.domain.asset_cleanup import KeepReason, is_candidate, keep_reason, may_need_images
+from crucible_batch.domain.asset import Asset, AssetPhase, KeepReason, is_candidate, keep_reason, may_need_images
 from crucible_batch.domain.job import Job, Phase
 
 OURS = Asset("ff", AssetPhase.READY, asset_id="as_1")
