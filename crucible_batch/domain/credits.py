@@ -17,8 +17,7 @@ MAX_PLACES = 18
 17 places (2.0000000000000004), and sums below 10**10 of such amounts stay exact in the 28 digits of a Decimal."""
 
 MAX_STORED_EXPONENT = 18
-"""What we hold may be a multiple of an amount of the gateway's, so what a file of ours holds may be that much more."""
-
+"""A hold may be a multiple of an amount of the gateway's, so amounts in our own files may be larger."""
 
 _FIGURE_PLACES = 12
 _EXACT = Context(prec=MAX_EXPONENT + _FIGURE_PLACES)
@@ -27,8 +26,8 @@ _EXACT = Context(prec=MAX_EXPONENT + _FIGURE_PLACES)
 def parse_credits(value: object) -> Credits:
     """Read an amount from JSON or YAML text.
 
-    Takes ``Decimal``, ``int`` and decimal text. Raises ``ValueError`` for NaN, infinity, negative or absurdly large or
-    fine amounts, and for ``float``: by then the exact text is already lost.
+    Takes ``Decimal``, ``int`` and decimal text. Raises ``ValueError`` for NaN, infinity, negative, too large or too
+    fine amounts, and for ``float``, which has lost the exact text.
     """
     amount = _finite(value)
     if amount < 0:
@@ -39,7 +38,7 @@ def parse_credits(value: object) -> Credits:
 
 
 class _Stored:
-    """Has pydantic refuse what can't have been written by us. Who reads files imports pydantic; the core doesn't."""
+    """A pydantic validator of stored amounts, without importing pydantic here."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: Callable[[object], object]) -> Mapping[str, object]:
         check = {"type": "no-info", "function": _check_stored}
@@ -53,14 +52,13 @@ def _check_stored(amount: Decimal) -> Credits:
 
 
 StoredCredits: TypeAlias = Annotated[Decimal, _Stored()]
-"""An amount in a file of ours, and therefore a claim: it is finite and not negative, or reading it is an error."""
+"""An amount in a file of ours, which is untrusted: reading it fails unless it is finite and not negative."""
 
 
 def parse_figure(value: object) -> Credits:
-    """Read a figure of an account, as ``parse_credits`` does an amount, but of any sign: an account may be in debt.
+    """Read a figure of an account like an amount, but of any sign: an account may be in debt.
 
-    Nothing is charged by a figure, so what is finer than a trillionth (2.8e-17, where a gateway subtracts binary
-    floats) is rounded away.
+    No charge depends on it, so digits below a trillionth (2.8e-17, if a gateway subtracts binary floats) are rounded.
     """
     figure = _finite(value)
     if _places(figure) > _FIGURE_PLACES:

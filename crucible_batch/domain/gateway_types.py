@@ -1,4 +1,4 @@
-"""The gateway's answers, reduced to what the domain decides on."""
+"""The gateway's answers, reduced to the fields that the domain needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crucible_batch.domain.credits import Credits
 
 
 class JobStatus(enum.StrEnum):
-    """The status of a gateway job. ``UNKNOWN`` is any word that the contract doesn't list: neither failed nor done."""
+    """The status of a gateway job. ``UNKNOWN`` is any value that the contract doesn't list: neither failed nor done."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -19,7 +19,7 @@ class JobStatus(enum.StrEnum):
 
 
 class AssetStatus(enum.StrEnum):
-    """The status of an asset, by the contract's enum. ``UNKNOWN`` is any other word."""
+    """The status of an asset, by the contract's enum. ``UNKNOWN`` is any other value."""
 
     PENDING = "pending_upload"
     READY = "ready"
@@ -29,7 +29,7 @@ class AssetStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """An error as it is shown and kept: data, not an exception. ``code`` is the gateway's or one of ours."""
+    """An error as data, to be shown and journalled. ``code`` is the gateway's or one of ours."""
 
     code: str
     message: str
@@ -41,8 +41,8 @@ class ErrorInfo:
 class Submission:
     """The definite answer to a submit.
 
-    ``existing`` is true for 200: the key was known. ``after_doubt`` is true where an earlier try of the same call may
-    have taken effect: then an existing job is most likely that try's, and was bought just now.
+    ``existing`` is true for 200: the key was known. ``after_doubt`` is true if an earlier try of the same call may have
+    taken effect: then an existing job is most likely that try's, and was bought just now.
     """
 
     job_id: str
@@ -54,9 +54,9 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class OutputLink:
-    """One output of a succeeded job, by the gateway's ``index``, which is no other's.
+    """One output of a succeeded job, by the gateway's unique ``index``.
 
-    ``url`` is signed, expires and is never kept; None where there is none.
+    ``url`` is signed, expires and is never kept; None if there is none.
     """
 
     index: int
@@ -65,10 +65,10 @@ class OutputLink:
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """A job as one poll saw it. ``outputs`` are in the order of the gateway's ``output_index``.
+    """A job at one poll. ``outputs`` are in the order of the gateway's ``output_index``.
 
-    ``running_at`` is when an earlier look first found it running: the gateway itself tells no times. ``workflow_id`` is
-    empty where the gateway doesn't say it.
+    ``running_at`` is when an earlier poll first found it running: the gateway reports no times. ``workflow_id`` is
+    empty if the gateway didn't send it.
     """
 
     job_id: str
@@ -87,10 +87,10 @@ class JobSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One line of the gateway's ledger, as it came.
+    """One line of the gateway's ledger, unchanged.
 
     ``amount`` keeps the gateway's sign, whose meaning the contract leaves open. ``at`` is by the gateway's clock, in
-    seconds since the epoch, None where it can't be read. ``more`` holds the texts of fields outside the contract.
+    seconds since the epoch, None if unreadable. ``more`` holds the texts of fields outside the contract.
     """
 
     entry_id: str
@@ -105,9 +105,9 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account's credits. ``available`` is what may still be reserved.
+    """The account's credits. ``available`` may still be reserved.
 
-    ``entries`` are the ledger's newest lines, as many as the gateway shows, in no promised order.
+    ``entries`` are the newest lines of the ledger that the gateway shows, in any order.
     """
 
     balance: Credits
@@ -118,10 +118,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """What a workflow says of itself.
+    """A workflow's metadata.
 
-    ``fields`` are the parameter names that it takes; None where its metadata doesn't say or says it in a form that we
-    don't know (then what the manifest says is sent). ``expected_s`` is the service time it estimates, in seconds.
+    ``fields`` are the parameter names that it takes; None if the metadata doesn't list them in a known form (then the
+    manifest's parameters are sent unchecked). ``expected_s`` is its estimated service time in seconds.
     """
 
     workflow_id: str
@@ -131,7 +131,7 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class AssetSnapshot:
-    """An asset as the gateway shows it; ``sha256`` and ``nonce`` are what we wrote into its metadata, if we made it."""
+    """An asset at the gateway; ``sha256`` and ``nonce`` are those in its metadata, if we created it."""
 
     asset_id: str
     status: AssetStatus
@@ -142,7 +142,7 @@ class AssetSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class UploadIntent:
-    """The answer to an asset intent: where the bytes go, and what it cost. The URL is a secret and is never kept."""
+    """The answer to an asset intent: the URL for the bytes, and the cost. The URL is a secret and is never kept."""
 
     asset_id: str
     upload_url: str = field(repr=False)
@@ -151,7 +151,7 @@ class UploadIntent:
 
 @dataclass(frozen=True, slots=True)
 class AssetSpec:
-    """An input image as it lies on disk: its digest is its name everywhere."""
+    """An input image on disk, identified by its digest."""
 
     sha256: str
     byte_size: int
@@ -161,9 +161,6 @@ class AssetSpec:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """The head of a download's answer; its bytes come separately.
-
-    ``length`` is the declared length in bytes, None where none was declared: then a cut can't be told by counting.
-    """
+    """The head of a download. ``length`` is the declared length in bytes, None if none was declared."""
 
     length: int | None

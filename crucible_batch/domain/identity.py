@@ -1,16 +1,16 @@
-"""Identity: which job this is, derived from nothing but what it asks for.
+"""Identity: the identity of a job and the idempotency keys of its attempts, derived from its content alone.
 
 A job's identity is the digest of a canonical form of its content: the manifest's name, the run id, the workflow, the
 parameters, the SHA-256 of each input image and the repeat index. An attempt's idempotency key is derived from the
-identity and the attempt's number. Neither holds a row number, a job's name or anything that the gateway hands out, so
-renaming, reordering and inserting jobs costs nothing, and a machine that lost everything derives the same keys again.
+identity and the attempt's number. Neither depends on a row number, a job's name or the gateway's ids, so renaming,
+reordering and inserting jobs costs nothing, and a machine without any state derives the same keys.
 
-The canonical form is JSON of our own making, because the published ones lose money: RFC 8785 sends integers through
-binary floats (two 64-bit seeds would share one key). Here integers are exact, object keys are sorted by code point,
-text is not normalised (what is sent is what the user wrote), and what JSON can't say is refused. A float that is a
-whole number below 2**53 is written as that integer: JSON knows no difference, so neither may the key.
+The canonical form is a JSON of our own, since RFC 8785 converts integers to binary floats (two 64-bit seeds would share
+one key). Integers are exact, object keys are sorted by code point, text is not normalised (it is sent as written), and
+values without a form in JSON are refused. A float that is a whole number below 2**53 is written as that integer: JSON
+doesn't distinguish them, so the key doesn't either.
 
-The form is frozen. Another one would be another version (``cb2-``), and journals of the old one would keep the old.
+The form is frozen. A change needs another version (``cb2-``), with the old one kept for existing journals.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def job_identity(
 ) -> str:
     """Return the identity of a job: 64 hexadecimal digits.
 
-    ``params`` are those sent as they are; ``images`` maps the image parameters to the SHA-256 of the image's bytes,
-    since the asset id that is sent in their place differs from upload to upload. ``repeat`` counts from 1.
+    ``params`` are sent unchanged; ``images`` maps the image parameters to the SHA-256 of the image's bytes, since the
+    asset id that is sent differs from upload to upload. ``repeat`` counts from 1.
     """
     content: Mapping[str, Json] = {
         "manifest": manifest,

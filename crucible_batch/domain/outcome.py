@@ -1,4 +1,4 @@
-"""What became of a job, as a report says it."""
+"""The outcome of a job and of a run, as in a report."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from crucible_batch.errors import ExitCode
 
 
 class Outcome(enum.StrEnum):
-    """What became of a job, in a report."""
-
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     BLOCKED = "blocked"
@@ -24,7 +22,7 @@ class Outcome(enum.StrEnum):
 
 
 class RunStatus(enum.StrEnum):
-    """How a run ended, in a report. ``RUNNING`` only while it is going on, or where it was killed."""
+    """The status of a run. ``RUNNING`` is that of a running or killed run."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -37,10 +35,10 @@ class RunStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended.
+    """The end of a run.
 
-    ``stops`` maps what was stopped to why: a price class, or ``*`` for the whole run, which comes first. A job that was
-    not started is blocked by the stop of its class, else by that of the run.
+    ``stops`` maps a price class, or ``*`` for the whole run (first), to the error that stopped it. A job that wasn't
+    started is blocked by the stop of its class, else by that of the run.
     """
 
     status: RunStatus
@@ -72,9 +70,9 @@ _PRECEDENCE = (
 
 
 def conclude(counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], reasons: Iterable[ExitCode]) -> Ending:
-    """Decide how a run ended, from what became of its jobs and the reasons for which it was stopped.
+    """Return the end of a run by the outcomes of its jobs and the reasons for which it was stopped.
 
-    Where several apply, the first of 130/143, 3, 5, 4, 1 (the exit codes' own order of precedence).
+    If several exit codes apply, the first of 130/143, 3, 5, 4, 1 (their documented precedence).
     """
     found = set(reasons)
     if counts.get(Outcome.FAILED):
@@ -82,7 +80,7 @@ def conclude(counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], reas
     if counts.get(Outcome.BLOCKED):
         found.add(ExitCode.OUT_OF_CREDITS)
     if counts.get(Outcome.UNKNOWN) or counts.get(Outcome.PENDING):
-        # Whatever left them so has mostly said so itself; a run that leaves jobs behind is never a success.
+        # Mostly there is a reason for it already; a run that leaves jobs behind is never a success.
         found.add(ExitCode.STOPPED)
     if found & {ExitCode.SIGINT, ExitCode.SIGTERM}:
         found.discard(ExitCode.STOPPED)
@@ -94,9 +92,9 @@ def conclude(counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], reas
 
 
 def outcome_of(job: Job, price_class: str, stops: Mapping[str, ErrorInfo]) -> tuple[Outcome, ErrorInfo | None]:
-    """Say what became of a job, and the error that tells why it isn't a success.
+    """Return a job's outcome, and the error if it isn't a success.
 
-    ``stops`` are those of the newest run: a job that wasn't started for want of credits is blocked, not failed.
+    ``stops`` are those of the newest run: a job that wasn't started for lack of credits is blocked, not failed.
     """
     match job.phase:
         case Phase.SUCCEEDED:

@@ -1,4 +1,4 @@
-"""Where an output goes: a path made of the plan alone, never of what the gateway says."""
+"""The paths of outputs, derived from the plan alone and never from the gateway's answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import PurePosixPath
 
 RESERVED_NAMES = frozenset({"report.json", "report.html", "receipts.jsonl", "thumbnails", ".crucible"})
-"""What the run keeps for itself in its directory."""
+"""The run's own files in its directory."""
 
 PICTURE_EXTENSIONS = {
     "JPEG": ".jpg",
@@ -18,7 +18,7 @@ PICTURE_EXTENSIONS = {
     "TIFF": ".tiff",
     "BMP": ".bmp",
 }
-"""What ``{ext}`` becomes, by the picture's type."""
+"""The value of ``{ext}`` by the picture's type."""
 
 _INDEX = "{index}"
 _EXT = "{ext}"
@@ -40,20 +40,20 @@ def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
 
 
 def relocated_path(path: str, sha256: str) -> str:
-    """Where the file of that digest goes, to make way for another at ``path``: beside it, by 8 hex of the digest."""
+    """Return the path to which an output is moved if another takes ``path``: the same, with 8 hex of its digest."""
     place = PurePosixPath(path)
     return place.with_name(f"{place.stem}.{sha256[:8]}{place.suffix}").as_posix()
 
 
 def fold_path(path: str) -> str:
-    """Return a path as disks compare it that know no case."""
+    """Return a path as a case-insensitive file system compares it."""
     return path.lower() if path.isascii() else unicodedata.normalize("NFKC", path).casefold()
 
 
 def may_hold_output(path: str) -> bool:
-    """Whether an output may ever stand at a path: below the run directory, and not where the run keeps its own files.
+    """Whether an output may be at a path: below the run directory, and not one of the run's own files.
 
-    What a journal or a receipt names is a claim: whoever wrote it may want us to read, or to replace, another file.
+    A path in a journal or a receipt is untrusted: it may have been written to make us read or replace another file.
     """
     name = fold_path(path)
     parts = name.split("/")
@@ -64,20 +64,20 @@ def may_hold_output(path: str) -> bool:
 
 
 def is_planned_path(pattern: str, index: int, sha256: str, path: str) -> bool:
-    """Whether a plan with this pattern puts the output at the path itself, or moves it there when it makes way."""
+    """Whether an output of this pattern is saved at ``path``, or moved there for another output."""
     if not may_hold_output(path) or not _SHA256.fullmatch(sha256):
         return False
     ext = PurePosixPath(path).suffix
     if _EXT in pattern and ext not in PICTURE_EXTENSIONS.values():
-        return False  # no type that we write: with any suffix a stranger's journal could name the user's notes
+        return False  # not a type that we write: with any suffix a forged journal could name other files of the user
     home = output_path(pattern, index, ext).as_posix()
     return path in {home, relocated_path(home, sha256)}
 
 
 def first_output_pattern(pattern: str) -> str | None:
-    """Return the pattern of which a later output may be called as the first of this one: ``a{ext}`` for ``a-1{ext}``.
+    """Return the pattern whose later outputs may collide with the first of this one: ``a{ext}`` for ``a-1{ext}``.
 
-    None where there is none, as with ``{index}``.
+    Returns None if there is none, as with ``{index}``.
     """
     if _INDEX in pattern:
         return None

@@ -1,4 +1,4 @@
-"""A plan: the jobs that a manifest asks for, each with its identity, in manifest order."""
+"""A plan: the jobs of a manifest, each with its identity, in manifest order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crucible_batch.domain.gateway_types import AssetSpec
 
 @dataclass(frozen=True, slots=True)
 class InputImage:
-    """An input image: what it is, and where it was found."""
+    """An input image and its path on disk."""
 
     spec: AssetSpec
     path: Path
@@ -40,17 +40,17 @@ class PlannedJob:
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """The distinct images that it needs, in a stable order."""
+        """The digests of its distinct images, sorted."""
         return tuple(sorted({image.spec.sha256 for image in self.images.values()}))
 
 
 @dataclass(frozen=True, slots=True)
 class RunTerms:
-    """What a run is held to: whose it is, what it may spend, how failures are tried again.
+    """The terms of a run: its manifest, its limits and its retry rule.
 
-    ``ceiling`` and ``upload_ceiling`` are the most that one job and one upload may cost, where that is declared.
-    ``plan_digest`` names the saved plan that it follows, if it follows one. ``sidecars`` and ``embed`` say where the
-    provenance of its outputs is written down: beside them, and in them.
+    ``ceiling`` and ``upload_ceiling`` are the declared limits of the price of one job and one upload. ``plan_digest``
+    is that of the saved plan that the run follows, if any. ``sidecars`` and ``embed``: provenance is written beside the
+    outputs, and into them.
     """
 
     manifest_name: str

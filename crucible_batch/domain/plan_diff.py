@@ -1,6 +1,6 @@
-"""What a plan would do about each job, and why: the plan held against what was planned and done before. Pure.
+"""What a run of a plan would do with each job, and why, compared with earlier plans and runs.
 
-    how far the job is             and besides           why               mark
+    phase of the job               and                   why               mark
       SUCCEEDED                    an output is gone     MISSING_OUTPUT    collected
                                    -                     DONE              done
       FETCHING                     -                     NOT_FETCHED       collected
@@ -15,9 +15,9 @@
                                    it was begun          NOT_SENT          new
                                    its name was planned  CHANGED           changed
                                    -                     NEVER_RUN         new
-      planned before, its name is in the plan no more    GONE              gone
+      planned before, name no longer in the plan         GONE              gone
 
-Only what is new or changed is bought.
+Only new and changed jobs are bought.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import ZERO, Credits
@@ -36,7 +36,7 @@ _COSTS = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHE
 
 
 class ChangeKind(enum.StrEnum):
-    """What a run would do about a job."""
+    """What a run would do with a job."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -47,7 +47,7 @@ class ChangeKind(enum.StrEnum):
 
 
 class ChangeCause(enum.StrEnum):
-    """Why it would do so; the table is at the head of this file."""
+    """The reason for it; the table is at the head of this file."""
 
     NEVER_RUN = "never_run"
     NOT_SENT = "not_sent"
@@ -85,7 +85,7 @@ CHANGE_KINDS: Mapping[ChangeCause, ChangeKind] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that a job asks for otherwise than before; None where it was, or is, not given."""
+    """One changed field of a job; None if it wasn't, or isn't, given."""
 
     field: str
     before: object
@@ -94,10 +94,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ChangeReason:
-    """Why a run would do something about a job, or nothing.
+    """The reason for a job's row of the comparison.
 
-    ``changes`` are those of a changed job, ``code`` is what it failed with, ``paths`` are outputs that are gone.
-    ``credits`` is what was paid so far: for this job, or for what went by its name before.
+    ``changes`` are those of a changed job, ``code`` is that of its failure, ``paths`` are missing outputs. ``credits``
+    were paid so far for this job, or for the earlier job of its name.
     """
 
     why: ChangeCause
@@ -122,7 +122,7 @@ class ComparedJob:
 
 @dataclass(frozen=True, slots=True)
 class EarlierPlan:
-    """A job of an earlier plan, as its past left it."""
+    """A job of an earlier plan in its present state."""
 
     planned: PlannedJob
     job: Job
@@ -139,10 +139,10 @@ def diff_jobs(
     missing: Callable[[Job], tuple[str, ...]],
     retry_failed: bool,
 ) -> Iterator[ComparedJob]:
-    """Compare, in manifest order, and end with what is gone.
+    """Yield the rows in manifest order, then those of the jobs that are gone.
 
-    ``dropped`` maps the names of the earlier plan's jobs that nobody asks for any more in the same words to what
-    ``earlier`` finds them by; it is used up. ``missing`` says which saved outputs of a job are gone.
+    ``dropped`` maps the names of the earlier plan's jobs that are not in this plan unchanged to keys for ``earlier``;
+    it is consumed. ``missing`` returns the missing outputs of a job.
     """
     for planned, job in jobs:
         key = dropped.pop(planned.name, None)
@@ -164,42 +164,41 @@ def change_reason(
     missing: tuple[str, ...] = (),
     retry_failed: bool = False,
 ) -> ChangeReason:
-    """Say why a run would bring this job on, or why not. ``before`` is what went by its name, if that is another."""
+    """Return the reason by the table at the head of this file. ``before`` is another job of the same name, if any."""
     match job.phase:
         case Phase.SUCCEEDED:
             return ChangeReason(
                 ChangeCause.MISSING_OUTPUT if missing else ChangeCause.DONE, paths=missing, credits=credits_paid(job)
             )
         case Phase.FAILED:
-            return _of(ChangeCause.RETRIED if retry_failed else ChangeCause.FAILED, job)
+            return _with_code(ChangeCause.RETRIED if retry_failed else ChangeCause.FAILED, job)
         case Phase.READY | Phase.PREPARING:
-            return _of_a_fresh_one(planned, job, before)
-        case Phase.IN_FLIGHT:
-            return _of(ChangeCause.IN_FLIGHT, job)
-        case Phase.FETCHING:
-            return _of(ChangeCause.NOT_FETCHED, job)
-        case Phase.SUBMITTING | Phase.UNKNOWN:
-            return _of(ChangeCause.UNANSWERED, job)
-        case Phase.UNAVAILABLE:
-            return _of(ChangeCause.UNAVAILABLE, job)
-        case Phase.VANISHED:
-            return _of(ChangeCause.VANISHED, job)
-        case Phase.UNREADABLE:
-            return _of(ChangeCause.UNREADABLE, job)
-        case _:
-            assert_never(job.phase)
+            return _reason_of_unsent(planned, job, before)
+        case phase:
+            return _with_code(_CAUSES[phase], job)
 
 
-def _of(why: ChangeCause, job: Job) -> ChangeReason:
+_CAUSES = {
+    Phase.IN_FLIGHT: ChangeCause.IN_FLIGHT,
+    Phase.FETCHING: ChangeCause.NOT_FETCHED,
+    Phase.SUBMITTING: ChangeCause.UNANSWERED,
+    Phase.UNKNOWN: ChangeCause.UNANSWERED,
+    Phase.UNAVAILABLE: ChangeCause.UNAVAILABLE,
+    Phase.VANISHED: ChangeCause.VANISHED,
+    Phase.UNREADABLE: ChangeCause.UNREADABLE,
+}
+
+
+def _with_code(why: ChangeCause, job: Job) -> ChangeReason:
     return ChangeReason(why, code=job.error.code if job.error is not None else None, credits=credits_paid(job))
 
 
-def _of_a_fresh_one(planned: PlannedJob, job: Job, before: EarlierPlan | None) -> ChangeReason:
+def _reason_of_unsent(planned: PlannedJob, job: Job, before: EarlierPlan | None) -> ChangeReason:
     failed = next((each for each in reversed(job.attempts) if each.status is AttemptStatus.FAILED), None)
     if failed is not None:
         return ChangeReason(ChangeCause.RETRIED, code=failed.error.code if failed.error is not None else None)
     if not _is_untouched(job):
-        return _of(ChangeCause.NOT_SENT, job)
+        return _with_code(ChangeCause.NOT_SENT, job)
     if before is not None:
         return ChangeReason(
             ChangeCause.CHANGED, changes=tuple(field_changes(before.planned, planned)), credits=credits_paid(before.job)
@@ -212,17 +211,17 @@ def _is_untouched(job: Job) -> bool:
 
 
 def credits_paid(job: Job) -> Credits:
-    """What a job has cost, or holds, net of refunds."""
+    """Return the credits that a job has cost, or holds, net of refunds."""
     return sum((attempt.credits for attempt in job.attempts if attempt.status in _COSTS), ZERO)
 
 
 def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
-    """Yield what two jobs ask for differently: workflow, parameters, images by their bytes, the repeat index."""
+    """Yield the changed fields: workflow, parameters, images by their bytes, the repeat index."""
     if before.workflow_id != now.workflow_id:
         yield Change("workflow", before.workflow_id, now.workflow_id)
     for name in sorted(before.params.keys() | now.params.keys()):
         old, new = before.params.get(name), now.params.get(name)
-        # 1, 1.0 and True are equal in Python, and different words of a request.
+        # 1, 1.0 and True are equal in Python, but different JSON.
         if (type(old), old, name in before.params) != (type(new), new, name in now.params):
             yield Change(name, old, new)
     for name in sorted(before.images.keys() | now.images.keys()):
@@ -238,5 +237,5 @@ def _digest(image: InputImage | None) -> str | None:
 
 
 def _file(image: InputImage | None) -> str | None:
-    """Name an image, and its bytes by the beginning of their digest: often only they are others."""
+    """Return an image's name with the beginning of its digest, since often only the bytes have changed."""
     return None if image is None else f"{image.path.name} ({image.spec.sha256[:8]})"

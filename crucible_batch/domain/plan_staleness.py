@@ -1,17 +1,17 @@
-"""What moved between a saved plan and now, each thing by its name. Pure: the one place that says when a plan is stale.
+"""The differences between a saved plan and the present, each as a ``Move``: a plan with any is stale.
 
-    of the head                                moved if
-      the gateway, a term (budget, ...)        it differs
-      the manifest, a text file that it reads  its bytes differ; it is read no more, or only now
-      a workflow's parameter list              a name came or went; their order means nothing
-      a price                                  what other runs learned makes it another
-    of the jobs, by name                       moved if
-      its being there                          it is new, or gone
-      an image                                 its bytes differ: named once for all its jobs
-      workflow, parameters, images, repeat     they differ: each is named
-      its state                                another run changed it; or nobody did, and the journal is another one
+    of the head                                different if
+      the gateway, a term (budget, ...)        it has changed
+      the manifest, a text file that it reads  its bytes have changed; it is no longer read, or read only now
+      a workflow's parameter list              a name was added or removed (the order doesn't matter)
+      a price                                  other runs learned another price
+    of the jobs, by name                       different if
+      the job                                  it is new, or gone
+      an image                                 its bytes have changed: one move for all its jobs
+      workflow, parameters, images, repeat     they have changed: one move each
+      its state                                another run changed it; or no run did, and the journal is another one
 
-What the plan's own runs did to a job's state, and what prices they learned, is no move: the plan goes on.
+Changes of a job's state by the plan's own runs, and prices learned by them, are no differences.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _ENDLESS = 2**63
 
 @dataclass(frozen=True, slots=True)
 class RunStart:
-    """How a run began: which saved plan it follows, and after which event of the journal, if that was noted."""
+    """The start of a run: the digest of its saved plan, and the journal's last event before it, if recorded."""
 
     plan_digest: str | None
     begins_after: int | None
 
 
 class Author(enum.Enum):
-    """Who moved a job since a plan was made."""
+    """Who changed a job's state since a plan was made."""
 
     NOBODY = enum.auto()
     THE_PLAN = enum.auto()
@@ -49,8 +49,8 @@ class Author(enum.Enum):
 def own_event_numbers(runs: Sequence[RunStart], plan_digest: str) -> tuple[range, ...]:
     """Return the numbers of the events that runs of this plan wrote. ``runs`` are all of a journal's, oldest first.
 
-    One run at a time holds a directory, so a run's events end where the next one begins. A run that doesn't say where
-    it began owns none, and neither does the one before it: what nobody can prove counts as another's.
+    One run at a time holds a directory, so a run's events end where the next one begins. A run without a recorded start
+    owns no events, and neither does the run before it: unproven events count as another's.
     """
     own = []
     for run, following in zip_longest(runs, runs[1:]):
@@ -62,25 +62,19 @@ def own_event_numbers(runs: Sequence[RunStart], plan_digest: str) -> tuple[range
 
 
 def change_author(numbers: Iterable[int], own: Sequence[range]) -> Author:
-    """Say who wrote the events of these numbers; one that isn't the plan's own makes it another run."""
-    theirs = [any(number in stretch for stretch in own) for number in numbers]
-    if not theirs:
+    """Return who wrote the events of these numbers: another run if any of them isn't in ``own``."""
+    is_own = [any(number in events for events in own) for number in numbers]
+    if not is_own:
         return Author.NOBODY
-    return Author.THE_PLAN if all(theirs) else Author.ANOTHER_RUN
+    return Author.THE_PLAN if all(is_own) else Author.ANOTHER_RUN
 
 
 _LONGEST_VALUE = 40
-_NOW = {
-    PlannedState.NEW: "new",
-    PlannedState.DONE: "done",
-    PlannedState.IN_FLIGHT: "in flight",
-    PlannedState.FAILED: "failed",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentJob:
-    """A job as it stands now, and who moved it since the plan was made."""
+    """A job as it is now, and who changed its state since the plan was made."""
 
     row: PlanRow
     author: Author
@@ -90,13 +84,11 @@ class CurrentJob:
 
 
 def diff_gateway(saved: str, now: str) -> Iterator[Move]:
-    """A plan is for one gateway: prices, workflows and keys are that one's."""
     if saved != now:
         yield Move("gateway", now, f"the gateway was {saved}, is now {now}")
 
 
 def diff_terms(saved: PlanTerms, now: PlanTerms) -> Iterator[Move]:
-    """Compare what a run of the plan is held to."""
     for field in fields(PlanTerms):
         before, after = getattr(saved, field.name), getattr(now, field.name)
         if before != after:
@@ -104,7 +96,6 @@ def diff_terms(saved: PlanTerms, now: PlanTerms) -> Iterator[Move]:
 
 
 def diff_manifest(saved: ManifestFile, now: ManifestFile) -> Iterator[Move]:
-    """Compare the manifest's own bytes and name."""
     if saved.sha256 != now.sha256:
         yield Move("manifest", saved.path, f"{saved.path}: other bytes")
     if saved.name != now.name:
@@ -142,7 +133,7 @@ def diff_workflows(
 
 
 def diff_prices(saved: Iterable[PlannedPrice], now: Mapping[str, Quote]) -> Iterator[Move]:
-    """Compare what is known of the prices. ``now`` is without what the plan's own runs learned."""
+    """Compare the prices. ``now`` excludes those learned by the plan's own runs."""
     for price in saved:
         quote = now[price.price_class]
         if (price.certainty, price.each) != (quote.certainty, quote.credits):
@@ -152,9 +143,9 @@ def diff_prices(saved: Iterable[PlannedPrice], now: Mapping[str, Quote]) -> Iter
             yield Move("price", name, f"price of {name} was {before}, is now {after}")
 
 
-def _price(certainty: Certainty, each: Credits | None, nothing: str) -> str:
+def _price(certainty: Certainty, each: Credits | None, unknown: str) -> str:
     if each is None:
-        return nothing
+        return unknown
     words = {Certainty.KNOWN: "", Certainty.LEARNED: "known to be ", Certainty.BOUNDED: "at most "}
     return f"{words.get(certainty, '')}{format_credits(each)}"
 
@@ -163,9 +154,9 @@ def _price(certainty: Certainty, each: Credits | None, nothing: str) -> str:
 
 
 def diff_rows(saved: Iterable[PlanRow], now: Iterable[CurrentJob]) -> Iterator[Move]:
-    """Compare the jobs, which come in manifest order on both sides, by their names.
+    """Compare the jobs by their names; both sides are in manifest order.
 
-    Keeps no more of them than what stands in another place than it did: where nothing moved, one of each side.
+    Keeps only jobs whose position has changed in memory: one of each side if there are none.
     """
     images: set[str] = set()
     waiting: dict[str, PlanRow] = {}
@@ -175,52 +166,52 @@ def diff_rows(saved: Iterable[PlanRow], now: Iterable[CurrentJob]) -> Iterator[M
             waiting[row.name] = row
         if job is not None:
             early[job.row.name] = job
-        came = [each.name for each in (row, job.row if job is not None else None) if each is not None]
-        for name in came:
+        names = [each.name for each in (row, job.row if job is not None else None) if each is not None]
+        for name in names:
             if name in waiting and name in early:
-                yield from _moved_job(waiting.pop(name), early.pop(name), images)
+                yield from _diff_job(waiting.pop(name), early.pop(name), images)
     for name in early:
         yield Move("job", name, f"new job {name}")
     for name in waiting:
         yield Move("job", name, f"job {name} is gone")
 
 
-def _moved_job(saved: PlanRow, now: CurrentJob, images: set[str]) -> Iterator[Move]:
+def _diff_job(saved: PlanRow, now: CurrentJob, images: set[str]) -> Iterator[Move]:
     if saved.identity == now.row.identity:
-        yield from _moved_state(saved, now)
+        yield from _diff_state(saved, now)
         return
-    said = False
-    for image in _other_bytes(saved.images, now.row.images):
-        said = True
+    is_explained = False
+    for image in _changed_images(saved.images, now.row.images):
+        is_explained = True
         if image not in images:
             images.add(image)
             yield Move("image", image, f"{image}: other bytes")
     for change in _changes(saved, now.row):
-        said = True
+        is_explained = True
         yield Move("job", saved.name, f"{saved.name}: {change}")
-    if not said:
+    if not is_explained:
         yield Move("job", saved.name, f"{saved.name}: asks for something else now")
 
 
-def _moved_state(saved: PlanRow, now: CurrentJob) -> Iterator[Move]:
-    before, after = saved.state, now.row.state
-    if before is after:
+def _diff_state(saved: PlanRow, now: CurrentJob) -> Iterator[Move]:
+    if saved.state is now.row.state:
         return
+    before, after = (state.value.replace("_", " ") for state in (saved.state, now.row.state))
     match now.author:
         case Author.THE_PLAN:
             return
         case Author.ANOTHER_RUN:
-            message = f"job {saved.name} was {_NOW[before]}, and is {_NOW[after]} meanwhile by another run"
-            if after is PlannedState.DONE:
+            message = f"job {saved.name} was {before}, and is {after} meanwhile by another run"
+            if now.row.state is PlannedState.DONE:
                 message = f"job {saved.name} was done meanwhile by another run"
         case Author.NOBODY:
-            message = f"job {saved.name} was {_NOW[before]}, and is {_NOW[after]} in the run directory as it is now"
+            message = f"job {saved.name} was {before}, and is {after} in the run directory as it is now"
         case _:
             assert_never(now.author)
     yield Move("job", saved.name, message)
 
 
-def _other_bytes(saved: Mapping[str, ImageFile], now: Mapping[str, ImageFile]) -> Iterator[str]:
+def _changed_images(saved: Mapping[str, ImageFile], now: Mapping[str, ImageFile]) -> Iterator[str]:
     for param in saved.keys() & now.keys():
         before, after = saved[param], now[param]
         if before.path == after.path and before.sha256 != after.sha256:
@@ -243,7 +234,7 @@ def _changes(saved: PlanRow, now: PlanRow) -> Iterator[str]:
 def _changed_param(name: str, saved: Mapping[str, object], now: Mapping[str, object]) -> Iterator[str]:
     if name in saved and name in now:
         before, after = saved[name], now[name]
-        # 1, 1.0 and True are equal in Python, and different words of a request.
+        # 1, 1.0 and True are equal in Python, but different JSON.
         if (type(before), before) == (type(after), after):
             return
         if name.partition(".")[0] == "prompt":

@@ -1,4 +1,4 @@
-"""The ports: what the engine needs of the world, each with the contract that its implementations are tested on."""
+"""The gateway's port: the interface that the engine needs, and the contract that its implementations are tested on."""
 
 from __future__ import annotations
 
@@ -19,35 +19,33 @@ from crucible_batch.domain.gateway_types import (
 )
 
 MayResend: TypeAlias = Callable[[bool], bool]
-"""Whether what may cost something may be sent again; it is told whether a try before may have taken effect."""
+"""Whether a request that may cost credits may be sent again, given whether an earlier try may have taken effect."""
 
 
 def always(_in_doubt: bool) -> bool:
-    """Let everything be sent again that the way to the gateway would."""
     return True
 
 
 class Gateway(Protocol):
     """The gateway's API and its storage.
 
-    Every method raises ``GatewayError`` and nothing else where it can't return what it promises, and
-    ``KeyRefusedError`` for 401. The error's ``in_doubt`` is true whenever the request may have taken effect: any
-    transport error after the first byte could have left, any 5xx, any answer that can't be read. Once a try of a call
-    was in doubt, only the wanted answer ends the doubt: a later 402 or 404 of the same call is still in doubt.
-    Cancellation goes on up at once. Methods may be called concurrently.
+    On failure every method raises ``GatewayError``, or ``KeyRefusedError`` for 401, and nothing else. The error's
+    ``in_doubt`` is true whenever the request may have taken effect: any transport error after the first byte could have
+    been sent, any 5xx, any unreadable answer. Once a try of a call was in doubt, only a success ends the doubt: a later
+    402 or 404 of the same call is still in doubt. Cancellation propagates at once. Methods may be called concurrently.
     """
 
     async def submit(
         self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
     ) -> Submission:
-        """Buy one job under ``key``, or find the one that is known by it. Safe to call again with the same key.
+        """Buy one job under ``key``, or find the existing job of that key. Safe to call again with the same key.
 
-        ``may_resend`` is asked before each further try; where it says no, the error of the try before is raised.
+        ``may_resend`` is called before each further try; if it returns False, the last try's error is raised.
         """
         ...
 
     async def job(self, job_id: str) -> JobSnapshot:
-        """Look at a job. Raises with code ``JOB_NOT_FOUND`` and status 404 where the gateway doesn't know it."""
+        """Read a job. Raises with code ``JOB_NOT_FOUND`` and status 404 if the gateway doesn't know it."""
         ...
 
     async def account(self) -> Account:
@@ -59,7 +57,7 @@ class Gateway(Protocol):
         ...
 
     async def workflow(self, workflow_id: str) -> Workflow:
-        """Read a workflow's metadata. Raises with code ``WORKFLOW_NOT_FOUND`` where there is none."""
+        """Read a workflow's metadata. Raises with code ``WORKFLOW_NOT_FOUND`` if there is none."""
         ...
 
     async def assets(self) -> Sequence[AssetSnapshot]:
@@ -67,24 +65,24 @@ class Gateway(Protocol):
         ...
 
     async def asset(self, asset_id: str) -> AssetSnapshot:
-        """Look at one asset. Raises with code ``ASSET_NOT_FOUND`` where there is none."""
+        """Read one asset. Raises with code ``ASSET_NOT_FOUND`` if there is none."""
         ...
 
     async def create_asset(self, spec: AssetSpec, *, nonce: str, may_resend: MayResend = always) -> UploadIntent:
         """Buy an upload intent that carries the image's digest and ``nonce`` in its metadata.
 
-        Has no idempotency key: never sent again by itself once it is in doubt. ``may_resend``: as for ``submit``.
+        Has no idempotency key: never sent again automatically once it is in doubt. ``may_resend``: as for ``submit``.
         """
         ...
 
     async def upload(self, intent: UploadIntent, spec: AssetSpec, content: bytes) -> None:
-        """Put the bytes where the intent says, with the spec's content type. May be called again."""
+        """Put the bytes to the intent's URL, with the spec's content type. May be called again."""
         ...
 
     async def delete_asset(self, asset_id: str) -> Credits:
-        """Delete an asset and return the rebate; 0 where it was gone already (404)."""
+        """Delete an asset and return the rebate; 0 if it was gone already (404)."""
         ...
 
     def download(self, url: str) -> AbstractAsyncContextManager[tuple[Download, AsyncIterator[bytes]]]:
-        """Open a signed URL. The body's iterator raises ``GatewayError`` where it is cut short of its length."""
+        """Open a signed URL. The body's iterator raises ``GatewayError`` if it ends before its declared length."""
         ...

@@ -1,9 +1,8 @@
-"""Prices: the highest figures that the gateway has named, and what one more job or upload may cost at most.
+"""Prices: the highest that the gateway has named, and the most that one more job or upload may cost.
 
 The contract has no price list: a price is known only from the gateway's answers, may depend on the parameters, and may
-change. So a price is kept by *shape*, the workflow and its parameters without prompt, seed and images, and nothing is
-taken for certain: the bound of a job whose price was seen is ``SURGE`` times that price, unless the manifest declares
-a ceiling.
+change. So a price is kept by *shape*, the workflow and its parameters without prompt, seed and images, and is never
+certain: the bound of a job is ``SURGE`` times the highest price seen, unless the manifest declares a ceiling.
 """
 
 from __future__ import annotations
@@ -18,23 +17,22 @@ from crucible_batch.domain.identity import canonical
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 
 SURGE = 16
-"""How many times as high a price may become between two answers without the budget being exceeded."""
+"""The factor by which a price may rise between two answers without exceeding the budget."""
 
 UPLOAD_CLASS = "upload"
-"""The price class of uploads. No workflow's class can be the same: theirs are made by ``workflow_class``."""
+"""The price class of uploads, different from that of any workflow (``workflow_class``)."""
 
 _NO_PRICE = frozenset({"prompt", "seed"})
-"""Words in a parameter's name by which its value is one job's own and doesn't set the price."""
+"""Words in a parameter's name by which its value doesn't affect the price."""
 
 
 def workflow_class(workflow_id: str) -> str:
-    """Return the price class of a workflow's jobs."""
     return f"workflow:{workflow_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a price may depend on: the price class, and a digest of the parameters (empty where they are not known)."""
+    """The price class, and a digest of the parameters that the price may depend on (empty if unknown)."""
 
     price_class: str
     digest: str = ""
@@ -49,14 +47,13 @@ UPLOAD = Shape(UPLOAD_CLASS)
 
 
 def shape_of(planned: PlannedJob) -> Shape:
-    """Return a job's shape: its workflow, and its parameters without prompt, seed and images."""
     return Shape(workflow_class(planned.workflow_id), _digest(shape_params(planned)))
 
 
 def shape_params(planned: PlannedJob) -> Mapping[str, object]:
-    """Return the parameters that may set a job's price.
+    """Return the parameters that a job's price may depend on.
 
-    A prompt is found by its text, and a further one (``negative_prompt.text``) by its name, as a seed is.
+    The prompt is excluded by its text, a further one (``negative_prompt.text``) and a seed by their names.
     """
     return {
         name: value
@@ -71,7 +68,7 @@ def _digest(params: Mapping[str, object]) -> str:
 
 
 class Certainty(enum.StrEnum):
-    """How well a price is known, best first. KNOWN is the cost of nothing: no price is taken for certain."""
+    """How well a price is known, best first. Only the cost of nothing is KNOWN."""
 
     KNOWN = "known"
     LEARNED = "learned"
@@ -81,19 +78,16 @@ class Certainty(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What one more of a shape will cost.
-
-    ``credits`` is the highest price seen where LEARNED, the declared ceiling where BOUNDED, else None.
-    """
+    """The price of one more job or upload: the highest seen if LEARNED, the ceiling if BOUNDED, else None."""
 
     certainty: Certainty
     credits: Credits | None
 
 
 class PriceBook:
-    """The highest price seen, by shape and by price class, and the ceilings that the manifest declares.
+    """The highest price seen, by shape and by price class, and the declared ceilings.
 
-    Never the newest price: a hold at a lower one than was seen could be exceeded by a price that only goes back.
+    Not the newest price: a hold at a lower one would be exceeded by a price that only returns to its old level.
     """
 
     def __init__(self, ceiling: Credits | None = None, upload_ceiling: Credits | None = None) -> None:
@@ -103,31 +97,31 @@ class PriceBook:
 
     @classmethod
     def of(cls, terms: RunTerms) -> PriceBook:
-        """Return an empty book with the ceilings that a run is held to."""
+        """Return an empty book with the ceilings of a run."""
         return cls(terms.ceiling, terms.upload_ceiling)
 
     def without_ceilings(self) -> PriceBook:
-        """Return a book of the same prices in which nothing is declared."""
+        """Return a book of the same prices without declared ceilings."""
         book = PriceBook()
         book._highest = dict(self._highest)
         return book
 
     def learn(self, shape: Shape, credits: Credits) -> None:
-        """Take in a figure that the gateway named for a job or an upload."""
+        """Record a price that the gateway named for a job or an upload."""
         for known in (shape, Shape(shape.price_class)):
             self._highest[known] = max(credits, self._highest.get(known, credits))
 
     def expected(self, shape: Shape) -> Credits | None:
-        """Return the highest price seen for the shape, else for its price class; None where none was seen."""
+        """Return the highest price seen for the shape, else for its price class; None if none was seen."""
         seen = self._highest.get(shape)
         return seen if seen is not None else self._highest.get(Shape(shape.price_class))
 
     def ceiling_of(self, shape: Shape) -> Credits | None:
-        """Return ``max_credits_per_job`` or ``max_credits_per_upload``, where it is declared."""
+        """Return ``max_credits_per_job`` or ``max_credits_per_upload``, None if not declared."""
         return self.upload_ceiling if shape.price_class == UPLOAD_CLASS else self.ceiling
 
     def bound(self, shape: Shape) -> Credits | None:
-        """Return what one more is held at until it is answered; None where nothing bounds its price.
+        """Return the hold for one more until it is answered; None if nothing bounds its price.
 
         ceiling    seen    bound
         c          -       c
@@ -141,7 +135,6 @@ class PriceBook:
         return SURGE * seen if seen else None
 
     def quote(self, shape: Shape) -> Quote:
-        """Return what is known of the price of one more."""
         if (seen := self.expected(shape)) is not None:
             return Quote(Certainty.LEARNED, seen)
         if (ceiling := self.ceiling_of(shape)) is not None:

@@ -1,4 +1,4 @@
-"""Progress: typed messages that leave the engine sideways. Nothing waits for them, and nothing is decided by them."""
+"""Progress: typed messages from the engine to an observer. Nothing waits for them or depends on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crucible_batch.domain.outcome import Ending, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The budget at one moment. ``budget`` is None where there is no cap."""
+    """The budget at one moment. ``budget`` is None if there is no cap."""
 
     budget: Credits | None
     spent: Credits
@@ -27,7 +27,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class RunBegan:
-    """A run begins. ``total`` is how many jobs it is about (``only``); ``counts`` is what earlier runs left of them."""
+    """A run begins. ``total`` is the number of its jobs (``only``), ``counts`` are their outcomes in earlier runs."""
 
     at: float
     total: int
@@ -37,9 +37,9 @@ class RunBegan:
 
 @dataclass(frozen=True, slots=True)
 class JobAdvanced:
-    """Something happened to a job; it is in the journal already.
+    """A journalled event of a job.
 
-    ``beside``: it is none of the run's ``total``, and only collected since an earlier run left it on its way.
+    ``beside``: the job isn't in the run's ``total``; it is only collected, since an earlier run left it in flight.
     """
 
     at: float
@@ -54,7 +54,7 @@ class JobAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
-    """A job that an earlier run left on its way is taken up. ``since`` is when its credits were held."""
+    """A job that an earlier run left in flight is resumed. ``since`` is when its credits were held."""
 
     at: float
     name: str
@@ -66,9 +66,9 @@ class TakenUp:
 
 @dataclass(frozen=True, slots=True)
 class Receiving:
-    """Bytes of an output have come. A quick download is never told of, a long one a few times a second at most.
+    """Bytes of an output have arrived. Sent a few times a second at most, and never for a quick download.
 
-    ``byte_size`` is the declared size, None where there is none.
+    ``byte_size`` is the declared size, None if there is none.
     """
 
     at: float
@@ -81,7 +81,7 @@ class Receiving:
 
 @dataclass(frozen=True, slots=True)
 class AssetAdvanced:
-    """Something happened to an input image."""
+    """A journalled event of an input image."""
 
     at: float
     sha256: str
@@ -104,10 +104,10 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """The number of jobs that may be at work at once has changed.
+    """The limit of concurrent jobs has changed.
 
-    ``reason`` is the code of the answer that made it fall, None where it rose. Not every single rise is told, only
-    each doubling and the ``ceiling``.
+    ``reason`` is the code of the answer that lowered it, None if it rose. Of the rises only each doubling and the
+    ``ceiling`` are sent.
     """
 
     at: float
@@ -118,7 +118,7 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """No further jobs are started; what is in flight is awaited, for ``grace_s`` at most."""
+    """No further jobs are started; those in flight are awaited, for ``grace_s`` seconds at most."""
 
     at: float
     code: str
@@ -128,7 +128,7 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The run is over. ``counts`` is what became of the jobs that it was about."""
+    """The run has ended. ``counts`` are the outcomes of its jobs."""
 
     at: float
     ending: Ending
@@ -139,10 +139,9 @@ class RunEnded:
 Message: TypeAlias = (
     RunBegan | TakenUp | JobAdvanced | Receiving | AssetAdvanced | Retrying | Throttled | Stopping | RunEnded
 )
-"""What an observer is told."""
 
 
 class Observer(Protocol):
-    """Whoever wants to know. Called from the event loop: it must return at once and must not raise."""
+    """The receiver of messages, called from the event loop: it must return at once and must not raise."""
 
     def notify(self, message: Message) -> None: ...

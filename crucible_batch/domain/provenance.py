@@ -1,10 +1,10 @@
-"""Provenance: what made an output, as the sidecar beside it says and as the picture itself may carry.
+"""Provenance: how an output was made, in the sidecar beside it and optionally in the picture itself.
 
-    sidecar    beside the file: all that there is to say, digests, credits and times included
-    embedded   in the file: what the job's identity is made of, and what the gateway calls it
+    sidecar    beside the file: all that is known, digests, credits and times included
+    embedded   in the file: the content of the job's identity, and the gateway's ids
 
-What is embedded counts in the file's digest, and a file that was lost is made again from a new download. So nothing is
-in it that a rename, an edit elsewhere in the manifest, another release or another day would change.
+Embedded text is part of the file's digest, and a lost file is made again from a new download. So it holds nothing that
+a rename, an edit elsewhere in the manifest, another release or another date would change.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from crucible_batch.domain.identity import Json, canonical
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 
 TOOL = "crucible-batch"
-"""Marks what is ours: a sidecar's ``tool``, and the keyword of the text in a PNG."""
+"""The ``tool`` of a sidecar, and the keyword of the text in a PNG."""
 
 
 def sidecar(terms: RunTerms, planned: PlannedJob, attempt: Attempt, saved: Saved) -> dict[str, Json]:
-    """Return what the sidecar of an output says, version 1. It holds no secret, no link and no path of this machine."""
+    """Return the sidecar of an output, version 1. It holds no secret, no link and no path of this machine."""
     return {
         "schema_version": 1,
         "tool": TOOL,
@@ -54,7 +54,7 @@ def sidecar(terms: RunTerms, planned: PlannedJob, attempt: Attempt, saved: Saved
 
 
 def embedded_text(terms: RunTerms, planned: PlannedJob, attempt: Attempt, index: int) -> str:
-    """Return what a picture carries, version 1: JSON in the canonical form, so the same text on every machine."""
+    """Return the text to embed, version 1: JSON in the canonical form, so the same on every machine."""
     return canonical(
         {
             "schema_version": 1,
@@ -90,6 +90,6 @@ def _output(saved: Saved) -> dict[str, Json]:
 
 
 def _sent(saved: Saved) -> dict[str, Json]:
-    """What the gateway sent: the file itself, unless something was embedded in it."""
+    """Return the digest and size as sent by the gateway: those of the file, unless text was embedded in it."""
     sent = saved.sent or saved
     return {"sha256": sent.sha256, "byte_size": sent.byte_size}

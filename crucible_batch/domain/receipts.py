@@ -1,8 +1,8 @@
-"""Receipts: what lies beside the outputs and says whose they are, so that losing the journal alone buys nothing.
+"""Receipts: a record of jobs and outputs beside the outputs, so that a lost journal causes no second purchase.
 
-A line is written when the gateway accepts a job and one when an output is saved, or moved. From them the story of a
-job can be told again without a single request that could be a purchase: the gateway is asked for its record by the job
-id, what is saved and still true is done, and of what a receipt says of a price nothing is believed that would lower it.
+A line is written when the gateway accepts a job, and when an output is saved or moved. From these lines a job's events
+are rebuilt without a request that could be a purchase: the gateway's record is read by the job id, saved outputs that
+are intact count as saved, and a price in a receipt can only raise the price in the record.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MOST_JOBS = 4
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One attempt that the gateway accepted, and, where ``saved`` is there, one of its ``outputs`` on disk."""
+    """One attempt that the gateway accepted and, unless ``saved`` is None, one of its ``outputs`` on disk."""
 
     identity: str
     attempt: int
@@ -51,7 +51,7 @@ class Receipt:
 
 
 def receipt_for(job: Job, event: JobEvent) -> Receipt | None:
-    """Return what is to be written down after ``event`` has made ``job`` what it is; None for most events."""
+    """Return the receipt to write after ``event``, given the ``job`` after it; None for most events."""
     if not isinstance(event, Accepted | Saved | Relocated):
         return None
     attempt = job.current
@@ -69,7 +69,7 @@ def receipt_for(job: Job, event: JobEvent) -> Receipt | None:
 
 @dataclass(frozen=True, slots=True)
 class AttemptClaim:
-    """What receipts claim of one attempt: the jobs that they name, the first named first, and the highest price."""
+    """The receipts of one attempt: their job ids, in the order of the lines, and the highest price."""
 
     number: int
     key: str
@@ -81,7 +81,7 @@ class AttemptClaim:
 
 @dataclass(frozen=True, slots=True)
 class CheckedClaim:
-    """A claim beside the gateway's record of the job that it names; None where the gateway knows no such job."""
+    """A claim with the gateway's record of its job; None if the gateway doesn't know the job."""
 
     claim: AttemptClaim
     job_id: str
@@ -93,10 +93,10 @@ class CheckedClaim:
 
 
 def attempt_claims(receipts: Iterable[Receipt]) -> list[AttemptClaim]:
-    """Sort one job's receipts by attempt, the first attempt first. What we can't have written is left out.
+    """Return one job's receipts by attempt, the first attempt first, without those that we can't have written.
 
-    Anybody may have added lines: a further line raises a price and never lowers it, and there is an end to how many
-    attempts, and jobs of each, are believed.
+    Lines are untrusted: a further line can raise a price but not lower it, and the number of attempts, and of jobs of
+    each, is limited.
     """
     attempts: dict[int, list[Receipt]] = {}
     for receipt in receipts:
@@ -126,36 +126,36 @@ def _is_possible(receipt: Receipt) -> bool:
 
 
 def matches_record(planned: PlannedJob, record: JobSnapshot) -> bool:
-    """Whether a record can be that of a job: not where it names another workflow."""
+    """Whether a record may be that of a job: not if it names another workflow."""
     return record.workflow_id in {"", planned.workflow_id}
 
 
-def rebuild_events(planned: PlannedJob, told: Sequence[CheckedClaim], true: Mapping[int, Saved]) -> list[JobEvent]:
-    """Tell a job's story again from its attempts, the first one first: all but the last have failed.
+def rebuild_events(planned: PlannedJob, claims: Sequence[CheckedClaim], intact: Mapping[int, Saved]) -> list[JobEvent]:
+    """Rebuild a job's events from its attempts, the first one first: all but the last have failed.
 
-    ``true`` are the saved outputs of the last that still stand on disk byte for byte. Where they are all that the job
-    made, it is done; otherwise it was accepted, and is asked for again.
+    ``intact`` are the saved outputs of the last attempt that are still on disk byte for byte. If these are all of its
+    outputs, the job has succeeded; otherwise it is in flight, and is polled again.
     """
-    past: list[JobEvent] = []
-    for each in told:
-        past += _accepted(planned, each)
-        if each.record is not None and each.record.status is JobStatus.FAILED:
-            past.append(Failed(at=each.claim.at, error=each.record.error or ErrorInfo("JOB_FAILED", "it failed")))
-    last = told[-1]
-    # A list may have grown since the first of them.
+    events: list[JobEvent] = []
+    for each in claims:
+        events += _accepted(planned, each)
+        if each.record is not None and each.has_failed:
+            events.append(Failed(at=each.claim.at, error=each.record.error or ErrorInfo("JOB_FAILED", "it failed")))
+    last = claims[-1]
+    # The list of outputs may have grown after the first receipt.
     expected = max((receipt.outputs for receipt in last.claim.receipts if receipt.outputs), default=None)
     may_be_done = last.record is None or last.record.status is JobStatus.SUCCEEDED
-    if may_be_done and expected is not None and set(true) == set(range(expected)):
-        past.append(Succeeded(at=max(saved.at for saved in true.values()), outputs=expected))
-        past.extend(true[index] for index in sorted(true))
-    return past
+    if may_be_done and expected is not None and set(intact) == set(range(expected)):
+        events.append(Succeeded(at=max(saved.at for saved in intact.values()), outputs=expected))
+        events.extend(intact[index] for index in sorted(intact))
+    return events
 
 
-def _accepted(planned: PlannedJob, told: CheckedClaim) -> list[JobEvent]:
-    """A job is accepted at the highest price that a receipt names; what its record names besides is a difference."""
-    claim, at = told.claim, told.claim.at
+def _accepted(planned: PlannedJob, checked: CheckedClaim) -> list[JobEvent]:
+    """Return the events of an acceptance at the highest price in a receipt, repriced if the record's is higher."""
+    claim, at = checked.claim, checked.claim.at
     shape = shape_of(planned)
-    past: list[JobEvent] = [
+    events: list[JobEvent] = [
         Held(
             at=at,
             attempt=claim.number,
@@ -165,17 +165,17 @@ def _accepted(planned: PlannedJob, told: CheckedClaim) -> list[JobEvent]:
             shape=shape.digest,
             images=bool(planned.images),
         ),
-        Accepted(at=at, job_id=told.job_id, credits=claim.credits, reused=True),
+        Accepted(at=at, job_id=checked.job_id, credits=claim.credits, reused=True),
     ]
     if planned.images:
-        past.insert(1, Prepared(at=at, credits=ZERO))
-    if told.record is not None and told.record.credits > claim.credits:
-        past.append(Repriced(at=at, credits=told.record.credits))
-    return past
+        events.insert(1, Prepared(at=at, credits=ZERO))
+    if checked.record is not None and checked.record.credits > claim.credits:
+        events.append(Repriced(at=at, credits=checked.record.credits))
+    return events
 
 
-def with_minimum_price(past: Sequence[Event], floor: Credits) -> list[Event]:
-    """The story of a job that the gateway doesn't know, at no less than ``floor``: only its receipt says its price."""
+def with_minimum_price(events: Sequence[Event], floor: Credits) -> list[Event]:
+    """Raise the price of a job that the gateway doesn't know to ``floor``: its receipts are the only evidence of it."""
     return [
-        replace(event, credits=max(event.credits, floor)) if isinstance(event, Accepted) else event for event in past
+        replace(event, credits=max(event.credits, floor)) if isinstance(event, Accepted) else event for event in events
     ]

@@ -1,19 +1,19 @@
-"""A secret in text from outside, found in whatever it is dressed in, and links without the rights that they carry.
+"""Redaction of text from outside: the API key, plain or encoded, and the signatures and passwords of links.
 
-A gateway that answers with the API key in it must not have it written into a journal, a report or a log. Looked for
-are the whole secret and any part of it of 23 letters and digits or more:
+If a gateway's answer contains the API key, it must not be written into a journal, a report or a log. The whole secret
+and any part of it of 23 letters and digits or more is found
 
-    as it is, in any case, with anything between its letters and digits that is neither: white space, line ends,
-    unseen characters, controls, terminal escapes, combining marks; compatible forms (full width, mathematical)
-    escapes of JSON and C (\\u005f, \\x5f, \\137), percent-encoding, HTML's character references; up to five deep
-    base64, in both alphabets and at any offset; hexadecimal
+    plain, in any case, with any other characters between its letters and digits: white space, line ends, invisible
+    characters, controls, terminal escapes, combining marks; in compatibility forms (full width, mathematical)
+    in escapes of JSON and C (\\u005f, \\x5f, \\137), percent-encoding, HTML character references; up to five deep
+    in base64, in both alphabets and at any offset, and in hexadecimal
 
-All but the last line are found within each other. Base64 and hexadecimal are found of any of these, and of base64 and
-hexadecimal of the secret itself, with escapes around each. Three of these encodings within each other are not found:
-two bound the work, since each multiplies the text by the places where it may begin.
+The first three may be combined in any way. Base64 and hexadecimal of any of these are found, and of base64 and
+hexadecimal of the secret itself, with escapes around each. Three of these encodings in each other are not found: a
+limit of two bounds the work, since each multiplies the text by its possible offsets.
 
-Not found are look-alikes of another script, letters put in between, and ciphers: who does that wants to show the key,
-and has it already.
+Look-alikes of another script, inserted letters and ciphers are not found: only a party that already has the key could
+produce these.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ CODE_LIMIT = 100
 
 
 def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Drop terminal escapes and unseen characters, join the lines, and cut to ``limit`` characters."""
+    """Remove terminal escapes and invisible characters, join the lines, and truncate to ``limit`` characters."""
     if len(text) <= limit and text.isascii() and text.isprintable():  # as nearly all is
         return " ".join(text.split())
-    # Cut first: a message of megabytes must not cost megabytes of work. Escapes are longer than what they leave.
+    # Truncate first: a message of megabytes must not cost megabytes of work. Escapes are longer than their values.
     return truncate(strip_invisible(text[: limit * 8]), limit)
 
 
 def strip_invisible(text: str) -> str:
-    """Drop terminal escapes and unseen characters, and join the lines."""
+    """Remove terminal escapes and invisible characters, and join the lines."""
     spaced = " ".join(strip_escapes(text).split())
     return "".join(char for char in spaced if unicodedata.category(char) not in _UNSEEN)
 
 
 def truncate(text: str, limit: int) -> str:
-    """Cut to ``limit`` characters, and show that."""
+    """Truncate to ``limit`` characters, with an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def strip_escapes(text: str) -> str:
-    """Drop what a terminal would take for an order."""
+    """Remove terminal escape sequences."""
     return _ESCAPES.sub("", text)
 
 
@@ -63,7 +63,7 @@ MASK: Final = "***"
 KEY_PREFIX: Final = "moltazine_"
 
 _PIECE: Final = 12
-"""So many letters and digits in a row are no coincidence. A shorter secret is looked for as it is only."""
+"""The number of letters and digits that can't match by chance. A shorter secret is found only in plain form."""
 _LAYERS: Final = 5
 _HEX: Final = "[0-9A-Fa-f]"
 _ESCAPE: Final = re.compile(
@@ -79,13 +79,13 @@ _NO_BASE64: Final = bytes(set(range(256)) - set((string.ascii_letters + string.d
 _KINDS: Final = bytes(
     b"a"[0] if b < 0x80 else b"."[0] if b < 0xC0 else b"234"[(b >= 0xE0) + (b >= 0xF0)] for b in range(256)
 )
-"""Of a byte of UTF-8: ``a`` is ASCII, a digit begins a character of so many bytes, a dot goes on with one."""
+"""The kind of a UTF-8 byte: ``a`` is ASCII, a digit starts a character of that many bytes, a dot continues one."""
 _RUNS: Final = (b"a" * 16, b"3.." * 6, b"4..." * 4)
-"""So many characters in a row are no noise."""
+"""Sequences of characters that are long enough to be text."""
 
 
 class Secret:
-    """A secret, and how it is found."""
+    """A secret, and the forms in which it is found."""
 
     __slots__ = ("_encoded", "_folded", "_text", "_token")
 
@@ -98,20 +98,20 @@ class Secret:
         self._encoded = tuple(piece for core in _base64(raw) for piece in _pieces(core, 16)) if is_long else ()
 
     def mask_in(self, text: str) -> str:
-        """Return the text with the secret replaced by ``***``; where it is disguised, that is all that is left."""
+        """Return the text with the secret replaced by ``***``; if it is encoded, the whole text is replaced."""
         plain = text.replace(self._text, MASK)
         if self._folded:
             plain = plain.replace(self._token, MASK)
-        return MASK if self._is_disguised_in(plain) else plain
+        return MASK if self._is_encoded_in(plain) else plain
 
     def is_in(self, text: str) -> bool:
-        """Whether the secret is in a text, plain or disguised."""
-        return self._text in text or self._is_disguised_in(text)
+        """Whether the secret is in a text, plain or encoded."""
+        return self._text in text or self._is_encoded_in(text)
 
-    def _is_disguised_in(self, text: str) -> bool:
-        return bool(self._folded) and any(self._shows_in(view) for view in _views(text))
+    def _is_encoded_in(self, text: str) -> bool:
+        return bool(self._folded) and any(self._matches(view) for view in _views(text))
 
-    def _shows_in(self, plain: bytes) -> bool:
+    def _matches(self, plain: bytes) -> bool:
         letters = plain.translate(_LOWER, _NO_LETTERS)
         if any(piece in letters for piece in self._folded):
             return True
@@ -120,7 +120,7 @@ class Secret:
 
 
 class _Compatible(dict[int, str]):
-    """What is ASCII of a character's compatible form, by its code point; filled as characters come."""
+    """A cache of the ASCII in a character's compatibility form, by its code point."""
 
     def __missing__(self, point: int) -> str:
         plain = unicodedata.normalize("NFKD", chr(point)).encode("ascii", "ignore").decode()
@@ -139,33 +139,33 @@ def _letters(text: str) -> bytes:
 
 
 def _pieces(text: bytes, size: int) -> tuple[bytes, ...]:
-    """Cut into pieces, of which any part of twice the size holds one. The last may overlap the one before."""
+    """Split into pieces, so that any part of twice the size contains one. The last may overlap the one before."""
     starts = {*range(0, len(text) - size + 1, size), max(len(text) - size, 0)}
     return tuple(text[start : start + size] for start in sorted(starts))
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:
-    """Yield what base64 makes of the bytes wherever they begin, less the characters that their neighbours share."""
+    """Yield the base64 of the bytes at each offset, without the characters that depend on their neighbours."""
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + raw)
         yield encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
 
 
 def _views(text: str) -> Iterator[bytes]:
-    """Yield the text as it is and unescaped, and the same of what is encoded in it; of characters what is ASCII."""
+    """Yield the text and its encoded content, each plain and unescaped, reduced to ASCII."""
     last, noise = text, bytearray()
     for last in _unescaped(text):
         yield _ascii(last)
-    for raw in _encoded_in(last):  # an escape is no part of what is encoded, so nothing of that is lost in the last
+    for raw in _encoded_in(last):  # escapes are not part of an encoding, so the last text still has all of it
         if _holds_text(raw):
             yield from map(_ascii, _unescaped(raw.decode(errors="ignore")))
         else:
             noise += raw
-    yield bytes(noise)  # the secret may be in it yet, with something else after each letter
+    yield bytes(noise)  # it may still contain the secret, with other bytes after each letter
 
 
 def _unescaped(text: str) -> Iterator[str]:
-    """Yield the text as it is, then decoded once, twice, until nothing is left to decode."""
+    """Yield the text, then decoded once, twice, until nothing is left to decode."""
     yield text
     for _ in range(_LAYERS):
         before, text = text, _decoded(text)
@@ -175,7 +175,7 @@ def _unescaped(text: str) -> Iterator[str]:
 
 
 def _encoded_in(text: str) -> Iterator[bytes]:
-    """Yield what base64 and hexadecimal in the text stand for, wherever they begin; all else in it becomes noise."""
+    """Yield the text decoded from base64 and hexadecimal at each offset; all other text becomes noise."""
     packed = _ascii(text).translate(_STANDARD, _NO_BASE64)
     for start in range(4):
         yield base64.b64decode(packed[start : len(packed) - (len(packed) - start) % 4])
@@ -199,12 +199,12 @@ def _decoded(text: str) -> str:
     if "%" in text:
         text = unquote(text)
     if "&" in text:
-        text = _REFERENCE.sub(lambda found: _referred(found[0]), text)
+        text = _REFERENCE.sub(lambda found: _referenced(found[0]), text)
     return strip_escapes(text) if "\x1b" in text else text
 
 
-@lru_cache(4096)  # a hostile text is a megabyte of them
-def _referred(reference: str) -> str:
+@lru_cache(4096)  # a hostile text may be a megabyte of them
+def _referenced(reference: str) -> str:
     return html.unescape(reference)
 
 
@@ -242,36 +242,36 @@ _NAMED: Final = re.compile(
         )""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A name, a sign between, a value: in quotation marks, escaped or not, else up to a blank. A short word in small
-letters after a colon ("the token: expired") is prose."""
+"""A name, a separator and a value: in quotation marks, escaped or not, else up to a blank. A short word in lower case
+after a colon ("the token: expired") is prose."""
 
 
 def mask_link_secrets(text: str) -> str:
-    """Return a text with what makes a link a right replaced by ``***``: user and password, query, fragment; and the
-    values that are called a signature or a token, in a query, a header or JSON.
+    """Replace by ``***`` the user, password, query and fragment of links, and values named as a signature or a token in
+    a query, a header or JSON.
 
-    For text that was cleaned: an unseen character hides a link.
+    The text must be without invisible characters, which could hide a link.
     """
-    text = _LINK.sub(_without_rights, text)
+    text = _LINK.sub(_masked_link, text)
     text = _QUERY.sub(lambda found: f"{found['mark']}{MASK}", text)
-    return _NAMED.sub(_without_value, text)
+    return _NAMED.sub(_masked_value, text)
 
 
-def _without_rights(link: re.Match[str]) -> str:
+def _masked_link(link: re.Match[str]) -> str:
     rights = link["rights"] or ""
     user = f"{MASK}@" if link["user"] else ""
-    if "@" in rights:  # a password may hold any character, also one that ends an address
+    if "@" in rights:  # a password may contain any character, also one that ends an address
         return f"{link['scheme']}{MASK}{_closers(rights)}"
     mark = rights.lstrip()[:1]
     return f"{link['scheme']}{user}{link['place']}{mark and mark + MASK}{_closers(rights)}"
 
 
-def _without_value(named: re.Match[str]) -> str:
+def _masked_value(named: re.Match[str]) -> str:
     return f"{named['name']}{MASK}{named['end'] or ''}{_closers(named['bare'] or '')}"
 
 
 def _closers(text: str) -> str:
-    """Return what closes a quotation or a sentence at the end of a text."""
+    """Return the closing quotation marks, brackets and punctuation at the end of a text."""
     return text[len(text.rstrip(_CLOSERS)) :]
 
 
@@ -279,11 +279,11 @@ _OPEN_LINK: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\S*$")
 
 
 def clean_message(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Make what the gateway says safe to show and to keep: as ``clean`` does, and without the rights of links.
+    """Make a text of the gateway safe to show and to keep: as ``clean`` does, and with the secrets of links masked.
 
-    Links are looked for between cleaning, which may bring one to light, and cutting, which may take its end away.
+    Links are masked after cleaning, which may reveal one, and before truncation, which may remove its end.
     """
     seen = strip_invisible(text[: limit * 8])
     if len(text) > limit * 8:
-        seen = _OPEN_LINK.sub("", seen)  # what would tell that it holds a password may be behind the cut
+        seen = _OPEN_LINK.sub("", seen)  # the @ that would show its password may have been cut off
     return truncate(mask_link_secrets(seen), limit)

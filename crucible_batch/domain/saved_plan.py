@@ -1,4 +1,4 @@
-"""A saved plan as data: under which terms, on what grounds, and each of its jobs as they stood when it was made."""
+"""A saved plan as data: its terms, its inputs, and the state of each job when it was made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crucible_batch.domain.prices import Certainty
 
 
 class PlannedState(enum.StrEnum):
-    """How far a job was when the plan was made."""
+    """The state of a job when the plan was made."""
 
     NEW = "new"
     DONE = "done"
@@ -21,8 +21,8 @@ class PlannedState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """The manifest. ``path`` is relative to the plan's directory; ``files`` maps every text file that the manifest
-    reads (prompts and tables, as it names them) to its SHA-256."""
+    """The manifest. ``path`` is relative to the plan's directory; ``files`` maps each text file that the manifest reads
+    (prompts and tables, under its names) to its SHA-256."""
 
     name: str
     path: str
@@ -35,9 +35,9 @@ DEFAULT_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What was said when the plan was made, so that nobody need say it again.
+    """The options with which the plan was made: they needn't be given again.
 
-    ``run_dir`` is relative to the plan's directory. ``budget`` is None where only the manifest had one, or nobody.
+    ``run_dir`` is relative to the plan's directory. ``budget`` is None if only the manifest had one, or none was given.
     """
 
     run_id: str
@@ -53,7 +53,7 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class PlanTerms:
-    """What a run of the plan is held to, the manifest's own words included. ``budget`` None: it has to ask first."""
+    """The terms of a run of the plan, those in the manifest included. ``budget`` None: the run needs consent."""
 
     budget: StoredCredits | None
     max_credits_per_job: StoredCredits | None
@@ -64,9 +64,9 @@ class PlanTerms:
 
 @dataclass(frozen=True, slots=True)
 class PlannedPrice:
-    """What was known of a price: ``each`` is exact, a lower bound, an upper bound or None, by ``certainty``.
+    """A price: ``each`` is exact, a lower bound, an upper bound or None, by ``certainty``.
 
-    ``price_class`` is ``workflow:ID``, or ``upload``. ``count`` is how many are to be bought.
+    ``price_class`` is ``workflow:ID`` or ``upload``. ``count`` is the number to be bought.
     """
 
     price_class: str
@@ -77,8 +77,8 @@ class PlannedPrice:
 
 @dataclass(frozen=True, slots=True)
 class PlanTotals:
-    """The plan in figures. ``estimate`` sums up the prices that are not unknown; ``spent`` and ``held`` are those of
-    the run directory."""
+    """The plan's totals. ``estimate`` is the sum of all prices that are known; ``spent`` and ``held`` are those of the
+    run directory."""
 
     jobs: int
     states: Mapping[str, int]
@@ -92,8 +92,8 @@ class PlanTotals:
 class PlanHead:
     """All of a plan but its jobs.
 
-    ``workflows`` maps each workflow to the parameters that it listed, None where it didn't say. ``events`` is how many
-    events the run directory's journal had: what came later is either the plan's own doing or another run's.
+    ``workflows`` maps each workflow to the parameters that it listed, None if it listed none. ``events`` is the number
+    of events in the run directory's journal: later ones are those of the plan's own runs, or of another run.
     """
 
     schema_version: int
@@ -117,8 +117,8 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One job of the plan. ``credits`` is what it is expected to cost, uploads aside: 0 where nothing is to be bought,
-    None where the price isn't known."""
+    """One job of the plan. ``credits`` is its expected cost without uploads: 0 if nothing is to be bought, None if the
+    price is unknown."""
 
     name: str
     identity: str

@@ -1,8 +1,8 @@
-"""Whether our uploads and the ledger agree: by asset id where an entry holds it, else by amount and time.
+"""Whether our uploads and the gateway's ledger agree: by asset id if an entry has it, else by amount and time.
 
-The contract gives an entry no asset id. Where the gateway adds none either, an upload agrees if the ledger has an
-entry of its amount from its time that no other upload of ours needs. One that a stranger's entry fits as well can't be
-told apart, and nothing is claimed of it but that. A charge or rebate of 0 needs no entry.
+The contract gives an entry no asset id. Without one, an upload agrees if the ledger has an entry of its amount and time
+that no other upload of ours needs. If another buyer's entry fits as well, the result is ``VAGUE``. A charge or rebate
+of 0 needs no entry.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement,
 
 @dataclass(frozen=True, slots=True)
 class ExpectedEntry:
-    """An entry that is looked for: its amount, and the moments of our clock between which it was made.
+    """An expected entry: its amount, and the times of our clock between which it was made.
 
-    ``surely_shown``: it is neither so old that the gateway may no longer show it, nor so new that it may not yet.
+    ``surely_shown``: it is certainly neither too old nor too new to be shown by the gateway.
     """
 
     amount: Credits
@@ -33,22 +33,22 @@ class ExpectedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """``found`` gives the entry of each wanted one by its place; ``vague`` are those that another fits as well."""
+    """``found`` maps the place of an expected entry to an entry; ``vague`` are places that another entry fits too."""
 
     found: Mapping[int, LedgerEntry]
     vague: frozenset[int]
     left: tuple[LedgerEntry, ...]
 
 
-def match_entries(wanted: Sequence[ExpectedEntry], entries: Iterable[LedgerEntry], clocks: Clocks) -> Match:
-    """Give as many of the wanted as possible an entry of their own.
+def match_entries(expected: Sequence[ExpectedEntry], entries: Iterable[LedgerEntry], clocks: Clocks) -> Match:
+    """Match as many expected entries as possible, each with an entry of its own.
 
-    Entries are taken as they come in time; each goes to the wanted one whose time is over first. For intervals, that
-    is as good as trying every way. Those that are surely shown choose first: else one whose own entry is no longer
-    shown could take another's, and that would look like a difference.
+    Greedy: entries in order of time, each to the expected entry whose interval ends first, which is optimal for
+    intervals. Those that are surely shown are matched first: otherwise one whose own entry is no longer shown could
+    take another's, which would look like a difference.
     """
     groups: dict[Credits, list[int]] = defaultdict(list)
-    for place, each in enumerate(wanted):
+    for place, each in enumerate(expected):
         groups[each.amount].append(place)
     offered: dict[Credits, list[LedgerEntry]] = defaultdict(list)
     for entry in entries:
@@ -57,9 +57,9 @@ def match_entries(wanted: Sequence[ExpectedEntry], entries: Iterable[LedgerEntry
     taken: set[int] = set()
     for amount, places in groups.items():
         for surely_shown in (True, False):
-            choosers = {place: wanted[place] for place in places if wanted[place].surely_shown is surely_shown}
+            group = {place: expected[place] for place in places if expected[place].surely_shown is surely_shown}
             free = [entry for entry in offered[amount] if id(entry) not in taken]
-            assigned = _assign(choosers, free, clocks)
+            assigned = _assign(group, free, clocks)
             taken |= {id(entry) for entry in assigned.values()}
             found |= assigned
     left = tuple(entry for group in offered.values() for entry in group if id(entry) not in taken)
@@ -67,37 +67,36 @@ def match_entries(wanted: Sequence[ExpectedEntry], entries: Iterable[LedgerEntry
         place
         for entry in left
         for place in groups.get(entry_amount(entry), ())
-        if clocks.may_lie_between(entry.at, wanted[place].begun, wanted[place].ended)
+        if clocks.may_lie_between(entry.at, expected[place].begun, expected[place].ended)
     )
     return Match(found, vague, left)
 
 
 def _assign(
-    wanted: Mapping[int, ExpectedEntry], entries: Sequence[LedgerEntry], clocks: Clocks
+    expected: Mapping[int, ExpectedEntry], entries: Sequence[LedgerEntry], clocks: Clocks
 ) -> dict[int, LedgerEntry]:
-    coming = sorted(wanted, key=lambda place: wanted[place].begun, reverse=True)
+    upcoming = sorted(expected, key=lambda place: expected[place].begun, reverse=True)
     open_places: list[tuple[float, int]] = []
     found: dict[int, LedgerEntry] = {}
     timeless = [entry for entry in entries if entry.at is None]
     for entry in sorted((entry for entry in entries if entry.at is not None), key=lambda entry: entry.at or 0.0):
-        while coming and clocks.may_lie_between(entry.at, wanted[coming[-1]].begun, float("inf")):
-            place = coming.pop()
-            heapq.heappush(open_places, (wanted[place].ended, place))
+        while upcoming and clocks.may_lie_between(entry.at, expected[upcoming[-1]].begun, float("inf")):
+            place = upcoming.pop()
+            heapq.heappush(open_places, (expected[place].ended, place))
         while open_places and not clocks.may_lie_between(entry.at, float("-inf"), open_places[0][0]):
             heapq.heappop(open_places)
         if open_places:
             found[heapq.heappop(open_places)[1]] = entry
-    missing = [place for place in wanted if place not in found]
+    missing = [place for place in expected if place not in found]
     return found | dict(zip(missing, timeless, strict=False))
 
 
 @dataclass(frozen=True, slots=True)
 class UploadAudit:
-    """``ours`` are the entries that are accounted for.
+    """``ours`` are the entries that match an upload of ours.
 
-    ``never_charged`` are uploads whose answer was lost and that surely cost nothing; ``perhaps_charged`` those for
-    which an entry may stand that nothing else of ours explains. ``perhaps_rebated`` are the same of deletions whose
-    rebate we don't know.
+    ``never_charged`` are uploads whose answer was lost and that certainly cost nothing; ``perhaps_charged`` those for
+    which an unmatched entry fits. ``perhaps_rebated`` are deletions of unknown rebate for which one fits.
     """
 
     findings: tuple[Finding, ...]
@@ -108,55 +107,55 @@ class UploadAudit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """What the ledger shows of one side of an upload, its charge or its rebate. ``doubt`` is UNSEEN, VAGUE or None."""
+class _LedgerSide:
+    """The ledger's charge or rebate of an upload. ``doubt`` is UNSEEN, VAGUE or None."""
 
     size: Credits = ZERO
     doubt: Verdict | None = None
     times: int = 0
 
 
-_NOTHING = _Shown()
+_NOTHING = _LedgerSide()
 
 
-class _Join:
-    """All uploads of ours and all entries without a job, each to its own."""
+class _Matching:
+    """The matching of our uploads with the entries without a job."""
 
     def __init__(self, claims: Sequence[UploadClaim], statement: Statement, clocks: Clocks, *, asked_at: float) -> None:
         self._statement = statement
         self._clocks = clocks
         self._asked_at = asked_at
         self.ours: list[LedgerEntry] = []
-        self._shown: dict[tuple[int, EntryKind], _Shown] = {}
-        nameless = dict(enumerate(claims))
+        self._shown: dict[tuple[int, EntryKind], _LedgerSide] = {}
+        unnamed = dict(enumerate(claims))
         for place, claim in enumerate(claims):
             if entries := _named(claim, statement):
-                del nameless[place]
+                del unnamed[place]
                 self.ours += entries
                 for kind in (EntryKind.UPLOAD, EntryKind.REBATE):
                     sizes = [entry_amount(entry) for entry in entries if entry_kind(entry, of_job=False) is kind]
-                    self._shown[place, kind] = _Shown(sum(sizes, ZERO), times=len(sizes))
-        self._match(EntryKind.UPLOAD, {place: self._charge(claim) for place, claim in nameless.items()})
-        self._match(EntryKind.REBATE, {place: self._rebate(claim) for place, claim in nameless.items()})
-        for place, claim in nameless.items():
+                    self._shown[place, kind] = _LedgerSide(sum(sizes, ZERO), times=len(sizes))
+        self._match(EntryKind.UPLOAD, {place: self._charge(claim) for place, claim in unnamed.items()})
+        self._match(EntryKind.REBATE, {place: self._rebate(claim) for place, claim in unnamed.items()})
+        for place, claim in unnamed.items():
             if claim.state is UploadState.ASSUMED:
-                self._take_for_assumed(place, claim)
+                self._match_assumed(place, claim)
 
-    def shown(self, place: int, kind: EntryKind) -> _Shown:
+    def shown(self, place: int, kind: EntryKind) -> _LedgerSide:
         return self._shown.get((place, kind), _NOTHING)
 
     def left(self, kind: EntryKind) -> list[LedgerEntry]:
-        """The entries of this kind that nothing of ours explains so far."""
+        """Return the unmatched entries of this kind."""
         taken = {id(entry) for entry in self.ours}
         free = (entry for entry in self._statement.entries if entry.job_id is None and id(entry) not in taken)
         return [entry for entry in free if entry_kind(entry, of_job=False) is kind]
 
     def candidates(self, claim: UploadClaim) -> list[LedgerEntry]:
-        """The unexplained charges that may be this upload's, by their time."""
+        """Return the unmatched charges whose time fits this upload."""
         return self._left_between(EntryKind.UPLOAD, claim.begun_at, claim.answered_at)
 
     def rebate_candidates(self, claim: UploadClaim) -> list[LedgerEntry]:
-        """The unexplained rebates that may be this deletion's."""
+        """Return the unmatched rebates whose time fits this deletion."""
         return self._left_between(EntryKind.REBATE, claim.begun_at, claim.deleted_at)
 
     def _left_between(self, kind: EntryKind, begun: float, ended: float | None) -> list[LedgerEntry]:
@@ -166,41 +165,41 @@ class _Join:
     def _charge(self, claim: UploadClaim) -> ExpectedEntry | None:
         if claim.state is not UploadState.KNOWN or claim.charge == ZERO or claim.answered_at is None:
             return None
-        return self._wanted(claim.charge, claim.begun_at, claim.answered_at)
+        return self._expected_entry(claim.charge, claim.begun_at, claim.answered_at)
 
     def _rebate(self, claim: UploadClaim) -> ExpectedEntry | None:
         if not claim.rebate or claim.deleted_at is None:
             return None
         begun = claim.begun_at if claim.answered_at is None else claim.answered_at
-        return self._wanted(claim.rebate, begun, claim.deleted_at)
+        return self._expected_entry(claim.rebate, begun, claim.deleted_at)
 
-    def _wanted(self, amount: Credits, begun: float, ended: float) -> ExpectedEntry:
+    def _expected_entry(self, amount: Credits, begun: float, ended: float) -> ExpectedEntry:
         surely_shown = ended < self._asked_at and self._clocks.surely_shown(self._statement, begun)
         return ExpectedEntry(amount, begun, ended, surely_shown)
 
-    def _match(self, kind: EntryKind, maybe_wanted: Mapping[int, ExpectedEntry | None]) -> None:
-        wanted = {place: each for place, each in maybe_wanted.items() if each is not None}
-        match = match_entries(list(wanted.values()), self.left(kind), self._clocks)
-        for number, (place, each) in enumerate(wanted.items()):
+    def _match(self, kind: EntryKind, maybe_expected: Mapping[int, ExpectedEntry | None]) -> None:
+        expected = {place: each for place, each in maybe_expected.items() if each is not None}
+        match = match_entries(list(expected.values()), self.left(kind), self._clocks)
+        for number, (place, each) in enumerate(expected.items()):
             entry = match.found.get(number)
             if entry is not None:
                 doubt = Verdict.VAGUE if number in match.vague else None
-                self._shown[place, kind] = _Shown(entry_amount(entry), doubt, times=1)
+                self._shown[place, kind] = _LedgerSide(entry_amount(entry), doubt, times=1)
                 self.ours.append(entry)
             elif not each.surely_shown:
-                self._shown[place, kind] = _Shown(doubt=Verdict.UNSEEN)
+                self._shown[place, kind] = _LedgerSide(doubt=Verdict.UNSEEN)
 
-    def _take_for_assumed(self, place: int, claim: UploadClaim) -> None:
-        """An upload whose answer was lost has no amount to look for: its time alone must tell."""
+    def _match_assumed(self, place: int, claim: UploadClaim) -> None:
+        """Match an upload whose answer was lost by its time alone, since its charge is unknown."""
         match self.candidates(claim):
             case [entry]:
-                self._shown[place, EntryKind.UPLOAD] = _Shown(entry_amount(entry), times=1)
+                self._shown[place, EntryKind.UPLOAD] = _LedgerSide(entry_amount(entry), times=1)
                 self.ours.append(entry)
             case []:
                 shown = self._clocks.surely_shown(self._statement, claim.begun_at)
-                self._shown[place, EntryKind.UPLOAD] = _NOTHING if shown else _Shown(doubt=Verdict.UNSEEN)
+                self._shown[place, EntryKind.UPLOAD] = _NOTHING if shown else _LedgerSide(doubt=Verdict.UNSEEN)
             case _:
-                self._shown[place, EntryKind.UPLOAD] = _Shown(doubt=Verdict.VAGUE)
+                self._shown[place, EntryKind.UPLOAD] = _LedgerSide(doubt=Verdict.VAGUE)
 
 
 def audit_uploads(
@@ -211,34 +210,34 @@ def audit_uploads(
     present: Collection[str],
     asked_at: float,
 ) -> UploadAudit:
-    """Hold all upload claims against the statement. ``present`` are the ids of the assets that the gateway lists."""
-    join = _Join(claims, statement, clocks, asked_at=asked_at)
+    """Compare all upload claims with the statement. ``present`` are the ids of the assets that the gateway lists."""
+    matching = _Matching(claims, statement, clocks, asked_at=asked_at)
     findings = tuple(
         _finding(
             claim,
-            join.shown(place, EntryKind.UPLOAD),
-            join.shown(place, EntryKind.REBATE),
+            matching.shown(place, EntryKind.UPLOAD),
+            matching.shown(place, EntryKind.REBATE),
             present=present,
             asked_at=asked_at,
         )
         for place, claim in enumerate(claims)
         if claim.state is not UploadState.LOST
     )
-    # That nothing shows proves nothing at a gateway that doesn't list uploads, or under words that we can't read.
+    # A missing entry proves nothing if the gateway doesn't list uploads, or lists them under unknown words.
     lists_uploads = any(
-        entry.job_id is None and entry_kind(entry, of_job=False) is EntryKind.UPLOAD for entry in join.ours
+        entry.job_id is None and entry_kind(entry, of_job=False) is EntryKind.UPLOAD for entry in matching.ours
     )
     never: list[UploadClaim] = []
     perhaps: list[UploadClaim] = []
     for claim in claims:
         if claim.state is not UploadState.LOST or (claim.answered_at or 0.0) >= asked_at:
             continue
-        if join.candidates(claim):
+        if matching.candidates(claim):
             perhaps.append(claim)
         elif lists_uploads and clocks.surely_shown(statement, claim.begun_at):
             never.append(claim)
-    perhaps_rebated = (claim for claim in claims if claim.rebate == ZERO and join.rebate_candidates(claim))
-    return UploadAudit(findings, tuple(join.ours), tuple(never), tuple(perhaps), tuple(perhaps_rebated))
+    perhaps_rebated = (claim for claim in claims if claim.rebate == ZERO and matching.rebate_candidates(claim))
+    return UploadAudit(findings, tuple(matching.ours), tuple(never), tuple(perhaps), tuple(perhaps_rebated))
 
 
 def _named(claim: UploadClaim, statement: Statement) -> list[LedgerEntry]:
@@ -248,7 +247,7 @@ def _named(claim: UploadClaim, statement: Statement) -> list[LedgerEntry]:
 
 
 def _finding(
-    claim: UploadClaim, charge: _Shown, rebate: _Shown, *, present: Collection[str], asked_at: float
+    claim: UploadClaim, charge: _LedgerSide, rebate: _LedgerSide, *, present: Collection[str], asked_at: float
 ) -> Finding:
     moving = claim.state is UploadState.OPEN or (claim.deleted_at or claim.answered_at or 0.0) >= asked_at
     there = claim.asset_id is not None and claim.asset_id in present
@@ -272,19 +271,19 @@ def _finding(
     )
 
 
-def _problems(claim: UploadClaim, charge: _Shown, rebate: _Shown, *, there: bool) -> Iterator[str]:
+def _problems(claim: UploadClaim, charge: _LedgerSide, rebate: _LedgerSide, *, there: bool) -> Iterator[str]:
     if claim.state is UploadState.KNOWN:
-        yield from _unlike("charged", claim.charge, charge)
-    # 0 is what we enter where the answer to a deletion was lost, or somebody else deleted it: an assumption.
+        yield from _differences("charged", claim.charge, charge)
+    # A rebate of 0 is an assumption: the answer to the deletion was lost, or the asset was gone already.
     if claim.rebate:
-        yield from _unlike("rebated", claim.rebate, rebate)
+        yield from _differences("rebated", claim.rebate, rebate)
         if there:
             yield "deleted, and still at the gateway"
     elif claim.rebate is None and rebate.times:
         yield f"rebated {format_credits(rebate.size)}, and never deleted by us"
 
 
-def _unlike(word: str, claimed: Credits, shown: _Shown) -> Iterator[str]:
+def _differences(word: str, claimed: Credits, shown: _LedgerSide) -> Iterator[str]:
     if shown.times > 1:
         yield f"{word} {shown.times} times"
     if shown.size != claimed and shown.doubt is None:
