@@ -1,4 +1,4 @@
-"""``plan.json`` from disk: told from a manifest, checked as a whole, then read row by row. Whoever wrote it."""
+"""``plan.json``: written row by row, recognised, checked as a whole against its digest, and read row by row."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ADAPTERS: dict[object, TypeAdapter[Any]] = {}  # building one costs millisecond
 
 
 def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
-    """Return what writes and reads a dataclass of the domain as JSON, amounts as decimal text."""
+    """Return the adapter that writes and reads a dataclass of the domain as JSON, amounts as decimal text."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
@@ -62,7 +62,7 @@ DEFAULT_MAX_JOBS = 100_000
 
 
 def plan_command(head: PlanHead, plan: Path, *, manifest: Path, run_dir: Path) -> str:
-    """Return it as a line to paste. The paths are those that lead there from where one is now."""
+    """Return the command that makes this plan, as a line to paste. Paths are relative to the working directory."""
     return shell_command("plan", manifest, *_options(head, run_dir), "-o", plan)
 
 
@@ -99,7 +99,7 @@ _DIGEST_LINE = re.compile(rb'  "digest": "([0-9a-f]{64})"')
 
 
 def is_saved_plan(path: Path) -> bool:
-    """Tell a plan from a manifest, by what it begins with: no manifest has a ``schema_version``."""
+    """Whether a file is a plan and not a manifest, by its beginning: no manifest has a ``schema_version``."""
     if not path.is_file():
         return False
     try:
@@ -110,7 +110,7 @@ def is_saved_plan(path: Path) -> bool:
 
 
 def looks_like_a_plan(path: Path) -> bool:
-    """Tell a file that was written as a saved plan, whole or cut short, from any other, by its first lines."""
+    """Whether a file was written as a saved plan, whole or cut short, by its first lines."""
     try:
         with path.open("rb") as file:
             return _FIRST_LINES.match(file.read(200)) is not None
@@ -127,7 +127,7 @@ class SavedPlan:
     digest: str
 
     def rows(self) -> Iterator[PlanRow]:
-        """Read its jobs, in manifest order. Raises ``SavedPlanError``, for what changed in the file since, too."""
+        """Read its jobs, in manifest order. Raises ``SavedPlanError``, also if the file was changed meanwhile."""
         lines = _Lines(self.path)
         jobs = iter(lines)
         for _ in takewhile(lambda line: line != JOBS, jobs):
@@ -141,7 +141,7 @@ class SavedPlan:
 
 
 def read_saved_plan(path: Path) -> SavedPlan:
-    """Open a plan and check it as a whole. Raises ``SavedPlanError`` for what is none, and for one that was edited."""
+    """Open a plan and check it as a whole. Raises ``SavedPlanError`` if it isn't a plan, and if it was edited."""
     lines = _Lines(path)
     head: list[bytes] = []
     size = 0
@@ -158,7 +158,7 @@ def read_saved_plan(path: Path) -> SavedPlan:
 
 
 class _Lines:
-    """The lines above the digest, without their ends. Whoever has had them all knows that the digest is right."""
+    """The lines above the digest, without their ends. The digest is checked once all of them were read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -229,7 +229,7 @@ def _broken(path: Path, why: str) -> SavedPlanError:
 
 
 def check_plan_target(target: Path, *, force: bool = False) -> None:
-    """Refuse to write a plan over anything but a saved plan, unless ``force``; never through a link.
+    """Refuse to overwrite anything but a saved plan, unless ``force``, and never through a link.
 
     Raises ``UserError``.
     """
@@ -237,10 +237,10 @@ def check_plan_target(target: Path, *, force: bool = False) -> None:
 
 
 def write_saved_plan(target: Path, head: PlanHead, rows: Iterable[PlanRow], *, force: bool = False) -> str:
-    """Write a plan, replacing the one that is there, and return its digest. The same plan makes the same file.
+    """Write a plan, replacing an older one, and return its digest. The same plan makes the same file.
 
-    Raises ``UserError`` where it can't be written, or may not be (``check_plan_target``); then what was there is
-    untouched.
+    Raises ``UserError`` if it can't be written, or may not be (``check_plan_target``); then an older file is
+    unchanged.
     """
     check_plan_target(target, force=force)
     digest = hashlib.sha256()
@@ -271,5 +271,5 @@ def _lines(head: PlanHead, rows: Iterable[PlanRow]) -> Iterator[bytes]:
 def _json(value: PlanHead | PlanRow, indent: int | None = None) -> bytes:
     try:
         return adapter_of(type(value)).dump_json(value, indent=indent)
-    except ValueError as error:  # half of a surrogate pair: a file name that is no UTF-8
+    except ValueError as error:  # half of a surrogate pair: a file name that isn't UTF-8
         raise SavedPlanError(f"a plan can't hold this as JSON: {error}", hint="rename the file to UTF-8") from error

@@ -1,4 +1,4 @@
-"""A plan as a comparison: what is new, changed, done or gone since the directory's last plan, by row and by group."""
+"""What is new, changed, done or gone since the directory's last plan, by job and by group."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
 
 MOST_NAMES = 3
-"""So many names stand for a group."""
+"""Names listed for each group."""
 
 MOST_ROWS = 5
-"""Of so many jobs that have more to say than that they are new or done, each has a row; of more, none of that mark."""
+"""Up to this many jobs of one mark have a row each, if they are neither new nor done; beyond it none of that mark."""
 
 _PLAIN = {ChangeKind.NEW, ChangeKind.DONE}
 
 
 @dataclass(frozen=True, slots=True)
 class PlanGroup:
-    """Jobs of one workflow about which a run would do the same.
+    """Jobs of one workflow that a run would treat alike.
 
     ``names`` are the first few; ``credits`` is what was paid for them so far; ``fields`` are what changed, if anything.
     """
@@ -42,7 +42,7 @@ class PlanGroup:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A plan held against what was planned and done before.
+    """A plan compared with the directory's last plan and what was done of it.
 
     ``rows`` has every job where all were asked for; else those that are neither simply new nor done, and of a mark that
     has many none. ``is_whole`` says which.
@@ -55,7 +55,7 @@ class Comparison:
 
 
 class Comparer:
-    """Folds differences as they stream by."""
+    """Collects a comparison from a stream of compared jobs."""
 
     def __init__(self, *, all_rows: bool) -> None:
         self._all_rows = all_rows
@@ -67,7 +67,7 @@ class Comparer:
         self._fields: dict[tuple[ChangeKind, str], dict[str, None]] = {}
 
     def take(self, row: ComparedJob) -> None:
-        """Count a row in, and keep it where it will be shown."""
+        """Count a row, and keep it if it will be shown."""
         key = (row.reason.mark, row.workflow_id)
         self._counts[key] += 1
         self._credits[key] = self._credits.get(key, ZERO) + row.reason.credits
@@ -83,7 +83,7 @@ class Comparer:
         return mark not in _PLAIN and self._marks[mark] <= MOST_ROWS
 
     def comparison(self) -> Comparison:
-        """Return what was taken in, grouped in the order of the marks."""
+        """Return the comparison, grouped in the order of the marks."""
         order = list(ChangeKind)
         groups = tuple(
             PlanGroup(*key, count, tuple(self._names[key]), self._credits[key], tuple(self._fields[key]))
@@ -102,8 +102,7 @@ def compared(
     choice: JobFilter,
     directory: Path,
 ) -> Iterator[ComparedJob]:
-    """Hold the chosen ``jobs`` of a draft, each as its past left it, against the directory's last plan and files."""
-
+    """Compare the chosen ``jobs`` of a draft, each as its events left it, with the directory's last plan and files."""
     store = OutputStore(directory)
 
     def earlier(planned: PlannedJob) -> EarlierPlan:
@@ -119,7 +118,7 @@ def compared(
 
 
 def _dropped(draft: PlanFile, journal: Journal | None) -> Iterable[PlannedJob]:
-    """Yield the jobs of the directory's last plan that the draft doesn't ask for in the same words."""
+    """Yield the jobs of the directory's last plan that are not in the draft unchanged."""
     for planned in journal.plan() if journal is not None else ():
         if not draft.holds(planned.identity):
             yield planned

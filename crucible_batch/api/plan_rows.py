@@ -1,4 +1,4 @@
-"""What the jobs of a plan come to: how many of each shape are to be bought, and at which prices."""
+"""The figures of a plan: how many jobs of each shape are to be bought, and at which prices."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
 
 
 def job_states(draft: PlanFile, journal: Journal | None, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-    """Yield the draft's jobs in manifest order, each as its past left it."""
+    """Yield the draft's jobs in manifest order, each as its events left it."""
     for planned in draft.jobs():
         fresh = Job(planned.identity, has_images=bool(planned.images), rule=rule)
         yield planned, fresh if journal is None else journal.job(planned, rule)
 
 
 def state_of(job: Job) -> PlannedState:
-    """Say how far a job is, as a plan tells it."""
+    """Return the state of a job as a plan has it."""
     match job.phase:
         case Phase.SUCCEEDED:
             return PlannedState.DONE
@@ -88,12 +88,12 @@ def _image(image: InputImage, base: str) -> ImageFile:
 
 UPLOADS = "uploads"
 SHAPES_SHOWN = 12
-"""A workflow with more shapes than that has one line in a plan, with the highest price seen for any of them."""
+"""A workflow with more shapes has one line in a plan, with the highest price seen for any of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceLine:
-    """What the purchases of one shape come to: a workflow with certain parameters, or uploads.
+    """The purchases of one shape: a workflow with certain parameters, or uploads.
 
     ``params`` are the parameters that tell the workflow's shapes apart, empty where it has one. ``each`` and ``total``
     are the highest price seen where ``certainty`` is LEARNED, the declared ceiling where BOUNDED, and None where

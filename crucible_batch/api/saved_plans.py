@@ -1,4 +1,4 @@
-"""A saved plan followed: everything is derived anew, and if anything moved, nothing is run."""
+"""Saving a plan, and following one: it is derived again, and nothing is run if anything differs."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
 
 @dataclass(frozen=True, slots=True)
 class TextFiles:
-    """The prompt files and tables that a manifest has read: as it names them, with the SHA-256 of each."""
+    """The prompt files and tables that a manifest reads: the path as the manifest has it, with the SHA-256."""
 
     found: dict[str, str] = field(default_factory=dict)
 
     def note(self, text: str, path: Path) -> None:
-        """Take in a file that is about to be read; one that can't be is left to whoever reads it."""
+        """Record a file that is about to be read; one that can't be read is reported by its reader."""
         if text not in self.found and path.is_file():
             with path.open("rb") as file:
                 self.found[text] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -52,7 +52,7 @@ class TextFiles:
 
 @dataclass(frozen=True, slots=True)
 class PlanBasis:
-    """What a plan is made on, apart from its jobs. ``workflows`` and ``files`` fill up while the jobs are made."""
+    """What a plan is derived from, apart from its jobs. ``workflows`` and ``files`` are filled while it is planned."""
 
     source: Manifest
     terms: RunTerms
@@ -62,7 +62,7 @@ class PlanBasis:
 
     @property
     def held_to(self) -> PlanTerms:
-        """What a run is held to; codes that are hopeless anyway are no term of this plan."""
+        """The terms of the plan, without the codes that are never tried again anyway."""
         terms = self.terms
         never = tuple(sorted(terms.never - HOPELESS_CODES))
         return PlanTerms(terms.budget, terms.ceiling, terms.attempts, never, terms.upload_ceiling)
@@ -108,7 +108,7 @@ def save_plan(
             workflows=grounds.lists,
             prices=prices,
             totals=totals,
-            # Read before the jobs are: what a run does meanwhile may be in their states already, and never missing.
+            # Read before the jobs: events of a run meanwhile may then be in their states already, but are never missed.
             events=0 if journal is None else journal.last_number(),
         )
         rows = plan_rows(draft, journal, grounds.terms, asked.job_filter, base=source.directory, prices=book)
@@ -135,11 +135,11 @@ def _options(asked: RunRequest, run_id: str, run_dir: str) -> PlanOptions:
 
 
 MAX_MOVES = 100
-"""So many are named; the rest is counted."""
+"""This many are listed; the rest is counted."""
 
 
 class PlanStaleness:
-    """Holds a saved plan against the grounds as they are now. Where there is no plan, it has nothing to say."""
+    """Compares a saved plan with its basis as it is now. Without a plan its checks do nothing."""
 
     def __init__(self, asked: RunRequest, grounds: PlanBasis) -> None:
         self._asked = asked
@@ -147,7 +147,7 @@ class PlanStaleness:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Make the jobs in here: what is wrong with them now follows from what moved, and is said together with it."""
+        """Plan the jobs within this block: a problem of theirs is then reported together with what changed."""
         try:
             yield
         except ManifestError as error:
@@ -159,7 +159,7 @@ class PlanStaleness:
             raise self._stale(plan, iter(moves), error.omitted) from error
 
     def check(self, draft: PlanFile, directory: Path) -> None:
-        """Compare the jobs too, by the directory's journal as it is now. Raises ``StalePlanError`` if anything moved.
+        """Compare the jobs too, by the directory's journal as it is now. Raises ``StalePlanError`` if anything differs.
 
         The caller holds the directory's lock, or there is no directory yet.
         """
@@ -198,7 +198,7 @@ class PlanStaleness:
         yield from diff_rows(plan.rows(), self._jobs_now(plan, draft, journal, own))
 
     def _prices_of_others(self, journal: Journal | None, own: tuple[range, ...]) -> PriceBook:
-        """Learn the prices anew, from what other runs than the plan's own bought."""
+        """Learn the prices from what runs that don't follow this plan bought."""
         prices, own_prices = PriceBook.of(self._grounds.terms), PriceBook()
         ledger = Ledger(prices)
         for number, subject, event in journal.numbered_events() if journal is not None else ():

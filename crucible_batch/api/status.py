@@ -1,4 +1,4 @@
-"""What a run directory holds, read from its journal: also while a run is writing it, and after it was killed."""
+"""The state of a run directory, read from its journal: also while a run writes it, and after a run was killed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """A job at work. ``since`` is when its credits were held, in seconds since the epoch."""
+    """A job that a run is working on. ``since`` is when its credits were held, in seconds since the epoch."""
 
     name: str
     phase: Phase
@@ -76,7 +76,7 @@ def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Prog
         if job.phase in _AT_WORK:
             phases[job.phase] += 1
             since = job.current.held_at
-            # The newest of the oldest is at the heap's top, to be thrown out; the position keeps equal ages apart.
+            # The heap's top is the newest of the oldest and is dropped first; the position orders equal ages.
             entry = (-since, -planned.position, AtWork(planned.name, job.phase, since))
             (heapq.heappush if len(oldest) < OLDEST else heapq.heappushpop)(oldest, entry)
             continue
@@ -110,7 +110,7 @@ def _ended_at(job: Job) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a run directory is. ``running``: a run holds it right now, and ``progress`` is how far that has got.
+    """The state of a run directory. ``running``: a run holds its lock now; ``progress`` is the progress of that run.
 
     ``manifest`` is the manifest's path as the newest run was given it; None where that run followed a saved plan.
     """
@@ -127,7 +127,7 @@ class Status:
 
 
 def read_status(run_dir: str | Path) -> Status:
-    """Read how far a run directory is. Raises ``RunDirectoryError`` where it is none, and ``JournalError``."""
+    """Read the state of a run directory. Raises ``RunDirectoryError`` if it isn't one, and ``JournalError``."""
     directory = Path(run_dir)
     with Journal.read(directory) as journal:
         newest, running = _newest(journal), is_locked(directory)
@@ -218,7 +218,7 @@ def write_page_of(
 
 
 def restore_hint(head: ReportHead, directory: Path) -> str:
-    """Say what makes a report that couldn't be written, and the page. By itself neither helps where jobs are left."""
+    """Return the command that makes a report and page that couldn't be written. Jobs that are left need another run."""
     if head.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED}:
         return f"crucible-batch report {directory}"
     return "run the same command again"
@@ -231,17 +231,17 @@ def report_rows(run_dir: Path) -> Iterator[JobRow]:
 
 
 def newest_terms(journal: Journal) -> RunTerms:
-    """Return what the newest run is held to. Raises ``RunDirectoryError`` where none has begun."""
+    """Return the terms of the newest run. Raises ``RunDirectoryError`` if none has begun."""
     return _newest(journal).terms
 
 
 def newest_rule(journal: Journal) -> RetryRule:
-    """Return the rule by which the newest run tries jobs again. Raises ``RunDirectoryError`` where none has begun."""
+    """Return the retry rule of the newest run. Raises ``RunDirectoryError`` if none has begun."""
     return _rule(_newest(journal))
 
 
 def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
-    """Yield the plan's jobs, then those that it no longer asks for; the third says whether a job is such a one."""
+    """Yield the plan's jobs, then those that are no longer in it; the third value tells whether a job is such a one."""
     for planned, job in journal.jobs(newest_rule(journal)):
         yield planned, job, False
     for planned, job in journal.retired():

@@ -1,6 +1,6 @@
-"""Events to rows and back, under the names of ``EVENT_NAMES``, and what each of them may say.
+"""Events to rows and back, under the names of ``EVENT_NAMES``, with a check of their values.
 
-JSON takes any number, and a file may be damaged or edited.
+JSON allows any number, and a file may be damaged or edited.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{1,64}")
 
 
 def check_event(event: Event) -> None:
-    """Raise ``JournalError`` for an event with a value that none of ours can have."""
+    """Raise ``JournalError`` for an event with a value that no event of this program has."""
     if not is_moment(event.at) or not _is_plausible(event):
         refuse(f"{type(event).__name__} event")
 
@@ -80,7 +80,7 @@ def encode_event(event: Event) -> tuple[str, str]:
 
 
 def decode_event(kind: object, body: object) -> Event:
-    """Read an event back. Raises ``JournalError`` for one that this release doesn't know."""
+    """Read an event back. Raises ``JournalError`` for an unknown type and for values that can't be."""
     known = EVENT_NAMES.get(text(kind, "kind of event"))
     if known is None:
         raise JournalError(

@@ -1,6 +1,6 @@
-"""Group commit: one thread writes whatever has gathered while the last commit was being synced.
+"""Group commit: one thread writes all that was queued while the last commit was being synced.
 
-The running fsync is the batching window. No timer: a lone producer waits for one commit, sixty-four share one.
+The running fsync is the batching window; there is no timer. A single producer waits for one commit, 64 share one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class _Write:
 class GroupCommitWriter:
     """Writes statements durably, many to a transaction, in the order in which they were given.
 
-    ``connect`` is called in the writer's own thread. The first error is final: it fails all writes from then on, since
-    what a database wrote after a failed sync can't be known. Use from one event loop.
+    ``connect`` is called in the writer's own thread. The first error fails all later writes too: after a failed
+    sync it is unknown what is on disk. Use from one event loop.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -37,9 +37,9 @@ class GroupCommitWriter:
         self._thread.start()
 
     async def write(self, sql: str, values: Sequence[object]) -> None:
-        """Return once the statement is durable. Raises ``JournalError`` where it isn't.
+        """Return once the statement is durable. Raises ``JournalError`` if it isn't.
 
-        Cancelling the wait doesn't take the statement back.
+        Cancelling the wait doesn't cancel the statement.
         """
         if self._failure is not None:
             raise self._failure
@@ -48,7 +48,7 @@ class GroupCommitWriter:
         await done
 
     async def drain(self) -> None:
-        """Return once all that was given is durable, also what nobody waits for any more. Raises ``JournalError``."""
+        """Return once all statements are durable, also those whose wait was cancelled. Raises ``JournalError``."""
         await self.write("SELECT 1", ())
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class GroupCommitWriter:
                 connection.close()
 
     def _gather(self) -> list[_Write]:
-        """Block for one write, then take all that wait; empty when it is time to end."""
+        """Block for one write, then take all that are queued; empty once the writer is closed."""
         first = self._queue.get()
         if first is None:
             return []
@@ -102,7 +102,7 @@ def _commit(connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
 
 
 def _resolve(batch: Sequence[_Write], failure: JournalError | None) -> None:
-    """Wake the writers, once for each loop and not once for each write."""
+    """Settle the futures of a batch with one call into the loop."""
 
     def settle() -> None:
         for write in batch:

@@ -1,4 +1,4 @@
-"""A plan in a nameless SQLite file: written row by row, read row by row, never a list."""
+"""A plan in a nameless SQLite file, written and read row by row so that it is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PlanFile:
     """The jobs of one plan, in manifest order."""
 
     def __init__(self) -> None:
-        # SQLite opens a file in the temporary directory and takes its name away at once: no kill leaves it behind.
+        # SQLite unlinks its temporary file as soon as it is open, so a killed process leaves none behind.
         self._connection = sqlite3.connect("", isolation_level=None)
         self._connection.execute("PRAGMA temp_store = FILE")
         self._connection.execute("PRAGMA synchronous = OFF")
@@ -30,7 +30,7 @@ class PlanFile:
     @classmethod
     @contextmanager
     def temporary(cls) -> Iterator[PlanFile]:
-        """Make an empty one that goes when the block ends, or the process, however it ends."""
+        """Make an empty plan that is deleted at the end of the block, or of the process, however it ends."""
         plan = cls()
         try:
             yield plan
@@ -38,14 +38,14 @@ class PlanFile:
             plan.close()
 
     def fill(self, jobs: Iterable[PlannedJob]) -> None:
-        """Write the jobs, which come in manifest order and with distinct identities.
+        """Write the jobs, which are in manifest order and have distinct identities.
 
-        Raises ``UserError`` where the temporary directory has no room for them.
+        Raises ``UserError`` if the temporary directory has no room for them.
         """
         try:
             self._connection.execute("BEGIN")
             self._connection.executemany(INSERT_PLANNED, ((job.position, job.identity, encode(job)) for job in jobs))
-            # Made of sorted rows it takes a third of what it takes row by row, since identities come in any order.
+            # Built afterwards: for identities in random order that takes a third of the time.
             self._connection.execute("CREATE UNIQUE INDEX IF NOT EXISTS plan_by_identity ON plan (identity)")
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -64,13 +64,13 @@ class PlanFile:
         yield from self._connection.execute("SELECT position, identity, body FROM plan ORDER BY position")
 
     def holds(self, identity: str) -> bool:
-        """Whether a job of this identity is in the plan, under whatever name."""
+        """Whether the plan has a job of this identity, under any name."""
         return self._connection.execute("SELECT 1 FROM plan WHERE identity = ?", (identity,)).fetchone() is not None
 
     def is_kept_in(self, journal: sqlite3.Connection) -> bool:
-        """Whether a journal's plan is this one, byte for byte."""
+        """Whether a journal's plan is equal to this one, byte for byte."""
         (count,) = journal.execute("SELECT count(*) FROM plan").fetchone()
-        # Compared by SQLite: what a journal has may be damaged, and not even text.
+        # Compared by SQLite: the journal's rows may be damaged, and not even be text.
         with closing(self.rows()) as rows:
             return count == len(self) and all(journal.execute(_IS_PLANNED, row).fetchone() for row in rows)
 

@@ -1,4 +1,5 @@
-"""Rows of the journal to jobs and assets as they left them; a story that can't be true costs its job, not the run."""
+"""Rows of the journal to jobs and assets. A job whose events can't have happened is unreadable; the run goes on without
+it."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ from crucible_batch.journal.event_codec import decode_event
 
 _MOST_TOLD = 10
 _told: dict[Path, set[str]] = {}
-"""The jobs of each journal that were named already: a command reads the same journal several times."""
+"""The jobs of each journal that were logged already: a command reads the same journal several times."""
 
 logger = logging.getLogger(__name__)
 
 
 def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[object, object]], rule: RetryRule) -> Job:
-    """Return a job as its events, given by type and body, left it. One that is unreadable is named in the log, once.
+    """Return a job as its events, given by type and body, left it. An unreadable one is logged once.
 
     Raises ``JournalError`` for an event that can't be decoded.
     """
@@ -34,7 +35,7 @@ def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[object, obje
 
 
 def asset_of(sha256: str, rows: Iterable[tuple[object, object]]) -> Asset:
-    """Return an asset as its events left it; what can happen to jobs alone has not happened to it."""
+    """Return an asset as its events left it; events of jobs are ignored."""
     asset = Asset(sha256)
     for kind, body in rows:
         event = decode_event(kind, body)

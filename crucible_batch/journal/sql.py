@@ -1,13 +1,14 @@
-"""What the journal says to SQLite that is more than a line."""
+"""The journal's longer SQL statements."""
 
 APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
+EVENTS_OF = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
 RETIRE = (
     """INSERT OR REPLACE INTO retired SELECT identity, body FROM plan AS old
        WHERE EXISTS (SELECT 1 FROM events WHERE subject = old.identity)""",
     "DELETE FROM plan",
 )
 KNOWN = """SELECT body, 0 FROM plan WHERE identity = ?1 UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1"""
-# Made when it is needed first, which in most runs is never; older releases keep it up without knowing of it.
+# Created when it is first needed, which in most runs is never.
 INDEX_PLACES = """CREATE INDEX IF NOT EXISTS events_by_place ON events (json_extract(body, '$.path'), subject)
                    WHERE type IN ('Saved', 'Relocated')"""
 SAVED_AT = """SELECT DISTINCT subject FROM events

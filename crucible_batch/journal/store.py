@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby
@@ -13,13 +13,14 @@ from operator import itemgetter
 from pathlib import Path
 
 from crucible_batch.domain.asset import ASSET_PREFIX, Asset
-from crucible_batch.domain.events import Accepted, Created, Event, Found
+from crucible_batch.domain.events import EVENT_NAMES, Accepted, Created, Event, Found
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import sql
+from crucible_batch.journal.binding import Binding
 from crucible_batch.journal.codec import decode, encode, moment, text
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.group_commit import GroupCommitWriter
@@ -31,23 +32,10 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """Whose a run directory is. A directory that is bound to another is refused: its keys would buy anew.
-
-    ``gateway`` is the API's base URL. The account behind it can't be read off a key, since keys are renewed: see
-    ``Journal.remembered_key``.
-    """
-
-    manifest_name: str
-    run_id: str
-    gateway: str
-
-
-@dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run of this directory: when, under which terms, and how it ended (None: it runs, or was killed).
+    """One run of this directory. ``ending`` is None while it runs, and if it was killed.
 
-    ``begins_after`` is the number of the journal's last event when it began; None where it wasn't noted.
+    ``begins_after`` is the number of the journal's last event when it began; None if that was not recorded.
     """
 
     started_at: float
@@ -89,7 +77,7 @@ class Journal:
         """
         refuse_links(directory)
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
-        with foreign_errors(directory), cls._closing(cls(directory)) as journal:
+        with foreign_errors(directory), closing(cls(directory)) as journal:
             journal._migrate(now)  # noqa: SLF001 - its own class's
             journal._bind(binding)  # noqa: SLF001
             yield journal
@@ -109,16 +97,8 @@ class Journal:
                 f"{directory} is no run directory: it has no journal",
                 hint="name the directory that a run wrote to, such as outputs/NAME/default",
             )
-        with foreign_errors(directory), cls._closing(cls(directory, read_only=True)) as journal:
+        with foreign_errors(directory), closing(cls(directory, read_only=True)) as journal:
             yield journal
-
-    @classmethod
-    @contextmanager
-    def _closing(cls, journal: Journal) -> Iterator[Journal]:
-        try:
-            yield journal
-        finally:
-            journal.close()
 
     def _connect(self) -> sqlite3.Connection:
         mode = self._reading_mode() if self._read_only else "rwc"
@@ -140,15 +120,13 @@ class Journal:
 
     def _reading_mode(self) -> str:
         if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK):
-            # A reader that may write takes the write-ahead log along when it closes as the last; one that may not
-            # would leave it lying about.
+            # The last reader to close removes the write-ahead log, if it may write.
             return "rw"
-        # Without a log nobody is writing, and a directory that can't be written has no room for the reader's own files.
+        # Without a log there is no writer, and in a read-only directory the reader can't create its own files.
         return "ro" if self.path.with_name(f"{FILE}-wal").exists() else "ro&immutable=1"
 
     def _migrate(self, now: float) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
+        if self._number("PRAGMA user_version") == 0:
             sync_names(self.path)  # first, so that a try that fails here is made again
             schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
             with self._transaction():
@@ -196,9 +174,9 @@ class Journal:
             self._connection.executemany(sql.APPEND, rows)
 
     def adopt(self, plan: PlanFile) -> None:
-        """Replace the plan by another, as a whole or not at all. What it drops and has a past is kept as retired.
+        """Replace the plan by another, in one transaction. Dropped jobs that have events are kept as retired.
 
-        One that is here already, byte for byte, is not written again.
+        A plan that is already here, byte for byte, is not written again.
         """
         with self._transaction():
             if not plan.is_kept_in(self._connection):
@@ -225,18 +203,18 @@ class Journal:
             )
 
     def remember_key(self, fingerprint: str) -> None:
-        """Note that the directory's account answers to this key."""
+        """Store the fingerprint of a key of the directory's account."""
         self.note("key", fingerprint)
 
     def note(self, name: str, value: str) -> None:
-        """Note something of the directory that is no event, in place of what was noted under this name."""
+        """Store a named value that is not an event, replacing the one of that name."""
         with self._transaction():
             self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (name, value))
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def binding(self) -> Binding:
-        """Whose this directory is. Raises ``JournalError`` where a run was killed before it could say so."""
+        """What this directory belongs to. Raises ``JournalError`` if a run was killed before it was recorded."""
         meta = self._meta()
         if not {"manifest", "run id", "gateway"} <= meta.keys():
             raise JournalError(f"{self.path} has been begun and no more", hint="run its manifest")
@@ -247,8 +225,8 @@ class Journal:
         return {text(key, "binding"): text(value, "binding") for key, value in rows}
 
     def is_begun(self) -> bool:
-        """Whether anything can be in it: not where a run was killed, or met a full disk, while it was made."""
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        """Whether a run was recorded: not if a run was killed, or the disk was full, while the journal was created."""
+        version = self._number("PRAGMA user_version")
         return version != 0 and self._connection.execute("SELECT 1 FROM runs").fetchone() is not None
 
     def remembered_key(self) -> str | None:
@@ -256,29 +234,29 @@ class Journal:
         return self.noted("key")
 
     def noted(self, name: str) -> str | None:
-        """What was noted under this name."""
+        """The value stored under this name; None if there is none."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def receipted(self) -> int:
-        """How many receipts the events in here have led to."""
-        query = "SELECT count(*) FROM events WHERE type IN ('Accepted', 'Saved')"
-        (count,) = self._connection.execute(query).fetchone()
-        return int(count)
+        """How many receipts the events of this journal have led to."""
+        return self._number("SELECT count(*) FROM events WHERE type IN ('Accepted', 'Saved')")
 
     def newest_gateway_job(self) -> str | None:
         """The id of the gateway job that was accepted last, if any was."""
-        query = "SELECT type, body FROM events WHERE type = 'Accepted' ORDER BY seq DESC LIMIT 1"
-        row = self._connection.execute(query).fetchone()
-        event = decode_event(*row) if row is not None else None
+        event = self._newest(Accepted)
         return event.job_id if isinstance(event, Accepted) else None
 
     def newest_gateway_asset(self) -> str | None:
         """The id of the gateway's asset that was bought or found last, if any was."""
-        query = "SELECT type, body FROM events WHERE type IN ('Created', 'Found') ORDER BY seq DESC LIMIT 1"
-        row = self._connection.execute(query).fetchone()
-        event = decode_event(*row) if row is not None else None
+        event = self._newest(Created, Found)
         return event.asset_id if isinstance(event, Created | Found) else None
+
+    def _newest(self, *kinds: type[Event]) -> Event | None:
+        names = [name for name, kind in EVENT_NAMES.items() if kind in kinds]
+        query = f"SELECT type, body FROM events WHERE type IN ({', '.join('?' * len(names))}) ORDER BY seq DESC LIMIT 1"  # noqa: S608
+        row = self._connection.execute(query, names).fetchone()
+        return None if row is None else decode_event(*row)
 
     def runs(self) -> list[RunRecord]:
         """All runs of this directory, oldest first."""
@@ -294,12 +272,12 @@ class Journal:
         ]
 
     def events(self) -> Iterator[tuple[str, Event]]:
-        """Every event with its subject, in the order in which they happened."""
+        """Every event with its subject, oldest first."""
         for _, subject, event in self.numbered_events():
             yield subject, event
 
     def numbered_events(self, *, after: int = 0) -> Iterator[tuple[int, str, Event]]:
-        """Every event after that number, with its own number, which only grows, and its subject."""
+        """Every event after that number: its own number, which only increases, its subject and itself."""
         rows = self._connection.execute(
             "SELECT seq, subject, type, body FROM events WHERE seq > ? ORDER BY seq", (after,)
         )
@@ -308,8 +286,7 @@ class Journal:
 
     def last_number(self) -> int:
         """The number of the newest event; 0 where there is none."""
-        (number,) = self._connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
-        return int(number)
+        return self._number("SELECT coalesce(max(seq), 0) FROM events")
 
     def numbers_of(self, subject: str, *, after: int) -> list[int]:
         """The numbers of a subject's events that came after the event of that number."""
@@ -332,7 +309,7 @@ class Journal:
 
     def _jobs(self, query: str, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         with self._errors():
-            (last,) = self._connection.execute("SELECT coalesce(max(position), -1) FROM plan").fetchone()
+            last = self._number("SELECT coalesce(max(position), -1) FROM plan")
         for first in range(0, last + 1, sql.PAGE):
             with self._errors():
                 page = self._connection.execute(query, (first, first + sql.PAGE)).fetchall()
@@ -343,7 +320,7 @@ class Journal:
                 yield planned, job_of(self.path, planned, rows, rule)
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
-        """Jobs with a past that the plan no longer asks for. None of them gets another attempt."""
+        """Jobs with events that are no longer in the plan. They get no further attempt."""
         for (body,) in self._connection.execute("SELECT body FROM retired ORDER BY identity"):
             planned = decode(PlannedJob, body)
             yield planned, self.job(planned, RetryRule(attempts=1))
@@ -364,7 +341,7 @@ class Journal:
             return [subject for (subject,) in self._connection.execute(sql.ACCEPTED_AS, (job_id,))]
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
-        """One job as its events left it, and whether it is retired. None where it was never planned."""
+        """One job as its events left it, and whether it is retired. None if it was never planned."""
         with self._errors():
             row = self._connection.execute(sql.KNOWN, (identity,)).fetchone()
         planned = decode(PlannedJob, row[0]) if row else None
@@ -372,37 +349,38 @@ class Journal:
 
     def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
         """One job as its events left it, whether or not it is in the plan."""
-        query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
         with self._errors():
-            return job_of(self.path, planned, self._connection.execute(query, (planned.identity,)), rule)
+            return job_of(self.path, planned, self._connection.execute(sql.EVENTS_OF, (planned.identity,)), rule)
 
     def planned_job(self, identity: str) -> PlannedJob | None:
-        """What the plan asks for under this identity; None where it asks for no such job."""
+        """The plan's job of this identity; None if there is none."""
         row = self._connection.execute("SELECT body FROM plan WHERE identity = ?", (identity,)).fetchone()
         return None if row is None else decode(PlannedJob, row[0])
 
     def asset(self, sha256: str) -> Asset:
         """An asset as its events left it."""
-        query = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
         with self._errors():
-            return asset_of(sha256, self._connection.execute(query, (Asset(sha256).identity,)))
+            return asset_of(sha256, self._connection.execute(sql.EVENTS_OF, (Asset(sha256).identity,)))
 
     def assets(self) -> Iterator[Asset]:
-        """Every asset that has a past, each as its events left it, by digest."""
+        """Every asset that has events, each as they left it, by digest."""
         query = "SELECT subject, type, body FROM events WHERE subject GLOB ? ORDER BY subject, seq"
         rows = self._connection.execute(query, (f"{ASSET_PREFIX}*",))
         for subject, group in groupby(rows, key=itemgetter(0)):
             yield asset_of(subject.removeprefix(ASSET_PREFIX), ((kind, body) for _, kind, body in group))
 
     def plan(self) -> Iterator[PlannedJob]:
-        """The plan's jobs in manifest order, without their past."""
+        """The plan's jobs in manifest order, without their events."""
         for (body,) in self._connection.execute("SELECT body FROM plan ORDER BY position"):
             yield decode(PlannedJob, body)
 
     def planned(self) -> int:
         """How many jobs the plan has."""
-        (count,) = self._connection.execute("SELECT count(*) FROM plan").fetchone()
-        return int(count)
+        return self._number("SELECT count(*) FROM plan")
+
+    def _number(self, query: str) -> int:
+        (number,) = self._connection.execute(query).fetchone()
+        return int(number)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -414,17 +392,3 @@ class Journal:
             if self._connection.in_transaction:  # a full disk ends a transaction by itself
                 self._connection.execute("ROLLBACK")
             raise
-
-
-def journals_beside(directory: Path, binding: Binding) -> Iterator[Path]:
-    """Yield the other run directories that share a home with this one.
-
-    That is all of ``outputs/*/*`` where it lies at its own ``NAME/RUN_ID``, else those of the same parent.
-    """
-    here = directory.resolve()
-    at_home = (here.parent.name, here.name) == (binding.manifest_name, binding.run_id)
-    home, pattern = (here.parent.parent, "*/*") if at_home else (here.parent, "*")
-    for path in sorted(home.glob(f"{pattern}/{DIRECTORY}/{FILE}")):
-        other = path.parent.parent
-        if other.resolve() != here:
-            yield other

@@ -1,4 +1,4 @@
-"""``report.html`` to disk: one page with all that it shows, streamed job by job, whole or not at all."""
+"""``report.html`` to disk: one self-contained page, streamed job by job, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def retry_command(head: ReportHead, directory: Path) -> str:
 
 
 def same_command(head: ReportHead, directory: Path) -> str:
-    """Return the command that goes on with this run directory."""
+    """Return the command that continues this run directory."""
     is_default = directory.parts[-3:] == ("outputs", head.manifest.name, head.run_id)
     return run_command(head.manifest.path, run_id=head.run_id, out_dir=None if is_default else directory)
 
 
 def advice(head: ReportHead, directory: Path) -> Advice:
-    """Say what to do, by how the run ended."""
+    """Return what to do next, by how the run ended."""
     again = same_command(head, directory)
     match head.status:
         case RunStatus.SUCCEEDED:
@@ -75,7 +75,7 @@ _BLOCKED = {
 
 
 def ending(head: ReportHead) -> str:
-    """Say in a few words how the run ended."""
+    """Return how the run ended, in a few words."""
     if head.status == RunStatus.BLOCKED:
         return _BLOCKED.get(_blocking_code(head), "not enough credits")
     return _ENDINGS.get(head.status, head.status)
@@ -138,8 +138,8 @@ def write_page(
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What stands around the jobs. ``live`` tells a page that is served how to follow its run, ``home`` where the
-    others are; a page on a disk has neither."""
+    """What a page has around its jobs. ``live`` and ``home`` are for a page that is served: how it follows its run, and
+    the address of the list of runs."""
 
     next_step: Advice
     parts: PageAssets
@@ -156,7 +156,7 @@ def page_pieces(
     *,
     frame: Frame | None = None,
 ) -> Iterator[str]:
-    """Yield the page's text. Of the jobs that were written some keep their names and times, for the timeline."""
+    """Yield the page's text. Names and times of a bounded number of jobs are kept for the timeline."""
     frame = frame or Frame(advice(head, directory), page_parts())
     jobs = Cards(head, thumbnails)
     template = _environment().get_template("page.html.j2")
@@ -195,7 +195,7 @@ def charts(head: ReportHead, rows: Iterable[JobRow], curve: Sequence[CurvePoint]
 
 @dataclass(slots=True)
 class Cards:
-    """The jobs on their way into the page, with the thumbnails of a few made ahead."""
+    """Rows of the report to the page's cards; the thumbnails of the next few rows are made ahead."""
 
     head: ReportHead
     thumbnails: Pictures
