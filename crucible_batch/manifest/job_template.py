@@ -151,7 +151,7 @@ class TextField:
         self.path = path
         self._limit = limit
         self.literal = text
-        self._template = templates.text(text) if "{" in text and is_template(text) else None
+        self._template = templates.compile(text) if "{" in text and is_template(text) else None
         self._fits = len(text) <= limit // 4 or len(text.encode()) <= limit
 
     @property
@@ -289,7 +289,7 @@ class JobTemplate:
             return None
         try:
             if is_template(text):
-                text = self._context.templates.text(text).text(variables, MAX_PROMPT)
+                text = self._context.templates.compile(text).text(variables, MAX_PROMPT)
         except TemplateFault as fault:
             faults.prompt_file(site, self._context.files.find(rendered), fault)
             return None

@@ -84,7 +84,7 @@ class _FaultAt(Exception):  # noqa: N818
 def _compile(raw: Any, path: tuple[str | int, ...], templates: Templates) -> Any:
     if isinstance(raw, str) and is_template(raw):
         try:
-            return templates.value(raw)
+            return templates.compile(raw)
         except TemplateFault as fault:
             raise _FaultAt(path, fault) from None
     if isinstance(raw, list):

@@ -283,16 +283,12 @@ NAMES = tuple(name for name in (*_TAKEN_OVER, *_OWN) if not name.startswith("_")
 def table(meter: Meter) -> dict[str, Callable[..., Any]]:
     """Return all filters by name, each bounded and charged to ``meter``."""
     taken = {name: _bounded(_of_jinja(name), meter) for name in _TAKEN_OVER}
-    return taken | own(meter) | {"_steps": meter.steps}
-
-
-def own(meter: Meter) -> dict[str, Callable[..., Any]]:
-    """Return those that Jinja2 has no part in until they are called. None of them takes anything of the rendering."""
-    return {name: _bounded(function, meter) for name, function in _OWN.items()}
+    own = {name: _bounded(function, meter) for name, function in _OWN.items()}
+    return taken | own | {"_steps": meter.steps}
 
 
 def _of_jinja(name: str) -> Callable[..., Any]:
-    from jinja2.filters import FILTERS  # noqa: PLC0415 - 20 ms, and most manifests do without
+    from jinja2.filters import FILTERS  # noqa: PLC0415 - 20 ms, not for manifests without templates
 
     found: Callable[..., Any] = FILTERS[name]
     return found

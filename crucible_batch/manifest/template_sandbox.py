@@ -7,18 +7,28 @@ A name that isn't known raises ``UnknownName``, which says what was asked of wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from jinja2 import StrictUndefined, nodes
-from jinja2.exceptions import TemplateAssertionError, UndefinedError
+from jinja2.exceptions import (
+    SecurityError,
+    TemplateAssertionError,
+    TemplateError,
+    TemplateSyntaxError,
+    UndefinedError,
+)
+from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
 from crucible_batch.manifest import template_filters
-from crucible_batch.manifest.template_filters import Meter, check_items, check_operation, listed, weigh
+from crucible_batch.manifest.source_map import nearest, shown
+from crucible_batch.manifest.template_filters import LimitError, Meter, check_items, check_operation, listed, weigh
+from crucible_batch.manifest.templates import TemplateFault, Variables
 
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
@@ -157,10 +167,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._scope.begin(variables)
         return self._scope
 
-    def is_simple_filter(self, name: str) -> bool:
-        """Tell whether a filter is one that takes a value and nothing of the rendering."""
-        return name in self.filters and not hasattr(self.filters[name], "jinja_pass_arg")
-
     def bounded(self, tree: nodes.Template) -> nodes.Template:
         """Return a parsed template made safe to run. Raises ``TemplateAssertionError`` for what isn't available."""
         return _Bounding().visit(tree)  # type: ignore[no-any-return]
@@ -207,3 +213,133 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         return None
+
+
+_RESULT = "_result"
+
+
+class Compiler:
+    """Compiles the parts of templates for one expansion, in one sandbox."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._sandbox = Sandbox(meter)
+
+    def part(self, source: str, line: int) -> CompiledPart:
+        """Compile a text whose first line is ``line``. Raises ``TemplateFault``."""
+        with explaining(line):
+            return CompiledPart(self._sandbox, source)
+
+
+class CompiledPart:
+    """A ``TemplatePart`` of Jinja2's."""
+
+    __slots__ = ("_compiled", "_sandbox", "is_expression", "names")
+
+    def __init__(self, sandbox: Sandbox, source: str) -> None:
+        self._sandbox = sandbox
+        tree = sandbox.parse(source)
+        self.names = frozenset(find_undeclared_variables(tree))
+        expression = _only_expression(tree)
+        self.is_expression = expression is not None
+        if expression is not None:
+            result = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=1)
+            tree = nodes.Template([result], lineno=1)
+        tree.set_environment(sandbox)
+        self._compiled = sandbox.from_string(sandbox.bounded(tree))
+
+    def value(self, variables: Variables) -> Any:
+        context = self._sandbox.scope(variables)
+        for _ in self._compiled.root_render_func(context):
+            pass
+        return context.vars[_RESULT]
+
+    def text(self, variables: Variables, limit: int) -> str:
+        if self.is_expression:
+            return template_filters.text_of(self.value(variables))
+        pieces, length = [], 0
+        for piece in self._compiled.root_render_func(self._sandbox.scope(variables)):
+            pieces.append(piece)
+            length += len(piece)
+            if length > limit:
+                break
+        return "".join(pieces)
+
+
+def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
+    match tree.body:
+        case [nodes.Output(nodes=[nodes.TemplateData()])]:
+            return None
+        case [nodes.Output(nodes=[expression])]:
+            return expression
+        case _:
+            return None
+
+
+@contextmanager
+def explaining(line: int) -> Iterator[None]:
+    """Turn what keeps a template from being compiled into a ``TemplateFault``. Its first line is ``line``."""
+    try:
+        yield
+    except TemplateSyntaxError as error:
+        raise TemplateFault(f"not a template: {_first_lower(error.message)}", **_advice(error, line)) from None
+    except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
+        reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply or holds a huge number"
+        raise TemplateFault(f"not a template: {reason}") from None
+
+
+def _advice(error: TemplateSyntaxError, first: int) -> dict[str, Any]:
+    # Jinja2 gives no line, whatever its types say, where it can't make Python of what it understood.
+    message, line = error.message or "", (error.lineno or 1) + first - 1
+    if message.startswith("No filter named"):
+        return {"nearest": nearest(message.split("'")[1], template_filters.NAMES), "line": line}
+    if "unknown tag" in message or "is not available" in message:
+        return {"hint": "templates have {% if %}, {% for %} and {% set %}", "line": line}
+    return {"line": line}
+
+
+def explained(error: Exception, variables: Variables) -> TemplateFault:
+    match error:
+        case TemplateFault():
+            return error
+        case UnknownName():
+            return _unknown(error, variables)
+        case SecurityError():
+            return TemplateFault("the template asks for something that it may not have")
+        case TemplateError():
+            return TemplateFault(_first_lower(str(error)))
+        case ZeroDivisionError():
+            return TemplateFault("the template divides by zero")
+        case RecursionError() | MemoryError():
+            return TemplateFault("the template is nested too deeply or makes too much")
+        case LimitError():
+            return TemplateFault(f"the template asks for too much: {error}")
+        case _:
+            return TemplateFault(f"the template can't be rendered: {_first_lower(str(error)[:200])}")
+
+
+def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
+    name, near, hint = str(error.name), None, None
+    if isinstance(error.owner, Mapping):
+        known = [key for key in error.owner if isinstance(key, str)]
+        owner = "`row`" if error.owner is variables.get("row") else "the mapping"
+        message, near = f"{owner} has no {name!r}", nearest(name, known)
+        hint = f"it has {', '.join(shown(key) for key in known[:20])}" if known else None
+    elif error.owner is not None:
+        message = f"{template_filters.described(error.owner)} has no {name!r} in templates"
+    elif name == "row":
+        message, hint = "the variable 'row' is unknown", "`row` needs `foreach` in the same job"
+    else:
+        message, near = f"the variable {name!r} is unknown", nearest(name, [*variables, "range"])
+        hint = None if near else _known(variables)
+    return TemplateFault(message, nearest=near, hint=hint, is_unknown_name=True)
+
+
+def _known(variables: Variables) -> str:
+    names = [shown(name) for name in variables]
+    rest = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"known here: {', '.join(names[:12])}{rest}" if names else "`vars`, `matrix` and `foreach` give variables"
+
+
+def _first_lower(message: str | None) -> str:
+    text = message or "no reason given"
+    return text[0].lower() + text[1:] if text[1:2].islower() else text

@@ -1,31 +1,22 @@
-"""Templates of a manifest: compiled once a source, rendered with the variables of a job, their faults explained.
+"""Templates of a manifest: compiled by Jinja2 once a source, rendered with the variables of a job.
 
-A text without ``{{``, ``{%`` or ``{#`` is no template and never meets Jinja2. A rendered value is never read as a
-template again, so nothing that comes out of a CSV file can become code.
+A text without ``{{``, ``{%`` or ``{#`` isn't a template; Jinja2 is loaded with the first that is. A rendered value is
+never read as a template again, so nothing that comes out of a CSV file can become code.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from functools import cached_property
+from typing import Any, Protocol, TypeAlias
 
 from crucible_batch.manifest import template_filters
-from crucible_batch.manifest.template_expressions import (
-    Expression,
-    TemplateContext,
-    TemplateFault,
-    TemplatePart,
-    Variables,
-    cut,
-)
 from crucible_batch.manifest.template_filters import LimitError, Meter, weigh
 
-__all__ = ["Json", "Template", "TemplateFault", "Templates", "Variables", "is_template", "plain"]
-
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-Key = TypeVar("Key")
-Made = TypeVar("Made")
+Variables: TypeAlias = Mapping[str, Any]
 
 MAX_PROMPT = 32 * 1024
 MAX_VALUE = 64 * 1024
@@ -33,25 +24,79 @@ _MAX_SOURCE = 64 * 1024
 # Compiling takes about a millisecond. More different templates than this in one manifest are compiled again.
 _CACHE_SIZE = 4096
 
+# An expression without braces inside it, line breaks or signs that strip the white space around it.
+_EXPRESSION = re.compile(r"""(?<!\{)\{\{(?![-+])((?:[^{}\n'"]++|'[^'{}\n\\]*'|"[^"{}\n\\]*")++)(?<![-+])\}\}""")
+
 
 def is_template(text: str) -> bool:
     return "{" in text and ("{{" in text or "{%" in text or "{#" in text)
 
 
-class Template:
-    """A compiled template."""
+def split_expressions(source: str) -> list[str] | None:
+    """Split a template into text, expression, text, ..., text; None if it holds anything but simple expressions.
 
-    __slots__ = ("_meter", "_parts", "_single")
+    Each expression is then compiled once, however many texts hold it: 100,000 prompts that differ in their words, each
+    with ``{{ brand }}`` in it, take one compilation.
+    """
+    pieces = _EXPRESSION.split(source)
+    if "\r" in source or any(map(is_template, pieces[::2])) or any(map(str.isspace, pieces[1::2])):
+        return None
+    return pieces
 
-    def __init__(self, meter: Meter, parts: Sequence[str | TemplatePart], single: TemplatePart | None) -> None:
-        self._meter = meter
-        self._parts = parts
-        self._single = single
+
+class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
+    """A template that can't be compiled or rendered. ``line`` counts within the template, 0 if unknown.
+
+    An unknown name is the fault of the template itself, whatever the row.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        nearest: str | None = None,
+        hint: str | None = None,
+        line: int = 0,
+        is_unknown_name: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.nearest = nearest
+        self.hint = hint
+        self.line = line
+        self.is_unknown_name = is_unknown_name
+
+
+class TemplatePart(Protocol):
+    """A part of a template, compiled: one expression, or a whole text that has more to it.
+
+    ``names`` are the variables that it may ask for.
+    """
 
     @property
-    def names(self) -> frozenset[str]:
-        """The variables that it may ask for."""
-        return frozenset(name for part in self._parts if not isinstance(part, str) for name in part.names)
+    def names(self) -> frozenset[str]: ...
+
+    @property
+    def is_expression(self) -> bool: ...
+
+    def value(self, variables: Variables, /) -> Any:
+        """Return the value of an expression. Raises whatever its operations do."""
+        ...
+
+    def text(self, variables: Variables, limit: int, /) -> str:
+        """Render to hardly more than ``limit`` characters. Raises as ``value`` does."""
+        ...
+
+
+class Template:
+    """A compiled template, in parts. ``names`` are the variables that it may ask for."""
+
+    __slots__ = ("_meter", "_parts", "names")
+
+    def __init__(self, meter: Meter, parts: Sequence[str | TemplatePart]) -> None:
+        self._meter = meter
+        self._parts = parts
+        self.names = frozenset(name for part in parts if not isinstance(part, str) for name in part.names)
 
     def text(self, variables: Variables, limit: int = MAX_VALUE) -> str:
         """Render to text of at most ``limit`` bytes of UTF-8. Raises ``TemplateFault``."""
@@ -61,12 +106,16 @@ class Template:
             raise _fault(error, variables) from None
 
     def value(self, variables: Variables) -> Json:
-        """Return the value of the template's one expression, else its text. Raises ``TemplateFault``."""
-        if self._single is None:
+        """Return the value of a template that is one expression and nothing else, with its type; else its text.
+
+        Raises ``TemplateFault``.
+        """
+        single = self._parts[0] if len(self._parts) == 1 else ""
+        if isinstance(single, str) or not single.is_expression:
             return self.text(variables)
         try:
             self._meter.start()
-            value = plain(self._single.value(variables))
+            value = plain(single.value(variables))
             if isinstance(value, str):
                 _check_size(value, MAX_VALUE)
             weigh(value)
@@ -94,57 +143,43 @@ def _check_size(text: str, limit: int) -> None:
 
 
 class Templates:
-    """Compiles the templates of one expansion, and remembers what Jinja2 made of their sources."""
+    """Compiles the templates of one expansion, and keeps the compiled parts by their sources."""
 
     def __init__(self) -> None:
-        self._workbench = TemplateContext()
-        self._meter = self._workbench.meter
-        self._wholes: dict[tuple[str, bool], tuple[TemplatePart, bool]] = {}
-        self._expressions: dict[str, Expression] = {}
+        self._meter = Meter()
+        self._parts: dict[str, TemplatePart] = {}
 
-    def text(self, source: str) -> Template:
-        """Return the template of a text. Raises ``TemplateFault`` where it can't be compiled."""
-        return self._compiled(source, native=False)
-
-    def value(self, source: str) -> Template:
-        """Return a template that keeps the type of its value where it is one ``{{ expression }}`` and nothing else."""
-        return self._compiled(source, native=True)
-
-    def _compiled(self, source: str, *, native: bool) -> Template:
+    def compile(self, source: str) -> Template:
+        """Return the template of a text. Raises ``TemplateFault`` if it can't be compiled."""
         if len(source) > _MAX_SOURCE:
             raise TemplateFault(f"a template of more than {_MAX_SOURCE // 1024} KiB")
         self._meter.start()
-        pieces, line = cut(source), 1
+        pieces = split_expressions(source)
         if pieces is None:
-            whole, is_expression = self._whole(source, native=native)
-            return Template(self._meter, [whole], whole if is_expression else None)
+            return Template(self._meter, [self._part(source, 1)])
         parts: list[str | TemplatePart] = []
-        for text, expression in pieces:
-            if text:
-                parts.append(text)
-                line += text.count("\n")
-            if expression:
-                parts.append(self._expressions.get(expression) or self._expression(expression, line))
-        single = parts[0] if native and len(parts) == 1 and isinstance(parts[0], Expression) else None
-        return Template(self._meter, parts, single)
+        line = 1
+        for index, piece in enumerate(pieces):
+            if index % 2:
+                parts.append(self._part("{{" + piece + "}}", line))
+            elif piece:
+                parts.append(piece)
+                line += piece.count("\n")
+        return Template(self._meter, parts)
 
-    def _whole(self, source: str, *, native: bool) -> tuple[TemplatePart, bool]:
-        def made() -> tuple[TemplatePart, bool]:
-            return self._workbench.compiler.whole(source, native=native)
+    def _part(self, source: str, line: int) -> TemplatePart:
+        part = self._parts.get(source)
+        if part is None:
+            if len(self._parts) >= _CACHE_SIZE:
+                self._parts.clear()
+            part = self._parts[source] = self._compile_part(source, line)
+        return part
 
-        return _remembered(self._wholes, (source, native), made)
+    @cached_property
+    def _compile_part(self) -> Callable[[str, int], TemplatePart]:
+        from crucible_batch.manifest.template_sandbox import Compiler  # noqa: PLC0415 - Jinja2
 
-    def _expression(self, source: str, line: int) -> Expression:
-        return _remembered(self._expressions, source, lambda: Expression(self._workbench, source, line))
-
-
-def _remembered(cache: dict[Key, Made], source: Key, make: Callable[[], Made]) -> Made:
-    made = cache.get(source)
-    if made is None:
-        if len(cache) >= _CACHE_SIZE:
-            cache.clear()
-        made = cache[source] = make()
-    return made
+        return Compiler(self._meter).part
 
 
 def plain(value: Any) -> Json:
@@ -164,6 +199,6 @@ def plain(value: Any) -> Json:
 
 
 def _fault(error: Exception, variables: Variables) -> TemplateFault:
-    from crucible_batch.manifest.template_faults import explained  # noqa: PLC0415 - Jinja2, for templates that need it
+    from crucible_batch.manifest.template_sandbox import explained  # noqa: PLC0415 - Jinja2
 
     return explained(error, variables)

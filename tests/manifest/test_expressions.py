@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.manifest import templates
-from crucible_batch.manifest.template_expressions import cut
-from crucible_batch.manifest.templates import TemplateFault, Templates
+from crucible_batch.manifest.templates import TemplateFault, Templates, split_expressions
 
 VARIABLES: dict[str, Any] = {
     "brand": "Acme", "n": 3, "f": 0.5, "on": True, "nothing": None, "words": ["b", "a"], "deep": {"x": {"y": 1}},
@@ -33,7 +32,7 @@ PIECES = [
 def said(source: str, *, native: bool) -> object:
     """Return what a template comes to: its value, or all that is said of why it has none."""
     try:
-        template = Templates().value(source) if native else Templates().text(source)
+        template = Templates().compile(source)
         value = template.value(VARIABLES) if native else template.text(VARIABLES)
     except TemplateFault as fault:
         return fault.message, fault.nearest, fault.hint, fault.line, fault.is_unknown_name
@@ -45,7 +44,7 @@ def said(source: str, *, native: bool) -> object:
 def test_pieces_say_what_the_whole_does(source: str, native: bool) -> None:
     in_pieces = said(source, native=native)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(templates, "cut", lambda _source: None)
+        patch.setattr(templates, "split_expressions", lambda _source: None)
         whole = said(source, native=native)
     assert in_pieces == whole
 
@@ -59,26 +58,40 @@ def test_each_piece_alone_says_what_the_whole_does(piece: str) -> None:
 @pytest.mark.parametrize(
     ("source", "pieces"),
     [
-        ("", [("", "")]),
-        ("a {{ b }}", [("a ", " b "), ("", "")]),
-        ("{{ a }}{{b|c}}d", [("", " a "), ("", "b|c"), ("d", "")]),
-        ("}} {{ a }} }}", [("}} ", " a "), (" }}", "")]),
+        ("", [""]),
+        ("a {{ b }}", ["a ", " b ", ""]),
+        ("{{ a }}{{b|c}}d", ["", " a ", "", "b|c", "d"]),
+        ("}} {{ a }} }}", ["}} ", " a ", " }}"]),
     ],
 )
-def test_where_a_text_is_cut(source: str, pieces: list[tuple[str, str]]) -> None:
-    assert cut(source) == pieces
+def test_where_a_text_is_cut(source: str, pieces: list[str]) -> None:
+    assert split_expressions(source) == pieces
 
 
 @pytest.mark.parametrize(
     "source",
-    ["{{{ a }}", "{{ '}}' }}", "{{- a }}", "{{ a -}}", "{{+ a }}", "{{ a", "{{}}", "{{ }}", "{%", "{#", "\r{{ a }}"],
+    [
+        "{{{ a }}",
+        "{{ a }}{{{ b }}",
+        "{{% a %}{{ b }}",
+        "{{ '}}' }}",
+        "{{- a }}",
+        "{{ a -}}",
+        "{{+ a }}",
+        "{{ a",
+        "{{}}",
+        "{{ }}",
+        "{%",
+        "{#",
+        "\r{{ a }}",
+    ],
 )
 def test_what_has_more_to_it_is_left_whole(source: str) -> None:
-    assert cut(source) is None
+    assert split_expressions(source) is None
 
 
-def test_texts_that_differ_in_their_words_alone_are_compiled_once(compiled: list[object]) -> None:
+def test_each_expression_of_texts_that_differ_in_their_words_is_compiled_once(compiled: list[object]) -> None:
     made = Templates()
-    texts = [made.text(f"number {n}: {{{{ n + 1 }}}}, {{{{ brand }}}}").text(VARIABLES) for n in range(50)]
+    texts = [made.compile(f"number {n}: {{{{ n + 1 }}}}, {{{{ brand }}}}").text(VARIABLES) for n in range(50)]
     assert texts[7] == "number 7: 4, Acme"
-    assert len(compiled) == 1
+    assert len(compiled) == 2

@@ -27,7 +27,7 @@ def templates() -> Templates:
 
 
 def text(source: str, variables: dict[str, Any] = VARIABLES) -> str:
-    return Templates().text(source).text(variables)
+    return Templates().compile(source).text(variables)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_templates_render(source: str, expected: str) -> None:
     ],
 )
 def test_one_expression_keeps_the_type_of_its_value(templates: Templates, source: str, expected: Any) -> None:
-    value = templates.value(source).value(VARIABLES)
+    value = templates.compile(source).value(VARIABLES)
     assert value == expected
     assert type(value) is type(expected)
 
@@ -144,15 +144,14 @@ SYNTAX: list[tuple[str, str, str | None]] = [
 
 @pytest.mark.parametrize(("source", "message", "nearest"), SYNTAX)
 def test_what_is_no_template_says_why(templates: Templates, source: str, message: str, nearest: str | None) -> None:
-    for compiled in (templates.text, templates.value):
-        with pytest.raises(TemplateFault, match=message.replace("(", r"\(")) as caught:
-            compiled(source)
-        assert caught.value.nearest == nearest
+    with pytest.raises(TemplateFault, match=message.replace("(", r"\(")) as caught:
+        templates.compile(source)
+    assert caught.value.nearest == nearest
 
 
 def test_a_fault_of_syntax_has_its_line(templates: Templates) -> None:
     with pytest.raises(TemplateFault) as caught:
-        templates.text("one\ntwo\n{{ three\n")
+        templates.compile("one\ntwo\n{{ three\n")
     assert caught.value.line in {3, 4}
 
 
@@ -178,7 +177,7 @@ UNKNOWN: list[tuple[str, str, str | None]] = [
 
 @pytest.mark.parametrize(("source", "message", "nearest"), UNKNOWN)
 def test_an_unknown_name_is_a_fault_with_the_nearest(source: str, message: str, nearest: str | None) -> None:
-    for render in (lambda t: t.text(source).text(VARIABLES), lambda t: t.value(source).value(VARIABLES)):
+    for render in (lambda t: t.compile(source).text(VARIABLES), lambda t: t.compile(source).value(VARIABLES)):
         with pytest.raises(TemplateFault) as caught:
             render(Templates())
         assert message in caught.value.message
@@ -246,7 +245,7 @@ def test_what_cannot_be_rendered_says_why(source: str, message: str) -> None:
 )
 def test_what_is_no_json_value_is_refused(templates: Templates, source: str) -> None:
     with pytest.raises(TemplateFault):
-        templates.value(source).value(VARIABLES)
+        templates.compile(source).value(VARIABLES)
 
 
 ESCAPES = [
@@ -350,21 +349,21 @@ BOMBS = [
 @pytest.mark.parametrize("source", BOMBS)
 def test_a_bomb_ends_in_a_fault_and_soon(source: str) -> None:
     started = time.process_time()
-    for render in (lambda t: t.text(source).text(VARIABLES), lambda t: t.value(source).value(VARIABLES)):
+    for render in (lambda t: t.compile(source).text(VARIABLES), lambda t: t.compile(source).value(VARIABLES)):
         with pytest.raises(TemplateFault):
             render(Templates())
     assert time.process_time() - started < 2
 
 
 def test_output_is_bounded_in_bytes(templates: Templates) -> None:
-    assert len(templates.text("{{ 'x' * 1000 }}").text({}, 1000)) == 1000
+    assert len(templates.compile("{{ 'x' * 1000 }}").text({}, 1000)) == 1000
     for source in ("{{ 'x' * 1001 }}", "{{ 'é' * 501 }}", "{% for i in range(1001) %}x{% endfor %}"):
         with pytest.raises(TemplateFault, match="more than the"):
-            templates.text(source).text({}, 1000)
+            templates.compile(source).text({}, 1000)
 
 
 def test_one_rendering_does_not_eat_the_next_ones_share(templates: Templates) -> None:
-    template = templates.text("{% for i in range(9000) %}x{% endfor %}")
+    template = templates.compile("{% for i in range(9000) %}x{% endfor %}")
     for _ in range(20):
         assert len(template.text({})) == 9000
 
@@ -372,14 +371,14 @@ def test_one_rendering_does_not_eat_the_next_ones_share(templates: Templates) ->
 @pytest.mark.parametrize("source", ["{{ n + 1 }}", "{% if n %}x{% endif %}", "{{ '{' }}"])
 def test_a_template_is_compiled_once(templates: Templates, compiled: list[object], source: str) -> None:
     for number in range(50):
-        templates.text(source)
+        templates.compile(source)
         if number % 10 == 0:
-            templates.text(f"{{{{ n }}}} {number}")
-    assert len(compiled) == 1
+            templates.compile(f"{{{{ n }}}} {number}")
+    assert len(compiled) == 2  # this one, and {{ n }}
 
 
 def test_names_of_a_template_are_what_it_asks_for(templates: Templates) -> None:
-    template = templates.text("{% set y = x %}{% for i in row.z %}{{ i }}{{ y }}{% endfor %}{{ style | upper }}")
+    template = templates.compile("{% set y = x %}{% for i in row.z %}{{ i }}{{ y }}{% endfor %}{{ style | upper }}")
     assert template.names == {"x", "row", "style"}
 
 
