@@ -1,4 +1,4 @@
-"""Expands a manifest into the jobs that it wants, one by one, in its order: ``expand``.
+"""Expands a manifest into its jobs, one by one, in its order: ``expand``.
 
 Rows are the outer loop, then the matrix as written (its last axis fastest), then zip, then repeat. Nothing here
 depends on the clock, on chance or on how a dict was hashed: the same files give the same jobs.
@@ -12,15 +12,14 @@ from pathlib import Path
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import table_rows, validation
 from crucible_batch.manifest.files import FileFault
-from crucible_batch.manifest.job_problems import JobProblems
-from crucible_batch.manifest.job_spec import JobSpec
+from crucible_batch.manifest.job_spec import JobProblems, JobSpec
 from crucible_batch.manifest.job_template import Combination, ExpansionContext, JobTemplate, TextField
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.source_map import SourceNode
 from crucible_batch.manifest.table_rows import RowFault, TableRow
 from crucible_batch.manifest.templates import TemplateFault
 
-# An entry whose every row has a problem of its own is given up: its author has seen what is wrong.
+# After so many problems an entry is left, since each of its rows may have one of its own.
 MAX_PROBLEMS_OF_ENTRY = 100
 
 

@@ -12,8 +12,7 @@ from typing import Any
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import names, parameters, validation
 from crucible_batch.manifest.files import FileFault, Files
-from crucible_batch.manifest.job_problems import JobProblems
-from crucible_batch.manifest.job_spec import JobSpec
+from crucible_batch.manifest.job_spec import JobProblems, JobSpec
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Fields
 from crucible_batch.manifest.names import NameFault, Registry, slug, text_fault
@@ -43,7 +42,7 @@ _NONE = Combination({}, {}, "")
 
 
 class Combinations:
-    """The combinations of one entry, made anew for each of its rows.
+    """The combinations of one entry, made again for each of its rows.
 
     ``named`` are the axes that the name's template asks for; the others are appended to the name.
     """
@@ -86,7 +85,7 @@ _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
 
 class ExpansionContext:
-    """What all entries of one expansion share: compiled templates, files found, names taken, workflows' defaults."""
+    """State shared by all entries of one expansion: compiled templates, files, names taken, defaults."""
 
     def __init__(self, manifest: Manifest, note: Callable[[str, Path], None]) -> None:
         self.manifest = manifest

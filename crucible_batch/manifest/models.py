@@ -1,7 +1,7 @@
 """Pydantic models of a manifest, version 1: types and known keys. The JSON Schema is made from them.
 
-Rules between fields are in ``validation``; what needs files or templates is in ``expand``. Pydantic's messages are
-replaced in ``shape_errors``.
+The models are the shape alone. What relates one field to another is in ``validation``, what needs files or templates in
+``expand``. Messages of pydantic never reach the author: ``validation`` words them for the manifest.
 """
 
 from __future__ import annotations
