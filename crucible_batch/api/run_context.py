@@ -19,7 +19,7 @@ from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import JobAdvanced, Message, Observer, Retrying
 from crucible_batch.domain.service_times import ServiceTimes
-from crucible_batch.engine import Runner, RunOptions, Slots, SystemClock
+from crucible_batch.engine import Runner, RunnerPorts, RunOptions, Slots, SystemClock
 from crucible_batch.gateway import HttpGateway, RetryNotice
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.manifest import Manifest
@@ -117,17 +117,15 @@ class RunContext:
         for workflow in workflows:
             times.announce(workflow.workflow_id, workflow.expected_s)
         self.store.sweep()
-        runner = Runner(
+        ports = RunnerPorts(
             gateway=gateway,
             history=journal,
             store=self.store,
             receipts=Receipts(self.directory),
-            terms=self.terms,
-            times=times,
-            options=options,
             clock=self.clock,
-            nonce=lambda: secrets.token_hex(16),
             observer=self.observer,
+            nonce=lambda: secrets.token_hex(16),
         )
+        runner = Runner(ports=ports, terms=self.terms, times=times, options=options)
         self.retries.slots = runner.slots
         return runner

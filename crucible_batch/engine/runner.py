@@ -7,6 +7,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
 from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Relocated, Reopened, SubmitUnknown
@@ -57,74 +58,80 @@ _LATER_LOOKS = 16
 """So many lists are looked at again at the same time. They take a request each, and none of the slots."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerPorts:
+    """What a run reaches outside of the engine. ``nonce`` and ``jitter`` are its randomness."""
+
+    gateway: Gateway
+    history: History
+    store: OutputStore
+    receipts: Receipts
+    clock: Clock
+    observer: Observer
+    nonce: Callable[[], str]
+    jitter: Callable[[], float] = random.random
+
+
 class Runner:
     """One run of one directory. Made for a single call of ``run``."""
 
-    def __init__(
-        self,
-        *,
-        gateway: Gateway,
-        history: History,
-        store: OutputStore,
-        receipts: Receipts,
-        terms: RunTerms,
-        times: ServiceTimes,
-        options: RunOptions,
-        clock: Clock,
-        nonce: Callable[[], str],
-        observer: Observer,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        self._history = history
+    def __init__(self, *, ports: RunnerPorts, terms: RunTerms, times: ServiceTimes, options: RunOptions) -> None:
+        self._ports = ports
+        self._history = history = ports.history
+        self._store = ports.store
+        self._clock = clock = ports.clock
         self._options = options
-        self._clock = clock
         self._rule = RetryRule(terms.attempts, terms.never)
-        self._store = store
-        self._receipts = receipts
         self._retired: frozenset[str] = frozenset()
         self._waiting: deque[tuple[PlannedJob, Job]] = deque()
-        """What comes before the rest of the plan: jobs that an earlier run left in flight, then those that gave way."""
+        """The jobs that come before the rest of the plan: those that an earlier run left in flight, then those that
+        returned their slot."""
         self._later: set[asyncio.Task[None]] = set()
-        """Looks at what jobs list that have succeeded: each some time after, and without a slot."""
+        """Second polls of the lists of succeeded jobs: each some time after the first, and without a slot."""
         self._looking_later = asyncio.Semaphore(_LATER_LOOKS)
         self._settling = asyncio.Lock()
         self._settled = False
         self.stop = Shutdown()
-        self._flow = initial_limit(options.concurrency)
-        self.slots = Slots(self._flow, self.stop, clock, observer, aims=options.concurrency is None)
-        self._looks = PollScheduler(times, options.polls_per_s)
+        self._limit = initial_limit(options.concurrency)
+        self.slots = Slots(self._limit, self.stop, clock, ports.observer, aims=options.concurrency is None)
+        self._polls = PollScheduler(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
-        ledger = Ledger(PriceBook.of(terms))
-        self.books = JournaledLedger(history, ledger, terms.budget)
-        self._tell = ProgressReporter(observer, self.books, clock, lambda planned: not self._is_about(planned))
+        self.books = JournaledLedger(history, Ledger(PriceBook.of(terms)), terms.budget)
+        self._tell = ProgressReporter(ports.observer, self.books, clock, lambda planned: not self._is_about(planned))
+        self._context = self._job_context(terms)
+
+    def _job_context(self, terms: RunTerms) -> JobContext:
+        gateway, clock, store, history = self._ports.gateway, self._clock, self._store, self._history
         admission = Admission(self.books, gateway, self.stop, clock, store.shortage)
         self.stop.on_change += [admission.wake, self.slots.wake]
-        mover = OutputRelocator(history, self.books, store, clock, self._moved_aside)
+        relocator = OutputRelocator(history, self.books, store, clock, self._moved_aside)
         records = Records()
         fetcher = Downloader(
             gateway,
             store,
             clock,
-            jitter=jitter,
+            jitter=self._ports.jitter,
             terms=terms,
             progress=self._tell.receiving,
-            way=mover.way,
+            way=relocator.way,
             on_record=records.note,
         )
-        poller = Poller(gateway, clock, self._looks, job_timeout_s=options.job_timeout_s, on_look=self._looked)
-        self._world = JobContext(
+        timeout_s = self._options.job_timeout_s
+        poller = Poller(gateway, clock, self._polls, job_timeout_s=timeout_s, on_look=self._polled)
+        assets = AssetUploader(
+            gateway,
+            self.books,
+            clock,
+            past=history.asset,
+            nonce=self._ports.nonce,
+            observe=self._tell.asset,
+            may_buy=lambda: not self.stop.no_more,
+        )
+        return JobContext(
             gateway=gateway,
             books=self.books,
             admission=admission,
-            assets=AssetUploader(
-                gateway,
-                self.books,
-                clock,
-                past=history.asset,
-                nonce=nonce,
-                observe=self._tell.asset,
-                may_buy=lambda: not self.stop.no_more,
-            ),
+            assets=assets,
             poller=poller,
             fetcher=fetcher,
             lister=LateOutputChecker(gateway, clock, fetcher, poller, records.note),
@@ -142,7 +149,7 @@ class Runner:
 
         Expected failures are in the ending and the journal. Cancelling ends it at once, with the journal intact.
         """
-        with closing(self._receipts):
+        with closing(self._ports.receipts):
             return await self._run()
 
     async def _run(self) -> Ending:
@@ -199,7 +206,7 @@ class Runner:
         )
         self._retired = found.retired
         for _, job in found.in_flight:
-            self._world.admission.take_up(job)
+            self._context.admission.take_up(job)
         return found
 
     def _missed(self, job: Job) -> list[int]:
@@ -266,10 +273,10 @@ class Runner:
         async with asyncio.TaskGroup() as outer:
             watchers: list[asyncio.Task[None]] = []
             async with asyncio.TaskGroup() as group:
-                workers = [group.create_task(self._worker(queue, group)) for _ in range(self._flow.ceiling)]
+                workers = [group.create_task(self._worker(queue, group)) for _ in range(self._limit.ceiling)]
                 watchers.append(outer.create_task(self._watch(workers)))
                 watchers.append(outer.create_task(self.slots.keep_time()))
-                watchers.append(outer.create_task(self._world.poller.keep_time()))
+                watchers.append(outer.create_task(self._context.poller.keep_time()))
                 if self._options.deadline_s is not None:
                     watchers.append(outer.create_task(self._keep_deadline(self._options.deadline_s)))
             for watcher in watchers:
@@ -292,7 +299,7 @@ class Runner:
         async with self._settling:
             if not self._settled:
                 with self._noting_failures():
-                    await self._world.assets.settle()
+                    await self._context.assets.settle()
                 self._settled = True
 
     async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]], group: asyncio.TaskGroup) -> None:
@@ -342,7 +349,7 @@ class Runner:
             self.stop.failed(error)
 
     async def _bring_on(self, planned: PlannedJob, job: Job, wants: Callable[[Job], Command | None]) -> Job:
-        performer = JobWorker(self._world, planned, may_buy=job.identity not in self._retired)
+        performer = JobWorker(self._context, planned, may_buy=job.identity not in self._retired)
 
         latest = job
 
@@ -367,8 +374,8 @@ class Runner:
                 advance(latest, declined)
             raise
         finally:
-            self._world.admission.leave(job.identity)
-            self._world.assets.release(job.identity)
+            self._context.admission.leave(job.identity)
+            self._context.assets.release(job.identity)
 
     def _wish(self, job: Job) -> Command | None:
         command = decide(job)
@@ -384,8 +391,8 @@ class Runner:
             return False
         return self.slots.too_many or any(waiting.phase is not Phase.READY for _, waiting in self._waiting)
 
-    def _looked(self) -> None:
-        self.slots.looked(self._looks.runners, self._looks.unseen, len(self._looks))
+    def _polled(self) -> None:
+        self.slots.looked(self._polls.runners, self._polls.unseen, len(self._polls))
 
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
         now = self._clock.now()
@@ -404,7 +411,7 @@ class Runner:
 
     def _note_receipt(self, job: Job, event: JobEvent) -> None:
         if (receipt := receipt_for(job, event)) is not None:
-            self._receipts.add(receipt)
+            self._ports.receipts.add(receipt)
 
 
 def _look_only(job: Job) -> Command | None:

@@ -18,7 +18,7 @@ from crucible_batch.api.run_context import NullObserver
 from crucible_batch.api.status import write_report_of
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.service_times import ServiceTimes
-from crucible_batch.engine import Runner, RunOptions, restore
+from crucible_batch.engine import Runner, RunnerPorts, RunOptions, restore
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.gateway import Retrier, RetryNotice
 from crucible_batch.input_images import read_input
@@ -255,7 +255,7 @@ class _Player:
             store.sweep()
             runner = self._runner(life, process, journal, store, terms)
             try:
-                await restore(journal, Receipts(directory), store, runner._world.gateway, ceiling=terms.ceiling)
+                await restore(journal, Receipts(directory), store, runner._context.gateway, ceiling=terms.ceiling)
             except GatewayError:  # the command is refused, with nothing spent
                 return None
             self._judge.purse.opened(journal)
@@ -278,25 +278,24 @@ class _Player:
         retrier = Retrier(
             life.retries, on_retry=push_back, sleep=clock.sleep, clock=clock.monotonic, jitter=chance.random
         )
-        runner = Runner(
+        ports = RunnerPorts(
             gateway=SimulatedGateway(self._around, process, retrier, chance, self._judge.purse),
             history=journal,
             store=store,
             receipts=Receipts(self._directory),
-            terms=terms,
-            times=ServiceTimes(),
-            options=RunOptions(
-                concurrency=life.concurrency,
-                job_timeout_s=life.job_timeout_s,
-                deadline_s=life.deadline_s,
-                retry_failed=life.retry_failed,
-                resubmit_unknown=life.resubmit_unknown,
-            ),
             clock=clock,
-            nonce=lambda: f"{self._nonces.getrandbits(128):032x}",
             observer=NullObserver(),
+            nonce=lambda: f"{self._nonces.getrandbits(128):032x}",
             jitter=chance.random,
         )
+        options = RunOptions(
+            concurrency=life.concurrency,
+            job_timeout_s=life.job_timeout_s,
+            deadline_s=life.deadline_s,
+            retry_failed=life.retry_failed,
+            resubmit_unknown=life.resubmit_unknown,
+        )
+        runner = Runner(ports=ports, terms=terms, times=ServiceTimes(), options=options)
         told.append(runner)
         return runner
 
