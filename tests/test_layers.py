@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,3 +97,23 @@ def test_no_import_is_hidden_behind_type_checking(path: Path) -> None:
     hidden = [choice for choice in choices if "TYPE_CHECKING" in ast.unparse(choice.test)]
     kinds = (ast.Import, ast.ImportFrom)
     assert not [node for choice in hidden for node in ast.walk(choice) if isinstance(node, kinds)]
+
+
+def test_no_public_class_name_stands_twice() -> None:
+    """The sandbox aside: it shares nothing with the rest on purpose, names included."""
+    found = [
+        node.name
+        for path in PACKAGE.rglob("*.py")
+        if _room(path) != "sandbox"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert [name for name, times in Counter(found).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_has_at_most_420_lines_and_a_function_60(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 420
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert [each.name for each in functions if (each.end_lineno or 0) - each.lineno >= 60] == []
