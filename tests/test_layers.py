@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -78,6 +79,26 @@ def test_every_file_and_room_that_the_architecture_names_is_there() -> None:
     assert not {name for name in named if not ((PACKAGE / name).exists() or (PACKAGE.parent / name).exists())}
     rooms = {name for name in MAY_IMPORT if not name.startswith("__")}
     assert {name.removesuffix(".py").rstrip("/") for name in named} >= rooms
+
+
+MODULES = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """An import of a package is one of its ``__init__``; imports inside functions count as well."""
+    graph: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        imported = {f"{package}.{part}" for package, part in _names_imported(path)}
+        imported |= {package for package, part in _names_imported(path) if f"{package}.{part}" not in MODULES}
+        imported |= {f"{module}.__init__" for module in imported}
+        graph[name] = imported & MODULES.keys() - {name}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def _names_imported(path: Path) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.module, alias.name) for alias in node.names)
 
 
 def test_every_room_is_in_the_table() -> None:

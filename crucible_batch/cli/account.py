@@ -23,8 +23,8 @@ from crucible_batch.api import (
     read_expected_s,
     read_fields,
 )
-from crucible_batch.cli.answer import CommandOutput, Json
-from crucible_batch.cli.terminal import say, working
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import GatewayError, UserError
 

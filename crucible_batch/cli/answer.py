@@ -9,17 +9,14 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TypeAlias
 
 import typer
 from rich.text import Text
 
 from crucible_batch.cli.redaction import Redaction, printable, redacted
-from crucible_batch.cli.terminal import open_console, say, silence
+from crucible_batch.cli.terminal import Json, open_console, say, silence
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
-
-Json: TypeAlias = "str | int | float | bool | Mapping[str, Json] | list[Json] | None"
 
 BUG = BUG_EXIT_CODE
 """The exit code of a bug in crucible-batch itself."""

@@ -26,8 +26,8 @@ from crucible_batch.api import (
     total,
 )
 from crucible_batch.cli.account import signed_credits
-from crucible_batch.cli.answer import CommandOutput, Json, rfc3339
-from crucible_batch.cli.terminal import say, tell, working
+from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.terminal import Json, say, tell, working
 from crucible_batch.shell_command import shell_command
 
 ZERO = Decimal(0)

@@ -11,9 +11,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, clean_assets, current_settings, format_credits
-from crucible_batch.cli.answer import CommandOutput, Json
+from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.terminal import say, tell, working
+from crucible_batch.cli.terminal import Json, say, tell, working
 
 SHOWN = 20
 _REASONS = {

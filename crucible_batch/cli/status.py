@@ -26,7 +26,7 @@ from crucible_batch.api import (
     read_status,
     write_report_again,
 )
-from crucible_batch.cli.answer import CommandOutput, Json, rfc3339
+from crucible_batch.cli.answer import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import (
     LABEL,
@@ -46,7 +46,7 @@ from crucible_batch.cli.render.summary import (
     next_step,
     show_summary,
 )
-from crucible_batch.cli.terminal import say, working
+from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from rich.console import Console
 from rich.text import Text
 from rich.theme import Theme
 
+Json: TypeAlias = "str | int | float | bool | Mapping[str, Json] | list[Json] | None"
+"""What ``--json`` writes."""
 PIPED_WIDTH = 120
 """Columns where there is no terminal to ask: enough for a table with UUIDs, and nothing is cut at 80."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crucible_batch.api import RunRequest, clean, validate_request
-from crucible_batch.cli.answer import CommandOutput, Json
+from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
-from crucible_batch.cli.terminal import say
+from crucible_batch.cli.terminal import Json, say
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.text import Text
 
 from crucible_batch.api import Difference, FileState, Verification, clean, current_settings, verify
-from crucible_batch.cli.answer import CommandOutput, Json
-from crucible_batch.cli.terminal import is_lively, say, tell
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.terminal import Json, is_lively, say, tell
 from crucible_batch.errors import ExitCode
 from crucible_batch.shell_command import shell_command
 

@@ -17,7 +17,7 @@ from crucible_batch.manifest.job_template import Combination, ExpansionContext, 
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.source_map import SourceNode
 from crucible_batch.manifest.table_rows import RowFault, TableRow
-from crucible_batch.manifest.templates import TemplateFault
+from crucible_batch.manifest.template_filters import TemplateFault
 
 # After so many problems an entry is left, since each of its rows may have one of its own.
 MAX_PROBLEMS_OF_ENTRY = 100

@@ -12,7 +12,8 @@ from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.source_map import Path as NodePath
 from crucible_batch.manifest.source_map import SourceNode, shown
 from crucible_batch.manifest.table_rows import TableRow
-from crucible_batch.manifest.templates import Json, TemplateFault
+from crucible_batch.manifest.template_filters import TemplateFault
+from crucible_batch.manifest.templates import Json
 
 
 @dataclass(slots=True)

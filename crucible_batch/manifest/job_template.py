@@ -17,16 +17,8 @@ from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Fields
 from crucible_batch.manifest.names import NameFault, Registry, slug, text_fault
 from crucible_batch.manifest.table_rows import TableRow
-from crucible_batch.manifest.template_filters import text_of
-from crucible_batch.manifest.templates import (
-    MAX_PROMPT,
-    MAX_VALUE,
-    Json,
-    TemplateFault,
-    Templates,
-    Variables,
-    is_template,
-)
+from crucible_batch.manifest.template_filters import TemplateFault, Variables, text_of
+from crucible_batch.manifest.templates import MAX_PROMPT, MAX_VALUE, Json, Templates, is_template
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from crucible_batch.manifest.source_map import Path, SourceNode
-from crucible_batch.manifest.templates import Json, Template, TemplateFault, Templates, Variables, is_template
+from crucible_batch.manifest.template_filters import TemplateFault, Variables
+from crucible_batch.manifest.templates import Json, Template, Templates, is_template
 
 _SCALARS = frozenset({int, float, bool, type(None)})
 

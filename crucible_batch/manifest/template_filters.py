@@ -13,9 +13,12 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from crucible_batch.manifest.names import slug
+
+Variables: TypeAlias = Mapping[str, Any]
+"""The values that a template may use, by name."""
 
 # A prompt has at most 32 KiB; what leads to it may be longer for a while, a file that is cut into words for one.
 MAX_TEXT = 256 * 1024
@@ -24,6 +27,29 @@ MAX_BITS = 1024
 # One unit is about a character copied; a step of a loop costs a hundred. All of it takes some tenths of a second.
 MAX_WORK = 4_000_000
 STEP_COST = 100
+
+
+class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
+    """A template that can't be compiled or rendered. ``line`` counts within the template, 0 if unknown.
+
+    An unknown name is the fault of the template itself, whatever the row.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        nearest: str | None = None,
+        hint: str | None = None,
+        line: int = 0,
+        is_unknown_name: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.nearest = nearest
+        self.hint = hint
+        self.line = line
+        self.is_unknown_name = is_unknown_name
 
 
 class LimitError(ValueError):

@@ -27,8 +27,16 @@ from jinja2.visitor import NodeTransformer
 
 from crucible_batch.manifest import template_filters
 from crucible_batch.manifest.source_map import nearest, shown
-from crucible_batch.manifest.template_filters import LimitError, Meter, check_items, check_operation, listed, weigh
-from crucible_batch.manifest.templates import TemplateFault, Variables
+from crucible_batch.manifest.template_filters import (
+    LimitError,
+    Meter,
+    TemplateFault,
+    Variables,
+    check_items,
+    check_operation,
+    listed,
+    weigh,
+)
 
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(

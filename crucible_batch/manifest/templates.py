@@ -13,10 +13,9 @@ from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 from crucible_batch.manifest import template_filters
-from crucible_batch.manifest.template_filters import LimitError, Meter, weigh
+from crucible_batch.manifest.template_filters import LimitError, Meter, TemplateFault, Variables, weigh
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-Variables: TypeAlias = Mapping[str, Any]
 
 MAX_PROMPT = 32 * 1024
 MAX_VALUE = 64 * 1024
@@ -42,29 +41,6 @@ def split_expressions(source: str) -> list[str] | None:
     if "\r" in source or any(map(is_template, pieces[::2])) or any(map(str.isspace, pieces[1::2])):
         return None
     return pieces
-
-
-class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
-    """A template that can't be compiled or rendered. ``line`` counts within the template, 0 if unknown.
-
-    An unknown name is the fault of the template itself, whatever the row.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        nearest: str | None = None,
-        hint: str | None = None,
-        line: int = 0,
-        is_unknown_name: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.nearest = nearest
-        self.hint = hint
-        self.line = line
-        self.is_unknown_name = is_unknown_name
 
 
 class TemplatePart(Protocol):

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.manifest import templates
-from crucible_batch.manifest.templates import TemplateFault, Templates, split_expressions
+from crucible_batch.manifest.template_filters import TemplateFault
+from crucible_batch.manifest.templates import Templates, split_expressions
 
 VARIABLES: dict[str, Any] = {
     "brand": "Acme", "n": 3, "f": 0.5, "on": True, "nothing": None, "words": ["b", "a"], "deep": {"x": {"y": 1}},

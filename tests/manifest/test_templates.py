@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.manifest.templates import TemplateFault, Templates, is_template
+from crucible_batch.manifest.template_filters import TemplateFault
+from crucible_batch.manifest.templates import Templates, is_template
 
 VARIABLES: dict[str, Any] = {
     "brand": "Acme",

@@ -24,7 +24,8 @@ from crucible_batch.api import (
     event_name,
     format_credits,
 )
-from crucible_batch.cli.answer import CommandOutput, Json, rfc3339
+from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.terminal import Json
 
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 

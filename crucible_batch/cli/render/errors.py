@@ -12,8 +12,7 @@ from rich.cells import get_character_cell_size
 from rich.console import Console
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import Json
-from crucible_batch.cli.terminal import advise, say, tell
+from crucible_batch.cli.terminal import Json, advise, say, tell
 from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,

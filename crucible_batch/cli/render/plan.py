@@ -26,9 +26,8 @@ from crucible_batch.api import (
     clean,
     format_credits,
 )
-from crucible_batch.cli.answer import Json
 from crucible_batch.cli.display.progress_text import shorten
-from crucible_batch.cli.terminal import say
+from crucible_batch.cli.terminal import Json, say
 
 _MARKS = {
     ChangeKind.NEW: ("+", "good"),

@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from crucible_batch.api import clean, format_credits
-from crucible_batch.cli.answer import Json
 from crucible_batch.cli.command_line import with_budget
-from crucible_batch.cli.terminal import say, tell
+from crucible_batch.cli.terminal import Json, say, tell
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, JobRow, ReportHead
 
