@@ -1,15 +1,15 @@
-"""The gateway room: HTTP to the Crucible gateway and its storage. All retries of transport live here, and no others.
+"""HTTP to the Crucible gateway and its storage, with all retries of requests.
 
-HttpGateway (adapter)          the engine's port, in the domain's words
+HttpGateway (adapter)          the engine's port, in the domain's types
   CrucibleClient (client)      the contract's ten operations; usable on its own
-    Retrier (retrying)         the same request again, by the table in ``policy``
+    Retrier (retries)          the same request again, by the table in ``decide_retry``
     ApiExchange (exchange)     one request, one whole answer, one deadline
-      KeyChannel (channel)     the key, to one origin only
+      KeyChannel (transport)   adds the key, for one origin only
   StorageClient (storage)      bytes at signed URLs, without the key
-    LinkGuard (guard)          where those may lead, down to the address that is connected to
+    LinkGuard (url_guard)      which URLs and addresses are allowed
 
-Both send over a Channel: AiohttpChannel, or HttpxChannel where the caller brings an httpx transport, which KeyTransport
-(transport) then adds the key to.
+Both send over a Channel: AiohttpChannel (aiohttp_transport), or HttpxChannel (transport) where the caller brings an
+httpx transport, in which case KeyTransport adds the key.
 """
 
 from crucible_batch.gateway.adapter import HttpGateway, open_gateway

@@ -17,11 +17,10 @@ from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.exchange import ApiExchange, Call
-from crucible_batch.gateway.httpx_transport import HttpxChannel
 from crucible_batch.gateway.json_text import UnreadableError
 from crucible_batch.gateway.response_errors import HttpAnswer, bad_request
 from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryPolicy, as_retrier
-from crucible_batch.gateway.transport import Channel, KeyChannel, KeyTransport, new_client
+from crucible_batch.gateway.transport import Channel, HttpxChannel, KeyChannel, KeyTransport, new_client
 from crucible_batch.gateway.url_guard import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
 from crucible_batch.gateway.wire import (
     AssetCreateData,

@@ -15,10 +15,9 @@ import httpx
 from crucible_batch.domain.gateway_types import Download
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.aiohttp_transport import new_channel
-from crucible_batch.gateway.httpx_transport import HttpxChannel
 from crucible_batch.gateway.response_errors import bad_answer, bad_request, no_answer, retry_after_s, transport_seam
 from crucible_batch.gateway.retries import Operation, Retrier, decide_retry
-from crucible_batch.gateway.transport import MAX_CONNECTIONS, Reply, is_encoded, new_client
+from crucible_batch.gateway.transport import MAX_CONNECTIONS, HttpxChannel, Reply, is_encoded, new_client
 from crucible_batch.gateway.url_guard import LinkGuard, shown, unsafe
 
 REDIRECT_LIMIT: Final = 3

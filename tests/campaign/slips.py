@@ -26,8 +26,7 @@ from crucible_batch.domain import credits, identity
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.gateway import retries, storage, transport
 from crucible_batch.gateway.api_key import ApiKey
-from crucible_batch.gateway.httpx_transport import HttpxChannel
-from crucible_batch.gateway.transport import KeyChannel
+from crucible_batch.gateway.transport import HttpxChannel, KeyChannel
 from crucible_batch.gateway.url_guard import LinkGuard
 from crucible_batch.journal import lock
 from crucible_batch.manifest import names

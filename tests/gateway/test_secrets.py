@@ -12,8 +12,7 @@ import pytest
 from crucible_batch.domain.redaction import clean_message
 from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedError, UserError
 from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, log_filter, open_gateway
-from crucible_batch.gateway.httpx_transport import HttpxChannel
-from crucible_batch.gateway.transport import KeyChannel, KeyTransport, new_client
+from crucible_batch.gateway.transport import HttpxChannel, KeyChannel, KeyTransport, new_client
 from crucible_batch.gateway.url_guard import parse_api_base
 
 KEY = "moltazine_test-key-that-must-not-be-seen"
