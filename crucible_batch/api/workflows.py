@@ -19,7 +19,7 @@ from crucible_batch.manifest import JobSpec, Manifest, expand
 def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
     """Return the workflows that the manifest uses, each with the problem to report where there is none of that name."""
     used: dict[str, Problem] = {}
-    for entry in manifest.entries():
+    for entry in manifest.jobs:
         own = entry.job.workflow is not None
         workflow_id = entry.job.workflow or manifest.workflow
         if workflow_id is not None and "{{" in workflow_id:

@@ -36,7 +36,7 @@ def expand(manifest: Manifest, note: Callable[[str, Path], None] = _ignore) -> I
     """
     context = ExpansionContext(manifest, note)
     count = 0
-    for entry in manifest.entries():
+    for entry in manifest.jobs:
         seen: set[tuple[Place, str, str]] = set()
         template = JobTemplate(context, entry)
         yield from _new(template.faults.problems, seen)

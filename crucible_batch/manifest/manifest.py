@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +45,7 @@ class ManifestEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Manifest:
-    """What the author wrote, defaults filled in. Entries of ``jobs`` are made one by one, by ``entries``.
+    """What the author wrote, defaults filled in. ``jobs`` are the entries, each of which may make many jobs.
 
     ``sha256`` is of the file's bytes. ``vars`` holds the overrides already. ``warnings`` are what the author may
     have meant otherwise: each has a place, none stops a run.
@@ -69,12 +69,8 @@ class Manifest:
     warnings: tuple[Problem, ...]
     allow_outside: bool
     max_jobs: int
+    jobs: tuple[ManifestEntry, ...] = field(repr=False)
     site: SourceNode = field(repr=False)
-
-    def entries(self) -> Iterator[ManifestEntry]:
-        """Yield the entries of ``jobs`` in order."""
-        for index, site in enumerate(self.site.items("jobs")):
-            yield ManifestEntry(index, JobEntry.model_validate(site.value), site)
 
     def place(self, field: str) -> Place:
         """Return where a field stands, such as ``budget.credits`` or ``jobs[2].params.size.width``.

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names
-from crucible_batch.manifest.manifest import Manifest
+from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Header, JobEntry
 from crucible_batch.manifest.problems import MAX_SHOWN
 from crucible_batch.manifest.source_map import Path as NodePath
@@ -173,6 +173,7 @@ class FormCheck:
         self._problems = document.problems
         self._faulty_lines = {problem.place.line for problem in document.problems.error().problems}
         self._warnings = list(document.warnings)
+        self._jobs: list[ManifestEntry] = []
 
     def manifest(self, sha256: str) -> Manifest:
         """Return the manifest. Raises ``ManifestError`` with all problems of form."""
@@ -214,10 +215,11 @@ class FormCheck:
         """Check each entry; against the header too, if that has the right shape."""
         used = {header.workflow} if header is not None and header.workflow else set[str]()
         count = 0
-        for site in self._site.items("jobs"):
+        for index, site in enumerate(self._site.items("jobs")):
             job = self._validated(JobEntry, site)
             if header is None or job is None:
                 continue
+            self._jobs.append(ManifestEntry(index, job, site))
             self._report(job_problems(job, header, site))
             self._warn(job_warnings(job, site))
             used.add(job.workflow or header.workflow or "")
@@ -251,6 +253,7 @@ class FormCheck:
             warnings=tuple(sorted(self._warnings, key=lambda warning: warning.place)),
             allow_outside=self._allow_outside,
             max_jobs=self._max_jobs,
+            jobs=tuple(self._jobs),
             site=self._site,
         )
 

@@ -52,7 +52,7 @@ def test_a_complete_manifest_is_what_its_author_wrote(folder: Any) -> None:
     assert (manifest.retry.attempts, manifest.retry.never) == (5, ["NSFW"])
     assert (manifest.duplicates, manifest.assets.cleanup) == ("once", "on_success")
     assert (manifest.provenance.sidecar, manifest.provenance.embed) == (False, True)
-    assert [entry.job.name for entry in manifest.entries()] == ["a", "b"]
+    assert [entry.job.name for entry in manifest.jobs] == ["a", "b"]
     assert manifest.warnings == ()
 
 
