@@ -4,9 +4,9 @@
     no answer, 5xx, after all tries       the gateway     5             stop at once, exit 5
     a page of the edge, 430 to 499        the gateway     1             buy nothing more, exit 5
     429 after all tries                   the gateway     5             buy nothing more, exit 5
-    403, 405, others below 429            every job       5 alike       buy nothing more, exit 5
+    403, 405, other 4xx below 429 (**)    every job       5 alike       buy nothing more, exit 5
     ACCOUNT_..., FORBIDDEN, by any 4xx    every job       5 alike       buy nothing more, exit 5
-    404; WORKFLOW_..., but by 400 etc.    the workflow    1             fail the workflow's other jobs unsent
+    404, or a code WORKFLOW_... (***)     the workflow    1             fail the workflow's other jobs unsent
     400, 409, 413, 415, 422               the job         never         none
     ASSET_..., or a code never retried    the job         never         none
     no record of a job just bought (*)    the gateway     5             buy nothing more, exit 5
@@ -14,9 +14,11 @@
     ... by a code never retried           the job         never         none
 
 (*) Only if the record is to be compared with the answer to the submit: ``domain.budget``.
+(**) Not 401, which ends the run with exit code 3, nor 402, which stops all purchases until a refund.
+(***) With another status than 400, 409, 413, 415 and 422.
 
-401 and 402 aren't counted: the first ends the run with exit code 3, the second stops all admissions. A 429 counts only
-while at most as many jobs are at work as ``domain.concurrency_limit`` allows. *Alike* is the same status and code.
+A 429 counts only while at most as many jobs are active as ``domain.concurrency_limit`` allows. *Alike* is the same
+status and code.
 
 A failure of the job's own scope neither counts nor resets a counter: five invalid jobs in a row end no run, and one
 among answers of a suspended account doesn't hide these. An accepted job resets the counters of answers, a succeeded one

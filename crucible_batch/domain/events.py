@@ -65,14 +65,14 @@ class Accepted(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(_Event):
-    """The attempt wasn't sent, or the account was refused (401, 402): nothing was bought, the job may be retried."""
+    """Nothing was bought and the job may be sent again: not sent, or answered 401, 402, 429 or 5xx without doubt."""
 
     error: ErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(_Event):
-    """The gateway refused this job by a definite answer (400, 404): nothing was bought."""
+    """The gateway refused this job by a definite answer, such as 400 or 404: nothing was bought."""
 
     error: ErrorInfo
 

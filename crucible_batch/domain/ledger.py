@@ -18,7 +18,7 @@ ledger. A hold ends only with a definite answer; without an answer it stays.
     HoldReleased, Refused   the hold ends: nothing was bought
     Deleted      the rebate is refunded, up to the amount that this directory was charged for the image
     Lost         the image stays held at its bound permanently; the rest of its hold returns to its payer
-    SubmitUnknown, Listed  no change
+    all others   no change
 
 After the first impossible event (``domain.event_order``), the hold of its job or image can only grow.
 """

@@ -21,10 +21,10 @@ from typing import BinaryIO, Protocol
 
 from PIL import Image, ImageOps
 
-from crucible_batch.domain.output_path import may_hold_output
+from crucible_batch.domain.output_path import PICTURE_EXTENSIONS, may_hold_output
 from crucible_batch.report.html.cards import Thumbnail
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP")
+_FORMATS = tuple(PICTURE_EXTENSIONS)
 _MOST_PIXELS = 80_000_000
 """Decoded, that is 320 MB; a larger one is shown as a placeholder, and opens from its file all the same."""
 _MOST_PROFILE_BYTES = 4096
