@@ -14,6 +14,7 @@ from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import gateway_for
 from crucible_batch.api.planning import PlanSummary
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.status import row_collector
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import RunTerms
@@ -24,6 +25,7 @@ from crucible_batch.gateway import HttpGateway, RetryNotice
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore, Receipts
+from crucible_batch.report import RowFile
 from crucible_batch.report.html import Thumbnails
 from crucible_batch.settings import Settings
 
@@ -110,7 +112,13 @@ class RunContext:
         )
 
     def runner(
-        self, gateway: HttpGateway, journal: Journal, *, options: RunOptions, workflows: Iterable[Workflow]
+        self,
+        gateway: HttpGateway,
+        journal: Journal,
+        rows: RowFile,
+        *,
+        options: RunOptions,
+        workflows: Iterable[Workflow],
     ) -> Runner:
         """Make the runner and pass pushbacks to its slots; what killed runs left half written is removed first."""
         times = ServiceTimes()
@@ -125,6 +133,7 @@ class RunContext:
             clock=self.clock,
             observer=self.observer,
             nonce=lambda: secrets.token_hex(16),
+            on_counted=row_collector(self.directory, self.terms, rows),
         )
         runner = Runner(ports=ports, terms=self.terms, times=times, options=options)
         self.retries.slots = runner.slots

@@ -39,7 +39,6 @@ from crucible_batch.api.status import (
     newest_terms,
     report_rows,
     restore_hint,
-    row_collector,
     write_page_of,
     write_report_of,
 )
@@ -185,13 +184,12 @@ async def _finish(
 ) -> RunResult:
     """Run the jobs, write the report and the page, and delete the input images if the manifest asks for that."""
     # The time that is left is read first: what is set up for the page counts.
-    html, directory, journal = context.request.html, context.directory, started.journal
+    options, html, directory, journal = context.options(), context.request.html, context.directory, started.journal
     rows = stack.enter_context(RowFile(directory))
-    options = replace(context.options(), on_counted=row_collector(directory, context.terms, rows))
     thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
     if thumbnails is not None:
         context = replace(context, observer=ThumbnailObserver(context.observer, thumbnails))
-    runner = context.runner(started.gateway, journal, options=options, workflows=started.basis.workflows.values())
+    runner = context.runner(started.gateway, journal, rows, options=options, workflows=started.basis.workflows.values())
     signals = Signals(runner) if handle_signals else None
     ending = await _conduct(runner, journal, context, after=started.after, signals=signals)
     current = report_stands(journal, directory, rows, html=html)

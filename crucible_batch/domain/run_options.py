@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.plan import PlannedJob
 
 DEFAULT_JOB_TIMEOUT_S = 1800.0
 DEFAULT_KEY_TTL_S = 24 * 3600.0
@@ -35,5 +31,3 @@ class RunOptions:
     resubmit_unknown: bool = False
     key_ttl_s: float = DEFAULT_KEY_TTL_S
     only: Callable[[str], bool] = lambda _name: True
-    on_counted: Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None] = lambda _planned, _job, _stops: None
-    """Called with each job of the plan in manifest order, and with what was stopped, when the outcomes are counted."""

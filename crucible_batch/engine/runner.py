@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -60,7 +60,10 @@ _LATER_LOOKS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerPorts:
-    """What a run reaches outside of the engine. ``nonce`` and ``jitter`` are its randomness."""
+    """What a run reaches outside of the engine. ``nonce`` and ``jitter`` are its randomness.
+
+    ``on_counted`` is called at the end with each job of the plan, in manifest order, and what stopped the run.
+    """
 
     gateway: Gateway
     history: History
@@ -70,6 +73,7 @@ class RunnerPorts:
     observer: Observer
     nonce: Callable[[], str]
     jitter: Callable[[], float] = random.random
+    on_counted: Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None] = lambda _planned, _job, _stops: None
 
 
 class Runner:
@@ -190,7 +194,7 @@ class Runner:
     def _count(self) -> Counter[Outcome]:
         counts: Counter[Outcome] = Counter()
         for planned, job in self._history.jobs(self._rule):
-            self._options.on_counted(planned, job, self.stop.stops)
+            self._ports.on_counted(planned, job, self.stop.stops)
             if self._is_about(planned):
                 counts[outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]] += 1
         return counts
