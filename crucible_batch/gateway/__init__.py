@@ -1,15 +1,15 @@
-"""HTTP to the Crucible gateway and its storage, with all retries of requests.
+"""HTTP access to the Crucible gateway and its storage, including retries of requests.
 
 HttpGateway (adapter)          the engine's port, in the domain's types
   CrucibleClient (client)      the contract's ten operations; usable on its own
-    Retrier (retries)          the same request again, by the table in ``decide_retry``
-    ApiExchange (exchange)     one request, one whole answer, one deadline
-      KeyChannel (transport)   adds the key, for one origin only
-  StorageClient (storage)      bytes at signed URLs, without the key
+    Retrier (retries)          repeats a request, by the table in ``decide_retry``
+    ApiExchange (exchange)     one request and its whole response, within one deadline
+      KeyChannel (transport)   adds the API key, for one origin only
+  StorageClient (storage)      reads and writes bytes at signed URLs, without the key
     LinkGuard (url_guard)      which URLs and addresses are allowed
 
-Both send over a Channel: AiohttpChannel (aiohttp_transport), or HttpxChannel (transport) where the caller brings an
-httpx transport, in which case KeyTransport adds the key.
+Both send over a Channel: AiohttpChannel (aiohttp_transport), or HttpxChannel (transport) if the caller passes an
+httpx transport; KeyTransport then adds the key.
 """
 
 from crucible_batch.gateway.adapter import HttpGateway, open_gateway

@@ -1,4 +1,4 @@
-"""The engine's port over the two clients: what the wire clean_message, in the domain's words."""
+"""The engine's gateway port over the two HTTP clients: converts wire records to domain types."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from crucible_batch.gateway.url_guard import parse_api_base
 from crucible_batch.gateway.wire import AssetDescriptor, CreditLedgerEntry, JobData, JobOutput
 
 _NAME_KEYS: Final = ("name", "key", "id")
-_LONGEST_ESTIMATE_S: Final = 7 * 24 * 3600.0  # beyond a week it is milliseconds, or a slip
+_LONGEST_ESTIMATE_S: Final = 7 * 24 * 3600.0  # a larger value is in milliseconds, or a mistake
 
 
 def read_fields(metadata: Mapping[str, object]) -> tuple[str, ...] | None:
     """Return the parameter names in ``available_fields``, in order and each once.
 
     It may be a list of names, a list of objects that hold the name under ``name``, ``key`` or ``id``, or a mapping by
-    name. None where it is absent or of another form.
+    name. None if it is absent or of another form.
     """
     listed = metadata.get("available_fields")
     if isinstance(listed, Mapping):
@@ -59,12 +59,12 @@ def read_fields(metadata: Mapping[str, object]) -> tuple[str, ...] | None:
     else:
         return None
     known = [name for name in names if name]
-    # One unknown entry makes the list incomplete, and an incomplete list would refuse parameters that exist.
+    # One unreadable entry makes the list incomplete, and an incomplete list would reject parameters that exist.
     return tuple(dict.fromkeys(known)) if len(known) == len(names) else None
 
 
 def read_details(metadata: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
-    """Return what the metadata says of each parameter beyond its name, if it says anything."""
+    """Return the metadata of each parameter, by its name; those listed as a bare name are left out."""
     listed = metadata.get("available_fields")
     if isinstance(listed, Mapping):
         return {name: about for name, about in listed.items() if isinstance(about, Mapping)}
@@ -73,7 +73,7 @@ def read_details(metadata: Mapping[str, object]) -> dict[str, Mapping[str, objec
 
 
 def read_expected_s(metadata: Mapping[str, object]) -> float | None:
-    """Return ``estimated_time_seconds``; None where it is absent or no sensible time."""
+    """Return ``estimated_time_seconds``; None if it is absent or not between 0 and one week."""
     value = metadata.get("estimated_time_seconds")
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
@@ -93,9 +93,9 @@ FILENAME_LIMIT: Final = 255  # AssetCreateRequest.filename
 
 
 class HttpGateway(Gateway):
-    """The port over HTTP: each method promises what the port says.
+    """The gateway port over HTTP. Methods behave as documented in the port.
 
-    Closing the clients is their maker's business (see ``open_gateway``).
+    It doesn't close its clients; ``open_gateway`` does.
     """
 
     def __init__(self, api: CrucibleClient, storage: StorageClient) -> None:
@@ -106,7 +106,7 @@ class HttpGateway(Gateway):
     async def submit(
         self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
     ) -> Submission:
-        # The client refuses what JSON has no form for; the port's type leaves that open.
+        # The port's type allows any object; the client rejects values that JSON can't represent.
         sendable = cast("Mapping[str, Json]", params)
         job = await self._api.generate(workflow_id, sendable, idempotency_key=key, may_resend=may_resend)
         return Submission(
@@ -192,9 +192,10 @@ async def open_gateway(
     retry: RetryPolicy | Retrier | None = RetryPolicy(),  # noqa: B008 - frozen
     on_retry: OnRetry | None = None,
 ) -> AsyncIterator[HttpGateway]:
-    """Build the whole stack, and close it. A ``transport`` serves storage too, unless that has one of its own.
+    """Open a gateway with its clients, and close them at the end of the block.
 
-    ``storage_hosts`` are those that storage links may lead to although their addresses aren't public.
+    ``transport`` is used for storage too, unless ``storage_transport`` is given. ``storage_hosts`` are hosts that
+    storage links may lead to although their addresses aren't public.
     """
     retrier = as_retrier(retry, on_retry)
     key = key if isinstance(key, ApiKey) else ApiKey(key)
@@ -238,10 +239,11 @@ def _job_error(job: JobData) -> ErrorInfo | None:
 
 
 def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:
-    """Order the outputs by index, and give each a number that it has at every look.
+    """Order the outputs by index and give each a unique number that is the same each time the job is read.
 
-    That is its index. Where several share one, which the contract doesn't mean, it is made of the id: an order would
-    change with the list. What has neither counts up, so that no file hides another.
+    The number is the output's index. If several outputs share an index, which the contract doesn't intend, it is
+    computed from the output's id: a position would change with the list. An output without an id gets the next free
+    number, so that no file replaces another.
     """
     shared = Counter(output.output_index for output in outputs)
     links: dict[int, OutputLink] = {}
@@ -270,14 +272,14 @@ def _ledger_entry(entry: CreditLedgerEntry) -> LedgerEntry:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """The texts of a field that we don't know, or of an object's own fields: an id may be in any of them."""
+    """Yield the texts of an unknown field, or of an object's direct members: any of them may be an id."""
     for each in value.values() if isinstance(value, dict) else (value,):
         if isinstance(each, str):
             yield each
 
 
 def _seconds(timestamp: str) -> float | None:
-    """Read an RFC 3339 timestamp; one without an offset is UTC. None where it is none."""
+    """Return an RFC 3339 timestamp as Unix time; one without an offset is UTC. None if it isn't a timestamp."""
     try:
         moment = datetime.fromisoformat(timestamp)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

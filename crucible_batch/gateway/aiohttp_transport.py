@@ -1,17 +1,18 @@
-"""The channel that is used where no transport is given: aiohttp, which this file alone knows.
+"""The default channel, over aiohttp. No other module uses aiohttp.
 
-Chosen by measurement (CPU of one GET and its answer, 64 in flight, the same machine and minute; ``make bench`` measures
-what follows for a whole run):
+Chosen by measurement (CPU time of one GET and its response, 64 in flight, all on the same machine within a minute;
+``make bench`` measures the effect on a whole run):
 
-    httptools and a protocol of our own          38 µs    an HTTP client of our own to keep
+    httptools and a protocol of our own          38 µs    but we would have to maintain an HTTP client
     aiohttp                                     100 µs    the same with 16 and with 256 in flight
     httpx over httpx-aiohttp                    330 µs
     httpx and its own transport               4,100 µs    1,950 with 16 in flight, 9,300 with 256
 
-So requests go from here to aiohttp with no ``httpx.Request`` in between; httpx stays what a caller may bring
-(``HttpxChannel``) and the vocabulary of errors. A transport error of aiohttp's says nothing of what was sent: where a
-server reads a POST and hangs up it says "disconnected", and a request that it finds a dead connection for it sends
-again by itself if, and only if, that is safe (GET, PUT, DELETE).
+Requests are therefore passed to aiohttp directly, without an ``httpx.Request``. httpx is still used for transports
+that a caller passes in (``HttpxChannel``), and its exceptions are the errors of all channels. A transport error of
+aiohttp doesn't show whether the request was sent: if a server reads a POST and closes the connection, the error is
+"disconnected". If a pooled connection turns out to be dead, aiohttp repeats the request by itself only if that is
+safe (GET, PUT, DELETE).
 """
 
 from __future__ import annotations
@@ -34,17 +35,18 @@ from crucible_batch.gateway.transport import CHUNK_BYTES, USER_AGENT, Channel, R
 from crucible_batch.gateway.url_guard import LinkGuard, shown
 
 _HEADER_BYTES: Final = 64 * 1024
-"""The longest header line that is read; a redirect's ``Location`` may be a signed URL of 16 KB."""
+"""The longest header line that is accepted; a redirect's ``Location`` may be a signed URL of 16 KB."""
 _FOREIGN: Final = (aiohttp.ClientError, OSError, ValueError)
 KEY_LOG_VARIABLE: Final = "SSLKEYLOGFILE"
 _PROXY_SCHEMES: Final = ("http", "https")
 
 
 def new_channel(*, proxy: str | None = None, guard: LinkGuard | None = None, silence_s: float = 30.0) -> Channel:
-    """Make the channel to use where no transport is given. Certificates are checked, against certifi's roots.
+    """Return the default channel. Certificates are verified against certifi's roots.
 
-    It connects where ``guard`` says; through a ``proxy``, which looks names up itself, it can't. A body may be silent
-    for ``silence_s``. Raises ``UserError`` where ``proxy`` is none that can be used.
+    It connects only to addresses that ``guard`` allows. With a ``proxy``, which resolves names itself, ``guard`` isn't
+    used. ``silence_s`` is the longest wait for more of a body, in seconds. Raises ``UserError`` if ``proxy`` isn't a
+    usable proxy URL.
     """
     return AiohttpChannel(
         proxy=None if proxy is None else _proxy(proxy), guard=None if proxy else guard, silence_s=silence_s
@@ -52,11 +54,11 @@ def new_channel(*, proxy: str | None = None, guard: LinkGuard | None = None, sil
 
 
 class AiohttpReply(Reply):
-    """An answer that aiohttp reads."""
+    """A response read by aiohttp."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        # Kept, since a response that has come whole gives its connection up. aiohttp has no public way to it.
+        # Kept because a response that was read whole releases its connection. aiohttp has no public accessor for it.
         self._protocol = response._protocol  # noqa: SLF001
 
     @property
@@ -88,7 +90,7 @@ class AiohttpReply(Reply):
             yield b"".join(blocks)
 
     async def _block(self) -> bytes:
-        """Return what is there; nothing at the end."""
+        """Return the bytes received so far, or wait for some; empty at the end of the body."""
         try:
             return await self._response.content.readany()
         except _FOREIGN as error:
@@ -103,7 +105,7 @@ class AiohttpReply(Reply):
 
 
 class AiohttpChannel(Channel):
-    """Carries requests by an aiohttp session, made with the first of them: aiohttp wants a running loop for it."""
+    """A channel over an aiohttp session, which is created by the first request because it needs a running loop."""
 
     def __init__(self, *, proxy: str | None, guard: LinkGuard | None, silence_s: float) -> None:
         self._proxy = proxy
@@ -133,7 +135,7 @@ class AiohttpChannel(Channel):
 
     def _open(self) -> aiohttp.ClientSession:
         resolver = None if self._guard is None else GuardedResolver(self._guard)
-        # Without limits: how many requests there are at once is decided where they are made.
+        # No limit here: the callers limit the number of concurrent requests.
         connector = aiohttp.TCPConnector(limit=0, resolver=resolver)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -152,9 +154,10 @@ class AiohttpChannel(Channel):
 
 
 class Bytes(aiohttp.Payload):
-    """A body, written piece by piece: so one upload doesn't hold up all else. May be written again.
+    """A request body, written in chunks so that one upload doesn't block the others. May be written again.
 
-    aiohttp's own payload of bytes warns of a megabyte, and that of a ``BytesIO`` copies it, which is half of an upload.
+    aiohttp's own payload for bytes warns above one megabyte, and its payload for ``BytesIO`` copies the body, which is
+    half the cost of an upload.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -162,7 +165,7 @@ class Bytes(aiohttp.Payload):
         self._size = len(body)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return it as text, as aiohttp asks of a payload."""
+        """Return the body as text, as aiohttp requires of a payload."""
         return bytes(self._value).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
@@ -172,14 +175,17 @@ class Bytes(aiohttp.Payload):
 
 
 class GuardedResolver(AbstractResolver):
-    """Looks names up as the guard does; TLS and ``Host`` go on being the name's. An address isn't looked up: see
-    ``LinkGuard.check``."""
+    """A resolver that returns only addresses that the guard allows.
+
+    TLS and the ``Host`` header still use the name. IP addresses in URLs aren't resolved; ``LinkGuard.check`` checks
+    them.
+    """
 
     def __init__(self, guard: LinkGuard) -> None:
         self._guard = guard
 
     async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        """Return the addresses that may be connected to. Raises what the guard raises."""
+        """Return the allowed addresses. Raises the same errors as ``LinkGuard.addresses``."""
         addresses = await self._guard.addresses(host, port)
         return [
             ResolveResult(hostname=host, host=address, port=port, family=_family(address), proto=0, flags=0)
@@ -187,18 +193,18 @@ class GuardedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the resolver holds no resources."""
 
 
 def _as_httpx(error: Exception) -> Exception:
-    """Return httpx's error for aiohttp's. What quotes the wire or a URL isn't kept: it may hold a signature."""
+    """Return the httpx error for an aiohttp error, without any text from the wire or a URL, which may be signed."""
     match error:
         case aiohttp.ConnectionTimeoutError():
             return httpx.ConnectTimeout("")
         case aiohttp.ServerTimeoutError():
             return httpx.ReadTimeout("")
         case aiohttp.ClientConnectorError():
-            # Not aiohttp's own text: it shows the TLS context, which is an object's address.
+            # Not aiohttp's own text, which holds the repr of the TLS context.
             host = f"[{error.host}]" if ":" in error.host else error.host
             return httpx.ConnectError(f"can't connect to {host}:{error.port}: {_reason(error.os_error)}")
         case aiohttp.ClientResponseError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
@@ -228,15 +234,17 @@ def _family(address: str) -> int:
 
 @functools.cache
 def certificates() -> ssl.SSLContext:
-    """Make the context that httpx would, once: certifi's roots, and nothing of the environment's."""
+    """Return httpx's TLS context, created once: certifi's roots, without settings from the environment."""
     with _no_key_log():
         return httpx.create_ssl_context(trust_env=False)
 
 
 @contextlib.contextmanager
 def _no_key_log() -> Iterator[None]:
-    """Keep ``ssl`` from having each connection's session keys written to the file that the environment names: who can
-    set a variable must not so read what is sent."""
+    """Ignore ``SSLKEYLOGFILE`` within the block, so that ``ssl`` doesn't write session keys to that file.
+
+    Otherwise setting an environment variable would be enough to decrypt the traffic.
+    """
     named = os.environ.pop(KEY_LOG_VARIABLE, None)
     try:
         yield
@@ -251,6 +259,6 @@ def _proxy(text: str) -> str:
     except (httpx.InvalidURL, ValueError):
         url = httpx.URL()
     if url.scheme not in _PROXY_SCHEMES or not url.host:
-        # What a library says of it may quote a password.
+        # The library's message isn't shown: it may hold a password.
         raise UserError(f"not a proxy: {shown(text)}", hint="give one like http://proxy.example:3128")
     return text

@@ -1,4 +1,4 @@
-"""The API key, as a value that can't be printed by accident."""
+"""The API key, as a type that can't be printed by accident."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from crucible_batch.domain.redaction import MASK, Secret
 from crucible_batch.errors import KeyRefusedError
 from crucible_batch.secret_text import HiddenText
 
-_HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,512}")  # RFC 9110, 5.5: what a field value holds, less blanks
+_HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,512}")  # RFC 9110, 5.5: a field value, without blanks
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class ApiKey:
     """An API key. ``str``, ``repr`` and f-strings show ``***``; it can't be pickled.
 
-    Raises ``KeyRefusedError`` where the text is empty or can't stand in a header, without showing it.
+    Raises ``KeyRefusedError`` if the text is empty or not valid in a header; the message doesn't hold the text.
     """
 
     __slots__ = ("_secret", "_text")
@@ -35,15 +35,15 @@ class ApiKey:
         self._secret = Secret(text)
 
     def reveal(self) -> HiddenText:
-        """Return the key itself: for the Authorization header, and nothing else."""
+        """Return the key itself. For use in the Authorization header only."""
         return self._text
 
     def mask_in(self, text: str) -> str:
-        """Return a text with the key replaced by ``***``, disguised or not: a gateway may say it back to us."""
+        """Return ``text`` with the key, plain or encoded, replaced by ``***``: a response may contain it."""
         return self._secret.mask_in(text)
 
     def hidden_in_bytes(self, content: bytes) -> bytes:
-        """Do the same to each string of a JSON text, and to nothing else in it; mostly that is the text as it came."""
+        """Return a JSON text with the key masked in each of its strings; without the key it is returned unchanged."""
         text = content.decode("utf-8", "surrogateescape")
         if not self._secret.is_in(text):
             return content

@@ -1,4 +1,4 @@
-"""The public client: the contract's ten operations as methods."""
+"""The public API client, with one method for each of the contract's ten operations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ from crucible_batch.gateway.wire import (
 )
 
 REMEMBERED_JOBS: Final = 4096
-"""Job ids that are told apart by key. An answer that belongs to another request comes soon after that one's own."""
+"""Number of job ids whose idempotency key is remembered. A response that belongs to another request arrives soon
+after that request's own, so older ids aren't needed."""
 
 T = TypeVar("T")
 D = TypeVar("D", bound=WireModel)
@@ -63,10 +64,10 @@ class _OtherKeyError(UnreadableError):
 
 
 class GeneratedJob(GenerateData):
-    """The definite answer to ``generate``. ``existing`` tells 200 (the key was known) from 202 (a job was bought).
+    """The response to ``generate``. ``existing`` is true for 200 (the key was known), false for 202 (a job was bought).
 
-    ``after_doubt`` is true where an earlier try of the same call may have taken effect: an existing job is then most
-    likely that try's.
+    ``after_doubt`` is true if an earlier attempt of the same call may have taken effect; an existing job was then most
+    likely bought by that attempt.
     """
 
     existing: bool
@@ -80,10 +81,10 @@ class CrucibleClient:
             job = await client.generate("zimage-base", {"prompt.text": "a lighthouse"}, idempotency_key="spring-1")
             print((await client.job(job.job_id)).status)
 
-    Every method raises ``GatewayError`` where it can't return what it promises (``KeyRefusedError`` for 401), after
-    the retries that ``retry`` allows. The error's ``in_doubt`` says that the request may have taken effect.
-    ``timeout_s`` is the deadline of each try. Proxies are used only where ``proxy`` names one. A ``transport`` that is
-    passed in is closed with the client, as httpx does.
+    Every method raises ``GatewayError`` if the request fails (``KeyRefusedError`` for 401) after the retries that
+    ``retry`` allows. If the error's ``in_doubt`` is true, the request may have taken effect. ``timeout_s`` is the
+    deadline of each attempt. No proxy is used unless ``proxy`` is given. A ``transport`` is closed with the client, as
+    in httpx.
     """
 
     def __init__(
@@ -128,30 +129,30 @@ class CrucibleClient:
         await self._channel.aclose()
 
     async def health(self) -> HealthData:
-        """Ask whether the service is up."""
+        """Return the status of the service."""
         return await self._get(Operation.HEALTH, "/api/health", HealthSuccessResponse)
 
     async def credits(self) -> CreditsData:
-        """Read the account's credits and its latest ledger entries."""
+        """Return the account's credits and its latest ledger entries."""
         return await self._get(Operation.CREDITS, "/api/v1/credits", CreditsSuccessResponse)
 
     async def workflows(self) -> WorkflowListData:
-        """List the active workflows."""
+        """Return the active workflows."""
         return await self._get(Operation.WORKFLOWS, "/api/v1/workflows", WorkflowListSuccessResponse)
 
     async def workflow(self, workflow_id: str) -> WorkflowMetadataData:
-        """Read a workflow's metadata. Code ``WORKFLOW_NOT_FOUND`` where there is none."""
+        """Return a workflow's metadata. The error code is ``WORKFLOW_NOT_FOUND`` if it doesn't exist."""
         path = f"/api/v1/workflows/{workflow_segment(workflow_id)}/metadata"
         return await self._get(
             Operation.WORKFLOW, path, WorkflowMetadataSuccessResponse, asked=("workflow_id", workflow_id)
         )
 
     async def assets(self) -> AssetListData:
-        """List the account's assets."""
+        """Return the account's assets."""
         return await self._get(Operation.ASSETS, "/api/v1/assets", AssetListSuccessResponse)
 
     async def asset(self, asset_id: str) -> AssetDescriptor:
-        """Look at one asset. Code ``ASSET_NOT_FOUND`` where there is none."""
+        """Return an asset. The error code is ``ASSET_NOT_FOUND`` if it doesn't exist."""
         path = f"/api/v1/assets/{check_id(asset_id, what='asset id')}"
         return await self._get(Operation.ASSET, path, AssetGetSuccessResponse, asked=("asset_id", asset_id))
 
@@ -166,8 +167,8 @@ class CrucibleClient:
     ) -> AssetCreateData:
         """Buy an upload intent.
 
-        It has no idempotency key, so only an answer that nothing happened (429) is tried again; after an error that
-        is ``in_doubt``, look for it in ``assets()`` by its metadata.
+        It has no idempotency key, so it is retried only after 429, which rules out that it took effect. After an error
+        with ``in_doubt``, search ``assets()`` for the asset by its metadata.
         """
         wanted: dict[str, Json] = {"mime_type": mime_type, "byte_size": byte_size}
         if filename is not None:
@@ -185,7 +186,7 @@ class CrucibleClient:
         )
 
     async def delete_asset(self, asset_id: str) -> AssetDeleteData:
-        """Delete an asset. One that the gateway doesn't know counts as deleted, with a rebate of 0."""
+        """Delete an asset. One that doesn't exist counts as deleted, with a rebate of 0."""
         path = f"/api/v1/assets/{check_id(asset_id, what='asset id')}"
 
         def read(answer: HttpAnswer) -> AssetDeleteData:
@@ -194,7 +195,7 @@ class CrucibleClient:
         try:
             return await self._call(Operation.DELETE_ASSET, "DELETE", path, read)
         except GatewayError as error:
-            # An HTML 404 is an edge's, or a wrong base URL's: it says nothing of the asset.
+            # A 404 without a JSON error comes from a proxy or a wrong base URL; it doesn't show that the asset is gone.
             if error.status == 404 and error.code != "HTTP_404":
                 return AssetDeleteData(asset_id=asset_id, deleted=True, credit_rebate=ZERO)
             raise
@@ -207,9 +208,9 @@ class CrucibleClient:
         idempotency_key: str,
         may_resend: MayResend = always,
     ) -> GeneratedJob:
-        """Buy one job under the key (1 to 128 characters), or find the one that the key bought.
+        """Buy one job with this idempotency key (1 to 128 characters), or return the job already bought with it.
 
-        Safe to call again with the same key and params. A job that failed stays failed under its key.
+        Safe to repeat with the same key and params. A key whose job failed can't be used for another job.
         """
         check_workflow_id(workflow_id)
         wanted: dict[str, Json] = {
@@ -223,7 +224,7 @@ class CrucibleClient:
         def read(answer: HttpAnswer) -> GeneratedJob:
             data = _data(answer, GenerateSuccessResponse)
             self._check_job_is_of_key(data.job_id, idempotency_key)
-            # The data was checked just now: to check it again would cost as much as to read it.
+            # Not validated again: the data was validated above, and it would double the cost.
             return GeneratedJob.model_construct(
                 **{**dict(data), "existing": answer.status == 200, "after_doubt": bool(doubts)}
             )
@@ -232,7 +233,7 @@ class CrucibleClient:
         return await self._call(Operation.GENERATE, "POST", path, read, body, doubts=doubts, may_resend=may_resend)
 
     async def job(self, job_id: str) -> JobData:
-        """Look at a job. Code ``JOB_NOT_FOUND`` where there is none."""
+        """Return a job. The error code is ``JOB_NOT_FOUND`` if it doesn't exist."""
         path = f"/api/v1/jobs/{check_id(job_id, what='job id')}"
         return await self._get(Operation.JOB, path, JobSuccessResponse, asked=("job_id", job_id))
 
@@ -250,7 +251,7 @@ class CrucibleClient:
         return await self._call(operation, "GET", path, read)
 
     def _check_job_is_of_key(self, job_id: str, key: str) -> None:
-        """Refuse a job that another key bought: an answer to ``generate`` names nothing else to tell it by."""
+        """Raise an error for the job of another idempotency key: the response to ``generate`` doesn't hold its key."""
         if self._keys.setdefault(job_id, key) != key:
             raise _OtherKeyError("it is about the job of another idempotency key")
         while len(self._keys) > REMEMBERED_JOBS:
@@ -267,7 +268,7 @@ class CrucibleClient:
         doubts: list[GatewayError] | None = None,
         may_resend: MayResend = always,
     ) -> T:
-        """Make a call with its retries. ``doubts`` collects the tries that may have taken effect, before the answer."""
+        """Make a call with its retries. The errors of attempts that may have taken effect are added to ``doubts``."""
         call = Call(operation, method, self._prefix + path, read, body)
 
         async def attempt() -> T:
@@ -282,13 +283,13 @@ class CrucibleClient:
 
 
 def _body(operation: Operation, model: type[WireModel], wanted: dict[str, Json]) -> bytes:
-    """Write a request's body: the same bytes for the same content, whatever the order of its keys, in any process."""
+    """Return a request's body as canonical JSON: the same bytes for the same content, in any key order or process."""
     try:
         model.model_validate(wanted)
         return canonical(wanted).encode("ascii")
     except ValidationError as error:
         raise bad_request(operation, first_problem(error)) from None
-    except (ValueError, TypeError, RecursionError) as error:  # NaN, a lone surrogate, what JSON has no form for
+    except (ValueError, TypeError, RecursionError) as error:  # NaN, a lone surrogate, a type that JSON lacks
         raise bad_request(operation, str(error)) from error
 
 
@@ -297,7 +298,10 @@ def _data(answer: HttpAnswer, envelope: type[SuccessResponse[D]]) -> D:
 
 
 def _same(data: D, field: str, asked: str) -> D:
-    """Return ``data`` if it is about what was asked: an answer can belong to another request on the connection."""
+    """Return ``data`` if it is for the requested id: a response can belong to another request on the connection.
+
+    Raises ``UnreadableError`` otherwise.
+    """
     if str(getattr(data, field)).lower() != asked.lower():
         raise UnreadableError(f"it is about another {field}")
     return data

@@ -1,4 +1,4 @@
-"""One exchange with the API: a request out, a whole answer in, under one deadline."""
+"""One exchange with the API: a request and its whole response, within one deadline."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from crucible_batch.gateway.wire import read_failure
 _HEADERS: Final = {"Accept": "application/json"}
 _HEADERS_OF_JSON: Final = {**_HEADERS, "Content-Type": "application/json"}
 _READ: Final = ("x-request-id", "retry-after", "date")
-"""The headers that somebody reads; of an answer's others nothing is kept."""
+"""The response headers that are used; the others are dropped."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A request and the reading of its answer.
+    """A request, and the function that reads its response.
 
-    ``body`` is made once, so that each try sends the same bytes. ``read`` takes any 2xx answer and raises
-    ``UnreadableError`` where it is not the wanted one. ``url`` is absolute.
+    ``body`` is encoded once, so that each attempt sends the same bytes. ``read`` is called with any 2xx response and
+    raises ``UnreadableError`` if it is not the expected one. ``url`` is absolute.
     """
 
     operation: Operation
@@ -40,9 +40,9 @@ class Call(Generic[T]):
 
 
 class ApiExchange:
-    """Performs calls, one try each. Raises ``GatewayError`` and nothing else, cancellation apart.
+    """Performs calls, one attempt each. Raises only ``GatewayError``, apart from cancellation.
 
-    Here the ``key`` is taken out of whatever comes, before anybody reads, cleans or cuts it.
+    The ``key`` is masked in every response before it is parsed, cleaned or truncated.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class ApiExchange:
         self._timeout_s = timeout_s
         self._retry_after_cap_s = retry_after_cap_s
         self._now = now
-        # Waiting for a free connection is no part of the exchange: a POST that queued must not come out in doubt.
+        # The wait for a free slot isn't part of the deadline: a POST that was never sent must not end in doubt.
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def perform(self, call: Call[T]) -> T:
-        """Send the request and return what its answer says."""
+        """Send the request and return what ``call.read`` makes of the response."""
         async with self._slots:
             answer = await self._fetch(call)
         if not 200 <= answer.status < 300:
@@ -78,7 +78,7 @@ class ApiExchange:
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._channel.send(call.method, call.url, headers, call.body)
                 try:
-                    # One that is left unread, or not read to its end, costs the connection.
+                    # Closes the connection if the body wasn't read to its end.
                     body = None if is_encoded(reply.headers) else await reply.read(ANSWER_LIMIT)
                 finally:
                     await reply.close()

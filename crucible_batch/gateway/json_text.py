@@ -1,4 +1,4 @@
-"""JSON from outside, read strictly: exact numbers, no duplicate keys, bounded depth."""
+"""Strict parsing of JSON from the gateway: exact numbers, no duplicate keys, limited depth."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from decimal import Decimal
 from typing import Final, NoReturn
 
 ANSWER_LIMIT: Final = 4 * 1024 * 1024
-"""The largest answer that is read, in bytes: a list of some 8,000 assets. More is no answer to any of our questions."""
+"""The largest response that is read, in bytes: a list of about 8,000 assets. No valid response is larger."""
 
 DEPTH_LIMIT: Final = 64
 
 
 class UnreadableError(ValueError):
-    """An answer that is not what was promised; its text says why, and holds nothing of the answer but names.
+    """A response that isn't of the expected form. The message is the reason; it holds field names but no values.
 
-    ``code`` is that of the error that is made of it.
+    ``code`` is the code of the ``GatewayError`` made from it.
     """
 
     code = "BAD_ANSWER"
 
 
 def read_json(raw: bytes) -> object:
-    """Parse UTF-8 JSON text (RFC 8259; a byte order mark is let pass). Fractions come as ``Decimal``, digit for digit.
+    """Parse UTF-8 JSON text (RFC 8259; a byte order mark is accepted). Fractions become ``Decimal``, with all digits.
 
-    Pydantic's own JSON reader is no choice here: it makes 12345678901.123457 of 12345678901.123456789. Raises
-    ``UnreadableError`` for all else, which ``json.loads`` alone would not: it takes NaN and duplicate keys.
+    Raises ``UnreadableError`` for anything else, including NaN and duplicate keys, which ``json.loads`` accepts.
+    Pydantic's JSON parser can't be used: it turns 12345678901.123456789 into 12345678901.123457.
     """
     if not raw.strip():
         raise UnreadableError("empty")
@@ -37,7 +37,7 @@ def read_json(raw: bytes) -> object:
         raise UnreadableError("not UTF-8") from None
     except RecursionError:
         raise UnreadableError("nested too deeply") from None
-    except (ValueError, ArithmeticError):  # ArithmeticError: an exponent that no Decimal has
+    except (ValueError, ArithmeticError):  # ArithmeticError: an exponent out of Decimal's range
         raise UnreadableError("not JSON") from None
     if raw.count(b"{") + raw.count(b"[") >= DEPTH_LIMIT:  # with fewer it can't be that deep
         _check_depth(value)
@@ -56,7 +56,7 @@ def _object_without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _check_depth(value: object) -> None:
-    """Walk level by level, so that depth costs no stack."""
+    """Raise ``UnreadableError`` beyond ``DEPTH_LIMIT`` levels. Not recursive, so that depth uses no stack."""
     level = [value]
     for _ in range(DEPTH_LIMIT):
         children: list[object] = []

@@ -1,9 +1,9 @@
-"""A filter that keeps signed queries out of the logs of httpx and httpcore.
+"""A log filter that removes the queries of signed URLs from the records of httpx and httpcore.
 
-httpx logs each request's whole URL at INFO, httpcore each answer's headers (a ``Location`` too) at DEBUG. A signed
-URL's query is the right to read or write a file. Levels and handlers are the user's to set, so neither is touched:
-the filter rewrites the record before any handler sees it. A logger's filters don't apply to its children, hence the
-list of names. Other uses of httpx in the process keep their log lines; these lose their queries.
+httpx logs each request's whole URL at INFO, and httpcore each response's headers (including ``Location``) at DEBUG. The
+query of a signed URL grants the right to read or write a file. The filter changes records before any handler gets
+them; levels and handlers are left to the user. A logger's filters don't apply to its children, so each logger is
+listed. Other users of httpx in the same process keep their log records, but also without queries.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _QUERY: Final = re.compile(r"""([?#])[^\s'"<>]+""")
 
 
 class QueryFilter(logging.Filter):
-    """Replaces each query and fragment in a record's text by ``***``. Drops nothing."""
+    """A filter that replaces each query and fragment in a record's text by ``***``. It drops no records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = _QUERY.sub(r"\1***", record.getMessage())
@@ -36,6 +36,6 @@ _FILTER: Final = QueryFilter()
 
 
 def quiet_loggers() -> None:
-    """Install the filter; may be called any number of times."""
+    """Install the filter. May be called any number of times."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)

@@ -1,4 +1,4 @@
-"""The one seam where what went wrong becomes a ``GatewayError``."""
+"""Conversion of failed exchanges to ``GatewayError``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway.retries import Operation, decide_retry
 from crucible_batch.gateway.wire import ApiFailure, read_failure
 
-_SECONDS: Final = re.compile(r"[0-9]{1,4000}")  # ASCII only: int() would take any script's digits, signs and blanks
-_DATE: Final = re.compile(  # the one form that may be sent; the obsolete ones name no zone or no century
+_SECONDS: Final = re.compile(r"[0-9]{1,4000}")  # ASCII only: int() accepts the digits of any script, signs and blanks
+_DATE: Final = re.compile(  # the only form that may be sent; obsolete forms lack the zone or the century
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} "
     r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9][0-9]{3} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
 )
 
 
 def parse_retry_after(value: str | None, *, date: str | None, now: datetime, cap_s: float) -> float | None:
-    """Return the seconds to wait, within 0 and ``cap_s``; None where the header is absent or nonsense.
+    """Return the seconds to wait, between 0 and ``cap_s``; None if the header is absent or invalid.
 
-    ``date`` is the ``Date`` header of the same answer: a date is taken relative to it, so that our clock may be
-    wrong. ``now`` (aware) serves where the answer has none.
+    ``date`` is the ``Date`` header of the same response: a date in ``value`` is taken relative to it, so that a wrong
+    local clock doesn't matter. ``now`` (timezone-aware) is used if there is no valid ``Date``.
     """
     if value is None:
         return None
@@ -67,10 +67,10 @@ _HINT_REFUSED: Final = "the gateway refused the request as it is"
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An answer of the API, read whole, without the key. ``headers`` are those that somebody reads, in lower case.
+    """A response of the API, read whole, with the key masked. ``headers`` holds only those used, in lower case.
 
-    ``drop`` closes the connection that it came on. An answer that can't be used costs that: bytes that a server or a
-    proxy sends beyond an answer may be taken for the next, and all later ones would be those to earlier requests.
+    ``drop`` closes its connection. Call it for an unusable response: extra bytes that a server or proxy sent after a
+    response may be read as the next one, and all later responses would then belong to earlier requests.
     """
 
     status: int
@@ -81,20 +81,20 @@ class HttpAnswer:
 
 @contextmanager
 def transport_seam(operation: Operation, hide: Callable[[str], str]) -> Iterator[None]:
-    """Turn whatever the transport raises, a deadline included, into a ``GatewayError``. Cancellation goes through.
+    """Convert errors of the transport, including timeouts, to ``GatewayError``. Cancellation is not converted.
 
-    ``hide`` takes the key out of what the transport says.
+    ``hide`` masks the key in the transport's messages.
     """
     try:
         yield
     except _FOREIGN as error:
-        # A protocol error quotes bytes of the wire, which may be a signed URL: it is not even kept as the cause.
+        # A protocol error quotes received bytes, which may hold a signed URL, so it isn't kept as the cause.
         cause = None if isinstance(error, httpx.ProtocolError) else error
         raise no_answer(operation, _describe(error, hide)) from cause
 
 
 def no_answer(operation: Operation, why: str, *, status: int | None = None) -> GatewayError:
-    """Build the error of an exchange that brought no whole answer."""
+    """Return the error for an exchange without a complete response."""
     return GatewayError(
         f"no answer: {why}",
         code="NO_ANSWER",
@@ -108,7 +108,7 @@ def no_answer(operation: Operation, why: str, *, status: int | None = None) -> G
 def bad_answer(
     operation: Operation, status: int, why: str, *, code: str = "BAD_ANSWER", request_id: str | None = None
 ) -> GatewayError:
-    """Build the error of an answer that isn't what it should be. ``why`` holds nothing of it but names."""
+    """Return the error for an unusable response. ``why`` must hold only field names of it, no values."""
     return GatewayError(
         f"an answer that can't be used: {why}",
         code=code,
@@ -121,7 +121,7 @@ def bad_answer(
 
 
 def bad_request(operation: Operation, why: str) -> GatewayError:
-    """Build the error of a request that breaks the contract; it was not sent."""
+    """Return the error for a request that violates the contract and was not sent."""
     return GatewayError(
         f"a request that the contract doesn't allow: {why}",
         code="BAD_REQUEST",
@@ -131,7 +131,7 @@ def bad_request(operation: Operation, why: str) -> GatewayError:
 
 
 def refusal(operation: Operation, answer: HttpAnswer, *, now: datetime, cap_s: float) -> GatewayError:
-    """Build the error that a refusing answer stands for, in the gateway's own words where it has any."""
+    """Return the error for an error response, with the gateway's code, message and hint if it has them."""
     failure = read_failure(answer.body)
     kind = KeyRefusedError if answer.status == 401 else GatewayError
     code, message = _words(failure, answer.status)
@@ -148,13 +148,13 @@ def refusal(operation: Operation, answer: HttpAnswer, *, now: datetime, cap_s: f
 
 
 def request_id(answer: HttpAnswer, failure: ApiFailure | None = None) -> str | None:
-    """Return the id that the gateway's operator finds the request by."""
+    """Return the request id from the body or the ``X-Request-Id`` header; the gateway's operator needs it."""
     given = (failure.request_id if failure else None) or answer.headers.get("x-request-id")
     return clean_message(given, CODE_LIMIT) or None if given else None
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime, cap_s: float) -> float | None:
-    """Return the wait that an answer asks for."""
+    """Return the wait that a response asks for, in seconds, at most ``cap_s``; None if it asks for none."""
     return parse_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now, cap_s=cap_s)
 
 
@@ -177,6 +177,6 @@ def _hint(status: int) -> str:
 
 
 def _describe(error: Exception, hide: Callable[[str], str]) -> str:
-    """Name the failure. Only a failed connection brings text of its own: it says what to mend, and holds no URL."""
+    """Return a description of the failure: the message of a failed connection, which holds no URL, else the type."""
     text = clean_message(hide(str(error)), 200) if isinstance(error, httpx.ConnectError) else ""
     return text or type(error).__name__

@@ -1,4 +1,4 @@
-"""Transport retries: the same request again, until a definite answer or the end of patience."""
+"""Retries of requests, until there is a definite response or the retry policy is exhausted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crucible_batch.errors import UNSAFE_URL, GatewayError
 
 
 class Operation(enum.StrEnum):
-    """What is asked of the gateway or its storage; the contract's operations, then storage's two."""
+    """An operation of the gateway's contract, or one of the storage's two (upload and download)."""
 
     HEALTH = "health"
     CREDITS = "credits"
@@ -35,7 +35,7 @@ class Operation(enum.StrEnum):
 
 
 class Effect(enum.Enum):
-    """What sending a request twice does."""
+    """The effect of sending a request twice."""
 
     READ = "nothing"
     KEYED = "the second finds what the first did"
@@ -52,7 +52,7 @@ _EFFECTS: Final = {
 
 
 class RetryDecision(NamedTuple):
-    """What follows from one failed try."""
+    """Whether to retry after a failed attempt, and whether the attempt may have taken effect."""
 
     retry: bool
     in_doubt: bool
@@ -72,9 +72,9 @@ _UNSURE: Final = {
 
 
 def decide_retry(operation: Operation, status: int | None) -> RetryDecision:
-    """Judge a try that did not end in the wanted answer. ``status`` is None where no answer came.
+    """Decide what follows a failed attempt. ``status`` is None if there was no response.
 
-    A 2xx that comes here is one that could not be read, or was an answer to another question.
+    A 2xx status is one of a response that could not be read or belonged to another request.
     """
     effect = _EFFECTS.get(operation, Effect.READ)
     if status is None or 200 <= status < 300 or status in (408, 425) or status >= 500:
@@ -95,12 +95,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient a call is. ``attempts`` counts tries in all (at least 1); the rest are seconds.
+    """Limits and waits of a call's retries. ``attempts`` is the total number of attempts (at least 1).
 
-    The n-th wait is random between 0 and ``min(max_wait_s, base_s * 2**(n-1))`` (full jitter: clients that failed
-    together must not come back together). Where the answer asked for a wait, it is kept, plus up to ``base_s``, and is
-    never shorter than our own would be: a ``Retry-After: 0`` must not use all tries up at once.
-    No wait begins that would end later than ``total_s`` after the first try did.
+    The n-th wait is random between 0 and ``min(max_wait_s, base_s * 2**(n-1))`` (full jitter, so that clients that
+    failed at the same time don't retry at the same time). If the response has ``Retry-After``, the wait is that value,
+    at most ``retry_after_cap_s``, plus up to ``base_s``, and never shorter than the wait without the header:
+    ``Retry-After: 0`` must not use up all attempts at once. No wait is started that would end more than ``total_s``
+    after the start of the first attempt.
     """
 
     attempts: int = 6
@@ -115,9 +116,9 @@ NO_RETRIES = RetryPolicy(attempts=1)
 
 @dataclass(frozen=True, slots=True)
 class RetryNotice:
-    """A call is about to be tried again. ``attempt`` is the number of the try that failed, from 1.
+    """A retry that is about to happen. ``attempt`` is the number of the failed attempt, from 1.
 
-    ``status`` and ``asked_s``, the wait that it asked for, are those of the answer, None where it had none.
+    ``status`` is the HTTP status and ``asked_s`` the wait that the response asked for, each None if there was none.
     """
 
     operation: Operation
@@ -129,7 +130,7 @@ class RetryNotice:
 
     @property
     def is_pushback(self) -> bool:
-        """Whether the answer says that there are too many requests."""
+        """Whether the response asks for fewer requests (429 or 503)."""
         return self.status in (429, 503)
 
 
@@ -137,8 +138,8 @@ OnRetry = Callable[[RetryNotice], None]
 
 
 def wait_s(policy: RetryPolicy, attempt: int, asked_s: float | None, jitter: float) -> float:
-    """Decide the wait after try number ``attempt`` (from 1). ``jitter`` is random in [0, 1)."""
-    # The exponent is capped before it is used: 2**1000 seconds is no float.
+    """Return the wait in seconds after attempt number ``attempt`` (from 1). ``jitter`` is random in [0, 1)."""
+    # The exponent is capped, since a large one overflows a float.
     own_s = jitter * min(policy.max_wait_s, policy.base_s * 2.0 ** min(attempt - 1, 60))
     if asked_s is None:
         return own_s
@@ -146,9 +147,9 @@ def wait_s(policy: RetryPolicy, attempt: int, asked_s: float | None, jitter: flo
 
 
 def is_worth_retrying(error: BaseException) -> bool:
-    """Whether the error is one that the policy's table sends again.
+    """Whether a request that failed with this error is retried, by ``decide_retry``.
 
-    A request that was never sent is not, nor is a download that came encoded: its storage does so every time.
+    Never for a request that wasn't sent, nor for a download that was encoded: the storage would encode it again.
     """
     if not isinstance(error, GatewayError) or error.code in ("BAD_REQUEST", UNSAFE_URL):
         return False
@@ -158,9 +159,9 @@ def is_worth_retrying(error: BaseException) -> bool:
 
 
 class Retrier:
-    """Runs tries of a call by ``policy``. Holds no state between calls; may be used concurrently.
+    """Runs the attempts of a call by ``policy``. Holds no state between calls; may be used concurrently.
 
-    ``sleep``, ``clock`` (monotonic, seconds) and ``jitter`` (in [0, 1)) are arguments so that tests need not wait.
+    ``sleep``, ``clock`` (monotonic, seconds) and ``jitter`` (in [0, 1)) are parameters for tests.
     """
 
     def __init__(
@@ -181,9 +182,9 @@ class Retrier:
     async def run(self, attempt: Callable[[], Awaitable[T]], may_resend: MayResend = always) -> T:
         """Call ``attempt`` until it returns, or raise its last ``GatewayError``.
 
-        Doubt sticks: once a try was in doubt, the error raised at the end is, whatever the later answers said.
-        ``may_resend`` is called after each wait, right before the next try; where it returns
-        False, the last error is raised.
+        If any attempt was in doubt, the raised error is in doubt too, whatever the later responses were.
+        ``may_resend`` is called after each wait, immediately before the next attempt; if it returns False, the last
+        error is raised.
         """
         began = self._clock()
         last: GatewayError | None = None
@@ -239,11 +240,11 @@ class Retrier:
 
 
 def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None) -> Retrier:
-    """Make a retrier of a policy; None tries once. One that is given brings its own ``on_retry``."""
+    """Return a retrier for a policy; None means one attempt. A ``Retrier`` is returned as is, ignoring ``on_retry``."""
     return retry if isinstance(retry, Retrier) else Retrier(retry or NO_RETRIES, on_retry=on_retry)
 
 
 def _error(state: RetryCallState) -> BaseException:
     error = state.outcome.exception() if state.outcome is not None else None
-    assert error is not None  # tenacity calls for a wait after failures only
+    assert error is not None  # tenacity computes a wait only after failures
     return error

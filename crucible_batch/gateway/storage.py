@@ -1,4 +1,4 @@
-"""The storage client: puts and gets bytes at signed URLs, and knows no key."""
+"""The storage client: uploads and downloads at signed URLs, without the API key."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from crucible_batch.gateway.url_guard import LinkGuard, shown, unsafe
 
 REDIRECT_LIMIT: Final = 3
 SLOWEST_BYTES_PER_S: Final = 32 * 1024
-"""Below this, a transfer counts as stuck: 1 MB may take 32 s on top of ``timeout_s``."""
+"""A slower transfer times out: 1 MB may take 32 s in addition to ``timeout_s``."""
 UNDECLARED_SIZE: Final = 64 * 1024 * 1024
-"""The size that the deadline of a download is made for, where it declares none."""
+"""The size, in bytes, assumed for the deadline of a download without a ``Content-Length``."""
 
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 _FOLLOWED: Final = {Operation.DOWNLOAD: {301, 302, 303, 307, 308}, Operation.UPLOAD: {307, 308}}
-"""Others would turn a PUT into a GET."""
+"""The redirect statuses that are followed. For an upload, the others would turn the PUT into a GET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class _Upload:
 
 
 class StorageClient:
-    """Transfers bytes. Sends no key, keeps no cookies, and shows URLs without their queries.
+    """A client for signed storage URLs. Sends no API key, keeps no cookies, and shows URLs without their queries.
 
-    ``timeout_s`` bounds each wait for the next byte, and the answer's head; the whole of a transfer has a deadline
-    that grows with its size. ``trusted_hosts`` may be in networks that aren't public. ``hide`` takes the API's key out
-    of a text: a storage may have heard it from the gateway.
+    ``timeout_s`` limits each wait for the next byte, and the wait for the response's headers; the whole transfer has a
+    deadline that grows with its size. ``trusted_hosts`` may have addresses that aren't public. ``hide`` masks the API
+    key in a text, since the storage may have received it from the gateway.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class StorageClient:
         await self._channel.aclose()
 
     async def put(self, url: str, content: bytes, mime_type: str) -> None:
-        """Put the bytes, with their exact length and ``mime_type``; tried again as the policy says."""
+        """Upload ``content`` with its length and ``mime_type``, with retries by the policy."""
         if not content:
             raise bad_request(Operation.UPLOAD, "an empty upload")
         upload = _Upload(content, mime_type)
@@ -88,7 +88,7 @@ class StorageClient:
 
     @asynccontextmanager
     async def get(self, url: str) -> AsyncIterator[tuple[Download, AsyncIterator[bytes]]]:
-        """Open a download. Opening is tried again as the policy says; once bytes flow, errors are the caller's."""
+        """Open a download. Opening is retried by the policy; errors while reading are raised to the caller."""
 
         async def attempt() -> Reply:
             with transport_seam(Operation.DOWNLOAD, self._hide):
@@ -106,7 +106,7 @@ class StorageClient:
                     await reply.close()
 
     async def _follow(self, operation: Operation, url: str, upload: _Upload | None) -> Reply:
-        """Send, and follow at most three redirects by hand, each checked. Returns an open answer with a good head."""
+        """Send, and follow at most ``REDIRECT_LIMIT`` redirects, each checked. Return the open, successful response."""
         reply = await self._send(url, upload)
         for _ in range(REDIRECT_LIMIT):
             location = _followed(operation, reply)
@@ -115,7 +115,7 @@ class StorageClient:
             await reply.close()
             if self._hide(location) != location:
                 raise unsafe("a redirect of the storage's holds the API key")
-            with transport_seam(operation, self._hide):  # a Location that can't be read is an InvalidURL
+            with transport_seam(operation, self._hide):  # an invalid Location raises InvalidURL
                 url = str(httpx.URL(url).join(location))
             reply = await self._send(url, upload)
         problem = self._problem(operation, url, reply)
@@ -131,7 +131,7 @@ class StorageClient:
         return await self._channel.send("PUT", sendable, {"Content-Type": upload.mime_type}, upload.content)
 
     def _problem(self, operation: Operation, url: str, reply: Reply) -> GatewayError | None:
-        """Decide from the head whether the answer is the wanted one."""
+        """Return the error for a response by its status and headers; None if it is usable."""
         status = reply.status
         if 200 <= status < 300 and (operation is Operation.UPLOAD or status == 200):
             encoded = operation is Operation.DOWNLOAD and is_encoded(reply.headers)
@@ -149,7 +149,7 @@ class StorageClient:
         )
 
     async def _read(self, reply: Reply, length: int | None) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes as they come; the deadline counts the waits here, not the caller's own work."""
+        """Yield the bytes as they arrive. The deadline counts only the time waiting for them, not the caller's."""
         loop = asyncio.get_running_loop()
         left_s = self._deadline_s(UNDECLARED_SIZE if length is None else length)
         chunks = reply.chunks()

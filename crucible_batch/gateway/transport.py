@@ -1,4 +1,4 @@
-"""Channels: what carries requests and answers, the wrappers that add the key, and the channel over httpx."""
+"""Channels: the interface that sends requests, the wrappers that add the API key, and the channel over httpx."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from crucible_batch.gateway.url_guard import origin, shown
 from crucible_batch.secret_text import HiddenText
 
 MAX_CONNECTIONS: Final = 256
-"""Requests at once, to the API and to storage each. Twice these are still half of the descriptors that a process may
-have by default on Linux, 1,024."""
+"""The limit of concurrent requests, for the API and for storage each. Together they use half of the 1,024 file
+descriptors that a process may have by default on Linux."""
 
 USER_AGENT: Final = f"crucible-batch/{metadata.version('crucible-batch')}"
 
 
 def new_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> httpx.AsyncClient:
-    """Make an httpx client that follows nothing, remembers nothing and asks the environment nothing.
+    """Return an httpx client without redirects, cookies or settings from the environment.
 
-    ``timeout_s`` is httpx's, of each wait for the next byte: it ends silence early. A peer that drips is ended by the
-    deadline that each exchange has besides. Identity is asked for since a cut gzip body looks whole to httpx.
+    ``timeout_s`` limits each wait for the next byte. A peer that sends slowly is stopped by the separate deadline of
+    each exchange. The client requests the identity encoding, because httpx doesn't detect a truncated gzip body.
     """
     quiet_loggers()
     no_cookies = http.cookiejar.CookieJar(policy=http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
@@ -41,9 +41,9 @@ def new_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> http
 
 
 class KeyTransport(httpx.AsyncBaseTransport):
-    """Adds the key, in this place only, to requests to the API's own origin, and lets no others through.
+    """A transport that adds the API key to requests to the API's origin and rejects all others.
 
-    The key goes on a copy: the request that responses and exceptions refer to never holds it.
+    The key is added to a copy, so the request that responses and exceptions refer to never holds it.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, key: ApiKey, base: httpx.URL) -> None:
@@ -52,7 +52,7 @@ class KeyTransport(httpx.AsyncBaseTransport):
         self._origin = origin(base)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request with the key. Raises ``RuntimeError``, a bug of ours, where it goes elsewhere."""
+        """Send the request with the key. Raises ``RuntimeError`` if it is for another origin, which is a bug here."""
         if origin(request.url) != self._origin:
             raise RuntimeError(f"a request with the key was about to go to {shown(request.url)}")
         keyed = httpx.Request(
@@ -69,16 +69,16 @@ class KeyTransport(httpx.AsyncBaseTransport):
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:
-    """Whether an answer came encoded although identity was asked for; such answers are refused."""
+    """Whether a response is encoded although identity was requested; such responses are rejected."""
     return any(word.strip().lower() not in ("", "identity") for word in headers.get("content-encoding", "").split(","))
 
 
 CHUNK_BYTES: Final = 256 * 1024
-"""So much of a body comes at once: large enough that hashing and writing it is worth a hop to a thread."""
+"""The size of a body's chunks: large enough that hashing and writing one is worth the switch to a thread."""
 
 
 class Reply(Protocol):
-    """An answer whose head has come. ``headers`` takes names in any case. Close it, whatever became of it."""
+    """A response whose headers were received. ``headers`` accepts names in any case. It must always be closed."""
 
     @property
     def status(self) -> int: ...
@@ -87,33 +87,40 @@ class Reply(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     async def read(self, limit: int) -> bytes | None:
-        """Return the whole body as it is on the wire; None where it is larger than ``limit``. Once, or ``chunks``."""
+        """Return the whole body, not decoded; None if it is larger than ``limit`` bytes.
+
+        Call only once, and not together with ``chunks``.
+        """
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body's bytes as they are on the wire, each time ``CHUNK_BYTES`` or somewhat more, the last time
-        what is left. Once."""
+        """Yield the body, not decoded, in chunks of at least ``CHUNK_BYTES``; the last one may be smaller.
+
+        Call only once.
+        """
         ...
 
     async def close(self) -> None:
-        """Be done with the answer. A body that wasn't read to its end costs the connection. May be called twice."""
+        """Release the response; closes the connection if the body wasn't read to its end. May be called twice."""
         ...
 
     async def drop(self) -> None:
-        """Close the connection that the answer came on, also if it was read whole and the connection is idle."""
+        """Close the response's connection, even if the response was read whole and the connection is idle."""
         ...
 
 
 class Channel(Protocol):
-    """Carries requests, any number at once. Follows nothing, keeps no cookies, undoes no encoding, asks the environment
-    nothing. Sends each POST once: whether it took effect is for the caller to find out.
+    """The interface that sends requests, any number at once.
+
+    A channel follows no redirects, keeps no cookies, decodes no bodies and takes no settings from the environment. It
+    sends each POST only once; if that fails, the caller must find out whether it took effect.
     """
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
-        """Send, and return once the answer's head is there.
+        """Send a request, and return when the response's headers were received.
 
-        Raises httpx's errors, whatever carries the request, and ``OSError``; so do the reply's methods. The only
-        deadline is that of a long silence while a body comes. ``url`` is absolute and sent as it is.
+        Raises httpx's errors, whichever library sends the request, and ``OSError``; so do the reply's methods. The only
+        timeout is for a long silence while a body is received. ``url`` is absolute and sent unchanged.
         """
         ...
 
@@ -123,16 +130,16 @@ class Channel(Protocol):
 
 
 class KeyChannel(Channel):
-    """Adds the key to requests to the API's own origin, and lets no others through."""
+    """A channel that adds the API key to requests to the API's origin and rejects all others."""
 
     def __init__(self, inner: Channel, key: ApiKey, base: httpx.URL) -> None:
         self._inner = inner
         self._key = key
         self._start = f"{str(base.copy_with(path='/')).rstrip('/')}/"
-        """What each URL starts with: with the slash, no longer host does."""
+        """The prefix of each URL. It ends in a slash, so that a longer host name doesn't match."""
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
-        """Send with the key. Raises ``RuntimeError``, a bug of ours, where it would go elsewhere."""
+        """Send with the key. Raises ``RuntimeError`` if the URL is of another origin, which is a bug here."""
         if not url.startswith(self._start):
             raise RuntimeError(f"a request with the key was about to go to {shown(url)}")
         keyed = {**headers, "Authorization": HiddenText(f"Bearer {self._key.reveal()}")}
@@ -143,10 +150,10 @@ class KeyChannel(Channel):
 
 
 class HttpxReply(Reply):
-    """An answer read by httpx, from a transport that the caller brings: a test's or an application's own.
+    """A response read by httpx, from a transport that the caller passed in, such as one of a test.
 
-    ``aiter_bytes`` would undo an encoding, but encoded answers are refused unread; ``aiter_raw`` doesn't serve test
-    transports, whose answers are read already.
+    ``aiter_bytes`` would decode the body, but encoded responses are rejected before they are read. ``aiter_raw`` fails
+    with test transports, whose responses are already read.
     """
 
     def __init__(self, response: httpx.Response) -> None:
@@ -175,7 +182,7 @@ class HttpxReply(Reply):
         await self._response.aclose()
 
     async def drop(self) -> None:
-        """Close what httpx calls the ``network_stream``, where the transport shows it."""
+        """Close httpx's ``network_stream``, if the transport has one."""
         close = getattr(self._response.extensions.get("network_stream"), "aclose", None)
         if close is not None:
             with contextlib.suppress(OSError):
@@ -183,7 +190,7 @@ class HttpxReply(Reply):
 
 
 class HttpxChannel(Channel):
-    """Carries requests by an httpx client. The client is closed with it, and so is its transport."""
+    """A channel over an httpx client. Closing it closes the client and the client's transport."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client

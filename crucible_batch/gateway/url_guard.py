@@ -1,12 +1,12 @@
-"""The guard of storage links: a link comes from an answer, and must not lead into the network that we stand in.
+"""Checks of storage links, which come from responses and must not lead into the local network.
 
-    API base        the link's host            what it may resolve to
-    on this machine any                        anything: it is a gateway for trying things out
-    elsewhere       named by --storage-host    anything
-    elsewhere       any other                  public addresses, all of them; and the connection goes to one of these
+    API base        the link's host            allowed addresses
+    on this machine any                        any: it is a gateway for trying things out
+    elsewhere       named by --storage-host    any
+    elsewhere       any other                  all of its addresses must be public
 
-A name is looked up once, and the connection is made to what was looked at: a second look-up might be told otherwise.
-Where there is a proxy, it looks names up and connects; of a link's host we then see an address only where it is one.
+A name is resolved once, and the connection is made to one of the checked addresses: a second look-up might have another
+result. With a proxy, the proxy resolves names and connects; a link's host is then checked only if it is an IP address.
 """
 
 from __future__ import annotations
@@ -29,22 +29,24 @@ PRODUCTION: Final = "https://crucible.moltazine.com"
 ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,128}"
 _ID: Final = re.compile(ID_PATTERN)
 _WORKFLOW_ID: Final = re.compile(r"(?!\.+$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
-"""The contract says no more than that it isn't empty. It is percent-encoded whole, and is no dot segment of a path."""
+"""The contract requires only that it isn't empty. In a path it is percent-encoded whole, and it must not be a dot
+segment."""
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]+")
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 STORAGE_URL_LIMIT: Final = 16_384
-"""Signed URLs are about 1 KB, 4 KB with session tokens; servers refuse far shorter ones than this."""
+"""The longest storage URL, in characters. Signed URLs have about 1 KB, or 4 KB with session tokens, and servers reject
+URLs much shorter than this limit."""
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Return scheme, host and port, with the scheme's own port filled in (RFC 6454)."""
+    """Return scheme, host and port (RFC 6454); the port defaults to the scheme's."""
     return url.scheme, url.host.lower(), url.port or _DEFAULT_PORTS.get(url.scheme)
 
 
 def is_loopback(url: httpx.URL) -> bool:
-    """Whether the host is ``localhost`` or a loopback address in its usual spelling; no name is looked up."""
+    """Whether the host is ``localhost`` or a loopback address in its usual spelling. No name is resolved."""
     if url.host == "localhost":
         return True
     try:
@@ -54,9 +56,9 @@ def is_loopback(url: httpx.URL) -> bool:
 
 
 def parse_api_base(text: str) -> httpx.URL:
-    """Read the API's base URL: https, or http to this machine; a path is kept as a prefix.
+    """Return the parsed base URL of the API: https, or http to this machine. A path is kept as a prefix.
 
-    Raises ``UserError`` otherwise, and where there is userinfo, a query or a fragment.
+    Raises ``UserError`` for any other URL, and if it has userinfo, a query or a fragment.
     """
     url = _parse(text)
     if url is None:
@@ -72,11 +74,10 @@ def parse_api_base(text: str) -> httpx.URL:
 
 
 def check_storage_url(url: str, api_base: httpx.URL | str) -> httpx.URL:
-    """Refuse a storage URL that we must not go to, whether it came in an answer or from a redirect.
+    """Return the parsed URL of a storage link, from a response or a redirect, if it may be followed.
 
-    It takes https; http only to this machine, and only where the API itself is on this machine; never userinfo.
-    Returns it parsed. Raises ``GatewayError`` with code ``UNSAFE_URL``. What its host resolves to is the business of
-    ``guard``.
+    It must be https, or http to this machine if the API is on this machine too, and without userinfo. Raises
+    ``GatewayError`` with code ``UNSAFE_URL`` otherwise. The addresses of the host are checked by ``LinkGuard``.
     """
     parsed = _parse(url) if len(url) <= STORAGE_URL_LIMIT else None
     if parsed is None:
@@ -89,22 +90,22 @@ def check_storage_url(url: str, api_base: httpx.URL | str) -> httpx.URL:
 
 
 def check_id(value: str, *, what: str) -> str:
-    """Return an asset's or a job's id, fit for a path. Raises ``GatewayError`` before anything is sent."""
+    """Return an asset's or a job's id, safe in a path. Raises ``GatewayError``, before sending, if it is invalid."""
     return _checked(_ID, value, what)
 
 
 def check_workflow_id(value: str) -> str:
-    """Return a workflow id. Raises ``GatewayError`` before anything is sent for one that can't be."""
+    """Return a workflow id. Raises ``GatewayError`` if it is invalid."""
     return _checked(_WORKFLOW_ID, value, "workflow id")
 
 
 def workflow_segment(value: str) -> str:
-    """Return a workflow id as one segment of a path, percent-encoded (RFC 3986). Raises as ``check_workflow_id``."""
+    """Return a workflow id as one path segment, percent-encoded (RFC 3986). Raises as ``check_workflow_id``."""
     return quote(check_workflow_id(value), safe="")
 
 
 def shown(url: httpx.URL | str) -> str:
-    """Write a URL as scheme, host and path: whatever else it holds may be a secret."""
+    """Return a URL's scheme, host, port and path for display: its other parts may be secret."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
@@ -115,7 +116,10 @@ def shown(url: httpx.URL | str) -> str:
 
 
 def _parse(text: str) -> httpx.URL | None:
-    """Parse an absolute http(s) URL strictly: httpx takes blanks, backslashes and percents in hosts."""
+    """Parse an absolute http(s) URL strictly; None if it isn't one.
+
+    httpx accepts blanks, backslashes and percent signs in hosts.
+    """
     if _UNSAFE.search(text):
         return None
     try:
@@ -138,19 +142,19 @@ def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:
 
 
 def unsafe(message: str, *, hint: str = "nothing was sent there; report it to the gateway's operator") -> GatewayError:
-    """Build the error of a link that must not be followed."""
+    """Return the error for a link that must not be followed."""
     return GatewayError(message, code=UNSAFE_URL, operation="storage", hint=hint)
 
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NUMBER: Final = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
-"""Such a last part makes a host an IPv4 address to the C library, in any of its spellings (and to browsers): 127.1."""
+"""Hosts whose last part is a number, such as 127.1: the C library and browsers read them as IPv4 addresses."""
 _PLAIN: Final = re.compile(
     r"(https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?)((?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+(?:\?[A-Za-z0-9._=&-]+)?)"
 )
-"""A link of which nothing but its origin can be at fault, and that is sent as it is: no user, no dot segment, nothing
-that is encoded or is to be."""
+"""A link of which only the origin needs a check, and that is sent unchanged: it has no userinfo, no dot segment, and
+nothing that is or must be percent-encoded."""
 _ORIGINS: Final = 64
 _INNER_V4: Final = tuple(
     ipaddress.IPv4Network(network)
@@ -159,28 +163,28 @@ _INNER_V4: Final = tuple(
         "10.0.0.0/8",  # private (RFC 1918), as are 172.16 and 192.168
         "100.64.0.0/10",  # shared by carriers (RFC 6598)
         "127.0.0.0/8",  # loopback (RFC 1122)
-        "169.254.0.0/16",  # link-local (RFC 3927), where clouds have their metadata
+        "169.254.0.0/16",  # link-local (RFC 3927), includes cloud metadata services
         "172.16.0.0/12",
-        "192.0.0.0/24",  # protocol assignments (RFC 6890), dummies and discovery among them
+        "192.0.0.0/24",  # protocol assignments (RFC 6890), includes dummy and discovery addresses
         "192.0.2.0/24",  # documentation (RFC 5737), as are 198.51.100 and 203.0.113
-        "192.88.99.0/24",  # relays of 6to4, deprecated (RFC 7526)
+        "192.88.99.0/24",  # 6to4 relays, deprecated (RFC 7526)
         "192.168.0.0/16",
         "198.18.0.0/15",  # benchmarks (RFC 2544)
         "198.51.100.0/24",
         "203.0.113.0/24",
         "224.0.0.0/4",  # multicast (RFC 5771)
-        "240.0.0.0/4",  # reserved (RFC 1112), with the broadcast
+        "240.0.0.0/4",  # reserved (RFC 1112), includes the broadcast address
     )
 )
-"""What of IANA's special-purpose registry is not the internet's; Python's ``is_global`` differs by release."""
+"""The networks of IANA's special-purpose registry that aren't public. Python's ``is_global`` differs by release."""
 _GLOBAL_V6: Final = ipaddress.IPv6Network("2000::/3")
-"""All that IANA gives out of IPv6 for the internet: what else there is, is inner or means something else."""
+"""All IPv6 space that IANA allocates for public use; the rest is internal or has another purpose."""
 _INNER_V6: Final = tuple(
     ipaddress.IPv6Network(network)
     for network in (
         "2001::/23",  # protocol assignments (RFC 2928): Teredo, benchmarks, ORCHID
-        "2001:db8::/32",  # documentation (RFC 3849), as is 3fff
-        "3fff::/20",  # RFC 9637
+        "2001:db8::/32",  # documentation (RFC 3849)
+        "3fff::/20",  # documentation (RFC 9637)
     )
 )
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
@@ -189,7 +193,7 @@ _6TO4: Final = ipaddress.IPv6Network("2002::/16")
 
 
 class LinkGuard:
-    """Says which links may be followed, and to which addresses. Blocks nothing; may be used concurrently."""
+    """Checks which links may be followed, and to which addresses. Doesn't block; may be used concurrently."""
 
     def __init__(self, api_base: httpx.URL, trusted_hosts: Iterable[str] = ()) -> None:
         self._api_base = api_base
@@ -198,12 +202,15 @@ class LinkGuard:
         self._origins: dict[str, str] = {}
 
     def check(self, url: str) -> str:
-        """Refuse a link by what is written in it, as ``check_storage_url`` does, and one to an address that isn't
-        public. Returns the link as it can be sent: percent-encoded where it isn't ASCII."""
+        """Return a link as it is to be sent, with non-ASCII characters percent-encoded.
+
+        Raises ``GatewayError`` with code ``UNSAFE_URL`` as ``check_storage_url`` does, and if the host is an IP address
+        that isn't public. Names aren't resolved here; see ``addresses``.
+        """
         plain = _PLAIN.fullmatch(url) if len(url) <= STORAGE_URL_LIMIT else None
         if plain is None:
             return self._checked(url)
-        # One origin has all outputs, as a rule: to check it anew for each of them takes a tenth of a millisecond.
+        # Cached, since most outputs have the same origin and a check takes a tenth of a millisecond.
         origin, rest = plain.groups()
         if (known := self._origins.get(origin)) is not None:
             return known + rest
@@ -225,10 +232,10 @@ class LinkGuard:
         return sendable
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """Look a host up, and return the addresses to connect to, the resolver's favourite first.
+        """Resolve a host, and return the addresses to connect to, in the resolver's order.
 
-        Raises ``GatewayError`` with code ``UNSAFE_URL`` where any of them isn't public, ``OSError`` where there is
-        none.
+        Raises ``GatewayError`` with code ``UNSAFE_URL`` if any of them isn't public (except for trusted hosts), and
+        ``OSError`` if there are no addresses.
         """
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -242,7 +249,7 @@ class LinkGuard:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the internet's; one that carries another is what that other is."""
+    """Whether an address is public. An IPv6 address that embeds an IPv4 address is public if that address is."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _INNER_V4)
     carried = _carried(address)
@@ -252,7 +259,7 @@ def is_public(address: Address) -> bool:
 
 
 def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that packets to this one go to: by this host, or by a relay that any network may have."""
+    """Return the embedded IPv4 address (mapped, NAT64 or 6to4), to which the host or a relay sends packets; or None."""
     if address in _MAPPED or address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     if address in _6TO4:

@@ -1,9 +1,9 @@
-"""The wire models: one class for each schema of contract 1.0.0, by the same name.
+"""The wire models: one class for each schema of contract 1.0.0, with the same name.
 
-What money or identity depends on (ids, credits, ``success``) is checked strictly, and so is the shape of lists. What
-is a hint or is for people to read is taken as it comes: null, absence or a wrong type make it None, empty text, ``[]``
-or ``{}``. Unknown fields are kept but never shown by ``repr``; nor are signed URLs and tokens. Timestamps stay text:
-nothing is decided on them, and a malformed one must not fail a job that is paid for.
+Fields that money or identity depends on (ids, credits, ``success``) and the shape of lists are validated strictly.
+Informational fields are lenient: null, absence or a wrong type becomes None, empty text, ``[]`` or ``{}``. Unknown
+fields are kept, but ``repr`` shows neither them nor signed URLs and tokens. Timestamps stay text: no decision depends
+on them, and a malformed one must not fail a job that is paid for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PLAIN_AMOUNT: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 def _amount(value: object) -> Credits:
-    """Read credits; plain decimal text is taken too, since database drivers hand exact numbers over as text."""
+    """Parse credits. Decimal text is accepted too, since database drivers return exact numbers as text."""
     if isinstance(value, str) and not _PLAIN_AMOUNT.fullmatch(value):
         raise ValueError("not an amount of credits")
     return parse_credits(value)
@@ -34,7 +34,7 @@ def _signed_amount(value: object) -> Credits:
     if isinstance(value, str) and _PLAIN_AMOUNT.fullmatch(value):
         value = Decimal(value)
     if isinstance(value, Decimal | int) and not isinstance(value, bool) and value < 0:
-        # copy_abs and copy_negate keep all digits; abs() and minus round to the context's 28.
+        # copy_abs and copy_negate keep all digits; abs() and negation round to the context's 28.
         return _amount(Decimal(value).copy_abs()).copy_negate()
     return _amount(value)
 
@@ -46,7 +46,7 @@ def _figure(value: object) -> Credits:
 
 
 def _whole(value: object) -> object:
-    """Turn 5.0 into 5. The bound keeps 1e999999999 from becoming a number of a billion digits."""
+    """Convert a whole Decimal such as 5.0 to an int. The bound prevents an int of a billion digits from 1e999999999."""
     if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < 18 and value == int(value):
         return int(value)
     return value
@@ -74,7 +74,7 @@ def _list_if_null(value: object) -> object:
 
 
 def _yes(value: object) -> object:
-    """Take true itself: to pydantic, 1 is as good as ``Literal[True]``."""
+    """Accept only ``True`` itself: pydantic's ``Literal[True]`` accepts 1 as well."""
     if value is not True:
         raise ValueError("not true")
     return value
@@ -100,7 +100,7 @@ JsonObject = Annotated[dict[str, object], BeforeValidator(_object_or_empty)]
 
 
 class WireModel(BaseModel):
-    """What all the wire's records have in common. Frozen; unknown fields are in ``model_extra``."""
+    """The base class of the wire models. Frozen; unknown fields are in ``model_extra``."""
 
     # hide_input_in_errors: an input may be a signed URL.
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True)
@@ -115,7 +115,7 @@ D = TypeVar("D", bound=WireModel)
 
 
 class SuccessResponse(WireModel, Generic[D]):
-    """The envelope of every successful answer."""
+    """The envelope of every successful response."""
 
     success: Yes
     data: D
@@ -123,7 +123,7 @@ class SuccessResponse(WireModel, Generic[D]):
 
 
 class ApiFailure(WireModel):
-    """A refusal. Only ``code`` must be there; ``success`` may be absent but not true."""
+    """An error response. Only ``code`` is required; ``success`` may be absent but not true."""
 
     success: No = False
     code: Annotated[str, StringConstraints(min_length=1)]
@@ -133,7 +133,7 @@ class ApiFailure(WireModel):
 
 
 class HealthData(WireModel):
-    """The contract's nameless object within ``HealthSuccessResponse``."""
+    """The data of ``HealthSuccessResponse``, which has no name in the contract."""
 
     status: Word = ""
 
@@ -143,7 +143,7 @@ class HealthSuccessResponse(SuccessResponse[HealthData]):
 
 
 class CreditLedgerEntry(WireModel):
-    """One line of the account's ledger. ``amount`` may be negative."""
+    """One entry of the account's ledger. ``amount`` may be negative."""
 
     id: Word = ""
     job_id: MaybeText = None
@@ -155,7 +155,7 @@ class CreditLedgerEntry(WireModel):
 
 
 class CreditsData(WireModel):
-    """How the account stands. Its figures may be negative, and are rounded to twelve places."""
+    """The account's credits. They may be negative, and are rounded to twelve places."""
 
     balance: Figure
     reserved: Figure
@@ -190,7 +190,7 @@ class WorkflowMetadataSuccessResponse(SuccessResponse[WorkflowMetadataData]):
 
 
 class AssetCreateRequest(WireModel):
-    """What an upload intent asks for. Checked here, so that a wrong one costs nothing."""
+    """The request for an upload intent. Validated before it is sent, so that an invalid one costs nothing."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -201,7 +201,7 @@ class AssetCreateRequest(WireModel):
 
 
 class AssetDescriptor(WireModel):
-    """An asset. ``status`` is any word; ``byte_size`` is None where the gateway says nothing usable."""
+    """An asset. ``status`` may be any text; ``byte_size`` is None if it is absent or invalid."""
 
     asset_id: Id
     status: Word = ""
@@ -217,7 +217,7 @@ class AssetDescriptor(WireModel):
 
 
 class AssetCreateData(WireModel):
-    """An upload intent: the only answer that ever holds ``upload_url``."""
+    """An upload intent. No other response has ``upload_url``."""
 
     asset_id: Id
     bucket: Word = ""
@@ -255,7 +255,7 @@ class AssetDeleteSuccessResponse(SuccessResponse[AssetDeleteData]):
 
 
 class GenerateRequest(WireModel):
-    """What a job asks for. The contract makes ``idempotency_key`` optional; here it is not."""
+    """The request for a job. ``idempotency_key`` is optional in the contract but required here."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -275,7 +275,7 @@ class GenerateSuccessResponse(SuccessResponse[GenerateData]):
 
 
 class JobOutput(WireModel):
-    """One output. Only ``output_index`` must be right; the rest are hints, and ``url`` may be null."""
+    """One output of a job. Only ``output_index`` is required; the rest is lenient, and ``url`` may be null."""
 
     id: Word = ""
     job_id: MaybeText = None
@@ -292,7 +292,7 @@ class JobOutput(WireModel):
 
 
 class JobData(WireModel):
-    """A job. ``status`` is any word, empty where there was none."""
+    """A job. ``status`` may be any text; it is empty if absent."""
 
     job_id: Id
     status: Word = ""
@@ -318,7 +318,7 @@ M = TypeVar("M", bound=WireModel)
 
 
 def read_answer(body: bytes, model: type[M]) -> M:
-    """Read an answer's body. Raises ``UnreadableError`` where it is not JSON or not of the model's form."""
+    """Parse a response's body. Raises ``UnreadableError`` if it is not JSON or not valid for the model."""
     value = read_json(body)
     if not isinstance(value, dict):
         raise UnreadableError("not a JSON object")
@@ -329,7 +329,7 @@ def read_answer(body: bytes, model: type[M]) -> M:
 
 
 def read_failure(body: bytes) -> ApiFailure | None:
-    """Read a refusal's body; None where there is none that can be read."""
+    """Parse an error response's body; None if it can't be read as one."""
     try:
         return read_answer(body, ApiFailure)
     except UnreadableError:
@@ -337,7 +337,7 @@ def read_failure(body: bytes) -> ApiFailure | None:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Say what is wrong, by the field's name and without its value."""
+    """Return the first problem as text, with the field's name but without its value."""
     problem = error.errors(include_input=False, include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     return clean(f"{field}: {problem['msg']}" if field else problem["msg"], 200)
