@@ -1,8 +1,7 @@
-"""Every error code that this package gives of its own: what it means, which exit code comes with it, what to do.
+"""Table of this package's own error codes, with their meaning, exit code and remedy.
 
-Codes that the gateway sends are its own and stand nowhere here; they are shown as they came, with its words and
-its hint.
-``docs/errors.md`` is made of this table, and ``crucible-batch explain CODE`` prints a line of it.
+Codes sent by the gateway aren't listed; they are shown unchanged, with the gateway's message and hint.
+``docs/errors.md`` is generated from this table, and ``crucible-batch explain CODE`` prints an entry of it.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from dataclasses import dataclass
 from crucible_batch.errors import ExitCode
 
 HTTP = "HTTP_<status>"
-"""The one family of codes: a refusal that came without a code that can be read."""
+"""The only family of codes: an error response without a readable code."""
 BUG_EXIT_CODE = 70
-"""EX_SOFTWARE of sysexits.h, and none of the promised codes."""
+"""The exit code after a bug: EX_SOFTWARE of sysexits.h, not one of the documented codes."""
 
 _OF_A_STATUS = re.compile(r"HTTP_[1-5]\d\d", re.ASCII)
 
 
 class Topic(enum.StrEnum):
-    """What a code is about."""
+    """The subject of an error code."""
 
     COMMAND = "The command and what it was given"
     MACHINE = "This machine"
@@ -34,7 +33,7 @@ class Topic(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A code. A command ends with one of ``exit_codes`` where nothing graver has happened besides."""
+    """An error code. The command's exit code is one of ``exit_codes``, unless a more severe error happened too."""
 
     name: str
     topic: Topic
@@ -189,5 +188,5 @@ _BY_NAME = {code.name: code for code in CODES}
 
 
 def find_code(name: str) -> Code | None:
-    """Return the code of that name; of ``HTTP_503`` the family. None where it is none of ours."""
+    """Return the entry of a code; for one such as ``HTTP_503``, that of the family. None if it isn't in the table."""
     return _BY_NAME.get(HTTP if _OF_A_STATUS.fullmatch(name) else name)

@@ -1,21 +1,21 @@
-"""The one exception tree, and the exit code of each kind of ending.
+"""The exception hierarchy, and the exit codes.
 
     CrucibleBatchError
     ├── UserError              the command or its input is wrong; nothing was spent      exit 2
     │   ├── ManifestError      one or many problems, each with its place
-    │   ├── SavedPlanError     a file that is no saved plan, or was changed since it was written
-    │   ├── StalePlanError     a saved plan of which something moved since it was made
+    │   ├── SavedPlanError     a file that is not a saved plan, or was edited
+    │   ├── StalePlanError     a saved plan whose inputs have changed since it was made
     │   ├── RunDirectoryError  the directory belongs to another run, or can't be used
-    │   └── ConsentError       no budget and nobody to ask
+    │   └── ConsentError       no budget, and no terminal to ask for consent
     ├── RunBusyError           another run holds this run directory                      exit 6
     ├── JournalError           the journal can't be read or written                      exit 5
-    ├── DeadlineError          the time was over before the run began                    exit 5
-    ├── ReportError            the report can't be written; the journal has all of it    exit 5
-    └── GatewayError           an exchange that did not end in the wanted answer         exit 5
+    ├── DeadlineError          the deadline passed before the run began                  exit 5
+    ├── ReportError            the report can't be written; the journal is complete      exit 5
+    └── GatewayError           a request that failed                                     exit 5
         └── KeyRefusedError    no key, or the gateway refused it                         exit 3
 
-An expected failure of a *job* is no exception but an event (``domain.events``). The message of each error ends in what
-to do next.
+An expected failure of a *job* is not an exception but an event (``domain.events``). Each error ends with a hint on
+what to do next.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ JOB_OF_ANOTHER_KEY = "JOB_OF_ANOTHER_KEY"
 
 
 class ExitCode(enum.IntEnum):
-    """How a command ended. Where several apply, the first of 130/143, 3, 5, 4, 1."""
+    """Exit codes of commands. If several apply, the first of 130/143, 3, 5, 4, 1 is used."""
 
     OK = 0
     SOME_FAILED = 1
@@ -68,7 +68,7 @@ _MEANINGS = {
 
 
 class CrucibleBatchError(Exception):
-    """Everything that this package raises on purpose. ``code`` is stable and documented; ``hint`` says what to do."""
+    """Base class of this package's errors. ``code`` is stable and documented; ``hint`` is what the user can do."""
 
     code = "ERROR"
     exit_code = ExitCode.STOPPED
@@ -88,10 +88,9 @@ class UserError(CrucibleBatchError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where in a file something stands. Lines and columns count from 1; line 0 means the file as a whole, and column 0
-    the line as a whole.
+    """A position in a file. Lines and columns count from 1; line 0 means the whole file, and column 0 the whole line.
 
-    ``end_column`` is the first column behind it on the same line; 0 where it ends on another one, or nobody knows.
+    ``end_column`` is the first column after the range on the same line; 0 if it ends on another line or is unknown.
     """
 
     file: Path
@@ -106,11 +105,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a manifest.
+    """A problem in a manifest.
 
-    ``field`` is the dotted path within the manifest (``jobs[2].params.size.width``), empty for the file as a whole.
-    ``nearest`` is the closest known name, where the problem is an unknown one. ``row`` is the line of a table that the
-    problem was met with, where the manifest alone doesn't have it.
+    ``field`` is the dotted path within the manifest (``jobs[2].params.size.width``), empty for the whole file.
+    ``nearest`` is the closest known name if the problem is an unknown name. ``row`` is the line of the table row that
+    causes the problem, if it isn't in the manifest itself.
     """
 
     place: Place
@@ -128,7 +127,7 @@ class Problem:
 
 
 class ManifestError(UserError):
-    """A manifest that can't be run, with all the problems that were found, in the order of their places."""
+    """A manifest that can't be run, with the problems found, ordered by place. ``omitted`` counts further ones."""
 
     code = "INVALID_MANIFEST"
 
@@ -142,17 +141,17 @@ class ManifestError(UserError):
 
 
 class SavedPlanError(UserError):
-    """A saved plan that can't be read: cut short, edited, of another version, or none at all."""
+    """A saved plan that can't be read: truncated, edited, of another version, or not a saved plan."""
 
     code = "INVALID_PLAN"
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One thing that is no longer as a saved plan has it.
+    """A difference between a saved plan and the current state.
 
     ``kind`` is ``gateway``, ``term``, ``manifest``, ``file``, ``workflow``, ``price``, ``image`` or ``job``; ``name``
-    is its name, and ``message`` says it all.
+    is the name of what changed, and ``message`` the full description.
     """
 
     kind: str
@@ -164,8 +163,10 @@ class Move:
 
 
 class StalePlanError(UserError):
-    """What a saved plan was made of has moved since, so nothing is run. ``moves`` are the first, ``omitted`` counts
-    the rest."""
+    """A saved plan whose inputs have changed since it was made, so nothing is run.
+
+    ``moves`` are the first changes; ``omitted`` counts the rest.
+    """
 
     code = "STALE_PLAN"
 
@@ -186,7 +187,7 @@ class RunDirectoryError(UserError):
 
 
 class OtherAccountError(RunDirectoryError):
-    """The key is of another account than the directory's: its jobs would be bought again."""
+    """The key belongs to another account than the run directory: running would buy its jobs again."""
 
     def __init__(self, directory: object) -> None:
         super().__init__(
@@ -196,7 +197,7 @@ class OtherAccountError(RunDirectoryError):
 
 
 class ConsentError(UserError):
-    """Nobody said how much may be spent: no budget, no ``--yes``, and no terminal to ask."""
+    """No consent to spend: no budget, no ``--yes``, and no terminal to ask on."""
 
     code = "CONSENT_NEEDED"
 
@@ -209,7 +210,7 @@ class RunBusyError(CrucibleBatchError):
 
 
 class JournalError(CrucibleBatchError):
-    """The journal can't be read or written: the disk, or a file that is damaged."""
+    """The journal can't be read or written, because of the disk or a damaged file."""
 
     code = "JOURNAL"
     exit_code = ExitCode.STOPPED
@@ -229,21 +230,20 @@ class DeadlineError(CrucibleBatchError):
 
 
 class ReportError(CrucibleBatchError):
-    """The report can't be written. The journal holds all that it would say."""
+    """The report can't be written. The journal holds all of its data."""
 
     code = "REPORT"
     exit_code = ExitCode.STOPPED
 
 
 class GatewayError(CrucibleBatchError):
-    """An exchange with the gateway or its storage that did not end in the wanted answer.
+    """A failed request to the gateway or its storage.
 
-    ``error`` says what went wrong, in the gateway's words where it sent some, and ``hint`` what it advises. ``code`` is
-    the gateway's own where it sent one, else one of ours (``NO_ANSWER``, ``BAD_ANSWER``, ``HTTP_<status>``;
-    ``BAD_REQUEST`` and ``UNSAFE_URL`` for what was never sent). ``status`` is the HTTP status, None where no answer
-    came. ``in_doubt`` is true where the request may have taken effect although no definite answer says so: the one
-    thing that money depends on.
-    ``retry_after_s`` is what the answer asked for, already read and bounded.
+    ``error`` is the gateway's error message, if it sent one, else ours; ``hint`` is its advice. ``code`` is the
+    gateway's, if it sent one, else ``NO_ANSWER``, ``BAD_ANSWER`` or ``HTTP_<status>``; ``BAD_REQUEST`` and
+    ``UNSAFE_URL`` mean that nothing was sent. ``status`` is the HTTP status, None without a response. ``in_doubt`` is
+    true if the request may have taken effect although there is no definite response; only this field matters for
+    spending. ``retry_after_s`` is the wait in seconds that the response asked for, parsed and limited.
     """
 
     exit_code = ExitCode.STOPPED
@@ -270,14 +270,15 @@ class GatewayError(CrucibleBatchError):
 
     @property
     def error(self) -> str:
-        """What went wrong, in the gateway's words where it sent some (``message`` is the same)."""
+        """The error message, the gateway's own if it sent one (same as ``message``)."""
         return self.message
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the gateway itself, and not something in front of it, definitely said no to this one request.
+        """Whether the gateway itself, and not a proxy before it, definitely rejected this request.
 
-        An HTML page with status 404 is the edge's and says nothing of the job; neither does a 429, nor any 5xx.
+        False for an HTML page with status 404, which comes from a proxy, and for 429 and any 5xx; these don't
+        determine the state of the job.
         """
         readable = not self.code.startswith("HTTP_")
         return readable and not self.in_doubt and self.status is not None and 400 <= self.status < 429

@@ -1,4 +1,4 @@
-"""Input images: read from disk and identified by their bytes."""
+"""Input images, read from disk and identified by their content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.plan import InputImage
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Larger files are refused: an input is held in memory, so that the uploaded bytes are those that were hashed."""
+"""The largest input image, in bytes. Inputs are held in memory, so that the uploaded bytes are the hashed ones."""
 
 _ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _FILENAME_LIMIT = 255
@@ -24,9 +24,9 @@ class InputError(ValueError):
 
 
 def read_input(path: Path) -> InputImage:
-    """Read an image's digest, size and type from its bytes; the file's extension is ignored.
+    """Return an image's digest, size and type, determined from its content; the file's extension is ignored.
 
-    Raises ``InputError`` where it is not an image, is too large or can't be read.
+    Raises ``InputError`` if it is not an image, is too large or can't be read.
     """
     try:
         with path.open("rb") as file:
@@ -60,14 +60,17 @@ def _sniff(content: bytes) -> str:
 
 
 def _short(name: str) -> str:
-    """Shorten a name to the contract's 255 characters, keeping its end."""
+    """Return a name shortened to the contract's 255 characters, keeping its end."""
     return name if len(name) <= _FILENAME_LIMIT else name[-_FILENAME_LIMIT:]
 
 
 async def load_input(image: InputImage) -> bytes:
-    """Read an image's bytes again for its upload. Raises ``InputError`` where they have changed since planning."""
+    """Return an image's content for its upload.
+
+    Raises ``InputError`` if it can't be read or has changed since planning.
+    """
     try:
-        # Opened here: if a run were cancelled while aiofiles opens the file, it would stay open.
+        # Not opened by aiofiles: if the run were cancelled meanwhile, the file would stay open.
         with image.path.open("rb") as file:
             content: bytes = await wrap(file).read(MAX_BYTES + 1)
     except OSError as error:

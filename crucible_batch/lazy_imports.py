@@ -1,6 +1,6 @@
-"""Packages whose names are loaded when they are first used, each by a stub beside its ``__init__`` that has the types.
+"""Packages whose names are imported on first use. A stub beside each ``__init__`` has the types.
 
-``crucible-batch validate`` is to start in the time of a few empty node processes, and most of a start is imports.
+``crucible-batch validate`` is to start in the time of a few empty node processes, and imports take most of the start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib import import_module
 def lazily(
     package: str, names: Mapping[str, tuple[str, ...]]
 ) -> tuple[list[str], Callable[[str], object], Callable[[], list[str]]]:
-    """Return ``__all__``, ``__getattr__`` and ``__dir__`` of a package; ``names`` are those of each module."""
+    """Return ``__all__``, ``__getattr__`` and ``__dir__`` for a package. ``names`` maps each module to its names."""
     homes = {name: module for module, its_names in names.items() for name in its_names}
 
     def find(name: str) -> object:

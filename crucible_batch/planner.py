@@ -1,4 +1,4 @@
-"""The planner: turns wanted jobs, with their images and workflows, into planned jobs or problems."""
+"""The planner: converts the manifest's jobs, with their images and workflows, to planned jobs or problems."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
 IMAGE_FIELDS = ("image.image", "image.value", "image")
 
 ReadImage = Callable[[Path], InputImage | str]
-"""Returns the image at a path, or a description of its problem. Called for each use of an image; not cached here."""
+"""Returns the image at a path, or a description of its problem. Called for each use; the planner doesn't cache it."""
 
 
 class Planner:
-    """Turns wanted jobs into planned ones, in order.
+    """Converts the manifest's jobs to planned jobs, in order.
 
-    ``workflows`` are those whose metadata could be read; for any other, parameter names are not checked. A claim is
-    kept for each job and, unless its name makes its paths unique, for each output path.
+    ``workflows`` are those whose metadata could be read; for others, parameter names are not checked. A claim is kept
+    in memory for each job and, unless its name makes its paths unique, for each output path.
     """
 
     def __init__(
@@ -49,7 +49,10 @@ class Planner:
         self._leading = NameClaims()
 
     def plan(self, wanted: Iterable[JobSpec | Problem]) -> Iterator[PlannedJob | Problem]:
-        """Yield a planned job, or the problems that keep it from being one, for each that is wanted."""
+        """Yield a planned job, or its problems, for each job; problems in ``wanted`` are passed through.
+
+        With ``duplicates: once``, a duplicate yields nothing.
+        """
         for item in wanted:
             match item:
                 case Problem():
@@ -65,7 +68,7 @@ class Planner:
                     assert_never(item)
 
     def _plan_one(self, wanted: JobSpec, problems: list[Problem]) -> PlannedJob | None:
-        """Return the planned job; None where problems were added or it is a duplicate to be dropped."""
+        """Return the planned job; None if problems were added or it is a duplicate to be dropped."""
         params, images = self._parameters(wanted, problems)
         identity = self._identity(wanted, params, images, problems) if images is not None else None
         if identity is None and self._duplicates == "once":
@@ -93,7 +96,7 @@ class Planner:
     def _parameters(
         self, wanted: JobSpec, problems: list[Problem]
     ) -> tuple[dict[str, Json], dict[str, InputImage] | None]:
-        """Return parameters and images as the job asks for them, problems or not; no images where one is none."""
+        """Return parameters and images, even if problems were added; images are None if any can't be read."""
         known = self._known_fields(wanted.workflow_id)
         params: dict[str, Json] = dict(wanted.params)
         if known is not None:
@@ -121,7 +124,7 @@ class Planner:
     def _image_sources(
         self, wanted: JobSpec, known: tuple[str, ...] | None, problems: list[Problem]
     ) -> dict[str, tuple[str, Path]]:
-        """Return the path of each image by its parameter, with the field of the job that names it."""
+        """Return, by parameter, the field of the job that names the image, and the image's path."""
         sources = {name: (f"images.{name}", path) for name, path in wanted.images.items()}
         if known is not None:
             problems.extend(
@@ -144,9 +147,9 @@ class Planner:
         candidates: Sequence[str],
         problems: list[Problem],
     ) -> str:
-        """Find the parameter that ``prompt:`` or ``image:`` fills: ``fields:`` first, else the first that is listed.
+        """Return the parameter that ``prompt:`` or ``image:`` fills: from ``fields:``, else the first known candidate.
 
-        Where there is none, a name that is no parameter's stands for it.
+        If there is none, a problem is added and a placeholder that isn't a parameter's name is returned.
         """
         known = self._known_fields(wanted.workflow_id)
         chosen = wanted.fields.get(source)
@@ -183,7 +186,7 @@ class Planner:
         images: Mapping[str, InputImage],
         problems: list[Problem],
     ) -> str | None:
-        """Return the job's identity; None where it is a duplicate or the identity can't be computed."""
+        """Return the job's identity; None if it is a duplicate or the identity can't be computed."""
         repeat = wanted.repeat
         digests = {name: image.spec.sha256 for name, image in images.items()} if images else {}
         while True:
@@ -230,9 +233,9 @@ class Planner:
         )
 
     def _claim_leading(self, wanted: JobSpec, folded: str) -> Problem | None:
-        """Refuse names such as ``a`` and ``a-1`` together: without ``{index}``, the second output of ``a`` is ``a-1``.
+        """Return a problem for names such as ``a`` and ``a-1``; without ``{index}``, ``a``'s second output is ``a-1``.
 
-        The number of outputs is known only after they are paid for.
+        This is checked when planning, since the number of outputs is known only after they are paid for.
         """
         taken = self._leading.get(folded)
         if (leading := first_output_pattern(folded)) is not None:
@@ -250,7 +253,7 @@ class Planner:
 
 
 def _sidecar_fault(output: str) -> str | None:
-    """Return why an output path conflicts with sidecars, which have its name and ``.json``. The path is folded."""
+    """Return why a folded output path conflicts with sidecars, which have the output's name plus ``.json``; or None."""
     if output.endswith(".json"):
         return "ends in .json, as what says of an output what made it"
     if f"{output}.json" in RESERVED_NAMES:
@@ -260,7 +263,7 @@ def _sidecar_fault(output: str) -> str | None:
 
 @lru_cache(maxsize=1000)
 def _nearest(name: str, known: tuple[str, ...]) -> str | None:
-    """Return the closest known name. Cached, since a mistake in the defaults recurs in every job."""
+    """Return the closest known name. Cached, since a mistake in the manifest's defaults recurs in every job."""
     return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 

@@ -1,4 +1,4 @@
-"""``plan.json``: written row by row, recognised, checked as a whole against its digest, and read row by row."""
+"""Saved plans (``plan.json``): written and read row by row, and verified as a whole against their digest."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ END_OF_JOBS = b"  ],"
 DIGEST = '  "digest": "{}"'
 
 MAX_LINE_BYTES = 128 * 1024 * 1024
-"""Far above the default limit of a manifest, so that the row of any job fits. Neither written nor read beyond it."""
+"""The longest line of a plan that is written or read: far above a manifest's default limit, so that any job fits."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPlanFile(PlanHead):
-    """A saved plan as a whole, as ``plan.json`` holds it. ``digest`` is the SHA-256 of all lines above its own."""
+    """The whole content of ``plan.json``. ``digest`` is the SHA-256 of all lines above its own."""
 
     jobs: tuple[PlanRow, ...]
     digest: str
@@ -41,7 +41,7 @@ _ADAPTERS: dict[object, TypeAdapter[Any]] = {}  # building one costs millisecond
 
 
 def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
-    """Return the adapter that writes and reads a dataclass of the domain as JSON, amounts as decimal text."""
+    """Return the adapter that converts a dataclass of the domain to and from JSON, with amounts as decimal text."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
@@ -62,7 +62,7 @@ DEFAULT_MAX_JOBS = 100_000
 
 
 def plan_command(head: PlanHead, plan: Path, *, manifest: Path, run_dir: Path) -> str:
-    """Return the command that makes this plan, as a line to paste. Paths are relative to the working directory."""
+    """Return the shell command that makes this plan. Paths are relative to the working directory."""
     return shell_command("plan", manifest, *_options(head, run_dir), "-o", plan)
 
 
@@ -93,13 +93,13 @@ T = TypeVar("T", PlanHead, PlanRow)
 MAX_HEAD_BYTES = MAX_LINE_BYTES
 _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"schema_version"')
 _FIRST_LINES = re.compile(rb'\{\r?\n  "schema_version": \d{1,9},\r?\n  "manifest": \{\r?\n    "name": "')
-"""A report begins as a plan does, and has its run id next."""
+"""The first lines of a plan. A report begins the same way, but has its run id next."""
 _VERSION_LINE = re.compile(rb'  "schema_version": (\d{1,9}),')
 _DIGEST_LINE = re.compile(rb'  "digest": "([0-9a-f]{64})"')
 
 
 def is_saved_plan(path: Path) -> bool:
-    """Whether a file is a plan and not a manifest, by its beginning: no manifest has a ``schema_version``."""
+    """Whether a file is a plan and not a manifest, by its first bytes: manifests don't have a ``schema_version``."""
     if not path.is_file():
         return False
     try:
@@ -110,7 +110,7 @@ def is_saved_plan(path: Path) -> bool:
 
 
 def looks_like_a_plan(path: Path) -> bool:
-    """Whether a file was written as a saved plan, whole or cut short, by its first lines."""
+    """Whether a file was written as a saved plan, complete or truncated, by its first lines."""
     try:
         with path.open("rb") as file:
             return _FIRST_LINES.match(file.read(200)) is not None
@@ -120,14 +120,17 @@ def looks_like_a_plan(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A saved plan whose digest was right when it was opened."""
+    """A saved plan whose digest was verified when it was opened."""
 
     path: Path
     head: PlanHead
     digest: str
 
     def rows(self) -> Iterator[PlanRow]:
-        """Read its jobs, in manifest order. Raises ``SavedPlanError``, also if the file was changed meanwhile."""
+        """Yield its jobs, in manifest order.
+
+        Raises ``SavedPlanError`` if a row is invalid, there are too many, or the file was changed since it was opened.
+        """
         lines = _Lines(self.path)
         jobs = iter(lines)
         for _ in takewhile(lambda line: line != JOBS, jobs):
@@ -141,7 +144,7 @@ class SavedPlan:
 
 
 def read_saved_plan(path: Path) -> SavedPlan:
-    """Open a plan and check it as a whole. Raises ``SavedPlanError`` if it isn't a plan, and if it was edited."""
+    """Open a plan and verify it as a whole. Raises ``SavedPlanError`` if it isn't a plan or was edited."""
     lines = _Lines(path)
     head: list[bytes] = []
     size = 0
@@ -158,7 +161,7 @@ def read_saved_plan(path: Path) -> SavedPlan:
 
 
 class _Lines:
-    """The lines above the digest, without their ends. The digest is checked once all of them were read."""
+    """The lines above the digest, without line ends. The digest is verified after the last of them was read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -229,18 +232,17 @@ def _broken(path: Path, why: str) -> SavedPlanError:
 
 
 def check_plan_target(target: Path, *, force: bool = False) -> None:
-    """Refuse to overwrite anything but a saved plan, unless ``force``, and never through a link.
+    """Raise ``UserError`` if the target is a link, or exists and isn't a saved plan.
 
-    Raises ``UserError``.
+    ``force`` allows other regular files.
     """
     check_target(target, "a saved plan", looks_like_a_plan, force=force)
 
 
 def write_saved_plan(target: Path, head: PlanHead, rows: Iterable[PlanRow], *, force: bool = False) -> str:
-    """Write a plan, replacing an older one, and return its digest. The same plan makes the same file.
+    """Write a plan, replacing an older one, and return its digest. The same plan results in the same file.
 
-    Raises ``UserError`` if it can't be written, or may not be (``check_plan_target``); then an older file is
-    unchanged.
+    Raises ``UserError`` if ``check_plan_target`` does, or if it can't be written; an older file is then unchanged.
     """
     check_plan_target(target, force=force)
     digest = hashlib.sha256()
@@ -261,7 +263,7 @@ def _lines(head: PlanHead, rows: Iterable[PlanRow]) -> Iterator[bytes]:
     separator = b"\n"
     for row in rows:
         text = _json(row)
-        if len(text) > MAX_LINE_BYTES - 8:  # its indent, its comma, its end
+        if len(text) > MAX_LINE_BYTES - 8:  # less the indent, comma and line end
             raise UserError(f"job {row.name!r} is too large for a saved plan", hint="run the manifest itself")
         yield separator + b"    " + text
         separator = b",\n"
@@ -271,5 +273,5 @@ def _lines(head: PlanHead, rows: Iterable[PlanRow]) -> Iterator[bytes]:
 def _json(value: PlanHead | PlanRow, indent: int | None = None) -> bytes:
     try:
         return adapter_of(type(value)).dump_json(value, indent=indent)
-    except ValueError as error:  # half of a surrogate pair: a file name that isn't UTF-8
+    except ValueError as error:  # a lone surrogate, from a file name that isn't UTF-8
         raise SavedPlanError(f"a plan can't hold this as JSON: {error}", hint="rename the file to UTF-8") from error

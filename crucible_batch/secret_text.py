@@ -1,4 +1,4 @@
-"""Secrets as text that doesn't show: in a traceback with the values of variables, in a debugger, in a log."""
+"""A string type for secrets that isn't shown in tracebacks with variables, debuggers or logs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import SupportsIndex
 
 
 class HiddenText(str):
-    """A secret. It is text to whoever sends it, and ``'***'`` to whoever shows what a variable holds.
+    """A secret string. Its ``repr`` is ``'***'``; otherwise it is an ordinary ``str``.
 
-    What is made of it is plain text: wrap that too.
+    Strings derived from it, except slices, are plain ``str``: wrap them too.
     """
 
     __slots__ = ()
@@ -17,5 +17,5 @@ class HiddenText(str):
         return "'***'"
 
     def __getitem__(self, key: SupportsIndex | slice, /) -> HiddenText:
-        """Return a part, which shows as little: a long text is often cut before it is shown."""
+        """Return a part, also hidden: tools often truncate a long text before they show it."""
         return HiddenText(super().__getitem__(key))

@@ -1,4 +1,4 @@
-"""Settings: whose account, at which gateway. Decided once, from flags, the environment and ``.env``, in this order."""
+"""The account and gateway settings, resolved once from flags, the environment and ``.env``, in this order."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ PRODUCTION = "https://crucible.moltazine.com"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where requests go and as whom. ``key_source`` and ``base_source`` say where each was found, for people.
+    """The gateway to use, and the API key. ``key_source`` and ``base_source`` are their sources, for messages.
 
-    ``storage_hosts`` are those that the gateway's storage links may lead to although their addresses aren't public.
+    ``ignored`` is a message about a setting that was ignored. ``storage_hosts`` are hosts that storage links may lead
+    to although their addresses aren't public.
     """
 
     api_key: str | None = field(repr=False)
@@ -42,10 +43,11 @@ def resolve(
     storage_hosts: Sequence[str] = (),
     dotenv: Path | None = None,
 ) -> Settings:
-    """Decide the settings. ``dotenv`` is the file to read, if it is there; an empty value counts as none.
+    """Return the settings. ``dotenv`` is the file to read, if it exists; an empty value counts as unset.
 
-    A base URL from ``.env`` counts only together with a key from the same file: a stranger's folder must not lead
-    your key to a stranger's gateway. No proxy and no storage host is taken from the environment, for the same reason.
+    A base URL from ``.env`` is used only with a key from the same file: a ``.env`` in someone else's folder must not
+    send your key to another gateway. For the same reason, proxy and storage hosts aren't read from the environment.
+    Raises ``UserError`` if the file can't be read.
     """
     file = _read(dotenv) if dotenv is not None and dotenv.is_file() else {}
     key, key_source = environ.get(KEY_VARIABLE) or None, "the environment"
@@ -71,13 +73,13 @@ def resolve(
 
 
 def _read(dotenv: Path) -> Mapping[str, HiddenText]:
-    """Read what a ``.env`` file says. Raises ``UserError`` where it can't be read."""
-    from dotenv import dotenv_values  # noqa: PLC0415 - most starts read no such file
+    """Return the values of a ``.env`` file. Raises ``UserError`` if it can't be read."""
+    from dotenv import dotenv_values  # noqa: PLC0415 - most commands read no such file
 
     try:
         values = dotenv_values(dotenv, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        # What failed isn't kept: its frames hold the file's text.
+        # Without a cause: the error's frames hold the file's text.
         raise UserError(f"{dotenv} can't be read: {why}", hint="correct it, or move it away") from None
     return {name: HiddenText(value) for name, value in values.items() if value is not None}

@@ -13,9 +13,9 @@ from crucible_batch.errors import UserError
 
 
 def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, force: bool = False) -> None:
-    """Refuse to overwrite anything but a regular file for which ``is_ours`` is true; ``force`` allows other files.
+    """Raise ``UserError`` unless ``target`` is absent or a regular file for which ``is_ours`` is true.
 
-    ``what`` names the kind of file in messages. Raises ``UserError``.
+    ``force`` allows any regular file. ``what`` names the kind of file in messages.
     """
     try:
         mode = target.lstat().st_mode
@@ -36,12 +36,12 @@ def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, fo
 
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``target`` that is synced and replaces it at the end, unless there is an error.
+    """Open a temporary file beside ``target``; at the end of the block it is synced and replaces ``target``.
 
-    Raises ``OSError``.
+    After an error in the block, ``target`` is unchanged. Raises ``OSError``.
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    temporary.unlink(missing_ok=True)  # left by a killed process, or a link placed there
+    temporary.unlink(missing_ok=True)  # left by a killed process, or a link created by another user
     try:
         with temporary.open("xb") as file:
             yield file
