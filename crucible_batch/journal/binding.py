@@ -1,4 +1,4 @@
-"""What a run directory belongs to, and the other run directories of the same user beside it."""
+"""The manifest, run id and gateway that a run directory belongs to, and the other run directories beside it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from crucible_batch.journal.safe_files import DIRECTORY, FILE
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a run directory belongs to. A directory bound to anything else is refused: each job would be bought again.
+    """The manifest, run id and gateway that a run directory belongs to.
 
-    ``gateway`` is the API's base URL. A key doesn't identify its account, since keys are renewed: see
-    ``Journal.remembered_key``.
+    A directory with another binding is rejected, since each job would be bought again. ``gateway`` is the API's base
+    URL. The account isn't included, since a key doesn't identify it: keys are renewed. See ``Journal.remembered_key``.
     """
 
     manifest_name: str
@@ -23,9 +23,9 @@ class Binding:
 
 
 def journals_beside(directory: Path, binding: Binding) -> Iterator[Path]:
-    """Yield the other run directories that share a home with this one.
+    """Yield the other run directories beside this one.
 
-    That is all of ``outputs/*/*`` where it lies at its own ``NAME/RUN_ID``, else those of the same parent.
+    These are all of ``outputs/*/*`` if this one is at its default ``NAME/RUN_ID``, else those in the same parent.
     """
     here = directory.resolve()
     at_home = (here.parent.name, here.name) == (binding.manifest_name, binding.run_id)

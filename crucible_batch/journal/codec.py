@@ -1,4 +1,7 @@
-"""Domain values to JSON and back, and the checks of a column's type. Fields are a file format: add, never rename."""
+"""Conversion of domain values to and from JSON, and type checks of columns.
+
+The domain's field names are part of the file format: fields may be added, but never renamed.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,22 @@ from crucible_batch.errors import JournalError
 
 _FIRST_MOMENT: Final = -62_135_596_800.0
 _END_OF_TIME: Final = 253_402_300_800.0
-"""The years 1 to 9999, the range of ``datetime``. A wrong clock may be before 1970."""
+"""The end of year 9999; with the start of year 1, the range of ``datetime``. A wrong clock may be before 1970."""
 
 
 def text(value: object, what: str) -> str:
-    """Return a column's text. Raises ``JournalError`` for any other type."""
+    """Return ``value`` if it is text. Raises ``JournalError`` otherwise."""
     return value if isinstance(value, str) else refuse(what)
 
 
 def moment(value: object, what: str) -> float:
-    """Return a column's time. Raises ``JournalError`` for one outside the range of ``datetime``."""
+    """Return a Unix time. Raises ``JournalError`` if it isn't a number within the range of ``datetime``."""
     return float(value) if isinstance(value, int | float) and is_moment(value) else refuse(what)
 
 
 def is_moment(value: float) -> bool:
     """Whether a time is within the range of ``datetime``."""
-    return _FIRST_MOMENT <= value < _END_OF_TIME  # false of NaN
+    return _FIRST_MOMENT <= value < _END_OF_TIME  # False for NaN
 
 
 def refuse(what: str) -> NoReturn:
@@ -38,7 +41,7 @@ def refuse(what: str) -> NoReturn:
 
 T = TypeVar("T")
 
-# Building an adapter costs milliseconds, using one microseconds.
+# Creating an adapter takes milliseconds, using one microseconds.
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
 
@@ -49,12 +52,12 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def encode(value: object) -> str:
-    """Write a frozen dataclass of the domain as JSON; Decimals become text."""
+    """Return a frozen dataclass of the domain as JSON, with Decimals as text."""
     return _adapter(type(value)).dump_json(value).decode()
 
 
 def decode(kind: type[T], body: object) -> T:
-    """Read a value of ``kind`` back. Raises ``JournalError`` where the text isn't one."""
+    """Parse the JSON of a value of ``kind``. Raises ``JournalError`` if it isn't one."""
     written = text(body, kind.__name__)
     try:
         value: T = _adapter(kind).validate_json(written)

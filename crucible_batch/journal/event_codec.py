@@ -1,6 +1,6 @@
-"""Events to rows and back, under the names of ``EVENT_NAMES``, with a check of their values.
+"""Conversion of events to and from rows, by the names in ``EVENT_NAMES``, with a check of their values.
 
-JSON allows any number, and a file may be damaged or edited.
+The check is needed because JSON allows any number, and a file may be damaged or edited.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{1,64}")
 
 
 def check_event(event: Event) -> None:
-    """Raise ``JournalError`` for an event with a value that no event of this program has."""
+    """Raise ``JournalError`` for an event with a value that this program never writes."""
     if not is_moment(event.at) or not _is_plausible(event):
         refuse(f"{type(event).__name__} event")
 
@@ -80,7 +80,7 @@ def encode_event(event: Event) -> tuple[str, str]:
 
 
 def decode_event(kind: object, body: object) -> Event:
-    """Read an event back. Raises ``JournalError`` for an unknown type and for values that can't be."""
+    """Return the event of a row. Raises ``JournalError`` for an unknown type or impossible values."""
     known = EVENT_NAMES.get(text(kind, "kind of event"))
     if known is None:
         raise JournalError(

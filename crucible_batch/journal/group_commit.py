@@ -1,6 +1,7 @@
-"""Group commit: one thread writes all that was queued while the last commit was being synced.
+"""Group commit: one thread writes, in one transaction, all that was queued during the previous commit's sync.
 
-The running fsync is the batching window; there is no timer. A single producer waits for one commit, 64 share one.
+The running fsync is the batching window; there is no timer. A single producer waits for one commit; 64 producers share
+one.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ class _Write:
 
 
 class GroupCommitWriter:
-    """Writes statements durably, many to a transaction, in the order in which they were given.
+    """A writer that executes statements durably and in order, many in one transaction.
 
-    ``connect`` is called in the writer's own thread. The first error fails all later writes too: after a failed
-    sync it is unknown what is on disk. Use from one event loop.
+    ``connect`` is called in the writer's own thread. After the first error all later writes fail too, since it is
+    unknown what a failed sync left on disk. Use from one event loop.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -37,7 +38,7 @@ class GroupCommitWriter:
         self._thread.start()
 
     async def write(self, sql: str, values: Sequence[object]) -> None:
-        """Return once the statement is durable. Raises ``JournalError`` if it isn't.
+        """Execute a statement and return when it is durable. Raises ``JournalError`` if it can't be written.
 
         Cancelling the wait doesn't cancel the statement.
         """
@@ -48,11 +49,11 @@ class GroupCommitWriter:
         await done
 
     async def drain(self) -> None:
-        """Return once all statements are durable, also those whose wait was cancelled. Raises ``JournalError``."""
+        """Return when all statements are durable, including those whose wait was cancelled. Raises ``JournalError``."""
         await self.write("SELECT 1", ())
 
     def close(self) -> None:
-        """Write what is queued, and end the thread. May be called twice."""
+        """Write the queued statements and end the thread. May be called twice."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -65,7 +66,7 @@ class GroupCommitWriter:
                     try:
                         connection = connection or self._connect()
                         _commit(connection, batch)
-                    except Exception as error:  # noqa: BLE001 - a thread that ended would leave all writers waiting
+                    except Exception as error:  # noqa: BLE001 - if the thread ended, all writers would wait forever
                         self._failure = _journal_error(error)
                 _resolve(batch, self._failure)
         finally:
@@ -73,7 +74,7 @@ class GroupCommitWriter:
                 connection.close()
 
     def _gather(self) -> list[_Write]:
-        """Block for one write, then take all that are queued; empty once the writer is closed."""
+        """Wait for a write, and return it with all that are queued; empty if the writer is closed."""
         first = self._queue.get()
         if first is None:
             return []
@@ -102,7 +103,7 @@ def _commit(connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
 
 
 def _resolve(batch: Sequence[_Write], failure: JournalError | None) -> None:
-    """Settle the futures of a batch with one call into the loop."""
+    """Complete the futures of a batch with a single call into the event loop."""
 
     def settle() -> None:
         for write in batch:

@@ -1,4 +1,4 @@
-"""One run at a time in a run directory: the lock, and a file that says who holds it."""
+"""The lock that allows one run at a time in a run directory, and a file that names the process holding it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that holds a lock. ``since`` is the time of the file that says so."""
+    """The process that holds a lock. ``since`` is the modification time of the holder file."""
 
     host: str
     pid: int
@@ -39,9 +39,9 @@ class Holder:
 
 
 def write_holder(directory: Path) -> None:
-    """Say that this process holds the lock of ``directory``. What fails here keeps nobody from running."""
+    """Write the holder file, which names this process, into ``directory``. Errors are ignored."""
     text = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
-    # Made anew: one that stands there may be another file as well, by a hard link.
+    # Replaced, not overwritten: an existing file may be a hard link to another file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with contextlib.suppress(OSError):
         (directory / HOLDER).unlink(missing_ok=True)
@@ -53,13 +53,13 @@ def write_holder(directory: Path) -> None:
 
 
 def erase_holder(directory: Path) -> None:
-    """Take the text away, before the lock is let go."""
+    """Delete the holder file. Call it before the lock is released. Errors are ignored."""
     with contextlib.suppress(OSError):
         (directory / HOLDER).unlink()
 
 
 def read_holder(directory: Path) -> Holder | None:
-    """Read who holds the lock; None where the text is missing, torn, or anything else than we write."""
+    """Return the process named in the holder file; None if the file is missing, incomplete or otherwise invalid."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(directory / HOLDER, flags)
@@ -78,22 +78,23 @@ def read_holder(directory: Path) -> Holder | None:
 
 
 _LOOK_S = 0.1
-"""``is_locked`` shares the lock for a moment to try it: whoever only looked must not keep a run out."""
+"""How long to wait for the lock, in seconds. ``is_locked`` takes a shared lock for a moment, which must not make a
+starting run fail."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
-"""What systems say of a lock on a file system that has none (NFS: of one that can't be asked for)."""
+"""Errors of locking on a file system without locks (on NFS, also if the lock service can't be reached)."""
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 
 @contextmanager
 def lock_run_directory(directory: Path) -> Iterator[None]:
-    """Hold the directory, making it where there is none. The kernel drops the locks however their holder dies.
+    """Lock the run directory for the block, creating it if needed. The kernel releases the locks of a killed process.
 
-    The directory itself is locked, so that no file in it can be deleted or replaced to let a second run in; and a file
-    in it, for file systems that lock no directories (NFS) and for older releases, which know of the file alone.
+    The directory itself is locked, so that deleting or replacing a file in it can't admit a second run. A file in it is
+    locked too, for file systems that can't lock directories (NFS) and for older releases, which lock only the file.
 
-    Raises ``RunBusyError`` at once where another run holds it, saying who, and ``RunDirectoryError`` where it can't be
-    made, holds links, or is open to others: a directory from somebody else must not have us write elsewhere; and where
-    its file system has no locks.
+    Raises ``RunBusyError`` at once if another run holds the directory, with the holder if known. Raises
+    ``RunDirectoryError`` if the directory can't be created, contains links, is writable by others (a directory from
+    another user must not redirect our writes), or if its file system has no locks.
     """
     with ExitStack() as stack:
         _take(stack, directory)
@@ -103,7 +104,7 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
 
 
 def is_locked(directory: Path) -> bool:
-    """Tell whether a run holds the directory right now."""
+    """Return whether a run currently holds the directory."""
     try:
         descriptor = _opened(directory)
     except OSError:
@@ -140,13 +141,13 @@ def _take(stack: ExitStack, directory: Path) -> None:
 
 
 def _locked(directory: Path) -> int:
-    """Return the descriptor by which the directory is locked. Raises ``Timeout``."""
+    """Lock the directory and return the descriptor that holds the lock. Raises ``Timeout``."""
     deadline = time.monotonic() + _LOOK_S
     while True:
         with ExitStack() as stack:
             descriptor = _opened(directory)
             stack.callback(os.close, descriptor)
-            # One that has lost its name in the meantime keeps nobody out.
+            # If the directory was renamed or replaced meanwhile, this lock has no effect.
             if _flock(descriptor, fcntl.LOCK_EX) and os.path.samestat(os.fstat(descriptor), directory.stat()):
                 stack.pop_all()
                 return descriptor
@@ -160,7 +161,10 @@ def _opened(directory: Path) -> int:
 
 
 def _flock(descriptor: int, kind: int) -> bool:
-    """Lock a directory at once; False where another holds it. Where directories can't be locked, nobody does."""
+    """Lock a directory without waiting; False if it is locked already.
+
+    True if the file system can't lock directories, since no other process can hold the lock then.
+    """
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
@@ -171,12 +175,15 @@ def _flock(descriptor: int, kind: int) -> bool:
 def _is_file_locked(directory: Path) -> bool:
     try:
         return not _is_free(directory, os.O_RDONLY)
-    except OSError:  # one that is missing, can't be read, or has no locks, shows nothing; no run could hold it
+    except OSError:  # missing, unreadable, or no locks: no run can hold it
         return False
 
 
 def _check_locks(directory: Path) -> None:
-    """Refuse a file system without locks: ``FileLock`` would make do with a file, which outlives who made it."""
+    """Raise ``RunDirectoryError`` if the file system has no locks.
+
+    ``FileLock`` would fall back to the existence of a file, which remains after its process was killed.
+    """
     try:
         _is_free(directory, os.O_RDWR | os.O_CREAT)
     except OSError as error:
@@ -189,11 +196,14 @@ def _check_locks(directory: Path) -> None:
 
 
 def _is_free(directory: Path, flags: int) -> bool:
-    """Share the lock for a moment. Raises ``OSError`` where there are no locks, or no such file."""
+    """Return whether the lock file is unlocked, by taking a shared lock for a moment.
+
+    Raises ``OSError`` if the file system has no locks or the file doesn't exist.
+    """
     descriptor = os.open(directory / DIRECTORY / LOCK, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # some say the second of a lock that is held
+    except (BlockingIOError, PermissionError):  # PermissionError: some systems report a held lock so
         return False
     finally:
         os.close(descriptor)

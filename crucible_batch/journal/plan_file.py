@@ -1,4 +1,4 @@
-"""A plan in a nameless SQLite file, written and read row by row so that it is never in memory as a whole."""
+"""A plan in an unnamed temporary SQLite file, written and read row by row so that it is never whole in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PlanFile:
     @classmethod
     @contextmanager
     def temporary(cls) -> Iterator[PlanFile]:
-        """Make an empty plan that is deleted at the end of the block, or of the process, however it ends."""
+        """Create an empty plan that is deleted at the end of the block, or when the process ends or is killed."""
         plan = cls()
         try:
             yield plan
@@ -38,14 +38,14 @@ class PlanFile:
             plan.close()
 
     def fill(self, jobs: Iterable[PlannedJob]) -> None:
-        """Write the jobs, which are in manifest order and have distinct identities.
+        """Store the jobs, which must be in manifest order and have distinct identities.
 
         Raises ``UserError`` if the temporary directory has no room for them.
         """
         try:
             self._connection.execute("BEGIN")
             self._connection.executemany(INSERT_PLANNED, ((job.position, job.identity, encode(job)) for job in jobs))
-            # Built afterwards: for identities in random order that takes a third of the time.
+            # Created after the inserts: with identities in random order this takes a third of the time.
             self._connection.execute("CREATE UNIQUE INDEX IF NOT EXISTS plan_by_identity ON plan (identity)")
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -55,22 +55,22 @@ class PlanFile:
             ) from error
 
     def jobs(self) -> Iterator[PlannedJob]:
-        """Read them back, in manifest order."""
+        """Yield the jobs, in manifest order."""
         for _, _, body in self.rows():
             yield decode(PlannedJob, body)
 
     def rows(self) -> Generator[tuple[int, str, str], None, None]:
-        """Read them back as ``INSERT_PLANNED`` takes them."""
+        """Yield the rows in the form that ``INSERT_PLANNED`` takes, in manifest order."""
         yield from self._connection.execute("SELECT position, identity, body FROM plan ORDER BY position")
 
     def holds(self, identity: str) -> bool:
-        """Whether the plan has a job of this identity, under any name."""
+        """Whether the plan has a job with this identity, under any name."""
         return self._connection.execute("SELECT 1 FROM plan WHERE identity = ?", (identity,)).fetchone() is not None
 
     def is_kept_in(self, journal: sqlite3.Connection) -> bool:
         """Whether a journal's plan is equal to this one, byte for byte."""
         (count,) = journal.execute("SELECT count(*) FROM plan").fetchone()
-        # Compared by SQLite: the journal's rows may be damaged, and not even be text.
+        # Compared by SQLite, since damaged rows of the journal may not even be text.
         with closing(self.rows()) as rows:
             return count == len(self) and all(journal.execute(_IS_PLANNED, row).fetchone() for row in rows)
 

@@ -1,5 +1,7 @@
-"""Rows of the journal to jobs and assets. A job whose events can't have happened is unreadable; the run goes on without
-it."""
+"""Reconstruction of jobs and assets from the journal's rows.
+
+A job whose events are contradictory is marked as unreadable, and the run continues without it.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,13 @@ from crucible_batch.journal.event_codec import decode_event
 
 _MOST_TOLD = 10
 _told: dict[Path, set[str]] = {}
-"""The jobs of each journal that were logged already: a command reads the same journal several times."""
+"""The unreadable jobs already logged, by journal: a command reads the same journal several times."""
 
 logger = logging.getLogger(__name__)
 
 
 def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[object, object]], rule: RetryRule) -> Job:
-    """Return a job as its events, given by type and body, left it. An unreadable one is logged once.
+    """Return a job in the state after its events, given by type and body. An unreadable one is logged once.
 
     Raises ``JournalError`` for an event that can't be decoded.
     """
@@ -35,7 +37,7 @@ def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[object, obje
 
 
 def asset_of(sha256: str, rows: Iterable[tuple[object, object]]) -> Asset:
-    """Return an asset as its events left it; events of jobs are ignored."""
+    """Return an asset in the state after its events; events of jobs are ignored."""
     asset = Asset(sha256)
     for kind, body in rows:
         event = decode_event(kind, body)

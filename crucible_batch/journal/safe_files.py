@@ -1,7 +1,7 @@
-"""The journal's files: whose they are, who may write there, their names made durable, and errors of the database.
+"""Checks of the journal's files: ownership, permissions, durable names; and conversion of database errors.
 
-Where something else than a file of ours stands, nothing is opened and nothing written.
-SQLite follows links, and makes its tables in any database, so both are looked at before it is let in.
+If a path holds anything but a file of this program, it is neither opened nor written. SQLite follows links, and would
+create its tables in any database, so both are checked before it is used.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ FILE = "journal.sqlite3"
 
 @contextmanager
 def foreign_errors(directory: Path) -> Iterator[None]:
-    """The one seam where the database's errors become ours."""
+    """Convert errors of the database in the block to ``JournalError``."""
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # the second for names in the schema that aren't text
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # UnicodeDecodeError: names in the schema that aren't UTF-8
         raise _journal_error(error, directory) from error
 
 
 def _journal_error(error: sqlite3.Error | UnicodeDecodeError, directory: Path) -> JournalError:
-    """A file that is damaged gets no better by trying again; what a full disk held back does."""
-    # The low byte is the kind of error; what is above it says more.
+    """Return the error with a hint: a damaged file must be restored, while after a full disk a retry can succeed."""
+    # The low byte is the primary error code; the bits above it are details.
     kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
     damages = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
     if isinstance(error, sqlite3.Error) and kind not in damages:
@@ -46,7 +46,7 @@ def _journal_error(error: sqlite3.Error | UnicodeDecodeError, directory: Path) -
 
 
 def way_back(directory: Path) -> str:
-    """Say what to do about a journal that is damaged."""
+    """Return the hint for a damaged journal."""
     return (
         f"restore it from a copy; or move {directory / DIRECTORY} away and run the manifest again:"
         " receipts.jsonl then restores what was bought"
@@ -54,14 +54,14 @@ def way_back(directory: Path) -> str:
 
 
 PRIVATE = 0o775
-"""The mode of what is made, less the user's own mask, which may take nothing away."""
+"""The mode of new directories: not writable by others, even if the user's umask is 0."""
 _ROOT = 0
 
 
 def check_rights(directory: Path) -> None:
-    """Refuse a run directory that is another's, or that everybody may write in, with ``RunDirectoryError``.
+    """Raise ``RunDirectoryError`` for a run directory that belongs to another user or is writable by everybody.
 
-    Root may run anywhere, as containers do, and what is root's is everybody's to trust. Raises ``OSError`` as well.
+    Root may use directories of any user, as in containers, and every user may use root's. Raises ``OSError`` too.
     """
     us = os.geteuid()
     for folder in (directory, directory / DIRECTORY):
@@ -78,7 +78,7 @@ def check_rights(directory: Path) -> None:
 
 
 def _keeps_modes(folder: Path) -> bool:
-    """Whether a folder can be private here: some file systems (FAT, Windows' own) let everybody do everything."""
+    """Whether the file system supports modes: on some (FAT, NTFS) every file is writable by everybody."""
     probe = Path(tempfile.mkdtemp(prefix=".crucible-part-", dir=folder))
     try:
         return not probe.stat().st_mode & stat.S_IWOTH
@@ -87,15 +87,15 @@ def _keeps_modes(folder: Path) -> bool:
 
 
 _NEW_FOLDERS = 5
-"""``.crucible``, the run directory and its parents up to the one that ``outputs`` is in."""
+"""The number of folders to sync: ``.crucible``, the run directory and its parents, up to the parent of ``outputs``."""
 
 
 def sync_names(journal: Path) -> None:
-    """Sync each folder that may have been made for the journal. Raises ``JournalError``."""
+    """Sync each folder that may have been created for the journal. Raises ``JournalError``."""
     for folder in list(journal.absolute().parents)[:_NEW_FOLDERS]:
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except PermissionError:  # one that we may not list was there before
+        except PermissionError:  # a folder that we can't list existed before
             continue
         try:
             os.fsync(descriptor)
@@ -114,9 +114,10 @@ _TABLES: Final = frozenset({"meta", "migrations", "events", "plan", "retired", "
 
 
 def refuse_links(directory: Path) -> None:
-    """Raise ``RunDirectoryError`` where the folder of the journal, one of its files or the lock is not our own.
+    """Raise ``RunDirectoryError`` if the journal's folder isn't a directory, or a file in it isn't a regular file.
 
-    A second name (hard link) of one of them is one of another file as well.
+    This covers the database's files and the lock. A file with several hard links is rejected too, since it may be
+    another file as well.
     """
     try:
         _refuse_links(directory)
@@ -140,7 +141,7 @@ def _refuse_links(directory: Path) -> None:
 
 
 def check_ours(connection: sqlite3.Connection, path: Path, known_format: int) -> None:
-    """Raise ``JournalError`` where a database is no journal that this release can use; an empty one is new."""
+    """Raise ``JournalError`` if a database is not a journal that this release can use. An empty one is accepted."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     query = "SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
     objects = list(connection.execute(query))

@@ -8,7 +8,7 @@ RETIRE = (
     "DELETE FROM plan",
 )
 KNOWN = """SELECT body, 0 FROM plan WHERE identity = ?1 UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1"""
-# Created when it is first needed, which in most runs is never.
+# Created on first use; most runs don't need it.
 INDEX_PLACES = """CREATE INDEX IF NOT EXISTS events_by_place ON events (json_extract(body, '$.path'), subject)
                    WHERE type IN ('Saved', 'Relocated')"""
 SAVED_AT = """SELECT DISTINCT subject FROM events
@@ -30,9 +30,9 @@ UNSTARTED = """
     FROM plan WHERE NOT EXISTS (SELECT 1 FROM events WHERE subject = plan.identity)
 """
 PAGE = 64
-"""Jobs read at once. A run reads its queue for as long as it takes, and a read that stays open keeps the write-ahead
-log from being folded in: after a million jobs it would be the size of the journal, and its index in memory with it."""
+"""The number of jobs read at once. A run reads its queue until it ends, and an open read prevents checkpoints of the
+write-ahead log: after a million jobs the log would be as large as the journal, with its index in memory."""
 
-# Where a run begins is kept within its terms: to older releases it is one field more, which they pass over.
+# The event at which a run begins is stored in its terms: older releases ignore the additional field.
 BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, json_set(?, '$.begins_after', ?))"
 RUNS = "SELECT started_at, finished_at, terms, ending, json_extract(terms, '$.begins_after') FROM runs ORDER BY id"

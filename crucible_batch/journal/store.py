@@ -1,4 +1,4 @@
-"""The journal's store: one SQLite file in the run directory, in WAL mode, every commit synced."""
+"""The journal's store: one SQLite file in the run directory, in WAL mode, with every commit synced."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run of this directory. ``ending`` is None while it runs, and if it was killed.
+    """One run in this directory. ``ending`` is None while it runs, and if it was killed.
 
-    ``begins_after`` is the number of the journal's last event when it began; None if that was not recorded.
+    ``begins_after`` is the number of the journal's last event when the run began; None if it was not recorded.
     """
 
     started_at: float
@@ -46,10 +46,10 @@ class RunRecord:
 
 
 class Journal:
-    """The durable past of one run directory.
+    """The durable event log of one run directory.
 
-    ``append`` is for one event loop; the reads are synchronous and stream. A read sees what was durable when it began;
-    ``jobs`` sees that of each page of jobs. What a run reads raises ``JournalError``.
+    Use ``append`` from one event loop. Reads are synchronous and stream their rows. A read returns what was durable
+    when it began; ``jobs`` does so for each page of jobs. The reads that a run uses raise ``JournalError``.
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
@@ -61,8 +61,10 @@ class Journal:
         self._knows_gateway_jobs = read_only
 
     def _errors(self) -> AbstractContextManager[None]:
-        """Raise ``JournalError`` for what the database raises, also in one of several tasks: a group of their errors
-        passes ``open`` unseen."""
+        """Convert errors of the database to ``JournalError``.
+
+        ``open`` does so too, but not for errors raised in tasks, which reach it as an exception group.
+        """
         return foreign_errors(self.path.parents[1])
 
     # -- opening ----------------------------------------------------------------------------------------------------
@@ -70,10 +72,10 @@ class Journal:
     @classmethod
     @contextmanager
     def open(cls, directory: Path, binding: Binding, *, now: float) -> Iterator[Journal]:
-        """Open the journal of ``directory`` for a run, making it where there is none.
+        """Open the journal of ``directory`` for a run, creating it if needed.
 
-        Raises ``RunDirectoryError`` where the directory is bound to another manifest, run id or account, and
-        ``JournalError`` where the file can't be used. The caller holds the directory's lock.
+        The caller must hold the directory's lock. Raises ``RunDirectoryError`` if the directory belongs to another
+        manifest, run id or gateway, and ``JournalError`` if the file can't be used.
         """
         refuse_links(directory)
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
@@ -84,14 +86,14 @@ class Journal:
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Whether the directory has a journal. Raises ``RunDirectoryError`` where something else stands there."""
+        """Whether the directory has a journal. Raises ``RunDirectoryError`` as ``refuse_links`` does."""
         refuse_links(directory)
         return (directory / DIRECTORY / FILE).is_file()
 
     @classmethod
     @contextmanager
     def read(cls, directory: Path) -> Iterator[Journal]:
-        """Open for reading only, also while a run is writing. Raises ``RunDirectoryError`` where there is none."""
+        """Open a journal read-only; a run may be writing it. Raises ``RunDirectoryError`` if there is none."""
         if not cls.exists(directory):
             raise RunDirectoryError(
                 f"{directory} is no run directory: it has no journal",
@@ -111,7 +113,7 @@ class Journal:
                 connection.execute("PRAGMA query_only = ON")
             else:
                 connection.execute("PRAGMA journal_mode = WAL")
-                # NORMAL lost the last commits in a power cut; an intent that spends money must not be among them.
+                # With NORMAL, a power cut loses the last commits, which may hold an intent that spends money.
                 connection.execute("PRAGMA synchronous = FULL")
         except (sqlite3.Error, JournalError):
             connection.close()
@@ -120,14 +122,14 @@ class Journal:
 
     def _reading_mode(self) -> str:
         if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK):
-            # The last reader to close removes the write-ahead log, if it may write.
+            # With write access, the last connection to close removes the write-ahead log.
             return "rw"
-        # Without a log there is no writer, and in a read-only directory the reader can't create its own files.
+        # Without a log there is no writer; and in a read-only directory SQLite can't create the files of WAL mode.
         return "ro" if self.path.with_name(f"{FILE}-wal").exists() else "ro&immutable=1"
 
     def _migrate(self, now: float) -> None:
         if self._number("PRAGMA user_version") == 0:
-            sync_names(self.path)  # first, so that a try that fails here is made again
+            sync_names(self.path)  # first, so that it is repeated if it fails
             schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
             with self._transaction():
                 for statement in schema.split(";\n"):
@@ -149,7 +151,7 @@ class Journal:
                 )
 
     def close(self) -> None:
-        """Write what is queued and close. May be called twice."""
+        """Write queued events and close. May be called twice."""
         if self._writer is not None:
             self._writer.close()
         self._connection.close()
@@ -157,26 +159,29 @@ class Journal:
     # -- writing ----------------------------------------------------------------------------------------------------
 
     async def append(self, subject: str, event: Event) -> None:
-        """Return once the event is durable. Raises ``JournalError`` where it isn't; then nothing may be built on it."""
+        """Store an event, and return when it is durable.
+
+        Raises ``JournalError`` if it can't be stored; the caller must not act on the event then.
+        """
         if self._writer is None:
             self._writer = GroupCommitWriter(self._connect)
         await self._writer.write(sql.APPEND, (subject, *encode_event(event)))
 
     async def drain(self) -> None:
-        """Return once all that was given to ``append`` is durable, so that a read sees it. Raises ``JournalError``."""
+        """Return when all appended events are durable, so that reads include them. Raises ``JournalError``."""
         if self._writer is not None:
             await self._writer.drain()
 
     def restore(self, stories: Iterable[tuple[str, Sequence[Event]]]) -> None:
-        """Write the events of several subjects, all of them or none, in the order given."""
+        """Store the events of several subjects in one transaction, in the order given."""
         rows = ((subject, *encode_event(event)) for subject, story in stories for event in story)
         with self._transaction():
             self._connection.executemany(sql.APPEND, rows)
 
     def adopt(self, plan: PlanFile) -> None:
-        """Replace the plan by another, in one transaction. Dropped jobs that have events are kept as retired.
+        """Replace the plan, in one transaction. Dropped jobs that have events are kept as retired.
 
-        A plan that is already here, byte for byte, is not written again.
+        A plan that is byte for byte the same as the stored one is not written again.
         """
         with self._transaction():
             if not plan.is_kept_in(self._connection):
@@ -186,9 +191,9 @@ class Journal:
             self._connection.execute(sql.UNRETIRE)
 
     def begin_run(self, terms: RunTerms, *, now: float, after: int | None = None) -> int:
-        """Record that a run begins, and after which event; returns its number.
+        """Record the start of a run and return the run's number.
 
-        ``after`` is the last event that was there before the run; the newest one where it is left out.
+        ``after`` is the number of the last event before the run; the newest event's by default.
         """
         last = self.last_number() if after is None else after
         with self._transaction():
@@ -196,25 +201,25 @@ class Journal:
         return int(cursor.lastrowid or 0)
 
     def end_run(self, run: int, ending: Ending, *, now: float) -> None:
-        """Record how a run ended."""
+        """Record the end of a run."""
         with self._transaction():
             self._connection.execute(
                 "UPDATE runs SET finished_at = ?, ending = ? WHERE id = ?", (now, encode(ending), run)
             )
 
     def remember_key(self, fingerprint: str) -> None:
-        """Store the fingerprint of a key of the directory's account."""
+        """Store the fingerprint of the key of the directory's account."""
         self.note("key", fingerprint)
 
     def note(self, name: str, value: str) -> None:
-        """Store a named value that is not an event, replacing the one of that name."""
+        """Store a named value that is not an event, replacing the previous one."""
         with self._transaction():
             self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (name, value))
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def binding(self) -> Binding:
-        """What this directory belongs to. Raises ``JournalError`` if a run was killed before it was recorded."""
+        """Return what this directory belongs to. Raises ``JournalError`` if a run was killed before storing it."""
         meta = self._meta()
         if not {"manifest", "run id", "gateway"} <= meta.keys():
             raise JournalError(f"{self.path} has been begun and no more", hint="run its manifest")
@@ -225,30 +230,30 @@ class Journal:
         return {text(key, "binding"): text(value, "binding") for key, value in rows}
 
     def is_begun(self) -> bool:
-        """Whether a run was recorded: not if a run was killed, or the disk was full, while the journal was created."""
+        """Whether any run was recorded. False if the process was killed, or the disk full, during creation."""
         version = self._number("PRAGMA user_version")
         return version != 0 and self._connection.execute("SELECT 1 FROM runs").fetchone() is not None
 
     def remembered_key(self) -> str | None:
-        """The fingerprint of the key that the directory was last used with; None before its first use."""
+        """Return the fingerprint of the key that the directory was last used with; None before its first use."""
         return self.noted("key")
 
     def noted(self, name: str) -> str | None:
-        """The value stored under this name; None if there is none."""
+        """Return the value stored under this name; None if there is none."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def receipted(self) -> int:
-        """How many receipts the events of this journal have led to."""
+        """Return the number of receipts that the events of this journal have led to."""
         return self._number("SELECT count(*) FROM events WHERE type IN ('Accepted', 'Saved')")
 
     def newest_gateway_job(self) -> str | None:
-        """The id of the gateway job that was accepted last, if any was."""
+        """Return the id of the gateway job that was accepted last, or None."""
         event = self._newest(Accepted)
         return event.job_id if isinstance(event, Accepted) else None
 
     def newest_gateway_asset(self) -> str | None:
-        """The id of the gateway's asset that was bought or found last, if any was."""
+        """Return the id of the gateway's asset that was bought or found last, or None."""
         event = self._newest(Created, Found)
         return event.asset_id if isinstance(event, Created | Found) else None
 
@@ -259,7 +264,7 @@ class Journal:
         return None if row is None else decode_event(*row)
 
     def runs(self) -> list[RunRecord]:
-        """All runs of this directory, oldest first."""
+        """Return all runs in this directory, oldest first."""
         return [
             RunRecord(
                 moment(started, "start of a run"),
@@ -272,12 +277,12 @@ class Journal:
         ]
 
     def events(self) -> Iterator[tuple[str, Event]]:
-        """Every event with its subject, oldest first."""
+        """Yield every event with its subject, oldest first."""
         for _, subject, event in self.numbered_events():
             yield subject, event
 
     def numbered_events(self, *, after: int = 0) -> Iterator[tuple[int, str, Event]]:
-        """Every event after that number: its own number, which only increases, its subject and itself."""
+        """Yield number, subject and event of each event after number ``after``, oldest first. Numbers only increase."""
         rows = self._connection.execute(
             "SELECT seq, subject, type, body FROM events WHERE seq > ? ORDER BY seq", (after,)
         )
@@ -285,24 +290,24 @@ class Journal:
             yield number, text(subject, "subject of an event"), decode_event(kind, body)
 
     def last_number(self) -> int:
-        """The number of the newest event; 0 where there is none."""
+        """Return the number of the newest event; 0 if there are no events."""
         return self._number("SELECT coalesce(max(seq), 0) FROM events")
 
     def numbers_of(self, subject: str, *, after: int) -> list[int]:
-        """The numbers of a subject's events that came after the event of that number."""
+        """Return the numbers of a subject's events after number ``after``."""
         query = "SELECT seq FROM events WHERE subject = ? AND seq > ? ORDER BY seq"
         return [number for (number,) in self._connection.execute(query, (subject, after))]
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-        """The plan's jobs in manifest order, each as its events had left it when its page was read."""
+        """Yield the plan's jobs in manifest order, each in its state when its page was read."""
         return self._jobs(sql.JOBS, rule)
 
     def started_jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-        """As ``jobs``, but only those with at least one event."""
+        """Yield as ``jobs`` does, but only jobs with at least one event."""
         return self._jobs(sql.STARTED_JOBS, rule)
 
     def unstarted_jobs(self) -> Iterator[tuple[str, bool]]:
-        """The plan's jobs without any event: the name of each, and whether it has input images."""
+        """Yield the name of each of the plan's jobs without any event, and whether it has input images."""
         with self._errors():
             for name, has_images in self._connection.execute(sql.UNSTARTED):
                 yield text(name, "name of a job"), bool(has_images)
@@ -320,20 +325,20 @@ class Journal:
                 yield planned, job_of(self.path, planned, rows, rule)
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
-        """Jobs with events that are no longer in the plan. They get no further attempt."""
+        """Yield the jobs with events that are no longer in the plan. They get no further attempt."""
         for (body,) in self._connection.execute("SELECT body FROM retired ORDER BY identity"):
             planned = decode(PlannedJob, body)
             yield planned, self.job(planned, RetryRule(attempts=1))
 
     def saved_at(self, path: str) -> list[str]:
-        """The identities of the jobs an output of which was ever saved at this path, or moved to it."""
+        """Return the identities of the jobs that ever had an output saved at this path or moved to it."""
         with self._errors():
             if not self._read_only:
                 self._connection.execute(sql.INDEX_PLACES)
             return [subject for (subject,) in self._connection.execute(sql.SAVED_AT, (path,))]
 
     def accepted_as(self, job_id: str) -> list[str]:
-        """The identities of the jobs that were ever accepted as this gateway job; the id is in lower case."""
+        """Return the identities of the jobs that were ever accepted as this gateway job. ``job_id`` is lower-case."""
         with self._errors():
             if not self._knows_gateway_jobs:
                 self._connection.execute(sql.INDEX_GATEWAY_JOBS)
@@ -341,41 +346,41 @@ class Journal:
             return [subject for (subject,) in self._connection.execute(sql.ACCEPTED_AS, (job_id,))]
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
-        """One job as its events left it, and whether it is retired. None if it was never planned."""
+        """Return a job, its current state, and whether it is retired; None if it was never planned."""
         with self._errors():
             row = self._connection.execute(sql.KNOWN, (identity,)).fetchone()
         planned = decode(PlannedJob, row[0]) if row else None
         return None if planned is None else (planned, self.job(planned, RetryRule(attempts=1)), bool(row[1]))
 
     def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
-        """One job as its events left it, whether or not it is in the plan."""
+        """Return a job in its current state, whether or not it is in the plan."""
         with self._errors():
             return job_of(self.path, planned, self._connection.execute(sql.EVENTS_OF, (planned.identity,)), rule)
 
     def planned_job(self, identity: str) -> PlannedJob | None:
-        """The plan's job of this identity; None if there is none."""
+        """Return the plan's job with this identity; None if there is none."""
         row = self._connection.execute("SELECT body FROM plan WHERE identity = ?", (identity,)).fetchone()
         return None if row is None else decode(PlannedJob, row[0])
 
     def asset(self, sha256: str) -> Asset:
-        """An asset as its events left it."""
+        """Return an asset in its current state."""
         with self._errors():
             return asset_of(sha256, self._connection.execute(sql.EVENTS_OF, (Asset(sha256).identity,)))
 
     def assets(self) -> Iterator[Asset]:
-        """Every asset that has events, each as they left it, by digest."""
+        """Yield every asset that has events, in its current state, ordered by digest."""
         query = "SELECT subject, type, body FROM events WHERE subject GLOB ? ORDER BY subject, seq"
         rows = self._connection.execute(query, (f"{ASSET_PREFIX}*",))
         for subject, group in groupby(rows, key=itemgetter(0)):
             yield asset_of(subject.removeprefix(ASSET_PREFIX), ((kind, body) for _, kind, body in group))
 
     def plan(self) -> Iterator[PlannedJob]:
-        """The plan's jobs in manifest order, without their events."""
+        """Yield the plan's jobs in manifest order, without their events."""
         for (body,) in self._connection.execute("SELECT body FROM plan ORDER BY position"):
             yield decode(PlannedJob, body)
 
     def planned(self) -> int:
-        """How many jobs the plan has."""
+        """Return the number of jobs in the plan."""
         return self._number("SELECT count(*) FROM plan")
 
     def _number(self, query: str) -> int:
