@@ -95,7 +95,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Limits and waits of a call's retries. ``attempts`` is the total number of attempts (at least 1).
+    """Limits and waits of a call's retries. ``attempts`` counts all attempts (at least 1); the rest are seconds.
 
     The n-th wait is random between 0 and ``min(max_wait_s, base_s * 2**(n-1))`` (full jitter, so that clients that
     failed at the same time don't retry at the same time). If the response has ``Retry-After``, the wait is that value,
