@@ -1,8 +1,9 @@
-"""Names of jobs: made from a template and the axes, fit for file systems, and no two alike.
+"""Job names: made from a template and the axes, safe for file systems, and unique.
 
-A name becomes a directory on any of a user's machines: Linux, macOS (folds case, normalises), Windows (reserved
-names and characters), an archive, a URL. So characters are allowed, not forbidden; where one had to be replaced or
-the name cut, eight digits of the raw name's SHA-256 keep different names apart on every run.
+A name may become a directory on Linux, macOS (case-insensitive, normalizes Unicode) or Windows (reserved names and
+characters), and part of an archive or a URL. Therefore only listed characters are allowed. If a character is replaced
+or the name is cut, the first eight hex digits of the raw name's SHA-256 are appended, so that different names stay
+different on every run.
 """
 
 from __future__ import annotations
@@ -26,20 +27,23 @@ _CACHE_KIB = 2048
 
 @dataclass(frozen=True, slots=True)
 class NameClaim:
-    """A claim of a job: its name, and the index of its entry in ``jobs``."""
+    """A job's claim: the job's name and the index of its entry in ``jobs``."""
 
     name: str
     entry: int
 
 
 class NameClaims:
-    """Keeps claims of texts, one each. What is claimed is known by 126 bits of its digest."""
+    """A set of claimed texts, each claimed by one job.
+
+    Texts are identified by the 128 bits of their BLAKE2b digest, not stored.
+    """
 
     __slots__ = ("__weakref__", "_cursor")
 
     def __init__(self) -> None:
-        # A nameless file, which SQLite makes once its cache is full, and of which no kill leaves anything behind.
-        # One thread works with it; the garbage collector may close it in any other.
+        # SQLite creates an unnamed temporary file once its cache is full; nothing remains if the process is killed.
+        # One thread uses the connection, but the garbage collector may close it in another.
         connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, connection.close)
         self._cursor = connection.cursor()
@@ -52,7 +56,7 @@ class NameClaims:
         self._cursor.execute("BEGIN")
 
     def take(self, text: str, name: str, entry: int) -> NameClaim | None:
-        """Claim ``text`` for a job; return the claim that stands already, if one does."""
+        """Claim ``text`` for a job and return None, or return the existing claim if there is one."""
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         key, rest = _KEY.unpack(digest)
         row = (key, rest, entry, name)
@@ -61,7 +65,7 @@ class NameClaims:
         return self._found(key, rest)
 
     def get(self, text: str) -> NameClaim | None:
-        """Return the claim of ``text``, if there is one."""
+        """Return the claim of ``text``, or None."""
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         return self._found(*_KEY.unpack(digest))
 
@@ -72,7 +76,7 @@ class NameClaims:
 
 
 MAX_NAME_BYTES = 120
-# Of 255 bytes for a file name, what other parts of a path pattern and extensions may take stays free.
+# A file name has at most 255 bytes; the rest is left for other parts of the path pattern and for extensions.
 MAX_SLUG_LENGTH = 48
 
 _HEX = 8
@@ -85,11 +89,11 @@ _DASHES = re.compile(r"-{2,}")
 
 
 class NameFault(ValueError):  # noqa: N818 - it becomes a Problem
-    """A rendered name that is refused."""
+    """A rendered name that is rejected."""
 
 
 def check(rendered: str) -> None:
-    """Raise ``NameFault`` for a rendered name that no replacement would make what its author meant."""
+    """Raise ``NameFault`` if replacing characters in a rendered name would not give what its author meant."""
     if _PLAIN.fullmatch(rendered):
         return
     if not rendered.strip():
@@ -104,7 +108,10 @@ def check(rendered: str) -> None:
 
 
 def safe(raw: str) -> str:
-    """Return ``raw`` in NFC where it is a safe name of at most 120 bytes, else a safe likeness with 8 hex."""
+    """Return ``raw`` in NFC if it is a safe name of at most 120 bytes.
+
+    Otherwise unsafe characters are replaced and ``-`` with 8 hex digits of the digest of ``raw`` is appended.
+    """
     if len(raw) <= MAX_NAME_BYTES and _PLAIN.fullmatch(raw) and not is_device(raw):
         return raw
     name = unicodedata.normalize("NFC", raw)
@@ -123,7 +130,7 @@ def safe(raw: str) -> str:
 
 
 def digest(text: str) -> str:
-    """Return the first 8 hexadecimal digits of the text's SHA-256; lone surrogates count as they are."""
+    """Return the first 8 hex digits of the text's SHA-256; lone surrogates are allowed."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HEX]
 
 
@@ -134,18 +141,18 @@ def _allowed(character: str) -> bool:
 
 
 def is_device(name: str) -> bool:
-    """Whether Windows takes a name for a device's, whatever its case and its extension."""
+    """Return whether Windows treats a name as a device name, in any case and with any extension."""
     if name.isascii() and name.lstrip()[:3].lower() not in _DEVICE_BEGINNINGS:
-        return False  # as almost all are
+        return False  # fast path for almost all names
     stem = unicodedata.normalize("NFKC", name.partition(".")[0]).strip()
     return _DEVICE.fullmatch(stem) is not None
 
 
 def slug(text: str) -> str:
-    """Return a short form of an axis value for names: ``Old Noir!`` becomes ``old-noir``.
+    """Return a short form of an axis value for use in names: ``Old Noir!`` becomes ``old-noir``.
 
-    Letters and digits of any script, ``.``, ``+`` and the minus of a number stay. A value of which nothing or too
-    much would stay gets 8 hex of its digest.
+    Letters and digits of any script, ``.``, ``+`` and the minus sign of a number are kept. If nothing is left, the
+    result is 8 hex digits of the value's digest; if too much is left, it is cut and those digits are appended.
     """
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).lower())
     dashed = _DASHES.sub("-", _DIVIDERS.sub("-", folded))
@@ -159,7 +166,7 @@ def slug(text: str) -> str:
 
 
 class Registry:
-    """Remembers which names are taken."""
+    """The names that are already taken."""
 
     __slots__ = ("_claims",)
 
@@ -167,9 +174,10 @@ class Registry:
         self._claims = NameClaims()
 
     def take(self, name: str, entry: int) -> int | None:
-        """Take a name for a job of the entry with that index; return the index of the entry that has it already.
+        """Take a name for a job of the entry with index ``entry``.
 
-        Names that differ in case or in compatible characters alone are the same on some file systems.
+        Returns the index of the entry that already has the name, or None. Names that differ only in case or in
+        compatibility characters count as equal, since they are the same on some file systems.
         """
         claim = self._claims.take(_folded(name), name, entry)
         return None if claim is None else claim.entry
@@ -177,7 +185,7 @@ class Registry:
 
 def _folded(name: str) -> str:
     if name.isascii():
-        return name.lower()  # which is what the line below makes of it
+        return name.lower()  # same result as the line below, faster
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
@@ -189,7 +197,7 @@ _RESERVED = frozenset('<>:"|?*')
 
 
 def faults(pattern: str) -> list[tuple[str, str | None]]:
-    """Return what is wrong with a pattern: messages, each with the nearest known field or None."""
+    """Return the problems of a path pattern: messages, each with the nearest known field or None."""
     found: list[tuple[str, str | None]] = [
         (
             f"unknown field {{{shown(name)}}}; there are {', '.join(f'{{{field}}}' for field in FIELDS)}",
@@ -241,25 +249,28 @@ def _part_fault(part: str) -> str | None:
 
 
 def keeps_apart(pattern: str) -> bool:
-    """Tell whether jobs of different names can't be in each other's way, since the name is a whole folder's.
+    """Return whether jobs with different names can't collide, because ``{name}`` is a whole part of the path.
 
-    As the last part it isn't enough without ``{index}``: a second output of ``a`` would be called ``a-1``.
+    ``{name}`` as the last part isn't enough without ``{index}``: a second output of ``a`` would be called ``a-1``.
     """
     parts = pattern.split("/")
     return "{name}" in parts[:-1] or ("{name}" in parts and "{index}" in pattern)
 
 
 def filled(pattern: str, workflow: str) -> str:
-    """Fill in a job's workflow; ``{name}``, ``{index}`` and ``{ext}`` stay. Safe names hold no braces."""
+    """Return ``pattern`` with a job's workflow filled in, ``{name}``, ``{index}`` and ``{ext}`` kept.
+
+    Safe names contain no braces, so the workflow can't add a field.
+    """
     return pattern.replace("{workflow}", safe(workflow.replace("/", "-").replace("\\", "-")))
 
 
 MAX_PART_BYTES = 255
-"""The longest file name that common file systems take."""
+"""The longest file name that common file systems accept."""
 
 
 def path_fault(path: str) -> tuple[str, str] | None:
-    """Return what is wrong with a path, and what to do about it; None where it can be used."""
+    """Return the problem of a path and its remedy, or None if the path can be used."""
     if (fault := text_fault(path)) is not None:
         return fault
     if any(len(os.fsencode(part)) > MAX_PART_BYTES for part in PurePath(path).parts):
@@ -268,13 +279,13 @@ def path_fault(path: str) -> tuple[str, str] | None:
 
 
 def text_fault(path: str) -> tuple[str, str] | None:
-    """Return what is wrong with a path as text; None where text and the file system both have all of its characters."""
+    """Return the problem of a path's text and its remedy, or None if UTF-8 and the file system can encode all of it."""
     if "\0" in path:
         return "holds a NUL character", "use another path"
-    if path.isascii():  # as nearly all are
+    if path.isascii():  # fast path for nearly all paths
         return None
     try:
-        path.encode("utf-8")  # a byte that is no character of the locale's stands for itself as half a surrogate pair
+        path.encode("utf-8")  # fails if a byte that the locale can't decode was kept as a lone surrogate
         os.fsencode(path)
     except UnicodeEncodeError:
         return _not_encodable(path, sys.getfilesystemencoding())
@@ -291,10 +302,10 @@ def _not_encodable(path: str, encoding: str) -> tuple[str, str]:
 
 
 def _is_utf8(path: str) -> bool:
-    """Whether another locale has the characters of a path, which this one's encoding hasn't."""
+    """Return whether a path that the locale's encoding can't encode is valid in a UTF-8 locale."""
     try:
         os.fsencode(path).decode()
-    except UnicodeEncodeError:  # they are known to be characters
+    except UnicodeEncodeError:  # real characters, which only this locale's encoding lacks
         return True
     except UnicodeDecodeError:
         return False

@@ -1,4 +1,4 @@
-"""Parameters of a job: literal values as they are, those that hold templates rendered for each job."""
+"""Parameters of a job: literal values are used unchanged, values with templates are rendered for each job."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ Report: TypeAlias = Callable[[SourceNode, Path, TemplateFault], None]
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """A list or mapping that holds a template somewhere; ``items`` are compiled, each with its path."""
+    """A list or mapping that contains a template at any depth; ``items`` are compiled."""
 
     items: Sequence[Any] | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter that is rendered for each job: its compiled value, and where it stands (job or defaults)."""
+    """A parameter that is rendered for each job: its compiled value and its location (in the job or the defaults)."""
 
     value: Template | _Rendered
     site: SourceNode
     path: tuple[str | int, ...]
 
     def render(self, variables: Variables, report: Report) -> Json:
-        """Return the value for one job; faults are reported, and what has one comes out as None."""
+        """Return the value for one job. A template that fails is reported and rendered as None."""
         return _render(self.value, variables, self.path, lambda path, fault: report(self.site, path, fault))
 
 
 class Compiled(NamedTuple):
-    """Parameters in their order. Of those that are ``rendered`` for each job ``values`` holds the place alone."""
+    """Parameters in manifest order. For each parameter in ``rendered``, ``values`` holds None to keep its position."""
 
     values: Mapping[str, Json]
     rendered: Mapping[str, Parameter]
 
     def under(self, own: Compiled) -> Compiled:
-        """Put a job's own parameters over these."""
+        """Return these parameters overridden by a job's ``own``."""
         if not self.values:
             return own
         values = {**self.values, **own.values}
@@ -54,9 +54,9 @@ class Compiled(NamedTuple):
 
 
 def compiled(params: Mapping[str, Any], site: SourceNode, path: Path, templates: Templates, report: Report) -> Compiled:
-    """Compile the parameters that stand at ``path``. Templates that can't be compiled are reported."""
+    """Compile the parameters at ``path``. Templates that can't be compiled are reported and replaced by None."""
     if all("{" not in raw if type(raw) is str else type(raw) in _SCALARS for raw in params.values()):
-        return Compiled(params, {})  # as those of most jobs
+        return Compiled(params, {})  # fast path for most jobs
     made: dict[str, Json] = {}
     rendered: dict[str, Parameter] = {}
     for name, raw in params.items():

@@ -1,8 +1,8 @@
-"""The filters that templates may use: Jinja2's own where they can't grow a value, else bounded ones of our own.
+"""The filters that templates may use: Jinja2's filters if they can't grow a value, otherwise bounded versions.
 
-Two differ from Jinja2's on purpose: ``int`` and ``float`` refuse what is no number (Jinja2 makes it 0, so that a typo
-in a column of seeds would buy the same picture 300 times), unless a default is given: ``{{ row.seed | int(1) }}``.
-Left out: what is random, what makes HTML, and what only widens text.
+Two filters differ from Jinja2 on purpose: ``int`` and ``float`` fail for a value that is not a number, unless a default
+is given: ``{{ row.seed | int(1) }}``. Jinja2 returns 0, so a typo in a column of seeds would buy the same image 300
+times. Filters that are random, produce HTML or only pad text are left out.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from crucible_batch.manifest.names import slug
 Variables: TypeAlias = Mapping[str, Any]
 """The values that a template may use, by name."""
 
-# A prompt has at most 32 KiB; what leads to it may be longer for a while, a file that is cut into words for one.
+# A prompt has at most 32 KiB; intermediate values may be longer, such as a file that is split into words.
 MAX_TEXT = 256 * 1024
 MAX_ITEMS = 10_000
 MAX_BITS = 1024
-# One unit is about a character copied; a step of a loop costs a hundred. All of it takes some tenths of a second.
+# One unit is roughly one character copied; a loop step costs 100. The full budget takes a few tenths of a second.
 MAX_WORK = 4_000_000
 STEP_COST = 100
 
 
 class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
-    """A template that can't be compiled or rendered. ``line`` counts within the template, 0 if unknown.
+    """A template that can't be compiled or rendered.
 
-    An unknown name is the fault of the template itself, whatever the row.
+    ``line`` is the line within the template, 0 if unknown. ``is_unknown_name`` marks a fault that is the same for
+    every row.
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
 
 
 class LimitError(ValueError):
-    """A template asked for more than it may have."""
+    """A template exceeded a limit."""
 
 
 class Meter:
-    """Counts the work of one rendering. ``start`` begins the next one; not for two renderings at a time."""
+    """A counter of the work of one rendering. ``start`` resets it; don't share it between concurrent renderings."""
 
     __slots__ = ("_left",)
 
@@ -73,18 +74,18 @@ class Meter:
             raise LimitError("the template takes too long; it loops too often or makes too much text")
 
     def steps(self, items: Any) -> Iterator[Any]:
-        """Pass on the items of a loop, charging for each."""
+        """Yield the items of a loop, charging for each."""
         for item in items:
             self.charge(STEP_COST)
             yield item
 
 
 def weigh(value: object) -> int:
-    """Return roughly how large a value is, all within it counted. Raises ``LimitError`` where it is too large.
+    """Return the approximate size of a value with all nested values. Raises ``LimitError`` if it is too large.
 
-    A list that holds one list a thousand times weighs that list a thousand times: printing it would, too.
+    A list that contains the same list a thousand times counts it a thousand times, as printing it would.
     """
-    if isinstance(value, str):  # as most are
+    if isinstance(value, str):  # fast path for most values
         check_text(len(value))
         return len(value) + 10
     weight, items, stack = 0, 0, [value]
@@ -109,7 +110,10 @@ def weigh(value: object) -> int:
 
 
 def listed(value: Any) -> Any:
-    """Turn the generators that filters return into lists, within bounds."""
+    """Return an iterator, as some filters return, as a list; other values unchanged.
+
+    Raises ``LimitError`` if the list would be too long.
+    """
     if isinstance(value, Iterator):
         items = list(islice(value, MAX_ITEMS + 1))
         check_items(len(items))
@@ -133,7 +137,7 @@ def check_bits(bits: int) -> None:
 
 
 def check_operation(operator: str, left: Any, right: Any) -> None:
-    """Refuse an arithmetic operation whose result would be too large, before it is made."""
+    """Raise ``LimitError`` if the result of an arithmetic operation would be too large, before computing it."""
     if operator == "%" and isinstance(left, str):
         raise LimitError("text % values is not available; use the filter format, or join text with ~")
     if isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple):
@@ -193,7 +197,10 @@ _WIDTHS = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?")
 
 
 def text_of(value: object) -> str:
-    """Write a value into text, as YAML would: true, not True. Raises for what has no plain form."""
+    """Return a value as text in YAML's spelling: true, not True.
+
+    Raises ``ValueError`` or ``TypeError`` if the value has no plain form, and for an unknown name.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -204,12 +211,12 @@ def text_of(value: object) -> str:
         raise ValueError("the value is null; give it another with the filter default('...', true)")
     if isinstance(value, list | tuple | Mapping):
         raise TypeError("a list or mapping can't be written into text; use the filter join or tojson")
-    str(value)  # raises for an unknown name, and says which
+    str(value)  # raises for an unknown name, with that name
     raise ValueError(f"a value of the kind {type(value).__name__} can't be written into text")
 
 
 def described(value: object) -> str:
-    """Name the kind of a template's value for a message."""
+    """Return the kind of a template's value, for a message."""
     kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
         (str, "a text"),
         (bool, "true or false"),
@@ -220,7 +227,7 @@ def described(value: object) -> str:
 
 
 def concat(*parts: object) -> str:
-    """Join parts as text, bounded: the operator ``~``."""
+    """Return the parts joined as text, for the operator ``~``. Raises ``LimitError`` if the text is too long."""
     texts = [text_of(part) for part in parts]
     check_text(sum(map(len, texts)))
     return "".join(texts)
@@ -299,7 +306,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "format": format_,
     "tojson": to_json,
     "slug": lambda value: slug(text_of(value)),
-    # What the compiler puts around operators and literals; an author has no need of them.
+    # Inserted by the compiler around operators and literals; not for use in manifests.
     "_concat": concat,
     "_bounded": lambda value: value,
 }
@@ -307,23 +314,23 @@ NAMES = tuple(name for name in (*_TAKEN_OVER, *_OWN) if not name.startswith("_")
 
 
 def table(meter: Meter) -> dict[str, Callable[..., Any]]:
-    """Return all filters by name, each bounded and charged to ``meter``."""
+    """Return all filters by name, each with bounded results and charged to ``meter``."""
     taken = {name: _bounded(_of_jinja(name), meter) for name in _TAKEN_OVER}
     own = {name: _bounded(function, meter) for name, function in _OWN.items()}
     return taken | own | {"_steps": meter.steps}
 
 
 def _of_jinja(name: str) -> Callable[..., Any]:
-    from jinja2.filters import FILTERS  # noqa: PLC0415 - 20 ms, not for manifests without templates
+    from jinja2.filters import FILTERS  # noqa: PLC0415 - takes 20 ms, not needed for manifests without templates
 
     found: Callable[..., Any] = FILTERS[name]
     return found
 
 
 def _bounded(function: Callable[..., Any], meter: Meter) -> Callable[..., Any]:
-    first = 1 if hasattr(function, "jinja_pass_arg") else 0  # Jinja2 passes itself before the values
+    first = 1 if hasattr(function, "jinja_pass_arg") else 0  # Jinja2 passes its context or environment first
 
-    @functools.wraps(function)  # keeps that mark
+    @functools.wraps(function)  # keeps the attribute jinja_pass_arg
     def call(*args: Any, **named: Any) -> Any:
         meter.charge(10 + sum(weigh(argument) for argument in args[first:]))
         result = listed(function(*args, **named))

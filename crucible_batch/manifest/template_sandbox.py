@@ -1,8 +1,8 @@
-"""The environment that templates run in: values of the manifest and a list of permitted operations, nothing else.
+"""The environment that templates run in: only the manifest's values and a list of permitted operations.
 
-It is Jinja2's immutable sandbox with the permissions turned round. Methods, statements and filters are allowed by
-name; every operation that can grow a value is bounded (``bounds``); there is no loader, so nothing can be included.
-A name that isn't known raises ``UnknownName``, which says what was asked of what.
+It is Jinja2's immutable sandbox with an allow list. Methods, statements and filters are allowed by name; every
+operation that can grow a value is bounded (``template_filters``); there is no loader, so nothing can be included.
+An unknown name raises ``UnknownName`` with the name and its owner.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _STATEMENTS: tuple[type[nodes.Node], ...] = (nodes.Output, nodes.For, nodes.If, 
 
 
 class UnknownName(UndefinedError):  # noqa: N818 - it becomes a Problem
-    """A template asked for ``name``: of ``owner``, or of the variables where ``owner`` is None."""
+    """An unknown ``name`` in a template: an attribute or key of ``owner``, or a variable if ``owner`` is None."""
 
     def __init__(self, message: str, name: object, owner: object) -> None:
         super().__init__(message)
@@ -89,7 +89,7 @@ class UnknownName(UndefinedError):  # noqa: N818 - it becomes a Problem
 
 
 class _Missing(StrictUndefined):
-    """What stands for an unknown name until something is done with it: ``default`` and ``is defined`` may."""
+    """A placeholder for an unknown name. Any use raises, except ``default`` and ``is defined``."""
 
     __slots__ = ()
 
@@ -101,7 +101,7 @@ class _Missing(StrictUndefined):
 
 
 class _Bounding(NodeTransformer):
-    """Rewrites a parsed template so that loops are metered, and ``~`` and list literals bounded."""
+    """A rewriter of parsed templates that meters loops and bounds ``~`` and the literals of lists, tuples and dicts."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
@@ -141,7 +141,7 @@ def _filtered(node: nodes.Node, name: str, args: list[nodes.Expr] | None = None)
 
 
 class Scope(Context):
-    """What one rendering sees; it serves the next one too, since Jinja2's own costs as much as a small template."""
+    """The context of one rendering. It is reused, since creating Jinja2's own costs as much as a small template."""
 
     def begin(self, variables: Mapping[str, Any]) -> None:
         self.parent = variables  # type: ignore[assignment]
@@ -157,7 +157,7 @@ class Scope(Context):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """One sandbox serves one expansion: its meter and its scope are for one rendering at a time."""
+    """The sandbox of one expansion. It can do one rendering at a time, since its meter and its scope are shared."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
@@ -171,12 +171,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._scope = Scope(self, {}, None, {})
 
     def scope(self, variables: Mapping[str, Any]) -> Scope:
-        """Return what a rendering with ``variables`` sees; the one before must have ended."""
+        """Return the context for a rendering with ``variables``. The previous rendering must have ended."""
         self._scope.begin(variables)
         return self._scope
 
     def bounded(self, tree: nodes.Template) -> nodes.Template:
-        """Return a parsed template made safe to run. Raises ``TemplateAssertionError`` for what isn't available."""
+        """Return a parsed template rewritten to be safe to run.
+
+        Raises ``TemplateAssertionError`` if it uses something that isn't available.
+        """
         return _Bounding().visit(tree)  # type: ignore[no-any-return]
 
     def _range(self, *limits: int) -> range:
@@ -198,11 +201,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return result
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """``row.items`` is the column of that name where there is one, else the method."""
+        """Return the item of a mapping if there is one, otherwise a permitted attribute.
+
+        For example, ``row.items`` is the column of that name if there is one, otherwise the method.
+        """
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         if isinstance(obj, StrictUndefined):
-            str(obj)  # raises, for the name that isn't known
+            str(obj)  # raises for the unknown name
         allowed = next((names for kind, names in _METHODS.items() if isinstance(obj, kind)), frozenset[str]())
         if attribute in allowed:
             value: object = getattr(obj, attribute)
@@ -227,19 +233,19 @@ _RESULT = "_result"
 
 
 class Compiler:
-    """Compiles the parts of templates for one expansion, in one sandbox."""
+    """A compiler of template parts for one expansion, with one sandbox."""
 
     def __init__(self, meter: Meter) -> None:
         self._sandbox = Sandbox(meter)
 
     def part(self, source: str, line: int) -> CompiledPart:
-        """Compile a text whose first line is ``line``. Raises ``TemplateFault``."""
+        """Compile a text that begins at line ``line``. Raises ``TemplateFault``."""
         with explaining(line):
             return CompiledPart(self._sandbox, source)
 
 
 class CompiledPart:
-    """A ``TemplatePart`` of Jinja2's."""
+    """A ``TemplatePart`` compiled by Jinja2."""
 
     __slots__ = ("_compiled", "_sandbox", "is_expression", "names")
 
@@ -285,7 +291,7 @@ def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
 
 @contextmanager
 def explaining(line: int) -> Iterator[None]:
-    """Turn what keeps a template from being compiled into a ``TemplateFault``. Its first line is ``line``."""
+    """Raise a ``TemplateFault`` for any error in compiling a template that begins at line ``line``."""
     try:
         yield
     except TemplateSyntaxError as error:
@@ -296,7 +302,7 @@ def explaining(line: int) -> Iterator[None]:
 
 
 def _advice(error: TemplateSyntaxError, first: int) -> dict[str, Any]:
-    # Jinja2 gives no line, whatever its types say, where it can't make Python of what it understood.
+    # Despite its types, Jinja2 gives no line if it parses a template but can't generate Python from it.
     message, line = error.message or "", (error.lineno or 1) + first - 1
     if message.startswith("No filter named"):
         return {"nearest": nearest(message.split("'")[1], template_filters.NAMES), "line": line}
