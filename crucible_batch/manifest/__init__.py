@@ -1,8 +1,8 @@
-"""Manifests: YAML in, a checked ``Manifest`` and the jobs that it wants out. Never touches the network.
+"""Manifests: YAML input, checked and expanded into jobs. Never accesses the network.
 
-``load_manifest`` reads a file and raises one error with all problems of its form; ``expand`` yields its jobs one by
-one, and what keeps others from being made;
-``manifest_schema`` describes its form to editors, ``live_schema`` that together with an account's workflows.
+``load_manifest`` reads a file and raises one error with all problems of its form. ``expand`` yields its jobs one at a
+time, and problems in place of jobs that can't be made. ``manifest_schema`` returns a JSON Schema for editors, and
+``live_schema`` the same with an account's workflows.
 """
 
 from crucible_batch.manifest.expand import expand

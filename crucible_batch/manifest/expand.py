@@ -1,7 +1,7 @@
-"""Expands a manifest into its jobs, one by one, in its order: ``expand``.
+"""Expansion of a manifest into its jobs, one at a time and in manifest order: ``expand``.
 
-Rows are the outer loop, then the matrix as written (its last axis fastest), then zip, then repeat. Nothing here
-depends on the clock, on chance or on how a dict was hashed: the same files give the same jobs.
+Rows are the outermost loop, then the matrix as written (its last axis changes fastest), then zip, then repeat. The
+result doesn't depend on the clock, on randomness or on hash order: the same files give the same jobs.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from crucible_batch.manifest.source_map import SourceNode
 from crucible_batch.manifest.table_rows import RowFault, TableRow
 from crucible_batch.manifest.template_filters import TemplateFault
 
-# After so many problems an entry is left, since each of its rows may have one of its own.
+# An entry is abandoned after this many problems, since each of its rows may have its own.
 MAX_PROBLEMS_OF_ENTRY = 100
 
 
 def _ignore(_text: str, _path: Path) -> None:
-    """Ignore which files are read."""
+    """Do nothing; the default for ``note``."""
 
 
 def expand(manifest: Manifest, note: Callable[[str, Path], None] = _ignore) -> Iterator[JobSpec | Problem]:
-    """Yield the jobs of a manifest in its order, and problems in place of those that can't be made.
+    """Yield the jobs of a manifest in order, and problems in place of jobs that can't be made.
 
-    A problem that many jobs share is yielded once an entry. With more than ``manifest.max_jobs`` jobs, the last item
-    is that problem. Each call reads the files again. ``note`` is called with each prompt file and table that is read,
-    as the manifest names it; maybe more than once.
+    A problem that many jobs share is yielded once per entry. If there are more than ``manifest.max_jobs`` jobs, the
+    last item is that problem. Each call reads the files again. ``note`` is called with each prompt file and table that
+    is read, as text in the manifest and as path, possibly more than once.
     """
     context = ExpansionContext(manifest, note)
     count = 0
@@ -58,7 +58,7 @@ def expand(manifest: Manifest, note: Callable[[str, Path], None] = _ignore) -> I
 
 
 def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iterator[Problem]:
-    """Yield the problems that this entry has not had yet; the hint, which may name a row, makes no difference."""
+    """Yield the problems not yet in ``seen``. Hints are not compared, since they may name a row."""
     for problem in problems:
         identity = (problem.place, problem.field, problem.message)
         if identity not in seen:
@@ -69,7 +69,7 @@ def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iter
 def _combined(
     context: ExpansionContext, entry: ManifestEntry, template: JobTemplate
 ) -> Iterator[tuple[TableRow | None, Combination, int] | Problem]:
-    """Yield row, combination and repeat index of each job of an entry, in order; problems in place of bad rows."""
+    """Yield the row, combination and repeat index of each job of an entry, in order; problems in place of bad rows."""
     combinations = template.combinations()
     for row in _rows(context, entry):
         if isinstance(row, Problem):
@@ -98,7 +98,7 @@ def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow 
 
 
 def _fault(row: RowFault, site: SourceNode, manifest: Manifest) -> Problem:
-    """A fault of a table has its place there; one of a file that a glob matched has none but the glob's own."""
+    """Return the problem of a bad row. Its place is in the table, or at ``foreach`` for a file of a glob."""
     if row.file == manifest.directory:
         return site.problem(("foreach",), row.message, hint=row.hint)
     place = Place(row.file, row.line, row.column if row.line else 0)

@@ -1,7 +1,7 @@
 """Files that a manifest names: resolved relative to it, and confined to its directory unless the user allows others.
 
 A manifest may come from another person, and its images are uploaded: ``image: ../../.ssh/id_rsa`` would upload a key.
-A path is checked after all symbolic links are resolved.
+Paths are checked after all symbolic links are resolved.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from crucible_batch.manifest.names import text_fault
 Answer = TypeVar("Answer", Path, str)
 
 MAX_PROMPT_FILE_BYTES = 32 * 1024
-# Characters that are removed (trailing newlines, carriage returns, a byte order mark) don't count, up to this size.
+# Characters that are removed (trailing newlines, carriage returns, a byte order mark) don't count towards the limit,
+# but a file larger than this is always rejected.
 _MAX_READ = 2 * MAX_PROMPT_FILE_BYTES
-# Jobs of a matrix share images; the bound limits memory where a million jobs have one each.
+# Jobs of a matrix share images; the bound limits memory if a million jobs have one each.
 _CACHE_SIZE = 10_000
 _MAX_SHOWN = 300
 
 
 class FileFault(Exception):  # noqa: N818 - it becomes a Problem
-    """A file that can't be used: the message is the reason, ``hint`` the remedy."""
+    """A file that can't be used. The message is the reason, ``hint`` the remedy."""
 
     def __init__(self, message: str, *, hint: str | None = None, line: int = 0) -> None:
         super().__init__(message)
@@ -37,7 +38,7 @@ class FileFault(Exception):  # noqa: N818 - it becomes a Problem
 
 
 class Files:
-    """Finds the files of one manifest. Results are cached, so each expansion needs its own instance.
+    """The files of one manifest. Results are cached, so each expansion needs its own instance.
 
     ``note`` is called with each prompt file and table before it is read, possibly more than once. ``walked`` counts
     the directory entries that globs have visited.
@@ -63,7 +64,7 @@ class Files:
         return _remembered(self._prompts, text, self._read_prompt)
 
     def is_inside(self, path: str) -> bool:
-        """Tell whether the manifest may use a path, after links are resolved."""
+        """Return whether the manifest may use a path, with links resolved."""
         if self.allow_outside:
             return True
         real = os.path.realpath(path)
@@ -155,8 +156,9 @@ def is_glob(source: str) -> bool:
 def matches(pattern: str, files: Files, most: int) -> Iterator[str]:
     """Yield each matching file once, relative to the manifest's directory, unordered.
 
-    Raises ``FileFault`` for a pattern that leads out of that directory, and once all globs of the expansion together
-    have visited more entries than ``MAX_WALKED`` and twice ``most``.
+    Directories that are missing or may not be read are skipped. Raises ``FileFault`` if the pattern leads out of the
+    manifest's directory, if a directory can't be read for another reason, or if all globs of the expansion together
+    visit more entries than ``MAX_WALKED`` and twice ``most``, whichever is larger.
     """
     parts = PurePosixPath(pattern).parts
     first = next(at for at, part in enumerate(parts) if is_glob(part))
@@ -164,7 +166,7 @@ def matches(pattern: str, files: Files, most: int) -> Iterator[str]:
     if not files.is_inside(os.path.join(files.directory, base)):  # noqa: PTH118
         raise FileFault(f"{quoted(pattern)} leads out of the manifest's directory", hint="--allow-outside permits it")
     if pattern.endswith("/"):
-        return  # it matches directories only
+        return  # matches directories only
     walk = _Walk(pattern, parts[first:], files, max(MAX_WALKED, 2 * most))
     pending = [(base, walk.closed({0}))]
     while pending:
@@ -199,7 +201,7 @@ class _Walk:
                 raise FileFault(f"{quoted(self.pattern)}: the folder {quoted(folder)} can't be read: {why}") from None
 
     def closed(self, states: set[int]) -> frozenset[int]:
-        """Add the states after ``**``, which also matches no directory."""
+        """Return the states and those after ``**``, since ``**`` also matches zero directories."""
         closed = set[int]()
         for state in states:
             at = state
@@ -210,7 +212,7 @@ class _Walk:
         return frozenset(closed)
 
     def step(self, states: frozenset[int], entry: os.DirEntry[str]) -> tuple[frozenset[int], bool]:
-        """Return the states for the contents of an entry, and whether the entry itself matches the whole pattern."""
+        """Return the states for the contents of an entry, and whether the entry matches the whole pattern."""
         deeper, is_match, last = set[int](), False, len(self.parts) - 1
         fits: dict[str, bool] = {}
         for state in states:
@@ -243,7 +245,7 @@ def _fits(name: str, part: str) -> bool:
 
 
 def _is(entry: os.DirEntry[str], kind: str) -> bool:
-    """Tell whether an entry is a file or a folder. Links to files are followed, links to folders are not."""
+    """Return whether an entry is of ``kind`` "file" or "folder". Links to files are followed, links to folders not."""
     try:
         return entry.is_file() if kind == "file" else entry.is_dir(follow_symlinks=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""A job that a manifest asks for, all templates rendered and files found; and the problems that prevent one."""
+"""A job of a manifest with templates rendered and files found, and the problems that prevent one."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from crucible_batch.manifest.templates import Json
 
 @dataclass(slots=True)
 class JobSpec:
-    """One job. Neither it nor its mappings, which jobs of an entry share, may be changed.
+    """One job. Don't change it or its mappings: the jobs of an entry share them.
 
-    It isn't frozen, since for eighteen fields that takes 2 µs a job.
+    The class isn't frozen, since for eighteen fields that costs 2 µs per job.
 
-    ``name`` is safe as a file name and no other job's. ``image`` and ``images`` are real paths of regular files, not
-    looked into. ``params`` hold the workflow's defaults under the job's own. ``fields`` name the parameters that take
-    ``prompt`` and ``image``, where the manifest says. ``axes`` are the values of matrix and zip, as text.
-    ``entry_name`` is the name that the entry has in the manifest, its template not rendered. ``output_pattern`` is
-    ``output.path`` with name and workflow filled in; ``{index}`` and ``{ext}`` are still to be. ``made_for`` is
-    the row of the table that it was made for. ``is_apart`` tells that a name of its own is all that its outputs need
-    to be in no other job's way.
+    ``name`` is unique and safe as a file name. ``image`` and ``images`` are real paths of regular files whose content
+    hasn't been read. ``params`` are the workflow's defaults overridden by the job's own. ``fields`` name the
+    parameters that take ``prompt`` and ``image``, if the manifest names them. ``axes`` are the values of matrix and
+    zip as text. ``entry_name`` is the entry's name in the manifest, not rendered. ``output_pattern`` is ``output.path``
+    with name and workflow filled in, ``{index}`` and ``{ext}`` not yet. ``made_for`` is the job's row of the table.
+    ``is_apart`` is True if the unique name is enough to keep the job's outputs from colliding with other jobs'.
     """
 
     name: str
@@ -51,13 +50,14 @@ class JobSpec:
 
     @property
     def entry(self) -> int:
-        """The index of its entry in ``jobs``."""
+        """The index of the job's entry in ``jobs``."""
         return int(self.site.path[1])
 
     def place(self, field: str) -> Place:
-        """Return where a field of the job stands, such as ``prompt`` or ``params.size.width``.
+        """Return the place of a field of the job, such as ``prompt`` or ``params.size.width``.
 
-        For what comes from the defaults it is the place there; where nothing fits, that of the nearest thing around.
+        For a value from the defaults, this is its place there. If there is no such value, returns the place of the
+        job's top-level field or of the job.
         """
         site, steps = self._find(field)
         return site.place(steps)
@@ -71,10 +71,10 @@ class JobSpec:
         hint: str | None = None,
         of_row: bool = False,
     ) -> Problem:
-        """Return a problem of this job with ``field``, with its place and its path within the manifest.
+        """Return a problem of this job with ``field``, with its place and its path in the manifest.
 
-        ``of_row`` tells that other rows don't have it: then it names the job's own.
-        The name of a parameter or axis is what such a problem is about, so the place is that of the key.
+        Set ``of_row`` if the problem is specific to the job's row, to include that row's place. For a parameter or
+        axis the place is that of its key, since the problem is about its name.
         """
         site, steps = self._find(field)
         found = site.field(steps) if steps else f"{site.field(())}.{field}"
@@ -83,7 +83,7 @@ class JobSpec:
         return Problem(place, found, message, nearest=nearest, hint=hint, row=row)
 
     def place_of(self, entry: int, field: str | None = None) -> Place:
-        """Return where another entry of ``jobs`` stands, or a field of it."""
+        """Return the place of another entry of ``jobs``, or of a field of it."""
         return self.root.place(("jobs", entry) if field is None else ("jobs", entry, field))
 
     def _find(self, field: str) -> tuple[SourceNode, list[str | int]]:
@@ -104,7 +104,7 @@ class JobSpec:
 
 
 class JobProblems:
-    """The problems that keep one job from being made. ``source`` is where its row comes from, if it has one."""
+    """The problems that prevent one job. ``source`` is the text of ``foreach`` if the job has a row."""
 
     __slots__ = ("_row", "_source", "problems")
 
@@ -120,7 +120,7 @@ class JobProblems:
         self._add(problem, is_of_all_rows=fault.is_unknown_name)
 
     def prompt_file(self, site: SourceNode, file: Path, fault: TemplateFault) -> None:
-        """Report a template that stands in a prompt file, at the file's own line."""
+        """Add the problem of a template in a prompt file, with its place in that file."""
         problem = site.problem(("prompt",), f"{fault.message} (in {file.name})", nearest=fault.nearest, hint=fault.hint)
         if fault.line:
             problem = dataclasses.replace(
@@ -135,7 +135,7 @@ class JobProblems:
         self._add(site.problem(path, message, hint=hint))
 
     def _add(self, problem: Problem, *, is_of_all_rows: bool = False) -> None:
-        """Add a problem with its row: in the hint if all rows have it, so that it is reported once."""
+        """Add a problem with its row. If all rows have it, the row is in the hint, so that it is reported once."""
         if self._row is not None:
             line = f", line {self._row.line}" if self._row.line else ""
             where = f"row {self._row.number} of {shown(self._source)}{line}"

@@ -1,4 +1,4 @@
-"""One entry of ``jobs``, its templates compiled, ready to make a job of each row and combination."""
+"""Compiled entries of ``jobs``, which make one job for each row and combination."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from crucible_batch.manifest.templates import MAX_PROMPT, MAX_VALUE, Json, Templ
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """One value of each axis: as template variables, as text, and as what is appended to the name."""
+    """One value of each axis, as template variables and as text, and the suffix for the job's name."""
 
     values: Mapping[str, Any]
     texts: Mapping[str, str]
@@ -34,9 +34,9 @@ _NONE = Combination({}, {}, "")
 
 
 class Combinations:
-    """The combinations of one entry, made again for each of its rows.
+    """The combinations of one entry; may be iterated again, once for each row.
 
-    ``named`` are the axes that the name's template asks for; the others are appended to the name.
+    ``named`` are the axes that the name's template uses; the values of all others are appended to the name.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ def _choices(values: list[Any], *, suffixed: bool) -> list[tuple[Any, str, str]]
     return [(value, text, f"-{slug(text)}" if suffixed else "") for value, text in zip(values, texts, strict=True)]
 
 
-# Of the 255 bytes that a file name may have, some are left for an output's index, its extension and ".part".
+# A file name has at most 255 bytes; the rest is left for an output's index, its extension and ".part".
 _MAX_PART_BYTES = 230
 _MAX_PATTERNS = 1000
 _NO_NAMES: frozenset[str] = frozenset()
@@ -77,7 +77,7 @@ _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
 
 class ExpansionContext:
-    """State shared by all entries of one expansion: compiled templates, files, names taken, defaults."""
+    """The state shared by all entries of one expansion: compiled templates, files, names taken and defaults."""
 
     def __init__(self, manifest: Manifest, note: Callable[[str, Path], None]) -> None:
         self.manifest = manifest
@@ -93,13 +93,13 @@ class ExpansionContext:
         self._named: tuple[int, Place] | None = None
 
     def place_of_name(self, entry: int) -> Place:
-        """Return where an entry's name stands. The last is kept: where many names are taken, mostly the same one is."""
+        """Return the place of an entry's name. The last one is cached, since most name conflicts are with one entry."""
         if self._named is None or self._named[0] != entry:
             self._named = (entry, self.manifest.site.place(("jobs", entry, "name")))
         return self._named[1]
 
     def pattern(self, workflow_id: str) -> str:
-        """Return ``output.path`` with the workflow filled in, ``{name}`` still to be."""
+        """Return ``output.path`` with the workflow filled in; ``{name}`` is kept."""
         known = self._patterns.get(workflow_id)
         if known is None:
             if len(self._patterns) >= _MAX_PATTERNS:
@@ -109,7 +109,7 @@ class ExpansionContext:
         return known
 
     def fields(self, workflow_id: str) -> Mapping[str, str]:
-        """Return which parameters a workflow takes prompt and image in, where the manifest says so of it."""
+        """Return the parameters that take ``prompt`` and ``image`` for a workflow, as far as the manifest has them."""
         if workflow_id not in self._fields:
             if len(self._fields) >= _MAX_PATTERNS:
                 self._fields.clear()
@@ -118,7 +118,7 @@ class ExpansionContext:
         return self._fields[workflow_id]
 
     def defaults(self, workflow_id: str) -> tuple[parameters.Compiled, Sequence[Problem]]:
-        """Return the default parameters of a workflow, compiled, and the problems of those that can't be."""
+        """Return the compiled default parameters of a workflow, and the problems of those that can't be compiled."""
         if (known := self._defaults.get(workflow_id)) is not None:
             return known
         manifest, faults = self.manifest, JobProblems()
@@ -134,7 +134,7 @@ class ExpansionContext:
 
 
 class TextField:
-    """A text field of an entry: literal, or a template."""
+    """A text field of an entry, either literal or a template."""
 
     __slots__ = ("_fits", "_limit", "_template", "literal", "path")
 
@@ -158,7 +158,10 @@ class TextField:
 
 
 class JobTemplate:
-    """One entry of ``jobs``, compiled. ``faults`` are templates that can't be; if there are any, it makes no job."""
+    """One compiled entry of ``jobs``.
+
+    ``faults`` are the problems of templates that can't be compiled; if there are any, the entry makes no job.
+    """
 
     def __init__(self, context: ExpansionContext, entry: ManifestEntry) -> None:
         self._context = context
@@ -189,7 +192,7 @@ class JobTemplate:
     def make(
         self, row: TableRow | None, combination: Combination, repeat: int
     ) -> tuple[JobSpec | None, Sequence[Problem]]:
-        """Make one job, or return None and the problems that it has beside ``faults``."""
+        """Return one job, or None and the job's problems in addition to ``faults``."""
         job, context = self._entry.job, self._context
         faults = JobProblems(row, job.foreach or "")
         variables = {**context.manifest.vars, **combination.values, "repeat": repeat}
@@ -233,7 +236,7 @@ class JobTemplate:
             return None
 
     def _rendered(self, text: TextField | None, variables: Variables, faults: JobProblems) -> str:
-        """Return the rendered text, or an empty one with a problem reported."""
+        """Return the rendered text. If it fails or is blank, report the problem and return an empty text."""
         if text is None:
             return ""
         try:
@@ -249,7 +252,10 @@ class JobTemplate:
     def _full_name(
         self, row: TableRow | None, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
     ) -> str:
-        """Return the job's name and claim it, or an empty one if it can't be told or a problem was reported."""
+        """Claim and return the job's name. Returns an empty text if the name can't be rendered or isn't usable.
+
+        The problem is then reported here or in the entry's ``faults``.
+        """
         rendered = self._rendered(self._name, variables, faults)
         if self._name is None or not rendered:
             return ""
@@ -350,6 +356,6 @@ class JobTemplate:
 
 
 def _given(fields: Fields) -> dict[str, str]:
-    if fields.prompt is None and fields.image is None:  # as almost all
+    if fields.prompt is None and fields.image is None:  # fast path for almost all
         return {}
     return {key: name for key, name in (("prompt", fields.prompt), ("image", fields.image)) if name is not None}

@@ -1,4 +1,4 @@
-"""Reads a manifest file and checks its form: ``load_manifest``."""
+"""Reading of a manifest file, with the check of its form: ``load_manifest``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crucible_batch.manifest.validation import FormCheck
 
 MAX_JOBS = 100_000
 MAX_BYTES = 16 * 1024 * 1024
-_BYTES_PER_VALUE = 32  # so that --max-manifest-size allows more values, too
+_BYTES_PER_VALUE = 32  # so that a larger --max-manifest-size also allows more values
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -30,11 +30,11 @@ def load_manifest(
     max_bytes: int = MAX_BYTES,
     watch: Callable[[], None] = lambda: None,
 ) -> Manifest:
-    """Read the manifest at ``path``. Raises ``ManifestError`` with all problems of its form, and nothing else.
+    """Read the manifest at ``path``. Raises only ``ManifestError``, with all problems of its form.
 
-    ``overrides`` replace values of ``vars``. Files outside the manifest's directory are refused unless
-    ``allow_outside``. Rendering, and reading the files that jobs name, is left to ``expand``. ``watch`` is called
-    repeatedly while it is parsed, and may raise to end the work.
+    ``overrides`` replace values of ``vars``. Files outside the manifest's directory are rejected unless
+    ``allow_outside`` is set. Templates are rendered, and files that jobs name are read, by ``expand``. ``watch`` is
+    called repeatedly during parsing and may raise to abort.
     """
     content = _content(path, max_bytes)
     max_values = max(yaml_reader.MAX_VALUES, max_bytes // _BYTES_PER_VALUE)
@@ -49,7 +49,7 @@ def load_manifest(
 
 
 def _content(path: Path, max_bytes: int) -> bytes:
-    """Read a manifest's bytes. Its size is checked before anything is read, and again for a file that grows."""
+    """Return a manifest's bytes. The size is checked before reading, and again after it in case the file grows."""
     try:
         with open(path, "rb", opener=_open) as file:
             status = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""A manifest that was read and checked, with the positions of its values."""
+"""A loaded and checked manifest, with the positions of its values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """One entry of ``jobs``: what its author wrote, and where."""
+    """One entry of ``jobs`` as written, with its position."""
 
     index: int
     job: JobEntry
@@ -45,10 +45,10 @@ class ManifestEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Manifest:
-    """What the author wrote, defaults filled in. ``jobs`` are the entries, each of which may make many jobs.
+    """A manifest as written, with defaults filled in. ``jobs`` are its entries, each of which may make many jobs.
 
-    ``sha256`` is of the file's bytes. ``vars`` holds the overrides already. ``warnings`` are what the author may
-    have meant otherwise: each has a place, none stops a run.
+    ``sha256`` is the digest of the file's bytes. ``vars`` includes the overrides. ``warnings`` are about values that
+    the author may have meant differently; each has a place, and they don't stop a run.
     """
 
     name: str
@@ -73,9 +73,9 @@ class Manifest:
     site: SourceNode = field(repr=False)
 
     def place(self, field: str) -> Place:
-        """Return where a field stands, such as ``budget.credits`` or ``jobs[2].params.size.width``.
+        """Return the place of a field, such as ``budget.credits`` or ``jobs[2].params.size.width``.
 
-        Where there is no such field, it is the place of the nearest thing around it.
+        If there is no such field, returns the place of the innermost field that encloses it, or of the file.
         """
         while field:
             if (steps := self.site.steps(field)) is not None:

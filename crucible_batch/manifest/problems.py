@@ -1,4 +1,4 @@
-"""A bounded collection of problems: one mistake in 100,000 jobs must stay readable."""
+"""A bounded collection of problems, so that one mistake in 100,000 jobs stays readable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_SHOWN = 100
 
 
 class ProblemCollector:
-    """Keeps the first ``MAX_SHOWN`` different problems and counts the rest."""
+    """A collection of the first ``MAX_SHOWN`` distinct problems, with a count of the rest."""
 
     __slots__ = ("_seen", "omitted")
 

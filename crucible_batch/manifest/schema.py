@@ -1,4 +1,4 @@
-"""The JSON Schema of a manifest, for editors: ``manifest_schema``."""
+"""The JSON Schema of a manifest, for editors: ``manifest_schema`` and ``live_schema``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from crucible_batch.manifest.models import ManifestV1
 
 
 class _Written(GenerateJsonSchema):
-    """Leaves None out of all types: the manifest refuses a key without a value."""
+    """A schema generator that leaves null out of all types, since a manifest may not have a key without a value."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False  # "Max Credits Per Job" only repeats the key
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
-        """Write the pattern of keys as ``propertyNames``: ``patternProperties`` would accept keys that don't match."""
+        """Return the pattern of keys as ``propertyNames``; ``patternProperties`` would accept keys that don't match."""
         described = super().dict_schema(schema)
         for pattern, value in described.pop("patternProperties", {}).items():
             described["additionalProperties"] = value
@@ -38,7 +38,7 @@ class _Written(GenerateJsonSchema):
 def manifest_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of manifest version 1, with descriptions and examples.
 
-    Rules between fields, and those that need files, are checked by ``load_manifest`` only.
+    It doesn't include rules between fields and rules that need files; these are checked by ``load_manifest`` only.
     """
     schema = ManifestV1.model_json_schema(schema_generator=_Written)
     head = {"$schema": GenerateJsonSchema.schema_dialect, "title": "crucible-batch manifest, version 1"}
@@ -53,9 +53,9 @@ _NAMES_NONE = {"not": {"required": ["workflow"]}}
 
 
 def live_schema(workflows: Mapping[str, Parameters | None]) -> dict[str, Any]:
-    """Return ``manifest_schema`` with the given workflows; None stands for one that doesn't list its parameters.
+    """Return ``manifest_schema`` with the given workflows; None means that a workflow doesn't list its parameters.
 
-    It is not stricter than a run. Values of parameters are not checked, since they may be templates.
+    The schema is not stricter than a run. Values of parameters are not checked, since they may be templates.
     """
     schema = manifest_schema()
     definitions, job = schema["$defs"], schema["$defs"]["JobEntry"]
@@ -74,7 +74,7 @@ def live_schema(workflows: Mapping[str, Parameters | None]) -> dict[str, Any]:
 
 
 def _on(name: str, known: Parameters) -> dict[str, Any]:
-    """Return the schema of the parameters that a job on a workflow, or its defaults, may name."""
+    """Return the schema of the parameters that jobs of a workflow, or the workflow's defaults, may name."""
     names = {"enum": list(known)}
     return {
         "description": f"What the workflow {name} takes.",
@@ -94,7 +94,7 @@ def _where(name: str, then: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(definition: str) -> dict[str, Any]:
-    """Return the schema of ``params``, and of jobs without a workflow, where that workflow is the default."""
+    """Return the schema of ``params`` and of jobs without a workflow, if the workflow is the default."""
     return {
         "properties": {
             "params": {"$ref": f"#/$defs/{definition}/properties/params"},

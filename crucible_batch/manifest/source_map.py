@@ -1,4 +1,4 @@
-"""Where the values of a manifest stand in its file."""
+"""Positions of a manifest's values in its file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from crucible_batch.errors import Place, Problem
 
 Path: TypeAlias = Sequence[str | int]
 Span: TypeAlias = tuple[int, int, int]
-"""Line, column and end column as in ``Place``."""
+"""Line, column and end column, as in ``Place``."""
 
 
 @dataclass(slots=True, eq=False)
 class SourceMap:
     """The span of one value and of its key, and the source maps of the values within it, by key or index.
 
-    An alias has a span of its own and shares its target's ``children``. ``is_sound`` is False where the value is not
-    what its author wrote, because part of it was rejected and reported.
+    An alias has its own span and shares its target's ``children``. ``is_sound`` is False if part of the value was
+    rejected and reported, so that the value differs from what its author wrote.
     """
 
     span: Span
@@ -60,24 +60,24 @@ _MAX_SHOWN = 100
 
 
 def dotted(path: Path) -> str:
-    """Join a path as a manifest's fields are written: ``jobs[2].params.size.width``."""
+    """Return a path in the notation of fields: ``jobs[2].params.size.width``."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in path)
     return text.removeprefix(".")
 
 
 def shown(text: str) -> str:
-    """Shorten a name from outside, and escape it where it holds control characters."""
+    """Return an untrusted name shortened to 100 characters, and escaped if it contains unprintable characters."""
     cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
     return cut if cut.isprintable() else repr(cut)[1:-1]
 
 
 def kind(value: object) -> str:
-    """Name the kind of a YAML value."""
+    """Return the kind of a YAML value, for messages."""
     return next((name for types, name in _KINDS if isinstance(value, types)), "nothing")
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """Return the known name that ``name`` is most likely a misspelling of."""
+    """Return the known name that ``name`` most likely misspells, or None."""
     folded = {candidate.casefold(): candidate for candidate in sorted(known, reverse=True)}
     close = difflib.get_close_matches(name[:200].casefold(), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None
@@ -93,18 +93,21 @@ class SourceNode:
     path: tuple[str | int, ...] = ()
 
     def field(self, path: Path) -> str:
-        """Return the field path within the manifest: ``jobs[2].params.size.width``."""
+        """Return the full field path of ``path`` in the manifest: ``jobs[2].params.size.width``."""
         return dotted((*self.path, *path))
 
     def place(self, path: Path, *, key: bool = False) -> Place:
-        """Return the place of the value at ``path``, or of the nearest value around it; with ``key``, of its key."""
+        """Return the place of the value at ``path``, or of its key if ``key`` is set.
+
+        If there is no such value, returns the place of the innermost value that encloses it.
+        """
         found, is_exact = self.source_map.find(path)
         return Place(self.file, *(found.key if key and is_exact and found.key else found.span))
 
     def is_sound(self, path: Path, *, within: bool = True) -> bool:
-        """Tell whether the value at ``path`` is what its author wrote; otherwise a problem of its YAML is known.
+        """Return whether the value at ``path`` is what its author wrote; if not, a problem was reported.
 
-        ``within`` includes all values in it.
+        ``within`` includes all nested values.
         """
         found, _ = self.source_map.find(path)
         return found.is_sound_within() if within else found.is_sound
@@ -122,9 +125,9 @@ class SourceNode:
         return Problem(self.place(path, key=key), self.field(path), message, nearest=nearest, hint=hint)
 
     def steps(self, field: str) -> list[str | int] | None:
-        """Split a field path below this node, such as ``params.size.width``; None where it leads to no value.
+        """Split a field path below this node, such as ``params.size.width``. Returns None if there is no such value.
 
-        Keys may contain dots, so the longest key that matches is taken at each step.
+        Keys may contain dots, so the longest matching key is used at each step.
         """
         value, rest, steps = self.value, field, list[str | int]()
         while rest:

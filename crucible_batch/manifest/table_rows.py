@@ -1,4 +1,4 @@
-"""Rows of `foreach`: the lines of a CSV or JSONL file, read one by one, or the files that a glob matches."""
+"""Rows of ``foreach``: records of a CSV or JSONL file, read one at a time, or the files that a glob matches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_FIELDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row. ``number`` counts rows from 1; ``line`` is the line on which it begins, 0 for a matched file."""
+    """One row. ``number`` counts from 1; ``line`` is the line on which the row begins, 0 for a file of a glob."""
 
     number: int
     line: int
@@ -36,7 +36,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class RowFault:
-    """A row that can't be used, or with ``line`` 0 a whole file."""
+    """A row that can't be used, or a whole file if ``line`` is 0."""
 
     file: Path
     line: int
@@ -48,7 +48,7 @@ class RowFault:
 def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
     """Yield the rows of ``source`` in order, with a ``RowFault`` for each bad row and for a file without rows.
 
-    Raises ``FileFault`` where the source as a whole can't be used, or a glob matches more than ``most`` files.
+    Raises ``FileFault`` if the source as a whole can't be used or a glob matches more than ``most`` files.
     """
     if is_glob(source):
         yield from _globbed(source, files, most)
@@ -76,7 +76,10 @@ def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
 
 
 def _bad_line(path: Path) -> int:
-    """Find the first line that is not UTF-8; the decoder's offset is relative to its last buffer."""
+    """Return the number of the first line that is not UTF-8, or 0.
+
+    The decoder's error can't be used, since its offset is relative to its last buffer.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -172,7 +175,7 @@ def _json_object(text: str) -> dict[str, Any]:
     value = _DECODER.decode(text)
     if not isinstance(value, dict):
         raise ValueError('each line must be one JSON object, such as {"sku": "a1"}')  # noqa: TRY004
-    if "\\u" in text:  # only an escape can be a lone surrogate
+    if "\\u" in text:  # only an escape can produce a lone surrogate
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Templates of a manifest: compiled by Jinja2 once a source, rendered with the variables of a job.
+"""Templates of a manifest: compiled by Jinja2 once per source, rendered with the variables of a job.
 
-A text without ``{{``, ``{%`` or ``{#`` isn't a template; Jinja2 is loaded with the first that is. A rendered value is
-never read as a template again, so nothing that comes out of a CSV file can become code.
+A text without ``{{``, ``{%`` or ``{#`` isn't a template; Jinja2 is imported for the first one. A rendered value is
+never parsed as a template again, so text from a CSV file can't become code.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 MAX_PROMPT = 32 * 1024
 MAX_VALUE = 64 * 1024
 _MAX_SOURCE = 64 * 1024
-# Compiling takes about a millisecond. More different templates than this in one manifest are compiled again.
+# Compiling takes about 1 ms. With more distinct parts than this, the cache is cleared and parts are compiled again.
 _CACHE_SIZE = 4096
 
-# An expression without braces inside it, line breaks or signs that strip the white space around it.
+# An expression without braces or line breaks inside it and without whitespace control (``{{-``, ``-}}``).
 _EXPRESSION = re.compile(r"""(?<!\{)\{\{(?![-+])((?:[^{}\n'"]++|'[^'{}\n\\]*'|"[^"{}\n\\]*")++)(?<![-+])\}\}""")
 
 
@@ -32,10 +32,10 @@ def is_template(text: str) -> bool:
 
 
 def split_expressions(source: str) -> list[str] | None:
-    """Split a template into text, expression, text, ..., text; None if it holds anything but simple expressions.
+    """Split a template into text, expression, text, ..., text. Returns None if it has more than simple expressions.
 
-    Each expression is then compiled once, however many texts hold it: 100,000 prompts that differ in their words, each
-    with ``{{ brand }}`` in it, take one compilation.
+    This way each expression is compiled once: 100,000 different prompts that contain ``{{ brand }}`` need one
+    compilation.
     """
     pieces = _EXPRESSION.split(source)
     if "\r" in source or any(map(is_template, pieces[::2])) or any(map(str.isspace, pieces[1::2])):
@@ -44,9 +44,9 @@ def split_expressions(source: str) -> list[str] | None:
 
 
 class TemplatePart(Protocol):
-    """A part of a template, compiled: one expression, or a whole text that has more to it.
+    """A compiled part of a template: one expression, or a whole template with more than simple expressions.
 
-    ``names`` are the variables that it may ask for.
+    ``names`` are the variables that it may use.
     """
 
     @property
@@ -56,16 +56,16 @@ class TemplatePart(Protocol):
     def is_expression(self) -> bool: ...
 
     def value(self, variables: Variables, /) -> Any:
-        """Return the value of an expression. Raises whatever its operations do."""
+        """Return the value of an expression. Raises any exception of its operations."""
         ...
 
     def text(self, variables: Variables, limit: int, /) -> str:
-        """Render to hardly more than ``limit`` characters. Raises as ``value`` does."""
+        """Render to text, stopping soon after ``limit`` characters. Raises as ``value`` does."""
         ...
 
 
 class Template:
-    """A compiled template, in parts. ``names`` are the variables that it may ask for."""
+    """A compiled template, in parts. ``names`` are the variables that it may use."""
 
     __slots__ = ("_meter", "_parts", "names")
 
@@ -82,7 +82,7 @@ class Template:
             raise _fault(error, variables) from None
 
     def value(self, variables: Variables) -> Json:
-        """Return the value of a template that is one expression and nothing else, with its type; else its text.
+        """Return the typed value if the template is a single expression, otherwise its text.
 
         Raises ``TemplateFault``.
         """
@@ -119,7 +119,7 @@ def _check_size(text: str, limit: int) -> None:
 
 
 class Templates:
-    """Compiles the templates of one expansion, and keeps the compiled parts by their sources."""
+    """The compiler of the templates of one expansion, with a cache of compiled parts by source."""
 
     def __init__(self) -> None:
         self._meter = Meter()
@@ -159,7 +159,10 @@ class Templates:
 
 
 def plain(value: Any) -> Json:
-    """Return a template's value as JSON, tuples as lists. Raises ``ValueError`` for what JSON can't say."""
+    """Return a template's value as JSON, with tuples and ranges as lists.
+
+    Raises ``ValueError`` if JSON has no such value.
+    """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -170,7 +173,7 @@ def plain(value: Any) -> Json:
         return {template_filters.text_of(key): plain(item) for key, item in value.items()}
     if isinstance(value, float):
         raise ValueError("NaN and infinity are no JSON values")  # noqa: TRY004 - the type is right
-    str(value)  # an unknown name says so itself
+    str(value)  # raises for an unknown name
     raise ValueError(f"a value of the kind {type(value).__name__} is no JSON value")
 
 

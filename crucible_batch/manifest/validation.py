@@ -1,4 +1,4 @@
-"""The check of a manifest's form: the shape of each field, and what must hold between fields."""
+"""The check of a manifest's form: the shape of each field, and the rules between fields."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
 Model = TypeVar("Model", bound=BaseModel)
 
 BATCH_SIZE = "size.batch_size"
-# What templates mean by these is settled, by us or by Jinja2's grammar.
+# Names that have a fixed meaning in templates, given by us or by Jinja2's grammar.
 RESERVED = frozenset(
     "row repeat self loop true false none True False None and or not if elif else for in is recursive set".split()  # noqa: SIM905
 )
@@ -36,7 +36,7 @@ def is_batch_of_one(value: object) -> bool:
 
 
 def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
-    """Yield what is wrong between the fields above ``jobs``."""
+    """Yield the problems of the header, which is all fields but ``jobs``, that its model can't detect."""
     for message, near in names.faults(header.output.path):
         yield site.problem(("output", "path"), message, nearest=near)
     yield from _variable_names(header.vars, site, ("vars",))
@@ -54,7 +54,7 @@ def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
 
 
 def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Problem]:
-    """Yield what is wrong with one entry of ``jobs``, by itself and together with the header."""
+    """Yield the problems of one entry of ``jobs``, by itself and together with the header."""
     if job.workflow is None and header.workflow is None:
         yield site.problem(
             ("workflow",), "the job names no workflow, and there is no default", hint="add `workflow: ...`"
@@ -74,7 +74,7 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
 
 
 def job_count(job: JobEntry, header: Header) -> int:
-    """Return how many jobs an entry makes, for each row where it has ``foreach``."""
+    """Return the number of jobs that an entry makes, per row if it has ``foreach``."""
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
         return 1
     axes = header.matrix if job.matrix is None else job.matrix
@@ -83,7 +83,7 @@ def job_count(job: JobEntry, header: Header) -> int:
 
 
 def override_problems(overrides: Mapping[str, str], header: Header, site: SourceNode) -> Iterator[Problem]:
-    """Yield what is wrong with ``--var`` options: names that the manifest has no ``vars`` of, text that is none."""
+    """Yield the problems of ``--var`` options: names that aren't in the manifest's ``vars``, values not in UTF-8."""
     for name, value in overrides.items():
         if name not in header.vars:
             hint = f"it has {', '.join(header.vars)}" if header.vars else "it has no `vars`"
@@ -94,7 +94,7 @@ def override_problems(overrides: Mapping[str, str], header: Header, site: Source
 
 
 def header_warnings(header: Header, site: SourceNode, used: Collection[str]) -> Iterator[Problem]:
-    """Yield what the author may have meant otherwise. ``used`` are the workflows that jobs name."""
+    """Yield warnings about values that the author may have meant differently. ``used`` are the jobs' workflows."""
     for name, value in header.vars.items():
         yield from _untemplated(value, site, ("vars", name))
     for name, values in header.matrix.items():
@@ -153,14 +153,14 @@ def batch_size_problem(site: SourceNode, path: tuple[str | int, ...]) -> Problem
 
 
 def too_many(site: SourceNode, max_jobs: int) -> Problem:
-    """The problem of the entry with which a manifest has more jobs than it may."""
+    """Return the problem of the entry with which a manifest exceeds ``max_jobs``."""
     return site.problem((), f"with this entry there are more than {max_jobs:,} jobs", hint="--max-jobs permits more")
 
 
 class FormCheck:
-    """Checks the form of one document: its YAML, the shape of each field, and what must hold between fields.
+    """The check of one document's form: its YAML, the shape of each field, and the rules between fields.
 
-    On a line that has a problem of YAML no other is reported, since it would mostly be a consequence of that one.
+    For a line with a YAML problem, other problems are not reported, since most would be consequences of that one.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class FormCheck:
         self._jobs: list[ManifestEntry] = []
 
     def manifest(self, sha256: str) -> Manifest:
-        """Return the manifest. Raises ``ManifestError`` with all problems of form."""
+        """Return the checked manifest. Raises ``ManifestError`` with all problems of form."""
         header = self._validated(Header, self._site, other_keys=("jobs",))
         if header is not None:
             self._report(header_problems(header, self._site))
@@ -193,7 +193,10 @@ class FormCheck:
         return self._made(header, sha256)
 
     def _validated(self, model: type[Model], site: SourceNode, *, other_keys: Sequence[str] = ()) -> Model | None:
-        """Return the model of what is at ``site``, ``other_keys`` left out; None if it doesn't have the right shape."""
+        """Return the model of the value at ``site`` without ``other_keys``.
+
+        If the value doesn't have the right shape, reports the problems and returns None.
+        """
         value = site.value
         if other_keys:
             value = {key: item for key, item in value.items() if key not in other_keys}
@@ -212,7 +215,7 @@ class FormCheck:
         self._problems.extend(problem for problem in problems if problem.place.line not in self._faulty_lines)
 
     def _check_jobs(self, header: Header | None) -> None:
-        """Check each entry; against the header too, if that has the right shape."""
+        """Check each entry, and the rules between it and the header if the header has the right shape."""
         used = {header.workflow} if header is not None and header.workflow else set[str]()
         count = 0
         for index, site in enumerate(self._site.items("jobs")):
@@ -262,7 +265,7 @@ def _shown(jobs: object) -> str:
     return "none" if jobs is None or (isinstance(jobs, list) and not jobs) else kind(jobs)
 
 
-# pydantic's types of error, and what the manifest's author is told. {kind} is what stands there instead.
+# Messages for pydantic's error types. {kind} is the kind of the actual value.
 _MESSAGES = {
     "string_type": "must be text, not {kind}",
     "int_type": "must be a whole number, not {kind}",
@@ -288,10 +291,10 @@ _PATTERNS = {
 def shape_problems(
     model: type[BaseModel], details: Iterable[ErrorDetails], site: SourceNode, *, other_keys: Collection[str] = ()
 ) -> Iterator[Problem]:
-    """Yield a problem for each of pydantic's complaints about ``model`` at ``site``, unknown keys first.
+    """Yield a problem for each of pydantic's errors about ``model`` at ``site``, unknown keys first.
 
-    A mistyped key is not reported as missing under its right name as well. ``other_keys`` are known beside those of
-    the model.
+    A misspelled key isn't also reported as missing under its correct name. ``other_keys`` are known keys in addition
+    to the model's.
     """
     meant: set[tuple[int | str, ...]] = set()
     for detail in sorted(details, key=lambda detail: detail["type"] != "extra_forbidden"):
@@ -312,7 +315,7 @@ def _unknown_key(model: type[BaseModel], location: NodePath, site: SourceNode, o
     siblings: Any = site.value
     for step in location[:-1]:
         siblings = siblings[step]
-    # A key that is there already was hardly meant a second time.
+    # Prefer keys that are not present yet, since a misspelling of a present key is unlikely.
     near = nearest(name, [key for key in known if key not in siblings]) or nearest(name, known)
     return site.problem(location, f"unknown key {name[:100]!r}", key=True, nearest=near)
 

@@ -1,7 +1,7 @@
-"""YAML text to plain values with a source map; every broken rule becomes a ``Problem`` with its place.
+"""Parser of YAML text to plain values with a source map. Every error becomes a ``Problem`` with its place.
 
-The tree is built from parser events (libyaml's where PyYAML has them). PyYAML's own constructors keep the last of two
-equal keys, follow YAML 1.1 and recurse without a bound; ``yaml.compose`` loses the places of aliases and stops at the
+The tree is built from parser events (libyaml's if PyYAML has them). PyYAML's own constructors keep the last of two
+equal keys, follow YAML 1.1 and recurse without a limit; ``yaml.compose`` loses the places of aliases and stops at the
 first undefined one.
 """
 
@@ -32,9 +32,9 @@ from crucible_batch.manifest.source_map import SourceMap, SourceNode, Span
 MAX_DEPTH = 40
 MAX_WARNINGS = 100
 MAX_VALUES = 500_000
-"""Keys and values of one document: 25,000 jobs have about as many, and each takes some 250 bytes of memory."""
+"""Keys and values in one document: about 25,000 jobs. Each takes about 250 bytes of memory."""
 MAX_ALIASED_VALUES = 100_000
-"""What all aliases of a document together may expand to: nine lines of nine aliases each make a billion values."""
+"""Keys and values that all aliases of a document may expand to: nine lines of nine aliases make a billion values."""
 MAX_ANCHORS = 100_000
 USE_A_TABLE = "keep rows in a .csv or .jsonl file and use `foreach`, or allow more by --max-manifest-size"
 
@@ -43,7 +43,7 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed document, with the problems of its YAML and warnings about values that may be misread."""
+    """A parsed document, with its YAML problems and warnings about values that may be misread."""
 
     root: SourceNode
     warnings: tuple[Problem, ...]
@@ -51,10 +51,10 @@ class Document:
 
 
 def parse(text: str, file: Path, *, max_values: int = MAX_VALUES, watch: Callable[[], None] = lambda: None) -> Document:
-    """Parse one YAML document, and return it with the problems that let parsing continue.
+    """Parse one YAML document and return it with the problems that didn't stop the parser.
 
-    Raises ``ManifestError`` with all problems where it can't be read to its end. ``watch`` is called at each list and
-    mapping, and may raise to end the work.
+    Raises ``ManifestError`` with all problems if the document can't be read to its end. ``watch`` is called for each
+    list and mapping and may raise to abort.
     """
     builder = _TreeBuilder(file, max_values, watch)
     try:
@@ -73,13 +73,13 @@ def parse(text: str, file: Path, *, max_values: int = MAX_VALUES, watch: Callabl
 
 
 class _Stop(Exception):  # noqa: N818
-    """Ends parsing after a problem that has been collected."""
+    """A signal to stop parsing; the problem has been collected."""
 
 
 class _TreeBuilder:
-    """Builds values and source maps from the events of one document.
+    """A builder of values and source maps from the events of one document.
 
-    ``_anchors`` maps a name to its value, and to None while that is being built.
+    ``_anchors`` maps a name to its value and source map, or to None while the value is being built.
     """
 
     def __init__(self, file: Path, max_values: int, watch: Callable[[], None]) -> None:
@@ -95,7 +95,7 @@ class _TreeBuilder:
         self._is_muted = False
 
     def document(self, loader: Any) -> tuple[Any, SourceMap]:
-        """Build the only document of ``loader``. Raises ``_Stop`` and the loader's errors."""
+        """Build the only document of ``loader`` and dispose of the loader. Raises ``_Stop`` and the loader's errors."""
         self._next = loader.get_event
         try:
             self._next()  # the start of the stream
@@ -170,7 +170,7 @@ class _TreeBuilder:
         return values
 
     def _key(self, event: Any, node: SourceMap, siblings: dict[str, SourceMap], depth: int) -> str | None:
-        """Return a usable key; None where it is rejected, and its value with it."""
+        """Return a usable key, or None if the key, and therefore its value, is rejected."""
         if type(event) is not ScalarEvent:
             self._skip_complex_key(event, node, depth)
             return None
@@ -204,7 +204,7 @@ class _TreeBuilder:
         if not is_text:
             self._complain(event, f"the key {key or 'nothing'!s} is not text", f'put it in quotes: "{key}"')
             return None
-        self._plain_keys[key] = key  # jobs repeat their keys: one string serves all
+        self._plain_keys[key] = key  # jobs repeat their keys, so they share one string
         return key
 
     def _skip_complex_key(self, event: Any, node: SourceMap, depth: int) -> None:
@@ -253,14 +253,14 @@ class _TreeBuilder:
 
 
 def _span(event: Any) -> Span:
-    """Return where an event begins, and where a scalar or an alias ends if that is on the same line."""
+    """Return the line and column of an event, and the end column of a scalar or alias on one line, otherwise 0."""
     start, end = event.start_mark, event.end_mark
     is_text = type(event) is ScalarEvent or type(event) is AliasEvent
     return start.line + 1, start.column + 1, end.column + 1 if is_text and start.line == end.line else 0
 
 
 def _extent(value: Any) -> tuple[int, int]:
-    """Return how many keys and values a value consists of, and how many levels of lists and mappings."""
+    """Return the number of keys and values within a value, itself included, and its levels of lists and mappings."""
     if not isinstance(value, dict | list):
         return 1, 0
     within = [_extent(member) for member in (value.values() if isinstance(value, dict) else value)]
@@ -268,7 +268,8 @@ def _extent(value: Any) -> tuple[int, int]:
     return 1 + keys + sum(values for values, _ in within), 1 + max((levels for _, levels in within), default=0)
 
 
-# libyaml's phrases (the pure parser's begin alike) and what to say and advise instead. The first that fits counts.
+# Beginnings of libyaml's error messages (the pure parser's are the same), each with our message and hint.
+# The first match is used.
 _PHRASES: tuple[tuple[str, str, str | None], ...] = (
     (
         "mapping values are not allowed",
@@ -296,9 +297,9 @@ _CANT_BEGIN = {
 
 
 def _explained(error: yaml.YAMLError, text: str, file: Path) -> Problem:
-    """Turn an error of the YAML parser about ``text`` into a problem with its place."""
+    """Return an error of the YAML parser about ``text`` as a problem with its place."""
     if isinstance(error, ReaderError):
-        code: Any = error.character  # libyaml gives the code, the pure parser the character
+        code: Any = error.character  # a code point from libyaml, a character from the pure parser
         return _forbidden(chr(code) if isinstance(code, int) else str(code), text, file)
     phrase = str(getattr(error, "problem", None) or "")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -310,7 +311,7 @@ def _explained(error: yaml.YAMLError, text: str, file: Path) -> Problem:
 
 
 def _opened(error: Any) -> str:
-    """Name the place where something unclosed begins: the parser notices it at the end of the file."""
+    """Return the place where an unclosed item begins, for a message; the parser notices it only at the end."""
     opened, noticed = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
     if opened is None or noticed is None or opened.line == noticed.line:
         return ""
@@ -318,7 +319,7 @@ def _opened(error: Any) -> str:
 
 
 def _character_hint(text: str, mark: Any) -> str | None:
-    """Give advice about the character that the parser stopped at, or about a tab in the indentation before it."""
+    """Return a hint for the character at which the parser stopped, or for a tab in the indentation before it."""
     if mark is None:
         return None
     lines = text.split("\n", mark.line + 1)
@@ -329,7 +330,7 @@ def _character_hint(text: str, mark: Any) -> str | None:
 
 
 def _forbidden(character: str, text: str, file: Path) -> Problem:
-    """Return the problem of a character that YAML forbids, at its first place in ``text``."""
+    """Return the problem for a character that YAML forbids, at its first occurrence in ``text``."""
     before = text[: max(text.find(character), 0)]
     place = Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
     message = f"not YAML: the character U+{ord(character[0]):04X} is not allowed"

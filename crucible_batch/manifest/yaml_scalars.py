@@ -1,7 +1,7 @@
 """Plain YAML scalars by the core schema of YAML 1.2.
 
 PyYAML follows YAML 1.1, where ``no`` is False, ``010`` is 8, ``12:30`` is 750 and ``1e3`` is text. Here ``no`` and
-``12:30`` are text, ``010`` is ten and ``1e3`` a number; ``misreading`` warns about them.
+``12:30`` are text, ``010`` is ten and ``1e3`` is a number. ``misreading`` warns about such values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 Scalar: TypeAlias = str | int | float | bool | None
 
-# A plain scalar that begins with another character is text in both versions: most scalars skip the patterns below.
+# A plain scalar that begins with any other character is text in both versions, so most scalars skip the patterns below.
 MAYBE_TYPED = frozenset("0123456789+-.~nNtTfFyYoO")
 _WORDS: dict[str, Scalar] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -37,7 +37,8 @@ _OLD_NUMBER = re.compile(r"[-+]?(?:0b[01_]+|(?=[0-9_]*_)[0-9][0-9_]*(?:\.[0-9_]*
 def resolve(text: str) -> Scalar:
     """Return the value of an unquoted scalar.
 
-    Raises ``ValueError`` with a message for the author for NaN, infinity and numbers that are too long.
+    Raises ``ValueError``, with a message for the manifest's author, for NaN, infinity and numbers that are too long or
+    too large.
     """
     if text and text[0] not in MAYBE_TYPED:
         return text
@@ -68,7 +69,7 @@ def _finite(text: str) -> float:
 
 
 def misreading(text: str) -> str | None:
-    """Return a warning where YAML 1.1 gives an unquoted scalar another value, otherwise None."""
+    """Return a warning if YAML 1.1 gives an unquoted scalar another value, otherwise None."""
     if text.lower() in _SWITCHES:
         return f"{text} is read as the text {text!r}; write true or false for a switch, or put it in quotes"
     if _LEADING_ZERO.fullmatch(text):
