@@ -1,4 +1,4 @@
-"""Results: where outputs go, and how they get there whole."""
+"""Results: the paths of outputs, and saving them so that no partial file gets a name."""
 
 from crucible_batch.domain.output_path import output_path, relocated_path
 from crucible_batch.outputs.errors import OutputError, ResultsError

@@ -1,4 +1,4 @@
-"""Whether the disk has room for more: a run that buys until it is full can't save what it has bought."""
+"""The check for free disk space: a run that buys until the disk is full can't save what it has bought."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Final
 from crucible_batch.domain.gateway_types import ErrorInfo
 
 RESERVE: Final = 64 * 1024 * 1024
-"""So many bytes stay free for what is in flight, the journal and the report; of a small disk a twentieth."""
+"""Bytes kept free for jobs in flight, the journal and the report. On a small disk it is a twentieth of the disk."""
 _MIB: Final = 1024 * 1024
 _AMPLE: Final = 16
-"""So many reserves aren't filled in the time for which nobody looks."""
+"""Free space, in reserves, that can't fill up within ``_TRUSTED_S`` seconds."""
 _TRUSTED_S: Final = 0.25
 
 
 class DiskSpace:
-    """The room of the disk where ``directory`` is. Asking takes 0.1 ms: of an ample disk that is not for each job."""
+    """The free space of the disk that holds ``directory``.
+
+    A check takes 0.1 ms, so while there is ample space it is not repeated for each job.
+    """
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
@@ -27,15 +30,15 @@ class DiskSpace:
         self._ample_until = -1.0
 
     def shortage(self) -> ErrorInfo | None:
-        """Say that less than the reserve is free; None: there is more, or nobody can tell."""
+        """Return an error if less than the reserve is free, or None if there is more or it can't be determined."""
         if self._clock() < self._ample_until:
             return None
         try:
             disk = os.statvfs(self._directory)
-        except OSError:  # what is wrong with it shows where it is written to
+        except OSError:  # the cause will show when an output is written
             return None
         free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-        reserve = min(RESERVE, total // 20)  # some file systems of the network say 0 of everything
+        reserve = min(RESERVE, total // 20)  # some network file systems report 0 for all sizes
         if free >= _AMPLE * reserve:
             self._ample_until = self._clock() + _TRUSTED_S
         if free >= reserve:

@@ -1,10 +1,10 @@
-"""Text embedded in a picture's own metadata. No pixel is decoded, and every other byte of the file stays.
+"""Text embedded in a picture's metadata. No pixel is decoded, and all other bytes of the file are unchanged.
 
     PNG     an iTXt chunk before IEND (PNG specification, third edition, 11.3.3.4)
-    JPEG    an XMP packet in an APP1 segment behind the leading APP0 and APP1 (ISO 16684-3)
-    WebP    an XMP chunk at the end, announced in VP8X, which a simple file gets added (RFC 9649, 2.7)
+    JPEG    an XMP packet in an APP1 segment after the leading APP0 and APP1 (ISO 16684-3)
+    WebP    an XMP chunk at the end, announced in VP8X, which is added to a simple file (RFC 9649, 2.7)
 
-Of a WebP's other chunks only a flag of VP8X and the length of the whole change.
+In a WebP, the only other changes are a flag in VP8X and the length of the file in its header.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import BinaryIO
 from xml.sax.saxutils import escape
 
 MAX_PARTS = 100_000
-"""Chunks or segments. A picture has dozens; a file of millions of empty ones would keep a thread for minutes."""
+"""Chunks or segments of a file. A picture has dozens; millions of empty ones would occupy a thread for minutes."""
 
 _BLOCK_BYTES = 256 * 1024
 
 
 class NotEmbeddableError(Exception):
-    """A file in which nothing is embedded; the message is the reason."""
+    """A file in which no text can be embedded; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Splice:
-    """Replace ``skip`` bytes of a file, at byte ``at``, by ``insert``."""
+    """A replacement of ``skip`` bytes of a file, at byte ``at``, with ``insert``."""
 
     at: int
     insert: bytes
@@ -37,7 +37,7 @@ class Splice:
 
 
 def spliced(file: BinaryIO, splices: Iterable[Splice]) -> Iterator[bytes]:
-    """Yield a file's bytes with splices applied, which are sorted by place and don't overlap."""
+    """Yield a file's bytes with splices applied. The splices must be sorted by ``at`` and must not overlap."""
     position = 0
     for splice in splices:
         file.seek(position)
@@ -50,7 +50,7 @@ def spliced(file: BinaryIO, splices: Iterable[Splice]) -> Iterator[bytes]:
 
 
 def _read_at(file: BinaryIO, at: int, count: int) -> bytes:
-    """Read exactly ``count`` bytes. Raises ``NotEmbeddableError`` where the file ends before."""
+    """Read exactly ``count`` bytes. Raises ``NotEmbeddableError`` if the file ends before."""
     file.seek(at)
     found = file.read(count)
     if len(found) != count:
@@ -72,7 +72,7 @@ PROPERTY = "provenance"
 
 
 def _xmp_packet(text: str) -> bytes:
-    """Return an XMP packet whose only property is ``text``, which is ASCII without control characters."""
+    """Return an XMP packet with ``text`` as its only property. ``text`` must be ASCII without control characters."""
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -86,11 +86,11 @@ def _xmp_packet(text: str) -> bytes:
 KEYWORD = b"crucible-batch"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_SIGNED = b"caBX"
-"""C2PA: a signature over all other bytes of the file."""
+"""The chunk type of C2PA, a signature over all other bytes of the file."""
 
 
 def _plan_png(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
-    """Put ``text`` before the end. Raises ``NotEmbeddableError``."""
+    """Plan ``text`` before IEND. Raises ``NotEmbeddableError``."""
     if _read_at(file, 0, len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
         raise NotEmbeddableError("its structure isn't understood: no PNG signature")
     kinds: set[bytes] = set()
@@ -108,7 +108,7 @@ def _plan_png(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
 
 
 def _png_chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
-    """Yield each chunk's place and type; what doesn't fit into the file ends it."""
+    """Yield each chunk's offset and type. Raises ``NotEmbeddableError`` for a chunk that doesn't fit into the file."""
     at = len(_PNG_SIGNATURE)
     for _ in range(MAX_PARTS):
         length, kind = struct.unpack(">I4s", _read_at(file, at, 8))
@@ -125,7 +125,7 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
 
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _LONGEST_SEGMENT = 0xFFFF - 2
-"""Bytes behind a segment's length, which has two bytes and counts itself."""
+"""Bytes of content after a segment's length field, which has two bytes and includes itself."""
 _START_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xDA
 _APP0, _APP1, _APP2, _APP11 = 0xE0, 0xE1, 0xE2, 0xEB
 _PREFIX_BYTES = 40
@@ -137,7 +137,7 @@ _REFUSED = (
 
 
 def _plan_jpeg(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
-    """Put ``text`` behind the segments that have to come first. Raises ``NotEmbeddableError``."""
+    """Plan ``text`` after the segments that must come first. Raises ``NotEmbeddableError``."""
     content = _JPEG_XMP + _xmp_packet(text)
     if len(content) > _LONGEST_SEGMENT:
         raise NotEmbeddableError("what is to be said is more than the 64 KB of a JPEG's segment")
@@ -153,13 +153,14 @@ def _plan_jpeg(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
 
 
 def _jpeg_segments(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]]:
-    """Yield marker, first bytes and end of each segment before the pixels."""
+    """Yield the marker, first bytes and end offset of each segment before the pixels."""
     if _read_at(file, 0, 2) != bytes((0xFF, _START_OF_IMAGE)):
         raise NotEmbeddableError("its structure isn't understood: no start of an image")
     at = 2
     for _ in range(MAX_PARTS):
         mark, marker, length = struct.unpack(">BBH", _read_at(file, at, 4))
-        # Below APP0 are tables, frames and comments; 0x01 and from 0xD0 to 0xD9 have no length and no place here.
+        # Markers from 0xC0 to below APP0 are tables and frames; 0x01 and 0xD0 to 0xD9 have no length and aren't
+        # valid here.
         if mark != 0xFF or marker < 0xC0 or 0xD0 <= marker < _START_OF_SCAN or length < 2 or at + 2 + length > size:
             raise NotEmbeddableError("its structure isn't understood: a segment that is none")
         if marker == _START_OF_SCAN:
@@ -179,7 +180,7 @@ _LONGEST_FILE = 2**32 - 10
 
 
 def _plan_webp(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
-    """Put ``text`` at the end. Raises ``NotEmbeddableError``."""
+    """Plan ``text`` at the end. Raises ``NotEmbeddableError``."""
     riff, length, form = struct.unpack("<4sI4s", _read_at(file, 0, _HEADER_BYTES))
     if (riff, form) != (b"RIFF", b"WEBP") or length + 8 != size:
         raise NotEmbeddableError("its structure isn't understood: its length isn't that of the file")
@@ -197,7 +198,7 @@ def _plan_webp(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
 
 
 def _webp_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yield each chunk's type; they have to fill the file exactly."""
+    """Yield each chunk's type. Raises ``NotEmbeddableError`` if the chunks don't fill the file exactly."""
     at = _HEADER_BYTES
     for _ in range(MAX_PARTS):
         if at == size:
@@ -248,10 +249,10 @@ _PLANNERS = {"image/png": _plan_png, "image/jpeg": _plan_jpeg, "image/webp": _pl
 
 
 def plan_embedding(file: BinaryIO, mime_type: str, text: str) -> tuple[Splice, ...]:
-    """Plan where an ASCII ``text`` is inserted: a PNG's iTXt chunk, a JPEG's or a WebP's XMP packet.
+    """Return the splices that embed an ASCII ``text``: as a PNG's iTXt chunk, or a JPEG's or WebP's XMP packet.
 
-    Deterministic: a damaged output is restored by embedding again. Raises ``NotEmbeddableError`` for a file that is
-    better left unchanged.
+    The result is deterministic, since a damaged output is restored by embedding again. Raises ``NotEmbeddableError``
+    for a file that should be left unchanged.
     """
     plan = _PLANNERS.get(mime_type)
     if plan is None:

@@ -1,4 +1,4 @@
-"""What keeps an output from being saved: something about it, or the disk."""
+"""Errors that prevent an output from being saved: a fault of the output or of the disk."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MOVE_IT: Final = "move it away and run the same command again: the picture is pa
 class OutputError(Exception):
     """An output that wasn't saved.
 
-    ``final`` tells that a fresh link wouldn't help. ``definite`` tells that nothing was cut or garbled on the way: what
-    came is what there is, and only another link may lead to something else.
+    ``final`` is True if a new link wouldn't help. ``definite`` is True if the bytes weren't cut or damaged in transfer:
+    the same link gives the same bytes, and only a new link may give others.
     """
 
     def __init__(self, code: str, message: str, *, final: bool = False, definite: bool = False) -> None:
@@ -25,6 +25,6 @@ class OutputError(Exception):
 
 
 class ResultsError(CrucibleBatchError):
-    """The run directory can't be written; what was journalled is intact."""
+    """The run directory can't be written; the journal is intact."""
 
     code = "RESULTS"

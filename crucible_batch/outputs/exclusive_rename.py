@@ -1,13 +1,13 @@
-"""A name for a whole file, taken from nobody, by the best means that the file system has.
+"""Naming of a complete file without replacing another, by the best method that the file system supports.
 
-    means        where                                     killed in the middle of it
-    a link       Linux's and macOS's own, NFS              the file has its name, or has not
-    a rename     exFAT, FAT, SMB; most of FUSE             the same
-    a place      what has neither: an empty file is made   the name may stand for an empty file, which nobody takes for
-                 exclusively, and renamed over             an output: the next run finds it empty and renames over it
+    method        file systems                               if the process is killed meanwhile
+    link          native ones of Linux and macOS, NFS        the file has its name or doesn't
+    rename        exFAT, FAT, SMB, most of FUSE              the same
+    placeholder   all others: an empty file is created       the name may belong to an empty file, which isn't taken
+                  exclusively and then renamed over          for an output: the next run renames over it
 
-A means is tried where those above it are not to be had. An empty file in the way of the last one may be somebody
-else's: then it loses its name, and no byte.
+A method is tried if those above it are not supported. The placeholder method also replaces an empty file of another
+program; that file loses its name but no data.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from typing import Final
 NOT_TO_BE_HAD: Final = {
     errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK,
 }  # fmt: skip
-"""What systems say of a call that a file system doesn't have. Where it is something else, the next means fails too."""
+"""Errors of a call that the file system doesn't support. If the cause is another, the next method fails too."""
 _RENAME_NOREPLACE: Final = 1  # Linux
 _RENAME_EXCL: Final = 4  # macOS
 _PLACE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class RenameMethod(enum.Enum):
-    """How a file gets its name."""
+    """The method by which a file gets its name."""
 
     LINK = "hard links"
     RENAME = "renames that replace nothing"
@@ -41,9 +41,9 @@ class RenameMethod(enum.Enum):
 
 
 def take_name(folder: int, name: str, other: str) -> RenameMethod:
-    """Give the file ``name`` of an open folder the name ``other``; it may keep the first. Returns by what means.
+    """Give the file ``name`` in an open folder the name ``other``, and return the method used.
 
-    Raises ``FileExistsError`` where something stands there already.
+    The file may keep its first name too. Raises ``FileExistsError`` if ``other`` exists already.
     """
     if _is_had(_link, folder, name, other):
         return RenameMethod.LINK
@@ -70,7 +70,10 @@ def _link(folder: int, name: str, other: str) -> None:
 
 @functools.cache
 def _exclusive_rename() -> Callable[[int, str, str], None] | None:
-    """Return the system's call for it, None where it has none. Raises as ``os.rename`` does."""
+    """Return the system's function for a rename that replaces nothing, or None if it has none.
+
+    The function raises as ``os.rename`` does.
+    """
     library = ctypes.CDLL(None, use_errno=True)
     name, flag = ("renameatx_np", _RENAME_EXCL) if sys.platform == "darwin" else ("renameat2", _RENAME_NOREPLACE)
     function = getattr(library, name, None)
@@ -87,7 +90,7 @@ def _exclusive_rename() -> Callable[[int, str, str], None] | None:
 
 
 def _rename_over_place(folder: int, name: str, other: str) -> None:
-    with contextlib.suppress(FileExistsError):  # it may be a place that a killed run has kept
+    with contextlib.suppress(FileExistsError):  # it may be the placeholder of a killed run
         _make_place(folder, other)
     if not _is_place(folder, other):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), other)
@@ -97,7 +100,7 @@ def _rename_over_place(folder: int, name: str, other: str) -> None:
         with contextlib.suppress(OSError):
             if _is_place(folder, other):
                 os.unlink(other, dir_fd=folder)
-        # Whoever is told that the name is taken would look for another file there.
+        # Not FileExistsError: callers would then compare with the file of that name.
         raise OSError(errno.ENOTSUP, "it has neither hard links nor renames that serve", other) from error
 
 

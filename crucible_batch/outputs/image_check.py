@@ -1,4 +1,4 @@
-"""What a picture is by its own bytes: its true type and size."""
+"""The true type and size of a picture, determined from its bytes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from PIL import Image, ImageFile
 from crucible_batch.domain.output_path import PICTURE_EXTENSIONS
 
 _ENDS = {"PNG": (b"IEND\xaeB`\x82", 1 << 20), "JPEG": (b"\xff\xd9", 1 << 20), "GIF": (b"\0;", 64)}
-"""What these end with: their decoders stop at the last pixel and don't miss it; those of the other types do. And so far
-before the end of the file it is looked for: some writers pad, or put more behind it. Two bytes may be found anywhere,
-but for a JPEG's, whose pixels never look like a marker."""
+"""End markers, and how many bytes before the end of the file they are searched for, since some writers pad or append.
+
+Only these types need the check: their decoders stop at the last pixel and don't notice a missing end, those of other
+types do. GIF's two-byte marker may occur anywhere, so its range is short; a JPEG's pixels never look like a marker.
+"""
 _SCAN = b"\xff\xda"
-"""Where a JPEG's pixels begin. Before it there may be a whole smaller JPEG, with an end of its own."""
+"""The start of a JPEG's pixels. Before it there may be a complete smaller JPEG with its own end marker."""
 _HEAD_BYTES = 64
 _TAIL_BYTES = 64
-"""Most pictures end with their end: only where it isn't there is all of its reach read."""
+"""Most pictures end with their end marker, so only these bytes are read first."""
 _PAGE_STARTS = (b"<", b"{", b"[")
 MOST_PIXELS = 178_956_970
-"""Twice ``Image.MAX_IMAGE_PIXELS``: beyond it Pillow refuses a picture whatever we say."""
+"""Twice ``Image.MAX_IMAGE_PIXELS``: Pillow always rejects larger pictures."""
 
 
 class NoPictureError(ValueError):
-    """The bytes are no picture that we know, or a cut one. ``is_another_type``: they are whole, and something else."""
+    """Bytes that are not a picture of a known type, or a cut one.
+
+    ``is_another_type`` is True if they are complete but of another type.
+    """
 
     def __init__(self, message: str, *, is_another_type: bool = False) -> None:
         super().__init__(message)
@@ -43,11 +48,11 @@ class Picture:
 
 
 def examine(file: BinaryIO, *, whole: bool) -> Picture:
-    """Read a picture's header and look for its end; with ``whole`` decode all of it too, which shows any cut.
+    """Read a picture's header and check its end marker; with ``whole``, also decode it, which detects any cut.
 
-    A right length doesn't do: whatever stands in front of a storage may have cut a body, and counted what was left.
+    A correct length isn't enough: a proxy in front of the storage may cut a body and declare the remaining length.
 
-    Raises ``NoPictureError`` where it is none, or is cut.
+    Raises ``NoPictureError`` if the file is not a picture or is cut.
     """
     head = _part(file, 0, _HEAD_BYTES)
     try:
@@ -58,7 +63,7 @@ def examine(file: BinaryIO, *, whole: bool) -> Picture:
             width, height = image.size
     except NoPictureError:
         raise
-    except Exception as error:  # a decoder may raise anything at all for a file that was made to upset it
+    except Exception as error:  # a decoder may raise any exception for a malicious file
         raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
     if not _has_end(kind, file):
         raise NoPictureError("cut short behind its last pixel")
@@ -66,7 +71,7 @@ def examine(file: BinaryIO, *, whole: bool) -> Picture:
 
 
 def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
-    """Read the header as ``Image.open`` does, less its warning: which size is too large is for our caller to say."""
+    """Read the header as ``Image.open`` does, but without its size warning: the caller checks the size."""
     Image.init()
     for kind in PICTURE_EXTENSIONS:
         factory, accept = Image.OPEN.get(kind, (None, None))
@@ -77,7 +82,7 @@ def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, ValueError) as error:
             raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
-    # A storage that is busy, or whose link has expired, may answer 200 and say so in words: then it pays to ask again.
+    # A storage that is busy, or whose link has expired, may answer 200 with an error page: a retry may help then.
     is_page = not head or head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_PAGE_STARTS)
     raise NoPictureError("not a picture of a known type", is_another_type=not is_page)
 
@@ -99,5 +104,5 @@ def _has_end(kind: str, file: BinaryIO) -> bool:
 
 
 def _plain(kind: str | None) -> str:
-    """A JPEG of several frames comes back as MPO; it is a JPEG to everybody else."""
+    """Return Pillow's format name, but JPEG for MPO: Pillow reports a JPEG with several frames as MPO."""
     return "JPEG" if kind == "MPO" else kind or ""

@@ -1,4 +1,4 @@
-"""What stands on disk where an output was saved, held against the digest and the size that were recorded."""
+"""The check of a saved output on disk against its recorded digest and size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from crucible_batch.outputs.safe_fs import folder_of_output
 
 
 class FileState(enum.StrEnum):
-    """What was found at a path. ``REPLACED``: a link, a directory or a device, there or on the way there.
+    """The state of an output's path.
 
-    ``MISPLACED``: no output may stand at that path, so nothing there was looked at.
-    ``UNSAVED``: no path at all, since the gateway lists the output and it was never saved.
+    ``REPLACED``: the path or a folder on it is a link, a directory where a file belongs, or a device.
+    ``MISPLACED``: an output may not be at that path, so it was not checked.
+    ``UNSAVED``: there is no path, since the gateway lists the output but it was never saved.
     """
 
     OK = "ok"
@@ -31,9 +32,9 @@ _LED_ASTRAY = {errno.ELOOP, errno.ENOTDIR, errno.EINVAL}
 
 
 def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> FileState:
-    """Say what stands at ``path``, which is relative to ``directory``. Reads all of a file of the right size; blocking.
+    """Return the state of ``path``, which is relative to ``directory``. Blocking.
 
-    No link is followed below ``directory``, and no device is opened.
+    A file of the right size is read completely. No link is followed below ``directory``, and no device is opened.
     """
     if not may_hold_output(path):
         return FileState.MISPLACED

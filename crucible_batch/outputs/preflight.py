@@ -1,5 +1,4 @@
-"""What a run directory has to be able to do, tried before anything is bought: an output that can't be saved is paid
-for nevertheless."""
+"""The check that outputs can be saved in a run directory, made before buying: an unsaved output is paid for too."""
 
 from __future__ import annotations
 
@@ -19,10 +18,10 @@ _FOREIGN: Final = "é語"
 
 
 def check_ground(directory: Path, outputs: Iterable[str]) -> RenameMethod:
-    """Try to save a file in a directory as an output is saved. ``outputs`` are the patterns of the paths to be.
+    """Save a test file in a directory as an output is saved. ``outputs`` are the path patterns of the planned outputs.
 
-    Returns by what means outputs will get their names. Raises ``RunDirectoryError`` where they won't. The caller holds
-    the lock; what a killed process leaves is swept as the parts of outputs are.
+    Returns the method by which outputs will get their names. Raises ``RunDirectoryError`` if they can't get them. The
+    caller must hold the lock. Files left by a killed process are swept like temporary files of outputs.
     """
     prefix = f"{TEMPORARY_PREFIX}probe-{os.getpid()}"
     names = [f"{prefix}-{number}" for number in range(3)]
@@ -75,7 +74,10 @@ def _takes(folder: Folder, name: str) -> bool:
 
 
 def _check_names(directory: Path, outputs: Iterable[str]) -> None:
-    """Names are made of letters that all file systems take, and of those of other scripts, which some don't."""
+    """Raise ``RunDirectoryError`` if an output has a non-ASCII name.
+
+    Call it if the file system rejects such names. ASCII names contain only characters that all file systems accept.
+    """
     foreign = next((output for output in outputs if not output.isascii()), None)
     if foreign is not None:
         raise RunDirectoryError(

@@ -1,6 +1,6 @@
-"""Names of outputs: given to whole files, never taken from a file that stands there, kept and given up in good order.
+"""Naming of outputs: complete files get their names without replacing another file's, keep them and give them up.
 
-All of it blocks, and follows no link below the run directory.
+All functions block, and follow no link below the run directory.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX
 
 
 def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str, or_else: str) -> str:
-    """Sync the file, give it its name unless another stands there, and sync the name.
+    """Sync the temporary file, give it the name ``path`` unless a file has it, and sync the name.
 
-    Returns the digest of what stands there now. That may be ``or_else``, where it stood there before.
+    Returns the digest of the file at ``path``: ``digest``, or ``or_else`` if a file with that digest was there before.
+    Raises ``OutputError`` if a file with another digest has the name.
     """
     with folder_of_output(directory, path) as folder:
         _sync(folder, temporary.name)
@@ -26,7 +27,7 @@ def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dige
 
 
 def link_into_place(folder: Folder, temporary: str, path: PurePosixPath, digest: str, or_else: str = "") -> str:
-    """Do the same in an open folder, with a file that is synced already."""
+    """Do the same as ``publish`` in an open folder, with a file that is already synced."""
     stands = digest
     try:
         folder.claim(temporary, path.name)
@@ -39,7 +40,11 @@ def link_into_place(folder: Folder, temporary: str, path: PurePosixPath, digest:
 
 
 def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str) -> str | None:
-    """Sync the file and give it its name. What stood there keeps its bytes under another, which is returned."""
+    """Sync the temporary file and give it the name ``path``.
+
+    If a file with other bytes has the name, it is kept under another name, which is returned; otherwise returns None.
+    Raises ``OutputError`` if something other than a file has the name.
+    """
     aside = None
     with folder_of_output(directory, path) as folder:
         _sync(folder, temporary.name)
@@ -58,10 +63,11 @@ def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dig
 
 
 def keep_as(directory: Path, path: str, other: str, digest: str) -> None:
-    """Give a file of that digest a second name beside it, synced, so that it outlives the loss of its first. May be
-    done again. Where a file has one name only, it is a copy that gets the other.
+    """Give the file ``path``, which has the digest, a second name in its folder, so that it survives losing the first.
 
-    Raises ``OutputError`` where a file with other bytes has that name.
+    The name is synced. May be called twice. If the file system has no hard links, a copy gets the second name.
+
+    Raises ``OutputError`` if a file with other bytes has that name.
     """
     first, second = PurePosixPath(path).name, PurePosixPath(other).name
     with folder_of_output(directory, path) as folder:
@@ -103,9 +109,9 @@ def _copy(folder: Folder, first: str, second: str, digest: str) -> None:
 
 
 def give_up(directory: Path, path: str, other: str, digest: str) -> None:
-    """Take the name ``path`` from a file of that digest, which is kept as ``other`` beside it.
+    """Remove the name ``path`` from a file with the digest, which is kept as ``other`` in the same folder.
 
-    Raises ``OutputError`` where ``path`` is no longer that file: somebody has put another one there meanwhile.
+    Raises ``OutputError`` if ``path`` has been replaced by another file.
     """
     first, second = PurePosixPath(path).name, PurePosixPath(other).name
     with folder_of_output(directory, path) as folder:
@@ -117,7 +123,7 @@ def give_up(directory: Path, path: str, other: str, digest: str) -> None:
 
 
 def _sync(folder: Folder, name: str | None = None) -> None:
-    """Make a file's bytes outlive a power cut; without a name, the names in the folder."""
+    """Sync a file's bytes to disk, so that they survive a power cut; without ``name``, the names in the folder."""
     if name is None:
         folder.sync()
         return

@@ -1,7 +1,7 @@
-"""The receipts of a run directory: one line of JSON each, appended as jobs are accepted and outputs saved.
+"""The receipts of a run directory: one line of JSON each, appended when a job is accepted or an output is saved.
 
-No line is synced: a receipt serves where the journal is gone, and what a power cut takes from it costs a request.
-Whoever reads them trusts nothing: a line that can't be read is passed over.
+Lines are not synced: receipts are needed only if the journal is lost, and a receipt lost in a power cut costs one
+request. The content is not trusted: lines that can't be parsed are skipped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from crucible_batch.errors import UserError
 RECEIPTS_FILE = "receipts.jsonl"
 _LONGEST_LINE = 16 * 1024
 _TRUSTED_S = 0.25
-"""Asking whether the file has a name takes as long as writing a line to it."""
+"""Seconds between checks that the file still has a name, since a check takes as long as writing a line."""
 _RECEIPT: TypeAdapter[Receipt] = TypeAdapter(Receipt)
 
 
@@ -39,17 +39,17 @@ class Receipts:
         self._named_until = 0.0
 
     def add(self, receipt: Receipt) -> None:
-        """Append one. A disk that doesn't take it is no reason to stop: the journal has what counts."""
+        """Append a receipt. Errors of the disk are ignored, since the journal is what counts."""
         line = _RECEIPT.dump_json(receipt, exclude_none=True) + b"\n"
         with contextlib.suppress(OSError):
             file = self._opened()
             if self._is_cut:
                 line = b"\n" + line
             self._is_cut = True
-            self._is_cut = file.write(line) != len(line)  # one write, so that a kill leaves a line whole or out
+            self._is_cut = file.write(line) != len(line)  # one write, so that a kill leaves a complete line or none
 
     def _opened(self) -> FileIO:
-        """Have the file open for appending: the one that was, as long as it has a name. That is asked now and then."""
+        """Return the file open for appending. It is opened again if it was deleted, which is checked periodically."""
         if self._file is not None and time.monotonic() < self._named_until:
             return self._file
         self._named_until = time.monotonic() + _TRUSTED_S
@@ -58,24 +58,24 @@ class Receipts:
         self.close()
         self._file = FileIO(str(self._path), "a+", opener=_appending)
         end = self._file.seek(0, os.SEEK_END)
-        # A disk that was full, or a kill, has cut the last one.
+        # The last line may be cut, by a full disk or a kill.
         self._is_cut = bool(end) and os.pread(self._file.fileno(), 1, end - 1) != b"\n"
         return self._file
 
     def close(self) -> None:
-        """Close the file, which the next receipt would open again. May be called twice."""
+        """Close the file; the next receipt opens it again. May be called twice."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def count(self) -> int:
-        """Count the lines, readable or not; 0 where there is no such file."""
+        """Return the number of lines, valid or not; 0 if there is no file."""
         with contextlib.suppress(OSError), open(self._path, "rb", opener=_open) as file:
             return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
         return 0
 
     def read(self) -> Iterator[Receipt]:
-        """Yield those that can be read, oldest first; none where there is no such file."""
+        """Yield the valid receipts, oldest first; nothing if there is no file."""
         with contextlib.suppress(OSError), open(self._path, "rb", opener=_open) as file:
             while line := file.readline(_LONGEST_LINE):
                 with contextlib.suppress(ValidationError):
@@ -85,7 +85,7 @@ class Receipts:
 def _appending(path: str, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # by a hard link it is another file as well
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a hard link may be a file outside the run directory
         os.close(descriptor)
         raise OSError(errno.EMLINK, os.strerror(errno.EMLINK), path)
     return descriptor
@@ -99,11 +99,14 @@ _MOST = 10_000
 
 
 class ReceiptsByJob:
-    """Takes receipts in any order, and gives back those of one job in that order."""
+    """An index of receipts, which returns those of one job in the order in which they were given."""
 
     def __init__(self, receipts: Iterable[Receipt]) -> None:
-        """Raise ``UserError`` where the temporary directory has no room for them. Blocking; any thread may use it."""
-        # SQLite opens a file in the temporary directory and takes its name away at once: no kill leaves it behind.
+        """Index ``receipts``. Raises ``UserError`` if the temporary directory has no room for them.
+
+        Blocking. The index may be used from any thread.
+        """
+        # SQLite deletes the name of its file in the temporary directory at once, so a kill leaves no file.
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for setting in ("temp_store = FILE", "synchronous = OFF", "journal_mode = OFF"):
             self._connection.execute(f"PRAGMA {setting}")
@@ -125,13 +128,13 @@ class ReceiptsByJob:
             ) from error
 
     def of(self, identity: str) -> list[Receipt]:
-        """Return a job's receipts; none where it has none. Not all of them where somebody has added any number."""
+        """Return a job's receipts, at most 10,000 in case the file was tampered with."""
         query = "SELECT body FROM receipts WHERE identity = ? ORDER BY rowid LIMIT ?"
         found = self._connection.execute(query, (identity, _MOST))
-        return [pickle.loads(body) for (body,) in found]  # noqa: S301 - from a file that nobody else can open
+        return [pickle.loads(body) for (body,) in found]  # noqa: S301 - from a file that no other process can open
 
     def owner(self, job_id: str) -> str | None:
-        """Return the identity of the job that named this gateway job first: no two can have the same."""
+        """Return the identity of the first job that names this gateway job, or None; two jobs can't share one."""
         query = "SELECT identity FROM receipts WHERE job_id = ? ORDER BY rowid LIMIT 1"
         row = self._connection.execute(query, (job_id.lower(),)).fetchone()
         return None if row is None else str(row[0])

@@ -1,8 +1,8 @@
-"""Folders below a run directory, reached without following a link, and what is done in them.
+"""Folders below a run directory, opened without following links, and the operations in them.
 
-A run directory may come from somebody else: unpacked, or on a shared disk. A link within it must not lead our writes,
-nor our reads, out of it. Each folder is opened within the one before it, with ``O_NOFOLLOW``, and held open: what is
-done in it is done there, whatever becomes of its name meanwhile. The run directory itself may be reached by a link.
+A run directory may come from another person: unpacked from an archive, or on a shared disk. A link in it must not lead
+reads or writes out of it. Each folder is opened relative to its parent with ``O_NOFOLLOW`` and kept open, so operations
+stay in that folder even if its name changes meanwhile. The path of the run directory itself may contain links.
 """
 
 from __future__ import annotations
@@ -23,21 +23,24 @@ from crucible_batch.outputs.exclusive_rename import RenameMethod, take_name
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP}  # fsync(2): nothing of that kind can be synced
+_NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP}  # fsync(2): the file system can't sync such a descriptor
 
 
 class Folder:
-    """An open folder. Names are single ones; no link is followed. Blocking, and for one thread at a time."""
+    """An open folder. Names must be single path components; no link is followed.
+
+    Methods block. Use it from one thread at a time.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def open(self, name: str, flags: int) -> int:
-        """Open a file, or make it with mode 0644; returns its descriptor, which is the caller's."""
+        """Open a file, or create it with mode 0644, and return its descriptor. The caller must close it."""
         return os.open(_single(name), flags | _NO_LINK, 0o644, dir_fd=self._descriptor)
 
     def read(self, name: str) -> BufferedReader:
-        """Open a plain file for reading. Raises ``OSError`` for anything else, and waits for no pipe."""
+        """Open a regular file for reading. Raises ``OSError`` for anything else; never blocks on a pipe."""
         descriptor = self.open(name, os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -45,14 +48,14 @@ class Folder:
         return os.fdopen(descriptor, "rb")
 
     def stat(self, name: str) -> os.stat_result | None:
-        """Say what stands there, a link itself and not what it leads to; None: nothing."""
+        """Return the status of a name, of a link itself and not of its target; None if the name doesn't exist."""
         try:
             return os.stat(_single(name), dir_fd=self._descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def digest(self, name: str) -> str | None:
-        """Return the SHA-256 of a plain file's bytes, in hexadecimal; None where something else, or nothing, stands."""
+        """Return the SHA-256 of a regular file in hex; None if the name doesn't exist or isn't a regular file."""
         found = self.stat(name)
         if found is None or not stat.S_ISREG(found.st_mode):
             return None
@@ -60,31 +63,36 @@ class Folder:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def claim(self, name: str, other: str) -> RenameMethod:
-        """Give a file another name; it may keep the one it has. Raises ``FileExistsError`` where that is taken."""
+        """Give a file another name and return the method used; the file may keep its first name too.
+
+        Raises ``FileExistsError`` if the name is taken.
+        """
         return take_name(self._descriptor, _single(name), _single(other))
 
     def link(self, name: str, other: str) -> None:
-        """Give a file a second name. Raises ``FileExistsError`` where that is taken, ``OSError`` where there are no
-        second names."""
+        """Give a file a second name, a hard link.
+
+        Raises ``FileExistsError`` if the name is taken, another ``OSError`` if there are no hard links.
+        """
         here = self._descriptor
         os.link(_single(name), _single(other), src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
 
     def replace(self, name: str, other: str) -> None:
-        """Give a file another name, and take that from what had it."""
+        """Rename a file, replacing any file that has the new name."""
         os.replace(_single(name), _single(other), src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
     def unlink(self, name: str) -> None:
-        """Take a name away; one that isn't there is no error."""
+        """Remove a name. It is not an error if it doesn't exist."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_single(name), dir_fd=self._descriptor)
 
     def entries(self) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
-        """List what stands in it, a piece at a time, while it is open."""
+        """Return an iterator over the folder's entries, read incrementally. The folder must stay open."""
         return os.scandir(self._descriptor)
 
     @contextlib.contextmanager
     def folder(self, name: str) -> Iterator[Folder]:
-        """Open a folder in it. Raises ``OSError``, for a link too."""
+        """Open a folder in this one. Raises ``OSError``, also for a link."""
         descriptor = os.open(_single(name), _FOLDER | _NO_LINK, dir_fd=self._descriptor)
         try:
             yield Folder(descriptor)
@@ -92,7 +100,7 @@ class Folder:
             os.close(descriptor)
 
     def sync(self) -> None:
-        """Make the names in it outlive a power cut, as far as its file system can."""
+        """Sync the names in the folder, so that they survive a power cut, if the file system supports it."""
         try:
             os.fsync(self._descriptor)
         except OSError as error:
@@ -102,9 +110,9 @@ class Folder:
 
 @contextlib.contextmanager
 def folder_of(directory: Path, path: PurePosixPath | str, *, make: bool = False) -> Iterator[Folder]:
-    """Open the folder that ``path``, which is relative to ``directory``, lies in; with ``make``, it is made if need be.
+    """Open the folder that contains ``path``, which is relative to ``directory``; with ``make``, create it if needed.
 
-    Raises ``OSError``: ``ELOOP`` where a link stands on the way, ``EINVAL`` for a path that leads out.
+    Raises ``OSError``: ``ELOOP`` if a folder on the path is a link, ``EINVAL`` if the path leads out of ``directory``.
     """
     path = PurePosixPath(path)
     steps = path.parts[:-1]
@@ -123,9 +131,9 @@ def folder_of(directory: Path, path: PurePosixPath | str, *, make: bool = False)
 
 @contextlib.contextmanager
 def folder_of_output(directory: Path, path: PurePosixPath | str, *, make: bool = False) -> Iterator[Folder]:
-    """Open the folder of an output, or of what stands beside one. Raises ``OSError``, as ``folder_of`` does.
+    """Open the folder of an output, or of a file beside one. Raises ``OSError``, as ``folder_of`` does.
 
-    ``path`` may come from a journal that somebody else wrote: ``EINVAL`` where no output may stand there.
+    ``path`` may come from another person's journal, so ``EINVAL`` is also raised if an output may not be there.
     """
     if not may_hold_output(str(path)):
         raise OSError(errno.EINVAL, "no output's path", str(path))
@@ -134,7 +142,7 @@ def folder_of_output(directory: Path, path: PurePosixPath | str, *, make: bool =
 
 
 def write_all(descriptor: int, block: bytes) -> None:
-    """Write all of ``block``. A raw write may be short without an error; the next one then tells why."""
+    """Write all of ``block``. A raw write may be short without an error; the next write then raises the cause."""
     view = memoryview(block)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -176,7 +184,7 @@ def _open_folder(here: int, name: str) -> int:
     try:
         return os.open(name, _FOLDER | _NO_LINK, dir_fd=here)
     except NotADirectoryError:
-        # A link is reported as not a folder too; it is the one of the two that somebody may have put there for us.
+        # A link is reported as not a folder too, but it gets its own error, since it may be an attack.
         if stat.S_ISLNK(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from None
         raise
@@ -189,9 +197,9 @@ def _single(name: str) -> str:
 
 
 def open_output(directory: Path, path: str) -> BinaryIO:
-    """Open ``path``, which is relative to ``directory``. Raises ``OSError`` for anything but a plain file below it.
+    """Open ``path``, which is relative to ``directory``. Raises ``OSError`` if it is not a regular file below it.
 
-    What a run keeps for itself is no output.
+    A run's own files don't count as outputs, and raise too.
     """
     with folder_of_output(directory, path) as folder:
         return folder.read(PurePosixPath(path).name)

@@ -1,6 +1,7 @@
-"""Sidecars: a small file of JSON beside each output, which says what made it.
+"""Sidecars: a small JSON file beside each output that describes how it was made.
 
-Losing one costs nothing, since the journal can say it again: none is synced, and one that can't be written is a note.
+A lost sidecar can be written again from the journal. Therefore sidecars are not synced, and one that can't be written
+is only logged.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ logger = logging.getLogger(__name__)
 
 
 class Sidecars:
-    """The sidecars of one run directory. Blocking; may be used by several threads at a time."""
+    """The sidecars of one run directory. Methods block; several threads may use it at a time."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._is_told = False
 
     def write(self, output: str, content: Mapping[str, Json], folder: Folder | None = None) -> None:
-        """Write the sidecar of the output at a path, in place of an older one of ours. Raises nothing.
+        """Write the sidecar of the output at path ``output``, replacing an older sidecar. Raises nothing.
 
-        ``folder`` is the one that it goes to, if that is open already.
+        ``folder`` is the output's folder if it is already open.
         """
         path = _beside(output)
-        text = to_json(content, indent=2) + b"\n"  # a tenth of what json takes where it indents: 2.6 µs of 23
+        text = to_json(content, indent=2) + b"\n"  # 2.6 µs; json with indentation takes 23 µs
         try:
             opened = folder_of_output(self._directory, output) if folder is None else contextlib.nullcontext(folder)
             with opened as here:
@@ -54,7 +55,7 @@ class Sidecars:
             self._tell(self._directory / path, str(error.strerror))
 
     def move(self, output: str, to: str) -> None:
-        """Have the sidecar of an output go along with it. Raises nothing; one that isn't ours stays."""
+        """Move an output's sidecar along with the output. Raises nothing; a file that isn't a sidecar is left alone."""
         source = _beside(output)
         with contextlib.suppress(OSError), folder_of_output(self._directory, output) as folder:
             content = _ours(folder, source.name)
@@ -63,12 +64,12 @@ class Sidecars:
             about = content.get("output")
             name = PurePosixPath(to).name
             self.write(to, {**content, "output": {**about, "file": name} if isinstance(about, dict) else about})
-            folder.unlink(source.name)  # in its place it would tell of a picture that is no longer there
+            folder.unlink(source.name)  # it would describe a picture that is no longer there
 
     def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
         """Write the sidecars that are missing beside a job's outputs."""
         for saved in job.outputs.values() if terms.sidecars else ():
-            # A journal may have been edited: what it names elsewhere than the plan does may be anybody's file.
+            # A journal may have been edited: a path that differs from the plan may be another program's file.
             is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
             if is_ours and self._is_missing(saved.path):
                 self.write(saved.path, sidecar(terms, planned, job.current, saved))
@@ -81,7 +82,7 @@ class Sidecars:
         return False
 
     def _tell(self, target: Path, reason: str) -> None:
-        """Say it once: on a full disk it would be said of every output."""
+        """Log the first failure only, since on a full disk every output has one."""
         if not self._is_told:
             self._is_told = True
             logger.warning("no sidecar at %s: %s (the picture is safe)", target, reason)
@@ -92,8 +93,8 @@ def _beside(output: str) -> PurePosixPath:
 
 
 def _put(folder: Folder, name: str, text: bytes) -> bool:
-    """Write a file whole or not at all. False: what stands there isn't ours, and stays."""
-    # A name of its own for each writer: ``report`` may be at it while a run is.
+    """Write a file completely or not at all. Returns False if a file that isn't a sidecar has the name; it is kept."""
+    # Each writer has its own temporary name, since ``report`` may write sidecars during a run.
     temporary = f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
@@ -117,7 +118,7 @@ def _write(descriptor: int, text: bytes) -> None:
 
 
 def _ours(folder: Folder, name: str) -> dict[str, Json] | None:
-    """What a sidecar of ours says; None where there is none, or something else."""
+    """Return the content of a sidecar; None if there is no file or it isn't a sidecar."""
     try:
         with folder.read(name) as file:
             found = json.loads(file.read(_LONGEST))

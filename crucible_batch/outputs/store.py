@@ -1,7 +1,7 @@
-"""Outputs to disk: streamed beside the target, checked, synced, and only then given their name.
+"""Saving of outputs to disk: streamed to a temporary file beside the target, checked, synced, and only then named.
 
-After a power cut a name stands for a whole file or for none: the bytes are synced before the name is made, and the
-directory after it. A name is never taken from a file that stands there already.
+After a power cut, a name belongs to a complete file or doesn't exist: the bytes are synced before the name is created,
+and the directory after it. An existing file is never replaced.
 """
 
 from __future__ import annotations
@@ -32,22 +32,25 @@ from crucible_batch.outputs.safe_fs import Folder, folder_of, folder_of_output
 from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX, TempFile, temporary_files
 
 _HOP_BYTES = 256 * 1024
-"""Bytes hashed and written in one hop to a thread; smaller hops cost more than the work itself."""
+"""Bytes hashed and written in one call to a thread; for fewer bytes the call costs more than the work itself."""
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_PIXELS = 100_000_000
 
 Way: TypeAlias = Callable[[str, str], Awaitable[str | None]]
-"""Where an output with a digest goes when its path is taken: the same, once that is free; another; None: nowhere."""
+"""Called with an output's path and digest if the path is taken.
+
+Returns the same path once it is free, another path, or None if there is none.
+"""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SavedFile:
-    """A file that stands on disk, whole and synced; ``path`` is relative to the run directory.
+    """A complete and synced file on disk; ``path`` is relative to the run directory.
 
-    ``sent`` is what came, where a text was embedded in it.
+    ``sent`` describes the bytes received, if a text was then embedded in them.
     """
 
     path: PurePosixPath
@@ -79,7 +82,7 @@ class OutputStore:
         self._left_as_they_came: set[str] = set()
 
     def shortage(self) -> ErrorInfo | None:
-        """Say why nothing more should be bought: the disk has no room to save it. None: it has."""
+        """Return an error if the disk has no room to save more, so that nothing more is bought; otherwise None."""
         return self._room.shortage()
 
     async def save(
@@ -94,14 +97,14 @@ class OutputStore:
         way: Way = _nowhere,
         note: Note = _unnoted,
     ) -> SavedFile:
-        """Save one output under the name that ``pattern``, ``index`` and its true type make.
+        """Save one output under the name given by ``pattern``, ``index`` and its true type.
 
-        ``token`` names the temporary file, the same on every try. ``length`` is the declared length in bytes; without
-        one the whole picture is decoded, since counting can't show a cut. ``embed`` is a text for the picture's
-        metadata; a picture that can't take it is saved as it came, and so is one that stands there as it came. ``way``
-        is asked once, where the name is taken. ``note`` is called in a thread once the file has its name, with its
-        folder where that is open. Raises ``OutputError`` where the bytes are not what was promised or the name stays
-        taken, ``ResultsError`` where the disk fails. Either way no file is left.
+        ``token`` names the temporary file and is the same on every attempt. ``length`` is the declared length in bytes;
+        without it the whole picture is decoded, since a cut can't be detected by counting. ``embed`` is a text for the
+        picture's metadata; a picture that can't take it is saved unchanged, and one that is already there unchanged
+        stays so. ``way`` is called once, if the name is taken. ``note`` is called in a thread once the file has its
+        name, with its folder if that is open. Raises ``OutputError`` if the bytes are not as declared or the name stays
+        taken, ``ResultsError`` if the disk fails. In both cases no file is left.
         """
         if length is not None and length > self._max_bytes:
             raise _too_large(self._max_bytes)
@@ -111,7 +114,7 @@ class OutputStore:
         with self._part(output_path(pattern, index, "").parent / name) as part:
             rest = await self._stream(part, body, self._max_bytes)
             land = partial(_land, part, rest, length, pattern=pattern, index=index, max_pixels=self._max_pixels)
-            # In one hop to a thread with the last bytes: for most pictures the only one that there is.
+            # Together with the last bytes in one call to a thread, which is the only call for most pictures.
             landed = await asyncio.to_thread(land, note=note if embed is None else None)
             if embed is not None:
                 file = await self._save_with(embed, landed, part, way)
@@ -123,7 +126,7 @@ class OutputStore:
             return file
 
     async def _save_with(self, text: str, landed: _Landed, part: TempFile, way: Way) -> SavedFile:
-        """Save what came with ``text`` embedded, or as it came where that is better."""
+        """Save the picture with ``text`` embedded, or unchanged if it can't take it or is already there unchanged."""
         sent, picture = landed.sent, landed.picture
         with self._part(part.path.with_name(f"{part.path.name}-embedded")) as embedded:
             made = await self._embed(part, embedded, landed.path, picture, text)
@@ -136,7 +139,10 @@ class OutputStore:
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
 
     async def _elsewhere(self, taken: OutputError, landed: _Landed, part: TempFile, way: Way) -> PurePosixPath:
-        """Give the file another name where there is a way to one, since that which it was to have is taken."""
+        """Save the file under the path that ``way`` returns, since its own is taken.
+
+        Raises ``taken`` if there is no other path.
+        """
         elsewhere = await way(landed.path.as_posix(), landed.sent.sha256)
         if elsewhere is None:
             raise taken
@@ -147,7 +153,7 @@ class OutputStore:
     async def _name(
         self, part: TempFile, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
     ) -> tuple[PurePosixPath, str]:
-        """Return the path that the file got, and the digest of what stands there now."""
+        """Name the file. Returns the path that it got and the digest of the file there now."""
         try:
             return path, await asyncio.to_thread(_publish, part.path, self.directory, path, digest, or_else)
         except OutputError:
@@ -160,12 +166,15 @@ class OutputStore:
     async def _embed(
         self, part: TempFile, embedded: TempFile, path: PurePosixPath, picture: Picture, text: str
     ) -> Sent | None:
-        """Write the picture with ``text`` in it; None where it is better left as it came, which is noted."""
+        """Write the picture with ``text`` embedded and return what was written.
+
+        If the picture can't take it, logs the reason and returns None.
+        """
         try:
             await asyncio.to_thread(_copy_with, text, part, picture.mime_type, embedded)
         except NotEmbeddableError as error:
             reason = str(error)
-            if reason not in self._left_as_they_came:  # once each: it may be true of every output
+            if reason not in self._left_as_they_came:  # log each reason once, since it may apply to every output
                 self._left_as_they_came.add(reason)
                 logger.warning("nothing was embedded in %s: %s", path, reason)
             return None
@@ -182,20 +191,20 @@ class OutputStore:
         sent: Sent | None = None,
         embed: str = "",
     ) -> str | None:
-        """Put an output back where it was saved once, if the bytes that come are the ones that were saved.
+        """Restore an output at its path, if the bytes received are the ones that were saved.
 
-        ``byte_size`` is how many came then, if that is known, and ``sent`` what came, where ``embed`` was embedded in
-        it: it is embedded again. Other bytes that stand there are kept: the file
-        becomes ``NAME.damaged-`` with 8 hex of its digest, once the good bytes stand beside it, and that path is
-        returned. Raises ``OutputError`` where other bytes come, or something else than a file stands there, and
-        ``ResultsError``.
+        ``byte_size`` is the number of bytes received originally, if known. ``sent`` describes those bytes if ``embed``
+        was embedded in them; it is then embedded again. A file with other bytes at the path is kept: once the good
+        bytes are complete beside it, it is named ``NAME.damaged-`` with 8 hex digits of its digest, and that path is
+        returned; otherwise None. Raises ``OutputError`` if the bytes received are different or something other than a
+        file is at the path, and ``ResultsError`` if the disk fails.
         """
         if not may_hold_output(path):
             raise _no_place(path)
         parent = PurePosixPath(path).parent
         name = f"{TEMPORARY_PREFIX}{token}"
         with self._part(parent / name) as part, self._part(parent / f"{name}-embedded") as embedded:
-            # What was saved once is taken again, whatever the limit was then.
+            # An output that was saved before is accepted again even if it exceeds the current limit.
             rest = await self._stream(part, body, max(self._max_bytes, byte_size or 0))
             await asyncio.to_thread(part.write, rest)
             came = part.written
@@ -211,7 +220,10 @@ class OutputStore:
             return await asyncio.to_thread(put_back, good.path, self.directory, PurePosixPath(path), sha256)
 
     async def _stream(self, part: TempFile, body: AsyncIterator[bytes], max_bytes: int) -> bytes:
-        """Write what comes but for its last bytes, which are returned: they go the way of what is done next."""
+        """Write the body except for its last bytes, which are returned to be written together with the next step.
+
+        Raises ``OutputError`` if the body is larger than ``max_bytes``.
+        """
         size, waiting, pending = 0, 0, list[bytes]()
         async for chunk in body:
             size += len(chunk)
@@ -225,22 +237,22 @@ class OutputStore:
         return b"".join(pending)
 
     def has(self, path: str) -> bool:
-        """Whether something stands at a path that an output was saved under. Its bytes are not read."""
+        """Return whether a regular file is at the path of a saved output. Its bytes are not read."""
         with contextlib.suppress(OSError), folder_of_output(self.directory, path) as folder:
             found = folder.stat(PurePosixPath(path).name)
             return found is not None and stat.S_ISREG(found.st_mode)
         return False
 
     async def is_true(self, saved: Saved) -> bool:
-        """Whether the very bytes that were saved still stand there, in a file and not behind a link."""
+        """Return whether the saved bytes are still at their path, in a file and not behind a link."""
         state = await asyncio.to_thread(check_output, self.directory, saved.path, saved.sha256, saved.byte_size)
         return state is FileState.OK
 
     def sweep(self) -> int:
-        """Remove what killed runs left behind; returns how many files that were. The caller holds the lock."""
+        """Remove temporary files of killed runs and return their number. The caller must hold the lock."""
         count = 0
         for leftover in self.leftovers():
-            # One that can't be removed is no reason not to run.
+            # A file that can't be removed doesn't prevent the run.
             with contextlib.suppress(OSError), folder_of(self.directory, leftover) as folder:
                 folder.unlink(leftover.name)
                 count += 1
@@ -248,7 +260,10 @@ class OutputStore:
 
     @contextlib.contextmanager
     def _part(self, path: PurePosixPath) -> Iterator[TempFile]:
-        """Have a temporary file's errors become ours, and no such file be left."""
+        """Provide a temporary file, which is removed afterwards.
+
+        Raises ``OutputError`` if a folder on its path is a link, ``ResultsError`` for any other ``OSError``.
+        """
         part = TempFile(self.directory, path)
         try:
             yield part
@@ -262,18 +277,18 @@ class OutputStore:
             ) from error
         finally:
             part.close()
-            # A directory that failed may fail here too, and must not hide why; the next run's sweep comes by anyway.
+            # This may fail too and must not hide the first error; the next run's sweep removes the file.
             with contextlib.suppress(OSError):
                 part.remove()
 
     def leftovers(self) -> Iterator[PurePosixPath]:
-        """Yield the temporary files, relative to the directory: what a killed run left, or one is writing now."""
+        """Yield the temporary files of killed and current runs, relative to the directory."""
         return temporary_files(self.directory)
 
 
 @dataclass(frozen=True, slots=True)
 class _Landed:
-    """What came, whole. ``taken`` says why it doesn't have the name ``path``, where it was to get it."""
+    """A complete received file. ``taken`` is the error if it was to be named ``path`` but that name is taken."""
 
     sent: Sent
     picture: Picture
@@ -281,7 +296,7 @@ class _Landed:
     taken: OutputError | None = None
 
     def as_file(self, path: PurePosixPath) -> SavedFile:
-        """Return it as it stands at ``path``, as it came."""
+        """Return the file as saved unchanged at ``path``."""
         return SavedFile(path, self.sent.sha256, self.sent.byte_size, self.picture)
 
 
@@ -295,9 +310,9 @@ def _land(
     max_pixels: int,
     note: Note | None,
 ) -> _Landed:
-    """Write the last bytes and check the whole. With a ``note`` it is given its name as well, and noted.
+    """Write the last bytes and check the file. With ``note``, also name the file and call ``note``.
 
-    Each call of the system's gives up the interpreter's lock and waits for it again, so there are no more than need be.
+    Each system call releases the interpreter's lock and waits for it again, so calls are kept to a minimum.
     """
     with folder_of(part.directory, part.path, make=True) as folder:
         part.write(rest, folder)
@@ -335,9 +350,9 @@ def _examined(
     whole: bool,
     max_pixels: int | None = None,
 ) -> Picture:
-    """Read what the picture is; its header first, since a few bytes can promise pixels without end.
+    """Return the picture's type and size. The header is checked first, since a few bytes can declare a huge picture.
 
-    ``held`` is all that was written, where that is at hand.
+    ``held`` is the complete content if it is in memory.
     """
     try:
         with BytesIO(held) if held is not None else part.read(folder) as file:

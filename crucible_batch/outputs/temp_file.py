@@ -1,4 +1,4 @@
-"""The temporary file beside an output, which gets the output's name when it is whole."""
+"""The temporary file beside an output, which gets the output's name when it is complete."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from crucible_batch.outputs.safe_fs import write_all as _write_all
 
 TEMPORARY_PREFIX: Final = ".crucible-part-"
 DEEPEST: Final = 128
-"""Folders from the run directory to an output: no more fit into the 255 bytes that a pattern may have."""
+"""Folder levels from the run directory to an output: more don't fit into the 255 bytes of a path pattern."""
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class TempFile:
-    """A temporary file that threads write to, made with the first block. Closing waits for a write that outlives its
-    cancelled task.
+    """A temporary file that threads write to, created with the first block.
 
-    It would go into another file else: the number of a descriptor that was closed is that of the next to be opened.
+    ``close`` waits for a write that outlives its cancelled task. Otherwise that write could go into another file, since
+    the number of a closed descriptor is used for the next one opened.
     """
 
     def __init__(self, directory: Path, path: PurePosixPath) -> None:
@@ -41,11 +41,11 @@ class TempFile:
 
     @property
     def written(self) -> Sent:
-        """What was written so far."""
+        """The digest and size of the bytes written so far."""
         return Sent(self._digest.hexdigest(), self._byte_size)
 
     def write(self, block: bytes, folder: Folder | None = None) -> None:
-        """Write all of ``block``; nothing once the file is closed. ``folder`` is its own, if that is open already."""
+        """Write all of ``block``, or nothing if the file is closed. ``folder`` is its folder if already open."""
         with self._lock:
             if self._is_open:
                 self._digest.update(block)
@@ -53,14 +53,17 @@ class TempFile:
                 _write_all(self._opened(folder), block)
 
     def sync(self) -> None:
-        """Make the bytes outlive a power cut. Raises ``OSError`` once the file is closed: it must get no name then."""
+        """Sync the bytes to disk, so that they survive a power cut.
+
+        Raises ``OSError`` if the file is closed or was never created: it must not get a name then.
+        """
         with self._lock:
             if self._descriptor is None:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path.name)
             os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close the file. May be called twice."""
         with self._lock:
             self._is_open = False
             descriptor, self._descriptor = self._descriptor, None
@@ -68,7 +71,7 @@ class TempFile:
                 os.close(descriptor)
 
     def remove(self, folder: Folder | None = None) -> None:
-        """Take the file's name away, unless that was done."""
+        """Remove the file's name, if it exists. May be called twice."""
         if self._is_there:
             with self.within(folder) as here:
                 here.unlink(self.path.name)
@@ -83,20 +86,20 @@ class TempFile:
 
     @contextlib.contextmanager
     def read(self, folder: Folder | None) -> Iterator[BufferedReader]:
-        """Have it open for reading, by its name."""
+        """Open the file for reading, by its name."""
         with self.within(folder) as here, here.read(self.path.name) as file:
             yield file
 
     def within(self, folder: Folder | None) -> contextlib.AbstractContextManager[Folder]:
-        """Have its folder open: ``folder``, where that is done already."""
+        """Open the file's folder, or return ``folder`` if given."""
         return folder_of(self.directory, self.path, make=True) if folder is None else contextlib.nullcontext(folder)
 
 
 def temporary_files(directory: Path) -> Iterator[PurePosixPath]:
-    """Yield the paths of temporary files below a directory, and follow no link.
+    """Yield the paths of temporary files below a directory, without following links.
 
-    Entry by entry, since there may be a million jobs in one folder; and no deeper than outputs can be, since whoever
-    prepared the directory may have nested folders without end.
+    Entries are read one at a time, since one folder may hold a million jobs. The search goes no deeper than outputs can
+    be, since a directory from another person may contain folders nested without limit.
     """
     walk = [("", _entries(folder_of(directory, TEMPORARY_PREFIX)))]
     while walk:
@@ -111,7 +114,7 @@ def temporary_files(directory: Path) -> Iterator[PurePosixPath]:
 
 
 class _Entry(NamedTuple):
-    """A temporary file, or a ``folder`` that may be opened while the one that it is in is."""
+    """A temporary file, or a ``folder``, which can be opened only while its parent is open."""
 
     name: str
     folder: contextlib.AbstractContextManager[Folder] | None
@@ -129,6 +132,6 @@ def _entries(folder: contextlib.AbstractContextManager[Folder]) -> Iterator[_Ent
 def _made(folder: Folder, name: str) -> int:
     try:
         return folder.open(name, _NEW)
-    except FileExistsError:  # a killed run's; it may be a second name of a file that isn't ours by now
+    except FileExistsError:  # left by a killed run; it may be a hard link to another file, so don't write to it
         folder.unlink(name)
         return folder.open(name, _NEW)
