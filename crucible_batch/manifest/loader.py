@@ -30,11 +30,11 @@ def load_manifest(
     max_bytes: int = MAX_BYTES,
     watch: Callable[[], None] = lambda: None,
 ) -> Manifest:
-    """Read the manifest at ``path``. Raises only ``ManifestError``, with all problems of its form.
+    """Read the manifest at ``path``. Raises ``ManifestError`` with all problems of its form.
 
     ``overrides`` replace values of ``vars``. Files outside the manifest's directory are rejected unless
     ``allow_outside`` is set. Templates are rendered, and files that jobs name are read, by ``expand``. ``watch`` is
-    called repeatedly during parsing and may raise to abort.
+    called repeatedly during parsing and may raise to abort; no other error is raised.
     """
     content = _content(path, max_bytes)
     max_values = max(yaml_reader.MAX_VALUES, max_bytes // _BYTES_PER_VALUE)

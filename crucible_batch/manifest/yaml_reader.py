@@ -311,7 +311,7 @@ def _explained(error: yaml.YAMLError, text: str, file: Path) -> Problem:
 
 
 def _opened(error: Any) -> str:
-    """Return the place where an unclosed item begins, for a message; the parser notices it only at the end."""
+    """Return the place where an unclosed item begins, for a message; the parser reports it only at the end."""
     opened, noticed = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
     if opened is None or noticed is None or opened.line == noticed.line:
         return ""
