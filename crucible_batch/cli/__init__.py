@@ -1,4 +1,4 @@
-"""The ``crucible-batch`` command: parse, call the API, render. The commands are in the ``*_commands`` modules."""
+"""The ``crucible-batch`` command: parses arguments, calls the API, renders. Commands are in ``*_commands`` modules."""
 
 # ruff: noqa: PLC0415 - --version loads as little as possible
 
@@ -9,7 +9,7 @@ from crucible_batch import __version__
 
 
 def main() -> None:
-    """Run the command line and leave the process with its exit code."""
+    """Run the command line and exit the process with its exit code."""
     if sys.argv[1:] == ["--version"] and _show_version():
         return
     # On import, the HTTP library opens the file that this variable names and writes all connection keys to it.

@@ -37,7 +37,7 @@ def ask(
     api_base: str | None,
     proxy: str | None,
 ) -> T:
-    """Run ``question`` with a client of the configured gateway, and return its result."""
+    """Run ``question`` with a client for the configured gateway, and return its result."""
 
     async def put() -> T:
         async with connect(current_settings(base_url=api_base, proxy=proxy)) as client:
@@ -167,12 +167,12 @@ def show_assets(answer: CommandOutput, api_base: str | None, proxy: str | None) 
 
 
 def signed_credits(amount: Decimal) -> str:
-    """Write an amount that may be negative."""
+    """Format an amount that may be negative."""
     return f"-{format_credits(amount.copy_abs())}" if amount < 0 else format_credits(amount)
 
 
 def plain_json(value: object) -> Json:
-    """Turn wire data into JSON: ``Decimal`` becomes a number, URLs lose their signatures."""
+    """Convert wire data to JSON: ``Decimal`` to a number, and URLs without their signatures."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, Mapping):
@@ -198,7 +198,7 @@ def _text(value: object) -> str | None:
 
 
 def _moment(text: str) -> str:
-    """Format a timestamp in local time; return other text as it came."""
+    """Format a timestamp in local time; return other text cleaned and cut to 30 characters."""
     try:
         return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError):

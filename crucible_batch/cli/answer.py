@@ -1,4 +1,4 @@
-"""The frame around every command: output as text or JSON, and exceptions as exit codes."""
+"""The wrapper around every command: writes text or JSON, and maps exceptions to exit codes."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ BUG = BUG_EXIT_CODE
 
 
 class Terminated(SystemExit):
-    """SIGTERM or SIGHUP arrived while no run was there to handle it.
+    """A SIGTERM or SIGHUP that arrived while no run was active to handle it.
 
-    A ``SystemExit``, since a task group wraps other exceptions in a group.
+    A subclass of ``SystemExit``, because a task group wraps other exceptions in an exception group.
     """
 
 
 class DiskError(CrucibleBatchError):
-    """A file other than a run's journal could not be read or written."""
+    """A failure to read or write a file other than a run's journal."""
 
     code = "DISK"
 
 
 class CommandOutput:
-    """A command's output and exit code. With ``json``, stdout has only JSON, and text goes to stderr."""
+    """A command's output and exit code. With ``json``, stdout contains only JSON, and text goes to stderr."""
 
     def __init__(self, command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.command = command
@@ -51,14 +51,14 @@ class CommandOutput:
         self.exit_code: int = ExitCode.OK
 
     def event(self, kind: str, at: str | None = None, **fields: Json) -> None:
-        """Write one line of JSON, if JSON was asked for."""
+        """Write one line of JSON; do nothing without ``json``."""
         if self.json:
             _write_line({"type": kind, "at": at or rfc3339(), **fields})
 
     def blame(
         self, code: str, message: str, hint: str | None = None, request_id: str | None = None, *, exit_code: int
     ) -> None:
-        """Record the error for the envelope, and its exit code."""
+        """Record the error for the envelope, and the exit code."""
         self.exit_code = exit_code
         self.error = {"code": code, "message": message, "hint": hint, "request_id": request_id}
 
@@ -81,7 +81,7 @@ class CommandOutput:
 def answering(
     command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False
 ) -> Iterator[CommandOutput]:
-    """Run a command's body, show what it raised, write the envelope, and raise ``typer.Exit``."""
+    """Run a command's body, show any exception, write the envelope, and raise ``typer.Exit``."""
     answer = CommandOutput(command, json=json, quiet=quiet, verbose=verbose)
     _log_to(answer)
     try:
@@ -95,7 +95,7 @@ def answering(
     except OSError as error:  # the disk or an output stream, not a bug; a run continues from its journal
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
         _show(answer, DiskError(what, hint="see to the disk, then run the same command again"))
-    except Exception as error:  # noqa: BLE001 - a bug must still give a message, an envelope and an exit code
+    except Exception as error:  # noqa: BLE001 - a bug must still produce a message, an envelope and an exit code
         _show_bug(answer, error)
     answer.close()
     raise typer.Exit(int(answer.exit_code))
@@ -107,13 +107,13 @@ def _interrupted(answer: CommandOutput, message: str, code: ExitCode) -> None:
 
 
 def rfc3339(seconds: float | None = None) -> str:
-    """Format seconds since 1970 as RFC 3339 in UTC with milliseconds; None is now."""
+    """Format seconds since 1970 as RFC 3339 in UTC with milliseconds; None means now."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _show(answer: CommandOutput, error: CrucibleBatchError) -> None:
-    from crucible_batch.cli.render.errors import problems_of, show_error  # noqa: PLC0415 - only where there is one
+    from crucible_batch.cli.render.errors import problems_of, show_error  # noqa: PLC0415 - only if there is an error
 
     request_id = getattr(error, "request_id", None)
     answer.blame(error.code, error.message, error.hint, request_id, exit_code=error.exit_code)
@@ -142,7 +142,7 @@ def _write_line(line: Mapping[str, Json]) -> None:
 
 
 class _Notes(logging.Handler):
-    """Prints log records as notes, above a live display."""
+    """A log handler that prints records as notes, above a live display."""
 
     def __init__(self, answer: CommandOutput) -> None:
         super().__init__(logging.INFO if answer.verbose else logging.WARNING)
@@ -155,7 +155,7 @@ class _Notes(logging.Handler):
 
 
 def _log_to(answer: CommandOutput) -> None:
-    """Show our log records, and others' warnings, which Python would print without redaction otherwise."""
+    """Show our log records, and warnings of other libraries, which Python would otherwise print without redaction."""
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Notes)]
     root.addHandler(_Notes(answer))

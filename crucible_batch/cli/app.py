@@ -18,7 +18,7 @@ from crucible_batch.cli.options import exit_code_table
 from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
 
-_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Typer exports its subclass only
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Typer exports only its subclass
 
 _EXIT_CODES = exit_code_table(ExitCode, f"{BUG:>5}  a bug in crucible-batch; -v shows the traceback")
 
@@ -56,7 +56,7 @@ for _group in (start_commands, run_commands, inspect_commands, maintenance_comma
 
 
 def main() -> None:
-    """Run the command line and leave the process with its exit code."""
+    """Run the command line and exit the process with its exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminate)
@@ -70,14 +70,14 @@ def main() -> None:
         code = ExitCode.SIGINT
     except _UsageError as error:
         code = _refuse(error)
-    except OSError as error:  # help can't be written; errors of a command are shown by ``answering``
+    except OSError as error:  # the help can't be written; ``answering`` shows errors of a command
         code = ExitCode.STOPPED
         _print_last(f"error {error.strerror}")
     sys.exit(int(code or 0))
 
 
 def _print_last(text: str) -> None:
-    """Print to stderr, which may be the stream that failed, and silence both streams for the flush at exit."""
+    """Print to stderr, which may be the failed stream, and silence both streams so that the flush at exit succeeds."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
     silence(sys.stdout)
@@ -89,7 +89,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _refuse(error: Exception) -> int:
-    """Show what is wrong with the command line, with ``--json`` as JSON too."""
+    """Show what is wrong with the command line, also as JSON if ``--json`` is given."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "crucible-batch"
     if type(error).__name__ == "NoArgsIsHelpError":

@@ -1,4 +1,4 @@
-"""The ``audit`` command: run it, and show differences and entries of others as text and JSON."""
+"""The ``audit`` command: runs an audit, and shows differences and foreign ledger entries as text and JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DIFFERENCES_SHOWN = 20
 
 
 def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
-    """Print an audit. With ``verbose`` each entry that isn't ours is listed, and no difference is left out."""
+    """Print an audit. With ``verbose``, list each entry that isn't ours, and all differences."""
     found = result.audit
     tell(console, *_headline(result))
     show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
@@ -74,7 +74,7 @@ def _headline(result: AuditResult) -> tuple[tuple[str, str], str, tuple[str, str
 
 
 def show_differences(console: Console, differences: Sequence[Finding], *, limit: int | None = None) -> None:
-    """Print each difference: the job or upload, our books, the gateway's ledger."""
+    """Print each difference: the job or upload, our books, and the gateway's ledger."""
     for each in differences[:limit]:
         attempt = f", attempt {each.attempt}" if each.attempt is not None and each.attempt > 1 else ""
         kind = "asset" if each.attempt is None else "job"
@@ -87,7 +87,7 @@ def show_differences(console: Console, differences: Sequence[Finding], *, limit:
 
 
 def show_unsaved(console: Console, result: AuditResult) -> None:
-    """Print each job that has more outputs at the gateway than were saved."""
+    """Print each job with more outputs at the gateway than were saved."""
     for more in result.unsaved[:DIFFERENCES_SHOWN]:
         job_id = clean(more.job.current.job_id or "-")
         _line(
@@ -101,7 +101,7 @@ def show_unsaved(console: Console, result: AuditResult) -> None:
 
 
 def notes(result: AuditResult) -> Iterator[str]:
-    """Yield notes on the figures, a sentence each."""
+    """Yield notes on the figures, one sentence each."""
     found = result.audit
     yield from _moving(result)
     if vague := found.count(Verdict.VAGUE):
@@ -125,7 +125,7 @@ def notes(result: AuditResult) -> Iterator[str]:
 
 
 def by_type(entries: Sequence[LedgerEntry]) -> list[tuple[str, int, Decimal]]:
-    """Count entries and sum their amounts, signs as they came, by type."""
+    """Return each entry type with its number of entries and the sum of their signed amounts."""
     sums: dict[str, list[Decimal]] = defaultdict(list)
     for entry in entries:
         sums[entry.entry_type or "-"].append(entry.amount)
@@ -192,7 +192,7 @@ def _line(console: Console, label: str, text: str, style: str = "") -> None:
 
 
 def audit_and_tell(answer: CommandOutput, run_dir: Path, api_base: str | None, proxy: str | None) -> None:
-    """Audit a run directory. Differences give exit code 7, and are printed even with ``--quiet``."""
+    """Audit a run directory. Differences cause exit code 7, and are printed even with ``--quiet``."""
     with working(answer.err, "asking the gateway"):
         result = asyncio.run(audit(run_dir, settings=current_settings(base_url=api_base, proxy=proxy)))
     found = result.audit

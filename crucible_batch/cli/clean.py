@@ -1,4 +1,4 @@
-"""The ``clean`` command: ask, delete, and show the result as text and JSON."""
+"""The ``clean`` command: asks, deletes, and shows the result as text and JSON."""
 
 from __future__ import annotations
 

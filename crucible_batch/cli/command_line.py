@@ -1,4 +1,4 @@
-"""The command line itself, as something to show: what to type to go on, or to try again."""
+"""The current command line as text, to show which command continues or repeats a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _HERE_ONLY = {"--dry-run", "-n"}
 
 
 def again(*more: str, instead_of: str | None = None, argv: Sequence[str] | None = None) -> str:
-    """Return the command that is running, ready to be pasted, with ``more`` behind it where that is not there yet.
+    """Return the current command, quoted for a shell, with the arguments of ``more`` appended that it doesn't have yet.
 
-    ``instead_of`` is another word for the command (``run`` where ``plan`` was typed). What only suits this call is
-    left out.
+    ``instead_of`` replaces the command name (``run`` if ``plan`` was typed). Options that apply only to this call
+    (``--dry-run``) are left out.
     """
     words = [word for word in (sys.argv[1:] if argv is None else argv) if word not in _HERE_ONLY]
     if instead_of is not None and words:
@@ -26,7 +26,7 @@ _BUDGET_OPTIONS = ("--budget", "--max-cost")
 
 
 def with_budget(command: str, budget: str) -> str:
-    """Return a command with that budget in place of its own."""
+    """Return the command with ``budget`` instead of its own budget options."""
     words = shlex.split(command)
     found: list[str] = []
     while words:

@@ -1,6 +1,6 @@
-"""Shell completion of arguments: run directories, workflows, error codes. Errors give no completions."""
+"""Shell completion of arguments: run directories, workflows, error codes. On errors there are no completions."""
 
-# ruff: noqa: PLC0415 - --help loads this module; only completion needs more
+# ruff: noqa: PLC0415 - --help loads this module; only completion needs the rest
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ fi
 
 
 def mend_zsh() -> None:
-    """Fix Typer's script for zsh, which completes nothing at the first Tab of a shell.
+    """Fix Typer's zsh script, which completes nothing on the first Tab of a shell.
 
-    zsh runs the file at the first Tab as a function; Typer's script only defines the function for the next Tab. If a
-    version of Typer has another script, it is left as it is: the scripts are not part of Typer's API.
+    zsh runs the file as a function on the first Tab; Typer's script only defines the function for the next Tab. If a
+    version of Typer has a different script, it is not changed: the scripts are not part of Typer's API.
     """
     scripts = getattr(importlib.import_module("typer._completion_shared"), "_completion_scripts", {})
     if _ZSH_END in scripts.get("zsh", ""):
@@ -32,7 +32,7 @@ def mend_zsh() -> None:
 
 
 def run_directories(incomplete: str) -> list[str]:
-    """Return run directories under ``outputs/`` and at the typed path; if there are none, the shell offers files."""
+    """Return run directories under ``outputs/`` and at the typed path; if there are none, the shell completes files."""
     try:
         places = [*Path().glob("outputs/*/*/.crucible"), *_typed(incomplete)]
         found = {str(place.parent) for place in places if place.is_dir()}

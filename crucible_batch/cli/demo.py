@@ -1,4 +1,4 @@
-"""The demo: a manifest run on a local sandbox gateway, without an account."""
+"""The demo: runs a manifest on a local sandbox gateway, without an account."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _REDIRECT = """\
 
 
 def has_screen(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
-    """Whether there is a screen for a browser: without one it might take over the terminal, or hang."""
+    """Return whether there is a screen for a browser: without one, a browser might take over the terminal, or hang."""
     return platform in {"darwin", "win32"} or any(environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def open_grid(page: Path) -> bool:
-    """Open a run's page at its comparison grid. Return False if no browser could be opened.
+    """Open a run's page at its comparison grid. Return False if no browser can be opened.
 
     ``xdg-open`` and others drop the fragment of a file URL, so a page in the run's hidden folder redirects to it.
     """
@@ -54,7 +54,7 @@ DEMO_DIR = Path("outputs/demo/default")
 def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
     """Run the demo manifest on a new sandbox, in a new directory.
 
-    ``open_page`` None opens the comparison grid in a browser if output goes to a terminal and there is a screen.
+    If ``open_page`` is None, the comparison grid opens in a browser if output goes to a terminal and there is a screen.
     """
     manifest = demo_manifest()
     target = free_directory(out_dir or DEMO_DIR)
@@ -90,7 +90,10 @@ async def _run_on_sandbox(answer: CommandOutput, request: RunRequest, display: D
 
 
 def demo_manifest() -> Path:
-    """Find the demo's manifest: in the installed package, else in the checkout. Raises ``UserError``."""
+    """Return the path of the demo's manifest: in the installed package, else in the checkout.
+
+    Raises ``UserError`` if there is neither.
+    """
     package = Path(str(files("crucible_batch")))
     for folder in (package / "manifests", package.parent / "manifests"):
         if (folder / "demo.yaml").is_file():
@@ -101,7 +104,7 @@ def demo_manifest() -> Path:
 def free_directory(wanted: Path) -> Path:
     """Return ``wanted``, or the first of ``wanted-2``, ``wanted-3`` ... that doesn't exist.
 
-    Each demo has a new gateway that doesn't know earlier jobs, so it can't resume in their directories.
+    Each demo has a new gateway without the earlier jobs, so it can't resume in their directories.
     """
     numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(2))
     return next(path for path in itertools.chain([wanted], numbered) if not path.exists())

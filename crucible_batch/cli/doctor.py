@@ -1,4 +1,4 @@
-"""The ``doctor`` command: checks of the settings, the gateway, the key and this machine."""
+"""The ``doctor`` command: checks the settings, the gateway, the key and this machine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from crucible_batch.settings import KEY_VARIABLE, Settings
 Grade = Literal["good", "warn", "bad"]
 
 MAX_SKEW_S = 60.0
-"""A greater difference of the clocks can invalidate signed URLs and the age of keys."""
+"""The greatest clock difference in seconds; a greater one can invalidate signed URLs and the age of keys."""
 MIN_FREE_BYTES = 1_000_000_000
 HEALTH_TIMEOUT_S = 10.0
 HEALTH_BYTES = 65_536
@@ -48,7 +48,7 @@ _LIBRARIES = ("httpx", "pydantic", "pyyaml", "tenacity", "typer", "rich")
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck:
-    """The result of one check. ``exit_code`` is the command's, if the grade is bad."""
+    """The result of one check. ``exit_code`` is that of the command if the grade is bad."""
 
     topic: str
     grade: Grade
@@ -58,7 +58,7 @@ class DoctorCheck:
 
 
 def examine(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
-    """Run all checks and show them. Exit code 3 for the key, 5 for the gateway or the disk, else 0."""
+    """Run all checks and show their results. Exit code 3 for the key, 5 for the gateway or the disk, else 0."""
     settings = current_settings(base_url=api_base, proxy=proxy)
     with working(answer.err, "looking around"):
         ours = list(_about_settings(settings))
@@ -115,13 +115,13 @@ async def _about_key_alone(settings: Settings) -> list[DoctorCheck]:
 
 
 async def _health(settings: Settings) -> tuple[int, str | None, float]:
-    """Request the gateway's health without the key or retries. Return status, date header and seconds."""
+    """Request the gateway's health without key or retries. Return the status, the date header and the seconds taken."""
     url = f"{settings.base_url.rstrip('/')}/api/health"
     channel = new_channel(proxy=settings.proxy)
     status, date, took_s = 0, None, 0.0
     try:
         async with asyncio.timeout(HEALTH_TIMEOUT_S):
-            for _ in range(2):  # the first includes the time to connect
+            for _ in range(2):  # the first includes the connection time
                 began = time.perf_counter()
                 reply = await channel.send("GET", url, {})
                 await reply.read(HEALTH_BYTES)

@@ -1,4 +1,4 @@
-"""Explanations of error codes: one, a list of all, or the page of the docs."""
+"""The ``explain`` command: explains one error code, lists all, or prints the page of the docs."""
 
 from __future__ import annotations
 

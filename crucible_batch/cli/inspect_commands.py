@@ -1,4 +1,4 @@
-"""The commands that look: at runs (``status``, ``view``, ``audit``, ``report``), at the account, schemas and codes."""
+"""The read commands: ``status``, ``view``, ``audit``, ``report``, and those for account, schemas and error codes."""
 
 # ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
 

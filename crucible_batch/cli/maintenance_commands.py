@@ -1,4 +1,4 @@
-"""The commands that keep a run directory in order: ``verify``, ``clean``."""
+"""The commands that maintain a run directory: ``verify``, ``clean``."""
 
 # ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
 

@@ -1,4 +1,4 @@
-"""The options of several commands, each defined once: its flags, its help, its parser; and groups of options."""
+"""Options that several commands share, each with its flags, help and parser, and groups of options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from crucible_batch.errors import ExitCode, UserError
 
 
 def epilog(*examples: str, codes: Iterable[int] = ()) -> str:
-    """Return the text, in Rich's markup."""
+    """Return the epilog of a command's help, in Rich markup."""
     title = "Example" if len(examples) == 1 else "Examples"
     paragraphs = ["\n".join([f"[bold]{title}[/bold]", *(f"  {escape(example)}" for example in examples)])]
     if codes:
@@ -31,13 +31,13 @@ def epilog(*examples: str, codes: Iterable[int] = ()) -> str:
 
 
 def exit_code_table(codes: Iterable[int], *more: str) -> str:
-    """Return exit codes with their meanings, one a line."""
+    """Return the exit codes with their meanings, one per line."""
     rows = [_row(ExitCode(code)) for code in codes]
     return "\n".join(["[bold]Exit codes[/bold]", *rows, *more])
 
 
 def _row(code: ExitCode) -> str:
-    """Wrap for the 80 columns of a terminal, since Rich would begin the second line at the edge."""
+    """Wrap a row for 80 columns, since Rich would not indent the second line."""
     return textwrap.fill(code.meaning, 74, initial_indent=f"{code.value:>5}  ", subsequent_indent=" " * 7)
 
 
@@ -45,7 +45,7 @@ MOST_AT_ONCE = 1000
 
 
 class DisplayMode(enum.StrEnum):
-    """How a run shows its progress."""
+    """The progress display of a run."""
 
     AUTO = "auto"
     RICH = "rich"
@@ -54,8 +54,8 @@ class DisplayMode(enum.StrEnum):
 
 
 def read_credits(text: str) -> Decimal:
-    """Read an amount of credits from an argument. Raises ``typer.BadParameter``."""
-    from crucible_batch.api import parse_credits  # noqa: PLC0415 - only where it is used: --help stays quick
+    """Parse an amount of credits. Raises ``typer.BadParameter`` if it is invalid."""
+    from crucible_batch.api import parse_credits  # noqa: PLC0415 - imported on use, so that --help stays fast
 
     try:
         return parse_credits(text)
@@ -85,7 +85,7 @@ def _read_pixels(text: str) -> int:
 
 
 def _read_concurrency(text: str) -> int:
-    """Read a number of jobs; 0 stands for ``auto``."""
+    """Parse a number of jobs; return 0 for ``auto``."""
     if text == "auto":
         return 0
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_AT_ONCE):
@@ -94,7 +94,7 @@ def _read_concurrency(text: str) -> int:
 
 
 def _read_rate(text: str) -> float:
-    """Read how often something may happen in a second: a number above 0."""
+    """Parse a rate per second, a number above 0."""
     rate = float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) else 0.0
     if rate <= 0:
         raise typer.BadParameter(f"{text!r} is no number above 0, such as 4 or 0.5")
@@ -102,7 +102,10 @@ def _read_rate(text: str) -> float:
 
 
 def read_variables(assignments: Sequence[str]) -> dict[str, str]:
-    """Read ``--var``'s ``name=value`` pairs; the last of a name wins. Raises ``UserError``."""
+    """Parse the ``name=value`` pairs of ``--var``; the last of a name wins.
+
+    Raises ``UserError`` if a pair is invalid.
+    """
     variables = {}
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
@@ -215,7 +218,7 @@ Verbose = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class SpendingOptions:
-    """What a run may spend, and whether it asks first."""
+    """The options for what a run may spend, and whether it asks first."""
 
     budget: Budget = None
     yes: Annotated[
@@ -247,7 +250,7 @@ class SpendingOptions:
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """The run directory, and whether its failed jobs are retried."""
+    """The options for the run directory, and whether its failed jobs are retried."""
 
     out_dir: OutDir = None
     run_id: Annotated[
@@ -266,7 +269,7 @@ class TargetOptions:
 
 @dataclass(frozen=True, slots=True)
 class ManifestOptions:
-    """How a manifest is read."""
+    """The options for reading a manifest."""
 
     var: Annotated[
         list[str] | None,
@@ -293,7 +296,7 @@ class ManifestOptions:
 
 @dataclass(frozen=True, slots=True)
 class PaceOptions:
-    """How many jobs are in flight, and how long they are waited for."""
+    """The options for how many jobs are in flight, and how long to wait for them."""
 
     concurrency: Annotated[
         int | None,
@@ -350,7 +353,7 @@ class PaceOptions:
 
 @dataclass(frozen=True, slots=True)
 class SavingOptions:
-    """Which outputs are saved, and which files are written beside them."""
+    """The options for which outputs are saved, and which files are written next to them."""
 
     max_output_size: Annotated[
         int | None,
@@ -382,7 +385,7 @@ class SavingOptions:
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Give Typer each field of a command's option groups as a parameter of its own, in its group's place."""
+    """Replace each option group in a command's signature by its fields, so that Typer sees them as parameters."""
     groups: dict[str, type] = {}
     parameters: list[Parameter] = []
     for parameter in signature(command, eval_str=True).parameters.values():

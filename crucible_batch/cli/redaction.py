@@ -1,6 +1,6 @@
 """Removal of secrets from log records of other libraries and from tracebacks.
 
-Our own messages hold no secrets: the key has a type that is shown as ``***``, and URLs are shown without queries.
+Our own messages contain no secrets: the key has a type that is shown as ``***``, and URLs are shown without queries.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _KEY = re.compile(r"moltazine_[\w.~+/=-]{8,}", re.ASCII)
 _BEARER = re.compile(r"(?i)(bearer\s+)[^\s'\",;]+")
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORTEST = 6
-"""Characters; anything shorter isn't a key, and may be part of other text."""
+"""The least length of a key in characters; anything shorter may be part of other text."""
 
 
 class Redaction(logging.Filter):
-    """Redacts log records, and drops none. The key is recognised by its value and by its form."""
+    """A log filter that redacts records, and drops none. The key is recognised by its value and by its form."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redacted(record.getMessage()), ()
@@ -40,19 +40,19 @@ def printable(text: str) -> str:
 
 def redacted(text: str) -> str:
     """Return text with the key, encoded or not, and the queries of signed URLs replaced by ``***``."""
-    from crucible_batch.api import Secret, mask_link_secrets  # noqa: PLC0415 - only where something is logged
+    from crucible_batch.api import Secret, mask_link_secrets  # noqa: PLC0415 - only if something is logged
 
     key = _key_in_use()
     if len(key) >= _SHORTEST:
         text = Secret(key).mask_in(text)
-    # Invisible characters within a URL or a key would keep it from being recognised.
+    # Invisible characters within a URL or a key would prevent its recognition.
     text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in _CONTROL_CATEGORIES)
     return mask_link_secrets(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
 
 
 def _key_in_use() -> str:
-    from crucible_batch.settings import resolve  # noqa: PLC0415 - only where something is logged: --help stays quick
+    from crucible_batch.settings import resolve  # noqa: PLC0415 - only if something is logged: --help stays fast
 
-    with contextlib.suppress(OSError, ValueError, UserError):  # an unreadable .env is reported where the key is needed
+    with contextlib.suppress(OSError, ValueError, UserError):  # an unreadable .env is reported when the key is needed
         return resolve(os.environ, dotenv=Path(".env")).api_key or ""
     return ""

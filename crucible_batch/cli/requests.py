@@ -1,4 +1,4 @@
-"""A request to the API made of the command line's options."""
+"""The conversion of command-line options to API requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crucible_batch.cli.options import (
 
 
 def manifest_request(manifest: Path, reading: ManifestOptions) -> RunRequest:
-    """Return the request to read a manifest. Raises ``UserError`` for a variable that can't be read."""
+    """Return the request to read a manifest. Raises ``UserError`` if a variable is invalid."""
     return RunRequest(
         manifest,
         variables=read_variables(reading.var or ()),
@@ -36,7 +36,7 @@ def plan_request(
     only: Sequence[str] | None,
     reading: ManifestOptions,
 ) -> RunRequest:
-    """Return the request to plan a run. Raises ``UserError`` for a variable that can't be read."""
+    """Return the request to plan a run. Raises ``UserError`` if a variable is invalid."""
     return replace(
         manifest_request(manifest, reading),
         out_dir=target.out_dir,
@@ -49,7 +49,7 @@ def plan_request(
 def run_request(
     planned: RunRequest, spending: SpendingOptions, pace: PaceOptions, saving: SavingOptions, *, recover: bool
 ) -> RunRequest:
-    """Return the request to run what was ``planned``."""
+    """Return the request to run the plan of ``planned``."""
     return replace(
         planned,
         yes=spending.yes,

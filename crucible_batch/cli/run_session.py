@@ -1,4 +1,4 @@
-"""A run from the command line: its display, the question about money, and what is said when it is over."""
+"""A run from the command line: its display, the question for consent, and the output at its end."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from crucible_batch.shell_command import run_command
 def show_what_a_run_would_do(
     answer: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
 ) -> None:
-    """Plan, and show the plan; save it, if there is a file to save it to."""
+    """Plan, save the plan if there is a file to save it to, and show it."""
     with working(answer.err, "reading the manifest, asking the gateway"):
         summary = asyncio.run(_planned(request, settings, save_to, force=force, all_rows=answer.verbose))
     answer.data = plan_json(summary, saved=save_to)
@@ -77,7 +77,7 @@ def run_and_tell(answer: CommandOutput, request: RunRequest, settings: Settings,
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A run that has ended, how long it took, and what it found when it began."""
+    """A finished run, its duration, and the state that it began with."""
 
     result: RunResult
     took_s: float
@@ -87,7 +87,7 @@ class FinishedRun:
 async def run_showing(
     answer: CommandOutput, request: RunRequest, settings: Settings, display_mode: DisplayMode
 ) -> FinishedRun:
-    """Run with progress on the answer's streams."""
+    """Run, with progress on the streams of ``answer``."""
     share_one_heap()
     began = time.monotonic()
     title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
@@ -104,7 +104,7 @@ async def run_showing(
 
 
 def tell_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilter, *, command: str | None) -> None:
-    """Show how a run ended: in text, in the envelope and by the exit code. ``command`` resumes it."""
+    """Report how a run ended: as text, in the envelope and by the exit code. ``command`` resumes it."""
     result, head = ran.result, ran.result.report
     failures = group_failures(head, (row for row in result.jobs() if job_filter.takes(row.name)))
     what_next = None
@@ -133,7 +133,7 @@ def tell_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilter, 
 
 
 class _Beginning:
-    """Remembers what a run found when it began, and what became of it."""
+    """An observer that records the state that a run began with, and its outcome."""
 
     def __init__(self) -> None:
         self.found: EarlierRuns | None = None
@@ -146,7 +146,10 @@ class _Beginning:
 
 
 def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str) -> str | None:
-    """Say what to type after a plan; None where no job can start: its hint says what to do. ``command`` runs it."""
+    """Return the next command after a plan; None if no job can start, since the plan's hint covers that case.
+
+    ``command`` runs the plan.
+    """
     if summary.blocked is not None:
         return None
     if save_to is not None:
@@ -159,9 +162,9 @@ def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str) ->
 
 
 def _asker(answer: CommandOutput, display: Display, end: float | None) -> Callable[[PlanSummary], bool] | None:
-    """Return who asks for consent: the terminal, if there is one to answer; else nobody.
+    """Return a function that asks for consent on the terminal; None if there is no terminal to answer.
 
-    Nobody is waited for beyond ``end`` on the monotonic clock.
+    It waits for an answer until ``end`` on the monotonic clock.
     """
     if not (sys.stdin.isatty() and answer.err.is_terminal):
         return None
@@ -182,7 +185,7 @@ def _asker(answer: CommandOutput, display: Display, end: float | None) -> Callab
 
 
 def _most(summary: PlanSummary) -> str:
-    """The most that a run without a budget can spend: the sum where prices have a bound, else all that there is."""
+    """Return the most that a run without a budget can spend: the sum if prices have a bound, else the whole balance."""
     if summary.most is not None:
         return f"{format_credits(summary.most)} credits"
     if summary.balance is not None:

@@ -1,4 +1,4 @@
-"""The commands that begin: ``demo``, ``init``, ``sandbox``, ``doctor``."""
+"""The commands for getting started: ``demo``, ``init``, ``sandbox``, ``doctor``."""
 
 # ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
 

@@ -1,4 +1,4 @@
-"""The ``init`` and ``sandbox`` commands: a folder to start from, and a local gateway."""
+"""The ``init`` and ``sandbox`` commands: write a starter folder, and serve a local gateway."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class SandboxArguments:
 
 
 def serve_sandbox(answer: CommandOutput, wish: SandboxArguments) -> None:
-    """Serve until Ctrl-C. The two shell lines are flushed to stdout at once, so that a script can read them."""
+    """Serve until Ctrl-C. The two shell lines are flushed to stdout at once for scripts that read them."""
     config = wish.config()
 
     def ready(api_url: str, storage_url: str, key: str) -> None:

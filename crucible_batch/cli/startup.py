@@ -1,4 +1,4 @@
-"""Settings of the process that a start or a run makes for time or memory. ``docs/performance.md`` has the figures."""
+"""Process settings that save time or memory. ``docs/performance.md`` has the figures."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from types import ModuleType
 
 _OBJECTS_BEFORE_COLLECTION = 50_000
 _M_ARENA_MAX = -8
-"""``malloc.h``: the greatest number of heaps."""
+"""The maximum number of heaps (``malloc.h``)."""
 
 
 def collect_garbage_rarely() -> None:
-    """Collect after 50,000 new objects instead of 700, and not at exit: imports make many objects, and keep them."""
+    """Collect garbage after 50,000 new objects instead of 700, and not at exit: imports make many lasting objects."""
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
     atexit.register(gc.freeze)
 
 
 def skip_unused_help_imports(argv: Sequence[str]) -> None:
-    """Before help is shown, put empty classes in place of two of Typer's imports, which bring parsers and lexers.
+    """Before help is shown, replace two of Typer's imports, which load parsers and lexers, by empty classes.
 
-    Help is written in Rich's markup, not Markdown, and tracebacks are Python's own.
+    They aren't needed: help is written in Rich markup, not Markdown, and tracebacks are Python's own.
     """
     if argv and not {"--help", "-h"} & set(argv):
         return
@@ -32,9 +32,9 @@ def skip_unused_help_imports(argv: Sequence[str]) -> None:
 
 
 def share_one_heap() -> None:
-    """Have all threads allocate from one heap; with one each, glibc's way, memory grows with the length of a run.
+    """Make all threads allocate from one heap; with glibc's default of one each, memory grows with the length of a run.
 
-    ``MALLOC_ARENA_MAX`` in the environment is respected. Does nothing with other C libraries.
+    ``MALLOC_ARENA_MAX`` in the environment takes precedence. Does nothing with other C libraries.
     """
     import ctypes  # noqa: PLC0415 - only a run needs it
 

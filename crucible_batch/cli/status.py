@@ -1,4 +1,4 @@
-"""The ``status``, ``report`` and ``schema`` commands. Only ``schema --live`` asks the gateway."""
+"""The ``status``, ``report`` and ``schema`` commands. Only ``schema --live`` contacts the gateway."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _INDENT = 2
 
 
 def show_progress(console: Console, found: Progress, balance: Balance, now: float) -> None:
-    """Print a run's progress: the oldest jobs in flight, pace, estimated time left."""
+    """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left."""
     tally = ProgressState.of(found, balance)
     width = min(console.width, WIDEST) - _INDENT
     lines = [bar(tally, width)]
@@ -127,7 +127,7 @@ def _tail(status: Status) -> str:
 
 
 def _chose_some(status: Status) -> bool:
-    """Whether the newest run finished its jobs but was limited to some of them (``--only``)."""
+    """Return whether the newest run finished its jobs but was limited to some of them (``--only``)."""
     return status.report.exit_code == ExitCode.OK and status.report.counts.pending > 0
 
 
@@ -184,7 +184,7 @@ def print_live_schema(
     settings = current_settings(base_url=api_base, proxy=proxy)
     with working(answer.err, "asking the gateway"):
         schema = asyncio.run(live_manifest_schema(settings))
-    _check_output(output, force=force)  # the file may have appeared while the gateway was asked
+    _check_output(output, force=force)  # the file may have been created during the request to the gateway
     _put(schema, output)
 
 

@@ -14,12 +14,12 @@ from rich.text import Text
 from rich.theme import Theme
 
 Json: TypeAlias = "str | int | float | bool | Mapping[str, Json] | list[Json] | None"
-"""What ``--json`` writes."""
+"""The values that ``--json`` writes."""
 PIPED_WIDTH = 120
-"""Columns where there is no terminal to ask: enough for a table with UUIDs, and nothing is cut at 80."""
+"""The width in columns without a terminal: enough for a table with UUIDs, and text isn't cut at 80."""
 
 _LEAST_ROOM = 24
-"""With fewer columns than this beside a label, text is not wrapped here; the terminal does it."""
+"""The least number of columns next to a label for wrapping text; with fewer, wrapping is left to the terminal."""
 
 _THEME = Theme(
     {
@@ -41,8 +41,8 @@ _STREAMS = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
 def repair_streams() -> None:
     """Open closed streams on the null device, and make stdout and stderr survive a closed pipe. May be called again.
 
-    A descriptor that is left closed would be given to the next file that is opened, such as the journal, and output
-    for the stream would be written into it.
+    Otherwise the next opened file, such as the journal, would get the closed descriptor, and output for the stream
+    would be written into that file.
     """
     for name, number, mode in _STREAMS:
         stream = getattr(sys, name)
@@ -68,7 +68,7 @@ class SteadyFile(io.FileIO):
 
 def _surviving_closed_pipe(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     file = SteadyFile(stream.fileno(), "w", closefd=False)
-    is_unbuffered = isinstance(stream.buffer, io.RawIOBase)  # as PYTHONUNBUFFERED makes it
+    is_unbuffered = isinstance(stream.buffer, io.RawIOBase)  # as with PYTHONUNBUFFERED
     return io.TextIOWrapper(
         file if is_unbuffered else io.BufferedWriter(file),
         encoding=stream.encoding,
@@ -86,24 +86,24 @@ def _open_null(number: int, mode: str) -> IO[str]:
         if opened != number:
             os.dup2(opened, number)
             os.close(opened)
-    # If the descriptor is in use by something else, it is left alone.
-    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123 - as long as the process lives
+    # If something else uses the descriptor, it is not replaced.
+    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123 - stays open until the process exits
 
 
 class SteadyConsole(Console):
-    """A console that stops printing when its pipe is closed: ``| head`` must not end a run that is paid for."""
+    """A console that stops printing when its pipe is closed: ``| head`` must not end a paid run."""
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more; the command continues and ends with its own exit code."""
+        """Stop printing; the command continues and ends with its own exit code."""
         self.quiet = True
         silence(self.file)
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """Make the console of a stream. Colours by Rich's rules: ``NO_COLOR``, ``FORCE_COLOR``, a terminal or not."""
+    """Return a console for a stream. Colours follow Rich's rules: ``NO_COLOR``, ``FORCE_COLOR``, a terminal or not."""
     stream = sys.stderr if stderr else sys.stdout
     if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for what it lacks, and never a traceback
+        stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for other characters instead of a traceback
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
     return SteadyConsole(stderr=stderr, theme=_THEME, highlight=False, markup=False, emoji=False, width=width)
 
@@ -120,17 +120,17 @@ def silence(stream: IO[str]) -> None:
 
 
 def say(console: Console, *parts: str | tuple[str, str] | Text) -> None:
-    """Print one line without line breaks: the terminal wraps it, and copying gives one line."""
+    """Print one line without line breaks: the terminal wraps it, and it can be copied as one line."""
     console.print(Text.assemble(*parts), soft_wrap=True)
 
 
 def tell(console: Console, *parts: str | tuple[str, str] | Text) -> None:
-    """Print a sentence, wrapped between words on a terminal; in a log it stays one line."""
+    """Print a sentence, wrapped between words on a terminal, and as one line elsewhere."""
     console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
 
 
 def advise(console: Console, label: str, text: str, *, indent: int = 0) -> None:
-    """Print a sentence behind a label, its further lines indented like the first; in a log it stays one line."""
+    """Print a sentence after a label, with further lines indented like the first; as one line if not on a terminal."""
     head = f"{'':{indent}}{label}  "
     room = console.width - len(head)
     lines = Text(text).wrap(console, room) if console.is_terminal and room >= _LEAST_ROOM else [Text(text)]
@@ -139,13 +139,13 @@ def advise(console: Console, label: str, text: str, *, indent: int = 0) -> None:
 
 
 def is_lively(console: Console) -> bool:
-    """Whether the console is a terminal that can redraw lines."""
+    """Return whether the console is a terminal that can redraw lines."""
     return console.is_terminal and not console.is_dumb_terminal
 
 
 @contextmanager
 def working(console: Console, doing: str) -> Iterator[None]:
-    """Show a spinner on a terminal while the block runs; nothing elsewhere."""
+    """Show a spinner on a terminal while the block runs; do nothing elsewhere."""
     if not is_lively(console):
         yield
         return

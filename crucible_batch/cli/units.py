@@ -1,4 +1,4 @@
-"""Durations as people write them: ``90s``, ``5m``, ``1h30m``, or plain seconds; and how we write them back."""
+"""Parsing and formatting of durations (``90s``, ``5m``, ``1h30m``, plain seconds), and parsing of bytes and pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST_S = 365 * 86_400.0
 
 
 def parse_duration(text: str) -> float:
-    """Read a duration into seconds. Units go from large to small, each once; a bare number is seconds.
+    """Parse a duration to seconds. Units go from large to small, each once; a bare number is in seconds.
 
     Raises ``ValueError`` for anything else, for zero and for more than a year.
     """
@@ -26,9 +26,9 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float, *, whole: bool = False) -> str:
-    """Write a duration for people, in at most two units: ``4.2 s``, ``38 s``, ``3 min 20 s``, ``2 h 5 min``.
+    """Format a duration in at most two units: ``4.2 s``, ``38 s``, ``3 min 20 s``, ``2 h 5 min``.
 
-    ``whole`` leaves out tenths: for what is an estimate anyway.
+    ``whole`` leaves out tenths of a second, for estimates.
     """
     if seconds < 10 and not whole:
         return f"{seconds:.1f} s"
@@ -43,11 +43,11 @@ def format_duration(seconds: float, *, whole: bool = False) -> str:
 
 
 _ESTIMATE_UNITS = (("s", 1, 0, 90.0), ("min", 60, 0, 90 * 60.0), ("h", 3600, 1, float("inf")))
-"""An estimate's units: the name, its seconds, the digits behind the point, and below how many seconds it is used."""
+"""The units of an estimate: name, seconds, digits after the point, and the limit in seconds below which it is used."""
 
 
 def format_left(likely_s: float, low_s: float, high_s: float | None) -> str:
-    """Write an estimate with its bounds, all in one unit: ``~4 min (3-6)``, ``~40 s (30-60)``, ``~8 min (4+)``."""
+    """Format an estimate with its bounds, all in one unit: ``~4 min (3-6)``, ``~40 s (30-60)``, ``~8 min (4+)``."""
     unit, size, digits, _ = next(each for each in _ESTIMATE_UNITS if likely_s < each[3])
 
     def figure(seconds: float) -> str:
@@ -66,12 +66,12 @@ _PIXELS = {"": 1, "px": 1, "kp": 10**3, "mp": 10**6, "k": 10**3, "m": 10**6}
 
 
 def parse_bytes(text: str) -> int:
-    """Read a number of bytes; ``MB`` is a million of them, ``MiB`` 1024². Raises ``ValueError``."""
+    """Parse a number of bytes; ``MB`` is a million, ``MiB`` 1024². Raises ``ValueError`` if it is invalid."""
     return _parse(text, _BYTES, "write a size like 256MB, 1GiB or a number of bytes")
 
 
 def parse_pixels(text: str) -> int:
-    """Read a number of pixels; ``MP`` is a million of them. Raises ``ValueError``."""
+    """Parse a number of pixels; ``MP`` is a million. Raises ``ValueError`` if it is invalid."""
     return _parse(text, _PIXELS, "write a number of pixels like 100MP or 25000000")
 
 

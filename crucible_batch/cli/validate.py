@@ -1,4 +1,4 @@
-"""The ``validate`` command: check each of several manifests."""
+"""The ``validate`` command: checks one or more manifests."""
 
 from __future__ import annotations
 

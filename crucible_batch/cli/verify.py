@@ -1,4 +1,4 @@
-"""The ``verify`` command: run it, and show the differences as text and JSON."""
+"""The ``verify`` command: runs the check, and shows the differences as text and JSON."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def verify_and_tell(
 
 @contextmanager
 def _counting(answer: CommandOutput) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how many files have been checked; yield the callback that counts."""
+    """Show the number of checked files on a terminal; yield the callback that takes the count."""
     if not is_lively(answer.err) or answer.quiet:
         yield lambda _count: None
         return

@@ -1,4 +1,4 @@
-"""The ``view`` command: serve run directories as live pages."""
+"""The ``view`` command: serves run directories as live pages."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How a run shows its progress: a live panel, plain lines, lines of JSON, or nothing."""
+"""The progress displays of a run: a live panel, plain lines, lines of JSON, or nothing."""

@@ -1,4 +1,4 @@
-"""Which display a run gets: what was asked for, else what the streams can show."""
+"""The choice of a run's display: the requested one, else one that the streams can show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crucible_batch.cli.terminal import is_lively
 
 
 class Display(Protocol):
-    """Shows a run while it is entered. ``notify`` returns at once and never raises."""
+    """A context manager that shows a run's progress. ``notify`` returns at once and never raises."""
 
     def __enter__(self) -> Self: ...
 
@@ -32,7 +32,7 @@ class Display(Protocol):
 
 
 class NoDisplay:
-    """Shows nothing."""
+    """A display that shows nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -42,35 +42,35 @@ class NoDisplay:
     ) -> None: ...
 
     def notify(self, message: Message) -> None:
-        """Let it pass."""
+        """Do nothing."""
 
     def pause(self) -> None:
-        """Nothing is shown."""
+        """Do nothing."""
 
     def resume(self) -> None:
-        """Nothing is shown."""
+        """Do nothing."""
 
 
 class ObserverGroup:
-    """Tells several observers the same. One that can't write any more must not end a run that is paid for."""
+    """An observer that passes messages to several others. An observer that can't write must not end a paid run."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
 
     def notify(self, message: Message) -> None:
-        """Pass it on to each."""
+        """Pass the message to each observer."""
         for observer in self._observers:
-            try:  # noqa: SIM105 - an event of each job comes by here, and ``suppress`` costs more than all the rest
+            try:  # noqa: SIM105 - this runs for each event of each job, and ``suppress`` costs more than the rest
                 observer.notify(message)
             except OSError:
                 pass
 
 
 def choose_display(mode: DisplayMode, answer: CommandOutput, title: str) -> Display:
-    """Make the display: progress goes to stderr, so that stdout has the result alone.
+    """Return the display for a mode. Progress goes to stderr, so that stdout contains only the result.
 
-    ``auto`` is the live panel on a terminal and plain lines elsewhere. With JSON it is nothing, unless stderr is a
-    terminal of its own: two streams on one screen would spoil each other.
+    ``auto`` is the live panel on a terminal and plain lines elsewhere. With JSON it shows nothing, unless stderr is a
+    terminal and stdout is not: two streams on one screen would garble each other.
     """
     lively = is_lively(answer.err)
     if mode is DisplayMode.AUTO:
@@ -90,5 +90,5 @@ def choose_display(mode: DisplayMode, answer: CommandOutput, title: str) -> Disp
 
 
 def observer_of(answer: CommandOutput, *others: Observer) -> Observer:
-    """Return who is told of a run's progress: the stream of JSON, where there is one, and the others."""
+    """Return the observer of a run's progress: the JSON stream, if there is one, and ``others``."""
     return ObserverGroup([JsonLines(answer), *others] if answer.json else others)

@@ -1,4 +1,4 @@
-"""Progress as JSON: one line an event, with ``type`` and ``at``, for programs that follow a run."""
+"""Progress as JSON: one line per event, with ``type`` and ``at``, for programs that follow a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class JsonLines:
-    """Writes each progress message to the answer's stream."""
+    """An observer that writes each progress message to the JSON output of the command."""
 
     def __init__(self, answer: CommandOutput) -> None:
         self._answer = answer
@@ -43,7 +43,7 @@ class JsonLines:
 
 
 def event_of(message: Message) -> tuple[str, dict[str, Json]]:
-    """Return a message's ``type`` and the fields of its line. Credits are decimal text, times RFC 3339."""
+    """Return a message's ``type`` and the fields of its line. Credits are decimal text; times are RFC 3339."""
     match message:
         case RunBegan():
             return "run_began", {
@@ -125,7 +125,7 @@ def _signed(amount: Decimal) -> str:
 
 
 def _facts(event: object) -> dict[str, Json]:
-    """Return what an event of the journal says; it never holds a URL or a key of the account."""
+    """Return the fields of a journal event; they never include a URL or an account key."""
     if not dataclasses.is_dataclass(event) or isinstance(event, type):
         return {}
     facts = {field.name: getattr(event, field.name) for field in dataclasses.fields(event) if field.name != "at"}

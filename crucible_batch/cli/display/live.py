@@ -1,4 +1,4 @@
-"""The live panel: one calm picture of a run, redrawn in place and gone when the run is over."""
+"""The live panel: a run's state, redrawn in place and removed when the run ends."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from crucible_batch.cli.display.progress_text import (
 
 FRAMES_PER_S = 5
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
-"""Synchronised output: a terminal that knows it shows what is between them as one, the others pass over them."""
+"""Synchronised output: a terminal that supports it shows the text between them at once; others ignore them."""
 
 
 def does_reflow(environ: Mapping[str, str]) -> bool:
-    """Whether a terminal breaks lines anew when it becomes narrower: nearly all do.
+    """Return whether the terminal rewraps lines when it becomes narrower; nearly all do.
 
-    xterm, the Linux console and GNU screen cut them off. What they name themselves in is inherited by what is started
-    in them, so a tmux or a VTE terminal that says its own name counts as itself.
+    xterm, the Linux console and GNU screen cut lines off. The variables that identify them are inherited by programs
+    started in them, so the variables of tmux and of VTE terminals take precedence.
     """
     if environ.get("TMUX") or environ.get("VTE_VERSION"):
         return True
@@ -58,25 +58,25 @@ def does_reflow(environ: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Columns and lines, of a frame or of the terminal."""
+    """The columns and lines of a frame or of the terminal."""
 
     width: int
     height: int
 
 
 class _Raw:
-    """Bytes for the terminal that take no room."""
+    """Terminal control bytes, which have no width."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
-        # Rich takes whatever has a control code for no text; which one it is means nothing here.
+        # Rich treats a segment with a control code as zero-width; any code will do.
         yield Segment(self._text, None, [(ControlType.CARRIAGE_RETURN,)])
 
 
 class Frames(Live):
-    """Rich's live display. ``drawn`` is the size of the newest frame, ``changed`` says whether there is another."""
+    """Rich's live display. ``drawn`` returns the size of the newest frame, ``changed`` whether a new one is needed."""
 
     def __init__(
         self,
@@ -94,12 +94,12 @@ class Frames(Live):
         self._shown: tuple[Size, int] | None = None
 
     def refresh(self) -> None:
-        """Draw, unless what stands there is right."""
+        """Draw a frame, unless the last one is still correct."""
         if not self.is_started or self._changed():
             super().refresh()
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Put a frame between the marks, and take the old one away whole."""
+        """Wrap a frame in the synchronisation marks, and erase the whole previous frame."""
         width = self.console.width
         upwards, *rest = super().process_renderables(renderables)
         frame = [_Raw(_BEGIN), upwards, *self._reflowed(width), *rest, _Raw(_END)]
@@ -107,9 +107,9 @@ class Frames(Live):
         return frame
 
     def _reflowed(self, width: int) -> Iterator[Control]:
-        """Take away the lines that a terminal broke the old frame into when it became narrower.
+        """Erase the lines that the previous frame gained because the terminal became narrower and rewrapped it.
 
-        Where none were broken, what stands above the frame is somebody else's, and is left alone.
+        If no lines were rewrapped, the text above the frame is other output, and is kept.
         """
         if not self._reflows or self._shown is None or width >= self._shown[1]:
             return
@@ -122,21 +122,21 @@ WIDEST = 100
 NOTABLE_LINES = 3
 TASK_LINES = 4
 ROOMY_LINES = 16
-"""Lines from which on each stage has a bar of its own; all stages share one below."""
+"""The number of terminal lines from which each stage has its own bar; with fewer, all stages share one."""
 RETRY_SHOWN_S = 4.0
 
 __all__ = ["LiveDisplay", "bar", "money"]
 
 
 class LiveDisplay:
-    """Draws a run on a terminal. ``notify`` only counts; a thread of Rich draws, so the run never waits for it."""
+    """A display that draws a run on a terminal. ``notify`` only counts; a Rich thread draws, so the run never waits."""
 
     def __init__(self, console: Console, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._title = title
         self._clock = clock
         self._tally = ProgressState()
-        # Replaced as a whole, never changed: the drawing thread reads it at any moment.
+        # Replaced, never mutated: the drawing thread may read it at any time.
         self._failures: tuple[NotableEvent, ...] = ()
         self._retry: tuple[float, NotableEvent] | None = None
         self._drawn = Size(0, 0)
@@ -154,20 +154,20 @@ class LiveDisplay:
         self._frames.stop()
 
     def pause(self) -> None:
-        """Leave the terminal to a question."""
+        """Stop drawing, so that a question can be shown."""
         self._frames.stop()
 
     def resume(self) -> None:
-        """Go on drawing after a pause."""
+        """Resume drawing after a pause."""
         self._frames = self._new_frames()
         self._frames.start()
 
     def notify(self, message: Message) -> None:
-        """Take a progress message in."""
+        """Process a progress message."""
         now = self._clock()
         notable = self._tally.take(message, now)
         self._has_news = True
-        if notable is None or notable.name in {SLOWER, "stopping"}:  # a row of its own shows that while it is so
+        if notable is None or notable.name in {SLOWER, "stopping"}:  # these states have their own row while they last
             return
         if notable.code == "RETRY":
             self._retry = (now, notable)
@@ -178,7 +178,7 @@ class LiveDisplay:
         return Frames(self._draw, self._console, drawn=lambda: self._drawn, changed=self._is_outdated)
 
     def _is_outdated(self) -> bool:
-        """Whether a frame drawn now would show anything else: news, another second, another size; a spinner turns."""
+        """Return whether a new frame would differ: after a message, a second or a resize, or while a spinner turns."""
         shown = (int(self._clock()), Size(*self._console.size))
         is_outdated = self._has_news or shown != self._shown or not self._tally.total
         self._has_news, self._shown = False, shown
@@ -202,11 +202,11 @@ class LiveDisplay:
             border_style="dim",
             width=width,
         )
-        # The cursor rests on a line of its own: what the terminal echoes there (^C) spoils no frame.
+        # The cursor is on a separate line, so that what the terminal echoes there (^C) doesn't damage the frame.
         return Group(panel, Text(""))
 
     def _lines(self, now: float, width: int, height: int) -> list[Text]:
-        """Return the panel's lines; where the terminal is low, the jobs at work go first, then the last failures."""
+        """Return the panel's lines. With too little height, active jobs are left out first, then recent failures."""
         tally = self._tally
         is_roomy = width >= NARROW and height >= ROOMY_LINES
         head = [
@@ -234,7 +234,7 @@ class LiveDisplay:
         return [*head, *tasks, *tail, *failures][: max(1, height)]
 
     def _at_work(self, now: float, width: int, count: int) -> list[Text]:
-        """Show the jobs that have been at work for longest: where something hangs, it is among them."""
+        """Return lines for the oldest active jobs, which include any job that hangs."""
         if count <= 0:
             return []
         indent = LABEL if width >= NARROW else 2
@@ -251,7 +251,7 @@ class LiveDisplay:
         return [*lines, Text(f"{'':{indent}}and {more} more", style="dim")] if lines and more > 0 else lines
 
     def _retries(self, now: float) -> Text:
-        """Say how often an exchange was tried again, and for a while why the last one was."""
+        """Return the line of retries: their number, and for ``RETRY_SHOWN_S`` the reason of the last one."""
         text = Text.assemble(
             (f"{'retries':<{LABEL}}", "dim"), str(self._tally.retries), no_wrap=True, overflow="ellipsis"
         )

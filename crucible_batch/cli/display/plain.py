@@ -1,4 +1,4 @@
-"""Plain progress: single lines for logs and dumb terminals, few at first and fewer as the run goes on."""
+"""Plain progress: single lines for logs and dumb terminals, at growing intervals."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LONGEST_S = 60.0
 
 
 class PlainDisplay:
-    """Prints a line for every tenth of the jobs, at most one in two seconds, and one for each failure.
+    """A display that prints a line for every tenth of the jobs, at most one per two seconds, and one for each failure.
 
-    In between it says something after a tenth of the time gone, but at latest each minute: a log shows that the run is
-    alive, and one of hours stays readable.
+    In between it prints a line after a tenth of the elapsed time, and at least one a minute: the log shows that the
+    run is alive, and the log of a run of hours stays readable.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,13 +43,13 @@ class PlainDisplay:
         self._stop_beating()
 
     def pause(self) -> None:
-        """Nothing is drawn in place: there is nothing to pause."""
+        """Do nothing: lines are not redrawn."""
 
     def resume(self) -> None:
-        """Nothing was paused."""
+        """Do nothing: see ``pause``."""
 
     def notify(self, message: Message) -> None:
-        """Take a progress message in, and print what is due."""
+        """Process a progress message, and print any line that is due."""
         now = self._clock()
         notable = self._tally.take(message, now)
         if notable is not None:
@@ -90,7 +90,7 @@ class PlainDisplay:
         say(self._console, f"{_wall_clock()}  {word}  {notable.name}  {code}{notable.message}")
 
     def _keep_beating(self) -> None:
-        """Say something each minute even where nothing happens."""
+        """Print a line each minute even if no message arrives."""
         self._stop_beating()
 
         def beat() -> None:

@@ -1,4 +1,4 @@
-"""The run in numbers, kept from its progress messages: what every display shows. Pure; the time is an argument."""
+"""The counts and rates of a run, computed from its progress messages for all displays. Pure; time is an argument."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from crucible_batch.api import (
 )
 
 RATE_WINDOW = 200
-"""Jobs that the rate is taken over: enough to be calm, few enough to follow a change."""
+"""The number of jobs that the rate is computed over: enough to be stable, few enough to follow a change."""
 
 BYTES_WINDOW_S = 10.0
 
 _FOUR_OF_FIVE = 1.28
-"""Standard deviations to either side within which four of five cases lie."""
+"""The number of standard deviations on either side that covers four of five cases."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLeft:
-    """The time that the rest will take, and between which figures it lies in four of five cases.
+    """The estimated time left, with the bounds that hold in four of five cases.
 
-    ``high_s`` is None where so little has happened that anything may come.
+    ``high_s`` is None if too few jobs have ended for an upper bound.
     """
 
     likely_s: float
@@ -50,18 +50,18 @@ class TimeLeft:
 
 
 class Pace:
-    """When jobs ended, as far back as the window reaches."""
+    """The times at which the last jobs ended, up to ``RATE_WINDOW``."""
 
     def __init__(self, began_at: float = 0.0) -> None:
         self._began_at = began_at
         self._ended_at: deque[float] = deque(maxlen=RATE_WINDOW)
 
     def ended(self, at: float) -> None:
-        """Take in that a job has ended."""
+        """Record the end of a job."""
         self._ended_at.append(at)
 
     def per_min(self, now: float) -> float | None:
-        """Jobs a minute; None before there is anything to go by."""
+        """Return jobs per minute; None while too few data exist."""
         if not self._ended_at:
             return None
         whole = len(self._ended_at) < RATE_WINDOW
@@ -69,9 +69,9 @@ class Pace:
         return len(self._ended_at) * 60 / since if since > 0.5 else None
 
     def left(self, jobs: int, now: float) -> TimeLeft | None:
-        """Say how long so many more jobs will take; None where there are none, or nobody can know.
+        """Estimate how long ``jobs`` more jobs will take; None if there are none, or if there is no rate yet.
 
-        The spread is that of a count: of n ends in a window, another such window has n plus or minus its root.
+        The spread is that of a count: if a window has n ends, another such window has n plus or minus its square root.
         """
         rate = self.per_min(now)
         if not rate or not jobs:
@@ -82,7 +82,7 @@ class Pace:
 
 
 class Throughput:
-    """Bytes that went by: in all, and how fast lately."""
+    """The number of bytes transferred, and their recent rate."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -90,17 +90,17 @@ class Throughput:
         self._lately: deque[tuple[float, int]] = deque()
 
     def add(self, byte_size: int, now: float) -> None:
-        """Take in bytes that have arrived since the last time."""
+        """Add bytes transferred since the last call."""
         self.total += byte_size
         self._first_at = now if self._first_at is None else self._first_at
         self._lately.append((now, byte_size))
         self._forget(now)
 
     def per_s(self, now: float) -> float:
-        """Bytes a second over the last few seconds, 0 where there were none."""
+        """Return bytes per second over the last few seconds, 0 if there were none."""
         if self._first_at is None:
             return 0.0
-        lately = list(self._lately)  # whole at once: a drawing thread reads it
+        lately = list(self._lately)  # a copy: the drawing thread runs this concurrently
         window_s = min(BYTES_WINDOW_S, max(1.0, now - self._first_at))
         return sum(size for at, size in lately if now - at < BYTES_WINDOW_S) / window_s
 
@@ -113,13 +113,13 @@ _FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
 SLOWER = "slower"
-"""The name of what is notable when fewer jobs may be at work than before."""
+"""The name of the notable event when the limit of concurrent jobs falls."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotableEvent:
-    """Something that a person would want to see go by. ``retry`` is true where it is not the end of the matter;
-    ``unknown`` where nobody said whether the job was bought."""
+    """An event to show to the user. ``retry`` is true if it is not final, ``unknown`` if it isn't known whether the job
+    was bought."""
 
     name: str
     code: str
@@ -130,9 +130,9 @@ class NotableEvent:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A job at work, since ``since`` on the display's clock. ``received`` of ``byte_size`` are its output's bytes.
+    """An active job. ``since`` is on the display's clock; ``received`` of ``byte_size`` bytes of its output are here.
 
-    ``saved`` of ``outputs`` are on disk; one unless more are known of.
+    ``saved`` of ``outputs`` are on disk; ``outputs`` is 1 unless more are known.
     """
 
     name: str
@@ -146,11 +146,11 @@ class Task:
 
     @property
     def is_checking(self) -> bool:
-        """Whether all its outputs are saved, and its list is only looked at once more."""
+        """Whether all its outputs are saved, and only the second poll of its list is left."""
         return self.phase is Phase.FETCHING and self.saved >= self.outputs
 
     def after(self, message: JobAdvanced) -> Task:
-        """Return the task after an event that left it at work."""
+        """Return the task after an event that leaves it active."""
         event, outputs, saved = message.event, self.outputs, self.saved
         match event_name(event):
             case "Succeeded":
@@ -164,7 +164,7 @@ class Task:
 
 
 class ProgressState:
-    """Counts of one run. ``total`` is 0 until it has begun; ``waiting`` is what has not been started or ended yet."""
+    """The counts of one run. ``total`` is 0 until it has begun; ``waiting`` jobs have neither started nor ended."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -189,7 +189,7 @@ class ProgressState:
 
     @classmethod
     def of(cls, found: Progress, balance: Balance) -> ProgressState:
-        """Make the tally of a run that is looked at from outside; its clock is the wall's."""
+        """Return the state of a run of another process; its times are wall-clock times."""
         tally = cls()
         tally.total, tally.balance, tally.errors = found.total, balance, found.errors
         tally.succeeded = found.counts.get(Outcome.SUCCEEDED, 0)
@@ -212,12 +212,12 @@ class ProgressState:
 
     @property
     def in_flight(self) -> int:
-        """Jobs at work, in whichever stage."""
+        """The number of active jobs in any stage."""
         return len(self._tasks)
 
     @property
     def uploading(self) -> int:
-        """Images on their way to the storage."""
+        """The number of images being uploaded to the storage."""
         return len(self._uploading)
 
     @property
@@ -225,42 +225,42 @@ class ProgressState:
         return max(0, self.total - self.done - self._own_tasks())
 
     def stages(self) -> Counter[Phase]:
-        """Count the jobs at work by how far they are."""
+        """Count the active jobs by phase."""
         return Counter(task.phase for task in self.tasks())
 
     @property
     def checking(self) -> int:
-        """Jobs whose outputs are all saved, and whose list is looked at once more."""
+        """The number of jobs whose outputs are all saved, and of which only the second poll of their list is left."""
         return sum(task.is_checking for task in self.tasks())
 
     def tasks(self) -> list[Task]:
-        """The jobs at work. A list of its own: another thread draws it."""
+        """Return the active jobs as a new list, since another thread draws it."""
         return list(self._tasks.values())
 
     def oldest(self, count: int) -> list[Task]:
-        """Those that have been at work for longest, the oldest first."""
+        """Return the ``count`` oldest active jobs, the oldest first."""
         return heapq.nsmallest(count, self.tasks(), key=lambda task: task.since)
 
     def elapsed_s(self, now: float) -> float:
         return now - self._began_at if self.total else 0.0
 
     def rate_per_min(self, now: float) -> float | None:
-        """Jobs a minute, over the last ones; None before there is anything to go by."""
+        """Return jobs per minute over the last ``RATE_WINDOW`` jobs; None while too few data exist."""
         return self._pace.per_min(now)
 
     def left(self, now: float) -> TimeLeft | None:
-        """How long the rest will take at this rate; None while nobody can know, and where the rest isn't started."""
+        """Estimate the time left at this rate; None if there is no rate yet, or if the run is stopping."""
         if self.stop_at is not None:
             return None
         return self._pace.left(self.waiting + self._own_tasks(), now)
 
     def left_s(self, now: float) -> float | None:
-        """The likely figure of ``left``."""
+        """Return the likely value of ``left``."""
         left = self.left(now)
         return None if left is None else left.likely_s
 
     def take(self, message: Message, now: float) -> NotableEvent | None:
-        """Count a message in, and return what in it is notable."""
+        """Update the counts by a message, and return the event to show, if any."""
         match message:
             case RunBegan():
                 self._begin(message, now)
@@ -294,7 +294,7 @@ class ProgressState:
 
     def _begin(self, message: RunBegan, now: float) -> None:
         self.total = message.total
-        # What an earlier run left in doubt or without its output is taken up again: it counts as waiting.
+        # Jobs that an earlier run left unknown or without their output are continued: they count as waiting.
         self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
         self.failed = message.counts.get(Outcome.FAILED, 0)
         self.balance = message.balance
@@ -322,7 +322,7 @@ class ProgressState:
                 self._pace.ended(now)
         notable = _notable(message)
         if notable is not None:
-            # Replaced as a whole, never changed: a drawing thread reads it at any moment.
+            # Replaced, never mutated: a drawing thread may read it at any time.
             self.errors = {**self.errors, notable.code: self.errors.get(notable.code, 0) + 1}
         return notable
 
@@ -345,7 +345,7 @@ class ProgressState:
             self._uploading.discard(message.sha256)
 
     def _throttle(self, message: Throttled) -> NotableEvent | None:
-        """Keep a limit that fell until it is at its ceiling again; how it finds its height at first is no news."""
+        """Keep a lowered limit until it is back at its ceiling; the initial rise of the limit is not notable."""
         if message.reason is None:
             if self.throttled is not None:
                 told = Throttled(message.at, message.limit, message.ceiling, self.throttled.reason)
@@ -364,12 +364,12 @@ class ProgressState:
 
 
 def jobs_at_once(limit: int) -> str:
-    """Say how many jobs may be at work at once."""
+    """Return in words how many jobs may be active at once."""
     return "one job at once" if limit == 1 else f"{limit} jobs at once"
 
 
 def stopping_words(tally: ProgressState, now: float) -> str:
-    """Say what a run that was asked to stop still waits for, and what another Ctrl-C would do."""
+    """Return what a stopping run still waits for, and what another Ctrl-C does."""
     count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
     awaited = f"{count} in flight {'is' if count == 1 else 'are'} awaited up to {rest_s:.0f} s"
     return f"{awaited if count else 'nothing is in flight'}; Ctrl-C again leaves at once; nothing is lost"
@@ -378,7 +378,7 @@ def stopping_words(tally: ProgressState, now: float) -> str:
 def _notable(message: JobAdvanced) -> NotableEvent | None:
     error = getattr(message.event, "error", None)
     if error is None or event_name(message.event) == "HoldReleased":
-        return None  # declined: the account or an image was refused, and the run's own stop says so once
+        return None  # declined: the account or an image was refused; the run's stop message reports it once
     retry = message.phase is Phase.READY
     unknown = message.phase is Phase.UNKNOWN
     return NotableEvent(clean(message.name, 80), clean(error.code, 60), clean(error.message, 200), retry, unknown)

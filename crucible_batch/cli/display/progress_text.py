@@ -1,4 +1,4 @@
-"""A run in words and one bar: what the panel, the plain lines and ``status`` have in common."""
+"""A run's state as text and a bar, shared by the panel, the plain lines and ``status``."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from crucible_batch.cli.display.progress_state import ProgressState, Task, TimeL
 from crucible_batch.cli.units import format_left
 
 LABEL = 9
-"""Columns of a row's label."""
+"""The width of a row's label in columns."""
 
 NARROW = 56
-"""Columns below which words are left out, and rows are broken."""
+"""The width in columns below which words are left out, and rows are broken."""
 
 _DOING = {Phase.PREPARING: "uploading", Phase.SUBMITTING: "submitting", Phase.FETCHING: "downloading"}
 _GAP = " · "
 _DONE, _AT_WORK, _WAITING = "━", "╍", "─"
-"""A bar's strokes: they tell the stages apart where there are no colours."""
+"""A bar's characters, which distinguish the stages without colours."""
 
 
 def bar(tally: ProgressState, width: int) -> Text:
-    """Draw the jobs by stage as one bar, and how many are done."""
+    """Return one bar of the jobs by stage, and how many are done."""
     figures = f"  {tally.done}/{tally.total}"
     cells = max(10, width - len(figures))
     text = Text(no_wrap=True)
@@ -37,7 +37,7 @@ def bar(tally: ProgressState, width: int) -> Text:
         edge += count
         upto = min(cells, edge * cells // tally.total) if tally.total else 0
         if count and upto == used < cells:
-            upto = used + 1  # a single failure among thousands is worth a cell
+            upto = used + 1  # even a single failure among thousands gets a cell
         text.append((_DONE if word in _ENDS else _AT_WORK) * (upto - used), style=style)
         used = max(used, upto)
     text.append(_WAITING * (cells - used), style="bright_black")
@@ -45,9 +45,10 @@ def bar(tally: ProgressState, width: int) -> Text:
 
 
 def stage_bars(tally: ProgressState, width: int) -> list[Text]:
-    """Draw a bar for each stage that a job has behind it: sent to the gateway, made there, done.
+    """Return a bar for each completed stage: sent to the gateway, made there, done.
 
-    Where one lags behind the one above it, there the time goes. What is collected beside the run's own jobs fills none.
+    A bar that lags behind the one above it shows where the time is spent. Jobs that are collected in addition to the
+    run's own aren't counted.
     """
     at_work = Counter(task.phase for task in tally.tasks() if not task.beside)
     made = tally.done + at_work[Phase.FETCHING]
@@ -75,12 +76,12 @@ def _stage_bar(label: str, counts: Sequence[tuple[int, str]], total: int, width:
 
 
 def states(tally: ProgressState) -> Text:
-    """Say how many jobs are in which stage, in the bar's colours; those without any are left out, but for the first."""
+    """Return the number of jobs per stage in the bar's colours. Stages without jobs are left out, except the first."""
     return _GAP_TEXT.join(state_parts(tally))
 
 
 def state_parts(tally: ProgressState) -> list[Text]:
-    """Return the words of ``states`` one by one."""
+    """Return the parts of ``states``."""
     stages = [*_stages(tally), (tally.waiting, "waiting", "")]
     return [Text(f"{count} {word}", style=style) for at, (count, word, style) in enumerate(stages) if count or not at]
 
@@ -89,7 +90,7 @@ _ENDS = {"succeeded", "failed", "unknown"}
 
 
 def _stages(tally: ProgressState) -> list[tuple[int, str, str]]:
-    """The stages in the order of the bar; jobs that are collected beside the others are in flight too."""
+    """Return the stages in the order of the bar, including jobs that are collected in addition to the run's own."""
     at_work, checking = tally.stages(), tally.checking
     return [
         (tally.succeeded, "succeeded", "green"),
@@ -103,18 +104,18 @@ def _stages(tally: ProgressState) -> list[tuple[int, str, str]]:
 
 
 def money(tally: ProgressState) -> str:
-    """Say what was spent, what is held, and what the budget leaves."""
+    """Return what is spent and held, and what is left of the budget."""
     return _GAP.join(money_parts(tally))
 
 
 def money_parts(tally: ProgressState) -> list[str]:
-    """Return the words of ``money`` one by one."""
+    """Return the parts of ``money``."""
     balance = tally.balance
     parts = [f"{format_credits(balance.spent)} spent"]
     if balance.held:
         parts.append(f"{format_credits(balance.held)} held")
     if balance.budget is not None and balance.held and balance.left is not None and balance.left <= 0:
-        # A hold is no expense: most of one that holds all the rest comes back with the answer.
+        # A hold is not an expense: of a hold on the whole rest, most is released with the gateway's response.
         parts.append(f"budget {format_credits(balance.budget)}")
     elif balance.budget is not None and balance.left is not None:
         left = max(balance.left, Decimal(0))
@@ -123,12 +124,12 @@ def money_parts(tally: ProgressState) -> list[str]:
 
 
 def pace(tally: ProgressState, now: float) -> str:
-    """Say how fast it goes and how long the rest will take, as far as that is known."""
+    """Return the rate and the estimated time left, if known."""
     return _GAP.join(pace_parts(tally, now))
 
 
 def pace_parts(tally: ProgressState, now: float) -> list[str]:
-    """Return the words of ``pace`` one by one, the more important last."""
+    """Return the parts of ``pace``, the more important last."""
     rate = tally.rate_per_min(now)
     if rate is None:
         return []
@@ -138,12 +139,12 @@ def pace_parts(tally: ProgressState, now: float) -> list[str]:
 
 
 def left_words(left: TimeLeft) -> str:
-    """Say how long the rest will take, and how unsure that is: ``~4 min (3-6) left``."""
+    """Format the estimated time left with its bounds: ``~4 min (3-6) left``."""
     return f"{format_left(left.likely_s, left.low_s, left.high_s)} left"
 
 
 def image_parts(tally: ProgressState, now: float) -> list[str]:
-    """Say what became of the input images, in bytes too; nothing where there are none."""
+    """Return the counts and bytes of the input images; empty if there are none."""
     parts = [
         f"{count} {word}"
         for count, word in (
@@ -157,7 +158,7 @@ def image_parts(tally: ProgressState, now: float) -> list[str]:
 
 
 def output_parts(tally: ProgressState, now: float) -> list[str]:
-    """Say what was downloaded, in files and bytes; nothing where nothing was."""
+    """Return the downloaded files and bytes; empty if there are none."""
     if not tally.down.total:
         return []
     return [
@@ -173,14 +174,14 @@ def _bytes(total: int, per_s: float) -> list[str]:
 
 
 def error_parts(tally: ProgressState) -> list[str]:
-    """Say which errors there were so far, the most frequent first."""
+    """Return the errors so far, the most frequent first."""
     found = sorted(tally.errors.items(), key=lambda item: -item[1])
     more = [f"{len(found) - 3} more kinds"] if len(found) > 4 else []
     return [f"{code} × {count}" for code, count in found[: 3 if more else 4]] + more
 
 
 def task_row(task: Task, now: float, width: int) -> Text:
-    """Say of a job at work how far it is and how long it has been there, its name cut to what is left of the width."""
+    """Return the row of an active job: its progress and age, and its name shortened to the remaining width."""
     is_narrow = width < NARROW - LABEL
     percent = f" {100 * task.received // task.byte_size} %" if task.byte_size and not is_narrow else ""
     doing = "checking" if task.is_checking else _DOING.get(task.phase, "in flight")
@@ -193,7 +194,7 @@ def task_row(task: Task, now: float, width: int) -> Text:
 
 
 def rows(label: str, parts: Sequence[str | Text], width: int, style: str = "") -> list[Text]:
-    """Lay words out behind a label, broken between them where the width asks for it."""
+    """Return rows of a label and ``parts``, broken between parts if the width requires it."""
     lines: list[Text] = []
     line = Text.assemble((f"{label:<{LABEL}}", "dim"), no_wrap=True, overflow="ellipsis")
     is_empty = True
@@ -209,7 +210,7 @@ def rows(label: str, parts: Sequence[str | Text], width: int, style: str = "") -
 
 
 def shorten(name: str, width: int) -> str:
-    """Cut a name in the middle: what tells jobs of one kind apart is mostly at its end."""
+    """Shorten a name in the middle, since similar jobs mostly differ at the end of their names."""
     if cell_len(name) <= width:
         return name
     tail = max(1, (width - 1) // 2)
@@ -218,14 +219,14 @@ def shorten(name: str, width: int) -> str:
 
 
 def elapsed(seconds: float) -> str:
-    """Write a time as a clock does: ``0:42``, ``12:07``, ``1:02:03``."""
+    """Format a duration like a clock: ``0:42``, ``12:07``, ``1:02:03``."""
     minutes, rest = divmod(int(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def fitting(parts: Iterable[str], width: int) -> str:
-    """Join words, the first left out where there are too many for the width."""
+    """Join parts; if they don't fit the width, the first ones are left out."""
     kept = [part for part in parts if part]
     while len(kept) > 1 and len(_GAP.join(kept)) > width:
         kept.pop(0)

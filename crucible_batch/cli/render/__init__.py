@@ -1,1 +1,1 @@
-"""What people read: results and errors as lines and tables. Everything from outside is shown as plain, clean text."""
+"""Results and errors as lines and tables for people. All external text is shown as plain text, without controls."""

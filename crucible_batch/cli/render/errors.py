@@ -1,4 +1,4 @@
-"""Errors for people: what, where, and what to do about it."""
+"""Errors as text for people, with their place and a hint, and as JSON."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from crucible_batch.errors import (
 )
 
 NARROWEST = 20
-"""Cells of a line that are shown on the narrowest terminal: fewer tell nothing."""
+"""The number of cells of a line shown on the narrowest terminal; fewer would be useless."""
 
 _LARGEST_FILE_BYTES = 64 * 1024 * 1024
-# YAML counts three more characters as line breaks than the readers of tables and prompts do.
+# YAML treats three more characters as line breaks than the readers of tables and prompts.
 _BREAKS, _YAML_BREAKS = re.compile(r"\r\n|[\r\n]"), re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _NO_YAML = frozenset({".csv", ".jsonl", ".txt", ".md"})
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A line as it is shown, and what stands below it; ``mark`` is empty where the whole line is meant."""
+    """A line as shown, and the mark below it; ``mark`` is empty if the whole line is meant."""
 
     text: str
     mark: str
@@ -45,8 +45,8 @@ class Excerpt:
 def excerpt(line: str, column: int, end_column: int, width: int) -> Excerpt:
     """Cut a line to ``width`` cells around the characters from ``column`` to before ``end_column``, and mark them.
 
-    Columns count characters from 1, 0 for none. What has no shape of its own (a tab, a control) takes one cell, so
-    that the mark stands where it belongs.
+    Columns count characters from 1; 0 means none. Characters without a fixed width (tabs, controls) take one cell, so
+    that the mark is in the right place.
     """
     width = max(width, NARROWEST)
     column = column if column <= len(line) + 1 else 0  # the file has changed since
@@ -66,7 +66,7 @@ def excerpt(line: str, column: int, end_column: int, width: int) -> Excerpt:
 
 
 def _window(cells: list[int], at: int, width: int, *, is_cut: tuple[bool, bool]) -> tuple[int, int]:
-    """Choose which characters to show: all, or those around ``at`` with room for an ellipsis at either end."""
+    """Return the range of characters to show: all, or those around ``at`` with room for an ellipsis at either end."""
     if cells[-1] <= width and not any(is_cut):
         return 0, len(cells) - 1
     low = max(0, min(cells[at] - width // 3, cells[-1] - width))
@@ -81,7 +81,7 @@ def _window(cells: list[int], at: int, width: int, *, is_cut: tuple[bool, bool])
 
 
 def read_lines(places: Iterable[Place]) -> Mapping[tuple[Path, int], str]:
-    """Read the lines that the places are on, each file once. What can't be read is left out."""
+    """Read the lines of the places, each file once. Lines that can't be read are left out."""
     wanted: dict[Path, set[int]] = {}
     for place in places:
         if place.line:
@@ -107,7 +107,7 @@ _LONGEST_PATH = 4000
 
 
 def show_problems(console: Console, error: ManifestError) -> None:
-    """Show each problem with its place, its line and what to do about it; then how many there are."""
+    """Show each problem with its place, its line and its hint; then their number."""
     places = [place for problem in error.problems for place in (problem.place, problem.row) if place is not None]
     source = _Source(console, read_lines(places), max((len(str(place.line)) for place in places), default=1))
     for problem in error.problems:
@@ -133,7 +133,7 @@ def problem_json(problem: Problem) -> Json:
 
 
 class _Source:
-    """Shows lines of files, each behind its number; all numbers of one error are equally wide."""
+    """A printer of file lines with line numbers; all numbers of one error have the same width."""
 
     def __init__(self, console: Console, lines: Mapping[tuple[Path, int], str], digits: int) -> None:
         self._console = console
@@ -170,7 +170,7 @@ def _show_problem(console: Console, problem: Problem, source: _Source) -> None:
 
 
 def _shown(place: Place) -> str:
-    """Write a place as seen from the working directory: the name of a table's file is a whole path."""
+    """Format a place relative to the working directory, since a table's file name is an absolute path."""
     file = place.file
     if file.is_absolute() and file.is_relative_to(here := Path.cwd()):
         file = file.relative_to(here)
@@ -178,7 +178,7 @@ def _shown(place: Place) -> str:
 
 
 def show_error(console: Console, error: CrucibleBatchError) -> None:
-    """Show an error as its kind wants it."""
+    """Show an error in the format of its class."""
     if isinstance(error, ManifestError):
         show_problems(console, error)
         return
@@ -198,7 +198,7 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
 
 
 def problems_of(error: CrucibleBatchError) -> Json | None:
-    """Return a manifest's problems, or what moved since a plan was saved, as JSON; None for any other error."""
+    """Return a manifest's problems, or the changes since a plan was saved, as JSON; None for any other error."""
     if isinstance(error, StalePlanError):
         moves: list[Json] = [{"kind": it.kind, "name": it.name, "message": it.message} for it in error.moves]
         return {"moved": moves, "omitted": error.omitted}

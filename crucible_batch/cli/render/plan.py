@@ -1,4 +1,4 @@
-"""A plan for people: what is left to do, what it costs as far as anybody can know, and what to type next."""
+"""A plan as text and JSON: the remaining jobs, their cost as far as it can be known, and the next command."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _CONTEXT = 12
 
 
 def show_comparison(console: Console, found: Comparison) -> None:
-    """Print the groups, or every job where all were asked for. Jobs that are shown one by one are in no group."""
+    """Print the groups, or every job if all were requested. Jobs that are shown individually are in no group."""
     single = {row.reason.mark for row in found.rows}
     lines = [
         *(_group(group) for group in found.groups if group.mark not in single),
@@ -65,14 +65,14 @@ def show_comparison(console: Console, found: Comparison) -> None:
 
 
 def count_words(found: Comparison) -> str:
-    """Say how many jobs there are of each mark; those that the manifest has no longer come last, apart."""
+    """Return the number of jobs of each mark; jobs no longer in the manifest come last, separately."""
     words = {mark: f"{count} {_word(mark)}" for mark in ChangeKind if (count := found.counts.get(mark))}
     gone = words.pop(ChangeKind.GONE, None)
     return "; ".join(part for part in (", ".join(words.values()) or "none", gone) if part)
 
 
 def why_words(row: ComparedJob) -> str:
-    """Say why a run would bring a job on, or why not."""
+    """Return why a run would continue a job, or why not."""
     reason = row.reason
     code, cost = clean(reason.code or "an error", 60), format_credits(reason.credits)
     match reason.why:
@@ -106,7 +106,7 @@ _SENTENCES = {
 
 
 def comparison_json(found: Comparison) -> dict[str, Json]:
-    """Return a comparison as JSON: counts by mark, groups, and all jobs where they were asked for."""
+    """Return a comparison as JSON: counts by mark, groups, and all jobs if requested."""
     data: dict[str, Json] = {
         "diff": {mark.value: found.counts.get(mark, 0) for mark in ChangeKind},
         "groups": [
@@ -166,7 +166,7 @@ def _change(change: Change) -> str:
 
 
 def contrast(before: str, after: str) -> tuple[str, str]:
-    """Cut two long texts to where they begin to differ."""
+    """Shorten two long texts to the part where they begin to differ."""
     differs = (at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new)
     start = next(differs, min(len(before), len(after))) - _CONTEXT
     if start <= 0 or max(len(before), len(after)) <= _VALUE:
@@ -197,7 +197,7 @@ _HOW_SURE = {
 }
 _NOT_KNOWN = "not known yet"
 _WIDE = 78
-"""Columns that the table of prices takes with all its words."""
+"""The width of the price table in columns, with all its words."""
 _LONGEST_PARAMS = 40
 
 _STATES = ("new", "in_flight", "failed", "done")
@@ -220,7 +220,7 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
 
 
 def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
-    """Return a plan as JSON, credits as decimal text. ``saved`` is the file that it was written to."""
+    """Return a plan as JSON, with credits as decimal text. ``saved`` is the file that it was written to."""
     return {
         "manifest_name": plan.manifest_name,
         "run_id": plan.run_id,
@@ -260,7 +260,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
 
 
 def cost_words(lines: Iterable[PriceLine]) -> str:
-    """Say what lines come to: exactly, from and to, at least or at most; those without any price by their names."""
+    """Return the sum of price lines: exact, a range, at least or at most; lines without any price by their names."""
     lines = list(lines)
     priced = [line for line in lines if line.each is not None]
     if not priced:
@@ -315,7 +315,7 @@ def _each(line: PriceLine, each: Credits) -> str:
 
 
 def _what(line: PriceLine) -> Text:
-    """Return what is bought: the workflow, and the parameters that tell it from others in the plan."""
+    """Return what is bought: the workflow, and the parameters that distinguish it from others in the plan."""
     params = " ".join(f"{name}={value}" for name, value in sorted(line.params.items()))
     return Text.assemble(clean(line.what), (f" {clean(params, _LONGEST_PARAMS)}" if params else "", "dim"))
 
@@ -350,7 +350,7 @@ def _budget(plan: PlanSummary) -> Text:
 
 
 def cap_words(plan: PlanSummary) -> Text:
-    """Return by how much the budget may be exceeded, and what would rule that out."""
+    """Return by how much the budget may be exceeded, and what would prevent that."""
     beyond = plan.may_exceed
     open_lines = [line.what == UPLOADS for line in plan.lines if line.ceiling is None]
     if beyond == 0:
@@ -380,7 +380,7 @@ def _account(plan: PlanSummary, balance: Credits) -> Text:
 
 
 def _short_of(left: Credits, plan: PlanSummary, surely: str, perhaps: str) -> str:
-    """Say by how much what is left falls short of the plan's cost, as far as that can be said; '' where it doesn't."""
+    """Return by how much ``left`` falls short of the plan's cost, as far as known; '' if it doesn't."""
     if plan.least > left:
         sure = "" if plan.least == plan.most else " or more"
         return f"{surely} {format_credits(plan.least - left)}{sure}"

@@ -1,4 +1,4 @@
-"""How a run ended, in ten lines at most: counts, credits, where the results are, what to type next."""
+"""The summary of a run in at most ten lines: counts, credits, the place of the results, the next command."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _MARKS: dict[int | None, tuple[str, str]] = {
 ZERO = Decimal(0)
 FAILURES_SHOWN = 3
 _NOT_TRIED_AGAIN = {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS", "IDEMPOTENCY_KEY_REUSED"}
-"""Failures that another attempt doesn't mend: it is paid for already."""
+"""Failures that another attempt doesn't fix, since the job is already paid for."""
 _SAME_COMMAND = "run the same command again to go on"
-"""A hint that the line below it, with the command, makes unnecessary."""
+"""A hint that is redundant with the line of the next command."""
 STOPS_SHOWN = 2
 NOTES_BESIDE = 5
-"""Failures, stops and notes share what the ten lines leave beside the headline, the credits and where to go on."""
+"""The number of lines for failures, stops and notes: ten lines less the headline, the credits and the next steps."""
 
 NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Jobs that failed for the same reason. ``message`` is the first one's."""
+    """Jobs that failed for the same reason. ``message`` is that of the first one."""
 
     code: str
     message: str
@@ -50,9 +50,9 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns:
-    """What a run found when it began: jobs that had succeeded already, and credits spent for the directory.
+    """The state that a run began with: jobs that had already succeeded, and credits spent for the directory.
 
-    ``counts`` is what became of the jobs that it was about, by outcome: with ``--only`` they aren't all.
+    ``counts`` are the outcomes of the jobs that the run included; with ``--only`` these aren't all jobs.
     """
 
     succeeded: int
@@ -61,9 +61,9 @@ class EarlierRuns:
 
 
 def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGroup]:
-    """Group the failed jobs, and those whose fate is unknown, by code: failures first, the largest group first.
+    """Group failed and unknown jobs by code: failures first, then by size, the largest first.
 
-    Reads no more rows than it needs.
+    Reads only as many rows as needed.
     """
     names: dict[tuple[str, str], list[str]] = defaultdict(list)
     counts: dict[tuple[str, str], int] = defaultdict(int)
@@ -99,7 +99,7 @@ def show_summary(
     earlier: EarlierRuns | None = None,
     page: Path | None = None,
 ) -> None:
-    """Print the summary. ``tail`` goes to the end of the first line; ``page`` is where a page was made."""
+    """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any."""
     tell(console, _headline(head, tail, earlier))
     for group in failures[:FAILURES_SHOWN]:
         names = ", ".join(clean(name, 60) for name in group.names) + (" …" if group.count > len(group.names) else "")
@@ -125,7 +125,7 @@ def show_summary(
 
 
 def _stops(console: Console, head: ReportHead, *, room: int) -> int:
-    """Print why the run stopped, and the first stop's hint; return how many lines that took."""
+    """Print why the run stopped, and the first stop's hint; return the number of lines printed."""
     stops = list({stop.code: stop for stop in head.stops.values()}.values())
     hint = stops[0].hint if stops and stops[0].hint != _SAME_COMMAND else None
     shown = stops[: min(STOPS_SHOWN, room - bool(hint))]
@@ -137,7 +137,7 @@ def _stops(console: Console, head: ReportHead, *, room: int) -> int:
 
 
 def is_short_of_budget(head: ReportHead) -> bool:
-    """Whether a run ended because the next job didn't fit the budget."""
+    """Return whether a run ended because the next job didn't fit the budget."""
     return head.exit_code == ExitCode.OUT_OF_CREDITS and any(
         stop.code == "BUDGET_EXHAUSTED" for stop in head.stops.values()
     )
@@ -151,11 +151,11 @@ def next_step(
     remake: str | None = None,
     enough: Decimal | None = None,
 ) -> str | None:
-    """Say what to type next, for each kind of ending; None where there is nothing left to do.
+    """Return the next command for each kind of ending; None if there is nothing left to do.
 
-    A command that stands by itself works as it is; where something else has to be done first, a sentence says what.
-    ``remake`` makes the saved plan anew that was followed: only another plan can say anything else. ``enough`` is the
-    budget that has room for the rest, None where that isn't known.
+    If something else has to be done first, the result is a sentence with the command at its end.
+    ``remake`` is the command that recreates the saved plan that was run, since other options need another plan.
+    ``enough`` is the budget that covers the rest, or None if that isn't known.
     """
     other = remake or command
     codes = {group.code for group in failures}
@@ -188,7 +188,7 @@ def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | 
 
 
 def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict[str, Json]:
-    """Return a report without its jobs as JSON, and where it and its page lie."""
+    """Return a report without its jobs as JSON, with the paths of the report and its page."""
     where: dict[str, Json] = {"run_dir": str(run_dir), "report": str(run_dir / REPORT_FILE)}
     if page is not None:
         where["page"] = str(page)
@@ -196,7 +196,7 @@ def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict
 
 
 def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
-    """Say what was spent, on what, and what is held."""
+    """Return what was spent, on what, and what is held."""
     books = head.credits
     parts = [f"{format_credits(books.spent)} spent"]
     if earlier is not None and earlier.spent and not books.reused:
