@@ -1,10 +1,11 @@
 """The Python API and composition root: everything that the command line can do, for programs.
 
-Coroutines, typed, silent: progress goes to an observer, failures are exceptions of ``crucible_batch.errors``, and what
-became of each job is in the result. Settings (key, base URL) come from the environment unless they are given.
+The functions are typed, mostly coroutines, and print nothing: progress goes to an observer, failures are exceptions of
+``crucible_batch.errors``, and the outcome of each job is in the result. Settings (key, base URL) come from the
+environment unless they are given.
 
-What can be imported from here is loaded when it is first used: to check a manifest takes neither the engine nor an HTTP
-stack. The stub beside this file has the types.
+Names are loaded on first use, so checking a manifest loads neither the engine nor an HTTP stack. The types are in the
+stub beside this file.
 """
 
 from crucible_batch.lazy_imports import lazily

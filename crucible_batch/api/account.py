@@ -1,11 +1,14 @@
-"""Whose a run directory is: the account that its jobs were bought with, told by the key, or by what the key sees.
+"""The account that a run directory belongs to, identified by the API key or by what the key can read.
 
-the key                                       nothing bought, nothing in doubt    else
-is the one that was used last                 the directory's                     the directory's
-finds the newest job of ours                  -                                   the directory's
-doesn't find it                               -                                   another's
-no job of ours, and finds an image of ours    the directory's                     the directory's
-no job of ours, and finds no image            may be                              refused: it can't be seen
+Whether the account of a key is the directory's depends on what the key can read, and on whether the directory has
+bought something, or may have (a submit or an upload without an answer):
+
+    key                                            nothing bought or in doubt    otherwise
+    is the one used last                           same account                  same account
+    reads the directory's newest job               -                             same account
+    can't read that job                            -                             other account, refused
+    no job recorded, reads the newest asset        same account                  same account
+    no job recorded, can't read an asset           may be the same               refused: can't be determined
 """
 
 from __future__ import annotations
@@ -23,30 +26,35 @@ from crucible_batch.journal import Journal
 
 _KIND = "pbkdf2"
 _ROUNDS = 200_000
-"""Some 50 ms: once a command for us, for each guess at a key for somebody who has the journal."""
+"""Takes about 50 ms: once per command, but for each guess of an attacker who has the journal."""
 _SALT_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryAccount:
-    """The account of a key. ``is_proven``: it is known to be the directory's; else nothing speaks against it."""
+    """The account of a key.
+
+    ``is_proven`` is true if it is known to be the directory's account, false if it only isn't known to be another.
+    """
 
     fingerprint: str
     is_proven: bool
 
 
 async def check_account(journal: Journal, gateway: HttpGateway, key: str) -> None:
-    """Refuse a directory of another account, and note this key as one of its own."""
+    """Refuse a directory of another account, and record the key in the journal. Raises as ``refuse_other_account``."""
     journal.remember_key((await refuse_other_account(journal, gateway, key)).fingerprint)
 
 
 async def refuse_other_account(
     journal: Journal, gateway: HttpGateway, key: str, *, same_account: bool = False
 ) -> DirectoryAccount:
-    """Refuse a directory of another account: its keys count for nothing here, and every job would be bought again.
+    """Refuse a directory of another account: its idempotency keys have no effect here, so all jobs would be rebought.
 
-    A renewed key of the same account still finds what that account has; ``same_account`` is the user's word for it,
-    where there is nothing to find.
+    A renewed key of the same account can still read that account's jobs and assets. ``same_account`` is the user's
+    statement that it is the same account, used if there is nothing to read.
+
+    Raises ``OtherAccountError``, ``RunDirectoryError`` if the account can't be determined, and ``GatewayError``.
     """
     known = journal.remembered_key()
     if known is not None and _is_of(known, key):
@@ -55,7 +63,10 @@ async def refuse_other_account(
 
 
 async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bool) -> bool:
-    """Whether a key that is new here finds what is ours. Raises ``RunDirectoryError`` where it may not be used."""
+    """Return whether a key that is new here can read the directory's newest job or asset.
+
+    Raises ``RunDirectoryError`` if the key may not be used.
+    """
     if (job_id := journal.newest_gateway_job()) is not None:
         if not await _is_found(gateway.job(job_id)):
             raise OtherAccountError(journal.path.parent.parent)
@@ -72,7 +83,7 @@ async def _is_found(look: Awaitable[object]) -> bool:
     try:
         await look
     except GatewayError as error:
-        if error.status != 404 or not error.is_refusal:  # an edge's page says nothing of it
+        if error.status != 404 or not error.is_refusal:  # a 404 page of a proxy is not the gateway's answer
             raise
         return False
     return True
@@ -101,7 +112,7 @@ def _fingerprint(key: str, salt: bytes | None = None) -> str:
 
 
 def _is_of(fingerprint: str, key: str) -> bool:
-    """Whether a fingerprint is that of a key; one that can't be read is that of none."""
+    """Return whether the fingerprint was made from the key; False if the fingerprint is malformed."""
     kind, _, rest = fingerprint.partition(":")
     if kind != _KIND:  # of release 0.1
         old = hashlib.sha256(b"crucible-batch:" + key.encode()).hexdigest()[:16]

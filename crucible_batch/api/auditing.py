@@ -1,4 +1,4 @@
-"""An audit of a run directory: its journal beside the gateway's own ledger. Nothing is bought or changed there."""
+"""The audit of a run directory: its journal compared with the gateway's ledger. Buys and changes nothing."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ from crucible_batch.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """What an audit found. ``running``: a run holds the directory, so that what is in flight may still move.
+    """The result of an audit.
 
-    ``unsaved`` are the jobs of which the gateway lists more outputs than were saved.
+    ``running`` is true if a run holds the directory's lock: jobs in flight may still change. ``unsaved`` are the jobs
+    for which the gateway lists more outputs than were saved.
     """
 
     run_dir: Path
@@ -43,7 +44,7 @@ class AuditResult:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing differs, as far as the gateway's ledger goes back, and no output is listed but not saved."""
+        """Whether there are no differences, as far back as the gateway's ledger reaches, and no unsaved outputs."""
         return not self.audit.differences and not self.unsaved
 
     @property
@@ -58,14 +59,13 @@ async def audit(
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AuditResult:
-    """Hold a run directory's books against the gateway's ledger and assets, and its jobs against what they list.
+    """Compare a run directory's journal with the gateway's ledger, assets and output lists.
 
-    Asks for each job that has succeeded. Also while a run is going on.
+    Sends one request for each job that has succeeded. May be called while a run is active. ``clock`` returns seconds
+    since the epoch.
 
-    Differences are no exception: see ``ok``, ``exit_code`` and ``audit.differences``. ``clock`` gives seconds since the
-    epoch.
-
-    Raises ``RunDirectoryError`` where the directory is none or belongs to another gateway or account,
+    Differences raise no exception: see ``ok``, ``exit_code`` and ``audit.differences`` of the result. Raises
+    ``RunDirectoryError`` if the directory is not a run directory or belongs to another gateway or account,
     ``KeyRefusedError``, ``GatewayError`` and ``JournalError``.
     """
     settings = settings or current_settings()
@@ -76,7 +76,8 @@ async def audit(
             await refuse_other_account(journal, gateway, require_key(settings))
             running = is_locked(directory)
             asked_at = clock()
-            # The ledger before the books: what we learned in between is then known to be newer, by our own clock.
+            # The ledger is read before the journal: events recorded in between are then known, by the local clock,
+            # to be newer than the ledger.
             account = await gateway.account()
             assets = await gateway.assets()
             missing = tuple([found async for found in unsaved(gateway, jobs_with_past(journal))])
@@ -96,7 +97,7 @@ def _refuse_other_gateway(journal: Journal, directory: Path, base_url: str) -> N
 
 
 def _read(journal: Journal) -> JournalClaims:
-    rule = RetryRule(attempts=1)  # says what comes next, which nobody asks here
+    rule = RetryRule(attempts=1)  # only decides about retries, which the audit doesn't use
     jobs: list[JobClaim] = []
     names: dict[str, str] = {}
     without_answer = 0
@@ -117,7 +118,7 @@ def _read(journal: Journal) -> JournalClaims:
 
 
 def _times(runs: Sequence[RunRecord]) -> list[tuple[float, float | None]]:
-    """When runs were going on. One that was killed was over when the next began, at the latest."""
+    """Return the start and end of each run. A killed run ended when the next one began, at the latest."""
     next_starts = [*(run.started_at for run in runs[1:]), None]
     return [
         (run.started_at, later if run.finished_at is None else run.finished_at)

@@ -1,4 +1,4 @@
-"""Cancellation of a command: by its deadline, and by the signals that ask a run to end."""
+"""Cancellation of a command by its deadline, and of a run by signals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROUTES = {
 
 
 class Deadline:
-    """The time that a whole command may take, counted from when this is made. None: no limit."""
+    """The deadline of a whole command, in seconds from the construction of the object. None: no limit."""
 
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
@@ -31,13 +31,13 @@ class Deadline:
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def check(self) -> None:
-        """Raise ``DeadlineError`` once the time is over, for work that awaits nothing."""
+        """Raise ``DeadlineError`` if the deadline has passed. For blocking work, which can't be cancelled."""
         if self.left_s == 0:
             raise DeadlineError
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Cancel what the block awaits once the time is over, and raise ``DeadlineError``."""
+        """Cancel the block when the deadline passes, and raise ``DeadlineError``."""
         scope = asyncio.timeout(self.left_s)
         try:
             async with scope:
@@ -53,10 +53,10 @@ class Interruptible(Protocol):
 
 
 class Signals:
-    """Routes signals to a run inside a ``with``, from the main thread. Ignored ones, as under ``nohup``, stay so.
+    """A context manager that routes signals to a run; main thread only.
 
-    A signal that came after the run's last work, and so had no effect, is kept until ``pass_on``: it would be lost
-    otherwise.
+    Signals that were ignored before, as under ``nohup``, stay ignored. A signal that arrives too late to interrupt the
+    run is kept for ``pass_on``; otherwise it would be lost.
     """
 
     def __init__(self, runner: Interruptible) -> None:
@@ -77,17 +77,17 @@ class Signals:
             signal.signal(number, self._before[number] or signal.SIG_DFL)
 
     async def pass_on(self) -> None:
-        """Raise the signals again that the run didn't handle, for the handlers of now."""
+        """Raise the signals that the run didn't handle again, for the restored handlers."""
         while self._pending:
             signal.raise_signal(self._pending.pop(0))
-            await asyncio.sleep(0)  # where asyncio's own handler of SIGINT cancels
+            await asyncio.sleep(0)  # asyncio's own SIGINT handler cancels the task here
 
     def _routed(self) -> list[signal.Signals]:
         return [number for number in _ROUTES if self._before[number] is not signal.SIG_IGN]
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:
-        # Python calls this between two instructions of the main thread, wherever that is; the run is interrupted in the
-        # loop's next iteration.
+        # Python may call this between any two instructions of the main thread, so the run is interrupted in the next
+        # iteration of the event loop.
         self._pending.append(signal.Signals(number))
         self._loop.call_soon_threadsafe(self._interrupt)
 
@@ -98,9 +98,10 @@ class Signals:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Let Ctrl-C end the block at once, from the main thread: there is nothing to finish in it.
+    """Raise ``KeyboardInterrupt`` in the block immediately on Ctrl-C; main thread only.
 
-    asyncio's own handler would only cancel a task, which neither a prompt nor the planning of many jobs notices.
+    For blocks with nothing to finish. asyncio's own handler would only cancel the task, which has no effect during a
+    prompt or the planning of many jobs.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""Assets that nobody needs any more, deleted at the gateway for their rebate."""
+"""Deletion of assets that are no longer needed at the gateway, for their rebate."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AssetFate:
-    """What becomes of one asset. ``stays`` says why it is kept, ``because`` which job or directory that is about.
+    """The decision about one asset.
 
-    ``rebate`` is what came back for it, None as long as it hasn't been deleted. ``charged`` is what it cost this
-    directory: 0 for one that was found.
+    ``stays`` is the reason if it is kept, and ``because`` the job or directory which that reason refers to. ``rebate``
+    is the amount refunded, None until the asset is deleted. ``charged`` is what it cost this directory: 0 if it was
+    found rather than uploaded.
     """
 
     sha256: str
@@ -48,7 +49,10 @@ class AssetFate:
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """What was deleted, or would be. ``failure`` is what kept the deleting from going on; the same command does."""
+    """The assets that were or would be deleted.
+
+    ``failure`` is the error that ended the deletion early; calling again resumes it.
+    """
 
     run_dir: Path
     fates: tuple[AssetFate, ...]
@@ -80,14 +84,15 @@ async def clean_assets(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Cleaning:
-    """Delete the assets that this run directory uploaded and that no unfinished job needs, and journal the rebates.
+    """Delete the assets that this run directory uploaded and that no unfinished job needs, and record the rebates.
 
-    Unfinished jobs are those of this directory and of the run directories beside it. An asset that was merely found is
-    another's upload: it goes only where ``found`` says so. ``dry_run`` only says what would go, and needs no key.
-    ``confirm`` is asked before anything is deleted. A job that wants such an image later pays for its upload again.
+    The unfinished jobs of this directory and of the run directories beside it are considered. Assets that were found at
+    the gateway, not uploaded from here, are deleted only if ``found`` is true. With ``dry_run`` nothing is deleted and
+    no key is needed. ``confirm`` is called before the first deletion. A job that needs a deleted image later pays for
+    its upload again.
 
-    Raises ``RunDirectoryError``, ``RunBusyError``, ``ConsentError``, ``KeyRefusedError``, ``GatewayError`` and
-    ``JournalError`` before anything is deleted; what fails after that is the result's ``failure``.
+    Raises ``RunDirectoryError``, ``RunBusyError``, ``ConsentError`` if ``confirm`` returns False, ``KeyRefusedError``,
+    ``GatewayError`` and ``JournalError`` before anything is deleted; a later error is the result's ``failure``.
     """
     directory = Path(run_dir)
     if dry_run:
@@ -107,7 +112,10 @@ async def clean_assets(
 
 
 def decide_fates(journal: Journal, directory: Path, *, found_too: bool) -> tuple[AssetFate, ...]:
-    """Decide about each asset of the directory's journal; reads the journals beside it too. Blocking."""
+    """Decide for each asset of the directory's journal whether to delete it. Blocking.
+
+    Also reads the journals of the directories beside it.
+    """
     candidates = [asset for asset in journal.assets() if is_candidate(asset)]
     if not candidates:
         return ()
@@ -128,7 +136,10 @@ def decide_fates(journal: Journal, directory: Path, *, found_too: bool) -> tuple
 
 
 async def delete_assets(bench: LockedRun, cleaning: Cleaning) -> Cleaning:
-    """Delete what goes, one after the other, each journalled before the next. One that is gone already counts too."""
+    """Delete the selected assets one at a time, recording each in the journal before the next.
+
+    An asset that is already gone at the gateway counts as deleted.
+    """
     fates = []
     failure: CrucibleBatchError | None = None
     for fate in cleaning.fates:
@@ -146,9 +157,9 @@ async def delete_assets(bench: LockedRun, cleaning: Cleaning) -> Cleaning:
 
 
 async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, deadline: Deadline) -> ReportHead:
-    """Delete what nobody needs at the end of a run that succeeded, and return the head of the report after it.
+    """Delete unneeded assets after a run that succeeded, and return the updated head of the report.
 
-    What fails is logged, for ``clean`` to do later: it makes no success a failure.
+    Errors are only logged, with the ``clean`` command to run later: they don't make the run fail.
     """
     failure: Exception | None = None
     try:
@@ -157,7 +168,7 @@ async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, dea
             async with deadline.kept():
                 failure = (await delete_assets(bench, cleaning)).failure
             head = write_report_of(bench.journal, directory)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run has succeeded and its report stands
+    except Exception as error:  # noqa: BLE001 - the run has succeeded and its report is valid, whatever the error
         failure = error
     if failure is not None:
         logger.warning(
@@ -169,7 +180,7 @@ async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, dea
 
 
 def _wanting(journal: Journal) -> Iterator[PlannedJob]:
-    """Yield the jobs that may ask for their images again."""
+    """Yield the jobs that may need their images again."""
     for planned, job, retired in jobs_with_past(journal):
         if planned.images and may_need_images(job, retired=retired):
             yield planned
@@ -189,10 +200,10 @@ def _filenames(journal: Journal) -> dict[str, str]:
 
 
 def _wanted_beside(directory: Path, binding: Binding) -> tuple[Mapping[str, str], str | None]:
-    """Return which images unfinished jobs of other directories need, with the directory of the first that does.
+    """Return the digests of images that unfinished jobs of other directories need, with the first such directory.
 
-    An image is an asset's content, so its digest says more than an id: a job that has not begun knows none yet. The
-    second value names a directory that can't be read: it may need any of them.
+    Images are matched by digest, since a job that has not begun has no asset id yet. The second value names a directory
+    that can't be read, and so may need any image; None if all could be read.
     """
     wanted: dict[str, str] = {}
     unread: str | None = None

@@ -1,4 +1,4 @@
-"""From settings to a gateway."""
+"""The connection to the gateway that the settings name."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ NO_API_KEY = "NO_API_KEY"
 def current_settings(
     *, base_url: str | None = None, proxy: str | None = None, storage_hosts: Sequence[str] = ()
 ) -> Settings:
-    """Decide the settings from the environment and the working directory's ``.env``, as they are now."""
+    """Return the settings from the environment and the working directory's ``.env``, read at the time of the call.
+
+    The arguments take precedence over both.
+    """
     environ = {name: HiddenText(os.environ[name]) for name in (KEY_VARIABLE, BASE_VARIABLE) if name in os.environ}
     return resolve(environ, base_url=base_url, proxy=proxy, storage_hosts=storage_hosts, dotenv=Path(".env"))
 
 
 def require_key(settings: Settings) -> str:
-    """Return the API key. Raises ``KeyRefusedError`` where there is none."""
+    """Return the API key. Raises ``KeyRefusedError`` if there is none."""
     if settings.api_key is None:
         raise KeyRefusedError(
             "there is no API key",
@@ -41,7 +44,7 @@ def require_key(settings: Settings) -> str:
 async def gateway_for(
     settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None, on_retry: OnRetry | None = None
 ) -> AsyncIterator[HttpGateway]:
-    """Open the gateway that the settings name. Raises ``KeyRefusedError`` where there is no key."""
+    """Open the gateway that the settings name. Raises ``KeyRefusedError`` if there is no key."""
     key = require_key(settings)
     async with open_gateway(
         settings.base_url,
@@ -58,7 +61,10 @@ async def gateway_for(
 async def connect(
     settings: Settings | None = None, *, transport: httpx.AsyncBaseTransport | None = None
 ) -> AsyncIterator[CrucibleClient]:
-    """Open a client for the account that the environment names. Raises ``KeyRefusedError`` where there is no key."""
+    """Open a client for the settings, by default those of the environment.
+
+    Raises ``KeyRefusedError`` if there is no key.
+    """
     settings = settings or current_settings()
     async with CrucibleClient(
         require_key(settings), base_url=settings.base_url, transport=transport, proxy=settings.proxy

@@ -1,4 +1,4 @@
-"""A draft: a manifest read, expanded and planned into a plan file, without a gateway."""
+"""Drafts: manifests that are read, expanded and planned into a plan file, without a gateway."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _RUN_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 
 def ignore() -> None:
-    """Check nothing."""
+    """Do nothing: the default of ``watch``."""
 
 
 def ignore_file(_text: str, _path: Path) -> None:
-    """Record no file."""
+    """Do nothing: the default of ``note``."""
 
 
 def validate(
     manifest: str | Path, *, variables: Mapping[str, str] | None = None, **options: Unpack[ManifestKeywords]
 ) -> tuple[Manifest, int]:
-    """Check a manifest without a gateway, and return it with the number of jobs that it asks for.
+    """Check a manifest without a gateway, and return it with its number of jobs.
 
-    Parameters are not checked against their workflows. Raises ``ManifestError`` with all that is wrong.
+    Parameters are not checked against their workflows. Raises ``ManifestError`` with all problems.
     """
     check_keywords("validate", options, ManifestKeywords)
     return validate_request(RunRequest(Path(manifest), variables=variables or {}, **options))
@@ -53,9 +53,9 @@ def validate_request(request: RunRequest) -> tuple[Manifest, int]:
 
 
 def read_source(request: RunRequest, watch: Callable[[], None] = ignore) -> Manifest:
-    """Read the manifest. ``watch`` is called repeatedly, and may raise to end it.
+    """Read the manifest of a request. ``watch`` is called repeatedly, and may raise to abort.
 
-    Raises ``ManifestError`` with all problems of its form.
+    Raises ``ManifestError`` with all problems of the manifest's form.
     """
     return load_manifest(
         request.manifest,
@@ -68,7 +68,7 @@ def read_source(request: RunRequest, watch: Callable[[], None] = ignore) -> Mani
 
 
 def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
-    """Decide the terms of a run. Raises ``UserError`` for a run id that can't be part of a path."""
+    """Return the terms of a run. Raises ``UserError`` if the run id can't be part of a path."""
     run_id = request.run_id or _DEFAULT_RUN_ID
     if set(run_id) - _RUN_ID_CHARACTERS or run_id.startswith((".", "-")) or len(run_id) > 100:
         raise UserError(
@@ -92,10 +92,7 @@ def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
 
 
 def check_filter(plan: PlanFile, chosen: JobFilter) -> None:
-    """Refuse a pattern that no job's name matches: a slip there would end as a success that did nothing.
-
-    Raises ``UserError``.
-    """
+    """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job."""
     unmatched = set(chosen.only)
     names: list[str] = []
     for planned in plan.jobs() if unmatched else ():
@@ -120,10 +117,10 @@ def fill_plan(
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = ignore,
 ) -> None:
-    """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to end it.
+    """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to abort.
 
-    Raises ``ManifestError`` with all problems of the jobs and those ``found`` before. One that many jobs share (a typo
-    in the defaults) is reported once.
+    Raises ``ManifestError`` with all problems of the jobs and those ``found`` before. A problem that many jobs share,
+    such as a typo in the defaults, is reported once.
     """
     problems = ProblemCollector()
     problems.extend(found)
@@ -148,8 +145,11 @@ def fill_plan(
 
 
 def _in_batches(items: Iterable[T]) -> Iterator[T]:
-    """Pass items on, made 64 at a time: planning takes an eighth less when making and planning don't take turns at each
-    job, since what a processor has at hand is then the code of one of them."""
+    """Yield the items, produced 64 at a time.
+
+    Planning takes an eighth less time if producing and planning don't alternate at each job, since the code of one of
+    them then stays in the processor's cache.
+    """
     rest = iter(items)
     while batch := list(islice(rest, 64)):
         yield from batch

@@ -1,4 +1,4 @@
-"""What the gateway offers an account, described for editors: the manifest's schema with its workflows."""
+"""The manifest's JSON Schema for editors, with the workflows that the gateway offers an account."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def live_manifest_schema(
 ) -> dict[str, Any]:
     """Return the manifest's JSON Schema with the account's workflows and the parameters that each lists.
 
-    Raises ``GatewayError``, and ``KeyRefusedError`` where there is no key.
+    Raises ``GatewayError``, and ``KeyRefusedError`` if there is no key.
     """
     async with connect(settings, transport=transport) as client:
         return live_schema(await _workflows(client))
@@ -40,7 +40,7 @@ async def _workflows(client: CrucibleClient) -> dict[str, Parameters | None]:
             try:
                 found[workflow_id] = _parameters((await client.workflow(workflow_id)).metadata)
             except GatewayError as error:
-                if error.status != 404:  # it was closed since it was listed
+                if error.status != 404:  # 404: removed since it was listed
                     raise
 
     listed = (await client.workflows()).workflows
@@ -54,7 +54,7 @@ async def _workflows(client: CrucibleClient) -> dict[str, Parameters | None]:
 
 
 def _parameters(metadata: Mapping[str, object]) -> Parameters | None:
-    """Return what the metadata says of each parameter; None where it lists none, so that any may be sent."""
+    """Return the schema of each parameter in the metadata; None if it lists none, so that any may be sent."""
     fields, details = read_fields(metadata), read_details(metadata)
     if not fields:
         return None
@@ -71,7 +71,7 @@ def _about(details: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _scalar(value: object) -> str | int | float | bool | None:
-    """A plain value of the metadata as JSON has it; None for anything else."""
+    """Return a scalar of the metadata as a JSON value; None for anything else."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return clean_message(value) if isinstance(value, str) else value if isinstance(value, bool | int | float) else None

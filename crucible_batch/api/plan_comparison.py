@@ -1,4 +1,4 @@
-"""What is new, changed, done or gone since the directory's last plan, by job and by group."""
+"""The comparison of a plan with the directory's last plan: jobs that are new, changed, done or gone, and groups."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
 
 MOST_NAMES = 3
-"""Names listed for each group."""
+"""The maximum number of names in a group."""
 
 MOST_ROWS = 5
-"""Up to this many jobs of one mark have a row each, if they are neither new nor done; beyond it none of that mark."""
+"""The maximum number of rows for jobs of one mark other than new and done. If there are more, no row is kept."""
 
 _PLAIN = {ChangeKind.NEW, ChangeKind.DONE}
 
@@ -29,7 +29,8 @@ _PLAIN = {ChangeKind.NEW, ChangeKind.DONE}
 class PlanGroup:
     """Jobs of one workflow that a run would treat alike.
 
-    ``names`` are the first few; ``credits`` is what was paid for them so far; ``fields`` are what changed, if anything.
+    ``names`` are the first ``MOST_NAMES``, ``credits`` the amount paid for all of them so far, ``fields`` the names of
+    the changed fields.
     """
 
     mark: ChangeKind
@@ -42,10 +43,10 @@ class PlanGroup:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A plan compared with the directory's last plan and what was done of it.
+    """A plan compared with the directory's last plan and the jobs that were run from it.
 
-    ``rows`` has every job where all were asked for; else those that are neither simply new nor done, and of a mark that
-    has many none. ``is_whole`` says which.
+    If ``is_whole``, ``rows`` has every job. Otherwise it leaves out new and done jobs, and all jobs of a mark that has
+    more than ``MOST_ROWS``.
     """
 
     counts: Mapping[ChangeKind, int] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class Comparison:
 
 
 class Comparer:
-    """Collects a comparison from a stream of compared jobs."""
+    """A collector that builds a comparison from a stream of compared jobs."""
 
     def __init__(self, *, all_rows: bool) -> None:
         self._all_rows = all_rows
@@ -102,7 +103,7 @@ def compared(
     choice: JobFilter,
     directory: Path,
 ) -> Iterator[ComparedJob]:
-    """Compare the chosen ``jobs`` of a draft, each as its events left it, with the directory's last plan and files."""
+    """Compare the chosen ``jobs`` of a draft, in their present state, with the directory's last plan and files."""
     store = OutputStore(directory)
 
     def earlier(planned: PlannedJob) -> EarlierPlan:

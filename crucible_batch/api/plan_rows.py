@@ -1,4 +1,4 @@
-"""The figures of a plan: how many jobs of each shape are to be bought, and at which prices."""
+"""The rows and figures of a plan: how many jobs of each shape are to be bought, and their prices."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from crucible_batch.journal import Journal, PlanFile
 
 
 def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
-    """Open the directory's journal for reading; None where there is none yet."""
+    """Open the directory's journal for reading; None if there is no journal yet."""
     return Journal.read(directory) if Journal.exists(directory) else nullcontext()
 
 
 def job_states(draft: PlanFile, journal: Journal | None, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
-    """Yield the draft's jobs in manifest order, each as its events left it."""
+    """Yield the draft's jobs in manifest order, each with its state from the journal."""
     for planned in draft.jobs():
         fresh = Job(planned.identity, has_images=bool(planned.images), rule=rule)
         yield planned, fresh if journal is None else journal.job(planned, rule)
 
 
 def state_of(job: Job) -> PlannedState:
-    """Return the state of a job as a plan has it."""
+    """Return the state of a job in the terms of a plan."""
     match job.phase:
         case Phase.SUCCEEDED:
             return PlannedState.DONE
@@ -56,9 +56,9 @@ def plan_rows(
     base: Path,
     prices: PriceBook,
 ) -> Iterator[PlanRow]:
-    """Yield the row of each job that is chosen, in manifest order.
+    """Yield the row of each chosen job, in manifest order.
 
-    ``base`` is the manifest's directory; ``prices`` is what is known of them.
+    ``base`` is the manifest's directory: paths of images are relative to it. ``prices`` are the known prices.
     """
     real = os.path.realpath(base)
     for planned, job in job_states(draft, journal, RetryRule(terms.attempts, terms.never)):
@@ -88,18 +88,18 @@ def _image(image: InputImage, base: str) -> ImageFile:
 
 UPLOADS = "uploads"
 SHAPES_SHOWN = 12
-"""A workflow with more shapes has one line in a plan, with the highest price seen for any of them."""
+"""A workflow with more shapes than this has a single line in a plan, with the highest price seen for any shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceLine:
     """The purchases of one shape: a workflow with certain parameters, or uploads.
 
-    ``params`` are the parameters that tell the workflow's shapes apart, empty where it has one. ``each`` and ``total``
-    are the highest price seen where ``certainty`` is LEARNED, the declared ceiling where BOUNDED, and None where
-    UNKNOWN: the price is then found with one job alone. ``ceiling`` is ``max_credits_per_job`` or
-    ``max_credits_per_upload``, where it is declared; ``bound`` is what one is held at until it is answered.
-    ``can_start`` is false where the budget, or the declared ceiling, admits none of them.
+    ``params`` are the parameters that distinguish the workflow's shapes, empty if it has only one. ``each`` is the
+    highest price seen if ``certainty`` is LEARNED, the declared ceiling if BOUNDED, and None if UNKNOWN: the price is
+    then learned from one job that runs alone. ``total`` is ``each`` times ``count``. ``ceiling`` is
+    ``max_credits_per_job`` or ``max_credits_per_upload``, if declared. ``bound`` is the amount held for one purchase
+    until it is answered. ``can_start`` is false if the budget or the declared ceiling admits none of them.
     """
 
     what: str
@@ -117,17 +117,17 @@ class PriceLine:
 
     @property
     def least_each(self) -> Credits:
-        """The least that one can be expected to cost."""
+        """The lowest expected cost of one purchase."""
         return self.each if self.each is not None and self.certainty is not Certainty.BOUNDED else ZERO
 
     @property
     def most_each(self) -> Credits | None:
-        """The most that one may cost; None where no ceiling is declared."""
+        """The highest possible cost of one purchase; None if no ceiling is declared."""
         return None if self.ceiling is None else max(self.each or ZERO, self.ceiling)
 
     @property
     def beyond(self) -> Credits | None:
-        """By how much one that is admitted alone may cost more than is left; None where nothing bounds that."""
+        """The most by which a purchase that is admitted alone may exceed what is left; None if that has no bound."""
         if self.ceiling is not None:
             return ZERO
         return None if self.bound is None or self.each is None else self.bound - self.each
@@ -135,17 +135,17 @@ class PriceLine:
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """The shapes of which a job may be admitted. Where there is none, ``blocked`` is why the first job is blocked."""
+    """The shapes of which a job may be admitted. If there is no such shape, ``blocked`` is the first job's reason."""
 
     shapes: Set[Shape]
     blocked: ErrorInfo | None = None
 
 
 def starts_of(tally: PlanCounts, ledger: Ledger, budget: Credits | None, *, no_image_is_there: bool) -> Starts:
-    """Return of which shapes a job may be admitted, by the rule that a run follows.
+    """Return the shapes of which a job may be admitted, by the rule that a run follows.
 
-    All that is held may come back, so it counts as left. An image may be uploaded with any job that needs it: once one
-    job can start with its uploads, the others may need none.
+    Held credits count as left, since all of them may be released. An image is uploaded with any one of the jobs that
+    need it: if one job can start with its uploads, the others may not need any.
     """
     first: ErrorInfo | None = None
     for shape, images in tally.least_images.items():
@@ -167,7 +167,7 @@ def _blocked(shape: Shape, uploads: int, ledger: Ledger, budget: Credits | None)
 def price_lines(
     prices: PriceBook, tally: PlanCounts, to_upload: int, startable: Set[Shape] | None = None
 ) -> Iterator[PriceLine]:
-    """Yield the lines of a plan. ``startable`` are the shapes of which a job may be admitted; None means all."""
+    """Yield the price lines of a plan. ``startable`` are the shapes of which a job may be admitted; None means all."""
     can_start = tally.to_buy.keys() if startable is None else startable
     for price_class, shapes in tally.by_class().items():
         apart = _apart([tally.params[shape] for shape in shapes])
@@ -190,13 +190,13 @@ def _line(prices: PriceBook, shape: Shape, count: int, params: Mapping[str, obje
 
 
 def _apart(every: Sequence[Mapping[str, object]]) -> set[str]:
-    """Return the names of the parameters in which some differ."""
+    """Return the names of the parameters whose values are not all equal."""
     names = set().union(*every)
     return {name for name in names if any(params.get(name) != every[0].get(name) for params in every)}
 
 
 class PlanCounts:
-    """How many jobs are in which state, what is to be bought, and which images it needs."""
+    """The number of jobs in each state, the purchases to be made, and the images that they need."""
 
     def __init__(self, *, retry_failed: bool) -> None:
         self._retry_failed = retry_failed
@@ -206,7 +206,7 @@ class PlanCounts:
         self.digests: set[str] = set()
         self.most_images = 0
         self.least_images: dict[Shape, int] = {}
-        """How many images a job of the shape needs at least."""
+        """The smallest number of images that a job of each shape needs."""
 
     def by_class(self) -> dict[str, list[Shape]]:
         """Return the shapes that are to be bought, by price class, in the order of their first jobs."""
@@ -226,7 +226,7 @@ class PlanCounts:
         self.least_images[shape] = min(images, self.least_images.get(shape, images))
 
     def counting(self, jobs: Iterable[tuple[PlannedJob, Job]]) -> Iterator[tuple[PlannedJob, Job]]:
-        """Count the jobs that stream by."""
+        """Count the jobs, and yield each unchanged."""
         for planned, job in jobs:
             self.add(planned, job)
             yield planned, job
