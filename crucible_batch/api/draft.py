@@ -45,7 +45,7 @@ def validate(
 
 
 def validate_request(request: RunRequest) -> tuple[Manifest, int]:
-    """Do what ``validate`` does, for a request."""
+    """Check the manifest of a request, as ``validate`` does."""
     manifest = read_source(request)
     with PlanFile.temporary() as draft:
         fill_plan(draft, manifest, _DEFAULT_RUN_ID, {})

@@ -1,4 +1,4 @@
-"""What a run would do and cost: the left half alone. It uploads nothing, spends nothing and leaves nothing behind."""
+"""Planning: what a run would do and cost. Uploads nothing, spends nothing and leaves no files behind."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ DEFAULT_OUTPUTS = Path("outputs")
 class PlanSummary:
     """What a run would do and cost.
 
-    ``states`` counts the jobs: ``new``, ``done``, ``in_flight`` (an earlier run left them), ``failed``. ``to_upload``
-    and ``reused_images`` count distinct images; ``reused_images`` is None where the gateway wasn't asked.
-    ``balance`` is what the account has available, None where it wasn't asked. ``notes`` are for people. ``digest`` is
-    that of the saved plan, where one was written or read. ``blocked`` is why no job can start; None where one can, or
-    there is nothing to buy. ``enough`` is the budget that has room for all of it, each job at its
-    declared ceiling, else at the highest price seen; None where one has neither.
+    ``states`` counts the jobs: ``new``, ``done``, ``in_flight`` (left by an earlier run), ``failed``. ``to_upload`` and
+    ``reused_images`` count distinct images. ``balance`` is the amount that the account has available. Without an API
+    key, ``reused_images`` and ``balance`` are None. ``notes`` are messages for the user. ``digest`` is that of the
+    saved plan, if one was written or read. ``blocked`` is the reason if no job can start; None if one can or there is
+    nothing to buy. ``enough`` is a budget that covers everything, each job at its declared ceiling, otherwise at the
+    highest price seen; None if a job has neither.
     """
 
     manifest_name: str
@@ -79,11 +79,11 @@ class PlanSummary:
 
     @property
     def may_exceed(self) -> Credits | None:
-        """The most by which the budget may be exceeded, if no price becomes over ``SURGE`` times as high at once.
+        """The most by which the budget may be exceeded, if no price rises by more than a factor of ``SURGE`` at once.
 
-        Only by what can still be admitted. 0 with both ceilings declared, without a budget, or where the budget has
-        room for all at their bounds. None where a price is unknown: the first job of its shape may cost more than is
-        left, and no other does.
+        Only jobs that can still be admitted count. 0 if both ceilings are declared, if there is no budget, or if the
+        budget covers all purchases at their bounds. None if a price is unknown: the first job of that shape, and only
+        that one, may cost more than is left.
         """
         jobs = [line.beyond for line in self.lines if line.what != UPLOADS and line.can_start]
         each = [line.beyond for line in self.lines if line.what == UPLOADS]
@@ -95,18 +95,18 @@ class PlanSummary:
         return one_job + sum((beyond for beyond in each if beyond is not None), ZERO) * self.uploads_per_job
 
     def _has_room_for_bounds(self, budget: Credits) -> bool:
-        """Whether no job has to be admitted alone, whatever prices within their bounds do."""
+        """Return whether the budget covers all purchases at their bounds, so that no job has to be admitted alone."""
         bounds = [line.bound and line.bound * line.count for line in self.lines]
         return None not in bounds and self.spent + self.held + sum(filter(None, bounds), ZERO) <= budget
 
     @property
     def least(self) -> Credits:
-        """The least that it can be expected to cost."""
+        """The lowest expected cost."""
         return sum((line.least_each * line.count for line in self.lines), ZERO)
 
     @property
     def most(self) -> Credits | None:
-        """The most that it can cost as far as prices are bounded; None where one isn't."""
+        """The highest possible cost; None if a price has no declared ceiling."""
         total = ZERO
         for line in self.lines:
             if line.most_each is None:
@@ -116,12 +116,12 @@ class PlanSummary:
 
     @property
     def estimate(self) -> Credits:
-        """The sum of all prices that are not unknown, bounds of either kind: ``least`` and ``most`` say more."""
+        """The sum of all prices that are not unknown, lower and upper bounds mixed: see ``least`` and ``most``."""
         return sum((line.total for line in self.lines if line.total is not None), ZERO)
 
     @property
     def certainty(self) -> Certainty:
-        """How well the estimate is known: as well as the worst of its lines."""
+        """The certainty of the estimate: that of its least certain line."""
         order = list(Certainty)
         return max((line.certainty for line in self.lines), key=order.index, default=Certainty.KNOWN)
 
@@ -131,14 +131,14 @@ class PlanSummary:
 
     @property
     def over_budget(self) -> Credits:
-        """By how much the estimate goes beyond what the budget leaves."""
+        """The amount by which the estimate exceeds what is left of the budget; 0 without a budget."""
         if self.budget is None:
             return ZERO
         return max(ZERO, self.spent + self.held + self.estimate - self.budget)
 
     @property
     def prices(self) -> tuple[PlannedPrice, ...]:
-        """What is known of each price class, as a saved plan has it."""
+        """The price of each price class, in the form of a saved plan."""
         counts: Counter[str] = Counter()
         for line in self.lines:
             counts[UPLOAD_CLASS if line.what == UPLOADS else workflow_class(line.what)] += line.count
@@ -149,13 +149,13 @@ class PlanSummary:
 
     @property
     def totals(self) -> PlanTotals:
-        """The figures, as a saved plan has them."""
+        """The totals, in the form of a saved plan."""
         states = {state.value: self.states.get(state, 0) for state in PlannedState}
         return PlanTotals(self.total, states, self.estimate, self.certainty, self.spent, self.held)
 
 
 def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
-    """Where a run's results go: ``outputs/NAME/RUN_ID`` unless the caller says otherwise."""
+    """Return the directory of a run's results: ``out_dir``, by default ``outputs/NAME/RUN_ID``."""
     return out_dir if out_dir is not None else DEFAULT_OUTPUTS / terms.manifest_name / terms.run_id
 
 
@@ -176,15 +176,17 @@ async def plan(
     transport: httpx.AsyncBaseTransport | None = None,
     **options: Unpack[ManifestKeywords],
 ) -> PlanSummary:
-    """Say what ``run`` with the same arguments would do and cost. Spends nothing, and writes nothing but ``save_to``.
+    """Return what ``run`` with the same arguments would do and cost. Spends nothing, and writes only ``save_to``.
 
-    With ``save_to`` the plan is saved: ``run`` of that file does what it says or nothing. A saved plan that is there
-    is replaced, any other file with ``force`` alone, and no link is followed. ``manifest`` may be a saved
-    plan itself, which is then compared with what is there now. ``all_rows`` keeps the comparison's row of each job.
-    Without a key it works as far as it can: parameters are then not checked against their workflows. ``deadline_s``
-    counts from the call, and ends it with ``DeadlineError``. ``options`` are those of ``ManifestKeywords``.
-    Raises ``UserError``, ``ManifestError`` with all that is wrong, ``GatewayError``, ``StalePlanError``, and for a plan
-    to be saved ``KeyRefusedError`` where there is no key.
+    With ``save_to`` the plan is saved: ``run`` of that file does exactly what was planned, or nothing. An existing
+    saved plan is replaced, any other file only if ``force`` is true; links are not followed. ``manifest`` may itself be
+    a saved plan, which is then compared with the present state. ``all_rows`` keeps a row of the comparison for each
+    job. Without an API key, parameters are not checked against their workflows, and the account is not read.
+    ``deadline_s`` is in seconds from the call. ``options`` are those of ``ManifestKeywords``.
+
+    Raises ``UserError``, ``ManifestError`` with all problems, ``GatewayError``, ``StalePlanError``, ``DeadlineError``
+    when ``deadline_s`` is over, and ``KeyRefusedError`` if the key is refused, or if there is none and ``save_to`` is
+    given or ``manifest`` is a saved plan.
     """
     check_keywords("plan", options, ManifestKeywords)
     request = make_request(
@@ -211,7 +213,7 @@ async def plan_request(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> PlanSummary:
-    """Do what ``plan`` does, for a request."""
+    """Plan a request, as ``plan`` does."""
     check_request(request)
     deadline = Deadline(request.deadline_s)
     request = follow_plan(request)
@@ -283,7 +285,10 @@ async def summarise(
     notes: tuple[str, ...] = (),
     all_rows: bool = False,
 ) -> PlanSummary:
-    """Hold a plan against what the run directory and the account have already."""
+    """Compare a plan with the present state of the run directory and the account, and return the summary.
+
+    Without a gateway, the account's assets and balance are left out.
+    """
     with ExitStack() as stack:
         journal = stack.enter_context(journal_of(directory))
         prices = PriceBook.of(terms)

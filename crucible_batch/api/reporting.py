@@ -1,7 +1,7 @@
-"""Whether the report in a run directory is already the one that would be written: then its files are left unchanged.
+"""The check whether the report in a run directory is up to date, so that its files can be left unchanged.
 
-The journal has a note of it: a digest of its content and one of its files. The time at which the newest run ended is
-not part of the content, so a run that found nothing to do leaves the report as it is.
+The journal stores a digest of the report's content and one of its files. The end time of the newest run is not part of
+the content, so a run that has nothing to do leaves the report unchanged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class _Reported:
-    """What was written. ``last`` is the number of the journal's last event then."""
+    """The stored digests. ``last`` is the number of the journal's last event when the report was written."""
 
     last: int
     content: str
@@ -40,7 +40,7 @@ _REPORTED: TypeAdapter[_Reported] = TypeAdapter(_Reported)
 
 
 def report_stands(journal: Journal, directory: Path, rows: RowFile, *, html: bool) -> ReportHead | None:
-    """Return the report's head if its files are already what would be written; None if they have to be written."""
+    """Return the report's head if its files are up to date; None if they have to be written."""
     try:
         kept = _REPORTED.validate_json(journal.noted(_NAME) or "")
     except ValidationError:
@@ -52,20 +52,20 @@ def report_stands(journal: Journal, directory: Path, rows: RowFile, *, html: boo
 
 
 def note_report(journal: Journal, directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> None:
-    """Note in the journal what was written just now."""
+    """Store the digests of the report that was just written in the journal."""
     content = _content(directory, head, rows, html=html)
     kept = _Reported(journal.last_number(), content, _files(directory))
     journal.note(_NAME, _REPORTED.dump_json(kept).decode())
 
 
 def _content(directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> str:
-    """Digest what report and page contain: rows, head, and the directory that their commands name."""
+    """Return the digest of the content of report and page: rows, head, and the directory in their commands."""
     text = head.model_dump_json(exclude={"finished_at"})
     return hashlib.sha256(f"{__version__}\n{directory}\n{html}\n{text}\n{rows.digest}\n".encode()).hexdigest()
 
 
 def _files(directory: Path) -> str:
-    """Digest the files: report and page by their bytes; the thumbnails, which may be many, by size and time."""
+    """Return the digest of the files: report and page by content; thumbnails, which may be many, by size and mtime."""
     digest = hashlib.sha256()
     for name in (REPORT_FILE, PAGE_FILE):
         digest.update(_digest_of(directory / name).encode() + b"\n")

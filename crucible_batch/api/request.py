@@ -1,4 +1,4 @@
-"""What a run, a plan or a check is asked to do: one value, from the command line or the Python API to the engine."""
+"""The request of a run, a plan or a check: one value that the command line and the Python API both make."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from crucible_batch.saved_plan import (
 )
 
 MAX_RUN_DIRECTORY_BYTES = 470
-"""SQLite opens no file whose absolute path has more than 512 bytes; the journal's own names take up to 35 of them."""
+"""SQLite can't open a file whose absolute path has more than 512 bytes; the journal's file names take up to 35."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs of the plan a run is about: patterns of names (empty: all), and whether failed jobs are retried."""
+    """The jobs of a plan to run: patterns of names (empty: all jobs), and whether failed jobs are retried."""
 
     only: tuple[str, ...] = ()
     retry_failed: bool = False
@@ -41,12 +41,13 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a run, a plan or a check is asked to do.
+    """The arguments of a run, a plan or a check.
 
     None, empty, false and the default limits mean that the caller didn't choose. ``plan`` is the saved plan to follow:
-    then ``manifest`` to ``max_manifest_bytes`` are as the plan has them. ``yes`` starts without a budget and without
-    asking. ``same_account``: the user states that the API key is of the directory's account, though nothing shows it.
-    ``max_output_bytes`` and ``max_pixels`` None are the output store's limits. The others: ``RunKeywords``.
+    the fields from ``manifest`` to ``max_manifest_bytes`` are then taken from it. ``yes`` starts without a budget and
+    without asking. ``same_account`` is the user's statement that the API key is of the directory's account if that
+    can't be checked. If ``max_output_bytes`` or ``max_pixels`` is None, the output store's limit applies. The other
+    fields are described in ``RunKeywords``.
     """
 
     manifest: Path
@@ -79,7 +80,7 @@ class RunRequest:
 
     @property
     def remake(self) -> str | None:
-        """The command that makes the saved plan again; None where there is no plan."""
+        """The command that makes the saved plan again; None if there is no plan."""
         if self.plan is None or self.out_dir is None:
             return None
         return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=self.out_dir)
@@ -89,9 +90,9 @@ class ManifestKeywords(TypedDict, total=False):
     """Further keyword arguments of ``validate`` and ``plan``; ``run`` takes them too."""
 
     allow_outside: bool
-    """Let files lie outside the manifest's folder."""
+    """Allow files outside the manifest's folder."""
     max_jobs: int
-    """Refuse a manifest of more jobs; 100,000 by default."""
+    """Refuse a manifest with more jobs; 100,000 by default."""
     max_manifest_bytes: int
     """Refuse a larger manifest; 16 MiB by default."""
 
@@ -100,33 +101,34 @@ class RunKeywords(ManifestKeywords, total=False):
     """Further keyword arguments of ``run``."""
 
     yes: bool
-    """Start without a budget, unasked."""
+    """Start without a budget and without asking."""
     concurrency: int | None
-    """The most jobs in flight. None, the default: found out by how many the gateway accepts and keeps busy."""
+    """The maximum number of jobs in flight. None, the default: adapted to what the gateway accepts and keeps busy."""
     polls_per_s: float | None
-    """The most polls of jobs in a second, all together. None, the default: as many as jobs in flight need."""
+    """The maximum number of polls per second, for all jobs together. None, the default: as many as needed."""
     job_timeout_s: float
-    """How long one job is waited for; 30 minutes by default."""
+    """The time to wait for one job, in seconds; 30 minutes by default."""
     deadline_s: float | None
-    """Counts from the call: ends what comes before the run with ``DeadlineError``, and the run in good order."""
+    """Seconds from the call. Before the first job ``DeadlineError`` is raised; after that the run is stopped in good
+    order."""
     key_ttl_s: float
-    """How long the gateway is trusted to honour an idempotency key; a day by default. A submit that was never answered
-    is sent again for that long, and after that with ``resubmit_unknown`` only."""
+    """The time for which the gateway honours an idempotency key, in seconds; a day by default. A submit without an
+    answer is sent again within that time, and after that only with ``resubmit_unknown``."""
     resubmit_unknown: bool
-    """Send again what was never answered, even if its key may be forgotten by now."""
+    """Resend submits without an answer even if the gateway may no longer know their idempotency keys."""
     recover: bool
-    """Get back what an earlier run bought and whose directory is lost; end at the first sign that the gateway doesn't
-    remember."""
+    """Fetch again what an earlier run bought, after its directory was lost. Stops at the first sign that the gateway
+    no longer knows the idempotency keys."""
     same_account: bool
-    """Take a renewed API key for one of the directory's account, where nothing that was bought shows it."""
+    """Accept a renewed API key as one of the directory's account if no purchase proves it."""
     max_output_bytes: int
     """Don't save a larger output (``OUTPUT_UNAVAILABLE``); 256 MiB by default."""
     max_pixels: int
-    """Don't save an output of more pixels (``OUTPUT_UNAVAILABLE``); 100 million by default."""
+    """Don't save an output with more pixels (``OUTPUT_UNAVAILABLE``); 100 million by default."""
     html: bool
-    """Write ``report.html`` beside ``report.json``, the default. That it can't be made is logged, and not a failure."""
+    """Write ``report.html`` beside ``report.json``; true by default. If it can't be written, that is only logged."""
     sidecars: bool
-    """Write a file beside each output that tells what made it, the default, unless the manifest turns it off."""
+    """Write a sidecar file with its provenance beside each output; true by default. The manifest may turn it off."""
 
 
 def make_request(
@@ -140,7 +142,7 @@ def make_request(
     variables: Mapping[str, str] | None,
     **options: Unpack[RunKeywords],
 ) -> RunRequest:
-    """Make a request of the Python API's arguments. Raises ``UserError`` for a budget that can't be read."""
+    """Make a request from the Python API's arguments. Raises ``UserError`` if the budget can't be parsed."""
     return RunRequest(
         Path(manifest),
         out_dir=None if out_dir is None else Path(out_dir),
@@ -153,13 +155,13 @@ def make_request(
 
 
 def check_keywords(function: str, given: Iterable[str], allowed: type[object]) -> None:
-    """Raise ``TypeError`` for a name that the ``TypedDict`` doesn't have, as Python does for an explicit signature."""
+    """Raise ``TypeError`` for a name that is not in the ``TypedDict``, as Python does for an explicit signature."""
     if unknown := [name for name in given if name not in allowed.__annotations__]:
         raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
 
 
 def read_budget(budget: Credits | int | str | None) -> Credits | None:
-    """Return the budget as an exact amount. Raises ``UserError``."""
+    """Return the budget as an exact amount. Raises ``UserError`` if it can't be parsed."""
     try:
         return None if budget is None else parse_credits(budget)
     except ValueError as error:
@@ -167,14 +169,14 @@ def read_budget(budget: Credits | int | str | None) -> Credits | None:
 
 
 def check_request(request: RunRequest) -> None:
-    """Refuse options with which nothing could be done or kept. Raises ``UserError``, which names each of them."""
+    """Raise ``UserError`` for options that are out of range, naming each of them, or for an invalid manifest path."""
     if faults := list(_faults(request)):
         raise UserError("; ".join(faults), hint="nothing was begun; correct the call")
     check_path("the path of the manifest", request.manifest)
 
 
 def _faults(request: RunRequest) -> Iterator[str]:
-    # Written so that NaN, which compares with nothing, is refused too.
+    # Each condition is negated so that NaN, for which all comparisons are false, is refused too.
     if request.concurrency is not None and not request.concurrency >= 1:
         yield f"concurrency must be at least 1, or None, not {request.concurrency!r}"
     if request.polls_per_s is not None and not request.polls_per_s > 0:
@@ -188,7 +190,7 @@ def _faults(request: RunRequest) -> Iterator[str]:
     if request.max_output_bytes is not None and not request.max_output_bytes >= 1:
         yield f"max_output_bytes must be at least 1, not {request.max_output_bytes!r}"
     if request.max_pixels is not None:
-        from crucible_batch.outputs import MOST_PIXELS  # noqa: PLC0415 - Pillow, which a check of manifests doesn't need
+        from crucible_batch.outputs import MOST_PIXELS  # noqa: PLC0415 - imports Pillow, not needed to check manifests
 
         if not 1 <= request.max_pixels <= MOST_PIXELS:
             most = f"{MOST_PIXELS:,}, the most that Pillow reads"
@@ -196,14 +198,17 @@ def _faults(request: RunRequest) -> Iterator[str]:
 
 
 def check_path(what: str, path: Path | None) -> None:
-    """Refuse a path that the journal, the report or the file system can't take. Raises ``UserError``."""
+    """Raise ``UserError`` if the journal, the report or the file system can't handle the path. None is accepted."""
     fault = None if path is None else path_fault(str(path))
     if fault is not None:
         raise UserError(f"{what} {str(path)[:300]!r} {fault[0]}", hint=f"{fault[1]}; nothing was spent")
 
 
 def check_run_directory(directory: Path) -> None:
-    """Refuse a path that can't be a run directory's, or where SQLite can't open a journal. Raises ``UserError``."""
+    """Refuse a path that can't be a run directory.
+
+    Raises ``UserError``, and ``RunDirectoryError`` if it is too long for SQLite to open a journal there.
+    """
     check_path("the run directory", directory)
     if len(os.fsencode(os.path.realpath(directory))) > MAX_RUN_DIRECTORY_BYTES:
         raise RunDirectoryError(
@@ -214,7 +219,7 @@ def check_run_directory(directory: Path) -> None:
 
 
 def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> None:
-    """Refuse to save a plan of a plan, at a path that can't be used, or over something else. Raises ``UserError``."""
+    """Raise ``UserError`` if the plan can't be saved: ``save_to`` is unusable or another file, or the input a plan."""
     check_path("the path of the plan", save_to)
     if save_to is None:
         return
@@ -229,10 +234,10 @@ def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> N
 
 
 def follow_plan(request: RunRequest) -> RunRequest:
-    """Return the request with the options of its saved plan, where its manifest is one; else as it is.
+    """Return the request with the options of the saved plan if its manifest is one; otherwise unchanged.
 
-    A plan is told from a manifest by its content. Raises ``SavedPlanError``, and ``UserError`` for an option that
-    contradicts the plan.
+    A plan is distinguished from a manifest by its content. Raises ``SavedPlanError``, and ``UserError`` for an option
+    that contradicts the plan.
     """
     if not is_saved_plan(request.manifest):
         return request
@@ -262,14 +267,16 @@ def follow_plan(request: RunRequest) -> RunRequest:
 
 
 def _relative_to_here(path: Path) -> Path:
-    """Return a path relative to the working directory where it lies below it."""
+    """Return the path relative to the working directory if it is below it; otherwise unchanged but normalised."""
     relative = os.path.relpath(path)
     return Path(os.path.normpath(path) if relative.startswith(os.pardir) else relative)
 
 
 def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None) -> Iterator[str]:
-    """Yield the plan's value of each option that was given otherwise. ``budget`` is the plan's effective one, which may
-    be the manifest's."""
+    """Yield the plan's value of each option that was given a different value.
+
+    ``budget`` is the plan's effective budget, which may come from the manifest.
+    """
     if given.out_dir is not None and os.path.realpath(given.out_dir) != os.path.realpath(plan.out_dir or ""):
         yield f"--out-dir {plan.out_dir}"
     if given.run_id is not None and given.run_id != plan.run_id:

@@ -1,4 +1,4 @@
-"""What a run works with: its request, the manifest that was read for it, the gateway, the journal and the runner."""
+"""The context of a run: its request, its manifest, the gateway, the journal and the runner."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class NullObserver:
 
 
 class ThumbnailObserver:
-    """Starts each picture's thumbnail, in a thread, as soon as the picture is saved: the page then waits for few."""
+    """An observer that starts a picture's thumbnail, in a thread, as soon as the picture is saved.
+
+    Few thumbnails are then left to make when the page is written. Messages are passed on to ``observer``.
+    """
 
     def __init__(self, observer: Observer, thumbnails: Thumbnails) -> None:
         self._observer = observer
@@ -51,7 +54,7 @@ class ThumbnailObserver:
 
 
 class RetryNotifier:
-    """Passes retries to the observer, and those that are pushback to the run's slots, once there are any."""
+    """A notifier that passes retries to the observer, and pushbacks to the run's slots once these exist."""
 
     def __init__(self, observer: Observer, clock: SystemClock) -> None:
         self._observer = observer
@@ -67,7 +70,7 @@ class RetryNotifier:
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What one run works with. ``confirm`` is asked for consent where there is no budget; None: it can't be asked."""
+    """The context of one run. ``confirm`` is called for consent if there is no budget; None if that isn't possible."""
 
     request: RunRequest
     manifest: Manifest
@@ -97,7 +100,7 @@ class RunContext:
         return Journal.open(self.directory, binding, now=self.clock.now())
 
     def options(self) -> RunOptions:
-        """The engine's options, with what is left of the deadline now."""
+        """Return the engine's options, with the time that is left of the deadline now."""
         request = self.request
         return RunOptions(
             concurrency=request.concurrency,
@@ -120,7 +123,7 @@ class RunContext:
         options: RunOptions,
         workflows: Iterable[Workflow],
     ) -> Runner:
-        """Make the runner and pass pushbacks to its slots; what killed runs left half written is removed first."""
+        """Make the runner and pass pushbacks to its slots. Removes the partial files of killed runs first."""
         times = ServiceTimes()
         for workflow in workflows:
             times.announce(workflow.workflow_id, workflow.expected_s)

@@ -1,4 +1,4 @@
-"""A run directory opened to mend or to tidy it: its journal for writing, and the gateway that its run used."""
+"""Access to a run directory for repair and cleaning: its lock, its journal for writing, and its gateway."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _FOREIGN = "größe/{index}{ext}"
 
 
 def try_directory(directory: Path) -> RenameMethod:
-    """Lock, journal and name a file in a folder below ``directory`` that is gone afterwards.
+    """Check whether a run could work in ``directory``: take a lock, open a journal and rename a file in it.
 
-    Returns by what means outputs would get their names there. Raises ``OSError`` where nothing can be written, and
-    ``RunDirectoryError``, which names ``directory``, where a run would refuse it or fail.
+    Uses a temporary folder below ``directory``, which is removed afterwards. Returns the method by which outputs would
+    be renamed there. Raises ``OSError`` if nothing can be written, and ``RunDirectoryError``, which names
+    ``directory``, if a run would refuse it or fail.
     """
     with TemporaryDirectory(prefix=".crucible-part-", dir=directory) as folder:
         try:
@@ -41,7 +42,7 @@ def try_directory(directory: Path) -> RenameMethod:
 
 @dataclass(frozen=True, slots=True)
 class LockedRun:
-    """What mending is done with."""
+    """The journal, the gateway and the clock for repairing a locked run directory."""
 
     journal: Journal
     gateway: HttpGateway
@@ -50,9 +51,9 @@ class LockedRun:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold a directory that a run has written to. Nothing is made where there is none.
+    """Hold the lock of an existing run directory. Creates nothing.
 
-    Raises ``RunDirectoryError``, and ``RunBusyError`` where a run is going on.
+    Raises ``RunDirectoryError`` if it is not a run directory, and ``RunBusyError`` if a run is active.
     """
     with Journal.read(directory):
         pass
@@ -66,8 +67,8 @@ async def open_for_repair(
 ) -> AsyncIterator[LockedRun]:
     """Open the journal of a directory whose lock the caller holds, and its account's gateway.
 
-    Raises ``KeyRefusedError``, ``GatewayError``, ``JournalError``, and ``RunDirectoryError`` where the key or the base
-    URL is of another account than the directory.
+    Raises ``KeyRefusedError``, ``GatewayError``, ``JournalError``, and ``RunDirectoryError`` if the key or the base URL
+    is of another account than the directory.
     """
     settings = settings or current_settings()
     clock = SystemClock()

@@ -1,4 +1,4 @@
-"""A run's start: planned, compared with its saved plan, consented to, locked, and with its journal open."""
+"""The start of a run: planning, comparison with a saved plan, consent, the lock and the journal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_WARNINGS = 10
 
 @dataclass(frozen=True, slots=True)
 class StartedRun:
-    """A run that may buy. ``after`` is the number of the last event that isn't its own."""
+    """A run that is ready to buy. ``after`` is the number of the last journal event before its own."""
 
     gateway: HttpGateway
     journal: Journal
@@ -37,14 +37,14 @@ class StartedRun:
 
 
 async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
-    """Do all that comes before the first purchase; what is opened and locked is closed by the stack.
+    """Do everything that precedes the first purchase. ``stack`` closes what is opened and locked.
 
-    Raises what ``run`` raises before anything is spent.
+    Raises the errors that ``run`` raises before anything is spent.
     """
     directory, manifest = context.directory, context.manifest
     is_known = directory.exists()
     if is_known:
-        # A busy directory is refused at once, not after the planning.
+        # Locked before planning, so that a busy directory is refused at once.
         stack.enter_context(lock_run_directory(directory))
     draft = stack.enter_context(PlanFile.temporary())
     basis = PlanBasis(manifest, context.terms, context.settings.base_url.rstrip("/"))
@@ -57,12 +57,12 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     await _ask_consent(context, draft, gateway)
     if not is_known:
         stack.enter_context(lock_run_directory(directory))
-        if Journal.exists(directory):  # another run made it in the meantime
+        if Journal.exists(directory):  # another run created it in the meantime
             staleness.check(draft, directory)
     check_ground(directory, (planned.output for planned in draft.jobs()))
     journal = stack.enter_context(context.journal())
     journal.adopt(draft)
-    # What is restored belongs to this run, which follows a plan or none.
+    # Read before restoring: the events of ``restore`` count as this run's.
     after = journal.last_number()
     key = require_key(context.settings)
     account = await refuse_other_account(journal, gateway, key, same_account=context.request.same_account)
@@ -73,9 +73,9 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
 
 
 async def _plan(stack: AsyncExitStack, context: RunContext, draft: PlanFile, basis: PlanBasis) -> HttpGateway:
-    """Plan the jobs into ``draft``, fill the basis with what they are made on, and return the gateway, open.
+    """Plan the jobs into ``draft``, fill ``basis`` with the workflows and files used, and return the open gateway.
 
-    What is wrong with the manifest is raised before a missing consent, that before a missing key or gateway.
+    Errors of the manifest are raised first, then missing consent, then a missing key or a gateway error.
     """
     manifest, run_id, note, watch = context.manifest, context.terms.run_id, basis.files.note, context.deadline.check
     cannot_ask = context.needs_consent and context.confirm is None
@@ -109,7 +109,7 @@ async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGatewa
 
 
 def _log_warnings(manifest: Manifest) -> None:
-    """Log what the manifest's author may have meant otherwise, before anything is spent."""
+    """Log the manifest's warnings (probable mistakes), before anything is spent."""
     warnings = list(dict.fromkeys(str(warning) for warning in manifest.warnings))
     for warning in warnings[:_MOST_WARNINGS]:
         logger.warning("%s", clean(warning))

@@ -1,4 +1,4 @@
-"""A run as a whole: manifest, gateway, journal, engine, report; and the budget for what it has left."""
+"""A complete run: manifest, gateway, journal, engine, report; and the budget for its remaining jobs."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. Failed jobs raise no exception: see ``exit_code``, ``report`` and ``jobs()``.
+    """The result of a run. Failed jobs raise no exception: see ``exit_code``, ``report`` and ``jobs()``.
 
-    ``remake`` is the command that makes the saved plan again that the run followed; None where it followed none.
-    ``page`` is where ``report.html`` is; None where it was turned off or couldn't be made.
+    ``remake`` is the command that makes the saved plan of the run again; None if it followed no saved plan. ``page`` is
+    the path of ``report.html``; None if it was turned off or couldn't be written.
     """
 
     run_dir: Path
@@ -100,16 +100,17 @@ async def run(
     transport: httpx.AsyncBaseTransport | None = None,
     **options: Unpack[RunKeywords],
 ) -> RunResult:
-    """Run a manifest, or resume it where an earlier call stopped; what is done is neither paid nor fetched again.
+    """Run a manifest, or resume an earlier run of it; finished jobs are neither paid for nor fetched again.
 
-    ``manifest`` may be a saved plan: then it has all other options, and ``StalePlanError`` names what changed since it
-    was made. A budget, here or in the manifest, is the consent to spend; without one ``confirm`` is called with the
-    plan, or ``yes`` must be true. ``only`` holds patterns of job names. With ``handle_signals`` SIGINT and SIGTERM stop
-    the run in good order (from the main thread only). ``options`` are those of ``RunKeywords``.
+    ``manifest`` may be a saved plan: the options of planning are then taken from it, and ``StalePlanError`` lists what
+    has changed since it was made. A budget, here or in the manifest, is the consent to spend; without one, either
+    ``confirm`` is called with the plan, or ``yes`` must be true. ``only`` holds patterns of job names. With
+    ``handle_signals`` (main thread only), SIGINT, SIGTERM and SIGHUP stop the run in good order. ``options`` are those
+    of ``RunKeywords``.
 
-    Raises before anything is spent: ``UserError`` for an argument that can't be meant, ``ManifestError``,
-    ``ConsentError``, ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``, ``RunBusyError``
-    and ``SavedPlanError``. Once a run has begun, only ``JournalError`` for its own journal and ``ReportError`` for its
+    Raises, before anything is spent, ``UserError`` for an invalid argument, ``ManifestError``, ``ConsentError``,
+    ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``, ``RunBusyError`` and
+    ``SavedPlanError``. Once the run has begun, raises only ``JournalError`` for its journal and ``ReportError`` for its
     report.
     """
     check_keywords("run", options, RunKeywords)
@@ -142,7 +143,7 @@ async def run_request(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> RunResult:
-    """Do what ``run`` does, for a request."""
+    """Run a request, as ``run`` does."""
     check_request(request)
     deadline = Deadline(request.deadline_s)
     settings = settings or current_settings()
@@ -197,7 +198,7 @@ async def _finish(
     if signals is not None:
         await signals.pass_on()
     if context.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
-        # The report is written already: the run's result doesn't depend on the cleanup.
+        # The report has been written, so the run's result doesn't depend on the cleanup.
         locked_run = LockedRun(journal, started.gateway, context.clock)
         head = await clean_quietly(locked_run, directory, head, context.deadline)
     page = _page_of(journal, directory, head, rows, thumbnails, is_current=head is current)
@@ -213,9 +214,9 @@ def _page_of(
     *,
     is_current: bool,
 ) -> Path | None:
-    """Write the page, or remove that of an earlier run, which would be out of date.
+    """Write the page and return its path, or remove an earlier run's page, which would be out of date.
 
-    ``is_current``: the report is unchanged, and so is the page.
+    ``is_current`` is true if the report, and so the page, is unchanged: then nothing is written. Errors are logged.
     """
     page = directory / PAGE_FILE if thumbnails is not None else None
     if is_current:
@@ -225,10 +226,10 @@ def _page_of(
             (directory / PAGE_FILE).unlink(missing_ok=True)
         else:
             write_page_of(journal, directory, head, rows, thumbnails=thumbnails)
-    except Exception as error:  # noqa: BLE001 - the run is over and reported; a page may not make it fail
+    except Exception as error:  # noqa: BLE001 - the run is over and reported; the page must not make it fail
         logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, restore_hint(head, directory))
         return None
-    with contextlib.suppress(sqlite3.Error):  # then the next run writes the report once more, for nothing
+    with contextlib.suppress(sqlite3.Error):  # the next run then rewrites the report needlessly
         note_report(journal, directory, head, rows, html=page is not None)
     return page
 
@@ -244,9 +245,9 @@ async def _conduct(
 
 
 def budget_for_rest(run_dir: str | Path, job_filter: JobFilter = JobFilter()) -> Credits | None:  # noqa: B008 - frozen
-    """Return the budget that has room for the jobs that are left; None where the price of one isn't known.
+    """Return a budget that covers the remaining jobs of a run directory; None if the price of one isn't known.
 
-    Images that the journal doesn't know at the gateway count as uploads. Raises ``RunDirectoryError`` and
+    Images count as uploads unless the journal has them as ready at the gateway. Raises ``RunDirectoryError`` and
     ``JournalError``.
     """
     with Journal.read(Path(run_dir)) as journal:

@@ -1,4 +1,4 @@
-"""Saving a plan, and following one: it is derived again, and nothing is run if anything differs."""
+"""Saved plans: writing them, and checking before a run that the same plan is still derived."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
 
 @dataclass(frozen=True, slots=True)
 class TextFiles:
-    """The prompt files and tables that a manifest reads: the path as the manifest has it, with the SHA-256."""
+    """The prompt files and tables that a manifest reads: the path as in the manifest, with the SHA-256."""
 
     found: dict[str, str] = field(default_factory=dict)
 
     def note(self, text: str, path: Path) -> None:
-        """Record a file that is about to be read; one that can't be read is reported by its reader."""
+        """Record a file that is about to be read. Ignores what is not a file: its reader reports that."""
         if text not in self.found and path.is_file():
             with path.open("rb") as file:
                 self.found[text] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -52,7 +52,7 @@ class TextFiles:
 
 @dataclass(frozen=True, slots=True)
 class PlanBasis:
-    """What a plan is derived from, apart from its jobs. ``workflows`` and ``files`` are filled while it is planned."""
+    """The inputs of a plan, apart from its jobs. ``workflows`` and ``files`` are filled during planning."""
 
     source: Manifest
     terms: RunTerms
@@ -62,14 +62,14 @@ class PlanBasis:
 
     @property
     def held_to(self) -> PlanTerms:
-        """The terms of the plan, without the codes that are never tried again anyway."""
+        """The terms of the plan, without the error codes that are never retried in any run."""
         terms = self.terms
         never = tuple(sorted(terms.never - HOPELESS_CODES))
         return PlanTerms(terms.budget, terms.ceiling, terms.attempts, never, terms.upload_ceiling)
 
     @property
     def lists(self) -> dict[str, tuple[str, ...] | None]:
-        """Each workflow's parameter names, sorted: the gateway's order means nothing."""
+        """Each workflow's parameter names, sorted, since the gateway's order has no meaning; None if it lists none."""
         return {
             workflow_id: None if workflow.fields is None else tuple(sorted(workflow.fields))
             for workflow_id, workflow in sorted(self.workflows.items())
@@ -92,9 +92,9 @@ def save_plan(
     book: PriceBook,
     force: bool,
 ) -> str:
-    """Write the plan and return its digest; ``book`` gives the expected prices of its jobs.
+    """Write the plan and return its digest. ``book`` has the expected prices of its jobs.
 
-    Raises ``UserError`` where it can't be written, or may not be.
+    Raises ``UserError`` if it can't be written, or would replace another file without ``force``.
     """
     source = grounds.source
     base = os.path.dirname(os.path.realpath(target))  # noqa: PTH120 - realpath gives text
@@ -108,7 +108,7 @@ def save_plan(
             workflows=grounds.lists,
             prices=prices,
             totals=totals,
-            # Read before the jobs: events of a run meanwhile may then be in their states already, but are never missed.
+            # Read before the jobs: events that a run adds meanwhile may already be in the states, but none is missed.
             events=0 if journal is None else journal.last_number(),
         )
         rows = plan_rows(draft, journal, grounds.terms, asked.job_filter, base=source.directory, prices=book)
@@ -135,11 +135,11 @@ def _options(asked: RunRequest, run_id: str, run_dir: str) -> PlanOptions:
 
 
 MAX_MOVES = 100
-"""This many are listed; the rest is counted."""
+"""The maximum number of differences listed in an error; the rest is only counted."""
 
 
 class PlanStaleness:
-    """Compares a saved plan with its basis as it is now. Without a plan its checks do nothing."""
+    """The comparison of a saved plan with its present basis. Without a saved plan its checks do nothing."""
 
     def __init__(self, asked: RunRequest, grounds: PlanBasis) -> None:
         self._asked = asked
@@ -147,7 +147,11 @@ class PlanStaleness:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Plan the jobs within this block: a problem of theirs is then reported together with what changed."""
+        """Report a ``ManifestError`` of the block, which plans the jobs, as ``StalePlanError`` if the basis changed.
+
+        The ``StalePlanError`` lists the changes and the manifest's problems. If nothing changed, the ``ManifestError``
+        is raised.
+        """
         try:
             yield
         except ManifestError as error:
@@ -159,9 +163,10 @@ class PlanStaleness:
             raise self._stale(plan, iter(moves), error.omitted) from error
 
     def check(self, draft: PlanFile, directory: Path) -> None:
-        """Compare the jobs too, by the directory's journal as it is now. Raises ``StalePlanError`` if anything differs.
+        """Compare the basis, the files and the jobs, the latter by the directory's present journal.
 
-        The caller holds the directory's lock, or there is no directory yet.
+        The caller holds the directory's lock, or the directory doesn't exist yet. Raises ``StalePlanError`` if anything
+        differs.
         """
         plan = self._asked.plan
         if plan is None:
@@ -198,7 +203,7 @@ class PlanStaleness:
         yield from diff_rows(plan.rows(), self._jobs_now(plan, draft, journal, own))
 
     def _prices_of_others(self, journal: Journal | None, own: tuple[range, ...]) -> PriceBook:
-        """Learn the prices from what runs that don't follow this plan bought."""
+        """Return the prices learned from purchases of runs that don't follow this plan."""
         prices, own_prices = PriceBook.of(self._grounds.terms), PriceBook()
         ledger = Ledger(prices)
         for number, subject, event in journal.numbered_events() if journal is not None else ():

@@ -1,4 +1,4 @@
-"""The state of a run directory, read from its journal: also while a run writes it, and after a run was killed."""
+"""The state of a run directory, read from its journal: also during a run, and after a run was killed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """A job that a run is working on. ``since`` is when its credits were held, in seconds since the epoch."""
+    """A job in progress. ``since`` is the time at which its credits were held, in seconds since the epoch."""
 
     name: str
     phase: Phase
@@ -47,10 +47,10 @@ class AtWork:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A run at one moment.
+    """The progress of a run at one moment. Times are in seconds since the epoch.
 
-    ``oldest`` are the jobs that have been at work for longest, ``ended_at`` the moments at which this run's last jobs
-    ended, oldest first; ``errors`` counts the codes of jobs that failed for good.
+    ``oldest`` are the jobs that have been in progress for the longest time. ``ended_at`` are the end times of this
+    run's last jobs, oldest first. ``errors`` counts the error codes of jobs that have failed finally.
     """
 
     began_at: float
@@ -65,7 +65,10 @@ class Progress:
 
 
 def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Progress:
-    """Sum up the plan's jobs. What earlier runs did counts as done, and for neither pace nor bytes."""
+    """Return the progress of the plan's jobs.
+
+    The results of earlier runs are in ``counts``, but not in ``ended_at``, ``outputs`` and ``byte_size``.
+    """
     counts: Counter[Outcome] = Counter()
     phases: Counter[Phase] = Counter()
     errors: Counter[str] = Counter()
@@ -76,7 +79,7 @@ def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Prog
         if job.phase in _AT_WORK:
             phases[job.phase] += 1
             since = job.current.held_at
-            # The heap's top is the newest of the oldest and is dropped first; the position orders equal ages.
+            # The top of the heap is the newest entry and is dropped first. The position orders equal ages.
             entry = (-since, -planned.position, AtWork(planned.name, job.phase, since))
             (heapq.heappush if len(oldest) < OLDEST else heapq.heappushpop)(oldest, entry)
             continue
@@ -110,9 +113,10 @@ def _ended_at(job: Job) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of a run directory. ``running``: a run holds its lock now; ``progress`` is the progress of that run.
+    """The state of a run directory.
 
-    ``manifest`` is the manifest's path as the newest run was given it; None where that run followed a saved plan.
+    ``running`` is true if a run holds its lock, and ``progress`` is that run's progress. ``manifest`` is the manifest's
+    path as given to the newest run; None if that run followed a saved plan.
     """
 
     run_dir: Path
@@ -138,10 +142,9 @@ def read_status(run_dir: str | Path) -> Status:
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
-    """Rebuild ``report.json``, and ``report.html`` unless it isn't wanted, from the journal,
-    and the sidecars that are missing.
+    """Write ``report.json``, missing sidecars and, if ``html`` is true, ``report.html`` again from the journal.
 
-    Raises ``UserError`` for a path that isn't text, ``RunDirectoryError``, ``JournalError`` and ``ReportError``.
+    Raises ``UserError`` if the path isn't valid text, ``RunDirectoryError``, ``JournalError`` and ``ReportError``.
     """
     directory = Path(run_dir)
     check_path("the run directory", directory)
@@ -156,7 +159,7 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
 def row_collector(
     directory: Path, terms: RunTerms, rows: RowFile
 ) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
-    """Return a function that adds a job's row to ``rows``, and writes the sidecars that are missing."""
+    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars."""
     sidecars = Sidecars(directory)
 
     def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
@@ -174,9 +177,9 @@ def _collect(journal: Journal, directory: Path, rows: RowFile) -> None:
 
 
 def write_report_of(journal: Journal, directory: Path, rows: RowFile | None = None) -> ReportHead:
-    """Write the report of an open journal and return its head.
+    """Write the report of an open journal and return its head. Raises ``ReportError`` if it can't be written.
 
-    Without ``rows`` they are made, and the sidecars that are missing are written.
+    If ``rows`` is None, the rows are built and missing sidecars are written.
     """
     if rows is None:
         with RowFile(directory) as made:
@@ -201,7 +204,10 @@ def write_page_of(
     *,
     thumbnails: Thumbnails | None = None,
 ) -> Path:
-    """Write the page of an open journal's report, and return where it is. Raises ``RunDirectoryError``."""
+    """Write the page of an open journal's report and return its path.
+
+    Raises ``RunDirectoryError`` if it can't be written.
+    """
     try:
         return write_page(
             directory,
@@ -218,7 +224,7 @@ def write_page_of(
 
 
 def restore_hint(head: ReportHead, directory: Path) -> str:
-    """Return the command that makes a report and page that couldn't be written. Jobs that are left need another run."""
+    """Return the command that writes a report or page which couldn't be written; another run if jobs are left."""
     if head.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED}:
         return f"crucible-batch report {directory}"
     return "run the same command again"
@@ -241,7 +247,7 @@ def newest_rule(journal: Journal) -> RetryRule:
 
 
 def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
-    """Yield the plan's jobs, then those that are no longer in it; the third value tells whether a job is such a one."""
+    """Yield the plan's jobs, then the retired ones, which are no longer in it. The third value is true for retired."""
     for planned, job in journal.jobs(newest_rule(journal)):
         yield planned, job, False
     for planned, job in journal.retired():
@@ -249,13 +255,13 @@ def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
 
 
 def told_rows(journal: Journal) -> Iterator[JobRow]:
-    """Yield the report's rows from an open journal."""
+    """Return the report's rows from an open journal, in manifest order."""
     newest = _newest(journal)
     return build_rows(journal.jobs(_rule(newest)), _stops(newest))
 
 
 def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
-    """Sum up a run directory; the jobs are counted unless ``counts`` are given."""
+    """Return the head of the report. The jobs are counted unless ``counts`` is given."""
     newest = _newest(journal)
     return build_head(
         terms=newest.terms,

@@ -1,4 +1,4 @@
-"""Outputs that the gateway lists and that were never saved: a list may have grown after the last look at it."""
+"""Outputs that the gateway lists but that were never saved: a list may have grown after it was last read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from crucible_batch.domain.ports import Gateway
 from crucible_batch.errors import GatewayError
 
 _AT_ONCE = 8
-"""Requests under way at the same time: a run directory may have as many jobs as the gateway will bear in a minute."""
+"""The number of concurrent requests. A run directory may have as many jobs as the gateway accepts requests a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnsavedOutputs:
-    """A job that lists more outputs than were saved: ``numbers`` are the gateway's of all that it lists."""
+    """A job with more listed than saved outputs. ``numbers`` are the gateway's numbers of all listed outputs.
+
+    ``missing`` is how many of them were not saved.
+    """
 
     planned: PlannedJob
     job: Job
@@ -29,9 +32,10 @@ class UnsavedOutputs:
 
 
 async def unsaved(gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]) -> AsyncIterator[UnsavedOutputs]:
-    """Ask for each job that has succeeded what it lists now: a request each. The third of a job says if it is retired.
+    """Yield the jobs for which the gateway now lists more outputs. Sends one request for each job that has succeeded.
 
-    A job that the gateway doesn't know any more lists nothing new. Raises ``GatewayError`` where it can't be asked.
+    ``jobs`` are as from ``jobs_with_past``: the third value is true for retired jobs. A job that the gateway no longer
+    knows has no new outputs. Raises ``GatewayError`` if a request fails.
     """
     whole = (found for found in jobs if found[1].phase is Phase.SUCCEEDED)
     while batch := list(islice(whole, _AT_ONCE)):

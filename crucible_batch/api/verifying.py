@@ -1,4 +1,4 @@
-"""A run's outputs held against its journal, and brought back where they are missing or damaged."""
+"""Verification of a run's outputs against its journal, and repair of missing or damaged ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from crucible_batch.report import TEMPORARY_REPORT
 from crucible_batch.settings import Settings
 
 _AT_ONCE = 4
-"""Files hashed, or fetched, at the same time: enough to keep a disk busy, few enough to leave others some of it."""
+"""The number of files hashed or downloaded at the same time: keeps a disk busy but leaves capacity for others."""
 _BATCH = 64
 _MISPLACED = {
     FileState.DAMAGED: ErrorInfo(
@@ -54,10 +54,10 @@ _UNTOUCHED = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An output that does not stand on disk as the journal has it.
+    """An output whose file on disk is not as recorded in the journal.
 
-    ``retired``: its job is no longer in the manifest. ``fixed``: it does now; ``kept`` is then where the file is that
-    stood there. ``error``: why it could not be fixed.
+    ``retired`` is true if its job is no longer in the manifest. ``fixed`` is true if the file was restored; ``kept`` is
+    then the new path of the file that was there before, if any. ``error`` is the reason if it could not be fixed.
     """
 
     name: str
@@ -72,10 +72,11 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found. ``counts`` is by state as found, ``retired`` how many outputs of retired jobs were among them.
+    """The result of a verification.
 
-    ``leftovers`` are temporary files of ours that no run is using; ``fix`` removes them. ``failure`` is what kept the
-    fixing from going on.
+    ``counts`` is the number of outputs by state before any fix, and ``retired`` how many of them are of retired jobs.
+    ``leftovers`` are temporary files that no run is using; ``fix`` removes them. ``failure`` is the error that ended
+    the fixing early.
     """
 
     run_dir: Path
@@ -106,15 +107,16 @@ async def verify(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Verification:
-    """Hold every output that the journal records against the file on disk, by size and SHA-256.
+    """Compare the file of every output in the journal with the recorded size and SHA-256.
 
-    Needs no key and no network, and works while a run is going on. With ``fix`` what is missing or damaged is
-    downloaded again, for no credits: the recorded bytes, or nothing; nothing is ever bought. A damaged file is kept
-    under another name. Where there is a key, it also asks for each job whether the gateway lists more outputs than were
-    saved, and saves those. ``on_checked`` is told now and then how many files have been checked.
+    Without ``fix``, needs no key and no network, and may be called during a run. With ``fix``, missing and damaged
+    files are downloaded again and saved only if they have the recorded bytes; nothing is bought. A damaged file is
+    kept under another name. If there is a key, ``fix`` also requests each succeeded job and saves outputs that the
+    gateway lists but that were never saved. ``on_checked`` is called from time to time with the number of files
+    checked so far.
 
     Raises ``RunDirectoryError`` and ``JournalError``; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and
-    ``GatewayError``, before anything is changed.
+    ``GatewayError``, before any output is changed. A later error is the result's ``failure``.
     """
     directory = Path(run_dir)
     with locked(directory) if fix else nullcontext():
@@ -138,7 +140,7 @@ async def verify(
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """An output that the journal says was saved, and what stands in its place."""
+    """An output that was saved according to the journal, and the state of the file at its path."""
 
     planned: PlannedJob
     job: Job
@@ -148,7 +150,7 @@ class _Record:
 
     @property
     def is_mendable(self) -> bool:
-        """Whether a file of ours may be put there: the journal's word alone is not enough to make or replace one."""
+        """Whether the file may be created or replaced: the path must be the planned one, not only the journal's."""
         return self.state in _MISPLACED and self.is_planned_path
 
     @property
@@ -158,7 +160,7 @@ class _Record:
 
 
 def _recorded(journal: Journal) -> Iterator[_Record]:
-    """Yield every output that was saved once, those that a run has missed since included."""
+    """Yield every output that was ever saved, including those that a later run found missing."""
     for planned, job, retired in jobs_with_past(journal):
         for _, saved in sorted({**job.missed, **job.outputs}.items()):
             yield _Record(planned, job, retired, saved)
@@ -171,7 +173,7 @@ async def _look(
     odd: list[_Record] = []
     retired = byte_size = 0
     records = _recorded(journal)
-    # In batches, so that what the journal raises while it is read is raised here and not in a group of tasks.
+    # In batches, so that errors of reading the journal are raised here and not in a task group.
     while batch := list(islice(records, _BATCH)):
         for record in await _checked(directory, batch):
             counts[record.state] += 1
@@ -225,7 +227,7 @@ def _told(record: _Record) -> Difference:
 
 
 class _Mender:
-    """Fetches what is missing or damaged. The first failure of the way, the disk or the journal ends it."""
+    """Downloads missing and damaged outputs. Stops at the first failure of the network, the disk or the journal."""
 
     def __init__(self, bench: LockedRun, directory: Path) -> None:
         self._bench = bench
@@ -240,7 +242,7 @@ class _Mender:
         return self._failures[0] if self._failures else None
 
     async def mend(self, records: Sequence[_Record]) -> list[Difference]:
-        """Return what became of each, in the same order."""
+        """Restore the outputs and return a difference for each, in the same order."""
         differences = [_told(record) for record in records]
         queue = iter(enumerate(records))
 
@@ -255,7 +257,7 @@ class _Mender:
         return differences
 
     async def complete(self) -> list[Difference]:
-        """Save what the gateway lists and was never saved; return what became of each."""
+        """Save outputs that the gateway lists but that were never saved; return a difference for each."""
         differences: list[Difference] = []
         try:
             async for more in unsaved(self._bench.gateway, jobs_with_past(self._bench.journal)):
@@ -267,7 +269,7 @@ class _Mender:
     async def _save_more(self, more: UnsavedOutputs) -> list[Difference]:
         planned, append = more.planned, self._bench.journal.append
         listed = Listed(at=self._bench.clock.now(), numbers=more.numbers)
-        await append(planned.identity, listed)  # noted first: what can't be had now is left to the next run
+        await append(planned.identity, listed)  # recorded first: what can't be downloaded now is left to the next run
         job = evolve(more.job, listed)
         differences = []
         for index in range(more.job.expected or 0, job.expected or 0):

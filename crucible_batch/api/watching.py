@@ -1,4 +1,4 @@
-"""A run directory followed while it is written: each look reads what is new, and never the whole past again."""
+"""Watching a run directory while a run writes it: each refresh reads only the new events of the journal."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from crucible_batch.report import CountsRow, JobRow, OutputRow, build_rows, sum_
 from crucible_batch.report.html import CurvePoint, credit_curve
 
 SENDING = "sending"
-"""Of a submit that has no answer: while the run is going on it is on its way, and unknown once nobody waits for it."""
+"""The status of a job whose submit has no answer yet: shown as pending during the run, and as unknown after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How a run directory stands at one look.
+    """The state of a run directory at one moment.
 
-    ``number`` is that of the newest event that counts in it. ``edition`` is another where every job may differ: another
-    run began, perhaps with another plan; or one ended, which says why jobs were not started, or was killed.
+    ``number`` is that of the newest event included. ``edition`` changes if every job may have changed: a run began,
+    perhaps with another plan; a run ended, which gives the reasons why jobs were not started; or a run was killed.
     """
 
     status: Status
@@ -37,13 +37,13 @@ class Snapshot:
 
     @property
     def killed(self) -> bool:
-        """Whether the newest run ended without a word."""
+        """Whether the newest run was killed: it is not running and recorded no ending."""
         return self.status.report.exit_code is None and not self.status.running
 
 
 @dataclass(slots=True)
 class _Known:
-    """What is kept of a job between two looks."""
+    """The cached state of a job."""
 
     changed_at: int
     status: str
@@ -52,7 +52,7 @@ class _Known:
 
 @dataclass(slots=True)
 class _Books:
-    """What is kept of a journal between two looks."""
+    """The cached state of a journal."""
 
     run: RunRecord
     began_at: float
@@ -68,9 +68,9 @@ class _Books:
 
 
 class Watch:
-    """One run directory under observation, read only. All of it blocks, and is for one thread at a time.
+    """A read-only view of one run directory. All methods block, and only one thread at a time may use it.
 
-    The methods raise ``RunDirectoryError`` where no run has begun, and ``JournalError``.
+    The methods raise ``RunDirectoryError`` if no run has begun, and ``JournalError``.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -80,12 +80,12 @@ class Watch:
         self._books: _Books | None = None
 
     def look(self) -> Snapshot:
-        """Read what is new, and say how the directory stands."""
+        """Read the new events and return the present state."""
         with Journal.read(self.run_dir) as journal:
             runs = journal.runs()
             if not runs:
                 raise RunDirectoryError("no run has begun here yet", hint="start one: crucible-batch run MANIFEST")
-            # Only a run without an ending can be going on: nobody's lock is tried for the sake of a finished one.
+            # Only a run without an ending can be active, so the lock isn't tested for a finished one.
             self._running = runs[-1].ending is None and is_locked(self.run_dir)
             edition = 3 * len(runs) + (0 if self._running else 1 if runs[-1].ending is None else 2)
             if self._books is None or edition != self._edition:
@@ -95,7 +95,7 @@ class Watch:
             return self._sight(self._books)
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
-        """Return the jobs to which anything happened after that event, each with its place in the plan."""
+        """Return the jobs with events after the event number ``after``, each with its position in the plan, from 0."""
         books = self._looked()
         late = [(place, one) for place, one in enumerate(books.jobs) if books.jobs[one].changed_at > after]
         if not late:
@@ -105,7 +105,7 @@ class Watch:
             return [(place, self._as_it_goes(row)) for place, row in rows if row is not None]
 
     def rows(self) -> Iterator[JobRow]:
-        """Yield every job, in manifest order."""
+        """Yield the row of every job, in manifest order."""
         books = self._looked()
         with Journal.read(self.run_dir) as journal:
             for row in build_rows(journal.jobs(books.rule), _stops(books.run)):
@@ -118,19 +118,19 @@ class Watch:
             return credit_curve(journal.events(), terms)
 
     def output(self, path: str) -> OutputRow | None:
-        """Return the output that the journal says was saved under this path."""
+        """Return the output that was saved under this path according to the journal; None if there is none."""
         return self._looked().outputs.get(path)
 
     def output_of(self, sha256: str) -> OutputRow | None:
-        """Return an output by the digest of its bytes."""
+        """Return the output with this digest of its bytes; None if there is none."""
         return self._looked().pictures.get(sha256)
 
     def open(self, output: OutputRow) -> BinaryIO:
-        """Open an output's file. Raises ``OSError`` where no plain file stands there; no link is followed."""
+        """Open an output's file. Raises ``OSError`` if it is not a regular file; links are not followed."""
         return open_output(self.run_dir, output.path)
 
     def newest(self, count: int) -> list[OutputRow]:
-        """Return the outputs that were saved last, the newest first."""
+        """Return the ``count`` outputs that were saved last, newest first."""
         outputs = self._looked().outputs.values()
         return sorted(outputs, key=lambda output: output.saved_at, reverse=True)[:count]
 
@@ -161,7 +161,7 @@ class Watch:
         return Snapshot(status, self._edition, books.number)
 
     def _as_it_goes(self, row: JobRow) -> JobRow:
-        """Show a submit that is on its way as not done yet, which is what it is."""
+        """Return the row with the status pending if a submit of the active run has no answer yet."""
         if self._running and _status(row) == SENDING:
             return row.model_copy(update={"status": "pending"})
         return row
@@ -210,6 +210,6 @@ def _note(books: _Books, identity: str, row: JobRow, number: int) -> None:
 
 def _row(journal: Journal, identity: str, books: _Books) -> JobRow | None:
     planned = journal.planned_job(identity)
-    if planned is None:  # another run is replacing the plan right now: its edition comes with the next look
+    if planned is None:  # another run is replacing the plan right now; the next ``look`` has its edition
         return None
     return next(build_rows([(planned, journal.job(planned, books.rule))], _stops(books.run)))

@@ -1,4 +1,4 @@
-"""The workflows that a manifest uses, fetched from the gateway, and its jobs planned and checked on them."""
+"""The workflows of a manifest: fetching them from the gateway, and planning and checking jobs against them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crucible_batch.manifest import JobSpec, Manifest, expand
 
 
 def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
-    """Return the workflows that the manifest uses, each with the problem to report where there is none of that name."""
+    """Return the ids of the workflows that the manifest uses, each with the problem to report if it doesn't exist."""
     used: dict[str, Problem] = {}
     for entry in manifest.jobs:
         own = entry.job.workflow is not None
@@ -31,7 +31,7 @@ def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
 
 
 def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
-    """A workflow that is a template is known only job by job."""
+    """Return what ``workflows_of`` does, from the expanded jobs: needed if a workflow id is a template."""
     used: dict[str, Problem] = {}
     for item in expand(manifest):
         if isinstance(item, JobSpec) and item.workflow_id not in used:
@@ -40,9 +40,9 @@ def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
 
 
 async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[str, Workflow], list[Problem]]:
-    """Read the metadata of all workflows that the manifest uses, at the same time.
+    """Read the metadata of all workflows that the manifest uses, concurrently.
 
-    Returns them with a problem for each that the gateway doesn't have. Raises ``GatewayError``.
+    Returns the workflows, and a problem for each that the gateway doesn't have. Raises ``GatewayError``.
     """
     used = workflows_of(manifest)
     found: dict[str, Workflow] = {}
@@ -52,7 +52,7 @@ async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[st
         try:
             found[workflow_id] = await gateway.workflow(workflow_id)
         except GatewayError as error:
-            if error.status != 404 or not error.is_refusal:  # an edge's page says nothing of it
+            if error.status != 404 or not error.is_refusal:  # a 404 page of a proxy is not the gateway's answer
                 raise
             missing.append(workflow_id)
 
@@ -94,11 +94,11 @@ async def plan_jobs(
     note: Callable[[str, Path], None] = ignore_file,
     watch: Callable[[], None] = ignore,
 ) -> None:
-    """Plan every job into ``plan``, and add the workflows that they use to ``workflows``: without a gateway none.
+    """Plan every job into ``plan``, and add the workflows used to ``workflows``; none are added without a gateway.
 
-    ``note`` is called for each prompt file and table that is read, ``watch`` at each job; ``watch`` may raise.
-    Raises ``ManifestError`` with all problems of the workflows and the jobs, also if the gateway can't be asked;
-    ``GatewayError`` if there are no such problems and it can't be asked.
+    ``note`` is called for each prompt file and table that is read, ``watch`` at each job; ``watch`` may raise to abort.
+    Raises ``ManifestError`` with all problems of the workflows and the jobs, even if the gateway can't be reached, and
+    ``GatewayError`` if there are no such problems but it can't be reached.
     """
     failure: GatewayError | None = None
     missing: list[Problem] = []

@@ -53,7 +53,7 @@ class OutputRelocator:
         books: JournaledLedger,
         store: OutputStore,
         clock: Clock,
-        told: Callable[[PlannedJob, Job, Relocated], None],
+        told: Callable[[PlannedJob, Job, Relocated], object],
     ) -> None:
         self._past = past
         self._books = books

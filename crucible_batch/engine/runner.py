@@ -1,4 +1,4 @@
-"""The runner: takes up what earlier runs left, then the rest in manifest order, a bounded number at a time."""
+"""The runner: resumes jobs of earlier runs, then starts the rest in manifest order, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from crucible_batch.domain.concurrency_limit import initial_limit
-from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Relocated, Reopened, SubmitUnknown
+from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Reopened, SubmitUnknown
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import (
     Command,
@@ -53,9 +53,9 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, Ke
 from crucible_batch.outputs import OutputStore, Receipts
 
 _ASKING = {Phase.READY, Phase.FAILED}
-"""Where a job of the queue submits, and doesn't only fetch."""
+"""Phases from which a queued job is submitted."""
 _LATER_LOOKS = 16
-"""So many lists are looked at again at the same time. They take a request each, and none of the slots."""
+"""Lists of outputs read again at the same time. Each is one request and needs no slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class RunnerPorts:
 
 
 class Runner:
-    """One run of one directory. Made for a single call of ``run``."""
+    """One run of one directory. ``run`` may be called once."""
 
     def __init__(self, *, ports: RunnerPorts, terms: RunTerms, times: ServiceTimes, options: RunOptions) -> None:
         self._ports = ports
@@ -108,7 +108,7 @@ class Runner:
         gateway, clock, store, history = self._ports.gateway, self._clock, self._store, self._history
         admission = Admission(self.books, gateway, self.stop, clock, store.shortage)
         self.stop.on_change += [admission.wake, self.slots.wake]
-        relocator = OutputRelocator(history, self.books, store, clock, self._moved_aside)
+        relocator = OutputRelocator(history, self.books, store, clock, self._apply)
         records = Records()
         fetcher = Downloader(
             gateway,
@@ -149,7 +149,7 @@ class Runner:
         )
 
     async def run(self) -> Ending:
-        """Bring every job as far as it can get, and say how the run ended.
+        """Advance every job as far as possible, and return how the run ended.
 
         Expected failures are in the ending and the journal. Cancelling ends it at once, with the journal intact.
         """
@@ -178,7 +178,7 @@ class Runner:
         return ending
 
     def interrupt(self, code: ExitCode) -> None:
-        """First call: buy nothing more and wait for what is in flight, up to the grace time. Second: leave at once."""
+        """First call: buy nothing more and wait for jobs in flight, up to the grace time. Second call: leave."""
         error = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to go on")
         if self.stop.reasons & {ExitCode.SIGINT, ExitCode.SIGTERM}:
             self.stop.leave(code, error)
@@ -188,7 +188,7 @@ class Runner:
         asyncio.get_running_loop().call_later(self._options.grace_s, self.stop.leave, code, error)
 
     def _is_about(self, planned: PlannedJob) -> bool:
-        """Whether the run is about this job: one for some jobs has succeeded when those have."""
+        """Whether this run includes the job: it decides the run's outcome."""
         return self._options.only(planned.name) and planned.identity not in self._retired
 
     def _count(self) -> Counter[Outcome]:
@@ -202,7 +202,7 @@ class Runner:
     # -- what there is to do ----------------------------------------------------------------------------------------
 
     def _survey(self) -> Survey:
-        """Replay the past: fill the books, and find what earlier runs left."""
+        """Replay the journal into the ledger, and find the jobs that earlier runs left."""
         for subject, event in self._history.events():
             self.books.ledger.apply(subject, event)
         found = survey(
@@ -214,7 +214,7 @@ class Runner:
         return found
 
     def _missed(self, job: Job) -> list[int]:
-        """Which outputs of a job that has succeeded no longer stand where they were saved."""
+        """Return the indexes of a succeeded job's outputs that are no longer on disk."""
         if job.phase is not Phase.SUCCEEDED:
             return []
         return [index for index, saved in job.outputs.items() if not self._store.has(saved.path)]
@@ -225,7 +225,7 @@ class Runner:
         )
 
     async def _set_aside(self, forgotten: Iterable[tuple[PlannedJob, Job]]) -> None:
-        """Say of the submits in doubt that are too old why they are not sent again; once is enough."""
+        """Record, once each, why submits in doubt with an old key are not sent again."""
         for planned, job in forgotten:
             if job.error is None or job.error.code != KEY_MAY_BE_FORGOTTEN:
                 event = SubmitUnknown(at=self._clock.now(), error=key_too_old_error(job))
@@ -233,7 +233,7 @@ class Runner:
                 self._tell.job(planned, job, event, evolve(job, event))
 
     async def _release_unsent(self) -> None:
-        """Let go of what is held for jobs that were stopped while their images were under way: no submit has left."""
+        """Release the holds of jobs stopped while their images were uploaded: no submit was sent."""
         for planned, job in self._history.jobs(self._rule):
             if job.phase is Phase.PREPARING:
                 event = self._unsent("the run ended while its images were uploaded")
@@ -244,7 +244,7 @@ class Runner:
         return HoldReleased(at=self._clock.now(), error=ErrorInfo("INTERRUPTED", message))
 
     def _take(self, rest: Iterator[tuple[PlannedJob, Job]]) -> tuple[PlannedJob, Job] | None:
-        """Take the next job; None where there is none that this run may still bring on."""
+        """Return the next job that this run may advance; None if there is none."""
         while (found := self._waiting.popleft() if self._waiting else next(rest, None)) is not None:
             if not (self.stop.no_more and found[1].phase is Phase.READY):
                 return found
@@ -299,7 +299,7 @@ class Runner:
         )
 
     async def _settle(self) -> None:
-        """Settle uploads in doubt, once; the workers wait for it, so that it can be stopped like all their work."""
+        """Settle uploads in doubt, once. All workers wait for it, so that it can be cancelled like their work."""
         async with self._settling:
             if not self._settled:
                 with self._noting_failures():
@@ -319,12 +319,12 @@ class Runner:
                 with self._noting_failures(taken[0].name):
                     self._tell.taken_up(*taken)
                     async with self._recovery.turn():
-                        await self._bring_on_with_slot(*taken, group)
+                        await self._advance_with_slot(*taken, group)
 
-    async def _bring_on_with_slot(self, planned: PlannedJob, job: Job, group: asyncio.TaskGroup) -> None:
-        """Bring a job on until what is left is to look at its list again; that is done later, without a slot."""
-        job = await self._bring_on(planned, job, self._wish)
-        if self._gives_way(job):
+    async def _advance_with_slot(self, planned: PlannedJob, job: Job, group: asyncio.TaskGroup) -> None:
+        """Advance a job until only its list of outputs is to be read again, which is done later without a slot."""
+        job = await self._advance(planned, job, self._next_command)
+        if self._must_return_slot(job):
             self._waiting.append((planned, job))
         elif isinstance(decide(job), RecheckOutputs) and not self.stop.leaving.is_set():
             task = group.create_task(self._look_again(planned, job, group))
@@ -335,14 +335,14 @@ class Runner:
         await self._clock.sleep(LOOK_AGAIN_AFTER_S)
         with self._noting_failures(planned.name):
             async with self._looking_later:
-                job = await self._bring_on(planned, job, _look_only)
+                job = await self._advance(planned, job, _look_only)
             if decide(job) is not None:  # there are more
                 async with self.slots.slot():
-                    await self._bring_on_with_slot(planned, job, group)
+                    await self._advance_with_slot(planned, job, group)
 
     @contextmanager
     def _noting_failures(self, job: str = "") -> Iterator[None]:
-        """Turn what kept a job from getting on into a reason to stop: at once for what every other job would meet."""
+        """Record an error of a job as a reason to stop: at once if every other job would meet it."""
         try:
             yield
         except KeyRefusedError as error:
@@ -352,27 +352,24 @@ class Runner:
         except CrucibleBatchError as error:
             self.stop.failed(error)
 
-    async def _bring_on(self, planned: PlannedJob, job: Job, wants: Callable[[Job], Command | None]) -> Job:
-        performer = JobWorker(self._context, planned, may_buy=job.identity not in self._retired)
-
+    async def _advance(self, planned: PlannedJob, job: Job, wants: Callable[[Job], Command | None]) -> Job:
+        worker = JobWorker(self._context, planned, may_buy=job.identity not in self._retired)
         latest = job
 
         def advance(job: Job, event: JobEvent) -> Job:
             nonlocal latest
-            latest = moved = evolve(job, event)
-            self._note_receipt(moved, event)
-            self._tell.job(planned, job, event, moved)
-            return moved
+            latest = self._apply(planned, job, event)
+            return latest
 
         try:
             for event in self._preliminaries(job):
                 await self.books.record(job.identity, event)
                 job = advance(job, event)
-            driver: Driver[Job, Command, JobEvent] = Driver(wants, performer.perform, self.books.record, advance)
+            driver: Driver[Job, Command, JobEvent] = Driver(wants, worker.perform, self.books.record, advance)
             return await driver.drive(job)
         except GatewayError as error:
             if latest.phase is Phase.PREPARING:
-                # No submit has left: what it holds would only keep others from theirs until the run ends.
+                # No submit was sent: its hold would only keep credits from other jobs until the run ends.
                 declined = HoldReleased(at=self._clock.now(), error=error_info(error))
                 await self.books.record(job.identity, declined)
                 advance(latest, declined)
@@ -381,15 +378,15 @@ class Runner:
             self._context.admission.leave(job.identity)
             self._context.assets.release(job.identity)
 
-    def _wish(self, job: Job) -> Command | None:
+    def _next_command(self, job: Job) -> Command | None:
         command = decide(job)
-        return None if self._gives_way(job) or isinstance(command, RecheckOutputs) else command
+        return None if self._must_return_slot(job) or isinstance(command, RecheckOutputs) else command
 
-    def _gives_way(self, job: Job) -> bool:
-        """Whether a job that would ask for credits has to go behind those in flight that have no slot yet.
+    def _must_return_slot(self, job: Job) -> bool:
+        """Whether a job that would ask for credits has to queue behind jobs in flight that have no slot yet.
 
-        They hold what it may wait for: with all slots waiting in front of them none would ever get it. It goes as well
-        where there are too many at work, so that one that the gateway didn't take comes again when others are done.
+        They hold the credits it may wait for, so with all slots waiting for credits the run would not end. The same if
+        more jobs are active than allowed: a job refused with 429 is tried again when others are done.
         """
         if job.phase is not Phase.READY:
             return False
@@ -401,21 +398,20 @@ class Runner:
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
         now = self._clock.now()
         if job.phase is Phase.PREPARING:
-            # Killed while its images were under way: no submit has left, and prices may have changed. It starts anew.
+            # Killed while its images were uploaded: no submit was sent and prices may have changed, so it holds again.
             yield self._unsent("an earlier run ended while its images were uploaded")
         for index in self._missed(job):
             yield Missed(at=now, index=index)
         if job.phase is Phase.FAILED:
             yield Reopened(at=now)
 
-    def _moved_aside(self, planned: PlannedJob, job: Job, event: Relocated) -> None:
-        moved = evolve(job, event)
-        self._note_receipt(moved, event)
-        self._tell.job(planned, job, event, moved)
-
-    def _note_receipt(self, job: Job, event: JobEvent) -> None:
-        if (receipt := receipt_for(job, event)) is not None:
+    def _apply(self, planned: PlannedJob, job: Job, event: JobEvent) -> Job:
+        """Return the job after a journalled event, which is reported, and written as a receipt if it has one."""
+        advanced = evolve(job, event)
+        if (receipt := receipt_for(advanced, event)) is not None:
             self._ports.receipts.add(receipt)
+        self._tell.job(planned, job, event, advanced)
+        return advanced
 
 
 def _look_only(job: Job) -> Command | None:
