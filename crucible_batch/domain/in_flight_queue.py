@@ -1,8 +1,9 @@
-"""The line: open jobs in submit order, which of them have begun to run by now, and which may have ended unseen.
+"""The queue of jobs in flight: open jobs in submit order, and which have probably begun to run or ended by now.
 
-A gateway that takes jobs in turn runs the first few and queues the rest, so a job far behind must still be queued, and
-a job is as old as its turn is past. Where an answer contradicts that (one job runs while an earlier one is queued)
-``doubt`` grows, and with it weighs more what holds in any order: how long jobs took since they were accepted.
+A gateway that runs jobs in submit order runs the first few and queues the rest. So a job far behind must still be
+queued, and the age of a job counts from when its position was reached. If an answer contradicts that (a job runs while
+an earlier one is queued), ``doubt`` grows. With more doubt, more weight is given to the time that jobs took since they
+were accepted, which is valid in any order.
 """
 
 from __future__ import annotations
@@ -14,36 +15,36 @@ from dataclasses import dataclass, field
 from crucible_batch.domain.service_times import Hazards, RunnerCount
 
 _OVERTAKING = 4
-"""Jobs that are submitted at the same time may arrive in another order; so many places prove nothing."""
+"""Jobs submitted at the same time may arrive in another order: differences of up to so many positions are ignored."""
 _DOUBT_GROWS = 0.15
 _DOUBT_FADES = 0.95
 FAINT = 0.02
-"""A doubt that is less is none."""
+"""Less doubt than this is ignored."""
 DISTRUST = 0.3
-"""From here on nothing is concluded of a job's neighbours."""
+"""With this much doubt or more, nothing is concluded from a job about its neighbours."""
 _COUNT_PER_JOB_S = 1e-4
-"""All jobs are counted anew so rarely that it takes a hundredth of the time, whatever their number."""
+"""The minimum time between two counts, per job: counting then takes a hundredth of the time for any number of jobs."""
 
 
 @dataclass(slots=True, eq=False)
 class InFlightJob:
-    """One open job. Times are of one monotonic clock, in seconds."""
+    """One open job. All times are in seconds, of the same monotonic clock."""
 
     running: Hazards
     waiting: Hazards
     opened_at: float
     until: float
-    """When it is looked at whatever is known of it: its timeout."""
+    """The time of its timeout, at which it is polled in any case."""
     number: int = -1
-    """In submit order, from 0; -1 for one that was submitted before this run, whose place isn't known."""
+    """The number in submit order, from 0; -1 for a job submitted before this run, whose position isn't known."""
     looked_at: float = field(init=False)
-    """When a look last found it not ended."""
+    """When a poll last found that it had not ended."""
     queued_at: float = field(init=False)
-    """Until when it is known not to have run."""
+    """The time until which it is known not to have run."""
     began_at: float | None = field(init=False)
-    """When it began to run, as far as can be told; None while it is held to be queued."""
+    """The estimated time at which it began to run; None while it is assumed to be queued."""
     due_at: float | None = None
-    """When it is to be looked at; None: to be found out anew."""
+    """When it is to be polled; None if that must be recomputed."""
     seen_running: bool = False
     is_looked_at: bool = False
 
@@ -55,15 +56,15 @@ class InFlightJob:
         return self.number >= 0
 
     def begin(self, at: float | None) -> None:
-        """Say when it began; None: it hasn't."""
+        """Set when it began to run; None: it has not begun."""
         self.began_at, self.due_at = at, None
 
     def age(self, at: float) -> float:
-        """Return for how long it has run."""
+        """Return for how many seconds it has run at the time ``at``; 0 if it has not begun."""
         return 0.0 if self.began_at is None else max(at - self.began_at, 0.0)
 
     def may_have_ended(self, now: float, doubt: float) -> float:
-        """Return the probability that it has ended since the last look."""
+        """Return the probability that it has ended since the last poll, at the given doubt about the order."""
         in_turn = 0.0
         if self.began_at is not None:
             in_turn = self.running.done(self.age(self.looked_at), self.age(now))
@@ -74,12 +75,12 @@ class InFlightJob:
 
 
 class InFlightQueue:
-    """All open jobs."""
+    """The open jobs, in submit order, by ticket."""
 
     def __init__(self) -> None:
         self.runners = RunnerCount()
         self.doubt = 0.0
-        """From 0, where jobs run in turn as far as can be seen, to 1."""
+        """The doubt that jobs run in submit order: 0 if all answers agree with that, up to 1."""
         self.has_queued = False
         """Whether any job was ever seen queued."""
         self._places: dict[int, InFlightJob] = {}
@@ -90,7 +91,7 @@ class InFlightQueue:
         self._counted_at = -math.inf
         self._unseen = (0.0, 0.0)
         self._has_changed = True
-        """Since it was last seen to whose turn has come."""
+        """Whether anything has changed since ``advance`` last marked the jobs that have begun."""
 
     def __len__(self) -> int:
         return len(self._places)
@@ -106,11 +107,14 @@ class InFlightQueue:
 
     @property
     def unseen(self) -> float:
-        """How many jobs are likely to have ended that nobody has seen yet."""
+        """The expected number of jobs that have ended but were not yet polled since."""
         return self._unseen[0]
 
     def enter(self, place: InFlightJob, *, in_line: bool) -> int:
-        """Add a job at the end; return its ticket. One that isn't in line counts as running from now on."""
+        """Add a job at the end and return its ticket.
+
+        A job that isn't ``in_line`` has no position, and counts as running from when it was opened.
+        """
         if in_line:
             place.number, self._next_number = self._next_number, self._next_number + 1
             place.began_at = None
@@ -120,12 +124,12 @@ class InFlightQueue:
         return ticket
 
     def leave(self, ticket: int) -> None:
-        """Take a job out: it has ended, or nobody waits for it any more."""
+        """Remove a job that has ended or is no longer awaited. Raises ``KeyError`` if it is not in the queue."""
         self._left += self._places.pop(ticket).in_line
         self._has_changed = True
 
     def advance(self, now: float) -> None:
-        """Let those begin whose turn has come by now."""
+        """Mark the jobs as begun that should be running by now."""
         if not self._count(now) and not self._has_changed:
             return
         self._has_changed = False
@@ -137,11 +141,11 @@ class InFlightQueue:
                 is_first = False
 
     def begun(self) -> float:
-        """Return how many jobs in line have begun to run, ever: the number of the first that hasn't."""
+        """Return how many jobs in line have ever begun to run, which is the number of the first that has not."""
         return self.runners.begun(self._left + self._unseen[0])
 
     def saw_queued(self, place: InFlightJob, now: float) -> None:
-        """Take in that a job is queued. Then so are those behind it."""
+        """Record that a job is queued. Those behind it then count as queued too, unless they were seen running."""
         self.has_queued = True
         if place.number < self._front - _OVERTAKING:
             self.doubt += (1 - self.doubt) * _DOUBT_GROWS
@@ -154,7 +158,7 @@ class InFlightQueue:
         self._answer(place, False, now)
 
     def saw_begun(self, place: InFlightJob, now: float) -> None:
-        """Take in that a job runs, or has ended. Then those before it have begun as well."""
+        """Record that a job is running or has ended. Those before it then count as begun too, unless in doubt."""
         if place.in_line and not place.seen_running:
             self._front = max(self._front, place.number)
             self._answer(place, True, now)
@@ -169,7 +173,10 @@ class InFlightQueue:
                     other.begin((other.queued_at + now) / 2)
 
     def edge(self) -> tuple[int, InFlightJob] | None:
-        """Return a job that tells most about how many run: the first that is held to be queued, or the last."""
+        """Return the job that is most informative about how many run: the first assumed to be queued, or the last.
+
+        None if there is no job in line that is not being polled and was not seen running.
+        """
         begun = self.begun() - 0.5
         last = None
         for ticket, place in self._places.items():
@@ -180,7 +187,7 @@ class InFlightQueue:
         return last
 
     def sample(self, share: float) -> tuple[int, InFlightJob]:
-        """Return the job that stands at a share, from 0 to below 1, of the line."""
+        """Return the job at a relative position in the queue, from 0 to below 1."""
         return list(self._places.items())[int(len(self._places) * share)]
 
     def _answer(self, place: InFlightJob, began: bool, now: float) -> None:
@@ -195,7 +202,7 @@ class InFlightQueue:
             self.doubt += (1 - self.doubt) * _DOUBT_GROWS
 
     def _count(self, now: float) -> bool:
-        """Count those that may have ended unseen; False where the last count is still good enough."""
+        """Update ``unseen``. Return False, without counting, if the last count is recent enough."""
         if now - self._counted_at < _COUNT_PER_JOB_S * len(self._places):
             return False
         ended = variance = 0.0

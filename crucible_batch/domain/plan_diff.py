@@ -1,6 +1,6 @@
-"""What a run of a plan would do with each job, and why, compared with earlier plans and runs.
+"""What a run of a plan would do with each job, and the reason, compared with earlier plans and runs.
 
-    phase of the job               and                   why               mark
+    phase of the job               condition             why               mark
       SUCCEEDED                    an output is gone     MISSING_OUTPUT    collected
                                    -                     DONE              done
       FETCHING                     -                     NOT_FETCHED       collected
@@ -47,7 +47,7 @@ class ChangeKind(enum.StrEnum):
 
 
 class ChangeCause(enum.StrEnum):
-    """The reason for it; the table is at the head of this file."""
+    """The cause of a change: see the table at the head of this file."""
 
     NEVER_RUN = "never_run"
     NOT_SENT = "not_sent"
@@ -85,7 +85,7 @@ CHANGE_KINDS: Mapping[ChangeCause, ChangeKind] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One changed field of a job; None if it wasn't, or isn't, given."""
+    """One changed field of a job. ``before`` or ``after`` is None if the field was or is not given."""
 
     field: str
     before: object
@@ -96,8 +96,8 @@ class Change:
 class ChangeReason:
     """The reason for a job's row of the comparison.
 
-    ``changes`` are those of a changed job, ``code`` is that of its failure, ``paths`` are missing outputs. ``credits``
-    were paid so far for this job, or for the earlier job of its name.
+    ``changes`` are those of a changed job, ``code`` is the error code of its failure, ``paths`` are the missing
+    outputs. ``credits`` is the amount paid so far for this job, or for the earlier job of the same name.
     """
 
     why: ChangeCause
@@ -139,10 +139,10 @@ def diff_jobs(
     missing: Callable[[Job], tuple[str, ...]],
     retry_failed: bool,
 ) -> Iterator[ComparedJob]:
-    """Yield the rows in manifest order, then those of the jobs that are gone.
+    """Yield the rows of the plan's jobs in manifest order, then those of the jobs that are gone.
 
-    ``dropped`` maps the names of the earlier plan's jobs that are not in this plan unchanged to keys for ``earlier``;
-    it is consumed. ``missing`` returns the missing outputs of a job.
+    ``dropped`` has the earlier plan's jobs that are not in this plan unchanged, by name: keys for ``earlier``. It is
+    modified. ``missing`` returns the paths of a job's missing outputs.
     """
     for planned, job in jobs:
         key = dropped.pop(planned.name, None)
@@ -164,7 +164,10 @@ def change_reason(
     missing: tuple[str, ...] = (),
     retry_failed: bool = False,
 ) -> ChangeReason:
-    """Return the reason by the table at the head of this file. ``before`` is another job of the same name, if any."""
+    """Return the reason by the table at the head of this file.
+
+    ``before`` is the earlier plan's job of the same name, if it differs.
+    """
     match job.phase:
         case Phase.SUCCEEDED:
             return ChangeReason(
@@ -211,12 +214,12 @@ def _is_untouched(job: Job) -> bool:
 
 
 def credits_paid(job: Job) -> Credits:
-    """Return the credits that a job has cost, or holds, net of refunds."""
+    """Return the credits that a job has cost or holds, net of refunds."""
     return sum((attempt.credits for attempt in job.attempts if attempt.status in _COSTS), ZERO)
 
 
 def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
-    """Yield the changed fields: workflow, parameters, images by their bytes, the repeat index."""
+    """Yield the changed fields: workflow, parameters, images (by their bytes) and the repeat index."""
     if before.workflow_id != now.workflow_id:
         yield Change("workflow", before.workflow_id, now.workflow_id)
     for name in sorted(before.params.keys() | now.params.keys()):
@@ -237,5 +240,5 @@ def _digest(image: InputImage | None) -> str | None:
 
 
 def _file(image: InputImage | None) -> str | None:
-    """Return an image's name with the beginning of its digest, since often only the bytes have changed."""
+    """Return an image's file name with the beginning of its digest, since often only the bytes have changed."""
     return None if image is None else f"{image.path.name} ({image.spec.sha256[:8]})"

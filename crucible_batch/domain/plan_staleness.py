@@ -1,17 +1,17 @@
-"""The differences between a saved plan and the present, each as a ``Move``: a plan with any is stale.
+"""The differences between a saved plan and the present state, each as a ``Move``: a plan with any is stale.
 
     of the head                                different if
       the gateway, a term (budget, ...)        it has changed
-      the manifest, a text file that it reads  its bytes have changed; it is no longer read, or read only now
+      the manifest, a text file that it reads  its bytes have changed; a file is no longer read, or newly read
       a workflow's parameter list              a name was added or removed (the order doesn't matter)
       a price                                  other runs learned another price
     of the jobs, by name                       different if
-      the job                                  it is new, or gone
+      the job                                  it is new or gone
       an image                                 its bytes have changed: one move for all its jobs
       workflow, parameters, images, repeat     they have changed: one move each
-      its state                                another run changed it; or no run did, and the journal is another one
+      its state                                another run changed it; or no run did, and the journal was replaced
 
-Changes of a job's state by the plan's own runs, and prices learned by them, are no differences.
+Changes of a job's state by the plan's own runs, and prices learned by them, don't count as differences.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _ENDLESS = 2**63
 
 @dataclass(frozen=True, slots=True)
 class RunStart:
-    """The start of a run: the digest of its saved plan, and the journal's last event before it, if recorded."""
+    """The start of a run: the digest of its saved plan, and the number of the last event before it, if recorded."""
 
     plan_digest: str | None
     begins_after: int | None
 
 
 class Author(enum.Enum):
-    """Who changed a job's state since a plan was made."""
+    """The author of the changes of a job's state since a plan was made."""
 
     NOBODY = enum.auto()
     THE_PLAN = enum.auto()
@@ -47,10 +47,10 @@ class Author(enum.Enum):
 
 
 def own_event_numbers(runs: Sequence[RunStart], plan_digest: str) -> tuple[range, ...]:
-    """Return the numbers of the events that runs of this plan wrote. ``runs`` are all of a journal's, oldest first.
+    """Return the numbers of the events that runs of this plan wrote. ``runs`` are all runs of a journal, oldest first.
 
-    One run at a time holds a directory, so a run's events end where the next one begins. A run without a recorded start
-    owns no events, and neither does the run before it: unproven events count as another's.
+    Only one run at a time holds a directory, so a run's events end where the next one begins. A run without a recorded
+    start owns no events, and neither does the run before it: events of unknown origin count as another run's.
     """
     own = []
     for run, following in zip_longest(runs, runs[1:]):
@@ -62,7 +62,7 @@ def own_event_numbers(runs: Sequence[RunStart], plan_digest: str) -> tuple[range
 
 
 def change_author(numbers: Iterable[int], own: Sequence[range]) -> Author:
-    """Return who wrote the events of these numbers: another run if any of them isn't in ``own``."""
+    """Return the author of the events with these numbers: another run if any of them isn't in ``own``."""
     is_own = [any(number in events for events in own) for number in numbers]
     if not is_own:
         return Author.NOBODY
@@ -74,7 +74,7 @@ _LONGEST_VALUE = 40
 
 @dataclass(frozen=True, slots=True)
 class CurrentJob:
-    """A job as it is now, and who changed its state since the plan was made."""
+    """A job in its present state, and the author of the changes since the plan was made."""
 
     row: PlanRow
     author: Author
@@ -154,9 +154,9 @@ def _price(certainty: Certainty, each: Credits | None, unknown: str) -> str:
 
 
 def diff_rows(saved: Iterable[PlanRow], now: Iterable[CurrentJob]) -> Iterator[Move]:
-    """Compare the jobs by their names; both sides are in manifest order.
+    """Compare the jobs by name; both sides are in manifest order.
 
-    Keeps only jobs whose position has changed in memory: one of each side if there are none.
+    Only jobs whose position has changed are kept in memory: one of each side if there are none.
     """
     images: set[str] = set()
     waiting: dict[str, PlanRow] = {}
@@ -254,5 +254,5 @@ def _value(value: object) -> str:
         case tuple():
             return ", ".join(map(str, value)) or "none"
         case _:
-            text = str(value) if not isinstance(value, str) else repr(value)  # 64 and "64" are two values
+            text = str(value) if not isinstance(value, str) else repr(value)  # 64 and "64" differ
             return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

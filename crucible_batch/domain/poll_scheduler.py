@@ -1,14 +1,15 @@
-"""Which job to look at, and when: pure, told what happens and at what time.
+"""The poll scheduler: which job to poll next, and when. Pure: events and times are passed in.
 
-    a job in line is looked at when      it has likely ended (the hazard of its age since the last look is up to DUE)
-    many are due, few looks are left     the one most likely ended first, and none is left out for ever
-    a job must still be queued           not at all, but for a probe now and then that says whether it really is
-    nothing is known of a workflow       at ages that double, from 50 ms on
-    its timeout has come                 it is looked at once more
+    condition                            when a job is polled
+    running                              when it has probably ended (its hazard since the last poll has reached DUE)
+    many jobs are due, the rate is used  the job that has most likely ended first; every job is polled eventually
+    must still be queued                 not at all, except for an occasional probe whether it really is queued
+    nothing is known of its workflow     at ages that double, from 50 ms on
+    its timeout is reached               once more
 
-The looks of all jobs together keep to a rate: one each for every job in flight in the time that a job takes, which is
-never taken for more than the five seconds of the public guides. No job waits at less than 50 ms from one look to the
-next.
+The polls of all jobs together keep to a rate: one per job in flight in ``_ROUND`` of the time that a job takes, or in
+about five seconds (the interval of the public guides) if that is shorter. Two polls of one job are at least 50 ms
+apart.
 """
 
 from __future__ import annotations
@@ -22,34 +23,34 @@ from crucible_batch.domain.service_times import ServiceTimes
 
 SHORTEST_S = 0.05
 LONGEST_S = 5.1
-"""A little more than the public guides' five seconds: no job in flight costs more looks than in their loop."""
+"""A little more than the public guides' five seconds: no job in flight needs more polls than in their loop."""
 DUE = 0.2
-"""A look is due when the job has ended with about this probability; before, it would most likely be for nothing."""
+"""A poll is due when the job has ended with about this probability. Earlier polls would most likely be wasted."""
 _PILOTS = 4
-"""So many jobs of a workflow are looked at early although its estimate says that they aren't done: it may be off."""
+"""The number of jobs of a workflow that are polled earlier than its own estimate suggests, which may be wrong."""
 _PAUSE = 0.025
-"""No look follows another in less than this share of a job's age: one that hangs for hours is no matter of seconds."""
+"""The minimum time between two polls of a job, as a share of its age: a job that hangs for hours is polled rarely."""
 _ROUNDS_UNSEEN = 3.0
-"""No open job goes unseen for longer than it takes to look so often at each, whatever the line makes of it."""
+"""The maximum time between two polls of a job, in rounds: one round is one poll of each job. Applies in any state."""
 _UNSEEN_WEIGHT = 0.05
-"""What one round unseen adds to a job's probability of having ended: after twenty it goes first."""
+"""What each round without a poll adds to a job's urgency, which is a probability: after twenty rounds it is first."""
 _RAREST_PROBE = 32.0
-"""One look in so many is a probe, where probes tell nothing new."""
+"""If probes yield nothing new, one poll in this many is a probe."""
 _GOLDEN = 0.6180339887498949
-"""Steps of this share of the line come everywhere, whatever its length."""
+"""Steps of this share of the queue reach every part of it, whatever its length."""
 _SAVED = 2.0
-"""So many looks that weren't needed are saved up, so that a lone job isn't seen late for want of one. A cap saves no
-more than what timers lose, which are no finer than a few milliseconds."""
+"""The number of unused polls that are saved up, so that a single job isn't polled late because of the rate. At the cap
+only ``SHORTEST_S`` is saved up, to make up for timers, whose resolution is a few milliseconds."""
 _TYPICAL_WEIGHT = 0.1
 _ROUND = 0.7
-"""In which share of the time from acceptance to end each job has one look on the average."""
+"""The share of the time from acceptance to end in which each job is polled once, on average."""
 _DUE_HAZARD = -math.log1p(-DUE)
 _EPSILON_S = 1e-6
-"""Two sums that mean the same moment may differ by their rounding."""
+"""The tolerance for comparing times, which may differ by rounding."""
 
 
 class PollScheduler:
-    """All jobs that are waited for. ``polls_per_s`` caps what the jobs in flight would allow; None: they alone do."""
+    """The schedule of polls for all awaited jobs. ``polls_per_s`` caps the rate; None: it depends on the jobs only."""
 
     def __init__(self, times: ServiceTimes, polls_per_s: float | None = None) -> None:
         self._times = times
@@ -67,7 +68,7 @@ class PollScheduler:
 
     @property
     def runners(self) -> float | None:
-        """How many jobs run at once; None where nothing shows that fewer run than are in flight."""
+        """The number of jobs that run at once; None if it isn't known that fewer run than are in flight."""
         line = self._line
         if not line.has_queued or line.doubt >= DISTRUST or line.runners.is_vague:
             return None
@@ -75,13 +76,14 @@ class PollScheduler:
 
     @property
     def unseen(self) -> float:
-        """How many jobs are likely to have ended that no look has seen yet."""
+        """The expected number of jobs that have ended but were not yet polled since."""
         return self._line.unseen
 
     def opened(self, workflow_id: str, now: float, *, timeout_s: float, look_at_once: bool = False) -> int:
-        """Take in that a job was accepted; return the ticket that it is known by here.
+        """Add a job that was accepted, and return its ticket.
 
-        ``look_at_once`` is for one that was accepted some time ago: it has no place in the line, and teaches nothing.
+        ``look_at_once`` is for a job that was accepted some time ago: it is due now, has no place in the queue, and the
+        service times don't learn from it.
         """
         running, waiting = self._times.of(workflow_id), self._times.since_accepted(workflow_id)
         running.begun += 1
@@ -93,9 +95,9 @@ class PollScheduler:
         return self._line.enter(place, in_line=not look_at_once)
 
     def take(self, now: float) -> int | None:
-        """Return the ticket of a job to be looked at now, None where there is none or the rate doesn't allow it.
+        """Return the ticket of a job to poll now; None if no job is due or the rate doesn't allow a poll.
 
-        Whoever takes it says what was seen by ``saw``, or ``closed``.
+        The caller must report the result by ``saw``, or call ``closed``.
         """
         if self._next_at > now + _EPSILON_S:
             return None
@@ -111,7 +113,7 @@ class PollScheduler:
         return ticket
 
     def reserve(self, now: float) -> float:
-        """Count a look that isn't part of waiting for an end, and return when it may be made, by the same cap."""
+        """Reserve a poll that isn't scheduled here, and return the time at which the cap allows it."""
         if self._cap == math.inf:
             return now
         at = max(now, self._next_at)
@@ -119,10 +121,10 @@ class PollScheduler:
         return at
 
     def next_at(self, now: float) -> float:
-        """Return when ``take`` is to be asked again; infinity where only news can bring a look."""
+        """Return when to call ``take`` again; infinity if no poll is due before a further event."""
         self._line.advance(now)
         at = math.inf
-        for _, place in self._line:  # written out, since it is run for each look and over all jobs
+        for _, place in self._line:  # inlined, since it runs at each poll for all jobs
             if not place.is_looked_at:
                 due_at = self._due_at(place, now) if place.due_at is None else place.due_at
                 at = min(at, due_at)
@@ -131,7 +133,7 @@ class PollScheduler:
         return max(at, self._next_at)
 
     def saw(self, ticket: int, status: JobStatus, now: float) -> None:
-        """Take in what a look found. A job that has ended is out of the line; ``closed`` may follow or not."""
+        """Record the result of a poll. A job that has ended is removed; calling ``closed`` for it is optional."""
         place = self._line[ticket]
         runners = self._line.runners.mean
         match status:
@@ -153,16 +155,16 @@ class PollScheduler:
             self._probe_pause, self._probe_at = 1.0, now
 
     def closed(self, ticket: int) -> None:
-        """Nobody waits for the job any more. May be called for one that has ended."""
+        """Remove a job that is no longer awaited. May be called for one that was removed already."""
         if ticket in self._line:
             self._line.leave(ticket)
 
     def polls_per_s(self, now: float) -> float:
-        """Return the rate that the looks of all jobs keep to."""
+        """Return the rate of polls of all jobs together."""
         return min(max(len(self._line), 1) / self._round_s(now), self._cap)
 
     def _round_s(self, now: float) -> float:
-        """In what time each job in flight may be looked at once."""
+        """Return the time in seconds in which each job in flight may be polled once."""
         since = now if self._first_at is None else self._first_at
         typical_s = now - since if self._typical_s is None else self._typical_s
         return min(max(typical_s * _ROUND, SHORTEST_S), LONGEST_S)
@@ -170,7 +172,10 @@ class PollScheduler:
     # -- which job --------------------------------------------------------------------------------------------------
 
     def _probe(self, now: float) -> tuple[int, InFlightJob] | None:
-        """Look where running turns into queued, and in turn anywhere: the more rarely, the less it teaches."""
+        """Return a job to probe: alternately at the boundary between running and queued jobs, and anywhere.
+
+        Probes become rarer as long as they yield nothing new.
+        """
         if self._probe_at > now + _EPSILON_S:
             return None
         self._probe_at = now + max(self._probe_pause / self.polls_per_s(now), SHORTEST_S)
@@ -215,7 +220,7 @@ class PollScheduler:
         return place.due_at
 
     def _likely_at(self, place: InFlightJob) -> float:
-        """Return when it has ended with a probability of ``DUE``."""
+        """Return the time at which the job has ended with a probability of ``DUE``."""
         running, doubt = place.running, self._line.doubt
         if running.seen == 0 and (running.expected_s is None or running.begun <= _PILOTS):
             return 2 * place.looked_at - place.opened_at

@@ -1,4 +1,4 @@
-"""The gateway's port: the interface that the engine needs, and the contract that its implementations are tested on."""
+"""The gateway port: the interface that the engine needs, and the contract by which its implementations are tested."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Gateway(Protocol):
         ...
 
     async def account(self) -> Account:
-        """Read the account's credits and its ledger's newest entries, as they came."""
+        """Read the account's credits and the newest entries of its ledger, unchanged."""
         ...
 
     async def workflows(self) -> Sequence[str]:
@@ -61,7 +61,7 @@ class Gateway(Protocol):
         ...
 
     async def assets(self) -> Sequence[AssetSnapshot]:
-        """List the account's assets, those of others included."""
+        """List the account's assets, including those that other programs uploaded."""
         ...
 
     async def asset(self, asset_id: str) -> AssetSnapshot:
@@ -71,7 +71,8 @@ class Gateway(Protocol):
     async def create_asset(self, spec: AssetSpec, *, nonce: str, may_resend: MayResend = always) -> UploadIntent:
         """Buy an upload intent that carries the image's digest and ``nonce`` in its metadata.
 
-        Has no idempotency key: never sent again automatically once it is in doubt. ``may_resend``: as for ``submit``.
+        There is no idempotency key, so it is never retried automatically once it is in doubt. ``may_resend`` is as for
+        ``submit``.
         """
         ...
 
@@ -80,7 +81,7 @@ class Gateway(Protocol):
         ...
 
     async def delete_asset(self, asset_id: str) -> Credits:
-        """Delete an asset and return the rebate; 0 if it was gone already (404)."""
+        """Delete an asset and return the rebate; 0 if it was already deleted (404)."""
         ...
 
     def download(self, url: str) -> AbstractAsyncContextManager[tuple[Download, AsyncIterator[bytes]]]:

@@ -1,4 +1,4 @@
-"""Progress: typed messages from the engine to an observer. Nothing waits for them or depends on them."""
+"""Progress: typed messages from the engine to an observer. The engine doesn't depend on their being received."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class RunBegan:
-    """A run begins. ``total`` is the number of its jobs (``only``), ``counts`` are their outcomes in earlier runs."""
+    """The start of a run. ``total`` is the number of its jobs (by ``only``), ``counts`` their earlier outcomes."""
 
     at: float
     total: int
@@ -39,7 +39,8 @@ class RunBegan:
 class JobAdvanced:
     """A journalled event of a job.
 
-    ``beside``: the job isn't in the run's ``total``; it is only collected, since an earlier run left it in flight.
+    ``beside`` is true if the job isn't in the run's ``total``, and is only collected, since an earlier run left it in
+    flight.
     """
 
     at: float
@@ -54,7 +55,7 @@ class JobAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
-    """A job that an earlier run left in flight is resumed. ``since`` is when its credits were held."""
+    """The resumption of a job that an earlier run left in flight. ``since`` is when its credits were held."""
 
     at: float
     name: str
@@ -66,7 +67,7 @@ class TakenUp:
 
 @dataclass(frozen=True, slots=True)
 class Receiving:
-    """Bytes of an output have arrived. Sent a few times a second at most, and never for a quick download.
+    """The progress of a download. Sent a few times per second at most, and not for a quick download.
 
     ``byte_size`` is the declared size, None if there is none.
     """
@@ -93,7 +94,7 @@ class AssetAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """An exchange is tried again after ``wait_s``."""
+    """A retry of a request after ``wait_s`` seconds."""
 
     at: float
     operation: str
@@ -104,7 +105,7 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """The limit of concurrent jobs has changed.
+    """A change of the limit of concurrent jobs.
 
     ``reason`` is the code of the answer that lowered it, None if it rose. Of the rises only each doubling and the
     ``ceiling`` are sent.
@@ -118,7 +119,7 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """No further jobs are started; those in flight are awaited, for ``grace_s`` seconds at most."""
+    """The stop of a run: no further jobs are started, and those in flight are awaited, ``grace_s`` seconds at most."""
 
     at: float
     code: str
@@ -128,7 +129,7 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The run has ended. ``counts`` are the outcomes of its jobs."""
+    """The end of a run. ``counts`` are the outcomes of its jobs."""
 
     at: float
     ending: Ending

@@ -1,19 +1,18 @@
-"""Redaction of text from outside: the API key, plain or encoded, and the signatures and passwords of links.
+"""Redaction of external text: the API key, plain or encoded, and the signatures and passwords of links.
 
 If a gateway's answer contains the API key, it must not be written into a journal, a report or a log. The whole secret
-and any part of it of 23 letters and digits or more is found
+and any part of it with at least 23 letters and digits is found
 
     plain, in any case, with any other characters between its letters and digits: white space, line ends, invisible
     characters, controls, terminal escapes, combining marks; in compatibility forms (full width, mathematical)
-    in escapes of JSON and C (\\u005f, \\x5f, \\137), percent-encoding, HTML character references; up to five deep
+    in escapes of JSON and C (\\u005f, \\x5f, \\137), percent-encoding, HTML character references; up to five levels
     in base64, in both alphabets and at any offset, and in hexadecimal
 
-The first three may be combined in any way. Base64 and hexadecimal of any of these are found, and of base64 and
-hexadecimal of the secret itself, with escapes around each. Three of these encodings in each other are not found: a
-limit of two bounds the work, since each multiplies the text by its possible offsets.
+The first three may be combined in any way. Base64 and hexadecimal of any of these are found, as are base64 and
+hexadecimal of base64 or hexadecimal of the secret itself, with escapes around each. Three nested encodings of this kind
+are not found: the limit of two bounds the work, since each level multiplies the text by its possible offsets.
 
-Look-alikes of another script, inserted letters and ciphers are not found: only a party that already has the key could
-produce these.
+Look-alike characters of another script, inserted letters and ciphers are not found: producing these requires the key.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ CODE_LIMIT = 100
 
 def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """Remove terminal escapes and invisible characters, join the lines, and truncate to ``limit`` characters."""
-    if len(text) <= limit and text.isascii() and text.isprintable():  # as nearly all is
+    if len(text) <= limit and text.isascii() and text.isprintable():  # nearly all text
         return " ".join(text.split())
     # Truncate first: a message of megabytes must not cost megabytes of work. Escapes are longer than their values.
     return truncate(strip_invisible(text[: limit * 8]), limit)
@@ -161,7 +160,7 @@ def _views(text: str) -> Iterator[bytes]:
             yield from map(_ascii, _unescaped(raw.decode(errors="ignore")))
         else:
             noise += raw
-    yield bytes(noise)  # it may still contain the secret, with other bytes after each letter
+    yield bytes(noise)  # may still contain the secret, with other bytes after each letter
 
 
 def _unescaped(text: str) -> Iterator[str]:
@@ -242,15 +241,15 @@ _NAMED: Final = re.compile(
         )""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A name, a separator and a value: in quotation marks, escaped or not, else up to a blank. A short word in lower case
-after a colon ("the token: expired") is prose."""
+"""A name, a separator and a value. The value is in quotation marks, escaped or not, or extends to the next blank. A
+short lower-case word after a colon ("the token: expired") is prose, and not matched."""
 
 
 def mask_link_secrets(text: str) -> str:
-    """Replace by ``***`` the user, password, query and fragment of links, and values named as a signature or a token in
-    a query, a header or JSON.
+    """Replace user, password, query and fragment of links, and values of named secrets, with ``***``.
 
-    The text must be without invisible characters, which could hide a link.
+    Named secrets are values with a name such as signature or token, in a query, a header or JSON. The text must not
+    contain invisible characters, which could hide a link.
     """
     text = _LINK.sub(_masked_link, text)
     text = _QUERY.sub(lambda found: f"{found['mark']}{MASK}", text)
@@ -260,7 +259,7 @@ def mask_link_secrets(text: str) -> str:
 def _masked_link(link: re.Match[str]) -> str:
     rights = link["rights"] or ""
     user = f"{MASK}@" if link["user"] else ""
-    if "@" in rights:  # a password may contain any character, also one that ends an address
+    if "@" in rights:  # a password may contain any character, even one that ends an address
         return f"{link['scheme']}{MASK}{_closers(rights)}"
     mark = rights.lstrip()[:1]
     return f"{link['scheme']}{user}{link['place']}{mark and mark + MASK}{_closers(rights)}"
@@ -279,7 +278,7 @@ _OPEN_LINK: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\S*$")
 
 
 def clean_message(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Make a text of the gateway safe to show and to keep: as ``clean`` does, and with the secrets of links masked.
+    """Make text of the gateway safe to show and store: as ``clean`` does, and with the secrets of links masked.
 
     Links are masked after cleaning, which may reveal one, and before truncation, which may remove its end.
     """

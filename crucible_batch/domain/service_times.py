@@ -1,9 +1,9 @@
-"""How long jobs take, learned from looks that saw them end: one table of hazards by age for each workflow.
+"""Service times: how long jobs take, learned from polls, as one table of hazards by age for each workflow.
 
-A look never shows when a job ended, only that it had between the last look and this one. So an end is spread over the
-ages of that interval, as the table itself holds them to be likely (the self-consistent estimate of Turnbull, 1976), and
-every age that a job was seen to survive counts as a risk taken. Jobs that still run count from the first: a table made
-of ended jobs alone would believe that all are short.
+A poll doesn't show when a job ended, only that it did so since the previous poll. So an end is distributed over the
+ages in that interval in proportion to their likelihood by the table itself (the self-consistent estimate of Turnbull,
+1976), and every age that a job survived counts as exposure. Running jobs count from the start: a table of ended jobs
+alone would be biased towards short ones.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ _EDGES = (
     0.0,
     *(_SHORTEST_AGE_S * 2 ** (step / _STEPS_PER_OCTAVE) for step in range(_OCTAVES * _STEPS_PER_OCTAVE + 1)),
 )
-"""The bins of age: seconds, a quarter of an octave wide each, up to six hours. The last hazard goes on for ever."""
+"""The edges of the age bins in seconds, a quarter of an octave apart, up to six hours. The last bin has no end."""
 _WIDTHS = tuple(after - before for before, after in itertools.pairwise(_EDGES))
 
 _VAGUE_ENDS = 0.005
-"""Ends in each bin before anything is known, at a hazard of one over the age: a job is as likely to end between two
-and four seconds as between four and eight. They keep each hazard above nothing, so that no job is ever given up."""
+"""The prior number of ends in each bin, with a hazard of one over the age: a job is as likely to end between two and
+four seconds as between four and eight. Keeps each hazard above 0, so that every job is polled again."""
 _ESTIMATED_ENDS = 1.0
-"""As many seen jobs the workflow's own estimate is worth: a few ends outvote one that is three times off."""
+"""The weight of the workflow's own estimate, in observed jobs: a few ends outweigh one that is off by a factor of 3."""
 _ESTIMATED_SIGMA = 0.7
 _MEMORY = 400.0
-"""So many ends a table remembers: a workflow that became slower or faster is known as such after about as many."""
+"""The number of ends that a table remembers: a change of a workflow's speed is learned after about as many."""
 _FORGOTTEN_TOGETHER = 16
-"""Forgetting goes over the whole table; once in so many ends it costs nothing."""
+"""Forgetting updates the whole table, so it is done once per this many ends, at negligible cost."""
 
 
 class Hazards:
-    """The hazard of one workflow's jobs by their age in seconds, which is counted from where they began to run."""
+    """The hazards of one workflow's jobs by age in seconds. ``expected_s`` is the workflow's own estimate, if any."""
 
     def __init__(self, expected_s: float | None = None) -> None:
         self.expected_s = expected_s
         self.begun = 0
-        """How many jobs were waited for."""
+        """The number of jobs that were awaited."""
         self.seen = 0
-        """How many of them were seen to end."""
+        """The number of them that were seen to end."""
         self._ends = [_VAGUE_ENDS] * len(_WIDTHS)
         self._risks = [_VAGUE_ENDS * upper for upper in _EDGES[1:]]
         self._total: list[float] = []
@@ -51,12 +51,12 @@ class Hazards:
             self._suppose(expected_s)
 
     def survived(self, from_s: float, to_s: float) -> None:
-        """Take in that a job still ran at age ``to_s``; ``from_s`` is the age up to which that was known."""
+        """Record that a job still ran at age ``to_s``. ``from_s`` is the age up to which that was known before."""
         for bin_, width in _within(from_s, to_s):
             self._risks[bin_] += width
 
     def ended(self, from_s: float, to_s: float) -> None:
-        """Take in that a job ended between two ages."""
+        """Record that a job ended between two ages."""
         parts = list(_within(from_s, max(to_s, from_s + _SHORTEST_AGE_S / 2)))
         later = 1.0
         for (bin_, width), share in zip(parts, self._shares(parts), strict=True):
@@ -69,24 +69,24 @@ class Hazards:
         self._total = []
 
     def total(self, age_s: float) -> float:
-        """Return the hazard summed up to an age: a job of that age has ended with probability 1 - exp(-total)."""
+        """Return the cumulative hazard up to an age: a job has ended by that age with probability 1 - exp(-total)."""
         if not self._total:
             self._sum_up()
         bin_ = min(bisect.bisect_right(_EDGES, age_s), len(_WIDTHS)) - 1
         return self._total[bin_] + (age_s - _EDGES[bin_]) * self._ends[bin_] / self._risks[bin_]
 
     def age_after(self, age_s: float, hazard: float) -> float:
-        """Return the age up to which a job of this age meets so much more hazard."""
+        """Return the age at which the cumulative hazard has grown by ``hazard`` since ``age_s``."""
         total = self.total(age_s) + hazard
         bin_ = min(bisect.bisect_right(self._total, total), len(_WIDTHS)) - 1
         return _EDGES[bin_] + (total - self._total[bin_]) * self._risks[bin_] / self._ends[bin_]
 
     def done(self, from_s: float, to_s: float) -> float:
-        """Return the probability that a job which still ran at ``from_s`` has ended by ``to_s``."""
+        """Return the probability that a job which still ran at age ``from_s`` has ended by age ``to_s``."""
         return -math.expm1(self.total(max(from_s, 0.0)) - self.total(max(to_s, from_s, 0.0)))
 
     def _shares(self, parts: Sequence[tuple[int, float]]) -> list[float]:
-        """Share out one end over parts of bins, by what the table itself holds of them."""
+        """Return how one end is distributed over parts of bins, by the table's own hazards. The shares add up to 1."""
         alive, shares = 1.0, []
         for bin_, width in parts:
             left = alive * math.exp(-width * self._ends[bin_] / self._risks[bin_])
@@ -103,7 +103,7 @@ class Hazards:
         self._total = sums
 
     def _suppose(self, expected_s: float) -> None:
-        """Begin as if a job had been seen that took about as long as the workflow says of itself."""
+        """Initialise the table as if one job had been seen that took about the workflow's own estimate."""
         alive = 1.0
         for bin_, width in enumerate(_WIDTHS):
             left = 0.5 * math.erfc(math.log(_EDGES[bin_ + 1] / expected_s) / (_ESTIMATED_SIGMA * math.sqrt(2)))
@@ -118,7 +118,7 @@ class Hazards:
 
 
 def _within(from_s: float, to_s: float) -> Iterator[tuple[int, float]]:
-    """Yield the bins between two ages, each with the seconds of it that are between them."""
+    """Yield the bins between two ages, each with its seconds that lie between them."""
     from_s = max(from_s, 0.0)
     bin_ = bisect.bisect_right(_EDGES, from_s) - 1
     while from_s < to_s:
@@ -131,7 +131,7 @@ def _within(from_s: float, to_s: float) -> Iterator[tuple[int, float]]:
 
 
 class ServiceTimes:
-    """The tables of all workflows, each begun from what the workflow announces of itself."""
+    """The tables of all workflows, each initialised from the workflow's own estimate."""
 
     def __init__(self) -> None:
         self._expected: dict[str, float] = {}
@@ -139,7 +139,7 @@ class ServiceTimes:
         self._waiting: dict[str, Hazards] = {}
 
     def announce(self, workflow_id: str, expected_s: float | None) -> None:
-        """Take a workflow's own estimate, before its first job; what is seen soon outweighs it."""
+        """Set a workflow's own estimate, before its first job. Observed jobs soon outweigh it."""
         if expected_s is not None and expected_s > 0:
             self._expected.setdefault(workflow_id, expected_s)
 
@@ -148,7 +148,7 @@ class ServiceTimes:
         return _table(self._running, workflow_id, self._expected)
 
     def since_accepted(self, workflow_id: str) -> Hazards:
-        """Return the table by the age since a job was accepted: what there is to go by where jobs overtake others."""
+        """Return the table by the age since a job was accepted, for gateways that don't run jobs in submit order."""
         return _table(self._waiting, workflow_id, self._expected)
 
 
@@ -164,39 +164,40 @@ _FIRST_VARIANCE = 32.0**2
 _WIDEST = 512.0**2
 _NARROWEST = 0.25
 _DRIFT_PER_S = 0.02
-"""Variance a second: other people's jobs come and go. A job more or less within a minute is nothing special."""
+"""The growth of the variance per second, since jobs of other accounts come and go: about one job per minute."""
 _ROUNDING = 0.25
-"""Variance of what is counted in whole jobs and estimated in parts of them."""
+"""The variance from counting whole jobs but estimating fractions."""
 _SURPRISING_Z = 2.5
 _WIDENING = 2.0
-"""Variance grows so, where answers near the edge go one way again and again: it is further off than was thought."""
+"""The factor by which the variance grows if successive answers near the boundary agree: the estimate is further off."""
 _FADES = 0.95
 
 
 class RunnerCount:
-    """The estimate at one moment. ``mean`` may be a fraction."""
+    """An estimate of how many jobs the gateway runs at once. ``mean`` may be a fraction."""
 
     def __init__(self) -> None:
         self.mean = _FIRST_MEAN
         self.skew = 0.0
-        """By how much the count of ended jobs that nobody has seen yet is off, as far as answers have shown."""
+        """The estimated error of the number of jobs that have ended but were not yet polled since."""
         self._variance = _FIRST_VARIANCE
         self._moved_at: float | None = None
         self._last_answer: bool | None = None
 
     @property
     def is_vague(self) -> bool:
-        """Whether it is worth a look at a job that can't be done yet, to know more."""
+        """Whether the estimate is too uncertain to be used."""
         return self._variance > max(9.0, self.mean * self.mean / 25)
 
     def begun(self, ended: float) -> float:
-        """Say how many jobs have begun to run in all, where so many have ended."""
+        """Return how many jobs have begun to run in all if ``ended`` jobs have ended."""
         return self.mean + ended + self.skew
 
     def answer(self, number: int, began: bool, ended: float, ended_variance: float, now: float) -> bool:
-        """Take in whether the job with this number in submit order, from 0, has begun. True if that is a surprise.
+        """Record whether the job with this number in submit order, from 0, has begun.
 
-        ``ended`` is how many of the others have ended, seen or not, with its variance.
+        ``ended`` is the estimated number of other jobs that have ended, seen or not, and ``ended_variance`` its
+        variance. Returns True if the answer contradicts the estimate by more than ``_SURPRISING_Z`` deviations.
         """
         self._drift(now)
         sign = 1.0 if began else -1.0
@@ -221,7 +222,7 @@ class RunnerCount:
 
 
 def _pull(z: float) -> float:
-    """By how many deviations the mean of a normal moves when it turns out to be above ``-z``."""
-    if z < -6:  # the tail's own asymptote; the quotient would be 0/0 soon
+    """Return by how many deviations the mean of a normal variable moves if it turns out to be above ``-z``."""
+    if z < -6:  # the asymptote of the tail; the quotient would soon be 0/0
         return -z
     return math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / (0.5 * math.erfc(-z / math.sqrt(2)))
