@@ -1,4 +1,4 @@
-"""Deletion of assets that are no longer needed at the gateway, for their rebate."""
+"""Deletion of unneeded assets at the gateway, for their rebate."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class PriceLine:
     highest price seen if ``certainty`` is LEARNED, the declared ceiling if BOUNDED, and None if UNKNOWN: the price is
     then learned from one job that runs alone. ``total`` is ``each`` times ``count``. ``ceiling`` is
     ``max_credits_per_job`` or ``max_credits_per_upload``, if declared. ``bound`` is the amount held for one purchase
-    until it is answered. ``can_start`` is false if the budget or the declared ceiling admits none of them.
+    until it is answered. ``can_start`` is false if the budget or the declared ceiling admits no purchase.
     """
 
     what: str

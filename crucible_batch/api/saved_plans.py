@@ -44,7 +44,7 @@ class TextFiles:
     found: dict[str, str] = field(default_factory=dict)
 
     def note(self, text: str, path: Path) -> None:
-        """Record a file that is about to be read. Ignores what is not a file: its reader reports that."""
+        """Record a file that is about to be read. A path that is not a file is ignored: its reader reports it."""
         if text not in self.found and path.is_file():
             with path.open("rb") as file:
                 self.found[text] = hashlib.file_digest(file, "sha256").hexdigest()

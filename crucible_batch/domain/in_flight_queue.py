@@ -175,7 +175,7 @@ class InFlightQueue:
     def edge(self) -> tuple[int, InFlightJob] | None:
         """Return the job that is most informative about how many run: the first assumed to be queued, or the last.
 
-        None if there is no job in line that is not being polled and was not seen running.
+        None if all jobs in line are being polled or were seen running.
         """
         begun = self.begun() - 0.5
         last = None

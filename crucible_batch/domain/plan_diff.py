@@ -36,7 +36,7 @@ _COSTS = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHE
 
 
 class ChangeKind(enum.StrEnum):
-    """What a run would do with a job."""
+    """The action of a run for a job."""
 
     NEW = "new"
     CHANGED = "changed"

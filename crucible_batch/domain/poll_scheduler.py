@@ -33,7 +33,7 @@ _PAUSE = 0.025
 _ROUNDS_UNSEEN = 3.0
 """The maximum time between two polls of a job, in rounds: one round is one poll of each job. Applies in any state."""
 _UNSEEN_WEIGHT = 0.05
-"""What each round without a poll adds to a job's urgency, which is a probability: after twenty rounds it is first."""
+"""The increase of a job's urgency, a probability, per round without a poll: after twenty rounds it is polled first."""
 _RAREST_PROBE = 32.0
 """If probes yield nothing new, one poll in this many is a probe."""
 _GOLDEN = 0.6180339887498949
@@ -232,7 +232,7 @@ class PollScheduler:
             at = min(at, place.opened_at + age_s)
         return at
 
-    # -- what was seen ----------------------------------------------------------------------------------------------
+    # -- results ----------------------------------------------------------------------------------------------------
 
     def _survived(self, place: InFlightJob, now: float) -> None:
         if place.in_line:
