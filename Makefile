@@ -25,7 +25,7 @@ STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
 CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 
-.PHONY: help install demo test verify proofs test-browser test-terminal test-system crash soak campaign mutants figures bench lint
+.PHONY: help install demo test coverage lowest verify proofs test-browser test-terminal test-system crash soak campaign mutants figures bench lint
 .PHONY: format types check schema reference picture docs release clean
 
 help:  ## Say what there is
@@ -46,6 +46,19 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 test: $(STAMP)  ## Run the tests of each change; the long proofs are in verify
 	$(PYTEST) -m "not slow"
 
+coverage: $(STAMP)  ## Measure which lines the tests of a change run
+	$(PYTEST) -m "not slow" --cov=crucible_batch --cov-report=term:skip-covered
+
+lowest: $(VENV)-lowest/.installed  ## Run them on the oldest releases that pyproject.toml admits
+	$(VENV)-lowest/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+$(VENV)-lowest/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
+	  --editable '.[dev]'
+	@touch $@
+
 PROOFS ?= tests
 proofs: $(STAMP)  ## Run the tests that take long, or those below PROOFS
 	$(BIN)/python -m pytest -n 2 -m slow $(PROOFS)
@@ -53,12 +66,12 @@ proofs: $(STAMP)  ## Run the tests that take long, or those below PROOFS
 verify: proofs test-browser test-terminal test-system soak mutants  ## Run the long proofs; needs what test-system needs
 
 crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
-	@$(BIN)/python -m tests.crash --rounds $(ROUNDS)
+	@$(BIN)/python -m tests.verification.crash --rounds $(ROUNDS)
 
 # make soak SECONDS=600, or the one seed that broke something: make soak SEED=12345
 SECONDS ?= 60
 soak: $(STAMP)  ## Simulate hostile runs for SECONDS, crashes included
-	@$(BIN)/python -m tests.simulation.soak $(SECONDS) $(SEED)
+	@$(BIN)/python -m tests.verification.simulation.soak $(SECONDS) $(SEED)
 
 # The table in docs/performance.md is made by it, unless it is only a rough look.
 bench: $(STAMP)  ## Measure speed and memory beside the floors, and write the table in docs/performance.md
@@ -66,17 +79,17 @@ bench: $(STAMP)  ## Measure speed and memory beside the floors, and write the ta
 
 MINUTES ?= 150
 campaign: $(CAMPAIGN_STAMP)  ## Try everything for MINUTES, and write docs/reliability/campaign-DATE.json
-	@$(BIN)/python -m tests.campaign --minutes $(MINUTES)
+	@$(BIN)/python -m tests.verification.campaign --minutes $(MINUTES)
 
 # make mutants ONLY="domain/identity.py domain/budget.py"; all of them where none is named
 mutants: $(CAMPAIGN_STAMP)  ## Change the modules that keep money and secrets, line by line, and see the tests notice
-	@$(BIN)/python -m tests.campaign.mutation $(ONLY)
+	@$(BIN)/python -m tests.verification.campaign.mutation $(ONLY)
 
 figures: $(STAMP)  ## Write the figures of the newest campaign into the README
-	@$(BIN)/python -m tests.campaign.figures
+	@$(BIN)/python -m tests.verification.campaign.figures
 
 test-system: $(STAMP)  ## Stop runs at system calls, cut their power, run on exFAT and FAT; needs root
-	$(BIN)/python -m pytest -n 2 tests/system
+	$(BIN)/python -m pytest -n 2 tests/verification/system
 
 $(CAMPAIGN_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,campaign]'
@@ -87,10 +100,10 @@ $(BROWSER_STAMP): $(STAMP)
 	@touch $(BROWSER_STAMP)
 
 test-browser: $(BROWSER_STAMP)  ## Look at the pages in Chromium
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/verification/browser
 
 test-terminal: $(STAMP)  ## Look at the live panel in tmux, and press Tab in zsh and fish
-	$(BIN)/python -m pytest tests/terminal
+	$(BIN)/python -m pytest tests/verification/terminal
 
 lint: $(STAMP)  ## Lint, and see to the format
 	$(BIN)/ruff check .
@@ -146,4 +159,4 @@ $(VENV)/.release: pyproject.toml
 	@touch $@
 
 clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site *.egg-info
+	rm -rf $(VENV) $(VENV)-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site *.egg-info

@@ -1,0 +1,84 @@
+"""The Tab key: in a real bash, and what zsh and fish are told; they are pressed in ``tests/verification/terminal``."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import COMMAND, Cli
+
+BASH = shutil.which("bash") or "bash"
+# Sets what bash sets when Tab is pressed behind the words, calls what it would call, and prints what it would offer.
+TAB = """
+tab() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    [[ $(complete -p crucible-batch) =~ -F\\ ([^ ]+) ]] || return 1
+    "${BASH_REMATCH[1]}" crucible-batch "${COMP_WORDS[COMP_CWORD]}"
+    printf '%s\\n' "${COMPREPLY[@]}"
+}
+"""
+
+
+def press_tab(cli: Cli, *words: str) -> list[str]:
+    """Install the completion as a user does, start a bash that reads it, and press Tab behind the words."""
+    home = cli.cwd / "home"
+    home.mkdir(exist_ok=True)
+    environment = {**cli.environment, "HOME": str(home), "PATH": f"{Path(COMMAND).parent}:{cli.environment['PATH']}"}
+    script = f'[ -f ~/.bashrc ] || crucible-batch --install-completion >&2\n. ~/.bashrc\n{TAB}\ntab crucible-batch "$@"'
+    done = subprocess.run(
+        [BASH, "--norc", "-c", script, "bash", *words],
+        cwd=cli.cwd, env=environment, capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line]
+
+
+def test_commands_and_options_are_completed(lonely_cli: Cli) -> None:
+    assert press_tab(lonely_cli, "sta") == ["status"]
+    assert press_tab(lonely_cli, "run", "--resub") == ["--resubmit-unknown"]
+    assert press_tab(lonely_cli, "run", "m.yaml", "--display", "") == ["auto", "rich", "plain", "none"]
+
+
+def test_run_directories_are_completed_and_nothing_else(lonely_cli: Cli) -> None:
+    for name in ("outputs/spring/default", "outputs/autumn/night-1", "elsewhere/run"):
+        (lonely_cli.cwd / name / ".crucible").mkdir(parents=True)
+    (lonely_cli.cwd / "outputs/empty/default").mkdir(parents=True)
+    assert press_tab(lonely_cli, "status", "") == ["elsewhere/run", "outputs/autumn/night-1", "outputs/spring/default"]
+    assert press_tab(lonely_cli, "verify", "outputs/s") == ["outputs/spring/default"]
+    assert press_tab(lonely_cli, "audit", "else") == ["elsewhere/run"]
+    assert press_tab(lonely_cli, "status", str(lonely_cli.cwd / "elsew")) == [str(lonely_cli.cwd / "elsewhere/run")]
+    assert press_tab(lonely_cli, "status", "nowhere/at/all") == []
+
+
+def test_workflows_are_completed_where_the_gateway_answers_and_silently_not_elsewhere(
+    cli: Cli, lonely_cli: Cli
+) -> None:
+    assert press_tab(cli, "workflows", "zimage") == ["zimage-base", "zimage-sheet", "zimage-sketch"]
+    assert press_tab(lonely_cli, "workflows", "") == []
+
+
+def test_error_codes_are_completed(lonely_cli: Cli) -> None:
+    assert press_tab(lonely_cli, "explain", "NO_A") == ["NO_ANSWER", "NO_API_KEY"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_is_told_what_it_can_read(lonely_cli: Cli, shell: str) -> None:
+    script = lonely_cli("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1").out
+    assert f"complete_{shell}" in script
+    asked = {
+        "_CRUCIBLE_BATCH_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": "crucible-batch stat",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "COMP_WORDS": "crucible-batch\nstat",
+        "COMP_CWORD": "1",
+    }
+    assert "status" in lonely_cli(**asked).out
+
+
+def test_zsh_is_told_to_complete_at_the_first_tab(lonely_cli: Cli) -> None:
+    script = lonely_cli("--show-completion", "zsh", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1").out
+    assert script.index('_crucible_batch_completion "$@"') < script.index("  compdef _crucible_batch_completion")

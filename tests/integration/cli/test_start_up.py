@@ -1,0 +1,76 @@
+"""A start loads what its command needs: counted in modules, since milliseconds are another machine's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MANIFESTS = Path(__file__).parents[3] / "manifests"
+LOADED = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+sys.argv = ["crucible-batch", *sys.argv[1:]]
+from crucible_batch.cli import main
+main()
+"""
+
+
+def loaded(*words: str) -> set[str]:
+    """Run a command to its end, and return the modules that it has loaded by then."""
+    done = subprocess.run([sys.executable, "-c", LOADED, *words], capture_output=True, text=True, check=True)
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def of(package: str, modules: set[str]) -> set[str]:
+    return {name for name in modules if name == package or name.startswith(f"{package}.")}
+
+
+def test_the_version_takes_nothing_but_the_standard_library() -> None:
+    modules = loaded("--version")
+    ours = of("crucible_batch", modules)
+    assert ours == {"crucible_batch", "crucible_batch.cli", "crucible_batch.lazy_imports"}
+    for package in ("typer", "rich", "pydantic", "httpx", "jinja2", "yaml", "asyncio", "sqlite3", "dataclasses"):
+        assert not of(package, modules), package
+
+
+def test_help_takes_neither_a_markdown_parser_nor_a_lexer_nor_our_own_machinery() -> None:
+    modules = loaded("--help")
+    assert of("typer.rich_utils", modules)
+    for package in ("markdown_it", "pygments", "rich.syntax", "pydantic", "asyncio"):
+        assert not of(package, modules), package
+    assert not of("crucible_batch.api", modules)
+
+
+def test_checking_a_manifest_takes_neither_engine_nor_http_stack_nor_pillow() -> None:
+    modules = loaded("validate", str(MANIFESTS / "hello.yaml"))
+    assert of("crucible_batch.manifest", modules)
+    for package in ("httpx", "PIL", "aiofiles", "asyncio", "starlette", "uvicorn", "tenacity", "filelock"):
+        assert not of(package, modules), package
+    for room in ("engine", "gateway", "report", "outputs", "journal.store", "domain.events", "domain.job", "sandbox"):
+        assert not of(f"crucible_batch.{room}", modules), room
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["validat"], ["run", "--help"]])
+def test_help_and_errors_are_the_same_without_the_imports_that_are_skipped(words: list[str]) -> None:
+    shown = []
+    for skipped in ("", "skip_unused_help_imports(sys.argv[1:]); "):
+        load = "import sys; from crucible_batch.cli.startup import skip_unused_help_imports"
+        script = f"{load}; {skipped}from crucible_batch.cli.app import main; main()"
+        done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+        shown.append((done.returncode, done.stdout, done.stderr))
+    assert shown[0] == shown[1]
+    assert any(shown[0][1:])
+
+
+def test_garbage_is_collected_rarely_and_not_at_the_exit() -> None:
+    script = """
+import atexit, gc
+atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 0))
+from crucible_batch.cli.startup import collect_garbage_rarely
+collect_garbage_rarely()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "50000 True\n"

@@ -1,0 +1,112 @@
+"""What the docs hold that the program makes is what the program makes today."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from PIL import Image
+
+from benchmarks import table
+from crucible_batch.api import Message
+from crucible_batch.errors import ExitCode
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [
+        ("manifest.schema.json", []),
+        ("report.schema.json", ["--report"]),
+        ("plan.schema.json", ["--plan"]),
+        ("sidecar.schema.json", ["--sidecar"]),
+    ],
+    ids=["manifest", "report", "plan", "sidecar"],
+)
+def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
+    """Made by ``make schema``."""
+    command = [sys.executable, "-m", "crucible_batch", "schema", *options]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert json.loads((DOCS / file).read_text(encoding="utf-8")) == json.loads(printed)
+
+
+def test_a_reference_page_is_todays() -> None:
+    """Made by ``make reference``."""
+    made = runpy.run_path(str(DOCS / "make_reference.py"))
+    pages = {page.file: made["render"](page) for page in made["pages"]()}
+    assert set(pages) == {"manifest-reference.md", "report-reference.md"}
+    for file, text in pages.items():
+        assert (DOCS / file).read_text(encoding="utf-8") == text, f"{file}: run make reference"
+
+
+def test_the_table_of_what_was_measured_is_what_was_measured() -> None:
+    """Made by ``make bench``."""
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert table.filled(page, table.load()) == page
+
+
+def test_the_exit_codes_are_the_programs() -> None:
+    page = (DOCS / "exit-codes.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| (\d+) \| (.+) \|$", page[: page.index("## ")], flags=re.MULTILINE)
+    assert table == [(str(int(code)), code.meaning) for code in ExitCode]
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    toctrees = re.findall(r"```{toctree}\n(.*?)```", "".join(_page(name) for name in ("index", "recipes")), re.DOTALL)
+    placed = {line for tree in toctrees for line in tree.splitlines() if line and not line.startswith(":")}
+    assert placed | {"index"} == {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
+
+
+def _page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_the_picture_is_one_and_is_small() -> None:
+    picture = DOCS / "images" / "demo.webp"
+    assert picture.stat().st_size < 300_000
+    with Image.open(picture) as image:
+        image.load()
+        assert image.width > 1000
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "is_elsewhere"),
+    [
+        ("index.html", '<script src="https://cdn.example/a.js"></script>', True),
+        ("index.html", '<link rel="stylesheet" href="//fonts.example/a.css">', True),
+        ("index.html", '<img srcset="http://example.org/a.png 2x">', True),
+        ("style.css", "@font-face { src: url('https://fonts.example/a.woff2') }", True),
+        ("style.css", "@import 'https://fonts.example/a.css';", True),
+        ("index.html", '<a href="https://example.org/">a link</a><img src="images/demo.webp">', False),
+        ("style.css", "body { background: url(paper.png) }", False),
+    ],
+)
+def test_a_site_that_loads_anything_from_another_host_is_seen(
+    tmp_path: Path, file: str, content: str, is_elsewhere: bool
+) -> None:
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    found = runpy.run_path(str(DOCS / "check_site.py"))["loads_from_elsewhere"](tmp_path)
+    assert bool(list(found)) is is_elsewhere
+
+
+def test_the_page_of_error_codes_is_todays() -> None:
+    """Made by ``make schema``, too."""
+    command = [sys.executable, "-m", "crucible_batch", "explain", "--markdown"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert (DOCS / "errors.md").read_text(encoding="utf-8") == printed
+
+
+def test_every_line_of_json_is_in_the_docs() -> None:
+    """The types are read from the code that words them: one ``case`` for each message."""
+    source = (DOCS.parent / "crucible_batch/cli/display/json_lines.py").read_text(encoding="utf-8")
+    types = re.findall(r'return "([a-z_]+)", \{', source)
+    assert len(types) == len(get_args(Message))
+    table = re.findall(r"^\| `([a-z_]+)` \|", (DOCS / "events.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(table) == sorted(["type", *types, "result"])  # the head, the events, the envelope

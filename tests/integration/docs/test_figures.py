@@ -1,0 +1,74 @@
+"""The README's figures are those of the newest campaign, and a campaign's file is whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.verification.campaign.__main__ import put_into
+from tests.verification.campaign.figures import CAMPAIGNS, README, campaigns, placed, render
+from tests.verification.campaign.mutation import MODULES
+from tests.verification.campaign.rows import ROWS, ZEROS
+from tests.verification.crash.wire_faults import FAULTS
+
+
+def test_the_figures_in_the_readme_are_those_of_the_newest_campaign() -> None:
+    """Made by ``make figures``."""
+    text = README.read_text(encoding="utf-8")
+    assert text == placed(text, render()), "run make figures"
+
+
+def test_a_readme_without_a_place_for_figures_is_refused() -> None:
+    with pytest.raises(ValueError, match="no place for figures"):
+        placed("no markers", "figures")
+
+
+def test_the_readme_counts_the_ways_in_which_an_exchange_goes_wrong() -> None:
+    assert f"go wrong in {len(FAULTS)} ways" in README.read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_regime_has_every_row_with_its_share() -> None:
+    page = (CAMPAIGNS / "regime.md").read_text(encoding="utf-8")
+    cells = [line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"\| \d", line)]
+    shares = {int(row[0]): int((re.match(r"\d+", row[-1]) or ["0"])[0]) for row in cells}
+    assert shares == {row.number: row.share for row in ROWS}
+    assert f"of {sum(row.share for row in ROWS)} in all" in page
+
+
+def test_a_campaign_tells_all_of_its_rows_and_found_nothing() -> None:
+    for file in campaigns():
+        told = json.loads(file.read_text(encoding="utf-8"))
+        assert len(told["revision"]) == 40
+        assert all(row["command"] and row["counts"] for row in told["rows"])
+        assert all(row["found"].keys() >= set(ZEROS) for row in told["rows"])
+        assert sum(told["totals"]["found"].values()) == 0
+        assert told["planted"]["caught"] == told["planted"]["bugs"] >= 30
+
+
+def test_a_campaign_that_is_shown_has_every_row() -> None:
+    for file in campaigns()[-1:]:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        assert [row["row"] for row in told["rows"]] == [row.number for row in ROWS]
+        assert render().count("\n| ") == len(ROWS) + 1
+        assert [row["never_struck"] for row in told["rows"]] == [[]] * len(ROWS)
+        mutants = next(row["counts"] for row in told["rows"] if row["row"] == 15)
+        assert mutants["modules"] == len(MODULES)
+
+
+def test_a_row_that_is_played_once_more_takes_the_place_of_the_first_and_says_its_own_revision(tmp_path: Path) -> None:
+    def told(revision: str, *rows: tuple[int, int]) -> dict[str, Any]:
+        played = [{"row": row, "counts": {"kills": kills}, "faults": {}, "found": {"lost": 0}} for row, kills in rows]
+        return {"revision": revision, "started_at": "now", "seed": 7, "took_s": 10, "rows": played}
+
+    file = tmp_path / "campaign.json"
+    file.write_text(json.dumps(told("old", (1, 5), (16, 0))))
+    whole = put_into(file, told("new", (16, 3)))
+    assert [(row["row"], row["counts"]["kills"], row.get("revision")) for row in whole["rows"]] == [
+        (1, 5, None),
+        (16, 3, "new"),
+    ]
+    assert (whole["revision"], whole["took_s"], whole["totals"]["counts"]) == ("old", 20, {"kills": 8})

@@ -1,0 +1,86 @@
+"""The README is true: its commands exist, its Python runs, its manifest loads, its table is the program's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from crucible_batch import validate
+from crucible_batch.errors import ExitCode
+from crucible_batch.sandbox import SandboxConfig, serve
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def _commands() -> list[str]:
+    lines = [line for block in _blocks("sh") for line in block.splitlines()]
+    lines += [line.removeprefix("$ ") for line in README.splitlines() if line.startswith("$ ")]
+    return [line for line in lines if line.startswith("crucible-batch")]
+
+
+@pytest.mark.parametrize("line", _commands())
+def test_a_command_and_its_options_exist(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "crucible_batch", words[1], "--help"], check=True, capture_output=True, text=True
+    ).stdout
+    for option in (word for word in words[2:] if word.startswith("-")):
+        assert option in shown
+
+
+def test_make_knows_the_two_commands() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [line.split()[1] for block in _blocks("sh") for line in block.splitlines() if line.startswith("make ")]
+    assert targets == ["demo", "test"]
+    assert all(f"\n{target}:" in makefile for target in targets)
+
+
+async def test_the_python_example_runs_as_it_stands(tmp_path: Path) -> None:
+    (example,) = _blocks("python")
+    (tmp_path / "manifests").symlink_to(ROOT / "manifests")
+    async with serve(SandboxConfig(time_scale=0.1)) as gateway:
+        environ = {**os.environ, "MOLTAZINE_API_KEY": gateway.api_key, "CRUCIBLE_API_BASE": gateway.api_url}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", example, cwd=tmp_path, env=environ, stdout=-1, stderr=-1
+        )
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    for line in out.decode().splitlines():
+        assert "succeeded" in line
+    assert list((tmp_path / "outputs").rglob("*.png"))
+
+
+def test_the_manifest_loads(tmp_path: Path) -> None:
+    (manifest,) = _blocks("yaml")
+    (tmp_path / "manifest.yaml").write_text(manifest, encoding="utf-8")
+    (tmp_path / "products.csv").write_text("sku,title\nA1,A blue vase\n", encoding="utf-8")
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8), "navy").save(tmp_path / "photos" / "A1.jpg")
+    _, count = validate(tmp_path / "manifest.yaml")
+    assert count == 5
+
+
+def test_the_exit_codes_are_the_programs() -> None:
+    table = dict(re.findall(r"^\| ([\d, ]+) \| (.+) \|$", README, flags=re.MULTILINE))
+    for code in ExitCode:
+        if code < 100:
+            assert table[str(int(code))] == code.meaning
+    assert "130, 143" in table
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

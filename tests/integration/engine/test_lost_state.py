@@ -1,0 +1,359 @@
+"""The journal is gone, or a key is old: what was bought comes back, and nothing is bought on a guess."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crucible_batch import api, clean_assets
+from crucible_batch.domain import events
+from crucible_batch.errors import JournalError, RunDirectoryError
+from crucible_batch.journal import store
+from tests.integration.engine.test_resume import THREE, stop_after
+
+# See test_resume.py: connections that are cancelled while they are made.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+EDIT = "{name: e, prompt: edit, workflow: qwen-edit, image: a.png}"
+
+
+async def requests(bench) -> Counter[str]:
+    return Counter((await bench.state())["requests"])
+
+
+def lose_the_journal(bench) -> None:
+    shutil.rmtree(bench.path / "out" / ".crucible")
+
+
+def receipts(bench) -> Path:
+    return bench.path / "out" / "receipts.jsonl"
+
+
+async def test_a_journal_that_is_no_database_is_moved_away_and_the_receipts_bring_all_back(start):
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(f"{THREE}\n{EDIT}")
+        await bench.run(manifest)
+        journal = bench.path / "out/.crucible/journal.sqlite3"
+        journal.write_bytes(b"garbage" * 1000)
+        before = await requests(bench)
+        with pytest.raises(JournalError, match="no journal any more") as caught:
+            await bench.run(manifest)
+        assert caught.value.code == "JOURNAL"
+        assert f"move {journal.parent} away" in (caught.value.hint or "")
+        journal.parent.rename(bench.path / "away")
+        assert (await bench.run(manifest)).exit_code == 0
+        asked = await requests(bench) - before
+    assert (asked["generate"], asked["asset-create"]) == (0, 0)
+
+
+async def test_a_picture_whose_image_is_gone_comes_back_by_its_receipt_and_not_by_its_key(start):
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(EDIT)
+        await bench.run(manifest)
+        await clean_assets(bench.path / "out", settings=bench.settings)
+        receipt = receipts(bench).read_bytes()
+        shutil.rmtree(bench.path / "out")
+        refused = await bench.run(manifest)
+        (row,) = refused.jobs()
+        assert (row.status, row.error.code) == ("failed", "IDEMPOTENCY_KEY_REUSED")
+        assert "bought already" in row.error.hint
+        assert "receipts.jsonl" in row.error.hint
+        assert refused.report.credits.jobs == 0
+        shutil.rmtree(bench.path / "out")
+        receipts(bench).parent.mkdir()
+        receipts(bench).write_bytes(receipt)
+        before = await requests(bench)
+        found = await bench.run(manifest)
+        asked = await requests(bench) - before
+        state = await bench.state()
+    assert (found.exit_code, found.report.counts.reused) == (0, 1)
+    assert (asked["generate"], asked["asset-create"]) == (0, 0)
+    assert len(state["jobs"]) == 1
+
+
+# --- receipts ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_finished_run_that_lost_its_journal_is_finished_still_and_only_looks_at_its_jobs(start):
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(f"{THREE}\n{EDIT}")
+        first = await bench.run(manifest)
+        digests = [row.outputs[0].sha256 for row in first.jobs()]
+        before = await requests(bench)
+        lose_the_journal(bench)
+        second = await bench.run(manifest)
+        asked = await requests(bench) - before
+    assert second.exit_code == 0
+    assert (second.report.counts.succeeded, second.report.counts.reused) == (4, 4)
+    assert second.report.credits.jobs == first.report.credits.jobs
+    assert [row.outputs[0].sha256 for row in second.jobs()] == digests
+    # One look at each job shows what it cost; nothing is submitted, uploaded or downloaded.
+    assert set(asked) <= {"metadata", "job"}
+    assert asked["job"] == 4
+
+
+async def test_jobs_in_flight_are_collected_without_a_submit_where_only_the_journal_is_lost(start, watcher):
+    async with start() as bench:
+        manifest = bench.manifest(THREE)
+        await stop_after(bench, watcher, manifest, events.Accepted, 3)
+        before = await requests(bench)
+        lose_the_journal(bench)
+        result = await bench.run(manifest)
+        await bench.agree(result)
+        asked = await requests(bench) - before
+    assert result.exit_code == 0
+    assert result.report.counts.reused == 3
+    assert asked["generate"] == 0
+
+
+@pytest.mark.parametrize("damage", ["removed", "receipt lies"])
+async def test_an_output_that_is_not_what_its_receipt_says_is_fetched_again_for_nothing(start, damage):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}")
+        first = await bench.run(manifest)
+        digest = next(first.jobs()).outputs[0].sha256
+        lose_the_journal(bench)
+        if damage == "removed":
+            (bench.path / "out" / "a" / "0.png").unlink()
+        else:
+            text = receipts(bench).read_text()
+            receipts(bench).write_text(text.replace(digest, "0" * 64))
+        before = await requests(bench)
+        result = await bench.run(manifest)
+        await bench.agree(result)
+        asked = await requests(bench) - before
+    assert result.exit_code == 0
+    assert asked["generate"] == 0
+    assert asked["download"] >= 1
+    assert [row.outputs[0].sha256 for row in result.jobs()] == [digest]
+
+
+async def test_receipts_that_were_tampered_with_lead_nowhere(start, tmp_path):
+    secret = tmp_path / "secret.png"
+    async with start() as bench:
+        secret.write_bytes((bench.path / bench.picture("a.png")).read_bytes())
+        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}")
+        await bench.run(manifest)
+        lines = [json.loads(line) for line in receipts(bench).read_text().splitlines()]
+        for line in lines:
+            if "saved" in line:
+                line["saved"]["path"] = "../secret.png"
+        bad_key = {**lines[0], "key": "cb1-" + "0" * 64, "attempt": 7}
+        receipts(bench).write_bytes(
+            b"\n".join([b"not json", b"[" * 5000, b'{"identity": 3}', b"\xff\xfe", b"x" * 50_000])
+            + b"\n"
+            + "\n".join(json.dumps(line) for line in [bad_key, *lines]).encode()
+        )
+        shutil.rmtree(bench.path / "out" / ".crucible")
+        shutil.rmtree(bench.path / "out" / "a")
+        result = await bench.run(manifest)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    assert [row.outputs[0].path for row in result.jobs()] == ["a/0.png", "b/0.png"]
+    assert all(row.attempts[0].idempotency_key == row.idempotency_key for row in result.jobs())
+
+
+async def test_receipts_of_another_account_are_refused_as_its_journal_is(start):
+    from crucible_batch.settings import Settings
+
+    accounts = {"moltazine_sandbox": Decimal(50), "moltazine_other": Decimal(50)}
+    async with start(accounts=accounts) as bench:
+        manifest = bench.manifest("{name: a, prompt: one}")
+        await bench.run(manifest)
+        lose_the_journal(bench)
+        stranger = Settings(api_key="moltazine_other", base_url=bench.running.api_url)
+        with pytest.raises(RunDirectoryError, match="another account"):
+            await bench.run(manifest, settings=stranger)
+        assert len((await bench.state())["jobs"]) == 1
+
+
+# --- recover -------------------------------------------------------------------------------------------------------
+
+
+async def test_recover_brings_everything_back_from_a_gateway_that_remembers(start, tmp_path):
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(f"{EDIT}\n{THREE}", budget="9.5")
+        first = await bench.run(manifest)
+        second = await bench.run(manifest, out_dir=tmp_path / "anew", recover=True)
+        state = await bench.state()
+    assert second.exit_code == 0
+    assert second.report.counts.reused == 4
+    assert (len(state["jobs"]), len(state["assets"])) == (4, 1)
+    assert [row.outputs[0].sha256 for row in second.jobs()] == [row.outputs[0].sha256 for row in first.jobs()]
+    assert any("found at the gateway and used again" in note for note in second.report.notes)
+
+
+async def test_recover_from_a_gateway_that_has_forgotten_buys_one_job_and_says_what_it_cost(start):
+    async with start() as bench:
+        result = await bench.run(bench.manifest(THREE), recover=True)
+        state = await bench.agree(result)
+    assert result.exit_code == 5
+    assert len(state["jobs"]) == 1
+    assert Counter(row.status for row in result.jobs()) == {"succeeded": 1, "pending": 2}
+    (stop,) = result.report.stops.values()
+    assert stop.code == "NOT_REMEMBERED"
+    assert "2 credits" in stop.message
+
+
+async def test_recover_asks_with_a_job_that_needs_no_image_and_never_buys_an_upload(start):
+    async with start() as bench:
+        bench.picture("a.png")
+        with_text = await bench.run(bench.manifest(f"{EDIT}\n{THREE}"), recover=True)
+        assert [row.name for row in with_text.jobs() if row.status == "succeeded"] == ["a"]
+        images_only = await bench.run(bench.manifest(EDIT), out_dir=bench.path / "other", recover=True)
+        state = await bench.state()
+    assert images_only.exit_code == 5
+    assert images_only.report.credits.spent == 0
+    assert (len(state["jobs"]), len(state["assets"])) == (1, 0)
+
+
+async def test_recover_waits_for_the_first_answer_before_a_second_submit_leaves(start, tampered):
+    under_way = peak = 0
+
+    async def count(request: httpx.Request, send):
+        nonlocal under_way, peak
+        if not request.url.path.endswith("/generate"):
+            return await send()
+        under_way += 1
+        peak = max(peak, under_way)
+        try:
+            await asyncio.sleep(0.01)
+            return await send()
+        finally:
+            under_way -= 1
+
+    async with start() as bench:
+        await bench.run(bench.manifest(THREE), recover=True, transport=tampered(count))
+    assert peak == 1
+
+
+# --- more that a journal may have forgotten ------------------------------------------------------------------------
+
+
+async def test_an_old_copy_of_the_journal_learns_the_rest_from_the_receipts(start):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        shutil.copytree(bench.path / "out" / ".crucible", bench.path / "yesterday")
+        manifest = bench.manifest(THREE)
+        full = await bench.run(manifest)
+        lose_the_journal(bench)
+        shutil.copytree(bench.path / "yesterday", bench.path / "out" / ".crucible")
+        before = await requests(bench)
+        again = await bench.run(manifest)
+        asked = await requests(bench) - before
+    assert again.exit_code == 0
+    assert again.report.credits.jobs == full.report.credits.jobs
+    assert (asked["generate"], asked["download"]) == (0, 0)
+
+
+async def test_an_upload_in_doubt_whose_price_an_old_copy_never_saw_is_named_lost_and_holds_nothing(start, tampered):
+    lost = False
+
+    async def tamper(request: httpx.Request, send):
+        nonlocal lost
+        if request.url.path.endswith("/assets") and request.method == "POST":
+            await (await send()).aread()
+            lost = True
+        if lost:
+            raise httpx.ReadError("lost")
+        return await send()
+
+    async with start() as bench:
+        bench.picture("a.png")
+        out, copy, manifest = bench.path / "out", bench.path / "yesterday", bench.manifest(EDIT)
+        assert (await bench.run(manifest, transport=tampered(tamper))).exit_code == 5
+        shutil.copytree(out, copy)
+        full = await bench.run(manifest)  # gives the first upload back, and buys another
+        shutil.rmtree(out)
+        copy.rename(out)
+        again = await bench.run(manifest)
+        state = await bench.state()
+    assert (full.exit_code, full.report.credits.lost_uploads, again.exit_code) == (0, 0, 0)
+    books = again.report.credits
+    assert (books.lost_uploads, books.uploads, books.held) == (1, 0, 0)
+    assert books.jobs == full.report.credits.jobs == state["audit"]["spent_on_jobs"]
+    assert len(state["assets"]) == 2
+
+
+class Killed(BaseException):
+    """Ends whatever is going on, as a kill would."""
+
+
+async def test_a_restore_that_is_cut_off_leaves_a_journal_that_knows_it_has_forgotten(start, monkeypatch):
+    written = 0
+    original = store.encode_event
+
+    def killed_in_the_middle(event):
+        nonlocal written
+        written += 1
+        if written == 7:
+            raise Killed
+        return original(event)
+
+    async with start() as bench:
+        manifest = bench.manifest(THREE)
+        await bench.run(manifest)
+        lose_the_journal(bench)
+        before = await requests(bench)
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "encode_event", killed_in_the_middle)
+            task = asyncio.ensure_future(bench.run(manifest))
+            with pytest.raises(Killed):
+                await task
+        again = await bench.run(manifest)
+        asked = await requests(bench) - before
+    assert written == 7
+    assert again.exit_code == 0
+    assert asked["generate"] == 0
+
+
+async def test_what_a_plans_own_run_restored_is_no_move(start):
+    async with start() as bench:
+        manifest = bench.manifest(THREE)
+        plan_file = bench.path / "plan.json"
+        await api.plan(manifest, out_dir=bench.path / "out", settings=bench.settings, save_to=plan_file)
+        for _ in range(3):
+            result = await bench.run(plan_file, out_dir=None)
+            assert result.exit_code == 0
+            lose_the_journal(bench)
+        assert (await bench.run(plan_file, out_dir=None)).exit_code == 0
+        assert (await bench.run(plan_file, out_dir=None)).exit_code == 0
+        assert len((await bench.state())["jobs"]) == 3
+
+
+async def test_recover_claims_no_purchase_that_it_can_not_tell(start, tmp_path):
+    async with start() as bench:
+        manifest = bench.manifest(THREE)
+        await bench.run(manifest)
+        await bench.configure(faults="generate.drop-before=1")
+        second = await bench.run(manifest, out_dir=tmp_path / "anew", recover=True)
+        state = await bench.state()
+    assert second.exit_code == 0
+    assert len(state["jobs"]) == 3
+    assert second.report.counts.reused == 2
+
+
+async def test_what_was_found_again_is_told_apart_from_what_was_bought(start, tmp_path):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        second = await bench.run(bench.manifest(THREE), out_dir=tmp_path / "anew")
+    assert (second.report.credits.spent, second.report.credits.reused) == (6, 2)
+
+
+async def test_a_run_that_leaves_jobs_behind_says_what_they_met(start):
+    async with start(faults="job.500-before:1") as bench:
+        result = await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}"))
+    assert result.exit_code == 5
+    (stop,) = result.report.stops.values()
+    assert stop.code.startswith(("HTTP_5", "INTERNAL"))

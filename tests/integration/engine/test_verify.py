@@ -1,0 +1,224 @@
+"""Outputs held against the journal, and brought back for no credits: the recorded bytes or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crucible_batch import verify
+from crucible_batch.api import FileState
+from crucible_batch.errors import KeyRefusedError, RunBusyError, RunDirectoryError
+from crucible_batch.journal import lock_run_directory
+from crucible_batch.settings import Settings
+from tests.unit.outputs.making import nested_folders
+
+THREE = "{name: a, prompt: one}\n{name: b, prompt: two, workflow: zimage-sheet}\n{name: c, prompt: three}"
+NOBODY = Settings(api_key=None, base_url="http://127.0.0.1:9")
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.png"))}
+
+
+async def test_a_finished_run_is_true_without_a_key_and_without_a_network(start):
+    async with start() as bench:
+        result = await bench.run(bench.manifest(THREE))
+    found = await verify(bench.path / "out", settings=NOBODY)
+    assert (found.exit_code, found.checked, found.counts) == (0, 4, {FileState.OK: 4})
+    assert found.byte_size == sum(output.byte_size for row in result.jobs() for output in row.outputs)
+    assert (found.running, found.differences, found.leftovers) == (False, (), ())
+
+
+async def test_each_kind_of_difference_is_named_and_nothing_is_touched(start):
+    async with start() as bench:
+        await bench.run(bench.manifest(THREE))
+    out = bench.path / "out"
+    (out / "a/0.png").unlink()
+    damaged = bytearray((out / "b/0.png").read_bytes())
+    damaged[-1] ^= 1  # of the same size: only the digest tells
+    (out / "b/0.png").write_bytes(damaged)
+    (out / "b/1.png").unlink()
+    (out / "b/1.png").symlink_to(out / "b/0.png")
+    shutil.rmtree(out / "c")
+    (out / "c").symlink_to(out / "b")  # what is read through a link is not what was saved
+    (out / "b/.crucible-part-x-0").write_bytes(b"cut")
+    (out / ".report.json.part").write_bytes(b"{")
+    before = sorted(out.rglob("*"))
+    found = await verify(out)
+    assert {difference.path: difference.state for difference in found.differences} == {
+        "a/0.png": FileState.MISSING,
+        "b/0.png": FileState.DAMAGED,
+        "b/1.png": FileState.REPLACED,
+        "c/0.png": FileState.REPLACED,
+    }
+    assert [difference.name for difference in found.differences] == ["a", "b", "b", "c"]
+    assert found.leftovers == (".report.json.part", "b/.crucible-part-x-0")
+    assert found.exit_code == 7
+    assert sorted(out.rglob("*")) == before
+
+
+async def test_what_is_missing_or_damaged_comes_back_and_the_edited_file_is_kept(start):
+    async with start() as bench:
+        first = await bench.run(manifest := bench.manifest(THREE))
+        out = bench.path / "out"
+        whole = contents(out)
+        shutil.rmtree(out / "a")
+        (out / "b/0.png").write_bytes(b"my own work")
+        (out / "b/1.png").unlink()
+        (out / "b/.crucible-part-x-0").write_bytes(b"cut")
+        found = await verify(out, fix=True, settings=bench.settings)
+        assert found.exit_code == 0
+        assert contents(out) == whole
+        aside = f"b/0.png.damaged-{hashlib.sha256(b'my own work').hexdigest()[:8]}"
+        kept = {difference.path: difference.kept for difference in found.differences}
+        assert kept == {"a/0.png": None, "b/0.png": aside, "b/1.png": None}
+        assert (out / aside).read_bytes() == b"my own work"
+        assert not (out / "b/.crucible-part-x-0").exists()
+        assert (await verify(out)).exit_code == 0
+        # A later run agrees: there is nothing to do, and nothing is downloaded.
+        requests = (await bench.state())["requests"]
+        again = await bench.run(manifest)
+        state = await bench.agree(again)
+    assert again.report.credits == first.report.credits
+    assert len(state["jobs"]) == 3
+    assert (state["requests"]["generate"], state["requests"]["download"]) == (3, requests["download"])
+    assert requests["download"] == 4 + 3
+
+
+async def test_outputs_of_jobs_that_left_the_manifest_are_verified_and_fixed_too(start):
+    async with start() as bench:
+        await bench.run(bench.manifest(THREE))
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        out = bench.path / "out"
+        (out / "c/0.png").unlink()
+        found = await verify(out)
+        assert (found.checked, found.retired) == (4, 3)
+        assert [(difference.name, difference.retired) for difference in found.differences] == [("c", True)]
+        fixed = await verify(out, fix=True, settings=bench.settings)
+        assert (fixed.exit_code, (out / "c/0.png").is_file()) == (0, True)
+        assert (await verify(out)).exit_code == 0
+
+
+def refusing(part: str, status: int, code: str):
+    async def tamper(request: httpx.Request, send) -> httpx.Response:
+        if part in request.url.path:
+            return httpx.Response(status, json={"success": False, "error": "gone", "code": code})
+        return await send()
+
+    return tamper
+
+
+async def test_what_the_gateway_no_longer_has_is_said_and_the_users_file_stays(start, tampered):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        out = bench.path / "out"
+        (out / "a/0.png").write_bytes(b"edited")
+        gone = tampered(refusing("/api/v1/jobs/", 404, "JOB_NOT_FOUND"))
+        # The first look at a job is the account's check; it knows this key, so none is made.
+        found = await verify(out, fix=True, settings=bench.settings, transport=gone)
+        assert found.exit_code == 7
+        (difference,) = found.differences
+        assert (difference.fixed, difference.error.code) == (False, "OUTPUT_UNAVAILABLE")
+        assert "JOB_NOT_FOUND" in difference.error.message
+        assert difference.error.hint
+        assert contents(out) == {"a/0.png": b"edited"}
+        # Nothing of it is in the journal: the next try is as good as the first.
+        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+
+
+async def test_other_bytes_than_were_saved_replace_nothing_and_are_named(start, tampered):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}"))
+        out = bench.path / "out"
+        other = contents(out)["b/0.png"]
+        (out / "a/0.png").write_bytes(b"edited")
+        (out / "b/0.png").unlink()
+
+        async def tamper(request: httpx.Request, send) -> httpx.Response:
+            answer = await send()
+            return answer if "/api/" in request.url.path else httpx.Response(200, content=other)
+
+        found = await verify(out, fix=True, settings=bench.settings, transport=tampered(tamper))
+        assert [(each.name, each.fixed) for each in found.differences] == [("a", False), ("b", True)]
+        assert found.differences[0].error.code == "OUTPUT_CHANGED"
+        assert contents(out) == {"a/0.png": b"edited", "b/0.png": other}
+        assert sorted(path.name for path in (out / "a").iterdir()) == ["0.png", "0.png.json"]
+
+
+async def test_an_output_that_a_run_missed_and_could_not_fetch_is_still_missing(start):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}")
+        await bench.run(manifest)
+        out = bench.path / "out"
+        (out / "a/0.png").unlink()
+        await bench.configure(faults="job.expired-url:1")
+        assert (await bench.run(manifest)).exit_code == 1
+        assert [each.state for each in (await verify(out)).differences] == [FileState.MISSING]
+        await bench.configure(faults="")
+        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+        assert (await bench.run(manifest)).exit_code == 0
+        await bench.agree(await bench.run(manifest))
+
+
+async def test_a_gateway_that_fails_ends_the_fixing_with_5_and_what_is_fixed_stays(start, tampered):
+    async with start() as bench:
+        await bench.run(bench.manifest(THREE))
+        out = bench.path / "out"
+        for path in contents(out):
+            (out / path).unlink()
+
+        async def dead(_request: httpx.Request, _send) -> httpx.Response:
+            raise httpx.ConnectError("nobody there")
+
+        found = await verify(out, fix=True, settings=bench.settings, transport=tampered(dead))
+        assert found.exit_code == 5
+        assert found.failure is not None
+        assert not any(each.fixed for each in found.differences)
+        assert all(each.error.code == found.failure.code for each in found.differences)
+        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+
+
+async def test_fixing_needs_a_key_only_where_there_is_something_to_fix(start):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        out = bench.path / "out"
+        assert (await verify(out, fix=True, settings=NOBODY)).exit_code == 0
+        (out / "a/0.png").unlink()
+        with pytest.raises(KeyRefusedError):
+            await verify(out, fix=True, settings=NOBODY)
+        with pytest.raises(RunDirectoryError, match="another gateway"):
+            await verify(out, fix=True, settings=Settings(api_key="k", base_url="http://127.0.0.1:9"))
+
+
+async def test_a_held_directory_can_be_looked_at_and_not_fixed(start):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+    out = bench.path / "out"
+    (out / "a/.crucible-part-x-0").write_bytes(b"being written")
+    with lock_run_directory(out):
+        found = await verify(out)
+        assert (found.running, found.exit_code, found.leftovers) == (True, 0, ())
+        with pytest.raises(RunBusyError):
+            await verify(out, fix=True, settings=bench.settings)
+
+
+async def test_nested_folders_without_end_keep_no_command_from_its_work(start):
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: one}")
+        await bench.run(manifest)
+        out = bench.path / "out"
+        with nested_folders(out, 1500):
+            assert (await verify(out)).exit_code == 0
+            assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+            assert (await bench.run(manifest)).exit_code == 0
+
+
+async def test_a_directory_without_a_journal_is_refused_and_stays_as_it_is(tmp_path):
+    for fix in (False, True):
+        with pytest.raises(RunDirectoryError):
+            await verify(tmp_path, fix=fix)
+    assert list(tmp_path.iterdir()) == []

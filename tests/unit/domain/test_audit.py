@@ -1,0 +1,346 @@
+"""The audit: whatever happened, honest books and an honest ledger agree, and no altered amount gets by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.domain.audit import Audit, JournalClaims, audit
+from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState, Verdict
+from crucible_batch.domain.gateway_types import LedgerEntry
+from tests.unit.domain.sandbox_books import Shared
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.sampled_from(["zimage-base", "zimage-sheet"]), st.sampled_from(["a", "nsfw"])),
+        st.sampled_from([("poll",), ("upload",), ("delete",)]),
+        st.tuples(st.just("pass_time"), st.sampled_from([0.125, 1.0, 60.0])),
+        st.tuples(st.just("stranger"), st.booleans()),
+    ),
+    max_size=25,
+)
+
+
+def drive(shared: Shared, steps: Sequence[tuple[object, ...]], *, alone: bool = False) -> Shared:
+    for step in steps:
+        match step:
+            case ("submit", str(workflow_id), str(prompt)):
+                shared.submit(workflow_id, prompt)
+            case ("pass_time", float(seconds)):
+                shared.pass_time(seconds)
+            case ("stranger", bool(uploads)):
+                if not alone:
+                    shared.stranger(uploads=uploads)
+            case (str(name),):
+                getattr(shared, name)()
+    return shared
+
+
+@given(STEPS, st.sampled_from([1, 3, 10, 1000]), st.sampled_from([-200.0, 0.0, 0.4, 200.0]))
+def test_books_kept_of_the_same_answers_never_differ(steps: list[tuple[object, ...]], recent: int, skew: float) -> None:
+    """However few entries the gateway shows, whoever shares the account, however our clock goes."""
+    shared = drive(Shared(recent=recent, skew=skew), steps)
+    found = shared.audit()
+    assert found.differences == ()
+    if recent == 1000:
+        assert found.count(Verdict.UNSEEN) == 0 or not found.jobs
+
+
+@given(STEPS, st.data())
+def test_a_single_altered_amount_of_ours_is_found(steps: list[tuple[object, ...]], data: st.DataObject) -> None:
+    shared = drive(Shared(), [("submit", "zimage-base", "a"), *steps])
+    books, entries = shared.books(), shared.entries()
+    by = data.draw(st.sampled_from([Decimal("0.25"), Decimal("-0.125"), Decimal(100)]))
+    ours = {claim.job_id: claim.name for claim in books.jobs}
+    choices: list[tuple[str, int]] = [("job", place) for place in range(len(books.jobs))]
+    choices += [("upload", place) for place in range(len(books.uploads))]
+    choices += [("entry", place) for place, entry in enumerate(entries) if entry.job_id in ours]
+    match data.draw(st.sampled_from(choices)):
+        case ("job", place):
+            jobs = list(books.jobs)
+            jobs[place] = replace(jobs[place], price=jobs[place].price + by)
+            found, name = shared.audit(replace(books, jobs=jobs)), jobs[place].name
+        case ("upload", place):
+            uploads = list(books.uploads)
+            uploads[place] = replace(uploads[place], charge=uploads[place].charge + by)
+            found, name = shared.audit(replace(books, uploads=uploads)), uploads[place].name
+        case (_, place):
+            name = ours[entries[place].job_id or ""]
+            entries[place] = replace(entries[place], amount=entries[place].amount + by)
+            found = shared.audit(entries=entries)
+    assert [each.name for each in found.differences] == [name]
+
+
+@given(STEPS, st.data())
+def test_on_an_account_of_our_own_an_altered_upload_entry_is_found_too(
+    steps: list[tuple[object, ...]], data: st.DataObject
+) -> None:
+    shared = drive(Shared(), [("submit", "zimage-base", "a"), ("upload",), *steps, ("delete",)], alone=True)
+    entries = shared.entries()
+    places = [place for place, entry in enumerate(entries) if entry.entry_type in {"upload", "rebate"}]
+    place = data.draw(st.sampled_from(places))
+    entries[place] = replace(entries[place], amount=entries[place].amount + Decimal("0.01"))
+    assert shared.audit(entries=entries).differences
+
+
+# --- ledgers made by hand ------------------------------------------------------------------------------------------
+
+
+def entry(
+    entry_type: str, amount: object, at: float | None = 50.5, job_id: str | None = "j1", **more: str
+) -> LedgerEntry:
+    return LedgerEntry(
+        entry_id=f"{entry_type}{amount}{at}{job_id}{more}",
+        entry_type=entry_type,
+        amount=Decimal(str(amount)),
+        at=at,
+        job_id=job_id,
+        description=more.get("description", ""),
+        more=(more["more"],) if "more" in more else (),
+    )
+
+
+def job(status: CreditStatus = CreditStatus.CHARGED, price: object = 2, **fields: object) -> JobClaim:
+    claim = JobClaim("hero", 1, "j1", Decimal(str(price)), status, 50.0, 51.0, 60.0)
+    return replace(claim, **fields)  # type: ignore[arg-type]
+
+
+def upload(state: UploadState = UploadState.KNOWN, **fields: object) -> UploadClaim:
+    claim = UploadClaim("cat.png", "aa", state, 50.0, 51.0, "n1", "asset-1", Decimal("0.5"))
+    return replace(claim, **fields)  # type: ignore[arg-type]
+
+
+BEFORE = entry("grant", 100, at=1.5, job_id=None)
+
+
+def look(
+    *entries: LedgerEntry,
+    jobs: Sequence[JobClaim] = (),
+    uploads: Sequence[UploadClaim] = (),
+    present: Sequence[str] = ("asset-1",),
+    **books: object,
+) -> Audit:
+    read = replace(JournalClaims(jobs, uploads, runs=[(40.0, 70.0)]), **books)  # type: ignore[arg-type]
+    return audit(read, [BEFORE, *entries], present, asked_at=1000.0)
+
+
+def reasons(found: Audit) -> list[str]:
+    return [reason for each in found.differences for reason in each.reasons]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("words", [("reserve", "consume"), ("RESERVE", "CONSUME"), ("job_reserve", "job.consumed")])
+def test_signs_and_spellings_make_no_difference(words: tuple[str, str], sign: int) -> None:
+    found = look(entry(words[0], -2 * sign), entry(words[1], 2 * sign), jobs=[job()])
+    assert [each.verdict for each in found.jobs] == [Verdict.AGREES]
+
+
+@pytest.mark.parametrize(
+    ("status", "entries", "expected"),
+    [
+        (CreditStatus.CHARGED, ["reserve"], ["not charged"]),
+        (CreditStatus.CHARGED, ["reserve", "refund"], ["not charged but refunded"]),
+        (CreditStatus.CHARGED, ["reserve", "consume", "refund"], ["charged and refunded as well"]),
+        (CreditStatus.REFUNDED, ["reserve", "consume"], ["not refunded but charged"]),
+        (CreditStatus.REFUNDED, ["reserve"], ["not refunded"]),
+        (CreditStatus.CHARGED, ["reserve", "consume", "bonus"], ["an entry of an unknown type: bonus"]),
+        (CreditStatus.HELD, ["reserve"], []),
+        (CreditStatus.HELD, ["reserve", "refund"], []),
+        (CreditStatus.ASSUMED, ["reserve", "refund"], []),
+        (CreditStatus.REFUNDED, ["reserve", "refund"], []),
+    ],
+)
+def test_a_jobs_entries_must_follow_its_standing(status: CreditStatus, entries: list[str], expected: list[str]) -> None:
+    found = look(*(entry(word, 2) for word in entries), jobs=[job(status)])
+    assert reasons(found) == expected
+
+
+def test_a_job_that_was_reserved_twice_is_a_difference() -> None:
+    found = look(entry("reserve", 2), entry("reserve", 2, at=50.75), entry("consume", 2), jobs=[job()])
+    assert reasons(found) == ["reserved 2 times"]
+    assert found.jobs[0].ledger.charged == 2
+
+
+def test_a_job_that_answered_two_keys_is_a_difference_of_both() -> None:
+    jobs = [job(), job(name="other", job_id="J1"), job(name="third", job_id="j3")]
+    found = look(entry("reserve", 2), entry("consume", 2), entry("reserve", 2, job_id="j3"), jobs=jobs)
+    said = ["the gateway answered another key with the same job" in each.reasons for each in found.jobs]
+    assert said == [True, True, False]
+
+
+def test_an_entry_that_is_shown_twice_counts_once() -> None:
+    found = look(entry("reserve", 2), entry("reserve", 2), entry("consume", 2), jobs=[job()])
+    assert found.differences == ()
+
+
+def test_a_job_whose_id_stands_in_the_description_only_is_found() -> None:
+    texts = [entry("reserve", 2, job_id=None, description="job J1"), entry("consume", 2, job_id=None, more="j1")]
+    assert [each.verdict for each in look(*texts, jobs=[job()]).jobs] == [Verdict.AGREES]
+
+
+def test_a_job_that_is_not_in_the_ledger_is_a_difference_only_where_it_would_surely_show() -> None:
+    seen = [entry("reserve", 2, at=20.5, job_id="j0"), entry("consume", 2, at=21.5, job_id="j0")]
+    known = job(name="known", job_id="j0", held_at=20.0, accepted_at=21.0)
+    assert reasons(look(*seen, jobs=[known, job()])) == ["no entry in the ledger"]
+    early = job(held_at=1.4, accepted_at=3.0)
+    assert [each.verdict for each in look(*seen, jobs=[known, early]).jobs] == [Verdict.AGREES, Verdict.UNSEEN]
+    assert [each.verdict for each in look(jobs=[job()]).jobs] == [Verdict.UNSEEN]
+    found_by_key = job(bought_here=False)
+    assert [each.verdict for each in look(*seen, jobs=[known, found_by_key]).jobs] == [Verdict.AGREES, Verdict.UNSEEN]
+
+
+def test_what_our_books_learned_after_the_ledger_was_asked_is_no_difference() -> None:
+    late = job(ended_at=1000.0)
+    assert [each.verdict for each in look(entry("reserve", 2), jobs=[late]).jobs] == [Verdict.MOVING]
+    later = job(held_at=999.0, accepted_at=1000.5, ended_at=None, status=CreditStatus.HELD, name="b", job_id="j2")
+    known = job()
+    found = look(entry("reserve", 2), entry("consume", 2), jobs=[known, later])
+    assert [each.verdict for each in found.jobs] == [Verdict.AGREES, Verdict.MOVING]
+
+
+def test_a_job_in_flight_at_another_price_is_a_difference_already() -> None:
+    assert reasons(look(entry("reserve", 3), jobs=[job(CreditStatus.HELD)])) == ["reserved at 3, not 2"]
+
+
+def test_a_ledger_without_times_and_ids_is_joined_as_far_as_it_goes() -> None:
+    bare = [replace(entry(word, 2, at=None), entry_id="") for word in ("reserve", "consume")]
+    paid = replace(entry("upload", "0.5", at=None, job_id=None), entry_id="")
+    found = audit(JournalClaims([job(), job(job_id="j2")], [upload()]), [*bare, paid], ["asset-1"], asked_at=1000.0)
+    assert found.oldest is None
+    assert [each.verdict for each in found.jobs] == [Verdict.AGREES, Verdict.UNSEEN]
+    assert [each.verdict for each in found.uploads] == [Verdict.AGREES]
+
+
+def test_an_empty_ledger_says_nothing() -> None:
+    found = audit(JournalClaims([job()], [upload()]), [], ["asset-1"], asked_at=1000.0)
+    assert found.count(Verdict.UNSEEN) == 2
+
+
+# A job that tells how the clocks stand, so that what is missing is known to be missing.
+TIMED = (entry("reserve", 2, at=45.5, job_id="j9"), entry("consume", 2, at=46.5, job_id="j9"))
+TIMER = job(name="timer", job_id="j9", held_at=45.0, accepted_at=46.0)
+
+
+@pytest.mark.parametrize(
+    ("charge", "rebate"),
+    [
+        (entry("upload", "0.5", job_id=None), entry("rebate", "0.5", at=80.5, job_id=None)),
+        (entry("consume", "-0.5", job_id=None), entry("refund", "0.5", at=80.5, job_id=None)),
+        (entry("adjustment", "-0.5", job_id=None, description="Asset upload"),
+         entry("adjustment", "0.5", at=80.5, job_id=None, description="Asset deleted")),
+        (entry("upload", "0.5", at=7.5, job_id=None, more="asset-1"),
+         entry("rebate", "0.5", at=7.5, job_id=None, description="for ASSET-1")),
+    ],
+    ids=["the sandbox's words", "a job's words", "by description", "by id, whatever the time"],
+)  # fmt: skip
+def test_uploads_and_rebates_are_recognised(charge: LedgerEntry, rebate: LedgerEntry) -> None:
+    deleted = upload(rebate=Decimal("0.5"), deleted_at=81.0)
+    found = look(*TIMED, charge, rebate, jobs=[TIMER], uploads=[deleted], present=())
+    assert [each.verdict for each in found.uploads] == [Verdict.AGREES]
+    assert found.unmatched == (BEFORE,)
+
+
+@pytest.mark.parametrize(
+    ("claim", "entries", "expected"),
+    [
+        (upload(), [], ["charged 0.5 in the books, no entry of that amount in the ledger"]),
+        (upload(), [("upload", "0.6")], ["charged 0.5 in the books, no entry of that amount in the ledger"]),
+        (upload(), [("upload", "0.5", "asset-1"), ("upload", "0.5", "asset-1 again")],
+         ["charged 2 times", "charged 0.5 in the books, 1 in the ledger"]),
+        (upload(), [("upload", "0.5", "asset-1"), ("rebate", "0.4", "asset-1")],
+         ["rebated 0.4, and never deleted by us"]),
+        (upload(rebate=Decimal("0.5"), deleted_at=81.0), [("upload", "0.5"), ("rebate", "0.5")],
+         ["deleted, and still at the gateway"]),
+        (upload(charge=Decimal(0)), [], []),
+    ],
+)  # fmt: skip
+def test_an_uploads_difference_is_named(
+    claim: UploadClaim, entries: list[tuple[str, ...]], expected: list[str]
+) -> None:
+    made = [entry(word, amount, job_id=None, more=" ".join(more)) for word, amount, *more in entries]
+    found = look(*TIMED, *made, jobs=[TIMER], uploads=[claim])
+    assert reasons(found) == expected
+
+
+def test_two_uploads_need_two_entries() -> None:
+    both = [upload(), upload(name="dog.png", asset_id="asset-2", begun_at=50.5, answered_at=52.0)]
+    one = entry("upload", "0.5", at=50.75, job_id=None)
+    assert len(look(*TIMED, one, jobs=[TIMER], uploads=both).differences) == 1
+    two = entry("upload", "0.5", at=51.75, job_id=None)
+    assert look(*TIMED, one, two, jobs=[TIMER], uploads=both).differences == ()
+
+
+def test_an_upload_that_may_no_longer_or_not_yet_be_shown_takes_no_others_entry() -> None:
+    paid = entry("upload", "0.5", at=51.5, job_id=None)
+    sure = upload(begun_at=51.0, answered_at=53.0)
+    for doubtful in (upload(name="old", begun_at=1.0, answered_at=52.0), upload(name="new", answered_at=1000.0)):
+        claim = replace(doubtful, asset_id="asset-2")
+        found = look(*TIMED, paid, jobs=[TIMER], uploads=[claim, sure])
+        assert found.differences == ()
+        assert found.uploads[1].verdict is Verdict.AGREES
+
+
+def test_a_strangers_upload_at_the_same_time_and_price_cannot_be_told_apart() -> None:
+    ours = entry("upload", "0.5", job_id=None)
+    theirs = entry("upload", "0.5", at=50.75, job_id=None)
+    found = look(*TIMED, ours, theirs, jobs=[TIMER], uploads=[upload()])
+    assert [each.verdict for each in found.uploads] == [Verdict.VAGUE]
+    assert len(found.at_our_time) == 1
+
+
+def lost(**fields: object) -> UploadClaim:
+    return upload(UploadState.LOST, asset_id=None, charge=Decimal(0), **fields)
+
+
+def test_a_lost_upload_that_the_ledger_surely_lacks_was_never_charged() -> None:
+    known, paid = upload(name="dog.png", begun_at=47.0, answered_at=48.0), entry("upload", "0.5", at=47.5, job_id=None)
+    found = look(*TIMED, paid, jobs=[TIMER], uploads=[known, lost()])
+    assert [claim.nonce for claim in found.never_charged] == ["n1"]
+    assert found.perhaps_charged == ()
+
+
+def test_a_lost_upload_proves_nothing_where_the_gateway_lists_no_uploads_or_not_that_far_back() -> None:
+    assert look(*TIMED, jobs=[TIMER], uploads=[lost()]).never_charged == ()
+    known, paid = upload(name="dog.png", begun_at=47.0, answered_at=48.0), entry("upload", "0.5", at=47.5, job_id=None)
+    early = lost(begun_at=1.0, answered_at=2.0)
+    found = look(*TIMED, paid, jobs=[TIMER], uploads=[early, known])
+    assert (found.never_charged, found.perhaps_charged) == ((), ())
+
+
+def test_a_lost_upload_for_which_an_entry_may_stand_is_left_open() -> None:
+    maybe = entry("upload", "0.5", job_id=None)
+    found = look(*TIMED, maybe, jobs=[TIMER], uploads=[lost()])
+    assert (len(found.perhaps_charged), found.never_charged) == (1, ())
+    assert maybe in found.unmatched
+
+
+def test_an_assumed_charge_is_what_the_one_entry_of_its_time_says() -> None:
+    paid = entry("upload", "0.7", job_id=None)
+    found = look(*TIMED, paid, jobs=[TIMER], uploads=[upload(UploadState.ASSUMED)], upload_price=Decimal("0.5"))
+    (each,) = found.uploads
+    assert (each.verdict, each.assumed) == (Verdict.AGREES, True)
+    assert (each.books.charged, each.ledger.charged) == (Decimal("0.5"), Decimal("0.7"))
+
+
+def test_a_deletion_without_an_answer_may_have_been_rebated() -> None:
+    entries = [entry("upload", "0.5", job_id=None), entry("rebate", "0.5", at=80.5, job_id=None)]
+    gone = upload(rebate=Decimal(0), deleted_at=81.0)
+    found = look(*TIMED, *entries, jobs=[TIMER], uploads=[gone], present=())
+    assert len(found.perhaps_rebated) == 1
+    assert found.differences == ()
+
+
+def test_a_second_purchase_by_us_would_stand_among_the_strangers_of_our_time() -> None:
+    pair = [entry("reserve", 2), entry("consume", 2)]
+    twin = [entry("reserve", 2, at=55.5, job_id="jx"), entry("consume", 2, at=56.5, job_id="jx")]
+    dear = entry("reserve", 7, at=55.5, job_id="jy")
+    later = entry("reserve", 2, at=500.5, job_id="jz")
+    found = look(*pair, *twin, dear, later, jobs=[job()])
+    assert set(found.at_our_time) == set(twin)
+    assert set(found.unmatched) == {BEFORE, *twin, dear, later}
+    assert found.differences == ()

@@ -1,0 +1,371 @@
+"""Admission by itself: whose credits are held, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from crucible_batch.domain.events import (
+    Accepted,
+    Created,
+    Event,
+    Failed,
+    Held,
+    HoldReleased,
+    Intended,
+    JobLost,
+    Refused,
+    Repriced,
+    SubmitUnknown,
+    Succeeded,
+)
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.prices import PriceBook, Shape
+from tests.unit.engine.desk import ERROR, IMAGE, D, V, W, again, desk, in_doubt, passed
+
+# -- alone ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_of_an_unknown_price_holds_all_and_nobody_is_sent_beside_it() -> None:
+    async with desk("100") as at:
+        first = await at.ask("a")
+        assert first is not None
+        assert (first.credits, first.alone, at.admission.is_alone("a")) == (100, True, True)
+        assert await at.ask("b") is None
+        await at.answer("a", "2")
+        second = await at.got("b")
+        assert second is not None
+        assert (second.credits, second.alone, at.admission.is_alone("a")) == (32, False, False)
+
+
+async def test_a_hold_names_all_that_a_later_run_has_to_know_of_it() -> None:
+    async with desk(prices=PriceBook(D(4))) as at:
+        job, shape = Job("a", has_images=True, attempt=2), Shape("workflow:w", "digest")
+        held = await at.admission.hold(job, shape, missing=lambda: 0, claim=lambda: None)
+        assert held == Held(
+            at=7.0, attempt=2, key=job.key, credits=D(4), price_class="workflow:w", shape="digest", images=True
+        )
+
+
+async def test_one_that_nothing_bounds_waits_for_the_answers_of_all_others() -> None:
+    async with desk() as at:
+        await at.know(W, "2")
+        assert await at.ask("a") is not None
+        assert await at.ask("unknown", V) is None
+        await at.answer("a", "2")
+        held = await at.got("unknown")
+        assert held is not None
+        assert held.alone
+
+
+async def test_no_other_is_sent_beside_one_alone_even_where_there_is_room_for_it() -> None:
+    """Declared ceilings bound every job; what is left of the budget has room for this one, and still it waits."""
+    async with desk() as at:
+        await at.know(W, "2")
+        await at.know(W, "2")
+        alone = await at.ask("unknown", V)
+        assert alone is not None
+        at.books.ledger.set_hold("unknown", D(1), alone=True)
+        assert await at.ask("b") is None
+        await at.answer("unknown", "3")
+        assert await at.got("b") is not None
+
+
+async def test_one_that_nothing_bounds_is_not_sent_while_another_such_is_in_doubt() -> None:
+    async with desk("100") as at:
+        job = in_doubt(at, "old", "1", alone=True)
+        assert await at.ask("new") is None
+        assert at.waits("new")
+        at.admission.leave(job.identity)
+        await passed()
+        assert not at.waits("new")
+        assert at.stop.stops[W.price_class].code == "BUDGET_EXHAUSTED"
+
+
+# -- slow start -------------------------------------------------------------------------------------------------------
+
+
+async def test_how_many_are_unanswered_doubles_and_begins_again_at_a_surprise() -> None:
+    async with desk() as at:
+        await at.know(W, "2")
+        for name in "abcdefg":
+            await at.ask(name)
+        assert [at.waits(name) for name in "abcdefg"] == [False] * 2 + [True] * 5
+        await at.answer("a", "2")
+        assert [at.waits(name) for name in "abcdefg"] == [False] * 5 + [True] * 2
+        await at.answer("b", "3")
+        await at.answer("c", "3")
+        assert [at.waits(name) for name in "fg"] == [True, True]
+        await at.answer("d", "3")
+        await at.answer("e", "3")
+        assert [at.waits(name) for name in "fg"] == [False, True]
+        await at.answer("f", "3")
+        assert not at.waits("g")
+
+
+async def test_an_upload_above_what_was_expected_is_a_surprise_too() -> None:
+    async with desk() as at:
+        await at.know(W, "2")
+        await at.know(W, "2")
+        for price in ("1", "5"):
+            await at.books.record(IMAGE, Intended(at=1.0, nonce="n", credits=D(16), payer="nobody"))
+            await at.books.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(price)))
+        assert await at.ask("a") is not None
+        assert await at.ask("b") is None
+
+
+async def test_a_first_record_above_what_was_expected_is_a_surprise_too() -> None:
+    async with desk() as at:
+        await at.know(V, "2")
+        await at.know(V, "2")
+        at.books.ledger.prices.learn(W, D(2))  # by an earlier run
+        await at.ask("a")
+        await at.answer("a", "3")
+        assert await at.ask("b", V) is not None
+        assert await at.ask("c", V) is None
+
+
+async def test_the_record_of_a_workflows_first_job_is_read_before_the_next_is_sent() -> None:
+    async with desk() as at:
+        await at.ask("a")
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        assert at.admission.is_to_be_compared("a")
+        assert await at.ask("b") is None
+        at.admission.compared("a", D(2))
+        assert await at.got("b") is not None
+        await at.books.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
+        assert not at.admission.is_to_be_compared("b")
+
+
+async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_price_is_known() -> None:
+    async with desk() as at:
+        at.books.ledger.prices.learn(W, D(2))  # by an earlier run
+        assert await at.ask("a") is not None
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        assert await at.ask("b") is None
+        at.admission.compared("a", D(2))
+        assert await at.got("b") is not None
+
+
+async def test_where_a_first_record_could_not_be_read_that_of_the_next_is() -> None:
+    async with desk() as at:
+        await at.ask("a")
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        assert await at.ask("b") is None
+        at.admission.leave("a")  # it is over
+        assert await at.got("b") is not None
+        await at.books.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
+        assert at.admission.is_to_be_compared("b")
+
+
+async def test_the_first_job_of_each_shape_counts_at_its_bound_until_its_record_was_read() -> None:
+    """The workflow's other records agree. Of three of another shape, answered at 1, none may have cost 16."""
+    large = Shape("workflow:w", "large")
+    async with desk("60") as at:
+        for _ in range(4):
+            await at.know(W, "1")
+        for name in "abc":
+            assert await at.ask(name, large) is not None
+            await at.books.record(name, Accepted(at=1.0, job_id=name, credits=D(1), reused=False))
+            assert at.admission.is_to_be_compared(name)
+        assert await at.ask("d", large) is None
+        at.admission.compared("a", D(1))
+        assert await at.got("d") is not None
+
+
+async def test_a_job_that_the_gateway_calls_known_is_compared_like_any_other() -> None:
+    async with desk() as at:
+        await at.ask("a")
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=True))
+        assert at.admission.is_to_be_compared("a")
+        assert await at.ask("b") is None
+
+
+async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_compared() -> None:
+    async with desk() as at:
+        await at.know(W, "2")
+        await at.know(W, "2")
+        at.admission.figures_differ("first of w", W, D(2), D(3))
+        assert await at.ask("a") is not None
+        assert await at.ask("b") is None
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        assert at.admission.is_to_be_compared("a")
+        assert await at.got("b") is None
+        await at.books.record("a", Repriced(at=2.0, credits=D(3)))
+        assert await at.got("b") is not None
+        assert not at.stop.no_more
+
+
+@pytest.mark.parametrize(("recorded", "ends"), [("14", False), ("32", False), ("33", True)])
+async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(recorded: str, ends: bool) -> None:
+    """The answer names too little for a shape that is new, whose bound was that of its workflow."""
+    large, small = Shape("workflow:w", "large"), Shape("workflow:w", "small")
+    async with desk() as at:
+        await at.know(large, "2")
+        held = await at.ask("a", small)
+        assert held is not None
+        assert held.credits == 32
+        at.admission.figures_differ("first of w", large, D(2), D(3))  # so each is compared from now on
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D("0.1"), reused=False))
+        at.admission.figures_differ("a", small, D("0.1"), D(recorded))
+        assert at.stop.no_more is ends
+
+
+@pytest.mark.parametrize("recorded", ["1", "2"])
+async def test_a_record_no_higher_than_its_answer_changes_nothing(recorded: str) -> None:
+    async with desk() as at:
+        await at.know(W, "2")
+        at.admission.figures_differ("first of w", W, D(2), D(recorded))
+        assert await at.ask("a") is not None
+        assert await at.ask("b") is not None
+
+
+# -- a submit in doubt ------------------------------------------------------------------------------------------------
+
+
+async def test_a_submit_in_doubt_is_sent_again_on_what_it_may_cost_now() -> None:
+    async with desk() as at:
+        job = in_doubt(at, "old", "32")
+        at.books.ledger.prices.learn(W, D(50))
+        assert await again(at, job) is None
+        assert at.books.ledger.hold_of("old") == 800
+        at.admission.restore_hold("old", D(32), alone=False)
+        assert at.books.ledger.hold_of("old") == 32
+
+
+async def test_what_a_submit_in_doubt_holds_is_its_own_to_be_sent_again_on() -> None:
+    async with desk("40") as at:
+        job = in_doubt(at, "old", "32")
+        at.books.ledger.prices.learn(W, D(2))
+        assert await again(at, job) is None
+        assert (at.books.ledger.hold_of("old"), at.admission.is_alone("old")) == (32, False)
+
+
+async def test_a_submit_in_doubt_that_nothing_bounds_is_sent_again_alone() -> None:
+    async with desk("40") as at:
+        job = in_doubt(at, "old", "9", alone=True)
+        assert await again(at, job) is None
+        assert (at.books.ledger.hold_of("old"), at.admission.is_alone("old")) == (40, True)
+        assert at.books.ledger.alone == {"old"}
+        at.admission.restore_hold("old", D(9), alone=True)
+        assert (at.books.ledger.hold_of("old"), at.books.ledger.alone) == (9, {"old"})
+
+
+async def test_a_submit_in_doubt_is_not_sent_again_in_a_run_that_is_to_stop() -> None:
+    async with desk() as at:
+        job = in_doubt(at, "old", "32")
+        at.stop.end_buying(ERROR)
+        assert await again(at, job) == ERROR
+
+
+async def test_a_submit_in_doubt_never_holds_less_than_its_first_try_may_have_cost() -> None:
+    async with desk() as at:
+        job = in_doubt(at, "old", "500", alone=True)
+        at.books.ledger.prices.learn(W, D(2))
+        assert await again(at, job) is None
+        assert (at.books.ledger.hold_of("old"), at.admission.is_alone("old")) == (500, False)
+
+
+async def test_a_submit_in_doubt_that_no_longer_fits_is_not_sent() -> None:
+    async with desk("40") as at:
+        job = in_doubt(at, "old", "32")
+        at.admission.take_up(Job("in flight"))  # which gives nothing back that could be waited for
+        at.books.ledger.prices.learn(W, D(50))
+        error = await again(at, job)
+        assert error is not None
+        assert (error.code, at.books.ledger.hold_of("old")) == ("BUDGET_EXHAUSTED", 32)
+
+
+async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_jobs_in_flight() -> None:
+    async with desk() as at:
+        await at.know(W, "2")
+        first, second, third = (in_doubt(at, name, "32") for name in ("old", "older", "oldest"))
+        assert await again(at, first) is None
+        assert await again(at, second) is None
+        waiting = asyncio.ensure_future(at.admission.hold_again(third, W))
+        await passed()
+        assert not waiting.done()
+        await at.books.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
+        assert await asyncio.wait_for(waiting, 5) is None
+
+
+async def test_a_submit_in_doubt_is_sent_whatever_the_account_shows() -> None:
+    async with desk(account="0") as at:
+        job = in_doubt(at, "old", "32")
+        at.books.ledger.prices.learn(W, D(2))
+        at.admission.close_account()
+        assert await again(at, job) is None
+
+
+# -- who is waited for ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        (HoldReleased(at=1.0, error=ERROR),),
+        (Refused(at=1.0, error=ERROR),),
+        (Accepted(at=1.0, job_id="a", credits=D(0), reused=True), Failed(at=2.0, error=ERROR)),
+    ],
+    ids=lambda events: type(events[-1]).__name__,
+)
+async def test_one_that_holds_nothing_any_more_is_not_waited_for(ended: tuple[Event, ...]) -> None:
+    async with desk("8", prices=PriceBook(D(5))) as at:
+        assert await at.ask("a") is not None
+        assert await at.ask("b") is None
+        at.books.ledger.jobs += D(4)  # so that the next doesn't fit either
+        for event in ended:
+            await at.books.record("a", event)
+        await passed()
+        assert at.tasks["b"].done()
+        assert at.stop.stops[W.price_class].code == "BUDGET_EXHAUSTED"
+
+
+async def test_a_job_in_flight_that_may_fail_is_waited_for() -> None:
+    async with desk("8", prices=PriceBook(D(5))) as at:
+        assert await at.ask("a") is not None
+        await at.answer("a", "5")
+        assert await at.ask("b") is None
+        assert at.waits("b")
+        await at.books.record("a", Failed(at=2.0, error=ERROR))
+        assert await at.got("b") is not None
+
+
+@pytest.mark.parametrize("event", [SubmitUnknown(at=1.0, error=ERROR), HoldReleased(at=1.0, error=ERROR)])
+async def test_a_submit_that_has_ended_is_no_longer_unanswered(event: Event) -> None:
+    async with desk(prices=PriceBook(D(4))) as at:
+        assert await at.ask("a") is not None
+        assert await at.ask("b") is None
+        await at.books.record("a", event)
+        assert await at.got("b") is not None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Succeeded(at=1.0, outputs=1), JobLost(at=1.0, error=ERROR), Failed(at=1.0, error=ERROR)],
+    ids=lambda event: type(event).__name__,
+)
+async def test_a_job_that_has_ended_needs_no_comparing(event: Event) -> None:
+    async with desk() as at:
+        assert await at.ask("a") is not None
+        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        assert await at.ask("b") is None
+        await at.books.record("a", event)
+        assert await at.got("b") is not None
+
+
+async def test_a_job_does_not_wait_for_itself() -> None:
+    async with desk("4", prices=PriceBook(D(5))) as at:
+        at.admission.take_up(Job("a"))
+        assert await at.ask("a") is None
+        assert at.stop.stops[W.price_class].code == "BUDGET_EXHAUSTED"
+
+
+async def test_a_job_that_leaves_makes_way() -> None:
+    async with desk(prices=PriceBook(D(4))) as at:
+        assert await at.ask("a") is not None
+        assert await at.ask("b") is None
+        at.admission.leave("a")
+        assert await at.got("b") is not None
+        at.admission.leave("a")

@@ -1,0 +1,64 @@
+"""Every manifest in ``manifests/`` loads and expands without a word of complaint, into what it says that it makes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from crucible_batch.manifest import JobSpec, expand, load_manifest
+
+MANIFESTS = Path(__file__).parents[3] / "manifests"
+PRICES = {"zimage-base": Decimal(2), "qwen-edit": Decimal(3), "upscale-2x": Decimal(1)}
+UPLOAD = Decimal("0.5")
+COUNTS = {"demo": 30, "hello": 1, "matrix": 12, "catalogue": 4, "folder": 4}
+
+
+def jobs(name: str) -> list[JobSpec]:
+    manifest = load_manifest(MANIFESTS / f"{name}.yaml")
+    assert manifest.warnings == ()
+    items = list(expand(manifest))
+    made = [item for item in items if isinstance(item, JobSpec)]
+    assert made == items
+    return made
+
+
+def test_no_manifest_is_left_out() -> None:
+    assert {path.stem for path in MANIFESTS.glob("*.yaml")} == set(COUNTS)
+
+
+@pytest.mark.parametrize(("name", "count"), COUNTS.items())
+def test_an_example_makes_what_it_says_within_its_budget(name: str, count: int) -> None:
+    made = jobs(name)
+    assert len(made) == count
+    images = {job.image for job in made if job.image}
+    cost = sum((PRICES[job.workflow_id] for job in made), UPLOAD * len(images))
+    budget = load_manifest(MANIFESTS / f"{name}.yaml").budget
+    assert budget.credits is not None
+    assert cost <= budget.credits
+    assert max(PRICES[job.workflow_id] for job in made) <= (budget.max_credits_per_job or 4)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_an_example_names_its_schema(name: str) -> None:
+    first = (MANIFESTS / f"{name}.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=../docs/manifest.schema.json"
+
+
+def test_the_demo_shows_each_way_to_make_jobs() -> None:
+    made = jobs("demo")
+    assert Counter(job.workflow_id for job in made) == {"zimage-base": 18, "qwen-edit": 8, "upscale-2x": 4}
+    assert {job.repeat for job in made} == {1, 2, 3}
+    assert {job.params.get("sampler.seed") for job in made if job.workflow_id == "qwen-edit"} == {
+        1101,
+        1204,
+        1307,
+        1410,
+    }
+    assert {job.image.name for job in made if job.image} == {"vase.jpg", "mug.jpg", "lamp.jpg", "bowl.png"}
+
+
+def test_the_photos_are_small() -> None:
+    assert all(path.stat().st_size <= 40 * 1024 for path in (MANIFESTS / "photos").iterdir())

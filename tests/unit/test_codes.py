@@ -1,0 +1,158 @@
+"""The table of error codes holds all that the package gives, and nothing that it doesn't."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crucible_batch.error_codes import CODES, HTTP, find_code
+from crucible_batch.errors import CrucibleBatchError, ExitCode
+
+PACKAGE = Path(__file__).parents[2] / "crucible_batch"
+# The sandbox plays the gateway: its codes are the gateway's.
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "sandbox" not in path.parts and path.name != "codes.py")
+NAMES = {code.name for code in CODES}
+A_CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
+
+# What looks like a code of ours and is none.
+OTHERS = {
+    "MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE", "MALLOC_ARENA_MAX",  # variables of the environment
+    "WAYLAND_DISPLAY", "XTERM_VERSION", "VTE_VERSION",
+    "DEFAULT_MAX_MANIFEST_BYTES", "MAX_BYTES", "MAX_PIXELS",  # names that are loaded when they are first used
+    "RUN_DIR",  # a metavar
+    "NSFW_REJECTED",  # an example of what a gateway may send
+    "IDEMPOTENCY_KEY_REUSED",  # a gateway's own, which gets a hint of ours
+}  # fmt: skip
+
+
+def _texts(node: ast.AST, constants: dict[str, str]) -> Iterator[str]:
+    """What an expression can come to: its strings, names of constants resolved, a placeholder for what is filled in."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.Name(id=name) if name in constants:
+            yield constants[name]
+        case ast.BoolOp(values=operands):
+            for operand in operands:
+                yield from _texts(operand, constants)
+        case ast.IfExp(body=one, orelse=other):
+            yield from [*_texts(one, constants), *_texts(other, constants)]
+        case ast.JoinedStr(values=parts):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "<status>" for part in parts)
+        case _:
+            pass
+
+
+def _constants(tree: ast.Module) -> dict[str, str]:
+    return {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _given(tree: ast.Module, constants: dict[str, str]) -> Iterator[str]:
+    """Yield what stands where a code is given: ``code = ``, ``code=``, and the first argument of what takes one."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id="code" | "fallback")], value=value)
+                | ast.keyword(arg="code", value=value)
+            ):
+                yield from _texts(value, constants)
+            case ast.Call(func=ast.Name(id="ErrorInfo" | "OutputError"), args=[first, *_]):
+                yield from _texts(first, constants)
+            case ast.Call(func=ast.Attribute(attr="blame"), args=[first, *_]):
+                yield from _texts(first, constants)
+            case _:
+                pass
+
+
+def _suspects(tree: ast.Module) -> set[str]:
+    """Return every string that looks like a code of two words, wherever it stands but in lists of names and codes."""
+    listed = {
+        id(inner)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"__all__", "HOPELESS_CODES"})
+        for inner in ast.walk(node)
+    }
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and id(node) not in listed and isinstance(node.value, str)
+        if "_" in node.value and A_CODE.fullmatch(node.value)
+    }
+
+
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+@pytest.fixture(scope="module")
+def constants(trees: dict[Path, ast.Module]) -> dict[str, str]:
+    """Constants that hold a code, whichever module has them: they are imported under their own names."""
+    found = {name: text for tree in trees.values() for name, text in _constants(tree).items()}
+    return {name: text for name, text in found.items() if A_CODE.fullmatch(text)}
+
+
+def test_every_code_that_is_given_is_in_the_table(trees: dict[Path, ast.Module], constants: dict[str, str]) -> None:
+    given = {
+        (path.name, text)
+        for path, tree in trees.items()
+        for text in _given(tree, constants)
+        if A_CODE.fullmatch(text.replace("<status>", "0"))
+    }
+    assert len({text for _, text in given}) > 35  # it finds them where they are
+    assert {(path, text) for path, text in given if text not in NAMES} == set()
+
+
+def test_whatever_looks_like_a_code_is_in_the_table(trees: dict[Path, ast.Module]) -> None:
+    found = {(path.name, text) for path, tree in trees.items() for text in _suspects(tree)}
+    assert {(path, text) for path, text in found if find_code(text) is None and text not in OTHERS} == set()
+
+
+def test_every_code_of_the_table_is_given(trees: dict[Path, ast.Module], constants: dict[str, str]) -> None:
+    given = {text for tree in trees.values() for text in [*_given(tree, constants), *_suspects(tree)]}
+    assert NAMES - given - set(constants.values()) == set()
+
+
+def _errors(kind: type[CrucibleBatchError]) -> Iterator[type[CrucibleBatchError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _errors(below)
+
+
+def test_an_error_exits_as_the_table_says() -> None:
+    import crucible_batch.api
+    import crucible_batch.cli  # noqa: F401 - so that all errors are there
+
+    for kind in _errors(CrucibleBatchError):
+        if not kind.__module__.startswith("crucible_batch."):
+            continue
+        code = find_code(kind.code)
+        assert code is not None, kind
+        if kind.code not in {"ERROR", "USAGE"}:
+            assert kind.exit_code in code.exit_codes, kind
+
+
+def test_an_entry_is_whole() -> None:
+    assert len(NAMES) == len(CODES)
+    known = {int(code) for code in ExitCode} | {70}
+    for code in CODES:
+        assert set(code.exit_codes) <= known
+        assert 0 not in code.exit_codes
+        assert code.meaning.endswith(".")
+        assert code.what_to_do.endswith(".")
+
+
+def test_a_status_is_one_of_its_family() -> None:
+    assert find_code("HTTP_503") == find_code(HTTP)
+    assert find_code("HTTP_5031") is None
+    assert find_code("http_503") is None

@@ -1,0 +1,140 @@
+"""The layers hold: arrows between rooms only go down, and rooms side by side don't know each other."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "crucible_batch"
+
+# What each room may import of our own package; the table in docs/architecture.md says the same in words.
+MAY_IMPORT = {
+    "lazy_imports": set(),
+    "errors": set(),
+    "secret_text": set(),
+    "shell_command": set(),
+    "target_files": {"errors"},
+    "error_codes": {"errors"},
+    "domain": {"errors"},
+    "manifest": {"errors"},
+    "input_images": {"errors", "domain"},
+    "planner": {"errors", "domain", "manifest"},
+    "gateway": {"errors", "domain", "secret_text"},
+    "journal": {"errors", "domain", "lazy_imports"},
+    "outputs": {"errors", "domain"},
+    "report": {"errors", "domain", "shell_command"},
+    "saved_plan": {"errors", "domain", "shell_command", "target_files"},
+    "settings": {"errors", "domain", "secret_text"},
+    "engine": {"errors", "domain", "input_images", "outputs"},
+    "api": {
+        "errors", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs", "report",
+        "saved_plan", "settings", "engine", "lazy_imports", "secret_text", "shell_command",
+    },
+    "sandbox": set(),
+    "view": {"errors", "api", "report"},
+    "cli": {"errors", "error_codes", "api", "report", "settings", "sandbox", "shell_command", "target_files", "view"},
+    "__init__": {"lazy_imports"},
+    "__main__": {"cli"},
+}  # fmt: skip
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write imports of our own modules in full"
+            if node.module == "crucible_batch":
+                yield from ((node.lineno, f"crucible_batch.{alias.name}") for alias in node.names)
+            elif node.module:
+                yield node.lineno, node.module
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    room = _room(path)
+    for line, module in _imports(path):
+        package, _, rest = module.partition(".")
+        if package != "crucible_batch" or not rest:
+            continue
+        imported = rest.split(".")[0]
+        if imported not in {room, "__version__"}:
+            assert imported in MAY_IMPORT[room], f"{path}:{line}: {room} may not import {imported}"
+
+
+def test_every_file_and_room_that_the_architecture_names_is_there() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py|[a-z_]+/)`", text))
+    assert len(named) > 60
+    assert not {name for name in named if not ((PACKAGE / name).exists() or (PACKAGE.parent / name).exists())}
+    rooms = {name for name in MAY_IMPORT if not name.startswith("__")}
+    assert {name.removesuffix(".py").rstrip("/") for name in named} >= rooms
+
+
+MODULES = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """An import of a package is one of its ``__init__``; imports inside functions count as well."""
+    graph: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        imported = {f"{package}.{part}" for package, part in _names_imported(path)}
+        imported |= {package for package, part in _names_imported(path) if f"{package}.{part}" not in MODULES}
+        imported |= {f"{module}.__init__" for module in imported}
+        graph[name] = imported & MODULES.keys() - {name}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def _names_imported(path: Path) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def test_every_room_is_in_the_table() -> None:
+    rooms = {_room(path) for path in PACKAGE.rglob("*.py")}
+    assert rooms <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "domain").glob("*.py")), ids=lambda path: path.name)
+def test_the_domain_neither_waits_nor_looks_at_the_world(path: Path) -> None:
+    forbidden = {"asyncio", "time", "random", "os", "socket", "logging", "sqlite3", "httpx", "uuid", "secrets"}
+    assert not {module.split(".")[0] for _, module in _imports(path)} & forbidden
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_import_is_hidden_behind_type_checking(path: Path) -> None:
+    choices = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.If)]
+    hidden = [choice for choice in choices if "TYPE_CHECKING" in ast.unparse(choice.test)]
+    kinds = (ast.Import, ast.ImportFrom)
+    assert not [node for choice in hidden for node in ast.walk(choice) if isinstance(node, kinds)]
+
+
+def test_no_public_class_name_stands_twice() -> None:
+    """The sandbox aside: it shares nothing with the rest on purpose, names included."""
+    found = [
+        node.name
+        for path in PACKAGE.rglob("*.py")
+        if _room(path) != "sandbox"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert [name for name, times in Counter(found).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_has_at_most_420_lines_and_a_function_60(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 420
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert [each.name for each in functions if (each.end_lineno or 0) - each.lineno >= 60] == []

@@ -1,0 +1,234 @@
+"""The viewer's pages in a real Chromium, while a run goes on in another process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.integration.view.conftest import Viewer, viewing
+
+JOBS = """\
+- name: harbour
+  prompt: "A harbour, {{ style }}"
+  matrix: {style: [noir, gouache, watercolor]}
+  repeat: 8
+- {name: refused, prompt: nsfw}
+"""
+Shoot = Callable[[Page, str], None]
+MARK = "(element) => { element.marked = true; }"
+MARKED = "(element) => element.marked === true"
+
+
+@pytest.fixture(scope="module")
+def queueing() -> Iterator[str]:
+    with running_sandbox("--time-scale", "1.5", "--runners", "2") as url:
+        yield url
+
+
+@pytest.fixture
+def cli(tmp_path: Path, queueing: str) -> Cli:
+    (tmp_path / "outputs").mkdir()
+    return Cli(tmp_path, queueing)
+
+
+@pytest.fixture
+def viewer(cli: Cli) -> Iterator[Viewer]:
+    with viewing(cli) as running:
+        yield running
+
+
+@pytest.fixture
+def runs(cli: Cli) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Start a run in a process of its own; what is left of it is ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str) -> subprocess.Popen[str]:
+        head = "params: {size.width: 320, size.height: 240}\n"
+        started.append(cli.start("run", cli.write(name, JOBS, head=head)))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def visit(browser: Browser, viewer: Viewer) -> Iterator[Callable[..., Page]]:
+    """Open an address of the viewer; at the end nothing may have been complained of, and nothing asked elsewhere."""
+    complaints: list[str] = []
+    contexts = []
+
+    def opened(address: str = "", **options: Any) -> Page:
+        contexts.append(browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda asked: asked.url.startswith(viewer.url) or complaints.append(asked.url))
+        page.on("response", lambda answer: answer.status < 400 or complaints.append(f"{answer.status} {answer.url}"))
+        page.goto(viewer.url + address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def test_the_list_shows_a_run_as_soon_as_it_begins_and_leads_to_it(
+    visit: Callable[..., Page], runs: Callable[[str], Any], shoot: Shoot
+) -> None:
+    page = visit()
+    expect(page.locator("#none")).to_be_visible()
+    runs("listed")
+    run = page.locator(".run")
+    expect(run).to_contain_text("running now")
+    run.locator("h2 a").evaluate(MARK)
+    expect(run.locator(".strip img")).to_have_count(5)
+    shoot(page, "view-list")
+    assert run.locator("h2 a").evaluate(MARKED)
+    expect(run.locator(".strip img").first).to_have_js_property("complete", True)
+    run.get_by_role("link", name="listed").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("listed")
+    page.get_by_role("link", name="All runs").click()
+    expect(page.locator(".run")).to_have_count(1)
+
+
+def test_a_page_follows_its_run_to_the_end_and_what_is_looked_at_stays(
+    visit: Callable[..., Page], runs: Callable[[str], Any], shoot: Shoot
+) -> None:
+    page = visit()
+    run = runs("atlas")
+    page.locator(".run h2 a").click()
+    expect(page.locator("#view-gallery .card")).to_have_count(25)
+    page.evaluate("document.documentElement.marked = true")
+    waiting = page.locator("[data-group=waiting] .card")
+    pictures = page.locator("[data-group=pictures] .card")
+    expect(waiting.first).to_be_visible()
+    expect(pictures.nth(3)).to_be_visible()
+    shoot(page, "view-live")
+    page.get_by_role("searchbox").fill("watercolor")
+    page.get_by_label("style").select_option("watercolor")
+    page.get_by_role("searchbox").focus()
+    # A job that is still to come, opened: it turns into its picture, and the place in its text stays.
+    page.locator("[data-group=waiting] .open").nth(1).click()
+    about = page.locator("#detail .about")
+    about.evaluate("(about) => { about.scrollTop = 40; }")
+    expect(page.locator("#detail .state")).to_contain_text("not done yet")
+    expect(page.locator("#detail .state")).to_contain_text("succeeded")
+    expect(page.locator("#detail .frame img")).to_have_js_property("complete", True)
+    assert about.evaluate("(about) => about.scrollTop") == 40
+    shoot(page, "view-detail")
+    page.keyboard.press("Escape")
+    assert page.get_by_role("searchbox").input_value() == "watercolor"
+    expect(page.locator("#count")).to_have_text("8 of 25 jobs")
+    assert "axis.style=watercolor" in page.url
+    page.get_by_role("button", name="Clear").click()
+    pictures.first.evaluate(MARK)
+    bottom = page.evaluate("scrollTo(0, 200), scrollY")
+    expect(page.locator("#when")).to_contain_text("done, some failed", timeout=60_000)
+    assert page.evaluate("scrollY") >= bottom
+    assert pictures.first.evaluate(MARKED)  # the card, and with it its picture, is the one that it was
+    run.communicate()
+    expect(page.locator("#summary")).to_contain_text("24 of 25")
+    expect(page.locator("[data-group=trouble] .code")).to_have_text("MODERATION_REFUSED")
+    expect(page.locator("#view-gallery .card")).to_have_count(25)
+    expect(waiting).to_have_count(0)
+    assert page.title() == "atlas · 24 of 25"
+    assert page.evaluate("document.documentElement.marked") is True  # all of that without a reload
+    page.keyboard.press("3")
+    expect(page.locator("#timeline .bar")).to_have_count(25)
+
+
+def test_the_grid_fills_up_where_it_stands(
+    visit: Callable[..., Page], runs: Callable[[str], Any], shoot: Shoot
+) -> None:
+    page = visit()
+    runs("grid")
+    page.locator(".run h2 a").click()
+    expect(page.locator("#view-gallery .card").first).to_be_visible()  # a key that comes before the page is lost
+    page.keyboard.press("2")
+    page.get_by_label("Down").select_option("·take")
+    sheet = page.locator(".sheet")
+    cells = sheet.locator("td img")
+    expect(cells.first).to_be_attached()
+    sheet.evaluate(MARK)
+    sheet.evaluate("(sheet) => { sheet.scrollTop = 150; }")
+    before = cells.count()
+    expect(cells.nth(before + 3)).to_be_attached()
+    assert sheet.evaluate(MARKED)
+    assert sheet.evaluate("(sheet) => sheet.scrollTop") == 150
+    shoot(page, "view-grid")
+
+
+def test_a_killed_run_says_so_and_is_followed_again_when_it_goes_on(
+    visit: Callable[..., Page], runs: Callable[[str], Any], shoot: Shoot
+) -> None:
+    page = visit()
+    run = runs("fallen")
+    page.locator(".run h2 a").click()
+    expect(page.locator("#view-gallery .card")).to_have_count(25)
+    page.evaluate("document.documentElement.marked = true")
+    expect(page.locator("[data-group=pictures] .card").nth(1)).to_be_visible()
+    run.send_signal(signal.SIGKILL)
+    expect(page.locator("#when")).to_contain_text("killed: the same command goes on")
+    expect(page.locator("#summary code")).to_have_text("crucible-batch run fallen.yaml")
+    shoot(page, "view-killed")
+    runs("fallen")
+    expect(page.locator("#when")).to_contain_text("running now")
+    expect(page.locator("#when")).to_contain_text("done, some failed", timeout=60_000)
+    expect(page.locator("#summary")).to_contain_text("24 of 25")
+    assert page.evaluate("document.documentElement.marked") is True
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_while_a_run_goes_on(
+    visit: Callable[..., Page], runs: Callable[[str], Any], scheme: str
+) -> None:
+    page = visit(color_scheme=scheme)
+    runs(f"audited-{scheme}")
+    expect(page.locator(".strip img").nth(1)).to_be_visible()
+    assert _violations(page) == []
+    page.locator(".run h2 a").click()
+    expect(page.locator("[data-group=pictures] .card").nth(2)).to_be_visible()
+    for view in ("1", "2", "3"):
+        page.keyboard.press(view)
+        assert _violations(page) == []
+
+
+def _violations(page: Page) -> list[tuple[str, list[str]]]:
+    found = Axe().run(page)
+    assert len(found.response["passes"]) > 10
+    return [(one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found.response["violations"]]
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(
+    visit: Callable[..., Page], runs: Callable[[str], Any], shoot: Shoot
+) -> None:
+    page = visit(viewport={"width": 390, "height": 844}, device_scale_factor=2, is_mobile=True, has_touch=True)
+    runs("phone")
+    expect(page.locator(".strip img").nth(1)).to_be_visible()
+    shoot(page, "view-phone-list")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator(".run h2 a").click()
+    expect(page.locator("[data-group=pictures] .card").nth(1)).to_be_visible()
+    shoot(page, "view-phone")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_viewer_that_no_longer_answers_is_told(browser: Browser, cli: Cli) -> None:
+    page = browser.new_page()
+    with viewing(cli) as viewer:
+        page.goto(viewer.url)
+        expect(page.locator("#none")).to_be_visible()
+    expect(page.locator("#feed")).to_contain_text("is it still running?")
+    page.close()

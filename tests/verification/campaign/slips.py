@@ -1,0 +1,196 @@
+"""Slips: one-line mistakes that each take one safety out of the product, and the tests that have to notice.
+
+A slip is made by this pytest plugin before any test is imported:
+
+    python -m pytest -p tests.verification.campaign.slips --slip "redirects followed" tests/unit/gateway
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from filelock import SoftFileLock
+from httpx import AsyncClient
+
+from crucible_batch.domain import credits, identity
+from crucible_batch.engine.job_worker import JobWorker
+from crucible_batch.gateway import retries, storage, transport
+from crucible_batch.gateway.api_key import ApiKey
+from crucible_batch.gateway.transport import HttpxChannel, KeyChannel
+from crucible_batch.gateway.url_guard import LinkGuard
+from crucible_batch.journal import lock
+from crucible_batch.manifest import names
+from crucible_batch.manifest.files import Files
+from crucible_batch.outputs import OutputStore, safe_fs, temp_file
+from crucible_batch.outputs.safe_fs import Folder
+from crucible_batch.planner import Planner
+
+
+@dataclass(frozen=True)
+class Slip:
+    """What is done wrong, and where that has to show."""
+
+    make: Callable[[], None]
+    noticed_by: str
+
+
+def _client_options(client: type, **wrong: Any) -> Callable[[], None]:
+    """Have every HTTP client of a library made with other options than ours."""
+
+    def make() -> None:
+        right = client.__init__  # type: ignore[misc]
+
+        def init(self: Any, *args: Any, **options: Any) -> None:
+            right(self, *args, **{**options, **wrong})
+
+        client.__init__ = init  # type: ignore[misc]
+
+    return make
+
+
+def _set(owner: Any, name: str, value: Any) -> Callable[[], None]:
+    return lambda: setattr(owner, name, value)
+
+
+def _storage_with_a_key() -> None:
+    right = HttpxChannel.send
+
+    async def send(self: HttpxChannel, method: str, url: str, headers: Any, *body: Any) -> Any:
+        return await right(self, method, url, {**headers, "Authorization": "Bearer moltazine_key"}, *body)
+
+    HttpxChannel.send = send  # type: ignore[method-assign]
+
+
+def _key_to_any_origin() -> None:
+    transport.origin = lambda _url: ("", "", None)
+    right = KeyChannel.__init__
+
+    def init(self: KeyChannel, *args: Any) -> None:
+        right(self, *args)
+        self._start = ""
+
+    KeyChannel.__init__ = init  # type: ignore[method-assign]
+
+
+def _through_floats(value: Any) -> str:
+    return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True, separators=(",", ":"))
+
+
+def _from_float(value: Any) -> Decimal:
+    return Decimal(float(value))
+
+
+def _nothing(*_anything: object) -> None:
+    return None
+
+
+def _text_normalised() -> None:
+    right = identity._canonical_text
+    identity._canonical_text = lambda value: right(unicodedata.normalize("NFC", value))
+
+
+def _refusal_after_doubt_believed() -> None:
+    right = JobWorker._not_accepted
+
+    def believe(self: JobWorker, job: Any, error: Any) -> Any:
+        error.in_doubt = False
+        return right(self, dataclasses.replace(job, in_doubt=False), error)
+
+    JobWorker._not_accepted = believe  # type: ignore[method-assign]
+
+
+def _links_followed() -> None:
+    os.O_NOFOLLOW = 0  # type: ignore[misc]
+    safe_fs._NO_LINK = os.O_CLOEXEC
+
+
+def _written_once(descriptor: int, block: bytes) -> None:
+    os.write(descriptor, block)
+
+
+def _built_otherwise(owner: type, field: str, value: object) -> Callable[[], None]:
+    """Have every object of a class begin with another value in a field."""
+
+    def make() -> None:
+        right = owner.__init__  # type: ignore[misc]
+
+        def init(self: Any, *args: Any, **options: Any) -> None:
+            right(self, *args, **options)
+            object.__setattr__(self, field, value)
+
+        owner.__init__ = init  # type: ignore[misc]
+
+    return make
+
+
+def _repeat_left_out() -> None:
+    right = identity.job_identity
+    identity.job_identity = lambda *, repeat, **content: right(repeat=1, **content)
+
+
+class _Cased(str):
+    """A text that folds no case."""
+
+    __slots__ = ()
+
+    def casefold(self) -> _Cased:
+        return self
+
+
+def _case_kept() -> None:
+    right = unicodedata.normalize
+    names.unicodedata = SimpleNamespace(  # type: ignore[assignment]
+        normalize=lambda form, text: _Cased(right(form, text)), category=unicodedata.category
+    )
+
+
+SLIPS: Mapping[str, Slip] = {
+    "the environment asked": Slip(_client_options(ClientSession, trust_env=True), "unit/gateway"),
+    "redirects followed": Slip(_client_options(AsyncClient, follow_redirects=True), "unit/gateway"),
+    "the key sent to any origin": Slip(_key_to_any_origin, "unit/gateway/test_secrets.py"),
+    "storage asked with the key": Slip(_storage_with_a_key, "unit/gateway/test_storage.py"),
+    "an encoded download accepted": Slip(
+        _set(storage, "is_encoded", lambda _headers: False), "unit/gateway/test_storage.py"
+    ),
+    "a storage url not checked": Slip(_set(LinkGuard, "check", _nothing), "unit/gateway/test_storage.py"),
+    "the key in its own repr": Slip(_set(ApiKey, "__repr__", ApiKey.reveal), "unit/gateway/test_secrets.py"),
+    "every answer tried again": Slip(_set(retries, "is_worth_retrying", lambda _error: True), "unit/gateway"),
+    "canonical json through floats": Slip(_set(identity, "canonical", _through_floats), "unit/domain/test_identity.py"),
+    "text normalised in the key": Slip(_text_normalised, "unit/domain/test_identity.py"),
+    "the repeat left out of the key": Slip(_repeat_left_out, "unit/domain/test_identity.py"),
+    "credits from binary floats": Slip(_set(credits, "_finite", _from_float), "unit/domain/test_credits.py"),
+    "duplicate jobs merged in silence": Slip(_built_otherwise(Planner, "_duplicates", "once"), "unit/test_planner.py"),
+    "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "integration/engine/test_perform.py"),
+    "a file that is there for a lock": Slip(_set(lock, "FileLock", SoftFileLock), "unit/journal/test_locking.py"),
+    "links followed at an output's place": Slip(_links_followed, "unit/outputs/test_store.py"),
+    "a user's file written over": Slip(_set(Folder, "claim", Folder.replace), "unit/outputs/test_store.py"),
+    "a far larger output taken": Slip(
+        _built_otherwise(OutputStore, "_max_bytes", 10_000_000), "unit/outputs/test_store.py"
+    ),
+    "a short write taken for a whole one": Slip(
+        _set(temp_file, "_write_all", _written_once), "unit/outputs/test_store.py"
+    ),
+    "images from anywhere": Slip(_set(Files, "is_inside", lambda _self, _path: True), "unit/manifest/test_files.py"),
+    "names told apart by their case alone": Slip(_case_kept, "unit/manifest/test_names.py"),
+}
+"""Each slip by its name; ``noticed_by`` is below ``tests``."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slip", choices=sorted(SLIPS), help="the mistake to make")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    slip = config.getoption("--slip")
+    if slip is not None:
+        SLIPS[slip].make()

@@ -1,0 +1,65 @@
+"""The real command, killed with its first submit in doubt, and started again with the key of another account."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+
+from crucible_batch.sandbox import SandboxConfig, parse_faults, serve
+from tests.verification.crash.conftest import COMMAND
+
+MANIFEST = """\
+version: 1
+name: trial
+workflow: zimage-base
+params: {size.width: 64, size.height: 64}
+budget: {credits: 10}
+jobs: [{name: a, prompt: one}]
+"""
+
+
+async def start(folder: Path, url: str, key: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        COMMAND, "run", "m.yaml", "--out-dir", "out", "--json",
+        cwd=folder,
+        env={**os.environ, "MOLTAZINE_API_KEY": key, "CRUCIBLE_API_BASE": url},
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def kill_once_held(process: asyncio.subprocess.Process) -> None:
+    """Send SIGKILL when the job's credits are held: its submit is under way, and no answer has come."""
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if json.loads(line).get("event") == "held":
+            process.kill()
+    assert await process.wait() == -signal.SIGKILL
+
+
+async def test_a_submit_in_doubt_is_not_bought_again_on_another_account(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    keys = {"moltazine_ours": Decimal(50), "moltazine_other": Decimal(50)}
+    config = SandboxConfig(accounts=keys, faults=parse_faults("generate.slow=1"), slow_answer_s=10, time_scale=0)
+    async with serve(config) as found, httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(60):
+
+        async def bought() -> int:
+            return len((await http.get(f"{found.api_url}/_sandbox/state")).json()["jobs"])
+
+        await kill_once_held(await start(tmp_path, found.api_url, "moltazine_ours"))
+        other = await start(tmp_path, found.api_url, "moltazine_other")
+        out, err = await other.communicate()
+        assert other.returncode == 2, err
+        error = json.loads(out.splitlines()[-1])["error"]
+        assert error["code"] == "RUN_DIRECTORY"
+        assert "--same-account" in error["hint"]
+        assert await bought() <= 1
+        again = await start(tmp_path, found.api_url, "moltazine_ours")
+        _, err = await again.communicate()
+        assert again.returncode == 0, err
+        assert await bought() == 1

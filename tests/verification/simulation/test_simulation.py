@@ -1,0 +1,135 @@
+"""A few hundred seeds of hostile weather, each judged; and the seeds that once broke something."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.verification.simulation.play import Tally
+from tests.verification.simulation.price_worlds import FIRST_SEED, price_world
+from tests.verification.simulation.soak import judged, play_all, workshop
+from tests.verification.simulation.weather import FAULTS, Moment
+
+# Parts, so that a parallel run can share them out.
+FEW_SEEDS = [range(80), range(80, 160), range(FIRST_SEED, FIRST_SEED + 40)]
+SEEDS = [range(part * 500, (part + 1) * 500) for part in range(4)]
+PRICE_SEEDS = [range(FIRST_SEED + part * 150, FIRST_SEED + (part + 1) * 150) for part in range(4)]
+_ALWAYS_FIRE = {name for name, fault in FAULTS.items() if fault.moment is not Moment.ASIDE}
+
+
+@pytest.mark.parametrize("seeds", FEW_SEEDS, ids=str)
+def test_two_hundred_seeds_buy_nothing_twice_overspend_and_lose_nothing(seeds: range) -> None:
+    assert play_all(seeds).broken == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", SEEDS, ids=str)
+def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range) -> None:
+    total = play_all(seeds)
+    assert total.broken == []
+    assert total.seeds == len(seeds) == 500
+    assert total.runs > 2000
+    assert total.crashes > 250
+    assert set(total.faults) >= _ALWAYS_FIRE - {"402-page", "workflow-gone"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", PRICE_SEEDS, ids=str)
+def test_whatever_prices_do_the_budget_is_exceeded_by_no_more_than_is_stated(seeds: range) -> None:
+    assert play_all(seeds).broken == []
+
+
+def test_the_prices_of_the_seeds_do_all_that_gateways_were_seen_to_do() -> None:
+    worlds = [price_world(seed, ["zimage-base", "qwen-edit"]) for seeds in PRICE_SEEDS for seed in seeds]
+    rules = [rule for world in worlds for rule in world.pricing.values()]
+    for name in ("size", "steps", "rises", "free", "jitter", "answer", "record"):
+        assert any(getattr(rule, name) for rule in rules), name
+    assert any(world.pricing.get("upload") for world in worlds)
+    factors = {rise.factor for rule in rules for rise in rule.rises}
+    assert min(factors) < 1 < 16 < max(factors)
+    assert {(world.ceiling_factor is None, world.upload_factor is None) for world in worlds} == {
+        (one, other) for one in (True, False) for other in (True, False)
+    }
+    assert price_world(FIRST_SEED - 1, ["zimage-base"]).pricing == {}
+
+
+@pytest.mark.parametrize(
+    ("seed", "once"),
+    [
+        (437, "a job that listed its outputs late lost all but the first"),
+        (64, "a download without a length was saved although its last bytes were missing"),
+        (2, "an upload's answer was lost before any had named a price, which nobody can count"),
+        (561431387, "five refusals of jobs in doubt kept a run from ever asking for the others"),
+        (773004124, "the judge took a price for unknown that a submit in doubt had just named"),
+        (201, "a price rose while several submits were in flight"),
+        (1047, "each run sent one more submit in doubt at a price that only the run before had seen"),
+        (5977, "refusals for want of credits ended runs before they had collected what they had bought"),
+        (1523, "a job that was lost, known again and not done within its timeout ended a run as if all had failed"),
+        (722000051, "a refund paid for a second submit of a price that nobody knew, beside one in doubt"),
+        (20280, "an earlier run's price is enough to begin with, and may have risen since"),
+        (93002170, "a submit in doubt that can no longer be settled kept the price of its workflow unknown"),
+        (562005798, "a partition that had begun before a run counted for nothing to the judge"),
+        (
+            255000139,
+            "a submit in doubt named a price, which rose before that was durable, and the judge knew none",
+        ),
+        (700000113, "a hold was cut to what the account had, which had more by the time that the job was charged"),
+        (720001732, "submits in doubt that were refused again held today's price, and kept others from what was left"),
+        (224005764, "the deadline passed while lost outputs were looked for, and the judge saw no reason for 5"),
+        (667407390, "jobs that were blocked, then refused since their workflow was gone, left 4 with nothing blocked"),
+        (175264952, "all that was left was held for an image and its job, and the judge took it for the job's alone"),
+        (524060827, "one that went alone was in doubt for good, and the judge knew only of those of unknown price"),
+        (1524060524, "a record named a price where the answer had named none, and the judge had not heard it"),
+        (1524060771, "a record within the bound of its submit, of a new shape that was answered low, ended each run"),
+        (1524061638, "more runs than the judge allowed were each ended by a ceiling, by the price of one more shape"),
+        (316575308, "a run was left while a refusal was still being written, and released what that had ended"),
+        (1186729816, "a run was killed between a job's image and its submit, and the judge held for both once more"),
+        (1700000545, "a record named a price while its job was in flight, and the judge heard of it at the job's end"),
+        (1186729907, "24 jobs waited in a queue that stood still, and looks at them until the timeout seemed endless"),
+    ],
+)
+def test_a_seed_that_once_showed_something_holds(seed: int, once: str) -> None:
+    assert play_all([seed]).broken == [], once
+
+
+def test_the_same_seed_tells_the_same_story_in_every_process() -> None:
+    program = (
+        "from tests.verification.simulation.soak import play_all\n"
+        "for seed in range(40, 46): total = play_all([seed]); print(total.trace, total.virtual_s, total.faults)"
+    )
+    stories = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[3],
+            env={"PYTHONHASHSEED": hash_seed},
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(stories) == 1
+
+
+def test_a_broken_seed_ends_the_soak_with_the_command_that_replays_it() -> None:
+    program = (
+        "from tests.verification.simulation import soak\n"
+        "from tests.verification.simulation.play import Tally\n"
+        "soak.play = lambda seed, *_: Tally(seeds=1, broken=['of course'] * (seed == 12))\n"
+        "import sys; sys.exit(soak.main(['0', '12']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[3]
+    )
+    assert done.returncode == 1
+    assert done.stdout.endswith("BROKEN seed 12: of course\nreplay it: make soak SEED=12\n")
+
+
+def test_a_crash_in_the_simulation_itself_is_a_broken_seed() -> None:
+    with workshop() as (base, _):
+        broken: Tally = judged(1, base / "nowhere" / "deep", [])
+    assert len(broken.broken) == 1
+    assert broken.broken[0].startswith("seed 1: Traceback")
