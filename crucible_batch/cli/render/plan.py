@@ -210,8 +210,8 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
     show_comparison(console, plan.comparison)
     if plan.lines:
         console.print(_prices(plan, is_wide=console.width >= _WIDE))
-    facts = Table.grid(padding=(0, 1))
-    facts.add_column(style="dim", width=11)
+    facts = Table.grid()
+    facts.add_column(style="dim", width=12)
     facts.add_column()
     for label, text in _facts(plan):
         facts.add_row(f"  {label}", text)
