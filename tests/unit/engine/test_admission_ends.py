@@ -69,11 +69,18 @@ async def test_an_upload_whose_price_nobody_named_ends_nothing(event: Event) -> 
         assert not at.stop.no_more
 
 
-async def test_a_job_that_was_found_again_says_nothing_of_the_ceiling() -> None:
+@pytest.mark.parametrize(
+    ("reused", "earlier", "ends"), [(True, False, False), (False, True, False), (False, False, True)]
+)
+async def test_only_a_purchase_of_this_run_above_the_ceiling_ends_the_buying(
+    reused: bool, earlier: bool, ends: bool
+) -> None:
+    """A job that was found again, or bought by an earlier run's try, was bought under the ceiling of that time."""
     async with desk(prices=PriceBook(D(4))) as at:
         await at.ask("a")
-        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(9), reused=True))
-        assert not at.stop.no_more
+        event = Accepted(at=1.0, job_id="a", credits=D(9), reused=reused, earlier=earlier)
+        await at.books.record("a", event)
+        assert at.stop.no_more is ends
 
 
 async def test_a_run_that_is_to_stop_lets_nobody_wait() -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from crucible_batch.domain.budget import SlowStart
 from crucible_batch.domain.events import (
     Accepted,
     Created,
@@ -288,6 +289,19 @@ async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_job
         assert not waiting.done()
         await at.books.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
         assert await asyncio.wait_for(waiting, 5) is None
+
+
+async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_is_sent_again() -> None:
+    """Its hold is a bound of 32; it is expected to cost 2, so 8 of the account's 10 are left for others."""
+    async with desk(account="10") as at:
+        at.books.ledger.prices.learn(W, D(2))
+        at.books.ledger.prices.learn(V, D(9))
+        job = in_doubt(at, "old", "32")
+        await at.admission.read_account()
+        assert await again(at, job) is None
+        at.admission._slow_start = SlowStart(5)
+        assert await at.ask("b", V) is None
+        assert at.waits("b")
 
 
 async def test_a_submit_in_doubt_is_sent_whatever_the_account_shows() -> None:

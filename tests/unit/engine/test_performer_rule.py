@@ -24,6 +24,7 @@ from crucible_batch.domain.events import (
     Intended,
     JobLost,
     Listed,
+    Lost,
     Prepared,
     Repriced,
     Saved,
@@ -219,8 +220,8 @@ async def test_a_submit_is_kept_back_in_a_run_that_is_to_stop() -> None:
 # -- a submit in doubt ------------------------------------------------------------------------------------------------
 
 
-def leave_in_doubt(bench: Bench, credits: str) -> None:
-    held = Held(at=0.0, attempt=1, key=bench.job.key, credits=D(credits), price_class="workflow:w")
+def leave_in_doubt(bench: Bench, credits: str, *, alone: bool = False) -> None:
+    held = Held(at=0.0, attempt=1, key=bench.job.key, credits=D(credits), price_class="workflow:w", alone=alone)
     bench.books.ledger.apply("job", held)
     bench.job = resume_job(replay(bench.job, [held]))
     bench.admission.take_up(bench.job)
@@ -245,6 +246,16 @@ async def test_a_submit_in_doubt_holds_what_it_may_cost_now_unless_this_try_boug
     bench.gateway.answer = answer
     assert isinstance(await bench.do(Submit()), SubmitUnknown)
     assert bench.books.ledger.hold_of("job") == held
+
+
+async def test_one_alone_in_doubt_stays_alone_where_sending_it_again_bought_nothing() -> None:
+    """No other may go alone beside it: the first try may have been charged any price."""
+    bench = Bench()
+    leave_in_doubt(bench, "32", alone=True)
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(1))
+    bench.gateway.answer = GatewayError("no", code="NO", status=402)
+    assert isinstance(await bench.do(Submit()), SubmitUnknown)
+    assert set(bench.books.ledger.alone) == {"job"}
 
 
 @pytest.mark.parametrize("after_doubt", [False, True])
@@ -507,3 +518,40 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
     with pytest.raises((AssetFailed, GatewayError), match="refused" if not deleted else "bought 2 times"):
         await desk.ready(image, payer="job")
     assert storage.deleted == deleted
+
+
+class Forgetful(Storage):
+    """A gateway whose answer to an intent is lost, and that lists an asset with its nonce in a given state."""
+
+    def __init__(self, status: AssetStatus) -> None:
+        super().__init__(503)
+        self.listed_as = status
+
+    async def create_asset(self, _spec: object, *, nonce: str, may_resend: object) -> UploadIntent:
+        self.created += 1
+        raise NO_ANSWER
+
+    async def assets(self) -> list[AssetSnapshot]:
+        return [AssetSnapshot("a1", self.listed_as, 1, nonce="n")] if self.created else []
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(AssetStatus.READY, Created), (AssetStatus.PENDING, Created), (AssetStatus.DELETED, Lost)]
+)
+async def test_a_lost_upload_is_found_by_its_nonce_unless_it_was_deleted(
+    image: InputImage, status: AssetStatus, kind: type[Event]
+) -> None:
+    storage = Forgetful(status)
+    books = JournaledLedger(storage, Ledger(), D(100))
+    uploader = AssetUploader(
+        storage,  # type: ignore[arg-type]
+        books,
+        Clock(),
+        past=Asset,
+        nonce=lambda: "n",
+        observe=lambda _image, _event: None,
+    )
+    event = await uploader._find_lost(Asset("x", nonce="n"))
+    assert isinstance(event, Lost)  # nothing is listed before the intent
+    storage.created = 1
+    assert isinstance(await uploader._find_lost(Asset("x", nonce="n")), kind)
