@@ -1,0 +1,42 @@
+"""Whose a gateway job is, and when ``--recover`` lets all jobs pass."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+
+from crucible_batch.domain.attempt import Attempt, AttemptStatus
+from crucible_batch.domain.gateway_types import JobStatus, Submission
+from crucible_batch.domain.job import Job
+from crucible_batch.engine.history import JobIdOwners
+from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.shutdown import Shutdown
+
+
+@pytest.mark.parametrize(("job_id", "is_new"), [("abc", False), ("ABC", False), ("abd", True)])
+def test_the_job_of_an_earlier_attempt_is_not_taken_for_the_next_in_whatever_case(job_id: str, is_new: bool) -> None:
+    attempts = (
+        Attempt(1, "key-1", 1.0, AttemptStatus.FAILED, job_id="Abc"),
+        Attempt(2, "key-2", 2.0),
+    )
+    owners = JobIdOwners(
+        SimpleNamespace(accepted_as=lambda _job_id: []),  # type: ignore[arg-type]
+        SimpleNamespace(on_entry=lambda _callback: None),  # type: ignore[arg-type]
+    )
+    assert owners.claim(Job("job", attempts=attempts, attempt=2), job_id) is is_new
+
+
+@pytest.mark.parametrize(
+    ("after_doubt", "in_doubt", "opens"),
+    [(False, False, True), (True, False, False), (True, True, True), (False, True, True)],
+)
+def test_a_key_that_is_known_after_an_unanswered_try_does_not_show_that_the_gateway_remembers(
+    after_doubt: bool, in_doubt: bool, opens: bool
+) -> None:
+    """That try may have bought the job just now; one in doubt was sent by an earlier run."""
+    recovery = Recovery(Shutdown(), wanted=True)
+    known = Submission("j", JobStatus.QUEUED, Decimal(2), existing=True, after_doubt=after_doubt)
+    recovery.saw(known, in_doubt=in_doubt)
+    assert recovery.forbids_upload() is not opens
