@@ -88,3 +88,12 @@ def test_a_quote_is_what_was_seen_else_the_ceiling() -> None:
     assert book.quote(UPLOAD) == Quote(Certainty.UNKNOWN, None)
     book.learn(SMALL, D(2))
     assert book.quote(SMALL) == Quote(Certainty.LEARNED, D(2))
+
+
+def test_a_shape_that_cost_nothing_is_expected_to_cost_nothing_whatever_its_workflow_did() -> None:
+    """A free shape goes alone, also where the rest of the budget is below the workflow's price; it has no bound."""
+    book, free, paid = PriceBook(), Shape("workflow:w", "free"), Shape("workflow:w", "paid")
+    book.learn(free, Decimal(0))
+    book.learn(paid, Decimal(5))
+    assert (book.expected(free), book.bound(free)) == (Decimal(0), None)
+    assert (book.expected(Shape("workflow:w", "new")), book.expected(paid)) == (Decimal(5), Decimal(5))
