@@ -207,3 +207,17 @@ async def test_what_is_listed_late_and_can_not_be_had_is_said_and_left_to_the_ne
         gateway.refused = None
         result = await bench.run(bench.path / "m.yaml", transport=gateway.transport())
     assert (result.exit_code, bench.outputs()) == (0, ["a/0.png", "a/1.png"])
+
+
+async def test_a_run_that_is_left_does_not_wait_for_a_list_that_is_read_again(start, tampered):
+    hung = asyncio.Event()
+
+    async def tamper(request: httpx.Request, send) -> httpx.Response:
+        if "/api/v1/jobs/" in request.url.path and any((bench.path / "out").rglob("*.png")):
+            hung.set()
+            await asyncio.sleep(60)
+        return await send()
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest("{name: a, prompt: one}"), deadline_s=200, transport=tampered(tamper))
+    assert (hung.is_set(), result.exit_code) == (True, 5)

@@ -547,3 +547,14 @@ def test_the_rebate_of_an_upload_without_a_figure_frees_at_most_the_price_that_w
     ledger = with_prices(priced(upload="0.5"), *unanswered_upload(created("0", assumed=True)))
     ledger.apply("asset:x", deleted("1000"))
     assert (ledger.spent, ledger.held_for_uploads) == (0, Decimal("7.5"))
+
+
+def test_the_rebate_of_an_image_that_was_found_at_the_gateway_raises_no_budget() -> None:
+    """What this directory was charged for an earlier asset of the image is not what comes back for the found one."""
+    ledger = Ledger()
+    ledger.apply("j", Held(at=1.0, attempt=1, key="k", credits=Decimal(9), price_class="workflow:w", images=True))
+    ledger.apply("asset:x", Intended(at=1.0, nonce="n", credits=Decimal(5), payer="j"))
+    ledger.apply("asset:x", Created(at=1.0, asset_id="a", credits=Decimal(5)))
+    ledger.apply("asset:x", Found(at=2.0, asset_id="b"))
+    ledger.apply("asset:x", Deleted(at=3.0, rebate=Decimal(5)))
+    assert (ledger.rebates, ledger.spent) == (0, 5)

@@ -199,3 +199,10 @@ def test_a_folder_holds_paths_by_their_parts(path: str, expected: bool) -> None:
     assert Files(Path("/m"), allow_outside=False).is_inside(path) is expected
     assert Files(Path("/m/"), allow_outside=False).is_inside(path) is expected
     assert Files(Path("/"), allow_outside=False).is_inside(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", ""])
+def test_only_line_breaks_are_dropped_at_the_end_of_a_prompt_file(tmp_path: Path, end: str) -> None:
+    """The prompt is part of the key: one space less would be another job, and paid again."""
+    (tmp_path / "p.txt").write_bytes(f" a \t\u00a0 {end}".encode())
+    assert Files(tmp_path, allow_outside=False).prompt("p.txt") == " a \t\u00a0 "

@@ -388,3 +388,13 @@ def test_names_of_a_template_are_what_it_asks_for(templates: Templates) -> None:
 )
 def test_plain_text_is_no_template(source: str, expected: bool) -> None:
     assert is_template(source) is expected
+
+
+@pytest.mark.parametrize(
+    "method",
+    "center expandtabs ljust rjust zfill join replace translate encode format format_map".split(),  # noqa: SIM905
+)
+def test_a_method_that_can_grow_a_text_is_refused_by_its_name(method: str) -> None:
+    """A result that is refused for its length has been made already."""
+    with pytest.raises(TemplateFault, match=f"a text has no '{method}' in templates"):
+        Templates().compile(f"{{{{ brand.{method}(2) }}}}").text({"brand": "Acme"})
