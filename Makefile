@@ -1,21 +1,24 @@
-# Everything that the project needs, from a fresh clone with Python 3.11 or later and make.
+# Development commands. They need a clone, Python 3.11 or later, and make; each installs what it needs into .venv.
 #
-#   make demo    a local gateway, thirty pictures, a report that opens: nothing to sign up for
-#   make test    the tests of each change; tests/README.md lists what each command checks
-#   make verify  the long proofs as well: all of `make proofs`, the browser, the terminal, system calls, and a soak
-#   make proofs  the tests that are marked slow, or those of them below PROOFS
-#   make crash   kill the command at each of its effects, and say what came of it
-#   make soak    hostile runs in virtual time, for a minute or SECONDS
-#   make campaign  everything that is tried against it, for two and a half hours or MINUTES, and a file of what came of it
-#   make mutants    change what keeps the money and the secrets line by line, and count what the tests notice
-#   make test-system    by system call, with the power cut, on exFAT and FAT: needs root, loop devices, FUSE and
-#                (apt-get install) strace exfatprogs exfat-fuse dosfstools fusefat
-#   make test-browser   report.html and the viewer in a real Chromium, which has to be there (apt-get install chromium)
-#   make bench   measure what is promised of speed, beside the floors; QUICK=1 for a rough look, ONLY=downloads for one
-#   make test-terminal   the live panel in tmux, the Tab key in zsh and fish, which have to be there
-#   make docs    the documentation, in site/
-#   make release  the wheel, the archive and their SBOM, in dist/
-#   make check   what has to pass before a change lands: lint, format, types, tests, demo, docs
+#   make demo           run the demo on a local gateway; no account needed
+#   make test           run the tests that must pass for each change; tests/README.md describes each test command
+#   make check          lint, types, tests, demo and documentation: must pass before a change is merged
+#   make verify         all long tests: proofs, test-browser, test-terminal, test-deploy, test-schedulers,
+#                       test-system, soak, mutants
+#   make proofs         the tests marked slow; PROOFS=tests/... selects a directory
+#   make crash          kill the command at each of its effects, in ROUNDS scenes
+#   make soak           simulate faulty runs in virtual time for SECONDS; SEED=N replays one case
+#   make campaign       run all verification for MINUTES and record the results in docs/reliability/
+#   make mutants        mutation testing of the modules that protect credits and secrets; ONLY=... selects modules
+#   make test-system    system call kills, power cuts, exFAT and FAT, and the wheel as the container image runs it; requires
+#                       root, loop devices, FUSE, and the packages strace exfatprogs exfat-fuse dosfstools fusefat
+#   make test-browser   test report.html and the viewer in Chromium; requires the package chromium
+#   make test-terminal  test the live display in tmux, and completion in zsh and fish; requires all three
+#   make test-deploy    check the alerts, the Dockerfile and compose.yaml; requires the package promtool
+#   make test-schedulers  test exported schedules with cron and systemd; requires both, and root
+#   make bench          measure performance against reference scripts; QUICK=1 for a rough result, ONLY=NAME for one row
+#   make docs           build the documentation into site/
+#   make release        build the wheel, the source archive and their SBOM into dist/
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -23,34 +26,40 @@ ROUNDS ?= 3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
+SCHEDULERS_STAMP := $(VENV)/.installed-schedulers
 CAMPAIGN_STAMP := $(VENV)/.installed-campaign
+DEPLOY_STAMP := $(VENV)/.installed-deploy
 
-.PHONY: help install demo test coverage lowest verify proofs test-browser test-terminal test-system crash soak campaign mutants figures bench lint
-.PHONY: format types check schema reference picture docs release clean
+.PHONY: help install demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-system crash soak
+.PHONY: campaign mutants figures bench lint format types check schema reference picture docs release clean
 
-help:  ## Say what there is
+help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-install: $(STAMP)  ## Make the virtual environment
+install: $(STAMP)  ## Create .venv and install the project with its development tools
 
 $(STAMP): pyproject.toml
+	@echo "Installing crucible-batch and its development tools into $(VENV). This may take a few minutes, the first time only."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
 
 OPEN ?=
-demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway, and open its pictures as a grid
+demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway and open the results
 	@$(BIN)/crucible-batch demo $(OPEN)
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-test: $(STAMP)  ## Run the tests of each change; the long proofs are in verify
+# Four workers for two cores: half of a test's time is spent waiting for a command.
+WORKERS ?= 4
+SHARED := -n $(WORKERS) --dist worksteal
+PYTEST := $(BIN)/python -m pytest $(SHARED)
+test: $(STAMP)  ## Run the tests, except for those marked slow
 	$(PYTEST) -m "not slow"
 
-coverage: $(STAMP)  ## Measure which lines the tests of a change run
+coverage: $(STAMP)  ## Run the tests and report which lines they cover
 	$(PYTEST) -m "not slow" --cov=crucible_batch --cov-report=term:skip-covered
 
-lowest: $(VENV)-lowest/.installed  ## Run them on the oldest releases that pyproject.toml admits
-	$(VENV)-lowest/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+lowest: $(VENV)-lowest/.installed  ## Run the tests with the oldest dependencies that pyproject.toml permits
+	$(VENV)-lowest/bin/python -m pytest $(SHARED) -m "not slow"
 
 $(VENV)-lowest/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lowest
@@ -60,35 +69,35 @@ $(VENV)-lowest/.installed: pyproject.toml
 	@touch $@
 
 PROOFS ?= tests
-proofs: $(STAMP)  ## Run the tests that take long, or those below PROOFS
+proofs: $(STAMP)  ## Run the tests marked slow, or those of the directory PROOFS
 	$(BIN)/python -m pytest -n 2 -m slow $(PROOFS)
 
-verify: proofs test-browser test-terminal test-system soak mutants  ## Run the long proofs; needs what test-system needs
+verify: proofs test-browser test-terminal test-deploy test-schedulers test-system soak mutants  ## Run all long tests; same requirements as test-system
 
 crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
 	@$(BIN)/python -m tests.verification.crash --rounds $(ROUNDS)
 
-# make soak SECONDS=600, or the one seed that broke something: make soak SEED=12345
+# make soak SECONDS=600; to replay the seed of a failure: make soak SEED=12345
 SECONDS ?= 60
-soak: $(STAMP)  ## Simulate hostile runs for SECONDS, crashes included
+soak: $(STAMP)  ## Simulate faulty runs for SECONDS, including crashes
 	@$(BIN)/python -m tests.verification.simulation.soak $(SECONDS) $(SEED)
 
-# The table in docs/performance.md is made by it, unless it is only a rough look.
-bench: $(STAMP)  ## Measure speed and memory beside the floors, and write the table in docs/performance.md
+# Writes the table in docs/performance.md, except with QUICK=1.
+bench: $(STAMP)  ## Measure speed and memory against reference scripts; writes docs/performance.md
 	$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick,--keep)
 
 MINUTES ?= 150
-campaign: $(CAMPAIGN_STAMP)  ## Try everything for MINUTES, and write docs/reliability/campaign-DATE.json
+campaign: $(CAMPAIGN_STAMP)  ## Run all verification for MINUTES and write docs/reliability/campaign-DATE.json
 	@$(BIN)/python -m tests.verification.campaign --minutes $(MINUTES)
 
-# make mutants ONLY="domain/identity.py domain/budget.py"; all of them where none is named
-mutants: $(CAMPAIGN_STAMP)  ## Change the modules that keep money and secrets, line by line, and see the tests notice
+# make mutants ONLY="domain/identity.py domain/budget.py"; default: all modules that protect credits and secrets
+mutants: $(CAMPAIGN_STAMP)  ## Mutation testing of the modules that protect credits and secrets
 	@$(BIN)/python -m tests.verification.campaign.mutation $(ONLY)
 
-figures: $(STAMP)  ## Write the figures of the newest campaign into the README
+figures: $(STAMP)  ## Write the results of the newest campaign into README.md and docs/reliability/results.md
 	@$(BIN)/python -m tests.verification.campaign.figures
 
-test-system: $(STAMP)  ## Stop runs at system calls, cut their power, run on exFAT and FAT; needs root
+test-system: $(STAMP)  ## Test kills at system calls, power cuts, exFAT, FAT, and a read-only root; requires root
 	$(BIN)/python -m pytest -n 2 tests/verification/system
 
 $(CAMPAIGN_STAMP): $(STAMP)
@@ -99,40 +108,55 @@ $(BROWSER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser]'
 	@touch $(BROWSER_STAMP)
 
-test-browser: $(BROWSER_STAMP)  ## Look at the pages in Chromium
+test-browser: $(BROWSER_STAMP)  ## Test the pages in Chromium
 	$(BIN)/python -m pytest tests/verification/browser
 
-test-terminal: $(STAMP)  ## Look at the live panel in tmux, and press Tab in zsh and fish
+$(SCHEDULERS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,schedulers]'
+	@touch $(SCHEDULERS_STAMP)
+
+test-schedulers: $(SCHEDULERS_STAMP)  ## Test exported schedules with cron, systemd and the schemas of other schedulers
+	$(BIN)/python -m pytest -n 2 tests/verification/schedulers
+
+test-terminal: $(STAMP)  ## Test the live display in tmux, and completion in zsh and fish
 	$(BIN)/python -m pytest tests/verification/terminal
 
-lint: $(STAMP)  ## Lint, and see to the format
+$(DEPLOY_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,deploy]'
+	@touch $(DEPLOY_STAMP)
+
+test-deploy: $(DEPLOY_STAMP)  ## Test the alerts, the Dockerfile and compose.yaml
+	$(BIN)/python -m pytest tests/verification/deploy
+
+lint: $(STAMP)  ## Check lint rules and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(STAMP)  ## Put the format right
+format: $(STAMP)  ## Fix lint errors and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(STAMP)  ## Check the types
+types: $(STAMP)  ## Check types
 	$(BIN)/mypy
 
 check: OPEN = --no-open
-check: lint types test demo docs  ## All that has to pass
+check: lint types test demo docs  ## Run everything that must pass before a change is merged
 
-schema: $(STAMP)  ## Write what the docs hold that the program makes: schemas, error codes
+schema: $(STAMP)  ## Generate the JSON schemas and docs/errors.md
 	$(BIN)/crucible-batch schema > docs/manifest.schema.json
 	$(BIN)/crucible-batch schema --report > docs/report.schema.json
 	$(BIN)/crucible-batch schema --plan > docs/plan.schema.json
 	$(BIN)/crucible-batch schema --sidecar > docs/sidecar.schema.json
+	$(BIN)/crucible-batch schema --notification > docs/notification.schema.json
 	$(BIN)/crucible-batch explain --markdown > docs/errors.md
 
-reference: $(STAMP)  ## Write the reference pages that are made from the models
+reference: $(STAMP)  ## Generate the reference pages from the models
 	$(BIN)/python docs/make_reference.py
 
-picture: $(BROWSER_STAMP)  ## Take the README's picture: the demo's page, in Chromium
+picture: $(BROWSER_STAMP)  ## Update the picture in the README: the demo's report in Chromium
 	$(BIN)/python docs/make_picture.py
 
-# A warning fails, and so does a broken link, or a page that would load anything from another host.
+# Fails on a warning, a broken link, or a page that loads anything from another host.
 docs: $(VENV)/.docs  ## Build the documentation into site/
 	rm -rf site
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs site
@@ -143,9 +167,9 @@ $(VENV)/.docs: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
-# The SBOM lists what the wheel runs with: it is taken from an environment that holds the wheel and nothing else.
+# The SBOM is taken from an environment that contains only the wheel and its dependencies.
 SBOM := dist/crucible-batch.cdx.json
-release: $(VENV)/.release  ## Build the wheel, the archive and their SBOM into dist/
+release: $(VENV)/.release  ## Build the wheel, the source archive and their SBOM into dist/
 	rm -rf dist $(VENV)/runtime
 	$(BIN)/python -m build --outdir dist
 	$(PYTHON) -m venv --without-pip $(VENV)/runtime

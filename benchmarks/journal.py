@@ -26,12 +26,10 @@ from crucible_batch.journal import Binding, Journal
 
 PRODUCERS = 64
 _LEAST_GAIN, _MOST_DELAY, _KILLS = 10.0, 1.2, 100
-_WHY_MANY = (
-    "what is gained is the syncs that 64 producers share: on a disk whose sync costs nothing there is little to gain"
-)
+_WHY_MANY = "the gain comes from syncs that 64 producers share, so it is small on a disk with fast syncs"
 _WHY_ALONE = (
-    "an event goes to the writer's thread and back, two switches of 20 to 30 µs each; they weigh the more the faster"
-    " the disk's sync is, and the busier the processor"
+    "each event needs two thread switches, to the writer and back, of 20 to 30 µs each; their share is larger on"
+    " a disk with fast syncs or a busy processor"
 )
 _BINDING = Binding("m", "r", "g")
 _APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
@@ -151,7 +149,7 @@ def kills(times: int) -> Row:
         acknowledged, lost = acknowledged + promised, lost + missing
     return Row(
         f"journal, {times} kills -9", "no acknowledged event lost", f"{lost} lost", lost == 0,
-        f"of {acknowledged:,} that were acknowledged",
+        f"of {acknowledged:,} acknowledged events",
     )  # fmt: skip
 
 

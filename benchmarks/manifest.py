@@ -24,18 +24,20 @@ _ROWS = """jobs:
     params: {{size.height: 768, sampler.steps: 20, sampler.seed: "{{{{ row.seed | int }}}}"}}
 """
 _WHY_YAML = (
-    "libyaml's events alone, as PyYAML makes objects of them, take 0.12x, and a start 0.02x; the rest is Python for"
-    " each job: its tree with the places of keys and values, the check, the job, its identity and the plan"
+    "libyaml's events, as objects of PyYAML, take 0.12x, and the start of the process 0.02x; the rest is Python"
+    " code for each job: the tree with the positions of keys and values, validation, the job, its identity and the"
+    " plan"
 )
 _WHY_TABLE = (
-    "a job takes some 50 µs in Python beyond its row: two claims that nobody else has its name or its content (7),"
-    " templates and names (10), the canonical form and its digest (6), the plan's row with its index (6)"
+    "a job takes about 50 µs of Python code in addition to its row, such as checks that name and content are"
+    " unique (7), templates and names (10), the canonical form and its digest (6), and the row of the plan with"
+    " its index (6)"
 )
 _WHY_INLINE = (
-    "44 MB are the interpreter with pydantic, Typer and OpenSSL loaded, before a manifest is opened; a job in YAML"
-    " takes some 4 KB more, a row of a table none"
+    "the interpreter with pydantic, Typer and OpenSSL takes 44 MB before a manifest is opened; a job in YAML adds"
+    " about 4 KB, a row of a table adds nothing"
 )
-_WHY_MILLION = "it takes as long a row as ten thousand do; a second process on the machine makes it longer"
+_WHY_MILLION = "the time per row is the same as with ten thousand rows; other processes on the machine increase it"
 _SCENE = "of a lighthouse at dusk, in the manner of an old travel poster"
 
 

@@ -31,7 +31,7 @@ from crucible_batch.api.status import write_report_of
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.domain.gateway_types import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.ports import Gateway, MayResend, always
+from crucible_batch.domain.ports import BeforeRetry, Gateway
 from crucible_batch.domain.progress import Message, Observer
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunnerPorts, RunOptions, SystemClock
@@ -51,8 +51,12 @@ PLANNING_BOUND_MB = 60.0
 MOST_GROWTH = 1.1
 _QUICK, _WHOLE = (1_000, 10_000), (10_000, 50_000)
 _QUICK_PLANNED, _WHOLE_PLANNED = (1_000, 100_000), (10_000, 1_000_000)
-_WHY_PLANNING = "it grows by SQLite's caches, which fill up to a bound: 2 MB for each table of claims and for the plan"
-_WHY_RUNNING = "it grows by SQLite's caches and what the allocator keeps of one heap, both of which have an end"
+_WHY_PLANNING = (
+    "the growth is that of SQLite's caches, which are limited to 2 MB for each table of unique values and for the plan"
+)
+_WHY_RUNNING = (
+    "the growth is that of SQLite's caches and of memory kept by the allocator in one heap, which are both limited"
+)
 _COMMAND = "python -m benchmarks.memory"
 _PICTURE = _picture()
 _CREDITS = Decimal(1)
@@ -62,7 +66,7 @@ class InstantGateway(Gateway):
     """Takes every job, and has it done by the first look. Keeps nothing: an id is its key."""
 
     async def submit(
-        self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
+        self, workflow_id: str, params: Mapping[str, object], *, key: str, before_retry: BeforeRetry | None = None
     ) -> Submission:
         return Submission(key, JobStatus.QUEUED, _CREDITS, existing=False)
 
@@ -177,7 +181,7 @@ def _planning(least: int, most: int) -> Iterator[Row]:
         ratio <= MOST_GROWTH, note, _WHY_PLANNING,
     )  # fmt: skip
     yield Row(f"memory of planning {most:,} jobs", f"< {PLANNING_BOUND_MB:.0f} MB", f"{many:.0f} MB",
-        many < PLANNING_BOUND_MB, "the whole process of the command, imports included", _WHY_PLANNING,
+        many < PLANNING_BOUND_MB, "the complete process of the command, including imports", _WHY_PLANNING,
     )  # fmt: skip
 
 

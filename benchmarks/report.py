@@ -29,9 +29,9 @@ from crucible_batch.journal import Binding, Journal, PlanFile
 SMALL, LARGE = 1_000, 10_000
 _JSON_BOUND_S, _PAGE_BOUND_MB = 2.0, 25.0
 _WHY = (
-    "each job's story is read from the journal and replayed, 0.1 ms of CPU; the reports of all jobs are checked by"
-    " pydantic and written one by one, so that none has to be in memory. It counts seconds, not a ratio: a machine that"
-    " is busy or slow misses it sooner"
+    "the events of each job are read from the journal and replayed, 0.1 ms of CPU; the rows of all jobs are"
+    " validated by pydantic and written one by one, to limit memory. The goal is in seconds and not a ratio, so a"
+    " busy or slow machine misses it earlier"
 )
 _PICTURES, _SIDE = 40, 512
 _BEGAN = 1_800_000_000.0
@@ -116,12 +116,12 @@ def rows(quick: bool) -> Iterator[Row]:
     jobs = SMALL if quick else LARGE
     bound_s = _JSON_BOUND_S * jobs / LARGE
     json_s, floor_s, page_mb, beside = measured(jobs)
-    note = f"CPU time; json.dump of the same, already in memory: {floor_s:.2f} s"
+    note = f"CPU time; json.dump of the same data, already in memory: {floor_s:.2f} s"
     yield Row(f"report.json of {jobs:,} jobs", f"< {bound_s:.1f} s", f"{json_s:.2f} s", json_s < bound_s, note, _WHY)
     if not quick:
         yield Row(
             f"report.html of {jobs:,} jobs", "thumbnails beside it", f"{page_mb:.1f} MB", beside == _PICTURES,
-            f"{beside} thumbnails in the folder, one for each picture that is another",
+            f"{beside} thumbnails in the folder, one for each distinct picture",
         )  # fmt: skip
 
 

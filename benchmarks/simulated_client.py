@@ -1,7 +1,7 @@
-"""A run against the simulated gateway: submits up to a number in flight, looks when its watcher says so, downloads.
+"""A run against the simulated gateway: submits up to a number in flight, polls when its watcher says so, downloads.
 
 Three watchers: the loop of the public guides, the product's own scheduler, and an oracle that is told of each end. How
-many are in flight is a number, or what the product's ``Flow`` finds.
+many are in flight is a number, or what the product's ``ConcurrencyLimit`` finds.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from crucible_batch.domain.service_times import ServiceTimes
 
 
 class Watcher(Protocol):
-    """Who says which job to look at, and when."""
+    """Which job is polled, and when."""
 
-    def opened(self, job: int, now: float) -> None: ...
+    def add(self, job: int, now: float) -> None: ...
 
     def take(self, now: float) -> int | None: ...
 
     def next_at(self, now: float) -> float: ...
 
-    def saw(self, job: int, status: JobStatus, now: float) -> None: ...
+    def record(self, job: int, status: JobStatus, now: float) -> None: ...
 
 
 class EveryFiveSeconds:
@@ -42,7 +42,7 @@ class EveryFiveSeconds:
         self._due: list[tuple[float, int]] = []
         self._next_at = 0.0
 
-    def opened(self, job: int, now: float) -> None:
+    def add(self, job: int, now: float) -> None:
         heapq.heappush(self._due, (now + 5.0, job))
 
     def take(self, now: float) -> int | None:
@@ -54,9 +54,9 @@ class EveryFiveSeconds:
     def next_at(self, _now: float) -> float:
         return max(self._due[0][0], self._next_at) if self._due else math.inf
 
-    def saw(self, job: int, status: JobStatus, now: float) -> None:
+    def record(self, job: int, status: JobStatus, now: float) -> None:
         if status is not JobStatus.SUCCEEDED:
-            self.opened(job, now)
+            self.add(job, now)
 
 
 class Ours:
@@ -66,24 +66,24 @@ class Ours:
         times = ServiceTimes()
         for workflow_id, expected_s in story.expected_s.items():
             times.announce(workflow_id, expected_s)
-        self.looks = PollScheduler(times, story.polls_per_s)
+        self._scheduler = PollScheduler(times, story.polls_per_s)
         self._story = story
         self._tickets: dict[int, int] = {}
         self._jobs: dict[int, int] = {}
 
-    def opened(self, job: int, now: float) -> None:
-        ticket = self.looks.opened(self._story.jobs[job].workflow_id, now, timeout_s=math.inf)
+    def add(self, job: int, now: float) -> None:
+        ticket = self._scheduler.add(self._story.jobs[job].workflow_id, now, timeout_s=math.inf)
         self._tickets[job], self._jobs[ticket] = ticket, job
 
     def take(self, now: float) -> int | None:
-        ticket = self.looks.take(now)
+        ticket = self._scheduler.take(now)
         return None if ticket is None else self._jobs[ticket]
 
     def next_at(self, now: float) -> float:
-        return self.looks.next_at(now)
+        return self._scheduler.next_at(now)
 
-    def saw(self, job: int, status: JobStatus, now: float) -> None:
-        self.looks.saw(self._tickets[job], status, now)
+    def record(self, job: int, status: JobStatus, now: float) -> None:
+        self._scheduler.record(self._tickets[job], status, now)
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Played:
     """What came of a run. ``delays`` are from a job's end to the answer that shows it, in seconds."""
 
     delays: list[float] = field(default_factory=list)
-    looks_at: list[float] = field(default_factory=list)
+    polled_at: list[float] = field(default_factory=list)
     in_flight: list[int] = field(default_factory=list)
     makespan_s: float = 0.0
 
@@ -101,8 +101,8 @@ class Played:
 
     @property
     def polls(self) -> float:
-        """Looks for each job."""
-        return len(self.looks_at) / len(self.delays)
+        """Polls for each job."""
+        return len(self.polled_at) / len(self.delays)
 
 
 class Client:
@@ -117,7 +117,7 @@ class Client:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self._now = 0.0
-        self._flow = initial_limit(story.in_flight if watcher is not None else len(story.jobs))
+        self._limit = initial_limit(story.in_flight if watcher is not None else len(story.jobs))
         self._in_use = 0
         self._open = 0
         self._next_job = 0
@@ -142,35 +142,23 @@ class Client:
         heapq.heappush(self._events, (self._now + wait_s, next(self._count), then))
 
     def _submit_more(self) -> None:
-        if self._now < self._flow.resume_at:
-            return
-        while self._in_use < self._flow.allowed and self._next_job < len(self._story.jobs):
+        while self._in_use < self._limit.allowed and self._next_job < len(self._story.jobs):
             job, self._next_job = self._next_job, self._next_job + 1
             self._in_use += 1
             self._submit(job)
 
-    def _is_turned_away(self, again: Callable[[], None]) -> bool:
-        if self._rng.random() >= self._story.pushback:
-            return False
-        asked_s = self._story.retry_after_s
-        self._flow = self._flow.after_pushback(self._now, asked_s)
-        self._after(asked_s + self._rng.uniform(0, 0.5), again)
-        self._after(max(self._flow.resume_at - self._now, 0.0), lambda: None)
-        return True
-
     def _submit(self, job: int) -> None:
         def arrive() -> None:
-            if not self._is_turned_away(lambda: self._submit(job)):
-                self._gateway.submit(job, self._now)
-                self._after(self._story.round_trip_s / 2, accept)
+            self._gateway.submit(job, self._now)
+            self._after(self._story.round_trip_s / 2, accept)
 
         def accept() -> None:
             self._open += 1
-            self._flow = self._flow.after_acceptance(self._in_use, self._now)
+            self._limit.accepted()
             if self._watcher is None:
                 self._foresee(job)
             else:
-                self._watcher.opened(job, self._now)
+                self._watcher.add(job, self._now)
 
         self._after(self._story.round_trip_s / 2, arrive)
 
@@ -182,21 +170,18 @@ class Client:
             self._after(self._gateway.next_end() - self._now, lambda: self._foresee(job))
 
     def _look(self, job: int) -> None:
-        self._played.looks_at.append(self._now)
+        self._played.polled_at.append(self._now)
 
         def arrive() -> None:
-            if not self._is_turned_away(lambda: self._after(0.0, arrive)):
-                status = self._gateway.look(job, self._now)
-                self._after(self._story.round_trip_s / 2, lambda: answer(status))
+            status = self._gateway.look(job, self._now)
+            self._after(self._story.round_trip_s / 2, lambda: answer(status))
 
         def answer(status: JobStatus) -> None:
             assert self._watcher is not None
-            self._watcher.saw(job, status, self._now)
-            self._flow = self._flow.after_answer(self._now)
-            if isinstance(self._watcher, Ours) and self._story.in_flight is None:
-                looks = self._watcher.looks
-                self._flow = self._flow.aimed(looks.runners, looks.unseen, max(self._in_use - len(looks), 0))
-                self._played.in_flight.append(self._in_use)
+            self._watcher.record(job, status, self._now)
+            if status is not JobStatus.SUCCEEDED:
+                self._limit.polled(status)
+            self._played.in_flight.append(self._in_use)
             if status is JobStatus.SUCCEEDED:
                 self._end(job)
 

@@ -44,8 +44,7 @@ class Wanted:
 class Story:
     """One run against one gateway.
 
-    ``in_flight`` None has it found. ``pushback`` is the probability that a request is answered by a 429 that asks for
-    ``retry_after_s``. ``expected_s`` is what the workflows announce of themselves.
+    ``in_flight`` None has it found. ``expected_s`` is what the workflows announce of themselves.
     """
 
     jobs: Sequence[Wanted]
@@ -55,8 +54,6 @@ class Story:
     runners: int = 20
     order: Order = Order.IN_TURN
     tenants: Tenants | None = None
-    pushback: float = 0.0
-    retry_after_s: float = 2.0
     round_trip_s: float = 0.05
     download_s: float = 0.2
     seed: int = 1

@@ -16,9 +16,11 @@ COMMAND = Path(sys.executable).with_name("crucible-batch")
 MANIFEST = Path(__file__).parents[1] / "manifests" / "hello.yaml"
 _GOALS = {"--version": 2.5, "--help": 2.5, "validate": 5.0}
 _WHY = {
-    "--version": "an interpreter's own start is nearly all of it",
-    "--help": "Typer and Rich are loaded to lay it out, and nothing of ours",
-    "validate": "pydantic, Typer and PyYAML are loaded, and the models built; Jinja2, httpx and asyncio are not",
+    "--version": "almost all of it is the start of the interpreter",
+    "--help": "only Typer and Rich are loaded, to format the help",
+    "validate": (
+        "pydantic, Typer and PyYAML are loaded and the models are built; Jinja2, httpx and asyncio are not loaded"
+    ),
 }
 _NODE = "node -e 0"
 

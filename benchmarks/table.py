@@ -1,4 +1,4 @@
-"""The table in ``docs/performance.md``: kept by module, so that one can be measured anew without the others."""
+"""The table in ``docs/performance.md``: stored by module, so that each can be measured separately."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def place(module: str) -> tuple[int, str]:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """Write rows as a Markdown table, and under it why goals were missed."""
-    head = ("what", "goal", "reached", "met", "how it came about")
+    """Return rows as a Markdown table, followed by the reasons for missed goals."""
+    head = ("measurement", "goal", "result", "met", "details")
     lines = [head, ("---",) * len(head)]
     lines += [(row.what, row.goal, row.reached, "yes" if row.met else "**no**", row.note) for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + _missed(rows)
 
 
 def _missed(rows: Sequence[Row]) -> str:
-    """Write why goals are missed, a line for all that have one reason."""
+    """Return the reasons for missed goals, one line for each reason."""
     why: dict[str, list[str]] = {}
     for row in rows:
         if not row.met:
-            why.setdefault(row.reason or "see how it came about", []).append(f"{row.what} ({row.reached})")
+            why.setdefault(row.reason or "see the details", []).append(f"{row.what} ({row.reached})")
     lines = [f"- **{'; '.join(missed)}**: {reason}.\n" for reason, missed in why.items()]
-    return "\nMissed, and why:\n\n" + "".join(lines) if lines else ""
+    return "\nReasons for missed goals:\n\n" + "".join(lines) if lines else ""
 
 
 def keep(module: str, rows: Sequence[Row]) -> None:
-    """Keep a module's rows, with the day and the machine, and write the page's table anew."""
+    """Keep a module's rows, with the day and the machine, and write the page's table again."""
     kept = load()
     kept[module] = {
         "measured_on": datetime.now(UTC).date().isoformat(),
@@ -70,5 +70,5 @@ def filled(page: str, kept: Mapping[str, Mapping[str, object]]) -> str:
     rows = [Row(**row) for module in modules for row in kept[module]["rows"]]  # type: ignore[attr-defined]
     days = sorted({str(kept[module]["measured_on"]) for module in modules})
     pythons = sorted({str(kept[module]["python"]) for module in modules})
-    when = f"Measured on {', '.join(days)} with Python {', '.join(pythons)}.\n" if modules else "Nothing yet.\n"
+    when = f"Measured on {', '.join(days)} with Python {', '.join(pythons)}.\n" if modules else "No measurements yet.\n"
     return f"{before}{BEGIN}\n{text(rows)}\n{when}{END}{after}"

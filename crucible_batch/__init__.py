@@ -4,7 +4,7 @@
 
     result = await run("manifest.yaml", budget=25)
 
-What can be imported from here is a promise; the stub beside this file has its types. Names are loaded when they are
+Names that can be imported from here are stable; the stub beside this file has its types. Names are loaded when they are
 first used, so that the command line starts without an HTTP stack.
 """
 
@@ -25,15 +25,20 @@ _NAMES, __getattr__, __dir__ = lazily(
             "GatewayError",
             "KeyRefusedError",
             "ManifestError",
+            "NotAGatewayError",
             "StalePlanError",
             "UserError",
             "ConsentError",
+            "BudgetAccountError",
+            "EarlierRunError",
+            "NotificationError",
             "DeadlineError",
             "JournalError",
             "OtherAccountError",
             "ReportError",
             "RunBusyError",
             "RunDirectoryError",
+            "RunPrunedError",
             "SavedPlanError",
         ),
         "crucible_batch.api": (
@@ -42,7 +47,9 @@ _NAMES, __getattr__, __dir__ = lazily(
             "PlanSummary",
             "AuditResult",
             "Cleaning",
+            "ListedRun",
             "RunKeywords",
+            "RunList",
             "RunResult",
             "Verification",
             "Message",
@@ -52,12 +59,15 @@ _NAMES, __getattr__, __dir__ = lazily(
             "Retrying",
             "Receiving",
             "TakenUp",
+            "GatewayUnreachable",
+            "GatewayBack",
             "Throttled",
             "Stopping",
             "RunEnded",
             "audit",
             "clean_assets",
             "connect",
+            "list_runs",
             "plan",
             "read_status",
             "run",

@@ -6,13 +6,17 @@
     │   ├── SavedPlanError     a file that is not a saved plan, or was edited
     │   ├── StalePlanError     a saved plan whose inputs have changed since it was made
     │   ├── RunDirectoryError  the directory belongs to another run, or can't be used
-    │   └── ConsentError       no budget, and no terminal to ask for consent
+    │   │   └── RunPrunedError the run's outputs were deleted by prune
+    │   ├── ConsentError       no budget, and no terminal to ask for consent
+    │   ├── EarlierRunError    the manifest was run before, in another directory
+    │   └── NotificationError  a channel of `notify` can't be used
     ├── RunBusyError           another run holds this run directory                      exit 6
     ├── JournalError           the journal can't be read or written                      exit 5
     ├── DeadlineError          the deadline passed before the run began                  exit 5
     ├── ReportError            the report can't be written; the journal is complete      exit 5
     └── GatewayError           a request that failed                                     exit 5
-        └── KeyRefusedError    no key, or the gateway refused it                         exit 3
+        ├── KeyRefusedError    no key, or the gateway refused it                         exit 3
+        └── NotAGatewayError   the base URL is not a gateway's                           exit 2
 
 An expected failure of a *job* is not an exception but an event (``domain.events``). Each error ends with a hint on
 what to do next.
@@ -22,6 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,17 +58,18 @@ class ExitCode(enum.IntEnum):
         return _MEANINGS[self]
 
 
+_TO_RESUME = "run the same command again to resume"
 _MEANINGS = {
     ExitCode.OK: "every job succeeded, or there was nothing left to do",
     ExitCode.SOME_FAILED: "the run finished and some jobs failed",
     ExitCode.USER_ERROR: "the command or the manifest is wrong, or a saved plan is stale; nothing was spent",
     ExitCode.KEY_REFUSED: "no API key, or the gateway refused it",
-    ExitCode.OUT_OF_CREDITS: "stopped by the budget or the account's credits; the same command goes on later",
-    ExitCode.STOPPED: "the gateway was unusable, time ran out, or a job's fate is unknown; the same command goes on",
+    ExitCode.OUT_OF_CREDITS: f"stopped by the budget or the account's credits; {_TO_RESUME}",
+    ExitCode.STOPPED: f"the gateway was unusable, time ran out, or a job's outcome is unknown; {_TO_RESUME}",
     ExitCode.BUSY: "another run holds this run directory",
     ExitCode.DIFFERENCE: "verify or audit found a difference",
-    ExitCode.SIGINT: "stopped by Ctrl-C; the same command goes on",
-    ExitCode.SIGTERM: "stopped by SIGTERM; the same command goes on",
+    ExitCode.SIGINT: f"stopped by Ctrl-C; {_TO_RESUME}",
+    ExitCode.SIGTERM: f"stopped by SIGTERM; {_TO_RESUME}",
 }
 
 
@@ -88,7 +94,7 @@ class UserError(CrucibleBatchError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A position in a file. Lines and columns count from 1; line 0 means the whole file, and column 0 the whole line.
+    """A position in a file. Lines and columns count from 1; line 0 means the entire file, and column 0 the entire line.
 
     ``end_column`` is the first column after the range on the same line; 0 if it ends on another line or is unknown.
     """
@@ -107,7 +113,7 @@ class Place:
 class Problem:
     """A problem in a manifest.
 
-    ``field`` is the dotted path within the manifest (``jobs[2].params.size.width``), empty for the whole file.
+    ``field`` is the dotted path within the manifest (``jobs[2].params.size.width``), empty for the entire file.
     ``nearest`` is the closest known name if the problem is an unknown name. ``row`` is the line of the table row that
     causes the problem, if it isn't in the manifest itself.
     """
@@ -191,8 +197,21 @@ class OtherAccountError(RunDirectoryError):
 
     def __init__(self, directory: object) -> None:
         super().__init__(
-            f"{directory} belongs to another account: this key doesn't find its jobs",
-            hint="use that account's key, or choose another --out-dir",
+            f"{directory} belongs to another account: its jobs are not found with this API key",
+            hint="use the API key of that account, or choose another --out-dir",
+        )
+
+
+class RunPrunedError(RunDirectoryError):
+    """The outputs of this run were deleted by ``prune``. Its journal is kept, so nothing is bought again."""
+
+    code = "RUN_PRUNED"
+
+    def __init__(self, directory: object, pruned: str) -> None:
+        super().__init__(
+            f"the outputs of {directory} were deleted by prune on {pruned}; nothing was bought or downloaded",
+            hint="for a new run, use another --run-id: it pays for its jobs; to get these outputs back at no cost,"
+            f" while the gateway has them: crucible-batch verify {shlex.quote(str(directory))} --fix",
         )
 
 
@@ -200,6 +219,50 @@ class ConsentError(UserError):
     """No consent to spend: no budget, no ``--yes``, and no terminal to ask on."""
 
     code = "CONSENT_NEEDED"
+
+
+class BudgetAccountError(UserError):
+    """The file of a budget account can't be used, or the account has another period, time zone or gateway."""
+
+    code = "BUDGET_ACCOUNT"
+
+
+class EarlierRunError(UserError):
+    """The manifest was run before in another directory, and a new run would buy its jobs again.
+
+    ``earlier`` is that directory, ``new`` the one in which the run would begin. ``found`` describes the former.
+    """
+
+    code = "EARLIER_RUN"
+
+    def __init__(self, earlier: Path, new: Path, found: str, hint: str | None = None) -> None:
+        super().__init__(
+            f"an earlier run of this manifest is in {found}; a run from this folder would begin a new one in {new} and"
+            " could buy them again; nothing was spent",
+            hint=hint
+            or f"to continue the earlier run, name its directory: --out-dir {shlex.quote(str(earlier))}; to begin a new"
+            f" one: --out-dir {shlex.quote(str(new))}",
+        )
+        self.earlier = earlier
+        self.new = new
+        self.found = found
+
+
+class NotificationError(UserError):
+    """A channel of the manifest's ``notify`` can't be used, so that a run would end without its messages.
+
+    ``problems`` has a sentence for each; none of them contains an address or a secret. ``is_test``: no run was meant.
+    """
+
+    code = "INVALID_NOTIFICATION"
+
+    def __init__(self, problems: Sequence[str], *, is_test: bool = False) -> None:
+        self.problems = tuple(problems)
+        for_run = "correct them, or run without notifications: --no-notify; nothing was spent"
+        super().__init__(
+            f"notifications can't be sent: {'; '.join(problems)}",
+            hint="correct them; nothing was sent" if is_test else for_run,
+        )
 
 
 class RunBusyError(CrucibleBatchError):
@@ -225,7 +288,7 @@ class DeadlineError(CrucibleBatchError):
     def __init__(self) -> None:
         super().__init__(
             "the deadline has passed before the run could begin; nothing was bought",
-            hint="run the same command again, with a longer --deadline",
+            hint="run the same command again, with a longer deadline: --deadline DURATION",
         )
 
 
@@ -274,6 +337,11 @@ class GatewayError(CrucibleBatchError):
         return self.message
 
     @property
+    def is_pushback(self) -> bool:
+        """Whether the answer asks for fewer requests (429 or 503)."""
+        return self.status in (429, 503)
+
+    @property
     def is_refusal(self) -> bool:
         """Whether the gateway itself, and not a proxy before it, definitely rejected this request.
 
@@ -293,3 +361,14 @@ class KeyRefusedError(GatewayError):
     """There is no API key, or the gateway refused it (401)."""
 
     exit_code = ExitCode.KEY_REFUSED
+
+
+class NotAGatewayError(GatewayError):
+    """A 404 or a web page for a path that every gateway has: the base URL is not a gateway's."""
+
+    exit_code = ExitCode.USER_ERROR
+
+    @property
+    def is_refusal(self) -> bool:
+        """False, whatever the response contains: it is not a gateway's."""
+        return False

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 from aiofiles.threadpool import wrap
 from PIL import Image, UnidentifiedImageError
@@ -36,26 +38,37 @@ def read_input(path: Path) -> InputImage:
     return InputImage(_describe(content, path), path)
 
 
+def check_input(path: Path) -> None:
+    """Raise ``InputError`` if a file can't be an input image, by its size and its first bytes."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
+            _sniff(file)
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}") from error
+
+
 def _describe(content: bytes, path: Path) -> AssetSpec:
     if len(content) > MAX_BYTES:
         raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
     return AssetSpec(
         sha256=hashlib.sha256(content).hexdigest(),
         byte_size=len(content),
-        mime_type=_sniff(content),
+        mime_type=_sniff(io.BytesIO(content)),
         filename=_short(path.name),
     )
 
 
-def _sniff(content: bytes) -> str:
+def _sniff(file: BinaryIO) -> str:
     try:
-        with Image.open(io.BytesIO(content), formats=_ACCEPTED_FORMATS) as image:
+        with Image.open(file, formats=_ACCEPTED_FORMATS) as image:
             found = image.format or ""
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"is no image by its bytes ({', '.join(_ACCEPTED_FORMATS[:6])} are taken)") from error
+        raise InputError(f"is not a valid image (supported: {', '.join(_ACCEPTED_FORMATS[:6])})") from error
     mime = Image.MIME.get("JPEG" if found == "MPO" else found, "")
     if not mime.startswith("image/"):
-        raise InputError(f"is of a type that can't be uploaded: {found}")
+        raise InputError(f"is an image of an unsupported type: {found}")
     return mime
 
 
@@ -74,7 +87,7 @@ async def load_input(image: InputImage) -> bytes:
         with image.path.open("rb") as file:
             content: bytes = await wrap(file).read(MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{image.path} can't be read any more: {error.strerror}") from error
+        raise InputError(f"{image.path} can no longer be read: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != image.spec.sha256:
-        raise InputError(f"{image.path} has changed since it was planned")
+        raise InputError(f"{image.path} has changed since planning")
     return content

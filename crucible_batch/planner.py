@@ -11,9 +11,9 @@ from typing import assert_never
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.output_path import RESERVED_NAMES, first_output_pattern, fold_path
-from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.plan import InputImage, PlannedJob, row_texts
 from crucible_batch.errors import Problem
-from crucible_batch.manifest import JobSpec, NameClaim, NameClaims
+from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, TableRow
 
 PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
 IMAGE_FIELDS = ("image.image", "image.value", "image")
@@ -44,6 +44,7 @@ class Planner:
         self._workflows = workflows
         self._read_image = read_image
         self._position = 0
+        self._latest_row: tuple[TableRow | None, Mapping[str, str]] = (None, {})
         self._identities = NameClaims()
         self._outputs = NameClaims()
         self._leading = NameClaims()
@@ -89,7 +90,14 @@ class Planner:
             axes=wanted.axes,
             repeat=wanted.repeat,
             output=wanted.output_pattern,
+            row=self._row(wanted.made_for),
         )
+
+    def _row(self, row: TableRow | None) -> Mapping[str, str]:
+        """Return the texts of a row; all of its jobs share them."""
+        if row is not self._latest_row[0]:
+            self._latest_row = row, {} if row is None else row_texts(row.values)
+        return self._latest_row[1]
 
     # -- parameters -------------------------------------------------------------------------------------------------
 
@@ -102,6 +110,7 @@ class Planner:
         if known is not None:
             unlisted = (name for name in params if name not in known)
             problems.extend(_unknown_parameter(wanted, name, f"params.{name}", known) for name in unlisted)
+            problems.extend(self._value_problems(wanted))
         if wanted.prompt is not None:
             name = self._field_for(wanted, "prompt", PROMPT_FIELDS, problems)
             if name in params:
@@ -120,6 +129,15 @@ class Planner:
             else:
                 images[name] = image
         return params, images if len(images) == len(sources) else None
+
+    def _value_problems(self, wanted: JobSpec) -> Iterator[Problem]:
+        """Yield a problem for each value that the workflow's metadata does not allow."""
+        facts = self._workflows[wanted.workflow_id].parameters
+        for name, value in wanted.params.items() if facts else ():
+            fault = facts[name].fault(value) if name in facts else None
+            if fault is not None:
+                hint = f"crucible-batch workflows {wanted.workflow_id} lists what it takes"
+                yield wanted.problem(f"params.{name}", f"{name} {fault}", hint=hint)
 
     def _image_sources(
         self, wanted: JobSpec, known: tuple[str, ...] | None, problems: list[Problem]
@@ -165,9 +183,9 @@ class Planner:
             problems.append(
                 wanted.problem(
                     source,
-                    f"workflow {wanted.workflow_id!r} lists none of {', '.join(candidates)} for it",
+                    f"workflow {wanted.workflow_id!r} does not list a parameter {' or '.join(candidates)}",
                     hint=f"name the parameter: workflows: {{{wanted.workflow_id}: {{fields: {{{source}: ...}}}}}};"
-                    f" it lists {', '.join(known)}",
+                    f" the workflow lists {', '.join(known)}",
                 )
             )
         return found or f"fields.{source}"
@@ -202,7 +220,7 @@ class Planner:
             except (ValueError, TypeError) as error:
                 problems.append(wanted.problem("params", str(error)))
                 return None
-            claimed = self._identities.take(identity, wanted.name, wanted.entry)
+            claimed = wanted.claim(self._identities, identity)
             if claimed is None:
                 return identity
             if self._duplicates == "once":
@@ -216,19 +234,19 @@ class Planner:
         pattern = wanted.output_pattern
         folded = fold_path(pattern)
         if folded.partition("/")[0] in RESERVED_NAMES:
-            return wanted.problem("name", f"{pattern!r} is where the run keeps its own files")
+            return wanted.problem("name", f"{pattern!r} is reserved for the run's own files")
         if (beside := _sidecar_fault(folded)) is not None:
-            return wanted.problem("name", f"{pattern!r} {beside}", hint="end output.path in {ext}")
+            return wanted.problem("name", f"{pattern!r} {beside}", hint="end output.path with {ext}")
         if wanted.is_apart:
             return None
-        claimed = self._outputs.take(folded, wanted.name, wanted.entry)
+        claimed = wanted.claim(self._outputs, folded)
         if claimed is None:
             return self._claim_leading(wanted, folded)
-        place = wanted.place_of(claimed.entry, "name")
+        place = wanted.place_of_claim(claimed, "name")
         return wanted.problem(
             "name",
-            f"{wanted.name!r} and {claimed.name!r} ({place}) would write the same file {pattern!r}",
-            hint="names that differ in nothing but case collide on some disks",
+            f"{wanted.name!r}{wanted.own_row} and {claimed.name!r} ({place}) would write the same file {pattern!r}",
+            hint="names that differ only in case collide on some file systems",
             of_row=True,
         )
 
@@ -239,14 +257,15 @@ class Planner:
         """
         taken = self._leading.get(folded)
         if (leading := first_output_pattern(folded)) is not None:
-            self._leading.take(leading, wanted.name, wanted.entry)
+            wanted.claim(self._leading, leading)
             taken = taken or self._outputs.get(leading)
         if taken is None:
             return None
         return wanted.problem(
             "name",
-            f"{wanted.name!r} and {taken.name!r} ({wanted.place_of(taken.entry, 'name')}) may write the same file:"
-            " a second output gets -1 behind its name, a third -2",
+            f"{wanted.name!r}{wanted.own_row} and {taken.name!r}"
+            f" ({wanted.place_of_claim(taken, 'name')}) may write the same file:"
+            " a second output gets the suffix -1, a third -2",
             hint="add {index} to output.path",
             of_row=True,
         )
@@ -255,9 +274,9 @@ class Planner:
 def _sidecar_fault(output: str) -> str | None:
     """Return why a folded output path conflicts with sidecars, which have the output's name plus ``.json``; or None."""
     if output.endswith(".json"):
-        return "ends in .json, as what says of an output what made it"
+        return "ends in .json, which is reserved for sidecar files"
     if f"{output}.json" in RESERVED_NAMES:
-        return f"would have {output}.json beside it, which is a file of the run's own"
+        return f"would have the sidecar {output}.json, which is one of the run's own files"
     return None
 
 
@@ -272,18 +291,18 @@ def _unknown_parameter(wanted: JobSpec, name: str, source: str, known: tuple[str
         source,
         f"workflow {wanted.workflow_id!r} has no parameter {name!r}",
         nearest=_nearest(name, known),
-        hint=f"it lists {', '.join(known)}",
+        hint=f"its parameters are {', '.join(known)}",
     )
 
 
 def _given_twice(wanted: JobSpec, source: str, name: str) -> Problem:
-    return wanted.problem(source, f"fills {name!r}, which is given as a parameter too")
+    return wanted.problem(source, f"sets {name!r}, which is also set as a parameter")
 
 
 def _duplicate(wanted: JobSpec, claimed: NameClaim) -> Problem:
     return wanted.problem(
         "name",
-        f"{wanted.name!r} asks for the very same thing as {claimed.name!r} ({wanted.place_of(claimed.entry)})",
-        hint="for several pictures of one prompt write repeat: N; or set duplicates: once, or each",
+        f"{wanted.name!r}{wanted.own_row} is the same request as {claimed.name!r} ({wanted.place_of_claim(claimed)})",
+        hint="for several images of one prompt, set repeat: N; otherwise set duplicates: once or each",
         of_row=True,
     )

@@ -1,4 +1,4 @@
-"""Saved plans (``plan.json``): written and read row by row, and verified as a whole against their digest."""
+"""Saved plans (``plan.json``): written and read row by row, and verified completely against their digest."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlanHead, PlanRow
 from crucible_batch.errors import SavedPlanError, UserError
-from crucible_batch.shell_command import shell_command
-from crucible_batch.target_files import check_target, replacing
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
+from crucible_batch.target_files import check_target
 
 PLAN_VERSION = 1
 
@@ -31,7 +32,7 @@ MAX_LINE_BYTES = 128 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SavedPlanFile(PlanHead):
-    """The whole content of ``plan.json``. ``digest`` is the SHA-256 of all lines above its own."""
+    """The complete content of ``plan.json``. ``digest`` is the SHA-256 of all lines above its own."""
 
     jobs: tuple[PlanRow, ...]
     digest: str
@@ -72,7 +73,9 @@ def _options(head: PlanHead, run_dir: Path) -> Iterator[str]:
         yield from ("--budget", format_credits(options.budget))
     if options.run_id != "default":
         yield from ("--run-id", options.run_id)
-    if run_dir != Path("outputs", head.manifest.name, options.run_id):
+    if options.scheduled_at is not None:
+        yield from ("--scheduled-at", options.scheduled_at.isoformat().replace("+00:00", "Z"))
+    if run_dir != DEFAULT_DIRECTORY / head.manifest.name / options.run_id:
         yield from ("--out-dir", str(run_dir))
     for pattern in options.only:
         yield from ("--only", pattern)
@@ -100,20 +103,18 @@ _DIGEST_LINE = re.compile(rb'  "digest": "([0-9a-f]{64})"')
 
 def is_saved_plan(path: Path) -> bool:
     """Whether a file is a plan and not a manifest, by its first bytes: manifests don't have a ``schema_version``."""
-    if not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            return _BEGINNING.match(file.read(200)) is not None
-    except OSError:
-        return False
+    return path.is_file() and _begins_with(_BEGINNING, path)
 
 
 def looks_like_a_plan(path: Path) -> bool:
     """Whether a file was written as a saved plan, complete or truncated, by its first lines."""
+    return _begins_with(_FIRST_LINES, path)
+
+
+def _begins_with(pattern: re.Pattern[bytes], path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return _FIRST_LINES.match(file.read(200)) is not None
+            return pattern.match(file.read(200)) is not None
     except OSError:
         return False
 
@@ -137,14 +138,14 @@ class SavedPlan:
             pass
         for number, line in enumerate(takewhile(lambda line: line != END_OF_JOBS, jobs), 1):
             if number > self.head.options.max_jobs:
-                raise _broken(self.path, f"it has more than the {self.head.options.max_jobs} jobs that it allows")
+                raise _broken(self.path, f"it has more jobs than its own limit of {self.head.options.max_jobs}")
             yield _decoded(PlanRow, line.strip().removesuffix(b","), self.path)
         if any(jobs) or lines.digest != self.digest:
             raise _broken(self.path, "it was changed while it was read")
 
 
 def read_saved_plan(path: Path) -> SavedPlan:
-    """Open a plan and verify it as a whole. Raises ``SavedPlanError`` if it isn't a plan or was edited."""
+    """Open a plan and verify all of it. Raises ``SavedPlanError`` if it isn't a plan or was edited."""
     lines = _Lines(path)
     head: list[bytes] = []
     size = 0
@@ -152,7 +153,7 @@ def read_saved_plan(path: Path) -> SavedPlan:
     for line in takewhile(lambda line: line != JOBS, rest):
         size += len(line)
         if size > MAX_HEAD_BYTES:
-            raise _broken(path, "its head is larger than any")
+            raise _broken(path, "the part before its jobs is too large")
         head.append(line)
     for _ in rest:
         pass
@@ -181,7 +182,7 @@ class _Lines:
                     yield line
         except OSError as error:
             raise _broken(self.path, f"it can't be read: {error.strerror}") from error
-        raise _broken(self.path, "it is cut short, or is no plan: it doesn't end in a digest")
+        raise _broken(self.path, "it is truncated or not a plan: it doesn't end with a digest")
 
 
 def _bounded(file: BinaryIO, path: Path) -> Iterator[bytes]:
@@ -194,23 +195,23 @@ def _bounded(file: BinaryIO, path: Path) -> Iterator[bytes]:
 def _check_beginning(number: int, line: bytes, path: Path) -> None:
     if number == 1:
         if line != OPEN:
-            raise _broken(path, "its lines are not as they were written (formatted by another program?)")
+            raise _broken(path, "its formatting was changed (by another program?)")
         return
     version = _VERSION_LINE.fullmatch(line)
     if version is None:
-        raise _broken(path, "its lines are not as they were written (formatted by another program?)")
+        raise _broken(path, "its formatting was changed (by another program?)")
     if int(version[1]) != PLAN_VERSION:
         raise SavedPlanError(
-            f"{path} is a plan of version {int(version[1])}, and this release reads version {PLAN_VERSION}",
-            hint="use the release that wrote it, or make the plan anew",
+            f"{path} is a plan of version {int(version[1])}; this release reads version {PLAN_VERSION}",
+            hint="use the release of crucible-batch that wrote it, or create the plan again",
         )
 
 
 def _checked(stated: str, counted: str, file: BinaryIO, path: Path) -> str:
     if stated != counted:
-        raise _broken(path, "it was edited after it was made: its digest doesn't match")
+        raise _broken(path, "it was edited: its digest doesn't match")
     if file.readline(8).rstrip(b"\r\n") != CLOSE or file.readline(8):
-        raise _broken(path, "something follows its digest")
+        raise _broken(path, "there is text after its digest")
     return stated
 
 
@@ -226,8 +227,8 @@ def _decoded(kind: type[T], text: bytes, path: Path) -> T:
 
 def _broken(path: Path, why: str) -> SavedPlanError:
     return SavedPlanError(
-        f"{path} can't be run as a saved plan: {why}",
-        hint="make it anew with crucible-batch plan MANIFEST -o PLAN; a plan is not edited by hand",
+        f"{path} is not a valid saved plan: {why}",
+        hint="create it again with crucible-batch plan MANIFEST -o PLAN; saved plans can't be edited",
     )
 
 
@@ -253,7 +254,9 @@ def write_saved_plan(target: Path, head: PlanHead, rows: Iterable[PlanRow], *, f
                 file.write(line)
             file.write(f"{DIGEST.format(digest.hexdigest())}\n".encode() + CLOSE + b"\n")
     except OSError as error:
-        raise UserError(f"the plan can't be written to {target}: {error.strerror}", hint="name another -o") from error
+        raise UserError(
+            f"the plan can't be written to {target}: {error.strerror}", hint="give another file with -o"
+        ) from error
     return digest.hexdigest()
 
 
@@ -264,7 +267,7 @@ def _lines(head: PlanHead, rows: Iterable[PlanRow]) -> Iterator[bytes]:
     for row in rows:
         text = _json(row)
         if len(text) > MAX_LINE_BYTES - 8:  # less the indent, comma and line end
-            raise UserError(f"job {row.name!r} is too large for a saved plan", hint="run the manifest itself")
+            raise UserError(f"job {row.name!r} is too large for a saved plan", hint="run the manifest directly")
         yield separator + b"    " + text
         separator = b",\n"
     yield b"\n" + END_OF_JOBS + b"\n"
@@ -274,4 +277,6 @@ def _json(value: PlanHead | PlanRow, indent: int | None = None) -> bytes:
     try:
         return adapter_of(type(value)).dump_json(value, indent=indent)
     except ValueError as error:  # a lone surrogate, from a file name that isn't UTF-8
-        raise SavedPlanError(f"a plan can't hold this as JSON: {error}", hint="rename the file to UTF-8") from error
+        raise SavedPlanError(
+            f"the plan can't be written as JSON: {error}", hint="rename the file so that its name is valid UTF-8"
+        ) from error

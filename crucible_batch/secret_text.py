@@ -1,8 +1,9 @@
-"""A string type for secrets that isn't shown in tracebacks with variables, debuggers or logs."""
+"""Secrets as text that tracebacks don't show, the secrets that this process must not print, and addresses in text."""
 
 from __future__ import annotations
 
-from typing import SupportsIndex
+import re
+from typing import Final, SupportsIndex
 
 
 class HiddenText(str):
@@ -19,3 +20,45 @@ class HiddenText(str):
     def __getitem__(self, key: SupportsIndex | slice, /) -> HiddenText:
         """Return a part, also hidden: tools often truncate a long text before they show it."""
         return HiddenText(super().__getitem__(key))
+
+
+_registered: dict[str, None] = {}
+
+
+def register_secret(text: str | None) -> None:
+    """Redact ``text`` from now on in everything that this process logs or prints (``cli/redaction.py``).
+
+    ``text`` is a secret as it was read from the environment or a file: a signing secret, or an address whose path,
+    query or password gives access. None and empty text are ignored; registering it again has no effect.
+    """
+    if text and text.strip():
+        _registered[HiddenText(text.strip())] = None
+
+
+def registered_secrets() -> tuple[str, ...]:
+    """Return the registered secrets, in the order of their registration."""
+    return tuple(_registered)
+
+
+_CHANNEL: Final = r"heartbeat|webhook|secret|apprise"
+_AFTER_CHANNEL: Final = re.compile(rf"(?i)\b((?:{_CHANNEL})[\"']?\s*[:=]\s*)(?![\"']?(?:env|file):)[\"']?[^\s'\"]+")
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]*|whsec_[^\s'\"]*")
+_KEY_OF_LINE: Final = re.compile(r"^[\s-]*[\w.-]{1,60}\s*:(?=\s|$)")
+
+
+def mask_addresses(text: str) -> str:
+    """Replace addresses, signing secrets, and what follows the name of a notification's secret key, by ``***``."""
+    return _ADDRESS.sub("***", _AFTER_CHANNEL.sub(r"\1***", text))
+
+
+def mask_source_line(line: str, *, entirely: bool) -> str:
+    """Return a line of a manifest without secrets of notifications; other lines are returned unchanged.
+
+    ``entirely``: the line is known to belong to ``notify``, so only its first key is kept. Otherwise all that follows
+    the name of a notification's secret key is replaced.
+    """
+    if entirely:
+        key = _KEY_OF_LINE.match(line)
+        return f"{key[0]} ***" if key else "***"
+    found = _AFTER_CHANNEL.search(line)
+    return line if found is None else f"{line[: found.end(1)]}***"

@@ -1,25 +1,32 @@
-"""The account and gateway settings, resolved once from flags, the environment and ``.env``, in this order."""
+"""The account and gateway settings, resolved once from flags, the environment and an env file, in this order."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from crucible_batch.errors import UserError
 from crucible_batch.secret_text import HiddenText
 
 KEY_VARIABLE = "MOLTAZINE_API_KEY"
 BASE_VARIABLE = "CRUCIBLE_API_BASE"
+ACCOUNTS_VARIABLE = "CRUCIBLE_BATCH_ACCOUNTS"
 PRODUCTION = "https://crucible.moltazine.com"
+_LONGEST = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The gateway to use, and the API key. ``key_source`` and ``base_source`` are their sources, for messages.
 
+    ``variables`` are all values of the env file, for the sources of notifications (``env:NAME``).
     ``ignored`` is a message about a setting that was ignored. ``storage_hosts`` are hosts that storage links may lead
-    to although their addresses aren't public.
+    to although their addresses aren't public. ``env_file`` is the file that the user named, if any.
+    ``state_directory`` is where the user's runs keep what later commands read; None: nowhere. ``accounts_directory``
+    has the files of budget accounts; None: a manifest with ``budget.per`` can't be run.
     """
 
     api_key: str | None = field(repr=False)
@@ -29,10 +36,34 @@ class Settings:
     base_source: str = "the default"
     ignored: str | None = None
     storage_hosts: tuple[str, ...] = ()
+    env_file: Path | None = None
+    state_directory: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    accounts_directory: Path | None = None
 
     def __post_init__(self) -> None:
         if self.api_key is not None:
             object.__setattr__(self, "api_key", HiddenText(self.api_key))
+
+
+def state_directory(environ: Mapping[str, str]) -> Path | None:
+    """Return the user's state directory by the XDG rules; None if the environment names no home directory."""
+    state, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
+    if state.is_absolute():  # a relative path is ignored
+        return state / "crucible-batch"
+    return home / ".local" / "state" / "crucible-batch" if home.is_absolute() else None
+
+
+def accounts_directory(environ: Mapping[str, str]) -> Path | None:
+    """Return the directory of the budget accounts' files; None if neither variable nor home directory is set.
+
+    Raises ``UserError`` for a relative path, under which each working directory would have its own accounts.
+    """
+    named = environ.get(ACCOUNTS_VARIABLE)
+    if named and not Path(named).is_absolute():
+        raise UserError(f"{ACCOUNTS_VARIABLE} is {named!r}, a relative path", hint="set it to an absolute path")
+    state = state_directory(environ)
+    return Path(named) if named else None if state is None else state / "accounts"
 
 
 def resolve(
@@ -42,14 +73,17 @@ def resolve(
     proxy: str | None = None,
     storage_hosts: Sequence[str] = (),
     dotenv: Path | None = None,
+    env_file: Path | None = None,
 ) -> Settings:
-    """Return the settings. ``dotenv`` is the file to read, if it exists; an empty value counts as unset.
+    """Return the settings. An empty value counts as unset.
 
-    A base URL from ``.env`` is used only with a key from the same file: a ``.env`` in someone else's folder must not
-    send your key to another gateway. For the same reason, proxy and storage hosts aren't read from the environment.
-    Raises ``UserError`` if the file can't be read.
+    ``env_file`` is the file that the user named: it must exist, and is read instead of ``dotenv``, which may be
+    missing. The environment takes precedence over both. A base URL from either file is used only with a key from the
+    same file: a file in someone else's folder must not send your key to another gateway. For the same reason, proxy and
+    storage hosts aren't read from the environment. Raises ``UserError`` if the file can't be read.
     """
-    file = _read(dotenv) if dotenv is not None and dotenv.is_file() else {}
+    dotenv = env_file or dotenv
+    file = _read(dotenv) if dotenv is not None and (env_file is not None or dotenv.is_file()) else {}
     key, key_source = environ.get(KEY_VARIABLE) or None, "the environment"
     if key is None:
         key, key_source = file.get(KEY_VARIABLE) or None, str(dotenv)
@@ -60,7 +94,10 @@ def resolve(
         if key is not None and key_source == str(dotenv):
             base, base_source = from_file, str(dotenv)
         else:
-            ignored = f"{BASE_VARIABLE} in {dotenv} is ignored: it counts only with a {KEY_VARIABLE} in the same file"
+            ignored = f"{BASE_VARIABLE} in {dotenv} is ignored: it is used only with a {KEY_VARIABLE} in the same file"
+    if env_file is not None and key_source == "the environment" and file.get(KEY_VARIABLE):
+        names = KEY_VARIABLE if ignored is None else f"{KEY_VARIABLE} and {BASE_VARIABLE}"
+        ignored = f"{names} in {env_file} ignored: the {KEY_VARIABLE} of the environment takes precedence"
     return Settings(
         api_key=HiddenText(key.strip()) if key is not None else None,
         base_url=(base or PRODUCTION).strip(),
@@ -69,17 +106,30 @@ def resolve(
         base_source=base_source if base is not None else "the default",
         ignored=ignored,
         storage_hosts=tuple(storage_hosts),
+        env_file=env_file,
+        variables=file,
     )
 
 
 def _read(dotenv: Path) -> Mapping[str, HiddenText]:
-    """Return the values of a ``.env`` file. Raises ``UserError`` if it can't be read."""
+    """Return the values of an env file. Raises ``UserError`` if it can't be read."""
     from dotenv import dotenv_values  # noqa: PLC0415 - most commands read no such file
 
     try:
-        values = dotenv_values(dotenv, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        with dotenv.open(encoding="utf-8") as stream:
+            values = dotenv_values(stream=_bounded(stream), interpolate=False)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, UnicodeDecodeError):
+            why = "it is not UTF-8"
         # Without a cause: the error's frames hold the file's text.
-        raise UserError(f"{dotenv} can't be read: {why}", hint="correct it, or move it away") from None
+        raise UserError(f"{dotenv} can't be read: {why}", hint="correct or move the file") from None
     return {name: HiddenText(value) for name, value in values.items() if value is not None}
+
+
+def _bounded(stream: TextIO) -> io.StringIO:
+    """Return the stream's text. Raises ``ValueError`` if it is longer than ``_LONGEST``."""
+    text = HiddenText(stream.read(_LONGEST + 1))
+    if len(text) > _LONGEST:
+        raise ValueError(f"it has more than {_LONGEST:,} characters")
+    return io.StringIO(text)

@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 
 DEFAULT_RUN_ID = "default"
+DEFAULT_DIRECTORY = Path("outputs")
+"""The directory that runs are written to and read from unless another one is named."""
 
 
 def shell_command(verb: str, *words: str | Path) -> str:
@@ -13,8 +15,18 @@ def shell_command(verb: str, *words: str | Path) -> str:
     return shlex.join(["crucible-batch", verb, *map(str, words)])
 
 
-def run_command(manifest: str | Path, *more: str, run_id: str = DEFAULT_RUN_ID, out_dir: Path | None = None) -> str:
-    """Return the command that runs a manifest in a run directory. ``out_dir=None`` means the default directory."""
+def run_command(
+    manifest: str | Path,
+    *more: str,
+    run_id: str = DEFAULT_RUN_ID,
+    scheduled_at: str | None = None,
+    out_dir: Path | None = None,
+) -> str:
+    """Return the command that runs a manifest in a run directory. ``out_dir=None`` means the default directory.
+
+    ``scheduled_at`` is needed if templates of the jobs use it: at another time, the command would buy other jobs.
+    """
     options = [] if run_id == DEFAULT_RUN_ID else ["--run-id", run_id]
+    options += [] if scheduled_at is None else ["--scheduled-at", scheduled_at]
     options += [] if out_dir is None else ["--out-dir", str(out_dir)]
     return shell_command("run", manifest, *options, *more)

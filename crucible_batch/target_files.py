@@ -1,13 +1,10 @@
-"""Output files named by the user: checked before they are overwritten, and replaced atomically."""
+"""Output files named by the user: checked before they are overwritten."""
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from crucible_batch.errors import UserError
 
@@ -22,31 +19,13 @@ def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, fo
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UserError(f"{target} can't be written: {error.strerror}", hint="name another file with -o") from error
+        raise UserError(f"{target} can't be written: {error.strerror}", hint="give another file with -o") from error
     if stat.S_ISLNK(mode):
-        raise UserError(f"{target} is a link; {what} is not written through one", hint="name the file itself with -o")
+        raise UserError(f"{target} is a symbolic link, which is not followed", hint="give the file itself with -o")
     if not stat.S_ISREG(mode):
-        raise UserError(f"{target} is no regular file", hint=f"name a file for {what} with -o")
+        raise UserError(f"{target} is not a regular file", hint=f"give a file for {what} with -o")
     if not force and not is_ours(target):
         raise UserError(
-            f"{target} is there already and is not {what}; it was not overwritten",
-            hint="name another file with -o, or overwrite it with --force",
+            f"{target} exists and is not {what}; it was not overwritten",
+            hint="give another file with -o, or overwrite it with --force",
         )
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``target``; at the end of the block it is synced and replaces ``target``.
-
-    After an error in the block, ``target`` is unchanged. Raises ``OSError``.
-    """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    temporary.unlink(missing_ok=True)  # left by a killed process, or a link created by another user
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

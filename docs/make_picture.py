@@ -1,4 +1,4 @@
-"""Takes the README's picture: ``report.html`` of a demo run, in a real Chromium. Run by ``make picture``."""
+"""Writes the picture of the README: ``report.html`` of a demo run in Chromium. Run by ``make picture``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Writes the reference pages that are generated: what the manifest and the report hold, from their models.
+"""Generates the reference pages of the manifest and the report from their models.
 
-Run by ``make reference``. The pages are committed, so that they can be read without a site; a test holds them in step.
+Run by ``make reference``. The pages are committed, so that they can be read without a site; a test compares them with
+the models.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from crucible_batch.manifest import manifest_schema
+from crucible_batch.notifications.messages import message_schema
 from crucible_batch.report import Report
 
 DOCS = Path(__file__).parent
-_TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+_TYPES = {"string": "string", "integer": "integer", "number": "number", "boolean": "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One generated page. ``titles`` names each model's section, in the order in which they stand."""
+    """A generated page. ``titles`` maps each model to the title of its section, in the order of the page."""
 
     file: str
     title: str
@@ -30,20 +32,22 @@ class Page:
 
 
 def pages() -> tuple[Page, ...]:
-    """Return the pages, by today's models."""
+    """Return the pages, from the current models."""
     return (
         Page(
             "manifest-reference.md",
             "Manifest: every key",
-            "The shape of a manifest, version 1. What relates one key to another is in [the rules](manifest.md).\n"
-            "A key that is not here is an error; so is a key without a value.\n"
-            "The same for editors: `crucible-batch schema`.",
+            "The keys of a manifest, version 1. [The manifest](manifest.md) has the rules between keys.\n"
+            "An unknown key is an error, and so is a key without a value.\n"
+            "`crucible-batch schema` prints the JSON Schema for editors.",
             {
                 "": "The manifest",
                 "JobEntry": "jobs: one entry",
                 "Fields": "fields",
                 "WorkflowDefaults": "workflows: one entry",
                 "Budget": "budget",
+                "Schedule": "schedule",
+                "Notification": "notify: one entry",
                 "Output": "output",
                 "Retry": "retry",
                 "Assets": "assets",
@@ -54,26 +58,41 @@ def pages() -> tuple[Page, ...]:
         Page(
             "report-reference.md",
             "Report: every field",
-            "What `report.json` holds, version 1. How to read it is in [Report and JSON](formats.md).\n"
-            "The same for programs: `crucible-batch schema --report`.",
+            "The fields of `report.json`, version 1. [Report and JSON](formats.md) explains how to read it.\n"
+            "`crucible-batch schema --report` prints the JSON Schema.",
             {
                 "": "The report",
                 "ManifestRow": "manifest",
                 "CreditsRow": "credits",
+                "PeriodRow": "period",
                 "CountsRow": "counts",
                 "JobRow": "jobs: one row",
                 "AttemptRow": "attempts: one row",
                 "OutputRow": "outputs: one row",
                 "SentRow": "jobs[].outputs[].sent",
+                "NotificationRow": "notifications: one row",
                 "ErrorRow": "An error",
             },
             Report.model_json_schema(mode="serialization"),
+        ),
+        Page(
+            "notification-reference.md",
+            "Notification: every field",
+            "The fields of a message, version 1. [Notifications](notifications.md) explains who receives it.\n"
+            "`crucible-batch schema --notification` prints the JSON Schema.",
+            {
+                "": "The message",
+                "MessageData": "data",
+                "MessageCounts": "counts",
+                "MessageCredits": "credits",
+            },
+            message_schema(),
         ),
     )
 
 
 def render(page: Page) -> str:
-    """Return a page's Markdown. Raises ``KeyError`` for a model that has no title: a new one needs its section."""
+    """Return a page's Markdown. Raises ``KeyError`` for a model that has no title."""
     definitions: Mapping[str, Any] = page.schema["$defs"]
     unplaced = {name for name, model in definitions.items() if "properties" in model} - set(page.titles)
     if unplaced:
@@ -92,17 +111,17 @@ def render(page: Page) -> str:
 
 def _table(model: Mapping[str, Any], definitions: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[str]:
     required = set(model.get("required", ()))
-    yield "| key | type | default | what it says |"
+    yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
     for key, field in model["properties"].items():
         default = "required" if key in required else _default(field)
         words = _words(field) or str(definitions.get(_named(field), {}).get("description", ""))
         cells = (f"`{key}`", _type(field, titles), default, words)
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"  # a bar would begin a cell
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"  # else a bar starts a new cell
 
 
 def _type(field: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """Say in words what a value may be."""
+    """Describe the type of a value."""
     if "$ref" in field:
         title = titles[_named(field)]
         return f"[{title}](#{_anchor(title)})"
@@ -121,12 +140,12 @@ def _type(field: Mapping[str, Any], titles: Mapping[str, str]) -> str:
 
 
 def _named(field: Mapping[str, Any]) -> str:
-    """Return the name of the model that a field holds, or nothing."""
+    """Return the name of a field's model, or an empty string."""
     return str(field.get("$ref", "")).rpartition("/")[2]
 
 
 def _value_of(field: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of a mapping's values, whether its keys have a pattern or not."""
+    """Return the schema of a mapping's values, with or without a pattern for its keys."""
     patterns = [*field.get("patternProperties", {}).values()]
     more = field.get("additionalProperties")
     value: Mapping[str, Any] = patterns[0] if patterns else more if isinstance(more, dict) else {}
@@ -148,7 +167,7 @@ def _default(field: Mapping[str, Any]) -> str:
 def _words(field: Mapping[str, Any]) -> str:
     words = str(field.get("description", "")).replace("{{", "`{{").replace("}}", "}}`")
     examples = " ".join(f"`{_shown(example)}`" for example in field.get("examples", ()))
-    return f"{words} Such as {examples}" if examples else words
+    return f"{words} Example: {examples}" if examples else words
 
 
 def _shown(example: object) -> str:
@@ -156,7 +175,7 @@ def _shown(example: object) -> str:
 
 
 def _anchor(title: str) -> str:
-    """Return a heading's anchor, as GitHub and the site make it."""
+    """Return the anchor of a heading on GitHub and the site."""
     return "".join(sign for sign in title.lower().replace(" ", "-") if sign.isalnum() or sign in "-_")
 
 

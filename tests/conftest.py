@@ -18,6 +18,9 @@ settings.register_profile("ci", deadline=None, max_examples=100, suppress_health
 settings.register_profile("soak", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# No test reads or writes what the user's own runs remember: below a device no directory can be made.
+os.environ["XDG_STATE_HOME"] = "/dev/null/none"
+
 # A shell without job control starts what it leaves in the background with SIGINT ignored, and so would be every command
 # that a test starts and then presses Ctrl-C on.
 if threading.current_thread() is threading.main_thread():

@@ -26,7 +26,7 @@ from typing import Any
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 _ROOT = Path(__file__).parents[1]
-_FREE = frozenset({"MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE", "COLUMNS", "PYTEST_CURRENT_TEST"})
+_FREE = frozenset({"MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE", "COLUMNS", "PYTEST_CURRENT_TEST", "XDG_STATE_HOME"})
 """Variables that are read when a command runs. Any other may be read when a module is loaded."""
 _SERVE = "import sys; from tests.preloaded import serve; serve(int(sys.argv[1]))"
 _REQUEST_BYTES = 1 << 17
@@ -81,7 +81,7 @@ class _Server:
 
     def close(self) -> None:
         self._control.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=120)
 
     def run(
         self, words: list[str], cwd: Path, env: Mapping[str, str], timeout_s: float

@@ -57,7 +57,7 @@ async def refuse_other_account(
     Raises ``OtherAccountError``, ``RunDirectoryError`` if the account can't be determined, and ``GatewayError``.
     """
     known = journal.remembered_key()
-    if known is not None and _is_of(known, key):
+    if known is not None and is_of_key(known, key):
         return DirectoryAccount(known if known.startswith(_KIND) else _fingerprint(key), is_proven=True)
     return DirectoryAccount(_fingerprint(key), is_proven=await _is_proven(journal, gateway, same_account=same_account))
 
@@ -98,9 +98,9 @@ def _may_have_bought(journal: Journal) -> bool:
 
 def _unseen(journal: Journal) -> RunDirectoryError:
     return RunDirectoryError(
-        f"{journal.path.parent.parent} was used with another key, and whether this one is of the same account can't be"
-        " seen: a submit or an upload was sent with the other, and this one finds nothing of it",
-        hint="use that key. Where it was renewed, crucible-batch run --same-account takes this one; for another account"
+        f"{journal.path.parent.parent} was used with another API key, and whether this key is of the same account can't"
+        " be verified: a submit or an upload was sent with the other key, and this key finds no record of it",
+        hint="use that key. If it was renewed, crucible-batch run --same-account accepts this one; for another account,"
         " choose another --out-dir",
     )
 
@@ -111,7 +111,7 @@ def _fingerprint(key: str, salt: bytes | None = None) -> str:
     return f"{_KIND}:{salt.hex()}:{digest.hex()}"
 
 
-def _is_of(fingerprint: str, key: str) -> bool:
+def is_of_key(fingerprint: str, key: str) -> bool:
     """Return whether the fingerprint was made from the key; False if the fingerprint is malformed."""
     kind, _, rest = fingerprint.partition(":")
     if kind != _KIND:  # of release 0.1

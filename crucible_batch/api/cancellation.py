@@ -20,10 +20,17 @@ _ROUTES = {
 
 
 class Deadline:
-    """The deadline of a whole command, in seconds from the construction of the object. None: no limit."""
+    """The deadline of a command, in seconds from the construction of the object. None: no limit."""
 
     def __init__(self, seconds: float | None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
+        self._began = time.monotonic()
+        self._end: float | None = None
+        self.set(seconds)
+
+    def set(self, seconds: float | None) -> None:
+        """Set the deadline, in seconds from the construction of the object. None changes nothing."""
+        if seconds is not None:
+            self._end = self._began + seconds
 
     @property
     def left_s(self) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from crucible_batch.api.status import jobs_with_past, write_report_of
 from crucible_batch.domain.asset import ASSET_PREFIX, KeepReason, is_candidate, keep_reason, may_need_images
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Deleted
-from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
 from crucible_batch.journal import Binding, Journal, journals_beside
 from crucible_batch.report import ReportHead
@@ -104,7 +103,7 @@ async def clean_assets(
         if not cleaning.going:
             return cleaning
         if confirm is not None and not confirm(cleaning):
-            raise ConsentError("nothing was deleted", hint="say --yes to delete unasked")
+            raise ConsentError("nothing was deleted", hint="use --yes to delete without being asked")
         async with open_for_repair(directory, settings, transport) as bench:
             cleaning = await delete_assets(bench, cleaning)
             write_report_of(bench.journal, directory)
@@ -119,10 +118,8 @@ def decide_fates(journal: Journal, directory: Path, *, found_too: bool) -> tuple
     candidates = [asset for asset in journal.assets() if is_candidate(asset)]
     if not candidates:
         return ()
-    jobs = list(_wanting(journal))
-    needed = _first_names(jobs)
-    shared, unread = _wanted_beside(directory, journal.binding())
-    names = _filenames(journal)
+    needed, names = _images_of(journal)
+    shared, unread = _needed_beside(directory, journal.binding())
     fates = []
     for asset in candidates:
         elsewhere = shared.get(asset.sha256, unread)
@@ -179,41 +176,33 @@ async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, dea
     return head
 
 
-def _wanting(journal: Journal) -> Iterator[PlannedJob]:
-    """Yield the jobs that may need their images again."""
+def _images_of(journal: Journal) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the digests of images that jobs may need again, with the first such job's name; and all file names."""
+    needed: dict[str, str] = {}
+    filenames: dict[str, str] = {}
     for planned, job, retired in jobs_with_past(journal):
+        filenames.update((image.spec.sha256, image.spec.filename) for image in planned.images.values())
         if planned.images and may_need_images(job, retired=retired):
-            yield planned
+            for digest in planned.digests:
+                needed.setdefault(digest, planned.name)
+    return needed, filenames
 
 
-def _first_names(jobs: Iterable[PlannedJob]) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for planned in jobs:
-        for digest in planned.digests:
-            names.setdefault(digest, planned.name)
-    return names
-
-
-def _filenames(journal: Journal) -> dict[str, str]:
-    specs = (image.spec for planned, _, _ in jobs_with_past(journal) for image in planned.images.values())
-    return {spec.sha256: spec.filename for spec in specs}
-
-
-def _wanted_beside(directory: Path, binding: Binding) -> tuple[Mapping[str, str], str | None]:
+def _needed_beside(directory: Path, binding: Binding) -> tuple[Mapping[str, str], str | None]:
     """Return the digests of images that unfinished jobs of other directories need, with the first such directory.
 
     Images are matched by digest, since a job that has not begun has no asset id yet. The second value names a directory
     that can't be read, and so may need any image; None if all could be read.
     """
-    wanted: dict[str, str] = {}
+    needed: dict[str, str] = {}
     unread: str | None = None
     for other in journals_beside(directory, binding):
         try:
             with Journal.read(other) as journal:
                 if not journal.is_begun() or journal.binding().gateway != binding.gateway:
                     continue
-                for planned in _wanting(journal):
-                    wanted.update((digest, str(other)) for digest in planned.digests if digest not in wanted)
+                for digest in _images_of(journal)[0]:
+                    needed.setdefault(digest, str(other))
         except (CrucibleBatchError, OSError):
             unread = f"{other}, which can't be read"
-    return wanted, unread
+    return needed, unread

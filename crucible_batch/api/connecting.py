@@ -3,58 +3,103 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
 from crucible_batch.errors import KeyRefusedError
-from crucible_batch.gateway import CrucibleClient, HttpGateway, OnRetry, open_gateway
+from crucible_batch.gateway import CrucibleClient, HttpGateway, Retrier, RetryPolicy, open_gateway
 from crucible_batch.secret_text import HiddenText
-from crucible_batch.settings import BASE_VARIABLE, KEY_VARIABLE, Settings, resolve
+from crucible_batch.settings import (
+    BASE_VARIABLE,
+    KEY_VARIABLE,
+    Settings,
+    accounts_directory,
+    resolve,
+    state_directory,
+)
 
 NO_API_KEY = "NO_API_KEY"
+DOTENV = Path(".env")
 
 
 def current_settings(
-    *, base_url: str | None = None, proxy: str | None = None, storage_hosts: Sequence[str] = ()
+    *,
+    base_url: str | None = None,
+    proxy: str | None = None,
+    storage_hosts: Sequence[str] = (),
+    env_file: str | Path | None = None,
 ) -> Settings:
     """Return the settings from the environment and the working directory's ``.env``, read at the time of the call.
 
-    The arguments take precedence over both.
+    ``env_file`` is read instead of ``.env``. The other arguments take precedence over both. Raises ``UserError`` if the
+    file can't be read, or if the directory of budget accounts is a relative path.
     """
     environ = {name: HiddenText(os.environ[name]) for name in (KEY_VARIABLE, BASE_VARIABLE) if name in os.environ}
-    return resolve(environ, base_url=base_url, proxy=proxy, storage_hosts=storage_hosts, dotenv=Path(".env"))
+    found = resolve(
+        environ,
+        base_url=base_url,
+        proxy=proxy,
+        storage_hosts=storage_hosts,
+        dotenv=DOTENV,
+        env_file=None if env_file is None else Path(env_file),
+    )
+    return replace(
+        found, state_directory=state_directory(os.environ), accounts_directory=accounts_directory(os.environ)
+    )
 
 
-def require_key(settings: Settings) -> str:
-    """Return the API key. Raises ``KeyRefusedError`` if there is none."""
+def require_key(settings: Settings, manifest: Path | None = None) -> str:
+    """Return the API key. Raises ``KeyRefusedError`` if there is none, with a hint at an env file by the manifest."""
     if settings.api_key is None:
+        hint = unread_env_file(settings, manifest)
+        if hint is None and settings.env_file is not None:
+            hint = f"set {KEY_VARIABLE} in {settings.env_file} or in the environment"
         raise KeyRefusedError(
             "there is no API key",
             code=NO_API_KEY,
-            hint=f"set {KEY_VARIABLE}, in the environment or in a .env file here; without an account, try:"
+            hint=hint
+            or f"set {KEY_VARIABLE}, in the environment or in a .env file here; without an account, try:"
             " crucible-batch demo",
         )
     return settings.api_key
 
 
-@asynccontextmanager
-async def gateway_for(
-    settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None, on_retry: OnRetry | None = None
-) -> AsyncIterator[HttpGateway]:
+def unread_env_file(settings: Settings, manifest: Path | None) -> str | None:
+    """Return a hint at the ``.env`` beside the manifest, which is not read; None if there is none to point at.
+
+    Only its name is used: it may be another person's.
+    """
+    if manifest is None or settings.api_key is not None or settings.env_file is not None:
+        return None
+    beside = manifest.parent / DOTENV
+    if not beside.is_file() or (DOTENV.exists() and beside.samefile(DOTENV)):
+        return None
+    return (
+        f"{beside} is not in the working directory, and so it was not read; to use it, add:"
+        f" --env-file {shlex.quote(str(beside))}"
+    )
+
+
+def gateway_for(
+    settings: Settings,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    retry: RetryPolicy | Retrier = RetryPolicy(),  # noqa: B008 - frozen
+) -> AbstractAsyncContextManager[HttpGateway]:
     """Open the gateway that the settings name. Raises ``KeyRefusedError`` if there is no key."""
-    key = require_key(settings)
-    async with open_gateway(
+    return open_gateway(
         settings.base_url,
-        key,
+        require_key(settings),
         transport=transport,
         proxy=settings.proxy,
         storage_hosts=settings.storage_hosts,
-        on_retry=on_retry,
-    ) as gateway:
-        yield gateway
+        retry=retry,
+    )
 
 
 @asynccontextmanager

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar, Unpack
 
 from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
+from crucible_batch.api.scheduling import at_scheduled_time
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import Manifest, ProblemCollector, expand, load_manifest
+from crucible_batch.manifest import Manifest, ProblemCollector, expand, load_manifest, render_run_id
 from crucible_batch.planner import Planner, ReadImage
+from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 T = TypeVar("T")
-
-_DEFAULT_RUN_ID = "default"
-_RUN_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+:")
-
-
-def ignore() -> None:
-    """Do nothing: the default of ``watch``."""
-
-
-def ignore_file(_text: str, _path: Path) -> None:
-    """Do nothing: the default of ``note``."""
 
 
 def validate(
@@ -48,16 +42,17 @@ def validate_request(request: RunRequest) -> tuple[Manifest, int]:
     """Check the manifest of a request, as ``validate`` does."""
     manifest = read_source(request)
     with PlanFile.temporary() as draft:
-        fill_plan(draft, manifest, _DEFAULT_RUN_ID, {})
+        fill_plan(draft, manifest, run_terms(manifest, request).run_id, {})
         return manifest, len(draft)
 
 
-def read_source(request: RunRequest, watch: Callable[[], None] = ignore) -> Manifest:
-    """Read the manifest of a request. ``watch`` is called repeatedly, and may raise to abort.
+def read_source(request: RunRequest, watch: Callable[[], None] = lambda: None) -> Manifest:
+    """Read the manifest of a request, and find its scheduled time. ``watch`` is called repeatedly, and may raise.
 
-    Raises ``ManifestError`` with all problems of the manifest's form.
+    Raises ``ManifestError`` with all problems of the manifest's form, and ``UserError`` for an invalid time in the
+    environment.
     """
-    return load_manifest(
+    manifest = load_manifest(
         request.manifest,
         overrides=request.variables,
         allow_outside=request.allow_outside,
@@ -65,21 +60,25 @@ def read_source(request: RunRequest, watch: Callable[[], None] = ignore) -> Mani
         max_bytes=request.max_manifest_bytes,
         watch=watch,
     )
+    return at_scheduled_time(manifest, request.scheduled_at, os.environ, datetime.now(UTC))
+
+
+def with_pace_of(manifest: Manifest, request: RunRequest) -> RunRequest:
+    """Return the request with the manifest's concurrency and deadline where the caller chose none."""
+    return replace(
+        request,
+        concurrency=manifest.concurrency if request.concurrency is None else request.concurrency,
+        deadline_s=manifest.deadline_s if request.deadline_s is None else request.deadline_s,
+    )
 
 
 def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
-    """Return the terms of a run. Raises ``UserError`` if the run id can't be part of a path."""
-    run_id = request.run_id or _DEFAULT_RUN_ID
-    if set(run_id) - _RUN_ID_CHARACTERS or run_id.startswith((".", "-")) or len(run_id) > 100:
-        raise UserError(
-            f"{run_id!r} can't be a run id",
-            hint="use up to 100 letters, digits and ._-+: that don't begin with a dot or a dash",
-        )
+    """Return the terms of a run, with its run id. Raises ``UserError`` as ``render_run_id`` does."""
     return RunTerms(
         manifest_name=manifest.name,
         manifest_path=str(manifest.path),
         manifest_sha256=manifest.sha256,
-        run_id=run_id,
+        run_id=render_run_id(manifest, request.run_id),
         budget=request.budget if request.budget is not None else manifest.budget.credits,
         ceiling=manifest.budget.max_credits_per_job,
         upload_ceiling=manifest.budget.max_credits_per_upload,
@@ -89,6 +88,11 @@ def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
         sidecars=manifest.provenance.sidecar and request.sidecars,
         embed=manifest.provenance.embed,
     )
+
+
+def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
+    """Return the directory of a run's results: ``out_dir``, by default ``outputs/NAME/RUN_ID``."""
+    return out_dir if out_dir is not None else DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
 
 
 def check_filter(plan: PlanFile, chosen: JobFilter) -> None:
@@ -112,10 +116,11 @@ def fill_plan(
     manifest: Manifest,
     run_id: str,
     workflows: Mapping[str, Workflow],
-    note: Callable[[str, Path], None] = ignore_file,
+    note: Callable[[str, Path], None] = lambda _text, _path: None,
     *,
+    note_names: Callable[[Set[str]], None] = lambda _names: None,
     found: Iterable[Problem] = (),
-    watch: Callable[[], None] = ignore,
+    watch: Callable[[], None] = lambda: None,
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to abort.
 
@@ -133,7 +138,7 @@ def fill_plan(
     )
 
     def planned() -> Iterator[PlannedJob]:
-        for item in planner.plan(_in_batches(expand(manifest, note))):
+        for item in planner.plan(_in_batches(expand(manifest, note, note_names))):
             watch()
             if isinstance(item, PlannedJob):
                 yield item

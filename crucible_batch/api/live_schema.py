@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import httpx
 
 from crucible_batch.api.connecting import connect
+from crucible_batch.domain.parameter_info import ParameterInfo, Scalar, shown_value
 from crucible_batch.domain.redaction import clean_message
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import CrucibleClient
-from crucible_batch.gateway.adapter import read_details, read_fields
-from crucible_batch.manifest import Parameters, live_schema
+from crucible_batch.gateway.adapter import read_fields, read_parameters
+from crucible_batch.manifest import A_TEMPLATE, Parameters, live_schema
 from crucible_batch.settings import Settings
 
 _AT_ONCE = 8
@@ -55,23 +56,34 @@ async def _workflows(client: CrucibleClient) -> dict[str, Parameters | None]:
 
 def _parameters(metadata: Mapping[str, object]) -> Parameters | None:
     """Return the schema of each parameter in the metadata; None if it lists none, so that any may be sent."""
-    fields, details = read_fields(metadata), read_details(metadata)
+    fields, known = read_fields(metadata), read_parameters(metadata)
     if not fields:
         return None
-    return {clean_message(name): _about(details.get(name, {})) for name in fields}
+    return {name: _about(known.get(name, ParameterInfo())) for name in map(clean_message, fields)}
 
 
-def _about(details: Mapping[str, object]) -> dict[str, Any]:
-    low, high = _scalar(details.get("minimum")), _scalar(details.get("maximum"))
+def _about(info: ParameterInfo) -> dict[str, Any]:
+    """Return JSON Schema keywords for a parameter, whose value may be a template: text passes a range in any case."""
+    low, high = _plain(info.minimum), _plain(info.maximum)
     ends = f"{'' if low is None else low} to {'' if high is None else high}".strip()
-    kind = details.get("type")
-    words = [clean_message(kind, 60) if isinstance(kind, str) else "", ends if ends != "to" else ""]
-    about = {"description": ", ".join(word for word in words if word), "default": _scalar(details.get("default"))}
+    words = [info.kind, ends if ends != "to" else "", f"one of {info.shown_values()}" if info.values else ""]
+    about = {
+        "description": ", ".join(word for word in words if word),
+        "default": _plain(info.default),
+        "minimum": low,
+        "maximum": high,
+        "anyOf": [{"enum": _written(info.values)}, A_TEMPLATE] if info.values else None,
+    }
     return {key: value for key, value in about.items() if value not in ("", None)}
 
 
-def _scalar(value: object) -> str | int | float | bool | None:
-    """Return a scalar of the metadata as a JSON value; None for anything else."""
+def _written(values: Sequence[Scalar]) -> list[str | int | float | bool | None]:
+    """Return the values in each form that a manifest may have them in: as they are, and as text."""
+    plain = [_plain(value) for value in values]
+    return plain + [shown_value(value) for value in values if not isinstance(value, str)]
+
+
+def _plain(value: Scalar | None) -> str | int | float | bool | None:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
-    return clean_message(value) if isinstance(value, str) else value if isinstance(value, bool | int | float) else None
+    return value

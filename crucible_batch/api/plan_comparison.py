@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.plan_diff import ChangeKind, ComparedJob, EarlierPlan, diff_jobs
+from crucible_batch.domain.plan_diff import ChangeCause, ChangeKind, ComparedJob, EarlierPlan, OutputPaths, diff_jobs
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
@@ -23,6 +23,7 @@ MOST_ROWS = 5
 """The maximum number of rows for jobs of one mark other than new and done. If there are more, no row is kept."""
 
 _PLAIN = {ChangeKind.NEW, ChangeKind.DONE}
+_SETTLED = {ChangeKind.DONE, ChangeKind.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,19 @@ class Comparison:
     """A plan compared with the directory's last plan and the jobs that were run from it.
 
     If ``is_whole``, ``rows`` has every job. Otherwise it leaves out new and done jobs, and all jobs of a mark that has
-    more than ``MOST_ROWS``.
+    more than ``MOST_ROWS``. ``failed_codes`` are the error codes of the failed jobs.
     """
 
     counts: Mapping[ChangeKind, int] = field(default_factory=dict)
     groups: tuple[PlanGroup, ...] = ()
     rows: tuple[ComparedJob, ...] = ()
     is_whole: bool = False
+    failed_codes: frozenset[str] = frozenset()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether each job is done or failed, and no job is gone, so that a run would change nothing."""
+        return not any(count for kind, count in self.counts.items() if kind not in _SETTLED)
 
 
 class Comparer:
@@ -62,22 +69,25 @@ class Comparer:
         self._all_rows = all_rows
         self._rows: list[ComparedJob] = []
         self._marks: Counter[ChangeKind] = Counter()
-        self._counts: Counter[tuple[ChangeKind, str]] = Counter()
-        self._names: dict[tuple[ChangeKind, str], list[str]] = {}
-        self._credits: dict[tuple[ChangeKind, str], Credits] = {}
-        self._fields: dict[tuple[ChangeKind, str], dict[str, None]] = {}
+        self._groups: dict[tuple[ChangeKind, str], PlanGroup] = {}
+        self._failed_codes: set[str] = set()
 
     def take(self, row: ComparedJob) -> None:
         """Count a row, and keep it if it will be shown."""
-        key = (row.reason.mark, row.workflow_id)
-        self._counts[key] += 1
-        self._credits[key] = self._credits.get(key, ZERO) + row.reason.credits
-        self._fields.setdefault(key, {}).update(dict.fromkeys(change.field for change in row.reason.changes))
-        names = self._names.setdefault(key, [])
-        if len(names) < MOST_NAMES:
-            names.append(row.name)
-        self._marks[row.reason.mark] += 1
-        if self._all_rows or self._is_single(row.reason.mark):
+        mark, changes = row.reason.mark, row.reason.changes
+        key = (mark, row.workflow_id)
+        group = self._groups.get(key) or PlanGroup(*key, 0, (), ZERO)
+        self._groups[key] = replace(
+            group,
+            count=group.count + 1,
+            names=(*group.names, row.name)[:MOST_NAMES],
+            credits=group.credits + row.reason.credits,
+            fields=tuple(dict.fromkeys((*group.fields, *(change.field for change in changes)))),
+        )
+        self._marks[mark] += 1
+        if row.reason.why is ChangeCause.FAILED and row.reason.code is not None:
+            self._failed_codes.add(row.reason.code)
+        if self._all_rows or self._is_single(mark):
             self._rows.append(row)
 
     def _is_single(self, mark: ChangeKind) -> bool:
@@ -86,12 +96,9 @@ class Comparer:
     def comparison(self) -> Comparison:
         """Return the comparison, grouped in the order of the marks."""
         order = list(ChangeKind)
-        groups = tuple(
-            PlanGroup(*key, count, tuple(self._names[key]), self._credits[key], tuple(self._fields[key]))
-            for key, count in sorted(self._counts.items(), key=lambda item: order.index(item[0][0]))
-        )
+        groups = tuple(sorted(self._groups.values(), key=lambda group: order.index(group.mark)))
         rows = tuple(row for row in self._rows if self._all_rows or self._is_single(row.reason.mark))
-        return Comparison(self._marks, groups, rows, self._all_rows)
+        return Comparison(self._marks, groups, rows, self._all_rows, frozenset(self._failed_codes))
 
 
 def compared(
@@ -109,17 +116,13 @@ def compared(
     def earlier(planned: PlannedJob) -> EarlierPlan:
         return EarlierPlan(planned, Job(planned.identity) if journal is None else journal.job(planned, rule))
 
-    def missing(job: Job) -> tuple[str, ...]:
+    def to_fetch(job: Job) -> OutputPaths:
         if job.phase is not Phase.SUCCEEDED:
-            return ()
-        return tuple(saved.path for saved in job.outputs.values() if not store.has(saved.path))
+            return OutputPaths()
+        wrong = [each.path for each in job.outputs.values() if not store.has(each.path, each.byte_size)]
+        resized = tuple(path for path in wrong if store.has(path))
+        return OutputPaths(tuple(path for path in wrong if path not in resized), resized)
 
-    dropped = {planned.name: planned for planned in _dropped(draft, journal) if choice.takes(planned.name)}
-    return diff_jobs(jobs, dropped, earlier=earlier, missing=missing, retry_failed=choice.retry_failed)
-
-
-def _dropped(draft: PlanFile, journal: Journal | None) -> Iterable[PlannedJob]:
-    """Yield the jobs of the directory's last plan that are not in the draft unchanged."""
-    for planned in journal.plan() if journal is not None else ():
-        if not draft.holds(planned.identity):
-            yield planned
+    before = journal.plan() if journal is not None else ()
+    dropped = {each.name: each for each in before if choice.takes(each.name) and not draft.holds(each.identity)}
+    return diff_jobs(jobs, dropped, earlier=earlier, to_fetch=to_fetch, retry_failed=choice.retry_failed)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from crucible_batch.api.price_memory import PaidPrice
 from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.budget import AdmissionState, Block, HoldRequest, decide_admission
 from crucible_batch.domain.credits import ZERO, Credits
@@ -61,25 +62,21 @@ def plan_rows(
     ``base`` is the manifest's directory: paths of images are relative to it. ``prices`` are the known prices.
     """
     real = os.path.realpath(base)
-    for planned, job in job_states(draft, journal, RetryRule(terms.attempts, terms.never)):
+    for planned, job in job_states(draft, journal, terms.rule):
         if choice.takes(planned.name):
             state = state_of(job)
             buys = state is PlannedState.NEW or (state is PlannedState.FAILED and choice.retry_failed)
             price = prices.quote(shape_of(planned)).credits if buys else ZERO
-            yield _row(planned, state, price, real)
-
-
-def _row(planned: PlannedJob, state: PlannedState, price: Credits | None, base: str) -> PlanRow:
-    return PlanRow(
-        name=planned.name,
-        identity=planned.identity,
-        workflow_id=planned.workflow_id,
-        state=state,
-        credits=price,
-        params=planned.params,
-        images={param: _image(image, base) for param, image in planned.images.items()},
-        repeat=planned.repeat,
-    )
+            yield PlanRow(
+                name=planned.name,
+                identity=planned.identity,
+                workflow_id=planned.workflow_id,
+                state=state,
+                credits=price,
+                params=planned.params,
+                images={param: _image(image, real) for param, image in planned.images.items()},
+                repeat=planned.repeat,
+            )
 
 
 def _image(image: InputImage, base: str) -> ImageFile:
@@ -99,7 +96,8 @@ class PriceLine:
     highest price seen if ``certainty`` is LEARNED, the declared ceiling if BOUNDED, and None if UNKNOWN: the price is
     then learned from one job that runs alone. ``total`` is ``each`` times ``count``. ``ceiling`` is
     ``max_credits_per_job`` or ``max_credits_per_upload``, if declared. ``bound`` is the amount held for one purchase
-    until it is answered. ``can_start`` is false if the budget or the declared ceiling admits no purchase.
+    until it is answered. ``can_start`` is false if the budget or the declared ceiling admits no purchase. ``paid`` is
+    what an earlier run of the account paid, if this directory knows no price: an estimate that nothing is decided by.
     """
 
     what: str
@@ -110,6 +108,8 @@ class PriceLine:
     bound: Credits | None = None
     params: Mapping[str, object] = field(default_factory=dict)
     can_start: bool = True
+    shape: Shape = UPLOAD
+    paid: PaidPrice | None = None
 
     @property
     def total(self) -> Credits | None:
@@ -186,7 +186,17 @@ def price_lines(
 def _line(prices: PriceBook, shape: Shape, count: int, params: Mapping[str, object]) -> PriceLine:
     quote, what = prices.quote(shape), UPLOADS if shape == UPLOAD else shape.name
     ceiling, bound = prices.ceiling_of(shape), prices.bound(shape)
-    return PriceLine(what, count, quote.certainty, quote.credits, ceiling, bound, params)
+    return PriceLine(what, count, quote.certainty, quote.credits, ceiling, bound, params, shape=shape)
+
+
+def with_paid(lines: Iterable[PriceLine], paid: Mapping[Shape, PaidPrice]) -> tuple[PriceLine, ...]:
+    """Return the lines with the prices that earlier runs paid, if this directory has no price of its own."""
+    return tuple(
+        line
+        if line.certainty is Certainty.LEARNED
+        else replace(line, paid=paid.get(line.shape) or paid.get(Shape(line.shape.price_class)))
+        for line in lines
+    )
 
 
 def _apart(every: Sequence[Mapping[str, object]]) -> set[str]:

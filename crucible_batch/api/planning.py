@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -13,10 +14,26 @@ from typing import Unpack
 import httpx
 
 from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.connecting import current_settings, gateway_for, require_key
-from crucible_batch.api.draft import check_filter, read_source, run_terms
+from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
+from crucible_batch.api.draft import check_filter, read_source, run_directory, run_terms
+from crucible_batch.api.earlier_runs import EarlierRun, find_earlier_run, note_earlier_run
+from crucible_batch.api.notifying import notes_for_plan
+from crucible_batch.api.period_budget import PeriodPreview, preview
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
-from crucible_batch.api.plan_rows import UPLOADS, PlanCounts, PriceLine, job_states, journal_of, price_lines, starts_of
+from crucible_batch.api.plan_rows import (
+    UPLOADS,
+    PlanCounts,
+    PriceLine,
+    job_states,
+    journal_of,
+    plan_rows,
+    price_lines,
+    starts_of,
+    with_paid,
+)
+from crucible_batch.api.price_memory import recall_prices
+from crucible_batch.api.prune_mark import refuse_if_pruned
+from crucible_batch.api.renaming import find_known_jobs
 from crucible_batch.api.request import (
     JobFilter,
     ManifestKeywords,
@@ -28,7 +45,7 @@ from crucible_batch.api.request import (
     follow_plan,
     make_request,
 )
-from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness, save_plan
+from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
@@ -37,12 +54,12 @@ from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD_CLASS, Certainty, PriceBook, Shape, workflow_class
-from crucible_batch.domain.retry_rule import RetryRule
-from crucible_batch.domain.saved_plan import PlannedPrice, PlannedState, PlanTotals
-from crucible_batch.journal import PlanFile
+from crucible_batch.domain.retry_rule import Remedy, remedy_for
+from crucible_batch.domain.saved_plan import PlanHead, PlannedPrice, PlannedState, PlanOptions, PlanTotals
+from crucible_batch.journal import Binding, PlanFile
+from crucible_batch.manifest import Manifest
+from crucible_batch.saved_plan import PLAN_VERSION, write_saved_plan
 from crucible_batch.settings import Settings
-
-DEFAULT_OUTPUTS = Path("outputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +71,11 @@ class PlanSummary:
     key, ``reused_images`` and ``balance`` are None. ``notes`` are messages for the user. ``digest`` is that of the
     saved plan, if one was written or read. ``blocked`` is the reason if no job can start; None if one can or there is
     nothing to buy. ``enough`` is a budget that covers everything, each job at its declared ceiling, otherwise at the
-    highest price seen; None if a job has neither.
+    highest price seen; None if a job has neither. ``remedy`` is what to do about the failed jobs; None if there are
+    none, or if they are to be retried. ``remake`` is the command that makes the saved plan again, if one was read.
+    ``left_s`` is the time left of a run's deadline, in seconds. ``earlier_dir`` is the directory of an earlier run of
+    this manifest in another folder. ``period`` is the manifest's period; ``budget`` is then
+    what a run could set aside now, beside what the directory has spent.
     """
 
     manifest_name: str
@@ -76,6 +97,16 @@ class PlanSummary:
     uploads_per_job: int = 0
     blocked: ErrorInfo | None = None
     enough: Credits | None = None
+    left_s: float | None = None
+    remedy: Remedy | None = None
+    remake: str | None = None
+    earlier_dir: Path | None = None
+    period: PeriodPreview | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a run would change nothing: each job is done or failed, and no answer is outstanding."""
+        return self.comparison.is_settled and not self.held
 
     @property
     def may_exceed(self) -> Credits | None:
@@ -154,11 +185,6 @@ class PlanSummary:
         return PlanTotals(self.total, states, self.estimate, self.certainty, self.spent, self.held)
 
 
-def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
-    """Return the directory of a run's results: ``out_dir``, by default ``outputs/NAME/RUN_ID``."""
-    return out_dir if out_dir is not None else DEFAULT_OUTPUTS / terms.manifest_name / terms.run_id
-
-
 async def plan(
     manifest: str | Path,
     *,
@@ -218,61 +244,103 @@ async def plan_request(
     deadline = Deadline(request.deadline_s)
     request = follow_plan(request)
     settings = settings or current_settings()
-    async with deadline.kept():
-        return await _plan(request, save_to, settings, transport, deadline, force=force, all_rows=all_rows)
-
-
-async def _plan(
-    wants: RunRequest,
-    save_to: Path | None,
-    settings: Settings,
-    transport: httpx.AsyncBaseTransport | None,
-    deadline: Deadline,
-    *,
-    force: bool,
-    all_rows: bool,
-) -> PlanSummary:
-    if save_to is not None or wants.plan is not None:
-        check_saving(wants, save_to, force=force)
-        require_key(settings)
-    manifest = read_source(wants, deadline.check)
-    terms = run_terms(manifest, wants)
-    directory = run_directory(wants.out_dir, terms)
-    check_run_directory(directory)
-    notes = [str(warning) for warning in manifest.warnings]
-    if settings.ignored:
-        notes.append(settings.ignored)
-    async with AsyncExitStack() as stack:
+    async with deadline.kept(), AsyncExitStack() as stack:
+        if save_to is not None or request.plan is not None:
+            check_saving(request, save_to, force=force)
+            require_key(settings, request.manifest)
+        manifest = read_source(request, deadline.check)
+        terms = run_terms(manifest, request)
+        directory = run_directory(request.out_dir, terms)
+        check_run_directory(directory)
+        refuse_if_pruned(directory)
+        notes = [*map(str, manifest.warnings), *notes_for_plan(manifest, request, settings)]
+        notes += _notes_of(settings, manifest)
+        earlier: EarlierRun | None = None
+        if request.out_dir is None:
+            binding = Binding(terms.manifest_name, terms.run_id, settings.base_url.rstrip("/"))
+            earlier = find_earlier_run(directory, manifest.path, binding, settings.api_key)
+            if earlier is not None:
+                notes.append(note_earlier_run(earlier, directory))
         gateway: Gateway | None = None
-        if settings.api_key is None:
-            notes.append("no API key: parameters, balance and uploaded images were not checked")
-        else:
+        if settings.api_key is not None:
             gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
         draft = stack.enter_context(PlanFile.temporary())
-        grounds = PlanBasis(manifest, terms, settings.base_url.rstrip("/"))
-        following = PlanStaleness(wants, grounds)
-        with following.explaining():
-            note, watch = grounds.files.note, deadline.check
-            await plan_jobs(draft, manifest, terms.run_id, gateway, workflows=grounds.workflows, note=note, watch=watch)
-        following.check(draft, directory)
-        check_filter(draft, wants.job_filter)
+        basis = PlanBasis(manifest, terms, settings.base_url.rstrip("/"))
+        staleness = PlanStaleness(request, basis)
+        with staleness.explaining():
+            await plan_jobs(draft, basis, gateway, deadline.check)
+        staleness.check(draft, directory)
+        check_filter(draft, request.job_filter)
+        if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
+            notes.append(str(known))
+        period = preview(manifest, settings, directory, terms, request.budget)
+        terms = terms if period is None else replace(terms, budget=period.budget)
         summary = await summarise(
-            draft, terms, directory, gateway, choice=wants.job_filter, notes=tuple(notes), all_rows=all_rows
+            draft, terms, directory, gateway, choice=request.job_filter, notes=tuple(notes), all_rows=all_rows
         )
+        summary = _with_period(summary, period)
+        earlier_dir = None if earlier is None else earlier.directory
+        lines = with_paid(summary.lines, recall_prices(settings))
+        summary = replace(summary, lines=lines, earlier_dir=earlier_dir)
         if save_to is None:
-            return replace(summary, digest=terms.plan_digest)
-        digest = save_plan(
-            save_to,
-            wants,
-            grounds,
-            draft,
-            run_dir=directory,
+            return replace(summary, digest=terms.plan_digest, remake=request.remake)
+        return replace(summary, digest=_save(save_to, request, basis, draft, summary, force=force))
+
+
+def _notes_of(settings: Settings, manifest: Manifest) -> Iterator[str]:
+    """Yield what a plan notes about the settings."""
+    if settings.ignored:
+        yield settings.ignored
+    if settings.api_key is None:
+        yield "no API key: parameters, balance and uploaded images were not checked"
+        if (hint := unread_env_file(settings, manifest.path)) is not None:
+            yield hint
+
+
+def _with_period(summary: PlanSummary, period: PeriodPreview | None) -> PlanSummary:
+    if period is None:
+        return summary
+    blocked = None if summary.blocked is None else period.explain(summary.blocked)
+    return replace(summary, period=period, blocked=blocked)
+
+
+def _save(
+    target: Path, request: RunRequest, basis: PlanBasis, draft: PlanFile, summary: PlanSummary, *, force: bool
+) -> str:
+    """Write the plan and return its digest. Raises as ``write_saved_plan`` does."""
+    source, run_dir = basis.source, summary.run_dir
+    base = os.path.dirname(os.path.realpath(target))  # noqa: PTH120 - realpath gives text
+    with journal_of(run_dir) as journal:
+        head = PlanHead(
+            schema_version=PLAN_VERSION,
+            manifest=basis.manifest_at(_relative(source.directory / source.path.name, base)),
+            gateway=basis.gateway,
+            options=PlanOptions(
+                run_id=basis.terms.run_id,
+                run_dir=_relative(run_dir, base),
+                budget=request.budget,
+                retry_failed=request.job_filter.retry_failed,
+                only=request.job_filter.only,
+                variables=dict(request.variables),
+                allow_outside=request.allow_outside,
+                max_jobs=request.max_jobs,
+                max_manifest_bytes=request.max_manifest_bytes,
+                scheduled_at=basis.scheduled_at_of(request),
+            ),
+            terms=basis.held_to,
+            workflows=basis.lists,
             prices=summary.prices,
             totals=summary.totals,
-            book=summary.book,
-            force=force,
+            # Read before the jobs: events that a run adds meanwhile may already be in the states, but none is missed.
+            events=0 if journal is None else journal.last_number(),
         )
-        return replace(summary, digest=digest)
+        rows = plan_rows(draft, journal, basis.terms, request.job_filter, base=source.directory, prices=summary.book)
+        return write_saved_plan(target, head, rows, force=force)
+
+
+def _relative(path: Path, base: str) -> str:
+    directory = os.path.realpath(path.parent)
+    return Path(os.path.relpath(Path(directory, path.name), base)).as_posix()
 
 
 async def summarise(
@@ -297,10 +365,12 @@ async def summarise(
             ledger.apply(subject, event)
         tally = PlanCounts(retry_failed=choice.retry_failed)
         comparer = Comparer(all_rows=all_rows)
-        rule = RetryRule(terms.attempts, terms.never)
-        chosen = (found for found in job_states(draft, journal, rule) if choice.takes(found[0].name))
-        for row in compared(tally.counting(chosen), draft, journal, rule=rule, choice=choice, directory=directory):
+        chosen = (found for found in job_states(draft, journal, terms.rule) if choice.takes(found[0].name))
+        for row in compared(
+            tally.counting(chosen), draft, journal, rule=terms.rule, choice=choice, directory=directory
+        ):
             comparer.take(row)
+    comparison = comparer.comparison()
     ready = await _ready_digests(gateway, tally.digests)
     to_upload = len(tally.digests - (ready or set()))
     starts = starts_of(tally, ledger, terms.budget, no_image_is_there=ready is not None and not ready)
@@ -318,11 +388,12 @@ async def summarise(
         held=ledger.held,
         balance=(await gateway.account()).available if gateway is not None else None,
         notes=notes,
-        comparison=comparer.comparison(),
+        comparison=comparison,
         book=prices,
         uploads_per_job=tally.most_images if to_upload else 0,
         blocked=starts.blocked,
         enough=budget_for(ledger, tally.to_buy, to_upload),
+        remedy=remedy_for(comparison.failed_codes, terms.never),
     )
 
 

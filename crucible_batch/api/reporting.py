@@ -1,7 +1,7 @@
 """The check whether the report in a run directory is up to date, so that its files can be left unchanged.
 
-The journal stores a digest of the report's content and one of its files. The end time of the newest run is not part of
-the content, so a run that has nothing to do leaves the report unchanged.
+The journal stores a digest of the report's content and one of its files. The end time of the newest run and its
+notifications are not part of the content, so a run that has nothing to do leaves the report unchanged.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def note_report(journal: Journal, directory: Path, head: ReportHead, rows: RowFi
 
 def _content(directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> str:
     """Return the digest of the content of report and page: rows, head, and the directory in their commands."""
-    text = head.model_dump_json(exclude={"finished_at"})
+    text = head.model_dump_json(exclude={"finished_at", "notifications"})
     return hashlib.sha256(f"{__version__}\n{directory}\n{html}\n{text}\n{rows.digest}\n".encode()).hexdigest()
 
 

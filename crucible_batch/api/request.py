@@ -6,15 +6,17 @@ import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
-from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S
+from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.manifest import path_fault
+from crucible_batch.option_values import AUTO
 from crucible_batch.saved_plan import (
     DEFAULT_MAX_JOBS,
     SavedPlan,
@@ -25,7 +27,7 @@ from crucible_batch.saved_plan import (
 )
 
 MAX_RUN_DIRECTORY_BYTES = 470
-"""SQLite can't open a file whose absolute path has more than 512 bytes; the journal's file names take up to 35."""
+"""SQLite can't open a file whose absolute path has more than 512 bytes; the journal's file names add up to 35."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,10 @@ class RunRequest:
     """The arguments of a run, a plan or a check.
 
     None, empty, false and the default limits mean that the caller didn't choose. ``plan`` is the saved plan to follow:
-    the fields from ``manifest`` to ``max_manifest_bytes`` are then taken from it. ``yes`` starts without a budget and
-    without asking. ``same_account`` is the user's statement that the API key is of the directory's account if that
-    can't be checked. If ``max_output_bytes`` or ``max_pixels`` is None, the output store's limit applies. The other
+    the fields from ``manifest`` to ``scheduled_at`` are then taken from it. ``yes`` starts without a budget and
+    without asking. ``overlap_is_failure`` is false if a busy run directory is expected, and not notified.
+    ``same_account`` is the user's statement that the API key is of the directory's account if that can't be checked.
+    If ``max_output_bytes`` or ``max_pixels`` is None, the output store's limit applies. The other
     fields are described in ``RunKeywords``.
     """
 
@@ -59,20 +62,28 @@ class RunRequest:
     allow_outside: bool = False
     max_jobs: int = DEFAULT_MAX_JOBS
     max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
+    scheduled_at: datetime | None = None
     plan: SavedPlan | None = None
     yes: bool = False
     recover: bool = False
     resubmit_unknown: bool = False
     same_account: bool = False
-    concurrency: int | None = None
+    concurrency: int | Literal["auto"] | None = None
     polls_per_s: float | None = None
     job_timeout_s: float = DEFAULT_JOB_TIMEOUT_S
     deadline_s: float | None = None
+    wait_for_gateway_s: float = DEFAULT_WAIT_FOR_GATEWAY_S
     key_ttl_s: float = DEFAULT_KEY_TTL_S
     max_output_bytes: int | None = None
     max_pixels: int | None = None
     html: bool = True
     sidecars: bool = True
+    metrics_textfile: Path | None = None
+    metrics_listen: str | None = None
+    traces: bool | None = None
+    notify: bool = True
+    allow_command: bool = False
+    overlap_is_failure: bool = True
 
     @property
     def plan_digest(self) -> str | None:
@@ -95,6 +106,9 @@ class ManifestKeywords(TypedDict, total=False):
     """Refuse a manifest with more jobs; 100,000 by default."""
     max_manifest_bytes: int
     """Refuse a larger manifest; 16 MiB by default."""
+    scheduled_at: datetime | None
+    """The scheduled time of the run, with a time zone, for run ids and templates. None, the default: that of the
+    environment, otherwise the latest time of the manifest's schedule, otherwise now."""
 
 
 class RunKeywords(ManifestKeywords, total=False):
@@ -102,15 +116,19 @@ class RunKeywords(ManifestKeywords, total=False):
 
     yes: bool
     """Start without a budget and without asking."""
-    concurrency: int | None
-    """The maximum number of jobs in flight. None, the default: adapted to what the gateway accepts and keeps busy."""
+    concurrency: int | Literal["auto"] | None
+    """The maximum number of jobs in flight. "auto": adapted to what the gateway accepts and keeps busy. None, the
+    default: that of the manifest, otherwise "auto"."""
     polls_per_s: float | None
     """The maximum number of polls per second, for all jobs together. None, the default: as many as needed."""
     job_timeout_s: float
     """The time to wait for one job, in seconds; 30 minutes by default."""
     deadline_s: float | None
-    """Seconds from the call. Before the first job ``DeadlineError`` is raised; after that the run is stopped in good
-    order."""
+    """Seconds from the call; None, the default: that of the manifest. Before the first job ``DeadlineError`` is raised;
+    after that the run is stopped in good order."""
+    wait_for_gateway_s: float
+    """The longest outage of the gateway that the run waits for, in seconds; 10 minutes by default. Nothing new is
+    bought meanwhile. 0: an outage is not waited for."""
     key_ttl_s: float
     """The time for which the gateway honours an idempotency key, in seconds; a day by default. A submit without an
     answer is sent again within that time, and after that only with ``resubmit_unknown``."""
@@ -129,6 +147,20 @@ class RunKeywords(ManifestKeywords, total=False):
     """Write ``report.html`` beside ``report.json``; true by default. If it can't be written, that is only logged."""
     sidecars: bool
     """Write a sidecar file with its provenance beside each output; true by default. The manifest may turn it off."""
+    metrics_textfile: Path | None
+    """The directory in which the metrics of the run are written at its end, for the textfile collector of Prometheus'
+    node exporter. None, the default: they are not written."""
+    metrics_listen: str | None
+    """The address at which the metrics can be read during the run, such as "127.0.0.1:9464". A port alone is that of
+    the loopback interface. None, the default: none."""
+    traces: bool | None
+    """Export a trace of the run by OpenTelemetry, which the extra ``otel`` installs. None, the default: if it is
+    installed and its standard environment variables ask for it."""
+    notify: bool
+    """Send the notifications of the manifest; true by default. If one can't be sent, that is only logged and
+    reported."""
+    allow_command: bool
+    """Run the commands of the manifest's ``notify``; false by default, and then a manifest with one is refused."""
 
 
 def make_request(
@@ -171,20 +203,22 @@ def read_budget(budget: Credits | int | str | None) -> Credits | None:
 def check_request(request: RunRequest) -> None:
     """Raise ``UserError`` for options that are out of range, naming each of them, or for an invalid manifest path."""
     if faults := list(_faults(request)):
-        raise UserError("; ".join(faults), hint="nothing was begun; correct the call")
+        raise UserError("; ".join(faults), hint="nothing was started; correct the call")
     check_path("the path of the manifest", request.manifest)
 
 
 def _faults(request: RunRequest) -> Iterator[str]:
     # Each condition is negated so that NaN, for which all comparisons are false, is refused too.
-    if request.concurrency is not None and not request.concurrency >= 1:
-        yield f"concurrency must be at least 1, or None, not {request.concurrency!r}"
+    if request.concurrency not in (None, AUTO) and not _is_at_least_one(request.concurrency):
+        yield f'concurrency must be at least 1, or "auto", or None, not {request.concurrency!r}'
     if request.polls_per_s is not None and not request.polls_per_s > 0:
         yield f"polls_per_s must be more than 0, or None, not {request.polls_per_s!r}"
     if not request.job_timeout_s > 0:
         yield f"job_timeout_s must be more than 0, not {request.job_timeout_s!r}"
     if request.deadline_s is not None and not request.deadline_s > 0:
         yield f"deadline_s must be more than 0, or None, not {request.deadline_s!r}"
+    if not 0 <= request.wait_for_gateway_s < float("inf"):
+        yield f"wait_for_gateway_s must be 0 or more, not {request.wait_for_gateway_s!r}"
     if not request.key_ttl_s >= 0:
         yield f"key_ttl_s must be 0 or more, not {request.key_ttl_s!r}"
     if request.max_output_bytes is not None and not request.max_output_bytes >= 1:
@@ -195,6 +229,10 @@ def _faults(request: RunRequest) -> Iterator[str]:
         if not 1 <= request.max_pixels <= MOST_PIXELS:
             most = f"{MOST_PIXELS:,}, the most that Pillow reads"
             yield f"max_pixels must be from 1 to {most}, not {request.max_pixels!r}"
+
+
+def _is_at_least_one(value: object) -> bool:
+    return isinstance(value, int | float) and value >= 1
 
 
 def check_path(what: str, path: Path | None) -> None:
@@ -214,7 +252,7 @@ def check_run_directory(directory: Path) -> None:
         raise RunDirectoryError(
             f"the run directory's absolute path is longer than {MAX_RUN_DIRECTORY_BYTES} bytes, and SQLite can't open"
             " a journal there",
-            hint="name a shorter one with --out-dir; nothing was spent",
+            hint="choose a shorter one with --out-dir; nothing was spent",
         )
 
 
@@ -225,8 +263,8 @@ def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> N
         return
     if request.plan is not None:
         raise UserError(
-            f"{request.plan.path} is a plan already, and a plan is made of a manifest",
-            hint=f"make it anew: {request.remake}",
+            f"{request.plan.path} is already a plan; a plan is made from a manifest",
+            hint=f"make a new plan: {request.remake}",
         )
     if os.path.realpath(save_to) == os.path.realpath(request.manifest):
         raise UserError(f"{save_to} is the manifest itself", hint="name another file for the plan: -o plan.json")
@@ -246,8 +284,8 @@ def follow_plan(request: RunRequest) -> RunRequest:
     base = Path(os.path.realpath(plan.path)).parent
     followed = replace(
         request,
-        manifest=_relative_to_here(base / head.manifest.path),
-        out_dir=_relative_to_here(base / options.run_dir),
+        manifest=relative_to_here(base / head.manifest.path),
+        out_dir=relative_to_here(base / options.run_dir),
         run_id=options.run_id,
         budget=options.budget,
         job_filter=JobFilter(options.only, options.retry_failed),
@@ -255,18 +293,19 @@ def follow_plan(request: RunRequest) -> RunRequest:
         allow_outside=options.allow_outside,
         max_jobs=options.max_jobs,
         max_manifest_bytes=options.max_manifest_bytes,
+        scheduled_at=options.scheduled_at or request.scheduled_at,
         plan=plan,
     )
     contradictions = list(_contradictions(request, followed, head.terms.budget))
     if contradictions:
         raise UserError(
-            f"{plan.path} says otherwise: {'; '.join(contradictions)}",
-            hint=f"leave out what the plan says, or make another: {followed.remake}",
+            f"{plan.path} was made with: {'; '.join(contradictions)}",
+            hint=f"omit the options that contradict the plan, or make a new plan: {followed.remake}",
         )
     return followed
 
 
-def _relative_to_here(path: Path) -> Path:
+def relative_to_here(path: Path) -> Path:
     """Return the path relative to the working directory if it is below it; otherwise unchanged but normalised."""
     relative = os.path.relpath(path)
     return Path(os.path.normpath(path) if relative.startswith(os.pardir) else relative)
@@ -296,3 +335,5 @@ def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None)
         yield f"--max-jobs {plan.max_jobs}"
     if given.max_manifest_bytes not in {DEFAULT_MAX_MANIFEST_BYTES, plan.max_manifest_bytes}:
         yield f"--max-manifest-size {plan.max_manifest_bytes}"
+    if given.scheduled_at is not None and plan.scheduled_at is not None and given.scheduled_at != plan.scheduled_at:
+        yield f"--scheduled-at {plan.scheduled_at.isoformat().replace('+00:00', 'Z')}"

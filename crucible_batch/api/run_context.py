@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -16,18 +16,30 @@ from crucible_batch.api.planning import PlanSummary
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.status import row_collector
 from crucible_batch.domain.events import Saved
-from crucible_batch.domain.gateway_types import Workflow
+from crucible_batch.domain.gateway_types import ErrorInfo, Workflow
+from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.progress import JobAdvanced, Message, Observer, Retrying
+from crucible_batch.domain.progress import (
+    GatewayBack,
+    GatewayUnreachable,
+    JobAdvanced,
+    Message,
+    Observer,
+    Retrying,
+)
 from crucible_batch.domain.service_times import ServiceTimes
-from crucible_batch.engine import Runner, RunnerPorts, RunOptions, Slots, SystemClock
-from crucible_batch.gateway import HttpGateway, RetryNotice
+from crucible_batch.engine import Clock, Runner, RunnerPorts, RunOptions
+from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.manifest import Manifest
+from crucible_batch.option_values import AUTO
 from crucible_batch.outputs import OutputStore, Receipts
 from crucible_batch.report import RowFile
 from crucible_batch.report.html import Thumbnails
 from crucible_batch.settings import Settings
+
+PATIENCE_S = 120.0
+"""Requests of jobs in progress are retried this long if the gateway answers with errors (``gateway.retries``)."""
 
 
 class NullObserver:
@@ -54,23 +66,36 @@ class ThumbnailObserver:
 
 
 class RetryNotifier:
-    """A notifier that passes retries to the observer, and pushbacks to the run's slots once these exist."""
+    """A notifier that passes retries to the observer."""
 
-    def __init__(self, observer: Observer, clock: SystemClock) -> None:
+    def __init__(self, observer: Observer, clock: Clock) -> None:
         self._observer = observer
         self._clock = clock
-        self.slots: Slots | None = None
 
     def notify(self, notice: RetryNotice) -> None:
         now = self._clock.now()
-        self._observer.notify(Retrying(now, notice.operation.value, notice.attempt, notice.wait_s, notice.reason))
-        if self.slots is not None and notice.is_pushback:
-            self.slots.pushed_back(notice.asked_s, notice.reason)
+        operation, reason, host = notice.operation.value, notice.reason, notice.host
+        self._observer.notify(Retrying(now, operation, notice.attempt, notice.wait_s, reason, host))
+
+    def outage(self, limit_s: float) -> Outage:
+        """Return an outage that is reported to the observer. Requests do not wait for its end yet."""
+
+        def tell(lasted_s: float, reason: str | None) -> None:
+            now = self._clock.now()
+            if reason is None:
+                self._observer.notify(GatewayBack(now, lasted_s))
+            else:
+                self._observer.notify(GatewayUnreachable(now, lasted_s, limit_s, reason))
+
+        return Outage(tell, is_awaited=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """The context of one run. ``confirm`` is called for consent if there is no budget; None if that isn't possible."""
+    """The context of one run. ``confirm`` is called for consent if there is no budget; None if that isn't possible.
+
+    ``outage`` is waited for once the manifest has been checked (``run_start``).
+    """
 
     request: RunRequest
     manifest: Manifest
@@ -80,30 +105,47 @@ class RunContext:
     transport: httpx.AsyncBaseTransport | None
     confirm: Callable[[PlanSummary], bool] | None
     observer: Observer
-    clock: SystemClock
+    clock: Clock
     retries: RetryNotifier
     deadline: Deadline
+    outage: Outage
+
+    def observed_by(self, observer: Observer) -> RunContext:
+        """Return the context with another observer. To be called before the gateway is opened."""
+        retries = RetryNotifier(observer, self.clock)
+        outage = retries.outage(self.request.wait_for_gateway_s)
+        return replace(self, observer=observer, retries=retries, outage=outage)
 
     @property
     def directory(self) -> Path:
         return self.store.directory
 
     @property
+    def binding(self) -> Binding:
+        return Binding(self.terms.manifest_name, self.terms.run_id, self.settings.base_url.rstrip("/"))
+
+    @property
     def needs_consent(self) -> bool:
         return self.terms.budget is None and not self.request.yes
 
     def gateway(self) -> AbstractAsyncContextManager[HttpGateway]:
-        return gateway_for(self.settings, transport=self.transport, on_retry=self.retries.notify)
+        retrier = Retrier(
+            RetryPolicy(patience_s=PATIENCE_S, outage_s=self.request.wait_for_gateway_s),
+            on_retry=self.retries.notify,
+            sleep=self.clock.sleep,
+            clock=self.clock.monotonic,
+            outage=self.outage,
+        )
+        return gateway_for(self.settings, transport=self.transport, retry=retrier)
 
     def journal(self) -> AbstractContextManager[Journal]:
-        binding = Binding(self.terms.manifest_name, self.terms.run_id, self.settings.base_url.rstrip("/"))
-        return Journal.open(self.directory, binding, now=self.clock.now())
+        return Journal.open(self.directory, self.binding, now=self.clock.now())
 
     def options(self) -> RunOptions:
         """Return the engine's options, with the time that is left of the deadline now."""
         request = self.request
         return RunOptions(
-            concurrency=request.concurrency,
+            concurrency=None if request.concurrency == AUTO else request.concurrency,
             polls_per_s=request.polls_per_s,
             job_timeout_s=request.job_timeout_s,
             deadline_s=self.deadline.left_s,
@@ -122,8 +164,9 @@ class RunContext:
         *,
         options: RunOptions,
         workflows: Iterable[Workflow],
+        explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error,
     ) -> Runner:
-        """Make the runner and pass pushbacks to its slots. Removes the partial files of killed runs first."""
+        """Make the runner. Removes the partial files of killed runs first."""
         times = ServiceTimes()
         for workflow in workflows:
             times.announce(workflow.workflow_id, workflow.expected_s)
@@ -136,8 +179,8 @@ class RunContext:
             clock=self.clock,
             observer=self.observer,
             nonce=lambda: secrets.token_hex(16),
+            outage=self.outage,
             on_counted=row_collector(self.directory, self.terms, rows),
+            explained=explained,
         )
-        runner = Runner(ports=ports, terms=self.terms, times=times, options=options)
-        self.retries.slots = runner.slots
-        return runner
+        return Runner(ports=ports, terms=self.terms, times=times, options=options)

@@ -12,6 +12,7 @@ import httpx
 
 from crucible_batch.api.account import check_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
@@ -29,7 +30,7 @@ def try_directory(directory: Path) -> RenameMethod:
     be renamed there. Raises ``OSError`` if nothing can be written, and ``RunDirectoryError``, which names
     ``directory``, if a run would refuse it or fail.
     """
-    with TemporaryDirectory(prefix=".crucible-part-", dir=directory) as folder:
+    with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=directory) as folder:
         try:
             with (
                 lock_run_directory(Path(folder)),

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.draft import check_filter, fill_plan
+from crucible_batch.api.draft import check_filter
+from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
+from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
 from crucible_batch.api.planning import summarise
+from crucible_batch.api.prune_mark import refuse_if_pruned
+from crucible_batch.api.renaming import find_known_jobs
 from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.workflows import plan_jobs
+from crucible_batch.budget_accounts import BudgetAccount
 from crucible_batch.domain.redaction import clean
 from crucible_batch.engine import restore
 from crucible_batch.errors import ConsentError, GatewayError
@@ -28,12 +35,16 @@ _MOST_WARNINGS = 10
 
 @dataclass(frozen=True, slots=True)
 class StartedRun:
-    """A run that is ready to buy. ``after`` is the number of the last journal event before its own."""
+    """A run that is ready to buy. ``after`` is the number of the last journal event before its own.
+
+    ``allowance`` is what was set aside for it; None if its budget is that of its directory only.
+    """
 
     gateway: HttpGateway
     journal: Journal
     basis: PlanBasis
     after: int
+    allowance: RunAllowance | None = None
 
 
 async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
@@ -46,6 +57,12 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     if is_known:
         # Locked before planning, so that a busy directory is refused at once.
         stack.enter_context(lock_run_directory(directory))
+        refuse_if_pruned(directory)
+    elif context.request.out_dir is None:
+        refuse_if_run_elsewhere(directory, manifest.path, context.binding, context.settings.api_key)
+    rules = PeriodRules.of(manifest, context.settings.base_url)
+    if rules is not None:
+        BudgetAccount.create(rules.accounts_directory(context.settings), rules.terms)
     draft = stack.enter_context(PlanFile.temporary())
     basis = PlanBasis(manifest, context.terms, context.settings.base_url.rstrip("/"))
     staleness = PlanStaleness(context.request, basis)
@@ -54,6 +71,10 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     staleness.check(draft, directory)
     check_filter(draft, context.request.job_filter)
     _log_warnings(manifest)
+    if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
+        logger.warning("%s", known)
+    if context.settings.ignored:
+        logger.warning("%s", clean(context.settings.ignored))
     await _ask_consent(context, draft, gateway)
     if not is_known:
         stack.enter_context(lock_run_directory(directory))
@@ -62,6 +83,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     check_ground(directory, (planned.output for planned in draft.jobs()))
     journal = stack.enter_context(context.journal())
     journal.adopt(draft)
+    remember(list_file(os.environ), RememberedRun.of(manifest.path, context.terms.run_id, directory))
     # Read before restoring: the events of ``restore`` count as this run's.
     after = journal.last_number()
     key = require_key(context.settings)
@@ -69,7 +91,21 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     receipts, ceiling = Receipts(directory), context.terms.ceiling
     await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)
-    return StartedRun(gateway, journal, basis, after)
+    allowance = None if rules is None else await _set_aside(context, rules, journal, after)
+    return StartedRun(gateway, journal, basis, after, allowance)
+
+
+async def _set_aside(context: RunContext, rules: PeriodRules, journal: Journal, after: int) -> RunAllowance:
+    return await set_aside(
+        rules,
+        journal,
+        context.terms,
+        context.settings,
+        context.clock,
+        own=context.request.budget,
+        choice=context.request.job_filter,
+        after=after,
+    )
 
 
 async def _plan(stack: AsyncExitStack, context: RunContext, draft: PlanFile, basis: PlanBasis) -> HttpGateway:
@@ -77,26 +113,40 @@ async def _plan(stack: AsyncExitStack, context: RunContext, draft: PlanFile, bas
 
     Errors of the manifest are raised first, then missing consent, then a missing key or a gateway error.
     """
-    manifest, run_id, note, watch = context.manifest, context.terms.run_id, basis.files.note, context.deadline.check
+    watch = context.deadline.check
     cannot_ask = context.needs_consent and context.confirm is None
     try:
         if context.settings.api_key is None:
-            fill_plan(draft, manifest, run_id, {}, note, watch=watch)
+            await plan_jobs(draft, basis, None, watch)
+            require_key(context.settings, context.manifest.path)
         gateway = await stack.enter_async_context(context.gateway())
-        await plan_jobs(draft, manifest, run_id, gateway, workflows=basis.workflows, note=note, watch=watch)
+        try:
+            await plan_jobs(draft, basis, gateway, watch)
+        except GatewayError as error:
+            if cannot_ask or not _is_awaited(context, error):
+                raise
+            # Only now, since a mistake in the manifest has to be reported before an outage is waited for.
+            context.outage.is_awaited = True
+            draft.clear()
+            await plan_jobs(draft, basis, gateway, watch)
     except GatewayError:
         if cannot_ask:
             raise _no_consent() from None
         raise
     if cannot_ask:
         raise _no_consent()
+    context.outage.is_awaited = True
     return gateway
+
+
+def _is_awaited(context: RunContext, error: GatewayError) -> bool:
+    return context.request.wait_for_gateway_s > 0 and (context.outage.is_on or error.status == 503)
 
 
 def _no_consent() -> ConsentError:
     return ConsentError(
-        "nobody said how much may be spent, and there is no terminal to ask",
-        hint="name a budget (budget.credits in the manifest, or --budget N), or say --yes",
+        "no budget is set, and there is no terminal to ask for consent",
+        hint="set a budget (budget.credits in the manifest, or --budget N), or use --yes",
     )
 
 
@@ -104,8 +154,9 @@ async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGatewa
     if not context.needs_consent or context.confirm is None:
         return
     choice = context.request.job_filter
-    if not context.confirm(await summarise(draft, context.terms, context.directory, gateway, choice=choice)):
-        raise ConsentError("nothing was spent", hint="name a budget with --budget, or say --yes")
+    summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice)
+    if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
+        raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
 
 
 def _log_warnings(manifest: Manifest) -> None:

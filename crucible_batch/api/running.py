@@ -17,9 +17,13 @@ import httpx
 from crucible_batch.api.cancellation import Deadline, Signals, at_once
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.draft import read_source, run_terms
-from crucible_batch.api.plan_rows import PlanCounts
-from crucible_batch.api.planning import PlanSummary, run_directory
+from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.api.notifying import RunNotices, notify_end
+from crucible_batch.api.period_budget import settled
+from crucible_batch.api.period_note import forget_period
+from crucible_batch.api.planning import PlanSummary
+from crucible_batch.api.price_memory import PaidPrices, remember_prices
+from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.reporting import note_report, report_stands
 from crucible_batch.api.request import (
     JobFilter,
@@ -34,24 +38,22 @@ from crucible_batch.api.request import (
 from crucible_batch.api.run_context import NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_start import StartedRun, start_run
+from crucible_batch.api.run_telemetry import measured
 from crucible_batch.api.status import (
-    newest_rule,
-    newest_terms,
+    newest_run,
     report_rows,
     restore_hint,
     write_page_of,
     write_report_of,
 )
-from crucible_batch.domain.asset import AssetPhase
-from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer
-from crucible_batch.engine import Runner, SystemClock
+from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
+from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore
 from crucible_batch.report import JobRow, ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
@@ -109,9 +111,9 @@ async def run(
     of ``RunKeywords``.
 
     Raises, before anything is spent, ``UserError`` for an invalid argument, ``ManifestError``, ``ConsentError``,
-    ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``, ``RunBusyError`` and
-    ``SavedPlanError``. Once the run has begun, raises only ``JournalError`` for its journal and ``ReportError`` for its
-    report.
+    ``EarlierRunError``, ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``,
+    ``RunBusyError`` and ``SavedPlanError``. Once the run has begun, raises only ``JournalError`` for its journal and
+    ``ReportError`` for its report.
     """
     check_keywords("run", options, RunKeywords)
     request = make_request(
@@ -137,62 +139,97 @@ async def run(
 async def run_request(
     request: RunRequest,
     *,
+    manifest: Manifest | None = None,
     confirm: Callable[[PlanSummary], bool] | None = None,
     handle_signals: bool = False,
     observer: Observer | None = None,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    clock: Clock | None = None,
 ) -> RunResult:
-    """Run a request, as ``run`` does."""
+    """Run a request, as ``run`` does.
+
+    ``manifest`` is that of the request if it has been read already. ``clock`` is the machine's clock unless a test
+    gives another.
+    """
     check_request(request)
     deadline = Deadline(request.deadline_s)
     settings = settings or current_settings()
     request = follow_plan(request)
     early = at_once if handle_signals else nullcontext
     with early():
-        manifest = read_source(request, deadline.check)
-    terms = run_terms(manifest, request)
-    directory = run_directory(request.out_dir, terms)
-    check_run_directory(directory)
-    clock = SystemClock()
-    observer = observer or NullObserver()
-    context = RunContext(
-        request=request,
-        manifest=manifest,
-        terms=terms,
-        store=OutputStore(
-            directory,
-            max_bytes=request.max_output_bytes or MAX_BYTES,
-            max_pixels=request.max_pixels or MAX_PIXELS,
-        ),
-        settings=settings,
-        transport=transport,
-        confirm=confirm,
-        observer=observer,
-        clock=clock,
-        retries=RetryNotifier(observer, clock),
-        deadline=deadline,
-    )
+        manifest = manifest or read_source(request, deadline.check)
+    request = with_pace_of(manifest, request)
+    deadline.set(request.deadline_s)
+    clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
+        # Entered first, so that it ends last: when everything else is closed.
+        notices = RunNotices(manifest, request, settings, clock, can_ask=confirm is not None)
+        await stack.enter_async_context(notices)
+        notices.check()
+        terms = run_terms(manifest, request)
+        directory = run_directory(request.out_dir, terms)
+        check_run_directory(directory)
+        notices.name(terms, directory)
+        observer = notices.observer(observer or NullObserver())
+        retries = RetryNotifier(observer, clock)
+        context = RunContext(
+            request=request,
+            manifest=manifest,
+            terms=terms,
+            store=_store_of(request, directory),
+            settings=settings,
+            transport=transport,
+            confirm=confirm,
+            observer=observer,
+            clock=clock,
+            retries=retries,
+            deadline=deadline,
+            outage=retries.outage(request.wait_for_gateway_s),
+        )
+        telemetry = await stack.enter_async_context(measured(context))
+        context = context.observed_by(telemetry.observer)
         with early():
             async with deadline.kept():
                 started = await start_run(stack, context)
-        return await _finish(stack, context, started, handle_signals=handle_signals)
+        result = await _finish(stack, context, started, notices, handle_signals=handle_signals)
+        telemetry.ended(result.report, result.exit_code)
+        return result
+
+
+def _store_of(request: RunRequest, directory: Path) -> OutputStore:
+    max_bytes, max_pixels = request.max_output_bytes or MAX_BYTES, request.max_pixels or MAX_PIXELS
+    return OutputStore(directory, max_bytes=max_bytes, max_pixels=max_pixels)
 
 
 async def _finish(
-    stack: AsyncExitStack, context: RunContext, started: StartedRun, *, handle_signals: bool
+    stack: AsyncExitStack, context: RunContext, started: StartedRun, notices: RunNotices, *, handle_signals: bool
 ) -> RunResult:
-    """Run the jobs, write the report and the page, and delete the input images if the manifest asks for that."""
+    """Run the jobs, write the report and the page, delete the input images if the manifest asks so, and notify."""
+    allowance = started.allowance
+    if allowance is None:
+        forget_period(started.journal)
+    else:
+        context = replace(context, terms=replace(context.terms, budget=allowance.budget))
     # The time that is left is read first: what is set up for the page counts.
     options, html, directory, journal = context.options(), context.request.html, context.directory, started.journal
     rows = stack.enter_context(RowFile(directory))
     thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
     if thumbnails is not None:
         context = replace(context, observer=ThumbnailObserver(context.observer, thumbnails))
-    runner = context.runner(started.gateway, journal, rows, options=options, workflows=started.basis.workflows.values())
+    paid = PaidPrices(context.observer, f"{context.terms.manifest_name} · {context.terms.run_id}")
+    context = replace(context, observer=paid)
+    explained = allowance.explain if allowance is not None else _as_it_is
+    workflows = started.basis.workflows.values()
+    runner = context.runner(started.gateway, journal, rows, options=options, workflows=workflows, explained=explained)
     signals = Signals(runner) if handle_signals else None
-    ending = await _conduct(runner, journal, context, after=started.after, signals=signals)
+    number = journal.begin_run(_recorded(context.terms, started), now=context.clock.now(), after=started.after)
+    with signals or nullcontext():
+        with settled(allowance, journal, context.terms, context.clock) as settle:
+            ending = await runner.run()
+            journal.end_run(number, ending, now=context.clock.now())
+            settle(ending)
+        remember_prices(context.settings, paid.found.values())
     current = report_stands(journal, directory, rows, html=html)
     head = current or write_report_of(journal, directory, rows)
     if signals is not None:
@@ -202,7 +239,19 @@ async def _finish(
         locked_run = LockedRun(journal, started.gateway, context.clock)
         head = await clean_quietly(locked_run, directory, head, context.deadline)
     page = _page_of(journal, directory, head, rows, thumbnails, is_current=head is current)
+    head = await notify_end(notices, journal, directory, head, rows, html=page is not None)
     return RunResult(directory, head, ExitCode(ending.exit_code), context.request.remake, page)
+
+
+def _as_it_is(error: ErrorInfo) -> ErrorInfo:
+    return error
+
+
+def _recorded(terms: RunTerms, started: StartedRun) -> RunTerms:
+    """Return the terms for the journal. A budget below what was held for jobs in flight before was not exceeded."""
+    terms = replace(terms, scheduled_at=started.basis.scheduled_at_of_jobs())
+    allowance = started.allowance
+    return terms if allowance is None else replace(terms, budget=max(allowance.budget, allowance.committed))
 
 
 def _page_of(
@@ -234,29 +283,21 @@ def _page_of(
     return page
 
 
-async def _conduct(
-    runner: Runner, journal: Journal, context: RunContext, *, after: int, signals: Signals | None
-) -> Ending:
-    number = journal.begin_run(context.terms, now=context.clock.now(), after=after)
-    with signals or nullcontext():
-        ending = await runner.run()
-        journal.end_run(number, ending, now=context.clock.now())
-    return ending
+def codes_never_retried(run_dir: str | Path) -> frozenset[str]:
+    """Return the codes, in upper case, of failures that get no further attempt by the newest run's retry rule.
+
+    Raises ``RunDirectoryError`` and ``JournalError``.
+    """
+    with Journal.read(Path(run_dir)) as journal:
+        return newest_run(journal).terms.never
 
 
 def budget_for_rest(run_dir: str | Path, job_filter: JobFilter = JobFilter()) -> Credits | None:  # noqa: B008 - frozen
-    """Return a budget that covers the remaining jobs of a run directory; None if the price of one isn't known.
+    """Return a budget that covers the remaining jobs of a run directory, an estimate if the price of one isn't known.
 
-    Images count as uploads unless the journal has them as ready at the gateway. Raises ``RunDirectoryError`` and
-    ``JournalError``.
+    None if no budget is enough (``raised_budget``). Images count as uploads unless the journal has them as ready at the
+    gateway. Raises ``RunDirectoryError`` and ``JournalError``.
     """
     with Journal.read(Path(run_dir)) as journal:
-        ledger = Ledger(PriceBook.of(newest_terms(journal)))
-        for subject, event in journal.events():
-            ledger.apply(subject, event)
-        counts = PlanCounts(retry_failed=job_filter.retry_failed)
-        for row in journal.jobs(newest_rule(journal)):
-            if job_filter.takes(row[0].name):
-                counts.add(*row)
-        ready = {asset.sha256 for asset in journal.assets() if asset.phase is AssetPhase.READY}
-    return budget_for(ledger, counts.to_buy, len(counts.digests - ready))
+        newest_run(journal)
+        return budget_for_remaining(journal, job_filter)

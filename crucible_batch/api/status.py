@@ -8,19 +8,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from crucible_batch.api.period_note import noted_period
+from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.request import check_path
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.prices import workflow_class
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.retry_rule import Remedy, remedy_for
 from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import Sidecars
 from crucible_batch.report import (
     CountsRow,
     JobRow,
+    NotificationRow,
     ReportHead,
     RowFile,
     build_head,
@@ -29,7 +34,15 @@ from crucible_batch.report import (
     count_jobs,
     write_report,
 )
-from crucible_batch.report.html import PAGE_FILE, Thumbnails, credit_curve, write_page
+from crucible_batch.report.html import (
+    PAGE_FILE,
+    Advice,
+    Thumbnails,
+    advice,
+    credit_curve,
+    is_short_of_budget,
+    write_page,
+)
 
 OLDEST = 8
 NEWEST_ENDS = 200
@@ -116,7 +129,8 @@ class Status:
     """The state of a run directory.
 
     ``running`` is true if a run holds its lock, and ``progress`` is that run's progress. ``manifest`` is the manifest's
-    path as given to the newest run; None if that run followed a saved plan.
+    path as given to the newest run; None if that run followed a saved plan. ``changed_at`` is when the newest run
+    ended, or began if it has no ending, in seconds since the epoch.
     """
 
     run_dir: Path
@@ -124,6 +138,7 @@ class Status:
     report: ReportHead
     progress: Progress | None = None
     manifest: Path | None = None
+    changed_at: float = 0.0
 
     def jobs(self) -> Iterator[JobRow]:
         """Yield the report's row of each job, in manifest order."""
@@ -134,11 +149,11 @@ def read_status(run_dir: str | Path) -> Status:
     """Read the state of a run directory. Raises ``RunDirectoryError`` if it isn't one, and ``JournalError``."""
     directory = Path(run_dir)
     with Journal.read(directory) as journal:
-        newest, running = _newest(journal), is_locked(directory)
-        jobs = journal.jobs(_rule(newest))
+        newest, running = newest_run(journal), is_locked(directory)
+        jobs = journal.jobs(newest.terms.rule)
         progress = progress_of(jobs, newest.started_at) if running and newest.ending is None else None
-        manifest = Path(newest.terms.manifest_path) if newest.terms.plan_digest is None else None
-        return Status(directory, running, head_of(journal), progress, manifest)
+        manifest = manifest_of(newest.terms)
+        return Status(directory, running, head_of(journal), progress, manifest, changed_at_of(newest))
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
@@ -170,10 +185,10 @@ def row_collector(
 
 
 def _collect(journal: Journal, directory: Path, rows: RowFile) -> None:
-    newest = _newest(journal)
-    collect, stops = row_collector(directory, newest.terms, rows), _stops(newest)
-    for planned, job in journal.jobs(_rule(newest)):
-        collect(planned, job, stops)
+    newest = newest_run(journal)
+    collect = row_collector(directory, newest.terms, rows)
+    for planned, job in journal.jobs(newest.terms.rule):
+        collect(planned, job, newest.stops)
 
 
 def write_report_of(journal: Journal, directory: Path, rows: RowFile | None = None) -> ReportHead:
@@ -191,7 +206,7 @@ def write_report_of(journal: Journal, directory: Path, rows: RowFile | None = No
     except OSError as error:
         raise ReportError(
             f"the report can't be written: {error.strerror}",
-            hint=f"see to the disk, then: {restore_hint(head, directory)}",
+            hint=f"fix the disk problem, then: {restore_hint(head, directory)}",
         ) from error
     return head
 
@@ -215,12 +230,41 @@ def write_page_of(
             told_rows(journal) if rows is None else rows,
             credit_curve(journal.events(), journal.runs()[-1].terms),
             thumbnails=thumbnails,
+            enough=budget_for_remaining(journal) if is_short_of_budget(head) else None,
+            remedy=_remedy_for_failed(journal) if head.counts.failed else None,
+            never=newest_run(journal).terms.never,
         )
     except OSError as error:
         raise RunDirectoryError(
             f"{PAGE_FILE} can't be written: {error.strerror}",
-            hint=f"see to the disk, then: crucible-batch report {directory}",
+            hint=f"fix the disk problem, then: crucible-batch report {directory}",
         ) from error
+
+
+def remedy_for_failed(run_dir: str | Path) -> Remedy | None:
+    """Return what to do about the failed jobs of a run directory; None if there are none.
+
+    Raises ``RunDirectoryError`` and ``JournalError``.
+    """
+    with Journal.read(Path(run_dir)) as journal:
+        return _remedy_for_failed(journal)
+
+
+def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
+    """Return what to do next in a run directory, as its page shows it."""
+    return advice(
+        head,
+        directory,
+        budget_for_remaining(journal) if is_short_of_budget(head) else None,
+        _remedy_for_failed(journal) if head.counts.failed else None,
+    )
+
+
+def _remedy_for_failed(journal: Journal) -> Remedy | None:
+    terms = newest_run(journal).terms
+    found = (outcome_of(job, workflow_class(planned.workflow_id), {}) for planned, job in journal.jobs(terms.rule))
+    codes = (error.code for outcome, error in found if outcome is Outcome.FAILED and error is not None)
+    return remedy_for(codes, terms.never)
 
 
 def restore_hint(head: ReportHead, directory: Path) -> str:
@@ -236,19 +280,27 @@ def report_rows(run_dir: Path) -> Iterator[JobRow]:
         yield from told_rows(journal)
 
 
-def newest_terms(journal: Journal) -> RunTerms:
-    """Return the terms of the newest run. Raises ``RunDirectoryError`` if none has begun."""
-    return _newest(journal).terms
+def newest_run(journal: Journal) -> RunRecord:
+    """Return the newest run. Raises ``RunDirectoryError`` if none has begun."""
+    runs = journal.runs()
+    if not runs:
+        raise RunDirectoryError("no run has begun in this directory yet", hint="start one: crucible-batch run MANIFEST")
+    return runs[-1]
 
 
-def newest_rule(journal: Journal) -> RetryRule:
-    """Return the retry rule of the newest run. Raises ``RunDirectoryError`` if none has begun."""
-    return _rule(_newest(journal))
+def changed_at_of(run: RunRecord) -> float:
+    """Return when a run ended, or began if it has no ending, in seconds since the epoch."""
+    return run.started_at if run.finished_at is None else run.finished_at
+
+
+def manifest_of(terms: RunTerms) -> Path | None:
+    """Return the manifest's path as given to a run; None if the run followed a saved plan."""
+    return Path(terms.manifest_path) if terms.plan_digest is None else None
 
 
 def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
     """Yield the plan's jobs, then the retired ones, which are no longer in it. The third value is true for retired."""
-    for planned, job in journal.jobs(newest_rule(journal)):
+    for planned, job in journal.jobs(newest_run(journal).terms.rule):
         yield planned, job, False
     for planned, job in journal.retired():
         yield planned, job, True
@@ -256,33 +308,47 @@ def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
 
 def told_rows(journal: Journal) -> Iterator[JobRow]:
     """Return the report's rows from an open journal, in manifest order."""
-    newest = _newest(journal)
-    return build_rows(journal.jobs(_rule(newest)), _stops(newest))
+    newest = newest_run(journal)
+    return build_rows(journal.jobs(newest.terms.rule), newest.stops)
 
 
 def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
     """Return the head of the report. The jobs are counted unless ``counts`` is given."""
-    newest = _newest(journal)
-    return build_head(
+    newest = newest_run(journal)
+    head = build_head(
         terms=newest.terms,
         ending=newest.ending,
         started_at=journal.runs()[0].started_at,
         finished_at=newest.finished_at,
         events=journal.events(),
-        counts=counts or count_jobs(journal.jobs(_rule(newest)), _stops(newest)),
+        counts=counts or count_jobs(journal.jobs(newest.terms.rule), newest.stops),
+        period=noted_period(journal),
     )
+    return head.model_copy(update={"notifications": notifications_of(journal, newest)})
 
 
-def _newest(journal: Journal) -> RunRecord:
-    runs = journal.runs()
-    if not runs:
-        raise RunDirectoryError("no run has begun in this directory yet", hint="start one: crucible-batch run MANIFEST")
-    return runs[-1]
+@dataclass(frozen=True, slots=True)
+class _Notified:
+    """The notifications of the run that began at ``started_at``."""
+
+    started_at: float
+    rows: list[NotificationRow]
 
 
-def _rule(record: RunRecord) -> RetryRule:
-    return RetryRule(record.terms.attempts, record.terms.never)
+_NOTIFIED: TypeAdapter[_Notified] = TypeAdapter(_Notified)
+_NOTIFICATIONS = "notifications"
 
 
-def _stops(record: RunRecord) -> dict[str, ErrorInfo]:
-    return {} if record.ending is None else dict(record.ending.stops)
+def note_notifications(journal: Journal, rows: list[NotificationRow]) -> None:
+    """Store the results of the newest run's notifications in the journal, replacing those stored before."""
+    kept = _Notified(newest_run(journal).started_at, rows)
+    journal.note(_NOTIFICATIONS, _NOTIFIED.dump_json(kept).decode())
+
+
+def notifications_of(journal: Journal, run: RunRecord) -> list[NotificationRow]:
+    """Return the stored results of the notifications of a run; empty if the newest stored ones are of another run."""
+    try:
+        kept = _NOTIFIED.validate_json(journal.noted(_NOTIFICATIONS) or "")
+    except ValidationError:
+        return []
+    return kept.rows if kept.started_at == run.started_at else []

@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.connecting import current_settings
+from crucible_batch.api.prune_mark import refuse_if_pruned, unmark
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
-from crucible_batch.api.status import jobs_with_past, newest_terms, write_report_of
+from crucible_batch.api.status import jobs_with_past, newest_run, write_report_of
 from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
 from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -27,7 +28,6 @@ from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.outputs import FileState, OutputStore, check_output, output_path
-from crucible_batch.report import TEMPORARY_REPORT
 from crucible_batch.settings import Settings
 
 _AT_ONCE = 4
@@ -36,18 +36,21 @@ _BATCH = 64
 _MISPLACED = {
     FileState.DAMAGED: ErrorInfo(
         "OUTPUT_MISPLACED",
-        "the plan puts it elsewhere, so what stands there may be another file, and is not replaced",
+        "the plan has another path for it; the file at this path may be another one and is not replaced",
         "move that file away, then verify again",
     ),
     FileState.MISSING: ErrorInfo(
         "OUTPUT_MISPLACED",
-        "the plan puts it elsewhere, so nothing is put there",
-        "run the manifest with its job: the output is saved where the plan puts it, for no credits",
+        "the plan has another path for it, so it is not written to this one",
+        "run the manifest with its job: the output is saved at the planned path, at no cost",
     ),
 }
 _UNTOUCHED = {
-    FileState.MISPLACED: ("OUTPUT_MISPLACED", "no output may stand there: the journal was edited or is damaged"),
-    FileState.REPLACED: ("OUTPUT_REPLACED", "a link or a directory stands there or on the way there"),
+    FileState.MISPLACED: (
+        "OUTPUT_MISPLACED",
+        "outputs are not allowed at this path: the journal was edited or is damaged",
+    ),
+    FileState.REPLACED: ("OUTPUT_REPLACED", "a link or a directory is at this path or above it"),
     FileState.UNREADABLE: ("OUTPUT_UNREADABLE", "it can't be read"),
 }
 
@@ -115,20 +118,24 @@ async def verify(
     gateway lists but that were never saved. ``on_checked`` is called from time to time with the number of files
     checked so far.
 
-    Raises ``RunDirectoryError`` and ``JournalError``; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and
-    ``GatewayError``, before any output is changed. A later error is the result's ``failure``.
+    Raises ``RunDirectoryError`` and ``JournalError``; without ``fix`` also ``RunPrunedError`` if ``prune`` has deleted
+    the outputs; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and ``GatewayError``, before any output is
+    changed. A later error is the result's ``failure``.
     """
     directory = Path(run_dir)
+    if not fix:
+        refuse_if_pruned(directory)
     with locked(directory) if fix else nullcontext():
         with Journal.read(directory) as journal:
             found, records = await _look(journal, directory, on_checked, running=not fix and is_locked(directory))
         if not fix:
             return found
-        _sweep(directory)
+        OutputStore(directory).sweep()
         settings = settings or current_settings()
         if settings.api_key is None and not any(record.is_mendable for record in records):
             return replace(found, differences=tuple(_told(record) for record in records))
         async with open_for_repair(directory, settings, transport) as bench:
+            unmark(bench.journal)
             mender = _Mender(bench, directory)
             differences = [*await mender.mend(records), *await mender.complete()]
             if differences:
@@ -205,21 +212,14 @@ async def _checked(directory: Path, batch: Sequence[_Record]) -> list[_Record]:
 
 
 def _leftovers(directory: Path) -> tuple[str, ...]:
-    report = directory / TEMPORARY_REPORT
-    found = [path.as_posix() for path in OutputStore(directory).leftovers()]
-    return tuple(sorted([*found, *([TEMPORARY_REPORT] if report.is_file() else [])]))
-
-
-def _sweep(directory: Path) -> None:
-    OutputStore(directory).sweep()
-    (directory / TEMPORARY_REPORT).unlink(missing_ok=True)
+    return tuple(sorted(path.as_posix() for path in OutputStore(directory).leftovers()))
 
 
 def _told(record: _Record) -> Difference:
     error = None
     if record.state in _UNTOUCHED:
         code, message = _UNTOUCHED[record.state]
-        error = ErrorInfo(code, message, "see to it by hand, then verify again")
+        error = ErrorInfo(code, message, "fix it manually, then run verify again")
     elif not record.is_planned_path:
         error = _MISPLACED.get(record.state)
     saved = record.saved
@@ -231,7 +231,7 @@ class _Mender:
 
     def __init__(self, bench: LockedRun, directory: Path) -> None:
         self._bench = bench
-        terms = newest_terms(bench.journal)
+        terms = newest_run(bench.journal).terms
         self._fetcher = Downloader(
             bench.gateway, OutputStore(directory), bench.clock, jitter=random.random, terms=terms
         )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from crucible_batch.api.status import Status
-from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.api.status import Status, changed_at_of, manifest_of
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import Outcome
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
+from crucible_batch.domain.pace import RATE_WINDOW, Pace, TimeLeft
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import open_output
@@ -29,16 +29,31 @@ class Snapshot:
 
     ``number`` is that of the newest event included. ``edition`` changes if every job may have changed: a run began,
     perhaps with another plan; a run ended, which gives the reasons why jobs were not started; or a run was killed.
+    ``pictures`` counts the outputs of all jobs. ``ended_at`` are the end times of the newest run's last jobs, oldest
+    first, in seconds since the epoch; empty unless it is running.
     """
 
     status: Status
     edition: int
     number: int
+    pictures: int = 0
+    ended_at: tuple[float, ...] = ()
 
     @property
     def killed(self) -> bool:
         """Whether the newest run was killed: it is not running and recorded no ending."""
         return self.status.report.exit_code is None and not self.status.running
+
+    def pace(self, now: float) -> float | None:
+        """Return the jobs per minute of a running run at ``now``; None while too few have ended."""
+        return self._pace().per_min(now)
+
+    def left(self, now: float) -> TimeLeft | None:
+        """Estimate the time left of a running run; None while there is no rate."""
+        return self._pace().left(self.status.report.counts.pending, now)
+
+    def _pace(self) -> Pace:
+        return Pace(self.status.changed_at, self.ended_at)
 
 
 @dataclass(slots=True)
@@ -48,6 +63,8 @@ class _Known:
     changed_at: int
     status: str
     reused: bool
+    pictures: int = 0
+    ended_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -61,10 +78,6 @@ class _Books:
     jobs: dict[str, _Known] = field(default_factory=dict)
     outputs: dict[str, OutputRow] = field(default_factory=dict)
     pictures: dict[str, OutputRow] = field(default_factory=dict)
-
-    @property
-    def rule(self) -> RetryRule:
-        return RetryRule(self.run.terms.attempts, self.run.terms.never)
 
 
 class Watch:
@@ -108,7 +121,7 @@ class Watch:
         """Yield the row of every job, in manifest order."""
         books = self._looked()
         with Journal.read(self.run_dir) as journal:
-            for row in build_rows(journal.jobs(books.rule), _stops(books.run)):
+            for row in build_rows(journal.jobs(books.run.terms.rule), books.run.stops):
                 yield self._as_it_goes(row)
 
     def curve(self) -> list[CurvePoint]:
@@ -155,24 +168,34 @@ class Watch:
                 total=len(books.jobs), reused=sum(known.reused for known in books.jobs.values()), **counts
             ),
         )
-        terms = books.run.terms
-        manifest = Path(terms.manifest_path) if terms.plan_digest is None else None
-        status = Status(self.run_dir, self._running, head, manifest=manifest)
-        return Snapshot(status, self._edition, books.number)
+        manifest, changed_at = manifest_of(books.run.terms), changed_at_of(books.run)
+        status = Status(self.run_dir, self._running, head, manifest=manifest, changed_at=changed_at)
+        pictures = sum(known.pictures for known in books.jobs.values())
+        return Snapshot(status, self._edition, books.number, pictures, self._ended_at(books))
+
+    def _ended_at(self, books: _Books) -> tuple[float, ...]:
+        if not self._running:
+            return ()
+        ended = [known.ended_at for known in books.jobs.values() if known.ended_at is not None]
+        return tuple(sorted(heapq.nlargest(RATE_WINDOW, (at for at in ended if at >= books.run.started_at))))
 
     def _as_it_goes(self, row: JobRow) -> JobRow:
-        """Return the row with the status pending if a submit of the active run has no answer yet."""
+        """Return the row as pending, without an error, if a submit of the active run has no answer yet."""
         if self._running and _status(row) == SENDING:
-            return row.model_copy(update={"status": "pending"})
+            return row.model_copy(update={"status": "pending", "error": None})
         return row
 
 
-def _stops(run: RunRecord) -> dict[str, ErrorInfo]:
-    return {} if run.ending is None else dict(run.ending.stops)
+def _ended_at(row: JobRow) -> float | None:
+    """Return when a job succeeded or failed finally; None if it has not."""
+    if row.status == "succeeded":
+        return max((output.saved_at for output in row.outputs), default=None)
+    return row.attempts[-1].ended_at if row.status == "failed" and row.attempts else None
 
 
 def _status(row: JobRow) -> str:
-    return SENDING if row.status == "unknown" and row.error is None else row.status
+    is_unanswered = row.error is not None and row.error.code == SUBMIT_UNANSWERED
+    return SENDING if row.status == "unknown" and is_unanswered else row.status
 
 
 def _read(journal: Journal, runs: list[RunRecord]) -> _Books:
@@ -180,9 +203,9 @@ def _read(journal: Journal, runs: list[RunRecord]) -> _Books:
     for number, subject, event in journal.numbered_events():
         books.ledger.apply(subject, event)
         books.number = number
-    for planned, job in journal.jobs(books.rule):
+    for planned, job in journal.jobs(books.run.terms.rule):
         books.jobs[planned.identity] = _Known(0, "", reused=False)
-        row = next(build_rows([(planned, job)], _stops(books.run)))
+        row = next(build_rows([(planned, job)], books.run.stops))
         _note(books, planned.identity, row, books.number)
     return books
 
@@ -204,6 +227,8 @@ def _note(books: _Books, identity: str, row: JobRow, number: int) -> None:
     known = books.jobs[identity]
     known.changed_at, known.status = number, _status(row)
     known.reused = row.status == "succeeded" and row.attempts[-1].reused
+    known.pictures = len(row.outputs)
+    known.ended_at = _ended_at(row)
     books.outputs.update({output.path: output for output in row.outputs})
     books.pictures.update({output.sha256: output for output in row.outputs})
 
@@ -212,4 +237,4 @@ def _row(journal: Journal, identity: str, books: _Books) -> JobRow | None:
     planned = journal.planned_job(identity)
     if planned is None:  # another run is replacing the plan right now; the next ``look`` has its edition
         return None
-    return next(build_rows([(planned, journal.job(planned, books.rule))], _stops(books.run)))
+    return next(build_rows([(planned, journal.job(planned, books.run.terms.rule))], books.run.stops))

@@ -6,14 +6,19 @@ import asyncio
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
-from crucible_batch.api.draft import fill_plan, ignore, ignore_file
+import httpx
+
+from crucible_batch.api.connecting import gateway_for
+from crucible_batch.api.draft import fill_plan, read_source, run_terms
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.errors import GatewayError, KeyRefusedError, Problem
+from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError, Problem
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
+from crucible_batch.settings import Settings
 
 
 def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
@@ -42,61 +47,61 @@ def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
 async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[str, Workflow], list[Problem]]:
     """Read the metadata of all workflows that the manifest uses, concurrently.
 
-    Returns the workflows, and a problem for each that the gateway doesn't have. Raises ``GatewayError``.
+    Returns the workflows, and a problem for each that the gateway doesn't have. Raises ``GatewayError``, and
+    ``NotAGatewayError`` if the base URL has no list of workflows either.
     """
     used = workflows_of(manifest)
     found: dict[str, Workflow] = {}
     missing: list[str] = []
+    failures: list[GatewayError] = []
 
     async def fetch(workflow_id: str) -> None:
         try:
             found[workflow_id] = await gateway.workflow(workflow_id)
         except GatewayError as error:
-            if error.status != 404 or not error.is_refusal:  # a 404 page of a proxy is not the gateway's answer
-                raise
-            missing.append(workflow_id)
+            # A 404 page of a proxy is not the gateway's answer. Failures are kept: a group of tasks would wrap them.
+            if error.status == 404 and error.is_refusal:
+                missing.append(workflow_id)
+            else:
+                failures.append(error)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for workflow_id in used:
-                group.create_task(fetch(workflow_id))
-    except* GatewayError as errors:
-        raise _first(errors) from None
+    async with asyncio.TaskGroup() as group:
+        for workflow_id in used:
+            group.create_task(fetch(workflow_id))
+    if failures:
+        error = next((error for error in failures if isinstance(error, KeyRefusedError)), failures[0])
+        if error.status == 404:
+            await _known_workflows(gateway)
+        raise error
     return found, await _no_such_workflows(gateway, {name: used[name] for name in sorted(missing)})
-
-
-def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
-    errors = [error for error in group.exceptions if isinstance(error, GatewayError)]
-    return next((error for error in errors if isinstance(error, KeyRefusedError)), errors[0])
 
 
 async def _no_such_workflows(gateway: Gateway, missing: Mapping[str, Problem]) -> list[Problem]:
     if not missing:
         return []
-    try:
-        known = sorted(await gateway.workflows())
-    except GatewayError:
-        known = []
-    hint = f"active are: {', '.join(known)}" if known else "crucible-batch workflows lists those that there are"
+    known = await _known_workflows(gateway)
+    hint = f"active workflows: {', '.join(known)}" if known else "crucible-batch workflows lists those that there are"
     return [
         replace(problem, nearest=next(iter(difflib.get_close_matches(name, known, n=1)), None), hint=hint)
         for name, problem in missing.items()
     ]
 
 
-async def plan_jobs(
-    plan: PlanFile,
-    manifest: Manifest,
-    run_id: str,
-    gateway: Gateway | None,
-    *,
-    workflows: dict[str, Workflow],
-    note: Callable[[str, Path], None] = ignore_file,
-    watch: Callable[[], None] = ignore,
-) -> None:
-    """Plan every job into ``plan``, and add the workflows used to ``workflows``; none are added without a gateway.
+async def _known_workflows(gateway: Gateway) -> list[str]:
+    """Return the ids of all workflows; none if they can't be read. Raises ``NotAGatewayError``."""
+    try:
+        return sorted(await gateway.workflows())
+    except NotAGatewayError:
+        raise
+    except GatewayError:
+        return []
 
-    ``note`` is called for each prompt file and table that is read, ``watch`` at each job; ``watch`` may raise to abort.
+
+async def plan_jobs(plan: PlanFile, basis: PlanBasis, gateway: Gateway | None, watch: Callable[[], None]) -> None:
+    """Plan every job into ``plan``, and fill ``basis`` with the files read and, from the gateway, the workflows used.
+
+    ``watch`` is called at each job, and may raise to abort.
+
     Raises ``ManifestError`` with all problems of the workflows and the jobs, even if the gateway can't be reached, and
     ``GatewayError`` if there are no such problems but it can't be reached.
     """
@@ -104,10 +109,27 @@ async def plan_jobs(
     missing: list[Problem] = []
     if gateway is not None:
         try:
-            known, missing = await fetch_workflows(gateway, manifest)
-            workflows.update(known)
+            known, missing = await fetch_workflows(gateway, basis.source)
+            basis.workflows.update(known)
         except GatewayError as error:
             failure = error
-    fill_plan(plan, manifest, run_id, workflows, note, found=missing, watch=watch)
+    manifest, run_id = basis.source, basis.terms.run_id
+    known, note_names = basis.workflows, basis.names.update
+    fill_plan(plan, manifest, run_id, known, basis.note_file, note_names=note_names, found=missing, watch=watch)
     if failure is not None:
         raise failure
+
+
+async def validate_live(
+    request: RunRequest, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None
+) -> tuple[Manifest, int]:
+    """Check the manifest of a request as ``validate_request`` does, and its parameters against their workflows.
+
+    Raises ``ManifestError`` with all problems, ``GatewayError``, and ``KeyRefusedError`` if there is no key.
+    """
+    manifest = read_source(request)
+    basis = PlanBasis(manifest, run_terms(manifest, request), settings.base_url.rstrip("/"))
+    with PlanFile.temporary() as draft:
+        async with gateway_for(settings, transport=transport) as gateway:
+            await plan_jobs(draft, basis, gateway, lambda: None)
+        return manifest, len(draft)

@@ -12,6 +12,9 @@ def main() -> None:
     """Run the command line and exit the process with its exit code."""
     if sys.argv[1:] == ["--version"] and _show_version():
         return
+    if sys.platform == "win32":
+        print("error: crucible-batch runs on Linux and macOS; on Windows, install and run it in WSL", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     # On import, the HTTP library opens the file that this variable names and writes all connection keys to it.
     os.environ.pop("SSLKEYLOGFILE", None)
     from crucible_batch.cli.startup import collect_garbage_rarely, skip_unused_help_imports

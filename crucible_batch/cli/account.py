@@ -13,43 +13,42 @@ from rich.table import Table
 from rich.text import Text
 
 from crucible_batch.api import (
+    CreditLedgerEntry,
     CrucibleClient,
+    ParameterInfo,
     clean_message,
     connect,
-    current_settings,
     format_credits,
+    is_hold,
     mask_link_secrets,
-    read_details,
     read_expected_s,
     read_fields,
+    read_parameters,
+    shown_value,
 )
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import GatewayError, UserError
+from crucible_batch.settings import Settings
 
 T = TypeVar("T")
 
 
-def ask(
-    answer: CommandOutput,
-    question: Callable[[CrucibleClient], Awaitable[T]],
-    api_base: str | None,
-    proxy: str | None,
-) -> T:
-    """Run ``question`` with a client for the configured gateway, and return its result."""
+def ask(answer: CommandOutput, settings: Settings, question: Callable[[CrucibleClient], Awaitable[T]]) -> T:
+    """Run ``question`` with a client for the gateway of the settings, and return its result."""
 
     async def put() -> T:
-        async with connect(current_settings(base_url=api_base, proxy=proxy)) as client:
+        async with connect(settings) as client:
             return await question(client)
 
-    with working(answer.err, "asking the gateway"):
+    with working(answer.err, "querying the gateway"):
         return asyncio.run(put())
 
 
-def show_credits(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
+def show_credits(answer: CommandOutput, settings: Settings) -> None:
     """Show the balance and the last entries of the ledger."""
-    found = ask(answer, lambda client: client.credits(), api_base, proxy)
+    found = ask(answer, settings, lambda client: client.credits())
     answer.data = plain_json(
         {
             "balance": format_credits(found.balance),
@@ -75,53 +74,75 @@ def show_credits(answer: CommandOutput, api_base: str | None, proxy: str | None)
         " credits available",
         (f"   balance {format_credits(found.balance)}, reserved {format_credits(found.reserved)}", "quiet"),
     )
+    listed = current_entries(found.recent_entries, found.reserved)
     table = _table("when", "what", "status", "#amount")
-    for entry in found.recent_entries[:10]:
+    for entry in listed[:10]:
         what = entry.description or entry.entry_type
         amount = Text(signed_credits(entry.amount), style="" if entry.amount < 0 else "green")
         table.add_row(_moment(entry.created_at), clean_message(what, 60), clean_message(entry.status, 20), amount)
     if table.row_count:
         answer.out.print(table)
+    if ended := len(found.recent_entries) - len(listed):
+        say(answer.out, (f"{ended} ended holds are not shown; --json lists all entries", "quiet"))
 
 
-def show_workflows(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
+def current_entries(entries: Sequence[CreditLedgerEntry], reserved: Decimal) -> list[CreditLedgerEntry]:
+    """Return the entries without the holds that have ended: all if nothing is reserved, else those of ended jobs."""
+    ended = {entry.job_id for entry in entries if not is_hold(entry.entry_type)} - {None}
+    return [entry for entry in entries if not is_hold(entry.entry_type) or (reserved and entry.job_id not in ended)]
+
+
+def show_workflows(answer: CommandOutput, settings: Settings) -> None:
     """List the active workflows."""
-    found = ask(answer, lambda client: client.workflows(), api_base, proxy).workflows
+    found = ask(answer, settings, lambda client: client.workflows()).workflows
     listed = [{"workflow_id": each.workflow_id, "updated_at": each.updated_at} for each in found]
     answer.data = plain_json({"workflows": listed})
     table = _table("workflow", "updated")
     for each in sorted(found, key=lambda each: each.workflow_id):
         table.add_row(clean_message(each.workflow_id, 128), _moment(each.updated_at))
     answer.out.print(table)
-    say(answer.out, ("its parameters  ", "label"), ("crucible-batch workflows ID", "command"))
+    say(answer.out, ("show parameters  ", "label"), ("crucible-batch workflows ID", "command"))
 
 
-def show_workflow(answer: CommandOutput, workflow_id: str, api_base: str | None, proxy: str | None) -> None:
+def show_workflow(answer: CommandOutput, workflow_id: str, settings: Settings) -> None:
     """Show the parameters that a workflow's metadata lists."""
-    metadata = ask(answer, lambda client: _metadata(client, workflow_id), api_base, proxy)
+    metadata = ask(answer, settings, lambda client: _metadata(client, workflow_id))
     fields, expected_s = read_fields(metadata), read_expected_s(metadata)
-    details = read_details(metadata)
+    known = read_parameters(metadata)
     answer.data = plain_json(
         {
             "workflow_id": workflow_id,
             "fields": None if fields is None else list(fields),
             "estimated_time_seconds": expected_s,
+            "parameters": {name: _facts(info) for name, info in known.items()},
             "metadata": metadata,
         }
     )
     title = metadata.get("title")
     tail = f"   {clean_message(title, 100)}" if isinstance(title, str) else ""
-    tail += f" · about {format_duration(expected_s)} a job" if expected_s is not None else ""
+    tail += f" · about {format_duration(expected_s)} per job" if expected_s is not None else ""
     say(answer.out, (clean_message(workflow_id), "strong"), (tail, "quiet"))
     if fields is None:
-        say(answer.out, "  It doesn't say which parameters it takes; whatever the manifest names is sent.")
+        say(answer.out, "  The workflow does not list its parameters; those of the manifest are sent unchecked.")
         return
-    table = _table("parameter", *(["type", "default", "range"] if details else []))
-    for name in fields:
-        about = details.get(name, {})
-        cells = [_word(about.get("type")), _word(about.get("default")), _range(about)] if details else []
-        table.add_row(clean_message(name, 100), *cells)
+    table = _table("parameter", *(["type", "default", "allowed"] if known else []))
+    for name in map(clean_message, fields):
+        info = known.get(name, ParameterInfo())
+        default = "" if info.default is None else shown_value(info.default)
+        table.add_row(name[:100], *([info.kind, default, info.shown_values() or _range(info)] if known else []))
     answer.out.print(table)
+
+
+def _facts(info: ParameterInfo) -> dict[str, object]:
+    """Return what is known of a parameter; facts that are not known are left out."""
+    found = {
+        "type": info.kind or None,
+        "minimum": info.minimum,
+        "maximum": info.maximum,
+        "values": list(info.values) or None,
+        "default": info.default,
+    }
+    return {name: fact for name, fact in found.items() if fact is not None}
 
 
 async def _metadata(client: CrucibleClient, workflow_id: str) -> Mapping[str, object]:
@@ -131,12 +152,14 @@ async def _metadata(client: CrucibleClient, workflow_id: str) -> Mapping[str, ob
         if error.status != 404:
             raise
         known = ", ".join(sorted(each.workflow_id for each in (await client.workflows()).workflows))
-        raise UserError(f"there is no workflow {clean_message(workflow_id)!r}", hint=f"active are: {known}") from error
+        raise UserError(
+            f"there is no workflow {clean_message(workflow_id)!r}", hint=f"active workflows: {known}"
+        ) from error
 
 
-def show_assets(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
+def show_assets(answer: CommandOutput, settings: Settings) -> None:
     """List the account's assets; their signed URLs are never shown."""
-    found = ask(answer, lambda client: client.assets(), api_base, proxy).assets
+    found = ask(answer, settings, lambda client: client.assets()).assets
     answer.data = plain_json(
         {
             "assets": [
@@ -182,15 +205,10 @@ def plain_json(value: object) -> Json:
     return value if value is None or isinstance(value, int | float) else mask_link_secrets(str(value))
 
 
-def _range(about: Mapping[str, object]) -> str:
-    low, high = _word(about.get("minimum")), _word(about.get("maximum"))
+def _range(info: ParameterInfo) -> str:
+    low = "" if info.minimum is None else f"{info.minimum:f}"
+    high = "" if info.maximum is None else f"{info.maximum:f}"
     return f"{low} – {high}" if low or high else ""
-
-
-def _word(value: object) -> str:
-    if value is None or value == "":
-        return ""
-    return clean_message(format(value, "f") if isinstance(value, Decimal) else str(value), 60)
 
 
 def _text(value: object) -> str | None:

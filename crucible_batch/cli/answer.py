@@ -9,12 +9,13 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Protocol
 
 import typer
 from rich.text import Text
 
-from crucible_batch.cli.redaction import Redaction, printable, redacted
-from crucible_batch.cli.terminal import Json, open_console, say, silence
+from crucible_batch.cli.redaction import Redaction, printable, redacted, without_opentelemetry
+from crucible_batch.cli.terminal import Json, at_level, open_console, say, silence
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 
@@ -35,8 +36,20 @@ class DiskError(CrucibleBatchError):
     code = "DISK"
 
 
+class CommandLog(Protocol):
+    """The log of a command (``cli/logs``)."""
+
+    def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class CommandOutput:
-    """A command's output and exit code. With ``json``, stdout contains only JSON, and text goes to stderr."""
+    """A command's output and exit code. With ``json``, stdout contains only JSON, and text goes to stderr.
+
+    ``is_told``: what went wrong has been printed. With ``quiet``, ``close`` otherwise prints it in one line.
+    ``log_is_on_stderr``: the lines of ``log`` replace the text for people on stderr.
+    """
 
     def __init__(self, command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.command = command
@@ -49,6 +62,9 @@ class CommandOutput:
         self.data: Json = None
         self.error: Mapping[str, Json] | None = None
         self.exit_code: int = ExitCode.OK
+        self.is_told = False
+        self.log: CommandLog | None = None
+        self.log_is_on_stderr = False
 
     def event(self, kind: str, at: str | None = None, **fields: Json) -> None:
         """Write one line of JSON; do nothing without ``json``."""
@@ -63,7 +79,13 @@ class CommandOutput:
         self.error = {"code": code, "message": message, "hint": hint, "request_id": request_id}
 
     def close(self) -> None:
-        """Write the envelope, the last line of JSON output."""
+        """Write the envelope, the last line of JSON output; with ``quiet``, what went wrong if it wasn't printed."""
+        if self.quiet and self.exit_code and not self.is_told and self.error is not None:
+            message = " ".join(printable(redacted(str(self.error["message"]))).split())
+            with at_level(self.err, logging.ERROR):
+                say(self.err, f"{self.command}: {self.error['code']}: {message} (exit code {int(self.exit_code)})")
+        if self.log is not None:
+            self.log.close()
         if self.json:
             envelope: dict[str, Json] = {
                 "type": "result",
@@ -87,14 +109,14 @@ def answering(
     try:
         yield answer
     except CrucibleBatchError as error:
-        _show(answer, error)
+        show_failure(answer, error)
     except KeyboardInterrupt:
         _interrupted(answer, "stopped by Ctrl-C", ExitCode.SIGINT)
     except Terminated:
         _interrupted(answer, "stopped by a signal", ExitCode.SIGTERM)
     except OSError as error:  # the disk or an output stream, not a bug; a run continues from its journal
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-        _show(answer, DiskError(what, hint="see to the disk, then run the same command again"))
+        show_failure(answer, DiskError(what, hint="fix the disk problem, then run the same command again"))
     except Exception as error:  # noqa: BLE001 - a bug must still produce a message, an envelope and an exit code
         _show_bug(answer, error)
     answer.close()
@@ -103,7 +125,17 @@ def answering(
 
 def _interrupted(answer: CommandOutput, message: str, code: ExitCode) -> None:
     answer.blame("INTERRUPTED", message, exit_code=code)
-    say(answer.err, message)
+    _log(answer, None)
+    if not answer.log_is_on_stderr:
+        with at_level(answer.err, logging.WARNING):
+            say(answer.err, message)
+    answer.is_told = True
+
+
+def _log(answer: CommandOutput, error: CrucibleBatchError | None) -> None:
+    """Log what ``answer.blame`` recorded."""
+    if answer.log is not None and answer.error is not None:
+        answer.log.error(error, str(answer.error["message"]), int(answer.exit_code), str(answer.error["code"]))
 
 
 def rfc3339(seconds: float | None = None) -> str:
@@ -112,26 +144,38 @@ def rfc3339(seconds: float | None = None) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _show(answer: CommandOutput, error: CrucibleBatchError) -> None:
+def show_failure(answer: CommandOutput, error: CrucibleBatchError) -> None:
+    """Show an error, and record it with its exit code for the envelope."""
     from crucible_batch.cli.render.errors import problems_of, show_error  # noqa: PLC0415 - only if there is an error
 
     request_id = getattr(error, "request_id", None)
     answer.blame(error.code, error.message, error.hint, request_id, exit_code=error.exit_code)
     if (problems := problems_of(error)) is not None:
         answer.data = problems
-    show_error(answer.err, error)
+    _log(answer, error)
+    if not answer.log_is_on_stderr:
+        with at_level(answer.err, logging.ERROR):
+            show_error(answer.err, error)
+    answer.is_told = True
 
 
 def _show_bug(answer: CommandOutput, error: Exception) -> None:
     what = redacted(f"{type(error).__name__}: {error}")[:300]
     answer.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
+    _log(answer, None)
+    answer.is_told = True
+    with at_level(answer.err, logging.CRITICAL):
+        _say_bug(answer, error, what)
+
+
+def _say_bug(answer: CommandOutput, error: Exception, what: str) -> None:
     say(answer.err, ("Sorry, this is a bug in crucible-batch: ", "bad"), ascii(what)[1:-1])
     if answer.verbose:
         trace = redacted("".join(traceback.format_exception(error)))
         answer.err.print(Text(ascii(trace)[1:-1].replace("\\n", "\n")), soft_wrap=True)
     else:
         say(answer.err, ("  hint  ", "label"), "run it again with -v for the traceback, and report it")
-    say(answer.err, "        what a run has journalled is safe; the same command goes on from there")
+    say(answer.err, "        everything in the journal is safe; run the same command again to resume")
 
 
 def _write_line(line: Mapping[str, Json]) -> None:
@@ -147,10 +191,15 @@ class _Notes(logging.Handler):
     def __init__(self, answer: CommandOutput) -> None:
         super().__init__(logging.INFO if answer.verbose else logging.WARNING)
         self._answer = answer
+        self.addFilter(without_opentelemetry)
         self.addFilter(Redaction())
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self._answer.quiet:
+        if self._answer.quiet or self._answer.log_is_on_stderr:
+            return
+        if record.levelno < logging.WARNING and record.name.partition(".")[0] != "crucible_batch":
+            return
+        with at_level(self._answer.err, record.levelno):
             say(self._answer.err, ("note  ", "label"), printable(record.getMessage()))
 
 

@@ -11,19 +11,28 @@ from typing import Annotated
 import typer
 
 from crucible_batch import __version__
-from crucible_batch.cli import inspect_commands, maintenance_commands, run_commands, start_commands
+from crucible_batch.cli import (
+    budget_commands,
+    inspect_commands,
+    maintenance_commands,
+    notify_commands,
+    run_commands,
+    schedule_commands,
+    start_commands,
+)
 from crucible_batch.cli.answer import BUG, Terminated, answering
 from crucible_batch.cli.completion import mend_zsh
-from crucible_batch.cli.options import exit_code_table
+from crucible_batch.cli.help_text import PlainGroup, exit_code_table
 from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Typer exports only its subclass
 
-_EXIT_CODES = exit_code_table(ExitCode, f"{BUG:>5}  a bug in crucible-batch; -v shows the traceback")
+_EXIT_CODES = exit_code_table(tuple(ExitCode), f"{BUG:>5}  a bug in crucible-batch; -v prints the traceback")
 
 app = typer.Typer(
     name="crucible-batch",
+    cls=PlainGroup,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -45,14 +54,17 @@ def _root(
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Run a YAML manifest of image jobs on the Crucible gateway: spend capped, every run resumable.
+    """Run a YAML manifest of image jobs on the Crucible gateway, within a budget and resumable.
 
-    Needs an API key in MOLTAZINE_API_KEY, in the environment or in .env. `crucible-batch demo` needs none.
+    Requires an API key in MOLTAZINE_API_KEY, in the environment or in .env. `crucible-batch demo` runs without one.
     """
 
 
 for _group in (start_commands, run_commands, inspect_commands, maintenance_commands):
     app.registered_commands.extend(_group.commands.registered_commands)
+app.add_typer(schedule_commands.schedule, rich_help_panel="Create images")
+app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Maintain")
+app.add_typer(budget_commands.budget, rich_help_panel="Maintain")
 
 
 def main() -> None:

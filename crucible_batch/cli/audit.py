@@ -21,13 +21,13 @@ from crucible_batch.api import (
     Verdict,
     audit,
     clean,
-    current_settings,
     format_credits,
     total,
 )
 from crucible_batch.cli.account import signed_credits
 from crucible_batch.cli.answer import CommandOutput, rfc3339
-from crucible_batch.cli.terminal import Json, say, tell, working
+from crucible_batch.cli.terminal import Json, fact, say, tell, working
+from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
 ZERO = Decimal(0)
@@ -35,38 +35,37 @@ DIFFERENCES_SHOWN = 20
 
 
 def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
-    """Print an audit. With ``verbose``, list each entry that isn't ours, and all differences."""
+    """Print an audit. With ``verbose``, list each entry that isn't of this run, and all differences."""
     found = result.audit
     tell(console, *_headline(result))
     show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
     show_unsaved(console, result)
-    _line(console, "jobs", _summed(found.jobs, "refunded"))
+    fact(console, "jobs", _summed(found.jobs, "refunded"))
     if found.uploads:
         there = sum(bool(each.present) for each in found.uploads)
-        _line(console, "uploads", f"{_summed(found.uploads, 'rebated')} · {there} still at the gateway")
-    _line(console, "ledger", _reach(found))
+        fact(console, "uploads", f"{_summed(found.uploads, 'rebated')} · {there} still at the gateway")
+    fact(console, "ledger", _reach(found))
     for note in notes(result):
-        _line(console, "note", note)
+        fact(console, "note", note)
     if found.unmatched:
-        _line(console, "not ours", _strangers(found.unmatched))
+        fact(console, "others", _strangers(found.unmatched), ("   from other runs or users of the account", "quiet"))
     if found.at_our_time:
-        _line(
+        fact(
             console,
-            "look at",
-            f"{_strangers(found.at_our_time)}: not ours, but from the time of our runs and at our prices",
-            "warn",
+            "check",
+            (f"{_strangers(found.at_our_time)}: not of this run, but from its time and at its prices", "warn"),
         )
     if verbose:
         _list(console, found)
     elif found.unmatched and (found.differences or found.at_our_time):
         next_step = shell_command("audit", clean(str(result.run_dir), 4000), "-v")
-        say(console, ("  next     ", "label"), (next_step, "command"), ("   lists each entry that isn't ours", "quiet"))
+        fact(console, "next", (next_step, "command"), ("   lists each of these entries", "quiet"))
 
 
 def _headline(result: AuditResult) -> tuple[tuple[str, str], str, tuple[str, str]]:
     found = result.audit
     differences = len(found.differences)
-    verdict = ("✗ " + _many(differences, "difference"), "bad") if differences else ("✓ difference 0", "good")
+    verdict = ("✗ " + _many(differences, "difference"), "bad") if differences else ("✓ 0 differences", "good")
     unseen, all_ours = found.count(Verdict.UNSEEN), len(found.jobs) + len(found.uploads)
     checked = f", {all_ours - unseen} of {all_ours} purchases checked" if unseen else ""
     running = " · running now" if result.running else ""
@@ -74,30 +73,29 @@ def _headline(result: AuditResult) -> tuple[tuple[str, str], str, tuple[str, str
 
 
 def show_differences(console: Console, differences: Sequence[Finding], *, limit: int | None = None) -> None:
-    """Print each difference: the job or upload, our books, and the gateway's ledger."""
+    """Print each difference: the job or upload, the amounts in the journal, and those in the gateway's ledger."""
     for each in differences[:limit]:
         attempt = f", attempt {each.attempt}" if each.attempt is not None and each.attempt > 1 else ""
         kind = "asset" if each.attempt is None else "job"
         returned = "rebated" if each.attempt is None else "refunded"
-        _line(console, "differs", f"{clean(each.name, 80)}{attempt} · {kind} {clean(each.gateway_id or '-')}", "bad")
-        _line(console, "", f"books: {_words(each.books, returned)} · ledger: {_words(each.ledger, returned)}")
-        _line(console, "", clean("; ".join(each.reasons), 300))
+        fact(console, "differs", (f"{clean(each.name, 80)}{attempt} · {kind} {clean(each.gateway_id or '-')}", "bad"))
+        fact(console, "", f"journal: {_words(each.books, returned)} · ledger: {_words(each.ledger, returned)}")
+        fact(console, "", clean("; ".join(each.reasons), 300))
     if limit is not None and len(differences) > limit:
-        _line(console, "", f"… and {len(differences) - limit} more: -v shows all")
+        fact(console, "", f"… and {len(differences) - limit} more; -v shows all")
 
 
 def show_unsaved(console: Console, result: AuditResult) -> None:
     """Print each job with more outputs at the gateway than were saved."""
     for more in result.unsaved[:DIFFERENCES_SHOWN]:
         job_id = clean(more.job.current.job_id or "-")
-        _line(
+        fact(
             console,
             "unsaved",
-            f"{_many(more.missing, 'output')} of {clean(more.planned.name, 80)} · job {job_id}",
-            "bad",
+            (f"{_many(more.missing, 'output')} of {clean(more.planned.name, 80)} · job {job_id}", "bad"),
         )
     if (left := len(result.unsaved) - DIFFERENCES_SHOWN) > 0:
-        _line(console, "", f"… and {_many(left, 'job')} more; --json has them all")
+        fact(console, "", f"… and {_many(left, 'job')} more; --json has them all")
 
 
 def notes(result: AuditResult) -> Iterator[str]:
@@ -105,23 +103,23 @@ def notes(result: AuditResult) -> Iterator[str]:
     found = result.audit
     yield from _moving(result)
     if vague := found.count(Verdict.VAGUE):
-        yield f"{_many(vague, 'upload')} could not be told apart from others of the same amount and time"
+        yield f"{_many(vague, 'upload')} could not be distinguished from others of the same amount and time"
     if gone := sum(each.present is False and not each.books.returned for each in _settled(found.uploads)):
         yield f"{_many(gone, 'image')} no longer at the gateway: a run that needs one uploads it again"
     for each in (*found.jobs, *found.uploads):
         if each.assumed and each.verdict is Verdict.AGREES and each.ledger != each.books:
             returned = "refunded" if each.attempt is not None else "rebated"
             yield (
-                f"{clean(each.name, 80)}: the books only assume {_words(each.books, returned)};"
+                f"{clean(each.name, 80)}: the journal only assumes {_words(each.books, returned)};"
                 f" the ledger shows {_words(each.ledger, returned)}"
             )
     price = format_credits(found.upload_price)
     if never := len(found.never_charged):
-        yield f"{_many(never, 'upload')} without an answer: never charged, and the books still hold {price} for each"
+        yield f"{_many(never, 'upload')} without an answer: never charged; {price} is still held for each"
     if perhaps := len(found.perhaps_charged):
-        yield f"{_many(perhaps, 'upload')} without an answer: perhaps charged; the books hold {price} for each"
+        yield f"{_many(perhaps, 'upload')} without an answer: possibly charged; {price} is held for each"
     if rebated := len(found.perhaps_rebated):
-        yield f"{_many(rebated, 'deletion')} without an answer: perhaps rebated; see the rebates that are not ours"
+        yield f"{_many(rebated, 'deletion')} without an answer: possibly rebated; see the rebates under others"
 
 
 def by_type(entries: Sequence[LedgerEntry]) -> list[tuple[str, int, Decimal]]:
@@ -135,10 +133,10 @@ def by_type(entries: Sequence[LedgerEntry]) -> list[tuple[str, int, Decimal]]:
 def _moving(result: AuditResult) -> Iterator[str]:
     found = result.audit
     if moving := found.count(Verdict.MOVING):
-        more = "a run is going on" if result.running else "the next run settles it"
-        yield f"{moving} in flight, and may still move: {more}"
+        more = "a run is in progress" if result.running else "the next run resolves it"
+        yield f"{moving} in flight, amounts may still change: {more}"
     if found.unanswered:
-        yield f"{_many(found.unanswered, 'submit')} without an answer: what it bought, if anything, is not ours as yet"
+        yield f"{_many(found.unanswered, 'submit')} without an answer: what it bought, if anything, is listed as others"
 
 
 def _settled(findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -165,7 +163,7 @@ def _reach(found: Audit) -> str:
         return "the gateway shows no entries"
     text = f"back to {_moment(found.oldest)}"
     if unseen := found.count(Verdict.UNSEEN):
-        text += f"; {unseen} of our purchases may lie before it and could not be checked"
+        text += f"; {unseen} of the run's purchases may be older and could not be checked"
     return text
 
 
@@ -187,14 +185,10 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _line(console: Console, label: str, text: str, style: str = "") -> None:
-    say(console, (f"  {label:<8} ", "label"), (text, style))
-
-
-def audit_and_tell(answer: CommandOutput, run_dir: Path, api_base: str | None, proxy: str | None) -> None:
+def audit_and_tell(answer: CommandOutput, run_dir: Path, settings: Settings) -> None:
     """Audit a run directory. Differences cause exit code 7, and are printed even with ``--quiet``."""
-    with working(answer.err, "asking the gateway"):
-        result = asyncio.run(audit(run_dir, settings=current_settings(base_url=api_base, proxy=proxy)))
+    with working(answer.err, "querying the gateway"):
+        result = asyncio.run(audit(run_dir, settings=settings))
     found = result.audit
     for finding in found.jobs:
         answer.event("audited", job=_finding(finding))
@@ -215,8 +209,8 @@ def audit_and_tell(answer: CommandOutput, run_dir: Path, api_base: str | None, p
         count = len(found.differences)
         answer.blame(
             "DIFFERENCE",
-            f"{count} difference{'s' if count > 1 else ''} between our books and the gateway's ledger",
-            "each is named with its job or asset id: ask the gateway's people about those",
+            f"{count} difference{'s' if count > 1 else ''} between the journal and the gateway's ledger",
+            "each is listed with its job or asset id: contact the gateway's operator",
             exit_code=result.exit_code,
         )
     elif result.unsaved:

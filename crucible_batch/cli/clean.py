@@ -6,45 +6,34 @@ import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, clean_assets, current_settings, format_credits
+from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, clean_assets, format_credits
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.terminal import Json, say, tell, working
+from crucible_batch.cli.options import CleanOptions
+from crucible_batch.cli.terminal import Json, fact, say, tell, working
+from crucible_batch.errors import ConsentError
+from crucible_batch.settings import Settings
 
 SHOWN = 20
 _REASONS = {
-    KeepReason.FOUND: "uploaded by another run, and only found by this one; --found takes them too",
+    KeepReason.FOUND: "uploaded by another run and only reused by this one; --found includes them",
     KeepReason.NEEDED: "needed by an unfinished job: ",
     KeepReason.SHARED: "needed by an unfinished job in ",
-    KeepReason.IN_DOUBT: "not known to be there: its answer was lost; the next run settles it",
+    KeepReason.IN_DOUBT: "upload not confirmed: the answer was lost; the next run resolves it",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CleanArguments:
-    """The options of ``clean``."""
-
-    run_dir: Path
-    found: bool
-    dry_run: bool
-    yes: bool
-    api_base: str | None
-    proxy: str | None
-
-
-def clean_and_tell(answer: CommandOutput, arguments: CleanArguments) -> None:
+def clean_and_tell(answer: CommandOutput, run_dir: Path, chosen: CleanOptions, settings: Settings) -> None:
     """Delete assets that no job needs, and show the rebates."""
-    settings = current_settings(base_url=arguments.api_base, proxy=arguments.proxy)
-    asks = not arguments.yes and sys.stdin.isatty() and answer.err.is_terminal
+    asks = not chosen.yes and _can_ask(answer)
     work = clean_assets(
-        arguments.run_dir,
-        found=arguments.found,
-        dry_run=arguments.dry_run,
-        confirm=_asker(answer) if asks else None,
+        run_dir,
+        found=chosen.found,
+        dry_run=chosen.dry_run,
+        confirm=None if chosen.yes else _asker(answer) if asks else _refuser(answer),
         settings=settings,
     )
     if asks:
@@ -52,25 +41,43 @@ def clean_and_tell(answer: CommandOutput, arguments: CleanArguments) -> None:
     else:
         with working(answer.err, "deleting assets"):
             cleaning = asyncio.run(work)
-    answer.data = _as_json(cleaning, dry_run=arguments.dry_run)
+    answer.data = _as_json(cleaning, dry_run=chosen.dry_run)
     if cleaning.failure is not None:
         failure = cleaning.failure
         answer.blame(failure.code, failure.message, again(), exit_code=cleaning.exit_code)
     if not answer.quiet:
-        _show(answer, cleaning, dry_run=arguments.dry_run)
+        _show(answer, cleaning, chosen)
+
+
+def _can_ask(answer: CommandOutput) -> bool:
+    return sys.stdin.isatty() and answer.err.is_terminal
+
+
+def _refuser(answer: CommandOutput) -> Callable[[Cleaning], bool]:
+    """Return a function that lists the assets and refuses to delete them, since nobody can be asked."""
+
+    def refuse(cleaning: Cleaning) -> bool:
+        answer.data = _as_json(cleaning, dry_run=False)
+        if not answer.quiet:
+            _show_fates(answer, cleaning)
+        count = _assets(len(cleaning.going))
+        raise ConsentError(f"{count} not deleted: without a terminal, --yes is required", hint=again("--yes"))
+
+    return refuse
 
 
 def _asker(answer: CommandOutput) -> Callable[[Cleaning], bool]:
     def ask(cleaning: Cleaning) -> bool:
         _show_fates(answer, cleaning)
-        tell(answer.err, ("A job that wants such an image later pays for its upload again.", "warn"))
+        tell(answer.err, ("A later job that needs a deleted image pays for its upload again.", "warn"))
         answer.err.print(f"Delete {_assets(len(cleaning.going))} at the gateway? [y/N] ", end="")
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     return ask
 
 
-def _show(answer: CommandOutput, cleaning: Cleaning, *, dry_run: bool) -> None:
+def _show(answer: CommandOutput, cleaning: Cleaning, chosen: CleanOptions) -> None:
+    dry_run = chosen.dry_run
     going, deleted = cleaning.going, cleaning.deleted
     where = (f"   {clean(str(cleaning.run_dir), 4000)}", "quiet")
     if not going:
@@ -80,19 +87,19 @@ def _show(answer: CommandOutput, cleaning: Cleaning, *, dry_run: bool) -> None:
         say(answer.out, (f"{_assets(len(going))} would be deleted; uploading cost {charged} credits", "strong"), where)
     else:
         mark = ("✓ ", "good") if cleaning.failure is None else ("! ", "warn")
-        words = f"{_assets(len(deleted))} deleted, {format_credits(cleaning.rebates)} credits came back"
+        words = f"{_assets(len(deleted))} deleted, {format_credits(cleaning.rebates)} credits rebated"
         say(answer.out, mark, (words, "strong"), where)
     _show_fates(answer, cleaning)
     if cleaning.failure is not None:
-        say(answer.out, ("  stopped  ", "label"), (clean(str(cleaning.failure)), "warn"))
-        say(answer.out, ("  next     ", "label"), (again(), "command"))
+        fact(answer.out, "stopped", (clean(str(cleaning.failure)), "warn"))
+        fact(answer.out, "next", (again(), "command"))
     elif dry_run and going:
-        say(answer.out, ("  next     ", "label"), (again(), "command"))
+        fact(answer.out, "next", (again() if chosen.yes or _can_ask(answer) else again("--yes"), "command"))
 
 
 def _show_fates(answer: CommandOutput, cleaning: Cleaning) -> None:
     for fate in cleaning.going[:SHOWN]:
-        rebate = "" if fate.rebate is None else f"   {format_credits(fate.rebate)} credits back"
+        rebate = "" if fate.rebate is None else f"   {format_credits(fate.rebate)} credits rebated"
         say(
             answer.out,
             "  ",
@@ -106,7 +113,7 @@ def _show_fates(answer: CommandOutput, cleaning: Cleaning) -> None:
         if fate.stays is not None:
             kept[_REASONS[fate.stays] + (clean(fate.because, 200) if fate.because else "")].append(fate)
     for reason, fates in list(kept.items())[:SHOWN]:
-        say(answer.out, ("  kept     ", "label"), f"{len(fates)}  ", (reason, "quiet"))
+        fact(answer.out, "kept", f"{len(fates)}  ", (reason, "quiet"))
 
 
 def _assets(count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 _HERE_ONLY = {"--dry-run", "-n"}
 
@@ -23,6 +24,19 @@ def again(*more: str, instead_of: str | None = None, argv: Sequence[str] | None 
 
 
 _BUDGET_OPTIONS = ("--budget", "--max-cost")
+
+
+def with_out_dir(command: str, directory: Path) -> str:
+    """Return a command that has no ``--out-dir`` with this one."""
+    return shlex.join([*shlex.split(command), "--out-dir", str(directory)])
+
+
+def with_scheduled_at(command: str, scheduled_at: str) -> str:
+    """Return the command with this scheduled time, unless it has one."""
+    words = shlex.split(command)
+    if any(word.partition("=")[0] == "--scheduled-at" for word in words):
+        return command
+    return shlex.join([*words, "--scheduled-at", scheduled_at])
 
 
 def with_budget(command: str, budget: str) -> str:

@@ -35,7 +35,8 @@ def run_directories(incomplete: str) -> list[str]:
     """Return run directories under ``outputs/`` and at the typed path; if there are none, the shell completes files."""
     try:
         places = [*Path().glob("outputs/*/*/.crucible"), *_typed(incomplete)]
-        found = {str(place.parent) for place in places if place.is_dir()}
+        # The folder of all runs of a manifest may have a lock there, and no journal.
+        found = {str(place.parent) for place in places if (place / "journal.sqlite3").is_file()}
     except (OSError, ValueError):
         return []
     return _beginning(incomplete, found)

@@ -15,7 +15,7 @@ from crucible_batch.api import RunRequest
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_session import FinishedRun, run_showing, tell_ending
-from crucible_batch.cli.terminal import say, tell
+from crucible_batch.cli.terminal import fact, say, tell
 from crucible_batch.errors import UserError
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
@@ -59,13 +59,13 @@ def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMod
     manifest = demo_manifest()
     target = free_directory(out_dir or DEMO_DIR)
     if not answer.quiet:
-        tell(answer.err, ("Thirty images by a gateway on this machine; nothing leaves it.", "quiet"))
+        tell(answer.err, ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"))
     request = RunRequest(manifest, out_dir=target)
     ran = asyncio.run(_run_on_sandbox(answer, request, display))
     tell_ending(answer, ran, request.job_filter, command=None)
     if not answer.quiet:
-        say(answer.out, ("  manifest ", "label"), str(manifest))
-        say(answer.out, ("  next     ", "label"), ("crucible-batch init my-batch", "command"))
+        fact(answer.out, "manifest", str(manifest))
+        fact(answer.out, "next", ("crucible-batch init my-batch", "command"))
     if open_page if open_page is not None else _is_watched(answer) and has_screen():
         _open(answer, ran.result.page)
 
@@ -78,9 +78,9 @@ def _open(answer: CommandOutput, page: Path | None) -> None:
     if page is None:
         return
     if open_grid(page):
-        tell(answer.err, ("Its comparison grid opens in your browser.", "quiet"))
+        tell(answer.err, ("Opening the comparison grid in your browser.", "quiet"))
     else:
-        say(answer.err, ("note  ", "label"), "no browser could be opened here: open the page by hand")
+        say(answer.err, ("note  ", "label"), "no browser could be opened; open the page manually")
 
 
 async def _run_on_sandbox(answer: CommandOutput, request: RunRequest, display: DisplayMode) -> FinishedRun:
@@ -98,7 +98,7 @@ def demo_manifest() -> Path:
     for folder in (package / "manifests", package.parent / "manifests"):
         if (folder / "demo.yaml").is_file():
             return folder / "demo.yaml"
-    raise UserError("the demo's manifest is not there", hint="install crucible-batch anew")
+    raise UserError("the demo's manifest is missing", hint="reinstall crucible-batch")
 
 
 def free_directory(wanted: Path) -> Path:

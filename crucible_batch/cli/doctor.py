@@ -19,10 +19,10 @@ import httpx
 
 from crucible_batch import __version__
 from crucible_batch.api import (
+    HINT_NOT_A_GATEWAY,
     RenameMethod,
     clean,
     connect,
-    current_settings,
     format_credits,
     new_channel,
     parse_api_base,
@@ -42,7 +42,7 @@ MIN_FREE_BYTES = 1_000_000_000
 HEALTH_TIMEOUT_S = 10.0
 HEALTH_BYTES = 65_536
 _MARKS: dict[Grade, str] = {"good": "✓", "warn": "!", "bad": "✗"}
-_ANOTHER_DISK = "run in a directory on another disk, or have the outputs there: crucible-batch run --out-dir DIR"
+_ANOTHER_DISK = "use a directory on another disk: crucible-batch run --out-dir DIR"
 _LIBRARIES = ("httpx", "pydantic", "pyyaml", "tenacity", "typer", "rich")
 
 
@@ -57,10 +57,9 @@ class DoctorCheck:
     exit_code: ExitCode = ExitCode.OK
 
 
-def examine(answer: CommandOutput, api_base: str | None, proxy: str | None) -> None:
+def examine(answer: CommandOutput, settings: Settings) -> None:
     """Run all checks and show their results. Exit code 3 for the key, 5 for the gateway or the disk, else 0."""
-    settings = current_settings(base_url=api_base, proxy=proxy)
-    with working(answer.err, "looking around"):
+    with working(answer.err, "running checks"):
         ours = list(_about_settings(settings))
         usable = all(finding.grade != "bad" for finding in ours)
         theirs = _about_gateway(settings) if usable else _about_key_alone(settings)
@@ -86,9 +85,11 @@ def _about_settings(settings: Settings) -> Iterator[DoctorCheck]:
         yield DoctorCheck("gateway", "warn", settings.ignored)
     proxies = sorted({name for name in os.environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}})
     if settings.proxy:
-        yield DoctorCheck("proxy", "good", "the one that --proxy names")
+        yield DoctorCheck("proxy", "good", "set by --proxy")
     elif proxies:
-        yield DoctorCheck("proxy", "warn", f"{', '.join(proxies)} in the environment: not used", "name it with --proxy")
+        yield DoctorCheck(
+            "proxy", "warn", f"{', '.join(proxies)} set in the environment, but ignored", "to use a proxy: --proxy URL"
+        )
 
 
 async def _about_gateway(settings: Settings) -> list[DoctorCheck]:
@@ -105,7 +106,7 @@ async def _about_gateway(settings: Settings) -> list[DoctorCheck]:
             findings.append(DoctorCheck("health", "good", f"up, {took_s * 1000:.0f} ms"))
             findings += _about_clock(date)
         else:
-            findings.append(_unreachable(f"HTTP {status}"))
+            findings.append(_unreachable(f"HTTP {status}", *([HINT_NOT_A_GATEWAY] if status == 404 else [])))
     findings.append(await _about_key(settings, reachable=reachable))
     return findings
 
@@ -132,8 +133,8 @@ async def _health(settings: Settings) -> tuple[int, str | None, float]:
     return status, date, took_s
 
 
-def _unreachable(text: str) -> DoctorCheck:
-    return DoctorCheck("health", "bad", text, "check the network and the base URL", ExitCode.STOPPED)
+def _unreachable(text: str, hint: str = "check the network and the base URL") -> DoctorCheck:
+    return DoctorCheck("health", "bad", text, hint, ExitCode.STOPPED)
 
 
 def _about_clock(date: str | None) -> Iterator[DoctorCheck]:
@@ -143,25 +144,25 @@ def _about_clock(date: str | None) -> Iterator[DoctorCheck]:
         return
     skew_s = (datetime.now(UTC) - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
     if abs(skew_s) > MAX_SKEW_S:
-        yield DoctorCheck("clock", "warn", f"{skew_s:+.0f} s off the gateway's", "set this machine's clock")
+        yield DoctorCheck("clock", "warn", f"{skew_s:+.0f} s compared with the gateway's", "set this machine's clock")
     else:
-        yield DoctorCheck("clock", "good", "agrees with the gateway's")
+        yield DoctorCheck("clock", "good", "in sync with the gateway")
 
 
 async def _about_key(settings: Settings, *, reachable: bool) -> DoctorCheck:
     where = f"found in {settings.key_source}"
     if settings.api_key is None:
-        hint = f"set {KEY_VARIABLE}, or write it into .env here; crucible-batch demo needs none"
-        return DoctorCheck("key", "bad", "there is none", hint, ExitCode.KEY_REFUSED)
+        hint = f"set {KEY_VARIABLE}, or write it to .env here; crucible-batch demo runs without a key"
+        return DoctorCheck("key", "bad", "not set", hint, ExitCode.KEY_REFUSED)
     if not reachable:
-        return DoctorCheck("key", "warn", f"{where}; not tried, since the gateway can't be reached")
+        return DoctorCheck("key", "warn", f"{where}; not tested, since the gateway can't be reached")
     try:
         async with connect(settings) as client:
             credits = await client.credits()
     except KeyRefusedError as error:
         return DoctorCheck("key", "bad", f"{where}; refused: {clean(error.message)}", error.hint, ExitCode.KEY_REFUSED)
     except CrucibleBatchError as error:
-        return DoctorCheck("key", "bad", f"{where}; {clean(str(error))}", error.hint, error.exit_code)
+        return DoctorCheck("key", "bad", f"{where}; {clean(str(error))}", error.hint, ExitCode.STOPPED)
     return DoctorCheck("key", "good", f"{where}, valid; {format_credits(credits.available)} credits available")
 
 
@@ -178,8 +179,8 @@ def _about_machine() -> Iterator[DoctorCheck]:
         yield DoctorCheck("disk", "bad", clean(error.message), _ANOTHER_DISK, ExitCode.STOPPED)
     else:
         grade: Grade = "good" if free >= MIN_FREE_BYTES else "warn"
-        by_what = "" if means is RenameMethod.LINK else f"; it has no hard links, so outputs are named by {means.value}"
-        yield DoctorCheck("disk", grade, f"{clean(str(here), 200)} can be written, {gigabytes}{by_what}")
+        by_what = "" if means is RenameMethod.LINK else f"; no hard links, so outputs are named by {means.value}"
+        yield DoctorCheck("disk", grade, f"{clean(str(here), 200)} is writable, {gigabytes}{by_what}")
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     yield DoctorCheck(
         "versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}"

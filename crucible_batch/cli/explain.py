@@ -15,11 +15,13 @@ from crucible_batch.errors import ExitCode, UserError
 _HEAD = """\
 # Error codes
 
-Made of the table in `crucible_batch/error_codes.py` by `make schema`; `crucible-batch explain CODE` prints one of them.
+Generated from the table in `crucible_batch/error_codes.py` by `make schema`; `crucible-batch explain CODE` prints one
+entry.
 
-A code is stable: scripts may rely on it. It stands in the JSON envelope (`error.code`), in the report, and in front of
-an error's words. Codes that the gateway sends are its own and are shown as they came. Where several things went wrong,
-the exit code is the first of 130/143, 3, 5, 4, 1."""
+Codes are stable, so scripts may rely on them. A code is in the JSON result (`error.code`), in the report, and before an
+error message. Codes that the gateway sends are shown unchanged, with its message and hint; the last table has those of
+its contract and the usual ones, and a gateway may send others. If several errors occur, the exit code is the first of
+130/143, 3, 5, 4, 1."""
 
 
 def explain(answer: CommandOutput, name: str) -> None:
@@ -27,7 +29,11 @@ def explain(answer: CommandOutput, name: str) -> None:
     wanted = name.strip().upper().replace("-", "_")
     code = find_code(wanted)
     if code is None:
-        raise UserError(f"{clean(name, 100)!r} is no code of crucible-batch", hint=_advice(wanted))
+        raise UserError(
+            f"{clean(name, 100)!r} is not in the table of error codes; a code that only the gateway knows is printed"
+            " unchanged",
+            hint=_advice(wanted),
+        )
     answer.data = _as_json(code)
     say(answer.out, (wanted, "strong"), (f"   {code.topic.value.lower()}", "quiet"))
     advise(answer.out, "means   ", code.meaning, indent=2)
@@ -56,7 +62,10 @@ def _advice(wanted: str) -> str:
     near = difflib.get_close_matches(wanted, [code.name for code in CODES], n=1)
     if near:
         return f"did you mean {near[0]}?"
-    return "one that the gateway sent is its own, and has its words beside it; crucible-batch explain lists ours"
+    return (
+        "read the gateway's message and hint, printed beside the code and stored in report.json (jobs[].error); its"
+        " operator can look it up by the request_id there. crucible-batch explain lists the known codes"
+    )
 
 
 def _meaning(number: int) -> str:
@@ -79,7 +88,7 @@ def _page() -> Iterator[str]:
         yield ""
         yield f"## {topic.value}"
         yield ""
-        yield "| code | exit | what it means | what to do |"
+        yield "| code | exit | meaning | what to do |"
         yield "|---|---|---|---|"
         for code in (code for code in CODES if code.topic is topic):
             exits = ", ".join(str(int(number)) for number in code.exit_codes)

@@ -1,89 +1,90 @@
-"""The commands that maintain a run directory: ``verify``, ``clean``."""
+"""The commands that maintain run directories: ``verify``, ``clean``, ``prune``."""
 
-# ruff: noqa: PLC0415, PLR0917 - a command imports what it needs when it runs; Typer passes by name
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import answering
-from crucible_batch.cli.options import epilog
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.prune_options import PruneOptions
 from crucible_batch.errors import UserError
+from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 commands = typer.Typer()
-_PANEL = "Keep in order"
+command = partial(opt.command, commands, "Maintain")
 
 
-@commands.command(
-    rich_help_panel=_PANEL,
-    epilog=epilog(
-        "crucible-batch verify outputs/spring/default",
-        "crucible-batch verify outputs/spring/default --fix",
-        codes=(0, 2, 3, 5, 6, 7, 130),
-    ),
+@command(
+    "crucible-batch verify outputs/spring/default",
+    "crucible-batch verify outputs/spring/default --fix",
+    codes=(0, 2, 3, 5, 6, 7, 130),
 )
 def verify(
+    answer: CommandOutput,
     run_dir: opt.RunDir,
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Download again what is missing or damaged, for no credits.")
-    ] = False,
-    api_base: opt.ApiBase = None,
-    proxy: opt.Proxy = None,
+    *,
+    fix: Annotated[bool, typer.Option("--fix", help="Download missing or damaged outputs again, at no cost.")] = False,
+    gateway: opt.GatewayOptions,
     storage_host: opt.StorageHost = None,
-    json: opt.AsJson = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
 ) -> None:
     """Check every output on disk against its recorded SHA-256.
 
-    Needs no key and no network, and works while a run is going on.
-    With --fix the recorded bytes are downloaded again; a file that you changed is kept under another name.
+    Needs no API key and no network, and works while a run is running.
+    With --fix, missing and damaged outputs are downloaded again; a file that
+    was changed is kept under another name.
     """
-    with answering("verify", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.cli.verify import verify_and_tell
+    from crucible_batch.cli.verify import verify_and_tell
 
-        verify_and_tell(
-            answer, run_dir, fix=fix, api_base=api_base, proxy=proxy, storage_hosts=tuple(storage_host or ())
-        )
+    verify_and_tell(answer, run_dir, gateway.settings(storage_host) if fix else None, fix=fix)
 
 
-@commands.command(
-    rich_help_panel=_PANEL,
-    epilog=epilog(
-        "crucible-batch clean outputs/spring/default --assets --dry-run",
-        "crucible-batch clean outputs/spring/default --assets",
-        codes=(0, 2, 3, 5, 6, 130),
-    ),
+@command(
+    "crucible-batch clean outputs/spring/default --assets --dry-run",
+    "crucible-batch clean outputs/spring/default --assets",
+    codes=(0, 2, 3, 5, 6, 130),
 )
-def clean(
-    run_dir: opt.RunDir,
-    assets: Annotated[
-        bool, typer.Option("--assets", help="The input images that this run uploaded and nobody needs any more.")
-    ] = False,
-    found: Annotated[
-        bool, typer.Option("--found", help="Those too that another run uploaded, and this one only found.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what it would delete.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; without a terminal nobody is asked.")] = False,
-    api_base: opt.ApiBase = None,
-    proxy: opt.Proxy = None,
-    json: opt.AsJson = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
-) -> None:
+def clean(answer: CommandOutput, run_dir: opt.RunDir, chosen: opt.CleanOptions, gateway: opt.GatewayOptions) -> None:
     """Delete uploaded images at the gateway, for their rebate.
 
-    What an unfinished job needs stays, in this run directory and in those beside it. Your files and the outputs are
-    not touched. A job that wants such an image later pays for its upload again.
-    Keep this directory, or its receipts.jsonl: without both, a gateway may refuse to hand the pictures of jobs with
-    images out again.
+    Images that an unfinished job needs are kept, also those of the run
+    directories beside this one. Local files are not touched. A later job that
+    needs a deleted image pays for its upload again.
+    Keep this directory, or at least its receipts.jsonl: without them, the
+    gateway may refuse to return the outputs of jobs with input images again.
     """
-    with answering("clean", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.cli.clean import CleanArguments, clean_and_tell
+    from crucible_batch.cli.clean import clean_and_tell
 
-        if not assets:
-            raise UserError("nothing says what to clean", hint=f"crucible-batch clean {run_dir} --assets")
-        clean_and_tell(answer, CleanArguments(run_dir, found, dry_run, yes, api_base, proxy))
+    if not chosen.assets:
+        raise UserError("there is nothing selected to clean", hint=f"crucible-batch clean {run_dir} --assets")
+    clean_and_tell(answer, run_dir, chosen, gateway.settings())
+
+
+@command(
+    "crucible-batch prune --older-than 30d",
+    "crucible-batch prune outputs --keep 10 --max-size 50GB --yes",
+    codes=(0, 2, 5, 130),
+)
+def prune(
+    answer: CommandOutput,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")
+    ] = DEFAULT_DIRECTORY,
+    *,
+    chosen: PruneOptions,
+) -> None:
+    """Delete the outputs of old runs, by age, count or size.
+
+    Journals, reports and receipts are kept, so that nothing is bought again.
+    Kept completely: the newest run of each manifest, and runs that are active,
+    unfinished, unreported, or have held credits or unknown jobs. Files that
+    the run did not save are never deleted.
+    """
+    from crucible_batch.cli.prune import prune_and_tell
+
+    prune_and_tell(answer, directory, chosen)

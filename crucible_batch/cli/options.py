@@ -1,47 +1,28 @@
-"""Options that several commands share, each with its flags, help and parser, and groups of options."""
+"""The options of commands, each with its flags, help and parser, in groups; and the decorator of commands."""
 
 from __future__ import annotations
 
 import enum
-import re
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
 from decimal import Decimal
-from functools import wraps
-from inspect import Parameter, signature
+from functools import partial, wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, get_type_hints
 
 import typer
-from rich.markup import escape
 
+from crucible_batch.cli.answer import answering
 from crucible_batch.cli.completion import run_directories
-from crucible_batch.cli.units import parse_bytes, parse_duration, parse_pixels
-from crucible_batch.errors import ExitCode, UserError
-
-
-def epilog(*examples: str, codes: Iterable[int] = ()) -> str:
-    """Return the epilog of a command's help, in Rich markup."""
-    title = "Example" if len(examples) == 1 else "Examples"
-    paragraphs = ["\n".join([f"[bold]{title}[/bold]", *(f"  {escape(example)}" for example in examples)])]
-    if codes:
-        paragraphs.append(exit_code_table(codes))
-    return "\n\n".join(paragraphs)
-
-
-def exit_code_table(codes: Iterable[int], *more: str) -> str:
-    """Return the exit codes with their meanings, one per line."""
-    rows = [_row(ExitCode(code)) for code in codes]
-    return "\n".join(["[bold]Exit codes[/bold]", *rows, *more])
-
-
-def _row(code: ExitCode) -> str:
-    """Wrap a row for 80 columns, since Rich would not indent the second line."""
-    return textwrap.fill(code.meaning, 74, initial_indent=f"{code.value:>5}  ", subsequent_indent=" " * 7)
-
-
-MOST_AT_ONCE = 1000
+from crucible_batch.cli.help_text import PlainCommand, epilog
+from crucible_batch.cli.option_parsers import option_parser, read_concurrency, read_credits, read_rate
+from crucible_batch.cli.redaction import hide_key
+from crucible_batch.cli.units import parse_bytes, parse_pixels, parse_wait
+from crucible_batch.option_values import IfRunning, parse_duration
+from crucible_batch.scheduled_time import parse_time
+from crucible_batch.settings import Settings
 
 
 class DisplayMode(enum.StrEnum):
@@ -53,79 +34,21 @@ class DisplayMode(enum.StrEnum):
     NONE = "none"
 
 
-def read_credits(text: str) -> Decimal:
-    """Parse an amount of credits. Raises ``typer.BadParameter`` if it is invalid."""
-    from crucible_batch.api import parse_credits  # noqa: PLC0415 - imported on use, so that --help stays fast
+# One for each panel of the help.
+_spending = partial(typer.Option, rich_help_panel="Spending")
+_jobs = partial(typer.Option, rich_help_panel="Which jobs")
+_pace = partial(typer.Option, rich_help_panel="Time and pace")
+_gateway = partial(typer.Option, rich_help_panel="Gateway")
+_output = partial(typer.Option, rich_help_panel="Output")
 
-    try:
-        return parse_credits(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+# One for each kind of value.
+credits_option = partial(typer.Option, metavar="N", parser=option_parser(read_credits))
+_duration = partial(_pace, metavar="DURATION", parser=option_parser(parse_duration))
+_read_bytes = option_parser(parse_bytes)
 
-
-def _read_duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _read_bytes(text: str) -> int:
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _read_pixels(text: str) -> int:
-    try:
-        return parse_pixels(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _read_concurrency(text: str) -> int:
-    """Parse a number of jobs; return 0 for ``auto``."""
-    if text == "auto":
-        return 0
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_AT_ONCE):
-        raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 to {MOST_AT_ONCE}")
-    return int(text)
-
-
-def _read_rate(text: str) -> float:
-    """Parse a rate per second, a number above 0."""
-    rate = float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) else 0.0
-    if rate <= 0:
-        raise typer.BadParameter(f"{text!r} is no number above 0, such as 4 or 0.5")
-    return rate
-
-
-def read_variables(assignments: Sequence[str]) -> dict[str, str]:
-    """Parse the ``name=value`` pairs of ``--var``; the last of a name wins.
-
-    Raises ``UserError`` if a pair is invalid.
-    """
-    variables = {}
-    for assignment in assignments:
-        name, sign, value = assignment.partition("=")
-        if not sign or not name.strip():
-            raise UserError(f"--var: {assignment!r} is not of the form name=value", hint="--var brand=Acme")
-        variables[name.strip()] = value
-    return variables
-
-
-_SPENDING, _JOBS, _PACE = "Spending", "Which jobs", "Time and pace"
-_GATEWAY, _OUTPUT = "Gateway", "Output"
-
-ManifestFile = Annotated[
-    Path, typer.Argument(metavar="MANIFEST", help="The YAML file that says what to make.", show_default=False)
-]
 ManifestOrPlan = Annotated[
     Path,
-    typer.Argument(
-        metavar="MANIFEST|PLAN", help="The YAML file that says what to make, or a saved plan.", show_default=False
-    ),
+    typer.Argument(metavar="MANIFEST|PLAN", help="A YAML manifest, or a saved plan.", show_default=False),
 ]
 RunDir = Annotated[
     Path,
@@ -138,82 +61,83 @@ RunDir = Annotated[
 ]
 
 OutDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--out-dir", metavar="DIR", help="Where results go.  \\[default: outputs/NAME/RUN_ID]", rich_help_panel=_JOBS
-    ),
+    Path | None, _jobs("--out-dir", metavar="DIR", help="Directory for the results.  \\[default: outputs/NAME/RUN_ID]")
 ]
 Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--only", metavar="NAME", help="Only jobs of this name or pattern; repeatable.", rich_help_panel=_JOBS
-    ),
+    list[str] | None, _jobs("--only", metavar="NAME", help="Run only jobs with this name or pattern; repeatable.")
 ]
 
 Recover = Annotated[
-    bool,
-    typer.Option(
-        "--recover",
-        help="Get back what a lost directory had bought; stop if the gateway doesn't remember.",
-        rich_help_panel=_JOBS,
-    ),
+    bool, _jobs("--recover", help="Recover the jobs of a lost run directory; stop if the gateway no longer has them.")
 ]
 SaveTo = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Save the plan, for run to follow.", rich_help_panel=_OUTPUT),
+    _output("--output", "-o", metavar="FILE", help="Save the plan to FILE, to be executed with `run FILE`."),
 ]
-Force = Annotated[
-    bool,
-    typer.Option("--force", help="Let -o overwrite a file that isn't of its kind.", rich_help_panel=_OUTPUT),
-]
+Force = Annotated[bool, _output("--force", help="Let -o overwrite a file of another kind.")]
 
 Budget = Annotated[
     Decimal | None,
-    typer.Option(
+    credits_option(
         "--budget",
         "--max-cost",
-        metavar="N",
-        parser=read_credits,
-        help="Spend at most N credits, over all runs in the directory. Wins over the manifest's.",
-        rich_help_panel=_SPENDING,
+        help="Spend at most N credits, over all runs in the directory. Overrides the manifest's budget.",
+        rich_help_panel="Spending",
     ),
 ]
 
-ApiBase = Annotated[
-    str | None,
-    typer.Option(
-        "--api-base",
-        metavar="URL",
-        help="The gateway; else CRUCIBLE_API_BASE, else production.",
-        rich_help_panel=_GATEWAY,
-    ),
-]
-Proxy = Annotated[
-    str | None,
-    typer.Option("--proxy", metavar="URL", help="None is taken from the environment.", rich_help_panel=_GATEWAY),
-]
 StorageHost = Annotated[
     list[str] | None,
-    typer.Option(
-        "--storage-host",
-        metavar="HOST",
-        help="Let storage links lead to this host in an inner network; repeatable.",
-        rich_help_panel=_GATEWAY,
+    _gateway(
+        "--storage-host", metavar="HOST", help="Allow storage links to this host in a private network; repeatable."
     ),
 ]
+NoHtml = Annotated[bool, _output("--no-html", help="Do not write report.html.")]
+Display = Annotated[DisplayMode, _output("--display", help="Progress display.")]
 
-NoHtml = Annotated[bool, typer.Option("--no-html", help="Leave out report.html.", rich_help_panel=_OUTPUT)]
-Display = Annotated[
-    DisplayMode,
-    typer.Option("--display", help="How to show progress.", rich_help_panel=_OUTPUT),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="JSON lines on stdout; words for people on stderr.", rich_help_panel=_OUTPUT)
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_OUTPUT)]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Say more; show the traceback of a bug.", rich_help_panel=_OUTPUT)
-]
+_OUTPUT_OPTIONS = {
+    "json": Annotated[bool, _output("--json", help="JSON lines on stdout; messages on stderr.")],
+    "quiet": Annotated[bool, _output("--quiet", "-q", help="Print errors only.")],
+    "verbose": Annotated[bool, _output("--verbose", "-v", help="Verbose output; include the traceback of a bug.")],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """The options for the connection to the gateway."""
+
+    api_base: Annotated[
+        str | None,
+        _gateway(
+            "--api-base", metavar="URL", help="URL of the gateway.  \\[default: CRUCIBLE_API_BASE, else production]"
+        ),
+    ] = None
+    proxy: Annotated[
+        str | None, _gateway("--proxy", metavar="URL", help="Proxy URL. HTTP_PROXY variables are ignored.")
+    ] = None
+
+    env_file: Annotated[
+        Path | None,
+        _gateway(
+            "--env-file",
+            metavar="FILE",
+            help="Read the API key and the gateway URL from FILE instead of .env. The environment takes precedence.",
+        ),
+    ] = None
+
+    def settings(self, storage_hosts: Sequence[str] | None = None) -> Settings:
+        """Return the settings from these options, the environment and ``.env``, read now."""
+        from crucible_batch.api import current_settings  # noqa: PLC0415 - imported on use, so that --help stays fast
+
+        settings = current_settings(
+            base_url=self.api_base,
+            proxy=self.proxy,
+            storage_hosts=tuple(storage_hosts or ()),
+            env_file=self.env_file,
+        )
+        if self.env_file is not None:
+            hide_key(settings.api_key)
+        return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,29 +145,22 @@ class SpendingOptions:
     """The options for what a run may spend, and whether it asks first."""
 
     budget: Budget = None
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Start without a budget, unasked.", rich_help_panel=_SPENDING)
-    ] = False
+    yes: Annotated[bool, _spending("--yes", "-y", help="Start without a budget, without asking.")] = False
     dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", "-n", help="Only say what it would do and cost, as plan does.", rich_help_panel=_SPENDING
-        ),
+        bool, _spending("--dry-run", "-n", help="Only show what would be done and what it would cost, as plan does.")
     ] = False
     resubmit_unknown: Annotated[
         bool,
-        typer.Option(
+        _spending(
             "--resubmit-unknown",
-            help="Send again what was never answered, even if its key may be forgotten by now.",
-            rich_help_panel=_SPENDING,
+            help="Resend submits that were never answered, even if their idempotency keys may have expired.",
         ),
     ] = False
     same_account: Annotated[
         bool,
-        typer.Option(
+        _spending(
             "--same-account",
-            help="Take a renewed API key for the account's own, where nothing that was bought shows it.",
-            rich_help_panel=_SPENDING,
+            help="Accept a renewed API key as the same account's, if no earlier job or image can confirm it.",
         ),
     ] = False
 
@@ -255,41 +172,42 @@ class TargetOptions:
     out_dir: OutDir = None
     run_id: Annotated[
         str | None,
-        typer.Option(
+        _jobs(
             "--run-id",
             metavar="ID",
-            help="Another id is another run, paid for anew.  \\[default: default]",
-            rich_help_panel=_JOBS,
+            help="Id of the run, also a template such as {{ date }}; a new id is a new run that pays for all its jobs"
+            " again.  \\[default: the manifest's run_id, else default]",
         ),
     ] = None
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try jobs again that failed for good.", rich_help_panel=_JOBS)
-    ] = False
+    retry_failed: Annotated[bool, _jobs("--retry-failed", help="Retry jobs that failed permanently.")] = False
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestOptions:
     """The options for reading a manifest."""
 
-    var: Annotated[
-        list[str] | None,
-        typer.Option("--var", metavar="K=V", help="Set a template variable; repeatable.", rich_help_panel=_JOBS),
-    ] = None
-    allow_outside: Annotated[
-        bool,
-        typer.Option("--allow-outside", help="Let files lie outside the manifest's folder.", rich_help_panel=_JOBS),
-    ] = False
-    max_jobs: Annotated[
-        int, typer.Option("--max-jobs", metavar="N", min=1, help="Refuse a manifest of more.", rich_help_panel=_JOBS)
-    ] = 100_000
+    var: Annotated[list[str] | None, _jobs("--var", metavar="K=V", help="Set a template variable; repeatable.")] = None
+    allow_outside: Annotated[bool, _jobs("--allow-outside", help="Allow files outside the manifest's folder.")] = False
+    max_jobs: Annotated[int, _jobs("--max-jobs", metavar="N", min=1, help="Refuse a manifest with more jobs.")] = (
+        100_000
+    )
     max_manifest_size: Annotated[
         int | None,
-        typer.Option(
+        _jobs(
             "--max-manifest-size",
             metavar="SIZE",
             parser=_read_bytes,
-            help="Refuse a manifest of more bytes.  \\[default: 16MiB]",
-            rich_help_panel=_JOBS,
+            help="Refuse a larger manifest.  \\[default: 16MiB]",
+        ),
+    ] = None
+    scheduled_at: Annotated[
+        datetime | None,
+        _jobs(
+            "--scheduled-at",
+            metavar="TIME",
+            parser=option_parser(parse_time),
+            help="Scheduled time for run ids and templates, such as 2026-11-26T03:15:00+01:00."
+            "  \\[default: CRUCIBLE_BATCH_SCHEDULED_AT, else the schedule's latest, else now]",
         ),
     ] = None
 
@@ -300,53 +218,75 @@ class PaceOptions:
 
     concurrency: Annotated[
         int | None,
-        typer.Option(
+        _pace(
             "--concurrency",
             "-c",
             metavar="N|auto",
-            parser=_read_concurrency,
-            help="The most jobs in flight at once; auto finds out.  \\[default: auto]",
-            rich_help_panel=_PACE,
+            parser=read_concurrency,
+            help="Maximum number of jobs in flight; auto adapts it.  \\[default: the manifest's, else auto]",
         ),
     ] = None
     polls_per_second: Annotated[
         float | None,
-        typer.Option(
+        _pace(
             "--polls-per-second",
             metavar="N",
-            parser=_read_rate,
-            help="Ask about jobs at most N times a second, all together.  \\[default: as jobs in flight need it]",
-            rich_help_panel=_PACE,
+            parser=read_rate,
+            help="Maximum rate of status requests, over all jobs.  \\[default: as the jobs in flight require]",
         ),
     ] = None
     job_timeout: Annotated[
         float | None,
-        typer.Option(
+        _duration(
             "--job-timeout",
-            metavar="DURATION",
-            parser=_read_duration,
-            help="Wait this long for one job: 90s, 5m, 1h30m.  \\[default: 30m]",
-            rich_help_panel=_PACE,
+            help="Maximum time to wait for one job: 90s, 5m, 1h30m.  \\[default: 30m]",
         ),
     ] = None
     deadline: Annotated[
         float | None,
-        typer.Option(
+        _duration(
             "--deadline",
+            help="Stop after DURATION; run the same command again to resume.  \\[default: the manifest's]",
+        ),
+    ] = None
+    wait_for_gateway: Annotated[
+        float | None,
+        _pace(
+            "--wait-for-gateway",
             metavar="DURATION",
-            parser=_read_duration,
-            help="End the command after this long, its planning too; the same command goes on.",
-            rich_help_panel=_PACE,
+            parser=option_parser(parse_wait),
+            help="Maximum time to wait for a gateway that does not answer; nothing is bought meanwhile. 0: do not wait."
+            "  \\[default: 10m]",
         ),
     ] = None
     key_ttl: Annotated[
         float | None,
-        typer.Option(
+        _duration(
             "--key-ttl",
-            metavar="DURATION",
-            parser=_read_duration,
-            help="How long the gateway is trusted to know a key.  \\[default: 24h]",
-            rich_help_panel=_PACE,
+            help="How long the gateway is assumed to remember an idempotency key.  \\[default: 24h]",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleOptions:
+    """The options for runs of a schedule: missed times, and a run that is still active."""
+
+    catch_up: Annotated[
+        int | None,
+        _pace(
+            "--catch-up",
+            metavar="N",
+            min=0,
+            max=366,
+            help="First run up to N missed times of the manifest's schedule.  \\[default: schedule.catch_up, else 0]",
+        ),
+    ] = None
+    if_running: Annotated[
+        IfRunning | None,
+        _pace(
+            "--if-running",
+            help="If a run of this manifest is active, also under another run id: exit with 6, wait, or exit with 0.",
         ),
     ] = None
 
@@ -357,54 +297,121 @@ class SavingOptions:
 
     max_output_size: Annotated[
         int | None,
-        typer.Option(
+        _output(
             "--max-output-size",
             metavar="SIZE",
             parser=_read_bytes,
-            help="Save no output of more bytes.  \\[default: 256MiB]",
-            rich_help_panel=_OUTPUT,
+            help="Refuse to save larger outputs.  \\[default: 256MiB]",
         ),
     ] = None
     max_pixels: Annotated[
         int | None,
-        typer.Option(
+        _output(
             "--max-pixels",
             metavar="N",
-            parser=_read_pixels,
-            help="Save no output of more pixels.  \\[default: 100MP]",
-            rich_help_panel=_OUTPUT,
+            parser=option_parser(parse_pixels),
+            help="Refuse to save outputs with more pixels.  \\[default: 100MP]",
         ),
     ] = None
     no_html: NoHtml = False
     no_sidecars: Annotated[
-        bool,
-        typer.Option(
-            "--no-sidecars", help="Write no file beside each output that says what made it.", rich_help_panel=_OUTPUT
-        ),
+        bool, _output("--no-sidecars", help="Do not write a JSON file with the origin of each output beside it.")
     ] = False
 
 
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each option group in a command's signature by its fields, so that Typer sees them as parameters."""
-    groups: dict[str, type] = {}
-    parameters: list[Parameter] = []
-    for parameter in signature(command, eval_str=True).parameters.values():
-        group = parameter.annotation
-        if isinstance(group, type) and is_dataclass(group):
-            groups[parameter.name] = group
-            hints = get_type_hints(group, include_extras=True)
-            parameters += [
-                parameter.replace(name=each.name, default=each.default, annotation=hints[each.name])
-                for each in fields(group)
-            ]
-        else:
-            parameters.append(parameter)
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """The options of ``sandbox``."""
 
-    @wraps(command)
-    def flat(**given: object) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
-        command(**given)
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 chooses a free one.")] = 0
+    storage_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the storage; 0 chooses a free one.")] = 0
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep all state in this file, across restarts.")
+    ] = None
+    credits: Annotated[Decimal, credits_option(help="Credits of the account at the start.")] = Decimal(1000)
+    upload_price: Annotated[Decimal, credits_option(help="Price of an upload in credits.")] = Decimal("0.5")
+    runners: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs that run at the same time.")] = 4
+    time_scale: Annotated[
+        float, typer.Option(metavar="X", min=0, help="Factor for the duration of jobs; 0 completes them immediately.")
+    ] = 1.0
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all ids, durations and faults.")] = 0
+    faults: Annotated[
+        str, typer.Option(metavar="TEXT", help="Faults to inject, such as 429:0.1,generate.drop-after=2.")
+    ] = ""
+    pricing: Annotated[
+        str, typer.Option(metavar="TEXT", help="Price rules, such as zimage-base.size=512x512,rise-after=10x16.")
+    ] = ""
 
-    vars(flat)["__signature__"] = signature(command).replace(parameters=parameters)
-    return flat
+
+@dataclass(frozen=True, slots=True)
+class CleanOptions:
+    """The options of ``clean``."""
+
+    assets: Annotated[
+        bool,
+        typer.Option("--assets", help="Delete the input images that this run uploaded and that no job needs any more."),
+    ] = False
+    found: Annotated[
+        bool, typer.Option("--found", help="Also delete images that this run used and another run uploaded.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be deleted.")] = False
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete without asking; required if there is no terminal.")
+    ] = False
+
+
+def command(
+    group: typer.Typer,
+    panel: str,
+    *examples: str,
+    codes: Collection[int],
+    output: str = "json quiet verbose",
+    name: str | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the decorated function as a command to a group of commands.
+
+    It has the name of the function, or ``name``, which for a subcommand is all its words, such as ``schedule list``.
+    The function is called with a ``CommandOutput`` and its own options, and what it raises is shown; ``answering`` has
+    the details. ``output`` names the options for the ``CommandOutput``. Option groups of the signature are replaced by
+    their fields, so that Typer sees them as parameters. ``panel``, ``examples`` and ``codes`` are for the help.
+    """
+
+    def add(body: Callable[..., None]) -> Callable[..., None]:
+        words = name or body.__name__
+        groups: dict[str, type] = {}
+        parameters: list[Parameter] = []
+        _answer, *own = signature(body, eval_str=True).parameters.values()
+        for parameter in own:
+            kind = parameter.annotation
+            if isinstance(kind, type) and is_dataclass(kind):
+                groups[parameter.name] = kind
+                parameters += _parameters_of(kind)
+            else:
+                parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+        shown = {each: (False, _OUTPUT_OPTIONS[each]) for each in output.split()}
+        parameters += [_parameter(each, *settings) for each, settings in shown.items()]
+
+        @wraps(body)
+        def answered(**given: object) -> None:
+            with answering(words, **{each: bool(given.pop(each)) for each in shown}) as answer:
+                for each, kind in groups.items():
+                    given[each] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+                body(answer, **given)
+
+        vars(answered)["__signature__"] = Signature(parameters)
+        own_name = name.rpartition(" ")[2] if name else None
+        group.command(own_name, cls=PlainCommand, rich_help_panel=panel, epilog=epilog(*examples, codes=codes))(
+            answered
+        )
+        return body
+
+    return add
+
+
+def _parameters_of(group: type) -> list[Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [_parameter(each.name, each.default, hints[each.name]) for each in fields(group)]
+
+
+def _parameter(name: str, default: object, annotation: object) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

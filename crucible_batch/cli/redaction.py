@@ -14,12 +14,17 @@ import unicodedata
 from pathlib import Path
 
 from crucible_batch.errors import UserError
+from crucible_batch.secret_text import registered_secrets
 
 _KEY = re.compile(r"moltazine_[\w.~+/=-]{8,}", re.ASCII)
 _BEARER = re.compile(r"(?i)(bearer\s+)[^\s'\",;]+")
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORTEST = 6
 """The least length of a key in characters; anything shorter may be part of other text."""
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#]*@)?[^\s/?#]*[/?#]?(?P<rest>\S*)")
+_LEAST_OF_ADDRESS = 12
+"""The least length in characters at which the path of an address is masked without its host: a shorter one may be a
+word of other text."""
 
 
 class Redaction(logging.Filter):
@@ -33,24 +38,57 @@ class Redaction(logging.Filter):
         return True
 
 
+def without_opentelemetry(record: logging.LogRecord) -> bool:
+    """A log filter that drops the records of OpenTelemetry, which may contain the headers of its exporter.
+
+    These can be secrets of any form. The spans that were not exported are reported by ``telemetry.tracing``.
+    """
+    return record.name.partition(".")[0] != "opentelemetry"
+
+
 def printable(text: str) -> str:
     """Return text with control and bidirectional characters replaced by spaces."""
     return "".join(" " if unicodedata.category(each) in _CONTROL_CATEGORIES else each for each in text)
 
 
 def redacted(text: str) -> str:
-    """Return text with the key, encoded or not, and the queries of signed URLs replaced by ``***``."""
+    """Return text with the key, registered secrets, encoded or not, and queries of signed URLs replaced by ``***``."""
     from crucible_batch.api import Secret, mask_link_secrets  # noqa: PLC0415 - only if something is logged
 
     key = _key_in_use()
     if len(key) >= _SHORTEST:
         text = Secret(key).mask_in(text)
+    for secret in registered_secrets():
+        text = _without_registered(secret, text)
     # Invisible characters within a URL or a key would prevent its recognition.
     text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in _CONTROL_CATEGORIES)
     return mask_link_secrets(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
 
 
+def _without_registered(secret: str, text: str) -> str:
+    """Return text without a registered secret; of an address, what follows the host is a secret by itself."""
+    from crucible_batch.api import Secret  # noqa: PLC0415 - only if something is logged
+
+    address = _ADDRESS.fullmatch(secret)
+    if address is None:
+        return Secret(secret).mask_in(text) if len(secret) >= _SHORTEST else text
+    text = text.replace(secret, "***")
+    rest = address["rest"]
+    return Secret(rest).mask_in(text) if len(rest) >= _LEAST_OF_ADDRESS else text
+
+
+_hidden_key: str | None = None
+
+
+def hide_key(key: str | None) -> None:
+    """Redact this key from now on, instead of that of the environment or ``.env``. None changes nothing."""
+    global _hidden_key  # noqa: PLW0603 - a process runs one command
+    _hidden_key = key or _hidden_key
+
+
 def _key_in_use() -> str:
+    if _hidden_key is not None:
+        return _hidden_key
     from crucible_batch.settings import resolve  # noqa: PLC0415 - only if something is logged: --help stays fast
 
     with contextlib.suppress(OSError, ValueError, UserError):  # an unreadable .env is reported when the key is needed

@@ -8,14 +8,17 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES, JobFilter, RunRequest
+from crucible_batch.cli.notify_options import NotifyOptions
+from crucible_batch.cli.option_parsers import read_variables
 from crucible_batch.cli.options import (
     ManifestOptions,
     PaceOptions,
     SavingOptions,
     SpendingOptions,
     TargetOptions,
-    read_variables,
 )
+from crucible_batch.cli.telemetry_options import TelemetryOptions
+from crucible_batch.option_values import AUTO
 
 
 def manifest_request(manifest: Path, reading: ManifestOptions) -> RunRequest:
@@ -26,6 +29,7 @@ def manifest_request(manifest: Path, reading: ManifestOptions) -> RunRequest:
         allow_outside=reading.allow_outside,
         max_jobs=reading.max_jobs,
         max_manifest_bytes=reading.max_manifest_size or DEFAULT_MAX_MANIFEST_BYTES,
+        scheduled_at=reading.scheduled_at,
     )
 
 
@@ -47,7 +51,14 @@ def plan_request(
 
 
 def run_request(
-    planned: RunRequest, spending: SpendingOptions, pace: PaceOptions, saving: SavingOptions, *, recover: bool
+    planned: RunRequest,
+    spending: SpendingOptions,
+    pace: PaceOptions,
+    saving: SavingOptions,
+    *,
+    telemetry: TelemetryOptions,
+    notifying: NotifyOptions,
+    recover: bool,
 ) -> RunRequest:
     """Return the request to run the plan of ``planned``."""
     return replace(
@@ -56,13 +67,19 @@ def run_request(
         recover=recover,
         resubmit_unknown=spending.resubmit_unknown,
         same_account=spending.same_account,
-        concurrency=pace.concurrency or None,
+        concurrency=AUTO if pace.concurrency == 0 else pace.concurrency,
         polls_per_s=pace.polls_per_second,
         job_timeout_s=pace.job_timeout or planned.job_timeout_s,
         deadline_s=pace.deadline,
+        wait_for_gateway_s=planned.wait_for_gateway_s if pace.wait_for_gateway is None else pace.wait_for_gateway,
         key_ttl_s=pace.key_ttl or planned.key_ttl_s,
         max_output_bytes=saving.max_output_size,
         max_pixels=saving.max_pixels,
         html=not saving.no_html,
         sidecars=not saving.no_sidecars,
+        metrics_textfile=telemetry.metrics_textfile,
+        metrics_listen=telemetry.metrics_listen,
+        traces=telemetry.traces,
+        notify=not notifying.no_notify,
+        allow_command=notifying.allow_command,
     )

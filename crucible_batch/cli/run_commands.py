@@ -4,31 +4,31 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import answering
-from crucible_batch.cli.options import epilog
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.logs.options import LogOptions
+from crucible_batch.cli.notify_options import NotifyOptions
+from crucible_batch.cli.telemetry_options import TelemetryOptions
 
 commands = typer.Typer()
-_PANEL = "Make images"
+command = partial(opt.command, commands, "Create images")
 
 
-@commands.command(
-    rich_help_panel=_PANEL,
-    epilog=epilog(
-        "crucible-batch run spring.yaml --budget 50",
-        "crucible-batch run spring.yaml --retry-failed",
-        "crucible-batch run plan.json",
-        "crucible-batch run spring.yaml --json | jq -c 'select(.type == \"result\")'",
-        codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
-    ),
+@command(
+    "crucible-batch run spring.yaml --budget 50",
+    "crucible-batch run spring.yaml --retry-failed",
+    "crucible-batch run plan.json",
+    "crucible-batch run spring.yaml --json | jq -c 'select(.type == \"result\")'",
+    codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
 )
-@opt.grouped
 def run(
+    answer: CommandOutput,
     *,
     manifest: opt.ManifestOrPlan,
     spending: opt.SpendingOptions,
@@ -37,99 +37,95 @@ def run(
     only: opt.Only = None,
     reading: opt.ManifestOptions,
     pace: opt.PaceOptions,
-    api_base: opt.ApiBase = None,
-    proxy: opt.Proxy = None,
+    schedule: opt.ScheduleOptions,
+    gateway: opt.GatewayOptions,
     storage_host: opt.StorageHost = None,
     saving: opt.SavingOptions,
+    telemetry: TelemetryOptions,
+    notifying: NotifyOptions,
     display: opt.Display = opt.DisplayMode.AUTO,
-    json: opt.AsJson = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    logs: LogOptions,
 ) -> None:
-    """Run a manifest or a saved plan, or go on where an earlier run stopped.
+    """Run a manifest or a saved plan, or resume an earlier run.
 
-    The same command again resumes, and pays for nothing twice.
-    A budget, here or in the manifest, is the consent to spend. Without one you are asked, or say --yes.
-    A saved plan needs no options again; if anything moved since it was made, that is named and nothing is spent.
+    Run the same command again to resume; no job is paid for twice.
+    A budget, here or in the manifest, is the consent to spend. Without one,
+    you are asked; --yes skips the question.
+    A saved plan contains its options. If it is outdated, the differences are
+    shown and nothing is spent.
     """
-    with answering("run", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.api import current_settings
-        from crucible_batch.cli.requests import plan_request, run_request
-        from crucible_batch.cli.run_session import run_and_tell, show_what_a_run_would_do
+    from crucible_batch.cli.requests import plan_request, run_request
 
-        planned = plan_request(manifest, spending.budget, target, only, reading)
-        request = run_request(planned, spending, pace, saving, recover=recover)
-        settings = current_settings(base_url=api_base, proxy=proxy, storage_hosts=tuple(storage_host or ()))
-        if spending.dry_run:
-            show_what_a_run_would_do(answer, request, settings)
-        else:
-            run_and_tell(answer, request, settings, display)
+    if not spending.dry_run and (logs.log_file is not None or logs.log_format is not None):
+        from crucible_batch.cli.logs.run_log import open_log
+
+        open_log(answer, manifest, logs)
+    planned = plan_request(manifest, spending.budget, target, only, reading)
+    request = run_request(planned, spending, pace, saving, telemetry=telemetry, notifying=notifying, recover=recover)
+    settings = gateway.settings(storage_host)
+    if spending.dry_run:
+        from crucible_batch.cli.run_session import show_what_a_run_would_do
+
+        show_what_a_run_would_do(answer, request, settings)
+    else:
+        from crucible_batch.cli.scheduled_runs import run_scheduled
+
+        run_scheduled(answer, request, settings, display, schedule)
 
 
-@commands.command(
-    rich_help_panel=_PANEL,
-    epilog=epilog(
-        "crucible-batch plan spring.yaml --budget 50",
-        "crucible-batch plan spring.yaml --only hero -v",
-        "crucible-batch plan spring.yaml --budget 50 -o plan.json",
-        codes=(0, 2, 3, 5),
-    ),
+@command(
+    "crucible-batch plan spring.yaml --budget 50",
+    "crucible-batch plan spring.yaml --only hero -v",
+    "crucible-batch plan spring.yaml --budget 50 -o plan.json",
+    codes=(0, 2, 3, 5),
 )
-@opt.grouped
 def plan(
+    answer: CommandOutput,
     *,
     manifest: opt.ManifestOrPlan,
     budget: opt.Budget = None,
     target: opt.TargetOptions,
     only: opt.Only = None,
     reading: opt.ManifestOptions,
-    api_base: opt.ApiBase = None,
-    proxy: opt.Proxy = None,
+    gateway: opt.GatewayOptions,
     save_to: opt.SaveTo = None,
     force: opt.Force = False,
-    json: opt.AsJson = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
 ) -> None:
-    """Say what a run would do and cost.
+    """Show what a run would do and what it would cost.
 
-    Spends nothing, uploads nothing, writes nothing but the file of -o. Exits 0 for any valid plan, one over budget too.
-    Reads like a diff against the directory's last plan: + new, ~ changed, > to collect, ! failed, = done, - gone.
-    With -v it says of each job why it would be run, or why not.
-    Given a saved plan, it says whether that still holds.
+    Spends nothing, uploads nothing, and writes only the file of -o. The exit
+    code is 0 for any valid plan, even if it exceeds the budget.
+    The output is a diff against the directory's last plan:
+    + new, ~ changed, > to collect, ! failed, = done, - gone.
+    With -v, each job is listed with the reason why it would run or not.
+    A saved plan is checked for whether it is still valid.
     """
-    with answering("plan", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.api import current_settings
-        from crucible_batch.cli.requests import plan_request
-        from crucible_batch.cli.run_session import show_what_a_run_would_do
+    from crucible_batch.cli.requests import plan_request
+    from crucible_batch.cli.run_session import show_what_a_run_would_do
 
-        request = plan_request(manifest, budget, target, only, reading)
-        settings = current_settings(base_url=api_base, proxy=proxy)
-        show_what_a_run_would_do(answer, request, settings, save_to=save_to, force=force)
+    request = plan_request(manifest, budget, target, only, reading)
+    show_what_a_run_would_do(answer, request, gateway.settings(), save_to=save_to, force=force)
 
 
-@commands.command(
-    rich_help_panel=_PANEL,
-    epilog=epilog("crucible-batch validate manifests/*.yaml", codes=(0, 2)),
-)
-@opt.grouped
+@command("crucible-batch validate manifests/*.yaml", "crucible-batch validate --live spring.yaml", codes=(0, 2, 3, 5))
 def validate(
-    *,
+    answer: CommandOutput,
     manifests: Annotated[
-        list[Path], typer.Argument(metavar="MANIFEST...", help="The files to check.", show_default=False)
+        list[Path], typer.Argument(metavar="MANIFEST", help="The files to check.", show_default=False)
     ],
+    *,
+    live: Annotated[bool, typer.Option("--live", help="Check parameters against the gateway's workflows.")] = False,
     reading: opt.ManifestOptions,
-    json: opt.AsJson = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    gateway: opt.GatewayOptions,
 ) -> None:
-    """Check manifests, without a gateway or a key.
+    """Check manifests, without a gateway or an API key.
 
-    Every problem is shown with its place.
-    Parameters are checked against their workflows by plan and run, which ask the gateway.
+    Every problem is shown with its position.
+    With --live, the names and values of parameters are also checked against
+    the gateway's workflows, as plan and run do.
     """
-    with answering("validate", json=json, quiet=quiet, verbose=verbose) as answer:
-        from crucible_batch.cli.requests import manifest_request
-        from crucible_batch.cli.validate import validate_all
+    from crucible_batch.cli.requests import manifest_request
+    from crucible_batch.cli.validate import validate_all
 
-        validate_all(answer, [manifest_request(manifest, reading) for manifest in manifests])
+    requests = [manifest_request(manifest, reading) for manifest in manifests]
+    validate_all(answer, requests, gateway.settings() if live else None)

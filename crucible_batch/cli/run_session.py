@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crucible_batch.api import (
+    ChangeKind,
     JobFilter,
+    Manifest,
     Message,
+    Observer,
     Outcome,
     PlanSummary,
+    Remedy,
     RunBegan,
     RunEnded,
     RunRequest,
     RunResult,
     budget_for_rest,
     clean,
+    codes_never_retried,
     format_credits,
     plan_request,
     run_request,
 )
 from crucible_batch.api.cancellation import at_once
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.command_line import again, with_budget
-from crucible_batch.cli.display.choose import Display, choose_display, observer_of
+from crucible_batch.cli.command_line import again, with_budget, with_out_dir, with_scheduled_at
+from crucible_batch.cli.display import Display
+from crucible_batch.cli.display.json_lines import JsonLines
+from crucible_batch.cli.display.live import LiveDisplay
+from crucible_batch.cli.display.plain import PlainDisplay
+from crucible_batch.cli.logs.run_log import OpenLog, RunLog
 from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.redaction import redacted
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.summary import (
     EarlierRuns,
+    ending_line,
     group_failures,
     head_json,
     is_short_of_budget,
@@ -40,9 +52,9 @@ from crucible_batch.cli.render.summary import (
     show_summary,
 )
 from crucible_batch.cli.startup import share_one_heap
-from crucible_batch.cli.terminal import say, tell, working
+from crucible_batch.cli.terminal import Json, at_level, fact, is_lively, say, tell, working
 from crucible_batch.cli.units import format_duration
-from crucible_batch.errors import DeadlineError, ExitCode
+from crucible_batch.errors import DeadlineError, EarlierRunError, ExitCode
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import run_command
 
@@ -51,15 +63,19 @@ def show_what_a_run_would_do(
     answer: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
 ) -> None:
     """Plan, save the plan if there is a file to save it to, and show it."""
-    with working(answer.err, "reading the manifest, asking the gateway"):
+    with working(answer.err, "reading the manifest, querying the gateway"):
         summary = asyncio.run(_planned(request, settings, save_to, force=force, all_rows=answer.verbose))
     answer.data = plan_json(summary, saved=save_to)
     if not answer.quiet:
         show_plan(answer.out, summary)
         if save_to is not None:
-            say(answer.out, ("  saved     ", "label"), clean(str(save_to), 4000))
-        if (what_next := next_after_plan(summary, save_to, again(instead_of="run"))) is not None:
-            say(answer.out, ("  next      ", "label"), (what_next, "command"))
+            fact(answer.out, "saved", clean(str(save_to), 4000), width=9)
+        plan_again = again("--dry-run") if answer.command == "run" else again()
+        what_next = next_after_plan(summary, save_to, again(instead_of="run"), plan_again=plan_again)
+        if summary.earlier_dir is not None and save_to is None:  # run would be refused
+            what_next = with_out_dir(again(instead_of="plan"), summary.earlier_dir)
+        if what_next is not None:
+            fact(answer.out, "next", (what_next, "command"), width=9)
 
 
 async def _planned(
@@ -69,10 +85,70 @@ async def _planned(
         return await plan_request(request, save_to, force=force, all_rows=all_rows, settings=settings)
 
 
-def run_and_tell(answer: CommandOutput, request: RunRequest, settings: Settings, display: DisplayMode) -> None:
-    """Run, show the progress, and show how it ended."""
-    ran = asyncio.run(run_showing(answer, request, settings, display))
-    tell_ending(answer, ran, request.job_filter, command=again())
+def run_and_tell(
+    answer: CommandOutput,
+    request: RunRequest,
+    settings: Settings,
+    display: DisplayMode,
+    *,
+    manifest: Manifest | None = None,
+    command: str | None = None,
+) -> Path:
+    """Run, show the progress, and show how it ended. Asks for the directory if an earlier run is elsewhere.
+
+    ``manifest`` is that of the request if it has been read already. ``command`` resumes the run; by default it is the
+    current one. Returns the run directory.
+    """
+    command = command or again()
+    log = answer.log.log if isinstance(answer.log, OpenLog) else None
+    try:
+        ran = asyncio.run(run_showing(answer, request, settings, display, log=log, manifest=manifest))
+    except EarlierRunError as error:
+        directory = _choose_directory(answer, error, command, request.deadline_s)
+        command = with_out_dir(command, directory)
+        request = replace(request, out_dir=directory)
+        ran = asyncio.run(run_showing(answer, request, settings, display, log=log, manifest=manifest))
+    if request.plan is None and (time := ran.result.report.scheduled_at) is not None:
+        command = with_scheduled_at(command, time)
+    tell_ending(answer, ran, request.job_filter, command=command, log=log)
+    return ran.result.run_dir
+
+
+def _choose_directory(answer: CommandOutput, error: EarlierRunError, command: str, within_s: float | None) -> Path:
+    """Ask on the terminal whether to continue the earlier run or begin a new one, and return its directory.
+
+    Without a terminal, or if neither is chosen, raises the error with the commands for both.
+    """
+    hint = (
+        f"to continue the earlier run: {with_out_dir(command, error.earlier)}; to begin a new one:"
+        f" {with_out_dir(command, error.new)}"
+    )
+    refusal = EarlierRunError(error.earlier, error.new, error.found, hint)
+    if not _is_on_terminal(answer):
+        raise refusal
+    tell(answer.err, (f"An earlier run of this manifest is in {error.found}.", "warn"))
+    say(answer.err, f"A new run in {clean(str(error.new), 4000)} could buy them again.")
+    answer.err.print("Continue the earlier run, or begin a new one? [c]ontinue/[n]ew/[S]top ", end="")
+    choice = _read_answer(None if within_s is None else time.monotonic() + within_s)
+    if choice in {"c", "continue"}:
+        return error.earlier
+    if choice in {"n", "new"}:
+        return error.new
+    raise refusal
+
+
+def _is_on_terminal(answer: CommandOutput) -> bool:
+    return sys.stdin.isatty() and answer.err.is_terminal
+
+
+def _read_answer(end: float | None) -> str:
+    """Return a line from the terminal, stripped and in lower case.
+
+    Raises ``DeadlineError`` if there is none until ``end`` on the monotonic clock.
+    """
+    if end is not None and not select.select([sys.stdin], [], [], max(0.0, end - time.monotonic()))[0]:
+        raise DeadlineError
+    return sys.stdin.readline().strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +161,67 @@ class FinishedRun:
 
 
 async def run_showing(
-    answer: CommandOutput, request: RunRequest, settings: Settings, display_mode: DisplayMode
+    answer: CommandOutput,
+    request: RunRequest,
+    settings: Settings,
+    display_mode: DisplayMode,
+    *,
+    log: RunLog | None = None,
+    manifest: Manifest | None = None,
 ) -> FinishedRun:
     """Run, with progress on the streams of ``answer``."""
     share_one_heap()
     began = time.monotonic()
     title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
     beginning = _Beginning()
-    with choose_display(display_mode, answer, title) as display:
+    observers: list[Observer] = [JsonLines(answer)] if answer.json else []
+    if log is not None:
+        observers.append(log)
+    with _choose_display(display_mode, answer, title) as display:
         result = await run_request(
             request,
-            confirm=_asker(answer, display, None if request.deadline_s is None else began + request.deadline_s),
+            manifest=manifest,
+            confirm=_asker(answer, display),
             handle_signals=True,
-            observer=observer_of(answer, display, beginning),
+            observer=_ObserverGroup([*observers, display, beginning]),
             settings=settings,
         )
     return FinishedRun(result, time.monotonic() - began, beginning.found)
 
 
-def tell_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilter, *, command: str | None) -> None:
+def _choose_display(mode: DisplayMode, answer: CommandOutput, title: str) -> Display:
+    """Return the display for a mode. Progress goes to stderr, so that stdout contains only the result.
+
+    ``auto`` is the live panel on a terminal and plain lines elsewhere. With JSON it shows nothing, unless stderr is a
+    terminal and stdout is not: two streams on one screen would garble each other.
+    """
+    lively = is_lively(answer.err)
+    if mode is DisplayMode.AUTO:
+        if answer.quiet or answer.log_is_on_stderr or (answer.json and (answer.stdout_is_screen or not lively)):
+            mode = DisplayMode.NONE
+        else:
+            mode = DisplayMode.RICH if lively else DisplayMode.PLAIN
+    if mode is DisplayMode.RICH and lively:
+        return LiveDisplay(answer.err, title)
+    return Display() if mode is DisplayMode.NONE else PlainDisplay(answer.err)
+
+
+def tell_ending(
+    answer: CommandOutput,
+    ran: FinishedRun,
+    job_filter: JobFilter,
+    *,
+    command: str | None,
+    log: RunLog | None = None,
+) -> None:
     """Report how a run ended: as text, in the envelope and by the exit code. ``command`` resumes it."""
     result, head = ran.result, ran.result.report
     failures = group_failures(head, (row for row in result.jobs() if job_filter.takes(row.name)))
     what_next = None
     if command is not None:
         enough = budget_for_rest(result.run_dir, job_filter) if is_short_of_budget(head) else None
-        what_next = next_step(head, command, failures, remake=result.remake, enough=enough)
+        never = codes_never_retried(result.run_dir) if failures else frozenset()
+        what_next = next_step(head, command, failures, remake=result.remake, enough=enough, never=never)
     answer.data = head_json(head, result.run_dir, result.page)
     if result.exit_code is not ExitCode.OK:
         stop = next(iter(head.stops.values()), None)
@@ -119,7 +230,15 @@ def tell_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilter, 
         else:
             message = f"{head.counts.succeeded} of {head.counts.total} jobs succeeded"
             answer.blame("JOBS_NOT_DONE", message, what_next, exit_code=result.exit_code)
-    if not answer.quiet:
+    line = ending_line(head, result.run_dir, failures, result.exit_code)
+    if log is not None:
+        log.result(line, result.exit_code, None if answer.error is None else str(answer.error["code"]), _ending(ran))
+    answer.is_told = True
+    if answer.quiet and result.exit_code is not ExitCode.OK and not answer.log_is_on_stderr:
+        with at_level(answer.err, logging.ERROR):
+            say(answer.err, redacted(line))
+    is_log_in_the_way = answer.log_is_on_stderr and answer.out is answer.err
+    if not answer.quiet and not is_log_in_the_way:
         show_summary(
             answer.out,
             head,
@@ -130,6 +249,30 @@ def tell_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilter, 
             page=result.page,
             earlier=ran.earlier,
         )
+
+
+def _ending(ran: FinishedRun) -> dict[str, Json]:
+    """Return the data of the log's entry about the result."""
+    head = head_json(ran.result.report, ran.result.run_dir, ran.result.page)
+    return {
+        name: head[name]
+        for name in ("status", "exit_code", "counts", "credits", "run_dir", "report", "page")
+        if name in head
+    }
+
+
+class _ObserverGroup:
+    """An observer that passes messages to several others. An observer that can't write must not end a paid run."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    def notify(self, message: Message) -> None:
+        for observer in self._observers:
+            try:  # noqa: SIM105 - this runs for each event of each job, and ``suppress`` costs more than the rest
+                observer.notify(message)
+            except OSError:
+                pass
 
 
 class _Beginning:
@@ -145,39 +288,72 @@ class _Beginning:
             self.found = replace(self.found, counts={word.value: count for word, count in message.counts.items()})
 
 
-def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str) -> str | None:
-    """Return the next command after a plan; None if no job can start, since the plan's hint covers that case.
+def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *, plan_again: str) -> str | None:
+    """Return the next command after a plan; None if no job can start and no budget is known to be enough.
 
-    ``command`` runs the plan.
+    ``command`` runs the plan, and ``plan_again`` makes it again. If something else has to be done first, the result is
+    a sentence, with the command at its end if there is one that works.
     """
     if summary.blocked is not None:
-        return None
+        is_saved = save_to is not None or summary.digest is not None
+        return _once_no_job_can_start(summary, (summary.remake or plan_again) if is_saved else command)
+    needs_budget = _needs_budget(summary, command)
+    if summary.is_settled:
+        is_saved = save_to is not None or summary.digest is not None
+        plans = summary.remake or plan_again
+        return _once_settled(summary, plans if is_saved or needs_budget else command)
     if save_to is not None:
         return run_command(save_to)
-    if summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split():
+    if needs_budget:
         if summary.enough is None:
-            return f"choose a budget, then: {with_budget(command, 'N')}"
+            return "set a budget: --budget N, or budget.credits in the manifest"
         return with_budget(command, format_credits(summary.enough))
     return command
 
 
-def _asker(answer: CommandOutput, display: Display, end: float | None) -> Callable[[PlanSummary], bool] | None:
+def _needs_budget(summary: PlanSummary, command: str) -> bool:
+    return summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split()
+
+
+def _once_no_job_can_start(summary: PlanSummary, command: str) -> str | None:
+    """Return the command with a budget that is enough; None if none is known, or the account is what is too small."""
+    if summary.period is not None and summary.period.is_limited_by_period:
+        return f"{command}   # from {summary.period.until}"
+    budget, enough = summary.budget, summary.enough
+    if budget is None or enough is None or enough <= budget:
+        return None
+    return with_budget(command, format_credits(enough))
+
+
+def _once_settled(summary: PlanSummary, command: str) -> str | None:
+    """Return what is left to do if a run would change nothing. ``command`` is for jobs that were changed."""
+    match summary.remedy:
+        case None if not summary.comparison.counts.get(ChangeKind.FAILED):
+            return "nothing to run: every job is done"
+        case Remedy.RETRY:
+            return f"{command} --retry-failed"
+        case Remedy.CHANGE:
+            return f"change the failed jobs, then: {command}"
+        case _:
+            return None
+
+
+def _asker(answer: CommandOutput, display: Display) -> Callable[[PlanSummary], bool] | None:
     """Return a function that asks for consent on the terminal; None if there is no terminal to answer.
 
-    It waits for an answer until ``end`` on the monotonic clock.
+    It waits for an answer until the run's deadline.
     """
-    if not (sys.stdin.isatty() and answer.err.is_terminal):
+    if not _is_on_terminal(answer):
         return None
 
     def ask(summary: PlanSummary) -> bool:
+        end = None if summary.left_s is None else time.monotonic() + summary.left_s
         display.pause()
         show_plan(answer.err, summary)
         say(answer.err, "")
-        tell(answer.err, ("Nothing caps what this run may spend: there is no budget.", "warn"))
+        tell(answer.err, ("This run has no budget: nothing limits what it may spend.", "warn"))
         answer.err.print(f"Spend up to {_most(summary)}? [y/N] ", end="")
-        if end is not None and not select.select([sys.stdin], [], [], max(0.0, end - time.monotonic()))[0]:
-            raise DeadlineError
-        yes = sys.stdin.readline().strip().lower() in {"y", "yes"}
+        yes = _read_answer(end) in {"y", "yes"}
         display.resume()
         return yes
 
@@ -185,9 +361,9 @@ def _asker(answer: CommandOutput, display: Display, end: float | None) -> Callab
 
 
 def _most(summary: PlanSummary) -> str:
-    """Return the most that a run without a budget can spend: the sum if prices have a bound, else the whole balance."""
+    """Return the most that a run without a budget can spend: the sum if prices have a bound, else the balance."""
     if summary.most is not None:
         return f"{format_credits(summary.most)} credits"
     if summary.balance is not None:
-        return f"{format_credits(summary.balance)} credits, all that the account has"
-    return "all that the account has"
+        return f"{format_credits(summary.balance)} credits, the entire balance"
+    return "the entire balance"

@@ -18,14 +18,16 @@ from crucible_batch.api import (
     Status,
     budget_for_rest,
     clean,
-    current_settings,
+    codes_never_retried,
     format_credits,
     live_manifest_schema,
     manifest_schema,
+    message_schema,
     plan_schema,
     read_status,
     write_report_again,
 )
+from crucible_batch.atomic_files import replacing
 from crucible_batch.cli.answer import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import (
@@ -50,8 +52,9 @@ from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
-from crucible_batch.shell_command import run_command
-from crucible_batch.target_files import check_target, replacing
+from crucible_batch.settings import Settings
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
+from crucible_batch.target_files import check_target
 
 WIDEST = 100
 _INDENT = 2
@@ -118,12 +121,18 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
         show_progress(answer.out, progress, balance, now)
 
 
+def next_command(status: Status) -> str | None:
+    """Return the command that continues a run, as ``status`` prints it; None if it is running or complete."""
+    failures = [] if status.running else group_failures(status.report, status.jobs())
+    return _next_step(status, failures)
+
+
 def _tail(status: Status) -> str:
     if status.running:
         return " · running now"
     if status.report.exit_code is None:
-        return " · ended without a word (killed?)"
-    return " · the newest run chose only some of them" if _chose_some(status) else ""
+        return " · process exited unexpectedly (killed?)"
+    return " · the newest run was limited to some of the jobs" if _chose_some(status) else ""
 
 
 def _chose_some(status: Status) -> bool:
@@ -137,14 +146,17 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     if status.running or (head.exit_code == ExitCode.OK and not _chose_some(status)):
         return None
     if manifest is None or not manifest.is_file():
-        return "the command that began it goes on with it"
-    is_default = status.run_dir.resolve() == Path("outputs", head.manifest.name, head.run_id).resolve()
-    budget = () if head.credits.budget is None else ("--budget", format_credits(head.credits.budget))
-    command = run_command(manifest, *budget, run_id=head.run_id, out_dir=None if is_default else status.run_dir)
+        return "run the command that started it again to resume"
+    is_default = status.run_dir.resolve() == (DEFAULT_DIRECTORY / head.manifest.name / head.run_id).resolve()
+    # The budget of a run with a period is what the period had left, which changes.
+    budget = head.credits.budget if head.period is None else None
+    options = () if budget is None else ("--budget", format_credits(budget))
+    out_dir = None if is_default else status.run_dir
+    command = run_command(manifest, *options, run_id=head.run_id, scheduled_at=head.scheduled_at, out_dir=out_dir)
     if _chose_some(status):
         return command
     enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
-    return next_step(head, command, failures, enough=enough)
+    return next_step(head, command, failures, enough=enough, never=codes_never_retried(status.run_dir))
 
 
 def write_report_and_tell(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:
@@ -167,6 +179,7 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     },
     "plan": plan_schema,
     "sidecar": sidecar_schema,
+    "notification": message_schema,
 }
 
 
@@ -176,13 +189,10 @@ def print_schema(of: str, *, output: Path | None, force: bool) -> None:
     _put(SCHEMAS[of](), output)
 
 
-def print_live_schema(
-    answer: CommandOutput, api_base: str | None, proxy: str | None, *, output: Path | None, force: bool
-) -> None:
+def print_live_schema(answer: CommandOutput, settings: Settings, *, output: Path | None, force: bool) -> None:
     """Print the manifest's JSON Schema with the account's workflows, as ``print_schema`` does."""
     _check_output(output, force=force)
-    settings = current_settings(base_url=api_base, proxy=proxy)
-    with working(answer.err, "asking the gateway"):
+    with working(answer.err, "querying the gateway"):
         schema = asyncio.run(live_manifest_schema(settings))
     _check_output(output, force=force)  # the file may have been created during the request to the gateway
     _put(schema, output)

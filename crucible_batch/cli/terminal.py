@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -99,9 +100,82 @@ class SteadyConsole(Console):
         silence(self.file)
 
 
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""The priorities of syslog for levels of ``logging``; 7 is debug."""
+
+
+def is_journal(stream: IO[str], environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a stream is connected to systemd's journal, which reads a priority before each line."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def journal_prefix(stream: IO[str], level: int) -> str:
+    """Return the priority of a line for the journal, as in sd-daemon(3); empty for any other stream."""
+    return _prefix(level) if is_journal(stream) else ""
+
+
+def _prefix(level: int) -> str:
+    return f"<{next((number for least, number in _PRIORITIES if level >= least), 7)}>"
+
+
+class JournalText(io.TextIOBase):
+    """A text stream that puts the priority of ``level`` before each line."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self.level = logging.INFO
+        self._is_line_begun = False
+
+    def write(self, text: str) -> int:
+        """Write text, which may end within a line."""
+        for line in text.splitlines(keepends=True):
+            self._stream.write(line if self._is_line_begun else f"{_prefix(self.level)}{line}")
+            self._is_line_begun = not line.endswith("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+@contextmanager
+def at_level(console: Console, level: int) -> Iterator[None]:
+    """Print lines of this level (of ``logging``) within the block: it matters in systemd's journal only."""
+    stream = console.file
+    if not isinstance(stream, JournalText):
+        yield
+        return
+    before, stream.level = stream.level, level
+    try:
+        yield
+    finally:
+        stream.level = before
+
+
 def open_console(*, stderr: bool = False) -> Console:
-    """Return a console for a stream. Colours follow Rich's rules: ``NO_COLOR``, ``FORCE_COLOR``, a terminal or not."""
+    """Return a console for a stream. Colours follow Rich's rules: ``NO_COLOR``, ``FORCE_COLOR``, a terminal or not.
+
+    If stderr is systemd's journal, lines have priorities and no colours.
+    """
     stream = sys.stderr if stderr else sys.stdout
+    if stderr and is_journal(stream):
+        return SteadyConsole(
+            file=cast("IO[str]", JournalText(stream)),
+            theme=_THEME,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            width=PIPED_WIDTH,
+            no_color=True,
+            force_terminal=False,
+            color_system=None,
+        )
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for other characters instead of a traceback
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
@@ -127,6 +201,11 @@ def say(console: Console, *parts: str | tuple[str, str] | Text) -> None:
 def tell(console: Console, *parts: str | tuple[str, str] | Text) -> None:
     """Print a sentence, wrapped between words on a terminal, and as one line elsewhere."""
     console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
+
+
+def fact(console: Console, label: str, *parts: str | tuple[str, str] | Text, width: int = 8) -> None:
+    """Print a line of a result: a label in a column of ``width``, and what it labels."""
+    say(console, (f"  {label:<{width}} ", "label"), *parts)
 
 
 def advise(console: Console, label: str, text: str, *, indent: int = 0) -> None:

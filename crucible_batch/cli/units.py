@@ -1,34 +1,21 @@
-"""Parsing and formatting of durations (``90s``, ``5m``, ``1h30m``, plain seconds), and parsing of bytes and pixels."""
+"""Formatting of durations, and parsing of bytes and pixels."""
 
 from __future__ import annotations
 
 import re
 
-_UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-_WRITTEN_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
-_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-LONGEST_S = 365 * 86_400.0
+from crucible_batch.option_values import parse_duration
 
 
-def parse_duration(text: str) -> float:
-    """Parse a duration to seconds. Units go from large to small, each once; a bare number is in seconds.
-
-    Raises ``ValueError`` for anything else, for zero and for more than a year.
-    """
-    seconds = 0.0
-    if _SECONDS.fullmatch(text):
-        seconds = float(text)
-    elif text and (match := _WRITTEN_DURATION.fullmatch(text)):
-        seconds = sum(float(part) * unit for part, unit in zip(match.groups("0"), _UNITS_S.values(), strict=True))
-    if not 0 < seconds <= LONGEST_S:
-        raise ValueError(f"{text!r} is no duration; write one like 90s, 5m, 2h, 1h30m or plain seconds")
-    return seconds
+def parse_wait(text: str) -> float:
+    """Parse a duration that may be ``0``: not at all. Raises ``ValueError`` as ``parse_duration`` does."""
+    return 0.0 if text in {"0", "0s"} else parse_duration(text)
 
 
 def format_duration(seconds: float, *, whole: bool = False) -> str:
     """Format a duration in at most two units: ``4.2 s``, ``38 s``, ``3 min 20 s``, ``2 h 5 min``.
 
-    ``whole`` leaves out tenths of a second, for estimates.
+    Estimates are given without tenths of a second.
     """
     if seconds < 10 and not whole:
         return f"{seconds:.1f} s"
@@ -79,5 +66,5 @@ def _parse(text: str, units: dict[str, int], how: str) -> int:
     match = _WRITTEN_SIZE.fullmatch(text)
     unit = units.get(match[2].lower()) if match else None
     if match is None or unit is None or (count := int(float(match[1]) * unit)) < 1:
-        raise ValueError(f"{text!r} is none; {how}")
+        raise ValueError(f"{text!r} is not valid; {how}")
     return count

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from crucible_batch.api import RunRequest, clean, validate_request
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
-from crucible_batch.cli.terminal import Json, say
+from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.errors import ExitCode, ManifestError, UserError
+from crucible_batch.settings import Settings
 
 
-def validate_all(answer: CommandOutput, requests: Sequence[RunRequest]) -> None:
-    """Check all manifests and show their problems. Exit code 2 if there are any."""
+def validate_all(answer: CommandOutput, requests: Sequence[RunRequest], live: Settings | None = None) -> None:
+    """Check all manifests and show their problems. Exit code 2 if there are any.
+
+    With ``live``, the parameters are checked against the workflows of that gateway.
+    """
     results: list[Json] = []
     invalid = 0
     for request in requests:
         path = request.manifest
         try:
-            manifest, jobs = validate_request(request)
+            manifest, jobs = validate_request(request) if live is None else _ask(answer, request, live)
         except UserError as error:
             invalid += 1
             problems = error.problems if isinstance(error, ManifestError) else ()
@@ -35,3 +40,13 @@ def validate_all(answer: CommandOutput, requests: Sequence[RunRequest]) -> None:
     if invalid:
         message = f"{invalid} of {len(requests)} manifests can't be run"
         answer.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)
+
+
+def _ask(answer: CommandOutput, request: RunRequest, settings: Settings) -> tuple[Any, int]:
+    # Imported on use: a check without the gateway loads no HTTP client.
+    import asyncio  # noqa: PLC0415
+
+    from crucible_batch.api import validate_live  # noqa: PLC0415
+
+    with working(answer.err, "querying the gateway"):
+        return asyncio.run(validate_live(request, settings))

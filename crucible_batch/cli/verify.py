@@ -9,27 +9,19 @@ from pathlib import Path
 
 from rich.text import Text
 
-from crucible_batch.api import Difference, FileState, Verification, clean, current_settings, verify
+from crucible_batch.api import Difference, FileState, Verification, clean, verify
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.terminal import Json, is_lively, say, tell
+from crucible_batch.cli.terminal import Json, fact, is_lively, say, tell
 from crucible_batch.errors import ExitCode
+from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
 DIFFERENT = "DIFFERENT"
 SHOWN = 20
 
 
-def verify_and_tell(
-    answer: CommandOutput,
-    run_dir: Path,
-    *,
-    fix: bool,
-    api_base: str | None,
-    proxy: str | None,
-    storage_hosts: tuple[str, ...] = (),
-) -> None:
+def verify_and_tell(answer: CommandOutput, run_dir: Path, settings: Settings | None, *, fix: bool) -> None:
     """Verify a run directory; show the differences, what was fixed, and what is left to do."""
-    settings = current_settings(base_url=api_base, proxy=proxy, storage_hosts=storage_hosts) if fix else None
     with _counting(answer) as on_checked:
         found = asyncio.run(verify(run_dir, fix=fix, on_checked=on_checked, settings=settings))
     answer.data = _as_json(found)
@@ -57,11 +49,11 @@ def _show(answer: CommandOutput, found: Verification, left: list[Difference], *,
     fixed = len(found.differences) - len(left)
     mark, style = ("✗", "bad") if left else ("✓", "good")
     whole = found.counts.get(FileState.OK, 0)
-    parts = [f" of {found.checked:,} outputs are as they were saved"]
+    parts = [f" of {found.checked:,} outputs match their recorded SHA-256"]
     if fixed:
         parts.append(f", {fixed:,} fixed")
     if left:
-        parts.append(f", {len(left):,} {'is' if len(left) == 1 else 'are'} not")
+        parts.append(f", {len(left):,} {'differs' if len(left) == 1 else 'differ'}")
     about = f"   {_size(found.byte_size)}" + (f" · {found.retired} of retired jobs" if found.retired else "")
     headline = Text.assemble(
         (f"{mark} ", style), (f"{whole:,}", "strong"), ("".join(parts), "strong"), (about, "quiet")
@@ -73,18 +65,13 @@ def _show(answer: CommandOutput, found: Verification, left: list[Difference], *,
         say(answer.out, (f"  … and {len(found.differences) - SHOWN:,} more; --json has them all", "quiet"))
     if found.leftovers:
         done = "removed" if fix else "the next run removes them"
-        say(
-            answer.out,
-            ("  leftover   ", "label"),
-            f"{', '.join(map(clean, found.leftovers[:3]))}",
-            (f"   {done}", "quiet"),
-        )
+        fact(answer.out, "leftover", ", ".join(map(clean, found.leftovers[:3])), (f"   {done}", "quiet"), width=10)
     if found.running:
-        say(answer.out, ("  note       ", "label"), "a run is going on: this is what it has saved so far")
+        fact(answer.out, "note", "a run is in progress: only the outputs saved so far were checked", width=10)
     if found.failure is not None:
-        say(answer.out, ("  stopped    ", "label"), (clean(str(found.failure)), "warn"))
+        fact(answer.out, "stopped", (clean(str(found.failure)), "warn"), width=10)
     if left and not fix:
-        say(answer.out, ("  next       ", "label"), (_fixing(found.run_dir), "command"))
+        fact(answer.out, "next", (_fixing(found.run_dir), "command"), width=10)
 
 
 def _show_difference(answer: CommandOutput, difference: Difference) -> None:

@@ -9,14 +9,15 @@ from crucible_batch.api import clean
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import UserError
+from crucible_batch.shell_command import DEFAULT_DIRECTORY
 from crucible_batch.view import find_runs, run_viewer
 
 
 def serve_view(answer: CommandOutput, directory: Path, port: int, *, open_browser: bool) -> None:
-    """Serve until Ctrl-C. The address is flushed to stdout at once."""
-    if not directory.is_dir():
+    """Serve until Ctrl-C. The address is flushed to stdout at once. ``outputs/`` need not exist yet."""
+    if not directory.is_dir() and (directory != DEFAULT_DIRECTORY or directory.exists()):
         raise UserError(
-            f"there is no directory {directory}", hint="name one that runs wrote to, or run something first"
+            f"there is no directory {directory}", hint="choose a directory that contains runs, or start a run first"
         )
     runs = find_runs(directory.resolve())
     own = next((key for key, path in runs.items() if path == directory.resolve()), None)
@@ -29,11 +30,11 @@ def serve_view(answer: CommandOutput, directory: Path, port: int, *, open_browse
         if not answer.quiet:
             _tell(answer, url, directory, count)
         if open_browser and not webbrowser.open(url):
-            say(answer.err, ("note  ", "label"), "no browser could be opened here: open the address by hand")
+            say(answer.err, ("note  ", "label"), "no browser could be opened; open the address manually")
 
     run_viewer(directory, port, ready)
     if not answer.quiet:
-        say(answer.err, "stopped; the runs go on")
+        say(answer.err, "stopped; runs continue")
 
 
 def _tell(answer: CommandOutput, url: str, directory: Path, count: int) -> None:
@@ -45,4 +46,4 @@ def _tell(answer: CommandOutput, url: str, directory: Path, count: int) -> None:
         (f"   {found} in {clean(str(directory), 4000)}", "quiet"),
     )
     answer.out.file.flush()
-    say(answer.err, "  Open it in a browser of this machine. Ctrl-C ends it; the runs go on.")
+    say(answer.err, "  Open it in a browser on this machine. Ctrl-C stops the page; runs continue.")

@@ -50,7 +50,8 @@ class AssetPhase(enum.StrEnum):
 class Asset:
     """One distinct input image, identified by the digest of its bytes.
 
-    ``found``: it was at the gateway already, uploaded by another run. ``charged`` is this directory's cost.
+    ``found``: it was at the gateway already, uploaded by another run. ``charged`` is this directory's cost,
+    ``assumed`` if the answer that named it was lost.
     """
 
     sha256: str
@@ -61,6 +62,7 @@ class Asset:
     error: ErrorInfo | None = None
     found: bool = False
     charged: Credits = ZERO
+    assumed: bool = False
 
     @property
     def identity(self) -> str:
@@ -110,8 +112,8 @@ def evolve_asset(asset: Asset, event: AssetEvent) -> Asset:
     match event:
         case Intended(nonce=nonce):
             return Asset(asset.sha256, AssetPhase.INTENDED, nonce=nonce)
-        case Created(asset_id=asset_id, credits=charged):
-            return replace(asset, phase=AssetPhase.CREATED, asset_id=asset_id, charged=charged)
+        case Created(asset_id=asset_id, credits=charged, assumed=assumed):
+            return replace(asset, phase=AssetPhase.CREATED, asset_id=asset_id, charged=charged, assumed=assumed)
         case Uploaded():
             return replace(asset, phase=AssetPhase.UPLOADED, in_doubt=False)
         case BecameReady():

@@ -35,7 +35,7 @@ def audit_job(
     """Compare a job's claim with the entries that name it.
 
     ``surely_shown``: a reservation would be among the entries shown. ``asked_at`` is when the ledger was read, by our
-    clock: later events are no difference. ``is_shared``: another claim has the same job.
+    clock: later events don't count as differences. ``is_shared``: another claim has the same job.
     """
     by_kind: dict[EntryKind, list[LedgerEntry]] = {kind: [] for kind in EntryKind}
     for entry in entries:
@@ -55,7 +55,7 @@ def audit_job(
         agreed = Verdict.UNSEEN
     reasons = (*reasons, *_other_prices(claim))
     if is_shared:
-        reasons = (*reasons, "the gateway answered another key with the same job")
+        reasons = (*reasons, "the gateway returned the same job for another key")
     return Finding(
         name=claim.name,
         attempt=claim.attempt,
@@ -87,7 +87,7 @@ def _problems(
         yield "never reserved"
     ends = [kind for kind in (EntryKind.CONSUME, EntryKind.REFUND) if by_kind[kind]]
     if len(ends) > 1:
-        yield "charged and refunded as well"
+        yield "both charged and refunded"
     expected = _ENDS.get(claim.status)
     if expected is not None and not moving and expected not in ends:
         yield f"not {_WORDS[expected]}" + (f" but {_WORDS[ends[0]]}" if ends else "")
@@ -96,7 +96,7 @@ def _problems(
 def _other_prices(claim: JobClaim) -> Iterator[str]:
     if claim.answered is not None and claim.recorded is not None:
         answered, recorded = format_credits(claim.answered), format_credits(claim.recorded)
-        yield f"the answer to its submit named {answered}, the job's own record {recorded}"
+        yield f"its price is {answered} in the answer to its submit, {recorded} in its record"
 
 
 def _claimed_figures(claim: JobClaim) -> Figures:
@@ -173,8 +173,8 @@ class Audit:
 def audit(claims: JournalClaims, entries: Sequence[LedgerEntry], present: Collection[str], *, asked_at: float) -> Audit:
     """Match the claims with the entries. ``present`` are the asset ids that the gateway lists.
 
-    ``asked_at`` is when the gateway was asked, by our clock. The journal may be read later: events since then are no
-    difference.
+    ``asked_at`` is when the gateway was asked, by our clock. The journal may be read later: events since then don't
+    count as differences.
     """
     statement = Statement(entries)
     named = [statement.about(claim.job_id) for claim in claims.jobs]

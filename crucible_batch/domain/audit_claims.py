@@ -43,8 +43,8 @@ class Figures:
 class Finding:
     """One job (by attempt) or upload. ``gateway_id`` is its job or asset id, None for an upload that never had one.
 
-    ``reasons`` describe the differences. ``assumed``: the claim is an estimate, so another figure in the ledger is no
-    difference. ``present``: the gateway lists the asset; None for jobs.
+    ``reasons`` describe the differences. ``assumed``: the claim is an estimate, so another figure in the ledger doesn't
+    count as a difference. ``present``: the gateway lists the asset; None for jobs.
     """
 
     name: str

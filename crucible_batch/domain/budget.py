@@ -1,4 +1,4 @@
-"""Admission: whether a job's credits may be held now. A pure decision that waits for nothing.
+"""Admission: whether a job's credits may be held now. A pure decision, made without waiting.
 
 A price is known only when a submit is answered, so the risk is in the unanswered submits. Each holds its *bound*, the
 most that it may cost (``domain/prices.py``), until the answer settles the hold to the price that it names:
@@ -26,18 +26,18 @@ without uploads may still be submitted, and the gateway's 402 decides.
     one that is alone is unanswered               -            Wait
     uploads, and two of unknown cost              -            Block BUDGET_EXHAUSTED
     bound fits                                    -            ask the account, hold the bound
-    expected doesn't fit                          at work      Wait (a hold may come back)
+    expected doesn't fit                          active       Wait (a hold may be released)
     expected doesn't fit                          none         Block BUDGET_EXHAUSTED
     expected fits, bound doesn't or is unknown    unanswered   Wait
-      one alone was never answered, is in doubt   at work      Wait
+      one alone was never answered, is in doubt   active       Wait
       one alone was never answered, is in doubt   none         Block BUDGET_EXHAUSTED
       else                                        -            ask the account, hold the rest, alone
 
     of the account                                others       decision
     fits, or unknown                              -            Admit
     too small, no uploads                         none         Admit
-    too small                                     at work      Wait
-    too small, with uploads; or a 402 came        none         Block INSUFFICIENT_CREDITS
+    too small                                     active       Wait
+    too small, with uploads; or after a 402       none         Block INSUFFICIENT_CREDITS
 
 How each event changes the ledger is in ``domain/ledger.py``.
 """
@@ -59,10 +59,10 @@ PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
 PRICE_ROSE = "PRICE_ROSE"
 _MOST_UNCOUNTED = 2
 """An image is bought once more after a lost answer. The costs of further ones would never be counted."""
-_IF_GONE = " (a job that was changed or removed meanwhile has to be in the manifest again)"
+_IF_GONE = " (if a job was changed or removed since then, restore it in the manifest first)"
 """A submit in doubt is sent again only for a job that is still in the plan."""
 BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE})
-"""The codes of a job that isn't started for want of credits only."""
+"""The codes of a job that isn't started only because credits are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +194,26 @@ def budget_for(ledger: Ledger, jobs: Mapping[Shape, int], uploads: int) -> Credi
     return total
 
 
+def raised_budget(ledger: Ledger, jobs: Mapping[Shape, int], uploads: int, budget: Credits) -> Credits | None:
+    """Return a budget with which these jobs and uploads, or at least the next job, can be bought.
+
+    It is that of ``budget_for`` if all prices are known. Otherwise it is an estimate above ``budget``: what has no
+    price counts at the highest price seen of anything; the next job is admitted alone, and its answer has the price.
+    Returns None if no budget is enough, since the answers to uploads were lost before any named a price.
+    """
+    if uploads and uploads_are_uncounted(ledger):
+        return None
+    enough = budget_for(ledger, jobs, uploads)
+    if enough is not None:
+        return enough
+    guess = ledger.prices.highest or max(budget, Credits(1))
+    total = ledger.committed
+    for shape, count in {**jobs, **({UPLOAD: uploads} if uploads else {})}.items():
+        need = Need.of(HoldRequest(shape), ledger.prices)
+        total += (guess if need.is_open else need.least) * count
+    return max(total, budget + guess)
+
+
 def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: bool) -> Credits | None:
     """Return the part of ``bundle`` that stays held for the job alone once its images are paid.
 
@@ -211,9 +231,23 @@ def hold_is_too_small(ledger: Ledger, budget: Credits, shape: Shape, hold: Credi
 
     Since then a price was seen that the hold doesn't cover, or charges above their holds have used up the budget.
     """
+    return (
+        not _covers_submit(Need.of(HoldRequest(shape), ledger.prices), hold, alone=alone) or ledger.committed > budget
+    )
+
+
+def may_resend(ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool) -> bool:
+    """Whether a submit in doubt may still be sent on the hold that ``decide_admission`` granted it.
+
+    It is true right after that decision, even if charges above their holds have used up the budget: the hold is at
+    least what the earlier try may have cost, so it may be larger than the request needs now.
+    """
     need = Need.of(HoldRequest(shape), ledger.prices)
-    enough = need.fits(hold) if alone else need.bound is not None and need.bound <= hold
-    return not enough or ledger.committed > budget
+    return _covers_submit(need, min(hold, budget - ledger.committed + hold), alone=alone)
+
+
+def _covers_submit(need: Need, credits: Credits, *, alone: bool) -> bool:
+    return need.fits(credits) if alone else need.bound is not None and need.bound <= credits
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +304,8 @@ def ceiling_error(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo
     where = "" if shape == UPLOAD else f" on {shape.name}"
     return ErrorInfo(
         PRICE_ABOVE_CEILING,
-        f"{what}{where} costs {format_credits(charged)} credits, above {key} {format_credits(ceiling)}",
-        hint=f"raise budget.{key} if that is what you want to pay, and run the same command again",
+        f"{what}{where} costs {format_credits(charged)} credits, above {key} ({format_credits(ceiling)})",
+        hint=f"raise budget.{key} if the price is acceptable, and run the same command again",
     )
 
 
@@ -291,9 +325,9 @@ def repricing_error(
         return None
     return ErrorInfo(
         PRICE_ROSE,
-        f"the record of a job on {shape.name} names {format_credits(recorded)} credits, the answer to its submit named"
-        f" {format_credits(answered)}",
-        hint="compare with the gateway's ledger (crucible-batch audit), and declare budget.max_credits_per_job",
+        f"a job on {shape.name} costs {format_credits(recorded)} credits by its record, but cost"
+        f" {format_credits(answered)} by the answer to its submit",
+        hint="compare both with the gateway's ledger (crucible-batch audit), and set budget.max_credits_per_job",
     )
 
 
@@ -317,14 +351,14 @@ def _budget_exhausted(request: HoldRequest, ledger: Ledger, budget: Credits, nee
     can_lower = bool(ceilings) and Need.of(request, ledger.prices.without_ceilings()).fits(left)
     if ledger.held and need.fits(budget - ledger.spent):
         ways = f", raise the budget, or {lower}" if can_lower else ", or raise the budget"
-        hint = f"what is held is for answers that never came: run the same command again{_IF_GONE}{ways}"
+        hint = f"credits are held for unanswered requests: run the same command again{_IF_GONE}{ways}"
         if ledger.held_for_uploads and ledger.prices.upload_ceiling is None:
             uploads = format_credits(ledger.held_for_uploads)
-            hint += f"; {uploads} are held for uploads: declare budget.max_credits_per_upload to count each at that"
+            hint += f"; {uploads} are held for uploads: set budget.max_credits_per_upload to count each at that price"
     elif can_lower:
         hint = f"raise the budget, or {lower}, and run the same command again"
     else:
-        hint = "raise the budget and run the same command again: what is done is not paid again"
+        hint = "raise the budget and run the same command again; completed jobs are not paid for again"
     return ErrorInfo(BUDGET_EXHAUSTED, f"{used} of {cap} credits used{held}; the next job {needs}", hint=hint)
 
 
@@ -346,26 +380,29 @@ def _ceiling_key(shape: Shape) -> str:
 def _uploads_uncounted(ledger: Ledger) -> ErrorInfo:
     return ErrorInfo(
         BUDGET_EXHAUSTED,
-        f"the answers to {ledger.uncounted_uploads} uploads were lost before any had named a price: nobody knows what"
-        " they cost",
-        hint="declare budget.max_credits_per_upload, at which they are counted then, and run the same command again",
+        f"the answers to {ledger.uncounted_uploads} uploads were lost before the price of an upload was known, so their"
+        " cost is unknown",
+        hint="set budget.max_credits_per_upload, so that each counts at that price, and run the same command again",
     )
 
 
 def _price_in_doubt(request: HoldRequest) -> ErrorInfo:
     return ErrorInfo(
         BUDGET_EXHAUSTED,
-        f"the price of a job on {request.shape.name} has no bound that fits the budget, and one that was sent is still"
-        " unanswered",
-        hint=f"run the same command again{_IF_GONE}, if need be with --resubmit-unknown; or declare"
+        f"the price of a job on {request.shape.name} has no upper limit within the budget, and an earlier submit is"
+        " still unanswered",
+        hint=f"run the same command again{_IF_GONE}, with --resubmit-unknown if it suggests that; or set"
         " budget.max_credits_per_job",
     )
 
 
 def _account_exhausted(account: Credits | None, need: Need) -> ErrorInfo:
-    available = "no more" if account is None else format_credits(max(account, ZERO))
+    available = "too few credits" if account is None else f"{format_credits(max(account, ZERO))} credits"
+    needs = f"needs {'more than ' if need.is_open else ''}{format_credits(need.expected)}"
+    if need.is_open and not need.expected:
+        needs = "costs more"
     return ErrorInfo(
         INSUFFICIENT_CREDITS,
-        f"the account has {available} credits available and the next job needs {format_credits(need.expected)}",
-        hint="top the account up and run the same command again: what is done is not paid again",
+        f"the account has {available} available; the next job {needs}",
+        hint="add credits to the account and run the same command again; completed jobs are not paid for again",
     )

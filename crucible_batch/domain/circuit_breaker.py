@@ -2,6 +2,7 @@
 
     answer                                scope           consecutive   effect
     no answer, 5xx, after all tries       the gateway     5             stop at once, exit 5
+    no answer for as long as is allowed   the gateway     1             stop at once, exit 5 (``domain.outage``)
     a page of the edge, 430 to 499        the gateway     1             buy nothing more, exit 5
     429 after all tries                   the gateway     5             buy nothing more, exit 5
     403, 405, other 4xx below 429 (**)    every job       5 alike       buy nothing more, exit 5
@@ -17,8 +18,8 @@
 (**) Not 401, which ends the run with exit code 3, nor 402, which stops all purchases until a refund.
 (***) With another status than 400, 409, 413, 415 and 422.
 
-A 429 counts only while at most as many jobs are active as ``domain.concurrency_limit`` allows. *Alike* is the same
-status and code.
+A 429 counts only while the gateway refuses every submit (``ConcurrencyLimit.is_silent``). *Alike* is the same status
+and code.
 
 A failure of the job's own scope neither counts nor resets a counter: five invalid jobs in a row end no run, and one
 among answers of a suspended account doesn't hide these. An accepted job resets the counters of answers, a succeeded one

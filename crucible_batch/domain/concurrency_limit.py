@@ -1,163 +1,194 @@
-"""The limit of concurrent jobs, adapted to the gateway's answers.
+"""The limit of concurrent jobs, adapted to the share of submits that the gateway pushes back (429, 503).
 
-Uses TCP's congestion control (RFC 5681), with jobs in place of segments. A job counts from before its credits are held
-until its outputs are on disk, so one limit applies to submits, uploads and polls.
+A single pushback proves nothing: a gateway may refuse one request in a hundred whatever its load. So answers are
+counted in rounds of as many submits as the limit allows, at least ``ROUND``:
 
-    event                                 limit                          threshold
-    accepted, below the threshold         + 1 (it doubles in a round)    -
-    accepted, at or above it              + 1 after ``limit`` of them    -
-    pushed back (429, 503)                half of it, at least 1         the new limit
-    pushed back again, none accepted yet  half of it, at least 1         -
-    pushed back within the window         -                              -
+    answers to submits                       limit
+    all accepted, from the start             + 1 each: it doubles in a round trip (slow start)
+    a round within the tolerated share       half the way back to where it fell, then + 1, + 2, + 4, ...
+    more than that refused                   ``FALL`` of it; the next round is a test of the cause
+    ``SILENCE`` refused one after another    the jobs that the gateway holds; then one submit at a time
 
-A burst of pushbacks lowers the limit once, since its requests were sent before the first answer. During an outage
-without any acceptance the threshold is unchanged, so that the old limit is reached again in a few rounds. The limit
-grows only if at least half of it is in use.
+The test after a fall distinguishes load from chance. Refusals because of load become fewer with fewer jobs, those by
+chance do not: if at the lower limit still more than half of the earlier share is refused, the share is learned as
+chance, is tolerated from then on, and the limit is restored. Growth by half the way is that of BIC TCP; a share that
+depends on the limit is the signal of DCTCP (RFC 8257). ``python -m benchmarks pushback`` tests the rule against
+gateways of many kinds.
 
-Pushbacks are not a sign of too many jobs if one or two jobs are pushed back as often as many: the gateway then answers
-429 by chance, and lowering the limit each time would keep it at 1 for no reason. In that case the limit is restored to
-its value before it fell, and only the request that was pushed back waits, unless pushbacks are much more frequent than
-chance was seen to cause.
+From the first fall on, submits are also spaced evenly over the time that jobs hold their places, as TCP's pacing does
+with packets: a limit of requests per second is not met in bursts, and may be less than one job at a time.
 
-The number of jobs allowed is also bounded by what keeps the gateway's runners busy (``enough``): more jobs would only
-be queued there.
+Slow start ends at ``FIRST_MOST``. From there on the limit grows only in rounds in which no polled job is queued at the
+gateway: more would only wait there.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from dataclasses import replace as changed
+from collections import deque
+
+from crucible_batch.domain.gateway_types import JobStatus
 
 FIRST_LIMIT = 4
-MOST_BY_ITSELF = 64
+MOST_BY_ITSELF = 256
 """The maximum if no concurrency is configured. A request takes more CPU time the more are in flight: ``make bench
 ONLY=concurrency`` shows how much."""
-WINDOW_S = 2.0
-"""Pushbacks within this time after a fall are answers to requests sent before it, or to their first retries."""
-_SHARE_WEIGHT = 1 / 16
-_CALM_WEIGHT = 1 / 128
-_CALM_LIMIT = 2
-"""So few jobs are never too many for a working gateway: pushbacks at this limit are by chance."""
-_CALM_ANSWERS = 12
-"""The minimum number of answers for an estimate of the share of pushbacks."""
-_NOISE = 0.03
-"""A smaller share of pushbacks counts as none, and isn't used to judge pushbacks under a higher load."""
-_BY_CHANCE = 2.5
-"""Up to so many times a calm gateway's share of pushbacks counts as chance: 16 answers are not more precise."""
-_NEVER_BY_CHANCE = 0.35
-"""A gateway with a greater share of pushbacks is busy, whatever its share was before."""
-_AIM_WEIGHT = 0.1
+FIRST_MOST = 64
+"""Where slow start ends. The limit then grows by 1, 2, 4, ... each round."""
+ROUND = 32
+"""The fewest answers from which a share is derived: with one expected by chance among them, two are a higher share."""
+TOLERATED = 0.04
+"""The share of refused submits at which a limit that is a little too high costs less than one that is too low."""
+MOST_CHANCE = 0.1
+"""The largest share that is taken for chance. A gateway that refuses more is busy."""
+FALL = 0.8
+SILENCE = 8
+"""So many refusals in a row aren't chance: at a share of 10 %, one in a hundred million."""
+PROBE_S = 1.0
+"""The seconds between two submits to a gateway that refuses all, if it asks for no longer wait."""
+PACE = 1.25
+"""Submits may come this much faster than on average, so that the spacing itself doesn't hold jobs back."""
+LEAST = 0.25
+"""The lowest limit. Below 1, one job at a time, and pauses between them."""
+_WEIGHT = 1 / 16
 
 
-@dataclass(frozen=True, slots=True)
 class ConcurrencyLimit:
-    """The limit at one moment. All times are in seconds, of the same monotonic clock."""
+    """The limit of one run. Times are seconds of one monotonic clock."""
 
-    ceiling: int
-    limit: int
-    threshold: int
-    accepted: int = 0
-    """The number of jobs accepted, at or above the threshold, since the limit last changed."""
-    has_accepted: bool = True
-    """Whether any job was accepted since the last fall."""
-    window_ends: float = -math.inf
-    resume_at: float = -math.inf
-    """No job is started before this time, as requested by the gateway's ``Retry-After``."""
-    before: int = 0
-    """The limit before it began to fall; 0 if it has reached that value again."""
-    calm_from: float = math.inf
-    """The time from which on answers are to requests sent after the last fall."""
-    calm_answers: int = 0
-    """The number of answers at a limit of ``_CALM_LIMIT`` or less; later ones count at any limit if there is noise."""
-    calm_share: float = 0.0
-    """The share of pushbacks in the answers of ``calm_answers``."""
-    share: float = 0.0
-    """The share of pushbacks in the most recent answers."""
-    enough: float | None = None
-    """The number of jobs that keeps the gateway's runners busy; None if it isn't known."""
+    def __init__(self, ceiling: int, first: int) -> None:
+        self.ceiling = ceiling
+        self.limit = float(first)
+        self.chance = 0.0
+        """The share of submits that is refused whatever the limit."""
+        self._starts = True
+        self._step = 1.0
+        self._fell_from = 0.0
+        self._count = self._refusals = 0
+        self._recent: deque[bool] = deque(maxlen=ROUND)
+        self._test: tuple[float, float, bool] | None = None
+        """Of a round after a fall: the limit before it, the share that was refused then, and whether it grew freely."""
+        self._streak = 0
+        self._probe_at = -math.inf
+        self._is_asked_to_wait = False
+        self._last_at = -math.inf
+        self._job_s: float | None = None
+        self._has_queue = False
 
     @property
     def allowed(self) -> int:
-        """The number of jobs that may be in progress at once."""
-        return self.limit if self.enough is None else min(self.limit, max(math.ceil(self.enough), FIRST_LIMIT))
-
-    def after_answer(self, now: float) -> ConcurrencyLimit:
-        """Return the limit after an answer other than a pushback."""
-        return self._counting(now, 0.0)
-
-    def aimed(self, runners: float | None, unseen: float, elsewhere: int) -> ConcurrencyLimit:
-        """Return the limit with ``enough`` moved towards the number of jobs that keeps ``runners`` busy.
-
-        ``unseen`` is the number of jobs that have ended at the gateway but are not yet known to have, ``elsewhere`` the
-        number of jobs that are being submitted or downloaded. Both vary by about their square root.
-        """
-        if runners is None:
-            return self if self.enough is None else changed(self, enough=None)
-        beside = unseen + elsewhere
-        enough = runners + beside + 2 * math.sqrt(max(beside, 1.0))
-        known = enough if self.enough is None else self.enough
-        return changed(self, enough=known + _AIM_WEIGHT * (enough - known))
-
-    def after_acceptance(self, in_use: int, now: float = math.inf) -> ConcurrencyLimit:
-        """Return the limit after a job was accepted. ``in_use`` is the number of jobs in progress, including this one.
-
-        ``now`` defaults to a time after every window.
-        """
-        flow = self._counting(now, 0.0)
-        flow = flow if flow.has_accepted else changed(flow, has_accepted=True)
-        if flow.limit >= flow.ceiling or 2 * in_use < flow.limit:
-            return flow
-        if flow.limit <= _CALM_LIMIT and now < flow.window_ends:
-            return flow
-        if flow.limit >= flow.threshold and flow.accepted + 1 < flow.limit:
-            return changed(flow, accepted=flow.accepted + 1)
-        limit = flow.limit + 1
-        return changed(flow, limit=limit, accepted=0, before=flow.before if limit < flow.before else 0)
-
-    def after_pushback(self, now: float, asked_s: float) -> ConcurrencyLimit:
-        """Return the limit after a 429 or 503. ``asked_s`` is the wait that it asked for in seconds, 0 if none."""
-        flow = self._counting(now, 1.0)
-        if flow.is_by_chance:
-            return changed(flow, limit=max(flow.limit, flow.before), threshold=flow.ceiling, before=0)
-        resume_at = max(self.resume_at, now + asked_s)
-        if now < self.window_ends:
-            return changed(flow, resume_at=resume_at)
-        limit = max(1, self.limit // 2)
-        return changed(
-            flow,
-            calm_from=now + WINDOW_S,
-            limit=limit,
-            before=max(self.before, self.limit),
-            threshold=limit if self.has_accepted else self.threshold,
-            accepted=0,
-            has_accepted=False,
-            window_ends=now + max(WINDOW_S, asked_s),
-            resume_at=resume_at,
-        )
+        """The number of jobs that may be active at once, at least 1."""
+        return max(1, math.floor(self.limit + 1e-9))
 
     @property
-    def is_by_chance(self) -> bool:
-        """Whether the share of pushbacks is no greater than chance explains, by the share at a limit of one or two."""
-        chance = min(_BY_CHANCE * self.calm_share, _NEVER_BY_CHANCE)
-        return self.calm_answers >= _CALM_ANSWERS and self.share <= chance
+    def is_silent(self) -> bool:
+        """Whether the gateway has refused all of the latest submits. One at a time is sent then."""
+        return self._streak >= SILENCE
 
-    def _counting(self, now: float, pushed: float) -> ConcurrencyLimit:
-        """Return the limit with the shares updated: ``pushed`` is 1 for a pushback and 0 for any other answer."""
-        share = self.share + _SHARE_WEIGHT * (pushed - self.share)
-        is_calm = self.limit <= _CALM_LIMIT and self.calm_from <= now
-        is_noisy = self.calm_answers >= _CALM_ANSWERS and self.calm_share >= _NOISE
-        if not is_calm and not is_noisy:
-            return changed(self, share=share)
-        # Once chance pushbacks are established, every answer improves the estimate of their share.
-        answers = self.calm_answers + 1
-        weight = max(1 / answers, _CALM_WEIGHT)
-        calm_share = self.calm_share + weight * (pushed - self.calm_share)
-        return changed(self, share=share, calm_share=calm_share, calm_answers=answers)
+    def next_submit_at(self, now: float, unanswered: int) -> float:
+        """Return when the next submit may be sent; infinity: not before an ``unanswered`` one is answered."""
+        if self.is_silent:
+            return math.inf if unanswered else max(now, self._probe_at)
+        if self._starts or self._job_s is None:
+            return now
+        return max(now, self._last_at + self._job_s / (PACE * self.limit))
+
+    def submitted(self, now: float) -> None:
+        """Take in that a submit is sent."""
+        self._last_at = now
+
+    def accepted(self) -> None:
+        """Take in that a submit was accepted."""
+        self._streak = 0
+        if self._starts:
+            self.limit = min(self.ceiling, self.limit + 1)
+            self._starts = self.limit < FIRST_MOST
+        self._answered(refused=False)
+
+    def refused(self, now: float, retry_after_s: float, in_flight: int) -> None:
+        """Take in a 429 or 503 to a submit, with its ``Retry-After``. ``in_flight`` jobs are accepted and not ended."""
+        self._streak += 1
+        if self.is_silent:
+            self._probe_at = now + max(PROBE_S, retry_after_s)
+            self._is_asked_to_wait = retry_after_s > PROBE_S
+        if self._streak == SILENCE:
+            self.limit = self._test[0] if self._test is not None else self.limit
+            self._fall_to(max(1.0, in_flight), share=1.0)
+        elif self._streak < SILENCE:
+            self._answered(refused=True)
+
+    def ended(self, job_s: float) -> None:
+        """Take in that a job has left its place, ``job_s`` after its submit."""
+        self._job_s = job_s if self._job_s is None else self._job_s + _WEIGHT * (job_s - self._job_s)
+        # The gateway has a free place now, unless it asked for a wait.
+        if not self._is_asked_to_wait:
+            self._streak = min(self._streak, SILENCE - 1)
+
+    def polled(self, status: JobStatus) -> None:
+        """Take in the status of a job that has not ended."""
+        self._has_queue = self._has_queue or status is JobStatus.QUEUED
+
+    def _answered(self, *, refused: bool) -> None:
+        size = max(ROUND, self.allowed)
+        if size != self._recent.maxlen:
+            self._recent = deque(self._recent, maxlen=size)
+        self._recent.append(refused)
+        self._count += 1
+        self._refusals += refused
+        # Chance itself varies by about the square root of what it is expected to refuse.
+        expected = self.chance * size
+        if refused and self._refusals > expected + 0.5 * math.sqrt(expected) + TOLERATED * size:
+            if self._is_chance():
+                self._learn()
+            else:
+                self._fall_to(FALL * self.limit, share=sum(self._recent) / len(self._recent))
+        elif self._count >= size:
+            self._passed()
+
+    def _is_chance(self) -> bool:
+        """Whether the test after a fall shows that the lower limit changes little: half of a round is enough."""
+        if self._test is None or self._count < ROUND / 2:
+            return False
+        return self._test[1] / 2 < self._refusals / self._count <= 2 * MOST_CHANCE
+
+    def _learn(self) -> None:
+        assert self._test is not None
+        before, _, self._starts = self._test
+        self.chance = min(self._refusals / self._count, MOST_CHANCE)
+        self.limit = max(self.limit, before)
+        self._next_round(None)
+
+    def _fall_to(self, limit: float, *, share: float) -> None:
+        before, _, started = self._test or (self.limit, 0.0, self._starts)
+        self._fell_from = self.limit
+        self.limit = max(LEAST, min(self.limit, limit))
+        self._starts, self._step = False, 1.0
+        self._next_round((before, share, started))
+
+    def _passed(self) -> None:
+        """End a round in which no more than the tolerated share was refused."""
+        if self._is_chance():
+            self._learn()
+            return
+        share = min(self._refusals / self._count, MOST_CHANCE)
+        self.chance += (share - self.chance) / (2 if self._test is not None else 8)
+        if not self._starts and not (self._has_queue and self.limit >= FIRST_MOST):
+            if self.limit < self._fell_from:
+                self.limit += max(self._step, (self._fell_from - self.limit) / 2)
+            else:
+                self.limit += self._step
+                self._step *= 2
+            self.limit = min(self.ceiling, self.limit)
+        self._next_round(None)
+
+    def _next_round(self, test: tuple[float, float, bool] | None) -> None:
+        self._test = test
+        self._count = self._refusals = 0
+        self._has_queue = False
 
 
 def initial_limit(concurrency: int | None) -> ConcurrencyLimit:
     """Return the limit at the start: ``concurrency``, which is never exceeded; None starts low and adapts."""
     if concurrency is None:
-        return ConcurrencyLimit(MOST_BY_ITSELF, FIRST_LIMIT, MOST_BY_ITSELF)
-    return ConcurrencyLimit(concurrency, concurrency, concurrency)
+        return ConcurrencyLimit(MOST_BY_ITSELF, FIRST_LIMIT)
+    return ConcurrencyLimit(concurrency, concurrency)

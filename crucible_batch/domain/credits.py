@@ -33,7 +33,7 @@ def parse_credits(value: object) -> Credits:
     if amount < 0:
         raise ValueError(f"credits must be zero or more: {value!r}")
     if _places(amount) > MAX_PLACES:
-        raise ValueError(f"an absurd amount of credits: {value!r}")
+        raise ValueError(f"an amount of credits has at most {MAX_PLACES} decimal places: {value!r}")
     return amount or amount.copy_abs()  # no negative zero
 
 
@@ -47,7 +47,7 @@ class _Stored:
 
 def _check_stored(amount: Decimal) -> Credits:
     if amount < 0 or amount.adjusted() >= MAX_STORED_EXPONENT or _places(amount) > MAX_PLACES:
-        raise ValueError("an impossible amount of credits")
+        raise ValueError("not a valid amount of credits")
     return amount or amount.copy_abs()
 
 
@@ -68,7 +68,7 @@ def parse_figure(value: object) -> Credits:
 
 def _finite(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
-        raise ValueError(f"not an amount of credits: {value!r}")  # noqa: TRY004 - one error for all that is no amount
+        raise ValueError(f"not an amount of credits: {value!r}")  # noqa: TRY004 - one error for all invalid amounts
     try:
         amount = Decimal(value)
     except InvalidOperation:
@@ -76,7 +76,7 @@ def _finite(value: object) -> Decimal:
     if not amount.is_finite():
         raise ValueError(f"credits must be finite: {value!r}")
     if amount.adjusted() >= MAX_EXPONENT:
-        raise ValueError(f"an absurd amount of credits: {value!r}")
+        raise ValueError(f"an amount of credits is below 10^{MAX_EXPONENT}: {value!r}")
     return amount
 
 
@@ -86,6 +86,6 @@ def _places(amount: Decimal) -> int:
 
 
 def format_credits(amount: Credits) -> str:
-    """Write an amount as plain decimal text without trailing zeros: ``12.5``, ``0``, ``250``."""
-    text = format(amount, "f")
+    """Write an amount as plain decimal text without trailing zeros, and negative zero as ``0``: ``12.5``, ``0``."""
+    text = format(amount or ZERO, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -54,7 +54,7 @@ class Prepared(_Event):
 class Accepted(_Event):
     """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory didn't buy it.
 
-    ``earlier``: an earlier run's submit bought it, or may have, so its cost is no evidence of today's price.
+    ``earlier``: an earlier run's submit bought it, or may have, so its cost doesn't show today's price.
     """
 
     job_id: str

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.parameter_info import ParameterInfo
 
 
 class JobStatus(enum.StrEnum):
@@ -121,12 +123,14 @@ class Workflow:
     """A workflow's metadata.
 
     ``fields`` are the parameter names that it takes; None if the metadata doesn't list them in a known form (then the
-    manifest's parameters are sent unchecked). ``expected_s`` is its estimated service time in seconds.
+    manifest's parameters are sent unchecked). ``expected_s`` is its estimated service time in seconds. ``parameters``
+    has what the metadata has of each parameter, by name.
     """
 
     workflow_id: str
     fields: tuple[str, ...] | None = None
     expected_s: float | None = None
+    parameters: Mapping[str, ParameterInfo] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def canonical(value: Json) -> str:
     """Write ``value`` in the canonical form, version 1: pure ASCII, no white space.
 
     Raises ``ValueError`` for NaN, infinity and lone surrogates, ``TypeError`` for keys that are not text and for
-    values that JSON has no form for.
+    values that JSON cannot represent.
     """
     match value:
         case None:
@@ -52,12 +52,12 @@ def canonical(value: Json) -> str:
         case Sequence() if not isinstance(value, bytes | bytearray):
             return "[" + ",".join(map(canonical, value)) + "]"
         case _:
-            raise TypeError(f"JSON has no form for {type(value).__name__}")
+            raise TypeError(f"JSON cannot represent {type(value).__name__}")
 
 
 def _canonical_float(value: float) -> str:
     if not math.isfinite(value):
-        raise ValueError("NaN and infinity have no form in JSON")
+        raise ValueError("JSON cannot represent NaN and infinity")
     if value.is_integer() and abs(value) < _EXACT_FLOAT_LIMIT:
         return str(int(value))
     return repr(value)
@@ -67,7 +67,7 @@ def _canonical_text(value: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError("text holds a lone surrogate, which is no character") from None
+        raise ValueError("text contains a lone surrogate, which is not a character") from None
     return json.dumps(value, ensure_ascii=True)
 
 

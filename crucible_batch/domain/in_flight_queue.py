@@ -1,215 +1,104 @@
-"""The queue of jobs in flight: open jobs in submit order, and which have probably begun to run or ended by now.
+"""The queue of jobs in flight, in submit order: which may be running, and when each is due for a poll.
 
-A gateway that runs jobs in submit order runs the first few and queues the rest. So a job far behind must still be
-queued, and the age of a job counts from when its position was reached. If an answer contradicts that (a job runs while
-an earlier one is queued), ``doubt`` grows. With more doubt, more weight is given to the time that jobs took since they
-were accepted, which is valid in any order.
+A gateway that runs jobs in submit order runs the first few and queues the rest. So the jobs behind a queued one are
+queued too, and each end lets the next one begin. While answers contradict that order, only a job's own answers count.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from crucible_batch.domain.service_times import Hazards, RunnerCount
+from crucible_batch.domain.service_times import ServiceTime
 
-_OVERTAKING = 4
-"""Jobs submitted at the same time may arrive in another order: differences of up to so many positions are ignored."""
-_DOUBT_GROWS = 0.15
-_DOUBT_FADES = 0.95
-FAINT = 0.02
-"""Less doubt than this is ignored."""
-DISTRUST = 0.3
-"""With this much doubt or more, nothing is concluded from a job about its neighbours."""
-_COUNT_PER_JOB_S = 1e-4
-"""The minimum time between two counts, per job: counting then takes a hundredth of the time for any number of jobs."""
+SHORTEST_S = 0.05  # the minimum time between two polls of a job, unless it is a sample
+LONGEST_S = 5.1  # slightly more than the five seconds of the public guides, so that no more polls are needed
+_LONGEST_UNPOLLED_S = 30.0  # a job that may be running is due then, whatever its typical service time
+_FIRST_POLL = 0.8  # the age of the first poll, as a share of the typical service time
+_PAUSE = 0.025  # the time between later polls, as a share of the age
+_MARGIN = 4  # the order is uncertain by so many jobs: submits overtake each other, and ends are seen late
+_DISTRUST = 16  # the order isn't used after a contradiction until so many answers "queued" in a row agree with it
 
 
 @dataclass(slots=True, eq=False)
 class InFlightJob:
-    """One open job. All times are in seconds, of the same monotonic clock."""
+    """A job that is awaited. All times are in seconds, of the same monotonic clock.
 
-    running: Hazards
-    waiting: Hazards
-    opened_at: float
+    ``number`` is its position in submit order, -1 for a job of an earlier run. At ``until``, its timeout, it is polled
+    in any case. ``alive_at`` is the last time at which it is known not to have ended, ``begun_at`` the earliest at
+    which it may have begun to run: infinity while it must be queued. ``is_polled``: a poll of it is under way.
+    """
+
+    number: int
+    service: ServiceTime
+    accepted_at: float
     until: float
-    """The time of its timeout, at which it is polled in any case."""
-    number: int = -1
-    """The number in submit order, from 0; -1 for a job submitted before this run, whose position isn't known."""
-    looked_at: float = field(init=False)
-    """When a poll last found that it had not ended."""
-    queued_at: float = field(init=False)
-    """The time until which it is known not to have run."""
-    began_at: float | None = field(init=False)
-    """The estimated time at which it began to run; None while it is assumed to be queued."""
-    due_at: float | None = None
-    """When it is to be polled; None if that must be recomputed."""
-    seen_running: bool = False
-    is_looked_at: bool = False
+    alive_at: float = field(init=False)
+    begun_at: float = field(init=False)
+    due_at: float = field(init=False)
+    is_polled: bool = False
 
-    def __post_init__(self) -> None:
-        self.looked_at = self.queued_at = self.began_at = self.opened_at
+    def begin(self, now: float, *, may_run: bool = True) -> None:
+        """Set that it had not begun before ``now``, and whether it may have since."""
+        self.alive_at, self.begun_at = now, now if may_run else math.inf
+        self.reschedule()
 
-    @property
-    def in_line(self) -> bool:
-        return self.number >= 0
-
-    def begin(self, at: float | None) -> None:
-        """Set when it began to run; None: it has not begun."""
-        self.began_at, self.due_at = at, None
-
-    def age(self, at: float) -> float:
-        """Return for how many seconds it has run at the time ``at``; 0 if it has not begun."""
-        return 0.0 if self.began_at is None else max(at - self.began_at, 0.0)
-
-    def may_have_ended(self, now: float, doubt: float) -> float:
-        """Return the probability that it has ended since the last poll, at the given doubt about the order."""
-        in_turn = 0.0
-        if self.began_at is not None:
-            in_turn = self.running.done(self.age(self.looked_at), self.age(now))
-        if doubt < FAINT or self.seen_running:
-            return in_turn
-        anyhow = self.waiting.done(self.looked_at - self.opened_at, now - self.opened_at)
-        return (1 - doubt) * in_turn + doubt * anyhow
+    def reschedule(self) -> None:
+        """Set when it is due for a poll, after a change."""
+        if self.begun_at == math.inf:
+            due_at = math.inf
+        elif self.service.typical_s is None:  # at ages that double
+            due_at = self.alive_at + min(self.alive_at - self.accepted_at, LONGEST_S)
+        else:
+            first_at = self.begun_at + self.service.typical_s * _FIRST_POLL
+            pause_s = min((self.alive_at - self.begun_at) * _PAUSE, LONGEST_S)
+            due_at = min(max(first_at, self.alive_at + pause_s), self.alive_at + _LONGEST_UNPOLLED_S)
+        self.due_at = max(min(due_at, self.until), self.alive_at + SHORTEST_S)
 
 
 class InFlightQueue:
-    """The open jobs, in submit order, by ticket."""
+    """The jobs in flight, by ticket."""
 
     def __init__(self) -> None:
-        self.runners = RunnerCount()
-        self.doubt = 0.0
-        """The doubt that jobs run in submit order: 0 if all answers agree with that, up to 1."""
-        self.has_queued = False
-        """Whether any job was ever seen queued."""
-        self._places: dict[int, InFlightJob] = {}
-        self._next_ticket = 0
-        self._next_number = 0
-        self._left = 0
-        self._front = -1
-        self._counted_at = -math.inf
-        self._unseen = (0.0, 0.0)
-        self._has_changed = True
-        """Whether anything has changed since ``advance`` last marked the jobs that have begun."""
+        self.jobs: dict[int, InFlightJob] = {}
+        self._tickets = 0
+        self._front = math.inf  # the number of the first job that has not begun; infinity if none was found queued
+        self._last_begun = -1
+        self._distrust = 0
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __contains__(self, ticket: int) -> bool:
-        return ticket in self._places
-
-    def __getitem__(self, ticket: int) -> InFlightJob:
-        return self._places[ticket]
-
-    def __iter__(self) -> Iterator[tuple[int, InFlightJob]]:
-        return iter(self._places.items())
-
-    @property
-    def unseen(self) -> float:
-        """The expected number of jobs that have ended but were not yet polled since."""
-        return self._unseen[0]
-
-    def enter(self, place: InFlightJob, *, in_line: bool) -> int:
-        """Add a job at the end and return its ticket.
-
-        A job that isn't ``in_line`` has no position, and counts as running from when it was opened.
-        """
-        if in_line:
-            place.number, self._next_number = self._next_number, self._next_number + 1
-            place.began_at = None
-        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._places[ticket] = place
-        self._has_changed = True
+    def add(self, service: ServiceTime, now: float, until: float, *, is_earlier: bool) -> int:
+        """Add a job and return its ticket. ``is_earlier``: it is of an earlier run, and due at once."""
+        ticket, self._tickets = self._tickets, self._tickets + 1
+        job = self.jobs[ticket] = InFlightJob(-1 if is_earlier else ticket, service, now, until)
+        job.begin(now, may_run=self._may_run(job))
+        if is_earlier:
+            job.due_at = now
         return ticket
 
-    def leave(self, ticket: int) -> None:
-        """Remove a job that has ended or is no longer awaited. Raises ``KeyError`` if it is not in the queue."""
-        self._left += self._places.pop(ticket).in_line
-        self._has_changed = True
-
-    def advance(self, now: float) -> None:
-        """Mark the jobs as begun that should be running by now."""
-        if not self._count(now) and not self._has_changed:
+    def record_queued(self, job: InFlightJob, now: float) -> None:
+        """Record that a job is queued, and so are those behind it, unless that contradicts earlier answers."""
+        job.begin(now)
+        if job.number < 0:
             return
-        self._has_changed = False
-        begun, is_first = self.begun(), True
-        for place in self._places.values():
-            if place.number >= 0:
-                if place.began_at is None and (is_first or place.number < begun):
-                    place.begin(now)
-                is_first = False
+        is_overtaken = job.number < self._last_begun - _MARGIN
+        self._distrust = _DISTRUST if is_overtaken else max(self._distrust - 1, 0)
+        if self._distrust == 0:
+            self._front = job.number
+            for other in self.jobs.values():
+                if other.number > max(job.number, self._last_begun):
+                    other.begin(now, may_run=self._may_run(other))
+        self._release(now)
 
-    def begun(self) -> float:
-        """Return how many jobs in line have ever begun to run, which is the number of the first that has not."""
-        return self.runners.begun(self._left + self._unseen[0])
+    def record_begun(self, job: InFlightJob, now: float, *, has_ended: bool) -> None:
+        """Record that a job is running or has ended. Those before it have begun too; after an end, so has the next."""
+        self._last_begun = max(self._last_begun, job.number)
+        self._front = max(self._front, job.number + 1) + has_ended
+        self._release(now)
 
-    def saw_queued(self, place: InFlightJob, now: float) -> None:
-        """Record that a job is queued. Those behind it then count as queued too, unless they were seen running."""
-        self.has_queued = True
-        if place.number < self._front - _OVERTAKING:
-            self.doubt += (1 - self.doubt) * _DOUBT_GROWS
-        else:
-            self.doubt *= _DOUBT_FADES
-        for other in self._places.values():
-            if other is place or (other.number >= place.number >= 0 and not other.seen_running):
-                other.begin(None if other.in_line else now)
-                other.queued_at = now
-        self._answer(place, False, now)
+    def _may_run(self, job: InFlightJob) -> bool:
+        return self._distrust > 0 or job.number < self._front + _MARGIN
 
-    def saw_begun(self, place: InFlightJob, now: float) -> None:
-        """Record that a job is running or has ended. Those before it then count as begun too, unless in doubt."""
-        if place.in_line and not place.seen_running:
-            self._front = max(self._front, place.number)
-            self._answer(place, True, now)
-        place.seen_running = True
-        if place.began_at is None:
-            place.begin((place.queued_at + now) / 2)
-        if self.doubt < DISTRUST:
-            for other in self._places.values():
-                if other.number >= place.number:
-                    break
-                if other.began_at is None:
-                    other.begin((other.queued_at + now) / 2)
-
-    def edge(self) -> tuple[int, InFlightJob] | None:
-        """Return the job that is most informative about how many run: the first assumed to be queued, or the last.
-
-        None if all jobs in line are being polled or were seen running.
-        """
-        begun = self.begun() - 0.5
-        last = None
-        for ticket, place in self._places.items():
-            if place.in_line and not place.is_looked_at and not place.seen_running:
-                last = ticket, place
-                if place.number >= begun:
-                    break
-        return last
-
-    def sample(self, share: float) -> tuple[int, InFlightJob]:
-        """Return the job at a relative position in the queue, from 0 to below 1."""
-        return list(self._places.items())[int(len(self._places) * share)]
-
-    def _answer(self, place: InFlightJob, began: bool, now: float) -> None:
-        self._has_changed = True
-        if not place.in_line:
-            return
-        self._count(now)
-        own = place.may_have_ended(now, 0.0)
-        ended, variance = self._unseen
-        others, noise = self._left + max(ended - own, 0.0), max(variance - own * (1 - own), 0.0)
-        if self.runners.answer(place.number, began, others, noise, now) and began:
-            self.doubt += (1 - self.doubt) * _DOUBT_GROWS
-
-    def _count(self, now: float) -> bool:
-        """Update ``unseen``. Return False, without counting, if the last count is recent enough."""
-        if now - self._counted_at < _COUNT_PER_JOB_S * len(self._places):
-            return False
-        ended = variance = 0.0
-        for place in self._places.values():
-            if place.in_line and place.began_at is not None:
-                share = place.may_have_ended(now, 0.0)
-                ended += share
-                variance += share * (1 - share)
-        self._counted_at, self._unseen = now, (ended, variance)
-        return True
+    def _release(self, now: float) -> None:
+        for job in self.jobs.values():
+            if job.begun_at == math.inf and self._may_run(job):
+                job.begin(now)

@@ -185,7 +185,7 @@ def decide(job: Job) -> Command | None:
 def evolve(job: Job, event: JobEvent) -> Job:
     """Return the job after ``event``. Raises ``ValueError`` for an event that is impossible in its phase."""
     if job.phase not in ALLOWED_PHASES[type(event)]:
-        raise ValueError(f"{event_name(event)} can't happen to a job that is {job.phase.value}")
+        raise ValueError(f"the event {event_name(event)} is impossible for a job that is {job.phase.value}")
     match event:
         case Held():
             return _held(job, event)
@@ -232,7 +232,7 @@ def replay(job: Job, events: Iterable[Event]) -> Job:
     state before it."""
     for event in events:
         if isinstance(event, AssetEvent):
-            return _unreadable(job, f"{event_name(event)} can't happen to a job")
+            return _unreadable(job, f"the event {event_name(event)} is impossible for a job")
         try:
             job = evolve(job, event)
         except ValueError as error:
@@ -243,9 +243,9 @@ def replay(job: Job, events: Iterable[Event]) -> Job:
 def _unreadable(job: Job, why: str) -> Job:
     error = ErrorInfo(
         IMPOSSIBLE_HISTORY,
-        f"the journal contradicts itself about this job ({why}); no more is bought for it, and no hold of it ends",
-        hint="restore the run directory from a copy; or look for the job with crucible-batch audit,"
-        " and buy it under another --run-id if it isn't there",
+        f"the journal contradicts itself about this job ({why}); nothing more is bought for it, and its holds are kept",
+        hint="restore the run directory from a backup; or search for the job with crucible-batch audit,"
+        " and if it is missing there, run it with another --run-id",
     )
     return replace(job, phase=Phase.UNREADABLE, error=error)
 

@@ -181,6 +181,21 @@ class Ledger:
         return sum(each.was_made for each in self._unpriced)
 
     @property
+    def unpriced_costs(self) -> tuple[Credits, ...]:
+        """The part of ``committed`` for each upload of unknown price, in the order in which they were left so."""
+        price = self._upload_price
+        return tuple(self._highest_cost(each) - min(each.rebate, price) for each in self._unpriced)
+
+    @property
+    def unpriced_uploads(self) -> int:
+        """The number of uploads of unknown price: lost and assumed ones."""
+        return len(self._unpriced)
+
+    def is_contradictory(self, subject: str) -> bool:
+        """Whether a job or an asset had an impossible event."""
+        return subject in self._impossible
+
+    @property
     def uncounted_uploads(self) -> int:
         """The number of unanswered uploads that count as 0, since nothing bounds the price of an upload yet."""
         return len(self._unpriced) if self.prices.bound(UPLOAD) is None else 0

@@ -48,6 +48,11 @@ def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
     return next((kind for kind, known in (_OF_JOBS if of_job else _OF_UPLOADS) if words & known), EntryKind.OTHER)
 
 
+def is_hold(entry_type: str) -> bool:
+    """Return whether an entry of a job reserves credits, by its type."""
+    return not _OF_JOBS[0][1].isdisjoint(_WORD.findall(entry_type.lower()))
+
+
 def entry_amount(entry: LedgerEntry) -> Credits:
     return entry.amount.copy_abs()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from crucible_batch.domain.budget import BLOCKING_CODES
@@ -37,7 +37,7 @@ class RunStatus(enum.StrEnum):
 class Ending:
     """The end of a run.
 
-    ``stops`` maps a price class, or ``*`` for the whole run (first), to the error that stopped it. A job that wasn't
+    ``stops`` maps a price class, or ``*`` for the entire run (first), to the error that stopped it. A job that wasn't
     started is blocked by the stop of its class, else by that of the run.
     """
 
@@ -47,7 +47,15 @@ class Ending:
 
 
 EVERYTHING = "*"
-"""The key in ``Ending.stops`` of a stop that concerns the whole run."""
+"""The key in ``Ending.stops`` of a stop that concerns all jobs of the run."""
+
+SUBMIT_UNANSWERED = "SUBMIT_UNANSWERED"
+UNANSWERED = ErrorInfo(
+    SUBMIT_UNANSWERED,
+    "no answer to its submit was recorded before the run ended, so the job may have been bought; its credits stay held",
+    hint="run the same command again: it sends the job again under the same idempotency key, so it is bought once only",
+)
+"""The error of a job whose submit has no answer. During a run the answer may still come."""
 
 _STATUS = {
     ExitCode.OK: RunStatus.SUCCEEDED,
@@ -101,7 +109,11 @@ def outcome_of(job: Job, price_class: str, stops: Mapping[str, ErrorInfo]) -> tu
             return Outcome.SUCCEEDED, None
         case Phase.FAILED | Phase.UNAVAILABLE | Phase.VANISHED:
             return Outcome.FAILED, job.error
-        case Phase.UNKNOWN | Phase.SUBMITTING | Phase.UNREADABLE:
+        case Phase.SUBMITTING:
+            return Outcome.UNKNOWN, job.error or UNANSWERED
+        case Phase.UNKNOWN if job.error is not None and job.error.hint is None:
+            return Outcome.UNKNOWN, replace(job.error, hint=UNANSWERED.hint)
+        case Phase.UNKNOWN | Phase.UNREADABLE:
             return Outcome.UNKNOWN, job.error
         case Phase.READY | Phase.PREPARING:
             stop = stops.get(price_class) or stops.get(EVERYTHING)

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from crucible_batch.domain.credits import StoredCredits
 from crucible_batch.domain.gateway_types import AssetSpec
+from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.retry_rule import RetryRule
+
+MAX_CELL = 200
+"""Characters that are kept of a cell of a table. The job itself is made from the complete cell."""
+MAX_COLUMN_NAME = 80
+MAX_ROW = 2000
+"""Characters that are kept of a row, column names included, so that a wide table doesn't fill journals and reports."""
+
+
+def row_texts(values: Mapping[str, object]) -> Mapping[str, str]:
+    """Return a table row as text for reports: each value on one line, without control characters, and bounded.
+
+    Columns with a longer name than ``MAX_COLUMN_NAME`` are left out, and so are all columns after ``MAX_ROW``.
+    """
+    kept: dict[str, str] = {}
+    left = MAX_ROW
+    for column, value in values.items():
+        if len(column) > MAX_COLUMN_NAME:
+            continue
+        name, text = clean(column), clean(_cell(value), MAX_CELL)
+        left -= len(name) + len(text)
+        if left < 0:
+            break
+        if name:
+            kept[name] = text
+    return kept
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +59,7 @@ class PlannedJob:
 
     ``position`` counts from 0 in manifest order. ``params`` are JSON and sent as they are; ``images`` maps further
     parameters to input images, sent as asset ids. ``output`` is a relative path in which ``{index}`` and ``{ext}`` are
-    still open.
+    still open. ``row`` are the values of the job's table row, as ``row_texts`` returns them; they are not sent.
     """
 
     position: int
@@ -37,6 +72,7 @@ class PlannedJob:
     axes: Mapping[str, str] = field(default_factory=dict)
     repeat: int = 1
     output: str = "{name}/{index}{ext}"
+    row: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -50,7 +86,7 @@ class RunTerms:
 
     ``ceiling`` and ``upload_ceiling`` are the declared limits of the price of one job and one upload. ``plan_digest``
     is that of the saved plan that the run follows, if any. ``sidecars`` and ``embed``: provenance is written beside the
-    outputs, and into them.
+    outputs, and into them. ``scheduled_at`` is the scheduled time, if templates of the jobs use it.
     """
 
     manifest_name: str
@@ -65,3 +101,8 @@ class RunTerms:
     sidecars: bool = True
     embed: bool = False
     upload_ceiling: StoredCredits | None = None
+    scheduled_at: datetime | None = None
+
+    @property
+    def rule(self) -> RetryRule:
+        return RetryRule(self.attempts, self.never)

@@ -2,6 +2,7 @@
 
     phase of the job               condition             why               mark
       SUCCEEDED                    an output is gone     MISSING_OUTPUT    collected
+                                   one has another size  CHANGED_OUTPUT    collected
                                    -                     DONE              done
       FETCHING                     -                     NOT_FETCHED       collected
       IN_FLIGHT                    -                     IN_FLIGHT         collected
@@ -57,6 +58,7 @@ class ChangeCause(enum.StrEnum):
     NOT_FETCHED = "not_fetched"
     UNANSWERED = "unanswered"
     MISSING_OUTPUT = "missing_output"
+    CHANGED_OUTPUT = "changed_output"
     UNAVAILABLE = "unavailable"
     VANISHED = "vanished"
     UNREADABLE = "unreadable"
@@ -74,6 +76,7 @@ CHANGE_KINDS: Mapping[ChangeCause, ChangeKind] = {
     ChangeCause.NOT_FETCHED: ChangeKind.COLLECTED,
     ChangeCause.UNANSWERED: ChangeKind.COLLECTED,
     ChangeCause.MISSING_OUTPUT: ChangeKind.COLLECTED,
+    ChangeCause.CHANGED_OUTPUT: ChangeKind.COLLECTED,
     ChangeCause.UNAVAILABLE: ChangeKind.COLLECTED,
     ChangeCause.VANISHED: ChangeKind.COLLECTED,
     ChangeCause.UNREADABLE: ChangeKind.FAILED,
@@ -96,14 +99,16 @@ class Change:
 class ChangeReason:
     """The reason for a job's row of the comparison.
 
-    ``changes`` are those of a changed job, ``code`` is the error code of its failure, ``paths`` are the missing
-    outputs. ``credits`` is the amount paid so far for this job, or for the earlier job of the same name.
+    ``changes`` are those of a changed job, ``code`` is the error code of its failure, ``missing`` and ``resized`` are
+    the paths of outputs that are gone or have another size than was saved. ``credits`` is the amount paid so far for
+    this job, or for the earlier job of the same name.
     """
 
     why: ChangeCause
     changes: tuple[Change, ...] = ()
     code: str | None = None
-    paths: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    resized: tuple[str, ...] = ()
     credits: Credits = ZERO
 
     @property
@@ -128,6 +133,14 @@ class EarlierPlan:
     job: Job
 
 
+@dataclass(frozen=True, slots=True)
+class OutputPaths:
+    """The paths of a job's outputs that are not on disk as they were saved: gone, or of another size."""
+
+    missing: tuple[str, ...] = ()
+    resized: tuple[str, ...] = ()
+
+
 T = TypeVar("T")
 
 
@@ -136,18 +149,18 @@ def diff_jobs(
     dropped: MutableMapping[str, T],
     *,
     earlier: Callable[[T], EarlierPlan],
-    missing: Callable[[Job], tuple[str, ...]],
+    to_fetch: Callable[[Job], OutputPaths],
     retry_failed: bool,
 ) -> Iterator[ComparedJob]:
     """Yield the rows of the plan's jobs in manifest order, then those of the jobs that are gone.
 
     ``dropped`` has the earlier plan's jobs that are not in this plan unchanged, by name: keys for ``earlier``. It is
-    modified. ``missing`` returns the paths of a job's missing outputs.
+    modified. ``to_fetch`` returns the outputs of a succeeded job that are to be fetched again.
     """
     for planned, job in jobs:
         key = dropped.pop(planned.name, None)
         before = earlier(key) if key is not None and _is_untouched(job) else None
-        found = change_reason(planned, job, before, missing=missing(job), retry_failed=retry_failed)
+        found = change_reason(planned, job, before, to_fetch=to_fetch(job), retry_failed=retry_failed)
         yield ComparedJob(planned.name, planned.workflow_id, found)
     for name, key in dropped.items():
         gone = earlier(key)
@@ -161,7 +174,7 @@ def change_reason(
     job: Job,
     before: EarlierPlan | None,
     *,
-    missing: tuple[str, ...] = (),
+    to_fetch: OutputPaths = OutputPaths(),
     retry_failed: bool = False,
 ) -> ChangeReason:
     """Return the reason by the table at the head of this file.
@@ -170,15 +183,20 @@ def change_reason(
     """
     match job.phase:
         case Phase.SUCCEEDED:
-            return ChangeReason(
-                ChangeCause.MISSING_OUTPUT if missing else ChangeCause.DONE, paths=missing, credits=credits_paid(job)
-            )
+            return _reason_of_done(job, to_fetch)
         case Phase.FAILED:
             return _with_code(ChangeCause.RETRIED if retry_failed else ChangeCause.FAILED, job)
         case Phase.READY | Phase.PREPARING:
             return _reason_of_unsent(planned, job, before)
         case phase:
             return _with_code(_CAUSES[phase], job)
+
+
+def _reason_of_done(job: Job, to_fetch: OutputPaths) -> ChangeReason:
+    missing, resized = to_fetch.missing, to_fetch.resized
+    why = ChangeCause.CHANGED_OUTPUT if resized else ChangeCause.DONE
+    why = ChangeCause.MISSING_OUTPUT if missing else why
+    return ChangeReason(why, missing=missing, resized=resized, credits=credits_paid(job))
 
 
 _CAUSES = {

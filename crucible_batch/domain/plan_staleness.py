@@ -97,7 +97,7 @@ def diff_terms(saved: PlanTerms, now: PlanTerms) -> Iterator[Move]:
 
 def diff_manifest(saved: ManifestFile, now: ManifestFile) -> Iterator[Move]:
     if saved.sha256 != now.sha256:
-        yield Move("manifest", saved.path, f"{saved.path}: other bytes")
+        yield Move("manifest", saved.path, f"{saved.path}: content changed")
     if saved.name != now.name:
         yield Move("manifest", saved.path, f"the manifest's name was {saved.name}, is now {now.name}")
 
@@ -106,11 +106,11 @@ def diff_files(saved: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Mov
     """Compare the text files that the manifest reads."""
     for name in sorted(saved.keys() | now.keys()):
         if name not in now:
-            yield Move("file", name, f"{name} is no longer read")
+            yield Move("file", name, f"{name} is no longer read by the manifest")
         elif name not in saved:
-            yield Move("file", name, f"{name} is read now")
+            yield Move("file", name, f"{name} is now read by the manifest")
         elif saved[name] != now[name]:
-            yield Move("file", name, f"{name}: other bytes")
+            yield Move("file", name, f"{name}: content changed")
 
 
 def diff_workflows(
@@ -120,16 +120,16 @@ def diff_workflows(
     for workflow_id, listed in saved.items():
         lists = now.get(workflow_id)
         if workflow_id not in now:
-            yield Move("workflow", workflow_id, f"workflow {workflow_id} is gone")
+            yield Move("workflow", workflow_id, f"workflow {workflow_id} is no longer available")
         elif lists is None or listed is None:
             if lists != listed:
-                verb = "no longer says" if lists is None else "says now"
-                yield Move("workflow", workflow_id, f"{workflow_id} {verb} which parameters it takes")
+                verb = "no longer lists" if lists is None else "now lists"
+                yield Move("workflow", workflow_id, f"workflow {workflow_id} {verb} its parameters")
         else:
             for name in sorted(set(listed) - set(lists)):
-                yield Move("workflow", workflow_id, f"{name} is no longer listed by {workflow_id}")
+                yield Move("workflow", workflow_id, f"workflow {workflow_id} no longer lists the parameter {name}")
             for name in sorted(set(lists) - set(listed)):
-                yield Move("workflow", workflow_id, f"{name} is listed by {workflow_id} now")
+                yield Move("workflow", workflow_id, f"workflow {workflow_id} now lists the parameter {name}")
 
 
 def diff_prices(saved: Iterable[PlannedPrice], now: Mapping[str, Quote]) -> Iterator[Move]:
@@ -138,15 +138,14 @@ def diff_prices(saved: Iterable[PlannedPrice], now: Mapping[str, Quote]) -> Iter
         quote = now[price.price_class]
         if (price.certainty, price.each) != (quote.certainty, quote.credits):
             name = "an upload" if price.price_class == UPLOAD_CLASS else price.price_class.partition(":")[2]
-            before = _price(price.certainty, price.each, "not known")
-            after = _price(quote.certainty, quote.credits, "not known any more")
-            yield Move("price", name, f"price of {name} was {before}, is now {after}")
+            before, after = _price(price.certainty, price.each), _price(quote.certainty, quote.credits)
+            yield Move("price", name, f"the price of {name} was {before}, is now {after}")
 
 
-def _price(certainty: Certainty, each: Credits | None, unknown: str) -> str:
+def _price(certainty: Certainty, each: Credits | None) -> str:
     if each is None:
-        return unknown
-    words = {Certainty.KNOWN: "", Certainty.LEARNED: "known to be ", Certainty.BOUNDED: "at most "}
+        return "unknown"
+    words = {Certainty.KNOWN: "exactly ", Certainty.BOUNDED: "at most "}
     return f"{words.get(certainty, '')}{format_credits(each)}"
 
 
@@ -173,7 +172,7 @@ def diff_rows(saved: Iterable[PlanRow], now: Iterable[CurrentJob]) -> Iterator[M
     for name in early:
         yield Move("job", name, f"new job {name}")
     for name in waiting:
-        yield Move("job", name, f"job {name} is gone")
+        yield Move("job", name, f"job {name} was removed")
 
 
 def _diff_job(saved: PlanRow, now: CurrentJob, images: set[str]) -> Iterator[Move]:
@@ -185,12 +184,12 @@ def _diff_job(saved: PlanRow, now: CurrentJob, images: set[str]) -> Iterator[Mov
         is_explained = True
         if image not in images:
             images.add(image)
-            yield Move("image", image, f"{image}: other bytes")
+            yield Move("image", image, f"{image}: content changed")
     for change in _changes(saved, now.row):
         is_explained = True
         yield Move("job", saved.name, f"{saved.name}: {change}")
     if not is_explained:
-        yield Move("job", saved.name, f"{saved.name}: asks for something else now")
+        yield Move("job", saved.name, f"{saved.name}: the request has changed")
 
 
 def _diff_state(saved: PlanRow, now: CurrentJob) -> Iterator[Move]:
@@ -201,11 +200,11 @@ def _diff_state(saved: PlanRow, now: CurrentJob) -> Iterator[Move]:
         case Author.THE_PLAN:
             return
         case Author.ANOTHER_RUN:
-            message = f"job {saved.name} was {before}, and is {after} meanwhile by another run"
+            message = f"job {saved.name} was {before}, is now {after} because of another run"
             if now.row.state is PlannedState.DONE:
-                message = f"job {saved.name} was done meanwhile by another run"
+                message = f"job {saved.name} has been completed by another run"
         case Author.NOBODY:
-            message = f"job {saved.name} was {before}, and is {after} in the run directory as it is now"
+            message = f"job {saved.name} was {before}, is {after} in the current run directory"
         case _:
             assert_never(now.author)
     yield Move("job", saved.name, message)
@@ -228,7 +227,7 @@ def _changes(saved: PlanRow, now: PlanRow) -> Iterator[str]:
     for name in sorted(saved.images.keys() | now.images.keys()):
         before, after = saved.images.get(name), now.images.get(name)
         if (before and before.path) != (after and after.path):
-            yield f"{name} was {before.path if before else 'not given'}, is now {after.path if after else 'not given'}"
+            yield f"{name} was {before.path if before else 'not set'}, is now {after.path if after else 'not set'}"
 
 
 def _changed_param(name: str, saved: Mapping[str, object], now: Mapping[str, object]) -> Iterator[str]:
@@ -242,7 +241,7 @@ def _changed_param(name: str, saved: Mapping[str, object], now: Mapping[str, obj
         else:
             yield f"{name} was {_value(before)}, is now {_value(after)}"
     else:
-        yield f"{name} is {'given now' if name in now else 'no longer given'}"
+        yield f"{name} is {'now set' if name in now else 'no longer set'}"
 
 
 def _value(value: object) -> str:

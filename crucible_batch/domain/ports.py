@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
@@ -17,13 +17,11 @@ from crucible_batch.domain.gateway_types import (
     UploadIntent,
     Workflow,
 )
+from crucible_batch.errors import GatewayError
 
-MayResend: TypeAlias = Callable[[bool], bool]
-"""Whether a request that may cost credits may be sent again, given whether an earlier try may have taken effect."""
-
-
-def always(_in_doubt: bool) -> bool:
-    return True
+BeforeRetry: TypeAlias = Callable[[GatewayError, float], Awaitable[bool]]
+"""Called after a failed try that may be repeated, with its error and the seconds to wait. It waits, and returns whether
+the request may be sent again. The error's ``in_doubt`` is true if any try so far may have taken effect."""
 
 
 class Gateway(Protocol):
@@ -36,11 +34,11 @@ class Gateway(Protocol):
     """
 
     async def submit(
-        self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
+        self, workflow_id: str, params: Mapping[str, object], *, key: str, before_retry: BeforeRetry | None = None
     ) -> Submission:
         """Buy one job under ``key``, or find the existing job of that key. Safe to call again with the same key.
 
-        ``may_resend`` is called before each further try; if it returns False, the last try's error is raised.
+        ``before_retry`` waits for each further try; if it returns False, the last try's error is raised.
         """
         ...
 
@@ -68,11 +66,13 @@ class Gateway(Protocol):
         """Read one asset. Raises with code ``ASSET_NOT_FOUND`` if there is none."""
         ...
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str, may_resend: MayResend = always) -> UploadIntent:
+    async def create_asset(
+        self, spec: AssetSpec, *, nonce: str, before_retry: BeforeRetry | None = None
+    ) -> UploadIntent:
         """Buy an upload intent that carries the image's digest and ``nonce`` in its metadata.
 
-        There is no idempotency key, so it is never retried automatically once it is in doubt. ``may_resend`` is as for
-        ``submit``.
+        There is no idempotency key, so it is never retried automatically once it is in doubt. ``before_retry`` is as
+        for ``submit``.
         """
         ...
 

@@ -116,6 +116,11 @@ class PriceBook:
         seen = self._highest.get(shape)
         return seen if seen is not None else self._highest.get(Shape(shape.price_class))
 
+    @property
+    def highest(self) -> Credits:
+        """The highest price seen of anything; 0 if none was seen."""
+        return max(self._highest.values(), default=Credits(0))
+
     def ceiling_of(self, shape: Shape) -> Credits | None:
         """Return ``max_credits_per_job`` or ``max_credits_per_upload``, None if not declared."""
         return self.upload_ceiling if shape.price_class == UPLOAD_CLASS else self.ceiling

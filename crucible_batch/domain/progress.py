@@ -33,6 +33,8 @@ class RunBegan:
     total: int
     counts: Mapping[Outcome, int]
     balance: Balance
+    manifest: str = ""
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,35 @@ class AssetAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """A retry of a request after ``wait_s`` seconds."""
+    """A retry of a request to ``host`` (with its port) after ``wait_s`` seconds."""
 
     at: float
     operation: str
     attempt: int
     wait_s: float
     reason: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayUnreachable:
+    """An outage of the gateway that has lasted ``lasted_s`` seconds. Nothing new is bought; the run waits for its end.
+
+    Sent once a minute. The run stops after ``limit_s`` seconds; ``reason`` is the last error.
+    """
+
+    at: float
+    lasted_s: float
+    limit_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayBack:
+    """The end of an outage that was reported: the gateway answers again, after ``lasted_s`` seconds."""
+
+    at: float
+    lasted_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +162,17 @@ class RunEnded:
 
 
 Message: TypeAlias = (
-    RunBegan | TakenUp | JobAdvanced | Receiving | AssetAdvanced | Retrying | Throttled | Stopping | RunEnded
+    RunBegan
+    | TakenUp
+    | JobAdvanced
+    | Receiving
+    | AssetAdvanced
+    | Retrying
+    | GatewayUnreachable
+    | GatewayBack
+    | Throttled
+    | Stopping
+    | RunEnded
 )
 
 

@@ -1,7 +1,7 @@
 """Redaction of external text: the API key, plain or encoded, and the signatures and passwords of links.
 
-If a gateway's answer contains the API key, it must not be written into a journal, a report or a log. The whole secret
-and any part of it with at least 23 letters and digits is found
+If a gateway's answer contains the API key, it must not be written into a journal, a report or a log. The complete
+secret and any part of it with at least 23 letters and digits is found
 
     plain, in any case, with any other characters between its letters and digits: white space, line ends, invisible
     characters, controls, terminal escapes, combining marks; in compatibility forms (full width, mathematical)
@@ -97,7 +97,7 @@ class Secret:
         self._encoded = tuple(piece for core in _base64(raw) for piece in _pieces(core, 16)) if is_long else ()
 
     def mask_in(self, text: str) -> str:
-        """Return the text with the secret replaced by ``***``; if it is encoded, the whole text is replaced."""
+        """Return the text with the secret replaced by ``***``; if it is encoded, the entire text is replaced."""
         plain = text.replace(self._text, MASK)
         if self._folded:
             plain = plain.replace(self._token, MASK)

@@ -1,7 +1,9 @@
-"""Whether a job that the gateway reports as failed gets another attempt."""
+"""Whether a job that the gateway reports as failed gets another attempt, and what to do about failed jobs."""
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 HOPELESS_CODES = frozenset(
@@ -32,3 +34,37 @@ class RetryRule:
     def allows_another(self, attempt: int, code: str) -> bool:
         """Whether another attempt follows when attempt number ``attempt`` (from 1) fails with ``code``."""
         return attempt < self.attempts and code.upper() not in self.never
+
+
+PAID_CODES = frozenset(
+    {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS", "OUTPUT_CHANGED", "IDEMPOTENCY_KEY_REUSED"}
+)
+"""Failures of jobs that are paid for, or may be: another attempt doesn't help, and any run continues them."""
+
+
+class Remedy(enum.Enum):
+    """What to do about failed jobs.
+
+    ``RETRY``: another attempt at one of them may succeed. ``CHANGE``: none can succeed unless the jobs are changed.
+    ``CONTINUE``: some are paid for, and no attempt at the others can succeed.
+    """
+
+    RETRY = enum.auto()
+    CHANGE = enum.auto()
+    CONTINUE = enum.auto()
+
+
+def remedy_for(codes: Iterable[str], never: Set[str]) -> Remedy | None:
+    """Return what to do about jobs that failed with these codes; None if there are none.
+
+    ``never`` are the codes, in upper case, after which there is no other attempt. Reads only as many as needed.
+    """
+    remedy: Remedy | None = None
+    for code in codes:
+        if code.upper() in PAID_CODES:
+            remedy = Remedy.CONTINUE
+        elif code.upper() not in never:
+            return Remedy.RETRY
+        else:
+            remedy = remedy or Remedy.CHANGE
+    return remedy

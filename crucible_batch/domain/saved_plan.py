@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
 
 from crucible_batch.domain.credits import StoredCredits
 from crucible_batch.domain.prices import Certainty
@@ -38,6 +40,7 @@ class PlanOptions:
     """The options with which the plan was made: they needn't be given again.
 
     ``run_dir`` is relative to the plan's directory. ``budget`` is None if only the manifest had one, or none was given.
+    ``scheduled_at`` is the scheduled time in UTC; None if it was not given and nothing in the plan depends on it.
     """
 
     run_id: str
@@ -49,17 +52,23 @@ class PlanOptions:
     allow_outside: bool
     max_jobs: int
     max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
+    scheduled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlanTerms:
-    """The terms of a run of the plan, those in the manifest included. ``budget`` None: the run needs consent."""
+    """The terms of a run of the plan, those in the manifest included. ``budget`` None: the run needs consent.
+
+    ``concurrency`` and ``deadline_s`` are the manifest's; options of the run take precedence.
+    """
 
     budget: StoredCredits | None
     max_credits_per_job: StoredCredits | None
     attempts: int
     never: tuple[str, ...]
     max_credits_per_upload: StoredCredits | None = None
+    concurrency: int | Literal["auto"] | None = None
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

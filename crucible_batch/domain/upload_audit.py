@@ -278,9 +278,9 @@ def _problems(claim: UploadClaim, charge: _LedgerSide, rebate: _LedgerSide, *, t
     if claim.rebate:
         yield from _differences("rebated", claim.rebate, rebate)
         if there:
-            yield "deleted, and still at the gateway"
+            yield "deleted, but still listed by the gateway"
     elif claim.rebate is None and rebate.times:
-        yield f"rebated {format_credits(rebate.size)}, and never deleted by us"
+        yield f"rebated {format_credits(rebate.size)}, but not deleted by this run directory"
 
 
 def _differences(word: str, claimed: Credits, shown: _LedgerSide) -> Iterator[str]:
@@ -288,4 +288,4 @@ def _differences(word: str, claimed: Credits, shown: _LedgerSide) -> Iterator[st
         yield f"{word} {shown.times} times"
     if shown.size != claimed and shown.doubt is None:
         there = format_credits(shown.size) if shown.times else "no entry of that amount"
-        yield f"{word} {format_credits(claimed)} in the books, {there} in the ledger"
+        yield f"{word} {format_credits(claimed)} in the journal, {there} in the ledger"

@@ -3,7 +3,8 @@
 from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.engine.clock import Clock, SystemClock
 from crucible_batch.engine.restore import restore
-from crucible_batch.engine.runner import Runner, RunnerPorts
+from crucible_batch.engine.runner import Runner
+from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.slots import Slots
 
 __all__ = ["Clock", "RunOptions", "Runner", "RunnerPorts", "Slots", "SystemClock", "restore"]

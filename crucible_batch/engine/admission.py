@@ -155,21 +155,24 @@ class Admission:
         sent in this run. A raised hold is not journalled; ``restore_hold`` reverts it.
         """
         ledger, identity = self._books.ledger, job.identity
-        async with self._turn:
-            while not self._stop.no_more:
-                self._changed.clear()
-                held = ledger.hold_of(identity)
-                request = HoldRequest(shape, held=held)
-                match decide_admission(request, ledger, self._books.budget, self._situation(identity, in_doubt=True)):
-                    case Admit(credits=credits, alone=alone):
-                        self._in_doubt.discard(identity)
-                        self._send(identity, request, max(held, credits), alone=alone)
-                        ledger.set_hold(identity, max(held, credits), alone=alone)
-                        return None
-                    case Wait():
-                        await self._changed.wait()
-                    case Block(error=error):
-                        return error
+        if self._unanswered.pop(identity, None) is not None:  # admitted before, but not sent since
+            self._in_doubt.add(identity)
+            self._changed.set()
+        # Not in ``_turn``: the job at the head of the queue keeps it while it waits for the credits of this one.
+        while not self._stop.no_more:
+            self._changed.clear()
+            held = ledger.hold_of(identity)
+            request = HoldRequest(shape, held=held)
+            match decide_admission(request, ledger, self._books.budget, self._situation(identity, in_doubt=True)):
+                case Admit(credits=credits, alone=alone):
+                    self._in_doubt.discard(identity)
+                    self._send(identity, request, max(held, credits), alone=alone)
+                    ledger.set_hold(identity, max(held, credits), alone=alone)
+                    return None
+                case Wait():
+                    await self._changed.wait()
+                case Block(error=error):
+                    return error
         return next(iter(self._stop.stops.values()))
 
     def restore_hold(self, identity: str, held: Credits, *, alone: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.events import Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot
+from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.provenance import embedded_text, sidecar
@@ -20,6 +22,8 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.shutdown import exchange_told
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.outputs import Folder, OutputError, OutputStore, SavedFile, Sidecars
+
+logger = logging.getLogger(__name__)
 
 OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
@@ -100,13 +104,23 @@ class Downloader:
         self._snapshots.pop(job_id, None)
 
     async def fetch(
-        self, planned: PlannedJob, attempt: Attempt, index: int, number: int | None = None
+        self,
+        planned: PlannedJob,
+        attempt: Attempt,
+        index: int,
+        number: int | None = None,
+        *,
+        missed: Saved | None = None,
     ) -> Saved | Unavailable:
         """Save one output of an accepted attempt. ``Unavailable``: it is paid for and can't be downloaded now.
 
         ``number`` is the gateway's number of the output; None if it was not recorded, and the order of the list counts.
+        ``missed`` is the output as it was saved before. A file that is still at its path was changed by someone else:
+        it is kept under another name, and only if the saved bytes can be downloaded again.
         Raises ``GatewayError`` if the gateway, its storage or the connection failed: nothing is known of the output.
         """
+        if missed is not None and self._is_changed(planned, missed):
+            return await self._replace_changed(planned, attempt, missed, number)
         embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
@@ -124,6 +138,21 @@ class Downloader:
             return saved[0]
 
         return await self._bring(attempt.job_id or "", index, number, save)
+
+    def _is_changed(self, planned: PlannedJob, missed: Saved) -> bool:
+        """Return whether a file is at the path of a missed output, and the plan puts that output there."""
+        is_planned = is_planned_path(planned.output, missed.index, missed.sha256, missed.path)
+        return is_planned and self._store.has(missed.path)
+
+    async def _replace_changed(
+        self, planned: PlannedJob, attempt: Attempt, missed: Saved, number: int | None
+    ) -> Saved | Unavailable:
+        restored = await self.restore(planned, attempt, missed, number)
+        if isinstance(restored, Unavailable):
+            return restored
+        if restored.kept is not None:
+            logger.warning("%s was changed after it was saved; the changed file is now %s", missed.path, restored.kept)
+        return restored.saved
 
     async def restore(
         self, planned: PlannedJob, attempt: Attempt, saved: Saved, number: int | None = None
@@ -263,10 +292,10 @@ def unavailable(code: str, message: str) -> ErrorInfo:
     if code == "OUTPUT_EXISTS":
         return ErrorInfo(code, message)
     if code == OUTPUT_CHANGED:
-        hint = "to have those instead, delete the file and run the same manifest again, for no credits"
+        hint = "to use the new bytes instead, delete the file and run the same manifest again, at no cost"
         return ErrorInfo(code, message, hint)
     return ErrorInfo(
         OUTPUT_UNAVAILABLE,
         f"{code}: {message}",
-        hint="it is paid for: run the same command again to ask for it again, for no credits",
+        hint="the output is paid for: run the same command again to download it, at no cost",
     )

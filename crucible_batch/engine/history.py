@@ -130,8 +130,8 @@ def survey(
 ) -> Survey:
     """Sort the jobs by what this run has to do for them.
 
-    ``missed`` lists the saved outputs of a job that are no longer on disk; ``about`` tells by a job's name whether the
-    run includes it.
+    ``missed`` lists the saved outputs of a job that are no longer on disk; ``about`` returns, for a job's name,
+    whether the run includes it.
     """
     in_flight: list[tuple[PlannedJob, Job]] = []
     forgotten: list[tuple[PlannedJob, Job]] = []
@@ -154,16 +154,20 @@ def survey(
     # A job that left the manifest is not bought again, but what is in flight is settled and its outputs are saved.
     retired = [(planned, resume_job(job)) for planned, job in history.retired() if _is_open(job)]
     identities = frozenset(job.identity for _, job in retired)
-    return Survey(in_flight + retired, forgotten, identities, counts, has_images)
+    # Accepted jobs first: until it is resumed, a job at the gateway does not count towards the limit, and a submit in
+    # doubt that is sent again may be one more.
+    in_flight = sorted(in_flight + retired, key=lambda found: found[1].in_doubt)
+    return Survey(in_flight, forgotten, identities, counts, has_images)
 
 
 def key_too_old_error(job: Job) -> ErrorInfo:
     """Return the error of a submit in doubt whose key is too old to be sent again."""
     return ErrorInfo(
         KEY_MAY_BE_FORGOTTEN,
-        "whether it was bought was never answered, and the gateway may have forgotten its key by now: sent again, it"
-        " could be paid twice",
-        hint=f"look for it with crucible-batch audit; then --resubmit-unknown sends it again (key {job.current.key})",
+        "an earlier submit was never answered, and the gateway may have forgotten its idempotency key: submitted again,"
+        " the job could be paid for twice",
+        hint="search for the job with crucible-batch audit; if it is missing there, --resubmit-unknown submits it again"
+        f" (key {job.current.key})",
     )
 
 

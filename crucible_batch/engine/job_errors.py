@@ -1,18 +1,21 @@
-"""Errors of a job that the gateway does not report itself."""
+"""Errors of a job that the gateway does not report itself, or not completely."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 
 JOB_TIMEOUT = "JOB_TIMEOUT"
+KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 
 
 def of_another(job_id: str) -> GatewayError:
     return GatewayError(
-        f"the gateway answered with job {job_id}, which it gave for another key before",
+        f"the gateway answered with job {job_id}, which it had returned for another idempotency key",
         code=JOB_OF_ANOTHER_KEY,
-        hint="ask its operator about both keys; nothing of that job is taken for this one, whose credits stay held",
+        hint="report both keys to the gateway's operator; its outputs are not used here, and the credits stay held",
         in_doubt=True,
     )
 
@@ -22,4 +25,18 @@ def timed_out(job_id: str) -> ErrorInfo:
         JOB_TIMEOUT,
         f"job {job_id} has not ended within the job timeout; its credits stay held",
         hint="run the same command again later, or with a longer --job-timeout",
+    )
+
+
+def key_reused_with_images(error: ErrorInfo) -> ErrorInfo:
+    """Return the error of a reused key with a hint for a job with images.
+
+    The key depends on the images' bytes, the request on their asset ids. After an asset was deleted and uploaded again,
+    a gateway that compares requests finds the same key with another body.
+    """
+    return replace(
+        error,
+        hint="the job was bought before, with its image as another asset, which was deleted since; nothing was charged"
+        " now. To get its outputs, use the run directory that bought it, or its receipts.jsonl; to buy it again, use"
+        " another --run-id",
     )

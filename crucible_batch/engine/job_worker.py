@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from functools import partial
 from typing import assert_never
 
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, hold_is_too_small
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, hold_is_too_small, may_resend
 from crucible_batch.domain.circuit_breaker import FailureScope, failure_scope
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import (
@@ -25,56 +25,31 @@ from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatu
 from crucible_batch.domain.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit
 from crucible_batch.domain.outcome import EVERYTHING
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import shape_of
-from crucible_batch.engine.admission import Admission
-from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.downloads import Downloader
-from crucible_batch.engine.history import JobIdOwners
-from crucible_batch.engine.job_errors import of_another, timed_out
-from crucible_batch.engine.job_records import Records, settled_as
-from crucible_batch.engine.journaled_ledger import JournaledLedger
-from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
-from crucible_batch.engine.poller import Interrupted, Poller
-from crucible_batch.engine.recovery import Recovery
-from crucible_batch.engine.shutdown import Shutdown, error_info
-from crucible_batch.engine.slots import Slots
-from crucible_batch.engine.uploads import AssetFailed, AssetUploader, HoldOutgrown
+from crucible_batch.engine.history import key_too_old_error
+from crucible_batch.engine.job_context import JobContext
+from crucible_batch.engine.job_errors import KEY_REUSED, key_reused_with_images, of_another, timed_out
+from crucible_batch.engine.job_records import settled_as
+from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S
+from crucible_batch.engine.poller import Interrupted
+from crucible_batch.engine.shutdown import error_info
+from crucible_batch.engine.slots import Slot
+from crucible_batch.engine.uploads import AssetFailed, HoldOutgrown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
 WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
-KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 _LOOKS_AT_UNKNOWN = 4
 _LESS_THAN_ANY = Credits(-1)
 """A price below any: with it the first poll of a job interrupts the wait, so that its record is compared."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobContext:
-    """The parts of a run that all its jobs share."""
-
-    gateway: Gateway
-    books: JournaledLedger
-    admission: Admission
-    assets: AssetUploader
-    poller: Poller
-    fetcher: Downloader
-    lister: LateOutputChecker
-    records: Records
-    stop: Shutdown
-    slots: Slots
-    clock: Clock
-    gone_workflows: dict[str, ErrorInfo]
-    recovery: Recovery
-    owners: JobIdOwners
-
-
 class JobWorker:
     """Performs the commands of one job."""
 
-    def __init__(self, world: JobContext, planned: PlannedJob, *, may_buy: bool = True) -> None:
+    def __init__(self, world: JobContext, planned: PlannedJob, slot: Slot, *, may_buy: bool = True) -> None:
         self._world = world
+        self._slot = slot
         self._planned = planned
         self._may_buy = may_buy
         self._shape = shape_of(planned)
@@ -83,6 +58,8 @@ class JobWorker:
         self._interrupted: Interrupted | None = None
         self._kept: JobEvent | GatewayError | None = None
         """The result of a command, kept while a price read on the way is entered in the ledger first."""
+        self._counted: GatewayError | None = None
+        """The error of a submit that is not sent again, if the limit has taken it in already."""
         self._held_before: tuple[Credits, bool] = (ZERO, False)
         """The hold of a submit in doubt before it was sent again, and whether it was alone."""
 
@@ -115,7 +92,8 @@ class JobWorker:
             case Poll(job_id=job_id):
                 return await self._poll(job, job_id)
             case Fetch(index=index):
-                return await self._world.fetcher.fetch(self._planned, job.current, index, job.number_of(index))
+                number, missed = job.number_of(index), job.missed.get(index)
+                return await self._world.fetcher.fetch(self._planned, job.current, index, number, missed=missed)
             case RecheckOutputs(job_id=job_id):
                 return await self._world.lister.look(job, job_id)
             case _:
@@ -126,6 +104,7 @@ class JobWorker:
             return None
         if (gone := self._gone()) is not None:
             return gone
+        await self._world.gate.passed()
         desk = self._world.assets
         if self._images:
             await desk.look_up(self._images)
@@ -140,7 +119,7 @@ class JobWorker:
 
     async def _prepare(self, job: Job) -> Prepared | HoldReleased | Refused:
         world = self._world
-        if (kept := await self._kept_back()) is not None:
+        if (kept := self._kept_back()) is not None:
             return kept
         ready: dict[str, str] = {}
         try:
@@ -149,7 +128,7 @@ class JobWorker:
         except AssetFailed as failed:
             return self._refuse(failed.error) if not failed.declined else self._unpaid(failed.error)
         except HoldOutgrown:
-            return self._no_longer_fits()
+            return self._kept_back() or world.gate.turned_back() or self._no_longer_fits()
         finally:
             world.assets.release(job.identity)
         ledger = world.books.ledger
@@ -164,25 +143,36 @@ class JobWorker:
         return Prepared(at=world.clock.now(), assets=assets, credits=need)
 
     def _no_longer_fits(self) -> HoldReleased:
-        message = "its images cost more than was known, and the job no longer fits"
+        message = "its uploads cost more than expected, so the job no longer fits the budget"
         return HoldReleased(at=self._world.clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, message))
 
     async def _submit(self, job: Job) -> JobEvent:
         if not job.in_doubt:
+            await self._world.slots.turn(self._slot)
             # Nothing is awaited between the check of the price and the request, so the price is current.
-            return await self._kept_back() or self._outgrown(job) or await self._send(job)
+            event = self._withdrawn(job) or self._gone() or await self._send(job)
+            if not isinstance(event, Accepted):
+                self._world.slots.left(self._slot)
+            return event
+        await self._world.gate.passed()
         ledger = self._world.books.ledger
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
-        if (error := await self._world.admission.hold_again(job, self._shape)) is not None:
-            return SubmitUnknown(at=self._world.clock.now(), error=error)
-        return await self._send(job)
+        while (error := self._too_late(job) or await self._world.admission.hold_again(job, self._shape)) is None:
+            await self._world.slots.turn(self._slot)
+            budget, hold, alone = self._world.books.budget, ledger.hold_of(job.identity), job.identity in ledger.alone
+            covered = budget is None or may_resend(ledger, budget, self._shape, hold, alone=alone)
+            if covered and self._too_late(job) is None:
+                return await self._send(job)
+            self._world.slots.left(self._slot)  # charged more meanwhile: what it may cost now is held first
+        held, alone = self._held_before
+        self._world.admission.restore_hold(job.identity, held, alone=alone)
+        return SubmitUnknown(at=self._world.clock.now(), error=error)
 
-    async def _kept_back(self) -> HoldReleased | Refused | None:
-        """Wait until new work may be sent; return the event if the job is not to be bought any more.
+    def _kept_back(self) -> HoldReleased | Refused | None:
+        """Return the event if the job is not to be bought any more.
 
         Called right before an upload and a submit: the run may be stopping, or the workflow gone, since the hold.
         """
-        await self._world.slots.clear()
         return self._stopped() or self._gone()
 
     def _stopped(self) -> HoldReleased | None:
@@ -190,6 +180,14 @@ class JobWorker:
         if not world.stop.no_more:
             return None
         return HoldReleased(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
+
+    def _withdrawn(self, job: Job) -> HoldReleased | None:
+        """Return the event of a job that is not to be sent now. It then asks for its credits again, or stays."""
+        return self._stopped() or self._outgrown(job) or self._world.gate.turned_back()
+
+    def _too_late(self, job: Job) -> ErrorInfo | None:
+        """Return the error of a submit in doubt whose key the gateway may have forgotten while it was waited for."""
+        return key_too_old_error(job) if self._world.is_forgotten(job) else None
 
     def _gone(self) -> Refused | None:
         gone = self._world.gone_workflows.get(self._planned.workflow_id)
@@ -206,9 +204,25 @@ class JobWorker:
         error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
         return HoldReleased(at=self._world.clock.now(), error=error)
 
-    def _may_resend(self, job: Job, *, in_doubt: bool) -> bool:
-        """Whether a submit may be sent again. In a stopping run only one in doubt is: its answer settles the doubt."""
-        return (in_doubt or self._stopped() is None) and self._outgrown(job) is None
+    async def _before_retry(self, job: Job, error: GatewayError, wait_s: float) -> bool:
+        """Wait for the next try of a submit, and return whether it may be sent.
+
+        In a stopping run and in an outage only one in doubt is: its answer settles the doubt. It is not sent with a key
+        that the gateway may have forgotten, for that would be another purchase.
+        """
+        if error.is_pushback:
+            self._world.slots.refused(self._slot, error.retry_after_s, error.code)
+            await self._world.slots.lend(wait_s)
+            await self._world.slots.turn(self._slot)
+        else:
+            await self._world.clock.sleep(wait_s)
+        in_doubt = error.in_doubt or job.in_doubt
+        if in_doubt:
+            again = self._outgrown(job) is None and self._too_late(job) is None
+        else:
+            again = self._withdrawn(job) is None
+        self._counted = None if again else error
+        return again
 
     async def _send(self, job: Job) -> JobEvent:
         world = self._world
@@ -218,14 +232,16 @@ class JobWorker:
                 self._planned.workflow_id,
                 params,
                 key=job.current.key,
-                may_resend=lambda in_doubt: self._may_resend(job, in_doubt=in_doubt or job.in_doubt),
+                before_retry=partial(self._before_retry, job),
             )
         except GatewayError as error:
+            if error.is_pushback and error is not self._counted:
+                self._world.slots.refused(self._slot, error.retry_after_s, error.code)
             return self._not_accepted(job, error)
         if not world.owners.claim(job, submission.job_id):
             return self._not_accepted(job, of_another(submission.job_id))
         world.stop.accepted()
-        world.slots.accepted()
+        world.slots.accepted(self._slot)
         reused = submission.existing and not submission.after_doubt and not job.in_doubt
         self._accepted_now = not submission.existing
         world.recovery.saw(submission, in_doubt=job.in_doubt)
@@ -241,7 +257,7 @@ class JobWorker:
         """Return the event of a submit that was not accepted, by this table:
 
         in doubt, now or before   SubmitUnknown: a later refusal proves nothing about the first try
-        another key's job         SubmitUnknown: the answer doesn't tell whether this job was bought
+        another key's job         SubmitUnknown: the answer doesn't show whether this job was bought
         401                       HoldReleased, and the run ends
         402                       HoldReleased, and nothing more is bought until a refund
         a refusal                 Refused; its scope is decided by ``domain.circuit_breaker``
@@ -249,13 +265,15 @@ class JobWorker:
         5xx, an edge's error page HoldReleased, and the run stops: the gateway fails, not the job
         """
         world = self._world
-        info = self._explained(error_info(error))
+        info = error_info(error)
+        if error.code == KEY_REUSED and self._images:
+            info = key_reused_with_images(info)
         if error.in_doubt or job.in_doubt:
             if job.in_doubt and not error.in_doubt:
                 # This try has bought nothing; an earlier one may have, so its hold stays.
                 held, alone = self._held_before
                 world.admission.restore_hold(job.identity, held, alone=alone)
-            # A refusal of this job is no failure of the gateway: the other jobs are still submitted.
+            # A refusal of this job is not a failure of the gateway: the other jobs are still submitted.
             if error.status == 402:
                 world.admission.close_account()
             elif not error.is_refusal or error.status == 401:
@@ -270,30 +288,14 @@ class JobWorker:
             self._note_refusal(job, error)
             return self._refuse(info)
         if error.status == 429:
-            if (withdrawn := self._stopped() or self._outgrown(job)) is not None:
+            if (withdrawn := self._withdrawn(job)) is not None:
                 return withdrawn
-            # With more active jobs than slots a 429 is expected, and this job returns its slot.
-            if not world.slots.too_many:
+            if world.slots.limit.is_silent:
                 world.stop.pushed_back(error)
         else:
             self._note(error)
             world.stop.wind_down(ExitCode.STOPPED, info)
         return HoldReleased(at=world.clock.now(), error=info)
-
-    def _explained(self, error: ErrorInfo) -> ErrorInfo:
-        """Add a hint for a reused key of a job with images.
-
-        The key depends on the images' bytes, the request on their asset ids. After an asset was deleted and uploaded
-        again, a gateway that compares requests finds the same key with another body.
-        """
-        if error.code != KEY_REUSED or not self._images:
-            return error
-        return replace(
-            error,
-            hint="it is bought already, with its image as another asset, which is gone; nothing was charged for the"
-            " job now. The run directory that bought it, or its receipts.jsonl, brings it back; another --run-id buys"
-            " it anew",
-        )
 
     def _note_refusal(self, job: Job, error: GatewayError) -> None:
         match failure_scope(error.status, error.code, job.rule.never):
@@ -322,6 +324,7 @@ class JobWorker:
 
     async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | JobLost | None:
         """Wait until the job has ended, or its record names a higher price than is known."""
+        self._world.slots.found(self._slot)
         if self._world.admission.is_to_be_compared(job.identity):
             recorded = await self._recorded_price(job_id)
             if recorded is not None and (differs := self._compared(job, recorded)) is not None:
@@ -335,6 +338,7 @@ class JobWorker:
         if found.credits <= job.current.credits:
             self._compared(job, found.credits)
         self._world.records.note(found)
+        self._world.slots.left(self._slot)
         return self._ended(job, found)
 
     def _compared(self, job: Job, recorded: Credits) -> Repriced | None:
@@ -372,7 +376,7 @@ class JobWorker:
                 job_id,
                 self._planned.workflow_id,
                 price=_LESS_THAN_ANY if is_unread else job.current.credits,
-                look_at_once=not self._accepted_now,
+                poll_at_once=not self._accepted_now,
                 earlier=earlier,
             )
         except GatewayError as error:
@@ -389,7 +393,9 @@ class JobWorker:
 
     def _ended(self, job: Job, snapshot: JobSnapshot) -> Succeeded | Failed:
         if snapshot.status is JobStatus.FAILED:
-            error = snapshot.error or ErrorInfo("JOB_FAILED", "the gateway reports failure and says no more")
+            error = snapshot.error or ErrorInfo(
+                "JOB_FAILED", "the gateway reports the job as failed, without a message"
+            )
             if not job.rule.allows_another(job.attempt, error.code) and error.code.upper() not in job.rule.never:
                 self._world.stop.failed_for_good(error)
             return Failed(at=self._world.clock.now(), error=error, running_at=snapshot.running_at)

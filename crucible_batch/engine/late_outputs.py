@@ -79,5 +79,5 @@ class LateOutputChecker:
     def _listed(self, numbers: tuple[int, ...]) -> Listed | Unavailable:
         if numbers:
             return Listed(at=self._clock.now(), numbers=numbers)
-        error = unavailable("OUTPUT_MISSING", "the gateway lists no output of the job")
+        error = unavailable("OUTPUT_MISSING", "the gateway lists no outputs for the job")
         return Unavailable(at=self._clock.now(), error=error)

@@ -6,7 +6,7 @@
     an output of any other job (retired, or renamed since)   is moved aside
 
 A moved file is first linked under its other name, then journalled there, and then loses the old name. After a kill
-between two of these steps it is found by either name, and the next request for the path completes the move.
+between two of these steps it is found by either name, and the next request for the path finishes moving it.
 
 An output of a retired job never displaces another: it is saved aside itself.
 """
@@ -45,7 +45,7 @@ class Owner:
 
 
 class OutputRelocator:
-    """Moves outputs aside, one at a time. ``told`` is called with each job whose output was moved."""
+    """Moves outputs aside, one at a time, and reports each job whose output was moved."""
 
     def __init__(
         self,

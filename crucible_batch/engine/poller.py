@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
+from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
+
+_NOTABLE_S = 1.0
+"""A shorter outage is not worth a new place in the schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,57 +28,79 @@ class Interrupted:
 
 
 class Poller:
-    """Polls jobs until they end. ``on_look`` is called after each answered poll."""
+    """Polls jobs until they end. ``on_poll`` is called with the status of a job that has not ended."""
 
     def __init__(
-        self, gateway: Gateway, clock: Clock, looks: PollScheduler, *, job_timeout_s: float, on_look: Callable[[], None]
+        self,
+        gateway: Gateway,
+        clock: Clock,
+        scheduler: PollScheduler,
+        *,
+        job_timeout_s: float,
+        on_poll: Callable[[JobStatus], None],
+        outage: Outage | None = None,
     ) -> None:
         self._gateway = gateway
         self._clock = clock
-        self._looks = looks
+        self._scheduler = scheduler
         self._job_timeout_s = job_timeout_s
-        self._on_look = on_look
+        self._on_poll = on_poll
+        self._outage = outage or Outage()
         self._turns: dict[int, asyncio.Future[None]] = {}
         self._alarms: list[float] = []
         self._sleepers: asyncio.TaskGroup | None = None
 
     async def until_ended(
-        self, job_id: str, workflow_id: str, *, price: Credits, look_at_once: bool, earlier: Interrupted | None = None
+        self, job_id: str, workflow_id: str, *, price: Credits, poll_at_once: bool, earlier: Interrupted | None = None
     ) -> JobSnapshot | Interrupted | None:
         """Return the job once it has succeeded or failed; None after the job timeout.
 
         ``Interrupted`` if its record has more than ``price`` before it has ended; pass that as ``earlier`` to continue.
-        ``look_at_once``: poll at once, for a job accepted some time ago; its duration is not learned from then.
+        ``poll_at_once``: poll at once, for a job accepted some time ago; its duration is not learned from then.
+        An outage of the gateway does not count towards the timeout.
         Raises ``GatewayError`` if the job is unknown or the gateway can't be reached.
         """
-        looks, now = self._looks, self._clock.monotonic()
-        began, running_at = (now, None) if earlier is None else (earlier.began, earlier.running_at)
-        timeout_s = max(0.0, began + self._job_timeout_s - now)
-        ticket = looks.opened(workflow_id, now, timeout_s=timeout_s, look_at_once=look_at_once or earlier is not None)
+        scheduler = self._scheduler
+        began, running_at = (self._served_s(), None) if earlier is None else (earlier.began, earlier.running_at)
+
+        def add(*, poll_at_once: bool) -> int:
+            left_s = max(0.0, began + self._job_timeout_s - self._served_s())
+            return scheduler.add(workflow_id, self._clock.monotonic(), timeout_s=left_s, poll_at_once=poll_at_once)
+
+        ticket, outage_s = add(poll_at_once=poll_at_once or earlier is not None), self._outage_s()
         try:
             while True:
                 await self._turn(ticket)
                 snapshot = await self._gateway.job(job_id)
                 now = self._clock.monotonic()
-                looks.saw(ticket, snapshot.status, now)
+                scheduler.record(ticket, snapshot.status, now)
                 if snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
                     return replace(snapshot, running_at=running_at)
                 if snapshot.status is JobStatus.RUNNING and running_at is None:
                     running_at = self._clock.now()
                 if snapshot.credits > price:
                     return Interrupted(snapshot.credits, began, running_at)
-                if now - began >= self._job_timeout_s:
+                if self._served_s() - began >= self._job_timeout_s:
                     return None
-                self._on_look()
+                if self._outage_s() > outage_s + _NOTABLE_S:  # the timeout is later by the time of the outage
+                    scheduler.remove(ticket)
+                    ticket, outage_s = add(poll_at_once=True), self._outage_s()
+                self._on_poll(snapshot.status)
         finally:
-            looks.closed(ticket)
-            self._on_look()
+            scheduler.remove(ticket)
             self._give_turns()
+
+    def _served_s(self) -> float:
+        """Return the seconds of a clock that stands still during outages."""
+        return self._clock.monotonic() - self._outage_s()
+
+    def _outage_s(self) -> float:
+        return self._outage.total_s(self._clock.monotonic())
 
     async def out_of_turn(self) -> None:
         """Wait until one request outside the schedule fits into the rate of polls."""
         now = self._clock.monotonic()
-        if (at := self._looks.reserve(now)) > now:
+        if (at := self._scheduler.reserve(now)) > now:
             await self._clock.sleep(at - now)
 
     async def keep_time(self) -> None:
@@ -98,11 +124,11 @@ class Poller:
     def _give_turns(self) -> None:
         """Start the polls that are due, and set a timer for the next."""
         now = self._clock.monotonic()
-        while (ticket := self._looks.take(now)) is not None:
+        while (ticket := self._scheduler.take(now)) is not None:
             turn = self._turns.get(ticket)
             if turn is not None and not turn.done():
                 turn.set_result(None)
-        at = self._looks.next_at(now)
+        at = self._scheduler.next_at(now)
         if self._sleepers is not None and at < min(self._alarms, default=math.inf):
             self._alarms.append(at)
             self._sleepers.create_task(self._sleep_until(at))

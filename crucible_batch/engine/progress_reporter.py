@@ -9,7 +9,7 @@ from crucible_batch.domain.events import AssetEvent, JobEvent
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Ending, Outcome
-from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.progress import (
     AssetAdvanced,
     JobAdvanced,
@@ -28,15 +28,24 @@ class ProgressReporter:
     """Builds and sends messages. ``is_beside``: whether a job is collected although the run does not include it."""
 
     def __init__(
-        self, observer: Observer, books: JournaledLedger, clock: Clock, is_beside: Callable[[PlannedJob], bool]
+        self,
+        observer: Observer,
+        books: JournaledLedger,
+        clock: Clock,
+        is_beside: Callable[[PlannedJob], bool],
+        terms: RunTerms,
     ) -> None:
         self._observer = observer
         self._books = books
         self._clock = clock
         self._is_beside = is_beside
+        self._terms = terms
 
     def began(self, counts: Counter[Outcome]) -> None:
-        self._observer.notify(RunBegan(self._clock.now(), counts.total(), dict(counts), self._books.balance))
+        terms, now = self._terms, self._clock.now()
+        self._observer.notify(
+            RunBegan(now, counts.total(), dict(counts), self._books.balance, terms.manifest_name, terms.run_id)
+        )
 
     def taken_up(self, planned: PlannedJob, job: Job) -> None:
         """Report a job that was in flight before this run. All others are reported by their events."""

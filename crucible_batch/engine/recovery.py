@@ -16,7 +16,7 @@ from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode
 
 NOT_REMEMBERED = "NOT_REMEMBERED"
-_HINT = "to buy what is missing, run the same command without --recover"
+_HINT = "to buy the missing jobs, run the same command without --recover"
 
 
 class Recovery:
@@ -47,12 +47,12 @@ class Recovery:
             self._is_open = in_doubt or not submission.after_doubt
             return
         cost = format_credits(submission.credits)
-        self._end(f"the gateway did not know this job: it was bought just now for {cost} credits, and nothing else is")
+        self._end(f"the gateway did not know this job: it was bought now, for {cost} credits; nothing else is bought")
 
     def forbids_upload(self) -> bool:
         """Whether images may not be uploaded now. If so, the run winds down with that reason."""
         if not self._is_open:
-            self._end("an input image is no longer at the gateway, so getting the jobs back would cost an upload")
+            self._end("an input image is no longer at the gateway, so restoring the jobs would require a paid upload")
         return not self._is_open
 
     def _end(self, message: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Event, Held, JobEvent, Saved
@@ -29,8 +28,9 @@ from crucible_batch.domain.receipts import (
     with_minimum_price,
 )
 from crucible_batch.domain.retry_rule import RetryRule
-from crucible_batch.errors import GatewayError, OtherAccountError, UserError
+from crucible_batch.errors import GatewayError, OtherAccountError
 from crucible_batch.outputs import OutputStore, Receipts, ReceiptsByJob
+from crucible_batch.temporary_database import room_for, temporary_database
 
 _AT_ONCE = 32
 
@@ -62,19 +62,19 @@ async def restore(
 
     Jobs with an attempt in the journal are left alone. For the others the gateway is asked by job id, which is free,
     before anything is written, since a receipt is only a claim. Jobs are handled a few at a time; their events are kept
-    in an unnamed temporary file until the end. A job that the gateway doesn't know counts at the highest price known
+    in a temporary database until the end. A job that the gateway doesn't know counts at the highest price known
     for its shape, else at ``ceiling``. If there is neither, it is left out: its key is sent again, which is free if the
     gateway knows it.
 
     ``is_ours``: the account is known to be this directory's. Raises ``OtherAccountError`` if it is not and the gateway
-    knows none of the jobs, ``GatewayError``, ``JournalError``, and ``UserError`` if the temporary directory is full.
+    knows no job of them, ``GatewayError``, ``JournalError``, and ``UserError`` if the temporary directory is full.
     """
     if await asyncio.to_thread(receipts.count) <= journal.receipted():
         return 0
     with (
         closing(await asyncio.to_thread(ReceiptsByJob, receipts.read())) as by_job,
-        _Stories.kept() as stories,
-        _Stories.kept() as unknown,
+        closing(_Stories()) as stories,
+        closing(_Stories()) as unknown,
     ):
         asking = _Asking(gateway, by_job, store)
         forgotten = (
@@ -116,7 +116,7 @@ class _Asking:
         return [each for each in found if isinstance(each, tuple)]
 
     def least_price(self, past: Sequence[Event], ceiling: Credits | None) -> Credits | None:
-        """What a job that the gateway doesn't know counts at, at least; None where nothing but its receipt says so."""
+        """The least price of a job that the gateway doesn't know; None if its receipt is the only evidence."""
         shapes = {Shape(event.price_class, event.shape) for event in past if isinstance(event, Held)}
         return max((self.highest[shape] for shape in shapes & self.highest.keys()), default=ceiling)
 
@@ -173,39 +173,21 @@ class _Asking:
 
 
 class _Stories:
-    """Keeps rebuilt events in an unnamed temporary file. Raises ``UserError`` if there is no room for it."""
+    """Keeps rebuilt events in a temporary database. Raises ``UserError`` if there is no room for it."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self) -> None:
+        self._connection = temporary_database("CREATE TABLE stories (identity TEXT NOT NULL, events BLOB NOT NULL)")
+        self.close = self._connection.close
         self.count = 0
 
-    @classmethod
-    @contextmanager
-    def kept(cls) -> Iterator[_Stories]:
-        with tempfile.TemporaryFile() as file:
-            yield cls(file)
-
     def add(self, identity: str, events: Sequence[Event]) -> None:
-        try:
-            pickle.dump((identity, events), self._file)
-        except OSError as error:
-            raise _no_room(error) from error
+        with room_for("what is to be restored"):
+            self._connection.execute("INSERT INTO stories VALUES (?, ?)", (identity, pickle.dumps(events)))
         self.count += 1
 
     def __iter__(self) -> Iterator[tuple[str, Sequence[Event]]]:
-        try:
-            self._file.seek(0)
-        except OSError as error:  # of the last of it, which is written now
-            raise _no_room(error) from error
-        for _ in range(self.count):
-            yield pickle.load(self._file)  # noqa: S301 - written above, in a file that nobody else can open
-
-
-def _no_room(error: OSError) -> UserError:
-    return UserError(
-        f"what is to be restored can't be kept in the temporary directory: {error.strerror}",
-        hint="make room there, or name another directory in TMPDIR; nothing was spent",
-    )
+        for identity, events in self._connection.execute("SELECT identity, events FROM stories ORDER BY rowid"):
+            yield identity, pickle.loads(events)  # noqa: S301 - written above, in a file that no other process can open
 
 
 async def _true_outputs(planned: PlannedJob, receipts: Sequence[Receipt], store: OutputStore) -> AsyncIterator[Saved]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 
 from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Reopened, SubmitUnknown
@@ -26,54 +24,34 @@ from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.poll_scheduler import PollScheduler
-from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import PriceBook, workflow_class
-from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.receipts import receipt_for
-from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
-from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.driver import Driver
-from crucible_batch.engine.history import KEY_MAY_BE_FORGOTTEN, History, JobIdOwners, Survey, key_too_old_error, survey
+from crucible_batch.engine.history import KEY_MAY_BE_FORGOTTEN, JobIdOwners, Survey, key_too_old_error, survey
+from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_records import Records
-from crucible_batch.engine.job_worker import JobContext, JobWorker
+from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
+from crucible_batch.engine.outage_gate import OutageGate
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.shutdown import Shutdown, error_info
-from crucible_batch.engine.slots import Slots
+from crucible_batch.engine.slots import Slot, Slots
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
-from crucible_batch.outputs import OutputStore, Receipts
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Phases from which a queued job is submitted."""
 _LATER_LOOKS = 16
 """Lists of outputs read again at the same time. Each is one request and needs no slot."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerPorts:
-    """What a run reaches outside of the engine. ``nonce`` and ``jitter`` are its randomness.
-
-    ``on_counted`` is called at the end with each job of the plan, in manifest order, and what stopped the run.
-    """
-
-    gateway: Gateway
-    history: History
-    store: OutputStore
-    receipts: Receipts
-    clock: Clock
-    observer: Observer
-    nonce: Callable[[], str]
-    jitter: Callable[[], float] = random.random
-    on_counted: Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None] = lambda _planned, _job, _stops: None
 
 
 class Runner:
@@ -85,7 +63,7 @@ class Runner:
         self._store = ports.store
         self._clock = clock = ports.clock
         self._options = options
-        self._rule = RetryRule(terms.attempts, terms.never)
+        self._rule = terms.rule
         self._retired: frozenset[str] = frozenset()
         self._waiting: deque[tuple[PlannedJob, Job]] = deque()
         """The jobs that come before the rest of the plan: those that an earlier run left in flight, then those that
@@ -95,13 +73,16 @@ class Runner:
         self._looking_later = asyncio.Semaphore(_LATER_LOOKS)
         self._settling = asyncio.Lock()
         self._settled = False
-        self.stop = Shutdown()
+        self._outage = ports.outage
+        self.stop = Shutdown(self._outage, ports.explained)
         self._limit = initial_limit(options.concurrency)
-        self.slots = Slots(self._limit, self.stop, clock, ports.observer, aims=options.concurrency is None)
+        self.slots = Slots(self._limit, self.stop, clock, ports.observer)
         self._polls = PollScheduler(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
         self.books = JournaledLedger(history, Ledger(PriceBook.of(terms)), terms.budget)
-        self._tell = ProgressReporter(ports.observer, self.books, clock, lambda planned: not self._is_about(planned))
+        self._tell = ProgressReporter(
+            ports.observer, self.books, clock, lambda planned: not self._is_about(planned), terms
+        )
         self._context = self._job_context(terms)
 
     def _job_context(self, terms: RunTerms) -> JobContext:
@@ -121,7 +102,9 @@ class Runner:
             on_record=records.note,
         )
         timeout_s = self._options.job_timeout_s
-        poller = Poller(gateway, clock, self._polls, job_timeout_s=timeout_s, on_look=self._polled)
+        poller = Poller(
+            gateway, clock, self._polls, job_timeout_s=timeout_s, on_poll=self._limit.polled, outage=self._outage
+        )
         assets = AssetUploader(
             gateway,
             self.books,
@@ -129,7 +112,7 @@ class Runner:
             past=history.asset,
             nonce=self._ports.nonce,
             observe=self._tell.asset,
-            may_buy=lambda: not self.stop.no_more,
+            may_buy=lambda: not (self.stop.no_more or self._outage.is_on),
         )
         return JobContext(
             gateway=gateway,
@@ -143,9 +126,11 @@ class Runner:
             stop=self.stop,
             slots=self.slots,
             clock=clock,
+            gate=OutageGate(gateway, self._outage, self.stop, clock),
             gone_workflows={},
             recovery=self._recovery,
             owners=JobIdOwners(history, self.books),
+            is_forgotten=self._is_forgotten,
         )
 
     async def run(self) -> Ending:
@@ -169,7 +154,7 @@ class Runner:
             with self._noting_failures():
                 # Cancelled workers have left events in the writer's queue, and what follows reads the journal.
                 await self._history.drain()
-                if found.has_images:  # else it would read all jobs for nothing
+                if found.has_images:  # otherwise all jobs would be read in vain
                     await self._release_unsent()
         self.stop.explain()
         counts = self._count()
@@ -178,9 +163,12 @@ class Runner:
         return ending
 
     def interrupt(self, code: ExitCode) -> None:
-        """First call: buy nothing more and wait for jobs in flight, up to the grace time. Second call: leave."""
-        error = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to go on")
-        if self.stop.reasons & {ExitCode.SIGINT, ExitCode.SIGTERM}:
+        """First call: buy nothing more and wait for jobs in flight, up to the grace time. Second call: leave.
+
+        In an outage of the gateway nothing arrives within the grace time, so the first call leaves.
+        """
+        error = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to resume")
+        if self._outage.is_on or self.stop.reasons & {ExitCode.SIGINT, ExitCode.SIGTERM}:
             self.stop.leave(code, error)
             return
         self.stop.wind_down(code, error)
@@ -214,10 +202,10 @@ class Runner:
         return found
 
     def _missed(self, job: Job) -> list[int]:
-        """Return the indexes of a succeeded job's outputs that are no longer on disk."""
+        """Return the indexes of a succeeded job's outputs that are no longer on disk in the size that was saved."""
         if job.phase is not Phase.SUCCEEDED:
             return []
-        return [index for index, saved in job.outputs.items() if not self._store.has(saved.path)]
+        return [index for index, saved in job.outputs.items() if not self._store.has(saved.path, saved.byte_size)]
 
     def _is_forgotten(self, job: Job) -> bool:
         return not self._options.resubmit_unknown and key_may_be_forgotten(
@@ -277,9 +265,8 @@ class Runner:
         async with asyncio.TaskGroup() as outer:
             watchers: list[asyncio.Task[None]] = []
             async with asyncio.TaskGroup() as group:
-                workers = [group.create_task(self._worker(queue, group)) for _ in range(self._limit.ceiling)]
+                workers = [group.create_task(self._worker(queue, group)) for _ in range(2 * self._limit.ceiling)]
                 watchers.append(outer.create_task(self._watch(workers)))
-                watchers.append(outer.create_task(self.slots.keep_time()))
                 watchers.append(outer.create_task(self._context.poller.keep_time()))
                 if self._options.deadline_s is not None:
                     watchers.append(outer.create_task(self._keep_deadline(self._options.deadline_s)))
@@ -295,7 +282,7 @@ class Runner:
         await self._clock.sleep(deadline_s)
         self.stop.leave(
             ExitCode.STOPPED,
-            ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to go on"),
+            ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to resume"),
         )
 
     async def _settle(self) -> None:
@@ -308,9 +295,10 @@ class Runner:
 
     async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]], group: asyncio.TaskGroup) -> None:
         await self._settle()
-        # Between taking a job and asking for its hold nothing is awaited, so holds are asked for in queue order.
+        # Between taking a job and its hold only the end of an outage is awaited, so holds follow the queue's order,
+        # except right after an outage.
         while True:
-            async with self.slots.slot():
+            async with self.slots.slot() as slot:
                 taken = None
                 with self._noting_failures():  # it is read from the journal
                     taken = self._take(queue)
@@ -319,11 +307,11 @@ class Runner:
                 with self._noting_failures(taken[0].name):
                     self._tell.taken_up(*taken)
                     async with self._recovery.turn():
-                        await self._advance_with_slot(*taken, group)
+                        await self._advance_with_slot(*taken, slot, group)
 
-    async def _advance_with_slot(self, planned: PlannedJob, job: Job, group: asyncio.TaskGroup) -> None:
+    async def _advance_with_slot(self, planned: PlannedJob, job: Job, slot: Slot, group: asyncio.TaskGroup) -> None:
         """Advance a job until only its list of outputs is to be read again, which is done later without a slot."""
-        job = await self._advance(planned, job, self._next_command)
+        job = await self._advance(planned, job, slot, self._next_command)
         if self._must_return_slot(job):
             self._waiting.append((planned, job))
         elif isinstance(decide(job), RecheckOutputs) and not self.stop.leaving.is_set():
@@ -335,10 +323,10 @@ class Runner:
         await self._clock.sleep(LOOK_AGAIN_AFTER_S)
         with self._noting_failures(planned.name):
             async with self._looking_later:
-                job = await self._advance(planned, job, _look_only)
+                job = await self._advance(planned, job, Slot(), _look_only)
             if decide(job) is not None:  # there are more
-                async with self.slots.slot():
-                    await self._advance_with_slot(planned, job, group)
+                async with self.slots.slot() as slot:
+                    await self._advance_with_slot(planned, job, slot, group)
 
     @contextmanager
     def _noting_failures(self, job: str = "") -> Iterator[None]:
@@ -352,8 +340,8 @@ class Runner:
         except CrucibleBatchError as error:
             self.stop.failed(error)
 
-    async def _advance(self, planned: PlannedJob, job: Job, wants: Callable[[Job], Command | None]) -> Job:
-        worker = JobWorker(self._context, planned, may_buy=job.identity not in self._retired)
+    async def _advance(self, planned: PlannedJob, job: Job, slot: Slot, wants: Callable[[Job], Command | None]) -> Job:
+        worker = JobWorker(self._context, planned, slot, may_buy=job.identity not in self._retired)
         latest = job
 
         def advance(job: Job, event: JobEvent) -> Job:
@@ -391,9 +379,6 @@ class Runner:
         if job.phase is not Phase.READY:
             return False
         return self.slots.too_many or any(waiting.phase is not Phase.READY for _, waiting in self._waiting)
-
-    def _polled(self) -> None:
-        self.slots.looked(self._polls.runners, self._polls.unseen, len(self._polls))
 
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
         now = self._clock.now()

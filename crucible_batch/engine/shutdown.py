@@ -13,6 +13,7 @@ from dataclasses import replace
 from crucible_batch.domain.budget import BLOCKING_CODES, PRICE_ABOVE_CEILING
 from crucible_batch.domain.circuit_breaker import ConsecutiveCounter
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.outcome import EVERYTHING
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
 
@@ -44,7 +45,11 @@ class Shutdown:
     """Consecutive jobs with the same error after which the run ends with it."""
     _FAILED_IN_A_ROW = 20
 
-    def __init__(self) -> None:
+    def __init__(
+        self, outage: Outage | None = None, explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error
+    ) -> None:
+        self._outage = outage or Outage()
+        self._explained = explained
         self.reasons: set[ExitCode] = set()
         self.stops: dict[str, ErrorInfo] = {}
         self.leaving = asyncio.Event()
@@ -68,7 +73,7 @@ class Shutdown:
         code 4 depends on the jobs that are blocked at the end of the run.
         """
         if not self.blocked(price_class):
-            self.stops[price_class] = error
+            self.stops[price_class] = self._explained(error)
 
     def blocked(self, price_class: str) -> bool:
         """Whether no further job of the class is started. A price above the ceiling concerns one shape only."""
@@ -105,7 +110,7 @@ class Shutdown:
         self.reasons.add(ExitCode.STOPPED)
         info = error_info(error)
         self._last_unserved = replace(info, message=f"job {job}: {info.message}") if job else info
-        if self._unserved.count_reaches_limit():
+        if self._unserved.count_reaches_limit() or self._outage.is_given_up:
             self.leave(ExitCode.STOPPED, self._last_unserved)
 
     def explain(self) -> None:

@@ -1,103 +1,169 @@
-"""Slots: a job is active only while it has one, and their number follows from the gateway's answers.
+"""Slots: a job is active only while it has one, and their number follows from the gateway's answers to submits.
 
 The decision is pure (``domain.concurrency_limit``); this module waits for it. A falling limit takes no slot away:
-active jobs continue, and no slot is given out until enough have been returned.
+active jobs continue, and no slot is given out until enough have been returned. A job whose submit is pushed back lends
+its slot to another job for as long as it waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import math
+from collections import deque
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.progress import Observer, Throttled
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.shutdown import Shutdown
 
+_TOLD_BELOW = 0.75
+"""A lower limit is reported once it has fallen by a quarter: at a full gateway it always moves a little."""
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """The slot of one job."""
+
+    submitted_at: float | None = None
+    """When the latest submit of its job was sent, by the monotonic clock."""
+    is_accepted: bool = False
+
 
 class Slots:
     """All slots of a run. Everything here is called from the event loop."""
 
-    def __init__(
-        self, flow: ConcurrencyLimit, stop: Shutdown, clock: Clock, observer: Observer, *, aims: bool = False
-    ) -> None:
-        """``aims``: give out no more slots than keep the gateway's runners busy, once their number is known."""
-        self._flow = flow
-        self._aims = aims
+    def __init__(self, limit: ConcurrencyLimit, stop: Shutdown, clock: Clock, observer: Observer) -> None:
+        self.limit = limit
         self._stop = stop
         self._clock = clock
         self._observer = observer
-        self._told = flow.limit
+        self._told = limit.allowed
         self._in_use = 0
+        self._at_gateway: set[Slot] = set()
+        """The slots of jobs that the gateway has, or may have: from their submit to their end."""
+        self._unanswered: set[Slot] = set()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sending = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._paused = asyncio.Event()
 
     @property
     def too_many(self) -> bool:
         """Whether more jobs are active than allowed. A job that would ask for credits returns its slot then."""
-        return self._in_use > self._flow.allowed
+        return self._in_use > self.limit.allowed
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Hold a slot inside the ``async with``. A run that is stopping does not wait for the end of a pause."""
-        await self._until(lambda: self._in_use < self._flow.allowed and self._is_clear())
-        self._in_use += 1
+    async def slot(self) -> AsyncIterator[Slot]:
+        """Hold a slot inside the ``async with``. Slots are given out in the order in which they are asked for."""
+        await self._acquire()
+        slot = Slot()
         try:
-            yield
+            yield slot
         finally:
-            self._in_use -= 1
-            self.wake()
+            self._close(slot)
+            self._return()
 
-    async def clear(self) -> None:
-        """Wait until new work may be sent to the gateway. Returns at once if the run is stopping."""
-        await self._until(self._is_clear)
+    async def turn(self, slot: Slot) -> None:
+        """Wait until the job's submit may be sent: within the limit, and spaced from others. Call right before it.
 
-    def accepted(self) -> None:
-        """Take in that the gateway accepted a job."""
-        self._flow = self._flow.after_acceptance(self._in_use, self._clock.monotonic())
-        if self._flow.limit >= min(2 * self._told, self._flow.ceiling) and self._flow.limit > self._told:
+        A run that is stopping does not wait.
+        """
+        async with self._sending:
+            while not self._stop.no_more and (at := self._next_submit_at()) > self._clock.monotonic():
+                await self._wait_until(at)
+            slot.submitted_at, slot.is_accepted = self._clock.monotonic(), False
+            self._at_gateway.add(slot)
+            self._unanswered.add(slot)
+            self.limit.submitted(slot.submitted_at)
+
+    def accepted(self, slot: Slot) -> None:
+        """Take in that the gateway accepted the submit."""
+        self._unanswered.discard(slot)
+        slot.is_accepted = True
+        self.limit.accepted()
+        if self.limit.allowed >= min(2 * self._told, self.limit.ceiling) and self.limit.allowed > self._told:
             self._tell(None)
         self.wake()
 
-    def looked(self, runners: float | None, unseen: float, open_jobs: int) -> None:
-        """Take in an answered poll. The arguments are estimates: see ``ConcurrencyLimit.aimed``."""
-        before = self._flow.allowed
-        self._flow = self._flow.after_answer(self._clock.monotonic())
-        if self._aims:
-            self._flow = self._flow.aimed(runners, unseen, max(self._in_use - open_jobs, 0))
-        if self._flow.allowed > before:
-            self.wake()
-
-    def pushed_back(self, asked_s: float | None, reason: str) -> None:
-        """Take in a 429 or 503 of the gateway or its storage; ``asked_s`` is its ``Retry-After`` in seconds."""
-        before = self._flow.limit
-        self._flow = self._flow.after_pushback(self._clock.monotonic(), asked_s or 0.0)
-        if self._flow.limit < before:
+    def refused(self, slot: Slot, asked_s: float | None, reason: str) -> None:
+        """Take in a 429 or 503 to the submit; ``asked_s`` is its ``Retry-After`` in seconds."""
+        self.left(slot)
+        in_flight = len(self._at_gateway) - len(self._unanswered)
+        self.limit.refused(self._clock.monotonic(), asked_s or 0.0, in_flight)
+        if self.limit.allowed <= _TOLD_BELOW * self._told:
             self._tell(reason)
-        self._paused.set()
+        self.wake()
+
+    def left(self, slot: Slot) -> None:
+        """Take in that the slot's job is no longer at the gateway: it was not sent, was refused, or has ended."""
+        self._unanswered.discard(slot)
+        self._at_gateway.discard(slot)
+        self._changed.set()
+
+    async def lend(self, wait_s: float) -> None:
+        """Let another job have the caller's slot for ``wait_s`` seconds."""
+        self._return()
+        try:
+            await self._clock.sleep(wait_s)
+        finally:
+            self._in_use += 1
+
+    def found(self, slot: Slot) -> None:
+        """Take in that the slot's job is at the gateway, also if it was submitted in an earlier run."""
+        self._at_gateway.add(slot)
 
     def wake(self) -> None:
         """Let all waiters check their condition again."""
         self._changed.set()
+        while self._waiting and self._in_use < self.limit.allowed:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                self._in_use += 1
+                waiter.set_result(None)
 
-    async def keep_time(self) -> None:
-        """End pauses when they are over. Runs beside the workers until cancelled."""
-        while True:
-            await self._paused.wait()
-            self._paused.clear()
-            while (left_s := self._flow.resume_at - self._clock.monotonic()) > 0:
-                await self._clock.sleep(left_s)
-            self.wake()
+    async def _acquire(self) -> None:
+        if not self._waiting and self._in_use < self.limit.allowed:
+            self._in_use += 1
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._return()
+            raise
 
-    def _is_clear(self) -> bool:
-        return self._stop.no_more or self._clock.monotonic() >= self._flow.resume_at
+    def _return(self) -> None:
+        self._in_use -= 1
+        self.wake()
 
-    async def _until(self, ready: Callable[[], bool]) -> None:
-        while not ready():
-            self._changed.clear()
+    def _next_submit_at(self) -> float:
+        # More may be active than at the gateway: jobs with lent slots, and those that wait for credits.
+        if len(self._at_gateway) >= self.limit.allowed:
+            return math.inf
+        return self.limit.next_submit_at(self._clock.monotonic(), len(self._unanswered))
+
+    async def _wait_until(self, at: float) -> None:
+        self._changed.clear()
+        alarm = None if at == math.inf else asyncio.create_task(self._wake_at(at))
+        try:
             await self._changed.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    async def _wake_at(self, at: float) -> None:
+        await self._clock.sleep(at - self._clock.monotonic())
+        self._changed.set()
+
+    def _close(self, slot: Slot) -> None:
+        if slot.is_accepted and slot.submitted_at is not None:
+            self.limit.ended(self._clock.monotonic() - slot.submitted_at)
+        self.left(slot)
 
     def _tell(self, reason: str | None) -> None:
-        self._told = self._flow.limit
-        self._observer.notify(Throttled(self._clock.now(), self._flow.limit, self._flow.ceiling, reason))
+        self._told = self.limit.allowed
+        self._observer.notify(Throttled(self._clock.now(), self._told, self.limit.ceiling, reason))

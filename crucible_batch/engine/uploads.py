@@ -42,6 +42,7 @@ from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus, Erro
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD
+from crucible_batch.domain.upload_tries import ASSET_NOT_READY, VainUpload, not_ready, upload_stop
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.journaled_ledger import JournaledLedger
@@ -49,7 +50,6 @@ from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.input_images import InputError, load_input
 
-ASSET_NOT_READY = "ASSET_NOT_READY"
 INPUT_CHANGED = "INPUT_CHANGED"
 _READY_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 5.0, 10.0, 10.0, 20.0)
 """Delays between polls of an uploaded asset: mostly under a second, about a minute in all."""
@@ -57,11 +57,9 @@ _LOST_LOOKS_S = (0.5, 2.0, 4.0)
 """Delays before each search for an intent whose answer was lost: the list may lag behind."""
 _LAST_CHANCE_S = 1.5
 """How long a pending asset whose upload is uncertain may take to become ready before it is deleted."""
-_INTENTS_PER_RUN = 2
-"""An image is bought at most once more in a run after a lost answer or an expired upload."""
 
 
-class AssetFailed(Exception):  # noqa: N818 - a finding about an image that its jobs take up, not an error of ours
+class AssetFailed(Exception):  # noqa: N818 - a finding about an image, handled by its jobs
     """An image can't be uploaded in this run. ``declined``: for lack of credits, not because of the image."""
 
     def __init__(self, error: ErrorInfo, *, declined: bool) -> None:
@@ -100,7 +98,9 @@ class AssetUploader:
         self._claims: dict[str, str] = {}
         self._intents: dict[str, UploadIntent] = {}
         self._contents: dict[str, bytes] = {}
-        self._bought: dict[str, int] = {}
+        self._in_vain: dict[str, list[VainUpload]] = {}
+        self._refused: set[str] = set()
+        """The images whose bytes the storage refused, until their assets are given back."""
         self._turned_away: dict[str, GatewayError | HoldOutgrown] = {}
         self._listed: Mapping[str, AssetSnapshot] | None = None
         self._listing = asyncio.Lock()
@@ -125,7 +125,7 @@ class AssetUploader:
     async def settle(self) -> None:
         """Settle the uploads that an earlier run left with an open hold, before any job asks for credits.
 
-        Such a hold may be all that the budget has, and a job that asked before would be blocked for the whole run.
+        Such a hold may be all that the budget has, and a job that asked before would be blocked for the entire run.
         Raises ``GatewayError`` if they can't be settled.
         """
         for subject in self._books.ledger.holds():
@@ -170,6 +170,8 @@ class AssetUploader:
 
         def step(asset: Asset, event: AssetEvent) -> Asset:
             self._observe(image, event)
+            if isinstance(event, Lost | Deleted):
+                self._note_in_vain(asset, event)
             moved = evolve_asset(asset, event)
             self._assets[image.spec.sha256] = moved
             return moved
@@ -183,6 +185,16 @@ class AssetUploader:
             # Not because of the image: after a refund the next job may try again.
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
         return brought
+
+    def _note_in_vain(self, asset: Asset, event: Lost | Deleted) -> None:
+        """Note a failed upload. Its charge is known only if it was answered."""
+        digest = asset.sha256
+        upload = VainUpload(None)
+        if isinstance(event, Deleted):
+            turned_down = digest in self._refused or asset.phase is AssetPhase.UPLOADED
+            upload = VainUpload(None if asset.assumed else asset.charged, event.rebate, turned_down)
+        self._refused.discard(digest)
+        self._in_vain.setdefault(digest, []).append(upload)
 
     async def _take_up(self, digest: str, image: InputImage | None) -> Asset:
         """Resume an asset from the journal. Nothing is bought; raises ``GatewayError`` if it can't be settled."""
@@ -226,8 +238,9 @@ class AssetUploader:
         found = (await self._list()).get(digest)
         if found is not None and found.byte_size == image.spec.byte_size:
             return Found(at=self._clock.now(), asset_id=found.asset_id)
-        if self._bought.get(digest, 0) >= _INTENTS_PER_RUN:
-            return NotCreated(at=self._clock.now(), error=_given_up(image))
+        uploads = self._in_vain.get(digest, [])
+        if (stop := upload_stop(uploads, self._books.ledger, self._books.budget)) is not None:
+            return NotCreated(at=self._clock.now(), error=not_ready(image.path.name, uploads, stop))
         # The first job that gets here uploads it; the job that claimed it pays.
         payer = self._claims.get(digest, payer)
         return Intended(at=self._clock.now(), nonce=self._nonce(), credits=self._share(payer), payer=payer)
@@ -248,14 +261,15 @@ class AssetUploader:
         # Nothing is awaited between the check and the request, so the ledger is current.
         if self._is_outgrown(asset):
             return self._held_too_little(digest)
-        self._bought[digest] = self._bought.get(digest, 0) + 1
+
+        async def before_retry(_error: GatewayError, wait_s: float) -> bool:
+            await self._clock.sleep(wait_s)
+            return not self._is_outgrown(asset)
+
         try:
-            intent = await self._gateway.create_asset(
-                image.spec, nonce=asset.nonce or "", may_resend=lambda _in_doubt: not self._is_outgrown(asset)
-            )
+            intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "", before_retry=before_retry)
         except GatewayError as error:
             if error.status == 429 and self._is_outgrown(asset):
-                self._bought[digest] -= 1
                 return self._held_too_little(digest)
             if error.in_doubt:
                 # Noted first: if the search fails too, the image is not bought again before it has been found.
@@ -267,7 +281,6 @@ class AssetUploader:
             if isinstance(error, KeyRefusedError) or not error.is_refusal:
                 # Refused, but not because of the image: the credits are released, and it may be tried again.
                 self._turned_away[digest] = error
-                self._bought[digest] -= 1
             return NotCreated(at=self._clock.now(), error=error_info(error))
         self._intents[digest] = intent
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
@@ -288,7 +301,9 @@ class AssetUploader:
         # The claiming job's hold is too small as well: the next job that asks for credits counts it as missing.
         self._claims.pop(digest, None)
         self._turned_away[digest] = HoldOutgrown()
-        return NotCreated(at=self._clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, "what is held for it is not enough"))
+        return NotCreated(
+            at=self._clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, "the credits held for it are not sufficient")
+        )
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
         """Search for an intent whose answer was lost by its nonce. Its cost is unknown, so the upload bound is used."""
@@ -311,6 +326,7 @@ class AssetUploader:
         except GatewayError as error:
             is_refused = error.status is not None and 400 <= error.status < 429
             if is_refused or error.code == UNSAFE_URL:
+                self._refused.add(digest)
                 return await self._give_back(asset)
             raise
         return Uploaded(at=self._clock.now())
@@ -377,11 +393,3 @@ class AssetUploader:
 def _shows(listed: Mapping[str, AssetSnapshot], asset: Asset) -> bool:
     found = listed.get(asset.sha256)
     return found is not None and found.asset_id == asset.asset_id
-
-
-def _given_up(image: InputImage) -> ErrorInfo:
-    return ErrorInfo(
-        ASSET_NOT_READY,
-        f"{image.path.name} was bought {_INTENTS_PER_RUN} times and is not ready",
-        hint="run the same command again with --retry-failed: nothing was bought for the job",
-    )

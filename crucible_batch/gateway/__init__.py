@@ -3,7 +3,7 @@
 HttpGateway (adapter)          the engine's port, in the domain's types
   CrucibleClient (client)      the contract's ten operations; usable on its own
     Retrier (retries)          repeats a request, by the table in ``decide_retry``
-    ApiExchange (exchange)     one request and its whole response, within one deadline
+    ApiExchange (exchange)     one request and its complete response, within one deadline
       KeyChannel (transport)   adds the API key, for one origin only
   StorageClient (storage)      reads and writes bytes at signed URLs, without the key
     LinkGuard (url_guard)      which URLs and addresses are allowed

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import httpx
 
@@ -30,8 +30,10 @@ from crucible_batch.domain.gateway_types import (
     Workflow,
 )
 from crucible_batch.domain.identity import Json
+from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.output_list import MOST_OUTPUTS
-from crucible_batch.domain.ports import Gateway, MayResend, always
+from crucible_batch.domain.parameter_info import ParameterInfo, read_parameter
+from crucible_batch.domain.ports import BeforeRetry, Gateway
 from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient
@@ -40,6 +42,8 @@ from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryPol
 from crucible_batch.gateway.storage import StorageClient
 from crucible_batch.gateway.url_guard import parse_api_base
 from crucible_batch.gateway.wire import AssetDescriptor, CreditLedgerEntry, JobData, JobOutput
+
+S = TypeVar("S", JobStatus, AssetStatus)
 
 _NAME_KEYS: Final = ("name", "key", "id")
 _LONGEST_ESTIMATE_S: Final = 7 * 24 * 3600.0  # a larger value is in milliseconds, or a mistake
@@ -70,6 +74,11 @@ def read_details(metadata: Mapping[str, object]) -> dict[str, Mapping[str, objec
         return {name: about for name, about in listed.items() if isinstance(about, Mapping)}
     entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
     return {name: entry for entry in entries if (name := _name(entry))}
+
+
+def read_parameters(metadata: Mapping[str, object]) -> dict[str, ParameterInfo]:
+    """Return what the metadata has of each listed parameter, by its cleaned name; nothing for a bare name."""
+    return {clean_message(name): read_parameter(details) for name, details in read_details(metadata).items()}
 
 
 def read_expected_s(metadata: Mapping[str, object]) -> float | None:
@@ -104,14 +113,14 @@ class HttpGateway(Gateway):
         self._warned: set[str] = set()
 
     async def submit(
-        self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
+        self, workflow_id: str, params: Mapping[str, object], *, key: str, before_retry: BeforeRetry | None = None
     ) -> Submission:
         # The port's type allows any object; the client rejects values that JSON can't represent.
         sendable = cast("Mapping[str, Json]", params)
-        job = await self._api.generate(workflow_id, sendable, idempotency_key=key, may_resend=may_resend)
+        job = await self._api.generate(workflow_id, sendable, idempotency_key=key, before_retry=before_retry)
         return Submission(
             job_id=job.job_id,
-            status=_job_status(job.status),
+            status=_status(JobStatus, job.status),
             credits=job.requested_credits,
             existing=job.existing,
             after_doubt=job.after_doubt,
@@ -120,10 +129,10 @@ class HttpGateway(Gateway):
     async def job(self, job_id: str) -> JobSnapshot:
         job = await self._api.job(job_id)
         if len(job.outputs) > MOST_OUTPUTS:
-            self._warn_once(f"a job shows {len(job.outputs)} outputs; the first {MOST_OUTPUTS} are taken")
+            self._warn_once(f"a job lists {len(job.outputs)} outputs; only the first {MOST_OUTPUTS} are used")
         return JobSnapshot(
             job_id=job.job_id,
-            status=_job_status(job.status),
+            status=_status(JobStatus, job.status),
             credits=job.requested_credits,
             error=_job_error(job),
             outputs=_output_links(job.outputs),
@@ -142,9 +151,9 @@ class HttpGateway(Gateway):
         metadata = (await self._api.workflow(workflow_id)).metadata
         fields = read_fields(metadata)
         if not fields:
-            self._warn_once(f"workflow {workflow_id} doesn't say which parameters it takes; they are sent unchecked")
+            self._warn_once(f"workflow {workflow_id} does not list its parameters; they are sent unchecked")
         fields = None if fields is None else tuple(clean_message(name) for name in fields)
-        return Workflow(workflow_id=workflow_id, fields=fields, expected_s=read_expected_s(metadata))
+        return Workflow(workflow_id, fields, read_expected_s(metadata), read_parameters(metadata))
 
     async def assets(self) -> Sequence[AssetSnapshot]:
         return tuple(_asset_snapshot(asset) for asset in (await self._api.assets()).assets)
@@ -152,13 +161,15 @@ class HttpGateway(Gateway):
     async def asset(self, asset_id: str) -> AssetSnapshot:
         return _asset_snapshot(await self._api.asset(asset_id))
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str, may_resend: MayResend = always) -> UploadIntent:
+    async def create_asset(
+        self, spec: AssetSpec, *, nonce: str, before_retry: BeforeRetry | None = None
+    ) -> UploadIntent:
         created = await self._api.create_asset(
             mime_type=spec.mime_type,
             byte_size=spec.byte_size,
             filename=spec.filename[-FILENAME_LIMIT:] or None,
             metadata={"cb_sha256": spec.sha256, "cb_nonce": nonce},
-            may_resend=may_resend,
+            before_retry=before_retry,
         )
         return UploadIntent(asset_id=created.asset_id, upload_url=created.upload_url, credits=created.credits_charged)
 
@@ -191,13 +202,14 @@ async def open_gateway(
     timeout_s: float = 30.0,
     retry: RetryPolicy | Retrier | None = RetryPolicy(),  # noqa: B008 - frozen
     on_retry: OnRetry | None = None,
+    outage: Outage | None = None,
 ) -> AsyncIterator[HttpGateway]:
     """Open a gateway with its clients, and close them at the end of the block.
 
     ``transport`` is used for storage too, unless ``storage_transport`` is given. ``storage_hosts`` are hosts that
-    storage links may lead to although their addresses aren't public.
+    storage links may lead to although their addresses aren't public. ``outage`` takes in whether the API answers.
     """
-    retrier = as_retrier(retry, on_retry)
+    retrier = as_retrier(retry, on_retry, outage)
     key = key if isinstance(key, ApiKey) else ApiKey(key)
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(
@@ -205,7 +217,7 @@ async def open_gateway(
         )
         storage = StorageClient(
             parse_api_base(base_url),
-            retrier,
+            retrier.for_storage(),
             transport=storage_transport or transport,
             proxy=proxy,
             timeout_s=timeout_s,
@@ -216,25 +228,18 @@ async def open_gateway(
         yield HttpGateway(api, storage)
 
 
-def _job_status(word: str) -> JobStatus:
+def _status(kind: type[S], word: str) -> S:
     try:
-        return JobStatus(word)
+        return kind(word)
     except ValueError:
-        return JobStatus.UNKNOWN
-
-
-def _asset_status(word: str) -> AssetStatus:
-    try:
-        return AssetStatus(word)
-    except ValueError:
-        return AssetStatus.UNKNOWN
+        return kind("unknown")
 
 
 def _job_error(job: JobData) -> ErrorInfo | None:
     if job.status != JobStatus.FAILED and not job.error_code:
         return None
     code = clean_message(job.error_code or "", CODE_LIMIT) or "JOB_FAILED"
-    message = clean_message(job.error_message or "") or "the gateway reports the job as failed and says no more"
+    message = clean_message(job.error_message or "") or "the gateway reports the job as failed, without a message"
     return ErrorInfo(code=code, message=message)
 
 
@@ -291,7 +296,7 @@ def _asset_snapshot(asset: AssetDescriptor) -> AssetSnapshot:
     sha256, nonce = asset.metadata.get("cb_sha256"), asset.metadata.get("cb_nonce")
     return AssetSnapshot(
         asset_id=asset.asset_id,
-        status=_asset_status(asset.status),
+        status=_status(AssetStatus, asset.status),
         byte_size=asset.byte_size or 0,
         sha256=sha256 if isinstance(sha256, str) else None,
         nonce=nonce if isinstance(nonce, str) else None,

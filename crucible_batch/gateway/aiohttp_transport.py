@@ -1,18 +1,10 @@
 """The default channel, over aiohttp. No other module uses aiohttp.
 
-Chosen by measurement (CPU time of one GET and its response, 64 in flight, all on the same machine within a minute;
-``make bench`` measures the effect on a whole run):
-
-    httptools and a protocol of our own          38 µs    but we would have to maintain an HTTP client
-    aiohttp                                     100 µs    the same with 16 and with 256 in flight
-    httpx over httpx-aiohttp                    330 µs
-    httpx and its own transport               4,100 µs    1,950 with 16 in flight, 9,300 with 256
-
-Requests are therefore passed to aiohttp directly, without an ``httpx.Request``. httpx is still used for transports
-that a caller passes in (``HttpxChannel``), and its exceptions are the errors of all channels. A transport error of
-aiohttp doesn't show whether the request was sent: if a server reads a POST and closes the connection, the error is
-"disconnected". If a pooled connection turns out to be dead, aiohttp repeats the request by itself only if that is
-safe (GET, PUT, DELETE).
+Requests are passed to aiohttp directly, without an ``httpx.Request``; ``docs/decisions/0002-aiohttp-under-httpx.md``
+has the figures. httpx is still used for transports that a caller passes in (``HttpxChannel``), and its exceptions are
+the errors of all channels. A transport error of aiohttp doesn't show whether the request was sent: if a server reads a
+POST and closes the connection, the error is "disconnected". If a pooled connection turns out to be dead, aiohttp sends
+the request again by itself only if that is safe (GET, PUT, DELETE).
 """
 
 from __future__ import annotations
@@ -31,7 +23,7 @@ from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from yarl import URL
 
 from crucible_batch.errors import UserError
-from crucible_batch.gateway.transport import CHUNK_BYTES, USER_AGENT, Channel, Reply
+from crucible_batch.gateway.transport import CHUNK_BYTES, USER_AGENT, Channel, InvalidCertificateError, Reply
 from crucible_batch.gateway.url_guard import LinkGuard, shown
 
 _HEADER_BYTES: Final = 64 * 1024
@@ -58,7 +50,7 @@ class AiohttpReply(Reply):
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        # Kept because a response that was read whole releases its connection. aiohttp has no public accessor for it.
+        # Kept because a completely read response releases its connection. aiohttp has no public accessor for it.
         self._protocol = response._protocol  # noqa: SLF001
 
     @property
@@ -68,15 +60,6 @@ class AiohttpReply(Reply):
     @property
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
-
-    async def read(self, limit: int) -> bytes | None:
-        blocks, size = list[bytes](), 0
-        while block := await self._block():
-            blocks.append(block)
-            size += len(block)
-            if size > limit:
-                return None
-        return b"".join(blocks)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         blocks, size = list[bytes](), 0
@@ -206,7 +189,9 @@ def _as_httpx(error: Exception) -> Exception:
         case aiohttp.ClientConnectorError():
             # Not aiohttp's own text, which holds the repr of the TLS context.
             host = f"[{error.host}]" if ":" in error.host else error.host
-            return httpx.ConnectError(f"can't connect to {host}:{error.port}: {_reason(error.os_error)}")
+            is_certificate = isinstance(error.os_error, ssl.SSLCertVerificationError)
+            kind = InvalidCertificateError if is_certificate else httpx.ConnectError
+            return kind(f"can't connect to {host}:{error.port}: {_reason(error.os_error)}")
         case aiohttp.ClientResponseError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
             return httpx.RemoteProtocolError(type(error).__name__)
         case ValueError():  # aiohttp's InvalidURL is one
@@ -260,5 +245,5 @@ def _proxy(text: str) -> str:
         url = httpx.URL()
     if url.scheme not in _PROXY_SCHEMES or not url.host:
         # The library's message isn't shown: it may hold a password.
-        raise UserError(f"not a proxy: {shown(text)}", hint="give one like http://proxy.example:3128")
+        raise UserError(f"not a proxy URL: {shown(text)}", hint="give one like http://proxy.example:3128")
     return text

@@ -27,7 +27,7 @@ class ApiKey:
             raise KeyRefusedError("there is no API key", code="NO_KEY", hint="set MOLTAZINE_API_KEY")
         if not _HEADER_SAFE.fullmatch(text):
             raise KeyRefusedError(
-                "the API key holds blanks or characters that no key has",
+                "the API key contains blanks or invalid characters",
                 code="MALFORMED_KEY",
                 hint="copy the key again; it looks like moltazine_<token>, on one line",
             )

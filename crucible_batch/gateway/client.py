@@ -12,44 +12,18 @@ from pydantic import ValidationError
 
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.identity import Json, canonical
-from crucible_batch.domain.ports import MayResend, always
+from crucible_batch.domain.ports import BeforeRetry
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
+from crucible_batch.gateway import wire
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.api_key import ApiKey
-from crucible_batch.gateway.exchange import ApiExchange, Call
+from crucible_batch.gateway.exchange import ApiExchange
 from crucible_batch.gateway.json_text import UnreadableError
 from crucible_batch.gateway.response_errors import HttpAnswer, bad_request
 from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryPolicy, as_retrier
 from crucible_batch.gateway.transport import Channel, HttpxChannel, KeyChannel, KeyTransport, new_client
 from crucible_batch.gateway.url_guard import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
-from crucible_batch.gateway.wire import (
-    AssetCreateData,
-    AssetCreateRequest,
-    AssetCreateSuccessResponse,
-    AssetDeleteData,
-    AssetDeleteSuccessResponse,
-    AssetDescriptor,
-    AssetGetSuccessResponse,
-    AssetListData,
-    AssetListSuccessResponse,
-    CreditsData,
-    CreditsSuccessResponse,
-    GenerateData,
-    GenerateRequest,
-    GenerateSuccessResponse,
-    HealthData,
-    HealthSuccessResponse,
-    JobData,
-    JobSuccessResponse,
-    SuccessResponse,
-    WireModel,
-    WorkflowListData,
-    WorkflowListSuccessResponse,
-    WorkflowMetadataData,
-    WorkflowMetadataSuccessResponse,
-    first_problem,
-    read_answer,
-)
+from crucible_batch.gateway.wire import SuccessResponse, WireModel, first_problem, read_answer
 
 REMEMBERED_JOBS: Final = 4096
 """Number of job ids whose idempotency key is remembered. A response that belongs to another request arrives soon
@@ -63,7 +37,7 @@ class _OtherKeyError(UnreadableError):
     code = JOB_OF_ANOTHER_KEY
 
 
-class GeneratedJob(GenerateData):
+class GeneratedJob(wire.GenerateData):
     """The response to ``generate``. ``existing`` is true for 200 (the key was known), false for 202 (a job was bought).
 
     ``after_doubt`` is true if an earlier attempt of the same call may have taken effect; an existing job was then most
@@ -128,33 +102,33 @@ class CrucibleClient:
         """Close the connections. May be called twice."""
         await self._channel.aclose()
 
-    async def health(self) -> HealthData:
+    async def health(self) -> wire.HealthData:
         """Return the status of the service."""
-        return await self._get(Operation.HEALTH, "/api/health", HealthSuccessResponse)
+        return await self._read(Operation.HEALTH, "/api/health", wire.HealthSuccessResponse)
 
-    async def credits(self) -> CreditsData:
+    async def credits(self) -> wire.CreditsData:
         """Return the account's credits and its latest ledger entries."""
-        return await self._get(Operation.CREDITS, "/api/v1/credits", CreditsSuccessResponse)
+        return await self._read(Operation.CREDITS, "/api/v1/credits", wire.CreditsSuccessResponse)
 
-    async def workflows(self) -> WorkflowListData:
+    async def workflows(self) -> wire.WorkflowListData:
         """Return the active workflows."""
-        return await self._get(Operation.WORKFLOWS, "/api/v1/workflows", WorkflowListSuccessResponse)
+        return await self._read(Operation.WORKFLOWS, "/api/v1/workflows", wire.WorkflowListSuccessResponse)
 
-    async def workflow(self, workflow_id: str) -> WorkflowMetadataData:
+    async def workflow(self, workflow_id: str) -> wire.WorkflowMetadataData:
         """Return a workflow's metadata. The error code is ``WORKFLOW_NOT_FOUND`` if it doesn't exist."""
         path = f"/api/v1/workflows/{workflow_segment(workflow_id)}/metadata"
-        return await self._get(
-            Operation.WORKFLOW, path, WorkflowMetadataSuccessResponse, asked=("workflow_id", workflow_id)
+        return await self._read(
+            Operation.WORKFLOW, path, wire.WorkflowMetadataSuccessResponse, asked=("workflow_id", workflow_id)
         )
 
-    async def assets(self) -> AssetListData:
+    async def assets(self) -> wire.AssetListData:
         """Return the account's assets."""
-        return await self._get(Operation.ASSETS, "/api/v1/assets", AssetListSuccessResponse)
+        return await self._read(Operation.ASSETS, "/api/v1/assets", wire.AssetListSuccessResponse)
 
-    async def asset(self, asset_id: str) -> AssetDescriptor:
+    async def asset(self, asset_id: str) -> wire.AssetDescriptor:
         """Return an asset. The error code is ``ASSET_NOT_FOUND`` if it doesn't exist."""
         path = f"/api/v1/assets/{check_id(asset_id, what='asset id')}"
-        return await self._get(Operation.ASSET, path, AssetGetSuccessResponse, asked=("asset_id", asset_id))
+        return await self._read(Operation.ASSET, path, wire.AssetGetSuccessResponse, asked=("asset_id", asset_id))
 
     async def create_asset(
         self,
@@ -163,8 +137,8 @@ class CrucibleClient:
         byte_size: int,
         filename: str | None = None,
         metadata: Mapping[str, Json] | None = None,
-        may_resend: MayResend = always,
-    ) -> AssetCreateData:
+        before_retry: BeforeRetry | None = None,
+    ) -> wire.AssetCreateData:
         """Buy an upload intent.
 
         It has no idempotency key, so it is retried only after 429, which rules out that it took effect. After an error
@@ -175,29 +149,24 @@ class CrucibleClient:
             wanted["filename"] = filename
         if metadata is not None:
             wanted["metadata"] = dict(metadata)
-        body = _body(Operation.CREATE_ASSET, AssetCreateRequest, wanted)
-        return await self._call(
-            Operation.CREATE_ASSET,
-            "POST",
-            "/api/v1/assets",
-            lambda answer: _data(answer, AssetCreateSuccessResponse),
-            body,
-            may_resend=may_resend,
+        body = _body(Operation.CREATE_ASSET, wire.AssetCreateRequest, wanted)
+        envelope = wire.AssetCreateSuccessResponse
+        return await self._read(
+            Operation.CREATE_ASSET, "/api/v1/assets", envelope, "POST", body, before_retry=before_retry
         )
 
-    async def delete_asset(self, asset_id: str) -> AssetDeleteData:
+    async def delete_asset(self, asset_id: str) -> wire.AssetDeleteData:
         """Delete an asset. One that doesn't exist counts as deleted, with a rebate of 0."""
         path = f"/api/v1/assets/{check_id(asset_id, what='asset id')}"
-
-        def read(answer: HttpAnswer) -> AssetDeleteData:
-            return _same(_data(answer, AssetDeleteSuccessResponse), "asset_id", asset_id)
-
+        asked = ("asset_id", asset_id)
         try:
-            return await self._call(Operation.DELETE_ASSET, "DELETE", path, read)
+            return await self._read(
+                Operation.DELETE_ASSET, path, wire.AssetDeleteSuccessResponse, "DELETE", asked=asked
+            )
         except GatewayError as error:
             # A 404 without a JSON error comes from a proxy or a wrong base URL; it doesn't show that the asset is gone.
             if error.status == 404 and error.code != "HTTP_404":
-                return AssetDeleteData(asset_id=asset_id, deleted=True, credit_rebate=ZERO)
+                return wire.AssetDeleteData(asset_id=asset_id, deleted=True, credit_rebate=ZERO)
             raise
 
     async def generate(
@@ -206,7 +175,7 @@ class CrucibleClient:
         params: Mapping[str, Json],
         *,
         idempotency_key: str,
-        may_resend: MayResend = always,
+        before_retry: BeforeRetry | None = None,
     ) -> GeneratedJob:
         """Buy one job with this idempotency key (1 to 128 characters), or return the job already bought with it.
 
@@ -218,11 +187,11 @@ class CrucibleClient:
             "params": dict(params),
             "idempotency_key": idempotency_key,
         }
-        body = _body(Operation.GENERATE, GenerateRequest, wanted)
+        body = _body(Operation.GENERATE, wire.GenerateRequest, wanted)
         doubts: list[GatewayError] = []
 
         def read(answer: HttpAnswer) -> GeneratedJob:
-            data = _data(answer, GenerateSuccessResponse)
+            data = read_answer(answer.body, wire.GenerateSuccessResponse).data
             self._check_job_is_of_key(data.job_id, idempotency_key)
             # Not validated again: the data was validated above, and it would double the cost.
             return GeneratedJob.model_construct(
@@ -230,25 +199,31 @@ class CrucibleClient:
             )
 
         path = "/api/v1/generate"
-        return await self._call(Operation.GENERATE, "POST", path, read, body, doubts=doubts, may_resend=may_resend)
+        return await self._call(Operation.GENERATE, "POST", path, read, body, doubts=doubts, before_retry=before_retry)
 
-    async def job(self, job_id: str) -> JobData:
+    async def job(self, job_id: str) -> wire.JobData:
         """Return a job. The error code is ``JOB_NOT_FOUND`` if it doesn't exist."""
         path = f"/api/v1/jobs/{check_id(job_id, what='job id')}"
-        return await self._get(Operation.JOB, path, JobSuccessResponse, asked=("job_id", job_id))
+        return await self._read(Operation.JOB, path, wire.JobSuccessResponse, asked=("job_id", job_id))
 
-    async def _get(
+    async def _read(
         self,
         operation: Operation,
         path: str,
         envelope: type[SuccessResponse[D]],
+        method: str = "GET",
+        body: bytes | None = None,
+        *,
         asked: tuple[str, str] | None = None,
+        before_retry: BeforeRetry | None = None,
     ) -> D:
+        """Make a call and return its data. ``asked`` is the field and the id that the data must be about."""
+
         def read(answer: HttpAnswer) -> D:
-            data = _data(answer, envelope)
+            data = read_answer(answer.body, envelope).data
             return _same(data, *asked) if asked else data
 
-        return await self._call(operation, "GET", path, read)
+        return await self._call(operation, method, path, read, body, before_retry=before_retry)
 
     def _check_job_is_of_key(self, job_id: str, key: str) -> None:
         """Raise an error for the job of another idempotency key: the response to ``generate`` doesn't hold its key."""
@@ -266,20 +241,21 @@ class CrucibleClient:
         body: bytes | None = None,
         *,
         doubts: list[GatewayError] | None = None,
-        may_resend: MayResend = always,
+        before_retry: BeforeRetry | None = None,
     ) -> T:
         """Make a call with its retries. The errors of attempts that may have taken effect are added to ``doubts``."""
-        call = Call(operation, method, self._prefix + path, read, body)
+
+        url = self._prefix + path
 
         async def attempt() -> T:
             try:
-                return await self._exchange.perform(call)
+                return await self._exchange.perform(operation, method, url, read, body)
             except GatewayError as error:
                 if error.in_doubt and doubts is not None:
                     doubts.append(error)
                 raise
 
-        return await self._retrier.run(attempt, may_resend)
+        return await self._retrier.run(attempt, before_retry, url=url)
 
 
 def _body(operation: Operation, model: type[WireModel], wanted: dict[str, Json]) -> bytes:
@@ -291,10 +267,6 @@ def _body(operation: Operation, model: type[WireModel], wanted: dict[str, Json])
         raise bad_request(operation, first_problem(error)) from None
     except (ValueError, TypeError, RecursionError) as error:  # NaN, a lone surrogate, a type that JSON lacks
         raise bad_request(operation, str(error)) from error
-
-
-def _data(answer: HttpAnswer, envelope: type[SuccessResponse[D]]) -> D:
-    return read_answer(answer.body, envelope).data
 
 
 def _same(data: D, field: str, asked: str) -> D:

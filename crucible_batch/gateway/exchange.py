@@ -1,17 +1,23 @@
-"""One exchange with the API: a request and its whole response, within one deadline."""
+"""One exchange with the API: a request and its complete response, within one deadline."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError
-from crucible_batch.gateway.response_errors import HttpAnswer, bad_answer, refusal, request_id, transport_seam
+from crucible_batch.gateway.response_errors import (
+    HttpAnswer,
+    bad_answer,
+    foreign_answer,
+    refusal,
+    request_id,
+    transport_seam,
+)
 from crucible_batch.gateway.retries import Operation
 from crucible_batch.gateway.transport import MAX_CONNECTIONS, Channel, is_encoded
 from crucible_batch.gateway.wire import read_failure
@@ -24,23 +30,8 @@ _READ: Final = ("x-request-id", "retry-after", "date")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """A request, and the function that reads its response.
-
-    ``body`` is encoded once, so that each attempt sends the same bytes. ``read`` is called with any 2xx response and
-    raises ``UnreadableError`` if it is not the expected one. ``url`` is absolute.
-    """
-
-    operation: Operation
-    method: str
-    url: str
-    read: Callable[[HttpAnswer], T]
-    body: bytes | None = field(default=None, repr=False)
-
-
 class ApiExchange:
-    """Performs calls, one attempt each. Raises only ``GatewayError``, apart from cancellation.
+    """Performs requests, one attempt each. Raises only ``GatewayError``, apart from cancellation.
 
     The ``key`` is masked in every response before it is parsed, cleaned or truncated.
     """
@@ -55,37 +46,51 @@ class ApiExchange:
         self._now = now
         # The wait for a free slot isn't part of the deadline: a POST that was never sent must not end in doubt.
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._is_known = False
+        """Whether a gateway has answered with success: a web page after that comes from something in front of it."""
 
-    async def perform(self, call: Call[T]) -> T:
-        """Send the request and return what ``call.read`` makes of the response."""
+    async def perform(
+        self, operation: Operation, method: str, url: str, read: Callable[[HttpAnswer], T], body: bytes | None
+    ) -> T:
+        """Send a request to the absolute ``url`` and return what ``read`` makes of the response.
+
+        ``read`` is called with any 2xx response and raises ``UnreadableError`` if it is not the expected one.
+        """
         async with self._slots:
-            answer = await self._fetch(call)
+            answer = await self._fetch(operation, method, url, body)
         if not 200 <= answer.status < 300:
-            raise self._refusal(call, answer)
+            raise self._refusal(operation, url, answer)
         try:
-            return call.read(answer)
+            found = read(answer)
         except UnreadableError as error:
             await answer.drop()
             if read_failure(answer.body) is not None:  # success: false, with a 2xx
-                raise self._refusal(call, answer) from None
+                raise self._refusal(operation, url, answer) from None
+            if not self._is_known and (foreign := foreign_answer(operation, url, answer)) is not None:
+                raise foreign from error
             raise bad_answer(
-                call.operation, answer.status, str(error), code=error.code, request_id=request_id(answer)
+                operation, answer.status, str(error), code=error.code, request_id=request_id(answer)
             ) from error
+        self._is_known = True
+        return found
 
-    async def _fetch(self, call: Call[T]) -> HttpAnswer:
-        headers = _HEADERS if call.body is None else _HEADERS_OF_JSON
-        with transport_seam(call.operation, self._key.mask_in):
+    async def _fetch(self, operation: Operation, method: str, url: str, body: bytes | None) -> HttpAnswer:
+        headers = _HEADERS if body is None else _HEADERS_OF_JSON
+        with transport_seam(operation, self._key.mask_in):
             async with asyncio.timeout(self._timeout_s):
-                reply = await self._channel.send(call.method, call.url, headers, call.body)
+                reply = await self._channel.send(method, url, headers, body)
                 try:
                     # Closes the connection if the body wasn't read to its end.
-                    body = None if is_encoded(reply.headers) else await reply.read(ANSWER_LIMIT)
+                    content = None if is_encoded(reply.headers) else await reply.read(ANSWER_LIMIT)
                 finally:
                     await reply.close()
-        if body is None and 200 <= reply.status < 300:
-            raise bad_answer(call.operation, reply.status, "too large, or encoded though identity was asked for")
+        if content is None and 200 <= reply.status < 300:
+            raise bad_answer(
+                operation, reply.status, "too large, or encoded although the identity encoding was requested"
+            )
         headers = {name: self._key.mask_in(reply.headers[name]) for name in _READ if name in reply.headers}
-        return HttpAnswer(reply.status, headers, self._key.hidden_in_bytes(body or b""), reply.drop)
+        return HttpAnswer(reply.status, headers, self._key.hidden_in_bytes(content or b""), reply.drop)
 
-    def _refusal(self, call: Call[T], answer: HttpAnswer) -> GatewayError:
-        return refusal(call.operation, answer, now=self._now(), cap_s=self._retry_after_cap_s)
+    def _refusal(self, operation: Operation, url: str, answer: HttpAnswer) -> GatewayError:
+        now, cap_s = self._now(), self._retry_after_cap_s
+        return refusal(operation, url, answer, now=now, cap_s=cap_s, is_known=self._is_known)

@@ -45,7 +45,7 @@ def read_json(raw: bytes) -> object:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise UnreadableError(f"{name} is no JSON number")
+    raise UnreadableError(f"{name} is not a JSON number")
 
 
 def _object_without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:

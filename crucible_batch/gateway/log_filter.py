@@ -1,6 +1,6 @@
 """A log filter that removes the queries of signed URLs from the records of httpx and httpcore.
 
-httpx logs each request's whole URL at INFO, and httpcore each response's headers (including ``Location``) at DEBUG. The
+httpx logs each request's full URL at INFO, and httpcore each response's headers (including ``Location``) at DEBUG. The
 query of a signed URL grants the right to read or write a file. The filter changes records before any handler gets
 them; levels and handlers are left to the user. A logger's filters don't apply to its children, so each logger is
 listed. Other users of httpx in the same process keep their log records, but also without queries.

@@ -13,8 +13,10 @@ from typing import Final
 import httpx
 
 from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
-from crucible_batch.errors import GatewayError, KeyRefusedError
+from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError
+from crucible_batch.gateway.json_text import UnreadableError, read_json
 from crucible_batch.gateway.retries import Operation, decide_retry
+from crucible_batch.gateway.url_guard import HINT_NOT_A_GATEWAY, shown
 from crucible_batch.gateway.wire import ApiFailure, read_failure
 
 _SECONDS: Final = re.compile(r"[0-9]{1,4000}")  # ASCII only: int() accepts the digits of any script, signs and blanks
@@ -58,16 +60,23 @@ _HINTS: Final = {
     402: "add credits, then run the same command again",
     429: "the gateway asks for fewer requests; run the same command again later",
 }
+_ALWAYS_THERE: Final = frozenset({Operation.HEALTH, Operation.CREDITS, Operation.WORKFLOWS, Operation.ASSETS})
+"""The operations whose paths contain no id: a gateway does not answer them with 404."""
+_AT_FIRST: Final = _ALWAYS_THERE | {Operation.WORKFLOW}
+"""The operations of which one is the first of a command that works on a manifest or an account."""
+NOT_A_GATEWAY: Final = "NOT_A_GATEWAY"
 _HINT_NO_ANSWER: Final = "check the network and the base URL, then run the same command again"
-_HINT_BAD_ANSWER: Final = "check that the base URL is a Crucible gateway; else report it with the request id"
+_HINT_BAD_ANSWER: Final = (
+    "check that the base URL is a Crucible gateway's; if it is, report the request id to its operator"
+)
 _HINT_REDIRECT: Final = "redirects are never followed with the key; give the final address as the base URL"
 _HINT_LATER: Final = "run the same command again later"
-_HINT_REFUSED: Final = "the gateway refused the request as it is"
+_HINT_REFUSED: Final = "correct what the message names; the same request is refused again"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A response of the API, read whole, with the key masked. ``headers`` holds only those used, in lower case.
+    """A complete response of the API, with the key masked. ``headers`` holds only those used, in lower case.
 
     ``drop`` closes its connection. Call it for an unusable response: extra bytes that a server or proxy sent after a
     response may be read as the next one, and all later responses would then belong to earlier requests.
@@ -110,7 +119,7 @@ def bad_answer(
 ) -> GatewayError:
     """Return the error for an unusable response. ``why`` must hold only field names of it, no values."""
     return GatewayError(
-        f"an answer that can't be used: {why}",
+        f"invalid response: {why}",
         code=code,
         operation=operation,
         status=status,
@@ -123,15 +132,22 @@ def bad_answer(
 def bad_request(operation: Operation, why: str) -> GatewayError:
     """Return the error for a request that violates the contract and was not sent."""
     return GatewayError(
-        f"a request that the contract doesn't allow: {why}",
+        f"the gateway's API does not allow this request: {why}",
         code="BAD_REQUEST",
         operation=operation,
         hint="nothing was sent; correct the request",
     )
 
 
-def refusal(operation: Operation, answer: HttpAnswer, *, now: datetime, cap_s: float) -> GatewayError:
-    """Return the error for an error response, with the gateway's code, message and hint if it has them."""
+def refusal(
+    operation: Operation, url: str, answer: HttpAnswer, *, now: datetime, cap_s: float, is_known: bool = False
+) -> GatewayError:
+    """Return the error for an error response, with the gateway's code, message and hint if it has them.
+
+    ``is_known``: a gateway has answered at this base URL before, so a 404 comes from something in front of it.
+    """
+    if answer.status == 404 and operation in _ALWAYS_THERE and not is_known:
+        return _not_a_gateway(operation, url, 404, "there is no {} below it")
     failure = read_failure(answer.body)
     kind = KeyRefusedError if answer.status == 401 else GatewayError
     code, message = _words(failure, answer.status)
@@ -144,6 +160,35 @@ def refusal(operation: Operation, answer: HttpAnswer, *, now: datetime, cap_s: f
         request_id=request_id(answer, failure),
         in_doubt=decide_retry(operation, answer.status).in_doubt,
         retry_after_s=retry_after_s(answer.headers, now=now, cap_s=cap_s),
+    )
+
+
+def foreign_answer(operation: Operation, url: str, answer: HttpAnswer) -> NotAGatewayError | None:
+    """Return the error for a 2xx response that no gateway gives: a web page, or JSON without the contract's envelope.
+
+    None if it may be a gateway's, however wrong. Its status means that it is retried like any unusable response.
+    """
+    if operation not in _AT_FIRST:
+        return None
+    if answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return _not_a_gateway(operation, url, answer.status, "{} below it is a web page")
+    try:
+        value = read_json(answer.body)
+    except UnreadableError:
+        return None
+    if isinstance(value, dict) and "success" in value:
+        return None
+    return _not_a_gateway(operation, url, answer.status, "{} below it is JSON of another form")
+
+
+def _not_a_gateway(operation: Operation, url: str, status: int, why: str) -> NotAGatewayError:
+    base, slash, path = url.rpartition("/api/")
+    return NotAGatewayError(
+        f"{shown(base).rstrip('/')} is not the base URL of a Crucible gateway: {why.format(slash + path)}",
+        code=NOT_A_GATEWAY,
+        operation=operation,
+        status=status,
+        hint=HINT_NOT_A_GATEWAY,
     )
 
 
@@ -161,9 +206,9 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime, cap_s: float) ->
 def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:
     fallback = f"HTTP_{status}"
     if failure is None:
-        return fallback, f"the gateway answered {status}, with no error that can be read"
+        return fallback, f"the gateway answered with HTTP status {status} and without a readable error"
     code = clean_message(failure.code, CODE_LIMIT) or fallback
-    return code, clean_message(failure.error) or f"the gateway answered {status}, and said no more"
+    return code, clean_message(failure.error) or f"the gateway answered with HTTP status {status} and without a message"
 
 
 def _hint(status: int) -> str:

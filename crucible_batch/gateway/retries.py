@@ -8,13 +8,16 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from crucible_batch.domain.ports import MayResend, always
+from crucible_batch.domain.outage import Outage
+from crucible_batch.domain.ports import BeforeRetry
 from crucible_batch.errors import UNSAFE_URL, GatewayError
+from crucible_batch.gateway.transport import InvalidCertificateError
+from crucible_batch.gateway.url_guard import host_of
 
 
 class Operation(enum.StrEnum):
@@ -49,6 +52,19 @@ _EFFECTS: Final = {
     Operation.DELETE_ASSET: Effect.AGAIN,
     Operation.UPLOAD: Effect.AGAIN,
 }
+
+
+IN_PROGRESS: Final = frozenset(
+    {
+        Operation.GENERATE,
+        Operation.JOB,
+        Operation.CREATE_ASSET,
+        Operation.ASSET,
+        Operation.UPLOAD,
+        Operation.DOWNLOAD,
+    }
+)
+"""The operations that a run performs for its jobs, after the gateway has answered at its start."""
 
 
 class RetryDecision(NamedTuple):
@@ -102,6 +118,10 @@ class RetryPolicy:
     at most ``retry_after_cap_s``, plus up to ``base_s``, and never shorter than the wait without the header:
     ``Retry-After: 0`` must not use up all attempts at once. No wait is started that would end more than ``total_s``
     after the start of the first attempt.
+
+    The requests of jobs in progress, ``IN_PROGRESS``, are retried for ``patience_s`` at least, whatever their number.
+    Every request is retried until an outage has lasted ``outage_s`` (``domain.outage``), with waits up to
+    ``outage_wait_s``; 0 means that an outage is not waited for. Neither ``patience_s`` nor ``total_s`` counts outages.
     """
 
     attempts: int = 6
@@ -109,6 +129,9 @@ class RetryPolicy:
     max_wait_s: float = 20.0
     retry_after_cap_s: float = 120.0
     total_s: float = 300.0
+    patience_s: float = 0.0
+    outage_s: float = 0.0
+    outage_wait_s: float = 30.0
 
 
 NO_RETRIES = RetryPolicy(attempts=1)
@@ -119,6 +142,7 @@ class RetryNotice:
     """A retry that is about to happen. ``attempt`` is the number of the failed attempt, from 1.
 
     ``status`` is the HTTP status and ``asked_s`` the wait that the response asked for, each None if there was none.
+    ``host`` is the host that is asked, with its port; empty if the caller did not name it.
     """
 
     operation: Operation
@@ -127,11 +151,7 @@ class RetryNotice:
     reason: str
     status: int | None = None
     asked_s: float | None = None
-
-    @property
-    def is_pushback(self) -> bool:
-        """Whether the response asks for fewer requests (429 or 503)."""
-        return self.status in (429, 503)
+    host: str = ""
 
 
 OnRetry = Callable[[RetryNotice], None]
@@ -158,10 +178,34 @@ def is_worth_retrying(error: BaseException) -> bool:
     return decide_retry(Operation(error.operation), error.status).retry
 
 
-class Retrier:
-    """Runs the attempts of a call by ``policy``. Holds no state between calls; may be used concurrently.
+_NOTHING_BEHIND: Final = frozenset({502, 504})
+"""Statuses that a proxy answers with if the gateway behind it does not answer."""
 
-    ``sleep``, ``clock`` (monotonic, seconds) and ``jitter`` (in [0, 1)) are parameters for tests.
+
+def is_unanswered(error: GatewayError) -> bool:
+    """Whether a request got no answer from the gateway, by the table in ``domain.outage``."""
+    if error.code == "NO_ANSWER" and error.status is None:
+        return not isinstance(error.__cause__, InvalidCertificateError)
+    return error.status in _NOTHING_BEHIND or (error.status == 503 and error.code == "HTTP_503")
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call with its retries. ``outages_s``: how long outages had lasted when it began.
+
+    ``outage`` is the number of the outage in which the latest attempt was made, None if there was none.
+    """
+
+    began: float
+    outages_s: float
+    outage: int | None = None
+
+
+class Retrier:
+    """Runs the attempts of a call by ``policy``; may be used concurrently.
+
+    Calls share nothing but ``outage``. ``sleep``, ``clock`` (monotonic, seconds) and ``jitter`` (in [0, 1)) are
+    parameters for tests.
     """
 
     def __init__(
@@ -172,60 +216,130 @@ class Retrier:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
+        outage: Outage | None = None,
     ) -> None:
         self.policy = policy
+        self.outage = outage or Outage()
         self._on_retry = on_retry
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter
 
-    async def run(self, attempt: Callable[[], Awaitable[T]], may_resend: MayResend = always) -> T:
+    def for_storage(self) -> Retrier:
+        """Return a retrier for the storage, which is another server: its outages are its own, and are not reported."""
+        return Retrier(self.policy, on_retry=self._on_retry, sleep=self._sleep, clock=self._clock, jitter=self._jitter)
+
+    async def run(
+        self, attempt: Callable[[], Awaitable[T]], before_retry: BeforeRetry | None = None, *, url: str = ""
+    ) -> T:
         """Call ``attempt`` until it returns, or raise its last ``GatewayError``.
 
         If any attempt was in doubt, the raised error is in doubt too, whatever the later responses were.
-        ``may_resend`` is called after each wait, immediately before the next attempt; if it returns False, the last
-        error is raised.
+        ``before_retry`` does the waiting, if it is given; if it returns False, the last error is raised. Of ``url``,
+        which may be signed, only the host is logged.
         """
         began = self._clock()
-        last: GatewayError | None = None
+        call = _Call(began, self.outage.total_s(began))
+        try:
+            return await self._attempt(attempt, call)
+        except GatewayError as error:
+            if not is_worth_retrying(error):
+                raise
+            last = error
+        failed = [last]
 
-        async def one() -> T:
+        async def again() -> T:
             nonlocal last
+            if failed:
+                raise failed.pop()
             try:
-                return await attempt()
+                return await self._attempt(attempt, call)
             except GatewayError as error:
-                error.in_doubt = error.in_doubt or (last is not None and last.in_doubt)
+                error.in_doubt = error.in_doubt or last.in_doubt
                 last = error
                 raise
 
         async def pause(seconds: float) -> None:
-            await self._sleep(seconds)
-            if last is not None and not may_resend(last.in_doubt):
+            if before_retry is None:
+                await self._sleep(seconds)
+            elif not await before_retry(last, seconds):
                 raise last
 
+        # Made only now, since tenacity's loop costs a third of a request. It receives the first attempt as its error.
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_worth_retrying),
-            wait=self._wait,
-            stop=lambda state: self._is_over(state, began),
-            before_sleep=self._announce,
+            wait=lambda state: self._wait(state, call),
+            stop=lambda state: self._is_over(state, call),
+            before_sleep=lambda state: self._announce(state, call, url),
             sleep=pause,
             reraise=True,
         )
-        return await retrying(one)
+        return await retrying(again)
 
-    def _wait(self, state: RetryCallState) -> float:
+    async def _attempt(self, attempt: Callable[[], Awaitable[T]], call: _Call) -> T:
+        """Make one attempt, and note whether the gateway has answered."""
+        outage = self.outage
+        call.outage = outage.number if outage.is_on else None
+        try:
+            result = await attempt()
+        except GatewayError as error:
+            if is_unanswered(error):
+                outage.unanswered(self._clock())
+            elif error.code not in ("BAD_REQUEST", UNSAFE_URL):  # those are not sent
+                outage.answered(self._clock())
+            raise
+        if outage.is_on:
+            outage.answered(self._clock())
+        return result
+
+    def _is_outage(self, call: _Call) -> bool:
+        """Whether nothing has been answered since before the latest attempt of a call.
+
+        If other requests are answered meanwhile, only this request fails, and waiting for the gateway does not help.
+        """
+        return self.outage.is_on and self.outage.number == call.outage
+
+    @property
+    def _outage_s(self) -> float:
+        return self.policy.outage_s if self.outage.is_awaited else 0.0
+
+    def _wait(self, state: RetryCallState, call: _Call) -> float:
+        policy, error = self.policy, _error(state)
+        if self._is_outage(call):
+            policy = replace(policy, max_wait_s=policy.outage_wait_s)
+        own_s = wait_s(policy, state.attempt_number, error.retry_after_s, self._jitter())
+        left_s = policy.outage_s - self.outage.lasted_s(self._clock())
+        if is_unanswered(error) and left_s > 0:
+            return min(own_s, left_s)  # the last attempt is made at the end of the time allowed
+        return own_s
+
+    def _is_over(self, state: RetryCallState, call: _Call) -> bool:
+        error, now = _error(state), self._clock()
+        is_last = state.attempt_number >= self.policy.attempts
+        if self._is_outage(call):
+            if self._outage_s:
+                return not self._awaits(error, now)
+            is_late = now - call.began + state.upcoming_sleep > self.policy.total_s
+            return is_last or is_late or 0 < self.policy.outage_s <= self.outage.lasted_s(now)
+        # Without the time of outages: after one, a call has the same patience with other failures as before it.
+        elapsed = now - call.began - (self.outage.total_s(now) - call.outages_s)
+        patience_s = self.policy.patience_s if error.operation in IN_PROGRESS else 0.0
+        if error.status == 503:
+            patience_s = max(patience_s, self._outage_s)
+        is_patient = elapsed + state.upcoming_sleep < patience_s
+        return (is_last and not is_patient) or elapsed + state.upcoming_sleep > max(self.policy.total_s, patience_s)
+
+    def _awaits(self, error: GatewayError, now: float) -> bool:
+        """Whether the end of the present outage is still awaited. If not, its error has how long it was."""
+        lasted_s = self.outage.lasted_s(now)
+        if lasted_s < self._outage_s:
+            return True
+        self.outage.is_given_up = True
+        error.message += f"; the gateway has not answered for {_minutes(lasted_s)}"
+        return False
+
+    def _announce(self, state: RetryCallState, call: _Call, url: str) -> None:
         error = _error(state)
-        asked_s = error.retry_after_s if isinstance(error, GatewayError) else None
-        return wait_s(self.policy, state.attempt_number, asked_s, self._jitter())
-
-    def _is_over(self, state: RetryCallState, began: float) -> bool:
-        elapsed = self._clock() - began
-        return state.attempt_number >= self.policy.attempts or elapsed + state.upcoming_sleep > self.policy.total_s
-
-    def _announce(self, state: RetryCallState) -> None:
-        error = _error(state)
-        if not isinstance(error, GatewayError):
-            return
         notice = RetryNotice(
             Operation(error.operation),
             state.attempt_number,
@@ -233,18 +347,27 @@ class Retrier:
             error.code,
             error.status,
             error.retry_after_s,
+            host_of(url) if url else "",
         )
-        logger.debug("%s again in %.1f s: %s", notice.operation, notice.wait_s, notice.reason)
-        if self._on_retry is not None:
+        logger.debug("%s at %s again in %.1f s: %s", notice.operation, notice.host, notice.wait_s, notice.reason)
+        is_waiting = self._is_outage(call) and self._outage_s > 0
+        if is_waiting:
+            self.outage.waiting(self._clock(), error.message)
+        # Then the wait of all requests is reported once a minute, and not each of them.
+        if self._on_retry is not None and not (is_waiting and self.outage.is_told):
             self._on_retry(notice)
 
 
-def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None) -> Retrier:
-    """Return a retrier for a policy; None means one attempt. A ``Retrier`` is returned as is, ignoring ``on_retry``."""
-    return retry if isinstance(retry, Retrier) else Retrier(retry or NO_RETRIES, on_retry=on_retry)
+def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None, outage: Outage | None = None) -> Retrier:
+    """Return a retrier for a policy; None means one attempt. A ``Retrier`` is returned as is, ignoring the rest."""
+    return retry if isinstance(retry, Retrier) else Retrier(retry or NO_RETRIES, on_retry=on_retry, outage=outage)
 
 
-def _error(state: RetryCallState) -> BaseException:
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def _error(state: RetryCallState) -> GatewayError:
     error = state.outcome.exception() if state.outcome is not None else None
-    assert error is not None  # tenacity computes a wait only after failures
+    assert isinstance(error, GatewayError)  # the only one that is_worth_retrying
     return error

@@ -40,7 +40,7 @@ class _Upload:
 class StorageClient:
     """A client for signed storage URLs. Sends no API key, keeps no cookies, and shows URLs without their queries.
 
-    ``timeout_s`` limits each wait for the next byte, and the wait for the response's headers; the whole transfer has a
+    ``timeout_s`` limits each wait for the next byte, and the wait for the response's headers; the entire transfer has a
     deadline that grows with its size. ``trusted_hosts`` may have addresses that aren't public. ``hide`` masks the API
     key in a text, since the storage may have received it from the gateway.
     """
@@ -84,7 +84,7 @@ class StorageClient:
                         reply = await self._follow(Operation.UPLOAD, url, upload)
                         await reply.close()
 
-        await self._retrier.run(attempt)
+        await self._retrier.run(attempt, url=url)
 
     @asynccontextmanager
     async def get(self, url: str) -> AsyncIterator[tuple[Download, AsyncIterator[bytes]]]:
@@ -96,7 +96,7 @@ class StorageClient:
                     return await self._follow(Operation.DOWNLOAD, url, None)
 
         async with self._slots:
-            reply = await self._retrier.run(attempt)
+            reply = await self._retrier.run(attempt, url=url)
             try:
                 length = _declared_length(reply.headers)
                 async with aclosing(self._read(reply, length)) as chunks:
@@ -135,7 +135,11 @@ class StorageClient:
         status = reply.status
         if 200 <= status < 300 and (operation is Operation.UPLOAD or status == 200):
             encoded = operation is Operation.DOWNLOAD and is_encoded(reply.headers)
-            return bad_answer(operation, status, "encoded although identity was asked for") if encoded else None
+            return (
+                bad_answer(operation, status, "encoded although the identity encoding was requested")
+                if encoded
+                else None
+            )
         return GatewayError(
             f"{shown(url)} answered {status}",
             code=f"HTTP_{status}",
@@ -165,7 +169,7 @@ class StorageClient:
             read += len(chunk)
             yield chunk
         if length is not None and read != length:
-            raise no_answer(Operation.DOWNLOAD, f"{read} bytes came of {length}", status=reply.status)
+            raise no_answer(Operation.DOWNLOAD, f"{read} of {length} bytes were received", status=reply.status)
 
     def _deadline_s(self, byte_size: int) -> float:
         return self._timeout_s + byte_size / SLOWEST_BYTES_PER_S

@@ -40,6 +40,10 @@ def new_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> http
     )
 
 
+class InvalidCertificateError(httpx.ConnectError):
+    """A connection to a server whose certificate isn't valid. Waiting doesn't change that."""
+
+
 class KeyTransport(httpx.AsyncBaseTransport):
     """A transport that adds the API key to requests to the API's origin and rejects all others.
 
@@ -87,11 +91,16 @@ class Reply(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     async def read(self, limit: int) -> bytes | None:
-        """Return the whole body, not decoded; None if it is larger than ``limit`` bytes.
+        """Return the complete body, not decoded; None if it is larger than ``limit`` bytes.
 
         Call only once, and not together with ``chunks``.
         """
-        ...
+        body = bytearray()
+        async for chunk in self.chunks():
+            body += chunk
+            if len(body) > limit:
+                return None
+        return bytes(body)
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body, not decoded, in chunks of at least ``CHUNK_BYTES``; the last one may be smaller.
@@ -105,7 +114,7 @@ class Reply(Protocol):
         ...
 
     async def drop(self) -> None:
-        """Close the response's connection, even if the response was read whole and the connection is idle."""
+        """Close the response's connection, even if the response was read completely and the connection is idle."""
         ...
 
 
@@ -166,14 +175,6 @@ class HttpxReply(Reply):
     @property
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
-
-    async def read(self, limit: int) -> bytes | None:
-        body = bytearray()
-        async for chunk in self._response.aiter_bytes():
-            body += chunk
-            if len(body) > limit:
-                return None
-        return bytes(body)
 
     def chunks(self) -> AsyncIterator[bytes]:
         return self._response.aiter_bytes(CHUNK_BYTES)

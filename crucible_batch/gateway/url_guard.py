@@ -1,7 +1,7 @@
 """Checks of storage links, which come from responses and must not lead into the local network.
 
     API base        the link's host            allowed addresses
-    on this machine any                        any: it is a gateway for trying things out
+    on this machine any                        any: it is a local gateway for tests
     elsewhere       named by --storage-host    any
     elsewhere       any other                  all of its addresses must be public
 
@@ -25,11 +25,12 @@ from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UNSAFE_URL, GatewayError, UserError
 
 PRODUCTION: Final = "https://crucible.moltazine.com"
+HINT_NOT_A_GATEWAY: Final = f"give the gateway's base URL without /api/v1, such as {PRODUCTION}"
 
 ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,128}"
 _ID: Final = re.compile(ID_PATTERN)
 _WORKFLOW_ID: Final = re.compile(r"(?!\.+$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
-"""The contract requires only that it isn't empty. In a path it is percent-encoded whole, and it must not be a dot
+"""The contract requires only that it isn't empty. In a path it is percent-encoded completely, and it must not be a dot
 segment."""
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]+")
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
@@ -64,11 +65,13 @@ def parse_api_base(text: str) -> httpx.URL:
     if url is None:
         raise UserError(f"not a base URL: {clean(text, 100)!r}", hint=f"give one like {PRODUCTION}")
     if url.userinfo or url.query or url.fragment or "?" in text or "#" in text:
-        raise UserError("the base URL must not hold a user, a query or a fragment", hint=f"give one like {PRODUCTION}")
+        raise UserError(
+            "the base URL must not contain a user, a query or a fragment", hint=f"give one like {PRODUCTION}"
+        )
     if url.scheme == "http" and not is_loopback(url):
         raise UserError(
-            f"the base URL {shown(url)} would send the key in clear text",
-            hint="use https; http is for this machine only",
+            f"the base URL {shown(url)} would send the API key unencrypted",
+            hint="use https; http is allowed only for this machine",
         )
     return url.copy_with(path=url.path.rstrip("/") or "/")
 
@@ -81,9 +84,9 @@ def check_storage_url(url: str, api_base: httpx.URL | str) -> httpx.URL:
     """
     parsed = _parse(url) if len(url) <= STORAGE_URL_LIMIT else None
     if parsed is None:
-        raise unsafe("a storage URL that can't be read")
+        raise unsafe("the storage URL is not a valid URL")
     if parsed.userinfo:
-        raise unsafe(f"the storage URL {shown(parsed)} holds a user or a password")
+        raise unsafe(f"the storage URL {shown(parsed)} contains a user or a password")
     if parsed.scheme == "http" and not (is_loopback(parsed) and is_loopback(httpx.URL(api_base))):
         raise unsafe(f"the storage URL {shown(parsed)} is not https")
     return parsed
@@ -109,10 +112,15 @@ def shown(url: httpx.URL | str) -> str:
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
-        return "(a URL that can't be read)"
+        return "(an invalid URL)"
     port = f":{parsed.port}" if parsed.port else ""
     host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
     return clean(f"{parsed.scheme}://{host}{port}{parsed.path}", 200)
+
+
+def host_of(url: str) -> str:
+    """Return a URL's host, and its port unless it is the scheme's default: what may be logged of a signed link."""
+    return shown(url).partition("://")[2].partition("/")[0]
 
 
 def _parse(text: str) -> httpx.URL | None:
@@ -136,12 +144,12 @@ def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:
         raise GatewayError(
             f"not a {what}: {clean(value, 100)!r}",
             code="BAD_REQUEST",
-            hint=f"nothing was sent; see that the {what} is one that the gateway gave",
+            hint=f"nothing was sent; use a {what} that the gateway returned",
         )
     return value
 
 
-def unsafe(message: str, *, hint: str = "nothing was sent there; report it to the gateway's operator") -> GatewayError:
+def unsafe(message: str, *, hint: str = "nothing was sent to it; report it to the gateway's operator") -> GatewayError:
     """Return the error for a link that must not be followed."""
     return GatewayError(message, code=UNSAFE_URL, operation="storage", hint=hint)
 
@@ -228,7 +236,7 @@ class LinkGuard:
             _check(host, ipaddress.ip_address(host))
         except ValueError:
             if _NUMBER.search(host):
-                raise unsafe(f"the storage host {host} is a number that some take for an address") from None
+                raise unsafe(f"the storage host {host} is a number, which some systems read as an IP address") from None
         return sendable
 
     async def addresses(self, host: str, port: int) -> list[str]:
@@ -270,6 +278,6 @@ def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 def _check(host: str, address: Address) -> None:
     if not is_public(address):
         raise unsafe(
-            f"the storage host {host} is at {address}, which isn't public",
-            hint="nothing was sent there; if that is your own storage, name it with --storage-host",
+            f"the storage host {host} has the address {address}, which isn't public",
+            hint="nothing was sent to it; if it is your own storage, allow it with --storage-host HOST",
         )

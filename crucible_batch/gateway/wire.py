@@ -23,11 +23,15 @@ from crucible_batch.gateway.url_guard import ID_PATTERN
 _PLAIN_AMOUNT: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
-def _amount(value: object) -> Credits:
-    """Parse credits. Decimal text is accepted too, since database drivers return exact numbers as text."""
+def _plain(value: object) -> object:
+    """Accept decimal text as well as numbers, since database drivers return exact numbers as text."""
     if isinstance(value, str) and not _PLAIN_AMOUNT.fullmatch(value):
         raise ValueError("not an amount of credits")
-    return parse_credits(value)
+    return value
+
+
+def _amount(value: object) -> Credits:
+    return parse_credits(_plain(value))
 
 
 def _signed_amount(value: object) -> Credits:
@@ -40,13 +44,11 @@ def _signed_amount(value: object) -> Credits:
 
 
 def _figure(value: object) -> Credits:
-    if isinstance(value, str) and not _PLAIN_AMOUNT.fullmatch(value):
-        raise ValueError("not an amount of credits")
-    return parse_figure(value)
+    return parse_figure(_plain(value))
 
 
 def _whole(value: object) -> object:
-    """Convert a whole Decimal such as 5.0 to an int. The bound prevents an int of a billion digits from 1e999999999."""
+    """Convert an integral Decimal such as 5.0 to an int, unless it is very large, such as 1e999999999."""
     if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < 18 and value == int(value):
         return int(value)
     return value
@@ -57,46 +59,36 @@ def _whole_or_none(value: object) -> int | None:
     return whole if isinstance(whole, int) and not isinstance(whole, bool) else None
 
 
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _text_or_empty(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _object_or_empty(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
+def _lenient(kind: type, default: object) -> BeforeValidator:
+    return BeforeValidator(lambda value: value if isinstance(value, kind) else default)
 
 
 def _list_if_null(value: object) -> object:
     return [] if value is None else value
 
 
-def _yes(value: object) -> object:
-    """Accept only ``True`` itself: pydantic's ``Literal[True]`` accepts 1 as well."""
-    if value is not True:
-        raise ValueError("not true")
-    return value
+def _only(expected: bool) -> BeforeValidator:
+    """Accept only ``expected`` itself: pydantic's ``Literal[True]`` accepts 1 as well."""
+
+    def check(value: object) -> object:
+        if value is not expected:
+            raise ValueError("not true" if expected else "not false")
+        return value
+
+    return BeforeValidator(check)
 
 
-def _no(value: object) -> object:
-    if value is not False:
-        raise ValueError("not false")
-    return value
-
-
-Yes = Annotated[Literal[True], BeforeValidator(_yes)]
-No = Annotated[Literal[False], BeforeValidator(_no)]
+Yes = Annotated[Literal[True], _only(True)]
+No = Annotated[Literal[False], _only(False)]
 Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
 Amount = Annotated[Credits, BeforeValidator(_amount)]
 SignedAmount = Annotated[Credits, BeforeValidator(_signed_amount)]
 Figure = Annotated[Credits, BeforeValidator(_figure)]
 Index = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
-Word = Annotated[str, BeforeValidator(_text_or_empty)]
-MaybeText = Annotated[str | None, BeforeValidator(_text_or_none)]
+Word = Annotated[str, _lenient(str, "")]
+MaybeText = Annotated[str | None, _lenient(str, None)]
 Count = Annotated[int | None, BeforeValidator(_whole_or_none)]
-JsonObject = Annotated[dict[str, object], BeforeValidator(_object_or_empty)]
+JsonObject = Annotated[dict[str, object], _lenient(dict, {})]
 
 
 class WireModel(BaseModel):
@@ -138,10 +130,6 @@ class HealthData(WireModel):
     status: Word = ""
 
 
-class HealthSuccessResponse(SuccessResponse[HealthData]):
-    pass
-
-
 class CreditLedgerEntry(WireModel):
     """One entry of the account's ledger. ``amount`` may be negative."""
 
@@ -163,10 +151,6 @@ class CreditsData(WireModel):
     recent_entries: Annotated[list[CreditLedgerEntry], BeforeValidator(_list_if_null)] = []
 
 
-class CreditsSuccessResponse(SuccessResponse[CreditsData]):
-    pass
-
-
 class WorkflowSummary(WireModel):
     workflow_id: str
     updated_at: Word = ""
@@ -176,17 +160,9 @@ class WorkflowListData(WireModel):
     workflows: list[WorkflowSummary]
 
 
-class WorkflowListSuccessResponse(SuccessResponse[WorkflowListData]):
-    pass
-
-
 class WorkflowMetadataData(WireModel):
     workflow_id: str
     metadata: JsonObject = {}
-
-
-class WorkflowMetadataSuccessResponse(SuccessResponse[WorkflowMetadataData]):
-    pass
 
 
 class AssetCreateRequest(WireModel):
@@ -228,30 +204,14 @@ class AssetCreateData(WireModel):
     credits_charged: Amount
 
 
-class AssetCreateSuccessResponse(SuccessResponse[AssetCreateData]):
-    pass
-
-
 class AssetListData(WireModel):
     assets: list[AssetDescriptor]
-
-
-class AssetListSuccessResponse(SuccessResponse[AssetListData]):
-    pass
-
-
-class AssetGetSuccessResponse(SuccessResponse[AssetDescriptor]):
-    pass
 
 
 class AssetDeleteData(WireModel):
     asset_id: Id
     deleted: Yes
     credit_rebate: Amount
-
-
-class AssetDeleteSuccessResponse(SuccessResponse[AssetDeleteData]):
-    pass
 
 
 class GenerateRequest(WireModel):
@@ -268,10 +228,6 @@ class GenerateData(WireModel):
     job_id: Id
     status: Word = ""
     requested_credits: Amount
-
-
-class GenerateSuccessResponse(SuccessResponse[GenerateData]):
-    pass
 
 
 class JobOutput(WireModel):
@@ -310,9 +266,16 @@ class JobData(WireModel):
         return self
 
 
-class JobSuccessResponse(SuccessResponse[JobData]):
-    pass
-
+HealthSuccessResponse = SuccessResponse[HealthData]
+CreditsSuccessResponse = SuccessResponse[CreditsData]
+WorkflowListSuccessResponse = SuccessResponse[WorkflowListData]
+WorkflowMetadataSuccessResponse = SuccessResponse[WorkflowMetadataData]
+AssetCreateSuccessResponse = SuccessResponse[AssetCreateData]
+AssetListSuccessResponse = SuccessResponse[AssetListData]
+AssetGetSuccessResponse = SuccessResponse[AssetDescriptor]
+AssetDeleteSuccessResponse = SuccessResponse[AssetDeleteData]
+GenerateSuccessResponse = SuccessResponse[GenerateData]
+JobSuccessResponse = SuccessResponse[JobData]
 
 M = TypeVar("M", bound=WireModel)
 

@@ -10,7 +10,7 @@ __all__, __getattr__, __dir__ = lazily(
     __name__,
     {
         "crucible_batch.journal.binding": ("Binding", "journals_beside"),
-        "crucible_batch.journal.lock": ("is_locked", "lock_run_directory"),
+        "crucible_batch.journal.lock": ("is_locked", "lock_results", "lock_run_directory", "refuse_if_locked"),
         "crucible_batch.journal.plan_file": ("PlanFile",),
         "crucible_batch.journal.store": ("Journal", "RunRecord"),
     },

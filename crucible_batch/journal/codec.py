@@ -34,8 +34,8 @@ def is_moment(value: float) -> bool:
 def refuse(what: str) -> NoReturn:
     """Raise ``JournalError`` for a value that can't be read."""
     raise JournalError(
-        f"the journal holds a {what} that can't be read",
-        hint="restore the run directory from a copy, or run with another --run-id",
+        f"the journal contains an invalid {what}",
+        hint="restore the run directory from a backup, or use another --run-id (which buys its jobs again)",
     )
 
 
@@ -63,7 +63,7 @@ def decode(kind: type[T], body: object) -> T:
         value: T = _adapter(kind).validate_json(written)
     except ValidationError as error:
         raise JournalError(
-            f"the journal holds a {kind.__name__} that can't be read: {error.errors()[0]['msg']}",
-            hint="restore the run directory from a copy, or run with another --run-id",
+            f"the journal contains an invalid {kind.__name__}: {error.errors()[0]['msg']}",
+            hint="restore the run directory from a backup, or use another --run-id (which buys its jobs again)",
         ) from error
     return value

@@ -81,11 +81,11 @@ def encode_event(event: Event) -> tuple[str, str]:
 
 def decode_event(kind: object, body: object) -> Event:
     """Return the event of a row. Raises ``JournalError`` for an unknown type or impossible values."""
-    known = EVENT_NAMES.get(text(kind, "kind of event"))
+    known = EVENT_NAMES.get(text(kind, "event type"))
     if known is None:
         raise JournalError(
-            f"the journal holds an event of a kind that this release doesn't know: {kind!r}",
-            hint="use the release that wrote it, or a newer one",
+            f"the journal contains an event of an unknown type: {kind!r}",
+            hint="use the release of crucible-batch that wrote it, or a newer one",
         )
     event = decode(known, body)
     check_event(event)

@@ -122,5 +122,5 @@ def _resolve(batch: Sequence[_Write], failure: JournalError | None) -> None:
 def _journal_error(error: Exception) -> JournalError:
     return JournalError(
         f"the journal can't be written: {error}",
-        hint="see to the disk (full? read-only?) and run the same command again; what was journalled is intact",
+        hint="check the disk (full? read-only?) and run the same command again; all journalled events are intact",
     )

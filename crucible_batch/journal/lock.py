@@ -1,4 +1,4 @@
-"""The lock that allows one run at a time in a run directory, and a file that names the process holding it."""
+"""The locks that allow one run at a time, in a run directory or of a manifest, and files that name their holders."""
 
 from __future__ import annotations
 
@@ -83,6 +83,8 @@ starting run fail."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 """Errors of locking on a file system without locks (on NFS, also if the lock service can't be reached)."""
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+_OR_ANOTHER_ID = "wait until it ends (crucible-batch status shows its progress), or use another --run-id"
+_OR_IF_RUNNING = "wait until it ends, or use --if-running wait or --if-running skip"
 
 
 @contextmanager
@@ -96,11 +98,38 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     ``RunDirectoryError`` if the directory can't be created, contains links, is writable by others (a directory from
     another user must not redirect our writes), or if its file system has no locks.
     """
+    with _locked_for(directory, _OR_ANOTHER_ID):
+        yield
+
+
+@contextmanager
+def lock_results(folder: Path) -> Iterator[None]:
+    """Lock the folder of all runs of a manifest, such as ``outputs/NAME``, as ``lock_run_directory`` does a directory.
+
+    It keeps out other callers of this function only: a run that doesn't call it locks its run directory alone.
+    """
+    with _locked_for(folder, _OR_IF_RUNNING):
+        yield
+
+
+@contextmanager
+def _locked_for(directory: Path, hint_if_busy: str) -> Iterator[None]:
     with ExitStack() as stack:
-        _take(stack, directory)
+        _take(stack, directory, hint_if_busy)
         write_holder(directory / DIRECTORY)
         stack.callback(erase_holder, directory / DIRECTORY)
         yield
+
+
+def refuse_if_locked(directory: Path) -> None:
+    """Raise ``RunBusyError``, with the holder if known, if a run currently holds the directory."""
+    if is_locked(directory):
+        raise _busy(directory, _OR_IF_RUNNING)
+
+
+def _busy(directory: Path, hint: str) -> RunBusyError:
+    holder = read_holder(directory / DIRECTORY)
+    return RunBusyError(f"another run holds {directory}" + (f": {holder}" if holder is not None else ""), hint=hint)
 
 
 def is_locked(directory: Path) -> bool:
@@ -117,7 +146,7 @@ def is_locked(directory: Path) -> bool:
     return _is_file_locked(directory)
 
 
-def _take(stack: ExitStack, directory: Path) -> None:
+def _take(stack: ExitStack, directory: Path, hint_if_busy: str) -> None:
     try:
         directory.mkdir(PRIVATE, parents=True, exist_ok=True)
         refuse_links(directory)
@@ -129,11 +158,7 @@ def _take(stack: ExitStack, directory: Path) -> None:
         lock.acquire(timeout=_LOOK_S, poll_interval=_LOOK_S / 10)
         stack.callback(lock.release)
     except Timeout:
-        holder = read_holder(directory / DIRECTORY)
-        raise RunBusyError(
-            f"another run holds {directory}" + (f": {holder}" if holder is not None else ""),
-            hint="wait for it (crucible-batch status shows how far it is), or choose another --run-id",
-        ) from None
+        raise _busy(directory, hint_if_busy) from None
     except OSError as error:
         raise RunDirectoryError(
             f"{directory} can't be used: {error.strerror}", hint="choose another --out-dir"
@@ -190,7 +215,7 @@ def _check_locks(directory: Path) -> None:
         if error.errno not in _NO_LOCKS:
             raise
         raise RunDirectoryError(
-            f"the file system of {directory} has no file locks, which keep two runs apart: {error.strerror}",
+            f"the file system of {directory} has no file locks, which prevent two runs at a time: {error.strerror}",
             hint="choose another --out-dir, on another disk; nothing was bought",
         ) from error
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.errors import JournalError, RunDirectoryError
 
 DIRECTORY = ".crucible"
@@ -38,9 +39,9 @@ def _journal_error(error: sqlite3.Error | UnicodeDecodeError, directory: Path) -
     if isinstance(error, sqlite3.Error) and kind not in damages:
         return JournalError(
             f"the journal can't be used: {error}",
-            hint="see to the disk (full? read-only?) and run the same command again; what was journalled is intact",
+            hint="check the disk (full? read-only?) and run the same command again; all journalled events are intact",
         )
-    damaged = "is damaged, and no journal any more; nothing was changed"
+    damaged = "is damaged and can't be read as a journal; nothing was changed"
     what = damaged if kind == sqlite3.SQLITE_NOTADB else f"is damaged: {error}"
     return JournalError(f"{directory / DIRECTORY / FILE} {what}", hint=way_back(directory))
 
@@ -48,8 +49,8 @@ def _journal_error(error: sqlite3.Error | UnicodeDecodeError, directory: Path) -
 def way_back(directory: Path) -> str:
     """Return the hint for a damaged journal."""
     return (
-        f"restore it from a copy; or move {directory / DIRECTORY} away and run the manifest again:"
-        " receipts.jsonl then restores what was bought"
+        f"restore it from a backup; or move {directory / DIRECTORY} away and run the manifest again, which restores the"
+        " jobs from receipts.jsonl"
     )
 
 
@@ -72,14 +73,14 @@ def check_rights(directory: Path) -> None:
             raise RunDirectoryError(f"{folder} belongs to another user", hint="choose another --out-dir")
         if status.st_mode & stat.S_IWOTH and _keeps_modes(folder):
             raise RunDirectoryError(
-                f"everybody may write in {folder}",
-                hint=f"take that away (chmod o-w {folder}), or choose another --out-dir: a folder in this one will do",
+                f"{folder} is writable by everyone",
+                hint=f"run chmod o-w {folder}, or choose another --out-dir, such as a folder in this one",
             )
 
 
 def _keeps_modes(folder: Path) -> bool:
     """Whether the file system supports modes: on some (FAT, NTFS) every file is writable by everybody."""
-    probe = Path(tempfile.mkdtemp(prefix=".crucible-part-", dir=folder))
+    probe = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder))
     try:
         return not probe.stat().st_mode & stat.S_IWOTH
     finally:
@@ -101,8 +102,8 @@ def sync_names(journal: Path) -> None:
             os.fsync(descriptor)
         except OSError as error:
             raise JournalError(
-                f"the names in {folder} can't be made durable: {error.strerror}",
-                hint="see to the disk and run the same command again; nothing was spent",
+                f"the directory {folder} can't be synced to disk: {error.strerror}",
+                hint="check the disk and run the same command again; nothing was spent",
             ) from error
         finally:
             os.close(descriptor)
@@ -123,7 +124,7 @@ def refuse_links(directory: Path) -> None:
         _refuse_links(directory)
     except OSError as error:
         raise RunDirectoryError(
-            f"{directory} can't be used: {error.strerror}", hint="see to its rights, or choose another --out-dir"
+            f"{directory} can't be used: {error.strerror}", hint="check its permissions, or choose another --out-dir"
         ) from error
 
 
@@ -150,7 +151,7 @@ def check_ours(connection: sqlite3.Connection, path: Path, known_format: int) ->
     tables = {name for name, kind in objects if kind == "table"}
     if not tables & _TABLES:
         raise JournalError(
-            f"{path} is a database of something else, and no journal; nothing was written into it",
+            f"{path} is a database of another program, not a journal; nothing was written to it",
             hint="move it away, or choose another --out-dir",
         )
     if version > known_format:
@@ -174,11 +175,9 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _refused(path: Path, status: os.stat_result) -> RunDirectoryError:
     if stat.S_ISLNK(status.st_mode):
-        what = "is a link, and none is followed"
+        what = "is a symbolic link, which is not followed"
     elif stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-        what = "has a second name elsewhere (a hard link), and what is written to one is written to both"
+        what = "has several hard links, so that writing to it would change another file"
     else:
-        what = "is no plain file" if path.name != DIRECTORY else "is no directory"
-    return RunDirectoryError(
-        f"{path} {what}", hint="see who put it there; remove it or put a copy in its place, or choose another --out-dir"
-    )
+        what = "is not a regular file" if path.name != DIRECTORY else "is not a directory"
+    return RunDirectoryError(f"{path} {what}", hint="remove it or replace it with a copy, or choose another --out-dir")

@@ -20,12 +20,13 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_subject ON events (subject, seq);
 
--- What the newest manifest asks for, in manifest order. Replaced as a whole by a run that asks for anything else.
+-- What the newest manifest asks for, in manifest order. Replaced completely by a run of another plan.
 CREATE TABLE plan (
     position INTEGER PRIMARY KEY,
-    identity TEXT NOT NULL UNIQUE,
+    identity TEXT NOT NULL,
     body     TEXT NOT NULL       -- JSON of the planned job
 );
+CREATE UNIQUE INDEX plan_by_identity ON plan (identity);
 
 -- Jobs with a past that the newest manifest no longer asks for: what they have in flight is still settled.
 CREATE TABLE retired (

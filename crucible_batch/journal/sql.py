@@ -5,6 +5,7 @@ EVENTS_OF = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
 RETIRE = (
     """INSERT OR REPLACE INTO retired SELECT identity, body FROM plan AS old
        WHERE EXISTS (SELECT 1 FROM events WHERE subject = old.identity)""",
+    "DROP INDEX IF EXISTS plan_by_identity",
     "DELETE FROM plan",
 )
 KNOWN = """SELECT body, 0 FROM plan WHERE identity = ?1 UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from crucible_batch.domain.asset import ASSET_PREFIX, Asset
 from crucible_batch.domain.events import EVENT_NAMES, Accepted, Created, Event, Found
+from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
@@ -24,7 +25,7 @@ from crucible_batch.journal.binding import Binding
 from crucible_batch.journal.codec import decode, encode, moment, text
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.group_commit import GroupCommitWriter
-from crucible_batch.journal.plan_file import INSERT_PLANNED, PlanFile
+from crucible_batch.journal.plan_file import INDEX_PLAN, INSERT_PLANNED, PlanFile
 from crucible_batch.journal.replay import asset_of, job_of
 from crucible_batch.journal.safe_files import DIRECTORY, FILE, check_ours, foreign_errors, refuse_links, sync_names
 
@@ -43,6 +44,11 @@ class RunRecord:
     terms: RunTerms
     ending: Ending | None
     begins_after: int | None = None
+
+    @property
+    def stops(self) -> Mapping[str, ErrorInfo]:
+        """Why jobs were not started, by price class; empty if the run has no ending."""
+        return {} if self.ending is None else self.ending.stops
 
 
 class Journal:
@@ -96,8 +102,8 @@ class Journal:
         """Open a journal read-only; a run may be writing it. Raises ``RunDirectoryError`` if there is none."""
         if not cls.exists(directory):
             raise RunDirectoryError(
-                f"{directory} is no run directory: it has no journal",
-                hint="name the directory that a run wrote to, such as outputs/NAME/default",
+                f"{directory} is not a run directory: it has no journal",
+                hint="give the directory of a run, such as outputs/NAME/default",
             )
         with foreign_errors(directory), closing(cls(directory, read_only=True)) as journal:
             yield journal
@@ -115,6 +121,8 @@ class Journal:
                 connection.execute("PRAGMA journal_mode = WAL")
                 # With NORMAL, a power cut loses the last commits, which may hold an intent that spends money.
                 connection.execute("PRAGMA synchronous = FULL")
+                # On macOS, fsync leaves the data in the disk's cache; elsewhere this has no effect.
+                connection.execute("PRAGMA fullfsync = ON")
         except (sqlite3.Error, JournalError):
             connection.close()
             raise
@@ -147,7 +155,7 @@ class Journal:
             if bound.get(key) != value:
                 raise RunDirectoryError(
                     f"{self.path.parent.parent} belongs to another {key}: {bound.get(key)!r}, not {value!r}",
-                    hint="choose another --out-dir: in this one every job would be bought again",
+                    hint="choose another --out-dir; in this one, every job would be bought again",
                 )
 
     def close(self) -> None:
@@ -188,6 +196,7 @@ class Journal:
                 for statement in sql.RETIRE:
                     self._connection.execute(statement)
                 self._connection.executemany(INSERT_PLANNED, plan.rows())
+                self._connection.execute(INDEX_PLAN)
             self._connection.execute(sql.UNRETIRE)
 
     def begin_run(self, terms: RunTerms, *, now: float, after: int | None = None) -> int:
@@ -222,7 +231,9 @@ class Journal:
         """Return what this directory belongs to. Raises ``JournalError`` if a run was killed before storing it."""
         meta = self._meta()
         if not {"manifest", "run id", "gateway"} <= meta.keys():
-            raise JournalError(f"{self.path} has been begun and no more", hint="run its manifest")
+            raise JournalError(
+                f"{self.path} is empty: the first run ended before it was recorded", hint="run its manifest"
+            )
         return Binding(meta["manifest"], meta["run id"], meta["gateway"])
 
     def _meta(self) -> dict[str, str]:

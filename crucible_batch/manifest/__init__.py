@@ -11,10 +11,13 @@ from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest
 from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.names import NameClaim, NameClaims, path_fault
 from crucible_batch.manifest.problems import ProblemCollector
-from crucible_batch.manifest.schema import Parameters, live_schema, manifest_schema
+from crucible_batch.manifest.run_ids import depends_on_time, render_run_id, time_variables_in
+from crucible_batch.manifest.schema import A_TEMPLATE, Parameters, live_schema, manifest_schema
+from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
 
 __all__ = [
+    "A_TEMPLATE",
     "MAX_BYTES",
     "MAX_JOBS",
     "JobSpec",
@@ -24,9 +27,13 @@ __all__ = [
     "NameClaims",
     "Parameters",
     "ProblemCollector",
+    "TableRow",
+    "depends_on_time",
     "expand",
     "live_schema",
     "load_manifest",
     "manifest_schema",
     "path_fault",
+    "render_run_id",
+    "time_variables_in",
 ]

@@ -1,12 +1,13 @@
 """Expansion of a manifest into its jobs, one at a time and in manifest order: ``expand``.
 
 Rows are the outermost loop, then the matrix as written (its last axis changes fastest), then zip, then repeat. The
-result doesn't depend on the clock, on randomness or on hash order: the same files give the same jobs.
+result doesn't depend on the clock, on randomness or on hash order: the same files and the same scheduled time give the
+same jobs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
@@ -23,16 +24,17 @@ from crucible_batch.manifest.template_filters import TemplateFault
 MAX_PROBLEMS_OF_ENTRY = 100
 
 
-def _ignore(_text: str, _path: Path) -> None:
-    """Do nothing; the default for ``note``."""
-
-
-def expand(manifest: Manifest, note: Callable[[str, Path], None] = _ignore) -> Iterator[JobSpec | Problem]:
+def expand(
+    manifest: Manifest,
+    note: Callable[[str, Path], None] = lambda _text, _path: None,
+    note_names: Callable[[Set[str]], None] = lambda _names: None,
+) -> Iterator[JobSpec | Problem]:
     """Yield the jobs of a manifest in order, and problems in place of jobs that can't be made.
 
     A problem that many jobs share is yielded once per entry. If there are more than ``manifest.max_jobs`` jobs, the
     last item is that problem. Each call reads the files again. ``note`` is called with each prompt file and table that
-    is read, as text in the manifest and as path, possibly more than once.
+    is read, as text in the manifest and as path, possibly more than once. ``note_names`` is called at the end with the
+    names of the variables that the templates may use.
     """
     context = ExpansionContext(manifest, note)
     count = 0
@@ -55,6 +57,7 @@ def expand(manifest: Manifest, note: Callable[[str, Path], None] = _ignore) -> I
                     yield from _new(problems, seen)
             if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
                 break
+    note_names(context.templates.names)
 
 
 def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iterator[Problem]:
@@ -87,7 +90,7 @@ def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow 
     manifest, site = context.manifest, entry.site
     faults = JobProblems()
     try:
-        source = TextField(entry.job.foreach, ("foreach",), context.templates).render(manifest.vars)
+        source = TextField(entry.job.foreach, ("foreach",), context.templates).render(context.variables)
         for row in table_rows.read(source, context.files, manifest.max_jobs):
             yield _fault(row, site, manifest) if isinstance(row, RowFault) else row
     except TemplateFault as fault:

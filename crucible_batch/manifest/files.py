@@ -29,12 +29,15 @@ _MAX_SHOWN = 300
 
 
 class FileFault(Exception):  # noqa: N818 - it becomes a Problem
-    """A file that can't be used. The message is the reason, ``hint`` the remedy."""
+    """A file that can't be used. The message is the reason, ``hint`` the remedy.
 
-    def __init__(self, message: str, *, hint: str | None = None, line: int = 0) -> None:
+    ``is_outside``: it is outside the manifest's directory, as the other files of a table probably are.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, is_outside: bool = False) -> None:
         super().__init__(message)
         self.hint = hint
-        self.line = line
+        self.is_outside = is_outside
 
 
 class Files:
@@ -75,15 +78,16 @@ class Files:
             raise FileFault(f"the path {quoted(text)} {fault[0]}", hint=fault[1])
         joined = os.path.join(self.directory, text)  # noqa: PTH118 - pathlib takes twice the time, for every job
         if not self.is_inside(joined):
-            raise FileFault(f"{quoted(text)} leads out of the manifest's directory", hint="--allow-outside permits it")
+            message = f"{quoted(text)} is outside the manifest's directory"
+            raise FileFault(message, hint="--allow-outside permits it", is_outside=True)
         try:
             status = os.stat(joined)  # noqa: PTH116
         except OSError as error:
             raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}") from None
         except ValueError:
-            raise FileFault(f"{quoted(text)} is no file name") from None
+            raise FileFault(f"{quoted(text)} is not a valid file name") from None
         if not stat.S_ISREG(status.st_mode):
-            what = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise FileFault(f"{quoted(text)} is {what}")
         if not os.access(joined, os.R_OK):
             raise FileFault(f"{quoted(text)} can't be read: permission denied")
@@ -134,7 +138,7 @@ def quoted(text: str) -> str:
 
 
 def _too_large(text: str) -> FileFault:
-    return FileFault(f"{quoted(text)} is larger than the {MAX_PROMPT_FILE_BYTES // 1024} KiB that a prompt may have")
+    return FileFault(f"{quoted(text)} is larger than {MAX_PROMPT_FILE_BYTES // 1024} KiB, the limit for a prompt file")
 
 
 def _reason(error: OSError) -> str:
@@ -156,7 +160,7 @@ def is_glob(source: str) -> bool:
 def matches(pattern: str, files: Files, most: int) -> Iterator[str]:
     """Yield each matching file once, relative to the manifest's directory, unordered.
 
-    Directories that are missing or may not be read are skipped. Raises ``FileFault`` if the pattern leads out of the
+    Directories that are missing or may not be read are skipped. Raises ``FileFault`` if the pattern is outside the
     manifest's directory, if a directory can't be read for another reason, or if all globs of the expansion together
     visit more entries than ``MAX_WALKED`` and twice ``most``, whichever is larger.
     """
@@ -164,7 +168,7 @@ def matches(pattern: str, files: Files, most: int) -> Iterator[str]:
     first = next(at for at, part in enumerate(parts) if is_glob(part))
     base = os.path.join("", *parts[:first])  # noqa: PTH118 - matches are text
     if not files.is_inside(os.path.join(files.directory, base)):  # noqa: PTH118
-        raise FileFault(f"{quoted(pattern)} leads out of the manifest's directory", hint="--allow-outside permits it")
+        raise FileFault(f"{quoted(pattern)} is outside the manifest's directory", hint="--allow-outside permits it")
     if pattern.endswith("/"):
         return  # matches directories only
     walk = _Walk(pattern, parts[first:], files, max(MAX_WALKED, 2 * most))
@@ -212,7 +216,7 @@ class _Walk:
         return frozenset(closed)
 
     def step(self, states: frozenset[int], entry: os.DirEntry[str]) -> tuple[frozenset[int], bool]:
-        """Return the states for the contents of an entry, and whether the entry matches the whole pattern."""
+        """Return the states for the contents of an entry, and whether the entry matches the complete pattern."""
         deeper, is_match, last = set[int](), False, len(self.parts) - 1
         fits: dict[str, bool] = {}
         for state in states:
@@ -231,8 +235,8 @@ class _Walk:
         self.files.walked += 1
         if self.files.walked > self.most:
             raise FileFault(
-                f"{quoted(self.pattern)}: there are more than {self.most:,} files and folders to look through",
-                hint="name the folders that are meant, such as photos/*.jpg",
+                f"{quoted(self.pattern)}: there are more than {self.most:,} files and folders to search",
+                hint="use a more specific pattern, such as photos/*.jpg",
             )
 
 

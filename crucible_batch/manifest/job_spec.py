@@ -9,6 +9,7 @@ from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest.files import FileFault
+from crucible_batch.manifest.names import NameClaim, NameClaims
 from crucible_batch.manifest.source_map import Path as NodePath
 from crucible_batch.manifest.source_map import SourceNode, shown
 from crucible_batch.manifest.table_rows import TableRow
@@ -20,14 +21,14 @@ from crucible_batch.manifest.templates import Json
 class JobSpec:
     """One job. Don't change it or its mappings: the jobs of an entry share them.
 
-    The class isn't frozen, since for eighteen fields that costs 2 µs per job.
+    The class isn't frozen, since for so many fields that costs 2 µs per job.
 
     ``name`` is unique and safe as a file name. ``image`` and ``images`` are real paths of regular files whose content
     hasn't been read. ``params`` are the workflow's defaults overridden by the job's own. ``fields`` name the
     parameters that take ``prompt`` and ``image``, if the manifest names them. ``axes`` are the values of matrix and
-    zip as text. ``entry_name`` is the entry's name in the manifest, not rendered. ``output_pattern`` is ``output.path``
-    with name and workflow filled in, ``{index}`` and ``{ext}`` not yet. ``made_for`` is the job's row of the table.
-    ``is_apart`` is True if the unique name is enough to keep the job's outputs from colliding with other jobs'.
+    zip as text. ``output_pattern`` is ``output.path`` with name and workflow filled in, ``{index}`` and ``{ext}`` not
+    yet. ``made_for`` is the job's row of the table. ``is_apart`` is True if the unique name is enough to keep the job's
+    outputs from colliding with other jobs'.
     """
 
     name: str
@@ -39,7 +40,6 @@ class JobSpec:
     fields: Mapping[str, str]
     repeat: int
     axes: Mapping[str, str]
-    entry_name: str
     output_pattern: str
     row: int | None
     site: SourceNode = field(repr=False, compare=False)
@@ -86,6 +86,22 @@ class JobSpec:
         """Return the place of another entry of ``jobs``, or of a field of it."""
         return self.root.place(("jobs", entry) if field is None else ("jobs", entry, field))
 
+    def claim(self, claims: NameClaims, text: str) -> NameClaim | None:
+        """Claim ``text`` for this job and return None, or return the existing claim if there is one."""
+        row = self.made_for
+        return claims.take(text, self.name, self.entry, row.number if row else 0, row.line if row else 0)
+
+    def place_of_claim(self, claim: NameClaim, field: str | None = None) -> str:
+        """Return the place of another job's entry or of a field of it, and the job's row if it has one."""
+        row = row_words(self.root, claim.entry, claim.row, claim.line)
+        return f"{self.place_of(claim.entry, field)}, {row}" if row else str(self.place_of(claim.entry, field))
+
+    @property
+    def own_row(self) -> str:
+        """The job's row in parentheses, to be appended to its name; empty if there is none."""
+        row = self.made_for
+        return f" ({row_words(self.root, self.entry, row.number, row.line)})" if row is not None else ""
+
     def _find(self, field: str) -> tuple[SourceNode, list[str | int]]:
         for site, candidate in self._candidates(field):
             if (steps := site.steps(candidate)) is not None:
@@ -101,6 +117,14 @@ class JobSpec:
             is_default = field.startswith("params.") and not self.is_on_default
             if not is_default:
                 yield self.root, field
+
+
+def row_words(root: SourceNode, entry: int, row: int, line: int) -> str:
+    """Return ``row 2 of products.csv, line 3`` for the row of an entry's table; empty if ``row`` is 0."""
+    if not row:
+        return ""
+    source = shown(str(root.value["jobs"][entry].get("foreach")))
+    return f"row {row} of {source}, line {line}" if line else f"row {row} of {source}"
 
 
 class JobProblems:

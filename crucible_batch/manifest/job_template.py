@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import names, parameters, validation
 from crucible_batch.manifest.files import FileFault, Files
-from crucible_batch.manifest.job_spec import JobProblems, JobSpec
+from crucible_batch.manifest.job_spec import JobProblems, JobSpec, row_words
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Fields
-from crucible_batch.manifest.names import NameFault, Registry, slug, text_fault
+from crucible_batch.manifest.names import NameClaims, NameFault, slug, text_fault
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.template_filters import TemplateFault, Variables, text_of
 from crucible_batch.manifest.templates import MAX_PROMPT, MAX_VALUE, Json, Templates, is_template
@@ -71,7 +72,9 @@ def _choices(values: list[Any], *, suffixed: bool) -> list[tuple[Any, str, str]]
 
 # A file name has at most 255 bytes; the rest is left for an output's index, its extension and ".part".
 _MAX_PART_BYTES = 230
-_MAX_PATTERNS = 1000
+_MOST_TWINS = 3
+_MOST_OUTSIDE = 3
+_MAX_WORKFLOWS = 1000  # cached; a template may make one for each job
 _NO_NAMES: frozenset[str] = frozenset()
 _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
@@ -83,39 +86,31 @@ class ExpansionContext:
         self.manifest = manifest
         self.templates = Templates()
         self.files = Files(manifest.directory, allow_outside=manifest.allow_outside, note=note)
-        self.registry = Registry()
+        self.claims = NameClaims()
         workflow_id = manifest.workflow or ""
         self.workflow = None if is_template(workflow_id) else TextField(workflow_id, ("workflow",), self.templates)
+        self.variables = manifest.variables
         self.is_apart = names.keeps_apart(manifest.output.path)
-        self._patterns: dict[str, str] = {}
         self._defaults: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
-        self._fields: dict[str, Mapping[str, str]] = {}
-        self._named: tuple[int, Place] | None = None
 
-    def place_of_name(self, entry: int) -> Place:
-        """Return the place of an entry's name. The last one is cached, since most name conflicts are with one entry."""
-        if self._named is None or self._named[0] != entry:
-            self._named = (entry, self.manifest.site.place(("jobs", entry, "name")))
-        return self._named[1]
+        @lru_cache(maxsize=1)  # most name conflicts are with one entry
+        def place_of_name(entry: int) -> Place:
+            return manifest.site.place(("jobs", entry, "name"))
 
-    def pattern(self, workflow_id: str) -> str:
-        """Return ``output.path`` with the workflow filled in; ``{name}`` is kept."""
-        known = self._patterns.get(workflow_id)
-        if known is None:
-            if len(self._patterns) >= _MAX_PATTERNS:
-                self._patterns.clear()
-            known = names.filled(self.manifest.output.path, workflow_id)
-            self._patterns[workflow_id] = known
-        return known
+        @lru_cache(_MAX_WORKFLOWS)
+        def pattern(workflow_id: str) -> str:
+            return names.filled(manifest.output.path, workflow_id)
 
-    def fields(self, workflow_id: str) -> Mapping[str, str]:
-        """Return the parameters that take ``prompt`` and ``image`` for a workflow, as far as the manifest has them."""
-        if workflow_id not in self._fields:
-            if len(self._fields) >= _MAX_PATTERNS:
-                self._fields.clear()
-            defaults = self.manifest.workflows.get(workflow_id)
-            self._fields[workflow_id] = _given(defaults.fields) if defaults else {}
-        return self._fields[workflow_id]
+        @lru_cache(_MAX_WORKFLOWS)
+        def fields(workflow_id: str) -> Mapping[str, str]:
+            defaults = manifest.workflows.get(workflow_id)
+            return _given(defaults.fields) if defaults else {}
+
+        self.place_of_name = place_of_name
+        self.pattern = pattern
+        """``output.path`` with the workflow filled in; ``{name}`` is kept."""
+        self.fields = fields
+        """The parameters that take ``prompt`` and ``image`` for a workflow, as far as the manifest has them."""
 
     def defaults(self, workflow_id: str) -> tuple[parameters.Compiled, Sequence[Problem]]:
         """Return the compiled default parameters of a workflow, and the problems of those that can't be compiled."""
@@ -153,7 +148,7 @@ class TextField:
         if self._template is not None:
             return self._template.text(variables, self._limit)
         if not self._fits:
-            raise TemplateFault(f"more than the {self._limit // 1024} KiB that may stand here")
+            raise TemplateFault(f"longer than {self._limit // 1024} KiB, the limit for this field")
         return self.literal
 
 
@@ -179,6 +174,8 @@ class JobTemplate:
         shared = context.workflow if job.workflow is None else None
         self._workflow = shared or self._text(job.workflow or context.manifest.workflow or "", ("workflow",))
         self._own = parameters.compiled(job.params, entry.site, ("params",), context.templates, self.faults.template)
+        self._last_twin: tuple[str, int] = "", 0
+        self._outside = 0
         self._merged: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
         self._fields = _given(job.fields)
 
@@ -195,7 +192,7 @@ class JobTemplate:
         """Return one job, or None and the job's problems in addition to ``faults``."""
         job, context = self._entry.job, self._context
         faults = JobProblems(row, job.foreach or "")
-        variables = {**context.manifest.vars, **combination.values, "repeat": repeat}
+        variables = {**context.variables, **combination.values, "repeat": repeat}
         if row is not None:
             variables["row"] = row.values
         workflow_id = self._rendered(self._workflow, variables, faults)
@@ -217,7 +214,6 @@ class JobTemplate:
             fields=self._field_names(workflow_id),
             repeat=repeat,
             axes=combination.texts,
-            entry_name=job.name,
             output_pattern=output,
             row=row.number if row else None,
             site=self._entry.site,
@@ -245,7 +241,7 @@ class JobTemplate:
             faults.template(self._entry.site, text.path, fault)
             return ""
         if not rendered or rendered.isspace():
-            faults.other(self._entry.site, text.path, "is empty once it is rendered")
+            faults.other(self._entry.site, text.path, "is empty after rendering")
             return ""
         return rendered
 
@@ -267,7 +263,7 @@ class JobTemplate:
         number = f"-{row.number}" if row is not None and "row" not in self._name.names else ""
         again = f"-{repeat}" if self._entry.job.repeat > 1 else ""
         name = names.safe(f"{rendered}{combination.suffix}{number}{again}")
-        if (taken := self._taken(name)) is not None:
+        if (taken := self._taken(name, row)) is not None:
             faults.problems.append(taken)
             return ""
         return name
@@ -291,7 +287,7 @@ class JobTemplate:
             faults.prompt_file(site, self._context.files.find(rendered), fault)
             return None
         if not text.strip():
-            faults.other(site, ("prompt",), f"{rendered!r} holds no text")
+            faults.other(site, ("prompt",), f"{rendered!r} is empty")
         return text
 
     def _image_files(self, variables: Variables, faults: JobProblems) -> Mapping[str, Path]:
@@ -304,7 +300,12 @@ class JobTemplate:
         try:
             return self._context.files.find(rendered)
         except FileFault as fault:
-            faults.file(self._entry.site, text.path, fault)
+            self._outside += fault.is_outside
+            if fault.is_outside and self._outside > _MOST_OUTSIDE:  # equal problems are shown once
+                message = "files of more jobs are outside the manifest's directory"
+                faults.problems.append(self._entry.site.problem(text.path, message, hint=fault.hint))
+            else:
+                faults.file(self._entry.site, text.path, fault)
             return None
 
     def _parameters(self, workflow_id: str, variables: Variables, faults: JobProblems) -> Mapping[str, Json]:
@@ -335,24 +336,32 @@ class JobTemplate:
         if len(pattern) > _MAX_PART_BYTES // 4 and any(
             len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/")
         ):
-            faults.other(
-                manifest.site, ("output", "path"), f"with the name {name!r} a part is too long for a file name"
-            )
+            faults.other(manifest.site, ("output", "path"), f"a file name in it is too long with the job name {name!r}")
         elif (fault := text_fault(pattern)) is not None:
             faults.other(manifest.site, ("output", "path"), f"{pattern!r} {fault[0]}", hint=fault[1])
         return pattern
 
-    def _taken(self, name: str) -> Problem | None:
-        holder = self._context.registry.take(name, self._entry.index)
-        if holder is None:
+    def _taken(self, name: str, row: TableRow | None) -> Problem | None:
+        index, site, root = self._entry.index, self._entry.site, self._context.manifest.site
+        number, line = (row.number, row.line) if row is not None else (0, 0)
+        claim = self._context.claims.take(names.folded(name), name, index, number, line)
+        if claim is None:
             return None
-        site = self._entry.site
-        if holder == self._entry.index:
-            message = f"two jobs of this entry are named {name!r}"
-            return site.problem(("name",), message, hint="name the row or the axes in `name`, or use `repeat`")
-        other = self._context.place_of_name(holder)
-        message = f"the name {name!r} is taken already, by the job at line {other.line}, column {other.column}"
-        return site.problem(("name",), message, hint="names differ by more than upper and lower case")
+        ours, theirs = row_words(root, index, number, line), row_words(root, claim.entry, claim.row, claim.line)
+        if claim.entry == index:
+            self._last_twin = name, self._last_twin[1] + 1 if name == self._last_twin[0] else 1
+            rows = list(dict.fromkeys(words for words in (theirs, ours) if words))
+            if self._last_twin[1] > _MOST_TWINS:  # equal problems are shown once, so they hide no others
+                rows = ["more rows"] if rows else []
+            message = f"two jobs of this entry are named {name!r}{': ' if rows else ''}{'; '.join(rows)}"
+            hint = "use the row or the axes in `name`, or `repeat` for several images of one job"
+        else:
+            other = self._context.place_of_name(claim.entry)
+            at = ", ".join(part for part in (f"line {other.line}, column {other.column}", theirs) if part)
+            message = f"the name {name!r}{f' of {ours}' if ours else ''} is already used by the job at {at}"
+            hint = "names must differ in more than upper and lower case"
+        problem = site.problem(("name",), message, hint=hint)
+        return problem if row is None else replace(problem, row=row.place)
 
 
 def _given(fields: Fields) -> dict[str, str]:

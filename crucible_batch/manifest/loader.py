@@ -41,7 +41,7 @@ def load_manifest(
     document = yaml_reader.parse(_text(content, path), path, max_values=max_values, watch=watch)
     root = document.root
     if not isinstance(root.value, dict):
-        message = f"a manifest is a mapping with keys such as `name` and `jobs`, not {kind(root.value)}"
+        message = f"a manifest must be a mapping with keys such as `name` and `jobs`, got {kind(root.value)}"
         document.problems.add(root.problem((), message))
         raise document.problems.error()
     check = FormCheck(document, root, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
@@ -54,15 +54,15 @@ def _content(path: Path, max_bytes: int) -> bytes:
         with open(path, "rb", opener=_open) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise _whole_file(path, "the manifest is no regular file")
+                raise _whole_file(path, "the manifest is not a regular file")
             content = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
             size = max(status.st_size, len(content))
     except OSError as error:
         raise _whole_file(path, f"the manifest can't be read: {(error.strerror or str(error)).lower()}") from None
     except ValueError:  # a NUL in the path
-        raise _whole_file(path, "the manifest can't be read: its path holds a NUL character") from None
+        raise _whole_file(path, "the manifest can't be read: its path contains a NUL character") from None
     if size > max_bytes:
-        message = f"the manifest has {size:,} bytes, and {max_bytes:,} are allowed"
+        message = f"the manifest has {size:,} bytes; the limit is {max_bytes:,}"
         raise _whole_file(path, message, yaml_reader.USE_A_TABLE)
     return content
 

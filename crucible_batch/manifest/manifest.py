@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,27 +12,16 @@ from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest.models import (
     Assets,
     Budget,
-    Fields,
     JobEntry,
+    Notification,
     Output,
     Provenance,
     Retry,
+    Schedule,
     WorkflowDefaults,
 )
 from crucible_batch.manifest.source_map import SourceNode
-
-__all__ = [
-    "Assets",
-    "Budget",
-    "Fields",
-    "JobEntry",
-    "Manifest",
-    "ManifestEntry",
-    "Output",
-    "Provenance",
-    "Retry",
-    "WorkflowDefaults",
-]
+from crucible_batch.scheduled_time import read_timezone, time_variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +38,9 @@ class Manifest:
     """A manifest as written, with defaults filled in. ``jobs`` are its entries, each of which may make many jobs.
 
     ``sha256`` is the digest of the file's bytes. ``vars`` includes the overrides. ``warnings`` are about values that
-    the author may have meant differently; each has a place, and they don't stop a run.
+    the author may have meant differently; each has a place, and they don't stop a run. ``deadline_s`` counts from the
+    start of a run. ``run_id`` is a template. ``zone`` is that of the variables ``date``, ``week``, ``month`` and
+    ``scheduled_at``, which templates have if ``scheduled_at`` is set: a time in UTC.
     """
 
     name: str
@@ -61,6 +53,12 @@ class Manifest:
     budget: Budget
     vars: Mapping[str, Any]
     matrix: Mapping[str, list[Any]]
+    concurrency: int | Literal["auto"] | None
+    deadline_s: float | None
+    run_id: str | None
+    zone: tzinfo
+    schedule: Schedule | None
+    notify: tuple[Notification, ...]
     output: Output
     retry: Retry
     assets: Assets
@@ -71,6 +69,19 @@ class Manifest:
     max_jobs: int
     jobs: tuple[ManifestEntry, ...] = field(repr=False)
     site: SourceNode = field(repr=False)
+    scheduled_at: datetime | None = None
+
+    @property
+    def schedule_zone(self) -> tzinfo:
+        """The time zone of the schedule's cron expression."""
+        own = self.schedule.timezone if self.schedule is not None else None
+        return read_timezone(own) if own is not None else self.zone
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The template variables of the manifest: those of the scheduled time, and ``vars``, which hide them."""
+        times = {} if self.scheduled_at is None else time_variables(self.scheduled_at, self.zone)
+        return {**times, **self.vars}
 
     def place(self, field: str) -> Place:
         """Return the place of a field, such as ``budget.credits`` or ``jobs[2].params.size.width``.

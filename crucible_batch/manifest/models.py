@@ -6,67 +6,28 @@ The models are the shape alone. What relates one field to another is in ``valida
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-# A double keeps this many decimal digits; more in the YAML would be rounded silently.
-_EXACT_DIGITS = 15
-_MAX_CREDITS = Decimal(10**12)
-
-
-def _credits(value: object) -> Decimal:
-    """Read credits exactly, from a YAML number or from decimal text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise PydanticCustomError("credits", 'must be a number of credits, such as 250 or "12.5"')
-    text = value if isinstance(value, str) else repr(value)
-    try:
-        amount = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite():
-        raise PydanticCustomError("credits", 'must be a number of credits, such as 250 or "12.5"')
-    if not 0 < amount <= _MAX_CREDITS:
-        raise PydanticCustomError("credits", "must be more than 0 and at most 10^12 credits")
-    digits = amount.normalize().as_tuple().digits
-    if isinstance(value, float) and len(digits) > _EXACT_DIGITS:
-        raise PydanticCustomError("credits", "has too many digits for a number; put it in quotes")
-    return amount
-
-
-def _given(value: object) -> object:
-    """Refuse a key without a value: a key that is left out has a default, an empty one is a mistake."""
-    if value is None:
-        raise PydanticCustomError("empty", "is empty; give it a value or drop the key")
-    return value
-
-
-def _version(value: object) -> object:
-    """Refuse ``true``, which equals 1 in Python."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("version", "must be 1")
-    return value
-
-
-_IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_CREDITS_SCHEMA = {
-    "anyOf": [
-        {"type": "number", "exclusiveMinimum": 0},
-        {"type": "string", "pattern": r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"},
-    ]
-}
-
-Credits: TypeAlias = Annotated[Decimal, BeforeValidator(_credits), WithJsonSchema(_CREDITS_SCHEMA)]
-Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
-Identifier: TypeAlias = Annotated[str, StringConstraints(pattern=_IDENTIFIER, max_length=100)]
-AxisValue: TypeAlias = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean"]})]
-Axes: TypeAlias = dict[Identifier, Annotated[list[AxisValue], Field(min_length=1)]]
-Parameters: TypeAlias = dict[Text, Any]
-OptionalText: TypeAlias = Annotated[Text | None, BeforeValidator(_given)]
-OptionalCredits: TypeAlias = Annotated[Credits | None, BeforeValidator(_given)]
-OptionalAxes: TypeAlias = Annotated[Axes | None, BeforeValidator(_given)]
+from crucible_batch.manifest.field_types import (
+    AccountName,
+    Axes,
+    Concurrency,
+    Cron,
+    Duration,
+    Identifier,
+    OptionalAxes,
+    OptionalCommand,
+    OptionalCredits,
+    OptionalText,
+    Parameters,
+    SecretSource,
+    Text,
+    Timezone,
+    given,
+    version_number,
+)
 
 
 class _Model(BaseModel):
@@ -74,41 +35,50 @@ class _Model(BaseModel):
 
 
 class Fields(_Model):
-    """Which parameters of the workflow take the prompt and the image, where the usual names don't fit."""
+    """Parameters of the workflow that receive the prompt and the image, if they do not have the usual names."""
 
     prompt: OptionalText = Field(
-        None, description="The parameter that `prompt:` fills.", examples=["prompt.text", "positive.value"]
+        None, description="Parameter that receives `prompt:`.", examples=["prompt.text", "positive.value"]
     )
     image: OptionalText = Field(
-        None, description="The parameter that `image:` fills.", examples=["image.image", "source.image"]
+        None, description="Parameter that receives `image:`.", examples=["image.image", "source.image"]
     )
 
 
 class WorkflowDefaults(_Model):
-    """Defaults for the jobs on one workflow."""
+    """Defaults for the jobs of one workflow."""
 
     params: Parameters = Field(
-        default_factory=dict, description="Parameters for jobs on this workflow; a job's own win."
+        default_factory=dict,
+        description="Default parameters for jobs of this workflow; parameters of a job override them.",
     )
-    fields: Fields = Field(default_factory=Fields, description="Where this workflow takes the prompt and the image.")
+    fields: Fields = Field(default_factory=Fields, description="Parameters that receive the prompt and the image.")
 
 
 class Budget(_Model):
-    """How much may be spent."""
+    """Limits on spending."""
 
     credits: OptionalCredits = Field(
         None,
-        description="Hard limit: uploads and jobs together, over all runs in one run directory.",
+        description="Limit on credits for uploads and jobs together, over all runs in one run directory.",
         examples=[250, "12.5"],
     )
     max_credits_per_job: OptionalCredits = Field(
         None,
-        description="Ceiling on the price of one job. It is held for each job until the gateway names the price, and"
-        " a price above it ends the buying.",
+        description="Maximum price of one job. It is held for each job until the gateway returns the price."
+        " No more jobs are submitted after a price above it.",
         examples=[4],
     )
     max_credits_per_upload: OptionalCredits = Field(
-        None, description="The same for the upload of one input image.", examples=[1]
+        None, description="Maximum price of uploading one input image, with the same rules.", examples=[1]
+    )
+    per: Literal["day", "week", "month"] | None = Field(
+        None,
+        description="`credits` is then the limit for each such period of the time zone, over all runs of all manifests"
+        " that name the same account.",
+    )
+    account: AccountName | None = Field(
+        None, description="Name of the budget that manifests with `per` share.", examples=["studio"]
     )
 
 
@@ -117,48 +87,98 @@ class Output(_Model):
 
     path: Text = Field(
         "{name}/{index}{ext}",
-        description="Pattern of {name}, {workflow}, {index} and {ext}; / makes folders.",
+        description="Pattern with {name}, {workflow}, {index} and {ext}; / separates folders.",
         examples=["{name}/{index}{ext}", "{workflow}/{name}-{index}{ext}"],
     )
 
 
 class Retry(_Model):
-    """What is done about a job that the gateway reports failed."""
+    """Retries of jobs that the gateway reports as failed."""
 
-    attempts: int = Field(3, ge=1, le=100, description="Attempts at one job, the first included.")
+    attempts: int = Field(3, ge=1, le=100, description="Maximum number of attempts for a job, including the first.")
     never: list[Text] = Field(
-        default_factory=list, description="Error codes that are never tried again.", examples=[["NSFW_REJECTED"]]
+        default_factory=list,
+        description="Error codes of the gateway that are not retried.",
+        examples=[["NSFW_REJECTED"]],
     )
 
 
 class Assets(_Model):
-    """What becomes of uploaded input images."""
+    """What happens to uploaded input images after a run."""
 
     cleanup: Literal["never", "on_success"] = Field(
         "never",
-        description="on_success: once every job has succeeded, delete what this run uploaded, for its rebate.",
+        description="on_success: delete the images that this run uploaded when every job has succeeded. The gateway"
+        " refunds a part of their price.",
     )
 
 
 class Provenance(_Model):
-    """Where it is written down what made an output."""
+    """Where the origin of an output (job, prompt, parameters) is recorded."""
 
-    sidecar: bool = Field(True, description="A small file of JSON beside each output, such as 0.png.json.")
+    sidecar: bool = Field(True, description="Write a JSON file beside each output, such as 0.png.json.")
     embed: bool = Field(
-        False, description="Also in the file itself: a PNG's text, a JPEG's or a WebP's XMP. No pixel is touched."
+        False, description="Embed it in the output as well: PNG text, XMP of JPEG and WebP. Pixels are not changed."
+    )
+
+
+class Schedule(_Model):
+    """When a scheduler runs the manifest. Running it by hand needs no schedule."""
+
+    cron: Cron = Field(
+        description="Cron expression with five fields: minute, hour, day, month, weekday.", examples=["15 3 * * *"]
+    )
+    timezone: Timezone = Field(
+        None,
+        description="Time zone of the cron expression; by default that of the manifest.",
+        examples=["Europe/Berlin"],
+    )
+    catch_up: int = Field(
+        0, ge=0, le=366, description="Maximum number of missed times to run before the current one, oldest first."
+    )
+
+
+class Notification(_Model):
+    """A message about a run. It has one of `heartbeat`, `webhook`, `command` and `apprise`.
+
+    Addresses and secrets are not written in a manifest: `env:NAME` reads one from the environment, and `file:PATH` from
+    a file.
+    """
+
+    on: list[Literal["start", "success", "partial", "blocked", "failure"]] = Field(
+        min_length=1, description="Events that are notified.", examples=[["success", "failure"]]
+    )
+    heartbeat: SecretSource = Field(
+        None, description="URL that is pinged as Healthchecks expects it.", examples=["env:HEARTBEAT_URL"]
+    )
+    webhook: SecretSource = Field(
+        None, description="URL that receives a signed Standard Webhooks message.", examples=["env:HOOK_URL"]
+    )
+    secret: SecretSource = Field(
+        None, description="Signing secret of the webhook, beginning with whsec_.", examples=["env:HOOK_SECRET"]
+    )
+    command: OptionalCommand = Field(
+        None,
+        description="Program and arguments, run in the manifest's folder. It reads the message as JSON from stdin.",
+        examples=[["./notify.sh"]],
+    )
+    apprise: SecretSource = Field(
+        None,
+        description="Apprise URLs, one a line; requires the extra `apprise`.",
+        examples=["file:/etc/batch/apprise"],
     )
 
 
 class JobEntry(_Model):
-    """One entry of `jobs`: a job, or many by matrix, zip, foreach and repeat."""
+    """An entry of `jobs`: one job, or several with matrix, zip, foreach and repeat."""
 
     name: Text = Field(
-        description="Names the job and its outputs; a template. Axes that it doesn't name are appended.",
+        description="Name of the job and its outputs; a template. Values of axes that it does not use are appended.",
         examples=["hero", "sku-{{ row.sku }}"],
     )
     prompt: OptionalText = Field(
         None,
-        description="The prompt; a template. @path reads it from a file, @@ stands for a literal @.",
+        description="Prompt; a template. @path reads it from a file; @@ is a literal @.",
         examples=["A {{ style }} portrait of a lighthouse", "@prompts/hero.txt"],
     )
     image: OptionalText = Field(
@@ -166,78 +186,104 @@ class JobEntry(_Model):
     )
     images: dict[Text, Text] = Field(
         default_factory=dict,
-        description="More input images by parameter name.",
+        description="Other input images, by parameter name.",
         examples=[{"mask.image": "masks/hero.png"}],
     )
-    workflow: OptionalText = Field(
-        None, description="The workflow_id, where it isn't the manifest's default; a template."
-    )
+    workflow: OptionalText = Field(None, description="Id of the workflow, if it is not the default; a template.")
     params: Parameters = Field(
         default_factory=dict,
-        description="Parameters of this job. A text that is one {{ expression }} keeps the type of its value.",
+        description="Parameters of this job. A string that is one {{ expression }} keeps the type of its value.",
         examples=[{"sampler.seed": "{{ row.seed | int }}", "size.width": 1024}],
     )
     matrix: OptionalAxes = Field(
         None,
-        description="Every combination, the last axis fastest. Replaces the manifest's matrix; {} opts out.",
+        description="One job for each combination of values; the last axis varies fastest. Replaces the top-level"
+        " matrix; {} disables it.",
         examples=[{"style": ["noir", "watercolor"]}],
     )
     zip: Axes = Field(
         default_factory=dict,
-        description="Lists of equal length, taken together.",
+        description="Lists of equal length; one job for each position.",
         examples=[{"photo": ["a.jpg", "b.jpg"], "title": ["Alps", "Baltic"]}],
     )
     foreach: OptionalText = Field(
         None,
-        description="A .csv or .jsonl file, or a glob of files: one job a row, as `row` in templates.",
-        examples=["products.csv", "photos/*.jpg"],
+        description="A .csv, .tsv or .jsonl file, a .txt file with one prompt a line (`row.line`), or a glob of files:"
+        " one job a row, as `row` in templates.",
+        examples=["products.csv", "prompts.txt", "photos/*.jpg"],
     )
-    repeat: int = Field(1, ge=1, description="How many times the same job is wanted; `repeat` in templates, from 1.")
+    repeat: int = Field(1, ge=1, description="Number of times the job is run; `repeat` in templates, from 1.")
     fields: Fields = Field(
-        default_factory=Fields, description="Where the workflow takes the prompt and the image, for this job."
+        default_factory=Fields, description="Parameters that receive the prompt and the image, for this job."
     )
 
 
 class Header(_Model):
     """A manifest without its jobs, which are checked one by one."""
 
-    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="The version of the manifest's form.")
+    version: Annotated[Literal[1], BeforeValidator(version_number)] = Field(
+        description="Version of the manifest format."
+    )
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)] = Field(
-        description="Names the run and its directory.", examples=["spring-campaign"]
+        description="Name of the run and its directory.", examples=["spring-campaign"]
     )
-    workflow: OptionalText = Field(
-        None, description="The default workflow_id; a job may name its own.", examples=["zimage-base"]
-    )
+    workflow: OptionalText = Field(None, description="Id of the default workflow.", examples=["zimage-base"])
     params: Parameters = Field(
         default_factory=dict,
-        description="Parameters for jobs on the default workflow.",
+        description="Default parameters for jobs of the default workflow.",
         examples=[{"size.width": 1024}],
     )
     workflows: dict[Text, WorkflowDefaults] = Field(
-        default_factory=dict, description="Parameters and fields by workflow_id."
+        default_factory=dict, description="Defaults for other workflows, by workflow id."
     )
     budget: Budget = Field(
         default_factory=Budget,
-        description="How much may be spent; with a budget, `run` needs no other consent.",
+        description="Limits on spending. With a budget, `run` does not ask for confirmation.",
     )
     vars: dict[Identifier, Any] = Field(
         default_factory=dict,
-        description="Variables for templates; `--var name=value` wins.",
+        description="Variables for templates; `--var name=value` overrides them.",
         examples=[{"brand": "Acme"}],
     )
-    matrix: Axes = Field(default_factory=dict, description="Axes of every job that has no matrix of its own.")
-    output: Output = Field(default_factory=Output, description="Where outputs are written.")
-    retry: Retry = Field(default_factory=Retry, description="What is done about failed jobs.")
-    assets: Assets = Field(default_factory=Assets, description="What becomes of uploaded input images.")
-    provenance: Provenance = Field(
-        default_factory=Provenance, description="Where it is written down what made an output."
+    matrix: Axes = Field(default_factory=dict, description="Axes of every job without a matrix of its own.")
+    concurrency: Concurrency = Field(
+        None,
+        description="Maximum number of jobs in flight, or `auto`, which adapts it to what the gateway accepts."
+        " The option `--concurrency` overrides it.",
+        examples=[16, "auto"],
     )
+    deadline: Duration = Field(
+        None,
+        description="Stop a run after this time, planning included; the same command resumes. Plain numbers are"
+        " seconds. The option `--deadline` overrides it.",
+        examples=["6h", "1h30m"],
+    )
+    run_id: OptionalText = Field(
+        None,
+        description="Run id, if the option `--run-id` is not given; a template with date, week, month and scheduled_at."
+        " The same id resumes a run, and with a new one, its jobs are bought again.",
+        examples=["{{ date }}"],
+    )
+    timezone: Timezone = Field(
+        None,
+        description="Time zone of dates in templates and of budget periods; UTC by default.",
+        examples=["Europe/Berlin"],
+    )
+    schedule: Annotated[Schedule | None, BeforeValidator(given)] = Field(
+        None, description="When a scheduler runs the manifest."
+    )
+    notify: list[Notification] = Field(default_factory=list, description="Messages about starts and ends of runs.")
+    output: Output = Field(default_factory=Output, description="Where outputs are written.")
+    retry: Retry = Field(default_factory=Retry, description="Retries of failed jobs.")
+    assets: Assets = Field(default_factory=Assets, description="What happens to uploaded input images.")
+    provenance: Provenance = Field(default_factory=Provenance, description="Where the origin of outputs is recorded.")
     duplicates: Literal["error", "once", "each"] = Field(
-        "error", description="Two jobs that ask for the very same thing: refuse, make one, or make each."
+        "error",
+        description="What happens to jobs with the same content: report an error, run one of them, or run each.",
     )
 
 
 class ManifestV1(Header):
-    """A crucible-batch manifest: prompts and input images, run as jobs on an image gateway."""
+    """A crucible-batch manifest: prompts and input images that are run as jobs on a gateway."""
 
-    jobs: list[JobEntry] = Field(min_length=1, description="The jobs wanted, in order.")
+    jobs: list[JobEntry] = Field(min_length=1, description="The jobs, in order.")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sqlite3
 import struct
 import sys
 import unicodedata
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from crucible_batch.manifest.source_map import nearest, shown
+from crucible_batch.temporary_database import temporary_database
 
 _KEY = struct.Struct(">qq")
 _CACHE_KIB = 2048
@@ -27,10 +27,15 @@ _CACHE_KIB = 2048
 
 @dataclass(frozen=True, slots=True)
 class NameClaim:
-    """A job's claim: the job's name and the index of its entry in ``jobs``."""
+    """A job's claim: the job's name, the index of its entry in ``jobs``, and its row of the entry's table.
+
+    ``row`` is the row's number from 1, ``line`` the line on which it begins; each is 0 if there is none.
+    """
 
     name: str
     entry: int
+    row: int = 0
+    line: int = 0
 
 
 class NameClaims:
@@ -42,37 +47,33 @@ class NameClaims:
     __slots__ = ("__weakref__", "_cursor")
 
     def __init__(self) -> None:
-        # SQLite creates an unnamed temporary file once its cache is full; nothing remains if the process is killed.
-        # One thread uses the connection, but the garbage collector may close it in another.
-        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        weakref.finalize(self, connection.close)
-        self._cursor = connection.cursor()
-        for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
-            self._cursor.execute(f"PRAGMA {setting}")
-        self._cursor.execute(
-            "CREATE TABLE claims (key INTEGER PRIMARY KEY, rest INTEGER NOT NULL, entry INTEGER NOT NULL,"
-            " name TEXT NOT NULL)"
+        connection = temporary_database(
+            f"PRAGMA cache_size = -{_CACHE_KIB}",
+            "CREATE TABLE claims (key INTEGER PRIMARY KEY, rest INTEGER NOT NULL, name TEXT NOT NULL,"
+            " entry INTEGER NOT NULL, row INTEGER NOT NULL, line INTEGER NOT NULL)",
+            "BEGIN",
         )
-        self._cursor.execute("BEGIN")
+        weakref.finalize(self, connection.close)  # the garbage collector may do so in another thread
+        self._cursor = connection.cursor()
 
-    def take(self, text: str, name: str, entry: int) -> NameClaim | None:
+    def take(self, text: str, name: str, entry: int, row: int = 0, line: int = 0) -> NameClaim | None:
         """Claim ``text`` for a job and return None, or return the existing claim if there is one."""
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        key, rest = _KEY.unpack(digest)
-        row = (key, rest, entry, name)
-        if self._cursor.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?)", row).rowcount:
+        claim = (*_key(text), name, entry, row, line)
+        if self._cursor.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?, ?)", claim).rowcount:
             return None
-        return self._found(key, rest)
+        return self.get(text)
 
     def get(self, text: str) -> NameClaim | None:
         """Return the claim of ``text``, or None."""
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        return self._found(*_KEY.unpack(digest))
-
-    def _found(self, key: int, rest: int) -> NameClaim | None:
-        query = "SELECT name, entry FROM claims WHERE key = ? AND rest = ?"
-        found = self._cursor.execute(query, (key, rest)).fetchone()
+        query = "SELECT name, entry, row, line FROM claims WHERE key = ? AND rest = ?"
+        found = self._cursor.execute(query, _key(text)).fetchone()
         return None if found is None else NameClaim(*found)
+
+
+def _key(text: str) -> tuple[int, int]:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    key, rest = _KEY.unpack(digest)
+    return key, rest
 
 
 MAX_NAME_BYTES = 120
@@ -99,12 +100,12 @@ def check(rendered: str) -> None:
     if not rendered.strip():
         raise NameFault("the name is empty")
     if any(unicodedata.category(character) == "Cs" for character in rendered):
-        raise NameFault(f"the name {rendered[:100]!r} holds half of a surrogate pair, which is no character")
+        raise NameFault(f"the name {rendered[:100]!r} contains half of a surrogate pair, which is not a character")
     if rendered in {".", ".."}:
-        raise NameFault(f"the name is {rendered!r}, which means a directory")
+        raise NameFault(f"the name {rendered!r} denotes a directory")
     for character, called in (("/", "/"), ("\\", "\\"), ("\0", "NUL")):
         if character in rendered:
-            raise NameFault(f"the name {rendered[:100]!r} holds {called}; folders are made in `output.path`")
+            raise NameFault(f"the name {rendered[:100]!r} contains {called}; folders are set in `output.path`")
 
 
 def safe(raw: str) -> str:
@@ -165,25 +166,8 @@ def slug(text: str) -> str:
     return short
 
 
-class Registry:
-    """The names that are already taken."""
-
-    __slots__ = ("_claims",)
-
-    def __init__(self) -> None:
-        self._claims = NameClaims()
-
-    def take(self, name: str, entry: int) -> int | None:
-        """Take a name for a job of the entry with index ``entry``.
-
-        Returns the index of the entry that already has the name, or None. Names that differ only in case or in
-        compatibility characters count as equal, since they are the same on some file systems.
-        """
-        claim = self._claims.take(_folded(name), name, entry)
-        return None if claim is None else claim.entry
-
-
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return the text that identifies a name: on some file systems, case and compatibility characters don't count."""
     if name.isascii():
         return name.lower()  # same result as the line below, faster
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
@@ -200,7 +184,7 @@ def faults(pattern: str) -> list[tuple[str, str | None]]:
     """Return the problems of a path pattern: messages, each with the nearest known field or None."""
     found: list[tuple[str, str | None]] = [
         (
-            f"unknown field {{{shown(name)}}}; there are {', '.join(f'{{{field}}}' for field in FIELDS)}",
+            f"unknown field {{{shown(name)}}}; the fields are {', '.join(f'{{{field}}}' for field in FIELDS)}",
             nearest(name, FIELDS),
         )
         for name in _FIELD.findall(pattern)
@@ -209,11 +193,11 @@ def faults(pattern: str) -> list[tuple[str, str | None]]:
     literal = _FIELD.sub("", pattern)
     found.extend((message, None) for message in _literal_faults(pattern, literal))
     if "{name}" not in pattern and all(near != "name" for _, near in found):
-        found.append(("must hold {name}, which keeps the outputs of different jobs apart", None))
+        found.append(("must contain {name}, which keeps the outputs of different jobs apart", None))
     if re.search(r"\{name\}\{index\}|\{index\}\{name\}|\{(\w+)\}\{\1\}", pattern):
-        found.append(("needs something between {name} and {index}, such as {name}/{index}", None))
+        found.append(("needs a separator between {name} and {index}, such as {name}/{index}", None))
     if re.search(r"\{ext\}.", pattern):
-        found.append(("must end with {ext} where it has it", None))
+        found.append(("must have {ext} at its end", None))
     found.extend((message, None) for part in pattern.split("/") if (message := _part_fault(part)))
     return list(dict.fromkeys(found))
 
@@ -221,13 +205,13 @@ def faults(pattern: str) -> list[tuple[str, str | None]]:
 def _literal_faults(pattern: str, literal: str) -> list[str]:
     found = []
     if "{" in literal or "}" in literal:
-        found.append("has a brace without its partner")
+        found.append("has an unmatched brace")
     if "\\" in literal:
-        found.append("holds \\; folders are divided by /")
+        found.append("contains \\; separate folders with /")
     if any(character in _RESERVED for character in literal):
-        found.append('holds one of < > : " | ? *, which some file systems refuse')
+        found.append('contains one of < > : " | ? *, which some file systems do not support')
     if any(unicodedata.category(character)[0] == "C" for character in literal):
-        found.append("holds a control character")
+        found.append("contains a control character")
     if pattern.startswith("/"):
         found.append("must be relative to the run directory")
     if len(pattern.encode("utf-8", "replace")) > MAX_PATTERN_BYTES:
@@ -238,18 +222,18 @@ def _literal_faults(pattern: str, literal: str) -> list[str]:
 def _part_fault(part: str) -> str | None:
     literal = _FIELD.sub("", part)
     if part in {"", ".", ".."}:
-        return "has a part that is empty, . or .., so that it may leave the run directory"
+        return "has a part that is empty, . or .., which could lead out of the run directory"
     if part[0] in ".-~ " or part[-1] in ". ":
         return "has a part that begins with . - ~ or a space, or ends with a dot or a space"
     if "{" not in part.removesuffix("{ext}") and is_device(literal):
-        return "has a part that is a device's name on Windows"
+        return "has a part that is a device name on Windows"
     if len(literal.encode("utf-8", "replace")) > _MAX_LITERAL_BYTES:
         return f"has a part of more than {_MAX_LITERAL_BYTES} bytes"
     return None
 
 
 def keeps_apart(pattern: str) -> bool:
-    """Return whether jobs with different names can't collide, because ``{name}`` is a whole part of the path.
+    """Return whether jobs with different names can't collide, because ``{name}`` is a complete part of the path.
 
     ``{name}`` as the last part isn't enough without ``{index}``: a second output of ``a`` would be called ``a-1``.
     """
@@ -274,14 +258,14 @@ def path_fault(path: str) -> tuple[str, str] | None:
     if (fault := text_fault(path)) is not None:
         return fault
     if any(len(os.fsencode(part)) > MAX_PART_BYTES for part in PurePath(path).parts):
-        return f"has a part of more than {MAX_PART_BYTES} bytes, which no file name may have", "use a shorter name"
+        return f"has a part of more than {MAX_PART_BYTES} bytes, the limit for a file name", "use a shorter name"
     return None
 
 
 def text_fault(path: str) -> tuple[str, str] | None:
     """Return the problem of a path's text and its remedy, or None if UTF-8 and the file system can encode all of it."""
     if "\0" in path:
-        return "holds a NUL character", "use another path"
+        return "contains a NUL character", "use another path"
     if path.isascii():  # fast path for nearly all paths
         return None
     try:
@@ -294,9 +278,9 @@ def text_fault(path: str) -> tuple[str, str] | None:
 
 def _not_encodable(path: str, encoding: str) -> tuple[str, str]:
     if encoding.lower() in {"utf-8", "utf8"} or not _is_utf8(path):
-        return "is not UTF-8", "use a name that is UTF-8"
+        return "is not UTF-8", "rename it so that its name is valid UTF-8"
     return (
-        f"holds a character that the encoding of this locale ({encoding}) does not have",
+        f"contains a character that the encoding of this locale ({encoding}) cannot represent",
         "use a UTF-8 locale, such as LC_ALL=C.UTF-8",
     )
 

@@ -13,6 +13,7 @@ from crucible_batch.manifest.templates import Json, Template, Templates, is_temp
 _SCALARS = frozenset({int, float, bool, type(None)})
 
 Report: TypeAlias = Callable[[SourceNode, Path, TemplateFault], None]
+ReportAt: TypeAlias = Callable[[Path, TemplateFault], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,43 +64,30 @@ def compiled(params: Mapping[str, Any], site: SourceNode, path: Path, templates:
         made[name] = raw
         if isinstance(raw, str | list | dict):
             at = (*path, name)
-            try:
-                value = _compile(raw, at, templates)
-            except _FaultAt as fault:
-                report(site, fault.path, fault.fault)
-                value = None
-            made[name] = value
+            value = made[name] = _compile(raw, at, templates, lambda path, fault: report(site, path, fault))
             if isinstance(value, Template | _Rendered):
                 made[name] = None
                 rendered[name] = Parameter(value, site, at)
     return Compiled(made, rendered)
 
 
-class _FaultAt(Exception):  # noqa: N818
-    def __init__(self, path: tuple[str | int, ...], fault: TemplateFault) -> None:
-        super().__init__(str(fault))
-        self.path = path
-        self.fault = fault
-
-
-def _compile(raw: Any, path: tuple[str | int, ...], templates: Templates) -> Any:
+def _compile(raw: Any, path: tuple[str | int, ...], templates: Templates, report: ReportAt) -> Any:
     if isinstance(raw, str) and is_template(raw):
         try:
             return templates.compile(raw)
         except TemplateFault as fault:
-            raise _FaultAt(path, fault) from None
+            report(path, fault)
+            return None
     if isinstance(raw, list):
-        items = [_compile(item, (*path, index), templates) for index, item in enumerate(raw)]
+        items = [_compile(item, (*path, index), templates, report) for index, item in enumerate(raw)]
         return _Rendered(items) if any(isinstance(item, Template | _Rendered) for item in items) else raw
     if isinstance(raw, dict):
-        members = {name: _compile(item, (*path, name), templates) for name, item in raw.items()}
+        members = {name: _compile(item, (*path, name), templates, report) for name, item in raw.items()}
         return _Rendered(members) if any(isinstance(item, Template | _Rendered) for item in members.values()) else raw
     return raw
 
 
-def _render(
-    value: Any, variables: Variables, path: tuple[str | int, ...], report: Callable[[Path, TemplateFault], None]
-) -> Json:
+def _render(value: Any, variables: Variables, path: tuple[str | int, ...], report: ReportAt) -> Json:
     if isinstance(value, Template):
         try:
             return value.value(variables)

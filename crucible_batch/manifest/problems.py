@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterable
+from typing import Final
 
 from crucible_batch.errors import ManifestError, Problem
+from crucible_batch.secret_text import mask_addresses
 
 MAX_SHOWN = 100
+
+_VALUE: Final = re.compile(r"got the text .*", re.DOTALL)
+
+
+def _without_secrets(problem: Problem) -> Problem:
+    """Return a problem of ``notify`` without the text of values, which may be an address or a secret by mistake."""
+    if not problem.field.startswith("notify"):
+        return problem
+    message = mask_addresses(_VALUE.sub("got text", problem.message))
+    return dataclasses.replace(problem, field=mask_addresses(problem.field), message=message)
 
 
 class ProblemCollector:
@@ -26,6 +40,7 @@ class ProblemCollector:
         return len(self._seen) >= MAX_SHOWN
 
     def add(self, problem: Problem) -> None:
+        problem = _without_secrets(problem)
         if problem in self._seen:
             return
         if self.full:

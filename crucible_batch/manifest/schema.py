@@ -48,14 +48,14 @@ def manifest_schema() -> dict[str, Any]:
 Parameters: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Parameters of a workflow by name, each with JSON Schema keywords such as ``description`` and ``default``."""
 
-_A_TEMPLATE = {"type": "string", "pattern": r"\{[{%#]"}
+A_TEMPLATE = {"type": "string", "pattern": r"\{[{%#]"}
 _NAMES_NONE = {"not": {"required": ["workflow"]}}
 
 
 def live_schema(workflows: Mapping[str, Parameters | None]) -> dict[str, Any]:
     """Return ``manifest_schema`` with the given workflows; None means that a workflow doesn't list its parameters.
 
-    The schema is not stricter than a run. Values of parameters are not checked, since they may be templates.
+    The schema is not stricter than a run: a value may be a template, which its keywords must allow.
     """
     schema = manifest_schema()
     definitions, job = schema["$defs"], schema["$defs"]["JobEntry"]
@@ -63,7 +63,7 @@ def live_schema(workflows: Mapping[str, Parameters | None]) -> dict[str, Any]:
     for name, definition in listed.items():
         definitions[definition] = _on(name, workflows[name] or {})
     for holder in (schema, job):
-        holder["properties"]["workflow"] |= {"anyOf": [{"enum": sorted(workflows)}, _A_TEMPLATE]}
+        holder["properties"]["workflow"] |= {"anyOf": [{"enum": sorted(workflows)}, A_TEMPLATE]}
     schema["properties"]["workflows"]["properties"] = {
         name: {"allOf": [_ref("WorkflowDefaults"), _ref(definition)]} for name, definition in listed.items()
     }

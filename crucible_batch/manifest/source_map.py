@@ -19,14 +19,12 @@ Span: TypeAlias = tuple[int, int, int]
 class SourceMap:
     """The span of one value and of its key, and the source maps of the values within it, by key or index.
 
-    An alias has its own span and shares its target's ``children``. ``is_sound`` is False if part of the value was
-    rejected and reported, so that the value differs from what its author wrote.
+    An alias has its own span and shares its target's ``children``.
     """
 
     span: Span
     key: Span | None = None
     children: dict[str, SourceMap] | list[SourceMap] | tuple[()] = ()
-    is_sound: bool = True
 
     def child(self, step: str | int) -> SourceMap | None:
         if isinstance(self.children, dict):
@@ -43,14 +41,10 @@ class SourceMap:
             found = child
         return found, True
 
-    def is_sound_within(self) -> bool:
-        children = self.children.values() if isinstance(self.children, dict) else self.children
-        return self.is_sound and all(child.is_sound_within() for child in children)
-
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bool, "true or false"),
-    (int, "a whole number"),
+    (int, "an integer"),
     (float, "a number"),
     (str, "text"),
     (list, "a list"),
@@ -103,14 +97,6 @@ class SourceNode:
         """
         found, is_exact = self.source_map.find(path)
         return Place(self.file, *(found.key if key and is_exact and found.key else found.span))
-
-    def is_sound(self, path: Path, *, within: bool = True) -> bool:
-        """Return whether the value at ``path`` is what its author wrote; if not, a problem was reported.
-
-        ``within`` includes all nested values.
-        """
-        found, _ = self.source_map.find(path)
-        return found.is_sound_within() if within else found.is_sound
 
     def items(self, key: str) -> Iterator[SourceNode]:
         """Yield the items of the list at ``key``."""

@@ -1,13 +1,15 @@
-"""Rows of ``foreach``: records of a CSV or JSONL file, read one at a time, or the files that a glob matches."""
+"""Rows of ``foreach``: records of a CSV, TSV or JSONL file, lines of a text, read one at a time, or files of a glob."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
@@ -18,6 +20,10 @@ from crucible_batch.manifest.yaml_scalars import MAX_NUMBER_LENGTH
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_FIELDS = 1000
+
+SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"})
+# The first four bytes of a ZIP archive (.xlsx, .ods, .numbers) and of a compound file (.xls).
+_SPREADSHEET_STARTS = frozenset({b"PK\x03\x04", b"\xd0\xcf\x11\xe0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class RowFault:
-    """A row that can't be used, or a whole file if ``line`` is 0."""
+    """A row that can't be used, or an entire file if ``line`` is 0."""
 
     file: Path
     line: int
@@ -48,17 +54,12 @@ class RowFault:
 def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
     """Yield the rows of ``source`` in order, with a ``RowFault`` for each bad row and for a file without rows.
 
-    Raises ``FileFault`` if the source as a whole can't be used or a glob matches more than ``most`` files.
+    Raises ``FileFault`` if the source itself can't be used or a glob matches more than ``most`` files.
     """
     if is_glob(source):
         yield from _globbed(source, files, most)
         return
-    suffix = PurePosixPath(source).suffix.lower()
-    reader = {".csv": _csv, ".jsonl": _jsonl}.get(suffix)
-    if reader is None:
-        raise FileFault(
-            f"{quoted(source)} is neither a .csv or .jsonl file nor a glob", hint="a folder's files: folder/*"
-        )
+    reader = _reader(source)
     path = files.find(source)
     files.note(source, path)
     found = False
@@ -67,12 +68,40 @@ def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
             found = True
             yield row
     except UnicodeDecodeError as error:
-        yield RowFault(path, _bad_line(path), f"not UTF-8: {error.reason}", "save the file as UTF-8")
+        yield RowFault(path, _bad_line(path), f"not UTF-8: {error.reason}", _encoding_hint(path))
     except OSError as error:
         yield RowFault(path, 0, f"can't be read: {error.strerror}")
     else:
         if not found:
             yield RowFault(path, 0, "the file has no rows")
+
+
+def _reader(source: str) -> Callable[[Path], Iterator[TableRow | RowFault]]:
+    """Return the reader for the extension of ``source``. Raises ``FileFault`` if the kind of file is not supported."""
+    suffix = PurePosixPath(source).suffix.lower()
+    if suffix in SPREADSHEETS:
+        raise FileFault(
+            f"{quoted(source)} is a spreadsheet, which is not supported",
+            hint=f"export the sheet as CSV (UTF-8) and use {quoted(str(PurePosixPath(source).with_suffix('.csv')))}",
+        )
+    reader = _READERS.get(suffix)
+    if reader is None:
+        raise FileFault(
+            f"{quoted(source)} is not a {', '.join(list(_READERS)[:-1])} or {list(_READERS)[-1]} file or a glob",
+            hint="for the files of a folder, write folder/*",
+        )
+    return reader
+
+
+def _encoding_hint(path: Path) -> str:
+    """Return what to do about a file that is not UTF-8, by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it is UTF-16, as some spreadsheets export text; save the file as UTF-8"
+    if start in _SPREADSHEET_STARTS:
+        return "it is a spreadsheet under another name; export the sheet as CSV (UTF-8)"
+    return "save the file as UTF-8"
 
 
 def _bad_line(path: Path) -> int:
@@ -89,62 +118,92 @@ def _bad_line(path: Path) -> int:
     return 0
 
 
-def _csv(path: Path) -> Iterator[TableRow | RowFault]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(_short_lines(file), strict=True)
-        try:
-            header = next(lines, [])
-            if fault := _header_fault(path, header):
-                yield fault
-                return
-            yield from _csv_rows(path, lines, header)
-        except _LongLine:
-            yield RowFault(path, lines.line_num + 1, f"a line of more than {MAX_LINE_BYTES:,} characters")
-        except csv.Error as error:
-            yield RowFault(path, max(lines.line_num, 1), f"not CSV: {error}")
+@dataclass(frozen=True, slots=True)
+class _Delimited:
+    """A form of table with one record a line. ``others`` are characters that separate the columns of similar forms."""
+
+    name: str
+    delimiter: str
+    dividers: str
+    others: str
+
+    def read(self, path: Path) -> Iterator[TableRow | RowFault]:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(_short_lines(file), delimiter=self.delimiter, strict=True)
+            try:
+                header = next(lines, [])
+                if fault := self._header_fault(path, header):
+                    yield fault
+                    return
+                yield from self._rows(path, lines, header)
+            except _LongLine:
+                yield RowFault(path, lines.line_num + 1, f"the line has more than {MAX_LINE_BYTES:,} characters")
+            except csv.Error as error:
+                hint = 'put cells that contain quotation marks in double quotes, and double the marks in them: ""'
+                is_quoting = "limit" not in str(error)
+                yield RowFault(path, max(lines.line_num, 1), f"not {self.name}: {error}", hint if is_quoting else None)
+
+    def _header_fault(self, path: Path, header: list[str]) -> RowFault | None:
+        names = [name.strip() for name in header]
+        if not header:
+            return RowFault(path, 1, "the first line must have the column names")
+        if len(header) > MAX_FIELDS:
+            return RowFault(path, 1, f"more than {MAX_FIELDS:,} columns")
+        if "" in names:
+            return RowFault(path, 1, f"column {names.index('') + 1} has no name")
+        if len(header) == 1 and any(divider in header[0] for divider in self.others):
+            message = f"the columns are not separated by {self.dividers}"
+            return RowFault(path, 1, message, f"save the file with {self.dividers} between the columns")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            return RowFault(path, 1, f"there are two columns {twice!r}")
+        return None
+
+    def _rows(self, path: Path, lines: Any, header: list[str]) -> Iterator[TableRow | RowFault]:
+        names = [name.strip() for name in header]
+        number, before = 0, lines.line_num
+        for cells in lines:
+            line, before = before + 1, lines.line_num
+            if not cells:
+                continue
+            number += 1
+            if len(cells) == len(names):
+                yield TableRow(number, line, dict(zip(names, cells, strict=True)), path)
+            else:
+                message = (
+                    f"{_counted(len(cells), 'cell')} in the row, but {_counted(len(names), 'column')} in the table"
+                )
+                hint = f"put cells that contain {self.dividers} in double quotes" if len(cells) > len(names) else None
+                yield RowFault(path, line, message, hint)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 class _LongLine(Exception):  # noqa: N818 - it becomes a RowFault
-    """A line of more than ``MAX_LINE_BYTES`` characters."""
+    """A line with more characters than are allowed."""
 
 
-def _short_lines(file: TextIO) -> Iterator[str]:
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        if len(line) > MAX_LINE_BYTES:
+def _short_lines(file: TextIO, most: int = MAX_LINE_BYTES) -> Iterator[str]:
+    while line := file.readline(most + 1):
+        if len(line) > most:
             raise _LongLine
         yield line
 
 
-def _header_fault(path: Path, header: list[str]) -> RowFault | None:
-    names = [name.strip() for name in header]
-    if not header:
-        return RowFault(path, 1, "the first line must name the columns")
-    if len(header) > MAX_FIELDS:
-        return RowFault(path, 1, f"more than {MAX_FIELDS:,} columns")
-    if "" in names:
-        return RowFault(path, 1, f"column {names.index('') + 1} has no name")
-    if len(header) == 1 and any(divider in header[0] for divider in ";\t|"):
-        return RowFault(path, 1, "the columns are not divided by commas", "save the file with commas")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        return RowFault(path, 1, f"the column {twice!r} stands twice")
-    return None
-
-
-def _csv_rows(path: Path, lines: Any, header: list[str]) -> Iterator[TableRow | RowFault]:
-    names = [name.strip() for name in header]
-    number, before = 0, lines.line_num
-    for cells in lines:
-        line, before = before + 1, lines.line_num
-        if not cells:
-            continue
-        number += 1
-        if len(cells) == len(names):
-            yield TableRow(number, line, dict(zip(names, cells, strict=True)), path)
-        else:
-            message = f"{len(cells)} cells, but {len(names)} columns"
-            hint = "put cells that hold commas in double quotes" if len(cells) > len(names) else None
-            yield RowFault(path, line, message, hint)
+def _text(path: Path) -> Iterator[TableRow | RowFault]:
+    """Yield a row with the column ``line`` for each line that is not blank, without the white space around it."""
+    number = line = 0
+    most = csv.field_size_limit()  # a line is a cell
+    with path.open(encoding="utf-8-sig") as file:
+        try:
+            for line, content in enumerate(_short_lines(file, most), 1):
+                if text := content.strip():
+                    number += 1
+                    yield TableRow(number, line, {"line": text}, path)
+        except _LongLine:
+            yield RowFault(path, line + 1, f"the line has more than {most:,} characters")
 
 
 def _jsonl(path: Path) -> Iterator[TableRow | RowFault]:
@@ -152,7 +211,7 @@ def _jsonl(path: Path) -> Iterator[TableRow | RowFault]:
     with path.open("rb") as file:
         for line, content in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
             if len(content) > MAX_LINE_BYTES:
-                yield RowFault(path, line, f"a line of more than {MAX_LINE_BYTES:,} bytes")
+                yield RowFault(path, line, f"the line has more than {MAX_LINE_BYTES:,} bytes")
                 return
             whole = content.decode("utf-8-sig" if line == 1 else "utf-8").rstrip(" \t\r\n")
             text = whole.lstrip(" \t")
@@ -179,7 +238,7 @@ def _json_object(text: str) -> dict[str, Any]:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise ValueError("half of a surrogate pair, which is no character") from None
+            raise ValueError("contains half of a surrogate pair, which is not a character") from None
     return value
 
 
@@ -188,7 +247,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} stands twice")
+        raise ValueError(f"the key {twice!r} occurs twice")
     return members
 
 
@@ -206,7 +265,7 @@ def _float(text: str) -> float:
 
 
 def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON value")
+    raise ValueError(f"{text} is not a JSON value")
 
 
 _DECODER = json.JSONDecoder(
@@ -214,26 +273,27 @@ _DECODER = json.JSONDecoder(
 )
 
 
+_READERS: Mapping[str, Callable[[Path], Iterator[TableRow | RowFault]]] = {
+    ".csv": _Delimited("CSV", ",", "commas", ";\t|").read,
+    ".tsv": _Delimited("TSV", "\t", "tabs", ";,|").read,
+    ".txt": _text,
+    ".jsonl": _jsonl,
+}
+
+
 def _globbed(pattern: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
     parts = PurePosixPath(pattern).parts
     if (fault := text_fault(pattern)) is not None:
         raise FileFault(f"{quoted(pattern)} {fault[0]}", hint=fault[1])
     if not files.allow_outside and (pattern.startswith("/") or ".." in parts):
-        raise FileFault(f"{quoted(pattern)} leads out of the manifest's directory", hint="--allow-outside permits it")
-    found = _matches(pattern, files, most)
+        raise FileFault(f"{quoted(pattern)} is outside the manifest's directory", hint="--allow-outside permits it")
+    found = list(islice(matches(pattern, files, most), most + 1))
+    if len(found) > most:
+        raise FileFault(f"more than {most:,} files match {quoted(pattern)}", hint="--max-jobs raises the limit")
     if not found:
-        raise FileFault(f"no file fits {quoted(pattern)}", hint=f"it is looked for in {files.directory}")
-    for number, match in enumerate(found, 1):
+        raise FileFault(f"no file matches {quoted(pattern)}", hint=f"it is relative to {files.directory}")
+    for number, match in enumerate(sorted(found, key=os.fsencode), 1):
         yield _file_row(number, match, files)
-
-
-def _matches(pattern: str, files: Files, most: int) -> list[str]:
-    found: list[str] = []
-    for match in matches(pattern, files, most):
-        found.append(match)
-        if len(found) > most:
-            raise FileFault(f"more than {most:,} files fit {quoted(pattern)}", hint="--max-jobs permits more")
-    return sorted(found, key=os.fsencode)
 
 
 def _file_row(number: int, match: str, files: Files) -> TableRow | RowFault:
@@ -241,6 +301,6 @@ def _file_row(number: int, match: str, files: Files) -> TableRow | RowFault:
     if (fault := text_fault(match)) is not None:
         return RowFault(files.directory, 0, f"the file name {os.fsencode(match)!r} {fault[0]}", fault[1])
     if not files.is_inside(os.path.join(files.directory, match)):  # noqa: PTH118
-        message = f"{quoted(match)} leads out of the manifest's directory"
+        message = f"{quoted(match)} is outside the manifest's directory"
         return RowFault(files.directory, 0, message, "it is a link; --allow-outside permits it")
     return TableRow(number, 0, {"path": str(path), "name": path.name, "stem": path.stem})

@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -53,6 +54,19 @@ class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
         self.is_unknown_name = is_unknown_name
 
 
+@dataclass(frozen=True, slots=True)
+class TemplatePart:
+    """A compiled part of a template: one expression, or a complete template with more than simple expressions.
+
+    ``names`` are the variables that it may use. ``pieces`` yields its text. ``value`` returns the value of an
+    expression and is None for a complete template. Both raise any exception of the template's operations.
+    """
+
+    names: frozenset[str]
+    pieces: Callable[[Variables], Iterable[str]]
+    value: Callable[[Variables], Any] | None
+
+
 class LimitError(ValueError):
     """A template exceeded a limit."""
 
@@ -71,7 +85,7 @@ class Meter:
     def charge(self, amount: int) -> None:
         self._left -= amount
         if self._left < 0:
-            raise LimitError("the template takes too long; it loops too often or makes too much text")
+            raise LimitError("the template takes too long; it has too many loop steps or makes too much text")
 
     def steps(self, items: Any) -> Iterator[Any]:
         """Yield the items of a loop, charging for each."""
@@ -208,11 +222,11 @@ def text_of(value: object) -> str:
     if isinstance(value, int | float):
         return str(value)
     if value is None:
-        raise ValueError("the value is null; give it another with the filter default('...', true)")
+        raise ValueError("the value is null; set another value with the filter default('...', true)")
     if isinstance(value, list | tuple | Mapping):
-        raise TypeError("a list or mapping can't be written into text; use the filter join or tojson")
+        raise TypeError("a list or mapping can't be inserted into text; use the filter join or tojson")
     str(value)  # raises for an unknown name, with that name
-    raise ValueError(f"a value of the kind {type(value).__name__} can't be written into text")
+    raise ValueError(f"a value of the type {type(value).__name__} can't be inserted into text")
 
 
 def described(value: object) -> str:
@@ -223,7 +237,7 @@ def described(value: object) -> str:
         ((int, float), "a number"),
         ((list, tuple, range), "a list"),
     )
-    return next((name for types, name in kinds if isinstance(value, types)), "a value of another kind")
+    return next((name for types, name in kinds if isinstance(value, types)), "a value of another type")
 
 
 def concat(*parts: object) -> str:
@@ -238,7 +252,7 @@ def to_int(value: Any, default: Any = _REQUIRED, base: int = 10) -> Any:
         return int(value, base) if isinstance(value, str) else int(value)
     except (TypeError, ValueError, OverflowError):
         if default is _REQUIRED:
-            raise ValueError(f"{_shown(value)} is not a whole number") from None
+            raise ValueError(f"{_shown(value)} is not an integer") from None
         return default
 
 

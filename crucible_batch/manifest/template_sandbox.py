@@ -8,7 +8,6 @@ An unknown name raises ``UnknownName`` with the name and its owner.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from jinja2 import StrictUndefined, nodes
@@ -31,12 +30,14 @@ from crucible_batch.manifest.template_filters import (
     LimitError,
     Meter,
     TemplateFault,
+    TemplatePart,
     Variables,
     check_items,
     check_operation,
     listed,
     weigh,
 )
+from crucible_batch.scheduled_time import TIME_VARIABLES
 
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
@@ -118,13 +119,11 @@ class _Bounding(NodeTransformer):
         self.generic_visit(node)
         return _filtered(node, "_bounded") if node.ctx == "load" else node
 
-    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+    def visit_List(self, node: nodes.List | nodes.Dict) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _filtered(node, "_bounded")
 
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return _filtered(node, "_bounded")
+    visit_Dict = visit_List  # noqa: N815
 
     def visit_NSRef(self, node: nodes.NSRef) -> nodes.Node:  # noqa: N802
         raise TemplateAssertionError("attributes can't be set", node.lineno)
@@ -140,13 +139,11 @@ def _filtered(node: nodes.Node, name: str, args: list[nodes.Expr] | None = None)
     return nodes.Filter(node, name, args or [], [], None, None, lineno=node.lineno)
 
 
+_RESULT = "_result"
+
+
 class Scope(Context):
     """The context of one rendering. It is reused, since creating Jinja2's own costs as much as a small template."""
-
-    def begin(self, variables: Mapping[str, Any]) -> None:
-        self.parent = variables  # type: ignore[assignment]
-        self.vars.clear()
-        self.exported_vars.clear()
 
     def resolve_or_missing(self, key: str) -> Any:
         if key in self.vars:
@@ -170,17 +167,45 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals = {"range": self._range}
         self._scope = Scope(self, {}, None, {})
 
-    def scope(self, variables: Mapping[str, Any]) -> Scope:
+    def part(self, source: str, line: int) -> TemplatePart:
+        """Compile a text that begins at line ``line``. Raises ``TemplateFault``."""
+        try:
+            return self._compiled(source)
+        except TemplateSyntaxError as error:
+            raise TemplateFault(f"not a template: {_first_lower(error.message)}", **_advice(error, line)) from None
+        except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
+            reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply or has a huge number"
+            raise TemplateFault(f"not a template: {reason}") from None
+
+    def _compiled(self, source: str) -> TemplatePart:
+        tree = self.parse(source)
+        names, expression = frozenset(find_undeclared_variables(tree)), _only_expression(tree)
+        if expression is not None:
+            result = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=1)
+            tree = nodes.Template([result], lineno=1)
+        tree.set_environment(self)
+        render = self.from_string(_Bounding().visit(tree)).root_render_func
+
+        def pieces(variables: Variables) -> Iterator[str]:
+            return render(self._reset_scope(variables))
+
+        def value(variables: Variables) -> Any:
+            context = self._reset_scope(variables)
+            for _ in render(context):
+                pass
+            return context.vars[_RESULT]
+
+        if expression is None:
+            return TemplatePart(names, pieces, None)
+        return TemplatePart(names, lambda variables: (template_filters.text_of(value(variables)),), value)
+
+    def _reset_scope(self, variables: Variables) -> Scope:
         """Return the context for a rendering with ``variables``. The previous rendering must have ended."""
-        self._scope.begin(variables)
-        return self._scope
-
-    def bounded(self, tree: nodes.Template) -> nodes.Template:
-        """Return a parsed template rewritten to be safe to run.
-
-        Raises ``TemplateAssertionError`` if it uses something that isn't available.
-        """
-        return _Bounding().visit(tree)  # type: ignore[no-any-return]
+        scope = self._scope
+        scope.parent = variables  # type: ignore[assignment]
+        scope.vars.clear()
+        scope.exported_vars.clear()
+        return scope
 
     def _range(self, *limits: int) -> range:
         numbers = range(*limits)
@@ -229,56 +254,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return None
 
 
-_RESULT = "_result"
-
-
-class Compiler:
-    """A compiler of template parts for one expansion, with one sandbox."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._sandbox = Sandbox(meter)
-
-    def part(self, source: str, line: int) -> CompiledPart:
-        """Compile a text that begins at line ``line``. Raises ``TemplateFault``."""
-        with explaining(line):
-            return CompiledPart(self._sandbox, source)
-
-
-class CompiledPart:
-    """A ``TemplatePart`` compiled by Jinja2."""
-
-    __slots__ = ("_compiled", "_sandbox", "is_expression", "names")
-
-    def __init__(self, sandbox: Sandbox, source: str) -> None:
-        self._sandbox = sandbox
-        tree = sandbox.parse(source)
-        self.names = frozenset(find_undeclared_variables(tree))
-        expression = _only_expression(tree)
-        self.is_expression = expression is not None
-        if expression is not None:
-            result = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=1)
-            tree = nodes.Template([result], lineno=1)
-        tree.set_environment(sandbox)
-        self._compiled = sandbox.from_string(sandbox.bounded(tree))
-
-    def value(self, variables: Variables) -> Any:
-        context = self._sandbox.scope(variables)
-        for _ in self._compiled.root_render_func(context):
-            pass
-        return context.vars[_RESULT]
-
-    def text(self, variables: Variables, limit: int) -> str:
-        if self.is_expression:
-            return template_filters.text_of(self.value(variables))
-        pieces, length = [], 0
-        for piece in self._compiled.root_render_func(self._sandbox.scope(variables)):
-            pieces.append(piece)
-            length += len(piece)
-            if length > limit:
-                break
-        return "".join(pieces)
-
-
 def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
     match tree.body:
         case [nodes.Output(nodes=[nodes.TemplateData()])]:
@@ -289,25 +264,13 @@ def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
             return None
 
 
-@contextmanager
-def explaining(line: int) -> Iterator[None]:
-    """Raise a ``TemplateFault`` for any error in compiling a template that begins at line ``line``."""
-    try:
-        yield
-    except TemplateSyntaxError as error:
-        raise TemplateFault(f"not a template: {_first_lower(error.message)}", **_advice(error, line)) from None
-    except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
-        reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply or holds a huge number"
-        raise TemplateFault(f"not a template: {reason}") from None
-
-
 def _advice(error: TemplateSyntaxError, first: int) -> dict[str, Any]:
     # Despite its types, Jinja2 gives no line if it parses a template but can't generate Python from it.
     message, line = error.message or "", (error.lineno or 1) + first - 1
     if message.startswith("No filter named"):
         return {"nearest": nearest(message.split("'")[1], template_filters.NAMES), "line": line}
     if "unknown tag" in message or "is not available" in message:
-        return {"hint": "templates have {% if %}, {% for %} and {% set %}", "line": line}
+        return {"hint": "the available statements are {% if %}, {% for %} and {% set %}", "line": line}
     return {"line": line}
 
 
@@ -318,15 +281,15 @@ def explained(error: Exception, variables: Variables) -> TemplateFault:
         case UnknownName():
             return _unknown(error, variables)
         case SecurityError():
-            return TemplateFault("the template asks for something that it may not have")
+            return TemplateFault("the template uses an operation that is not available")
         case TemplateError():
             return TemplateFault(_first_lower(str(error)))
         case ZeroDivisionError():
             return TemplateFault("the template divides by zero")
         case RecursionError() | MemoryError():
-            return TemplateFault("the template is nested too deeply or makes too much")
+            return TemplateFault("the template is nested too deeply or makes too much text")
         case LimitError():
-            return TemplateFault(f"the template asks for too much: {error}")
+            return TemplateFault(f"the template exceeds a limit: {error}")
         case _:
             return TemplateFault(f"the template can't be rendered: {_first_lower(str(error)[:200])}")
 
@@ -337,7 +300,7 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
         known = [key for key in error.owner if isinstance(key, str)]
         owner = "`row`" if error.owner is variables.get("row") else "the mapping"
         message, near = f"{owner} has no {name!r}", nearest(name, known)
-        hint = f"it has {', '.join(shown(key) for key in known[:20])}" if known else None
+        hint = f"available: {', '.join(shown(key) for key in known[:20])}" if known else None
     elif error.owner is not None:
         message = f"{template_filters.described(error.owner)} has no {name!r} in templates"
     elif name == "row":
@@ -349,9 +312,10 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
 
 
 def _known(variables: Variables) -> str:
-    names = [shown(name) for name in variables]
+    own = sorted(variables, key=lambda name: name in TIME_VARIABLES)  # the manifest's own first
+    names = [shown(name) for name in own]
     rest = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return f"known here: {', '.join(names[:12])}{rest}" if names else "`vars`, `matrix` and `foreach` give variables"
+    return f"available: {', '.join(names[:12])}{rest}" if names else "`vars`, `matrix` and `foreach` define variables"
 
 
 def _first_lower(message: str | None) -> str:

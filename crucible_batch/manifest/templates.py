@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from crucible_batch.manifest import template_filters
-from crucible_batch.manifest.template_filters import LimitError, Meter, TemplateFault, Variables, weigh
+from crucible_batch.manifest.template_filters import (
+    LimitError,
+    Meter,
+    TemplateFault,
+    TemplatePart,
+    Variables,
+    weigh,
+)
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -43,27 +50,6 @@ def split_expressions(source: str) -> list[str] | None:
     return pieces
 
 
-class TemplatePart(Protocol):
-    """A compiled part of a template: one expression, or a whole template with more than simple expressions.
-
-    ``names`` are the variables that it may use.
-    """
-
-    @property
-    def names(self) -> frozenset[str]: ...
-
-    @property
-    def is_expression(self) -> bool: ...
-
-    def value(self, variables: Variables, /) -> Any:
-        """Return the value of an expression. Raises any exception of its operations."""
-        ...
-
-    def text(self, variables: Variables, limit: int, /) -> str:
-        """Render to text, stopping soon after ``limit`` characters. Raises as ``value`` does."""
-        ...
-
-
 class Template:
     """A compiled template, in parts. ``names`` are the variables that it may use."""
 
@@ -87,7 +73,7 @@ class Template:
         Raises ``TemplateFault``.
         """
         single = self._parts[0] if len(self._parts) == 1 else ""
-        if isinstance(single, str) or not single.is_expression:
+        if isinstance(single, str) or single.value is None:
             return self.text(variables)
         try:
             self._meter.start()
@@ -101,9 +87,8 @@ class Template:
 
     def _text(self, variables: Variables, limit: int) -> str:
         self._meter.start()
-        pieces, length = [], 0
-        for part in self._parts:
-            piece = part if isinstance(part, str) else part.text(variables, limit)
+        pieces, length = list[str](), 0
+        for piece in self._pieces(variables):
             pieces.append(piece)
             length += len(piece)
             if length > limit:
@@ -112,23 +97,34 @@ class Template:
         _check_size(text, limit)
         return text
 
+    def _pieces(self, variables: Variables) -> Iterator[str]:
+        for part in self._parts:
+            if isinstance(part, str):
+                yield part
+            else:
+                yield from part.pieces(variables)
+
 
 def _check_size(text: str, limit: int) -> None:
     if len(text) > limit or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > limit):
-        raise LimitError(f"more than the {limit // 1024} KiB that may stand here")
+        raise LimitError(f"longer than {limit // 1024} KiB, the limit for this field")
 
 
 class Templates:
-    """The compiler of the templates of one expansion, with a cache of compiled parts by source."""
+    """The compiler of the templates of one expansion, with a cache of compiled parts by source.
+
+    ``names`` are the variables that the templates compiled so far may use.
+    """
 
     def __init__(self) -> None:
         self._meter = Meter()
         self._parts: dict[str, TemplatePart] = {}
+        self.names: set[str] = set()
 
     def compile(self, source: str) -> Template:
         """Return the template of a text. Raises ``TemplateFault`` if it can't be compiled."""
         if len(source) > _MAX_SOURCE:
-            raise TemplateFault(f"a template of more than {_MAX_SOURCE // 1024} KiB")
+            raise TemplateFault(f"the template is longer than {_MAX_SOURCE // 1024} KiB")
         self._meter.start()
         pieces = split_expressions(source)
         if pieces is None:
@@ -149,13 +145,14 @@ class Templates:
             if len(self._parts) >= _CACHE_SIZE:
                 self._parts.clear()
             part = self._parts[source] = self._compile_part(source, line)
+            self.names |= part.names
         return part
 
     @cached_property
     def _compile_part(self) -> Callable[[str, int], TemplatePart]:
-        from crucible_batch.manifest.template_sandbox import Compiler  # noqa: PLC0415 - Jinja2
+        from crucible_batch.manifest.template_sandbox import Sandbox  # noqa: PLC0415 - Jinja2
 
-        return Compiler(self._meter).part
+        return Sandbox(self._meter).part
 
 
 def plain(value: Any) -> Json:
@@ -172,9 +169,9 @@ def plain(value: Any) -> Json:
     if isinstance(value, Mapping):
         return {template_filters.text_of(key): plain(item) for key, item in value.items()}
     if isinstance(value, float):
-        raise ValueError("NaN and infinity are no JSON values")  # noqa: TRY004 - the type is right
+        raise ValueError("JSON cannot represent NaN and infinity")  # noqa: TRY004 - the type is right
     str(value)  # raises for an unknown name
-    raise ValueError(f"a value of the kind {type(value).__name__} is no JSON value")
+    raise ValueError(f"JSON cannot represent a value of the type {type(value).__name__}")
 
 
 def _fault(error: Exception, variables: Variables) -> TemplateFault:

@@ -16,15 +16,18 @@ from crucible_batch.errors import Problem
 from crucible_batch.manifest import names
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Header, JobEntry
+from crucible_batch.manifest.operations import operation_problems
 from crucible_batch.manifest.problems import MAX_SHOWN
 from crucible_batch.manifest.source_map import Path as NodePath
-from crucible_batch.manifest.source_map import SourceNode, kind, nearest
+from crucible_batch.manifest.source_map import SourceNode, kind, nearest, shown
 from crucible_batch.manifest.templates import is_template
 from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
+from crucible_batch.scheduled_time import read_timezone
 
 Model = TypeVar("Model", bound=BaseModel)
 
 BATCH_SIZE = "size.batch_size"
+_LONGEST_VALUE = 40
 # Names that have a fixed meaning in templates, given by us or by Jinja2's grammar.
 RESERVED = frozenset(
     "row repeat self loop true false none True False None and or not if elif else for in is recursive set".split()  # noqa: SIM905
@@ -44,11 +47,12 @@ def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
     if header.params and header.workflow is None:
         yield site.problem(
             ("params",),
-            "these are defaults for jobs on the default workflow, and there is none",
+            "these parameters are for the default workflow, which is not set",
             key=True,
-            hint="name it: `workflow: ...`, or move them to `workflows.<id>.params`",
+            hint="set `workflow: ...`, or move them to `workflows.<id>.params`",
         )
     yield from _batch_size(header.params, site, ("params",))
+    yield from operation_problems(header, site)
     for workflow_id, workflow in header.workflows.items():
         yield from _batch_size(workflow.params, site, ("workflows", workflow_id, "params"))
 
@@ -57,7 +61,7 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
     """Yield the problems of one entry of ``jobs``, by itself and together with the header."""
     if job.workflow is None and header.workflow is None:
         yield site.problem(
-            ("workflow",), "the job names no workflow, and there is no default", hint="add `workflow: ...`"
+            ("workflow",), "the job has no workflow, and no default workflow is set", hint="add `workflow: ...`"
         )
     yield from _batch_size(job.params, site, ("params",))
     if job.matrix is not None:
@@ -66,11 +70,11 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
     axes = header.matrix if job.matrix is None else job.matrix
     for name in job.zip:
         if name in axes:
-            yield site.problem(("zip", name), f"the axis {name!r} stands in `matrix` and in `zip`", key=True)
+            yield site.problem(("zip", name), f"the axis {name!r} is in both `matrix` and `zip`", key=True)
     lengths = {name: len(values) for name, values in job.zip.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        yield site.problem(("zip",), f"lists taken together must be equally long, and are: {shown}", key=True)
+        yield site.problem(("zip",), f"the lists must have the same length, got {shown}", key=True)
 
 
 def job_count(job: JobEntry, header: Header) -> int:
@@ -86,7 +90,7 @@ def override_problems(overrides: Mapping[str, str], header: Header, site: Source
     """Yield the problems of ``--var`` options: names that aren't in the manifest's ``vars``, values not in UTF-8."""
     for name, value in overrides.items():
         if name not in header.vars:
-            hint = f"it has {', '.join(header.vars)}" if header.vars else "it has no `vars`"
+            hint = f"its variables are {', '.join(header.vars)}" if header.vars else "it has no `vars`"
             message = f"--var {name}: the manifest has no such variable"
             yield site.problem(("vars",), message, key=True, nearest=nearest(name, header.vars), hint=hint)
         if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
@@ -105,7 +109,7 @@ def header_warnings(header: Header, site: SourceNode, used: Collection[str]) -> 
     for workflow_id in header.workflows:
         if workflow_id not in used:
             near = nearest(workflow_id, used)
-            message = f"no job is on the workflow {workflow_id!r}"
+            message = f"no job uses the workflow {workflow_id!r}"
             yield site.problem(("workflows", workflow_id), message, key=True, nearest=near)
 
 
@@ -118,7 +122,7 @@ def job_warnings(job: JobEntry, site: SourceNode) -> Iterator[Problem]:
 
 def _untemplated(value: object, site: SourceNode, path: tuple[str | int, ...]) -> Iterator[Problem]:
     if isinstance(value, str) and is_template(value):
-        yield site.problem(path, "values of variables and axes are no templates: this one is taken as it stands")
+        yield site.problem(path, "a template in a variable or an axis is not rendered; the text is used literally")
 
 
 def _axis_problems(
@@ -127,17 +131,17 @@ def _axis_problems(
     yield from _variable_names(axes, site, (where,))
     for name, values in axes.items():
         if name in variables:
-            yield site.problem((where, name), f"{name!r} is an axis and one of `vars`", key=True)
+            yield site.problem((where, name), f"{name!r} is both an axis and one of `vars`", key=True)
         for index, value in enumerate(values):
             if not isinstance(value, str | int | float):
-                message = f"an axis has texts, numbers, true or false as values, not {kind(value)}"
+                message = f"a value of an axis must be text, a number, true or false, got {kind(value)}"
                 yield site.problem((where, name, index), message)
 
 
 def _variable_names(names: Collection[str], site: SourceNode, path: tuple[str, ...]) -> Iterator[Problem]:
     for name in names:
         if name in RESERVED:
-            message = f"the name {name!r} means something else in templates; choose another"
+            message = f"the name {name!r} is reserved in templates; choose another name"
             yield site.problem((*path, name), message, key=True)
 
 
@@ -149,12 +153,14 @@ def _batch_size(params: Mapping[str, Any], site: SourceNode, path: tuple[str, ..
 
 
 def batch_size_problem(site: SourceNode, path: tuple[str | int, ...]) -> Problem:
-    return site.problem(path, f"{BATCH_SIZE} can only be 1", hint="use `repeat` for more images of one job")
+    return site.problem(path, f"{BATCH_SIZE} must be 1", hint="use `repeat` for more images of one job")
 
 
 def too_many(site: SourceNode, max_jobs: int) -> Problem:
     """Return the problem of the entry with which a manifest exceeds ``max_jobs``."""
-    return site.problem((), f"with this entry there are more than {max_jobs:,} jobs", hint="--max-jobs permits more")
+    return site.problem(
+        (), f"with this entry the manifest has more than {max_jobs:,} jobs", hint="--max-jobs raises the limit"
+    )
 
 
 class FormCheck:
@@ -185,7 +191,7 @@ class FormCheck:
         if isinstance(jobs, list) and jobs:
             self._check_jobs(header)
         elif "jobs" in self._site.value:
-            self._report([self._site.problem(("jobs",), f"must list jobs, not {_shown(jobs)}")])
+            self._report([self._site.problem(("jobs",), _no_jobs(jobs))])
         elif all(problem.nearest != "jobs" for problem in self._problems.error().problems):
             self._report([self._site.problem(("jobs",), "`jobs` is missing")])
         if header is None or self._problems:
@@ -248,6 +254,12 @@ class FormCheck:
             budget=header.budget,
             vars={**header.vars, **self._overrides},
             matrix=header.matrix,
+            concurrency=header.concurrency,
+            deadline_s=header.deadline,
+            run_id=header.run_id,
+            zone=read_timezone(header.timezone or (header.schedule and header.schedule.timezone) or "UTC"),
+            schedule=header.schedule,
+            notify=tuple(header.notify),
             output=header.output,
             retry=header.retry,
             assets=header.assets,
@@ -261,18 +273,18 @@ class FormCheck:
         )
 
 
-def _shown(jobs: object) -> str:
-    return "none" if jobs is None or (isinstance(jobs, list) and not jobs) else kind(jobs)
+def _no_jobs(jobs: object) -> str:
+    return "is empty; add a job" if jobs is None or jobs == [] else f"must be a list of jobs, got {kind(jobs)}"
 
 
-# Messages for pydantic's error types. {kind} is the kind of the actual value.
+# Messages for pydantic's error types. {got} is the actual value.
 _MESSAGES = {
-    "string_type": "must be text, not {kind}",
-    "int_type": "must be a whole number, not {kind}",
-    "bool_type": "must be true or false, not {kind}",
-    "list_type": "must be a list, not {kind}",
-    "dict_type": "must be a mapping, not {kind}",
-    "model_type": "must be a mapping, not {kind}",
+    "string_type": "must be text, got {got}",
+    "int_type": "must be an integer, got {got}",
+    "bool_type": "must be true or false, got {got}",
+    "list_type": "must be a list, got {got}",
+    "dict_type": "must be a mapping, got {got}",
+    "model_type": "must be a mapping, got {got}",
     "string_too_short": "is empty",
     "string_too_long": "is longer than {max_length} characters",
     "too_short": "is an empty list",
@@ -280,11 +292,15 @@ _MESSAGES = {
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
     "credits": "{message}",
+    "timezone": "{message}",
+    "cron": "{message}",
+    "secret_source": "{message}",
     "empty": "{message}",
 }
 _PATTERNS = {
-    "name": "must be made of letters A-Z, digits and . _ - and begin with a letter, a digit or _",
-    "[key]": "must be a name that templates can use: letters A-Z, digits and _, no digit first",
+    "account": "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _",
+    "name": "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _",
+    "[key]": "must be a valid template variable: letters A-Z, digits and _, not beginning with a digit",
 }
 
 
@@ -330,24 +346,37 @@ def _wrong_value(detail: ErrorDetails, site: SourceNode) -> Problem:
 def _message(detail: ErrorDetails, location: tuple[int | str, ...], value: object) -> str:
     error_type = detail["type"]
     if error_type == "string_pattern_mismatch":
-        return f"{str(value)[:100]!r} {_PATTERNS.get(str(location[-1]), 'has a form that does not fit')}"
+        return f"{str(value)[:100]!r} {_PATTERNS.get(str(location[-1]), 'does not have the required form')}"
     if value is None:
-        return "is empty; give it a value or drop the key"
+        return "is empty; set a value or remove the key"
     template = _MESSAGES.get(error_type, "{message}")
-    return template.format(kind=kind(value), message=detail["msg"], **_context(detail))
+    return template.format(got=_got(value), message=detail["msg"], **_context(detail))
+
+
+def _got(value: object) -> str:
+    """Return a value as YAML has it, text in quotes and shortened; only the kind of a list or a mapping."""
+    match value:
+        case str():
+            return f"the text {value[:_LONGEST_VALUE]!r}{'...' if len(value) > _LONGEST_VALUE else ''}"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return shown(str(value))
+        case _:
+            return kind(value)
 
 
 def _context(detail: ErrorDetails) -> dict[str, object]:
-    return {name: value for name, value in detail.get("ctx", {}).items() if name not in {"kind", "message"}}
+    return {name: value for name, value in detail.get("ctx", {}).items() if name not in {"got", "message"}}
 
 
 def _hint(error_type: str, value: object) -> str | None:
     if error_type == "string_type" and isinstance(value, bool | int | float):
-        return "put it in quotes if text is meant"
+        return "put it in quotes if it is text"
     if error_type == "string_type" and isinstance(value, Mapping) and len(value) == 1:
         return "a value that begins with {{ must be in quotes"
     if error_type == "list_type" and not isinstance(value, Mapping):
-        return "write [one, two], or one item a line behind `- `"
+        return "write [one, two], or one item per line after `- `"
     return None
 
 

@@ -36,7 +36,7 @@ MAX_VALUES = 500_000
 MAX_ALIASED_VALUES = 100_000
 """Keys and values that all aliases of a document may expand to: nine lines of nine aliases make a billion values."""
 MAX_ANCHORS = 100_000
-USE_A_TABLE = "keep rows in a .csv or .jsonl file and use `foreach`, or allow more by --max-manifest-size"
+USE_A_TABLE = "keep rows in a .csv or .jsonl file and use `foreach`, or raise the limit with --max-manifest-size"
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -100,11 +100,11 @@ class _TreeBuilder:
         try:
             self._next()  # the start of the stream
             if isinstance(event := self._next(), StreamEndEvent):
-                self._stop(event, "the file holds nothing")
+                self._stop(event, "the file is empty")
             root = self._node(self._next(), 1)
             self._next()  # the end of the document
             if isinstance(event := self._next(), DocumentStartEvent):
-                self._complain(event, "a manifest is one YAML document; here a second one begins")
+                self._complain(event, "a manifest is one YAML document, but a second one begins here")
         finally:
             loader.dispose()
         return root
@@ -114,7 +114,7 @@ class _TreeBuilder:
             return self._alias(event, depth)
         self._count(event)
         if event.tag is not None:
-            self._complain(event, f"the tag {event.tag} has no meaning here", "a manifest has no YAML tags: drop it")
+            self._complain(event, f"the YAML tag {event.tag} is not supported", "remove it")
         node = SourceMap(_span(event))
         if event.anchor is None:
             return self._value(event, node, depth), node
@@ -127,13 +127,13 @@ class _TreeBuilder:
 
     def _value(self, event: Any, node: SourceMap, depth: int) -> Any:
         if type(event) is ScalarEvent:
-            return self._scalar(event, node)
+            return self._scalar(event)
         if depth > MAX_DEPTH:
             self._stop(event, f"lists and mappings are nested more than {MAX_DEPTH} deep")
         self._watch()
         return self._mapping(node, depth) if type(event) is MappingStartEvent else self._sequence(node, depth)
 
-    def _scalar(self, event: Any, node: SourceMap) -> yaml_scalars.Scalar:
+    def _scalar(self, event: Any) -> yaml_scalars.Scalar:
         text: str = event.value
         if event.tag is not None or not event.implicit[0]:
             return text
@@ -141,7 +141,6 @@ class _TreeBuilder:
             value = yaml_scalars.resolve(text)
         except ValueError as error:
             self._complain(event, str(error))
-            node.is_sound = False
             return text
         if (doubt := yaml_scalars.misreading(text)) and len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(Problem(self._place(event), "", doubt))
@@ -162,23 +161,23 @@ class _TreeBuilder:
         children: dict[str, SourceMap] = {}
         node.children = children
         while type(event := self._next()) is not MappingEndEvent:
-            key = self._key(event, node, children, depth)
+            key = self._key(event, children, depth)
             value, child = self._node(self._next(), depth + 1)
             if key is not None:
                 child.key = _span(event)
                 values[key], children[key] = value, child
         return values
 
-    def _key(self, event: Any, node: SourceMap, siblings: dict[str, SourceMap], depth: int) -> str | None:
+    def _key(self, event: Any, siblings: dict[str, SourceMap], depth: int) -> str | None:
         """Return a usable key, or None if the key, and therefore its value, is rejected."""
         if type(event) is not ScalarEvent:
-            self._skip_complex_key(event, node, depth)
+            self._skip_complex_key(event, depth)
             return None
         self._count(event)
         key: str = event.value
         if key in siblings:
             line, column, _ = siblings[key].key or siblings[key].span
-            self._complain(event, f"the key {key!r} stands twice", f"it stands already at line {line}, column {column}")
+            self._complain(event, f"duplicate key {key!r}", f"it is already at line {line}, column {column}")
             return None
         if event.anchor is not None or event.tag is not None:
             self._complain(event, f"the key {key!r} has an anchor or a tag; only values may have an anchor")
@@ -186,15 +185,14 @@ class _TreeBuilder:
                 self._anchors[event.anchor] = key, SourceMap(_span(event))
         if not event.implicit[0]:
             return key
-        return self._plain_keys.get(key) or self._plain_key(event, key, node)
+        return self._plain_keys.get(key) or self._plain_key(event, key)
 
-    def _plain_key(self, event: Any, key: str, node: SourceMap) -> str | None:
+    def _plain_key(self, event: Any, key: str) -> str | None:
         if key == "<<":
-            node.is_sound = False
             self._complain(
                 event,
-                "the merge key << belongs to YAML 1.1",
-                "put what jobs share into `params`, `workflows` or `vars`, or use an alias for a whole value",
+                "the merge key << is not supported (it is YAML 1.1)",
+                "put shared values into `params`, `workflows` or `vars`, or use an alias for a complete value",
             )
             return None
         try:
@@ -207,9 +205,8 @@ class _TreeBuilder:
         self._plain_keys[key] = key  # jobs repeat their keys, so they share one string
         return key
 
-    def _skip_complex_key(self, event: Any, node: SourceMap, depth: int) -> None:
+    def _skip_complex_key(self, event: Any, depth: int) -> None:
         self._complain(event, "a key must be plain text", "a value that begins with {{ must be in quotes")
-        node.is_sound = False
         outer, self._is_muted = self._is_muted, True
         self._node(event, depth + 1)
         self._is_muted = outer
@@ -218,11 +215,10 @@ class _TreeBuilder:
         name, node = event.anchor, SourceMap(_span(event))
         if name not in self._anchors:
             self._complain(event, f"the alias *{name} has no anchor &{name} before it")
-            node.is_sound = False
             return None, node
         anchor = self._anchors[name]
         if anchor is None:
-            self._stop(event, f"the alias *{name} stands within its own anchor")
+            self._stop(event, f"the alias *{name} is within its own anchor")
         value, target = anchor
         values, levels = _extent(value)
         self._count(event, values)
@@ -231,13 +227,13 @@ class _TreeBuilder:
             self._stop(event, f"the aliases expand to more than {MAX_ALIASED_VALUES:,} values")
         if depth - 1 + levels > MAX_DEPTH:
             self._stop(event, f"lists and mappings are nested more than {MAX_DEPTH} deep")
-        node.children, node.is_sound = target.children, target.is_sound
+        node.children = target.children
         return value, node
 
     def _count(self, event: Any, values: int = 1) -> None:
         self._values += values
         if self._values > self._max_values:
-            self._stop(event, f"the manifest holds more than {self._max_values:,} values", USE_A_TABLE)
+            self._stop(event, f"the manifest has more than {self._max_values:,} values", USE_A_TABLE)
 
     def _place(self, event: Any) -> Place:
         return Place(self._file, *_span(event))
@@ -273,19 +269,32 @@ def _extent(value: Any) -> tuple[int, int]:
 _PHRASES: tuple[tuple[str, str, str | None], ...] = (
     (
         "mapping values are not allowed",
-        "a colon stands where it can't",
-        "put text that holds `: ` in quotes, and indent keys of one mapping alike",
+        "a colon is not allowed here",
+        "put text that contains `: ` in quotes, and indent all keys of a mapping equally",
     ),
-    ("found unexpected end of stream", "the quoted text never ends", "close the quote that was opened"),
+    ("found unexpected end of stream", "the closing quotation mark is missing", "add it"),
     ("could not find expected ':'", "a key without a colon", "write `key: value`, with a space after the colon"),
-    ("did not find expected ',' or ']'", "the list never ends", "close it with ], and put commas between its items"),
-    ("did not find expected ',' or '}'", "the mapping never ends", "close it with }, and put commas between its pairs"),
-    ("did not find expected key", "neither a key nor the end of the mapping", "indent keys of one mapping alike"),
-    ("did not find expected '-' indicator", "the list goes on with something that is no item", "begin items with `- `"),
+    ("did not find expected ',' or ']'", "the list is not closed", "close it with ], and put commas between items"),
+    (
+        "did not find expected ',' or '}'",
+        "the mapping is not closed",
+        "close it with }, and put commas between pairs",
+    ),
+    (
+        "did not find expected key",
+        "expected a key or the end of the mapping",
+        "indent all keys of a mapping equally",
+    ),
+    (
+        "did not find expected '-' indicator",
+        "expected a list item",
+        "begin each item with `- `, equally indented",
+    ),
+    ("did not find expected node content", "expected a value", "close each [ with ] and each { with }"),
     ("found undefined tag handle", "an unknown YAML tag", "put text that begins with ! in quotes"),
-    ("found invalid Unicode character escape", "an escape that stands for no character", None),
+    ("found invalid Unicode character escape", "an escape that is not a character", None),
     ("found unknown escape character", "an unknown escape in quoted text", "use 'single quotes', or double the \\"),
-    ("found incompatible YAML document", "a YAML version that isn't supported", "drop the %YAML line"),
+    ("found incompatible YAML document", "a YAML version that isn't supported", "remove the %YAML line"),
     ("found character that cannot start any token", "a character that can't begin a value", None),
 )
 _CANT_BEGIN = {

@@ -52,28 +52,28 @@ def resolve(text: str) -> Scalar:
         _check_length(text)
         return _finite(text)
     if _NOT_FINITE.fullmatch(text):
-        raise ValueError(f"{text} is no number that a job can be given; put it in quotes if text is meant")
+        raise ValueError(f"{text} is not a valid number; put it in quotes if it is text")
     return text
 
 
 def _check_length(text: str) -> None:
     if len(text) > MAX_NUMBER_LENGTH:
-        raise ValueError(f"a number of {len(text)} characters is too long; put it in quotes if text is meant")
+        raise ValueError(f"a number of {len(text)} characters is too long; put it in quotes if it is text")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is too large for a number; put it in quotes if text is meant")
+        raise ValueError(f"the number {text} is too large; put it in quotes if it is text")
     return number
 
 
 def misreading(text: str) -> str | None:
     """Return a warning if YAML 1.1 gives an unquoted scalar another value, otherwise None."""
     if text.lower() in _SWITCHES:
-        return f"{text} is read as the text {text!r}; write true or false for a switch, or put it in quotes"
+        return f"{text} is read as the text {text!r}; write true or false if it is a boolean, or put it in quotes"
     if _LEADING_ZERO.fullmatch(text):
         return f"{text} is read as the number {int(text)}; put it in quotes to keep the zeros"
     if _SEXAGESIMAL.fullmatch(text) or _OLD_NUMBER.fullmatch(text):
-        return f"{text} is read as text, not as a number; put it in quotes if text is meant"
+        return f"{text} is read as text, not as a number; put it in quotes if it is text"
     return None

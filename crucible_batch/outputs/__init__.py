@@ -1,6 +1,7 @@
 """Results: the paths of outputs, and saving them so that no partial file gets a name."""
 
 from crucible_batch.domain.output_path import output_path, relocated_path
+from crucible_batch.outputs.deletion import delete_output, delete_page, size_of_output, size_of_page
 from crucible_batch.outputs.errors import OutputError, ResultsError
 from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.image_check import MOST_PIXELS
@@ -30,9 +31,13 @@ __all__ = [
     "Sidecars",
     "check_ground",
     "check_output",
+    "delete_output",
+    "delete_page",
     "give_up",
     "keep_as",
     "open_output",
     "output_path",
     "relocated_path",
+    "size_of_output",
+    "size_of_page",
 ]

@@ -45,7 +45,7 @@ class DiskSpace:
             return None
         return ErrorInfo(
             "DISK_NEARLY_FULL",
-            f"{free / _MIB:.1f} MiB are free where the outputs go, "
-            f"and {reserve / _MIB:.1f} are kept for jobs in flight",
-            hint="make room and run the same command again; nothing more was bought",
+            f"{free / _MIB:.1f} MiB are free on the disk of the outputs; {reserve / _MIB:.1f} MiB are reserved for jobs"
+            " in flight",
+            hint="free some space and run the same command again; no more jobs were bought",
         )

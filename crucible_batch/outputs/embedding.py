@@ -54,7 +54,7 @@ def _read_at(file: BinaryIO, at: int, count: int) -> bytes:
     file.seek(at)
     found = file.read(count)
     if len(found) != count:
-        raise NotEmbeddableError("its structure isn't understood: it ends too early")
+        raise NotEmbeddableError("its structure is invalid: it ends too early")
     return found
 
 
@@ -92,19 +92,19 @@ _PNG_SIGNED = b"caBX"
 def _plan_png(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
     """Plan ``text`` before IEND. Raises ``NotEmbeddableError``."""
     if _read_at(file, 0, len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
-        raise NotEmbeddableError("its structure isn't understood: no PNG signature")
+        raise NotEmbeddableError("its structure is invalid: no PNG signature")
     kinds: set[bytes] = set()
     for at, kind in _png_chunks(file, size):
         if not kinds and kind != b"IHDR":
-            raise NotEmbeddableError("its structure isn't understood: it doesn't begin with IHDR")
+            raise NotEmbeddableError("its structure is invalid: it doesn't begin with IHDR")
         if kind == _PNG_SIGNED:
-            raise NotEmbeddableError("it is signed (C2PA), and would be no longer")
+            raise NotEmbeddableError("it is signed (C2PA), and embedding would break the signature")
         if kind == b"IEND":
             if b"IDAT" not in kinds:
                 break
             return (Splice(at, _png_chunk(b"iTXt", KEYWORD + b"\0\0\0\0\0" + text.encode("ascii"))),)
         kinds.add(kind)
-    raise NotEmbeddableError("its structure isn't understood: it has no pixels or no end")
+    raise NotEmbeddableError("its structure is invalid: it has no pixels or no end")
 
 
 def _png_chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
@@ -113,10 +113,10 @@ def _png_chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
     for _ in range(MAX_PARTS):
         length, kind = struct.unpack(">I4s", _read_at(file, at, 8))
         if at + 12 + length > size or not kind.isalpha():
-            raise NotEmbeddableError("its structure isn't understood: a chunk that is none")
+            raise NotEmbeddableError("its structure is invalid: not a chunk")
         yield at, kind
         at += 12 + length
-    raise NotEmbeddableError("its structure isn't understood: too many chunks")
+    raise NotEmbeddableError("its structure is invalid: too many chunks")
 
 
 def _png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -130,9 +130,9 @@ _START_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xDA
 _APP0, _APP1, _APP2, _APP11 = 0xE0, 0xE1, 0xE2, 0xEB
 _PREFIX_BYTES = 40
 _REFUSED = (
-    (_APP1, b"http://ns.adobe.com/x", "it has an XMP packet of its own"),
-    (_APP2, b"MPF\0", "it holds several pictures, at places that would no longer be right"),
-    (_APP11, b"JP", "it is signed (C2PA), and would be no longer"),
+    (_APP1, b"http://ns.adobe.com/x", "it already has an XMP packet"),
+    (_APP2, b"MPF\0", "it contains several pictures, whose offsets would become wrong"),
+    (_APP11, b"JP", "it is signed (C2PA), and embedding would break the signature"),
 )
 
 
@@ -140,7 +140,7 @@ def _plan_jpeg(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
     """Plan ``text`` after the segments that must come first. Raises ``NotEmbeddableError``."""
     content = _JPEG_XMP + _xmp_packet(text)
     if len(content) > _LONGEST_SEGMENT:
-        raise NotEmbeddableError("what is to be said is more than the 64 KB of a JPEG's segment")
+        raise NotEmbeddableError("the metadata is larger than a JPEG segment of 64 KB")
     place, leading = 2, True
     for marker, prefix, end in _jpeg_segments(file, size):
         for refused, beginning, reason in _REFUSED:
@@ -155,19 +155,19 @@ def _plan_jpeg(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
 def _jpeg_segments(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]]:
     """Yield the marker, first bytes and end offset of each segment before the pixels."""
     if _read_at(file, 0, 2) != bytes((0xFF, _START_OF_IMAGE)):
-        raise NotEmbeddableError("its structure isn't understood: no start of an image")
+        raise NotEmbeddableError("its structure is invalid: no start of an image")
     at = 2
     for _ in range(MAX_PARTS):
         mark, marker, length = struct.unpack(">BBH", _read_at(file, at, 4))
         # Markers from 0xC0 to below APP0 are tables and frames; 0x01 and 0xD0 to 0xD9 have no length and aren't
         # valid here.
         if mark != 0xFF or marker < 0xC0 or 0xD0 <= marker < _START_OF_SCAN or length < 2 or at + 2 + length > size:
-            raise NotEmbeddableError("its structure isn't understood: a segment that is none")
+            raise NotEmbeddableError("its structure is invalid: not a segment")
         if marker == _START_OF_SCAN:
             return
         yield marker, _read_at(file, at + 4, min(length - 2, _PREFIX_BYTES)), at + 2 + length
         at += 2 + length
-    raise NotEmbeddableError("its structure isn't understood: too many segments")
+    raise NotEmbeddableError("its structure is invalid: too many segments")
 
 
 _HEADER_BYTES = 12
@@ -183,17 +183,17 @@ def _plan_webp(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
     """Plan ``text`` at the end. Raises ``NotEmbeddableError``."""
     riff, length, form = struct.unpack("<4sI4s", _read_at(file, 0, _HEADER_BYTES))
     if (riff, form) != (b"RIFF", b"WEBP") or length + 8 != size:
-        raise NotEmbeddableError("its structure isn't understood: its length isn't that of the file")
+        raise NotEmbeddableError("its structure is invalid: its length isn't that of the file")
     kinds = list(_webp_chunks(file, size))
     if b"XMP " in kinds:
-        raise NotEmbeddableError("it has an XMP packet of its own")
+        raise NotEmbeddableError("it already has an XMP packet")
     if b"C2PA" in kinds:
-        raise NotEmbeddableError("it is signed (C2PA), and would be no longer")
+        raise NotEmbeddableError("it is signed (C2PA), and embedding would break the signature")
     announced = _announced(file, kinds)
     xmp = _webp_chunk(b"XMP ", _xmp_packet(text))
     longer = length + len(xmp) + len(announced.insert) - announced.skip
     if longer > _LONGEST_FILE:
-        raise NotEmbeddableError("it is as long as a WebP can be")
+        raise NotEmbeddableError("it already has the maximum length of a WebP file")
     return Splice(4, struct.pack("<I", longer), skip=4), announced, Splice(size, xmp)
 
 
@@ -208,7 +208,7 @@ def _webp_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
         if at > size:
             break
         yield kind
-    raise NotEmbeddableError("its structure isn't understood: a chunk that is none")
+    raise NotEmbeddableError("its structure is invalid: not a chunk")
 
 
 def _announced(file: BinaryIO, kinds: list[bytes]) -> Splice:
@@ -217,26 +217,26 @@ def _announced(file: BinaryIO, kinds: list[bytes]) -> Splice:
         case [b"VP8X", _, *_]:
             length, flags = struct.unpack("<IB", _read_at(file, _FLAGS_AT - 4, 5))
             if length != _VP8X_BYTES:
-                raise NotEmbeddableError("its structure isn't understood: VP8X is too short or too long")
+                raise NotEmbeddableError("its structure is invalid: VP8X is too short or too long")
             return Splice(_FLAGS_AT, bytes((flags | _HAS_XMP,)), skip=1)
         case [b"VP8 "]:
             start, width, height = struct.unpack("<3sHH", _read_at(file, _FLAGS_AT + 3, 7))
             if start != _LOSSY_START:
-                raise NotEmbeddableError("its structure isn't understood: no key frame")
+                raise NotEmbeddableError("its structure is invalid: no key frame")
             return _extended(_HAS_XMP, width & 0x3FFF, height & 0x3FFF)
         case [b"VP8L"]:
             start, bits = struct.unpack("<BI", _read_at(file, _FLAGS_AT, 5))
             if start != _LOSSLESS_START:
-                raise NotEmbeddableError("its structure isn't understood: no lossless image")
+                raise NotEmbeddableError("its structure is invalid: no lossless image")
             alpha = _HAS_ALPHA if bits >> 28 & 1 else 0
             return _extended(_HAS_XMP | alpha, (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
         case _:
-            raise NotEmbeddableError("its structure isn't understood: it is neither simple nor extended")
+            raise NotEmbeddableError("its structure is invalid: it is neither a simple nor an extended file")
 
 
 def _extended(flags: int, width: int, height: int) -> Splice:
     if not (width and height):
-        raise NotEmbeddableError("its structure isn't understood: it has no size")
+        raise NotEmbeddableError("its structure is invalid: it has no size")
     canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return Splice(_HEADER_BYTES, _webp_chunk(b"VP8X", bytes((flags, 0, 0, 0)) + canvas))
 
@@ -256,5 +256,5 @@ def plan_embedding(file: BinaryIO, mime_type: str, text: str) -> tuple[Splice, .
     """
     plan = _PLANNERS.get(mime_type)
     if plan is None:
-        raise NotEmbeddableError(f"nothing is embedded in {mime_type}")
+        raise NotEmbeddableError(f"metadata can't be embedded in {mime_type}")
     return plan(file, os.fstat(file.fileno()).st_size, text)

@@ -6,7 +6,7 @@ from typing import Final
 
 from crucible_batch.errors import CrucibleBatchError
 
-MOVE_IT: Final = "move it away and run the same command again: the picture is paid for, and fetched for no credits"
+MOVE_IT: Final = "move it and run the same command again; the output is paid for, and is downloaded at no cost"
 
 
 class OutputError(Exception):

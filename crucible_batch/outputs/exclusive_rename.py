@@ -36,8 +36,8 @@ class RenameMethod(enum.Enum):
     """The method by which a file gets its name."""
 
     LINK = "hard links"
-    RENAME = "renames that replace nothing"
-    PLACEHOLDER = "places kept by empty files"
+    RENAME = "renames that replace no file"
+    PLACEHOLDER = "empty placeholder files"
 
 
 def take_name(folder: int, name: str, other: str) -> RenameMethod:
@@ -70,7 +70,7 @@ def _link(folder: int, name: str, other: str) -> None:
 
 @functools.cache
 def _exclusive_rename() -> Callable[[int, str, str], None] | None:
-    """Return the system's function for a rename that replaces nothing, or None if it has none.
+    """Return the system's function for a rename that replaces no file, or None if there is none.
 
     The function raises as ``os.rename`` does.
     """
@@ -101,7 +101,7 @@ def _rename_over_place(folder: int, name: str, other: str) -> None:
             if _is_place(folder, other):
                 os.unlink(other, dir_fd=folder)
         # Not FileExistsError: callers would then compare with the file of that name.
-        raise OSError(errno.ENOTSUP, "it has neither hard links nor renames that serve", other) from error
+        raise OSError(errno.ENOTSUP, "it supports neither hard links nor suitable renames", other) from error
 
 
 def _make_place(folder: int, name: str) -> None:

@@ -48,7 +48,7 @@ class Picture:
 
 
 def examine(file: BinaryIO, *, whole: bool) -> Picture:
-    """Read a picture's header and check its end marker; with ``whole``, also decode it, which detects any cut.
+    """Read a picture's header and check its end marker; optionally decode it completely, which detects any cut.
 
     A correct length isn't enough: a proxy in front of the storage may cut a body and declare the remaining length.
 
@@ -64,9 +64,9 @@ def examine(file: BinaryIO, *, whole: bool) -> Picture:
     except NoPictureError:
         raise
     except Exception as error:  # a decoder may raise any exception for a malicious file
-        raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
+        raise NoPictureError(f"not a complete image of a supported type ({type(error).__name__})") from error
     if not _has_end(kind, file):
-        raise NoPictureError("cut short behind its last pixel")
+        raise NoPictureError("truncated after its last pixel")
     return Picture(Image.MIME[kind], PICTURE_EXTENSIONS[kind], width, height)
 
 
@@ -81,10 +81,10 @@ def _opened(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
         try:
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, ValueError) as error:
-            raise NoPictureError(f"not a whole picture of a known type ({type(error).__name__})") from error
+            raise NoPictureError(f"not a complete image of a supported type ({type(error).__name__})") from error
     # A storage that is busy, or whose link has expired, may answer 200 with an error page: a retry may help then.
     is_page = not head or head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_PAGE_STARTS)
-    raise NoPictureError("not a picture of a known type", is_another_type=not is_page)
+    raise NoPictureError("not an image of a supported type", is_another_type=not is_page)
 
 
 def _part(file: BinaryIO, at: int, count: int) -> bytes:

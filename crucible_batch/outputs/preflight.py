@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.safe_fs import Folder, folder_of
-from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX
 
 _HINT: Final = "choose another --out-dir, on another disk; nothing was bought"
 _CONTENT: Final = b"crucible-batch tries whether it can save files here\n"
@@ -36,7 +36,7 @@ def check_ground(directory: Path, outputs: Iterable[str]) -> RenameMethod:
                 _check_names(directory, outputs)
             return means
     except OSError as error:
-        message = f"the file system of {directory} can't give an output its name: {error.strerror}"
+        message = f"the file system of {directory} can't store outputs: {error.strerror}"
         raise RunDirectoryError(message, hint=_HINT) from error
 
 
@@ -44,13 +44,13 @@ def _name_a_file(folder: Folder, directory: Path, first: str, second: str, name:
     _write(folder, first)
     means = folder.claim(first, name)
     if _read(folder, name) != _CONTENT:
-        raise RunDirectoryError(f"{directory} keeps other bytes than are written", hint=_HINT)
+        raise RunDirectoryError(f"{directory} stores other bytes than those written to it", hint=_HINT)
     _write(folder, second)
     try:
         folder.claim(second, name)
     except FileExistsError:
         return means
-    raise RunDirectoryError(f"the file system of {directory} gives a name that another file has", hint=_HINT)
+    raise RunDirectoryError(f"the file system of {directory} lets a new file replace an existing one", hint=_HINT)
 
 
 def _write(folder: Folder, name: str) -> None:
@@ -81,6 +81,6 @@ def _check_names(directory: Path, outputs: Iterable[str]) -> None:
     foreign = next((output for output in outputs if not output.isascii()), None)
     if foreign is not None:
         raise RunDirectoryError(
-            f"the file system of {directory} takes no name like {foreign!r}",
-            hint="choose another --out-dir, on another disk, or names in ASCII; nothing was bought",
+            f"the file system of {directory} does not accept file names such as {foreign!r}",
+            hint="choose another --out-dir, on another disk, or use ASCII names; nothing was bought",
         )

@@ -9,10 +9,10 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.outputs.errors import MOVE_IT, OutputError
 from crucible_batch.outputs.exclusive_rename import NOT_TO_BE_HAD
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output
-from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX
 
 
 def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str, or_else: str) -> str:
@@ -34,7 +34,7 @@ def link_into_place(folder: Folder, temporary: str, path: PurePosixPath, digest:
     except FileExistsError:
         stands = folder.digest(path.name) or ""
         if stands not in {digest, or_else} - {""}:
-            raise OutputError("OUTPUT_EXISTS", f"another file stands at {path}; {MOVE_IT}", final=True) from None
+            raise OutputError("OUTPUT_EXISTS", f"another file exists at {path}; {MOVE_IT}", final=True) from None
     _sync(folder)
     return stands
 
@@ -51,7 +51,7 @@ def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dig
         if folder.stat(path.name) is not None:
             other = folder.digest(path.name)
             if other is None:
-                message = f"something else than a file stands at {path}; {MOVE_IT}"
+                message = f"{path} exists and is not a regular file; {MOVE_IT}"
                 raise OutputError("OUTPUT_EXISTS", message, final=True)
             if other == digest:
                 return None
@@ -75,7 +75,7 @@ def keep_as(directory: Path, path: str, other: str, digest: str) -> None:
             _double(folder, first, second, digest)
         except FileExistsError:
             if folder.digest(second) != digest:
-                raise OutputError("OUTPUT_EXISTS", f"another file stands at {other}; {MOVE_IT}", final=True) from None
+                raise OutputError("OUTPUT_EXISTS", f"another file exists at {other}; {MOVE_IT}", final=True) from None
         _sync(folder)
 
 
@@ -102,7 +102,7 @@ def _copy(folder: Folder, first: str, second: str, digest: str) -> None:
             copy.flush()
             os.fsync(copy.fileno())
         if folder.digest(temporary) != digest:
-            raise OutputError("OUTPUT_EXISTS", f"{first} has changed just now; {MOVE_IT}", final=True)
+            raise OutputError("OUTPUT_EXISTS", f"{first} was changed while it was moved; {MOVE_IT}", final=True)
         folder.claim(temporary, second)
     finally:
         folder.unlink(temporary)
@@ -118,7 +118,9 @@ def give_up(directory: Path, path: str, other: str, digest: str) -> None:
         here, kept = folder.stat(first), folder.stat(second)
         is_same = here is not None and kept is not None and os.path.samestat(here, kept)
         if not is_same and folder.digest(first) != digest:
-            raise OutputError("OUTPUT_EXISTS", f"{path} has changed just now; run the same command again", final=True)
+            raise OutputError(
+                "OUTPUT_EXISTS", f"{path} was changed while it was moved; run the same command again", final=True
+            )
         folder.unlink(first)
 
 

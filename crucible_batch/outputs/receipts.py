@@ -10,17 +10,17 @@ import contextlib
 import errno
 import os
 import pickle
-import sqlite3
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.domain.receipts import Receipt
-from crucible_batch.errors import UserError
+from crucible_batch.temporary_database import room_for, temporary_database
 
 RECEIPTS_FILE = "receipts.jsonl"
 _LONGEST_LINE = 16 * 1024
@@ -106,26 +106,17 @@ class ReceiptsByJob:
 
         Blocking. The index may be used from any thread.
         """
-        # SQLite deletes the name of its file in the temporary directory at once, so a kill leaves no file.
-        self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        for setting in ("temp_store = FILE", "synchronous = OFF", "journal_mode = OFF"):
-            self._connection.execute(f"PRAGMA {setting}")
-        try:
-            self._connection.execute(
-                "CREATE TABLE receipts (identity TEXT NOT NULL, job_id TEXT NOT NULL, body BLOB NOT NULL)"
-            )
-            self._connection.execute("BEGIN")
+        self._connection = temporary_database(
+            "CREATE TABLE receipts (identity TEXT NOT NULL, job_id TEXT NOT NULL, body BLOB NOT NULL)", "BEGIN"
+        )
+        with ExitStack() as stack, room_for("the receipts"):
+            stack.callback(self.close)
             rows = ((each.identity, each.job_id.lower(), pickle.dumps(each)) for each in receipts)
             self._connection.executemany("INSERT INTO receipts VALUES (?, ?, ?)", rows)
             self._connection.execute("CREATE INDEX receipts_by_identity ON receipts (identity)")
             self._connection.execute("CREATE INDEX receipts_by_job_id ON receipts (job_id)")
             self._connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            self.close()
-            raise UserError(
-                f"the receipts can't be sorted in the temporary directory: {error}",
-                hint="make room there, or name another directory in TMPDIR; nothing was spent",
-            ) from error
+            stack.pop_all()
 
     def of(self, identity: str) -> list[Receipt]:
         """Return a job's receipts, at most 10,000 in case the file was tampered with."""

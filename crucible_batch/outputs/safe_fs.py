@@ -44,7 +44,7 @@ class Folder:
         descriptor = self.open(name, os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise OSError(errno.EINVAL, "no plain file", name)
+            raise OSError(errno.EINVAL, "not a regular file", name)
         return os.fdopen(descriptor, "rb")
 
     def stat(self, name: str) -> os.stat_result | None:
@@ -85,6 +85,10 @@ class Folder:
         """Remove a name. It is not an error if it doesn't exist."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_single(name), dir_fd=self._descriptor)
+
+    def remove_folder(self, name: str) -> None:
+        """Remove an empty folder. Raises ``OSError`` if it isn't empty or isn't a folder; a link is not followed."""
+        os.rmdir(_single(name), dir_fd=self._descriptor)
 
     def entries(self) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         """Return an iterator over the folder's entries, read incrementally. The folder must stay open."""
@@ -136,7 +140,7 @@ def folder_of_output(directory: Path, path: PurePosixPath | str, *, make: bool =
     ``path`` may come from another person's journal, so ``EINVAL`` is also raised if an output may not be there.
     """
     if not may_hold_output(str(path)):
-        raise OSError(errno.EINVAL, "no output's path", str(path))
+        raise OSError(errno.EINVAL, "not the path of an output", str(path))
     with folder_of(directory, path, make=make) as folder:
         yield folder
 

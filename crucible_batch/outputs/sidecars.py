@@ -17,13 +17,13 @@ from pathlib import Path, PurePosixPath
 
 from pydantic_core import to_json
 
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.identity import Json
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.provenance import TOOL, sidecar
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output, write_all
-from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX
 
 SIDECAR_SUFFIX = ".json"
 _LONGEST = 16 * 1024 * 1024
@@ -50,7 +50,7 @@ class Sidecars:
             with opened as here:
                 is_written = _put(here, path.name, text)
             if not is_written:
-                self._tell(self._directory / path, "another file stands there")
+                self._tell(self._directory / path, "another file exists there")
         except OSError as error:
             self._tell(self._directory / path, str(error.strerror))
 
@@ -85,7 +85,12 @@ class Sidecars:
         """Log the first failure only, since on a full disk every output has one."""
         if not self._is_told:
             self._is_told = True
-            logger.warning("no sidecar at %s: %s (the picture is safe)", target, reason)
+            logger.warning("can't write the sidecar of %s: %s (the output itself is saved)", target, reason)
+
+
+def is_sidecar(folder: Folder, name: str) -> bool:
+    """Return whether a file is a sidecar that this package has written."""
+    return _ours(folder, name) is not None
 
 
 def _beside(output: str) -> PurePosixPath:

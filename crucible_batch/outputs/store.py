@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.events import Saved, Sent
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.output_path import may_hold_output, output_path
@@ -29,7 +30,7 @@ from crucible_batch.outputs.output_check import FileState, check_output
 from crucible_batch.outputs.publish import link_into_place, put_back
 from crucible_batch.outputs.publish import publish as _publish
 from crucible_batch.outputs.safe_fs import Folder, folder_of, folder_of_output
-from crucible_batch.outputs.temp_file import TEMPORARY_PREFIX, TempFile, temporary_files
+from crucible_batch.outputs.temp_file import TempFile, temporary_files
 
 _HOP_BYTES = 256 * 1024
 """Bytes hashed and written in one call to a thread; for fewer bytes the call costs more than the work itself."""
@@ -100,7 +101,7 @@ class OutputStore:
         """Save one output under the name given by ``pattern``, ``index`` and its true type.
 
         ``token`` names the temporary file and is the same on every attempt. ``length`` is the declared length in bytes;
-        without it the whole picture is decoded, since a cut can't be detected by counting. ``embed`` is a text for the
+        without it all of the picture is decoded, since a cut can't be detected by counting. ``embed`` is a text for the
         picture's metadata; a picture that can't take it is saved unchanged, and one that is already there unchanged
         stays so. ``way`` is called once, if the name is taken. ``note`` is called in a thread once the file has its
         name, with its folder if that is open. Raises ``OutputError`` if the bytes are not as declared or the name stays
@@ -176,7 +177,7 @@ class OutputStore:
             reason = str(error)
             if reason not in self._left_as_they_came:  # log each reason once, since it may apply to every output
                 self._left_as_they_came.add(reason)
-                logger.warning("nothing was embedded in %s: %s", path, reason)
+                logger.warning("no metadata was embedded in %s: %s", path, reason)
             return None
         return embedded.written
 
@@ -215,7 +216,9 @@ class OutputStore:
                 picture = await asyncio.to_thread(_examined, part, whole=False)
                 made = await self._embed(part, embedded, PurePosixPath(path), picture, embed)
                 if made is None or made.sha256 != sha256:
-                    raise OutputError("OUTPUT_CHANGED", "what is embedded now is other than it was", final=True)
+                    raise OutputError(
+                        "OUTPUT_CHANGED", "the metadata to embed differs from what was embedded before", final=True
+                    )
                 good = embedded
             return await asyncio.to_thread(put_back, good.path, self.directory, PurePosixPath(path), sha256)
 
@@ -236,11 +239,11 @@ class OutputStore:
                 await asyncio.to_thread(part.write, block)
         return b"".join(pending)
 
-    def has(self, path: str) -> bool:
-        """Return whether a regular file is at the path of a saved output. Its bytes are not read."""
+    def has(self, path: str, byte_size: int | None = None) -> bool:
+        """Return whether a regular file is at an output's path, of ``byte_size`` if given. Its bytes are not read."""
         with contextlib.suppress(OSError), folder_of_output(self.directory, path) as folder:
             found = folder.stat(PurePosixPath(path).name)
-            return found is not None and stat.S_ISREG(found.st_mode)
+            return found is not None and stat.S_ISREG(found.st_mode) and byte_size in {None, found.st_size}
         return False
 
     async def is_true(self, saved: Saved) -> bool:
@@ -269,11 +272,11 @@ class OutputStore:
             yield part
         except OSError as error:
             if error.errno == errno.ELOOP:
-                message = f"a link stands on the way to {path.parent}, and none is followed; {MOVE_IT}"
+                message = f"{path.parent} is or contains a symbolic link, which is not followed; {MOVE_IT}"
                 raise OutputError("OUTPUT_EXISTS", message, final=True) from error
             raise ResultsError(
                 f"{self.directory / path.parent} can't be written: {error.strerror}",
-                hint="see to the disk and run the same command again: nothing is paid twice",
+                hint="check the disk and run the same command again; nothing is paid for twice",
             ) from error
         finally:
             part.close()
@@ -318,7 +321,7 @@ def _land(
         part.write(rest, folder)
         sent = part.written
         if length is not None and sent.byte_size != length:
-            raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes came")
+            raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes were received")
         held = rest if len(rest) == sent.byte_size else None
         picture = _examined(part, folder, held, whole=length is None, max_pixels=max_pixels)
         landed = _Landed(sent, picture, output_path(pattern, index, picture.ext))
@@ -359,7 +362,7 @@ def _examined(
             picture = examine(file, whole=False)
             if max_pixels is not None and picture.width * picture.height > max_pixels:
                 size = f"{picture.width:,} x {picture.height:,}"
-                message = f"{size} pixels, and {max_pixels:,} are allowed"
+                message = f"{size} pixels; the limit is {max_pixels:,}"
                 raise OutputError("OUTPUT_TOO_MANY_PIXELS", message, definite=True)
             return examine(file, whole=True) if whole else picture
     except NoPictureError as error:
@@ -367,7 +370,9 @@ def _examined(
 
 
 def _no_place(path: str) -> OutputError:
-    return OutputError("OUTPUT_MISPLACED", f"no output may stand at {path}; the journal was edited", final=True)
+    return OutputError(
+        "OUTPUT_MISPLACED", f"{path} is not allowed as the path of an output; the journal was edited", final=True
+    )
 
 
 def _too_large(max_bytes: int) -> OutputError:

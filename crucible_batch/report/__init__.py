@@ -2,18 +2,29 @@
 
 from crucible_batch.report.build import build_head, build_row, build_rows, count_jobs, sum_up
 from crucible_batch.report.html import PAGE_FILE
-from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, JobRow, OutputRow, Report, ReportHead
-from crucible_batch.report.writer import REPORT_FILE, TEMPORARY_REPORT, RowFile, write_report
+from crucible_batch.report.models import (
+    CountsRow,
+    CreditsRow,
+    ErrorRow,
+    JobRow,
+    NotificationRow,
+    OutputRow,
+    PeriodRow,
+    Report,
+    ReportHead,
+)
+from crucible_batch.report.writer import REPORT_FILE, RowFile, write_report
 
 __all__ = [
     "PAGE_FILE",
     "REPORT_FILE",
-    "TEMPORARY_REPORT",
     "CountsRow",
     "CreditsRow",
     "ErrorRow",
     "JobRow",
+    "NotificationRow",
     "OutputRow",
+    "PeriodRow",
     "Report",
     "ReportHead",
     "RowFile",

@@ -22,13 +22,14 @@ from crucible_batch.report.models import (
     JobRow,
     ManifestRow,
     OutputRow,
+    PeriodRow,
     ReportHead,
     SentRow,
 )
 
 
 def notes(ledger: Ledger) -> Iterator[str]:
-    """Yield a sentence for each thing that a reader of the figures should know."""
+    """Yield a sentence for each circumstance that the figures alone don't show."""
     if ledger.repriced_jobs:
         yield (
             f"the records of {ledger.repriced_jobs} job{'s' if ledger.repriced_jobs > 1 else ''} name other prices than"
@@ -88,13 +89,20 @@ def build_head(
     finished_at: float | None,
     events: Iterable[tuple[str, Event]],
     counts: CountsRow,
+    period: PeriodRow | None = None,
 ) -> ReportHead:
     """Sum up a run directory. ``terms`` and ``ending`` are the newest run's; None means it runs, or was killed."""
     ledger = Ledger(PriceBook.of(terms))
     for subject, event in events:
         ledger.apply(subject, event)
     return sum_up(
-        terms=terms, ending=ending, started_at=started_at, finished_at=finished_at, ledger=ledger, counts=counts
+        terms=terms,
+        ending=ending,
+        started_at=started_at,
+        finished_at=finished_at,
+        ledger=ledger,
+        counts=counts,
+        period=period,
     )
 
 
@@ -106,17 +114,19 @@ def sum_up(
     finished_at: float | None,
     ledger: Ledger,
     counts: CountsRow,
+    period: PeriodRow | None = None,
 ) -> ReportHead:
-    """Make a head of a ledger and counts."""
     stops = {} if ending is None else ending.stops
     return ReportHead(
         run_id=terms.run_id,
         status=(RunStatus.RUNNING if ending is None else ending.status).value,
         exit_code=None if ending is None else ending.exit_code,
         manifest=ManifestRow(name=terms.manifest_name, path=terms.manifest_path, sha256=terms.manifest_sha256),
+        scheduled_at=None if terms.scheduled_at is None else _rfc3339(terms.scheduled_at),
         started_at=_timestamp(started_at),
         finished_at=None if finished_at is None else _timestamp(finished_at),
         credits=_credits(ledger, terms.budget),
+        period=period,
         counts=counts,
         stops={scope: _error(stop) for scope, stop in stops.items()},
         notes=list(notes(ledger)),
@@ -142,6 +152,7 @@ def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> 
         images={param: image.spec.sha256 for param, image in planned.images.items()},
         image_files={param: str(image.path) for param, image in planned.images.items()},
         axes=dict(planned.axes),
+        row=dict(planned.row),
         repeat=planned.repeat,
         job_id=last.job_id if last else None,
         idempotency_key=last.key if last else job.key,
@@ -202,7 +213,7 @@ def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
 
 
 def count_jobs(jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, ErrorInfo]) -> CountsRow:
-    """Count jobs by what became of them; ``stops`` are those of the newest run."""
+    """Count jobs by outcome; ``stops`` are those of the newest run."""
     counts = dict.fromkeys(CountsRow.model_fields, 0)
     for planned, job in jobs:
         outcome, _ = outcome_of(job, workflow_class(planned.workflow_id), stops)
@@ -218,4 +229,8 @@ def _error(error: ErrorInfo) -> ErrorRow:
 
 
 def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _rfc3339(datetime.fromtimestamp(seconds, UTC), "milliseconds")
+
+
+def _rfc3339(moment: datetime, precision: str = "seconds") -> str:
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")

@@ -21,143 +21,192 @@ class _Model(BaseModel):
 
 
 class ErrorRow(_Model):
-    """Why something is not a success."""
+    """An error of a job, an attempt or a run."""
 
-    code: str = Field(description="The gateway's own code, or one of ours.")
-    message: str
-    hint: str | None = Field(default=None, description="What to do about it.")
-    request_id: str | None = Field(default=None, description="What the gateway's support asks for.")
+    code: str = Field(description="Error code of the gateway or of crucible-batch.")
+    message: str = Field(description="Description of the error.")
+    hint: str | None = Field(default=None, description="What to do next.")
+    request_id: str | None = Field(default=None, description="Id of the failed request, for the gateway's support.")
 
 
 class AttemptRow(_Model):
-    """One idempotency key, and what became of it."""
+    """One attempt at a job, with its own idempotency key."""
 
-    idempotency_key: str
-    job_id: str | None = Field(default=None, description="The gateway's id, once it has accepted the attempt.")
-    status: str
+    idempotency_key: str = Field(description="Idempotency key of the attempt.")
+    job_id: str | None = Field(default=None, description="Id of the job at the gateway, if the attempt was accepted.")
+    status: str = Field(description="State of the attempt.")
     credits: Amount = Field(
-        description="What the gateway asked for it, the highest figure it named; refunded where the attempt failed."
+        description="Highest price that the gateway returned for the attempt. Refunded if the attempt failed."
     )
     answer_credits: Amount | None = Field(
-        default=None, description="What the answer to its submit named, where the job's record names another price."
+        default=None, description="Price in the response to the submit, if the job's record has another price."
     )
-    record_credits: Amount | None = Field(default=None, description="What the job's record names, where it differs.")
-    reused: bool = Field(default=False, description="Found at the gateway, and not bought by this run directory.")
-    held_at: float = Field(description="Seconds since the epoch, UTC.")
+    record_credits: Amount | None = Field(default=None, description="Price in the job's record, if it differs.")
+    reused: bool = Field(
+        default=False, description="True if the job was found at the gateway and not bought by this run directory."
+    )
+    held_at: float = Field(description="When its credits were held, in seconds since the epoch, UTC.")
     prepared_at: float | None = Field(default=None, description="When its input images were ready.")
-    accepted_at: float | None = None
-    running_at: float | None = Field(default=None, description="When a look at the gateway first found it running.")
-    ended_at: float | None = None
-    error: ErrorRow | None = None
+    accepted_at: float | None = Field(default=None, description="When the gateway accepted it.")
+    running_at: float | None = Field(default=None, description="When a poll first found it running.")
+    ended_at: float | None = Field(default=None, description="When its end was first detected.")
+    error: ErrorRow | None = Field(default=None, description="Why the attempt failed.")
 
 
 class SentRow(_Model):
-    """What the gateway sent, where the provenance was embedded in it."""
+    """The file that the gateway sent, before provenance was embedded."""
 
-    sha256: str
-    byte_size: int
+    sha256: str = Field(description="SHA-256 of that file.")
+    byte_size: int = Field(description="Size in bytes.")
 
 
 class OutputRow(_Model):
-    """One file that the job made."""
+    """An output file of a job."""
 
-    index: int
+    index: int = Field(description="Number of the output in its job, from 0.")
     path: str = Field(description="Relative to the run directory.")
-    sha256: str
-    byte_size: int
-    mime_type: str = Field(description="The true type, by the file's own bytes.")
-    width: int
-    height: int
-    saved_at: float
+    sha256: str = Field(description="SHA-256 of the file on disk.")
+    byte_size: int = Field(description="Size in bytes.")
+    mime_type: str = Field(description="Type by the content of the file.")
+    width: int = Field(description="Width in pixels.")
+    height: int = Field(description="Height in pixels.")
+    saved_at: float = Field(description="When it was saved, in seconds since the epoch, UTC.")
     sent: SentRow | None = Field(
-        default=None, description="What came, where the file is that with its provenance embedded; else null."
+        default=None, description="The file that the gateway sent, if provenance was embedded in it; otherwise null."
     )
 
 
 class JobRow(_Model):
-    """One job that the manifest asks for."""
+    """One job of the manifest."""
 
-    name: str
-    status: Literal["succeeded", "failed", "blocked", "pending", "unknown"]
-    workflow_id: str
-    prompt: str | None = None
-    params: dict[str, JsonValue] = Field(description="As sent, but for input images.")
-    images: dict[str, str] = Field(default_factory=dict, description="Image parameters, with the image's SHA-256.")
-    image_files: dict[str, str] = Field(default_factory=dict, description="Image parameters, with the image's file.")
-    axes: dict[str, str] = Field(default_factory=dict, description="The job's place in its matrix.")
-    repeat: int = Field(default=1, description="Which of several jobs that ask for the same; from 1.")
-    job_id: str | None = None
-    idempotency_key: str = Field(description="Of the newest attempt, or of the next where there was none.")
-    attempts: list[AttemptRow] = Field(default_factory=list)
-    credits: Amount = Field(description="Spent or held for this job, net of refunds.")
-    outputs: list[OutputRow] = Field(default_factory=list)
-    error: ErrorRow | None = None
+    name: str = Field(description="Name of the job.")
+    status: Literal["succeeded", "failed", "blocked", "pending", "unknown"] = Field(description="Outcome of the job.")
+    workflow_id: str = Field(description="Id of its workflow.")
+    prompt: str | None = Field(default=None, description="Rendered prompt.")
+    params: dict[str, JsonValue] = Field(description="Parameters as sent, without input images.")
+    images: dict[str, str] = Field(default_factory=dict, description="SHA-256 of each input image, by parameter.")
+    image_files: dict[str, str] = Field(default_factory=dict, description="File of each input image, by parameter.")
+    axes: dict[str, str] = Field(default_factory=dict, description="Values of the job's axes, by name.")
+    row: dict[str, str] = Field(
+        default_factory=dict,
+        description="Values of the job's table row: one line each, without control characters, at most"
+        " 200 characters each and 2,000 in all.",
+    )
+    repeat: int = Field(default=1, description="Number of this repeat of the job, from 1.")
+    job_id: str | None = Field(default=None, description="Id of the newest job at the gateway.")
+    idempotency_key: str = Field(description="Key of the newest attempt, or of the next one if there was no attempt.")
+    attempts: list[AttemptRow] = Field(default_factory=list, description="Attempts at the job, in order.")
+    credits: Amount = Field(description="Credits spent or held for this job, net of refunds.")
+    outputs: list[OutputRow] = Field(default_factory=list, description="Saved outputs.")
+    error: ErrorRow | None = Field(default=None, description="Why the job did not succeed.")
 
 
 class ManifestRow(_Model):
     """The manifest of the newest run."""
 
-    name: str
-    path: str
-    sha256: str
+    name: str = Field(description="Name in the manifest.")
+    path: str = Field(description="Path of the file.")
+    sha256: str = Field(description="SHA-256 of the file.")
 
 
 class CreditsRow(_Model):
-    """The books of the run directory, over all its runs."""
+    """Credits of the run directory, over all its runs."""
 
-    budget: Amount | None = Field(description="The newest run's cap; null where there was none.")
+    budget: Amount | None = Field(description="Budget of the newest run; null if it had no budget.")
     spent: Amount = Field(description="jobs + uploads - rebates.")
-    held: Amount = Field(description="May yet be spent: jobs in flight, and answers that never came.")
-    jobs: Amount = Field(description="Net of refunds.")
+    held: Amount = Field(description="Credits that may still be spent: jobs in flight and unanswered submits.")
+    jobs: Amount = Field(description="Credits for jobs, net of refunds.")
     reused: Amount = Field(
         default=Decimal(0),
-        description="What of `jobs` was found at the gateway, paid before this directory knew of it.",
+        description="Part of `jobs` that was found at the gateway and was not bought by this directory.",
     )
     uploads: Amount
     lost_uploads: int = Field(
-        default=0, description="Upload intents whose answer never came: whether they were charged isn't known."
+        default=0, description="Number of uploads without a response: it is not known whether they were charged."
     )
     rebates: Amount
     refunded: Amount
-    over_budget: Amount = Field(description="By how much spent and held are beyond the budget.")
+    over_budget: Amount = Field(description="Amount by which spent + held exceeds the budget.")
     price_differs: Amount = Field(
         default=Decimal(0),
-        description="How far the prices in jobs' records are from those in the answers to their submits, added up.",
+        description="Sum of the differences between prices in jobs' records and in the responses to their submits.",
     )
-    price_differs_jobs: int = Field(default=0, description="How many jobs that concerns.")
+    price_differs_jobs: int = Field(default=0, description="Number of jobs with such a difference.")
+
+
+class PeriodRow(_Model):
+    """The budget of a period, at the end of the newest run: the sums over all runs of its account."""
+
+    account: str = Field(description="Name of the account.")
+    per: Literal["day", "week", "month"] = Field(description="Length of the period.")
+    limit: Amount = Field(description="Limit of the period, from the manifest.")
+    spent: Amount = Field(description="Credits spent in the period.")
+    set_aside: Amount = Field(
+        description="Credits that runs have set aside and not spent, and those held for unanswered requests."
+    )
+    until: str = Field(description="End of the period, as local time with the name of the time zone.")
+    exhausted: bool = Field(
+        default=False, description="True if the period had too few credits left for the next job of the run."
+    )
 
 
 class CountsRow(_Model):
-    """Jobs by what became of them."""
+    """Number of jobs, by outcome."""
 
-    total: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    blocked: int = 0
-    pending: int = 0
-    unknown: int = 0
-    reused: int = Field(default=0, description="Of the succeeded: found at the gateway, not bought by this run.")
+    total: int = Field(default=0, description="All jobs.")
+    succeeded: int = Field(default=0, description="Jobs with all outputs on disk.")
+    failed: int = Field(default=0, description="Jobs that failed.")
+    blocked: int = Field(default=0, description="Jobs not started because of missing credits.")
+    pending: int = Field(default=0, description="Jobs not finished when the run ended.")
+    unknown: int = Field(default=0, description="Jobs with an unknown outcome; their credits remain held.")
+    reused: int = Field(
+        default=0, description="Succeeded jobs that were found at the gateway and not bought by this run."
+    )
+
+
+class NotificationRow(_Model):
+    """A notification of the newest run."""
+
+    event: str = Field(description="Event: start, success, partial, blocked or failure.")
+    channel: str = Field(description="Kind of channel: heartbeat, webhook, command or apprise.")
+    source: str = Field(description="Source of the address in the manifest, or the command; not the address itself.")
+    status: Literal["sent", "failed"] = Field(description="Whether the message was delivered.")
+    attempts: int = Field(description="Number of attempts.")
+    error: str | None = Field(default=None, description="Why it was not delivered.")
 
 
 class ReportHead(_Model):
-    """All of a report but its jobs."""
+    """The fields of a report except its jobs."""
 
-    schema_version: Literal[1] = 1
-    run_id: str
-    status: str
-    exit_code: int | None = Field(default=None, description="Null while the run is going on, or where it was killed.")
+    schema_version: Literal[1] = Field(default=1, description="Version of the report format.")
+    run_id: str = Field(description="Id of the run.")
+    status: str = Field(description="Status of the run.")
+    exit_code: int | None = Field(default=None, description="Null while the run is active, or if it was killed.")
     manifest: ManifestRow
-    started_at: str = Field(description="When the first run of this directory began, RFC 3339 in UTC.")
-    finished_at: str | None = Field(default=None, description="When the newest run ended.")
+    scheduled_at: str | None = Field(
+        default=None,
+        description="Scheduled time of the newest run, RFC 3339 in UTC; null if no template of its jobs uses it.",
+    )
+    started_at: str = Field(description="Start of the first run in this directory, RFC 3339 in UTC.")
+    finished_at: str | None = Field(default=None, description="End of the newest run.")
     credits: CreditsRow
+    period: PeriodRow | None = Field(
+        default=None, description="Budget of the period; null if the manifest has no `budget.per`."
+    )
     counts: CountsRow
-    stops: dict[str, ErrorRow] = Field(default_factory=dict, description="What was stopped, and why.")
+    stops: dict[str, ErrorRow] = Field(
+        default_factory=dict, description="Reasons why workflows or the run were stopped."
+    )
     notes: list[str] = Field(
-        default_factory=list, description="What the figures can't show: prices above every bound, what can't be seen."
+        default_factory=list,
+        description="Notes on the figures, such as prices above every bound and costs that are not known.",
+    )
+    notifications: list[NotificationRow] = Field(
+        default_factory=list, description="Notifications of the newest run, as far as their results are known."
     )
 
 
 class Report(ReportHead):
-    """A report as a whole, as ``report.json`` holds it."""
+    """The content of ``report.json``."""
 
-    jobs: list[JobRow]
+    jobs: list[JobRow] = Field(description="Jobs in manifest order.")

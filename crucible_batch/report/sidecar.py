@@ -1,6 +1,6 @@
 """The sidecar's model: the format of ``0.png.json``, version 1, for its JSON Schema. Fields are added, never renamed.
 
-``domain/provenance.py`` says what stands in one; a test holds each that is written against this.
+``domain/provenance.py`` makes the content; a test validates it with this model.
 """
 
 from __future__ import annotations
@@ -74,7 +74,6 @@ class Sidecar(_Model):
 
 
 def sidecar_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a sidecar."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Sidecar.model_json_schema(),

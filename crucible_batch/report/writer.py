@@ -1,26 +1,25 @@
-"""``report.json`` to disk: its rows are collected in one pass over the jobs, then written whole or not at all."""
+"""``report.json`` to disk: its rows are collected in one pass over the jobs, then written completely or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from crucible_batch.atomic_files import TEMPORARY_PREFIX, replacing
 from crucible_batch.report.models import CountsRow, JobRow, ReportHead
 
 REPORT_FILE = "report.json"
-TEMPORARY_REPORT = f".{REPORT_FILE}.part"
 
 
 class RowFile:
     """The rows of a report in a nameless file of the run directory, since its head is known only after them.
 
     Made in one pass over the jobs, read as often as needed. No job is kept in memory. An ``OSError`` while rows are
-    added is raised when they are read: what counts the jobs of a run must not fail for want of room.
+    added is raised when they are read: counting the jobs of a run must not fail on a full disk.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -39,7 +38,6 @@ class RowFile:
             self._file.close()
 
     def add(self, row: JobRow) -> None:
-        """Append a row."""
         line = row.model_dump_json().encode() + b"\n"
         self._digest.update(line)
         self._statuses[row.status] += 1
@@ -73,7 +71,7 @@ class RowFile:
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._directory, prefix=TEMPORARY_REPORT)  # noqa: SIM115
+            self._file = tempfile.TemporaryFile(dir=self._directory, prefix=TEMPORARY_PREFIX)  # noqa: SIM115
         return self._file
 
 
@@ -83,19 +81,11 @@ def write_report(directory: Path, head: ReportHead, rows: Iterable[bytes]) -> Pa
     ``rows`` are JSON, one job each.
     """
     target = directory / REPORT_FILE
-    temporary = directory / TEMPORARY_REPORT
-    try:
-        temporary.unlink(missing_ok=True)  # a killed run's, or a link that somebody has put there
-        with temporary.open("xb") as file:
-            file.write(head.model_dump_json(indent=2).removesuffix("\n}").encode())
-            file.write(b',\n  "jobs": [')
-            for number, row in enumerate(rows):
-                file.write(b",\n    " if number else b"\n    ")
-                file.write(row)
-            file.write(b"\n  ]\n}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as file:
+        file.write(head.model_dump_json(indent=2).removesuffix("\n}").encode())
+        file.write(b',\n  "jobs": [')
+        for number, row in enumerate(rows):
+            file.write(b",\n    " if number else b"\n    ")
+            file.write(row)
+        file.write(b"\n  ]\n}\n")
     return target

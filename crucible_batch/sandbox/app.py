@@ -15,13 +15,13 @@ from starlette.routing import Route
 from crucible_batch.sandbox import exact_json, views, wire
 from crucible_batch.sandbox.assets import Intent
 from crucible_batch.sandbox.config import PriceRise, check_prices, check_pricing
-from crucible_batch.sandbox.fault_injection import Call, Endpoint, endpoint
+from crucible_batch.sandbox.fault_injection import Call, Endpoint, FaultyEndpoint
 from crucible_batch.sandbox.faults import Stage, parse_faults
 from crucible_batch.sandbox.gateway import Gateway
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.openapi import OPERATIONS, Operation, describe
 from crucible_batch.sandbox.pricing import parse_pricing
-from crucible_batch.sandbox.records import Job, RefusedError
+from crucible_batch.sandbox.records import RefusedError
 from crucible_batch.sandbox.workflows import WORKFLOWS, prompt
 
 
@@ -38,8 +38,6 @@ class Levers(BaseModel):
 
 
 def judge_routes(gateway: Gateway) -> list[Route]:
-    """Serve the judge."""
-
     async def state(_request: Request) -> Response:
         body = exact_json.dumps(_state(gateway))
         gateway.commit()
@@ -83,7 +81,7 @@ def _state(gateway: Gateway) -> dict[str, object]:
         "now": now,
         "audit": asdict(audit),
         "ledger": [asdict(entry) for entry in world.entries],
-        "jobs": [_job(job, now) for job in world.jobs],
+        "jobs": [{**asdict(job), "status": job.status(now), "prompt": prompt(job.params)} for job in world.jobs],
         "assets": [{**asdict(asset), "status": asset.status(now)} for asset in world.assets],
         "requests": dict(seen.requests),
         "answers": [{"operation": op, "status": status, "count": n} for (op, status), n in seen.answers.items()],
@@ -94,21 +92,15 @@ def _state(gateway: Gateway) -> dict[str, object]:
     }
 
 
-def _job(job: Job, now: float) -> dict[str, object]:
-    return {**asdict(job), "status": job.status(now), "prompt": prompt(job.params)}
-
-
 _MAX_BODY_BYTES = 1024 * 1024
 # A signature that ended this long ago: the fault `expired-url`.
 _LONG_AGO_S = 60.0
 
 _BodyT = TypeVar("_BodyT", bound=wire.Body)
 Answer = tuple[int, wire.Body]
-ApiHandler = Callable[[str, Call], Answer]
 
 
 def create_api(gateway: Gateway) -> Starlette:
-    """Build the ASGI application of the API origin."""
     description = exact_json.dumps(describe())
     by_path: dict[str, dict[str, Endpoint]] = {}
     for operation in OPERATIONS:
@@ -135,7 +127,7 @@ def _endpoint(gateway: Gateway, operation: Operation) -> Endpoint:
         text = exact_json.dumps(operation.success(**body).model_dump())
         return _json_response(status, text, call.request_id)
 
-    return endpoint(gateway, operation.name, answer, render_failure, _MAX_BODY_BYTES)
+    return FaultyEndpoint(gateway, operation.name, answer, render_failure, _MAX_BODY_BYTES).answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ MAX_UPLOAD_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a client says about an image that it is going to upload."""
+    """A client's description of an image that it is going to upload."""
 
     mime_type: str
     byte_size: int

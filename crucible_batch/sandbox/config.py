@@ -44,7 +44,7 @@ class SandboxConfig:
     price_rises: tuple[PriceRise, ...] = ()
     upload_price: Decimal = Decimal("0.5")
     pricing: Mapping[str, Pricing] = field(default_factory=dict)
-    """How prices move, by workflow id or `upload`; see `parse_pricing`. Where nothing is said a price stays."""
+    """How prices move, by workflow id or `upload`; see `parse_pricing`. Prices that are not listed don't change."""
     rebate_share: Decimal = Decimal(1)
     """The part of an upload's charge that comes back when the asset is deleted."""
     recent_entries: int = 50
@@ -65,7 +65,6 @@ class SandboxConfig:
     retry_after_s: int = 1
 
     def __post_init__(self) -> None:
-        """Check what the types don't."""
         for amount in (*self.accounts.values(), self.upload_price):
             check_credits(amount)
         check_prices(self.prices, self.price_rises)

@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -27,14 +28,15 @@ class Style:
     accent: Colour
 
 
-def _style(words: str, scenes: str, sky: str, layers: str, accent: str) -> Style:
-    top, middle, bottom = map(_colour, sky.split())
+def _styles(table: str) -> tuple[Style, ...]:
+    """Read a table of styles, one a line; colours are RGB in hex."""
+    return tuple(_style(*(cell.split() for cell in line.split("|"))) for line in table.strip().splitlines())
+
+
+def _style(words: list[str], scenes: list[str], sky: list[str], layers: list[str], accent: list[str]) -> Style:
+    top, middle, bottom = map(_colour, sky)
     return Style(
-        frozenset(words.split()),
-        tuple(scenes.split()),
-        (top, middle, bottom),
-        tuple(map(_colour, layers.split())),
-        _colour(accent),
+        frozenset(words), tuple(scenes), (top, middle, bottom), tuple(map(_colour, layers)), _colour(accent[0])
     )
 
 
@@ -43,88 +45,29 @@ def _colour(text: str) -> Colour:
     return red, green, blue
 
 
-NAMED_STYLES: tuple[Style, ...] = (
-    _style(
-        "noir monochrome detective film shadow shadows",
-        "skyline blinds",
-        "0b0b0d 3a3a3f 8d8d90",
-        "6a6a6e 454549 28282b 0c0c0e",
-        "f2efe6",
-    ),
-    _style(
-        "watercolor watercolour aquarelle ink wash",
-        "wash",
-        "fbf7ee f6efe0 efe4d0",
-        "7fb3c8 e3a18f 9dbf9e d9b95f 8c87b8",
-        "3b4a5a",
-    ),
-    _style(
-        "blueprint schematic technical diagram plan",
-        "drafting",
-        "123a72 0f3263 0a2549",
-        "2f62a3 5f8fc7 9fc0e6 d7e6f8",
-        "ffffff",
-    ),
-    _style(
-        "neon cyberpunk synthwave cyber glowing night",
-        "glow skyline",
-        "0a0420 1b0a3c 3a0f5c",
-        "ff2fa0 21e6ff 9d4dff 170734",
-        "fff36b",
-    ),
-    _style(
-        "pastel soft candy dreamy kawaii",
-        "orbs hills waves",
-        "fde2e8 fbeee0 e4f0fb",
-        "f7c5d5 f9dcc0 cfe5cf c3d8f2 d8c9ee",
-        "ffe3a3",
-    ),
-    _style(
-        "sunset sunrise dusk dawn golden",
-        "hills waves",
-        "2f1b52 d9526b ffc778",
-        "b8436b 8a2f63 571f55 2b1240",
-        "ffe9a8",
-    ),
-    _style(
-        "forest wood woods jungle green moss meadow",
-        "hills facets",
-        "e7efd2 b9d3a6 7fae83",
-        "7fa878 4f8460 2f6150 173c38",
-        "f6e27a",
-    ),
-    _style(
-        "ocean sea water wave waves lake river",
-        "waves orbs",
-        "d9f1f2 86cfd8 2f8fb0",
-        "56b4c6 2b8bb0 1a6391 0f3d6b",
-        "fff4d6",
-    ),
-    _style(
-        "winter snow ice arctic frost frozen",
-        "hills facets",
-        "5c7fa8 a9c4dc eef4f8",
-        "b8cfe2 d3e2ee e8f0f6 ffffff",
-        "fbe7c3",
-    ),
-    _style(
-        "space galaxy cosmic star stars moon planet",
-        "night",
-        "05061a 131642 3a2565",
-        "7b5cd6 c86fc9 f2a0a8 2a2f6e",
-        "fff7d6",
-    ),
-)
+# The words, the scenes, the sky from top to bottom, the layers from far to near, the accent.
+NAMED_STYLES = _styles("""
+noir monochrome detective film shadow shadows | skyline | 0b0b0d 3a3a3f 8d8d90 | 6a6a6e 454549 28282b 0c0c0e | f2efe6
+watercolor watercolour aquarelle ink wash | wash | fbf7ee f6efe0 efe4d0 | 7fb3c8 e3a18f 9dbf9e d9b95f 8c87b8 | 3b4a5a
+blueprint schematic technical diagram plan | facets | 123a72 0f3263 0a2549 | 2f62a3 5f8fc7 9fc0e6 d7e6f8 | ffffff
+neon cyberpunk synthwave cyber glowing night | skyline | 0a0420 1b0a3c 3a0f5c | ff2fa0 21e6ff 9d4dff 170734 | fff36b
+pastel soft candy dreamy kawaii | orbs hills waves | fde2e8 fbeee0 e4f0fb | f7c5d5 f9dcc0 cfe5cf c3d8f2 d8c9ee | ffe3a3
+sunset sunrise dusk dawn golden | hills waves | 2f1b52 d9526b ffc778 | b8436b 8a2f63 571f55 2b1240 | ffe9a8
+forest wood woods jungle green moss meadow | hills facets | e7efd2 b9d3a6 7fae83 | 7fa878 4f8460 2f6150 173c38 | f6e27a
+ocean sea water wave waves lake river | waves orbs | d9f1f2 86cfd8 2f8fb0 | 56b4c6 2b8bb0 1a6391 0f3d6b | fff4d6
+winter snow ice arctic frost frozen | hills facets | 5c7fa8 a9c4dc eef4f8 | b8cfe2 d3e2ee e8f0f6 ffffff | fbe7c3
+space galaxy cosmic star stars moon planet | orbs facets | 05061a 131642 3a2565 | 7b5cd6 c86fc9 f2a0a8 2a2f6e | fff7d6
+""")
 
 # For prompts that name no style: a prompt always gets the same one of these.
-PLAIN_STYLES: tuple[Style, ...] = (
-    _style("", "facets hills rings", "0f4c5c 5f9ea0 e8d8a8", "2c7a7b e36414 fb8b24 9a031e", "fff1d0"),
-    _style("", "rings orbs waves", "22223b 4a4e69 c9ada7", "9a8c98 c9ada7 f2e9e4 4a4e69", "ffd6a5"),
-    _style("", "waves facets hills", "264653 2a9d8f e9c46a", "f4a261 e76f51 2a9d8f 264653", "fff3d9"),
-    _style("", "orbs rings facets", "3d2645 832161 da4167", "f0eff4 da4167 832161 3d2645", "ffe0ec"),
-    _style("", "hills waves rings", "335c67 9fb8ad fff3b0", "e09f3e 9e2a2b 540b0e 335c67", "fffbe6"),
-    _style("", "facets orbs rings", "1b263b 415a77 e0e1dd", "778da9 415a77 1b263b 0d1b2a", "ffcb77"),
-)
+PLAIN_STYLES = _styles("""
+| facets hills | 0f4c5c 5f9ea0 e8d8a8 | 2c7a7b e36414 fb8b24 9a031e | fff1d0
+| orbs waves | 22223b 4a4e69 c9ada7 | 9a8c98 c9ada7 f2e9e4 4a4e69 | ffd6a5
+| waves facets hills | 264653 2a9d8f e9c46a | f4a261 e76f51 2a9d8f 264653 | fff3d9
+| orbs facets | 3d2645 832161 da4167 | f0eff4 da4167 832161 3d2645 | ffe0ec
+| hills waves | 335c67 9fb8ad fff3b0 | e09f3e 9e2a2b 540b0e 335c67 | fffbe6
+| facets orbs | 1b263b 415a77 e0e1dd | 778da9 415a77 1b263b 0d1b2a | ffcb77
+""")
 
 
 def style_of(prompt: str) -> Style:
@@ -138,7 +81,7 @@ def style_of(prompt: str) -> Style:
 
 Point = tuple[float, float]
 
-# Soft things are drawn this small and enlarged: a blur that costs nothing.
+# Soft shapes are drawn this small and enlarged, which blurs them at no cost.
 SOFT_SIDE = 160
 
 
@@ -150,7 +93,6 @@ def sky(size: tuple[int, int], style: Style) -> Image.Image:
 
 
 def vignette(image: Image.Image) -> Image.Image:
-    """Darken the corners."""
     mask = Image.radial_gradient("L").point(lambda distance: max(0, distance - 110) // 2)
     return Image.composite(Image.new("RGB", image.size, (8, 8, 20)), image, mask.resize(image.size))
 
@@ -173,7 +115,6 @@ def ridge(width: int, height: int, level: float, rough: float, rng: Random) -> l
 
 
 def disc(draw: ImageDraw.ImageDraw, centre: Point, radius: float, colour: Colour) -> None:
-    """Draw a filled circle."""
     x, y = centre
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
@@ -204,7 +145,10 @@ def caption(image: Image.Image, text: str, note: str) -> Image.Image:
         return image
     size = max(10, round(min(width, height * 1.4) / 24))
     margin, font, small = round(size * 0.7), _font(size), _font(max(9, round(size * 0.62)))
-    lines = _wrap(" ".join(text.split()), font, width - margin * 4)
+    text = " ".join(text.split())
+    sample = text[:400]
+    chars = int((width - margin * 4) * len(sample) / max(1, font.getlength(sample)))
+    lines = textwrap.wrap(text, max(5, chars), max_lines=_MAX_LINES, placeholder=" ...")
     line_height = round(size * 1.3)
     panel_height = line_height * len(lines) + round(size * 0.95) + margin
     panel = (margin, height - margin - panel_height, width - margin, height - margin)
@@ -223,31 +167,3 @@ def caption(image: Image.Image, text: str, note: str) -> Image.Image:
 @lru_cache(maxsize=32)
 def _font(size: int) -> Font:
     return ImageFont.load_default(size)
-
-
-def _wrap(text: str, font: Font, width: float) -> list[str]:
-    """Break a text into lines of at most `width` pixels; what does not fit ends in an ellipsis."""
-    lines: list[str] = []
-    rest = text
-    while rest and len(lines) < _MAX_LINES:
-        count = _fitting(rest, font, width)
-        if count < len(rest) and " " in rest[: count + 1]:
-            count = rest[: count + 1].rindex(" ")
-        lines.append(rest[:count].rstrip())
-        rest = rest[count:].lstrip()
-    if rest:
-        last = lines[-1]
-        lines[-1] = last[: _fitting(last, font, width - font.getlength(" ..."))].rstrip() + " ..."
-    return lines
-
-
-def _fitting(text: str, font: Font, width: float) -> int:
-    """Count the characters of `text`, at least one, that fit into `width` pixels."""
-    low, high = 1, min(len(text), 400)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if font.getlength(text[:middle]) <= width:
-            low = middle
-        else:
-            high = middle - 1
-    return low

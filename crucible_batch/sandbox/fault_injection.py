@@ -71,6 +71,7 @@ async def _wait_for_the_end(receive: Receive) -> None:
 _log = logging.getLogger(__name__)
 
 _HTML = "<!doctype html><title>Just a moment</title><h1>Just a moment</h1><p>Checking your connection.</p>"
+_INTERNAL_ERROR = RefusedError(500, "INTERNAL_ERROR", "Something went wrong inside the gateway.", "Try again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,94 +90,83 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 RenderRefusal = Callable[[RefusedError, str], Response]
 
 
-def endpoint(
-    gateway: Gateway, operation: str, handler: Handler, render_refusal: RenderRefusal, max_body_bytes: int
-) -> Endpoint:
-    """Wrap a handler: count the request, let faults strike, turn refusals into answers, write down what changed."""
+@dataclass(frozen=True, slots=True)
+class FaultyEndpoint:
+    """A handler whose requests are counted, on which faults strike, and whose changes are stored before the answer."""
 
-    async def answer(request: Request) -> Response:
-        request_id = gateway.request_ids.next()
-        gateway.seen.requests[operation] += 1
+    gateway: Gateway
+    operation: str
+    handler: Handler
+    render_refusal: RenderRefusal
+    max_body_bytes: int
+
+    async def answer(self, request: Request) -> Response:
+        seen, request_id = self.gateway.seen, self.gateway.request_ids.next()
+        seen.requests[self.operation] += 1
         try:
-            body = await _read(request, max_body_bytes)
+            body = await self._read(request)
         except ClientDisconnect:
             return NoAnswer()
         except RefusedError as refused:
-            return render_refusal(refused, request_id)
-        fault = gateway.faults.draw(operation, Stage.EXCHANGE)
-        call = Call(operation, request, body, request_id, gateway.now())
-        response = _before(fault, call, gateway, render_refusal)
-        if response is None:
-            response = await _perform(call, gateway, handler, render_refusal)
-            response = await _after(fault, response, call, gateway, render_refusal)
-        gateway.seen.answers[operation, 0 if isinstance(response, NoAnswer) else response.status_code] += 1
+            return self.render_refusal(refused, request_id)
+        fault = self.gateway.faults.draw(self.operation, Stage.EXCHANGE)
+        call = Call(self.operation, request, body, request_id, self.gateway.now())
+        response = self._before(fault, call) or await self._after(fault, await self._perform(call), call)
+        seen.answers[self.operation, 0 if isinstance(response, NoAnswer) else response.status_code] += 1
         return response
 
-    return answer
+    async def _read(self, request: Request) -> bytes:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self.max_body_bytes:
+                raise RefusedError(400, "BODY_TOO_LARGE", f"The body is longer than {self.max_body_bytes} bytes.")
+        return bytes(body)
 
+    async def _perform(self, call: Call) -> Response:
+        try:
+            response = await self.handler(call)
+        except RefusedError as refused:
+            response = self.render_refusal(refused, call.request_id)
+        except Exception:  # noqa: BLE001 - the edge: a bug of the sandbox is answered in the contract's shape, and logged
+            _log.exception("%s failed", call.operation)
+            response = self.render_refusal(_INTERNAL_ERROR, call.request_id)
+        self.gateway.commit()
+        return response
 
-async def _read(request: Request, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise RefusedError(400, "BODY_TOO_LARGE", f"The body is longer than {limit} bytes.")
-    return bytes(body)
+    def _before(self, fault: str | None, call: Call) -> Response | None:
+        """Return the answer of a fault that strikes before the effect."""
+        wait_s = self.gateway.config.retry_after_s
+        match fault:
+            case "429" | "429-date" | "503-before":
+                status, code = (503, "SERVICE_UNAVAILABLE") if fault == "503-before" else (429, "RATE_LIMITED")
+                busy = RefusedError(status, code, "The gateway is busy.", "Wait for the time in Retry-After.")
+                response = self.render_refusal(busy, call.request_id)
+                dated = fault == "429-date"
+                response.headers["retry-after"] = formatdate(call.now + wait_s, usegmt=True) if dated else str(wait_s)
+                return response
+            case "500-before":
+                return self.render_refusal(_INTERNAL_ERROR, call.request_id)
+            case "drop-before":
+                return NoAnswer()
+            case _:
+                return None
 
-
-async def _perform(call: Call, gateway: Gateway, handler: Handler, render_refusal: RenderRefusal) -> Response:
-    try:
-        response = await handler(call)
-    except RefusedError as refused:
-        response = render_refusal(refused, call.request_id)
-    except Exception:  # noqa: BLE001 - the edge: a bug of the sandbox is answered in the contract's shape, and logged
-        _log.exception("%s failed", call.operation)
-        response = render_refusal(_internal_error(), call.request_id)
-    gateway.commit()
-    return response
-
-
-def _before(fault: str | None, call: Call, gateway: Gateway, render_refusal: RenderRefusal) -> Response | None:
-    """Return the answer of a fault that strikes before the effect."""
-    wait_s = gateway.config.retry_after_s
-    match fault:
-        case "429" | "429-date" | "503-before":
-            status, code = (503, "SERVICE_UNAVAILABLE") if fault == "503-before" else (429, "RATE_LIMITED")
-            response = render_refusal(
-                RefusedError(status, code, "The gateway is busy.", "Wait as Retry-After says."), call.request_id
-            )
-            dated = fault == "429-date"
-            response.headers["retry-after"] = formatdate(call.now + wait_s, usegmt=True) if dated else str(wait_s)
-            return response
-        case "500-before":
-            return render_refusal(_internal_error(), call.request_id)
-        case "drop-before":
-            return NoAnswer()
-        case _:
-            return None
-
-
-async def _after(
-    fault: str | None, response: Response, call: Call, gateway: Gateway, render_refusal: RenderRefusal
-) -> Response:
-    """Return what is left of an answer under a fault that strikes after the effect."""
-    match fault:
-        case "500-after":
-            return render_refusal(_internal_error(), call.request_id)
-        case "drop-after":
-            return NoAnswer()
-        case "html":
-            return Response(_HTML, media_type="text/html")
-        case "empty":
-            return Response(b"")
-        case "slow":
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(gateway.config.slow_answer_s):
-                    await gateway.stopping.wait()
-            return response
-        case _:
-            return response
-
-
-def _internal_error() -> RefusedError:
-    return RefusedError(500, "INTERNAL_ERROR", "Something went wrong inside the gateway.", "Try again.")
+    async def _after(self, fault: str | None, response: Response, call: Call) -> Response:
+        """Return what is left of an answer under a fault that strikes after the effect."""
+        match fault:
+            case "500-after":
+                return self.render_refusal(_INTERNAL_ERROR, call.request_id)
+            case "drop-after":
+                return NoAnswer()
+            case "html":
+                return Response(_HTML, media_type="text/html")
+            case "empty":
+                return Response(b"")
+            case "slow":
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.gateway.config.slow_answer_s):
+                        await self.gateway.stopping.wait()
+                return response
+            case _:
+                return response

@@ -57,7 +57,7 @@ class Gateway:
         self.commit()
 
     def now(self) -> float:
-        """Tell the time of the sandbox, in seconds since the epoch."""
+        """Return the time of the sandbox, in seconds since the epoch."""
         return self._clock() + self._ahead_s
 
     def advance(self, seconds: float) -> None:
@@ -65,13 +65,12 @@ class Gateway:
         self._ahead_s += seconds
 
     def commit(self) -> None:
-        """Write down what the world has changed. To be called before any answer that tells of it."""
+        """Write down what the world has changed. To be called before any answer that depends on it."""
         changes = self.world.take_changes()
         if changes:
             self.store.save(changes)
 
     def report(self, kind: str, operation: str, detail: str) -> None:
-        """Put a violation on record."""
         self.seen.violations.append(Violation(kind, operation, detail, self.now()))
 
     def knows_key_in(self, text: str) -> bool:

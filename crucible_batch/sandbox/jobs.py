@@ -18,37 +18,6 @@ from crucible_batch.sandbox.workflows import Workflow, prompt, steps
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """A runner for a stretch of time (seconds since the epoch)."""
-
-    runner: int
-    started_at: float
-    finished_at: float
-
-
-class Runners:
-    """N runners, each known by the moment when it falls free.
-
-    A first-come queue with known service times needs no simulation: when a job is accepted, its start and its end
-    follow from who falls free first.
-    """
-
-    def __init__(self, count: int, busy: Iterable[Slot] = ()) -> None:
-        self._free_at = [0.0] * count
-        for slot in busy:
-            # A state file may come from a sandbox with more runners: their work is shared out among these.
-            runner = slot.runner % count
-            self._free_at[runner] = max(self._free_at[runner], slot.finished_at)
-
-    def admit(self, now: float, service_s: float) -> Slot:
-        """Return the next job its place."""
-        runner = min(range(len(self._free_at)), key=self._free_at.__getitem__)
-        started_at = max(now, self._free_at[runner])
-        self._free_at[runner] = started_at + service_s
-        return Slot(runner, started_at, started_at + service_s)
-
-
-@dataclass(frozen=True, slots=True)
 class Order:
     """What a client asks to generate."""
 
@@ -88,7 +57,12 @@ class Jobs:
         self._jobs = {job.job_id: job for job in past}
         self._by_key = {(j.account_id, j.idempotency_key): j.job_id for j in self if j.idempotency_key is not None}
         self._accepted = Counter(job.workflow_id for job in self)
-        self._runners = Runners(ground.config.runners, [Slot(j.runner, j.started_at, j.finished_at) for j in self])
+        self._free_at = [0.0] * ground.config.runners
+        """The moment when each runner falls free."""
+        for job in self:
+            # A state file may come from a sandbox with more runners: their work is shared out among these.
+            runner = job.runner % ground.config.runners
+            self._free_at[runner] = max(self._free_at[runner], job.finished_at)
         self._due = [(job.finished_at, job.job_id) for job in self if not job.settled]
         heapq.heapify(self._due)
         self.prices: dict[str, Decimal] = dict(ground.config.prices)
@@ -108,10 +82,7 @@ class Jobs:
             pixels=making.outputs[0].width * making.outputs[0].height,
             steps=steps(workflow, params),
         )
-        return self._pricing(workflow.workflow_id).price(self.base_price(workflow), purchase)
-
-    def _pricing(self, workflow_id: str) -> Pricing:
-        return self.pricing.get(workflow_id, FIXED)
+        return self.pricing.get(workflow.workflow_id, FIXED).price(self.base_price(workflow), purchase)
 
     def base_price(self, workflow: Workflow) -> Decimal:
         """Return the last price rise that is due, else the set price, else the table's."""
@@ -152,10 +123,14 @@ class Jobs:
 
     def accept(self, account_id: str, order: Order, making: Making, now: float) -> Job:
         """Reserve the price and put the job into the queue. Raises RefusedError (402)."""
-        price, stated = self.price(making, order.params, now), self._pricing(order.workflow_id)
+        price, stated = self.price(making, order.params, now), self.pricing.get(order.workflow_id, FIXED)
         self._ground.ledger.require(account_id, price)
         fate = self._fate(making.workflow, order.params)
-        slot = self._runners.admit(now, fate.service_s)
+        # A first-come queue with known service times needs no simulation: a job's start and end follow from who falls
+        # free first.
+        runner = min(range(len(self._free_at)), key=self._free_at.__getitem__)
+        started_at = max(now, self._free_at[runner])
+        self._free_at[runner] = started_at + fate.service_s
         job = Job(
             job_id=self._ground.ids.next(),
             account_id=account_id,
@@ -165,9 +140,9 @@ class Jobs:
             fingerprint=order.fingerprint(),
             price=price,
             submitted_at=now,
-            started_at=slot.started_at,
-            finished_at=slot.finished_at,
-            runner=slot.runner,
+            started_at=started_at,
+            finished_at=self._free_at[runner],
+            runner=runner,
             error_code=fate.error_code,
             error_message=fate.error_message,
             outputs=making.outputs,

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults
-from crucible_batch.sandbox.records import Asset, Entry, EntryType, Ids, Job, Record, insufficient_credits
+from crucible_batch.sandbox.records import Asset, Entry, EntryType, Ids, Job, Record, RefusedError
 
 ZERO = Decimal(0)
 
@@ -31,11 +31,9 @@ class Totals:
 
     @property
     def available(self) -> Decimal:
-        """What may still be spent."""
         return self.balance - self.reserved
 
     def after(self, entry_type: EntryType, amount: Decimal) -> "Totals":
-        """Apply one entry."""
         on_balance, on_reserved = EFFECTS[entry_type]
         return Totals(self.balance + on_balance * amount, self.reserved + on_reserved * amount)
 
@@ -51,7 +49,6 @@ class Ledger:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Every row ever written."""
         return tuple(self._entries)
 
     def totals(self, account_id: str) -> Totals:
@@ -72,7 +69,12 @@ class Ledger:
         """Raise RefusedError (402) unless the account can pay `price`."""
         available = self.totals(account_id).available
         if price > available:
-            raise insufficient_credits(price, available)
+            raise RefusedError(
+                402,
+                "INSUFFICIENT_CREDITS",
+                f"This costs {price} credits; {available} are available.",
+                "Wait for running jobs to settle, or add credits.",
+            )
 
     def post(
         self,
@@ -125,6 +127,8 @@ def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]
     sums: dict[str, Decimal] = defaultdict(Decimal)
     lowest: Decimal | None = None
     problems: list[str] = []
+    of_jobs: Posted = defaultdict(list)
+    of_assets: Posted = defaultdict(list)
     for entry in entries:
         after = totals[entry.account_id].after(entry.entry_type, entry.amount)
         totals[entry.account_id] = after
@@ -134,7 +138,9 @@ def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]
             problems.append(f"entry {entry.entry_id} carries totals that don't follow from the rows before it")
         if min(after.available, after.reserved) < 0:
             problems.append(f"entry {entry.entry_id} leaves less than nothing")
-    problems += _job_problems(entries, jobs) + _asset_problems(entries, assets)
+        of_jobs[entry.job_id].append((entry.entry_type, entry.amount))
+        of_assets[entry.asset_id].append((entry.entry_type, entry.amount))
+    problems += _job_problems(of_jobs, jobs) + _asset_problems(of_assets, assets)
     balance = sum((t.balance for t in totals.values()), ZERO)
     reserved = sum((t.reserved for t in totals.values()), ZERO)
     return Audit(
@@ -149,11 +155,10 @@ def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]
     )
 
 
-def _job_problems(entries: Sequence[Entry], jobs: Iterable[Job]) -> list[str]:
-    posted: dict[str, list[tuple[str, Decimal]]] = defaultdict(list)
-    for entry in entries:
-        if entry.job_id is not None:
-            posted[entry.job_id].append((entry.entry_type, entry.amount))
+Posted = dict[str | None, list[tuple[str, Decimal]]]
+
+
+def _job_problems(posted: Posted, jobs: Iterable[Job]) -> list[str]:
     problems: list[str] = []
     keys: Counter[tuple[str, str]] = Counter()
     for job in jobs:
@@ -164,16 +169,12 @@ def _job_problems(entries: Sequence[Entry], jobs: Iterable[Job]) -> list[str]:
             problems.append(f"job {job.job_id} was not booked as reserve, then one consume or refund of its price")
         if job.idempotency_key is not None:
             keys[job.account_id, job.idempotency_key] += 1
-    problems += [f"job {job_id} has entries but does not exist" for job_id in posted]
+    problems += [f"job {job_id} has entries but does not exist" for job_id in posted if job_id is not None]
     problems += [f"{count} jobs share one idempotency key" for count in keys.values() if count > 1]
     return problems
 
 
-def _asset_problems(entries: Sequence[Entry], assets: Iterable[Asset]) -> list[str]:
-    posted: dict[str, list[tuple[str, Decimal]]] = defaultdict(list)
-    for entry in entries:
-        if entry.asset_id is not None:
-            posted[entry.asset_id].append((entry.entry_type, entry.amount))
+def _asset_problems(posted: Posted, assets: Iterable[Asset]) -> list[str]:
     problems: list[str] = []
     for asset in assets:
         match posted[asset.asset_id]:

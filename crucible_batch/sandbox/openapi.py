@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description of the gateway, made from the operations and the models that serve it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
@@ -10,97 +10,66 @@ from pydantic_core import core_schema
 from crucible_batch.sandbox import wire
 
 # Which code goes with a failure status; None: more than one does.
-_UNAUTHORIZED = {401: "UNAUTHORIZED"}
-_INTERNAL = {500: "INTERNAL_ERROR"}
-_COMMON: dict[int, str | None] = {**_UNAUTHORIZED, **_INTERNAL}
-_UNPAID: dict[int, str | None] = {402: "INSUFFICIENT_CREDITS"}
-_BAD: dict[int, str | None] = {400: None}
+_COMMON: dict[int, str | None] = {401: "UNAUTHORIZED", 500: "INTERNAL_ERROR"}
+_PAID: dict[int, str | None] = {400: None, 402: "INSUFFICIENT_CREDITS"}
+_NO_ASSET: dict[int, str | None] = {404: "ASSET_NOT_FOUND"}
+_ASSET = "/api/v1/assets/{asset_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path. `failures` maps each failure status to its code, or to None where there are several."""
+    """One method on one path. `refusals` are the failure statuses beside those that all calls with a key have."""
 
     name: str
     method: Literal["GET", "POST", "DELETE"]
     path: str
     summary: str
     success: type[wire.Success]
-    statuses: tuple[int, ...]
-    failures: dict[int, str | None]
+    refusals: dict[int, str | None] = field(default_factory=dict)
     body: type[wire.Body] | None = None
+    statuses: tuple[int, ...] = (200,)
+    needs_key: bool = True
 
     @property
-    def needs_key(self) -> bool:
-        """Whether a request must carry an API key."""
-        return 401 in self.failures
+    def failures(self) -> dict[int, str | None]:
+        """Each failure status with its code, or None where there are several."""
+        return (_COMMON if self.needs_key else {}) | self.refusals
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("health", "GET", "/api/health", "Say that the gateway is up", wire.HealthSuccessResponse, (200,), {}),
+    Operation(
+        "health", "GET", "/api/health", "Report that the gateway is up", wire.HealthSuccessResponse, needs_key=False
+    ),
     Operation(
         "credits",
         "GET",
         "/api/v1/credits",
         "Give the balance and the newest ledger entries",
         wire.CreditsSuccessResponse,
-        (200,),
-        _COMMON,
     ),
-    Operation(
-        "workflows",
-        "GET",
-        "/api/v1/workflows",
-        "List the workflows",
-        wire.WorkflowListSuccessResponse,
-        (200,),
-        _COMMON,
-    ),
+    Operation("workflows", "GET", "/api/v1/workflows", "List the workflows", wire.WorkflowListSuccessResponse),
     Operation(
         "metadata",
         "GET",
         "/api/v1/workflows/{workflow_id}/metadata",
         "Describe one workflow",
         wire.WorkflowMetadataSuccessResponse,
-        (200,),
-        {**_COMMON, 404: "WORKFLOW_NOT_FOUND"},
+        {404: "WORKFLOW_NOT_FOUND"},
     ),
-    Operation(
-        "asset-list",
-        "GET",
-        "/api/v1/assets",
-        "List the caller's assets",
-        wire.AssetListSuccessResponse,
-        (200,),
-        _COMMON,
-    ),
+    Operation("asset-list", "GET", "/api/v1/assets", "List the caller's assets", wire.AssetListSuccessResponse),
     Operation(
         "asset-create",
         "POST",
         "/api/v1/assets",
         "Pay for an upload and get its URL",
         wire.AssetCreateSuccessResponse,
-        (201,),
-        {**_COMMON, **_BAD, **_UNPAID},
+        _PAID,
         wire.AssetCreateRequest,
+        (201,),
     ),
+    Operation("asset-get", "GET", _ASSET, "Show one asset", wire.AssetGetSuccessResponse, _NO_ASSET),
     Operation(
-        "asset-get",
-        "GET",
-        "/api/v1/assets/{asset_id}",
-        "Show one asset",
-        wire.AssetGetSuccessResponse,
-        (200,),
-        {**_COMMON, 404: "ASSET_NOT_FOUND"},
-    ),
-    Operation(
-        "asset-delete",
-        "DELETE",
-        "/api/v1/assets/{asset_id}",
-        "Delete one asset for a rebate",
-        wire.AssetDeleteSuccessResponse,
-        (200,),
-        {**_COMMON, 404: "ASSET_NOT_FOUND"},
+        "asset-delete", "DELETE", _ASSET, "Delete one asset for a rebate", wire.AssetDeleteSuccessResponse, _NO_ASSET
     ),
     Operation(
         "generate",
@@ -108,19 +77,11 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/generate",
         "Buy a generation, or find the one that its idempotency key bought before",
         wire.GenerateSuccessResponse,
-        (202, 200),
-        {**_COMMON, **_BAD, **_UNPAID, 404: "WORKFLOW_NOT_FOUND"},
+        {**_PAID, 404: "WORKFLOW_NOT_FOUND"},
         wire.GenerateRequest,
+        (202, 200),
     ),
-    Operation(
-        "job",
-        "GET",
-        "/api/v1/jobs/{job_id}",
-        "Show one job",
-        wire.JobSuccessResponse,
-        (200,),
-        {**_COMMON, 404: "JOB_NOT_FOUND"},
-    ),
+    Operation("job", "GET", "/api/v1/jobs/{job_id}", "Show one job", wire.JobSuccessResponse, {404: "JOB_NOT_FOUND"}),
 )
 
 
@@ -171,7 +132,8 @@ def describe() -> dict[str, Any]:
 
 
 def _describe(operation: Operation) -> dict[str, Any]:
-    responses = {str(status): _answer(operation.success) for status in operation.statuses}
+    done = {"description": "Done", "content": _json(_reference(operation.success))}
+    responses = {str(status): done for status in operation.statuses}
     responses |= {str(status): _failure(code) for status, code in sorted(operation.failures.items())}
     described: dict[str, Any] = {
         "operationId": operation.name,
@@ -190,10 +152,6 @@ def _describe(operation: Operation) -> dict[str, Any]:
 def _path_parameter(name: str) -> dict[str, Any]:
     schema = {"type": "string"} if name == "workflow_id" else {"type": "string", "format": "uuid"}
     return {"name": name, "in": "path", "required": True, "schema": schema}
-
-
-def _answer(model: type[wire.Success]) -> dict[str, Any]:
-    return {"description": "Done", "content": _json(_reference(model))}
 
 
 def _failure(code: str | None) -> dict[str, Any]:

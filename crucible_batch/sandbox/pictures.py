@@ -94,7 +94,6 @@ class Outputs:
         self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
 
     async def content(self, job: Job, index: int) -> bytes:
-        """Return the bytes of one output."""
         place = (job.job_id, index)
         if place not in self._kept:
             # Read here, since SQLite connections belong to the thread that opened them.

@@ -48,7 +48,7 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
-    """How the price of one workflow, or of uploads, is made. The head of this file says what each field does."""
+    """How the price of one workflow, or of uploads, is made. The head of this file describes each field."""
 
     base: Decimal | None = None
     size: int | None = None
@@ -96,7 +96,6 @@ def parse_pricing(text: str) -> dict[str, Pricing]:
 
 
 def check_scopes(pricing: Mapping[str, Pricing]) -> None:
-    """Raise ValueError for prices of what there isn't."""
     for scope in pricing:
         _scopes(scope)
 
@@ -118,7 +117,7 @@ def _with(pricing: Pricing, scope: str, name: str, value: str) -> Pricing:
     try:
         return _SETTERS[name](pricing, value)
     except (ValueError, InvalidOperation) as error:
-        raise ValueError(f"{name}={value}: that is no value for {name!r}") from error
+        raise ValueError(f"{name}={value}: not a valid value for {name!r}") from error
 
 
 def _pixels(value: str) -> int:

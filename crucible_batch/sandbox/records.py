@@ -25,29 +25,17 @@ def not_found(noun: str, code: str) -> RefusedError:
 
 
 def invalid_params(error: str, hint: str) -> RefusedError:
-    """Refuse generation params that the workflow does not take."""
     return RefusedError(400, "INVALID_PARAMS", error, hint)
 
 
-def insufficient_credits(price: object, available: object) -> RefusedError:
-    """Refuse a purchase that the account can't pay."""
-    return RefusedError(
-        402,
-        "INSUFFICIENT_CREDITS",
-        f"This costs {price} credits; {available} are available.",
-        "Wait for running jobs to settle, or add credits.",
-    )
-
-
 class Ids:
-    """The UUIDs of one seed, in order. Start behind the `issued` ones to go on after a restart without a repeat."""
+    """The UUIDs of one seed, in order. Start after the `issued` ones to repeat none after a restart."""
 
     def __init__(self, seed: str, issued: int = 0) -> None:
         self._seed = seed
         self._issued = issued
 
     def next(self) -> str:
-        """Return the next id."""
         self._issued += 1
         return str(uuid.UUID(bytes=digest(self._seed, self._issued)[:16], version=4))
 
@@ -138,7 +126,7 @@ class OutputShape:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One generation. Its whole future is decided when it is accepted, so its status is a function of the clock."""
+    """One generation. All of its future is decided when it is accepted, so its status is a function of the clock."""
 
     job_id: str
     account_id: str
@@ -163,16 +151,13 @@ class Job:
 
     @property
     def answered_price(self) -> Decimal:
-        """What the answer to the submit states."""
         return self.price if self.answer_price is None else self.answer_price
 
     @property
     def recorded_price(self) -> Decimal:
-        """What the job's record states."""
         return self.price if self.record_price is None else self.record_price
 
     def status(self, now: float) -> JobStatus:
-        """Derive the status from the clock."""
         if now < self.started_at:
             return "queued"
         if now < self.finished_at:

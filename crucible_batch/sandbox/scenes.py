@@ -1,4 +1,4 @@
-"""Eleven ways to fill a canvas, each drawn from a style's colours and a seeded chance."""
+"""Six ways to fill a canvas, each drawn from a style's colours and a seeded chance."""
 
 import math
 from collections.abc import Callable
@@ -100,18 +100,6 @@ def _facets(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
     return canvas
 
 
-def _rings(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    width, height = canvas.size
-    centre = (width * rng.uniform(0.25, 0.75), height * rng.uniform(0.3, 0.6))
-    draw, reach, count = ImageDraw.Draw(canvas), math.hypot(width, height) * 0.8, 15
-    for number in range(count):
-        radius = reach * (1 - number / count) ** 1.25
-        colour = mix(style.layers[number % len(style.layers)], style.sky[number % 3], 0.35 + 0.3 * rng.random())
-        disc(draw, centre, radius, colour)
-    disc(draw, centre, reach * 0.05, style.accent)
-    return glow(canvas, (centre, reach * 0.4, mix(style.accent, _BLACK, 0.35)))
-
-
 def _skyline(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
     width, height = canvas.size
     moon = (width * rng.uniform(0.2, 0.8), height * rng.uniform(0.2, 0.32))
@@ -146,93 +134,6 @@ def _windows(
         y += pane * 3
 
 
-def _blinds(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    width, height = canvas.size
-    light = Image.new("L", canvas.size)
-    draw, slats, slope = ImageDraw.Draw(light), 11, rng.choice((-1, 1)) * rng.uniform(0.12, 0.3)
-    for slat in range(-4, slats + 4):
-        y = slat / slats * height
-        shift = slope * height
-        draw.polygon(
-            [(0, y), (width, y + shift), (width, y + shift + height / slats * 0.5), (0, y + height / slats * 0.5)],
-            fill=190,
-        )
-    spot = ImageOps.invert(Image.radial_gradient("L")).resize(canvas.size)
-    canvas.paste(style.accent, mask=ImageChops.multiply(light, spot).filter(ImageFilter.BoxBlur(height / 256)))
-    # Somebody stands in the light.
-    draw, x, size = ImageDraw.Draw(canvas), width * rng.uniform(0.3, 0.7), height * 0.62
-    shade, floor = style.layers[-1], height
-    disc(draw, (x, floor - size * 0.86), size * 0.1, shade)
-    draw.ellipse((x - size * 0.2, floor - size * 0.97, x + size * 0.2, floor - size * 0.9), fill=shade)
-    draw.rounded_rectangle(
-        (x - size * 0.1, floor - size * 1.06, x + size * 0.1, floor - size * 0.92), size * 0.04, fill=shade
-    )
-    draw.polygon(
-        [
-            (x - size * 0.06, floor - size * 0.78),
-            (x + size * 0.06, floor - size * 0.78),
-            (x + size * 0.27, floor - size * 0.62),
-            (x + size * 0.34, floor),
-            (x - size * 0.34, floor),
-            (x - size * 0.27, floor - size * 0.62),
-        ],
-        fill=shade,
-    )
-    return canvas
-
-
-def _drafting(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    width, height = canvas.size
-    draw, cell = ImageDraw.Draw(canvas), min(width, height) / 32
-    thin = max(1, round(cell / 24))
-    for number in range(int(max(width, height) / cell) + 1):
-        place = number * cell
-        colour = style.layers[0] if number % 4 == 0 else mix(style.layers[0], style.sky[1], 0.6)
-        draw.line((place, 0, place, height), fill=colour, width=thin)
-        draw.line((0, place, width, place), fill=colour, width=thin)
-    middle = (width * rng.uniform(0.4, 0.6), height * rng.uniform(0.34, 0.46))
-    unit, spokes = min(width, height) * 0.3, rng.choice((5, 6, 8, 12))
-    for share in sorted(rng.sample((0.25, 0.4, 0.55, 0.7, 0.85, 1.0), 4)):
-        r = unit * share
-        box = (middle[0] - r, middle[1] - r, middle[0] + r, middle[1] + r)
-        draw.ellipse(box, outline=rng.choice(style.layers[2:]), width=thin * rng.choice((1, 2, 3)))
-    turn = rng.uniform(0, math.tau)
-    for spoke in range(spokes):
-        angle = turn + math.tau * spoke / spokes
-        end = (middle[0] + unit * math.cos(angle), middle[1] + unit * math.sin(angle))
-        draw.line((*middle, *end), fill=style.layers[2], width=thin)
-        disc(draw, end, cell * 0.22, style.accent)
-    left, right, below = middle[0] - unit, middle[0] + unit, middle[1] + unit * 1.2
-    draw.line((left, below, right, below), fill=style.accent, width=thin)
-    for x in (left, middle[0], right):
-        draw.line((x, below - cell * 0.4, x, below + cell * 0.4), fill=style.accent, width=thin)
-    return canvas
-
-
-def _glowing_lines(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    width, height = canvas.size
-    lines = Image.new("RGB", canvas.size)
-    draw, horizon = ImageDraw.Draw(lines), height * rng.uniform(0.5, 0.62)
-    stroke = max(2, height // 220)
-    sun, radius = width * rng.uniform(0.35, 0.65), min(width, height) * 0.2
-    disc(draw, (sun, horizon - radius * 0.55), radius, mix(style.layers[0], style.accent, rng.uniform(0.1, 0.5)))
-    for slit in range(6):
-        y = horizon - radius * 0.5 + slit * radius * 0.2
-        draw.rectangle((sun - radius, y, sun + radius, y + radius * 0.02 * (slit + 2)), fill=0)
-    draw.rectangle((0, horizon, width, height), fill=0)
-    floor = style.layers[1]
-    for number in range(-14, 15):
-        draw.line((sun + number * width * 0.03, horizon, sun + number * width * 0.22, height), fill=floor, width=stroke)
-    for number in range(9):
-        y = horizon + (height - horizon) * (number / 8) ** 2
-        draw.line((0, y, width, y), fill=floor, width=stroke)
-    peaks = ridge(width, round(horizon), 0.9, 0.07, rng)[:-2]
-    draw.line(peaks, fill=style.layers[2], width=stroke * 2)
-    small = lines.resize((SOFT_SIDE, SOFT_SIDE), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(3))
-    halo = small.resize(canvas.size, Image.Resampling.BICUBIC)
-    return ImageChops.screen(ImageChops.screen(canvas, halo), lines)
-
-
 def _wash(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
     for _ in range(9):
         blot = _blot(rng)
@@ -261,43 +162,11 @@ def _blot(rng: Random) -> Image.Image:
     return blot
 
 
-def _night(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    width, height = canvas.size
-    nebula: list[tuple[Point, float, Colour]] = []
-    for _ in range(5):
-        colour = mix(rng.choice(style.layers[:3]), _BLACK, 0.45)
-        place = (rng.random() * width, rng.random() * height)
-        nebula.append((place, min(width, height) * rng.uniform(0.3, 0.6), colour))
-    canvas = glow(canvas, *nebula)
-    draw = ImageDraw.Draw(canvas)
-    for _ in range(220):
-        size = height / 900 * rng.choice((0.6, 0.8, 1, 1, 1.6, 2.6))
-        disc(draw, (rng.random() * width, rng.random() * height), size, mix(style.accent, style.sky[1], rng.random()))
-    centre, radius = (width * rng.uniform(0.3, 0.7), height * rng.uniform(0.3, 0.45)), min(width, height) * 0.17
-    tilt = radius * rng.uniform(0.2, 0.34)
-    ring = (centre[0] - radius * 1.7, centre[1] - tilt, centre[0] + radius * 1.7, centre[1] + tilt)
-    stroke = max(2, height // 120)
-    draw.ellipse(ring, outline=mix(style.accent, style.sky[1], 0.4), width=stroke)
-    bands = 22
-    for band in range(bands):
-        # Discs that shrink towards the lit side.
-        share = band / bands
-        shifted = (centre[0] - radius * 0.32 * share, centre[1] - radius * 0.32 * share)
-        disc(draw, shifted, radius * (1 - share * 0.85), mix(style.layers[3], style.layers[2], share))
-    draw.arc(ring, 0, 180, fill=style.accent, width=stroke)
-    return canvas
-
-
 SCENES: dict[str, Scene] = {
     "hills": _hills,
     "waves": _waves,
     "orbs": _orbs,
     "facets": _facets,
-    "rings": _rings,
     "skyline": _skyline,
-    "blinds": _blinds,
-    "drafting": _drafting,
-    "glow": _glowing_lines,
     "wash": _wash,
-    "night": _night,
 }

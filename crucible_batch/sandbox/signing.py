@@ -1,4 +1,4 @@
-"""Signed, expiring storage URLs: whoever holds one may do one thing to one object for a while."""
+"""Signed, expiring storage URLs: whoever holds one may perform one operation on one object for a limited time."""
 
 import hashlib
 import hmac
@@ -29,7 +29,6 @@ class Signer:
         return f"{expiry}-{self._mac(verb, path, expiry)}"
 
     def query(self, verb: Verb, path: str, expires_at: float) -> str:
-        """Return `path` with a token as its query."""
         return f"{quote(path)}?token={self.sign(verb, path, expires_at)}"
 
     def check(self, verb: Verb, path: str, query: Mapping[str, str], now: float) -> None:

@@ -12,7 +12,14 @@ from starlette.routing import Route
 
 from crucible_batch.sandbox import views
 from crucible_batch.sandbox.assets import MAX_UPLOAD_BYTES, Arrival, ImageFacts, NotAnImageError, inspect
-from crucible_batch.sandbox.fault_injection import Call, Endpoint, HalfAnswer, Handler, UnsizedHalfAnswer, endpoint
+from crucible_batch.sandbox.fault_injection import (
+    Call,
+    Endpoint,
+    FaultyEndpoint,
+    HalfAnswer,
+    Handler,
+    UnsizedHalfAnswer,
+)
 from crucible_batch.sandbox.faults import Stage
 from crucible_batch.sandbox.gateway import Gateway
 from crucible_batch.sandbox.pictures import Outputs
@@ -23,7 +30,6 @@ _ERROR_PAGE = RefusedError(200, "InternalError", "We encountered an internal err
 
 
 def create_storage(gateway: Gateway) -> Starlette:
-    """Build the ASGI application of the storage origin."""
     storage = _Storage(gateway)
     asset_path = f"/{views.ASSET_BUCKET}/{{account_id}}/{{asset_id}}"
     output_path = f"/{views.OUTPUT_BUCKET}/{{job_id}}/{{name}}"
@@ -44,12 +50,12 @@ class _Storage:
 
     def guard(self, operation: str, handler: Handler) -> Endpoint:
         """Turn requests away that carry an API key, before anything else is done with them."""
-        inner = endpoint(self._gateway, operation, handler, render_error, MAX_UPLOAD_BYTES)
+        inner = FaultyEndpoint(self._gateway, operation, handler, render_error, MAX_UPLOAD_BYTES)
 
         async def answer(request: Request) -> Response:
             if self._carries_key(operation, request):
                 return render_error(RefusedError(403, "AccessDenied", "The storage takes no API key."), "")
-            return await inner(request)
+            return await inner.answer(request)
 
         return answer
 
@@ -98,7 +104,6 @@ class _Storage:
             raise RefusedError(403, "SignatureDoesNotMatch", "The signature does not match.") from error
 
     def _check_declaration(self, asset: Asset, call: Call) -> None:
-        """Check an upload against its intent."""
         headers = call.request.headers
         if "content-length" not in headers:
             self._refuse_upload("chunked-upload", 411, "MissingContentLength", "You must send Content-Length.")

@@ -34,7 +34,7 @@ _RecordT = TypeVar("_RecordT", Account, Entry, Asset, Job)
 
 
 class Store:
-    """One SQLite file, or memory where `path` is None. Raises OSError for a file that is no state, or is in use."""
+    """One SQLite file, or memory where `path` is None. Raises OSError for a file that isn't its own, or is in use."""
 
     def __init__(self, path: Path | None) -> None:
         try:
@@ -74,7 +74,6 @@ class Store:
                 self._write(record)
 
     def put_blob(self, sha256: str, content: bytes) -> None:
-        """Keep bytes under their digest."""
         self._db.execute("INSERT OR IGNORE INTO blob (sha256, bytes) VALUES (?, ?)", (sha256, content))
 
     def blob(self, sha256: str) -> bytes:

@@ -23,12 +23,10 @@ class Links:
     expires_at: float
 
     def url(self, verb: Verb, bucket: str, path: str) -> str:
-        """Sign one URL."""
         return self.storage_url + self.signer.query(verb, f"/{bucket}/{path}", self.expires_at)
 
 
 def credits(totals: Totals, entries: list[Entry]) -> wire.CreditsData:
-    """Show an account's money."""
     return wire.CreditsData(
         balance=totals.balance,
         reserved=totals.reserved,
@@ -38,7 +36,6 @@ def credits(totals: Totals, entries: list[Entry]) -> wire.CreditsData:
 
 
 def workflow_summary(workflow_id: str) -> wire.WorkflowSummary:
-    """Show a workflow in the list."""
     return wire.WorkflowSummary(workflow_id=workflow_id, updated_at=_WORKFLOWS_UPDATED_AT)
 
 
@@ -94,7 +91,6 @@ def asset_path(asset: Asset) -> str:
 
 
 def output_path(job: Job, index: int) -> str:
-    """Name an output within its bucket."""
     return f"{job.job_id}/{index}.{job.outputs[index].mime_type.partition('/')[2]}"
 
 

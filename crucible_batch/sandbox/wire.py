@@ -4,18 +4,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
 Credits = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
-# A field that is left out when there is nothing to say, as against one that is sent as null.
+# A field that is left out when it is empty, unlike one that is sent as null.
 Omittable = Annotated[str | None, WithJsonSchema({"type": "string"})]
 FreeForm = dict[str, Any]
 JobStatus = Literal["queued", "running", "succeeded", "failed"]
 
 
 class Body(BaseModel):
-    """A JSON object. Strict: the text "1" is no integer, and 1 is no text."""
+    """A JSON object. Strict: the text "1" is not an integer, and 1 is not text."""
 
     model_config = ConfigDict(strict=True)
 
@@ -61,10 +61,6 @@ class CreditsData(Body):
     recent_entries: list[CreditLedgerEntry]
 
 
-class CreditsSuccessResponse(AnsweredSuccess):
-    data: CreditsData
-
-
 class WorkflowSummary(Body):
     workflow_id: str
     updated_at: datetime
@@ -74,17 +70,9 @@ class WorkflowListData(Body):
     workflows: list[WorkflowSummary]
 
 
-class WorkflowListSuccessResponse(AnsweredSuccess):
-    data: WorkflowListData
-
-
 class WorkflowMetadataData(Body):
     workflow_id: str
     metadata: FreeForm
-
-
-class WorkflowMetadataSuccessResponse(AnsweredSuccess):
-    data: WorkflowMetadataData
 
 
 class AssetCreateRequest(Body):
@@ -120,30 +108,14 @@ class AssetCreateData(Body):
     credits_charged: Credits
 
 
-class AssetCreateSuccessResponse(AnsweredSuccess):
-    data: AssetCreateData
-
-
 class AssetListData(Body):
     assets: list[AssetDescriptor]
-
-
-class AssetListSuccessResponse(AnsweredSuccess):
-    data: AssetListData
-
-
-class AssetGetSuccessResponse(AnsweredSuccess):
-    data: AssetDescriptor
 
 
 class AssetDeleteData(Body):
     asset_id: Uuid
     deleted: Literal[True]
     credit_rebate: Credits
-
-
-class AssetDeleteSuccessResponse(AnsweredSuccess):
-    data: AssetDeleteData
 
 
 class GenerateRequest(Body):
@@ -158,10 +130,6 @@ class GenerateData(Body):
     job_id: Uuid
     status: JobStatus
     requested_credits: Credits
-
-
-class GenerateSuccessResponse(AnsweredSuccess):
-    data: GenerateData
 
 
 class JobOutput(Body):
@@ -189,5 +157,16 @@ class JobData(Body):
     outputs: list[JobOutput]
 
 
-class JobSuccessResponse(AnsweredSuccess):
-    data: JobData
+def _answered(name: str, data: type[Body]) -> type[AnsweredSuccess]:
+    return create_model(name, __base__=AnsweredSuccess, data=(data, ...))
+
+
+CreditsSuccessResponse = _answered("CreditsSuccessResponse", CreditsData)
+WorkflowListSuccessResponse = _answered("WorkflowListSuccessResponse", WorkflowListData)
+WorkflowMetadataSuccessResponse = _answered("WorkflowMetadataSuccessResponse", WorkflowMetadataData)
+AssetCreateSuccessResponse = _answered("AssetCreateSuccessResponse", AssetCreateData)
+AssetListSuccessResponse = _answered("AssetListSuccessResponse", AssetListData)
+AssetGetSuccessResponse = _answered("AssetGetSuccessResponse", AssetDescriptor)
+AssetDeleteSuccessResponse = _answered("AssetDeleteSuccessResponse", AssetDeleteData)
+GenerateSuccessResponse = _answered("GenerateSuccessResponse", GenerateData)
+JobSuccessResponse = _answered("JobSuccessResponse", JobData)

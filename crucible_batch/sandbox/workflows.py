@@ -39,11 +39,9 @@ class Workflow:
     mime_type: str = "image/png"
 
     def field(self, name: str) -> Field | None:
-        """Find a field by its name."""
         return next((field for field in self.fields if field.name == name), None)
 
     def metadata(self) -> dict[str, object]:
-        """Describe the workflow as its metadata operation does."""
         known: dict[str, object] = {
             "title": self.title,
             "estimated_time_seconds": Decimal(str(self.service_s[1])),
@@ -155,7 +153,9 @@ def check(workflow: Workflow, params: Params) -> None:
         if field is None:
             known = ", ".join(f.name for f in workflow.fields)
             raise invalid_params(f"{workflow.workflow_id} has no field {name[:80]!r}.", f"Its fields are: {known}.")
-        _check_value(field, value)
+        fits, wanted = _judge(field, value)
+        if not fits:
+            raise invalid_params(f"{name} has a value that it can't take.", f"It takes {wanted}.")
 
 
 def output_shapes(workflow: Workflow, params: Params, source: Upload | None) -> tuple[OutputShape, ...]:
@@ -172,16 +172,10 @@ def prompt(params: Params) -> str:
 
 
 def steps(workflow: Workflow, params: Params) -> int:
-    """Return the number of steps requested; 1 where a workflow has none."""
+    """Return the number of steps requested; 1 where a workflow has no steps."""
     field = workflow.field("sampler.steps")
     value = params.get("sampler.steps", field.default if field else 1)
     return value if isinstance(value, int) else 1
-
-
-def _check_value(field: Field, value: object) -> None:
-    fits, wanted = _judge(field, value)
-    if not fits:
-        raise invalid_params(f"{field.name} has a value that it can't take.", f"It takes {wanted}.")
 
 
 def _judge(field: Field, value: object) -> tuple[bool, str]:

@@ -1,4 +1,4 @@
-"""The gateway without a network: every operation as a synchronous method that is told the time.
+"""The gateway without a network: every operation as a synchronous method that takes the time as an argument.
 
 Same seed, same calls, same times: same world. Nothing here sleeps, reads a clock or opens a socket, so a simulation
 can run a year of it in a minute.
@@ -51,7 +51,7 @@ class World:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """The whole ledger, oldest row first."""
+        """The complete ledger, oldest row first."""
         return self._ledger.entries
 
     def take_changes(self) -> list[Record]:
@@ -78,28 +78,24 @@ class World:
         return self._ledger.totals(account_id), self._ledger.recent(account_id, self._config.recent_entries)
 
     def workflow(self, workflow_id: str) -> Workflow:
-        """Find a workflow."""
         for workflow in WORKFLOWS:
             if workflow.workflow_id == workflow_id:
                 return workflow
         raise not_found("Workflow", "WORKFLOW_NOT_FOUND")
 
     def create_asset(self, account_id: str, intent: Intent, now: float) -> Asset:
-        """Charge for an upload and open its window."""
         self.jobs.settle(now)
         return self.assets.create(account_id, intent, now)
 
     def delete_asset(self, account_id: str, asset_id: str, now: float) -> Decimal:
-        """Delete an asset; return the credits refunded."""
         self.jobs.settle(now)
         return self.assets.delete(account_id, asset_id, now)
 
     def receive(self, asset_id: str, arrival: Arrival, now: float) -> Asset:
-        """Take the bytes of an asset."""
         return self.assets.receive(asset_id, arrival, now)
 
     def submit(self, account_id: str, order: Order, now: float) -> tuple[Job, bool]:
-        """Accept an order, or find the job that its key bought before; the flag tells whether the job is new.
+        """Accept an order, or find the job that its key bought before; the flag is true if the job is new.
 
         The key is looked up before anything else is asked: what was bought stays reachable with an empty account,
         a price that rose, a workflow or an input image that is gone.
@@ -126,12 +122,10 @@ class World:
         )
 
     def job(self, account_id: str, job_id: str, now: float) -> Job:
-        """Find a job."""
         self.jobs.settle(now)
         return self.jobs.get(account_id, job_id)
 
     def audit(self, now: float) -> Audit:
-        """Count all money again."""
         self.jobs.settle(now)
         return audit(self.entries, self.jobs, self.assets)
 

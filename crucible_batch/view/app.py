@@ -15,10 +15,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.view.comparison import comparison_page, side_of
 from crucible_batch.view.feed import list_feed, run_feed
-from crucible_batch.view.pages import Page, list_page, run_charts, run_data, run_page
+from crucible_batch.view.list_page import list_page
+from crucible_batch.view.pages import run_charts, run_data, run_page
 from crucible_batch.view.pictures import ThumbnailServer, picture
 from crucible_batch.view.runs import Runs, ShownRun
+from crucible_batch.view.templating import Page
 
 HOSTS = ("127.0.0.1", "localhost")
 """Allowed ``Host`` names: after DNS rebinding, a foreign page still sends its own. Any port is allowed, since an SSH
@@ -34,15 +37,6 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }
-
-
-def guards() -> list[Middleware]:
-    """Return the middleware, outermost first."""
-    return [
-        Middleware(_Headers),
-        Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
-        Middleware(_ReadOnly),
-    ]
 
 
 class _Headers:
@@ -85,7 +79,8 @@ class Viewer:
         self._thumbnails = ThumbnailServer()
 
     async def list(self, _request: Request) -> Response:
-        return _html(list_page(await self._runs.entries(), self._runs.root))
+        entries = await self._runs.entries()
+        return _html(list_page(entries, self._runs.root, count=self._runs.count))
 
     async def list_events(self, _request: Request) -> Response:
         return StreamingResponse(list_feed(self._runs, self._stopping), media_type="text/event-stream")
@@ -97,6 +92,12 @@ class Viewer:
     async def data(self, request: Request) -> Response:
         run = await self._run(request)
         return Response(await run.read(lambda watch: run_data(watch, run.key)), media_type="application/json")
+
+    async def comparison(self, request: Request) -> Response:
+        first, second = await self._run(request, "first"), await self._run(request, "second")
+        chosen, page = request.query_params.get("show", ""), _number(request, "page")
+        sides = [await side_of(run) for run in (first, second)]
+        return _html(await asyncio.to_thread(comparison_page, sides[0], sides[1], chosen, page))
 
     async def charts(self, request: Request) -> Response:
         run = await self._run(request)
@@ -113,8 +114,8 @@ class Viewer:
     async def thumbnail(self, request: Request) -> Response:
         return await self._thumbnails.answer(await self._run(request), request.path_params["sha256"])
 
-    async def _run(self, request: Request) -> ShownRun:
-        run = await self._runs.get(request.path_params["key"])
+    async def _run(self, request: Request, name: str = "key") -> ShownRun:
+        run = await self._runs.get(request.path_params[name])
         if run is None:
             raise HTTPException(404)
         return run
@@ -130,12 +131,18 @@ def create_app(runs: Runs, stopping: asyncio.Event) -> Starlette:
         Route("/events/{key}", viewer.events),
         Route("/data/{key}", viewer.data),
         Route("/charts/{key}", viewer.charts),
+        Route("/compare/{first}/{second}", viewer.comparison),
         Route("/thumbnails/{key}/{sha256}", viewer.thumbnail),
         Route("/runs/{key}", lambda request: RedirectResponse(f"{request.url.path}/")),
         Route("/runs/{key}/", viewer.page),
         Route("/runs/{key}/{path:path}", viewer.output),
     ]
-    return Starlette(routes=routes, middleware=guards(), exception_handlers={CrucibleBatchError: _unreadable})
+    middleware = [  # the outermost first
+        Middleware(_Headers),
+        Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
+        Middleware(_ReadOnly),
+    ]
+    return Starlette(routes=routes, middleware=middleware, exception_handlers={CrucibleBatchError: _unreadable})
 
 
 def _html(page: Page) -> Response:

@@ -8,39 +8,44 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from crucible_batch.api import Snapshot
 from crucible_batch.errors import CrucibleBatchError
-from crucible_batch.view.pages import run_change
-from crucible_batch.view.runs import RunEntry, Runs, ShownRun
+from crucible_batch.report.html import compact
+from crucible_batch.view.pages import pace, run_change
+from crucible_batch.view.runs import Runs, ShownRun
 
 BUSY_S, IDLE_S = 0.5, 2.0
+PACE_EVERY_S = 5.0
 KEEP_ALIVE_S = 15.0
 """Well below the minute after which proxies and laptops drop a silent connection."""
 HELLO = "retry: 1000\n\n"
 
 
 def event(kind: str, data: str = "{}") -> str:
-    """Write one event; ``data`` is JSON without line ends."""
+    """Format one event; ``data`` is JSON without line breaks."""
     return f"event: {kind}\ndata: {data}\n\n"
 
 
 async def run_feed(run: ShownRun, edition: int, after: int, stopping: asyncio.Event) -> AsyncIterator[str]:
-    """Yield ``change`` for each change, until ``anew`` tells the page to load everything again.
+    """Yield ``change`` for each change. ``replaced`` ends the feed: the page has to load all data again.
 
-    Ends with ``gone`` if the journal can no longer be read.
+    While the run is active, ``pace`` is sent every ``PACE_EVERY_S``, since a rate falls if no job ends. Ends with
+    ``gone`` if the journal can no longer be read.
     """
-    keep_alive = _KeepAlive()
+    keep_alive, paced_at = _KeepAlive(), time.monotonic()
     yield HELLO
     try:
         while not stopping.is_set():
             snapshot = await run.look()
             if snapshot.edition != edition:
-                yield event("anew")
+                yield event("replaced")
                 return
             if snapshot.number > after:
                 newer, change = await run.read(partial(run_change, key=run.key, after=after))
                 after = newer.number
                 yield keep_alive.sent(event("change", change))
+            elif snapshot.status.running and time.monotonic() - paced_at >= PACE_EVERY_S:
+                paced_at = time.monotonic()
+                yield keep_alive.sent(event("pace", compact({"pace": pace(snapshot, time.time())})))
             elif keep_alive.is_due():
                 yield keep_alive.sent(": still here\n\n")
             await _pause(BUSY_S if snapshot.status.running else IDLE_S, stopping)
@@ -54,7 +59,7 @@ async def list_feed(runs: Runs, stopping: asyncio.Event) -> AsyncIterator[str]:
     yield HELLO
     while not stopping.is_set():
         entries = await runs.entries()
-        now = [_appearance(entry) for entry in entries]
+        now = [(entry.run.key, entry.snapshot, entry.error) for entry in entries]
         if now != before:
             before = now
             yield keep_alive.sent(event("changed"))
@@ -62,10 +67,6 @@ async def list_feed(runs: Runs, stopping: asyncio.Event) -> AsyncIterator[str]:
             yield keep_alive.sent(": still here\n\n")
         busy = any(entry.snapshot is not None and entry.snapshot.status.running for entry in entries)
         await _pause(2 * BUSY_S if busy else IDLE_S, stopping)
-
-
-def _appearance(entry: RunEntry) -> tuple[str, Snapshot | None, str | None]:
-    return entry.run.key, entry.snapshot, entry.error
 
 
 class _KeepAlive:

@@ -1,17 +1,14 @@
-"""The pages of the viewer: a run, as in ``report.html``, and the list of runs."""
+"""The page of a run, as in ``report.html``, and what a page needs to follow its run."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
-from crucible_batch.api import Snapshot, Watch, format_credits
-from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.api import Snapshot, Watch, budget_for_rest, codes_never_retried, remedy_for_failed
+from crucible_batch.report import JobRow
 from crucible_batch.report.html import (
     Advice,
     Cards,
@@ -24,14 +21,15 @@ from crucible_batch.report.html import (
     compact,
     ending,
     head_json,
+    is_short_of_budget,
     page_pieces,
     put_together,
     report_scripts,
     report_styles,
 )
-from crucible_batch.view.runs import RunEntry
+from crucible_batch.view.templating import SOURCES, Page, read_file
 
-KILLED = "killed: the same command goes on"
+KILLED = "process exited unexpectedly (killed?)"
 _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
 
 
@@ -44,11 +42,19 @@ def standing(snapshot: Snapshot) -> str:
 
 def next_step(snapshot: Snapshot) -> Advice:
     """Return what to do next."""
-    said = advice(snapshot.status.report, snapshot.status.run_dir)
+    head, run_dir = snapshot.status.report, snapshot.status.run_dir
+    enough = budget_for_rest(run_dir) if is_short_of_budget(head) and not snapshot.status.running else None
+    remedy = remedy_for_failed(run_dir) if head.counts.failed and not snapshot.status.running else None
+    said = advice(head, run_dir, enough, remedy)
     if snapshot.status.running:
-        return Advice("It is going on; this page follows it. Ctrl-C in its terminal stops it in good order.")
+        return Advice(
+            "The run is in progress, and this page is updated live. Ctrl-C in the run's terminal stops it cleanly."
+        )
     if snapshot.killed:
-        return Advice("The run was killed. The same command goes on; what is here is not paid for twice.", said.command)
+        return Advice(
+            "The run's process exited unexpectedly. Completed jobs are not paid for again. Resume with:",
+            said.command,
+        )
     return said
 
 
@@ -59,22 +65,12 @@ def tone_of(snapshot: Snapshot) -> str:
     return _TONES.get(snapshot.status.report.status, "warn")
 
 
-_SOURCES = ("img-src 'self'", "connect-src 'self'")
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """HTML and its content security policy."""
-
-    html: str
-    policy: str
-
-
 def run_page(watch: Watch, key: str) -> Page:
     """Return the page of one run; its script follows the run."""
     snapshot = watch.look()
     head = snapshot.status.report
-    frame = Frame(next_step(snapshot), run_parts(), live=_live(snapshot, key), home="/")
+    never = codes_never_retried(watch.run_dir)
+    frame = Frame(next_step(snapshot), run_parts(), live=_live(snapshot, key), home="/", never=never)
     pieces = page_pieces(watch.run_dir, head, watch.rows(), watch.curve(), _Served(key), frame=frame)
     return Page("".join(pieces), frame.parts.policy)
 
@@ -99,25 +95,11 @@ def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
     return snapshot, compact({"places": [place for place, _ in changed]})[:-1] + "," + cards[1:]
 
 
-def list_page(entries: Sequence[RunEntry], root: Path) -> Page:
-    """Return the page that lists the runs."""
-    parts = list_parts()
-    shown = [_line(entry, root) for entry in entries]
-    return Page(_template().render(parts=parts, runs=shown, root=str(root)), parts.policy)
-
-
 @cache
 def run_parts() -> PageAssets:
     """Join the report's scripts and styles with those that follow a run."""
-    scripts = report_scripts() + _read("scripts/live.js")
-    return put_together(scripts, report_styles() + _read("styles/live.css"), *_SOURCES)
-
-
-@cache
-def list_parts() -> PageAssets:
-    """Join the scripts and styles of the list."""
-    scripts = report_scripts("dom", "theme") + _read("scripts/list.js")
-    return put_together(scripts, report_styles("tokens", "page") + _read("styles/list.css"), *_SOURCES)
+    scripts = report_scripts() + read_file("scripts/live.js")
+    return put_together(scripts, report_styles() + read_file("styles/live.css"), *SOURCES)
 
 
 def thumbnail_address(key: str, sha256: str) -> str:
@@ -127,7 +109,8 @@ def thumbnail_address(key: str, sha256: str) -> str:
 
 def _data(snapshot: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
     head = snapshot.status.report
-    frame = Frame(next_step(snapshot), run_parts(), live=_live(snapshot, key))
+    never = codes_never_retried(snapshot.status.run_dir)
+    frame = Frame(next_step(snapshot), run_parts(), live=_live(snapshot, key), never=never)
     cards = Cards(head, _Served(key))
     jobs = ",".join(cards.cards(rows))
     return f'{head_json(head, snapshot.status.run_dir, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
@@ -140,7 +123,16 @@ def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:
         "number": snapshot.number,
         "running": snapshot.status.running,
         "standing": standing(snapshot),
+        "pace": pace(snapshot, time.time()),
     }
+
+
+def pace(snapshot: Snapshot, now: float) -> Mapping[str, object] | None:
+    """Return the rate of a running run and its estimated time left in seconds, as a page shows them."""
+    per_min, left = snapshot.pace(now), snapshot.left(now)
+    if not snapshot.status.running or per_min is None or left is None:
+        return None
+    return {"per_min": per_min, "likely_s": left.likely_s, "low_s": left.low_s, "high_s": left.high_s}
 
 
 class _Served:
@@ -160,45 +152,3 @@ class _Served:
     def of_input(self, _file: str, _sha256: str) -> Thumbnail:
         """Return none: only files of the run directory are served, and input images are outside it."""
         return Thumbnail(None, 1, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A run in the list's template. ``report`` is None if it can't be read; then ``words`` has the reason."""
-
-    key: str
-    name: str
-    place: str
-    words: str
-    tone: str = "warn"
-    report: ReportHead | None = None
-    pictures: Sequence[str] = ()
-
-
-def _line(entry: RunEntry, root: Path) -> _Line:
-    directory, key, snapshot = entry.run.directory, entry.run.key, entry.snapshot
-    place = directory.relative_to(root).as_posix() if directory != root else directory.name
-    if snapshot is None:
-        return _Line(key, place, "", entry.error or "")
-    report = snapshot.status.report
-    name = report.manifest.name + ("" if report.run_id == "default" else f" · {report.run_id}")
-    pictures = [thumbnail_address(key, output.sha256) for output in entry.newest]
-    return _Line(key, name, place, standing(snapshot), tone_of(snapshot), report, pictures)
-
-
-def _read(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader(__package__ or "", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["credits"] = format_credits
-    environment.filters["grouped"] = "{:,}".format
-    return environment.get_template("list.html.j2")

@@ -5,61 +5,32 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from crucible_batch.api import Snapshot, Watch
+from crucible_batch.api import RunDirectories, Snapshot, Watch, order_of
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.report import OutputRow
 
-_DEPTH = 2
-"""Directory levels: ``outputs/NAME/RUN_ID`` is two below ``outputs``. Below that are only pictures."""
 _JOURNAL = Path(".crucible/journal.sqlite3")
+MOST_LISTED = 500
+"""The number of runs in the list, the newest; the others are counted, and their pages can still be opened."""
 
 
 def find_runs(root: Path) -> Mapping[str, Path]:
-    """Return the run directories at and below ``root``. Links are not followed; unreadable directories are skipped.
+    """Return the run directories at and below ``root``, those whose journals were written last first.
 
-    A key is a digest of the path below ``root``, so that no URL holds a path.
+    Links are not followed; unreadable directories are skipped. A key is a digest of the path below ``root``, so that no
+    URL holds a path.
     """
-    return {_key(path, root): path for path in _found(root, _DEPTH)}
-
-
-def journal_files(directory: Path) -> tuple[Path, Path]:
-    """Return the files of a journal; their modification times tell whether it changed."""
-    journal = directory / _JOURNAL
-    return journal, journal.with_name(f"{journal.name}-wal")
+    directories = RunDirectories.below(root)
+    return {_key(path, root): path for path in directories.newest(len(directories.paths))}
 
 
 def _key(path: Path, root: Path) -> str:
     return hashlib.sha256(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")).hexdigest()[:12]
-
-
-def _found(directory: Path, depth: int) -> Iterator[Path]:
-    if _is_run(directory):
-        yield directory
-        return
-    if depth:
-        for child in _folders(directory):
-            yield from _found(child, depth - 1)
-
-
-def _is_run(directory: Path) -> bool:
-    hidden, journal = directory / _JOURNAL.parent, directory / _JOURNAL
-    try:
-        return journal.is_file() and not journal.is_symlink() and not hidden.is_symlink()
-    except OSError:
-        return False
-
-
-def _folders(directory: Path) -> list[Path]:
-    try:
-        children = [child for child in directory.iterdir() if not child.name.startswith(".")]
-        return sorted(child for child in children if child.is_dir() and not child.is_symlink())
-    except OSError:
-        return []
 
 
 _PICTURES = 5
@@ -90,7 +61,12 @@ class ShownRun:
         """Return a snapshot, at most ``_FRESH_S`` old while the run changes. Raises as ``Watch`` does."""
         async with self._lock:
             cached, mark = self._cached, _mark(self.directory)
-            if cached is None or not (self._is_fresh(cached) or _is_still(cached, mark)):
+            is_fresh = cached is not None and self._clock() - cached.at < _FRESH_S
+            # A finished run with unchanged files is not read again.
+            is_still = (
+                cached is not None and cached.mark == mark and cached.snapshot.status.report.exit_code is not None
+            )
+            if cached is None or not (is_fresh or is_still):
                 snapshot = await asyncio.to_thread(self._watch.look)
                 cached = self._cached = _CachedSnapshot(self._clock(), mark, snapshot)
             return cached.snapshot
@@ -100,21 +76,13 @@ class ShownRun:
         async with self._lock:
             return await asyncio.to_thread(reading, self._watch)
 
-    def _is_fresh(self, cached: _CachedSnapshot) -> bool:
-        return self._clock() - cached.at < _FRESH_S
-
-
-def _is_still(cached: _CachedSnapshot, mark: object) -> bool:
-    """Whether the snapshot is still right: a finished run with unchanged files is not read again."""
-    return cached.snapshot.status.report.exit_code is not None and mark == cached.mark
-
 
 def _mark(directory: Path) -> object:
     """Return a value that differs whenever the journal's files have been written to."""
     marks: list[tuple[int, int, int] | None] = []
-    for file in journal_files(directory):
+    for file in (_JOURNAL, f"{_JOURNAL}-wal"):
         try:
-            found = file.stat()
+            found = (directory / file).stat()
         except OSError:
             marks.append(None)
         else:
@@ -149,10 +117,15 @@ class Runs:
         return self._shown.get(key)
 
     async def entries(self) -> list[RunEntry]:
-        """Return all runs: those in progress first, then the newest."""
+        """Return the newest ``MOST_LISTED`` runs: those in progress first, then the newest."""
         await self._find()
-        entries = [await _entry(run) for run in self._shown.values()]
-        return sorted(entries, key=_moment, reverse=True)
+        entries = [await _entry(run) for run in list(self._shown.values())[:MOST_LISTED]]
+        return sorted(entries, key=_order)
+
+    @property
+    def count(self) -> int:
+        """The number of runs that were found, including those beyond ``MOST_LISTED``."""
+        return len(self._shown)
 
     async def _find(self) -> None:
         found = await asyncio.to_thread(find_runs, self.root)
@@ -166,9 +139,5 @@ async def _entry(run: ShownRun) -> RunEntry:
         return RunEntry(run, None, error=error.message)
 
 
-def _moment(entry: RunEntry) -> tuple[bool, str]:
-    """Return the sort key. RFC 3339 times in UTC sort as text."""
-    if entry.snapshot is None:
-        return False, ""
-    report = entry.snapshot.status.report
-    return entry.snapshot.status.running, report.finished_at or report.started_at
+def _order(entry: RunEntry) -> tuple[tuple[bool, float], str]:
+    return order_of(None if entry.snapshot is None else entry.snapshot.status), str(entry.run.directory)

@@ -113,7 +113,7 @@ def command(gateway: OtherGateway, folder: Path, *arguments: str, expect: int) -
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=240,
         check=False,
     )
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"

@@ -158,14 +158,16 @@ def test_a_lost_run_directory_is_built_again_without_buying_anything(gateway: Ot
     assert identities(report) == identities(before)
 
 
-@pytest.mark.parametrize(("what", "number"), [("asset", 1), ("asset", 3), ("job", 7)])
+@pytest.mark.parametrize(
+    ("what", "number"), [("asset", 1), pytest.param("asset", 3, marks=pytest.mark.slow), ("job", 7)]
+)
 def test_after_kill_9_between_a_purchase_and_its_answer_nothing_is_bought_twice(
     gateway: OtherGateway, folder: Path, what: str, number: int
 ) -> None:
     def kill(bought: str, count: int) -> None:
         if (bought, count) == (what, number):
             os.kill(process.pid, signal.SIGKILL)
-            process.wait(10)
+            process.wait(120)
 
     with gateway.lock:  # no purchase before the process is known
         gateway.before_answer = kill
@@ -177,7 +179,7 @@ def test_after_kill_9_between_a_purchase_and_its_answer_nothing_is_bought_twice(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-    assert process.wait(50) == -signal.SIGKILL
+    assert process.wait(120) == -signal.SIGKILL
     gateway.before_answer = lambda _what, _count: None
     assert len(gateway.assets if what == "asset" else gateway.jobs) >= number
 

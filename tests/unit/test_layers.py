@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 from collections import Counter
@@ -16,36 +17,58 @@ PACKAGE = Path(__file__).parents[2] / "crucible_batch"
 # What each room may import of our own package; the table in docs/architecture.md says the same in words.
 MAY_IMPORT = {
     "lazy_imports": set(),
+    "option_values": set(),
+    "local_server": {"errors"},
+    "scheduled_time": set(),
+    "atomic_files": set(),
     "errors": set(),
     "secret_text": set(),
     "shell_command": set(),
     "target_files": {"errors"},
+    "temporary_database": {"errors"},
     "error_codes": {"errors"},
     "domain": {"errors"},
-    "manifest": {"errors"},
+    "manifest": {"errors", "option_values", "scheduled_time", "secret_text", "temporary_database"},
     "input_images": {"errors", "domain"},
     "planner": {"errors", "domain", "manifest"},
     "gateway": {"errors", "domain", "secret_text"},
-    "journal": {"errors", "domain", "lazy_imports"},
-    "outputs": {"errors", "domain"},
-    "report": {"errors", "domain", "shell_command"},
-    "saved_plan": {"errors", "domain", "shell_command", "target_files"},
+    "journal": {"errors", "domain", "atomic_files", "lazy_imports", "temporary_database"},
+    "outputs": {"errors", "domain", "atomic_files", "temporary_database"},
+    "report": {"errors", "domain", "atomic_files", "shell_command"},
+    "saved_plan": {"errors", "domain", "atomic_files", "shell_command", "target_files"},
     "settings": {"errors", "domain", "secret_text"},
-    "engine": {"errors", "domain", "input_images", "outputs"},
+    "telemetry": {"errors", "domain", "option_values"},
+    "budget_accounts": {"errors", "domain"},
+    "engine": {"errors", "domain", "input_images", "outputs", "temporary_database"},
+    "notifications": {"errors", "domain", "gateway", "manifest", "option_values", "secret_text"},
     "api": {
-        "errors", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs", "report",
-        "saved_plan", "settings", "engine", "lazy_imports", "secret_text", "shell_command",
+        "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
+        "report", "saved_plan", "settings", "engine", "atomic_files", "lazy_imports", "option_values",
+        "scheduled_time", "secret_text", "shell_command", "telemetry", "notifications", "budget_accounts",
+    },
+    "scheduling": {
+        "errors", "manifest", "scheduled_time", "shell_command", "atomic_files", "target_files", "option_values",
+        "local_server",
     },
     "sandbox": set(),
-    "view": {"errors", "api", "report"},
-    "cli": {"errors", "error_codes", "api", "report", "settings", "sandbox", "shell_command", "target_files", "view"},
+    "view": {"errors", "api", "report", "local_server", "option_values"},
+    "cli": {
+        "errors", "error_codes", "api", "report", "settings", "sandbox", "atomic_files", "shell_command",
+        "target_files", "view", "option_values", "scheduled_time", "scheduling", "secret_text",
+    },
     "__init__": {"lazy_imports"},
     "__main__": {"cli"},
 }  # fmt: skip
 
 
+@functools.cache
+def _nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a module, which is parsed once for all tests."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def _imports(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(path):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: write imports of our own modules in full"
             if node.module == "crucible_batch":
@@ -88,15 +111,16 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     """An import of a package is one of its ``__init__``; imports inside functions count as well."""
     graph: dict[str, set[str]] = {}
     for name, path in MODULES.items():
-        imported = {f"{package}.{part}" for package, part in _names_imported(path)}
-        imported |= {package for package, part in _names_imported(path) if f"{package}.{part}" not in MODULES}
+        names = list(_names_imported(path))
+        imported = {f"{package}.{part}" for package, part in names}
+        imported |= {package for package, part in names if f"{package}.{part}" not in MODULES}
         imported |= {f"{module}.__init__" for module in imported}
         graph[name] = imported & MODULES.keys() - {name}
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def _names_imported(path: Path) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(path):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from ((node.module, alias.name) for alias in node.names)
 
@@ -114,7 +138,7 @@ def test_the_domain_neither_waits_nor_looks_at_the_world(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_import_is_hidden_behind_type_checking(path: Path) -> None:
-    choices = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.If)]
+    choices = [node for node in _nodes(path) if isinstance(node, ast.If)]
     hidden = [choice for choice in choices if "TYPE_CHECKING" in ast.unparse(choice.test)]
     kinds = (ast.Import, ast.ImportFrom)
     assert not [node for choice in hidden for node in ast.walk(choice) if isinstance(node, kinds)]
@@ -126,7 +150,7 @@ def test_no_public_class_name_stands_twice() -> None:
         node.name
         for path in PACKAGE.rglob("*.py")
         if _room(path) != "sandbox"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in _nodes(path)
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
     assert [name for name, times in Counter(found).items() if times > 1] == []
@@ -134,7 +158,6 @@ def test_no_public_class_name_stands_twice() -> None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_has_at_most_420_lines_and_a_function_60(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 420
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 420
+    functions = [node for node in _nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert [each.name for each in functions if (each.end_lineno or 0) - each.lineno >= 60] == []

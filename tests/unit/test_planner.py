@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.domain.gateway_types import AssetSpec, Workflow
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.parameter_info import ParameterInfo
+from crucible_batch.domain.plan import PlannedJob, row_texts
 from crucible_batch.errors import Problem
 from crucible_batch.planner import IMAGE_FIELDS, PROMPT_FIELDS
 from tests.planning import Desk
@@ -75,7 +77,7 @@ def test_fields_that_are_not_listed_are_a_problem_with_the_nearest(desk: Desk) -
 def test_none_listed_is_a_problem_that_names_fields(desk: Desk, source: str) -> None:
     desk.lists("text", "size", "prompt" if source == "image" else "image")
     problem = desk.problem(IMAGE_JOB)
-    assert "lists none of" in problem.message
+    assert "does not list a parameter" in problem.message
     assert problem.field == f"jobs[0].{source}"
     assert problem.hint is not None
     assert f"workflows: {{z: {{fields: {{{source}: ...}}}}}}" in problem.hint
@@ -92,7 +94,7 @@ def test_an_unknown_parameter_is_a_problem_at_its_key(desk: Desk) -> None:
     assert problem.nearest == "guidance"
     assert problem.field == "jobs[0].params.guidence"
     assert place(problem) == (8, 7)
-    assert problem.hint == "it lists prompt, guidance, size.width"
+    assert problem.hint == "its parameters are prompt, guidance, size.width"
 
 
 def test_an_unknown_parameter_of_the_defaults_has_its_place_there(desk: Desk) -> None:
@@ -108,6 +110,17 @@ def test_an_unknown_parameter_of_a_workflows_defaults_has_its_place_there(desk: 
     problem = desk.problem("workflows:\n  z:\n    params:\n      guidence: 3\njobs: [{name: a, prompt: hi}]\n")
     assert place(problem) == (7, 7)
     assert problem.field == "workflows.z.params.guidence"
+
+
+def test_a_value_that_the_metadata_does_not_allow_is_a_problem_at_its_key(desk: Desk) -> None:
+    known = {"sampler.steps": ParameterInfo("integer", Decimal(1), Decimal(50))}
+    desk.workflows["z"] = Workflow("z", ("prompt.text", "sampler.steps"), parameters=known)
+    (problem,) = desk.problems("jobs:\n  - {name: a, prompt: hi, params: {sampler.steps: 80}}\n")
+    assert problem.field == "jobs[0].params.sampler.steps"
+    assert problem.message == "sampler.steps must be at most 50, got 80"
+    assert place(problem)[0] == 5
+    desk.workflows["z"] = Workflow("z", ("prompt.text", "sampler.steps"))
+    assert desk.job("jobs: [{name: a, prompt: hi, params: {sampler.steps: 80}}]").params["sampler.steps"] == 80
 
 
 def test_a_name_like_none_has_no_nearest(desk: Desk) -> None:
@@ -133,7 +146,7 @@ def test_an_unknown_image_parameter_is_a_problem(desk: Desk) -> None:
 )
 def test_a_parameter_that_is_given_twice_is_a_problem(desk: Desk, job: str, where: str, name: str) -> None:
     problem = desk.problem(f"jobs: [{{name: a, {job}}}]")
-    assert f"fills {name!r}" in problem.message
+    assert f"sets {name!r}" in problem.message
     assert problem.field == f"jobs[0].{where}"
 
 
@@ -150,7 +163,7 @@ def test_problems_of_the_expansion_go_through(desk: Desk) -> None:
     assert "none.png" in str(problem)
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "is no image"), (b"hello", "is no image")])
+@pytest.mark.parametrize(("content", "words"), [(b"", "is not a valid image"), (b"hello", "is not a valid image")])
 def test_a_bad_image_is_a_problem_that_names_the_file(desk: Desk, content: bytes, words: str) -> None:
     (desk.folder / "bad.png").write_bytes(content)
     problem = desk.problem("jobs:\n- name: a\n  prompt: hi\n  image: bad.png\n")
@@ -166,11 +179,30 @@ TWINS = "jobs:\n- {name: a, prompt: hi}\n- {name: b, prompt: hi}\n- {name: c, pr
 
 def test_duplicates_are_a_problem_by_default(desk: Desk) -> None:
     problem = desk.problem(TWINS)
-    assert "'b' asks for the very same thing as 'a'" in problem.message
+    assert "'b' is the same request as 'a'" in problem.message
     assert "manifest.yaml:5" in problem.message
     assert problem.place.line == 6
     assert problem.hint is not None
     assert "repeat: N" in problem.hint
+
+
+def test_duplicates_name_their_rows(desk: Desk) -> None:
+    (desk.folder / "t.csv").write_text("sku,prompt\na,hi\nb,ho\nc,hi\n")
+    problem = desk.problem("jobs:\n- {name: '{{ row.sku }}', prompt: '{{ row.prompt }}', foreach: t.csv}\n")
+    assert problem.message.startswith("'c' (row 3 of t.csv, line 4) is the same request as 'a' (")
+    assert problem.message.endswith("manifest.yaml:5:3, row 1 of t.csv, line 2)")
+    assert problem.row is not None
+    assert problem.row.line == 4
+
+
+def test_outputs_of_one_path_name_their_rows(desk: Desk) -> None:
+    (desk.folder / "t.csv").write_text("workflow,sku\nw,v-a\nw-v,a\n")
+    problem = desk.problem(
+        "output: {path: '{workflow}-{name}-{index}{ext}'}\n"
+        "jobs:\n- {name: '{{ row.sku }}', prompt: '{{ row.sku }}', workflow: '{{ row.workflow }}', foreach: t.csv}\n"
+    )
+    assert problem.message.startswith("'a' (row 2 of t.csv, line 3) and 'v-a' (")
+    assert ":6:10, row 1 of t.csv, line 2) would write the same file" in problem.message
 
 
 def test_duplicates_once_are_dropped(desk: Desk) -> None:
@@ -296,6 +328,32 @@ def test_a_planned_job_holds_all_that_it_needs(desk: Desk) -> None:
     spec = AssetSpec(hashlib.sha256(content).hexdigest(), len(content), "image/png", "p.png")
     assert job.images["image.image"].spec == spec
     assert job.digests == (spec.sha256,)
+
+
+def test_a_job_has_the_values_of_its_row_whether_a_template_uses_them_or_not(desk: Desk) -> None:
+    (desk.folder / "t.csv").write_text('sku,season,words\na1,spring,"two\nlines"\nb2,,x\n')
+    jobs = desk.jobs(
+        "jobs: [{name: '{{ row.sku }}', prompt: hi, foreach: t.csv, matrix: {s: [x, y]}}]\nduplicates: each\n"
+    )
+    assert [dict(job.row) for job in jobs] == [
+        {"sku": "a1", "season": "spring", "words": "two lines"},
+        {"sku": "a1", "season": "spring", "words": "two lines"},
+        {"sku": "b2", "season": "", "words": "x"},
+        {"sku": "b2", "season": "", "words": "x"},
+    ]
+    assert desk.job("jobs: [{name: a, prompt: hi}]").row == {}
+
+
+def test_the_values_of_a_row_are_text_without_control_characters_and_bounded() -> None:
+    bell, turned = "a\x07b\x1b[31mc", "\u202egnp.exe"
+    cells = {bell: turned, "list": [1, {"a": "ä"}], "null": None, "yes": True, "number": 2**64, "long": "x" * 5000}
+    assert row_texts(cells) == {
+        "abc": "gnp.exe", "list": '[1, {"a": "ä"}]', "null": "", "yes": "true", "number": str(2**64),
+        "long": "x" * 199 + "…",
+    }  # fmt: skip
+    assert row_texts({"n" * 81: "left out", "\x00": "unnamed", "kept": "y"}) == {"kept": "y"}
+    wide = row_texts({f"column-{number}": "x" * 200 for number in range(1000)})
+    assert list(wide) == [f"column-{number}" for number in range(9)]
 
 
 def test_a_file_name_that_is_no_text_is_a_problem_and_no_crash(desk: Desk) -> None:

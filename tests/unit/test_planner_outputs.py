@@ -72,7 +72,7 @@ def test_without_an_index_other_names_go_together(desk: Desk, first: str, second
 @pytest.mark.parametrize("name", ["report.json", "Report.JSON", "thumbnails", "report.html"])
 def test_names_that_the_run_keeps_for_itself_are_a_problem(desk: Desk, name: str) -> None:
     problem = desk.problem(f"jobs: [{{name: {name}, prompt: hi}}]")
-    assert "where the run keeps its own files" in problem.message
+    assert "is reserved for the run's own files" in problem.message
     assert problem.field == "jobs[0].name"
 
 
@@ -82,14 +82,14 @@ def test_an_output_where_a_sidecar_may_stand_is_a_problem(desk: Desk, pattern: s
     name = "a" if pattern.lower().endswith(".json") else "a.json"
     problem = desk.problem(f"output: {{path: '{pattern}'}}\njobs: [{{name: {name}, prompt: hi}}]")
     assert "ends in .json" in problem.message
-    assert problem.hint == "end output.path in {ext}"
+    assert problem.hint == "end output.path with {ext}"
     assert desk.job(f"output: {{path: '{pattern}{{ext}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
 
 
 @pytest.mark.parametrize("name", ["report", "REPORT"])
 def test_an_output_whose_sidecar_would_be_a_file_of_the_runs_own_is_a_problem(desk: Desk, name: str) -> None:
     problem = desk.problem(f"output: {{path: '{{name}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
-    assert "would have report.json beside it" in problem.message
+    assert "would have the sidecar report.json" in problem.message
     assert desk.job(f"output: {{path: 'all/{{name}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
 
 

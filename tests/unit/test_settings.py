@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.errors import UserError
 from crucible_batch.settings import BASE_VARIABLE, KEY_VARIABLE, PRODUCTION, Settings, resolve
 
 KEY = "moltazine_secret"
@@ -111,3 +112,50 @@ def test_the_key_is_in_no_repr(tmp_path: Path) -> None:
     for settings in (resolve({KEY_VARIABLE: KEY}), resolve({}, dotenv=path)):
         assert KEY not in repr(settings)
         assert KEY not in f"{settings} {settings!s}"
+
+
+def env_file(directory: Path, text: str) -> Path:
+    path = directory / "client a.env"
+    path.write_text(text)
+    return path
+
+
+def test_a_named_file_is_read_instead_of_dotenv(tmp_path: Path) -> None:
+    own = dotenv(tmp_path, f"{KEY_VARIABLE}=moltazine_other\n{BASE_VARIABLE}=https://other\n")
+    named = env_file(tmp_path, f"{KEY_VARIABLE}={KEY}\n{BASE_VARIABLE}=https://file\n")
+    settings = resolve({}, dotenv=own, env_file=named)
+    assert (settings.api_key, settings.base_url) == (KEY, "https://file")
+    assert (settings.key_source, settings.base_source) == (str(named), str(named))
+    assert settings.ignored is None
+
+
+def test_a_base_url_of_a_named_file_counts_only_with_a_key_of_the_same_file(tmp_path: Path) -> None:
+    own = dotenv(tmp_path, f"{KEY_VARIABLE}={KEY}\n")
+    named = env_file(tmp_path, f"{BASE_VARIABLE}=https://evil.example\n")
+    for environ in ({KEY_VARIABLE: KEY}, {}):
+        settings = resolve(environ, dotenv=own, env_file=named)
+        assert settings.base_url == PRODUCTION
+        assert settings.ignored is not None
+        assert BASE_VARIABLE in settings.ignored
+    assert resolve({}, dotenv=own, env_file=named).api_key is None
+
+
+@pytest.mark.parametrize("base", ["", f"{BASE_VARIABLE}=https://evil.example\n"])
+def test_a_key_of_a_named_file_that_the_environment_replaces_is_reported(tmp_path: Path, base: str) -> None:
+    named = env_file(tmp_path, f"{KEY_VARIABLE}=moltazine_other\n{base}")
+    settings = resolve({KEY_VARIABLE: KEY}, env_file=named)
+    assert (settings.api_key, settings.base_url) == (KEY, PRODUCTION)
+    names = f"{KEY_VARIABLE} and {BASE_VARIABLE}" if base else KEY_VARIABLE
+    expected = f"{names} in {named} ignored: the {KEY_VARIABLE} of the environment takes precedence"
+    assert settings.ignored == expected
+
+
+UNREADABLE = [("gone", "No such file or directory"), ("folder", "Is a directory"), ("large", "it has more than")]
+
+
+@pytest.mark.parametrize(("name", "why"), UNREADABLE)
+def test_a_named_file_that_cannot_be_read_is_an_error(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "large").write_bytes(b"#" * 2_000_000)
+    with pytest.raises(UserError, match=why):
+        resolve({KEY_VARIABLE: KEY}, env_file=tmp_path / name)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from crucible_batch.api import ListedRun, RunState
 from crucible_batch.cli.display.json_lines import event_of
+from crucible_batch.cli.runs import run_json
 from crucible_batch.domain.events import EVENT_NAMES, AssetEvent, Deleted, Event, JobEvent, event_name
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
@@ -21,6 +24,8 @@ from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
 from crucible_batch.domain.progress import (
     AssetAdvanced,
     Balance,
+    GatewayBack,
+    GatewayUnreachable,
     JobAdvanced,
     Message,
     Receiving,
@@ -33,6 +38,7 @@ from crucible_batch.domain.progress import (
 )
 from crucible_batch.domain.receipts import Receipt
 from crucible_batch.journal.event_codec import decode_event, encode_event
+from crucible_batch.notifications.messages import message_schema
 
 JOURNAL: Mapping[str, str] = {
     "Held": "attempt key credits price_class shape alone images",
@@ -63,17 +69,23 @@ JOURNAL: Mapping[str, str] = {
 """Events by their name in the journal, with the names of their fields; each has ``at`` besides."""
 
 JSON_LINES: Mapping[str, str] = {
-    "run_began": "total counts balance",
+    "run_began": "manifest run_id total counts balance",
     "taken_up": "name phase since beside",
     "job": "name phase event rebate balance beside",
     "receiving": "name index received byte_size",
     "image": "filename sha256 byte_size event rebate balance",
-    "retry": "operation attempt wait_s reason",
+    "retry": "operation attempt wait_s reason host",
+    "gateway_unreachable": "lasted_s limit_s reason",
+    "gateway_back": "lasted_s",
     "throttled": "limit ceiling reason",
     "stopping": "code message grace_s",
     "run_ended": "status exit_code counts balance",
 }
 """Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their event besides."""
+
+LISTED_RUN = "run_dir name run_id state status exit_code counts credits started_at finished_at changed_at next error"
+"""A run of ``runs --json``, in ``data.runs``."""
+RUN_STATES = "running done failed_jobs stopped killed unreadable"
 
 RECEIPT = "identity attempt key job_id credits at outputs saved"
 BALANCE = Balance(Decimal(9), Decimal(1), Decimal(2))
@@ -86,6 +98,8 @@ MESSAGES: tuple[Message, ...] = (
     Receiving(0.0, "fox", "id", 0, 1, 2),
     AssetAdvanced(0.0, "ff", "fox.png", 1, EVENT, BALANCE),
     Retrying(0.0, "submit", 1, 0.5, "BUSY"),
+    GatewayUnreachable(0.0, 60.0, 600.0, "no answer"),
+    GatewayBack(0.0, 75.0),
     Throttled(0.0, 1, 2, "BUSY"),
     Stopping(0.0, "X", "why", 30.0),
     RunEnded(0.0, Ending(RunStatus.SUCCEEDED, 0), {Outcome.SUCCEEDED: 1}, BALANCE),
@@ -123,5 +137,30 @@ def test_lines_of_json_have_these_types_and_fields() -> None:
     assert {type(message) for message in MESSAGES} == set(get_args(Message))
 
 
+def test_a_run_of_the_list_has_these_fields_and_states() -> None:
+    assert run_json(ListedRun(Path("outputs/a/b")), None).keys() == set(LISTED_RUN.split())
+    assert {state.value for state in RunState} == set(RUN_STATES.split())
+
+
 def test_a_line_of_the_receipts_has_these_fields() -> None:
     assert fields_of(Receipt) == set(RECEIPT.split())
+
+
+MESSAGE = {
+    "": "schema_version type timestamp data",
+    "MessageData": "test manifest run_id attempt exit_code counts credits error_codes run_dir report next_command",
+    "MessageCounts": "total succeeded failed blocked pending unknown",
+    "MessageCredits": "budget run total held",
+}
+"""The fields of a notification's message, version 1, which webhooks and commands read."""
+MESSAGE_TYPES = "run.started run.succeeded run.partial run.blocked run.failed"
+
+
+def test_a_notification_has_these_fields_and_types() -> None:
+    schema = message_schema()
+    models = {"": schema, **schema["$defs"]}
+    assert {name: set(model["properties"]) for name, model in models.items()} == {
+        name: set(fields.split()) for name, fields in MESSAGE.items()
+    }
+    assert schema["properties"]["type"]["enum"] == MESSAGE_TYPES.split()
+    assert schema["properties"]["schema_version"]["const"] == 1

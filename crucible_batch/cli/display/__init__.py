@@ -1,1 +1,28 @@
 """The progress displays of a run: a live panel, plain lines, lines of JSON, or nothing."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from crucible_batch.api import Message
+
+
+class Display:
+    """A context manager that shows a run's progress; this one shows nothing.
+
+    ``notify`` returns at once and never raises. Between ``pause`` and ``resume`` a question can be shown.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def notify(self, message: Message) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...

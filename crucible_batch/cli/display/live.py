@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from rich import box
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderResult
+from rich.console import (
+    Console,
+    ConsoleDimensions,
+    ConsoleOptions,
+    ConsoleRenderable,
+    Group,
+    RenderableType,
+    RenderResult,
+)
 from rich.control import Control
 from rich.live import Live
 from rich.panel import Panel
@@ -19,7 +26,16 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from crucible_batch.api import Message, Throttled, clean
-from crucible_batch.cli.display.progress_state import SLOWER, NotableEvent, ProgressState, jobs_at_once, stopping_words
+from crucible_batch.cli.display import Display
+from crucible_batch.cli.display.progress_state import (
+    BACK,
+    SLOWER,
+    WAITING,
+    NotableEvent,
+    ProgressState,
+    jobs_at_once,
+    stopping_words,
+)
 from crucible_batch.cli.display.progress_text import (
     LABEL,
     NARROW,
@@ -28,8 +44,8 @@ from crucible_batch.cli.display.progress_text import (
     error_parts,
     fitting,
     image_parts,
-    money,
     money_parts,
+    one_line,
     output_parts,
     pace_parts,
     rows,
@@ -56,14 +72,6 @@ def does_reflow(environ: Mapping[str, str]) -> bool:
     return not (environ.get("XTERM_VERSION") or kind == "linux" or kind.startswith("screen"))
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """The columns and lines of a frame or of the terminal."""
-
-    width: int
-    height: int
-
-
 class _Raw:
     """Terminal control bytes, which have no width."""
 
@@ -83,7 +91,7 @@ class Frames(Live):
         draw: Callable[[], RenderableType],
         console: Console,
         *,
-        drawn: Callable[[], Size],
+        drawn: Callable[[], ConsoleDimensions],
         changed: Callable[[], bool],
         reflows: bool | None = None,
     ) -> None:
@@ -91,7 +99,7 @@ class Frames(Live):
         self._drawn = drawn
         self._changed = changed
         self._reflows = does_reflow(os.environ) if reflows is None else reflows
-        self._shown: tuple[Size, int] | None = None
+        self._shown: tuple[ConsoleDimensions, int] | None = None
 
     def refresh(self) -> None:
         """Draw a frame, unless the last one is still correct."""
@@ -99,7 +107,7 @@ class Frames(Live):
             super().refresh()
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Wrap a frame in the synchronisation marks, and erase the whole previous frame."""
+        """Wrap a frame in the synchronisation marks, and erase the previous frame."""
         width = self.console.width
         upwards, *rest = super().process_renderables(renderables)
         frame = [_Raw(_BEGIN), upwards, *self._reflowed(width), *rest, _Raw(_END)]
@@ -125,10 +133,8 @@ ROOMY_LINES = 16
 """The number of terminal lines from which each stage has its own bar; with fewer, all stages share one."""
 RETRY_SHOWN_S = 4.0
 
-__all__ = ["LiveDisplay", "bar", "money"]
 
-
-class LiveDisplay:
+class LiveDisplay(Display):
     """A display that draws a run on a terminal. ``notify`` only counts; a Rich thread draws, so the run never waits."""
 
     def __init__(self, console: Console, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -139,9 +145,9 @@ class LiveDisplay:
         # Replaced, never mutated: the drawing thread may read it at any time.
         self._failures: tuple[NotableEvent, ...] = ()
         self._retry: tuple[float, NotableEvent] | None = None
-        self._drawn = Size(0, 0)
+        self._drawn = ConsoleDimensions(0, 0)
         self._has_news = True
-        self._shown: tuple[int, Size] | None = None
+        self._shown: tuple[int, ConsoleDimensions] | None = None
         self._frames = self._new_frames()
 
     def __enter__(self) -> Self:
@@ -167,8 +173,8 @@ class LiveDisplay:
         now = self._clock()
         notable = self._tally.take(message, now)
         self._has_news = True
-        if notable is None or notable.name in {SLOWER, "stopping"}:  # these states have their own row while they last
-            return
+        if notable is None or notable.name in {SLOWER, WAITING, BACK, "stopping"}:
+            return  # these states have their own row while they last
         if notable.code == "RETRY":
             self._retry = (now, notable)
         else:
@@ -179,7 +185,7 @@ class LiveDisplay:
 
     def _is_outdated(self) -> bool:
         """Return whether a new frame would differ: after a message, a second or a resize, or while a spinner turns."""
-        shown = (int(self._clock()), Size(*self._console.size))
+        shown = (int(self._clock()), self._console.size)
         is_outdated = self._has_news or shown != self._shown or not self._tally.total
         self._has_news, self._shown = False, shown
         return is_outdated
@@ -187,11 +193,12 @@ class LiveDisplay:
     def _draw(self) -> RenderableType:
         now, tally = self._clock(), self._tally
         if not tally.total:
-            self._drawn = Size(1, 1)
-            return Spinner("dots", Text("reading the manifest, asking the gateway", style="dim"), style="cyan")
+            self._drawn = ConsoleDimensions(1, 1)
+            doing = tally.unreachable or "reading the manifest, querying the gateway"
+            return Spinner("dots", Text(doing, style="yellow" if tally.unreachable else "dim"), style="cyan")
         width = min(self._console.width, WIDEST)
         lines = self._lines(now, width - 4, self._console.height - 4)
-        self._drawn = Size(width, len(lines) + 2)
+        self._drawn = ConsoleDimensions(width, len(lines) + 2)
         panel = Panel(
             Group(*lines),
             title=Text(self._title, style="bold"),
@@ -222,6 +229,8 @@ class LiveDisplay:
         ):
             if parts:
                 (tail if label == "errors" else head).extend(rows(label, parts, width, style))
+        if tally.unreachable is not None:
+            tail += rows("waiting", tally.unreachable.split("; "), width, "yellow")
         if tally.throttled is not None:
             tail.append(_slower(tally.throttled))
         if tally.retries:
@@ -239,11 +248,9 @@ class LiveDisplay:
             return []
         indent = LABEL if width >= NARROW else 2
         lines = [
-            Text.assemble(
+            one_line(
                 (("oldest" if not at and indent == LABEL else "").ljust(indent), "dim"),
                 task_row(task, now, width - indent),
-                no_wrap=True,
-                overflow="ellipsis",
             )
             for at, task in enumerate(self._tally.oldest(count))
         ]
@@ -252,9 +259,7 @@ class LiveDisplay:
 
     def _retries(self, now: float) -> Text:
         """Return the line of retries: their number, and for ``RETRY_SHOWN_S`` the reason of the last one."""
-        text = Text.assemble(
-            (f"{'retries':<{LABEL}}", "dim"), str(self._tally.retries), no_wrap=True, overflow="ellipsis"
-        )
+        text = one_line((f"{'retries':<{LABEL}}", "dim"), str(self._tally.retries))
         if self._retry is not None and now - self._retry[0] < RETRY_SHOWN_S:
             last = self._retry[1]
             text.append(f" · {last.name}: {last.message}", style="yellow")
@@ -263,17 +268,10 @@ class LiveDisplay:
 
 def _slower(throttled: Throttled) -> Text:
     at_most = f"at most {jobs_at_once(throttled.limit)}"
-    words = (f"{'slower':<{LABEL}}", "dim"), (at_most, "yellow"), f"  {clean(throttled.reason or '', 60)}"
-    return Text.assemble(*words, no_wrap=True, overflow="ellipsis")
+    return one_line((f"{'slower':<{LABEL}}", "dim"), (at_most, "yellow"), f"  {clean(throttled.reason or '', 60)}")
 
 
 def _failure(notable: NotableEvent, width: int) -> Text:
     mark, style = ("↻ ", "yellow") if notable.retry else ("✗ ", "red")
-    words = (
-        (mark, style),
-        shorten(notable.name, max(16, width // 3)),
-        "  ",
-        (notable.code, style),
-        f"  {notable.message}",
-    )
-    return Text.assemble(*words, no_wrap=True, overflow="ellipsis")
+    name = shorten(notable.name, max(16, width // 3))
+    return one_line((mark, style), name, "  ", (notable.code, style), f"  {notable.message}")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 
 from crucible_batch.api import Message, RunBegan, RunEnded
-from crucible_batch.cli.display.progress_state import SLOWER, NotableEvent, ProgressState
-from crucible_batch.cli.display.progress_text import money, pace, states
-from crucible_batch.cli.terminal import say
+from crucible_batch.cli.display import Display
+from crucible_batch.cli.display.progress_state import BACK, SLOWER, WAITING, NotableEvent, ProgressState
+from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts
+from crucible_batch.cli.terminal import at_level, say
 
 SHORTEST_S = 2.0
 LONGEST_S = 60.0
 
 
-class PlainDisplay:
+class PlainDisplay(Display):
     """A display that prints a line for every tenth of the jobs, at most one per two seconds, and one for each failure.
 
     In between it prints a line after a tenth of the elapsed time, and at least one a minute: the log shows that the
@@ -34,26 +35,19 @@ class PlainDisplay:
         self._said_tenth = 0
         self._beat: asyncio.TimerHandle | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop_beating()
-
-    def pause(self) -> None:
-        """Do nothing: lines are not redrawn."""
-
-    def resume(self) -> None:
-        """Do nothing: see ``pause``."""
 
     def notify(self, message: Message) -> None:
         """Process a progress message, and print any line that is due."""
         now = self._clock()
         notable = self._tally.take(message, now)
         if notable is not None:
-            self._tell(notable)
+            is_final = not notable.retry and not notable.unknown and notable.name != "stopping"
+            with at_level(self._console, logging.ERROR if is_final else logging.WARNING):
+                self._tell(notable)
         if isinstance(message, RunBegan):
             self._say(now)
             self._keep_beating()
@@ -76,13 +70,19 @@ class PlainDisplay:
     def _say(self, now: float) -> None:
         self._said_at = now
         self._said_tenth = self._tenth()
-        figures = f"{self._tally.done}/{self._tally.total}  {states(self._tally)}  |  {money(self._tally)}"
-        speed = pace(self._tally, now)
-        say(self._console, f"{_wall_clock()}  {figures}" + (f"  |  {speed}" if speed and not self._tally.ended else ""))
+        states = GAP.join(part.plain for part in state_parts(self._tally))
+        figures = [f"{self._tally.done}/{self._tally.total}  {states}", GAP.join(money_parts(self._tally))]
+        if not self._tally.ended and (pace := pace_parts(self._tally, now)):
+            figures.append(GAP.join(pace))
+        say(self._console, f"{_wall_clock()}  {'  |  '.join(figures)}")
 
     def _tell(self, notable: NotableEvent) -> None:
         if notable.name == SLOWER:
             say(self._console, f"{_wall_clock()}  {SLOWER}  {notable.message}: {notable.code}")
+            return
+        if notable.name in {WAITING, BACK}:
+            reason = f" ({notable.code})" if notable.code else ""
+            say(self._console, f"{_wall_clock()}  {notable.name}  {notable.message}{reason}")
             return
         word = "retry" if notable.retry else "unknown" if notable.unknown else "FAILED"
         word = "stop" if notable.name == "stopping" else word

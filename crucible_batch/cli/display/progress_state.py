@@ -12,9 +12,12 @@ from decimal import Decimal
 from crucible_batch.api import (
     AssetAdvanced,
     Balance,
+    GatewayBack,
+    GatewayUnreachable,
     JobAdvanced,
     Message,
     Outcome,
+    Pace,
     Phase,
     Progress,
     Receiving,
@@ -24,61 +27,13 @@ from crucible_batch.api import (
     Stopping,
     TakenUp,
     Throttled,
+    TimeLeft,
     clean,
     event_name,
 )
-
-RATE_WINDOW = 200
-"""The number of jobs that the rate is computed over: enough to be stable, few enough to follow a change."""
+from crucible_batch.cli.units import format_duration
 
 BYTES_WINDOW_S = 10.0
-
-_FOUR_OF_FIVE = 1.28
-"""The number of standard deviations on either side that covers four of five cases."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLeft:
-    """The estimated time left, with the bounds that hold in four of five cases.
-
-    ``high_s`` is None if too few jobs have ended for an upper bound.
-    """
-
-    likely_s: float
-    low_s: float
-    high_s: float | None
-
-
-class Pace:
-    """The times at which the last jobs ended, up to ``RATE_WINDOW``."""
-
-    def __init__(self, began_at: float = 0.0) -> None:
-        self._began_at = began_at
-        self._ended_at: deque[float] = deque(maxlen=RATE_WINDOW)
-
-    def ended(self, at: float) -> None:
-        """Record the end of a job."""
-        self._ended_at.append(at)
-
-    def per_min(self, now: float) -> float | None:
-        """Return jobs per minute; None while too few data exist."""
-        if not self._ended_at:
-            return None
-        whole = len(self._ended_at) < RATE_WINDOW
-        since = now - (self._began_at if whole else self._ended_at[0])
-        return len(self._ended_at) * 60 / since if since > 0.5 else None
-
-    def left(self, jobs: int, now: float) -> TimeLeft | None:
-        """Estimate how long ``jobs`` more jobs will take; None if there are none, or if there is no rate yet.
-
-        The spread is that of a count: if a window has n ends, another such window has n plus or minus its square root.
-        """
-        rate = self.per_min(now)
-        if not rate or not jobs:
-            return None
-        likely_s = jobs * 60 / rate
-        spread = _FOUR_OF_FIVE / math.sqrt(len(self._ended_at))
-        return TimeLeft(likely_s, likely_s / (1 + spread), likely_s / (1 - spread) if spread < 0.9 else None)
 
 
 class Throughput:
@@ -114,6 +69,9 @@ _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
 SLOWER = "slower"
 """The name of the notable event when the limit of concurrent jobs falls."""
+WAITING = "waiting"
+BACK = "resumed"
+"""The names of the notable events while the gateway is unreachable, and when it answers again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +90,8 @@ class NotableEvent:
 class Task:
     """An active job. ``since`` is on the display's clock; ``received`` of ``byte_size`` bytes of its output are here.
 
-    ``saved`` of ``outputs`` are on disk; ``outputs`` is 1 unless more are known.
+    ``saved`` of ``outputs`` are on disk; ``outputs`` is 1 unless more are known. ``canary``: it holds all that is left
+    of the budget, and is sent alone, until the gateway answers with its price.
     """
 
     name: str
@@ -143,6 +102,7 @@ class Task:
     byte_size: int | None = None
     outputs: int = 1
     saved: int = 0
+    canary: bool = False
 
     @property
     def is_checking(self) -> bool:
@@ -152,6 +112,7 @@ class Task:
     def after(self, message: JobAdvanced) -> Task:
         """Return the task after an event that leaves it active."""
         event, outputs, saved = message.event, self.outputs, self.saved
+        canary = getattr(event, "alone", self.canary) and message.phase in {Phase.PREPARING, Phase.SUBMITTING}
         match event_name(event):
             case "Succeeded":
                 outputs, saved = getattr(event, "outputs", 1), 0
@@ -160,7 +121,7 @@ class Task:
             case "Listed" | "Missed":
                 outputs = max(outputs, len(getattr(event, "numbers", ())))
                 saved = min(saved, outputs - 1)
-        return Task(self.name, message.phase, self.since, self.beside, outputs=outputs, saved=saved)
+        return Task(self.name, message.phase, self.since, self.beside, outputs=outputs, saved=saved, canary=canary)
 
 
 class ProgressState:
@@ -177,6 +138,7 @@ class ProgressState:
         self.retries = 0
         self.ended = False
         self.throttled: Throttled | None = None
+        self.unreachable: str | None = None
         self.stop_at: float | None = None
         self.balance = Balance(None, Decimal(0), Decimal(0))
         self.up = Throughput()
@@ -233,6 +195,11 @@ class ProgressState:
         """The number of jobs whose outputs are all saved, and of which only the second poll of their list is left."""
         return sum(task.is_checking for task in self.tasks())
 
+    @property
+    def has_canary(self) -> bool:
+        """Whether a job that was sent alone holds the rest of the budget until the gateway answers with its price."""
+        return any(task.canary for task in self.tasks())
+
     def tasks(self) -> list[Task]:
         """Return the active jobs as a new list, since another thread draws it."""
         return list(self._tasks.values())
@@ -245,7 +212,7 @@ class ProgressState:
         return now - self._began_at if self.total else 0.0
 
     def rate_per_min(self, now: float) -> float | None:
-        """Return jobs per minute over the last ``RATE_WINDOW`` jobs; None while too few data exist."""
+        """Return jobs per minute over the last jobs; None while too few data exist."""
         return self._pace.per_min(now)
 
     def left(self, now: float) -> TimeLeft | None:
@@ -253,11 +220,6 @@ class ProgressState:
         if self.stop_at is not None:
             return None
         return self._pace.left(self.waiting + self._own_tasks(), now)
-
-    def left_s(self, now: float) -> float | None:
-        """Return the likely value of ``left``."""
-        left = self.left(now)
-        return None if left is None else left.likely_s
 
     def take(self, message: Message, now: float) -> NotableEvent | None:
         """Update the counts by a message, and return the event to show, if any."""
@@ -282,7 +244,15 @@ class ProgressState:
             case Retrying():
                 self.retries += 1
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
+                words += f" ({clean(message.host, 100)})" if message.host else ""  # last, since narrow lines are cut
                 return NotableEvent(f"asking for {message.operation}", "RETRY", words, retry=True)
+            case GatewayUnreachable():
+                self.unreachable = unreachable_words(message)
+                return NotableEvent(WAITING, clean(message.reason, 200), self.unreachable, retry=True)
+            case GatewayBack():
+                self.unreachable = None
+                words = f"the gateway answers again after {format_duration(message.lasted_s, whole=True)}"
+                return NotableEvent(BACK, "", words, retry=True)
             case Throttled():
                 return self._throttle(message)
             case Stopping():
@@ -365,14 +335,20 @@ class ProgressState:
 
 def jobs_at_once(limit: int) -> str:
     """Return in words how many jobs may be active at once."""
-    return "one job at once" if limit == 1 else f"{limit} jobs at once"
+    return "1 job at a time" if limit == 1 else f"{limit} jobs at a time"
+
+
+def unreachable_words(message: GatewayUnreachable) -> str:
+    """Return in words how long the gateway has not answered, and for how long the run waits."""
+    lasted, limit = format_duration(message.lasted_s, whole=True), format_duration(message.limit_s, whole=True)
+    return f"no answer from the gateway for {lasted}; waiting up to {limit}; nothing new is bought"
 
 
 def stopping_words(tally: ProgressState, now: float) -> str:
     """Return what a stopping run still waits for, and what another Ctrl-C does."""
     count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
-    awaited = f"{count} in flight {'is' if count == 1 else 'are'} awaited up to {rest_s:.0f} s"
-    return f"{awaited if count else 'nothing is in flight'}; Ctrl-C again leaves at once; nothing is lost"
+    awaited = f"waiting up to {rest_s:.0f} s for {count} job{'s' if count != 1 else ''} in flight"
+    return f"{awaited if count else 'no jobs in flight'}; Ctrl-C again exits at once; nothing is lost"
 
 
 def _notable(message: JobAdvanced) -> NotableEvent | None:

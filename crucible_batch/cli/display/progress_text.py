@@ -11,7 +11,7 @@ from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
 from crucible_batch.api import Phase, format_credits
-from crucible_batch.cli.display.progress_state import ProgressState, Task, TimeLeft
+from crucible_batch.cli.display.progress_state import ProgressState, Task
 from crucible_batch.cli.units import format_left
 
 LABEL = 9
@@ -21,27 +21,34 @@ NARROW = 56
 """The width in columns below which words are left out, and rows are broken."""
 
 _DOING = {Phase.PREPARING: "uploading", Phase.SUBMITTING: "submitting", Phase.FETCHING: "downloading"}
-_GAP = " · "
+GAP = " · "
 _DONE, _AT_WORK, _WAITING = "━", "╍", "─"
 """A bar's characters, which distinguish the stages without colours."""
 
 
 def bar(tally: ProgressState, width: int) -> Text:
     """Return one bar of the jobs by stage, and how many are done."""
-    figures = f"  {tally.done}/{tally.total}"
-    cells = max(10, width - len(figures))
-    text = Text(no_wrap=True)
-    used = 0
-    edge = 0
-    for count, word, style in _stages(tally):
-        edge += count
-        upto = min(cells, edge * cells // tally.total) if tally.total else 0
-        if count and upto == used < cells:
-            upto = used + 1  # even a single failure among thousands gets a cell
-        text.append((_DONE if word in _ENDS else _AT_WORK) * (upto - used), style=style)
-        used = max(used, upto)
+    pieces = [(count, _DONE if word in _ENDS else _AT_WORK, style) for count, word, style in _stages(tally)]
+    return _drawn(one_line(), pieces, tally.total, f"  {tally.done}/{tally.total}", width)
+
+
+def _drawn(text: Text, pieces: Iterable[tuple[int, str, str]], total: int, figures: str, width: int) -> Text:
+    """Append a bar of counts with their characters and styles to ``text``, and figures that end at ``width``."""
+    cells = max(10, width - text.cell_len - len(figures))
+    used = reached = 0
+    for count, character, style in pieces:
+        reached += count
+        # Even a single failure among thousands gets a cell.
+        upto = min(cells, max(reached * cells // max(1, total), used + bool(count)))
+        text.append(character * (upto - used), style=style)
+        used = upto
     text.append(_WAITING * (cells - used), style="bright_black")
     return text.append(figures, style="bold")
+
+
+def one_line(*parts: str | Text | tuple[str, str]) -> Text:
+    """Return a line that is cut at the width of the terminal."""
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
 def stage_bars(tally: ProgressState, width: int) -> list[Text]:
@@ -61,27 +68,13 @@ def stage_bars(tally: ProgressState, width: int) -> list[Text]:
 
 
 def _stage_bar(label: str, counts: Sequence[tuple[int, str]], total: int, width: int) -> Text:
-    reached = sum(count for count, _ in counts)
-    figures = f"  {reached:>{len(str(total))}}/{total}"
-    cells = max(10, width - LABEL - len(figures))
-    text = Text.assemble((f"{label:<{LABEL}}", "dim"), no_wrap=True)
-    used = edge = 0
-    for count, style in counts:
-        edge += count
-        upto = max(min(cells, edge * cells // max(1, total)), min(cells, used + bool(count)))
-        text.append(_DONE * (upto - used), style=style)
-        used = upto
-    text.append(_WAITING * (cells - used), style="bright_black")
-    return text.append(figures, style="bold")
-
-
-def states(tally: ProgressState) -> Text:
-    """Return the number of jobs per stage in the bar's colours. Stages without jobs are left out, except the first."""
-    return _GAP_TEXT.join(state_parts(tally))
+    figures = f"  {sum(count for count, _ in counts):>{len(str(total))}}/{total}"
+    pieces = ((count, _DONE, style) for count, style in counts)
+    return _drawn(one_line((f"{label:<{LABEL}}", "dim")), pieces, total, figures, width)
 
 
 def state_parts(tally: ProgressState) -> list[Text]:
-    """Return the parts of ``states``."""
+    """Return the number of jobs per stage in the bar's colours; stages without jobs are left out, except the first."""
     stages = [*_stages(tally), (tally.waiting, "waiting", "")]
     return [Text(f"{count} {word}", style=style) for at, (count, word, style) in enumerate(stages) if count or not at]
 
@@ -103,19 +96,16 @@ def _stages(tally: ProgressState) -> list[tuple[int, str, str]]:
     ]
 
 
-def money(tally: ProgressState) -> str:
-    """Return what is spent and held, and what is left of the budget."""
-    return _GAP.join(money_parts(tally))
-
-
 def money_parts(tally: ProgressState) -> list[str]:
-    """Return the parts of ``money``."""
+    """Return what is spent and held, and what is left of the budget."""
     balance = tally.balance
     parts = [f"{format_credits(balance.spent)} spent"]
     if balance.held:
         parts.append(f"{format_credits(balance.held)} held")
+    if tally.has_canary:
+        parts.append("canary job holds the rest of the budget until its price is confirmed")
     if balance.budget is not None and balance.held and balance.left is not None and balance.left <= 0:
-        # A hold is not an expense: of a hold on the whole rest, most is released with the gateway's response.
+        # A hold is not an expense: most of a hold on everything that is left is released with the gateway's response.
         parts.append(f"budget {format_credits(balance.budget)}")
     elif balance.budget is not None and balance.left is not None:
         left = max(balance.left, Decimal(0))
@@ -123,24 +113,14 @@ def money_parts(tally: ProgressState) -> list[str]:
     return parts
 
 
-def pace(tally: ProgressState, now: float) -> str:
-    """Return the rate and the estimated time left, if known."""
-    return _GAP.join(pace_parts(tally, now))
-
-
 def pace_parts(tally: ProgressState, now: float) -> list[str]:
-    """Return the parts of ``pace``, the more important last."""
+    """Return the rate and the estimated time left, if known, as in ``~4 min (3-6) left``; the more important last."""
     rate = tally.rate_per_min(now)
     if rate is None:
         return []
     left = tally.left(now)
     speed = f"{rate:.0f} jobs/min" if rate >= 10 else f"{rate:.1f} jobs/min"
-    return [speed] if left is None else [speed, left_words(left)]
-
-
-def left_words(left: TimeLeft) -> str:
-    """Format the estimated time left with its bounds: ``~4 min (3-6) left``."""
-    return f"{format_left(left.likely_s, left.low_s, left.high_s)} left"
+    return [speed] if left is None else [speed, f"{format_left(left.likely_s, left.low_s, left.high_s)} left"]
 
 
 def image_parts(tally: ProgressState, now: float) -> list[str]:
@@ -149,7 +129,7 @@ def image_parts(tally: ProgressState, now: float) -> list[str]:
         f"{count} {word}"
         for count, word in (
             (tally.uploaded, "uploaded"),
-            (tally.uploading, "on its way" if tally.uploading == 1 else "on their way"),
+            (tally.uploading, "uploading"),
             (tally.found, "there already"),
         )
         if count
@@ -190,20 +170,20 @@ def task_row(task: Task, now: float, width: int) -> Text:
     room = min(40, max(8, width - len(what) - 9))
     name = Text(shorten(task.name, room))
     name.pad_right(max(0, room - name.cell_len))
-    return Text.assemble(name, ("  " + what, "cyan"), (age.rjust(7), "dim"), no_wrap=True, overflow="ellipsis")
+    return one_line(name, ("  " + what, "cyan"), (age.rjust(7), "dim"))
 
 
 def rows(label: str, parts: Sequence[str | Text], width: int, style: str = "") -> list[Text]:
     """Return rows of a label and ``parts``, broken between parts if the width requires it."""
     lines: list[Text] = []
-    line = Text.assemble((f"{label:<{LABEL}}", "dim"), no_wrap=True, overflow="ellipsis")
+    line = one_line((f"{label:<{LABEL}}", "dim"))
     is_empty = True
     for part in (Text(part, style=style) if isinstance(part, str) else part for part in parts):
-        if not is_empty and line.cell_len + len(_GAP) + part.cell_len > width:
+        if not is_empty and line.cell_len + len(GAP) + part.cell_len > width:
             lines.append(line)
-            line, is_empty = Text(" " * LABEL, no_wrap=True, overflow="ellipsis"), True
+            line, is_empty = one_line(" " * LABEL), True
         if not is_empty:
-            line.append(_GAP, style="dim")
+            line.append(GAP, style="dim")
         line.append_text(part)
         is_empty = False
     return [*lines, line]
@@ -228,9 +208,6 @@ def elapsed(seconds: float) -> str:
 def fitting(parts: Iterable[str], width: int) -> str:
     """Join parts; if they don't fit the width, the first ones are left out."""
     kept = [part for part in parts if part]
-    while len(kept) > 1 and len(_GAP.join(kept)) > width:
+    while len(kept) > 1 and len(GAP.join(kept)) > width:
         kept.pop(0)
-    return _GAP.join(kept)
-
-
-_GAP_TEXT = Text(_GAP, style="dim")
+    return GAP.join(kept)

@@ -24,6 +24,7 @@ from crucible_batch.errors import (
     StalePlanError,
     UserError,
 )
+from crucible_batch.secret_text import mask_source_line
 
 NARROWEST = 20
 """The number of cells of a line shown on the narrowest terminal; fewer would be useless."""
@@ -31,12 +32,12 @@ NARROWEST = 20
 _LARGEST_FILE_BYTES = 64 * 1024 * 1024
 # YAML treats three more characters as line breaks than the readers of tables and prompts.
 _BREAKS, _YAML_BREAKS = re.compile(r"\r\n|[\r\n]"), re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-_NO_YAML = frozenset({".csv", ".jsonl", ".txt", ".md"})
+_NO_YAML = frozenset({".csv", ".tsv", ".jsonl", ".txt", ".md"})
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A line as shown, and the mark below it; ``mark`` is empty if the whole line is meant."""
+    """A line as shown, and the mark below it; ``mark`` is empty if it is the entire line."""
 
     text: str
     mark: str
@@ -144,12 +145,17 @@ class _Source:
     def indent(self) -> int:
         return self._digits + 1
 
-    def show(self, place: Place) -> None:
+    def show(self, place: Place, *, is_secret: bool = False) -> None:
+        """Show a line. ``is_secret``: the line is one of ``notify``, and its values are not shown."""
         line = self._lines.get((place.file, place.line))
         if line is None:
             return
         gutter = f"{place.line:>{self._digits}} │ "
-        shown = excerpt(line, place.column, place.end_column, self._console.width - len(gutter))
+        column, end_column = place.column, place.end_column
+        safe = mask_source_line(line, entirely=is_secret)
+        if safe != line and column > (hidden := safe.rfind("***") + 1):
+            column, end_column = hidden, hidden + 3
+        shown = excerpt(safe, column, min(end_column, len(safe) + 1), self._console.width - len(gutter))
         say(self._console, (gutter, "label"), shown.text)
         if shown.mark:
             say(self._console, (f"{'':>{self._digits}} │ ", "label"), (shown.mark, "bad"))
@@ -158,7 +164,7 @@ class _Source:
 def _show_problem(console: Console, problem: Problem, source: _Source) -> None:
     field = f"{clean(problem.field)}: " if problem.field else ""
     tell(console, (f"{_shown(problem.place)}: ", "strong"), (field, "busy"), clean(problem.message))
-    source.show(problem.place)
+    source.show(problem.place, is_secret=problem.field.startswith("notify"))
     if problem.row is not None:
         say(console, " " * source.indent, (f"{_shown(problem.row)}:", "strong"))
         source.show(problem.row)
@@ -190,7 +196,7 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
     if error.hint:
         advise(console, "hint", clean(error.hint))
     if isinstance(error, KeyRefusedError) and error.status is not None:
-        advise(console, "hint", "check MOLTAZINE_API_KEY; crucible-batch doctor says where it was found")
+        advise(console, "hint", "check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found")
     if isinstance(error, GatewayError) and error.request_id:
         advise(console, "request id", clean(error.request_id, 100))
     if error.code != UserError.code and find_code(error.code) is not None:
@@ -209,11 +215,11 @@ def problems_of(error: CrucibleBatchError) -> Json | None:
 
 def _show_moves(console: Console, error: StalePlanError) -> None:
     plan = clean(str(error.plan), 4000)
-    tell(console, ("error ", "bad"), f"{plan} no longer holds; since it was made, this has moved:")
+    tell(console, ("error ", "bad"), f"{plan} is outdated. Changed since it was made:")
     for move in error.moves:
         say(console, "  ", clean(move.message))
     count = len(error.moves) + error.omitted
     more = f", {error.omitted} of them not shown" if error.omitted else ""
-    tell(console, (f"{count} move{'s' if count != 1 else ''}{more}; nothing was spent", "bad"))
+    tell(console, (f"{count} change{'s' if count != 1 else ''}{more}; nothing was spent", "bad"))
     if error.hint:
         advise(console, "hint", clean(error.hint))

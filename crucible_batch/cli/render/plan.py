@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich import box
@@ -11,8 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from crucible_batch.api import (
-    SURGE,
-    UPLOADS,
     Certainty,
     Change,
     ChangeCause,
@@ -27,7 +25,9 @@ from crucible_batch.api import (
     format_credits,
 )
 from crucible_batch.cli.display.progress_text import shorten
-from crucible_batch.cli.terminal import Json, say
+from crucible_batch.cli.render.limits import cap_words, period_json, period_words
+from crucible_batch.cli.render.paid import paid_facts, paid_json
+from crucible_batch.cli.terminal import Json, fact, say
 
 _MARKS = {
     ChangeKind.NEW: ("+", "good"),
@@ -39,7 +39,7 @@ _MARKS = {
 }
 _WORDS = {
     ChangeKind.COLLECTED: "to collect",
-    ChangeKind.DONE: "done already",
+    ChangeKind.DONE: "already done",
     ChangeKind.GONE: "no longer in the manifest",
 }
 _WIDEST_HEAD = 36
@@ -80,26 +80,32 @@ def why_words(row: ComparedJob) -> str:
             before = f"  (the old one cost {cost})" if reason.credits else ""
             return "; ".join(_change(change) for change in reason.changes) + before
         case ChangeCause.GONE if reason.credits:
-            return f"no longer in the manifest; it cost {cost}, and its files stay"
+            return f"no longer in the manifest; it cost {cost}, and its files are kept"
         case ChangeCause.MISSING_OUTPUT:
-            more = f" and {len(reason.paths) - 1} more" if len(reason.paths) > 1 else ""
-            return f"output missing: {clean(reason.paths[0], 200)}{more} is fetched again, for no credits"
+            return f"output missing: {_paths(reason.missing + reason.resized)} downloaded again at no cost"
+        case ChangeCause.CHANGED_OUTPUT:
+            return f"output changed: {_paths(reason.resized)} downloaded again at no cost; the changed file is kept"
         case ChangeCause.DONE:
             return f"done for {cost}; there is nothing to do"
         case _:
             return _SENTENCES[reason.why].format(code=code)
 
 
+def _paths(paths: Sequence[str]) -> str:
+    """Return the subject and the verb of a sentence on outputs."""
+    return f"{clean(paths[0], 200)} is" if len(paths) == 1 else f"{clean(paths[0], 200)} and {len(paths) - 1} more are"
+
+
 _SENTENCES = {
     ChangeCause.NEVER_RUN: "never run",
-    ChangeCause.NOT_SENT: "begun and never sent ({code}); nothing was bought",
+    ChangeCause.NOT_SENT: "started but never sent ({code}); nothing was bought",
     ChangeCause.RETRIED: "failed with {code}; another attempt is bought",
-    ChangeCause.IN_FLIGHT: "in flight since an earlier run; it is awaited, not bought again",
-    ChangeCause.NOT_FETCHED: "succeeded; its outputs are fetched, for no credits",
-    ChangeCause.UNANSWERED: "sent and never answered; the same key asks again",
-    ChangeCause.UNAVAILABLE: "paid for, and its output couldn't be had ({code}); it is asked for again, for no credits",
-    ChangeCause.VANISHED: "the gateway no longer knew it; it is asked for again, and not bought again",
-    ChangeCause.UNREADABLE: "the journal contradicts itself about it ({code}); nothing more is bought for it",
+    ChangeCause.IN_FLIGHT: "in flight since an earlier run; resumed, not bought again",
+    ChangeCause.NOT_FETCHED: "succeeded; its outputs are downloaded at no cost",
+    ChangeCause.UNANSWERED: "sent but never answered; sent again with the same idempotency key",
+    ChangeCause.UNAVAILABLE: "paid for, but its output couldn't be downloaded ({code}); retried at no cost",
+    ChangeCause.VANISHED: "the gateway had no record of it; polled again, not bought again",
+    ChangeCause.UNREADABLE: "its journal entries contradict each other ({code}); nothing more is bought for it",
     ChangeCause.FAILED: "failed with {code}; only --retry-failed buys another attempt",
     ChangeCause.GONE: "no longer in the manifest; nothing was bought for it",
 }
@@ -136,7 +142,8 @@ def _row_json(row: ComparedJob) -> dict[str, Json]:
             {"field": each.field, "before": _json(each.before), "after": _json(each.after)} for each in reason.changes
         ],
         "code": reason.code,
-        "missing": list(reason.paths),
+        "missing": list(reason.missing),
+        "resized": list(reason.resized),
         "paid": format_credits(reason.credits),
     }
 
@@ -156,9 +163,9 @@ def _word(mark: ChangeKind) -> str:
 
 def _change(change: Change) -> str:
     if change.before is None:
-        return f"{change.field}: {_value(change.after)} is given now"
+        return f"{change.field}: {_value(change.after)} added"
     if change.after is None:
-        return f"{change.field}: {_value(change.before)} is no longer given"
+        return f"{change.field}: {_value(change.before)} removed"
     if isinstance(change.before, str) and isinstance(change.after, str):
         before, after = contrast(change.before, change.after)
         return f"{change.field}: {_value(before)} → {_value(after)}"
@@ -193,7 +200,7 @@ def _json(value: object) -> Json:
 _HOW_SURE = {
     Certainty.LEARNED: "highest seen",
     Certainty.BOUNDED: "declared ceiling",
-    Certainty.UNKNOWN: "unknown: one job first",
+    Certainty.UNKNOWN: "known after the first",
 }
 _NOT_KNOWN = "not known yet"
 _WIDE = 78
@@ -216,7 +223,7 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
     for label, text in _facts(plan):
         facts.add_row(f"  {label}", text)
     console.print(facts)
-    say(console, ("  results   ", "label"), clean(str(plan.run_dir), 4000))
+    fact(console, "results", clean(str(plan.run_dir), 4000), width=9)
 
 
 def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
@@ -237,6 +244,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
                 "each": _amount(line.each),
                 "total": _amount(line.total),
                 "bound": _amount(line.bound),
+                "last_paid": paid_json(line),
             }
             for line in plan.lines
         ],
@@ -253,6 +261,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
             "may_exceed_budget_by": _amount(plan.may_exceed),
             "balance": _amount(plan.balance),
         },
+        "period": period_json(plan.period),
         "notes": list(plan.notes),
         "saved": None if saved is None else str(saved),
         "digest": plan.digest,
@@ -293,7 +302,7 @@ def _prices(plan: PlanSummary, *, is_wide: bool) -> Table:
         header_style="dim",
         show_footer=len(plan.lines) > 1,
     )
-    table.add_column("to buy", footer="together")
+    table.add_column("to buy", footer="total")
     table.add_column("count", justify="right")
     table.add_column("each", justify="right")
     table.add_column("credits", justify="right", footer=cost_words(plan.lines))
@@ -326,10 +335,13 @@ def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
         there = f", {plan.reused_images} there already" if plan.reused_images else ""
         facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))
     facts.append(("budget", _budget(plan)))
+    if plan.period is not None:
+        facts.append(("period", period_words(plan.period)))
     if plan.blocked is not None and plan.blocked.hint:
         facts.append(("hint", Text(clean(plan.blocked.hint))))
     elif plan.budget is not None and plan.lines:
         facts.append(("cap", cap_words(plan)))
+    facts += paid_facts(plan.lines)
     if plan.balance is not None:
         facts.append(("account", _account(plan, plan.balance)))
     facts += [("note", Text(clean(note), style="yellow")) for note in plan.notes]
@@ -341,51 +353,50 @@ def _budget(plan: PlanSummary) -> Text:
         return Text(f"no job can start: {clean(plan.blocked.message)}", style="yellow")
     used = plan.spent + plan.held
     before = f"; {format_credits(used)} spent or held by earlier runs" if used else ""
-    if plan.budget is None:
-        return Text(f"none{before}")
-    text = Text(f"{format_credits(plan.budget)} credits{before}")
-    if short := _short_of(plan.budget - used, plan, "falls short by", "may fall short by"):
-        text.append(f"; {short}: the run stops there, and goes on with a higher one", style="yellow")
+    text = Text(f"{'none' if plan.budget is None else f'{format_credits(plan.budget)} credits'}{before}")
+    if plan.budget is None or not plan.lines:  # without lines there is nothing to buy
+        return text
+    short = _short_by(plan.budget - used, plan.least, plan.most, "falls short by", "may fall short by")
+    if short or (short := _known_prices_above(plan.budget - used, plan, "is left" if used else "the budget")):
+        more = "a higher budget" if plan.period is None else "the credits of the next period"
+        text.append(f"; {short}: the run stops there, and resumes with {more}", style="yellow")
     return text
 
 
-def cap_words(plan: PlanSummary) -> Text:
-    """Return by how much the budget may be exceeded, and what would prevent that."""
-    beyond = plan.may_exceed
-    open_lines = [line.what == UPLOADS for line in plan.lines if line.ceiling is None]
-    if beyond == 0:
-        most = f"{SURGE} times the highest seen" if open_lines else "the declared ceilings"
-        return Text(f"the budget can't be exceeded at prices up to {most}")
-    keys = ["budget.max_credits_per_job"] if False in open_lines else []
-    keys += ["budget.max_credits_per_upload"] if True in open_lines else []
-    missing = " and ".join(keys)
-    what, one = ("job", "a job") if False in open_lines else ("upload", "an upload")
-    if beyond is None:
-        reason = f"may be exceeded by {one} whose price is unknown, should it cost more than is left"
-    else:
-        most = format_credits(beyond)
-        reason = f"may be exceeded by up to {most}, should the price of the last {what} rise {SURGE} times"
-    return Text(f"{reason}; declare {missing} to rule that out")
+def _known_prices_above(left: Credits, plan: PlanSummary, than: str) -> str:
+    """Return by how much the known prices alone exceed ``left`` if others are unknown; '' if they don't."""
+    known = plan.estimate
+    if known <= left or all(line.each is not None for line in plan.lines):
+        return ""
+    return (
+        f"the known prices alone are at most {format_credits(known)}, {format_credits(known - left)} more than {than}"
+    )
 
 
 def _account(plan: PlanSummary, balance: Credits) -> Text:
+    """Return what the account has, and whether that is too little for what the budget lets the run spend."""
     text = Text(f"{format_credits(balance)} credits")
     if not plan.lines or plan.blocked is not None:
         return text
-    if short := _short_of(balance, plan, "it is too little by", "it may be too little by"):
+    left = None if plan.budget is None else plan.budget - plan.spent - plan.held
+    if left is not None and plan.least > left:  # the budget ends the run first
+        if left > balance:
+            text.append(f"; it may be too little by up to {format_credits(left - balance)}", style="yellow")
+        return text
+    most = plan.most if left is None or plan.most is None else min(plan.most, left)
+    if short := _short_by(balance, plan.least, most, "it is too little by", "it may be too little by"):
         return text.append(f"; {short}", style="yellow")
-    if plan.most is None:
+    if most is None:
         return text.append(f" → at most {format_credits(balance - plan.least)} afterwards") if plan.least else text
-    return text.append(f" → {_span(balance - plan.most, balance - plan.least)} afterwards")
+    return text.append(f" → {_span(balance - most, balance - plan.least)} afterwards")
 
 
-def _short_of(left: Credits, plan: PlanSummary, surely: str, perhaps: str) -> str:
-    """Return by how much ``left`` falls short of the plan's cost, as far as known; '' if it doesn't."""
-    if plan.least > left:
-        sure = "" if plan.least == plan.most else " or more"
-        return f"{surely} {format_credits(plan.least - left)}{sure}"
-    if plan.most is not None and plan.most > left:
-        return f"{perhaps} up to {format_credits(plan.most - left)}"
+def _short_by(left: Credits, least: Credits, most: Credits | None, surely: str, perhaps: str) -> str:
+    """Return by how much ``left`` falls short of a cost between ``least`` and ``most``; '' if it doesn't."""
+    if least > left:
+        return f"{surely} {format_credits(least - left)}{'' if least == most else ' or more'}"
+    if most is not None and most > left:
+        return f"{perhaps} up to {format_credits(most - left)}"
     return ""
 
 

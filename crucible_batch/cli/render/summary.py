@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from crucible_batch.api import clean, format_credits
+from crucible_batch.api import Remedy, clean, format_credits, remedy_for
 from crucible_batch.cli.command_line import with_budget
-from crucible_batch.cli.terminal import Json, say, tell
+from crucible_batch.cli.terminal import Json, fact, say, tell
 from crucible_batch.errors import ExitCode
-from crucible_batch.report import REPORT_FILE, JobRow, ReportHead
+from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead
 
 _MARKS: dict[int | None, tuple[str, str]] = {
     ExitCode.OK: ("✓", "good"),
@@ -26,26 +25,30 @@ _MARKS: dict[int | None, tuple[str, str]] = {
 }
 ZERO = Decimal(0)
 FAILURES_SHOWN = 3
-_NOT_TRIED_AGAIN = {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS", "IDEMPOTENCY_KEY_REUSED"}
-"""Failures that another attempt doesn't fix, since the job is already paid for."""
-_SAME_COMMAND = "run the same command again to go on"
-"""A hint that is redundant with the line of the next command."""
+_SAME_COMMAND = "run the same command again to "
+"""How a hint begins that is redundant with the line of the next command."""
 STOPS_SHOWN = 2
 NOTES_BESIDE = 5
 """The number of lines for failures, stops and notes: ten lines less the headline, the credits and the next steps."""
 
 NAMES_SHOWN = 3
+EXAMPLES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Jobs that failed for the same reason. ``message`` is that of the first one."""
+    """Jobs that failed with the same code. ``message`` is that of the first one.
+
+    ``messages`` is the number of different messages, and ``examples`` are the first ``EXAMPLES_SHOWN`` of them.
+    """
 
     code: str
     message: str
     names: tuple[str, ...]
     count: int
     status: str = "failed"
+    messages: int = 1
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +68,26 @@ def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGrou
 
     Reads only as many rows as needed.
     """
-    names: dict[tuple[str, str], list[str]] = defaultdict(list)
-    counts: dict[tuple[str, str], int] = defaultdict(int)
-    messages: dict[tuple[str, str], str] = {}
+    groups: dict[tuple[str, str], FailureGroup] = {}
+    seen: dict[tuple[str, str], set[int]] = {}  # hashes of messages, since there may be as many as jobs
     left = head.counts.failed + head.counts.unknown
     for row in rows if left else ():
         if row.status not in {"failed", "unknown"}:
             continue
         left -= 1
         if row.error is not None:
-            group = (row.status, row.error.code)
-            counts[group] += 1
-            messages.setdefault(group, row.error.message)
-            if len(names[group]) < NAMES_SHOWN:
-                names[group].append(row.name)
+            key = (row.status, row.error.code)
+            group = groups.get(key) or FailureGroup(row.error.code, row.error.message, (), 0, row.status)
+            names = (*group.names, row.name)[:NAMES_SHOWN]
+            messages = seen.setdefault(key, set())
+            examples = group.examples
+            if hash(row.error.message) not in messages:
+                messages.add(hash(row.error.message))
+                examples = (*examples, row.error.message)[:EXAMPLES_SHOWN]
+            groups[key] = replace(group, names=names, count=group.count + 1, messages=len(messages), examples=examples)
         if not left:
             break
-    groups = [
-        FailureGroup(code, messages[status, code], tuple(names[status, code]), counts[status, code], status)
-        for status, code in counts
-    ]
-    return sorted(groups, key=lambda group: (group.status, -group.count))
+    return sorted(groups.values(), key=lambda group: (group.status, -group.count))
 
 
 def show_summary(
@@ -101,43 +103,86 @@ def show_summary(
 ) -> None:
     """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any."""
     tell(console, _headline(head, tail, earlier))
-    for group in failures[:FAILURES_SHOWN]:
-        names = ", ".join(clean(name, 60) for name in group.names) + (" …" if group.count > len(group.names) else "")
-        _line(
-            console,
-            group.status,
-            f"{clean(group.code, 60)} × {group.count}: {names}",
-            "bad" if group.status == "failed" else "warn",
-        )
-        if len(failures) == 1:
-            say(console, " " * 11, (clean(group.message, 200), "quiet"))
-    explained = len(failures[:FAILURES_SHOWN]) + (len(failures) == 1)
+    explained = _failures(console, failures, room=NOTES_BESIDE - _stop_lines(head))
     explained += _stops(console, head, room=NOTES_BESIDE - explained)
-    _line(console, "credits", credits_words(head, earlier))
+    fact(console, "credits", credits_words(head, earlier))
     for note in head.notes[: max(0, NOTES_BESIDE - explained)][:2]:
-        _line(console, "note", clean(note, 300), "quiet")
+        fact(console, "note", (clean(note, 300), "quiet"))
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
-    say(console, ("  results  ", "label"), clean(str(run_dir), 4000), (report, "quiet"))
+    fact(console, "results", clean(str(run_dir), 4000), (report, "quiet"))
     if page is not None:
-        say(console, ("  pictures ", "label"), clean(str(page), 4000), ("   open it in a browser", "quiet"))
+        fact(console, "pictures", clean(str(page), 4000), ("   open it in a browser", "quiet"))
     if next_step:
-        say(console, ("  next     ", "label"), (next_step, "command"))
+        fact(console, "next", (next_step, "command"))
+
+
+def _failures(console: Console, failures: list[FailureGroup], *, room: int) -> int:
+    """Print the largest groups of failures with examples of their messages; return the number of lines printed.
+
+    A single group has at least one example; of several groups, those have examples whose messages differ.
+    """
+    shown = failures[:FAILURES_SHOWN]
+    left = room - len(shown)
+    printed = len(shown)
+    for group in shown:
+        names = ", ".join(clean(name, 60) for name in group.names) + (" …" if group.count > len(group.names) else "")
+        differ = f" · {group.messages} different messages" if group.messages > 1 else ""
+        text = f"{clean(group.code, 60)} × {group.count}: {names}{differ}"
+        fact(console, group.status, (text, "bad" if group.status == "failed" else "warn"))
+        is_single = len(failures) == 1
+        examples = (group.examples or (group.message,)) if is_single or group.messages > 1 else ()
+        for example in examples[: max(left, int(is_single))]:
+            say(console, " " * 11, (clean(example, 200), "quiet"))
+            left -= 1
+            printed += 1
+    return printed
+
+
+def _stop_lines(head: ReportHead) -> int:
+    """Return the number of lines that the stops and the first one's hint take, if there is room."""
+    stops = list({stop.code: stop for stop in head.stops.values()}.values())
+    return min(STOPS_SHOWN, len(stops)) + bool(stops and _own_hint(stops[0]))
+
+
+def _own_hint(stop: ErrorRow) -> str | None:
+    """Return the hint, unless the line of the next command has the same content."""
+    return None if stop.hint is None or stop.hint.startswith(_SAME_COMMAND) else stop.hint
 
 
 def _stops(console: Console, head: ReportHead, *, room: int) -> int:
     """Print why the run stopped, and the first stop's hint; return the number of lines printed."""
     stops = list({stop.code: stop for stop in head.stops.values()}.values())
-    hint = stops[0].hint if stops and stops[0].hint != _SAME_COMMAND else None
+    hint = _own_hint(stops[0]) if stops else None
     shown = stops[: min(STOPS_SHOWN, room - bool(hint))]
     for at, stop in enumerate(shown):
-        _line(console, "stopped", f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn")
+        fact(console, "stopped", (f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn"))
         if hint and not at:
-            _line(console, "hint", clean(hint, 300))
+            fact(console, "hint", clean(hint, 300))
     return len(shown) + bool(hint)
 
 
+def ending_line(head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_code: int) -> str:
+    """Return how a run ended in one line: manifest, run id, counts, credits, first cause, exit code and report."""
+    counts = head.counts.model_dump()
+    others = [f"{counts[word]} {word}" for word in ("failed", "blocked", "unknown", "pending") if counts[word]]
+    jobs = ", ".join([f"{head.counts.succeeded} of {head.counts.total} jobs succeeded", *others])
+    causes = [f"{stop.code}: {stop.message}" for stop in head.stops.values()]
+    causes += [f"{group.code}: {group.message}" for group in failures]
+    parts = [
+        f"{clean(head.manifest.name)}/{clean(head.run_id)}: {jobs}",
+        credits_words(head),
+        *(clean(cause, 300) for cause in causes[:1]),
+        *([f"more from {head.period.until}"] if head.period is not None and head.period.exhausted else []),
+        f"exit code {int(exit_code)}",
+        f"report {clean(str(run_dir / REPORT_FILE), 4000)}",
+    ]
+    return "; ".join(parts)
+
+
 def is_short_of_budget(head: ReportHead) -> bool:
-    """Return whether a run ended because the next job didn't fit the budget."""
+    """Return whether a run ended because the next job didn't fit its own budget."""
+    if head.period is not None and head.period.exhausted:
+        return False
     return head.exit_code == ExitCode.OUT_OF_CREDITS and any(
         stop.code == "BUDGET_EXHAUSTED" for stop in head.stops.values()
     )
@@ -150,12 +195,14 @@ def next_step(
     *,
     remake: str | None = None,
     enough: Decimal | None = None,
+    never: Set[str] = frozenset(),
 ) -> str | None:
     """Return the next command for each kind of ending; None if there is nothing left to do.
 
     If something else has to be done first, the result is a sentence with the command at its end.
     ``remake`` is the command that recreates the saved plan that was run, since other options need another plan.
-    ``enough`` is the budget that covers the rest, or None if that isn't known.
+    ``enough`` is a budget for the rest, or None if no budget is enough. ``never`` are the codes of failures that
+    no further attempt can change, by the run's retry rule.
     """
     other = remake or command
     codes = {group.code for group in failures}
@@ -165,26 +212,36 @@ def next_step(
         case ExitCode.OK | ExitCode.USER_ERROR:
             return None
         case ExitCode.SOME_FAILED:
-            again = [group for group in failures if group.code not in _NOT_TRIED_AGAIN]
-            return f"{other} --retry-failed" if again and "--retry-failed" not in other else command
+            return _once_some_failed(command, other, failures, never)
         case ExitCode.OUT_OF_CREDITS:
             return _once_blocked(head, command, other, enough)
         case _:
             return command
 
 
+def _once_some_failed(command: str, other: str, failures: list[FailureGroup], never: Set[str]) -> str:
+    match remedy_for((group.code for group in failures), never):
+        case Remedy.CHANGE:
+            return f"change the failed jobs, then: {other}"
+        case Remedy.RETRY if "--retry-failed" not in other:
+            return f"{other} --retry-failed"
+        case _:
+            return command
+
+
 def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | None) -> str:
     codes, budget = {stop.code for stop in head.stops.values()}, head.credits.budget
+    if head.period is not None and head.period.exhausted:
+        return f"{command}   # from {head.period.until}"
     if "BUDGET_EXHAUSTED" in codes:
-        if enough is None or budget is None:
-            than = "" if budget is None else f" than {format_credits(budget)}"
-            return f"choose a higher budget{than}, then: {with_budget(other, 'N')}"
-        return with_budget(other, format_credits(enough)) if enough > budget else command
+        if enough is None:
+            return f"set budget.max_credits_per_upload, then: {other}"
+        return with_budget(other, format_credits(enough)) if budget is None or enough > budget else command
     if "PRICE_ABOVE_CEILING" in codes:
         return f"raise the ceiling in the manifest, then: {other}"
     if "PRICE_ROSE" in codes:
-        return f"look into the price, then: {command}"
-    return f"top the account up, then: {command}"
+        return f"check the price, then: {command}"
+    return f"add credits to the account, then: {command}"
 
 
 def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict[str, Json]:
@@ -206,18 +263,29 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
         less = f", less {format_credits(books.rebates)} in rebates" if books.rebates else ""
         parts[-1] += f" ({format_credits(books.jobs)} for jobs, {format_credits(books.uploads)} for uploads{less})"
     if books.reused:
-        parts.append(f"{format_credits(books.reused)} of it found again, not bought")
+        parts.append(f"{format_credits(books.reused)} of it reused, not bought")
     if books.refunded:
         parts.append(f"{format_credits(books.refunded)} refunded")
     if books.held:
         parts.append(f"{format_credits(books.held)} held")
     parts.append("no budget" if books.budget is None else f"budget {format_credits(books.budget)}")
+    if head.period is not None:
+        parts.append(_period_words(head.period))
     if books.over_budget:
         parts.append(f"{format_credits(books.over_budget)} OVER BUDGET")
     if count := books.price_differs_jobs:
         jobs = "1 job differs" if count == 1 else f"{count} jobs differ"
         parts.append(f"price of {jobs} by {format_credits(books.price_differs)} IN THE GATEWAY'S RECORD")
     return " · ".join(parts)
+
+
+_PERIODS = {"day": "today", "week": "this week", "month": "this month"}
+
+
+def _period_words(period: PeriodRow) -> str:
+    aside = f", {format_credits(period.set_aside)} set aside" if period.set_aside else ""
+    spent, limit = format_credits(period.spent), format_credits(period.limit)
+    return f"{clean(period.account)}: {spent} of {limit} spent {_PERIODS[period.per]}{aside}"
 
 
 def _headline(head: ReportHead, tail: str, earlier: EarlierRuns | None) -> Text:
@@ -227,7 +295,7 @@ def _headline(head: ReportHead, tail: str, earlier: EarlierRuns | None) -> Text:
     is_whole = total == head.counts.total
     mark, style = _MARKS.get(head.exit_code, ("✗", "bad"))
     text = Text.assemble(
-        (f"{mark} ", style), (f"{succeeded} of {total} {'' if is_whole else 'chosen '}jobs succeeded", "bold")
+        (f"{mark} ", style), (f"{succeeded} of {total} {'' if is_whole else 'selected '}jobs succeeded", "bold")
     )
     if earlier is not None and earlier.succeeded:
         all_of_them = earlier.succeeded == total
@@ -235,9 +303,5 @@ def _headline(head: ReportHead, tail: str, earlier: EarlierRuns | None) -> Text:
     for word in words[1:]:
         if count := counts.get(word, 0):
             text.append(f", {count} {word}", style="bad" if word == "failed" else "warn")
-    whole = "" if is_whole else f" · {head.counts.total} jobs in all"
+    whole = "" if is_whole else f" · {head.counts.total} jobs in total"
     return text.append(f"   {clean(head.manifest.name)} · {clean(head.run_id)}{whole}{tail}", style="dim")
-
-
-def _line(console: Console, label: str, text: str, style: str = "") -> None:
-    say(console, (f"  {label:<8} ", "label"), (text, style))

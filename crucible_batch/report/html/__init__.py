@@ -11,6 +11,7 @@ from crucible_batch.report.html.page import (
     charts,
     ending,
     head_json,
+    is_short_of_budget,
     page_pieces,
     write_page,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "embedded",
     "ending",
     "head_json",
+    "is_short_of_budget",
     "miniature_of",
     "page_pieces",
     "put_together",

@@ -1,4 +1,4 @@
-"""One job as the page knows it: the report's row in JSON, with its pictures, its stages and its snippet. Pure."""
+"""The data of one job in the page: the report's row as JSON, with pictures, stages and a manifest snippet. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crucible_batch.report.models import AttemptRow, JobRow, ManifestRow
 
 
 class StageKind(enum.StrEnum):
-    """What a job was waiting for. ``GATEWAY`` is queue and run together, where no look told them apart."""
+    """What a job was waiting for. ``GATEWAY`` is queue and run together, if no poll distinguished them."""
 
     UPLOAD = "upload"
     SEND = "send"
@@ -36,7 +36,7 @@ class Stage:
 
 
 def stages_of(row: JobRow) -> list[Stage]:
-    """Return the stages of all attempts, in order. What has not ended, or was never begun, is not among them."""
+    """Return the stages of all attempts, in order. Stages that have not started or not ended are left out."""
     found: list[Stage] = []
     for attempt in row.attempts:
         found.extend(_of_attempt(attempt))
@@ -44,7 +44,7 @@ def stages_of(row: JobRow) -> list[Stage]:
     if last is not None and last.ended_at is not None and row.outputs:
         saved_at = max(output.saved_at for output in row.outputs)
         found.append(Stage(StageKind.DOWNLOAD, last.ended_at, saved_at))
-    # A clock that was set back makes a stage of less than nothing: there is nothing to show of it.
+    # A clock that was set back can make a stage's duration negative.
     return [stage for stage in found if stage.end > stage.begin]
 
 
@@ -72,7 +72,7 @@ _ESCAPES = str.maketrans(
 
 
 def embedded(json_text: str) -> Markup:
-    """Return JSON that means the same and may stand in a script element. All of these only occur within strings."""
+    """Return equivalent JSON that is safe in a script element. The escaped characters only occur within strings."""
     return Markup(json_text.translate(_ESCAPES))  # noqa: S704 - made safe just here
 
 
@@ -85,12 +85,12 @@ _PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
 _UNPRINTABLE = re.compile(
     "[^\\t\\n\\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-"""What YAML doesn't take as it stands, and what turns the direction of the text around it."""
+"""Characters that YAML requires to be escaped, and those that change the direction of text."""
 _TEMPLATE = ("{{", "{%", "{#")
 
 
 def snippet(row: JobRow, manifest: ManifestRow) -> str:
-    """Return a whole manifest with this one job. Its name is another: what it makes is a new purchase."""
+    """Return a complete manifest with this one job. Its name is new, so running it is a new purchase."""
     return "\n".join(_lines(row, manifest)) + "\n"
 
 
@@ -156,7 +156,7 @@ def _beside(manifest: str, file: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small picture. ``source`` is a data URL or a path relative to the page; None where there is none to show."""
+    """A small picture. ``source`` is a data URL or a path relative to the page; None if there is no picture to show."""
 
     source: str | None
     width: int
@@ -169,7 +169,7 @@ def card(
     stages: Sequence[Stage],
     thumbnails: Sequence[Thumbnail],
 ) -> Markup:
-    """Return the JSON of a job. Parameters come as text, since a script's numbers would round a large seed."""
+    """Return the JSON of a job. Parameters are text, since JavaScript numbers would round a large seed."""
     known = row.model_dump(mode="json", exclude_none=True, exclude={"params", "images", "image_files"})
     known["params"] = [[name, shown(value)] for name, value in row.params.items()]
     known["thumbnails"] = [picture(thumbnail) for thumbnail in thumbnails]
@@ -180,10 +180,10 @@ def card(
 
 
 def shown(value: object) -> str:
-    """Return a parameter as people read it: text as it is, everything else as exact JSON."""
+    """Return a parameter for display: text unchanged, other values as exact JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def picture(thumbnail: Thumbnail) -> list[object]:
-    """Return a thumbnail as the page knows it."""
+    """Return a thumbnail as the page's data."""
     return [thumbnail.source, thumbnail.width, thumbnail.height]

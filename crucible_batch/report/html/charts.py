@@ -25,8 +25,7 @@ T = TypeVar("T")
 
 
 class Downsampled(Generic[T]):
-    """Takes in a series and keeps every ``every``-th of it, which doubles as often as it takes to stay below twice
-    ``most``."""
+    """Keeps every ``every``-th item of a series; ``every`` doubles as needed to keep fewer than twice ``most``."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -35,7 +34,6 @@ class Downsampled(Generic[T]):
         self.every = 1
 
     def add(self, item: T) -> None:
-        """Take in the next."""
         if self._seen % self.every == 0:
             self._kept.append(item)
             if len(self._kept) >= 2 * self._most:
@@ -44,17 +42,17 @@ class Downsampled(Generic[T]):
         self._seen += 1
 
     def kept(self) -> list[T]:
-        """Return what was kept so far, the first always among it."""
+        """Return the items kept so far, always including the first."""
         return list(self._kept)
 
 
 _MOST_POINTS = 1200
-"""At least; at most twice as many are drawn."""
+"""The minimum for a long curve; at most twice as many are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """The books from ``at`` on, in seconds since the epoch."""
+    """The spent and held credits from ``at`` on, in seconds since the epoch."""
 
     at: float
     spent: Credits
@@ -85,7 +83,7 @@ def credit_curve(events: Iterable[tuple[str, Event]], terms: RunTerms) -> list[C
 
 _LEAST_PAUSE_S = 30.0
 _PAUSE_SHARE = 0.25
-"""A gap is cut where it is longer than both of these: the second is a share of the time that is shown."""
+"""A gap is cut out if it is longer than both of these; the second is a share of the shown time."""
 _CUT_WIDTH = 0.03
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _MOST_TICKS = 8
@@ -101,41 +99,36 @@ class Piece:
 
 
 class TimeAxis:
-    """Maps moments to a place from 0 to 1."""
+    """Maps moments to a place from 0 to 1. ``cut_width`` is the width of a cut on the same scale."""
 
     def __init__(self, busy: Iterable[tuple[float, float]]) -> None:
         self.pieces = _pieces(_merged(busy))
         last = self.pieces[-1]
         self.shown_s = last.shown_before_s + last.end - last.begin
-        self._cut = min(_CUT_WIDTH, 0.3 / len(self.pieces))
+        self.cut_width = min(_CUT_WIDTH, 0.3 / len(self.pieces))
         self._begins = [piece.begin for piece in self.pieces]
-        self._scale = (1 - self._cut * (len(self.pieces) - 1)) / self.shown_s
+        self._scale = (1 - self.cut_width * (len(self.pieces) - 1)) / self.shown_s
 
     def place(self, moment: float) -> float:
-        """Return where a moment is; one within a pause is at its begin."""
+        """Return the place of a moment; a moment within a pause is at the beginning of the pause."""
         index = max(bisect_right(self._begins, moment) - 1, 0)
         piece = self.pieces[index]
         within = min(max(moment, piece.begin), piece.end) - piece.begin
-        return self._cut * index + (piece.shown_before_s + within) * self._scale
+        return self.cut_width * index + (piece.shown_before_s + within) * self._scale
 
     def ticks(self) -> Iterator[tuple[float, float]]:
-        """Yield round numbers of seconds since the begin, pauses left out, and where they are."""
+        """Yield round numbers of seconds since the beginning, without pauses, and their places."""
         step = next((step for step in _STEPS_S if self.shown_s / step <= _MOST_TICKS), 0.0)
         step = step or math.ceil(self.shown_s / _MOST_TICKS / 86400) * 86400
         shown = [piece.shown_before_s for piece in self.pieces]
         for number in range(int(self.shown_s / step) + 1):
             index = bisect_right(shown, number * step) - 1
-            yield number * step, self._cut * index + number * step * self._scale
+            yield number * step, self.cut_width * index + number * step * self._scale
 
     def pauses(self) -> Iterator[tuple[float, float]]:
-        """Yield how long each cut is in truth, in seconds, and where its middle is."""
+        """Yield the real length of each cut in seconds, and the place of its middle."""
         for index, (before, after) in enumerate(zip(self.pieces, self.pieces[1:], strict=False)):
-            yield after.begin - before.end, self._cut * (index + 0.5) + after.shown_before_s * self._scale
-
-    @property
-    def cut_width(self) -> float:
-        """The width of a cut, as a share of the whole."""
-        return self._cut
+            yield after.begin - before.end, self.cut_width * (index + 0.5) + after.shown_before_s * self._scale
 
 
 def _merged(busy: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -160,7 +153,7 @@ def _pieces(stretches: Sequence[tuple[float, float]]) -> list[Piece]:
             shown_s += end - begin
             begin = later_begin
         end = later_end
-    # One moment alone has no length; a tenth of a second gives it one.
+    # A single moment has no length, so it is given a tenth of a second.
     pieces.append(Piece(begin, max(end, begin + 0.1), shown_s))
     return pieces
 
@@ -168,14 +161,14 @@ def _pieces(stretches: Sequence[tuple[float, float]]) -> list[Piece]:
 WIDTH = 1000.0
 LEFT, RIGHT = 190.0, 984.0
 _MOST_ROWS = 300
-"""Beyond this a job has no row of its own: those that follow each other share a lane."""
+"""With more jobs, consecutive jobs share a lane instead of having a row each."""
 _ROW, _LANE = 18.0, 7.0
 _NAME_LENGTH = 27
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A job as the timeline knows it: its place in the page's list, its name, its stages."""
+    """A job in the timeline: its index in the page's list, its name, its stages."""
 
     number: int
     name: str
@@ -221,7 +214,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class CreditsChart:
-    """Two areas, and the line of the budget where it is within reach."""
+    """Two areas, and the line of the budget unless it is far above them."""
 
     height: float
     spent: str
@@ -233,8 +226,6 @@ class CreditsChart:
 
 
 def axis_of(jobs: Iterable[Timed], curve: Iterable[CurvePoint]) -> TimeAxis:
-    """Make the axis on which both charts stand."""
-
     def busy() -> Iterator[tuple[float, float]]:
         for job in jobs:
             yield from ((stage.begin, stage.end) for stage in job.stages)
@@ -263,7 +254,7 @@ def timeline(jobs: Sequence[Timed], axis: TimeAxis) -> Timeline:
 
 
 def credits_chart(curve: Sequence[CurvePoint], budget: Credits | None, axis: TimeAxis) -> CreditsChart | None:
-    """Lay out the books over time; None where nothing ever moved."""
+    """Lay out the credits over time; None if they never changed."""
     if not curve:
         return None
     peak = max(point.spent + point.held for point in curve)
@@ -293,7 +284,7 @@ def _bar(job: Timed, y: float, axis: TimeAxis) -> Bar:
 
 
 def _shortened(name: str) -> str:
-    """Cut a name in the middle: what tells jobs of one matrix apart is mostly at its end."""
+    """Shorten a name in the middle, since jobs of one matrix mostly differ at the end."""
     half = (_NAME_LENGTH - 1) // 2
     return name if len(name) <= _NAME_LENGTH else f"{name[:half]}…{name[-half:]}"
 
@@ -355,12 +346,12 @@ def _pauses(axis: TimeAxis) -> list[ChartMark]:
 
 
 def lasting(seconds: float) -> str:
-    """Write how long something took, which may be next to nothing."""
+    """Format a duration that may be very short."""
     return f"{seconds * 1000:.0f} ms" if seconds < 0.1 else duration(round(seconds, 1))
 
 
 def duration(seconds: float) -> str:
-    """Write a length of time in its two largest units."""
+    """Format a duration in its two largest units."""
     if seconds < 60:
         return f"{seconds:g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

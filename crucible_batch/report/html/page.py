@@ -1,10 +1,9 @@
-"""``report.html`` to disk: one self-contained page, streamed job by job, written whole or not at all."""
+"""``report.html`` to disk: one self-contained page, streamed job by job, and written completely or not at all."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,53 +11,83 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE
+from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.outcome import RunStatus
+from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
 from crucible_batch.report.html.cards import card, compact, embedded, picture, stages_of
 from crucible_batch.report.html.charts import CurvePoint, Downsampled, Timed, axis_of, credits_chart, timeline
 from crucible_batch.report.html.page_assets import PageAssets, page_parts
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
-from crucible_batch.shell_command import run_command
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """``command`` is None where there is nothing to type."""
+    """``command`` is None if there is no command to run."""
 
     text: str
     command: str | None = None
 
 
 def retry_command(head: ReportHead, directory: Path) -> str:
-    """Return the command that tries the failed jobs again."""
+    """Return the command that retries the failed jobs."""
     return f"{same_command(head, directory)} --retry-failed"
 
 
 def same_command(head: ReportHead, directory: Path) -> str:
     """Return the command that continues this run directory."""
-    is_default = directory.parts[-3:] == ("outputs", head.manifest.name, head.run_id)
-    return run_command(head.manifest.path, run_id=head.run_id, out_dir=None if is_default else directory)
+    is_default = directory.parts[-3:] == (DEFAULT_DIRECTORY.name, head.manifest.name, head.run_id)
+    return run_command(
+        head.manifest.path,
+        run_id=head.run_id,
+        scheduled_at=head.scheduled_at,
+        out_dir=None if is_default else directory,
+    )
 
 
-def advice(head: ReportHead, directory: Path) -> Advice:
-    """Return what to do next, by how the run ended."""
+def is_short_of_budget(head: ReportHead) -> bool:
+    """Return whether the run ended because the next job didn't fit its own budget."""
+    if head.period is not None and head.period.exhausted:
+        return False
+    return head.status == RunStatus.BLOCKED and _blocking_code(head) == BUDGET_EXHAUSTED
+
+
+def advice(
+    head: ReportHead, directory: Path, enough: Credits | None = None, remedy: Remedy | None = Remedy.RETRY
+) -> Advice:
+    """Return what to do next, by how the run ended.
+
+    ``enough`` is a budget for the rest, None if there is none. ``remedy`` is what to do about the failed jobs.
+    """
     again = same_command(head, directory)
     match head.status:
         case RunStatus.SUCCEEDED:
-            return Advice("Every picture is here. There is nothing left to do.")
+            return Advice("All jobs are complete. Nothing is left to do.")
         case RunStatus.PARTIAL | RunStatus.FAILED:
-            return Advice("Try the failed ones again; what is here is not paid for twice.", f"{again} --retry-failed")
+            return _once_some_failed(again, remedy)
         case RunStatus.BLOCKED:
-            return _once_blocked(head, again)
+            return _once_blocked(head, again, enough)
         case RunStatus.RUNNING:
-            return Advice("The run was under way, or was cut short, when this page was made. This goes on:", again)
+            return Advice("The run was in progress or interrupted when this page was written. Resume with:", again)
         case _:
-            return Advice("The run stopped early. The same command goes on where it stopped.", again)
+            return Advice("The run stopped early. Resume with:", again)
+
+
+def _once_some_failed(again: str, remedy: Remedy | None) -> Advice:
+    match remedy:
+        case Remedy.RETRY:
+            return Advice("Retry the failed jobs; completed jobs are not paid for again:", f"{again} --retry-failed")
+        case Remedy.CHANGE:
+            return Advice("Another attempt cannot succeed. Change the failed jobs in the manifest, then run:", again)
+        case _:
+            return Advice("No new attempt is needed. See the error of each failed job, then run:", again)
 
 
 _ENDINGS = {
-    "running": "under way when this page was made",
+    "running": "in progress when this page was written",
     "succeeded": "all done",
     "partial": "done, some failed",
     "failed": "none succeeded",
@@ -86,24 +115,32 @@ def _blocking_code(head: ReportHead) -> str:
     return next((code for code in _BLOCKED if code in codes), "")
 
 
-def _once_blocked(head: ReportHead, again: str) -> Advice:
+def _once_blocked(head: ReportHead, again: str, enough: Credits | None) -> Advice:
+    if head.period is not None and head.period.exhausted:
+        until = head.period.until
+        return Advice(f"The budget of the {head.period.per} is used up. Resume after {until} with:", again)
     match _blocking_code(head):
         case "BUDGET_EXHAUSTED":
-            higher = "The budget is too small for the next job. Put a higher one in place of N:"
-            return Advice(higher, f"{again} --budget N")
+            if enough is None:
+                declare = "Set budget.max_credits_per_upload in the manifest, then resume with:"
+                return Advice(f"The budget is too small for the next job. {declare}", again)
+            budget = format_credits(max(enough, head.credits.budget or enough))
+            return Advice("The budget is too small for the next job. Resume with:", f"{again} --budget {budget}")
         case "PRICE_ABOVE_CEILING":
-            return Advice("A price is above the declared ceiling. Raise it in the manifest; then this goes on:", again)
+            return Advice(
+                "A price is above the declared ceiling. Raise the ceiling in the manifest, then resume with:", again
+            )
         case "PRICE_ROSE":
-            return Advice("A price is above every bound. Look into it first; then this goes on:", again)
+            return Advice("A price is above every bound. Check the price, then resume with:", again)
         case "INSUFFICIENT_CREDITS":
-            return Advice("The account is out of credits. Top it up; then this goes on:", again)
+            return Advice("The account is out of credits. Add credits, then resume with:", again)
         case _:
-            return Advice("There were not enough credits. Once there are, this goes on:", again)
+            return Advice("There were not enough credits. Add credits, then resume with:", again)
 
 
 PAGE_FILE = "report.html"
 _MOST_TIMED = 10_000
-"""Jobs that the timeline draws, at least, where there are so many; at most twice as many."""
+"""Number of jobs in the timeline of a larger run: at least this many, at most twice as many."""
 
 
 def write_page(
@@ -113,38 +150,33 @@ def write_page(
     curve: Sequence[CurvePoint],
     *,
     thumbnails: Thumbnails | None = None,
+    enough: Credits | None = None,
+    remedy: Remedy | None = Remedy.RETRY,
+    never: Set[str] = frozenset(),
 ) -> Path:
-    """Write the page into a run directory, replacing the one that is there. Raises ``OSError``.
+    """Write the page into a run directory, replacing an existing one. Raises ``OSError``.
 
-    ``thumbnails`` may come from outside with some made already; they are made here else.
+    ``thumbnails`` may be passed with some of them made already; without it, all are made here. For ``enough`` and
+    ``remedy`` see ``advice``, for ``never`` see ``Frame``.
     """
     target = directory / PAGE_FILE
-    temporary = directory / f".{PAGE_FILE}.part"
-    try:
-        temporary.unlink(missing_ok=True)  # a killed run's, or a link that somebody has put there
-        with (
-            thumbnails or Thumbnails(directory, head.counts.total) as pictures,
-            temporary.open("x", encoding="utf-8") as file,
-        ):
-            for piece in page_pieces(directory, head, rows, curve, pictures):
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with thumbnails or Thumbnails(directory, head.counts.total) as pictures, replacing(target) as file:
+        frame = Frame(advice(head, directory, enough, remedy), page_parts(), never=never)
+        for piece in page_pieces(directory, head, rows, curve, pictures, frame=frame):
+            file.write(piece.encode())
     return target
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What a page has around its jobs. ``live`` and ``home`` are for a page that is served: how it follows its run, and
-    the address of the list of runs."""
+    """The parts of a page other than its jobs. ``live`` and ``home`` are for a served page: the data to follow its run,
+    and the address of the list of runs. ``never`` are the error codes, in upper case, that are never retried."""
 
     next_step: Advice
     parts: PageAssets
     live: Mapping[str, object] | None = None
     home: str | None = None
+    never: Set[str] = frozenset()
 
 
 def page_pieces(
@@ -178,15 +210,16 @@ def head_json(head: ReportHead, directory: Path, frame: Frame) -> Markup:
     more: dict[str, object] = {
         "advice": {"text": frame.next_step.text, "command": frame.next_step.command},
         "retry": retry_command(head, directory),
+        "never": sorted(frame.never | PAID_CODES),
         "ending": ending(head),
     }
     if frame.live is not None:
         more["live"] = frame.live
-    return embedded(head.model_dump_json()[:-1] + "," + compact(more)[1:-1])
+    return embedded(head.model_dump_json(exclude={"notifications"})[:-1] + "," + compact(more)[1:-1])
 
 
 def charts(head: ReportHead, rows: Iterable[JobRow], curve: Sequence[CurvePoint]) -> Markup:
-    """Draw the charts alone."""
+    """Draw only the charts."""
     timed: Downsampled[Timed] = Downsampled(_MOST_TIMED)
     for number, row in enumerate(rows):
         timed.add(Timed(number, row.name, row.status, stages_of(row)))
@@ -195,7 +228,7 @@ def charts(head: ReportHead, rows: Iterable[JobRow], curve: Sequence[CurvePoint]
 
 @dataclass(slots=True)
 class Cards:
-    """Rows of the report to the page's cards; the thumbnails of the next few rows are made ahead."""
+    """Converts rows of the report to the page's cards; makes the thumbnails of the next few rows in advance."""
 
     head: ReportHead
     thumbnails: Pictures
@@ -213,7 +246,7 @@ class Cards:
             yield self._card(*ahead.popleft())
 
     def inputs(self) -> Markup:
-        """Return the input images of all jobs by their digests; asked for once the jobs are written."""
+        """Return the input images of all jobs by their digests; called after the jobs are written."""
         made = {sha: picture(self.thumbnails.of_input(file, sha)) for sha, file in self._inputs.items()}
         return embedded(compact(made))
 

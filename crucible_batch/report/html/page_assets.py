@@ -1,4 +1,4 @@
-"""The page's scripts and styles, put together from their files, with the digests that its security policy names."""
+"""The page's scripts and styles, joined from their files, with the digests for its security policy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from importlib import resources
 from markupsafe import Markup
 
 _SCRIPTS = (
-    "dom", "words", "model", "address", "theme", "pieces", "summary", "toolbar", "gallery", "sums", "compare", "time",
-    "copying", "stars", "detail", "flip", "keys", "render",
+    "dom", "words", "facets", "model", "address", "theme", "pieces", "summary", "toolbar", "gallery", "sums", "compare",
+    "time", "copying", "stars", "notes", "zip", "exports", "detail", "flip", "keys", "render",
 )  # fmt: skip
 """In the order in which they build on each other; each is one function of the page's own scope."""
 _STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "charts")
@@ -20,7 +20,7 @@ _STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "charts")
 
 @dataclass(frozen=True, slots=True)
 class PageAssets:
-    """What is inlined, and the policy that lets a browser run exactly that and load nothing from anywhere."""
+    """The inlined scripts and styles, and the policy that permits only these and no external resources."""
 
     script: Markup
     style: Markup
@@ -45,7 +45,7 @@ def report_styles(*names: str) -> str:
 
 
 def put_together(scripts: str, style: str, *sources: str) -> PageAssets:
-    """Make scripts and styles parts of a page. ``sources`` say what else it may load, as directives of the policy."""
+    """Make scripts and styles parts of a page. ``sources`` are the directives of the policy for other resources."""
     script = "'use strict';\n(() => {\n" + scripts + "})();\n"
     return PageAssets(Markup(script), Markup(style), _policy(script, style, sources))  # noqa: S704 - our own files
 
@@ -56,7 +56,7 @@ def _joined(folder: str, names: tuple[str, ...], suffix: str) -> str:
 
 
 def _policy(script: str, style: str, sources: tuple[str, ...]) -> str:
-    """What ``sources`` don't name may not come at all."""
+    """Resources that ``sources`` does not permit are not loaded."""
     return "; ".join(
         (
             "default-src 'none'",

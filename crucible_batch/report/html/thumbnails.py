@@ -1,4 +1,4 @@
-"""The thumbnails of a run directory: within the page while they fit, in ``thumbnails/`` beside it once they don't.
+"""The thumbnails of a run directory: embedded in the page if they fit, else in ``thumbnails/`` beside it.
 
 A thumbnail is made once and kept in the run directory's hidden folder, under the digest of the picture that it shows.
 What is kept there can be deleted at any time.
@@ -21,6 +21,7 @@ from typing import BinaryIO, Protocol
 
 from PIL import Image, ImageOps
 
+from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.output_path import PICTURE_EXTENSIONS, may_hold_output
 from crucible_batch.report.html.cards import Thumbnail
 
@@ -51,7 +52,7 @@ def first_rung(cap_bytes: int) -> int:
 
 
 def make_miniature(path: Path, cap_bytes: int) -> Miniature | None:
-    """Make a miniature of at most ``cap_bytes``. None for what is no picture, is cut, too large, or no plain file.
+    """Make a miniature of at most ``cap_bytes``. None if the file is not a complete picture, or too large.
 
     The first frame of an animation stands for it; transparency is kept.
     """
@@ -121,7 +122,7 @@ _SIZE = struct.Struct(">HH")
 
 
 class Pictures(Protocol):
-    """Where a page has its small pictures from."""
+    """The source of a page's thumbnails."""
 
     lookahead: int
     """How many jobs' pictures may be begun before the first of them is placed."""
@@ -130,13 +131,13 @@ class Pictures(Protocol):
         """Begin to make the miniature of a picture; the path is taken from the run directory. Call to wait for it."""
 
     def placed(self, made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]) -> Thumbnail:
-        """Decide where a miniature goes, and put it there. One that can't be had leaves its place free."""
+        """Decide where a miniature goes, and put it there. If it can't be made, its place stays empty."""
 
     def of_input(self, file: str, sha256: str) -> Thumbnail:
         """Place the miniature of an input image, which may lie anywhere; ``file`` may be empty."""
 
 
-class Thumbnails:
+class Thumbnails(Pictures):
     """Makes thumbnails in threads: decoding, which takes nearly all of the time, lets other threads run."""
 
     def __init__(self, directory: Path, jobs: int) -> None:
@@ -156,10 +157,7 @@ class Thumbnails:
         self._pool.shutdown(cancel_futures=True)
 
     def begin(self, path: str | Path, sha256: str) -> Callable[[], Miniature | None]:
-        """Begin to make the miniature of a picture; the path is taken from the run directory. Call to wait for it.
-
-        A run directory may be somebody else's: a path or a link that leads out of it shows nothing.
-        """
+        # A run directory may be somebody else's: a path or a link that leads out of it shows nothing.
         if not may_hold_output(Path(path).as_posix()) or not _is_within(self._directory, Path(path)):
             return lambda: None
         return self._begin(self._directory / path, sha256)
@@ -171,7 +169,6 @@ class Thumbnails:
             made.add_done_callback(lambda _made: self._room.release())
 
     def placed(self, made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]) -> Thumbnail:
-        """Decide where a miniature goes, and put it there. One that can't be had leaves its place free."""
         if made is None:
             return Thumbnail(None, *shown_size)
         if len(made.content) <= self._left:
@@ -184,7 +181,6 @@ class Thumbnails:
         return Thumbnail(f"{FOLDER}/{name}", made.width, made.height)
 
     def of_input(self, file: str, sha256: str) -> Thumbnail:
-        """Place the miniature of an input image, which may lie anywhere; ``file`` may be empty."""
         made = self._begin(Path(file).absolute(), sha256)() if file else None
         return self.placed(made, sha256, shown_size=(1, 1))
 
@@ -212,19 +208,13 @@ def _is_within(directory: Path, path: Path) -> bool:
 
 
 def _write(path: Path, content: bytes) -> bool:
-    """Write a file as a whole. A disk that doesn't take it costs a picture in the page, and nothing else."""
-    # Named as the next run's sweep knows what killed runs left behind.
-    temporary = path.with_name(f".crucible-part-{path.name}")
+    """Write a file atomically. If that fails, only this picture is missing in the page."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.parent.is_symlink():  # it would be written wherever whoever made the link wants it
             return False
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:
+        with replacing(path, synced=False) as file:
             file.write(content)
-        temporary.replace(path)
     except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         return False
     return True

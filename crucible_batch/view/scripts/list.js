@@ -1,12 +1,16 @@
-// The list as the server draws it, drawn again when anything in it is another: only that is replaced.
+// The list as drawn by the server. After a change, only the changed parts are replaced.
+const COMPARED = 2;
 let source = null;
 let asking = false;
+let listed = []; // all runs, in the server's order; those that don't match the search are not in the page
+let chosen = []; // the keys of the runs to compare
+let wanted = readAddress();
 
 function listen() {
   source = new EventSource('/events');
   source.addEventListener('changed', refresh);
-  source.addEventListener('open', () => say(''));
-  source.addEventListener('error', () => say('The viewer doesn’t answer: is it still running?'));
+  source.addEventListener('open', () => showStatus(''));
+  source.addEventListener('error', () => showStatus('The viewer does not respond. Is it still running?'));
 }
 
 function refresh() {
@@ -16,29 +20,100 @@ function refresh() {
   asked.responseType = 'document'; // the browser's own parser runs nothing of it
   asked.addEventListener('loadend', () => {
     asking = false;
-    if (asked.status === 200) arrange(document.importNode(asked.response.getElementById('runs'), true));
+    if (asked.status === 200) arrange(asked.response);
   });
   asked.open('GET', '/');
   asked.send();
 }
 
-function arrange(fresh) {
+function arrange(answer) {
+  const [fresh, totals] = ['runs', 'summary'].map((id) => document.importNode(answer.getElementById(id), true));
   localTimes(fresh);
-  settle(byId('runs'), [...fresh.children].map((run) => {
-    const old = byId(run.id);
+  settleAlike(byId('summary'), [...totals.children]);
+  const known = new Map(listed.map((run) => [run.id, run]));
+  take([...fresh.children].map((run) => {
+    const old = known.get(run.id);
     if (!old) return run;
     keepPictures(old.querySelector('.strip'), run.querySelector('.strip'));
     settleAlike(old, [...run.children]);
+    for (const name of Object.keys(run.dataset)) old.dataset[name] = run.dataset[name];
     return old;
   }));
 }
 
-// A picture that is shown already moves along, and needs not be loaded again.
+function take(runs) {
+  listed = runs;
+  const keys = new Set(listed.map((run) => run.dataset.key));
+  chosen = chosen.filter((key) => keys.has(key));
+  show();
+}
+
+// A picture that is already shown is moved, so that it is not loaded again.
 function keepPictures(old, fresh) {
   for (const picture of fresh?.children ?? []) {
     const shown = [...(old?.children ?? [])].find((one) => one.src === picture.src);
     if (shown) picture.replaceWith(shown);
   }
+}
+
+// Shows the runs that match the search, in the chosen order.
+function show() {
+  const runs = listed.filter((run) => run.dataset.key);
+  const words = wanted.q.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = runs.filter((run) => words.every((word) => textOf(run).includes(word)));
+  const nothing = runs.length && !found.length ? [el('p', { class: 'empty' }, 'No run matches the search.')] : [];
+  settle(byId('runs'), runs.length ? [...sorted(found), ...nothing] : listed);
+  byId('toolbar').hidden = runs.length < 2;
+  if (byId('search') !== document.activeElement) byId('search').value = wanted.q;
+  byId('sort').value = wanted.sort;
+  byId('count').textContent = words.length ? `${found.length} of ${runs.length} runs` : '';
+  showChosen(runs);
+}
+
+function textOf(run) {
+  return [run.dataset.name, run.querySelector('.about').textContent].join('\n').toLowerCase();
+}
+
+function sorted(runs) {
+  if (wanted.sort === '') return runs;
+  if (wanted.sort === 'name') return [...runs].sort((a, b) => a.dataset.name.localeCompare(b.dataset.name, 'en', { numeric: true }));
+  const figureOf = (run) => Number(run.dataset[wanted.sort] ?? -1);
+  return [...runs].sort((a, b) => figureOf(b) - figureOf(a));
+}
+
+function showChosen(runs) {
+  for (const box of document.querySelectorAll('.choose input')) box.checked = chosen.includes(keyOf(box));
+  const sides = runs.filter((run) => chosen.includes(run.dataset.key)).reverse(); // the older run first
+  const [older, newer] = sides.map((run) => run.dataset.key);
+  const go = newer
+    ? el('a', { class: 'go', href: `/compare/${older}/${newer}` }, 'Compare')
+    : el('span', { class: 'wait' }, 'Select another run to compare');
+  byId('tray').hidden = !chosen.length;
+  settleAlike(byId('tray'), [el('span', { class: 'names' }, sides.map((run) => run.dataset.name).join(' and ')), go]);
+  if (chosen.length) byId('tray').append(button('Clear', () => { chosen = []; show(); }));
+}
+
+function keyOf(box) {
+  return box.closest('.run').dataset.key;
+}
+
+function choose(event) {
+  if (!event.target.matches('.choose input')) return;
+  const key = keyOf(event.target);
+  chosen = event.target.checked ? [...chosen, key].slice(-COMPARED) : chosen.filter((one) => one !== key);
+  show();
+}
+
+// The search and the order are kept in the page's address.
+function readAddress() {
+  const params = new URLSearchParams(location.hash.slice(1));
+  return { q: params.get('q') ?? '', sort: params.get('sort') ?? '' };
+}
+
+function want(change) {
+  Object.assign(wanted, change);
+  history.replaceState(null, '', `#${new URLSearchParams(Object.entries(wanted).filter(([, value]) => value))}`);
+  show();
 }
 
 function localTimes(within) {
@@ -47,11 +122,11 @@ function localTimes(within) {
   }
 }
 
-function say(words) {
+function showStatus(words) {
   if (byId('feed').textContent !== words) byId('feed').textContent = words;
 }
 
-// A browser has few connections for one server: a page that nobody sees keeps none of them.
+// A browser has few connections to one server, so a hidden page closes its connection.
 function mind() {
   source?.close();
   if (!document.hidden) listen();
@@ -59,6 +134,11 @@ function mind() {
 
 setUpTheme();
 localTimes(document);
+take([...byId('runs').children]);
+byId('search').addEventListener('input', () => want({ q: byId('search').value }));
+byId('sort').addEventListener('change', () => want({ sort: byId('sort').value }));
+byId('runs').addEventListener('change', choose);
+addEventListener('hashchange', () => { wanted = readAddress(); show(); });
 document.addEventListener('visibilitychange', mind);
 addEventListener('pagehide', () => source?.close());
 addEventListener('pageshow', (event) => { if (event.persisted) mind(); });

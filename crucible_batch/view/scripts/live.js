@@ -1,4 +1,4 @@
-// Follows the run: what the server tells of goes into the jobs that are shown already, and only that is drawn again.
+// Follows the run: changes from the server are merged into the jobs that are shown, and only these are drawn again.
 const CHARTS_EVERY_MS = 10_000;
 const feed = { source: null, charted: 0, due: false };
 
@@ -6,14 +6,15 @@ function listen() {
   const { key, edition, number } = page.model.data.live;
   const source = new EventSource(`/events/${key}?edition=${edition}&after=${number}`);
   source.addEventListener('change', (event) => { take(JSON.parse(event.data)); });
-  source.addEventListener('anew', () => { source.close(); begin(); });
-  source.addEventListener('gone', () => { source.close(); say('Its run directory can no longer be read.'); });
-  source.addEventListener('open', () => say(''));
-  source.addEventListener('error', () => say('The viewer doesn’t answer: is it still running?'));
+  source.addEventListener('pace', (event) => { page.model.data.live.pace = JSON.parse(event.data).pace; showSummary(); });
+  source.addEventListener('replaced', () => { source.close(); begin(); });
+  source.addEventListener('gone', () => { source.close(); showStatus('The run directory can no longer be read.'); });
+  source.addEventListener('open', () => showStatus(''));
+  source.addEventListener('error', () => showStatus('The viewer does not respond. Is it still running?'));
   feed.source = source;
 }
 
-// A change: the head, and the jobs that anything happened to.
+// A change: the head, and the changed jobs.
 function take({ places, jobs, inputs, ...head }) {
   const { data, jobs: known } = page.model;
   Object.assign(data, head);
@@ -22,13 +23,13 @@ function take({ places, jobs, inputs, ...head }) {
   show();
 }
 
-// Everything may be another: another run has begun, or one has ended. The same jobs stay the ones that they are.
+// All data may have changed: a run has begun or ended. Jobs of the same names are updated in place.
 async function begin() {
   let fresh;
   try {
     fresh = await (await fetch(`/data/${page.model.data.live.key}`)).json();
   } catch {
-    say('The viewer doesn’t answer: is it still running?');
+    showStatus('The viewer does not respond. Is it still running?');
     setTimeout(begin, 2000);
     return;
   }
@@ -48,17 +49,47 @@ function show() {
   const { data } = page.model;
   document.title = `${data.manifest.name} · ${data.counts.succeeded} of ${data.counts.total}`;
   document.documentElement.dataset.standing = data.live.running ? 'running' : data.status === 'running' ? 'killed' : 'ended';
-  renderSummary(page.model);
+  showSummary();
   const states = ORDER.filter((state) => data.counts[state]).join();
   if (feed.states !== states) renderToolbar(page.model);
   feed.states = states;
+  showOrder();
   page.drawn = null;
   page.update();
   feed.due = true;
   chart();
 }
 
-// The charts are drawn by the server, of all jobs: seldom, and only while somebody looks at them.
+// The summary, with the rate of a running run and its estimated time left.
+function showSummary() {
+  renderSummary(page.model);
+  const { pace } = page.model.data.live;
+  if (!pace) return;
+  const perMin = pace.per_min >= 10 ? String(Math.round(pace.per_min)) : pace.per_min.toFixed(1);
+  const [low, high] = [about(pace.low_s), pace.high_s === null ? null : about(pace.high_s)];
+  const bounds = high === null ? ` (at least ${low})` : low === high ? '' : ` (${low} to ${high})`;
+  byId('summary').querySelector('.facts').append(
+    fact([perMin, el('small', {}, ' jobs/min')], 'pace'),
+    fact(['~', about(pace.likely_s)], `left${bounds}`));
+}
+
+// An estimate in one unit, without false precision.
+function about(seconds) {
+  if (seconds < 90) return `${Math.max(1, seconds < 20 ? Math.round(seconds) : 5 * Math.round(seconds / 5))} s`;
+  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+// The button for the newest pictures first.
+function showOrder() {
+  const toggle = byId('newest') ?? el('button', {
+    type: 'button', class: 'chip', id: 'newest', onclick: () => { page.newestFirst = !page.newestFirst; showOrder(); redraw(); },
+  }, 'Newest first');
+  toggle.setAttribute('aria-pressed', String(page.newestFirst));
+  byId('clear').before(toggle);
+}
+
+// The server draws the charts from all jobs: rarely, and only while they are visible.
 function chart() {
   const wait = page.model.data.live.running ? CHARTS_EVERY_MS - (Date.now() - feed.charted) : 0;
   if (!feed.due || page.state.view !== 'time' || feed.waiting) return;
@@ -75,11 +106,11 @@ function chart() {
   asked.send();
 }
 
-function say(words) {
+function showStatus(words) {
   if (byId('feed').textContent !== words) byId('feed').textContent = words;
 }
 
-// A browser has few connections for one server: a page that nobody sees keeps none of them.
+// A browser has few connections to one server, so a hidden page closes its connection.
 function mind() {
   feed.source?.close();
   if (!document.hidden) listen();

@@ -55,17 +55,15 @@ class Cli:
             return clean_environment()
         return clean_environment(MOLTAZINE_API_KEY=KEY, CRUCIBLE_API_BASE=self.url)
 
-    def __call__(self, *args: str, timeout_s: float = 40, **environment: str) -> Done:
+    def __call__(self, *args: str, timeout_s: float = 240, **environment: str) -> Done:
         """Run a command to its end."""
         done = run_command(args, cwd=self.cwd, env={**self.environment, **environment}, timeout_s=timeout_s)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def start(self, *args: str, **streams: Any) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-        return subprocess.Popen(
-            [COMMAND, *args], cwd=self.cwd, env=self.environment, stdin=subprocess.DEVNULL, text=True, **streams
-        )
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": self.environment, **streams}
+        return subprocess.Popen([COMMAND, *args], cwd=self.cwd, stdin=subprocess.DEVNULL, text=True, **options)
 
     def write(self, name: str, jobs: str = "", *, budget: str = "{credits: 100}", head: str = "") -> str:
         """Write NAME.yaml, by default one job; the name is part of every idempotency key, so give each test its own."""
@@ -93,7 +91,7 @@ def running_sandbox(*options: str) -> Iterator[str]:
         yield exports[1].strip().removeprefix("export CRUCIBLE_API_BASE=")
     finally:
         process.send_signal(signal.SIGINT)
-        code = process.wait(timeout=10)
+        code = process.wait(timeout=120)
         if process.stdout is not None:
             process.stdout.close()
     assert code == 0

@@ -28,7 +28,7 @@ class Screen:
         self.text = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
 
-    def read_until(self, what: str, within_s: float = 15) -> None:
+    def read_until(self, what: str, within_s: float = 120) -> None:
         until = time.monotonic() + within_s
         while what not in self.text:
             assert time.monotonic() < until, self.text
@@ -43,10 +43,10 @@ class Screen:
         os.write(self._ours, text.encode())
 
     def finish(self) -> int:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while self._read():
             assert time.monotonic() < until, self.text
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=120)
 
     def close(self) -> None:
         self.process.kill()

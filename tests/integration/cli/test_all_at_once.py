@@ -219,8 +219,9 @@ def test_the_manifest_comes_before_the_consent(cli: Cli, lonely_cli: Cli) -> Non
         assert (done.code, done.envelope["error"]["code"]) == (2, ConsentError.code)
 
 
-def test_a_slip_in_a_hundred_thousand_rows_is_one_problem_and_soon(gateway: str, folder: Path) -> None:
-    (folder / "big.csv").write_text("sku\n" + "".join(f"s{number}\n" for number in range(100_000)))
+@pytest.mark.parametrize("rows", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_a_slip_in_all_rows_is_one_problem_and_soon(gateway: str, folder: Path, rows: int) -> None:
+    (folder / "big.csv").write_text("sku\n" + "".join(f"s{number}\n" for number in range(rows)))
     path = folder / "m.yaml"
     path.write_text(
         HEAD

@@ -26,7 +26,7 @@ def test_honest_books_end_in_difference_0(cli: Cli) -> None:
     assert cli("run", "honest.yaml", "-q").code == 0
     done = cli("audit", "outputs/honest/default")
     assert (done.code, done.err) == (0, "")
-    assert "✓ difference 0   honest · default" in done.out
+    assert "✓ 0 differences   honest · default" in done.out
     assert "2 checked: 4 charged" in done.out
     assert "back to 2" in done.out
     quiet = cli("audit", "outputs/honest/default", "-q")
@@ -43,7 +43,7 @@ def test_a_difference_is_exit_7_and_names_the_job_what_the_books_say_and_what_th
     assert done.code == 7
     assert "✗ 1 difference " in done.out
     assert f"fox · job {job_id}" in done.out
-    assert "books: 3 charged · ledger: 2 charged" in done.out
+    assert "journal: 3 charged · ledger: 2 charged" in done.out
     quiet = cli("audit", str(run_dir), "-q")
     assert (quiet.code, quiet.out) == (7, "")
     assert f"fox · job {job_id}" in quiet.err
@@ -82,7 +82,9 @@ def test_what_is_not_ours_is_counted_and_with_v_listed(cli: Cli) -> None:
         done, verbose = (shared("audit", "outputs/mine/default", *more) for more in ((), ("-v",)))
         theirs = json.loads((cli.cwd / "outputs/theirs/default/report.json").read_text())["jobs"][0]["job_id"]
     assert (done.code, verbose.code) == (0, 0)
-    assert "not ours 1 × consume (sum 2), 1 × grant (sum 1000), 1 × reserve (sum 2)" in done.out
+    others = "1 × consume (sum 2), 1 × grant (sum 1000), 1 × reserve (sum 2)   from other runs or users of the account"
+    assert f"others   {others}" in done.out
+    assert "not ours" not in done.out
     assert theirs not in done.out
     assert verbose.out.count(theirs) == 2
 
@@ -94,12 +96,12 @@ def test_what_the_books_only_assume_is_said_in_words() -> None:
     lost = UploadClaim("dog.png", "aa", UploadState.LOST, 1.0, 2.0)
     found = Audit((vanished,), (assumed,), (), (), 0.5, 1, (lost,), (lost, lost), (lost,), Decimal("0.5"))
     assert list(notes(AuditResult(Path("out"), "m", "default", False, found))) == [
-        "1 submit without an answer: what it bought, if anything, is not ours as yet",
-        "hero: the books only assume 2 charged; the ledger shows 2 refunded",
-        "cat.png: the books only assume 0.5 charged; the ledger shows 0 charged",
-        "1 upload without an answer: never charged, and the books still hold 0.5 for each",
-        "2 uploads without an answer: perhaps charged; the books hold 0.5 for each",
-        "1 deletion without an answer: perhaps rebated; see the rebates that are not ours",
+        "1 submit without an answer: what it bought, if anything, is listed as others",
+        "hero: the journal only assumes 2 charged; the ledger shows 2 refunded",
+        "cat.png: the journal only assumes 0.5 charged; the ledger shows 0 charged",
+        "1 upload without an answer: never charged; 0.5 is still held for each",
+        "2 uploads without an answer: possibly charged; 0.5 is held for each",
+        "1 deletion without an answer: possibly rebated; see the rebates under others",
     ]
 
 

@@ -30,7 +30,7 @@ def press_tab(cli: Cli, *words: str) -> list[str]:
     script = f'[ -f ~/.bashrc ] || crucible-batch --install-completion >&2\n. ~/.bashrc\n{TAB}\ntab crucible-batch "$@"'
     done = subprocess.run(
         [BASH, "--norc", "-c", script, "bash", *words],
-        cwd=cli.cwd, env=environment, capture_output=True, text=True, timeout=40, check=False,
+        cwd=cli.cwd, env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
@@ -46,7 +46,9 @@ def test_commands_and_options_are_completed(lonely_cli: Cli) -> None:
 def test_run_directories_are_completed_and_nothing_else(lonely_cli: Cli) -> None:
     for name in ("outputs/spring/default", "outputs/autumn/night-1", "elsewhere/run"):
         (lonely_cli.cwd / name / ".crucible").mkdir(parents=True)
+        (lonely_cli.cwd / name / ".crucible/journal.sqlite3").touch()
     (lonely_cli.cwd / "outputs/empty/default").mkdir(parents=True)
+    (lonely_cli.cwd / "outputs/spring/.crucible").mkdir()  # the lock of all runs of `spring`
     assert press_tab(lonely_cli, "status", "") == ["elsewhere/run", "outputs/autumn/night-1", "outputs/spring/default"]
     assert press_tab(lonely_cli, "verify", "outputs/s") == ["outputs/spring/default"]
     assert press_tab(lonely_cli, "audit", "else") == ["elsewhere/run"]

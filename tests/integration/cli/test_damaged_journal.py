@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crucible_batch.cli.app import app
+from tests.slow_cases import quick_every
 
 from .conftest import KEY, Cli
 
@@ -140,7 +141,7 @@ def place(good: Path, tmp_path: Path, gateway: str, monkeypatch: pytest.MonkeyPa
     return tmp_path / "copy"
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("damage", quick_every(5, DAMAGES.values()), ids=DAMAGES)
 def test_whatever_is_wrong_with_a_journal_no_command_ends_as_if_by_a_bug(place: Path, damage: Damage) -> None:
     damage(place / "out" / JOURNAL)
     (place / "out").rename(place / "damaged")
@@ -159,4 +160,4 @@ def test_a_file_of_a_journal_that_is_cut_is_told_with_what_to_do(place: Path) ->
     assert done.exit_code == 5
     said = " ".join(done.output.split())
     assert "is damaged" in said
-    assert "restore it from a copy" in said
+    assert "restore it from a backup" in said

@@ -22,11 +22,24 @@ def test_all_codes_are_listed_and_are_data(lonely_cli: Cli) -> None:
     assert busy.keys() == {"code", "topic", "exit_codes", "meaning", "what_to_do"}
 
 
-def test_a_slip_is_told_the_nearest_code_and_another_that_it_is_not_ours(lonely_cli: Cli) -> None:
+def test_a_code_of_the_gateway_that_a_run_printed_is_explained(cli: Cli) -> None:
+    cli.write("refused", "- {name: fox, prompt: a fox, params: {size.width: -1}}")
+    done = cli("run", "refused.yaml")
+    assert "INVALID_PARAMS" in done.out
+    explained = cli("explain", "INVALID_PARAMS")
+    assert explained.code == 0
+    assert "crucible-batch workflows ID" in " ".join(explained.out.split())
+
+
+def test_a_misspelt_code_gets_the_nearest_and_an_unknown_one_where_to_look(lonely_cli: Cli) -> None:
     done = lonely_cli("explain", "NO_ANSWR", "--json")
     assert done.code == 2
     assert check_stream(done, "explain")["error"]["hint"] == "did you mean NO_ANSWER?"
-    assert "one that the gateway sent is its own" in lonely_cli("explain", "XYZZY").err
+    unknown = lonely_cli("explain", "XYZZY")
+    assert unknown.code == 2
+    assert "'XYZZY' is not in the table of error codes" in unknown.err
+    assert "a code that only the gateway knows is printed unchanged" in " ".join(unknown.err.split())
+    assert "report.json (jobs[].error)" in unknown.err
 
 
 def test_an_error_says_how_to_hear_more_of_its_code(lonely_cli: Cli) -> None:

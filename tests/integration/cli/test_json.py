@@ -56,6 +56,7 @@ def test_a_plan_is_one_line(cli: Cli) -> None:
             "each": "2.5",
             "total": "7.5",
             "bound": "2.5",
+            "last_paid": None,
         }
     ]
     assert data["credits"]["may_exceed_budget_by"] == "0"

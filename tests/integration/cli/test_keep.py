@@ -1,8 +1,11 @@
 """The commands that keep a run directory in order."""
 
+from contextlib import closing
+
 from PIL import Image
 
 from .conftest import Cli
+from .screen import Screen
 
 
 def test_verify_needs_no_key_and_fix_brings_back_what_is_missing(cli: Cli, lonely_cli: Cli) -> None:
@@ -11,7 +14,7 @@ def test_verify_needs_no_key_and_fix_brings_back_what_is_missing(cli: Cli, lonel
     run_dir = "outputs/kept/default"
     done = lonely_cli("verify", run_dir)
     assert (done.code, done.err) == (0, "")
-    assert "3 of 3 outputs are as they were saved" in done.out
+    assert "3 of 3 outputs match their recorded SHA-256" in done.out
     (cli.cwd / run_dir / "fox-1/0.png").unlink()
     (cli.cwd / run_dir / "fox-2/0.png").write_text("edited")
     found = lonely_cli("verify", run_dir)
@@ -21,7 +24,7 @@ def test_verify_needs_no_key_and_fix_brings_back_what_is_missing(cli: Cli, lonel
     assert f"crucible-batch verify {run_dir} --fix" in found.out
     fixed = cli("verify", run_dir, "--fix")
     assert fixed.code == 0, fixed.out
-    assert "1 of 3 outputs are as they were saved, 2 fixed" in fixed.out
+    assert "1 of 3 outputs match their recorded SHA-256, 2 fixed" in fixed.out
     assert "kept as fox-2/0.png.damaged-" in fixed.out
     assert lonely_cli("verify", run_dir, "-q").code == 0
 
@@ -54,10 +57,44 @@ def test_clean_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> No
     dry = cli("clean", run_dir, "--assets", "--dry-run", MOLTAZINE_API_KEY="")
     assert dry.code == 0
     assert "1 asset would be deleted; uploading cost 0.5 credits" in dry.out
-    done = cli("clean", run_dir, "--assets")
+    assert dry.out.rstrip().endswith(f"crucible-batch clean {run_dir} --assets --yes")
+    done = cli("clean", run_dir, "--assets", "--yes")
     assert done.code == 0, done.err
-    assert "1 asset deleted, 0.5 credits came back" in done.out
+    assert "1 asset deleted, 0.5 credits rebated" in done.out
     assert "olive.png" in done.out
     assert "less 0.5 in rebates" in cli("status", run_dir).out
     envelope = cli("clean", run_dir, "--assets", "--json").envelope
     assert (envelope["ok"], envelope["data"]["deleted"], envelope["data"]["rebates"]) == (True, 0, "0")
+
+
+def _upload(cli: Cli, name: str, size: tuple[int, int]) -> str:
+    """Run one job with an input image of a size that no other test draws; return its run directory."""
+    Image.new("RGB", size, "olive").save(cli.cwd / f"{name}.png")
+    cli.write(name, f"- {{name: fox, prompt: a fox, image: {name}.png, workflow: qwen-edit}}")
+    assert cli("run", f"{name}.yaml", "-q").code == 0
+    return f"outputs/{name}/default"
+
+
+def test_clean_without_a_terminal_deletes_nothing_without_yes(cli: Cli) -> None:
+    run_dir = _upload(cli, "unattended", (61, 71))
+    refused = cli("clean", run_dir, "--assets")
+    assert refused.code == 2
+    assert "unattended.png" in refused.out
+    assert "1 asset not deleted: without a terminal, --yes is required" in refused.err
+    command = f"crucible-batch clean {run_dir} --assets --yes"
+    assert command in refused.err
+    envelope = cli("clean", run_dir, "--assets", "--json").envelope
+    assert (envelope["exit_code"], envelope["data"]["deleted"]) == (2, 0)
+    assert (envelope["error"]["code"], envelope["error"]["hint"]) == ("CONSENT_NEEDED", f"{command[:-6]} --json --yes")
+    assert "1 asset deleted, 0.5 credits rebated" in cli(*command.split()[1:]).out
+    assert cli("clean", run_dir, "--assets").code == 0  # there is nothing left to confirm
+
+
+def test_clean_on_a_terminal_asks_and_no_is_the_default(cli: Cli) -> None:
+    run_dir = _upload(cli, "attended", (61, 73))
+    for typed, code, seen in (("\n", 2, "nothing was deleted"), ("y\n", 0, "1 asset deleted")):
+        with closing(Screen(cli, ["clean", run_dir, "--assets"], 100)) as screen:
+            screen.read_until("Delete 1 asset at the gateway? [y/N]")
+            screen.type(typed)
+            assert screen.finish() == code
+            assert seen in screen.text

@@ -15,7 +15,7 @@ TEN = "- {name: fox, prompt: a fox, repeat: 9}\n- {name: bad, prompt: nsfw}"
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-@pytest.mark.parametrize("width", [60, 100])
+@pytest.mark.parametrize("width", [60, pytest.param(100, marks=pytest.mark.slow)])
 def test_the_panel_fits_the_terminal_and_is_gone_at_the_end(cli: Cli, width: int) -> None:
     cli.write(f"panel-{width}", TEN)
     with closing(Screen(cli, ["run", f"panel-{width}.yaml"], width)) as screen:
@@ -85,7 +85,7 @@ def tops(lines: list[str]) -> int:
     return sum(line.startswith("╭") for line in lines)
 
 
-@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("width", [40, pytest.param(80, marks=pytest.mark.slow)])
 def test_frames_replace_each_other_without_a_full_clear_and_leave_nothing(cli: Cli, width: int) -> None:
     cli.write(f"still-{width}", TEN)
     with closing(Screen(cli, ["run", f"still-{width}.yaml"], width)) as screen:
@@ -101,10 +101,10 @@ def test_the_echo_of_ctrl_c_and_typed_letters_double_no_line_of_the_panel(slow_c
         screen.read_until("in flight")
         screen.type("q\x03")
         os.killpg(screen.process.pid, 2)
-        screen.read_until("awaited up to")
+        screen.read_until("waiting up to")
         frames = screen.text.count("\x1b[?2026l")
         while screen.text.count("\x1b[?2026l") < frames + 2:  # the countdown goes on
-            screen.read_until("awaited up to")
+            screen.read_until("waiting up to")
             screen._read()
         os.killpg(screen.process.pid, 2)
         assert screen.finish() == 130
@@ -125,7 +125,7 @@ def test_a_panel_follows_the_terminals_width_while_the_run_goes_on(slow_cli: Cli
             assert screen._read()
         newest = _ESCAPE.sub("", screen.text.rpartition("╭")[2].partition("\x1b[?2026l")[0])
         os.killpg(screen.process.pid, 2)
-        screen.read_until("awaited up to")
+        screen.read_until("waiting up to")
         os.killpg(screen.process.pid, 2)
         assert screen.finish() == 130
     assert {Text(line).cell_len for line in f"╭{newest}".split("\r\n") if line} == {50}

@@ -31,7 +31,7 @@ def refused(cli: Any, *args: str, **environment: str) -> str:
         (["--var", f"a={BYTE}"], "the value is not UTF-8"),
     ],
 )
-@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("command", ["run", pytest.param("plan", marks=pytest.mark.slow)])
 def test_an_option_that_names_what_cannot_be_written(cli: Any, command: str, options: list[str], says: str) -> None:
     manifest = cli.write("names", head="vars: {a: b}\n")
     assert says in refused(cli, command, manifest, *options)
@@ -58,7 +58,7 @@ def test_a_file_that_a_glob_finds_and_the_locale_has_no_characters_for(cli: Any)
     (cli.cwd / "é語.png").touch()
     manifest = cli.write("names-glob", '- {name: "{{ row.number }}", prompt: a, foreach: "*.png"}')
     said = refused(cli, "run", manifest, **ASCII)
-    assert "holds a character that the encoding of this locale (" in said
+    assert "contains a character that the encoding of this locale (" in said
     assert "use a UTF-8 locale, such as LC_ALL=C.UTF-8" in said
     assert "is not UTF-8" not in said
 
@@ -69,7 +69,7 @@ def test_a_file_that_a_glob_finds_and_whose_name_is_no_text(cli: Any) -> None:
     for locale in (ASCII, {}):
         said = refused(cli, "run", manifest, **locale)
         assert "is not UTF-8" in said
-        assert "use a name that is UTF-8" in said
+        assert "rename it so that its name is valid UTF-8" in said
 
 
 def test_a_report_is_not_written_where_its_path_is_no_text(cli: Any) -> None:

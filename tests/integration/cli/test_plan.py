@@ -1,5 +1,6 @@
 """What ``plan`` says: as a diff against the directory's last plan, with honest figures, in words and in JSON."""
 
+import io
 import re
 from dataclasses import replace
 from decimal import Decimal
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from crucible_batch.api import Certainty, PlanSummary, PriceLine
-from crucible_batch.cli.render.plan import cap_words, contrast, cost_words
+from crucible_batch.api import Certainty, ChangeKind, Comparison, PlanSummary, PriceLine, Remedy
+from crucible_batch.cli.render.plan import cap_words, contrast, cost_words, show_plan
 from crucible_batch.cli.run_session import next_after_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
 
@@ -51,12 +53,12 @@ def test_a_plan_reads_like_a_diff(cli: Cli) -> None:
     assert rows(done) == [
         "+ 20 new zimage-base: sheep-1, sheep-2, sheep-3 and 17 more",
         "~ edit sampler.seed: 1 → 2 (the old one cost 2)",
-        "> fox-2 output missing: fox-2/0.png is fetched again, for no credits",
+        "> fox-2 output missing: fox-2/0.png is downloaded again at no cost",
         "! bad failed with MODERATION_REFUSED; only --retry-failed buys another attempt",
-        "= 2 done already zimage-base: fox-1, fox-3 (4 paid)",
-        "- old no longer in the manifest; it cost 2, and its files stay",
+        "= 2 already done zimage-base: fox-1, fox-3 (4 paid)",
+        "- old no longer in the manifest; it cost 2, and its files are kept",
     ]
-    assert "25 jobs: 20 new, 1 changed, 1 to collect, 1 failed, 2 done already; 1 no longer in the manifest" in done.out
+    assert "25 jobs: 20 new, 1 changed, 1 to collect, 1 failed, 2 already done; 1 no longer in the manifest" in done.out
     assert re.search(r"zimage-base +21 +2 +42 to 84 +highest seen +4", done.out)
     assert "42 to 84" in done.out
     assert "falls short by 12 or more" in done.out
@@ -67,7 +69,7 @@ def test_verbose_says_of_each_job_why(cli: Cli) -> None:
     done = cli("plan", "why.yaml", "--only", "fox-*", "--only", "bad", "--retry-failed", "-v")
     assert rows(done) == [
         "= fox-1 done for 2; there is nothing to do",
-        "> fox-2 output missing: fox-2/0.png is fetched again, for no credits",
+        "> fox-2 output missing: fox-2/0.png is downloaded again at no cost",
         "= fox-3 done for 2; there is nothing to do",
         "+ bad failed with MODERATION_REFUSED; another attempt is bought",
     ]
@@ -101,6 +103,20 @@ def test_a_renamed_job_is_done_and_nothing_is_gone(cli: Cli) -> None:
     assert cli("run", "renamed.yaml", "-q").code == 0
     cli.write("renamed", "- {name: vixen, prompt: a fox}")
     assert rows(cli("plan", "renamed.yaml", "-v")) == ["= vixen done for 2; there is nothing to do"]
+
+
+def test_an_output_of_another_size_is_listed_as_changed(cli: Cli) -> None:
+    cli.write("resized", "- {name: fox, prompt: a fox, repeat: 2}")
+    assert cli("run", "resized.yaml", "-q").code == 0
+    with (cli.cwd / "outputs/resized/default/fox-2/0.png").open("ab") as file:
+        file.write(b"x")
+    line = "output changed: fox-2/0.png is downloaded again at no cost; the changed file is kept"
+    assert f"> fox-2 {line}" in rows(cli("plan", "resized.yaml"))
+    found = check_stream(cli("plan", "resized.yaml", "--json", "-v"), "plan")["data"]["jobs"][1]
+    assert (found["why"], found["missing"], found["resized"]) == ("changed_output", [], ["fox-2/0.png"])
+    done = cli("run", "resized.yaml")
+    assert done.code == 0
+    assert "fox-2/0.png was changed after it was saved" in done.err
 
 
 def test_a_plan_fits_forty_columns(cli: Cli) -> None:
@@ -156,6 +172,7 @@ def summary(budget: int | None, *lines: PriceLine) -> PlanSummary:
         spent=Decimal(2),
         held=Decimal(0),
         balance=None,
+        comparison=Comparison({ChangeKind.NEW: 3}),
     )
 
 
@@ -206,14 +223,133 @@ def test_a_plan_whose_declared_ceiling_is_above_the_budget_says_that_no_job_star
     assert "afterwards" not in done.out
 
 
+def printed(plan: PlanSummary) -> str:
+    stream = io.StringIO()
+    show_plan(Console(file=stream, width=300), plan)
+    return stream.getvalue()
+
+
+BOUNDED = PriceLine("w", 120, Certainty.BOUNDED, Decimal(4), Decimal(4), Decimal(4))
+UNPRICED = PriceLine("uploads", 9, Certainty.UNKNOWN, None)
+
+
+def test_known_prices_above_the_budget_are_reported_although_another_is_unknown() -> None:
+    fresh = replace(summary(100, BOUNDED, UNPRICED), spent=Decimal(0))
+    assert "; the known prices alone are at most 480, 380 more than the budget: the run stops there" in printed(fresh)
+    begun = printed(summary(100, BOUNDED, UNPRICED))
+    assert "; the known prices alone are at most 480, 382 more than is left" in begun
+    assert "known prices alone" not in printed(summary(482, BOUNDED, UNPRICED))
+    assert "known prices alone" not in printed(summary(100, UNPRICED))
+    assert "may fall short by up to 382" in printed(summary(100, BOUNDED))
+    seen = PriceLine("w", 120, Certainty.LEARNED, Decimal(4))
+    assert "falls short by 382 or more" in printed(summary(100, seen, UNPRICED))
+
+
+@pytest.mark.parametrize(
+    ("budget", "balance", "words"),
+    [
+        (None, 50, "50 credits; it may be too little by up to 430"),
+        (102, 50, "50 credits; it may be too little by up to 50"),  # 2 of the budget are spent
+        (52, 50, "50 credits → at most 50 afterwards"),
+        (1000, 50, "50 credits; it may be too little by up to 430"),
+    ],
+)
+def test_the_account_is_compared_with_what_the_budget_lets_the_run_spend(
+    budget: int | None, balance: int, words: str
+) -> None:
+    plan = replace(summary(budget, BOUNDED), balance=Decimal(balance))
+    assert words in printed(plan)
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (None, "50 credits; it is too little by 430 or more"),
+        (102, "50 credits; it may be too little by up to 50"),
+        (42, "50 credits"),
+        (1000, "50 credits; it is too little by 430 or more"),
+    ],
+)
+def test_an_account_that_has_all_that_the_budget_allows_is_not_warned_of(budget: int | None, words: str) -> None:
+    seen = PriceLine("w", 120, Certainty.LEARNED, Decimal(4))
+    plan = replace(summary(budget, seen), balance=Decimal(50))
+    line = next(line for line in printed(plan).splitlines() if "account" in line)
+    assert line.split(maxsplit=1)[1].strip() == words
+
+
+def test_a_budget_below_what_was_spent_is_not_too_small_for_nothing() -> None:
+    done = replace(summary(100), lines=(), spent=Decimal(604))
+    line = next(line for line in printed(done).splitlines() if "budget" in line)
+    assert line.split(maxsplit=1)[1].strip() == "100 credits; 604 spent or held by earlier runs"
+
+
+RUN, PLAN = "crucible-batch run m.yaml", "crucible-batch plan m.yaml"
+TOO_SMALL = ErrorInfo("BUDGET_EXHAUSTED", "too small")
+
+
 @pytest.mark.parametrize(
     ("changes", "step"),
     [
-        ({"enough": Decimal(12)}, "crucible-batch run m.yaml --budget 12"),
-        ({}, "choose a budget, then: crucible-batch run m.yaml --budget N"),
-        ({"budget": Decimal(5)}, "crucible-batch run m.yaml"),
-        ({"blocked": ErrorInfo("BUDGET_EXHAUSTED", "too small"), "budget": Decimal(5)}, None),
+        ({"enough": Decimal(12)}, f"{RUN} --budget 12"),
+        ({}, "set a budget: --budget N, or budget.credits in the manifest"),
+        ({"budget": Decimal(5)}, RUN),
+        ({"blocked": TOO_SMALL, "budget": Decimal(5)}, None),
+        ({"blocked": TOO_SMALL, "budget": Decimal(5), "enough": Decimal(9)}, f"{RUN} --budget 9"),
+        ({"blocked": TOO_SMALL, "budget": Decimal(5), "enough": Decimal(9), "digest": "0"}, f"{PLAN} --budget 9"),
+        ({"blocked": TOO_SMALL, "budget": Decimal(9), "enough": Decimal(9)}, None),
     ],
 )
 def test_the_command_after_a_plan_works_as_it_is(changes: dict[str, Any], step: str | None) -> None:
-    assert next_after_plan(replace(summary(None), **changes), None, "crucible-batch run m.yaml") == step
+    assert next_after_plan(replace(summary(None), **changes), None, RUN, plan_again=PLAN) == step
+
+
+DONE = Comparison({ChangeKind.DONE: 3, ChangeKind.COLLECTED: 0})
+FAILED = Comparison({ChangeKind.DONE: 1, ChangeKind.FAILED: 2})
+REMAKE = "crucible-batch plan m.yaml --budget 4 -o plan.json"
+
+
+@pytest.mark.parametrize(
+    ("changes", "save_to", "step"),
+    [
+        ({"comparison": DONE}, None, "nothing to run: every job is done"),
+        ({"comparison": DONE}, "plan.json", "nothing to run: every job is done"),
+        ({"comparison": DONE, "held": Decimal(2)}, None, RUN),  # an answer is outstanding
+        ({"comparison": Comparison({ChangeKind.DONE: 2, ChangeKind.GONE: 1})}, None, RUN),  # the report changes
+        ({"comparison": Comparison({ChangeKind.FAILED: 2, ChangeKind.COLLECTED: 1})}, None, RUN),
+        ({"comparison": FAILED, "remedy": Remedy.RETRY}, None, f"{RUN} --retry-failed"),
+        ({"comparison": FAILED, "remedy": Remedy.RETRY}, "plan.json", f"{PLAN} --retry-failed"),
+        ({"comparison": FAILED, "remedy": Remedy.RETRY, "budget": None}, None, f"{PLAN} --retry-failed"),
+        (
+            {"comparison": FAILED, "remedy": Remedy.RETRY, "digest": "0", "remake": REMAKE},
+            None,
+            f"{REMAKE} --retry-failed",
+        ),
+        ({"comparison": FAILED, "remedy": Remedy.CHANGE}, None, f"change the failed jobs, then: {RUN}"),
+        ({"comparison": FAILED}, None, None),  # unreadable jobs
+    ],
+)
+def test_a_plan_that_would_change_nothing_does_not_propose_a_plain_run(
+    changes: dict[str, Any], save_to: str | None, step: str | None
+) -> None:
+    plan = replace(summary(4), **changes)
+    assert next_after_plan(plan, save_to and Path(save_to), RUN, plan_again=PLAN) == step  # type: ignore[arg-type]
+
+
+def test_the_command_after_a_plan_that_can_start_nothing_finishes_the_run(cli: Cli) -> None:
+    cli.write("stuck", budget="{credits: 2, max_credits_per_job: 2}")
+    assert cli("run", "stuck.yaml", "-q").code == 0
+    cli.write("stuck", "- {name: more, prompt: two foxes}", budget="{credits: 2, max_credits_per_job: 2}")
+    done = cli("plan", "stuck.yaml")
+    assert "no job can start" in done.out
+    command = done.out.split("next")[-1].split()
+    assert command == ["crucible-batch", "run", "stuck.yaml", "--budget", "4"]
+    assert cli(*command[1:], "-q").code == 0
+
+
+def test_a_settled_plan_proposes_another_attempt_only_where_one_may_succeed(cli: Cli) -> None:
+    cli.write("settled", "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}")
+    assert cli("run", "settled.yaml", "-q").code == 1
+    last = cli("plan", "settled.yaml").out.splitlines()[-1].split(maxsplit=1)
+    assert last == ["next", "change the failed jobs, then: crucible-batch run settled.yaml"]
+    last = cli("plan", "settled.yaml", "--only", "fox").out.splitlines()[-1].split(maxsplit=1)
+    assert last == ["next", "nothing to run: every job is done"]

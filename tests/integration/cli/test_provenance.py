@@ -92,5 +92,5 @@ def test_a_users_own_file_in_the_place_of_a_sidecar_is_a_note_and_no_failure(cli
     own.write_text("mine")
     done = cli("run", manifest)
     assert done.code == 0
-    assert done.err.count("another file stands there (the picture is safe)") == 1
+    assert done.err.count("another file exists there (the output itself is saved)") == 1
     assert own.read_text() == "mine"

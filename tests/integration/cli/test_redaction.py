@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import typer
 
+from crucible_batch import secret_text
+from crucible_batch.cli import redaction
 from crucible_batch.cli.answer import answering
 from crucible_batch.cli.redaction import Redaction, redacted
 from tests.disguises import DISGUISES, shows
 
 KEY = "moltazine_a-key-that-must-not-be-seen"
+SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ADDRESS = "https://hc-ping.com/7f0c-canary-1234-abcd"
 SIGNED = "https://s.test/b/x.png?X-Sig=SIGNATURE&e=1"
 
 
@@ -91,6 +95,39 @@ def test_a_key_of_another_form_in_a_file_is_known_too(monkeypatch: pytest.Monkey
     assert redacted("it is otherkey-456") == "it is otherkey-456"
 
 
+def test_a_key_from_a_named_file_is_known_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_hidden_key", None)
+    redaction.hide_key("otherkey-456")
+    redaction.hide_key(None)
+    assert redacted("it is otherkey-456") == "it is ***"
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "expected"),
+    [
+        (SIGNING, f"signed with {SIGNING}", "signed with ***"),
+        (ADDRESS, f"GET {ADDRESS}: 404", "GET ***: 404"),
+        (ADDRESS, "hc-ping.com: /7f0c-canary-1234-abcd", "hc-ping.com: /***"),
+        (ADDRESS, "no answer from https://hc-ping.com/", "no answer from https://hc-ping.com/"),
+        ("https://ntfy.sh/nightly", "the run nightly; https://ntfy.sh/nightly", "the run nightly; ***"),
+    ],
+)
+def test_a_registered_secret_is_redacted_and_the_host_of_an_address_is_not(
+    monkeypatch: pytest.MonkeyPatch, secret: str, text: str, expected: str
+) -> None:
+    monkeypatch.setattr(secret_text, "_registered", {})
+    secret_text.register_secret(secret)
+    assert redacted(text) == expected
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_disguised_address_is_found(monkeypatch: pytest.MonkeyPatch, disguise: str) -> None:
+    monkeypatch.setattr(secret_text, "_registered", {})
+    secret = "ping_a-long-path-that-must-not-be-seen"
+    secret_text.register_secret(f"https://hooks.test/{secret}")
+    assert not shows(secret, redacted(f"it is {DISGUISES[disguise](secret)} there"))
+
+
 def test_a_short_word_in_place_of_a_key_blots_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOLTAZINE_API_KEY", "a")
     assert redacted("a banana") == "a banana"
@@ -110,8 +147,10 @@ def test_arguments_and_exceptions_of_a_record_are_read_too() -> None:
 
 @pytest.mark.parametrize("name", ["", "asyncio", "httpx", "urllib3", "crucible_batch.gateway"])
 def test_a_warning_of_any_library_is_a_note_without_secrets_and_escapes(
-    capsys: pytest.CaptureFixture[str], name: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    # A notification by Apprise in the same process keeps urllib3's records to itself.
+    monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     with pytest.raises(typer.Exit), answering("run"):
         logging.getLogger(name).warning("%s\x1b[2J\x9b1m\u202e %s", KEY, SIGNED)
     out, err = capsys.readouterr()

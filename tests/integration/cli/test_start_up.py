@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.journal import lock_run_directory
+
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 LOADED = """
 import atexit, sys
@@ -44,6 +46,14 @@ def test_help_takes_neither_a_markdown_parser_nor_a_lexer_nor_our_own_machinery(
     assert not of("crucible_batch.api", modules)
 
 
+def test_whether_another_run_is_active_is_decided_before_engine_and_report_are_loaded(tmp_path: Path) -> None:
+    with lock_run_directory(tmp_path / "out"):
+        hello = str(MANIFESTS / "hello.yaml")
+        modules = loaded("run", hello, "--out-dir", str(tmp_path / "out"), "--if-running", "skip")
+    for package in ("crucible_batch.engine", "crucible_batch.report", "crucible_batch.notifications", "PIL"):
+        assert not of(package, modules), package
+
+
 def test_checking_a_manifest_takes_neither_engine_nor_http_stack_nor_pillow() -> None:
     modules = loaded("validate", str(MANIFESTS / "hello.yaml"))
     assert of("crucible_batch.manifest", modules)
@@ -74,3 +84,11 @@ collect_garbage_rarely()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "50000 True\n"
+
+
+def test_on_windows_the_command_names_wsl_and_loads_nothing() -> None:
+    on_windows = "import sys; sys.platform = 'win32'\n" + LOADED
+    done = subprocess.run([sys.executable, "-c", on_windows, "doctor"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "on Windows, install and run it in WSL" in done.stderr.splitlines()[0]
+    assert "typer" not in done.stderr.splitlines()[-1].split()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.slow_cases import quick_every, quick_where
+
 from .conftest import COMMAND, Cli
 
 RUN_DIR = "outputs/streams/default"
@@ -59,6 +61,18 @@ def left(command: list[str], where: Any) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+ENDS = [(command, situation) for command in COMMANDS for situation in ("stdout closed", "all closed", "left")]
+
+
+def _is_quick(case: tuple[tuple[str, ...], str]) -> bool:
+    """Each command meets one of the situations, in turn."""
+    return ENDS.index(case) % 3 == COMMANDS.index(case[0]) % 3
+
+
+def _name(value: tuple[str, ...] | str) -> str:
+    return value if isinstance(value, str) else " ".join(value)
+
+
 SITUATIONS = {"stdin closed": closed("0"), "stdout closed": closed("1"), "all closed": closed("012"), "left": left}
 
 
@@ -71,8 +85,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Any:
     return {"cwd": cli.cwd, "env": cli.environment, "text": True, "timeout": 40}
 
 
-@pytest.mark.parametrize("situation", ["stdout closed", "all closed", "left"])
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(("command", "situation"), quick_where(ENDS, _is_quick), ids=_name)
 def test_a_command_ends_quietly_and_as_it_would_have(place: Any, command: tuple[str, ...], situation: str) -> None:
     code, said = SITUATIONS[situation]([COMMAND, *command], place)
     assert code == 0, said
@@ -80,7 +93,7 @@ def test_a_command_ends_quietly_and_as_it_would_have(place: Any, command: tuple[
         assert word not in said
 
 
-@pytest.mark.parametrize("json_too", [[], ["--json"]], ids=["", "--json"])
+@pytest.mark.parametrize("json_too", quick_every(2, [[], ["--json"]]), ids=["", "--json"])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_a_run_goes_on_to_its_end_and_loses_nothing(place: Any, situation: str, json_too: list[str]) -> None:
     name = f"{situation.replace(' ', '-')}{len(json_too)}"

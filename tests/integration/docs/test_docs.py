@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,11 @@ from PIL import Image
 
 from benchmarks import table
 from crucible_batch.api import Message
+from crucible_batch.cli.display.json_lines import LINES
 from crucible_batch.errors import ExitCode
+
+from .page import PAGES, blocks, title
+from .transcript import steps
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -27,8 +32,9 @@ DOCS = Path(__file__).parents[3] / "docs"
         ("report.schema.json", ["--report"]),
         ("plan.schema.json", ["--plan"]),
         ("sidecar.schema.json", ["--sidecar"]),
+        ("notification.schema.json", ["--notification"]),
     ],
-    ids=["manifest", "report", "plan", "sidecar"],
+    ids=["manifest", "report", "plan", "sidecar", "notification"],
 )
 def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
     """Made by ``make schema``."""
@@ -41,7 +47,7 @@ def test_a_reference_page_is_todays() -> None:
     """Made by ``make reference``."""
     made = runpy.run_path(str(DOCS / "make_reference.py"))
     pages = {page.file: made["render"](page) for page in made["pages"]()}
-    assert set(pages) == {"manifest-reference.md", "report-reference.md"}
+    assert set(pages) == {"manifest-reference.md", "report-reference.md", "notification-reference.md"}
     for file, text in pages.items():
         assert (DOCS / file).read_text(encoding="utf-8") == text, f"{file}: run make reference"
 
@@ -104,9 +110,18 @@ def test_the_page_of_error_codes_is_todays() -> None:
 
 
 def test_every_line_of_json_is_in_the_docs() -> None:
-    """The types are read from the code that words them: one ``case`` for each message."""
-    source = (DOCS.parent / "crucible_batch/cli/display/json_lines.py").read_text(encoding="utf-8")
-    types = re.findall(r'return "([a-z_]+)", \{', source)
-    assert len(types) == len(get_args(Message))
+    """The types are those of the table that words the messages: one row for each."""
+    types = [kind for kind, _ in LINES.values()]
+    assert set(LINES) == set(get_args(Message))
     table = re.findall(r"^\| `([a-z_]+)` \|", (DOCS / "events.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert sorted(table) == sorted(["type", *types, "result"])  # the head, the events, the envelope
+    assert sorted(table) == sorted(
+        ["type", *types, "scheduled_run", "result"]
+    )  # the head, the events, and the command's own
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "--only" in page.read_text(encoding="utf-8")], ids=title)
+def test_a_part_tried_first_is_not_bought_twice(page: Path) -> None:
+    """Jobs are reused within one run directory, so a part is run in the directory of the complete run."""
+    commands = [step.command for block in blocks(page) if block.language == "console" for step in steps(block.text)]
+    parts = [shlex.split(command) for command in commands if "--only" in command]
+    assert not [words for words in parts if {"--run-id", "--out-dir"} & {word.partition("=")[0] for word in words}]

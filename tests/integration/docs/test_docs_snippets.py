@@ -6,6 +6,7 @@ What a block is, its language says:
   pressed once a job is done; numbers don't count in such a block.
 - ``sh``: each line is run and has to end with 0, but for what makes the environment that the test has already, and the
   sandbox and the viewer, which would never end.
+- ``text``: commands for another machine, or for a program that is not here: those of ours need options that exist.
 - any other under a line such as "`NAME`:" is written to the file of that name; ``yaml`` is loaded as a manifest, too.
 - ``python`` is run; ``json`` is read; the lines of a ``crontab`` are parsed; each branch of a tree has to be there.
 """
@@ -28,13 +29,15 @@ from crucible_batch import validate
 from crucible_batch.cli.app import app
 from crucible_batch.errors import ManifestError
 from crucible_batch.sandbox import SandboxConfig, serve
+from crucible_batch.scheduling.export.target import MARK
+from tests.command_tree import all_commands
 
 from .page import PAGES, ROOT, Block, blocks, prose, title
 from .reader import Reader
 from .transcript import disagreement, steps
 
 _ENVIRONMENT = {"make", "pip", "export", "."}
-_ENDLESS = {"sandbox", "view"}
+_ENDLESS = {"sandbox", "view", "schedule"}
 _CRON_TIME = re.compile(r"((?:[\d*,/-]+ +){4}[\d*,/-]+) +(.+)")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 READERS = 4
@@ -83,6 +86,8 @@ async def _type(page: Path, folder: Path) -> str | None:
 
 async def _fault_of(block: Block, reader: Reader) -> str | None:
     match block.language:
+        case _ if block.text.startswith((MARK, "apiVersion:")):
+            return None  # test_schedule_page.py compares exported files
         case "console":
             return await _console(block, reader)
         case "sh":
@@ -100,6 +105,11 @@ async def _fault_of(block: Block, reader: Reader) -> str | None:
             (reader.folder / block.file).write_text(block.text, encoding="utf-8")
         case "":
             return _tree_fault(block, reader.folder)
+        case "text":
+            lines = block.text.replace("\\\n", " ").splitlines()
+            commands = [shlex.split(line, comments=True) for line in lines if re.search(r"\bcrucible-batch \w", line)]
+            ours = [words[words.index("crucible-batch") :] for words in commands if words[:2] != ["docker", "build"]]
+            return next((fault for words in ours if (fault := _command_fault(words))), None)
         case other:
             return f"nothing is known of blocks of the kind {other!r}"
     return None
@@ -129,7 +139,11 @@ async def _sh(block: Block, reader: Reader) -> str | None:
             return f"{line}: no such target"
         if words[:2] == ["crucible-batch", "sandbox"] and (fault := _command_fault(words)):
             return fault
-        if words[0] in _ENVIRONMENT or (words[0] == "crucible-batch" and words[1] in _ENDLESS):
+        if (
+            words[0] in _ENVIRONMENT
+            or words[1:3] == ["-m", "venv"]
+            or (words[0] == "crucible-batch" and words[1] in _ENDLESS)
+        ):
             continue
         done = await reader.types(line)
         if done.code:
@@ -175,7 +189,7 @@ def _options() -> dict[str, set[str]]:
     assert isinstance(group, typer.core.TyperGroup)
     return {
         name: {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
-        for name, command in group.commands.items()
+        for name, command in all_commands(group).items()
     }
 
 
@@ -184,9 +198,12 @@ def _command_fault(words: list[str]) -> str | None:
     command = words[1] if len(words) > 1 else "--help"
     if command.startswith("-"):
         return None
+    rest = words[2:]
+    if command not in _options() and rest:
+        command, rest = f"{command} {rest[0]}", rest[1:]
     if command not in _options():
         return f"there is no command {command!r}"
-    given = (word.partition("=")[0] for word in words[2:] if word.startswith("-"))
+    given = (word.partition("=")[0] for word in rest if word.startswith("-"))
     return next((f"{command} has no option {word!r}" for word in given if word not in _options()[command]), None)
 
 

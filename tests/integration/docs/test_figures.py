@@ -1,4 +1,4 @@
-"""The README's figures are those of the newest campaign, and a campaign's file is whole."""
+"""The figures in the documentation are those of the newest campaign, and a campaign's file is complete."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from typing import Any
 import pytest
 
 from tests.verification.campaign.__main__ import put_into
-from tests.verification.campaign.figures import CAMPAIGNS, README, campaigns, placed, render
+from tests.verification.campaign.figures import CAMPAIGNS, PAGES, RESULTS, campaigns, placed, results, summary
 from tests.verification.campaign.mutation import MODULES
 from tests.verification.campaign.rows import ROWS, ZEROS
 from tests.verification.crash.wire_faults import FAULTS
 
 
-def test_the_figures_in_the_readme_are_those_of_the_newest_campaign() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_figures_of_a_page_are_those_of_the_newest_campaign(page: Path) -> None:
     """Made by ``make figures``."""
-    text = README.read_text(encoding="utf-8")
-    assert text == placed(text, render()), "run make figures"
+    text = page.read_text(encoding="utf-8")
+    assert text == placed(text, PAGES[page]()), "run make figures"
 
 
-def test_a_readme_without_a_place_for_figures_is_refused() -> None:
+def test_a_page_without_a_place_for_figures_is_refused() -> None:
     with pytest.raises(ValueError, match="no place for figures"):
         placed("no markers", "figures")
 
 
-def test_the_readme_counts_the_ways_in_which_an_exchange_goes_wrong() -> None:
-    assert f"go wrong in {len(FAULTS)} ways" in README.read_text(encoding="utf-8")
+def test_the_summary_has_the_three_zeros() -> None:
+    assert "**0 double charges, 0 lost outputs, 0 budget overruns**" in summary()
+    assert "**0 double charges, 0 lost outputs, 0 budget overruns**" in results()
+
+
+def test_the_page_of_results_has_the_number_of_network_faults() -> None:
+    assert f"go wrong in {len(FAULTS)} ways" in RESULTS.read_text(encoding="utf-8")
 
 
 def test_the_page_of_the_regime_has_every_row_with_its_share() -> None:
@@ -53,7 +59,7 @@ def test_a_campaign_that_is_shown_has_every_row() -> None:
     for file in campaigns()[-1:]:
         told = json.loads(file.read_text(encoding="utf-8"))
         assert [row["row"] for row in told["rows"]] == [row.number for row in ROWS]
-        assert render().count("\n| ") == len(ROWS) + 1
+        assert results().count("\n| ") == len(ROWS) + 1
         assert [row["never_struck"] for row in told["rows"]] == [[]] * len(ROWS)
         mutants = next(row["counts"] for row in told["rows"] if row["row"] == 15)
         assert mutants["modules"] == len(MODULES)

@@ -64,13 +64,18 @@ async def test_the_python_example_runs_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_the_manifest_loads(tmp_path: Path) -> None:
-    (manifest,) = _blocks("yaml")
+    manifest, nightly = _blocks("yaml")
     (tmp_path / "manifest.yaml").write_text(manifest, encoding="utf-8")
     (tmp_path / "products.csv").write_text("sku,title\nA1,A blue vase\n", encoding="utf-8")
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (8, 8), "navy").save(tmp_path / "photos" / "A1.jpg")
     _, count = validate(tmp_path / "manifest.yaml")
     assert count == 5
+    (tmp_path / "nightly.yaml").write_text(nightly, encoding="utf-8")
+    checked, count = validate(tmp_path / "nightly.yaml")
+    assert count == 1
+    assert checked.schedule is not None
+    assert checked.budget.per == "month"
 
 
 def test_the_exit_codes_are_the_programs() -> None:

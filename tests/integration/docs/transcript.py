@@ -12,6 +12,7 @@ _MASKS = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)? (s|min|h|ms)\b"), "DURATION"),
     (re.compile(r"\b\d+(\.\d+)? (bytes|kB|MB|GB)\b"), "SIZE"),
+    (re.compile(r"\[\d+\]"), "[PID]"),
     (re.compile(r"127\.0\.0\.1:\d+"), "HOST"),
     (re.compile(r"─+"), "─"),
     (re.compile(r"\s+"), " "),

@@ -31,8 +31,10 @@ from PIL import Image
 from crucible_batch import api
 from crucible_batch.api import connecting, run_directory, running
 from crucible_batch.gateway import Retrier, RetryPolicy
+from crucible_batch.journal.group_commit import GroupCommitWriter
 from crucible_batch.sandbox import Running, SandboxConfig, app, parse_faults, pictures, serve, server
 from crucible_batch.settings import Settings
+from tests.skipped_time import loops_for, write_in_no_time
 
 SPEED = 200.0
 _BESIDE = {".json", ".jsonl", ".html"}
@@ -40,17 +42,21 @@ HEAD = "version: 1\nname: trial\nworkflow: zimage-base\nparams: {size.width: 64,
 
 
 class FastClock:
-    """The machine's clock, sped up. The sandbox lives by the same one."""
+    """The clock of the test's event loop, sped up. The sandbox lives by the same one."""
 
     def __init__(self) -> None:
         self._wall = time.time()
-        self._began = time.monotonic()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def follow(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
 
     def now(self) -> float:
         return self._wall + self.monotonic()
 
     def monotonic(self) -> float:
-        return (time.monotonic() - self._began) * SPEED
+        assert self._loop is not None
+        return self._loop.time() * SPEED
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / SPEED)
@@ -144,7 +150,8 @@ class Bench:
     async def run(self, manifest: Path, **options: Any) -> api.RunResult:
         options.setdefault("settings", self.settings)
         options.setdefault("out_dir", self.path / "out")
-        async with asyncio.timeout(10):
+        await self.clock.sleep(1)  # nobody types a command in no time
+        async with asyncio.timeout(60):  # a run that hangs
             return await api.run(manifest, **options)
 
     async def state(self) -> Any:
@@ -181,6 +188,11 @@ class Bench:
         )
 
 
+def pytest_asyncio_loop_factories(item: pytest.Item) -> object:
+    """Tests on a bench run in a loop that skips the time in which all wait."""
+    return loops_for(item, "start")
+
+
 Start = Callable[..., AbstractAsyncContextManager[Bench]]
 
 
@@ -196,17 +208,20 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setattr(pictures, "render", _plain)
     monkeypatch.setattr(server, "_bind", functools.partial(_bound_without_delay, server._bind))
     monkeypatch.setattr(uvicorn.server, "asyncio", _Impatient())
+    monkeypatch.setattr(GroupCommitWriter, "write", write_in_no_time)
     open_gateway = connecting.open_gateway
 
-    def opened(*args: Any, on_retry: Any, **options: Any) -> Any:
-        # Only tries sleep by the fast clock; who hears of them is the run's own business.
-        retrier = Retrier(RetryPolicy(), on_retry=on_retry, sleep=clock.sleep, clock=clock.monotonic)
+    def opened(*args: Any, retry: RetryPolicy | Retrier, **options: Any) -> Any:
+        # Without the two minutes of patience with errors; the rest is the run's own business.
+        retrier = retry if isinstance(retry, Retrier) else Retrier(retry, sleep=clock.sleep, clock=clock.monotonic)
+        retrier.policy = RetryPolicy(outage_s=retrier.policy.outage_s)
         return open_gateway(*args, retry=retrier, **options)
 
     monkeypatch.setattr(connecting, "open_gateway", opened)
 
     @asynccontextmanager
     async def make(*, faults: str = "", credits: object = 1000, **config: Any) -> AsyncIterator[Bench]:
+        clock.follow(asyncio.get_running_loop())
         config.setdefault("runners", 64)
         config.setdefault("download_ttl_s", 1e6)
         config.setdefault("upload_ttl_s", 1e6)

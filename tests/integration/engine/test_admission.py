@@ -54,7 +54,7 @@ async def test_a_run_that_ends_for_its_way_to_the_gateway_says_so_beside_the_cla
         return await send()
 
     async with start() as bench:
-        result = await bench.run(bench.manifest(jobs(2), budget=3), transport=tampered(tamper))
+        result = await bench.run(bench.manifest(jobs(2), budget=3), transport=tampered(tamper), wait_for_gateway_s=0)
         await bench.agree(result)
         rows = list(result.jobs())
     assert result.exit_code == 5

@@ -9,6 +9,8 @@ from collections import Counter
 import httpx
 import pytest
 
+from tests.slow_cases import quick_every
+
 
 def jobs(count: int, **fields: str) -> str:
     more = "".join(f", {name}: {value}" for name, value in fields.items())
@@ -24,7 +26,9 @@ def refusal(status: int, code: str, hint: str = "ask them") -> httpx.Response:
     return httpx.Response(status, json=body)
 
 
-@pytest.mark.parametrize(("status", "code"), [(403, "FORBIDDEN"), (400, "ACCOUNT_SUSPENDED"), (405, "OLD_CLIENT")])
+@pytest.mark.parametrize(
+    ("status", "code"), quick_every(3, [(403, "FORBIDDEN"), (400, "ACCOUNT_SUSPENDED"), (405, "OLD_CLIENT")])
+)
 @pytest.mark.parametrize("served", [0, 3])
 async def test_the_same_answer_to_five_jobs_ends_the_run_with_it_and_leaves_the_rest_pending(
     start, tampered, tally, status, code, served

@@ -64,7 +64,7 @@ async def test_nothing_but_an_output_is_mended(start, path, planned_too) -> None
     }
     error = next(each.error for each in found.differences if each.path == path)
     assert error is not None
-    assert (error.code, "no output may stand there" in error.message) == ("OUTPUT_MISPLACED", True)
+    assert (error.code, "outputs are not allowed at this path" in error.message) == ("OUTPUT_MISPLACED", True)
     assert {name: after[name] for name in before if name != "out/b/0.png"} == {
         name: content for name, content in before.items() if name != "out/b/0.png"
     }
@@ -83,7 +83,7 @@ async def test_another_file_is_not_replaced_because_the_journal_calls_it_an_outp
     (difference,) = found.differences
     assert difference.error is not None
     assert (difference.error.code, difference.fixed) == ("OUTPUT_MISPLACED", False)
-    assert "the plan puts it elsewhere" in difference.error.message
+    assert "the plan has another path for it" in difference.error.message
     assert notes.read_text() == "mine"
     assert again.differences[0].state is FileState.DAMAGED
     assert sorted(path.name for path in notes.parent.glob("notes*")) == ["notes.txt"]
@@ -131,7 +131,7 @@ async def test_no_command_that_reads_shows_or_writes_beside_such_a_file(start, p
         watch = api.Watch(out)
         watch.look()
         (shown,) = watch.newest(1)
-        with pytest.raises(OSError, match="no output's path"):
+        with pytest.raises(OSError, match="not the path of an output"):
             watch.open(shown)
     assert after == {name: content for name, content in before.items() if "/.crucible/thumbnails/" not in name}
     assert planned.states["done"] == 1

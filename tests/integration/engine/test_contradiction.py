@@ -46,7 +46,7 @@ async def test_the_run_goes_on_with_the_others_and_neither_frees_nor_buys(start,
     assert len(state["jobs"]) == 2
     said = "".join(record.getMessage() for record in caplog.records)
     assert "job a: the journal contradicts itself" in said
-    assert "restore the run directory from a copy" in said
+    assert "restore the run directory from a backup" in said
 
 
 async def test_what_it_holds_counts_against_the_budget(start) -> None:

@@ -161,3 +161,39 @@ def test_ctrl_c_before_the_run_ends_at_once_what_awaits_nothing(
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(api.run(path, settings=NOBODY, handle_signals=True))
     assert went_on == []
+
+
+PACES = [
+    ({}, (3, 500)),
+    ({"concurrency": 7}, (7, 500)),
+    ({"concurrency": "auto"}, (None, 500)),
+    ({"deadline_s": 900}, (3, 900)),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), PACES)
+async def test_the_manifests_pace_is_used_where_the_call_chooses_none(start, monkeypatch, given, expected):
+    seen: list[Any] = []
+    make = running.RunContext.runner
+
+    def runner(self: Any, *args: Any, options: Any, **more: Any) -> Any:
+        seen.append(options)
+        return make(self, *args, options=options, **more)
+
+    monkeypatch.setattr(running.RunContext, "runner", runner)
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: a}", head="concurrency: 3\ndeadline: 500\n")
+        assert (await bench.run(manifest, **given)).ok
+    (options,) = seen
+    concurrency, deadline_s = expected
+    assert options.concurrency == concurrency
+    assert deadline_s - 100 < options.deadline_s < deadline_s
+
+
+async def test_the_manifests_deadline_counts_from_the_call_and_limits_the_question(start):
+    asked: list[float | None] = []
+    async with start() as bench:
+        manifest = bench.manifest("{name: a, prompt: a}", budget=None, head="deadline: 500\n")
+        assert (await bench.run(manifest, confirm=lambda plan: asked.append(plan.left_s) or True)).ok
+    assert asked[0] is not None
+    assert 400 < asked[0] < 500

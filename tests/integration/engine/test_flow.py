@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 from collections import Counter
-from dataclasses import replace
 
 import httpx
 import pytest
 
+from crucible_batch.api import connecting
 from crucible_batch.domain import events
-from crucible_batch.domain.concurrency_limit import initial_limit
+from crucible_batch.domain.concurrency_limit import SILENCE
 from crucible_batch.domain.progress import Throttled
-from crucible_batch.engine import Slots, SystemClock
 from crucible_batch.engine import runner as runner_module
-from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode
+from tests.slow_cases import quick_every
 
 BUSY = {"success": False, "code": "RATE_LIMITED", "error": "too many"}
 
@@ -88,8 +86,7 @@ def runners(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("room", [1, 5])
-@pytest.mark.parametrize("concurrency", [None, 24])
+@pytest.mark.parametrize(("room", "concurrency"), quick_every(3, [(1, None), (5, None), (1, 24), (5, 24)]))
 async def test_a_gateway_with_little_room_gets_all_jobs_done(start, tampered, tally, room, concurrency):
     small = Small(room)
     async with start() as bench:
@@ -104,58 +101,83 @@ async def test_a_gateway_with_little_room_gets_all_jobs_done(start, tampered, ta
 
 
 async def test_by_itself_a_run_begins_with_four_at_once_and_comes_to_more(start, watcher, tampered):
-    at_once, under_way = [], 0
+    roomy = Small(room=1000)
+    unanswered, at_once = 0, []
 
     async def tamper(request: httpx.Request, send):
-        nonlocal under_way
+        nonlocal unanswered
         if not is_submit(request):
-            return await send()
-        under_way += 1
-        at_once.append(under_way)
+            return await roomy(request, send)
+        unanswered += 1
+        at_once.append(unanswered)
         await asyncio.sleep(0.01)
-        answer = await send()
-        under_way -= 1
+        answer = await roomy(request, send)
+        unanswered -= 1
         return answer
 
     seen = watcher()
+    # No job ends before all are submitted, so each answer makes room for one submit more.
     async with start(faults="generate.slow-queue:1", slow_queue_s=100.0, runners=100) as bench:
         result = await bench.run(bench.manifest(jobs(70), budget=None), yes=True, transport=tampered(tamper),
-                                 observer=seen)  # fmt: skip
+                                 observer=seen, polls_per_s=1)  # fmt: skip
         await bench.agree(result)
     assert result.exit_code == 0
-    assert max(at_once[:4]) <= 4
-    assert max(at_once) > 8
+    assert max(at_once) == 4
+    assert roomy.most > 64
     rises = [message.limit for message in seen.messages if isinstance(message, Throttled)]
-    assert rises == [8, 16, 32, 64]
+    assert rises[:4] == [8, 16, 32, 64]
 
 
 @pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("of", [is_submit, is_look])
-async def test_one_burst_is_one_fall_and_is_told_with_its_reason(start, watcher, tampered, status, of):
-    together, answered = 8, 5 if of is is_submit else 1  # so many as let eight go together
-    pushed: list[str] = []  # with a long wait, since on the bench's clock answers that are read together lie apart
-    all_there = asyncio.Event()
+async def test_a_gateway_that_refuses_everything_for_a_while_is_told_with_its_reason_and_used_again(
+    start, watcher, tampered, status
+):
+    submitted = itertools.count()
+    refused: Counter[str] = Counter()
 
     async def tamper(request: httpx.Request, send):
         # The first are answered, since as many may be without an answer as were answered twice over.
-        if of(request) and len(pushed) < together + answered:
-            pushed.append(request.url.path)
-            if len(pushed) > answered:
-                if len(pushed) == together + answered:
-                    all_there.set()
-                await all_there.wait()
-                return busy("40", status)
+        if is_submit(request) and next(submitted) >= 5 and refused.total() < 12:
+            key = json.loads(request.read())["idempotency_key"]
+            if refused[key] < 4:  # of each no more than a few: one that is refused in all its tries ends the run
+                refused[key] += 1
+                return busy("2", status)
         return await send()
 
     seen = watcher()
     async with start() as bench:
-        head = "budget: {credits: 100, max_credits_per_job: 2}\n"
-        manifest = bench.manifest(jobs(20), budget=None, head=head)
+        head = "budget: {credits: 200, max_credits_per_job: 2}\n"
+        manifest = bench.manifest(jobs(60), budget=None, head=head)
         result = await bench.run(manifest, transport=tampered(tamper), concurrency=24, observer=seen)
         await bench.agree(result)
     assert result.exit_code == 0
-    assert falls(seen) == [12]
+    assert falls(seen)
     assert {message.reason for message in seen.messages if isinstance(message, Throttled)} <= {"RATE_LIMITED", None}
+
+
+@pytest.mark.parametrize("of", [is_submit, is_look])
+async def test_a_stray_answer_lowers_nothing_and_only_its_own_request_waits(start, watcher, tampered, of):
+    strays: list[float] = []
+    submits: list[float] = []
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request):
+            submits.append(bench.clock.monotonic())
+        if of(request) and len(submits) > 9 and not strays:
+            strays.append(bench.clock.monotonic())
+            return busy("110")
+        return await send()
+
+    seen = watcher()
+    async with start() as bench:
+        head = "budget: {credits: 200, max_credits_per_job: 2}\n"
+        manifest = bench.manifest(jobs(40), budget=None, head=head)
+        result = await bench.run(manifest, transport=tampered(tamper), concurrency=8, observer=seen)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    assert falls(seen) == []
+    # The clock runs on while a busy machine doesn't: one is enough, since a pause for all would have none.
+    assert any(strays[0] < at < strays[0] + 110 for at in submits)
 
 
 async def test_looks_keep_to_the_rate_that_was_given(start, tampered):
@@ -175,25 +197,25 @@ async def test_looks_keep_to_the_rate_that_was_given(start, tampered):
     assert len(looked_at) - 1 <= 0.25 * (looked_at[-1] - looked_at[0]) + 1  # one may have been late to leave
 
 
-async def test_nothing_new_is_submitted_before_the_wait_that_was_asked_for_is_over(start, tampered):
+async def test_a_gateway_that_refuses_everything_is_not_asked_before_the_wait_that_it_asks_for(start, tampered):
     times: list[float] = []
-    pushed_at: list[float] = []
 
     async def tamper(request: httpx.Request, send):
         if is_submit(request):
             times.append(bench.clock.monotonic())
-        if is_look(request) and not pushed_at:
-            pushed_at.append(bench.clock.monotonic())
-            return busy("60")
+            if 5 <= len(times) < 23:
+                return busy("10")
         return await send()
 
     async with start() as bench:
-        result = await bench.run(bench.manifest(jobs(30), budget=60), transport=tampered(tamper), concurrency=2)
+        head = "budget: {credits: 200, max_credits_per_job: 2}\n"
+        manifest = bench.manifest(jobs(30), budget=None, head=head)
+        result = await bench.run(manifest, transport=tampered(tamper), concurrency=16)
         await bench.agree(result)
     assert result.exit_code == 0
-    # One may have been on its way when the answer came.
-    assert sum(pushed_at[0] < at < pushed_at[0] + 60 for at in times) <= 1
-    assert sum(at > pushed_at[0] + 60 for at in times) > 20
+    # Up to sixteen were on their way when the first was refused; then each goes alone.
+    waits = [later - earlier for earlier, later in itertools.pairwise(times[21:23])]
+    assert min(waits) >= 10
 
 
 async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its_end(start, tampered, watcher, runners):
@@ -207,7 +229,8 @@ async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its
     def press(message: object) -> None:
         # Once: a second Ctrl-C would leave at once.
         if isinstance(getattr(message, "event", None), events.Succeeded) and next(successes) == 0:
-            runners[-1].slots.pushed_back(100_000.0, "RATE_LIMITED")
+            for _ in range(SILENCE):
+                runners[-1].slots.limit.refused(bench.clock.monotonic(), 100_000.0, 0)
             asyncio.get_running_loop().call_later(0.1, runners[-1].interrupt, ExitCode.SIGINT)
 
     async with start() as bench:
@@ -227,9 +250,12 @@ async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its
 async def test_a_limit_that_falls_to_one_while_jobs_wait_for_credits_stops_nobody_for_ever(start, tampered, tally):
     """Every first attempt fails, so that each job asks for its credits twice, and there are credits for two at once."""
     asked = itertools.count()
+    refused: Counter[str] = Counter()
 
     async def tamper(request: httpx.Request, send):
-        if is_look(request) and next(asked) % 3 == 0:
+        # Of each job no more than a few polls: one that is refused in all its tries ends the run.
+        if is_look(request) and next(asked) % 3 == 0 and refused[request.url.path] < 4:
+            refused[request.url.path] += 1
             return busy("3")
         return await send()
 
@@ -242,11 +268,12 @@ async def test_a_limit_that_falls_to_one_while_jobs_wait_for_credits_stops_nobod
     assert result.report.credits.refunded == 20
 
 
-async def test_jobs_of_an_earlier_run_come_first_even_through_a_single_slot(start, tampered, watcher, tally):
+async def test_jobs_of_an_earlier_run_come_first_even_through_a_single_slot(start, tampered, tally):
     taken: list[str] = []
 
     async def hang(request: httpx.Request, send):
-        if is_look(request) and len(taken) == 6:
+        # From the sixth submit on, whatever poll comes next: on a loaded machine none may fall between two submits.
+        if is_look(request) and len(taken) >= 6:
             task.cancel()
             await asyncio.sleep(5)
         answer = await send()
@@ -269,12 +296,10 @@ async def test_jobs_of_an_earlier_run_come_first_even_through_a_single_slot(star
         task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang), concurrency=6))
         with pytest.raises(asyncio.CancelledError):
             await task
-        seen = watcher()
-        result = await bench.run(manifest, transport=tampered(tamper), concurrency=2, observer=seen)
+        result = await bench.run(manifest, transport=tampered(tamper), concurrency=1)
         await bench.agree(result)
     assert result.exit_code == 0
     assert tally(result) == {"succeeded": 9}
-    assert falls(seen)[-1] == 1
 
 
 async def test_a_gateway_that_says_429_for_ever_ends_the_run_with_5_and_fails_no_job(start, tampered, tally):
@@ -293,7 +318,7 @@ async def test_a_gateway_that_says_429_for_ever_ends_the_run_with_5_and_fails_no
         assert result.exit_code == 5
         assert tally(result) == {"pending": 12}
         assert {stop.code for stop in result.report.stops.values()} == {"RATE_LIMITED"}
-        assert next(submits) <= 6 * (5 + 4)
+        assert next(submits) <= 6 * 12
         again = await bench.run(manifest)
     assert again.exit_code == 0
 
@@ -314,15 +339,67 @@ async def test_a_job_that_was_turned_away_in_all_its_tries_comes_again_and_the_r
     assert len(state["jobs"]) == 6
 
 
-@pytest.mark.parametrize("aims", [True, False])
-async def test_a_run_that_finds_its_own_number_gives_no_more_slots_than_keep_the_runners_at_work(aims, watcher):
-    flow = replace(initial_limit(None), limit=64)
-    slots = Slots(flow, Shutdown(), SystemClock(), watcher(), aims=aims)
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(30):
-            await stack.enter_async_context(slots.slot())
-        for _ in range(100):
-            slots.looked(20.0, 2.0, 30)
-        assert slots.too_many is aims
-        slots.looked(None, 2.0, 30)
-        assert not slots.too_many
+async def test_a_job_in_flight_counts_before_a_submit_in_doubt_of_the_same_earlier_run_is_sent_again(start, tampered):
+    """The third submit lent its slot to the fourth, which was in flight when the run was killed."""
+    submits: list[httpx.Request] = []
+    under_way: set[str] = set()
+    most: list[int] = []
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request):
+            submits.append(request)
+            if len(submits) == 3:
+                return busy("60", 503)
+        if is_look(request) and len(submits) == 4 and not task.done():
+            task.cancel()
+            await asyncio.sleep(5)
+        answer = await send()
+        if is_submit(request) or is_look(request):
+            await answer.aread()
+            data = answer.json()["data"]
+            (under_way.discard if data["status"] == "succeeded" else under_way.add)(data["job_id"])
+            most.append(len(under_way))
+        return answer
+
+    async with start(faults="generate.slow-queue:1", slow_queue_s=30.0) as bench:
+        head = "budget: {credits: 200, max_credits_per_job: 2}\n"
+        manifest = bench.manifest(jobs(5), budget=None, head=head)
+        task = asyncio.ensure_future(bench.run(manifest, transport=tampered(tamper), concurrency=1))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        result = await bench.run(manifest, transport=tampered(tamper), concurrency=1)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    assert max(most) == 1
+
+
+async def test_a_refused_submit_that_is_not_sent_again_counts_once(start, tampered, runners, monkeypatch):
+    counted = []
+
+    async def tamper(request: httpx.Request, send):
+        if is_submit(request):
+            monkeypatch.setattr(runners[-1].slots.limit, "refused", lambda *arguments: counted.append(arguments))
+            runners[-1].interrupt(ExitCode.SIGINT)
+            return busy("1")
+        return await send()
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest(jobs(1), budget=2), transport=tampered(tamper), concurrency=1)
+        await bench.agree(result)
+    assert result.exit_code == 130
+    assert len(counted) == 1
+
+
+async def test_a_run_is_patient_with_errors_for_two_minutes_and_with_an_outage_for_ten(start, monkeypatch):
+    patience: list[tuple[float, float]] = []
+    opened = connecting.open_gateway
+
+    def spy(*args, retry, **options):
+        patience.append((retry.policy.patience_s, retry.policy.outage_s))
+        return opened(*args, retry=retry, **options)
+
+    async with start() as bench:
+        monkeypatch.setattr(connecting, "open_gateway", spy)
+        result = await bench.run(bench.manifest(jobs(1), budget=2))
+        await bench.agree(result)
+    assert patience == [(120.0, 600.0)]

@@ -1,10 +1,15 @@
-"""An output that the user deleted is fetched again, and nothing is bought for it."""
+"""An output that was deleted or changed is fetched again, and nothing is bought for it."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import logging
 from pathlib import Path
 
 import httpx
+import pytest
+from PIL import Image
 
 from crucible_batch import run
 from crucible_batch.sandbox import SandboxConfig, serve
@@ -38,3 +43,90 @@ async def test_a_deleted_output_comes_back_for_no_credits(tmp_path: Path) -> Non
     assert len(state["jobs"]) == 2
     assert state["requests"]["generate"] == 2
     assert state["requests"]["download"] == 5
+
+
+TWO = "{name: a, prompt: a boat, workflow: zimage-sheet}\n{name: b, prompt: a barn}"
+
+
+def pictures(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.png"))}
+
+
+def aside(path: str, content: bytes) -> str:
+    return f"{path}.damaged-{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+async def test_a_changed_output_is_fetched_again_and_the_changed_file_is_kept(start, caplog: pytest.LogCaptureFixture):
+    async with start() as bench:
+        first = await bench.run(manifest := bench.manifest(TWO))
+        out = bench.path / "out"
+        before = pictures(out)
+        (out / "a/0.png").write_bytes(b"retouched")
+        cut = before["b/0.png"][:40]
+        (out / "b/0.png").write_bytes(cut)
+        with caplog.at_level(logging.WARNING):
+            again = await bench.run(manifest)
+        state = await bench.agree(again)
+    kept = aside("a/0.png", b"retouched")
+    assert pictures(out) == before
+    assert (out / kept).read_bytes() == b"retouched"
+    assert (out / aside("b/0.png", cut)).read_bytes() == cut
+    assert f"a/0.png was changed after it was saved; the changed file is now {kept}" in caplog.messages
+    assert (again.ok, again.report.credits) == (True, first.report.credits)
+    assert (state["requests"]["generate"], state["requests"]["download"]) == (2, 3 + 2)
+
+
+async def test_the_changed_file_stays_if_the_gateway_no_longer_has_the_output(start, tampered):
+    async def gone(request: httpx.Request, send) -> httpx.Response:
+        if "/api/v1/jobs/" in request.url.path:
+            return httpx.Response(404, json={"success": False, "error": "gone", "code": "JOB_NOT_FOUND"})
+        return await send()
+
+    async with start() as bench:
+        first = await bench.run(manifest := bench.manifest(TWO))
+        out = bench.path / "out"
+        before = pictures(out)
+        (out / "a/0.png").write_bytes(b"retouched")
+        again = await bench.run(manifest, transport=tampered(gone))
+        state = await bench.agree(again)
+        assert pictures(out) == {**before, "a/0.png": b"retouched"}
+        assert not list(out.rglob("*.damaged-*"))
+        error = {row.name: row.error for row in again.jobs()}["a"]
+        assert error is not None
+        assert (again.exit_code, error.code) == (1, "OUTPUT_UNAVAILABLE")
+        assert state["requests"]["generate"] == 2
+        # The gateway has it again: the next run completes what this one could not.
+        third = await bench.run(manifest)
+    assert (third.ok, third.report.credits) == (True, first.report.credits)
+    assert pictures(out) == before
+    assert (out / aside("a/0.png", b"retouched")).read_bytes() == b"retouched"
+
+
+async def test_the_changed_file_stays_if_the_gateway_sends_other_bytes(start, tampered):
+    other = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(other, "PNG")
+
+    async def changed(request: httpx.Request, send) -> httpx.Response:
+        if "/api/v1/" in request.url.path:
+            return await send()
+        return httpx.Response(200, content=other.getvalue(), headers={"Content-Type": "image/png"})
+
+    async with start() as bench:
+        await bench.run(manifest := bench.manifest("{name: b, prompt: a barn}"))
+        out = bench.path / "out"
+        (out / "b/0.png").write_bytes(b"retouched")
+        again = await bench.run(manifest, transport=tampered(changed))
+    assert pictures(out) == {"b/0.png": b"retouched"}
+    assert [row.error.code for row in again.jobs() if row.error] == ["OUTPUT_CHANGED"]
+
+
+async def test_a_changed_output_of_a_renamed_job_is_saved_under_its_new_name(start):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: b, prompt: a barn}"))
+        out = bench.path / "out"
+        before = pictures(out)["b/0.png"]
+        (out / "b/0.png").write_bytes(b"retouched")
+        again = await bench.run(bench.manifest("{name: barn, prompt: a barn}"))
+        state = await bench.agree(again)
+    assert pictures(out) == {"b/0.png": b"retouched", "barn/0.png": before}
+    assert (again.ok, state["requests"]["generate"]) == (True, 1)

@@ -58,7 +58,7 @@ async def test_another_accounts_key_is_refused_while_a_first_submit_is_in_doubt(
         manifest = bench.manifest(ONE)
         await killed_at(bench, tampered, manifest, "/generate")
         for _ in range(2):  # a refused key is not remembered
-            with pytest.raises(RunDirectoryError, match="can't be seen") as caught:
+            with pytest.raises(RunDirectoryError, match="can't be verified") as caught:
                 await bench.run(manifest, settings=with_key(bench, OTHER))
         assert "--same-account" in (caught.value.hint or "")
         assert len((await bench.state())["jobs"]) == 1
@@ -72,7 +72,7 @@ async def test_another_accounts_key_is_refused_while_a_first_upload_is_in_doubt(
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
         await killed_at(bench, tampered, manifest, "/assets")
-        with pytest.raises(RunDirectoryError, match="can't be seen"):
+        with pytest.raises(RunDirectoryError, match="can't be verified"):
             await bench.run(manifest, settings=with_key(bench, OTHER))
         assert len((await bench.state())["assets"]) == 1
 
@@ -110,7 +110,7 @@ async def test_a_renewed_key_that_nothing_proves_is_taken_where_the_user_says_so
         manifest = bench.manifest(ONE)
         await killed_at(bench, tampered, manifest, "/generate")
         settings = with_key(bench, RENEWED)
-        with pytest.raises(RunDirectoryError, match="can't be seen"):
+        with pytest.raises(RunDirectoryError, match="can't be verified"):
             await bench.run(manifest, settings=settings, transport=renewing(tampered))
         result = await bench.run(manifest, settings=settings, transport=renewing(tampered), same_account=True)
         state = await bench.agree(result)
@@ -129,7 +129,7 @@ async def test_any_key_may_take_over_a_directory_for_which_nothing_was_sent(star
 async def test_an_audit_refuses_another_key_as_a_run_does(start, tampered):
     async with start(accounts=ACCOUNTS) as bench:
         await killed_at(bench, tampered, bench.manifest(ONE), "/generate")
-        with pytest.raises(RunDirectoryError, match="can't be seen"):
+        with pytest.raises(RunDirectoryError, match="can't be verified"):
             await api.audit(bench.path / "out", settings=with_key(bench, OTHER))
 
 

@@ -117,33 +117,31 @@ async def test_an_image_that_is_uploaded_while_a_price_rises_is_not_followed_by_
 
 
 async def test_a_hold_that_a_risen_price_has_outgrown_is_taken_anew_right_before_its_submit(start, tampered, watcher):
-    """The third is ready to be submitted and waits, since the gateway asked for a pause; then the second costs 50."""
+    """The second is refused once and lends its slot to the third, which waits for its turn; the second costs 50."""
     async with start(prices={"qwen-edit": Decimal(2)}) as bench:
-        submits, puts, fetches = itertools.count(1), itertools.count(1), itertools.count(1)
-        second_leaves, pause, third_is_ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        submits, puts, prepared = itertools.count(1), itertools.count(1), itertools.count(1)
+        second_leaves, third_is_ready = asyncio.Event(), asyncio.Event()
 
         async def in_step(request: httpx.Request, send):
-            path = request.url.path
-            if request.method == "GET" and "/crucible-outputs/" in path and next(fetches) == 1:
-                await second_leaves.wait()
-                pause.set()
-                return httpx.Response(429, headers={"Retry-After": "60"}, request=request)
             if request.method == "PUT" and next(puts) == 2:
-                await pause.wait()
-            if path.endswith("/generate") and next(submits) == 2:
-                second_leaves.set()
-                await third_is_ready.wait()
-                await bench.configure(prices={"qwen-edit": "50"})
+                await second_leaves.wait()
+            if request.url.path.endswith("/generate"):
+                number = next(submits)
+                if number == 2:
+                    return httpx.Response(429, headers={"Retry-After": "1"}, request=request)
+                if number == 3:
+                    second_leaves.set()
+                    await third_is_ready.wait()
+                    await bench.configure(prices={"qwen-edit": "50"})
             return await send()
-
-        prepared = itertools.count(1)
 
         def look(message: object) -> None:
             if isinstance(getattr(message, "event", None), Prepared) and next(prepared) == 3:
                 third_is_ready.set()
 
         manifest = bench.manifest(edits(bench), budget="75")
-        result = await bench.run(manifest, transport=tampered(in_step), observer=watcher(look))
+        transport = tampered(in_step)
+        result = await bench.run(manifest, transport=transport, observer=watcher(look), concurrency=1)
         state = await bench.agree(result)
         rows = list(result.jobs())
     assert [job["price"] for job in state["jobs"]] == [2, 50]
@@ -344,5 +342,5 @@ async def test_what_is_held_for_a_job_that_is_no_longer_in_the_manifest_says_so(
         await bench.agree(back)
     for result in changed:
         (stop,) = result.report.stops.values()
-        assert (result.exit_code, "in the manifest again" in (stop.hint or "")) == (4, True)
+        assert (result.exit_code, "restore it in the manifest first" in (stop.hint or "")) == (4, True)
     assert (back.exit_code, back.report.credits.spent) == (0, 4)

@@ -160,7 +160,7 @@ async def test_a_file_of_the_users_own_is_never_overwritten(start, caplog):
             result = await bench.run(bench.manifest(ONE))
         assert result.exit_code == 0
         assert notes.read_text() == '{"stars": 5}'
-    assert "another file stands there" in caplog.text
+    assert "another file exists there" in caplog.text
 
 
 async def test_a_disk_that_takes_no_sidecar_fails_no_job_and_the_report_makes_up_for_it(start, monkeypatch, caplog):
@@ -177,7 +177,7 @@ async def test_a_disk_that_takes_no_sidecar_fails_no_job_and_the_report_makes_up
         assert list(contents(bench.path / "out")) == ["a/0.png", "b/0.png", "c/0.png"]
         write_report_again(bench.path / "out")
         assert len(contents(bench.path / "out")) == 6
-    said = [record for record in caplog.records if "no sidecar" in record.getMessage()]
+    said = [record for record in caplog.records if "write the sidecar of" in record.getMessage()]
     assert len(said) == 2  # while it ran, and when it ended: not once an output
 
 

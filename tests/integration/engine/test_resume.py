@@ -153,7 +153,8 @@ async def test_kill_minus_9_among_jobs_in_flight_loses_nothing(start, python, ta
         child = await asyncio.create_subprocess_exec(
             python, "-c", textwrap.dedent(CHILD), bench.running.api_url, "Accepted", cwd=bench.path
         )
-        assert await child.wait() == -signal.SIGKILL
+        with asyncio.get_running_loop().real_time():
+            assert await child.wait() == -signal.SIGKILL
         assert api.read_status(bench.path / "out").report.status == "running"
         result = await bench.run(manifest)
         state = await bench.state()
@@ -236,7 +237,7 @@ async def test_a_job_that_failed_meanwhile_does_not_wait_for_credits_before_the_
     async with start(credits=6, faults="generate.fail=1") as bench:
 
         async def unseen(request: httpx.Request, send):
-            return await send() if "/jobs/" not in request.url.path else httpx.Response(503)
+            return await send() if "/jobs/" not in request.url.path else httpx.Response(500)
 
         manifest = bench.manifest(THREE, budget=6)
         await stop_after(bench, watcher, manifest, events.Accepted, 3, transport=tampered(unseen))

@@ -193,7 +193,13 @@ async def test_a_gateway_that_fails_again_and_again_ends_the_run_and_the_queue_i
         return await send()
 
     async with start() as bench:
-        result = await bench.run(bench.manifest(MANY, budget=None), yes=True, transport=tampered(tamper), concurrency=2)
+        result = await bench.run(
+            bench.manifest(MANY, budget=None),
+            yes=True,
+            transport=tampered(tamper),
+            concurrency=2,
+            wait_for_gateway_s=0,
+        )
         await bench.state()
     assert result.exit_code == 5
     assert next(submits) <= 6 * 7  # six tries a submit, five jobs in a row, and those under way with the last
@@ -270,10 +276,12 @@ async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is
 
     async def leaving_write(self, sql, values):
         if "Refused" in values:
-            loop = asyncio.get_running_loop()
-            loop.call_soon(leave, runners[-1])
-            loop.call_later(0.2, on_disk.set)
-        await write(self, sql, values)
+            asyncio.get_running_loop().call_soon(leave, runners[-1])
+        try:
+            await write(self, sql, values)
+        except asyncio.CancelledError:
+            on_disk.set()
+            raise
 
     def slow_commit(connection, batch):
         if any("Refused" in each.values for each in batch):

@@ -151,4 +151,4 @@ async def test_an_audit_names_the_jobs_whose_answer_and_record_differ(start, tam
         audited = await api.audit(bench.path / "out", settings=bench.settings, clock=bench.clock.now)
     assert audited.exit_code is ExitCode.DIFFERENCE
     (finding,) = audited.audit.differences
-    assert any("the answer to its submit named" in reason for reason in finding.reasons)
+    assert any("in the answer to its submit" in reason for reason in finding.reasons)

@@ -46,7 +46,7 @@ async def test_each_kind_of_difference_is_named_and_nothing_is_touched(start):
     shutil.rmtree(out / "c")
     (out / "c").symlink_to(out / "b")  # what is read through a link is not what was saved
     (out / "b/.crucible-part-x-0").write_bytes(b"cut")
-    (out / ".report.json.part").write_bytes(b"{")
+    (out / ".crucible-part-1-2-report.json").write_bytes(b"{")
     before = sorted(out.rglob("*"))
     found = await verify(out)
     assert {difference.path: difference.state for difference in found.differences} == {
@@ -56,7 +56,7 @@ async def test_each_kind_of_difference_is_named_and_nothing_is_touched(start):
         "c/0.png": FileState.REPLACED,
     }
     assert [difference.name for difference in found.differences] == ["a", "b", "b", "c"]
-    assert found.leftovers == (".report.json.part", "b/.crucible-part-x-0")
+    assert found.leftovers == (".crucible-part-1-2-report.json", "b/.crucible-part-x-0")
     assert found.exit_code == 7
     assert sorted(out.rglob("*")) == before
 

@@ -28,7 +28,7 @@ def running() -> Iterator[Running]:
 
     thread = threading.Thread(target=asyncio.run, args=(main(),))
     thread.start()
-    running, loop, stop = found.result(timeout=10)
+    running, loop, stop = found.result(timeout=120)
     yield running
     loop.call_soon_threadsafe(stop.set)
     thread.join()

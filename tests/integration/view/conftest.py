@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Viewer:
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self.process = process
         self.url = url
-        self.client = httpx.Client(base_url=url.partition("/runs/")[0], trust_env=False, timeout=20)
+        self.client = httpx.Client(base_url=url.partition("/runs/")[0], trust_env=False, timeout=120)
 
     def get(self, address: str) -> httpx.Response:
         return self.client.get(address)
@@ -44,7 +44,7 @@ class Viewer:
         found: dict[str, Any] = self.get(f"/data/{key}").json()
         return found
 
-    def events(self, address: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def events(self, address: str) -> Generator[tuple[str, dict[str, Any]], None, None]:
         """The events of a stream, until the server ends it."""
         with self.client.stream("GET", address) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
@@ -66,7 +66,7 @@ def viewing(cli: Cli, *args: str) -> Iterator[Viewer]:
         yield viewer
     finally:
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     viewer.client.close()
     assert process.returncode == 0, err
     assert json.loads(out.splitlines()[-1])["exit_code"] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,19 @@ from .conftest import MANY, Viewer, viewing
 def follow(viewer: Viewer, key: str, data: dict[str, Any]) -> list[dict[str, Any]]:
     """Put the changes into ``data`` as a page does, until it has to begin anew; return the changes."""
     live, changes = data["live"], []
-    for kind, change in viewer.events(f"/events/{key}?edition={live['edition']}&after={live['number']}"):
-        if kind == "anew":
-            break
-        assert kind == "change"
-        for place, job in zip(change["places"], change["jobs"], strict=True):
-            data["jobs"][place] = job
-        data.update({name: value for name, value in change.items() if name not in {"places", "jobs"}})
-        changes.append(change)
+    address = f"/events/{key}?edition={live['edition']}&after={live['number']}"
+    with closing(viewer.events(address)) as events:
+        for kind, change in events:
+            if kind == "replaced":
+                break
+            if kind == "pace":
+                data["live"]["pace"] = change["pace"]
+                continue
+            assert kind == "change"
+            for place, job in zip(change["places"], change["jobs"], strict=True):
+                data["jobs"][place] = job
+            data.update({name: value for name, value in change.items() if name not in {"places", "jobs"}})
+            changes.append(change)
     return changes
 
 
@@ -47,16 +53,17 @@ def shown(data: dict[str, Any]) -> dict[str, Any]:
 
 def wait_until_begun(viewer: Viewer, place: str) -> str:
     """Wait for a run to come up in the list, told by the list's own events; return its key."""
-    for _ in viewer.events("/events"):
-        if f">{place}</span>" in viewer.get("/").text:
-            break
+    with closing(viewer.events("/events")) as events:
+        for _ in events:
+            if f">{place}</span>" in viewer.get("/").text:
+                break
     return viewer.key(place)
 
 
 def test_a_run_comes_up_in_the_list_is_followed_to_its_end_and_is_then_as_its_report_says(cli: Cli) -> None:
     (cli.cwd / "outputs").mkdir()
     with viewing(cli) as viewer:
-        assert "No run lies here yet" in viewer.get("/").text
+        assert "No run yet" in viewer.get("/").text
         run = cli.start("run", cli.write("atlas", MANY))
         key = wait_until_begun(viewer, "atlas/default")
         assert "running now" in viewer.get("/").text
@@ -65,7 +72,7 @@ def test_a_run_comes_up_in_the_list_is_followed_to_its_end_and_is_then_as_its_re
         assert data["counts"]["unknown"] == 0  # what is being sent is on its way, and no trouble
         begun = data["counts"]["succeeded"]
         changes = follow(viewer, key, data)
-        run.communicate(timeout=30)
+        run.communicate(timeout=120)
         assert run.returncode == 1
         told = [change["counts"]["succeeded"] for change in changes]
         assert len(changes) >= 3
@@ -93,12 +100,12 @@ def test_a_killed_run_is_told_as_killed_and_followed_again_when_the_same_command
         next(change for kind, change in stream if kind == "change" and change["counts"]["succeeded"] >= 2)
         run.send_signal(signal.SIGKILL)
         run.communicate()
-        assert [kind for kind, _ in stream][-1] == "anew"
+        assert [kind for kind, _ in stream][-1] == "replaced"
         dead = viewer.data(key)
         assert dead["live"]["running"] is False
-        assert dead["live"]["standing"] == "killed: the same command goes on"
+        assert dead["live"]["standing"] == "process exited unexpectedly (killed?)"
         assert dead["advice"]["command"] == f"crucible-batch run {manifest}"
-        assert "killed: the same command goes on" in viewer.get("/").text
+        assert "process exited unexpectedly (killed?)" in viewer.get("/").text
         assert "All runs" in viewer.get(f"/runs/{key}/").text
 
         again = cli.start("run", manifest)
@@ -107,8 +114,8 @@ def test_a_killed_run_is_told_as_killed_and_followed_again_when_the_same_command
             for kind, _ in viewer.events(
                 f"/events/{key}?edition={dead['live']['edition']}&after={dead['live']['number']}"
             )
-        ] == ["anew"]
-        again.communicate(timeout=30)
+        ] == ["replaced"]
+        again.communicate(timeout=120)
         assert again.returncode == 1
         assert shown(viewer.data(key)) == shown(report_of(cli, "fallen"))
 
@@ -132,7 +139,7 @@ def test_ctrl_c_ends_it_at_once_although_a_page_listens(cli: Cli) -> None:
         stream = viewer.events("/events")
         assert next(stream)[0] == "changed"
         viewer.process.send_signal(signal.SIGINT)
-        assert viewer.process.wait(timeout=5) == 0
+        assert viewer.process.wait(timeout=30) == 0
         stream.close()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.conftest import Cli
+from tests.slow_cases import quick_where
 
 from .conftest import Viewer, viewing
 
@@ -192,9 +193,12 @@ def _replace_by_a_folder(run_dir: Path) -> None:
     (run_dir / PICTURE).mkdir()
 
 
-@pytest.mark.parametrize(
-    "replace", [_replace_by_a_link, _replace_the_folder_by_a_link, _replace_by_a_pipe, _replace_by_a_folder]
-)
+_REPLACEMENTS = [_replace_by_a_link, _replace_the_folder_by_a_link, _replace_by_a_pipe, _replace_by_a_folder]
+_PATHS = ["../secret.png", ".crucible/journal.sqlite3", "/etc/passwd", "a/../../secret.png"]
+
+
+# Each case starts a viewer of its own.
+@pytest.mark.parametrize("replace", quick_where(_REPLACEMENTS, _REPLACEMENTS[:2].__contains__))
 def test_what_leads_out_of_the_run_directory_is_not_followed(stranger: tuple[Path, Viewer], replace: object) -> None:
     run_dir, viewer = stranger
     key, sha256 = _own_key(viewer), hashlib.sha256((run_dir / PICTURE).read_bytes()).hexdigest()
@@ -204,7 +208,7 @@ def test_what_leads_out_of_the_run_directory_is_not_followed(stranger: tuple[Pat
     assert viewer.get(f"/thumbnails/{key}/{sha256}").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["../secret.png", ".crucible/journal.sqlite3", "/etc/passwd", "a/../../secret.png"])
+@pytest.mark.parametrize("path", quick_where(_PATHS, _PATHS[:1].__contains__))
 def test_a_journal_that_names_other_files_gets_none_of_them(finished: Cli, tmp_path: Path, path: str) -> None:
     shutil.copytree(finished.cwd / RUN, tmp_path / "theirs")
     (tmp_path / "secret.png").write_bytes(b"secret")
@@ -241,7 +245,7 @@ def test_links_among_the_runs_are_passed_over_and_a_broken_journal_is_told(finis
     with viewing(Cli(tmp_path, None), "all") as viewer:
         text = viewer.get("/").text
         assert text.count("<article") == 2
-        assert "is damaged, and no journal any more" in text
+        assert "be read as a journal" in text
         keys = set(re.findall(r'id="run-(\w+)"', text))
         (broken,) = keys - {viewer.key("one")}
         answer = viewer.get(f"/runs/{broken}/")

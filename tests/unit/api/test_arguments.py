@@ -14,6 +14,8 @@ from crucible_batch.errors import UserError
 WRONG: list[tuple[str, Any]] = [
     ("concurrency", 0),
     ("concurrency", -1),
+    ("concurrency", "fast"),
+    ("concurrency", float("nan")),
     ("polls_per_s", 0),
     ("polls_per_s", float("nan")),
     ("job_timeout_s", 0),

@@ -127,7 +127,7 @@ def books(*, seen: str | None = None, held: str | None = None, ceiling: str | No
         (books(), "0", "0 of 0 credits used; the next job needs more than 0"),
         (books(ceiling="50"), "20", "0 of 20 credits used; the next job may cost up to 50, its declared ceiling"),
         (books(ceiling="50"), None, None),
-        (books(seen="5", ceiling="4"), None, "a job on w costs 5 credits, above max_credits_per_job 4"),
+        (books(seen="5", ceiling="4"), None, "a job on w costs 5 credits, above max_credits_per_job (4)"),
         (books(seen="2", held="3"), "3", None),
         (books(seen="2", held="3"), "1", "3 of 1 credits used (3 of them held); the next job needs 2"),
     ],
@@ -140,7 +140,8 @@ def test_a_plan_knows_why_no_job_can_start_though_all_that_is_held_came_back(
     assert starts.shapes == (frozenset() if message else {shape_of(job(1))})
     if message and budget and ledger.held:
         assert starts.blocked is not None
-        assert starts.blocked.hint == "raise the budget and run the same command again: what is done is not paid again"
+        hint = "raise the budget and run the same command again; completed jobs are not paid for again"
+        assert starts.blocked.hint == hint
 
 
 def test_a_job_that_must_upload_its_images_needs_credits_for_them_too() -> None:

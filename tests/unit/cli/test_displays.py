@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 from crucible_batch.api import (
     Balance,
     JobAdvanced,
     Outcome,
+    Pace,
     Phase,
     Receiving,
     Retrying,
@@ -23,11 +24,11 @@ from crucible_batch.api import (
     Throttled,
 )
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.cli.display.live import Frames, LiveDisplay, Size, bar, does_reflow, money
+from crucible_batch.cli.display.live import Frames, LiveDisplay, does_reflow
 from crucible_batch.cli.display.plain import PlainDisplay
-from crucible_batch.cli.display.progress_state import Pace, ProgressState
-from crucible_batch.cli.display.progress_text import stage_bars, states, task_row
-from crucible_batch.domain.events import Accepted, Failed, Listed, Saved, Succeeded
+from crucible_batch.cli.display.progress_state import ProgressState
+from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars, state_parts, task_row
+from crucible_batch.domain.events import Accepted, Failed, Held, Listed, Saved, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
 
@@ -77,7 +78,9 @@ def test_the_rate_and_the_rest_follow_from_what_was_finished() -> None:
     tally.take(saved("a"), 5.0)
     tally.take(saved("b"), 10.0)
     assert tally.rate_per_min(10.0) == 12
-    assert tally.left_s(10.0) == 10
+    left = tally.left(10.0)
+    assert left is not None
+    assert left.likely_s == 10
 
 
 def test_a_failure_is_notable_and_clean_and_a_retry_is_told_apart() -> None:
@@ -130,15 +133,30 @@ def test_a_panel_with_room_shows_the_stages_and_a_low_or_narrow_one_all_of_them_
 def test_money_says_what_the_budget_leaves() -> None:
     tally = ProgressState()
     tally.take(began(1), 0.0)
-    assert money(tally) == "12.5 spent · 4 held · 63.5 left of 80"
+    assert GAP.join(money_parts(tally)) == "12.5 spent · 4 held · 63.5 left of 80"
     tally.balance = Balance(Decimal(80), Decimal("80.5"), Decimal(0))
-    assert money(tally) == "80.5 spent · 0 left of 80"
+    assert GAP.join(money_parts(tally)) == "80.5 spent · 0 left of 80"
+
+
+def test_a_job_that_is_sent_alone_is_shown_as_a_canary_until_it_is_accepted() -> None:
+    tally = ProgressState()
+    tally.take(RunBegan(0.0, 3, {}, Balance(Decimal(40), Decimal(0), Decimal(0))), 0.0)
+    held = Held(at=0.0, attempt=1, key="k", credits=Decimal(40), price_class="workflow:w", alone=True)
+    all_held = Balance(Decimal(40), Decimal(0), Decimal(40))
+    tally.take(JobAdvanced(0.0, "1", "a", held, Phase.READY, Phase.SUBMITTING, all_held), 0.0)
+    assert GAP.join(money_parts(tally)) == (
+        "0 spent · 40 held · canary job holds the rest of the budget until its price is confirmed · budget 40"
+    )
+    event = Accepted(at=1.0, job_id="1", credits=Decimal(2), reused=False)
+    answered = Balance(Decimal(40), Decimal(0), Decimal(2))
+    tally.take(JobAdvanced(1.0, "1", "a", event, Phase.SUBMITTING, Phase.IN_FLIGHT, answered), 1.0)
+    assert GAP.join(money_parts(tally)) == "0 spent · 2 held · 38 left of 40"
 
 
 def test_money_does_not_call_the_budget_used_up_while_the_rest_is_only_held() -> None:
     tally = ProgressState()
     tally.balance = Balance(Decimal(60), Decimal(36), Decimal(24))
-    assert money(tally) == "36 spent · 24 held · budget 60"
+    assert GAP.join(money_parts(tally)) == "36 spent · 24 held · budget 60"
 
 
 def in_phase(name: str, event: Any) -> JobAdvanced:
@@ -161,13 +179,13 @@ def test_a_job_whose_files_are_all_saved_is_checking_and_not_downloading() -> No
         output(2),
     ):
         tally.take(in_phase("a", event), 1.0)
-        shown.append(states(tally).plain.split(" · ")[1])
+        shown.append(state_parts(tally)[1].plain)
     assert shown == ["1 downloading", "1 downloading", "1 checking", "1 downloading", "1 checking"]
     assert task_row(tally.oldest(1)[0], 1.0, 80).plain.split()[1] == "checking"
     tally.take(TakenUp(0.0, "b", "b", Phase.FETCHING, 0.0), 1.0)
-    assert states(tally).plain == "0 succeeded · 1 checking · 1 downloading"
+    assert GAP.join(part.plain for part in state_parts(tally)) == "0 succeeded · 1 checking · 1 downloading"
     tally.take(in_phase("b", output(0)), 1.0)
-    assert states(tally).plain == "0 succeeded · 2 checking"
+    assert GAP.join(part.plain for part in state_parts(tally)) == "0 succeeded · 2 checking"
 
 
 def plain(messages: list[tuple[float, Any]]) -> list[str]:
@@ -200,13 +218,17 @@ def test_the_live_panel_shows_the_last_failures_and_the_retry_for_a_while() -> N
     stream = io.StringIO()
     console = Console(file=stream, width=70)
     display = LiveDisplay(console, "x.yaml", clock=lambda: now[0])
-    messages = [began(9), *(failed(f"bad-{number}") for number in range(5)), Retrying(0.0, "job", 1, 2.0, "HTTP 429")]
+    messages = [
+        began(9),
+        *(failed(f"bad-{number}") for number in range(5)),
+        Retrying(0.0, "job", 1, 2.0, "HTTP 429", "g.test"),
+    ]
     for message in messages:
         display.notify(message)
     console.print(display._draw())
     assert "bad-1 " not in stream.getvalue()
     assert all(f"✗ bad-{number}  BOOM" in stream.getvalue() for number in (2, 3, 4))
-    assert "HTTP 429; again in 2.0 s" in stream.getvalue()
+    assert "HTTP 429; again in 2.0 s (g.test)" in stream.getvalue()
     now[0] = 60.0
     console.print(display._draw())
     assert stream.getvalue().count("HTTP 429") == 1
@@ -226,16 +248,16 @@ def test_the_live_panel_shows_a_limit_that_fell_until_it_is_back() -> None:
     display.notify(Throttled(0.0, 8, 24, None))
     assert "at once" not in shown(display, console, stream)
     display.notify(Throttled(0.0, 1, 24, "RATE_LIMITED"))
-    assert "slower   at most one job at once  RATE_LIMITED" in shown(display, console, stream)
+    assert "slower   at most 1 job at a time  RATE_LIMITED" in shown(display, console, stream)
     display.notify(Throttled(0.0, 2, 24, None))
-    assert "slower   at most 2 jobs at once  RATE_LIMITED" in shown(display, console, stream)
+    assert "slower   at most 2 jobs at a time  RATE_LIMITED" in shown(display, console, stream)
     display.notify(Throttled(0.0, 24, 24, None))
     assert "at once" not in shown(display, console, stream)
 
 
 def test_plain_lines_tell_of_a_limit_that_falls_and_not_of_one_that_rises() -> None:
     lines = plain([(0.0, began(9)), (1.0, Throttled(0.0, 6, 24, "HTTP_503")), (1.1, Throttled(0.0, 12, 24, None))])
-    assert lines[1:] == ["slower  at most 6 jobs at once: HTTP_503"]
+    assert lines[1:] == ["slower  at most 6 jobs at a time: HTTP_503"]
 
 
 def test_a_limit_is_a_line_of_json() -> None:
@@ -355,14 +377,15 @@ def test_the_more_has_happened_the_surer_is_the_time_left(ends: int, low_s: floa
 def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> None:
     lines = plain([(0.0, began(9)), (0.1, accepted("a")), (0.2, Stopping(0.0, "INTERRUPTED", "by a signal", 30.0))])
     assert lines[-1] == (
-        "stop  stopping  INTERRUPTED: 1 in flight is awaited up to 30 s; Ctrl-C again leaves at once; nothing is lost"
+        "stop  stopping  INTERRUPTED: waiting up to 30 s for 1 job in flight; Ctrl-C again exits at once;"
+        " nothing is lost"
     )
     clock = [0.0]
     display = busy(clock)
     display.notify(Stopping(0.0, "INTERRUPTED", "by a signal", 30.0))
     clock[0] += 12
     text = "\n".join(drawn(display, 100))
-    assert "stopping 6 in flight are awaited up to 18 s · Ctrl-C again leaves at once · nothing is lost" in text
+    assert "stopping waiting up to 18 s for 6 jobs in flight · Ctrl-C again exits at once · nothing is lost" in text
     assert "left ·" not in text  # what waits won't be started: nobody can say when
 
 
@@ -393,7 +416,9 @@ def test_a_frame_is_drawn_only_where_it_would_show_anything_else() -> None:
 def test_a_frame_that_a_narrower_terminal_has_broken_up_is_taken_away_whole(reflows: bool, upwards: int) -> None:
     stream = io.StringIO()
     console = Console(file=stream, width=80, height=24, force_terminal=True, legacy_windows=False)
-    frames = Frames(lambda: Text("=" * 80), console, drawn=lambda: Size(80, 1), changed=lambda: True, reflows=reflows)
+    frames = Frames(
+        lambda: Text("=" * 80), console, drawn=lambda: ConsoleDimensions(80, 1), changed=lambda: True, reflows=reflows
+    )
     with frames:
         frames.refresh()
         before = len(stream.getvalue())

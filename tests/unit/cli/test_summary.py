@@ -12,11 +12,13 @@ from crucible_batch.cli.render.summary import (
     FailureGroup,
     credits_words,
     group_failures,
+    is_short_of_budget,
     next_step,
     show_summary,
 )
+from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow
+from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow
 
 ZERO = Decimal(0)
 
@@ -61,8 +63,8 @@ def test_it_has_ten_lines_at_most_and_ends_with_what_to_type(failures: int, stop
         assert sum("note " in line for line in lines) == min(2, notes)
 
 
-def row(name: str, status: str, code: str) -> JobRow:
-    error = ErrorRow(code=code, message=f"because of {code}")
+def row(name: str, status: str, code: str, message: str | None = None) -> JobRow:
+    error = ErrorRow(code=code, message=message or f"because of {code}")
     return JobRow(
         name=name, status=status, workflow_id="w", params={}, idempotency_key="k", credits=Decimal(0), error=error
     )
@@ -97,11 +99,52 @@ def test_what_is_paid_for_already_is_not_offered_another_attempt() -> None:
     assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml --retry-failed"
 
 
+def test_failures_of_one_code_with_different_messages_have_their_number_and_three_examples() -> None:
+    report = counted(failed=7, succeeded=1).model_copy(update={"exit_code": 1})
+    rows = [row(f"j{number}", "failed", "INVALID_PARAMS", f"reason {number % 5}") for number in range(7)]
+    (group,) = group_failures(report, rows)
+    assert (group.count, group.messages, group.examples) == (7, 5, ("reason 0", "reason 1", "reason 2"))
+    stream = io.StringIO()
+    show_summary(Console(file=stream, width=200), report, Path("out"), failures=[group], next_step=RUN)
+    text = stream.getvalue()
+    assert "INVALID_PARAMS × 7: j0, j1, j2 … · 5 different messages" in text
+    assert [line.strip() for line in text.splitlines() if "reason" in line] == ["reason 0", "reason 1", "reason 2"]
+    assert len(text.splitlines()) <= 10
+
+
+@pytest.mark.parametrize("failures", range(1, 5))
+@pytest.mark.parametrize("stops", range(4))
+def test_examples_of_messages_leave_room_for_the_stops_within_ten_lines(failures: int, stops: int) -> None:
+    stream = io.StringIO()
+    examples = ("example", "example", "example")
+    groups = [FailureGroup(f"CODE_{number}", "it", ("a",), 9, "failed", 9, examples) for number in range(failures)]
+    show_summary(
+        Console(file=stream, width=200), head(stops, 3), Path("out"), failures=groups, next_step=RUN, page=Path("p")
+    )
+    lines = stream.getvalue().splitlines()
+    assert len(lines) <= 10
+    assert sum("STOP_" in line for line in lines) == min(2, stops)
+    assert any("example" in line for line in lines) is (failures == 1 or min(3, failures) + min(2, stops) < 5)
+
+
+def test_an_attempt_that_cannot_change_anything_is_not_proposed() -> None:
+    report = counted(failed=2).model_copy(update={"exit_code": 1})
+    hopeless = group_failures(report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "Nsfw_Content")])
+    assert next_step(report, RUN, hopeless, never=HOPELESS_CODES) == f"change the failed jobs, then: {RUN}"
+    mixed = group_failures(report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "GPU_LOST")])
+    assert next_step(report, RUN, mixed, never=HOPELESS_CODES) == f"{RUN} --retry-failed"
+    assert next_step(report, RUN, mixed, never={"INVALID_PARAMS", "GPU_LOST"}) == (
+        f"change the failed jobs, then: {RUN}"
+    )
+    paid = group_failures(report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "OUTPUT_EXISTS")])
+    assert next_step(report, RUN, paid, never=HOPELESS_CODES) == RUN
+
+
 def test_what_was_found_again_is_not_called_spent_by_this_run() -> None:
     report = head(0, 0)
     books = report.credits.model_copy(update={"spent": Decimal(24), "jobs": Decimal(24), "reused": Decimal(24)})
     words = credits_words(report.model_copy(update={"credits": books}), EarlierRuns(2, Decimal(4)))
-    assert "24 of it found again, not bought" in words
+    assert "24 of it reused, not bought" in words
     assert "by this run" not in words
 
 
@@ -129,8 +172,8 @@ RUN = "crucible-batch run m.yaml"
         (f"{RUN} --max-cost 4", "14", f"{RUN} --budget 14"),
         ("crucible-batch run 'a b.yaml'", "14", "crucible-batch run 'a b.yaml' --budget 14"),
         (f"{RUN} --budget 4", "4", f"{RUN} --budget 4"),
-        (f"{RUN} --budget 4", None, f"choose a higher budget than 4, then: {RUN} --budget N"),
-        (RUN, None, f"choose a higher budget than 4, then: {RUN} --budget N"),
+        (f"{RUN} --budget 4", None, f"set budget.max_credits_per_upload, then: {RUN} --budget 4"),
+        (RUN, None, f"set budget.max_credits_per_upload, then: {RUN}"),
     ],
 )
 def test_the_command_after_a_budget_that_was_too_small_names_one_that_is_enough(
@@ -149,9 +192,9 @@ def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_
 @pytest.mark.parametrize(
     ("code", "first"),
     [
-        ("INSUFFICIENT_CREDITS", "top the account up"),
+        ("INSUFFICIENT_CREDITS", "add credits to the account"),
         ("PRICE_ABOVE_CEILING", "raise the ceiling in the manifest"),
-        ("PRICE_ROSE", "look into the price"),
+        ("PRICE_ROSE", "check the price"),
     ],
 )
 def test_a_command_that_would_be_blocked_again_is_never_printed_by_itself(code: str, first: str) -> None:
@@ -172,3 +215,23 @@ def test_the_hint_of_the_first_stop_is_shown_once_within_ten_lines(failures: int
     lines = stream.getvalue().splitlines()
     assert len(lines) <= 10
     assert [line for line in lines if "hint" in line] == ["  hint     raise the budget"]
+
+
+def test_a_run_that_its_period_ended_continues_in_the_next_one() -> None:
+    period = PeriodRow(
+        account="studio",
+        per="month",
+        limit=Decimal(50),
+        spent=Decimal(46),
+        set_aside=Decimal(4),
+        until="2026-12-01 00:00 Europe/Berlin",
+        exhausted=True,
+    )
+    stop = ErrorRow(code="BUDGET_EXHAUSTED", message="budget studio: 50 of 50 credits used")
+    report = counted(blocked=1).model_copy(update={"exit_code": 4, "period": period, "stops": {"w": stop}})
+    assert next_step(report, RUN, [], enough=Decimal(90)) == f"{RUN}   # from 2026-12-01 00:00 Europe/Berlin"
+    assert not is_short_of_budget(report)
+    assert credits_words(report).endswith(" · studio: 46 of 50 spent this month, 4 set aside")
+    own = report.model_copy(update={"period": period.model_copy(update={"exhausted": False})})
+    assert next_step(own, RUN, [], enough=Decimal(90)) == f"{RUN} --budget 90"
+    assert is_short_of_budget(own)

@@ -145,7 +145,7 @@ def test_signs_and_spellings_make_no_difference(words: tuple[str, str], sign: in
     [
         (CreditStatus.CHARGED, ["reserve"], ["not charged"]),
         (CreditStatus.CHARGED, ["reserve", "refund"], ["not charged but refunded"]),
-        (CreditStatus.CHARGED, ["reserve", "consume", "refund"], ["charged and refunded as well"]),
+        (CreditStatus.CHARGED, ["reserve", "consume", "refund"], ["both charged and refunded"]),
         (CreditStatus.REFUNDED, ["reserve", "consume"], ["not refunded but charged"]),
         (CreditStatus.REFUNDED, ["reserve"], ["not refunded"]),
         (CreditStatus.CHARGED, ["reserve", "consume", "bonus"], ["an entry of an unknown type: bonus"]),
@@ -169,7 +169,7 @@ def test_a_job_that_was_reserved_twice_is_a_difference() -> None:
 def test_a_job_that_answered_two_keys_is_a_difference_of_both() -> None:
     jobs = [job(), job(name="other", job_id="J1"), job(name="third", job_id="j3")]
     found = look(entry("reserve", 2), entry("consume", 2), entry("reserve", 2, job_id="j3"), jobs=jobs)
-    said = ["the gateway answered another key with the same job" in each.reasons for each in found.jobs]
+    said = ["the gateway returned the same job for another key" in each.reasons for each in found.jobs]
     assert said == [True, True, False]
 
 
@@ -248,14 +248,14 @@ def test_uploads_and_rebates_are_recognised(charge: LedgerEntry, rebate: LedgerE
 @pytest.mark.parametrize(
     ("claim", "entries", "expected"),
     [
-        (upload(), [], ["charged 0.5 in the books, no entry of that amount in the ledger"]),
-        (upload(), [("upload", "0.6")], ["charged 0.5 in the books, no entry of that amount in the ledger"]),
+        (upload(), [], ["charged 0.5 in the journal, no entry of that amount in the ledger"]),
+        (upload(), [("upload", "0.6")], ["charged 0.5 in the journal, no entry of that amount in the ledger"]),
         (upload(), [("upload", "0.5", "asset-1"), ("upload", "0.5", "asset-1 again")],
-         ["charged 2 times", "charged 0.5 in the books, 1 in the ledger"]),
+         ["charged 2 times", "charged 0.5 in the journal, 1 in the ledger"]),
         (upload(), [("upload", "0.5", "asset-1"), ("rebate", "0.4", "asset-1")],
-         ["rebated 0.4, and never deleted by us"]),
+         ["rebated 0.4, but not deleted by this run directory"]),
         (upload(rebate=Decimal("0.5"), deleted_at=81.0), [("upload", "0.5"), ("rebate", "0.5")],
-         ["deleted, and still at the gateway"]),
+         ["deleted, but still listed by the gateway"]),
         (upload(charge=Decimal(0)), [], []),
     ],
 )  # fmt: skip

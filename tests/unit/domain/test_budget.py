@@ -18,6 +18,8 @@ from crucible_batch.domain.budget import (
     decide_admission,
     hold_for_submit,
     hold_is_too_small,
+    may_resend,
+    raised_budget,
     repricing_error,
 )
 from crucible_batch.domain.events import Accepted, Created, Event, Held, Intended, Lost
@@ -234,6 +236,28 @@ def test_right_before_a_submit_its_hold_is_compared_with_what_was_seen_since(
 
 
 @pytest.mark.parametrize(
+    ("seen", "hold", "others", "alone", "is_sent"),
+    [
+        ("1", "16", "24", False, True),
+        ("1", "15", "24", False, False),  # a price of 1 may become 16
+        ("1", "32", "24", False, True),  # 16 is left for it, though 56 is committed
+        ("1", "32", "25", False, False),
+        (None, "32", "24", False, False),  # nothing bounds it
+        (None, "32", "24", True, True),
+        (None, "32", "40", True, False),
+        ("5", "32", "35", True, True),
+        ("5", "32", "36", True, False),
+    ],
+)
+def test_a_submit_in_doubt_is_sent_on_what_its_hold_and_the_budget_still_cover(
+    seen: str | None, hold: str, others: str, alone: bool, is_sent: bool
+) -> None:
+    books = ledger(seen=seen, held=others)
+    books.set_hold("job", D(hold), alone=alone)
+    assert may_resend(books, D(40), W, D(hold), alone=alone) is is_sent
+
+
+@pytest.mark.parametrize(
     ("ceiling", "answered", "recorded", "code"),
     [
         ("7", "1", "7", None),
@@ -264,9 +288,9 @@ def test_a_record_within_the_bound_that_its_submit_went_on_ends_nothing(recorded
 def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
     error = repricing_error(W, D(2), D(33), PriceBook())
     assert error is not None
-    assert error.message == "the record of a job on w names 33 credits, the answer to its submit named 2"
+    assert error.message == "a job on w costs 33 credits by its record, but cost 2 by the answer to its submit"
     assert error.hint == (
-        "compare with the gateway's ledger (crucible-batch audit), and declare budget.max_credits_per_job"
+        "compare both with the gateway's ledger (crucible-batch audit), and set budget.max_credits_per_job"
     )
 
 
@@ -288,15 +312,15 @@ HINT = "and run the same command again"
             HoldRequest(W),
             ledger(seen="5", ceiling="4"),
             "10",
-            "a job on w costs 5 credits, above max_credits_per_job 4",
-            f"raise budget.max_credits_per_job if that is what you want to pay, {HINT}",
+            "a job on w costs 5 credits, above max_credits_per_job (4)",
+            f"raise budget.max_credits_per_job if the price is acceptable, {HINT}",
         ),
         (
             HoldRequest(W, 1),
             ledger(upload="5", upload_ceiling="4"),
             "10",
-            "an upload costs 5 credits, above max_credits_per_upload 4",
-            f"raise budget.max_credits_per_upload if that is what you want to pay, {HINT}",
+            "an upload costs 5 credits, above max_credits_per_upload (4)",
+            f"raise budget.max_credits_per_upload if the price is acceptable, {HINT}",
         ),
         (
             HoldRequest(W),
@@ -304,8 +328,8 @@ HINT = "and run the same command again"
             "10",
             "9 of 10 credits used (9 of them held); the next job needs 2",
             (
-                "what is held is for answers that never came: run the same command again (a job that was changed"
-                " or removed meanwhile has to be in the manifest again), or raise the budget"
+                "credits are held for unanswered requests: run the same command again (if a job was changed"
+                " or removed since then, restore it in the manifest first), or raise the budget"
             ),
         ),
         (
@@ -313,7 +337,7 @@ HINT = "and run the same command again"
             ledger(seen="2"),
             "2",
             "0 of 2 credits used; the next job needs more than 2",
-            "raise the budget and run the same command again: what is done is not paid again",
+            "raise the budget and run the same command again; completed jobs are not paid for again",
         ),
         (
             HoldRequest(W),
@@ -348,14 +372,14 @@ HINT = "and run the same command again"
             ledger(seen="4", ceiling="50"),
             "3",
             "0 of 3 credits used; the next job may cost up to 50, its declared ceiling",
-            "raise the budget and run the same command again: what is done is not paid again",
+            "raise the budget and run the same command again; completed jobs are not paid for again",
         ),
         (
             HoldRequest(W),
             ledger(ceiling="50"),
             "0",
             "0 of 0 credits used; the next job may cost up to 50, its declared ceiling",
-            "raise the budget and run the same command again: what is done is not paid again",
+            "raise the budget and run the same command again; completed jobs are not paid for again",
         ),
         (
             HoldRequest(W),
@@ -363,8 +387,8 @@ HINT = "and run the same command again"
             "10",
             "9 of 10 credits used (9 of them held); the next job may cost up to 4, its declared ceiling",
             (
-                "what is held is for answers that never came: run the same command again (a job that was changed"
-                " or removed meanwhile has to be in the manifest again), raise the budget, or lower"
+                "credits are held for unanswered requests: run the same command again (if a job was changed"
+                " or removed since then, restore it in the manifest first), raise the budget, or lower"
                 " budget.max_credits_per_job"
             ),
         ),
@@ -373,7 +397,7 @@ HINT = "and run the same command again"
             ledger(seen="4", ceiling="4"),
             "3",
             "0 of 3 credits used; the next job needs 4",
-            "raise the budget and run the same command again: what is done is not paid again",
+            "raise the budget and run the same command again; completed jobs are not paid for again",
         ),
         (
             HoldRequest(W, 1),
@@ -399,7 +423,7 @@ def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_decla
         books.apply("asset:x", event)
     blocked = decide_admission(HoldRequest(W), books, D(9), IDLE)
     assert isinstance(blocked, Block)
-    assert "8 are held for uploads: declare budget.max_credits_per_upload to count each at that" in str(blocked)
+    assert "8 are held for uploads: set budget.max_credits_per_upload to count each at that price" in str(blocked)
     books.prices.upload_ceiling = D(8)
     assert "max_credits_per_upload" not in str(decide_admission(HoldRequest(W), books, D(9), IDLE))
 
@@ -407,29 +431,42 @@ def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_decla
 def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None:
     decision = decide_admission(HoldRequest(W), ledger(), D(9), DOUBT)
     assert isinstance(decision, Block)
-    assert "has no bound that fits the budget, and one that was sent is still unanswered" in decision.error.message
+    assert "has no upper limit within the budget, and an earlier submit is still unanswered" in decision.error.message
     assert decision.error.hint == (
-        "run the same command again (a job that was changed or removed meanwhile has to be in the manifest again), if"
-        " need be with --resubmit-unknown; or declare budget.max_credits_per_job"
+        "run the same command again (if a job was changed or removed since then, restore it in the manifest first),"
+        " with --resubmit-unknown if it suggests that; or set budget.max_credits_per_job"
     )
 
 
 @pytest.mark.parametrize(
     ("situation", "message"),
     [
-        (account("1.5", closed=True), "the account has 1.5 credits available and the next job needs 2"),
+        (account("1.5", closed=True), "the account has 1.5 credits available; the next job needs 2"),
         (
             AdmissionState(False, account_closed=True),
-            "the account has no more credits available and the next job needs 2",
+            "the account has too few credits available; the next job needs 2",
         ),
-        (account("-3", closed=True), "the account has 0 credits available and the next job needs 2"),
+        (account("-3", closed=True), "the account has 0 credits available; the next job needs 2"),
     ],
 )
 def test_an_account_without_credits_is_named_with_what_it_has(situation: AdmissionState, message: str) -> None:
     decision = decide_admission(HoldRequest(W), ledger(seen="2"), D(50), situation)
     assert isinstance(decision, Block)
     assert decision.error.message == message
-    assert decision.error.hint == f"top the account up {HINT}: what is done is not paid again"
+    assert decision.error.hint == f"add credits to the account {HINT}; completed jobs are not paid for again"
+
+
+@pytest.mark.parametrize(
+    ("seen", "uploads", "needs"), [(None, 0, "costs more"), ("2", 1, "needs more than 2"), ("2", 0, "needs 2")]
+)
+def test_what_an_account_lacks_for_a_job_without_a_price_is_not_a_number(
+    seen: str | None, uploads: int, needs: str
+) -> None:
+    decision = decide_admission(
+        HoldRequest(W, uploads), ledger() if seen is None else ledger(seen=seen), D(50), account("1", closed=True)
+    )
+    assert isinstance(decision, Block)
+    assert decision.error.message == f"the account has 1 credits available; the next job {needs}"
 
 
 @pytest.mark.parametrize("ends", [("lost", "lost"), ("lost", "assumed"), ("assumed", "assumed")])
@@ -454,10 +491,12 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
     assert blocked == Block(
         ErrorInfo(
             "BUDGET_EXHAUSTED",
-            "the answers to 2 uploads were lost before any had named a price: nobody knows what they cost",
-            hint=f"declare budget.max_credits_per_upload, at which they are counted then, {HINT}",
+            "the answers to 2 uploads were lost before the price of an upload was known, so their cost is unknown",
+            hint=f"set budget.max_credits_per_upload, so that each counts at that price, {HINT}",
         )
     )
+    assert raised_budget(books(2), {W: 3}, 1, D(50)) is None
+    assert raised_budget(books(2), {W: 3}, 0, D(50)) is not None
     assert verdict(decide_admission(without, books(2), D(50), IDLE)) == "alone 50"
     assert verdict(decide_admission(with_image, books(2, upload="1"), D(50), IDLE)) == "alone 18"
     assert verdict(decide_admission(with_image, books(2, upload_ceiling="5"), D(50), IDLE)) == "alone 40"
@@ -485,3 +524,19 @@ def test_the_budget_that_is_enough_has_room_for_every_job_at_its_ceiling_or_the_
     if found is not None and not uploads:
         assert isinstance(decide_admission(HoldRequest(W), books, found, IDLE), Admit)
         assert isinstance(decide_admission(HoldRequest(W), books, books.committed + found / 6, IDLE), Block)
+
+
+@pytest.mark.parametrize(
+    ("books", "uploads"),
+    [(ledger(), 0), (ledger(), 4), (ledger(seen="2"), 4), (ledger(upload="1"), 4), (ledger(upload="1"), 0)],
+)
+def test_a_raised_budget_admits_the_next_job_although_a_price_is_unknown(books: Ledger, uploads: int) -> None:
+    found = raised_budget(books, {W: 3}, uploads, D(4))
+    assert found is not None
+    assert found > 4
+    assert isinstance(decide_admission(HoldRequest(W, min(uploads, 1)), books, found, IDLE), Admit)
+
+
+def test_a_raised_budget_is_the_one_that_is_enough_if_all_prices_are_known() -> None:
+    books = ledger(seen="2", upload="1")
+    assert raised_budget(books, {W: 3}, 4, D(4)) == budget_for(books, {W: 3}, 4)

@@ -27,6 +27,11 @@ def test_an_amount_is_written_plainly(text: str, shown: str) -> None:
     assert format_credits(parse_credits(text)) == shown
 
 
+@pytest.mark.parametrize("zero", ["-0", "-0.00", "-0E-7", "-0E+3"])
+def test_negative_zero_is_written_as_zero(zero: str) -> None:
+    assert format_credits(Decimal(zero)) == "0"
+
+
 def test_a_thousand_tenths_are_a_hundred() -> None:
     assert sum((parse_credits("0.1") for _ in range(1000)), Decimal(0)) == 100
 

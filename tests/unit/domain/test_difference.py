@@ -30,6 +30,7 @@ from crucible_batch.domain.plan_diff import (
     ChangeCause,
     ChangeKind,
     EarlierPlan,
+    OutputPaths,
     change_reason,
     credits_paid,
     diff_jobs,
@@ -60,7 +61,23 @@ def job(*events: object, attempts: int = 1) -> Job:
         (job(HELD, ACCEPTED, SUCCEEDED, SAVED), {}, ChangeCause.DONE, ChangeKind.DONE, None, 2),
         (
             job(HELD, ACCEPTED, SUCCEEDED, SAVED),
-            {"missing": ("a/0.png",)},
+            {"to_fetch": OutputPaths(missing=("a/0.png",))},
+            ChangeCause.MISSING_OUTPUT,
+            ChangeKind.COLLECTED,
+            None,
+            2,
+        ),
+        (
+            job(HELD, ACCEPTED, SUCCEEDED, SAVED),
+            {"to_fetch": OutputPaths(resized=("a/0.png",))},
+            ChangeCause.CHANGED_OUTPUT,
+            ChangeKind.COLLECTED,
+            None,
+            2,
+        ),
+        (
+            job(HELD, ACCEPTED, SUCCEEDED, SAVED),
+            {"to_fetch": OutputPaths(missing=("a/0.png",), resized=("a/1.png",))},
             ChangeCause.MISSING_OUTPUT,
             ChangeKind.COLLECTED,
             None,
@@ -146,7 +163,7 @@ def test_every_job_has_one_row_and_every_name_that_went_is_gone(
             ),
             dict(dropped),
             earlier=lambda content: EarlierPlan(planned(content=content), job_of(content)),
-            missing=lambda _job: (),
+            to_fetch=lambda _job: OutputPaths(),
             retry_failed=False,
         )
     )

@@ -117,7 +117,7 @@ def test_text_is_not_normalised() -> None:
     "value", [float("nan"), float("inf"), -float("inf"), "\ud800", ["\udfff"], {"a": {"b": float("nan")}}]
 )
 def test_what_json_cannot_say_is_refused(value: Any) -> None:
-    words = "^(NaN and infinity have no form in JSON|text holds a lone surrogate, which is no character)$"
+    words = "^(JSON cannot represent NaN and infinity|text contains a lone surrogate, which is not a character)$"
     with pytest.raises(ValueError, match=words):
         canonical(value)
 
@@ -126,9 +126,9 @@ def test_what_json_cannot_say_is_refused(value: Any) -> None:
     ("value", "words"),
     [
         ({1: "a"}, "object keys must be text"),
-        (object(), "JSON has no form for object"),
-        (b"bytes", "JSON has no form for bytes"),
-        ({"a": {2}}, "JSON has no form for set"),
+        (object(), "JSON cannot represent object"),
+        (b"bytes", "JSON cannot represent bytes"),
+        ({"a": {2}}, "JSON cannot represent set"),
     ],
 )
 def test_what_has_no_form_is_a_type_error(value: Any, words: str) -> None:

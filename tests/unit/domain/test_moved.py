@@ -49,26 +49,30 @@ def test_the_head_is_compared_part_by_part() -> None:
     ]
     other = replace(MANIFEST, name="summer", sha256="bb")
     assert [str(move) for move in diff_manifest(MANIFEST, other)] == [
-        "spring.yaml: other bytes",
+        "spring.yaml: content changed",
         "the manifest's name was spring, is now summer",
     ]
 
 
 def test_text_files_are_compared_by_their_bytes() -> None:
     moves = diff_files({"a.csv": "1", "b.txt": "2", "c.txt": "3"}, {"a.csv": "9", "c.txt": "3", "d.txt": "4"})
-    assert [str(move) for move in moves] == ["a.csv: other bytes", "b.txt is no longer read", "d.txt is read now"]
+    assert [str(move) for move in moves] == [
+        "a.csv: content changed",
+        "b.txt is no longer read by the manifest",
+        "d.txt is now read by the manifest",
+    ]
 
 
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
         (("a", "b"), {"z": ("b", "a")}, None),
-        (("a", "b"), {"z": ("a",)}, "b is no longer listed by z"),
-        (("a",), {"z": ("a", "b")}, "b is listed by z now"),
-        (("a",), {"z": None}, "z no longer says which parameters it takes"),
-        (None, {"z": ("a",)}, "z says now which parameters it takes"),
+        (("a", "b"), {"z": ("a",)}, "workflow z no longer lists the parameter b"),
+        (("a",), {"z": ("a", "b")}, "workflow z now lists the parameter b"),
+        (("a",), {"z": None}, "workflow z no longer lists its parameters"),
+        (None, {"z": ("a",)}, "workflow z now lists its parameters"),
         (None, {"z": None}, None),
-        (("a",), {}, "workflow z is gone"),
+        (("a",), {}, "workflow z is no longer available"),
     ],
 )
 def test_a_parameter_list_is_compared_by_its_names(
@@ -82,10 +86,10 @@ def test_a_parameter_list_is_compared_by_its_names(
     ("before", "after", "message"),
     [
         ((Certainty.LEARNED, "2"), (Certainty.LEARNED, "2.0"), None),
-        ((Certainty.LEARNED, "2"), (Certainty.LEARNED, "9"), "was known to be 2, is now known to be 9"),
-        ((Certainty.BOUNDED, "4"), (Certainty.LEARNED, "9"), "was at most 4, is now known to be 9"),
-        ((Certainty.UNKNOWN, None), (Certainty.LEARNED, "9"), "was not known, is now known to be 9"),
-        ((Certainty.LEARNED, "2"), (Certainty.UNKNOWN, None), "was known to be 2, is now not known any more"),
+        ((Certainty.LEARNED, "2"), (Certainty.LEARNED, "9"), "was 2, is now 9"),
+        ((Certainty.BOUNDED, "4"), (Certainty.LEARNED, "9"), "was at most 4, is now 9"),
+        ((Certainty.UNKNOWN, None), (Certainty.LEARNED, "9"), "was unknown, is now 9"),
+        ((Certainty.LEARNED, "2"), (Certainty.UNKNOWN, None), "was 2, is now unknown"),
     ],
 )
 def test_a_price_is_compared_by_what_is_known_of_it(
@@ -97,7 +101,7 @@ def test_a_price_is_compared_by_what_is_known_of_it(
     for price_class, name in (("workflow:z", "z"), ("upload", "an upload")):
         saved = PlannedPrice(price_class, 3, before[0], amount(before[1]))
         moves = [str(move) for move in diff_prices([saved], {price_class: Quote(after[0], amount(after[1]))})]
-        assert moves == ([] if message is None else [f"price of {name} {message}"])
+        assert moves == ([] if message is None else [f"the price of {name} {message}"])
 
 
 @pytest.mark.parametrize(
@@ -106,15 +110,15 @@ def test_a_price_is_compared_by_what_is_known_of_it(
         (replace(ROW, params={**ROW.params, "prompt.text": "a cat"}), "prompt changed"),
         (replace(ROW, params={**ROW.params, "size.width": 65}), "size.width was 64, is now 65"),
         (replace(ROW, params={**ROW.params, "size.width": "64"}), "size.width was 64, is now '64'"),
-        (replace(ROW, params={"prompt.text": "a fox"}), "size.width is no longer given"),
-        (replace(ROW, params={**ROW.params, "sampler.seed": 7}), "sampler.seed is given now"),
+        (replace(ROW, params={"prompt.text": "a fox"}), "size.width is no longer set"),
+        (replace(ROW, params={**ROW.params, "sampler.seed": 7}), "sampler.seed is now set"),
         (replace(ROW, workflow_id="qwen-edit"), "workflow was zimage-base, is now qwen-edit"),
         (replace(ROW, repeat=2), "repeat was 1, is now 2"),
         (
             replace(ROW, images={"image.image": ImageFile("b.png", "bb")}),
-            "image.image was not given, is now b.png",
+            "image.image was not set, is now b.png",
         ),
-        (ROW, "asks for something else now"),
+        (ROW, "the request has changed"),
     ],
 )
 def test_a_changed_job_is_named_with_what_changed(now: PlanRow, message: str) -> None:
@@ -127,7 +131,7 @@ def test_a_swapped_image_is_named_once_for_all_its_jobs() -> None:
         replace(row, identity=row.identity + "x", images={"image.image": ImageFile("photos/a.png", "bb")})
         for row in saved
     ]
-    assert said(saved, swapped) == ["photos/a.png: other bytes"]
+    assert said(saved, swapped) == ["photos/a.png: content changed"]
 
 
 def test_an_image_that_lies_elsewhere_with_the_same_bytes_is_no_move() -> None:
@@ -136,8 +140,8 @@ def test_an_image_that_lies_elsewhere_with_the_same_bytes_is_no_move() -> None:
 
 def test_what_came_and_what_went_is_named() -> None:
     other = replace(ROW, name="other", identity="44")
-    assert said([ROW, PHOTO], [other, PHOTO]) == ["new job other", "job hero is gone"]
-    assert said([ROW], []) == ["job hero is gone"]
+    assert said([ROW, PHOTO], [other, PHOTO]) == ["new job other", "job hero was removed"]
+    assert said([ROW], []) == ["job hero was removed"]
     assert said([], [ROW]) == ["new job hero"]
 
 
@@ -147,9 +151,9 @@ def test_what_came_and_what_went_is_named() -> None:
         ("new", "new", Author.ANOTHER_RUN, None),
         ("new", "done", Author.THE_PLAN, None),
         ("new", "failed", Author.THE_PLAN, None),
-        ("new", "done", Author.ANOTHER_RUN, "job hero was done meanwhile by another run"),
-        ("new", "failed", Author.ANOTHER_RUN, "job hero was new, and is failed meanwhile by another run"),
-        ("done", "new", Author.NOBODY, "job hero was done, and is new in the run directory as it is now"),
+        ("new", "done", Author.ANOTHER_RUN, "job hero has been completed by another run"),
+        ("new", "failed", Author.ANOTHER_RUN, "job hero was new, is now failed because of another run"),
+        ("done", "new", Author.NOBODY, "job hero was done, is new in the current run directory"),
     ],
 )
 def test_a_state_moves_by_others_only(before: str, after: str, author: Author, message: str | None) -> None:
@@ -163,7 +167,7 @@ def test_order_is_no_move_and_nothing_else_is_missed(numbers: list[int], random:
     now = list(saved)
     random.shuffle(now)  # type: ignore[attr-defined]
     assert said(saved, now) == []
-    assert sorted(said(saved, now[1:])) == sorted(f"job {row.name} is gone" for row in now[:1])
+    assert sorted(said(saved, now[1:])) == sorted(f"job {row.name} was removed" for row in now[:1])
     assert sorted(said(saved[1:], now)) == sorted(f"new job {row.name}" for row in saved[:1])
 
 
@@ -176,5 +180,5 @@ def test_both_sides_are_read_in_step_and_not_into_a_list() -> None:
             yield replace(ROW, name=f"job-{number}")
 
     moves = diff_rows(rows(), (CurrentJob(replace(row, identity="other"), Author.NOBODY) for row in rows()))
-    assert str(next(moves)) == "job-0: asks for something else now"
+    assert str(next(moves)) == "job-0: the request has changed"
     assert read == [0, 0]

@@ -135,4 +135,4 @@ def in_doubt(desk: Desk, identity: str, credits: str, *, alone: bool = False) ->
 
 async def again(at: Desk, job: Job) -> ErrorInfo | None:
     """Ask that a submit in doubt be sent again; returns why it can't be."""
-    return await asyncio.wait_for(at.admission.hold_again(job, W), 5)
+    return await asyncio.wait_for(at.admission.hold_again(job, W), 60)

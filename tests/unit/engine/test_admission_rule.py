@@ -288,7 +288,35 @@ async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_job
         await passed()
         assert not waiting.done()
         await at.books.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
-        assert await asyncio.wait_for(waiting, 5) is None
+        assert await asyncio.wait_for(waiting, 60) is None
+
+
+async def test_a_job_that_waits_for_the_credits_of_a_submit_in_doubt_does_not_keep_it_from_being_sent() -> None:
+    """The job may come first: a submit in doubt waits at the gate of an outage that has ended for the others."""
+    async with desk("10") as at:
+        doubted = in_doubt(at, "old", "10", alone=True)
+        assert await at.ask("a") is None
+        assert at.waits("a")
+        assert await again(at, doubted) is None
+        await at.books.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
+        at.admission.compared("old", D(2))
+        assert (await at.got("a")) is not None
+
+
+async def test_a_submit_in_doubt_that_asks_again_gives_way_to_the_next_one() -> None:
+    """A price rose while it waited for its turn. Until it is admitted again, nobody waits for its answer."""
+    async with desk() as at:
+        first, second = in_doubt(at, "old", "32"), in_doubt(at, "older", "32")
+        at.books.ledger.prices.learn(W, D(2))
+        assert await again(at, first) is None
+        waiting = asyncio.ensure_future(at.admission.hold_again(second, W))
+        await passed()
+        assert not waiting.done()
+        once_more = asyncio.ensure_future(at.admission.hold_again(first, W))
+        await passed()
+        assert waiting.done() or once_more.done()
+        for task in (waiting, once_more):
+            task.cancel()
 
 
 async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_is_sent_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -55,6 +56,7 @@ from crucible_batch.domain.job import (
     resume_job,
 )
 from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 from crucible_batch.engine.admission import Admission
@@ -62,8 +64,10 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import Records
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.outage_gate import OutageGate
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown
+from crucible_batch.engine.slots import Slot
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader
 from crucible_batch.errors import GatewayError
 from crucible_batch.input_images import read_input
@@ -92,7 +96,7 @@ class Gateway:
     async def append(self, _subject: str, _event: Event) -> None:
         """Durable at once."""
 
-    async def submit(self, _workflow_id: str, _params: object, *, key: str, may_resend: object) -> Submission:
+    async def submit(self, _workflow_id: str, _params: object, *, key: str, before_retry: object) -> Submission:
         self.submitted.append(key)
         return _given(self.answer)
 
@@ -120,6 +124,10 @@ async def _nothing(*_args: object, **_named: object) -> None:
     """Nobody is waited for."""
 
 
+def _ignored(*_args: object) -> None:
+    """Nothing comes of it."""
+
+
 class Bench:
     """A performer of one job in a world of its own: books, admission and stop are the product's."""
 
@@ -132,7 +140,10 @@ class Bench:
         self.job = Job("job", has_images=image is not None)
         self.uploading: Callable[[], Awaitable[None]] = _nothing
         self.records = Records()
+        self.turn: Callable[[Slot], Awaitable[None]] = _nothing
         self.failing: GatewayError | None = None
+        self.outage = Outage()
+        self.key_is_old = False
 
         async def ready(_image: InputImage, *, payer: str) -> str:
             await self.uploading()
@@ -145,26 +156,41 @@ class Bench:
             gateway=self.gateway,
             books=self.books,
             admission=self.admission,
-            assets=SimpleNamespace(ready=ready, release=lambda _identity: None),
+            assets=SimpleNamespace(
+                ready=ready, release=_ignored, look_up=_nothing, missing=lambda *_asked: 0, claim=_ignored
+            ),
             poller=SimpleNamespace(until_ended=until_ended, out_of_turn=_nothing),
             fetcher=SimpleNamespace(seen=lambda _snapshot: None, fetch=self.fetching),
             lister=SimpleNamespace(look=self.looking),
             records=self.records,
             stop=self.stop,
-            slots=SimpleNamespace(clear=_nothing, accepted=lambda: None, too_many=False),
+            slots=SimpleNamespace(
+                turn=self.take_turn,
+                accepted=_ignored,
+                left=_ignored,
+                found=_ignored,
+                refused=_ignored,
+                lend=_nothing,
+                too_many=False,
+            ),
             clock=clock,
             gone_workflows={},
+            gate=OutageGate(self.gateway, self.outage, self.stop, clock),  # type: ignore[arg-type]
             recovery=Recovery(self.stop, wanted=False),
             owners=SimpleNamespace(claim=lambda _job, _job_id: True),
+            is_forgotten=lambda _job: self.key_is_old,
         )
-        self.performer = JobWorker(world, self.planned)  # type: ignore[arg-type]
+        self.performer = JobWorker(world, self.planned, Slot())  # type: ignore[arg-type]
+
+    async def take_turn(self, slot: Slot) -> None:
+        await self.turn(slot)
 
     async def looking(self, job: Job, _job_id: str) -> Listed:
         """Look at the job's list again, as the product does it."""
         self.records.note(await self.gateway.job("j"))
         return Listed(at=1.0, numbers=job.numbers or ())
 
-    async def fetching(self, *_args: object) -> Saved:
+    async def fetching(self, *_args: object, **_options: object) -> Saved:
         """Have an output, for which a fresh link was read."""
         self.records.note(await self.gateway.job("j"))
         if self.failing is not None:
@@ -246,6 +272,38 @@ async def test_a_submit_in_doubt_holds_what_it_may_cost_now_unless_this_try_boug
     bench.gateway.answer = answer
     assert isinstance(await bench.do(Submit()), SubmitUnknown)
     assert bench.books.ledger.hold_of("job") == held
+
+
+@pytest.mark.parametrize(("budget", "is_sent"), [("1000", True), ("40", False)])
+async def test_a_price_that_rises_while_a_submit_in_doubt_waits_for_its_turn_is_held_before_it_is_sent(
+    budget: str, is_sent: bool
+) -> None:
+    bench, turns = Bench(budget), 0
+    leave_in_doubt(bench, "32")
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
+    bench.gateway.answer = NO_ANSWER
+
+    async def turn(_slot: object) -> None:
+        nonlocal turns
+        turns += 1
+        bench.books.ledger.prices.learn(shape_of(bench.planned), D(50))
+
+    bench.turn = turn
+    async with asyncio.timeout(60):  # it must not wait for its own answer
+        assert isinstance(await bench.do(Submit()), SubmitUnknown)
+    assert bool(bench.gateway.submitted) is is_sent
+    assert (turns, bench.books.ledger.hold_of("job")) == ((2, 800) if is_sent else (1, 32))
+
+
+async def test_a_submit_in_doubt_is_sent_where_others_were_charged_more_than_the_rest_of_the_budget() -> None:
+    """Its hold is larger than what it may cost now, so it fits; asking for the hold again would change nothing."""
+    bench = Bench("40")
+    leave_in_doubt(bench, "32")
+    bench.books.ledger.prices.learn(shape_of(bench.planned), D(1))
+    bench.books.ledger.set_hold("another", D(16), alone=False)
+    async with asyncio.timeout(60):
+        await bench.do(Submit())
+    assert bench.gateway.submitted
 
 
 async def test_one_alone_in_doubt_stays_alone_where_sending_it_again_bought_nothing() -> None:
@@ -482,7 +540,7 @@ class Storage(Gateway):
     async def assets(self) -> list[AssetSnapshot]:
         return []
 
-    async def create_asset(self, _spec: object, *, nonce: str, may_resend: object) -> UploadIntent:
+    async def create_asset(self, _spec: object, *, nonce: str, before_retry: object) -> UploadIntent:
         self.created += 1
         return UploadIntent(f"a{self.created}", f"https://storage/{nonce}", D(1))
 
@@ -515,7 +573,7 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
         observe=lambda _image, _event: None,
     )
     await desk.look_up([image])
-    with pytest.raises((AssetFailed, GatewayError), match="refused" if not deleted else "bought 2 times"):
+    with pytest.raises((AssetFailed, GatewayError), match="refused" if not deleted else "uploaded 2 times"):
         await desk.ready(image, payer="job")
     assert storage.deleted == deleted
 
@@ -527,7 +585,7 @@ class Forgetful(Storage):
         super().__init__(503)
         self.listed_as = status
 
-    async def create_asset(self, _spec: object, *, nonce: str, may_resend: object) -> UploadIntent:
+    async def create_asset(self, _spec: object, *, nonce: str, before_retry: object) -> UploadIntent:
         self.created += 1
         raise NO_ANSWER
 

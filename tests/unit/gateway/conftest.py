@@ -11,6 +11,13 @@ import pytest
 
 from crucible_batch.gateway import CrucibleClient, HttpGateway, Retrier, RetryNotice, RetryPolicy, StorageClient
 from crucible_batch.gateway.url_guard import parse_api_base
+from tests.skipped_time import loops_for
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> object:
+    """Tests on real sockets run in a loop that skips the time in which all wait, so none is late."""
+    return loops_for(item, "connect")
+
 
 KEY = "moltazine_test-key-that-must-not-be-seen"
 BASE = "https://crucible.test"

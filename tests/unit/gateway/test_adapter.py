@@ -71,7 +71,7 @@ async def test_a_workflow_that_lists_nothing_is_warned_of_as_one_that_doesnt_say
     for _ in range(2):
         await here.gateway.workflow("w")
     assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-        "workflow w doesn't say which parameters it takes; they are sent unchecked"
+        "workflow w does not list its parameters; they are sent unchecked"
     ]
 
 
@@ -125,7 +125,7 @@ async def test_a_status_is_known_or_unknown(world, ok, good_data, word, status):
     ("code", "message", "expected"),
     [
         ("OOM", "out of memory", ErrorInfo("OOM", "out of memory")),
-        (None, None, ErrorInfo("JOB_FAILED", "the gateway reports the job as failed and says no more")),
+        (None, None, ErrorInfo("JOB_FAILED", "the gateway reports the job as failed, without a message")),
         ("", "why", ErrorInfo("JOB_FAILED", "why")),
         (7, "x\x1b[31my\n", ErrorInfo("JOB_FAILED", "xy")),
     ],

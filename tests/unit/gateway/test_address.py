@@ -11,6 +11,7 @@ from crucible_batch.gateway.url_guard import (
     STORAGE_URL_LIMIT,
     check_id,
     check_workflow_id,
+    host_of,
     origin,
     parse_api_base,
     shown,
@@ -107,11 +108,11 @@ LIKE = "give one like https://crucible.moltazine.com"
     [
         ("ftp://h.test", "not a base URL: 'ftp://h.test'", LIKE),
         ("x" * 101, f"not a base URL: '{'x' * 99}…'", LIKE),
-        ("https://h.test?x=1", "the base URL must not hold a user, a query or a fragment", LIKE),
+        ("https://h.test?x=1", "the base URL must not contain a user, a query or a fragment", LIKE),
         (
             "http://h.test/a",
-            "the base URL http://h.test/a would send the key in clear text",
-            "use https; http is for this machine only",
+            "the base URL http://h.test/a would send the API key unencrypted",
+            "use https; http is allowed only for this machine",
         ),
     ],
 )
@@ -124,8 +125,8 @@ def test_a_base_url_that_is_refused_says_why(text, message, hint):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("data:,x", "a storage URL that can't be read"),
-        ("https://u@s.test/x", "the storage URL https://s.test/x holds a user or a password"),
+        ("data:,x", "the storage URL is not a valid URL"),
+        ("https://u@s.test/x", "the storage URL https://s.test/x contains a user or a password"),
         ("http://s.test/x?q", "the storage URL http://s.test/x is not https"),
     ],
 )
@@ -134,7 +135,7 @@ def test_a_storage_url_that_is_refused_says_why(url, message):
         check_storage_url(url, REMOTE)
     error = caught.value
     assert (error.args[0], error.operation) == (message, "storage")
-    assert error.hint == "nothing was sent there; report it to the gateway's operator"
+    assert error.hint == "nothing was sent to it; report it to the gateway's operator"
 
 
 def test_the_longest_storage_url_is_taken_and_a_longer_one_is_not():
@@ -158,7 +159,7 @@ def test_an_id_that_fits_no_path_is_refused_and_named(check, value, message):
         check(value)
     what = message.split(":")[0].removeprefix("not a ")
     assert (caught.value.args[0], caught.value.code) == (message, "BAD_REQUEST")
-    assert caught.value.hint == f"nothing was sent; see that the {what} is one that the gateway gave"
+    assert caught.value.hint == f"nothing was sent; use a {what} that the gateway returned"
 
 
 def test_a_workflow_id_is_one_segment_of_a_path():
@@ -185,8 +186,14 @@ def test_an_origin_has_its_port(url, expected):
         ("https://u:SECRET@s.test:8443/a", "https://s.test:8443/a"),
         ("http://[::1]:90/a?x", "http://[::1]:90/a"),
         ("https://s.test/a%1b[2Jb%0a?x", "https://s.test/ab"),
-        ("https://[::1", "(a URL that can't be read)"),
+        ("https://[::1", "(an invalid URL)"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url, expected):
     assert shown(url) == expected
+
+
+def test_of_a_signed_link_only_the_host_is_shown() -> None:
+    assert host_of("https://user:word@s.test:8443/bucket/x.png?sig=abc#part") == "s.test:8443"
+    assert host_of("https://[2001:db8::1]/x?sig=abc") == "[2001:db8::1]"
+    assert host_of("https://no port:x/sig") == ""

@@ -131,7 +131,7 @@ async def test_a_host_is_looked_up_once_for_its_port_and_for_streams_alone(monke
     assert asked == [("s.test", 8443, socket.SOCK_STREAM)]
 
 
-STAY = "nothing was sent there; if that is your own storage, name it with --storage-host"
+STAY = "nothing was sent to it; if it is your own storage, allow it with --storage-host HOST"
 
 
 async def test_a_link_that_is_refused_is_named_with_what_helps(names):
@@ -139,14 +139,14 @@ async def test_a_link_that_is_refused_is_named_with_what_helps(names):
     guard = LinkGuard(REMOTE)
     with pytest.raises(GatewayError) as caught:
         await guard.addresses("s.test", 443)
-    assert caught.value.args[0] == "the storage host s.test is at 10.0.0.1, which isn't public"
+    assert caught.value.args[0] == "the storage host s.test has the address 10.0.0.1, which isn't public"
     assert caught.value.hint == STAY
     with pytest.raises(GatewayError) as caught:
         guard.check("https://10.0.0.1/x")
-    assert caught.value.args[0] == "the storage host 10.0.0.1 is at 10.0.0.1, which isn't public"
+    assert caught.value.args[0] == "the storage host 10.0.0.1 has the address 10.0.0.1, which isn't public"
     with pytest.raises(GatewayError) as caught:
         guard.check("https://127.1/x")
-    assert caught.value.args[0] == "the storage host 127.1 is a number that some take for an address"
+    assert caught.value.args[0] == "the storage host 127.1 is a number, which some systems read as an IP address"
 
 
 def test_clear_text_goes_to_this_machine_alone_and_only_where_the_gateway_is_here_too():

@@ -47,7 +47,8 @@ def within(error: BaseException) -> Iterator[BaseException]:
         yield from within(each)
 
 
-RENDERERS = [by_the_standard_library, by_rich, by_rich_unabridged]
+# Rendering takes seconds, and what is shown in full has all of what is shown abridged.
+RENDERERS = [by_the_standard_library, pytest.param(by_rich, marks=pytest.mark.slow), by_rich_unabridged]
 
 
 def planted(*_args: object, **_options: object) -> NoReturn:

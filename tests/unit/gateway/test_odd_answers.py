@@ -8,12 +8,13 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from crucible_batch.errors import GatewayError, KeyRefusedError
+from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway import client as client_module
 
 CHANGES = {"create_asset", "delete_asset", "generate"}
 BUYS_AGAIN = {"create_asset"}
+ALWAYS_THERE = {"assets", "credits", "health", "workflows"}
 
 
 def envelope(data: str) -> bytes:
@@ -52,8 +53,10 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
-async def test_an_unreadable_2xx_is_a_bad_answer(world, reply, call, operation, body):
-    here = world(reply(200, raw=body))
+async def test_an_unreadable_2xx_is_a_bad_answer(world, reply, ok, call, good_data, operation, body):
+    here = world(ok(good_data("health")), reply(200, raw=body))
+    await here.client.health()  # it is a gateway: what comes later is its own fault, or that of something before it
+    here.requests.clear()
     with pytest.raises(GatewayError) as caught:
         await call(here.client, operation)
     assert caught.value.code == "BAD_ANSWER"
@@ -62,6 +65,36 @@ async def test_an_unreadable_2xx_is_a_bad_answer(world, reply, call, operation, 
     assert caught.value.operation == operation
     assert caught.value.hint
     assert len(here.requests) == (1 if operation in BUYS_AGAIN else 3)
+
+
+FOREIGN = ("html", "array", "null", "text", "number")
+FIRST = ("health", "credits", "workflows", "workflow", "assets")
+
+
+@pytest.mark.parametrize("body", UNREADABLE)
+async def test_a_first_answer_that_no_gateway_gives_names_the_base_url(world, reply, call, operation, body):
+    here = world(reply(200, raw=UNREADABLE[body]))
+    with pytest.raises(GatewayError) as caught:
+        await call(here.client, operation)
+    is_foreign = operation in FIRST and body in FOREIGN
+    assert caught.value.code == ("NOT_A_GATEWAY" if is_foreign else "BAD_ANSWER")
+    assert caught.value.exit_code == (2 if is_foreign else 5)
+    assert len(here.requests) == (1 if operation in BUYS_AGAIN else 3)  # a page before a gateway may pass
+
+
+async def test_a_page_in_place_of_the_first_answer_passes(world, reply, ok, good_data):
+    here = world(reply(200, raw=UNREADABLE["html"]), ok(good_data("credits")))
+    assert (await here.client.credits()).available == 9
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_page_after_an_answer_of_a_gateway_is_not_blamed_on_the_base_url(world, reply, ok, good_data, status):
+    here = world(ok(good_data("health")), reply(status, raw=UNREADABLE["html"]))
+    await here.client.health()
+    with pytest.raises(GatewayError) as caught:
+        await here.client.credits()
+    assert caught.value.code == {200: "BAD_ANSWER", 404: "HTTP_404"}[status]
+    assert caught.value.exit_code == 5
 
 
 async def test_a_byte_order_mark_is_let_pass(world, reply, call, operation, good_data):
@@ -113,7 +146,12 @@ async def test_a_redirect_is_never_followed(world, reply, call, operation, statu
 async def test_a_refusal_that_cant_be_read_is_named_by_its_status(world, reply, call, operation, status, body):
     with pytest.raises(GatewayError) as caught:
         await call(world(reply(status, raw=body)).client, operation)
-    assert caught.value.code == f"HTTP_{status}"
+    if status == 404 and operation in ALWAYS_THERE:
+        assert isinstance(caught.value, NotAGatewayError)
+        assert not caught.value.is_refusal
+        assert "/api/" in caught.value.message
+    else:
+        assert caught.value.code == f"HTTP_{status}"
     assert caught.value.in_doubt is (status >= 500 and operation in CHANGES)
 
 

@@ -395,7 +395,7 @@ async def test_hundreds_of_requests_at_once_are_carried_at_once(waiting):
     async with (
         serving(speak) as server,
         open_gateway(server.url, KEY, retry=waiting.retrier()) as gateway,
-        asyncio.timeout(20),
+        asyncio.timeout(120),
         asyncio.TaskGroup() as group,
     ):
         for number in range(256):

@@ -41,7 +41,7 @@ def test_a_key_that_cant_stand_in_a_header_is_refused_without_showing_it(text):
     assert not text.strip() or text not in str(caught.value)
     error = caught.value
     assert (error.args[0], error.code, error.hint) == (
-        ("the API key holds blanks or characters that no key has", "MALFORMED_KEY", MALFORMED)
+        ("the API key contains blanks or invalid characters", "MALFORMED_KEY", MALFORMED)
         if text
         else ("there is no API key", "NO_KEY", "set MOLTAZINE_API_KEY")
     )

@@ -164,7 +164,7 @@ async def test_a_body_that_is_not_as_long_as_declared_is_an_error(world, reply, 
     with pytest.raises(GatewayError) as caught:
         await read(world(reply(200, raw=sent, content_length="6")))
     assert caught.value.status == 200
-    assert f"{len(sent)} bytes came of 6" in caught.value.message
+    assert f"{len(sent)} of 6 bytes were received" in caught.value.message
 
 
 @pytest.mark.parametrize("status", [204, 206, 400, 401, 403, 404, 410, 416])

@@ -104,7 +104,9 @@ async def test_a_job_that_is_retired_though_the_plan_has_it_is_so_no_more(ground
         assert list(journal.retired()) == []
 
 
-@pytest.mark.parametrize("column", ["position = position + 7", "identity = 'x' || identity"])
+@pytest.mark.parametrize(
+    "column", ["position = position + 7", "identity = 'x' || identity", "body = CAST(body AS BLOB)"]
+)
 def test_a_plan_whose_columns_were_changed_is_replaced(ground: Any, column: str) -> None:
     with ground.open() as journal, ground.plan(*NAMES) as plan:
         journal.adopt(plan)

@@ -224,8 +224,15 @@ def test_parameters_of_a_planned_job_survive_with_their_types(params: dict[str, 
 def test_a_planned_job_survives_whole() -> None:
     spec = AssetSpec("aa", 3, "image/png", "x.png")
     image = InputImage(spec, Path("/photos/x.png"))
-    job = PlannedJob(7, "ab", "n", "z", {"seed": 2**64}, {"image": image}, "p", {"x": "1"}, 2, "n/{index}{ext}")
+    job = PlannedJob(
+        7, "ab", "n", "z", {"seed": 2**64}, {"image": image}, "p", {"x": "1"}, 2, "n/{index}{ext}", {"sku": "a1"}
+    )
     assert decode(PlannedJob, encode(job)) == job
+
+
+def test_a_planned_job_without_the_row_of_its_table_is_read() -> None:
+    body = '{"position":0,"identity":"ab","name":"n","workflow_id":"z","params":{},"images":{},"prompt":null,"axes":{}}'
+    assert decode(PlannedJob, body) == PlannedJob(0, "ab", "n", "z", {})
 
 
 TERMS_TEXT = (
@@ -284,8 +291,11 @@ def test_a_row_that_makes_no_sense_is_an_error_with_a_hint(kind: str, body: str)
 def test_a_value_that_cant_be_read_is_named_with_what_is_wrong_and_what_helps() -> None:
     with pytest.raises(JournalError) as caught:
         decode(Succeeded, '{"at":1.0}')
-    assert caught.value.args[0] == "the journal holds a Succeeded that can't be read: Field required"
-    assert caught.value.hint == "restore the run directory from a copy, or run with another --run-id"
+    assert caught.value.args[0] == "the journal contains an invalid Succeeded: Field required"
+    assert (
+        caught.value.hint
+        == "restore the run directory from a backup, or use another --run-id (which buys its jobs again)"
+    )
     with pytest.raises(JournalError, match="Succeeded"):
         decode(Succeeded, 7)
 
@@ -318,5 +328,5 @@ SAVED = '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m
     ids=str,
 )
 def test_a_value_that_none_of_ours_can_have_can_not_be_read(kind: object, body: object) -> None:
-    with pytest.raises(JournalError, match="can't be read"):
+    with pytest.raises(JournalError, match="contains an invalid"):
         decode_event(kind, body)

@@ -55,7 +55,7 @@ async def main():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
         for count in range(100_000):
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(120):
                     await journal.append("job", Reopened(at=float(count)))
             except JournalError as error:
                 acknowledge(f"JournalError {bool(error.hint)}")
@@ -116,7 +116,7 @@ async def test_a_killed_run_is_gone_on_with(ground: Any) -> None:
 
 def test_a_full_disk_is_an_error_and_not_a_hang(ground: Any) -> None:
     command = [sys.executable, "-c", FULL_DISK, str(ground.directory)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     *promised, error, final = done.stdout.splitlines()
     assert (error, final) == ("JournalError True", "final")

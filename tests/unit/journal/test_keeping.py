@@ -183,16 +183,16 @@ async def test_pages_that_were_overwritten_are_a_journal_error(tmp_path, binding
 
 def test_a_directory_without_a_journal_is_no_run_directory(tmp_path):
     assert not Journal.exists(tmp_path)
-    with pytest.raises(RunDirectoryError, match="no run directory"), Journal.read(tmp_path):
+    with pytest.raises(RunDirectoryError, match="not a run directory"), Journal.read(tmp_path):
         pass
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "message"),
     [
-        ("Teleported", "{}", "doesn't know"),
-        ("Held", '{"at": 1}', "can't be read"),
-        ("Held", "not json", "can't be read"),
+        ("Teleported", "{}", "of an unknown type"),
+        ("Held", '{"at": 1}', "contains an invalid"),
+        ("Held", "not json", "contains an invalid"),
     ],
 )
 def test_a_row_that_can_not_be_read_is_a_journal_error(tmp_path, binding, planned, fill, kind, body, message):
@@ -207,8 +207,8 @@ def test_a_row_that_can_not_be_read_is_a_journal_error(tmp_path, binding, planne
 @pytest.mark.parametrize(
     ("kind", "body", "why"),
     [
-        ("Succeeded", '{"at": 1, "outputs": 1}', "Succeeded can't happen to a job that is ready"),
-        ("Uploaded", '{"at": 1}', "Uploaded can't happen to a job"),
+        ("Succeeded", '{"at": 1, "outputs": 1}', "the event Succeeded is impossible for a job that is ready"),
+        ("Uploaded", '{"at": 1}', "the event Uploaded is impossible for a job"),
     ],
 )
 def test_an_event_that_can_not_have_happened_makes_its_job_unreadable_and_no_other(

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,14 @@ import pytest
 from filelock import FileLock
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
-from crucible_batch.journal import is_locked, lock, lock_run_directory, safe_files
+from crucible_batch.journal import (
+    is_locked,
+    lock,
+    lock_results,
+    lock_run_directory,
+    refuse_if_locked,
+    safe_files,
+)
 from crucible_batch.journal.lock import HOLDER, read_holder
 
 PROGRAM = """
@@ -67,7 +75,7 @@ def test_a_directory_in_which_everybody_may_write_is_refused_and_nothing_is_left
         pass
     (tmp_path / which).chmod(mode)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(RunDirectoryError, match="everybody may write") as caught, lock_run_directory(tmp_path):
+    with pytest.raises(RunDirectoryError, match="is writable by everyone") as caught, lock_run_directory(tmp_path):
         pass
     assert f"chmod o-w {tmp_path / which}" in caught.value.hint
     assert sorted(tmp_path.rglob("*")) == before
@@ -278,3 +286,17 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
     with pytest.raises(RunDirectoryError), lock_run_directory(tmp_path):
         pytest.fail("it follows")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_folder_of_a_manifest_and_its_run_directories_are_locked_apart(tmp_path):
+    with lock_results(tmp_path), lock_run_directory(tmp_path / "run"):
+        assert is_locked(tmp_path)
+        with pytest.raises(RunBusyError, match=re.escape(f"another run holds {tmp_path}: ")), lock_results(tmp_path):
+            pass
+        with pytest.raises(RunBusyError, match=f"process {os.getpid()} on ") as caught:
+            refuse_if_locked(tmp_path / "run")
+        assert "--if-running wait" in caught.value.hint
+    refuse_if_locked(tmp_path / "run")
+    refuse_if_locked(tmp_path / "missing")
+    with lock_results(tmp_path):
+        pass

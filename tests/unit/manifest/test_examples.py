@@ -47,6 +47,12 @@ def test_an_example_names_its_schema(name: str) -> None:
     assert first == "# yaml-language-server: $schema=../docs/manifest.schema.json"
 
 
+def test_no_example_lowers_the_names_in_a_prompt() -> None:
+    docs = MANIFESTS.parent / "docs"
+    for path in (*MANIFESTS.glob("*.yaml"), *docs.glob("*.md"), *docs.glob("recipes/*.md")):
+        assert "| capitalize" not in path.read_text(encoding="utf-8"), path
+
+
 def test_the_demo_shows_each_way_to_make_jobs() -> None:
     made = jobs("demo")
     assert Counter(job.workflow_id for job in made) == {"zimage-base": 18, "qwen-edit": 8, "upscale-2x": 4}

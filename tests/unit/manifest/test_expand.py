@@ -65,13 +65,13 @@ def test_names_hold_what_their_template_leaves_out(folder: Any, text: str, expec
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("'{{ v }}/x'", "holds /; folders are made in `output.path`"),
-        ("'a\\b'", "holds \\"),
-        ("'{{ \"a\\u0000\" }}'", "holds NUL"),
-        ("'.'", "means a directory"),
-        ("'{{ \"..\" }}'", "means a directory"),
-        ("'{{ \"\" }}'", "is empty once it is rendered"),
-        ("'  '", "is empty once it is rendered"),
+        ("'{{ v }}/x'", "contains /; folders are set in `output.path`"),
+        ("'a\\b'", "contains \\"),
+        ("'{{ \"a\\u0000\" }}'", "contains NUL"),
+        ("'.'", "denotes a directory"),
+        ("'{{ \"..\" }}'", "denotes a directory"),
+        ("'{{ \"\" }}'", "is empty after rendering"),
+        ("'  '", "is empty after rendering"),
     ],
 )
 def test_names_that_no_replacement_would_save_are_refused(folder: Any, name: str, message: str) -> None:
@@ -83,21 +83,44 @@ def test_names_that_no_replacement_would_save_are_refused(folder: Any, name: str
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("jobs:\n  - {name: a}\n  - {name: a}\n", 6, "'a' is taken already, by the job at line 5, column 12"),
-        ("jobs:\n  - {name: a}\n  - {name: A}\n", 6, "'A' is taken already"),
-        ("jobs:\n  - {name: straße}\n  - {name: STRASSE}\n", 6, "'STRASSE' is taken already"),
-        ("jobs:\n  - {name: a1}\n  - {name: a, matrix: {x: [1]}}\n  - {name: a-1}\n", 7, "'a-1' is taken already"),
-        ("jobs:\n  - {name: ﬁn}\n  - {name: fin}\n", 6, "'fin' is taken already"),
+        ("jobs:\n  - {name: a}\n  - {name: a}\n", 6, "'a' is already used by the job at line 5, column 12"),
+        ("jobs:\n  - {name: a}\n  - {name: A}\n", 6, "'A' is already used"),
+        ("jobs:\n  - {name: straße}\n  - {name: STRASSE}\n", 6, "'STRASSE' is already used"),
+        ("jobs:\n  - {name: a1}\n  - {name: a, matrix: {x: [1]}}\n  - {name: a-1}\n", 7, "'a-1' is already used"),
+        ("jobs:\n  - {name: ﬁn}\n  - {name: fin}\n", 6, "'fin' is already used"),
         ("jobs:\n  - {name: a, matrix: {x: [Noir, noir]}}\n", 5, "two jobs of this entry are named 'a-noir'"),
-        ("jobs:\n  - {name: '{{ row.sku[0] }}', foreach: t.csv}\n", 5, "two jobs of this entry are named 'a'"),
+        (
+            "jobs:\n  - {name: '{{ row.sku[0] }}', foreach: t.csv}\n",
+            5,
+            "two jobs of this entry are named 'a': row 1 of t.csv, line 2; row 2 of t.csv, line 3",
+        ),
+        (
+            "jobs:\n  - {name: '{{ row.sku[0] }}', foreach: one.csv, matrix: {x: [1]}}\n  - {name: a-1}\n",
+            6,
+            "the name 'a-1' is already used by the job at line 5, column 12, row 1 of one.csv, line 4",
+        ),
+        (
+            "jobs:\n  - {name: a}\n  - {name: '{{ row.sku[0] }}', foreach: one.csv}\n",
+            6,
+            "the name 'a' of row 1 of one.csv, line 4 is already used by the job at line 5, column 12",
+        ),
     ],
 )
 def test_no_two_jobs_have_one_name(folder: Any, text: str, line: int, message: str) -> None:
     folder.write("t.csv", "sku\na1\na2\n")
+    folder.write("one.csv", '"sku"\n\n\na1\n')
     problem = folder.problem(text)
     assert message in problem.message
     assert problem.place.line == line
     assert problem.field.endswith(".name")
+
+
+def test_of_two_rows_with_one_name_the_second_is_shown(folder: Any) -> None:
+    """A row's number counts records, its line is where it begins: cells may hold line breaks."""
+    table = folder.write("t.csv", 'sku,text\na,"one\ntwo"\nb,x\na,y\n')
+    problem = folder.problem("jobs:\n  - {name: '{{ row.sku }}', foreach: t.csv}\n")
+    assert problem.message == "two jobs of this entry are named 'a': row 1 of t.csv, line 2; row 3 of t.csv, line 5"
+    assert problem.row == Place(table, 5)
 
 
 def test_a_job_is_complete(folder: Any) -> None:
@@ -124,7 +147,7 @@ def test_a_job_is_complete(folder: Any) -> None:
     assert (job.image, job.images) == (photo, {"mask.image": mask})
     assert job.params == {"sampler.steps": 20, "tag": "noir", "sampler.seed": 7}
     assert job.fields == {"prompt": "other.text", "image": "i.i"}
-    assert (job.repeat, job.row, job.axes, job.entry_name) == (1, 1, {"style": "noir"}, "sku-{{ row.sku }}")
+    assert (job.repeat, job.row, job.axes) == (1, 1, {"style": "noir"})
     assert job.output_pattern == "q/sku-a1-noir/{index}{ext}"
 
 
@@ -215,23 +238,35 @@ def test_problems_of_a_job_have_place_and_path(folder: Any) -> None:
 
 CLASHES: list[tuple[str, int, int, str, str]] = [
     # manifest, line, column, field, message
-    ("vars: {row: 1}\njobs: [{name: a}]", 4, 8, "vars.row", "'row' means something else"),
-    ("vars: {repeat: 1}\njobs: [{name: a}]", 4, 8, "vars.repeat", "'repeat' means something else"),
-    ("vars: {loop: 1}\njobs: [{name: a}]", 4, 8, "vars.loop", "'loop' means something else"),
-    ("jobs: [{name: a, matrix: {row: [1]}}]", 4, 27, "jobs[0].matrix.row", "'row' means something else"),
-    ("jobs: [{name: a, zip: {repeat: [1]}}]", 4, 24, "jobs[0].zip.repeat", "'repeat' means something else"),
-    ("jobs: [{name: a, matrix: {'true': [1]}}]", 4, 27, "jobs[0].matrix.true", "means something else"),
-    ("vars: {x: 1}\nmatrix: {x: [1]}\njobs: [{name: a}]", 5, 10, "matrix.x", "'x' is an axis and one of `vars`"),
-    ("vars: {x: 1}\njobs: [{name: a, matrix: {x: [1]}}]", 5, 27, "jobs[0].matrix.x", "is an axis and one of `vars`"),
-    ("vars: {x: 1}\njobs: [{name: a, zip: {x: [1]}}]", 5, 24, "jobs[0].zip.x", "is an axis and one of `vars`"),
-    ("jobs: [{name: a, matrix: {x: [1]}, zip: {x: [1]}}]", 4, 42, "jobs[0].zip.x", "in `matrix` and in `zip`"),
-    ("matrix: {x: [1]}\njobs: [{name: a, zip: {x: [1]}}]", 5, 24, "jobs[0].zip.x", "in `matrix` and in `zip`"),
-    ("jobs: [{name: a, zip: {x: [1, 2], y: [1]}}]", 4, 18, "jobs[0].zip", "must be equally long, and are: x 2, y 1"),
-    ("jobs: [{name: a, matrix: {x: [[1]]}}]", 4, 31, "jobs[0].matrix.x[0]", "not a list"),
-    ("jobs: [{name: a, matrix: {x: [1, {b: 1}]}}]", 4, 34, "jobs[0].matrix.x[1]", "not a mapping"),
-    ("jobs: [{name: a, matrix: {x: [null]}}]", 4, 31, "jobs[0].matrix.x[0]", "not nothing"),
-    ("matrix: {x: [[]]}\njobs: [{name: a}]", 4, 14, "matrix.x[0]", "not a list"),
-    ("version: 1\nname: t\nparams: {a: 1}\njobs: [{name: a, workflow: w}]", 3, 1, "params", "and there is none"),
+    ("vars: {row: 1}\njobs: [{name: a}]", 4, 8, "vars.row", "'row' is reserved in templates"),
+    ("vars: {repeat: 1}\njobs: [{name: a}]", 4, 8, "vars.repeat", "'repeat' is reserved in templates"),
+    ("vars: {loop: 1}\njobs: [{name: a}]", 4, 8, "vars.loop", "'loop' is reserved in templates"),
+    ("jobs: [{name: a, matrix: {row: [1]}}]", 4, 27, "jobs[0].matrix.row", "'row' is reserved in templates"),
+    ("jobs: [{name: a, zip: {repeat: [1]}}]", 4, 24, "jobs[0].zip.repeat", "'repeat' is reserved in templates"),
+    ("jobs: [{name: a, matrix: {'true': [1]}}]", 4, 27, "jobs[0].matrix.true", "is reserved in templates"),
+    ("vars: {x: 1}\nmatrix: {x: [1]}\njobs: [{name: a}]", 5, 10, "matrix.x", "'x' is both an axis and one of `vars`"),
+    (
+        "vars: {x: 1}\njobs: [{name: a, matrix: {x: [1]}}]",
+        5,
+        27,
+        "jobs[0].matrix.x",
+        "is both an axis and one of `vars`",
+    ),
+    ("vars: {x: 1}\njobs: [{name: a, zip: {x: [1]}}]", 5, 24, "jobs[0].zip.x", "is both an axis and one of `vars`"),
+    ("jobs: [{name: a, matrix: {x: [1]}, zip: {x: [1]}}]", 4, 42, "jobs[0].zip.x", "in both `matrix` and `zip`"),
+    ("matrix: {x: [1]}\njobs: [{name: a, zip: {x: [1]}}]", 5, 24, "jobs[0].zip.x", "in both `matrix` and `zip`"),
+    ("jobs: [{name: a, zip: {x: [1, 2], y: [1]}}]", 4, 18, "jobs[0].zip", "must have the same length, got x 2, y 1"),
+    ("jobs: [{name: a, matrix: {x: [[1]]}}]", 4, 31, "jobs[0].matrix.x[0]", "got a list"),
+    ("jobs: [{name: a, matrix: {x: [1, {b: 1}]}}]", 4, 34, "jobs[0].matrix.x[1]", "got a mapping"),
+    ("jobs: [{name: a, matrix: {x: [null]}}]", 4, 31, "jobs[0].matrix.x[0]", "got nothing"),
+    ("matrix: {x: [[]]}\njobs: [{name: a}]", 4, 14, "matrix.x[0]", "got a list"),
+    (
+        "version: 1\nname: t\nparams: {a: 1}\njobs: [{name: a, workflow: w}]",
+        3,
+        1,
+        "params",
+        "the default workflow, which is not set",
+    ),
 ]
 
 
@@ -259,7 +294,7 @@ BATCHES: list[tuple[str, int, str]] = [
 @pytest.mark.parametrize(("text", "line", "field"), BATCHES)
 def test_a_batch_of_more_than_one_is_refused(folder: Any, text: str, line: int, field: str) -> None:
     problem = folder.problem(text)
-    assert "size.batch_size can only be 1" in problem.message
+    assert "size.batch_size must be 1" in problem.message
     assert "repeat" in (problem.hint or "")
     assert problem.place.line == line
     assert problem.field.startswith(field)
@@ -307,7 +342,7 @@ def test_max_jobs_is_the_number_that_may_be(folder: Any, text: str, count: int) 
     assert len(folder.jobs(text, max_jobs=count)) == count
     problem = folder.problem(text, max_jobs=count - 1)
     assert f"more than {count - 1} jobs" in problem.message
-    assert problem.hint == "--max-jobs permits more"
+    assert problem.hint == "--max-jobs raises the limit"
 
 
 def test_a_giant_is_refused_by_arithmetic(folder: Any) -> None:
@@ -345,5 +380,5 @@ def test_a_link_that_a_glob_matches_is_refused_at_the_glob(tmp_path: Path) -> No
     (problem,) = expand(load_manifest(manifest))
     assert isinstance(problem, Problem)
     assert (problem.place, problem.field) == (Place(manifest, 6, 14), "jobs[0].foreach")
-    assert "leads out" in problem.message
+    assert "is outside" in problem.message
     assert "--allow-outside" in (problem.hint or "")

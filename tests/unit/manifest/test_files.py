@@ -25,9 +25,24 @@ def test_images_are_confined_unless_allowed(folder: Any, tmp_path_factory: pytes
             assert folder.job(text, allow_outside=True).image == outside
         else:
             problem = folder.problem(text)
-            assert "leads out of the manifest's directory" in problem.message
+            assert "is outside the manifest's directory" in problem.message
             assert problem.hint == "--allow-outside permits it"
             assert (problem.place.line, problem.field) == (6, "jobs[0].image")
+
+
+def test_a_table_of_files_outside_is_four_problems_and_hides_no_other(folder: Any) -> None:
+    rows = "".join(f"a{number},../photos/{number}.png\n" for number in range(300))
+    (folder.path / "t.csv").write_text(f"name,image\n{rows}last,gone.png\n", encoding="utf-8")
+    text = 'jobs:\n  - name: "{{ row.name }}"\n    foreach: t.csv\n    image: "{{ row.image }}"\n'
+    found = list(dict.fromkeys(folder.problems(text)))  # as the collector does
+    assert [problem.message.split(" (")[0] for problem in found] == [
+        "'../photos/0.png' is outside the manifest's directory",
+        "'../photos/1.png' is outside the manifest's directory",
+        "'../photos/2.png' is outside the manifest's directory",
+        "files of more jobs are outside the manifest's directory",
+        "'gone.png' can't be read: no such file or directory",
+    ]
+    assert {problem.hint for problem in found[:4]} == {"--allow-outside permits it"}
 
 
 def test_a_directory_whose_name_goes_on_is_another(tmp_path: Path) -> None:
@@ -41,7 +56,7 @@ def test_a_directory_whose_name_goes_on_is_another(tmp_path: Path) -> None:
     assert files.find("x.png") == manifest / "x.png"
     assert files.find("../m/x.png") == manifest / "x.png"
     for text in ("../m-secrets/x.png", str(secrets / "x.png"), "link/x.png"):
-        with pytest.raises(FileFault, match="leads out of the manifest's directory"):
+        with pytest.raises(FileFault, match="is outside the manifest's directory"):
             files.find(text)
 
 
@@ -50,9 +65,9 @@ def test_a_directory_whose_name_goes_on_is_another(tmp_path: Path) -> None:
     [
         ("gone.png", "no such file or directory"),
         ("sub", "is a directory"),
-        ("sub/../pipe", "is no regular file"),
-        ("'{{ \"\" }}'", "is empty once it is rendered"),
-        ('"a\\0b"', "holds a NUL"),
+        ("sub/../pipe", "is not a regular file"),
+        ("'{{ \"\" }}'", "is empty after rendering"),
+        ('"a\\0b"', "contains a NUL"),
         ("loop", "leads out|too many levels|can't be read"),
         ("x" * 300 + ".png", "file name too long"),
     ],
@@ -121,14 +136,14 @@ def test_at_is_read_in_prompts_alone(folder: Any) -> None:
 
 PROMPT_FILES: list[tuple[str, bytes | None, str]] = [
     ("'@gone.txt'", None, "'gone.txt' can't be read: no such file"),
-    ("'@../x.txt'", None, "leads out of the manifest's directory"),
-    ("'@/etc/passwd'", None, "leads out of the manifest's directory"),
+    ("'@../x.txt'", None, "is outside the manifest's directory"),
+    ("'@/etc/passwd'", None, "is outside the manifest's directory"),
     ("'@.'", None, "is a directory"),
-    ("'@p.txt'", b"x" * (32 * 1024 + 1), "larger than the 32 KiB"),
-    ("'@p.txt'", b"\n" * (64 * 1024 + 1), "larger than the 32 KiB"),
+    ("'@p.txt'", b"x" * (32 * 1024 + 1), "larger than 32 KiB"),
+    ("'@p.txt'", b"\n" * (64 * 1024 + 1), "larger than 32 KiB"),
     ("'@p.txt'", b"caf\xe9", "not UTF-8 (line 1)"),
-    ("'@p.txt'", b"\n\n", "holds no text"),
-    ("'@'", None, "is empty once it is rendered"),
+    ("'@p.txt'", b"\n\n", "is empty"),
+    ("'@'", None, "is empty after rendering"),
     ("'@{{ nowhere }}.txt'", None, "the variable 'nowhere' is unknown"),
 ]
 
@@ -184,7 +199,7 @@ def test_a_folder_whose_name_only_begins_as_the_manifests_is_another(folder: Any
     (folder.path / "link").symlink_to(beside)
     for where in (f"{beside}/x", f"../{beside.name}/x", "link/x"):
         text = f"jobs: [{{name: a, {field.format(where)}}}]"
-        assert "leads out of the manifest's directory" in folder.problem(text).message
+        assert "is outside the manifest's directory" in folder.problem(text).message
         assert folder.problems(text, allow_outside=True) == []
 
 

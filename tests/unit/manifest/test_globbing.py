@@ -90,7 +90,7 @@ def test_what_is_looked_through_is_bounded_over_all_globs_and_said_at_its_place(
     one = "  - {name: '{{ row.stem }}', foreach: p/1*.x}\n"
     assert len(folder.jobs(f"jobs:\n{one}", max_jobs=11)) == 11
     problem = folder.problem(f"jobs:\n{one}  - {{name: 'b{{{{ row.stem }}}}', foreach: p/*.x}}\n", max_jobs=12)
-    assert problem.message == "'p/*.x': there are more than 25 files and folders to look through"
+    assert problem.message == "'p/*.x': there are more than 25 files and folders to search"
     assert (problem.place.line, problem.field) == (6, "jobs[1].foreach")
     assert problem.hint is not None
 

@@ -8,12 +8,18 @@ import jsonschema
 import pytest
 import yaml
 
+from crucible_batch.api.live_schema import _about
+from crucible_batch.domain.parameter_info import read_parameter
 from crucible_batch.manifest import live_schema
 
 WORKFLOWS: dict[str, Any] = {
     "draw": {"prompt.text": {"description": "text"}, "sampler.seed": {"default": 0}},
     "edit/2": {"prompt.value": {}, "image.image": {}, "mask.image": {}},
     "secretive": None,
+    "scaled": {
+        "scale": _about(read_parameter({"type": "number", "minimum": 1, "maximum": 4})),
+        "method": _about(read_parameter({"enum": ["fast", "fine", 3]})),
+    },
 }
 
 CASES: list[tuple[bool, str]] = [
@@ -34,6 +40,15 @@ CASES: list[tuple[bool, str]] = [
     (False, "workflow: draw\nworkflows: {edit/2: {params: {sampler.seed: 1}}}\njobs: [{name: a}]"),
     (False, "workflow: draw\nworkflows: {edit/2: {fields: {prompt: prompt.text}}}\njobs: [{name: a}]"),
     (False, "workflow: draw\njobs: [{name: a, promt: b}]"),
+    (True, "workflow: scaled\nparams: {scale: 4}\njobs: [{name: a}]"),
+    (False, "workflow: scaled\nparams: {scale: 5}\njobs: [{name: a}]"),
+    (True, "workflow: scaled\nparams: {scale: '5'}\njobs: [{name: a}]"),
+    (
+        True,
+        "workflow: scaled\nparams: {scale: '{{ repeat }}', method: '{{ how }}'}\nvars: {how: fast}\njobs: [{name: a}]",
+    ),
+    (True, "workflow: scaled\njobs: [{name: a, params: {method: '3'}}]"),
+    (False, "workflow: scaled\njobs: [{name: a, params: {method: fst}}]"),
     (False, "workflow: draw\njobs: [a]"),
 ]
 

@@ -78,22 +78,22 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     ("version: 2\nname: a\nworkflow: z\n" + JOBS, 1, 10, "version", "must be 1", None),
     ("version: '1'\nname: a\nworkflow: z\n" + JOBS, 1, 10, "version", "must be 1", None),
     ("version: true\nname: a\nworkflow: z\n" + JOBS, 1, 10, "version", "must be 1", None),
-    ("version: 1\nname: 5\nworkflow: z\n" + JOBS, 2, 7, "name", "must be text, not a whole number", None),
-    ("version: 1\nname: a/b\nworkflow: z\n" + JOBS, 2, 7, "name", "'a/b' must be made of letters", None),
-    ("version: 1\nname: -a\nworkflow: z\n" + JOBS, 2, 7, "name", "'-a' must be made of letters", None),
+    ("version: 1\nname: 5\nworkflow: z\n" + JOBS, 2, 7, "name", "must be text, got 5", None),
+    ("version: 1\nname: a/b\nworkflow: z\n" + JOBS, 2, 7, "name", "'a/b' must consist of letters", None),
+    ("version: 1\nname: -a\nworkflow: z\n" + JOBS, 2, 7, "name", "'-a' must consist of letters", None),
     ("version: 1\nname: .a\nworkflow: z\n" + JOBS, 2, 7, "name", "begin with a letter", None),
     ("version: 1\nname: ..\nworkflow: z\n" + JOBS, 2, 7, "name", "begin with a letter", None),
-    ('version: 1\nname: "a\\n"\nworkflow: z\n' + JOBS, 2, 7, "name", "must be made of letters", None),
-    ("version: 1\nname: ä\nworkflow: z\n" + JOBS, 2, 7, "name", "must be made of letters", None),
-    ("version: 1\nname:\nworkflow: z\n" + JOBS, 2, 6, "name", "is empty; give it a value", None),
+    ('version: 1\nname: "a\\n"\nworkflow: z\n' + JOBS, 2, 7, "name", "must consist of letters", None),
+    ("version: 1\nname: ä\nworkflow: z\n" + JOBS, 2, 7, "name", "must consist of letters", None),
+    ("version: 1\nname:\nworkflow: z\n" + JOBS, 2, 6, "name", "is empty; set a value", None),
     (f"version: 1\nname: {'a' * 101}\nworkflow: z\n{JOBS}", 2, 7, "name", "longer than 100 characters", None),
     (JOBS + "bugdet: {credits: 1}", 5, 1, "bugdet", "unknown key 'bugdet'", "budget"),
     (JOBS + "JOBS: []", 5, 1, "JOBS", "unknown key 'JOBS'", "jobs"),
     (JOBS + "xyzzy: 1", 5, 1, "xyzzy", "unknown key 'xyzzy'", None),
     (JOBS + "budget: {credit: 1}", 5, 10, "budget.credit", "unknown key 'credit'", "credits"),
-    (JOBS + "budget: 250", 5, 9, "budget", "must be a mapping, not a whole number", None),
-    (JOBS + "budget: {credits: 0}", 5, 19, "budget.credits", "must be more than 0", None),
-    (JOBS + "budget: {credits: -1.5}", 5, 19, "budget.credits", "must be more than 0", None),
+    (JOBS + "budget: 250", 5, 9, "budget", "must be a mapping, got 250", None),
+    (JOBS + "budget: {credits: 0}", 5, 19, "budget.credits", "must be greater than 0", None),
+    (JOBS + "budget: {credits: -1.5}", 5, 19, "budget.credits", "must be greater than 0", None),
     (JOBS + "budget: {credits: lots}", 5, 19, "budget.credits", "must be a number of credits", None),
     (JOBS + "budget: {credits: 'NaN'}", 5, 19, "budget.credits", "must be a number of credits", None),
     (JOBS + "budget: {credits: 'Infinity'}", 5, 19, "budget.credits", "must be a number of credits", None),
@@ -107,47 +107,49 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     (JOBS + "workflows: {q: {parms: {}}}", 5, 17, "workflows.q.parms", "unknown key", "params"),
     (JOBS + "workflows: {q: {fields: {promt: a}}}", 5, 26, "workflows.q.fields.promt", "unknown key", "prompt"),
     (JOBS + "workflows: {q: 5}", 5, 16, "workflows.q", "must be a mapping", None),
-    (JOBS + "params: [a]", 5, 9, "params", "must be a mapping, not a list", None),
+    (JOBS + "params: [a]", 5, 9, "params", "must be a mapping, got a list", None),
     (JOBS + "params:", 5, 8, "params", "is empty", None),
-    (JOBS + "vars: {a-b: 1}", 5, 8, "vars.a-b", "a name that templates can use", None),
-    (JOBS + "vars: {1a: 1}", 5, 8, "vars.1a", "a name that templates can use", None),
-    (JOBS + "matrix: {style: noir}", 5, 17, "matrix.style", "must be a list, not text", None),
+    (JOBS + "vars: {a-b: 1}", 5, 8, "vars.a-b", "a valid template variable", None),
+    (JOBS + "vars: {1a: 1}", 5, 8, "vars.1a", "a valid template variable", None),
+    (JOBS + "matrix: {style: noir}", 5, 17, "matrix.style", "must be a list, got the text 'noir'", None),
     (JOBS + "matrix: {style: []}", 5, 17, "matrix.style", "is an empty list", None),
     (JOBS + "output: {paht: a}", 5, 10, "output.paht", "unknown key", "path"),
     (JOBS + "retry: {attempts: 0}", 5, 19, "retry.attempts", "must be at least 1", None),
     (JOBS + "retry: {attempts: 101}", 5, 19, "retry.attempts", "must be at most 100", None),
-    (JOBS + "retry: {attempts: 2.0}", 5, 19, "retry.attempts", "must be a whole number, not a number", None),
-    (JOBS + "retry: {attempts: '3'}", 5, 19, "retry.attempts", "must be a whole number, not text", None),
-    (JOBS + "retry: {attempts: true}", 5, 19, "retry.attempts", "a whole number, not true or false", None),
-    (JOBS + "retry: {never: NSFW}", 5, 16, "retry.never", "must be a list, not text", None),
-    (JOBS + "retry: {never: [5]}", 5, 17, "retry.never[0]", "must be text, not a whole number", None),
+    (JOBS + "retry: {attempts: 2.0}", 5, 19, "retry.attempts", "must be an integer, got 2.0", None),
+    (JOBS + "retry: {attempts: '3'}", 5, 19, "retry.attempts", "must be an integer, got the text '3'", None),
+    (JOBS + "retry: {attempts: true}", 5, 19, "retry.attempts", "must be an integer, got true", None),
+    (JOBS + "retry: {never: NSFW}", 5, 16, "retry.never", "must be a list, got the text 'NSFW'", None),
+    (JOBS + "retry: {never: [5]}", 5, 17, "retry.never[0]", "must be text, got 5", None),
     (JOBS + "assets: {cleanup: always}", 5, 19, "assets.cleanup", "must be 'never' or 'on_success'", None),
     (JOBS + "provenance: {embed: sometimes}", 5, 21, "provenance.embed", "must be true or false", None),
     (JOBS + "provenance: {sidecars: true}", 5, 14, "provenance.sidecars", "unknown key", "sidecar"),
     (JOBS + "assets: {clean: never}", 5, 10, "assets.clean", "unknown key", "cleanup"),
     (JOBS + "duplicates: twice", 5, 13, "duplicates", "must be 'error', 'once' or 'each'", None),
     ("", 1, 1, "jobs", "`jobs` is missing", None),
-    ("jobs: []", 4, 7, "jobs", "must list jobs, not none", None),
-    ("jobs:", 4, 6, "jobs", "must list jobs, not none", None),
-    ("jobs: {name: a}", 4, 7, "jobs", "must list jobs, not a mapping", None),
-    ("jobs: [hero]", 4, 8, "jobs[0]", "must be a mapping, not text", None),
+    ("jobs: []", 4, 7, "jobs", "is empty; add a job", None),
+    ("jobs:", 4, 6, "jobs", "is empty; add a job", None),
+    ("jobs: {name: a}", 4, 7, "jobs", "must be a list of jobs, got a mapping", None),
+    ("jobs: [hero]", 4, 8, "jobs[0]", "must be a mapping, got the text 'hero'", None),
     ("jobs: [{prompt: p}]", 4, 8, "jobs[0].name", "`name` is missing", None),
     ("jobs: [{name: ''}]", 4, 15, "jobs[0].name", "is empty", None),
-    ("jobs: [{name: 7}]", 4, 15, "jobs[0].name", "must be text, not a whole number", None),
+    ("jobs: [{name: 7}]", 4, 15, "jobs[0].name", "must be text, got 7", None),
     ("jobs: [{name: a, promt: p}]", 4, 18, "jobs[0].promt", "unknown key 'promt'", "prompt"),
     ("jobs: [{name: a, Prompt: p}]", 4, 18, "jobs[0].Prompt", "unknown key 'Prompt'", "prompt"),
     ("jobs: [{name: a, prompt: }]", 4, 26, "jobs[0].prompt", "is empty", None),
     ("jobs: [{name: a, prompt: {{ x }}}]", 4, 27, "jobs[0].prompt", "a key must be plain text", None),
-    ("jobs: [{name: a, prompt: [x]}]", 4, 26, "jobs[0].prompt", "must be text, not a list", None),
-    ("jobs: [{name: a, image: 5.5}]", 4, 25, "jobs[0].image", "must be text, not a number", None),
-    ("jobs: [{name: a, images: [x]}]", 4, 26, "jobs[0].images", "must be a mapping, not a list", None),
+    ("jobs: [{name: a, prompt: [x]}]", 4, 26, "jobs[0].prompt", "must be text, got a list", None),
+    ("jobs: [{name: a, image: 5.5}]", 4, 25, "jobs[0].image", "must be text, got 5.5", None),
+    ("jobs: [{name: a, images: [x]}]", 4, 26, "jobs[0].images", "must be a mapping, got a list", None),
     ("jobs: [{name: a, images: {m: 5}}]", 4, 30, "jobs[0].images.m", "must be text", None),
-    ("jobs: [{name: a, workflow: true}]", 4, 28, "jobs[0].workflow", "must be text, not true or false", None),
+    ("jobs: [{name: a, workflow: true}]", 4, 28, "jobs[0].workflow", "must be text, got true", None),
     ("jobs: [{name: a, matrix: }]", 4, 26, "jobs[0].matrix", "is empty", None),
     ("jobs: [{name: a, zip: {x: []}}]", 4, 27, "jobs[0].zip.x", "is an empty list", None),
     ("jobs: [{name: a, foreach: [x]}]", 4, 27, "jobs[0].foreach", "must be text", None),
     ("jobs: [{name: a, repeat: 0}]", 4, 26, "jobs[0].repeat", "must be at least 1", None),
-    ("jobs: [{name: a, repeat: 1.5}]", 4, 26, "jobs[0].repeat", "must be a whole number", None),
+    ("jobs: [{name: a, repeat: 1.5}]", 4, 26, "jobs[0].repeat", "must be an integer, got 1.5", None),
+    (f"jobs: [{{name: a, repeat: {'x' * 99}}}]", 4, 26, "jobs[0].repeat", f"got the text '{'x' * 40}'...", None),
+    ('jobs: [{name: a, repeat: "\\e[2J"}]', 4, 26, "jobs[0].repeat", "got the text '\\x1b[2J'", None),
     ("jobs: [{name: a, fields: {mask: x}}]", 4, 27, "jobs[0].fields.mask", "unknown key 'mask'", None),
 ]
 
@@ -174,7 +176,7 @@ def test_what_is_wrong_has_its_place_its_field_and_a_reason(
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("jobs: [{name: 7}]", "put it in quotes if text is meant"),
+        ("jobs: [{name: 7}]", "put it in quotes if it is text"),
         ("jobs: [{name: a, prompt: {x: }}]", "a value that begins with {{ must be in quotes"),
         (JOBS + "matrix: {style: noir}", "write [one, two]"),
     ],
@@ -190,7 +192,7 @@ def test_credits_are_exact(folder: Any, text: str, value: str) -> None:
 
 @pytest.mark.parametrize("text", ["[a, b]", "just text", "5", "null"])
 def test_a_manifest_is_a_mapping(folder: Any, text: str) -> None:
-    with pytest.raises(ManifestError, match="a manifest is a mapping"):
+    with pytest.raises(ManifestError, match="a manifest must be a mapping"):
         load_manifest(folder.write("manifest.yaml", text))
 
 
@@ -275,7 +277,7 @@ def test_the_default_workflow_or_the_jobs_own(folder: Any) -> None:
     text = "version: 1\nname: t\njobs:\n  - {name: a, workflow: w}\n  - {name: b}\n"
     problem = folder.problem(text)
     assert (problem.place.line, problem.field) == (5, "jobs[1].workflow")
-    assert "names no workflow" in problem.message
+    assert "has no workflow" in problem.message
 
 
 def test_places_of_fields_by_their_path(folder: Any) -> None:
@@ -324,7 +326,7 @@ def test_windows_line_ends_are_no_matter(folder: Any) -> None:
 
 def test_the_size_is_looked_at_before_reading(folder: Any) -> None:
     path = folder.write("big.yaml", HEAD + JOBS + "#" * 2000)
-    with pytest.raises(ManifestError, match="1,000 are allowed") as caught:
+    with pytest.raises(ManifestError, match="the limit is 1,000") as caught:
         load_manifest(path, max_bytes=1000)
     assert caught.value.problems[0].place == Place(path)
     assert load_manifest(path, max_bytes=path.stat().st_size).name == "test"
@@ -342,9 +344,9 @@ def test_what_is_no_file_is_a_problem(folder: Any) -> None:
     os.mkfifo(folder.path / "pipe")
     for path, message in [
         (folder.path / "missing.yaml", "no such file"),
-        (folder.path, "is a directory|no regular file"),
-        (folder.path / "pipe", "no regular file"),
-        (Path("/dev/zero"), "no regular file"),
+        (folder.path, "is a directory|not a regular file"),
+        (folder.path / "pipe", "not a regular file"),
+        (Path("/dev/zero"), "not a regular file"),
         (folder.path / ("x" * 300), "file name too long"),
         (Path("a\0b"), "NUL"),
     ]:
@@ -388,10 +390,10 @@ WARNINGS: list[tuple[str, int, str]] = [
     ("jobs: [{name: a, params: {x: 010}}]", 4, "the number 10"),
     ("params: {sampler.steps: 010}\n" + JOBS, 4, "the number 10"),
     ("jobs: [{name: a, params: {x: &steps -08}}]", 4, "the number -8"),
-    ("vars: {a: '{{ b }}'}\n" + JOBS, 4, "are no templates"),
-    ("matrix: {a: ['{{ b }}']}\n" + JOBS, 4, "are no templates"),
-    ("jobs: [{name: a, zip: {x: ['{% y %}']}}]", 4, "are no templates"),
-    (JOBS + "workflows: {other: {}}", 5, "no job is on the workflow 'other'"),
+    ("vars: {a: '{{ b }}'}\n" + JOBS, 4, "is not rendered"),
+    ("matrix: {a: ['{{ b }}']}\n" + JOBS, 4, "is not rendered"),
+    ("jobs: [{name: a, zip: {x: ['{% y %}']}}]", 4, "is not rendered"),
+    (JOBS + "workflows: {other: {}}", 5, "no job uses the workflow 'other'"),
 ]
 
 

@@ -134,6 +134,6 @@ def test_a_long_slug_is_cut_and_told_apart() -> None:
     ],
 )  # fmt: skip
 def test_the_registry_knows_names_that_file_systems_take_for_one(first: str, second: str, same: bool) -> None:
-    registry = names.Registry()
-    assert registry.take(first, 3) is None
-    assert registry.take(second, 5) == (3 if same else None)
+    claims = names.NameClaims()
+    assert claims.take(names.folded(first), first, 3) is None
+    assert claims.take(names.folded(second), second, 5) == (names.NameClaim(first, 3) if same else None)

@@ -19,7 +19,7 @@ def test_paths_that_can_be_used(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("a\0b", "holds a NUL character"),
+        ("a\0b", "contains a NUL character"),
         ("a\udcff", "is not UTF-8"),
         ("\ud800/b", "is not UTF-8"),
         ("x" * 256, "has a part of more than 255 bytes"),
@@ -38,16 +38,16 @@ def test_a_locale_without_the_character_is_the_cause(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
     for path in ("é", "\udcc3\udca9"):  # in the manifest, and as an argument of a command in that locale
         assert text_fault(path) == (
-            "holds a character that the encoding of this locale (ascii) does not have",
+            "contains a character that the encoding of this locale (ascii) cannot represent",
             "use a UTF-8 locale, such as LC_ALL=C.UTF-8",
         )
-    assert text_fault("\udcff") == ("is not UTF-8", "use a name that is UTF-8")  # in no locale
+    assert text_fault("\udcff") == ("is not UTF-8", "rename it so that its name is valid UTF-8")  # in no locale
 
 
 @pytest.mark.parametrize(
     ("text", "field", "message"),
     [
-        ("jobs: [{name: '{{ \"\\udcff\" }}a'}]", "jobs[0].name", "holds half of a surrogate pair"),
+        ("jobs: [{name: '{{ \"\\udcff\" }}a'}]", "jobs[0].name", "contains half of a surrogate pair"),
         ("jobs: [{name: a, image: '{{ \"\\udcff\" }}.png'}]", "jobs[0].image", "is not UTF-8"),
         ("jobs: [{name: a, images: {m: '{{ \"\\udcff\" }}.png'}}]", "jobs[0].images.m", "is not UTF-8"),
         ("jobs: [{name: a, prompt: '@{{ \"\\udcff\" }}.txt'}]", "jobs[0].prompt", "is not UTF-8"),

@@ -1,4 +1,4 @@
-"""Rows come from CSV, JSONL and globs, in order and streamed; what is wrong names the file's own line."""
+"""Rows come from CSV, TSV, JSONL, texts and globs, in order and streamed; what is wrong names the file's own line."""
 
 from __future__ import annotations
 
@@ -39,23 +39,24 @@ def test_csv_rows_are_texts_by_column(folder: Any, content: bytes, expected: lis
 
 
 BAD_CSVS: list[tuple[bytes, int, str]] = [
-    (b"", 1, "the first line must name the columns"),
-    (b"\n1\n", 1, "the first line must name the columns"),
+    (b"", 1, "the first line must have the column names"),
+    (b"\n1\n", 1, "the first line must have the column names"),
     (b"n,t\n", 0, "the file has no rows"),
-    (b"n,t\n1\n", 2, "1 cells, but 2 columns"),
-    (b"n,t\n1,2\n1,2,3\n", 3, "3 cells, but 2 columns"),
-    (b'n,t\n1,"a\nb"\n\n1\n', 5, "1 cells, but 2 columns"),
-    (b'n,t\n1,"a\nb",3\n', 2, "3 cells, but 2 columns"),
+    (b"n,t\n1\n", 2, "1 cell in the row, but 2 columns in the table"),
+    (b"n\n1,2\n", 2, "2 cells in the row, but 1 column in the table"),
+    (b"n,t\n1,2\n1,2,3\n", 3, "3 cells in the row, but 2 columns in the table"),
+    (b'n,t\n1,"a\nb"\n\n1\n', 5, "1 cell in the row, but 2 columns in the table"),
+    (b'n,t\n1,"a\nb",3\n', 2, "3 cells in the row, but 2 columns in the table"),
     (b"n,\n1,2\n", 1, "column 2 has no name"),
-    (b"n,t,n\n1,2,3\n", 1, "the column 'n' stands twice"),
-    (b"n;t\n1;2\n", 1, "the columns are not divided by commas"),
-    (b"n\tt\n1\t2\n", 1, "the columns are not divided by commas"),
+    (b"n,t,n\n1,2,3\n", 1, "there are two columns 'n'"),
+    (b"n;t\n1;2\n", 1, "the columns are not separated by commas"),
+    (b"n\tt\n1\t2\n", 1, "the columns are not separated by commas"),
     (b'n,t\n1,"a\n', 2, "not CSV: unexpected end of data"),
     (b'n,t\n1,"a"b\n', 2, "not CSV:"),
     (b"n,t\n1,\xe4\n", 2, "not UTF-8"),
     (b"n,t\n" + b"1,a\n" * 9000 + b"1,\xff\n", 9002, "not UTF-8"),
     (b"n,t\n1," + b"x" * 200_000 + b"\n", 2, "not CSV: field larger than field limit"),
-    (b"n,t\n1," + b"x" * 2_000_000 + b"\n", 2, "a line of more than"),
+    (b"n,t\n1," + b"x" * 2_000_000 + b"\n", 2, "the line has more than"),
     ("n,t\n1,2\n".encode("utf-16"), 1, "not UTF-8"),
     (b",".join(b"c%d" % n for n in range(1001)) + b"\n", 1, "more than 1,000 columns"),
 ]
@@ -77,6 +78,86 @@ def test_all_bad_rows_are_named_and_good_ones_go_on(folder: Any) -> None:
     assert [getattr(item, "name", None) or item.place.line for item in items] == [2, "2", 4]
 
 
+TSVS: list[tuple[bytes, list[dict[str, str]]]] = [
+    (b"n\tt\n1\ta, b; c\n2\t\n", [{"n": "1", "t": "a, b; c"}, {"n": "2", "t": ""}]),
+    (b"\xef\xbb\xbfn\tt\r\n1\ta\r\n", [{"n": "1", "t": "a"}]),
+    (b'n\tt\n1\t"a\t""b""\nc"\n', [{"n": "1", "t": 'a\t"b"\nc'}]),
+]
+
+
+@pytest.mark.parametrize(("content", "expected"), TSVS)
+def test_a_tsv_is_a_csv_with_tabs(folder: Any, content: bytes, expected: list[dict[str, str]]) -> None:
+    folder.write("t.TSV", content)
+    assert rows(folder, "t.TSV") == expected
+
+
+TEXTS: list[tuple[bytes, list[str]]] = [
+    (b"a fox\na hen, brown\n", ["a fox", "a hen, brown"]),
+    (b"\xef\xbb\xbfa fox\r\n \t\r\n\r\n  a hen  \r\n", ["a fox", "a hen"]),
+    (b"a fox\ra hen", ["a fox", "a hen"]),
+    (b'"quoted", \t{{ row }} @t.txt #1', ['"quoted", \t{{ row }} @t.txt #1']),
+    ("東京, 夜\n".encode(), ["東京, 夜"]),
+]
+
+
+@pytest.mark.parametrize(("content", "expected"), TEXTS)
+def test_each_line_of_a_text_that_is_not_blank_is_a_row(folder: Any, content: bytes, expected: list[str]) -> None:
+    folder.write("t.txt", content)
+    assert rows(folder, "t.txt") == [{"line": text} for text in expected]
+
+
+def test_rows_of_a_text_are_numbered_without_blank_lines_and_placed_with_them(folder: Any) -> None:
+    file = folder.write("t.txt", b"\n\na fox\n\na hen\n")
+    jobs = "jobs: [{name: x, foreach: t.txt, prompt: '{{ row.line }}', image: '{{ row.line }}.png'}]"
+    problems = folder.problems(jobs)
+    assert [problem.row for problem in problems] == [Place(file, 3), Place(file, 5)]
+    named = list(folder.jobs("jobs: [{name: x, foreach: t.txt, prompt: '{{ row.line }}'}]"))
+    assert [(job.name, job.prompt) for job in named] == [("x-1", "a fox"), ("x-2", "a hen")]
+
+
+BAD_TABLES: list[tuple[str, bytes, int, str, str | None]] = [
+    ("t.tsv", b"n\tt\n1\n", 2, "1 cell in the row, but 2 columns in the table", None),
+    (
+        "t.tsv",
+        b"n\tt\n1\t2\t3\n",
+        2,
+        "3 cells in the row, but 2 columns in the table",
+        "put cells that contain tabs in double quotes",
+    ),
+    ("t.tsv", b"n,t\n1,2\n", 1, "the columns are not separated by tabs", "save the file with tabs between the columns"),
+    ("t.tsv", b'n\tt\n1\t"a"b\n', 2, "not TSV: '\t' expected after '\"'", "put cells that contain quotation marks"),
+    ("t.tsv", b"n\tt\n1\t" + b"x" * 200_000, 2, "not TSV: field larger than field limit", None),
+    ("t.tsv", b"n\tt\n1\t" + b"x" * 2_000_000, 2, "the line has more than 1,048,576 characters", None),
+    ("t.tsv", b"n\tt\n1\t\xe4\n", 2, "not UTF-8", "save the file as UTF-8"),
+    ("t.tsv", b"", 1, "the first line must have the column names", None),
+    ("t.txt", b"", 0, "the file has no rows", None),
+    ("t.txt", b"\n \n", 0, "the file has no rows", None),
+    ("t.txt", b"a\n\n\xff\n", 3, "not UTF-8", "save the file as UTF-8"),
+    ("t.txt", b"a\n\n" + b"x" * 200_000, 3, "the line has more than 131,072 characters", None),
+    ("t.txt", "a fox\n".encode("utf-16"), 1, "not UTF-8", "it is UTF-16"),
+    ("t.tsv", "n\tt\n".encode("utf-16"), 1, "not UTF-8", "it is UTF-16"),
+    ("t.csv", b"PK\x03\x04\xff\xfe", 1, "not UTF-8", "it is a spreadsheet under another name"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "line", "message", "hint"), BAD_TABLES)
+def test_a_tsv_or_a_text_that_is_wrong_names_its_line(
+    folder: Any, name: str, content: bytes, line: int, message: str, hint: str | None
+) -> None:
+    file = folder.write(name, content)
+    problem = next(each for each in folder.problems(JOB % name) if each.place.file == file)
+    assert message in problem.message
+    assert problem.place == Place(file, line, 1 if line else 0)
+    assert problem.hint is None if hint is None else hint in (problem.hint or "")
+
+
+@pytest.mark.parametrize("name", ["t.xlsx", "t.XLS", "t.ods", "t.numbers", "t.xlsm"])
+def test_a_spreadsheet_gets_the_advice_to_export_it(folder: Any, name: str) -> None:
+    problem = folder.problem(JOB % name)
+    assert problem.message == f"{name!r} is a spreadsheet, which is not supported"
+    assert problem.hint == "export the sheet as CSV (UTF-8) and use 't.csv'"
+
+
 JSONLS: list[tuple[bytes, list[Any]]] = [
     (b'{"n": 1}\n{"n": "1"}\n', [{"n": 1}, {"n": "1"}]),
     (b'\xef\xbb\xbf{"n": 1.5, "a": [1, null], "o": {"x": true}}', [{"n": 1.5, "a": [1, None], "o": {"x": True}}]),
@@ -96,12 +177,12 @@ BAD_JSONLS: list[tuple[bytes, int, str]] = [
     (b'{"n": 1}\n{"n": 1,}\n', 2, "not JSON:"),
     (b'{"n": 1}\n\n[1]\n', 3, "each line must be one JSON object"),
     (b"5\n", 1, "each line must be one JSON object"),
-    (b'{"n": NaN}\n', 1, "NaN is no JSON value"),
-    (b'{"n": -Infinity}\n', 1, "-Infinity is no JSON value"),
-    (b'{"n": 1e999}\n', 1, "1e999 is too large"),
+    (b'{"n": NaN}\n', 1, "NaN is not a JSON value"),
+    (b'{"n": -Infinity}\n', 1, "-Infinity is not a JSON value"),
+    (b'{"n": 1e999}\n', 1, "1e999 is too large for a number"),
     (b'{"n": ' + b"9" * 5000 + b"}\n", 1, "5000 digits is too long"),
-    (b'{"n": 1, "n": 2}\n', 1, "the key 'n' stands twice"),
-    (b'{"n": {"a": 1, "a": 2}}\n', 1, "the key 'a' stands twice"),
+    (b'{"n": 1, "n": 2}\n', 1, "the key 'n' occurs twice"),
+    (b'{"n": {"a": 1, "a": 2}}\n', 1, "the key 'a' occurs twice"),
     (b'{"n": "\\ud800"}\n', 1, "half of a surrogate pair"),
     (b'{"\\udc00": 1}\n', 1, "half of a surrogate pair"),
     (b'{"n": "a\tb"}\n', 1, "not JSON:"),
@@ -151,17 +232,18 @@ def test_a_path_of_a_glob_serves_as_an_image(folder: Any) -> None:
 
 SOURCES: list[tuple[str, str]] = [
     ("gone.csv", "'gone.csv' can't be read: no such file"),
-    ("../t.csv", "leads out of the manifest's directory"),
-    ("/etc/x.csv", "leads out of the manifest's directory"),
-    ("'/etc/*'", "leads out of the manifest's directory"),
-    ("'../*'", "leads out of the manifest's directory"),
-    ("'p/../../*'", "leads out of the manifest's directory"),
-    ("t.txt", "is neither a .csv or .jsonl file nor a glob"),
-    ("p", "is neither a .csv or .jsonl file nor a glob"),
-    ("'nothing/*.jpg'", "no file fits 'nothing/*.jpg'"),
-    ("'p*'", "no file fits 'p*'"),
+    ("../t.csv", "is outside the manifest's directory"),
+    ("/etc/x.csv", "is outside the manifest's directory"),
+    ("'/etc/*'", "is outside the manifest's directory"),
+    ("'../*'", "is outside the manifest's directory"),
+    ("'p/../../*'", "is outside the manifest's directory"),
+    ("t.doc", "is not a .csv, .tsv, .txt or .jsonl file or a glob"),
+    ("p", "is not a .csv, .tsv, .txt or .jsonl file or a glob"),
+    ("t.xlsx", "is a spreadsheet"),
+    ("'nothing/*.jpg'", "no file matches 'nothing/*.jpg'"),
+    ("'p*'", "no file matches 'p*'"),
     ("dir.csv", "is a directory"),
-    ('"a\\0*"', "holds a NUL character"),
+    ('"a\\0*"', "contains a NUL character"),
     ("'{{ gone }}.csv'", "the variable 'gone' is unknown"),
     ("'{{ x'", "not a template"),
 ]
@@ -190,7 +272,7 @@ def test_links_that_lead_out_are_refused_in_globs_too(folder: Any, tmp_path_fact
     (folder.path / "all").symlink_to(outside)
     for pattern in ("p/*", "all/*"):
         (problem,) = folder.problems(JOB % repr(pattern))
-        assert "leads out of the manifest's directory" in problem.message
+        assert "is outside the manifest's directory" in problem.message
     assert rows(folder, "all/*", allow_outside=True)[0]["name"] == "x.jpg"
 
 
@@ -204,7 +286,7 @@ def test_more_files_than_jobs_may_be_are_refused(folder: Any) -> None:
     for number in range(12):
         folder.write(f"{number}.jpg")
     (problem,) = folder.problems(JOB % "'*.jpg'", max_jobs=10)
-    assert "more than 10 files fit" in problem.message
+    assert "more than 10 files match" in problem.message
 
 
 def test_native_values_of_rows_reach_parameters(folder: Any) -> None:

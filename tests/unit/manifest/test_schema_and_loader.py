@@ -64,6 +64,13 @@ BROKEN: list[tuple[str, str]] = [
     (HEAD + "budget: {credits: lots}\n" + JOBS, BOTH),
     (HEAD + "budget: {credits: true}\n" + JOBS, BOTH),
     (HEAD + "bugdet: {credits: 1}\n" + JOBS, BOTH),
+    *(
+        (HEAD + f"concurrency: {wrong}\n" + JOBS, BOTH)
+        for wrong in ("", "0", "1001", "1.5", "true", "fast", "'8'", "[8]")
+    ),
+    *((HEAD + f"deadline: {wrong}\n" + JOBS, BOTH) for wrong in ("", "0", "-1", "true", "soon", "1m2h", "6 h", "{}")),
+    (HEAD + "deadline: 0s\n" + JOBS, VALUES),
+    (HEAD + "deadline: 366d\n" + JOBS, VALUES),
     (HEAD + "output: {path: ''}\n" + JOBS, BOTH),
     (HEAD + "retry: {attempts: 0}\n" + JOBS, BOTH),
     (HEAD + "retry: {attempts: 101}\n" + JOBS, BOTH),
@@ -138,7 +145,8 @@ def test_the_examples_are_found() -> None:
 def test_an_example_fits_the_schema_and_has_no_problem_of_form(
     folder: Any, validator: jsonschema.Draft202012Validator, text: str
 ) -> None:
-    validator.validate(yaml.safe_load(text))
+    # YAML 1.1, which PyYAML reads, has `on` as true; editors and our loader read YAML 1.2.
+    validator.validate(yaml.safe_load(text.replace("{on: ", "{'on': ").replace("- on: ", "- 'on': ")))
     form = [problem for problem in folder.problems(text) if not re.search(r"\.(image|foreach|prompt)$", problem.field)]
     assert form == []  # the files that it names are not here
 

@@ -47,7 +47,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(folder: Any, monkeypatch:
         return status
 
     monkeypatch.setattr(loader.os, "fstat", growing)
-    with pytest.raises(ManifestError, match="150 are allowed"):
+    with pytest.raises(ManifestError, match="the limit is 150"):
         load_manifest(path, max_bytes=150)
 
 

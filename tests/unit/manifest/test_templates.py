@@ -139,7 +139,7 @@ SYNTAX: list[tuple[str, str, str | None]] = [
     ("{% if 1 %}" * 120 + "x" + "{% endif %}" * 120, "nested too deeply", None),
     ("{% for x in words %}" * 30 + "x" + "{% endfor %}" * 30, "nested too deeply", None),
     ("{{ " + "9" * 5000 + " }}", "huge number", None),
-    ("{{ x }}" + "y" * 70_000, "a template of more than 64 KiB", None),
+    ("{{ x }}" + "y" * 70_000, "the template is longer than 64 KiB", None),
 ]
 
 
@@ -189,9 +189,9 @@ def test_an_unknown_name_is_a_fault_with_the_nearest(source: str, message: str, 
 @pytest.mark.parametrize(
     ("variables", "hint"),
     [
-        ({}, "`vars`, `matrix` and `foreach` give variables"),
-        ({"brand": "Acme", "row": {}}, "known here: brand, row"),
-        (dict.fromkeys("abcdefghijklmn", 1), "known here: a, b, c, d, e, f, g, h, i, j, k, l and 2 more"),
+        ({}, "`vars`, `matrix` and `foreach` define variables"),
+        ({"brand": "Acme", "row": {}}, "available: brand, row"),
+        (dict.fromkeys("abcdefghijklmn", 1), "available: a, b, c, d, e, f, g, h, i, j, k, l and 2 more"),
     ],
 )
 def test_an_unknown_name_that_is_near_none_is_told_which_there_are(variables: dict[str, object], hint: str) -> None:
@@ -213,12 +213,12 @@ def test_row_without_rows_says_what_is_missing() -> None:
         ("{{ nothing ~ 'x' }}", "the value is null"),
         ("{{ words }}", "use the filter join or tojson"),
         ("{{ row }}", "use the filter join or tojson"),
-        ("{{ range }}", "can't be written into text"),
-        ("{{ brand.upper }}", "can't be written into text"),
+        ("{{ range }}", "can't be inserted into text"),
+        ("{{ brand.upper }}", "can't be inserted into text"),
         ("{{ 1 / 0 }}", "divides by zero"),
-        ("{{ 'x' | int }}", "'x' is not a whole number"),
-        ("{{ '' | int }}", "'' is not a whole number"),
-        ("{{ '1.5' | int }}", "'1.5' is not a whole number"),
+        ("{{ 'x' | int }}", "'x' is not an integer"),
+        ("{{ '' | int }}", "'' is not an integer"),
+        ("{{ '1.5' | int }}", "'1.5' is not an integer"),
         ("{{ 'nan' | float }}", "'nan' is not a number"),
         ("{{ 'a' + 1 }}", "can't be rendered"),
         ("{{ brand() }}", "can't be rendered"),
@@ -359,7 +359,7 @@ def test_a_bomb_ends_in_a_fault_and_soon(source: str) -> None:
 def test_output_is_bounded_in_bytes(templates: Templates) -> None:
     assert len(templates.compile("{{ 'x' * 1000 }}").text({}, 1000)) == 1000
     for source in ("{{ 'x' * 1001 }}", "{{ 'é' * 501 }}", "{% for i in range(1001) %}x{% endfor %}"):
-        with pytest.raises(TemplateFault, match="more than the"):
+        with pytest.raises(TemplateFault, match="longer than"):
             templates.compile(source).text({}, 1000)
 
 

@@ -80,20 +80,20 @@ def test_values(text: str, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "column", "message"),
     [
-        ("", 1, 1, "the file holds nothing"),
-        ("# only a comment\n", 2, 1, "the file holds nothing"),
-        ("a: 1\nb: 2\na: 3", 3, 1, "the key 'a' stands twice"),
-        ("a:\n  b: 1\n  'b': 2", 3, 3, "the key 'b' stands twice"),
-        ("a: !!str 5", 1, 4, "the tag tag:yaml.org,2002:str has no meaning here"),
-        ("a: !x [1]", 1, 4, "the tag !x has no meaning here"),
-        ("a: ! x", 1, 4, "the tag ! has no meaning here"),
-        ("a: !!python/object/apply:os.system [id]", 1, 4, "has no meaning here"),
+        ("", 1, 1, "the file is empty"),
+        ("# only a comment\n", 2, 1, "the file is empty"),
+        ("a: 1\nb: 2\na: 3", 3, 1, "duplicate key 'a'"),
+        ("a:\n  b: 1\n  'b': 2", 3, 3, "duplicate key 'b'"),
+        ("a: !!str 5", 1, 4, "the YAML tag tag:yaml.org,2002:str is not supported"),
+        ("a: !x [1]", 1, 4, "the YAML tag !x is not supported"),
+        ("a: ! x", 1, 4, "the YAML tag ! is not supported"),
+        ("a: !!python/object/apply:os.system [id]", 1, 4, "is not supported"),
         ("!!str a: 1", 1, 1, "has an anchor or a tag"),
         ("&x a: 1", 1, 1, "has an anchor or a tag"),
-        ("a: 1\n---\nb: 2", 2, 1, "here a second one begins"),
+        ("a: 1\n---\nb: 2", 2, 1, "a second one begins here"),
         ("a: *x", 1, 4, "the alias *x has no anchor &x before it"),
-        ("a: &x [*x]", 1, 8, "the alias *x stands within its own anchor"),
-        ("base: &b {a: 1}\njob:\n  <<: *b", 3, 3, "the merge key << belongs to YAML 1.1"),
+        ("a: &x [*x]", 1, 8, "the alias *x is within its own anchor"),
+        ("base: &b {a: 1}\njob:\n  <<: *b", 3, 3, "the merge key << is not supported"),
         ("1: a", 1, 1, "the key 1 is not text"),
         ("true: a", 1, 1, "the key true is not text"),
         ("~: a", 1, 1, "the key ~ is not text"),
@@ -101,18 +101,19 @@ def test_values(text: str, expected: Any) -> None:
         (".nan: a", 1, 1, "the key .nan is not text"),
         ("[a, b]: c", 1, 1, "a key must be plain text"),
         ("? {a: b}\n: c", 1, 3, "a key must be plain text"),
-        ("a: .nan", 1, 4, ".nan is no number"),
+        ("a: .nan", 1, 4, ".nan is not a valid number"),
         ("a: " + "9" * 5000, 1, 4, "a number of 5000 characters is too long"),
-        ("a: 1e400", 1, 4, "is too large for a number"),
-        ("a: b: c", 1, 5, "a colon stands where it can't"),
-        ("a: [1, 2", 2, 1, "the list never ends (it began at line 1, column 4)"),
-        ("a: {b: 2", 2, 1, "the mapping never ends"),
-        ("a: 'x", 1, 6, "the quoted text never ends"),
+        ("a: 1e400", 1, 4, "is too large"),
+        ("a: b: c", 1, 5, "a colon is not allowed here"),
+        ("a: [1, 2", 2, 1, "the list is not closed (it began at line 1, column 4)"),
+        ("a: {b: 2", 2, 1, "the mapping is not closed"),
+        ("a: [\n", 2, 1, "expected a value"),
+        ("a: 'x", 1, 6, "the closing quotation mark is missing"),
         ("a: @prompts/x.txt", 1, 4, "a character that can't begin a value"),
         ("a:\n\t- b", 2, 1, "a character that can't begin a value"),
-        ("- a\nb: 1", 2, 1, "the list goes on with something that is no item"),
+        ("- a\nb: 1", 2, 1, "expected a list item"),
         ("%YAML 9.9\n---\na: 1", 1, 1, "a YAML version that isn't supported"),
-        ('a: "\\ud800"', 1, 7, "an escape that stands for no character"),
+        ('a: "\\ud800"', 1, 7, "an escape that is not a character"),
         ('a: "\\q"', 1, 5, "an unknown escape in quoted text"),
         ("a: !foo!bar x", 1, 4, "an unknown YAML tag"),
         ("a: 1\nb: x\x01y", 2, 5, "the character U+0001 is not allowed"),
@@ -129,10 +130,10 @@ def test_problems_name_line_column_and_reason(text: str, line: int, column: int,
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("a: 1\na: 2", "it stands already at line 1, column 1"),
+        ("a: 1\na: 2", "it is already at line 1, column 1"),
         ("a: @x", "put the text in quotes"),
         ("a:\n\t- b", "indent with spaces"),
-        ("<<: {a: 1}", "put what jobs share into `params`"),
+        ("<<: {a: 1}", "put shared values into `params`"),
         ("1: a", 'put it in quotes: "1"'),
     ],
 )
@@ -173,15 +174,6 @@ def test_what_is_refused_is_left_out_and_said_once(text: str, value: Any, lines:
         path: tuple[str | int, ...] = ("d", "e", 0) if isinstance(value["d"], dict) else ("d", 0)
         last = text.splitlines()[-1]
         assert document.root.place(path) == Place(FILE, len(text.splitlines()), last.index("5") + 1)
-
-
-def test_what_stands_for_something_refused_is_known_to_be_unsound() -> None:
-    document = yaml_reader.parse("a: [.nan, 1]\nb: {c: {{ x }}, d: 1}\ne: {<<: 1}\nf: 1\nf: .nan\ng: 2", FILE)
-    sound = {
-        path: document.root.is_sound(path)
-        for path in [("a",), ("a", 0), ("a", 1), ("b", "c"), ("b", "d"), ("e",), ("f",), ("g",)]
-    }
-    assert [path for path, is_sound in sound.items() if not is_sound] == [("a",), ("a", 0), ("b", "c"), ("e",)]
 
 
 def test_depth_is_bounded_and_the_bound_is_usable() -> None:

@@ -42,7 +42,7 @@ def test_a_copy_of_the_directory_with_no_two_names_for_one_file_is_gone_on_with(
 
 def test_another_file_under_the_other_name_is_never_written_over(out: Path) -> None:
     (out / "a/0.x.png").write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"another file stands at a/0\.x\.png; move it away"):
+    with pytest.raises(OutputError, match=r"another file exists at a/0\.x\.png; move it"):
         keep_as(out, "a/0.png", "a/0.x.png", DIGEST)
     assert standing(out) == {"0.png": OLD, "0.x.png": b"mine"}
 
@@ -51,7 +51,7 @@ def test_a_file_that_was_put_there_meanwhile_keeps_its_name(out: Path) -> None:
     keep_as(out, "a/0.png", "a/0.x.png", DIGEST)
     (out / "a/0.png").unlink()
     (out / "a/0.png").write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"a/0\.png has changed just now"):
+    with pytest.raises(OutputError, match=r"a/0\.png was changed while it was moved"):
         give_up(out, "a/0.png", "a/0.x.png", DIGEST)
     assert standing(out) == {"0.png": b"mine", "0.x.png": OLD}
 

@@ -74,7 +74,7 @@ async def test_a_picture_that_takes_no_text_is_saved_as_it_came_and_that_is_said
             assert (file.sha256, file.sent) == (sha256(content), None)
             assert (tmp_path / file.path).read_bytes() == content
     (record,) = caplog.records
-    assert record.getMessage() == "nothing was embedded in job/0.gif: nothing is embedded in image/gif"
+    assert record.getMessage() == "no metadata was embedded in job/0.gif: metadata can't be embedded in image/gif"
 
 
 async def test_a_file_that_carries_the_same_text_already_is_adopted(tmp_path: Path, store: OutputStore) -> None:
@@ -138,7 +138,7 @@ async def test_a_run_that_leaves_while_a_text_is_embedded_leaves_no_file(
 
     def late(*args: object) -> int:
         embedding.set()
-        go_on.wait(5)
+        go_on.wait(60)
         try:
             return original(*args)  # type: ignore[arg-type]
         finally:

@@ -208,29 +208,27 @@ IDAT, IEND = (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b"")
 WEBP = drawn("WEBP")
 
 LEFT_ALONE = [
-    pytest.param("image/gif", drawn("GIF", "P"), "nothing is embedded in image/gif", id="a GIF"),
+    pytest.param("image/gif", drawn("GIF", "P"), "metadata can't be embedded in image/gif", id="a GIF"),
     pytest.param("image/png", drawn("JPEG"), "no PNG signature", id="another type"),
     pytest.param("image/png", png(IHDR, IDAT), "ends too early", id="a PNG without an end"),
     pytest.param("image/png", png(IHDR, IEND), "no pixels", id="a PNG without pixels"),
     pytest.param("image/png", png(IDAT, IEND), "doesn't begin with IHDR", id="a PNG without a head"),
-    pytest.param("image/png", png(IHDR, (b"ab\0d", b""), IDAT, IEND), "a chunk that is none", id="a PNG's odd chunk"),
-    pytest.param("image/png", png(IHDR) + b"\xff\xff\xff\xffIDAT", "a chunk that is none", id="a PNG's long chunk"),
+    pytest.param("image/png", png(IHDR, (b"ab\0d", b""), IDAT, IEND), "not a chunk", id="a PNG's odd chunk"),
+    pytest.param("image/png", png(IHDR) + b"\xff\xff\xff\xffIDAT", "not a chunk", id="a PNG's long chunk"),
     pytest.param("image/png", png(IHDR, (b"caBX", b"jumbf"), IDAT, IEND), "signed", id="a PNG that is signed"),
     pytest.param("image/png", png(IHDR, *[(b"teSt", b"")] * MAX_PARTS), "too many", id="a PNG of too many chunks"),
-    pytest.param("image/jpeg", drawn("JPEG", xmp=XMP), "XMP packet of its own", id="a JPEG with XMP"),
+    pytest.param("image/jpeg", drawn("JPEG", xmp=XMP), "already has an XMP packet", id="a JPEG with XMP"),
     pytest.param("image/jpeg", mpo(), "several pictures", id="a JPEG of several pictures"),
     pytest.param("image/jpeg", with_segment(0xEB, b"JP\0\1"), "signed", id="a JPEG that is signed"),
-    pytest.param("image/jpeg", b"\xff\xd8\xff\xd9\0\0", "a segment that is none", id="a JPEG that ends at once"),
-    pytest.param("image/jpeg", b"\xff\xd8\xff\xe0\0\1" * 3, "a segment that is none", id="a JPEG's short segment"),
-    pytest.param("image/jpeg", b"\xff\xd8\xff\xe0\xff\xffabc", "a segment that is none", id="a JPEG's long segment"),
-    pytest.param("image/webp", drawn("WEBP", xmp=XMP), "XMP packet of its own", id="a WebP with XMP"),
+    pytest.param("image/jpeg", b"\xff\xd8\xff\xd9\0\0", "not a segment", id="a JPEG that ends at once"),
+    pytest.param("image/jpeg", b"\xff\xd8\xff\xe0\0\1" * 3, "not a segment", id="a JPEG's short segment"),
+    pytest.param("image/jpeg", b"\xff\xd8\xff\xe0\xff\xffabc", "not a segment", id="a JPEG's long segment"),
+    pytest.param("image/webp", drawn("WEBP", xmp=XMP), "already has an XMP packet", id="a WebP with XMP"),
     pytest.param("image/webp", with_chunk(b"C2PA"), "signed", id="a WebP that is signed"),
     pytest.param("image/webp", WEBP + b"\0", "its length isn't that of the file", id="a WebP with bytes behind it"),
-    pytest.param(
-        "image/webp", WEBP[:16] + b"\xff\xff\xff\x7f" + WEBP[20:], "a chunk that is none", id="a WebP's chunk"
-    ),
+    pytest.param("image/webp", WEBP[:16] + b"\xff\xff\xff\x7f" + WEBP[20:], "not a chunk", id="a WebP's chunk"),
     pytest.param("image/webp", WEBP[:23] + b"xyz" + WEBP[26:], "no key frame", id="a WebP without a key frame"),
-    pytest.param("image/webp", b"RIFF\x04\0\0\0WEBP", "neither simple nor extended", id="a WebP of nothing"),
+    pytest.param("image/webp", b"RIFF\x04\0\0\0WEBP", "neither a simple nor an extended file", id="a WebP of nothing"),
 ]
 
 

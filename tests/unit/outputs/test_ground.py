@@ -45,7 +45,7 @@ def test_a_file_system_that_gives_a_name_that_is_taken_is_refused(
             name, other, src_dir_fd=where["src_dir_fd"], dst_dir_fd=where["dst_dir_fd"]
         ),
     )
-    with pytest.raises(RunDirectoryError, match="gives a name that another file has"):
+    with pytest.raises(RunDirectoryError, match="lets a new file replace an existing one"):
         check_ground(tmp_path, [])
     assert files(tmp_path) == []
 
@@ -63,7 +63,7 @@ def test_names_that_it_doesnt_take_are_told_where_the_run_has_such(
 
     monkeypatch.setattr(Folder, "open", refuse)
     assert check_ground(tmp_path, ["fox/{index}{ext}"]) is RenameMethod.LINK
-    with pytest.raises(RunDirectoryError, match="takes no name like 'fuchs-größe/"):
+    with pytest.raises(RunDirectoryError, match="does not accept file names such as 'fuchs-größe/"):
         check_ground(tmp_path, ["fox/{index}{ext}", "fuchs-größe/{index}{ext}"])
     assert files(tmp_path) == []
 

@@ -32,7 +32,7 @@ async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_f
 
     def late(descriptor: int, block: bytes) -> None:
         writing.set()
-        go_on.wait(5)
+        go_on.wait(60)
         original(descriptor, block)
 
     monkeypatch.setattr(part_module, "_write_all", late)
@@ -42,13 +42,13 @@ async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_f
         await asyncio.sleep(60)
 
     task = asyncio.ensure_future(OutputStore(tmp_path).save("a/{index}{ext}", 0, "token", body(), None))
-    await asyncio.to_thread(writing.wait, 5)
+    await asyncio.to_thread(writing.wait, 60)
     threading.Timer(0.05, go_on.set).start()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     others = [os.open(tmp_path / f"other-{number}", os.O_RDWR | os.O_CREAT) for number in range(8)]
-    await asyncio.to_thread(go_on.wait, 5)
+    await asyncio.to_thread(go_on.wait, 60)
     await asyncio.sleep(0.05)
     for descriptor in others:
         os.close(descriptor)
@@ -65,7 +65,7 @@ async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_w
 
     def late(*arguments: Any, **options: Any) -> Any:
         looking.set()
-        go_on.wait(5)
+        go_on.wait(60)
         return examined(*arguments, **options)
 
     def landing(*arguments: Any, **options: Any) -> Any:
@@ -76,7 +76,7 @@ async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_w
 
     def removing(part: part_module.TempFile, *arguments: Any) -> None:
         go_on.set()
-        over.wait(5)
+        over.wait(60)
         remove(part, *arguments)
 
     monkeypatch.setattr(store_module, "_examined", late)
@@ -87,7 +87,7 @@ async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_w
         yield PNG
 
     task = asyncio.ensure_future(OutputStore(tmp_path).save("a/{index}{ext}", 0, "token", body(), len(PNG)))
-    await asyncio.to_thread(looking.wait, 5)
+    await asyncio.to_thread(looking.wait, 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.manifest.names import MAX_PATTERN_BYTES
 from crucible_batch.outputs import OutputStore
-from crucible_batch.outputs.temp_file import DEEPEST, TEMPORARY_PREFIX
+from crucible_batch.outputs.temp_file import DEEPEST
 from tests.unit.outputs.making import nested_folders
 
 PART = f"{TEMPORARY_PREFIX}token-0"

@@ -96,7 +96,7 @@ async def test_what_stands_there_keeps_its_name(tmp_path: Path, store: OutputSto
         case "directory":
             target.mkdir()
     before = target.lstat()
-    with pytest.raises(OutputError, match="another file stands at"):
+    with pytest.raises(OutputError, match="another file exists at"):
         await saved(store)
     assert (target.lstat().st_ino, target.lstat().st_mode) == (before.st_ino, before.st_mode)
     assert (tmp_path / "precious").read_bytes() == b""
@@ -134,7 +134,7 @@ async def test_a_place_that_somebody_has_filled_meanwhile_is_theirs(
         (tmp_path / "job" / name).write_bytes(b"mine")
 
     monkeypatch.setattr(exclusive_rename, "_make_place", fill)
-    with pytest.raises(OutputError, match="another file stands at"):
+    with pytest.raises(OutputError, match="another file exists at"):
         await saved(store)
     assert (tmp_path / "job/0.png").read_bytes() == b"mine"
 
@@ -149,7 +149,7 @@ def test_a_place_that_cant_be_filled_is_given_back(
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))  # as SFTP does
 
     monkeypatch.setattr(os, "rename", refuse)
-    with pytest.raises(RunDirectoryError, match="can't give an output its name"):
+    with pytest.raises(RunDirectoryError, match="can't store outputs"):
         check_ground(tmp_path, [])
     assert files(tmp_path) == []
 
@@ -178,7 +178,7 @@ def test_a_picture_moves_aside(tmp_path: Path) -> None:
 
 def test_a_picture_that_changes_while_it_moves_aside_stays(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(OTHER)
-    with pytest.raises(OutputError, match=r"a\.png has changed just now"):
+    with pytest.raises(OutputError, match=r"a\.png was changed while it was moved"):
         keep_as(tmp_path, "a.png", "a.x.png", hashlib.sha256(PNG).hexdigest())
     assert files(tmp_path) == ["a.png"]
 
@@ -186,7 +186,7 @@ def test_a_picture_that_changes_while_it_moves_aside_stays(tmp_path: Path) -> No
 def test_another_file_at_the_place_aside_stays(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "a.x.png").write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"another file stands at a\.x\.png"):
+    with pytest.raises(OutputError, match=r"another file exists at a\.x\.png"):
         keep_as(tmp_path, "a.png", "a.x.png", hashlib.sha256(PNG).hexdigest())
     assert ((tmp_path / "a.png").read_bytes(), (tmp_path / "a.x.png").read_bytes()) == (PNG, b"mine")
     assert files(tmp_path) == ["a.png", "a.x.png"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.outputs import open_output
+from crucible_batch.outputs import OutputStore, open_output
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_anything_else_is_refused(run_dir: Path, path: str) -> None:
 
 
 def test_an_absolute_path_is_refused_also_to_a_file_of_the_run(run_dir: Path) -> None:
-    with pytest.raises(OSError, match="no output's path"):
+    with pytest.raises(OSError, match="not the path of an output"):
         open_output(run_dir, str(run_dir / "fox/0.png"))
 
 
@@ -60,7 +60,7 @@ def test_no_link_is_followed_neither_as_the_file_nor_on_the_way(run_dir: Path, n
 
 def test_a_pipe_is_refused_and_waited_for_by_nobody(run_dir: Path) -> None:
     os.mkfifo(run_dir / "fox/1.png")
-    with pytest.raises(OSError, match="no plain file"):
+    with pytest.raises(OSError, match="not a regular file"):
         open_output(run_dir, "fox/1.png")
 
 
@@ -70,3 +70,12 @@ def test_nothing_stays_open(run_dir: Path) -> None:
         with pytest.raises(OSError, match=r"."):
             open_output(run_dir, path)
     assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_an_output_of_another_size_is_not_the_one_that_was_saved(run_dir: Path) -> None:
+    store = OutputStore(run_dir)
+    assert store.has("fox/0.png")
+    assert store.has("fox/0.png", len(b"a fox"))
+    assert not store.has("fox/0.png", len(b"a fox") + 1)
+    assert not store.has("fox/0.png", 0)
+    assert not store.has("fox/1.png", 0)

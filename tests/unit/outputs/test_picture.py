@@ -66,7 +66,7 @@ def test_no_cut_is_too_short_to_be_seen(tmp_path: Path, kind: str) -> None:
 def test_a_cut_is_seen_where_the_length_was_counted_after_it(tmp_path: Path, kind: str, missing: int) -> None:
     path = tmp_path / "picture"
     path.write_bytes(drawn(kind, (200, 200))[:-missing])
-    with pytest.raises(NoPictureError, match="cut short"):
+    with pytest.raises(NoPictureError, match="truncated"):
         examine(path, whole=False)
 
 
@@ -78,7 +78,7 @@ def test_the_end_of_a_thumbnail_is_not_that_of_its_jpeg(tmp_path: Path) -> None:
         path.write_bytes(content[:2] + thumbnail + content[2:] + b"\0" * padding)
         assert examine(path, whole=False).width == 200
     path.write_bytes(content[:2] + thumbnail + content[2:-2])
-    with pytest.raises(NoPictureError, match="cut short"):
+    with pytest.raises(NoPictureError, match="truncated"):
         examine(path, whole=False)
 
 
@@ -96,7 +96,7 @@ def test_two_bytes_that_may_be_anywhere_are_looked_for_near_the_end_alone(tmp_pa
     path.write_bytes(drawn("GIF") + b"\x01" * 62)
     assert examine(path, whole=False).width == 40
     path.write_bytes(drawn("GIF") + b"\x01" * 63)
-    with pytest.raises(NoPictureError, match="cut short"):
+    with pytest.raises(NoPictureError, match="truncated"):
         examine(path, whole=False)
 
 
@@ -126,7 +126,7 @@ def test_a_page_is_worth_asking_again_and_another_type_of_file_is_not(
 ) -> None:
     path = tmp_path / "picture"
     path.write_bytes(content)
-    with pytest.raises(NoPictureError, match=r"^not a picture of a known type$") as caught:
+    with pytest.raises(NoPictureError, match=r"^not an image of a supported type$") as caught:
         examine(path, whole=False)
     assert caught.value.is_another_type is is_another_type
 
@@ -134,15 +134,15 @@ def test_a_page_is_worth_asking_again_and_another_type_of_file_is_not(
 def test_a_picture_that_is_broken_or_cut_is_worth_asking_again(tmp_path: Path) -> None:
     content, path = drawn("PNG", (200, 200)), tmp_path / "picture"
     for cut, words in (
-        (content[:8], r"not a whole picture of a known type \(\w+Error\)"),
-        (content[:2000], "cut short behind its last pixel"),
+        (content[:8], r"not a complete image of a supported type \(\w+Error\)"),
+        (content[:2000], "truncated after its last pixel"),
     ):
         path.write_bytes(cut)
         with pytest.raises(NoPictureError, match=f"^{words}$") as caught:
             examine(path, whole=False)
         assert caught.value.is_another_type is False
     path.write_bytes(content[:2000])
-    with pytest.raises(NoPictureError, match=r"^not a whole picture of a known type \(OSError\)$"):
+    with pytest.raises(NoPictureError, match=r"^not a complete image of a supported type \(OSError\)$"):
         examine(path, whole=True)
 
 

@@ -61,7 +61,7 @@ async def test_nothing_is_replaced_where_the_old_file_has_no_name_to_go_to(tmp_p
     (tmp_path / "job/0.png").write_bytes(b"edited")
     taken = tmp_path / f"job/0.png.damaged-{hashlib.sha256(b'edited').hexdigest()[:8]}"
     taken.write_bytes(b"somebody's")
-    with pytest.raises(OutputError, match="another file stands"):
+    with pytest.raises(OutputError, match="another file exists"):
         await restored(store)
     assert ((tmp_path / "job/0.png").read_bytes(), taken.read_bytes()) == (b"edited", b"somebody's")
 
@@ -74,7 +74,7 @@ async def test_a_link_or_a_directory_is_not_replaced(tmp_path: Path, store: Outp
         target.symlink_to("elsewhere")
     else:
         target.mkdir()
-    with pytest.raises(OutputError, match="something else than a file"):
+    with pytest.raises(OutputError, match="is not a regular file"):
         await restored(store)
     assert target.is_symlink() or target.is_dir()
 

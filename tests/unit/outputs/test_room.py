@@ -17,10 +17,14 @@ MIB = 1024 * 1024
     ("free", "total", "words"),
     [
         (64 * MIB, 10_000 * MIB, None),
-        (64 * MIB - 4096, 10_000 * MIB, "64.0 MiB are free where the outputs go, and 64.0 are kept for jobs in flight"),
-        (0, 10_000 * MIB, "0.0 MiB are free where the outputs go, and 64.0 are kept for jobs in flight"),
+        (
+            64 * MIB - 4096,
+            10_000 * MIB,
+            "64.0 MiB are free on the disk of the outputs; 64.0 MiB are reserved for jobs in flight",
+        ),
+        (0, 10_000 * MIB, "0.0 MiB are free on the disk of the outputs; 64.0 MiB are reserved for jobs in flight"),
         (10 * MIB, 200 * MIB, None),
-        (9 * MIB, 200 * MIB, "9.0 MiB are free where the outputs go, and 10.0 are kept for jobs in flight"),
+        (9 * MIB, 200 * MIB, "9.0 MiB are free on the disk of the outputs; 10.0 MiB are reserved for jobs in flight"),
         (0, 0, None),
     ],
 )

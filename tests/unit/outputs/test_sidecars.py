@@ -57,7 +57,7 @@ def test_a_file_that_is_not_ours_stays_and_that_is_said_once(
         sidecars.write("a/0.png", CONTENT)
     assert (tmp_path / "a/0.png.json").read_bytes() == theirs
     (record,) = caplog.records
-    assert "another file stands there (the picture is safe)" in record.getMessage()
+    assert "another file exists there (the output itself is saved)" in record.getMessage()
     assert standing(tmp_path) == ["0.png.json"]
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.outputs import OutputError, OutputStore
 from crucible_batch.outputs.safe_fs import Folder
-from crucible_batch.outputs.store import TEMPORARY_PREFIX, ResultsError
+from crucible_batch.outputs.store import ResultsError
 from tests.unit.outputs.making import PNG, body, drawn, files
 
 HTML = b"<!doctype html><title>503</title><p>We'll be back soon" + b" " * 2000
@@ -219,7 +220,7 @@ async def test_a_symlink_at_the_target_is_neither_followed_nor_replaced(
     before = outside.read_bytes() if outside.exists() else None
     (tmp_path / "job").mkdir()
     (tmp_path / "job/0.png").symlink_to(outside)
-    with pytest.raises(OutputError, match="another file stands"):
+    with pytest.raises(OutputError, match="another file exists"):
         await saved(store, PNG, len(PNG))
     assert (tmp_path / "job/0.png").is_symlink()
     assert (outside.read_bytes() if outside.exists() else None) == before

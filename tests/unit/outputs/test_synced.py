@@ -88,5 +88,5 @@ def test_a_journal_whose_name_can_not_be_made_durable_is_not_used(
 
     monkeypatch.setattr(os, "fsync", failing)
     opened = Journal.open(tmp_path / "run", Binding("trial", "default", "https://gateway.test"), now=1.0)
-    with pytest.raises(JournalError, match="can't be made durable"), opened:
+    with pytest.raises(JournalError, match="can't be synced to disk"), opened:
         pass

@@ -36,6 +36,7 @@ class History:
             images={"image.image": InputImage(spec, Path("/p.png"))} if image else {},
             prompt=f"a {name}",
             axes={"style": "noir"},
+            row={"sku": f"{name}-1"},
         )
         self.plan.append(planned)
         self.past.extend((planned.identity, event) for event in events)

@@ -74,6 +74,12 @@ def rows(history: Any, stops: dict[str, ErrorInfo] | None = None) -> list[JobRow
     return list(build_rows(history.jobs(), stops or {}))
 
 
+def test_a_row_has_its_place_in_the_matrix_and_in_the_table(history: Any) -> None:
+    history.job("fox")
+    (row,) = rows(history)
+    assert (row.axes, row.row) == ({"style": "noir"}, {"sku": "fox-1"})
+
+
 def figures(credits: CreditsRow) -> dict[str, str]:
     return {name: value for name, value in credits.model_dump(mode="json").items() if isinstance(value, str)}
 
@@ -240,6 +246,26 @@ def test_a_row_says_what_became_of_a_job(
     (row,) = rows(history)
     assert (row.status, str(row.credits)) == (status, credits)
     assert [item.status for item in row.attempts] == ([attempt] if attempt else [])
+
+
+@pytest.mark.parametrize(
+    ("events", "code"),
+    [
+        ([held("2")], "SUBMIT_UNANSWERED"),
+        ([held("2"), SubmitUnknown(at=2.0, error=ErrorInfo("NO_ANSWER", "no answer"))], "NO_ANSWER"),
+        ([held("2"), SubmitUnknown(at=2.0, error=ErrorInfo("X", "y", hint="run the same command again"))], "X"),
+        ([accepted("2")], "IMPOSSIBLE_HISTORY"),
+    ],
+)
+def test_an_unknown_job_has_an_error_with_the_cause_and_the_next_step(
+    history: Any, events: list[Event], code: str
+) -> None:
+    history.job("a", *events)
+    (row,) = rows(history)
+    assert (row.status, row.error.code) == ("unknown", code)
+    assert row.error.message
+    next_step = "restore the run directory" if code == "IMPOSSIBLE_HISTORY" else "run the same command again"
+    assert row.error.hint.startswith(next_step)
 
 
 @pytest.mark.parametrize(("events", "status", "credits", "attempt"), OUTCOMES)

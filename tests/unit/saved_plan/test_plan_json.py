@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import jsonschema
 import pytest
 
 from crucible_batch import saved_plan
+from crucible_batch.atomic_files import temporary_path
 from crucible_batch.domain.prices import Certainty
 from crucible_batch.domain.saved_plan import (
     ImageFile,
@@ -111,12 +111,12 @@ def test_a_link_is_not_followed_and_what_is_no_file_is_refused(plan: Path) -> No
     link.symlink_to(plan.name)
     first = plan.read_bytes()
     for force in (False, True):
-        with pytest.raises(UserError, match="is a link"):
+        with pytest.raises(UserError, match="is a symbolic link"):
             write_saved_plan(link, replace(HEAD, events=9), ROWS, force=force)
     assert link.is_symlink()
     assert plan.read_bytes() == first
     for target in (plan.parent, Path("/dev/null")):
-        with pytest.raises(UserError, match="no regular file"):
+        with pytest.raises(UserError, match="not a regular file"):
             write_saved_plan(target, HEAD, ROWS)
     with pytest.raises(UserError, match="No such file"):
         write_saved_plan(plan.parent / "nowhere" / "plan.json", HEAD, ROWS)
@@ -153,7 +153,7 @@ def test_a_plan_that_was_cut_short_or_edited_is_replaced(plan: Path) -> None:
 def test_what_stands_at_the_temporary_name_is_not_written_through(plan: Path) -> None:
     precious = plan.with_name("precious")
     precious.write_text("mine")
-    plan.with_name(f".{plan.name}.{os.getpid()}.part").symlink_to(precious)
+    temporary_path(plan).symlink_to(precious)
     write_saved_plan(plan, replace(HEAD, events=9), ROWS)
     assert precious.read_text() == "mine"
     assert not plan.is_symlink()
@@ -179,21 +179,24 @@ def _deep(text: bytes) -> bytes:
     [
         (lambda text: text.replace(b"hero-2", b"hero-3"), "edited"),
         (lambda text: text.replace(b'"budget": "2.50"', b'"budget": "99"'), "edited"),
-        (lambda text: text.replace(b'"digest": "', b'"digest": "0', 1), "edited|cut short"),
-        (lambda text: text[: len(text) // 2], "cut short"),
-        (lambda text: text[:-2], "something follows"),
-        (lambda text: text + b"{}\n", "something follows"),
+        (lambda text: text.replace(b'"digest": "', b'"digest": "0', 1), "edited|truncated"),
+        (lambda text: text[: len(text) // 2], "truncated"),
+        (lambda text: text[:-2], "there is text after"),
+        (lambda text: text + b"{}\n", "there is text after"),
         (lambda text: text.replace(b'"schema_version": 1', b'"schema_version": 2'), "version 2"),
-        (lambda text: json.dumps(json.loads(text)).encode(), "formatted"),
-        (lambda text: json.dumps(json.loads(text), indent=4).encode(), "formatted"),
-        (lambda text: b"\xef\xbb\xbf" + text, "formatted"),
+        (lambda text: json.dumps(json.loads(text)).encode(), "formatting was changed"),
+        (lambda text: json.dumps(json.loads(text), indent=4).encode(), "formatting was changed"),
+        (lambda text: b"\xef\xbb\xbf" + text, "formatting was changed"),
         (lambda text: _sealed(text.replace(b'"state":"new"', b'"state":"old"')), "state"),
         (lambda text: _sealed(text.replace(b'"repeat":2', b'"repeat":"two"')), "repeat"),
         (lambda text: _sealed(text.replace(b'"events": 7', b'"event": 7')), "events"),
         (lambda text: _sealed(text.replace(b'"budget": "2.50"', b'"budget": "lots"')), "budget"),
         (lambda text: _sealed(text.replace(b'"hero-1"', b'"hero-\xff"')), "JSON"),
         (_deep, "JSON"),
-        (lambda text: _sealed(re.sub(rb'"max_jobs": \d+', b'"max_jobs": 1', text)), "more than the 1 jobs"),
+        (
+            lambda text: _sealed(re.sub(rb'"max_jobs": \d+', b'"max_jobs": 1', text)),
+            "more jobs than its own limit of 1",
+        ),
     ],
 )
 def test_a_spoiled_plan_is_refused_in_words(plan: Path, spoil: object, word: str) -> None:
@@ -219,7 +222,7 @@ def test_a_giant_line_is_given_up_and_never_written(plan: Path, monkeypatch: pyt
         write_saved_plan(plan, HEAD, [replace(ROWS[0], name="n" * 300)])
     monkeypatch.setattr(saved_plan, "MAX_HEAD_BYTES", 300)
     write_saved_plan(plan, HEAD, [])
-    with pytest.raises(SavedPlanError, match="head"):
+    with pytest.raises(SavedPlanError, match="the part before its jobs is too large"):
         read_saved_plan(plan)
 
 

@@ -100,7 +100,38 @@ def test_a_submit_that_is_on_its_way_is_unknown_only_once_nobody_waits_for_its_a
     watch = Watch(run_dir)
     with lock_run_directory(run_dir):
         assert (watch.look().status.report.counts.unknown, _statuses(watch)) == (0, {"pending"})
+        assert {row.error for row in watch.rows()} == {None}
     assert (watch.look().status.report.counts.unknown, _statuses(watch)) == (1, {"pending", "unknown"})
+    assert [row.error.code for row in watch.rows() if row.error is not None] == ["SUBMIT_UNANSWERED"]
+
+
+def test_pictures_ends_and_pace_are_those_of_the_rows_while_the_run_is_active(run_dir: Path) -> None:
+    events = take_all_events(run_dir)
+    with lock_run_directory(run_dir), writing(run_dir) as connection:
+        connection.execute("UPDATE runs SET started_at = 0.0")
+        watch = Watch(run_dir)
+        assert (watch.look().ended_at, watch.look().pace(60.0), watch.look().left(60.0)) == ((), None, None)
+        for event in events:
+            connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", event)
+            watch.look()
+        rows = list(watch.rows())
+        done = [row for row in rows if row.status in {"succeeded", "failed"}]
+        pending = sum(row.status == "pending" for row in rows)
+        for seen in (watch.look(), Watch(run_dir).look()):
+            assert seen.pictures == sum(len(row.outputs) for row in rows)
+            assert len(seen.ended_at) == len(done)
+            assert list(seen.ended_at) == sorted(seen.ended_at)
+            assert seen.pace(60.0) == (len(done) or None)
+            left = seen.left(60.0)
+            assert (left and left.likely_s) == (pending * 60 / len(done) if pending and done else None)
+    ended = Watch(run_dir).look()
+    assert (ended.ended_at, ended.pace(60.0)) == ((), None)
+
+
+def test_ends_of_earlier_runs_are_not_part_of_the_pace(run_dir: Path) -> None:
+    with lock_run_directory(run_dir), writing(run_dir) as connection:
+        connection.execute("UPDATE runs SET ending = NULL, finished_at = NULL, started_at = 9e10")
+        assert Watch(run_dir).look().ended_at == ()
 
 
 def _statuses(watch: Watch) -> set[str]:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,7 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from crucible_batch import run
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import write_page
-from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, OutputRow
+from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow
 from crucible_batch.sandbox import SandboxConfig, parse_faults, serve
 from crucible_batch.settings import Settings
 
@@ -117,12 +118,63 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out" / "report.html"
 
 
-async def _run(folder: Path) -> None:
-    async with serve(SandboxConfig(time_scale=0.2, faults=parse_faults("generate.fail=4"))) as gateway:
+async def _run(folder: Path, failed: int = 1) -> None:
+    faults = parse_faults("generate.fail=4") if failed else ()
+    async with serve(SandboxConfig(time_scale=0.2, faults=faults)) as gateway:
         settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
         result = await run(folder / "manifest.yaml", out_dir=folder / "out", settings=settings)
-    assert result.report.counts.failed == 1
+    assert result.report.counts.failed == failed
     assert result.page == folder / "out" / "report.html"
+
+
+COLUMNS = "sku,product,style,season,photo,words,prompt"
+CATALOGUE = """\
+version: 1
+name: catalogue
+workflow: qwen-edit
+budget: {credits: 100}
+jobs:
+  - {name: "{{ row.sku }}", foreach: table.csv, image: "{{ row.photo }}", prompt: "{{ row.prompt }}"}
+"""
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a table of eight rows: two products in two styles, two photos, and a cell of hostile words."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    lines = [COLUMNS]
+    for number in range(8):
+        product, style = ("mug", "bowl")[number % 2], ("marble", "linen")[number // 2 % 2]
+        words = '"' + HOSTILE.replace('"', '""') + '"' if number < 2 else "plain"
+        light = "soft light from the left; a long shadow; no text; one of a series for the pages of a shop"
+        prompt = f"A hand-thrown {product} on {style}; {light}; number {number}"
+        lines.append(f"sku-{number},{product},{style},{'' if number else 'spring'},{product}.png,{words},{prompt}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for product, color in (("mug", "teal"), ("bowl", "tomato")):
+        Image.new("RGB", (400, 300), color).save(folder / f"{product}.png")
+    (folder / "manifest.yaml").write_text(CATALOGUE, encoding="utf-8")
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(_run(folder, failed=0))).result()
+    return folder / "out" / "report.html"
+
+
+@pytest.fixture(scope="session")
+def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run of 300 jobs that stopped at its budget after fifteen."""
+    folder = tmp_path_factory.mktemp("blocked")
+    reason = ErrorRow(code="BUDGET_EXHAUSTED", message="30 of 30 credits used; the next job needs 2", hint="raise it")
+    head = _head(
+        status="blocked",
+        counts=CountsRow(total=300, succeeded=15, blocked=285),
+        stops={"workflow:z": reason},
+        name="blocked",
+    )
+    for number in range(15):
+        Image.new("RGB", (160, 120), (number * 16, 80, 120)).save(folder / f"{number}.png")
+    rows = [_row(number, number) for number in range(15)]
+    rest = {"status": "blocked", "outputs": [], "error": reason}
+    rows += [_row(number, 0).model_copy(update=rest) for number in range(15, 300)]
+    return write_page(folder, head, iter(rows), [])
 
 
 @pytest.fixture(scope="session")
@@ -140,26 +192,20 @@ def ten_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _long_page(folder: Path, jobs: int, *, pictures: int) -> Path:
     for number in range(pictures):
         Image.new("RGB", (160, 120), (number % 256, number * 7 % 256, number * 13 % 256)).save(folder / f"{number}.png")
-    zero = Decimal(0)
-    head = ReportHead(
+    head = _head(status="succeeded", counts=CountsRow(total=jobs, succeeded=jobs), name="long")
+    return write_page(folder, head, (_row(number, number % pictures) for number in range(jobs)), [])
+
+
+def _head(*, name: str, **more: Any) -> ReportHead:
+    books = dict.fromkeys(("held", "jobs", "uploads", "rebates", "refunded", "over_budget"), Decimal(0))
+    return ReportHead(
         run_id="default",
-        status="succeeded",
         exit_code=0,
         started_at="2026-01-01T00:00:00.000Z",
-        manifest=ManifestRow(name="long", path="m.yaml", sha256="ab" * 32),
-        counts=CountsRow(total=jobs, succeeded=jobs),
-        credits=CreditsRow(
-            budget=None,
-            spent=Decimal("1234.50625"),
-            held=zero,
-            jobs=zero,
-            uploads=zero,
-            rebates=zero,
-            refunded=zero,
-            over_budget=zero,
-        ),
+        manifest=ManifestRow(name=name, path="m.yaml", sha256="ab" * 32),
+        credits=CreditsRow(budget=None, spent=Decimal("1234.50625"), **books),
+        **more,
     )
-    return write_page(folder, head, (_row(number, number % pictures) for number in range(jobs)), [])
 
 
 def _row(number: int, picture: int) -> JobRow:

@@ -180,7 +180,7 @@ def test_a_killed_run_says_so_and_is_followed_again_when_it_goes_on(
     page.evaluate("document.documentElement.marked = true")
     expect(page.locator("[data-group=pictures] .card").nth(1)).to_be_visible()
     run.send_signal(signal.SIGKILL)
-    expect(page.locator("#when")).to_contain_text("killed: the same command goes on")
+    expect(page.locator("#when")).to_contain_text("process exited unexpectedly (killed?)")
     expect(page.locator("#summary code")).to_have_text("crucible-batch run fallen.yaml")
     shoot(page, "view-killed")
     runs("fallen")
@@ -230,5 +230,141 @@ def test_a_viewer_that_no_longer_answers_is_told(browser: Browser, cli: Cli) -> 
     with viewing(cli) as viewer:
         page.goto(viewer.url)
         expect(page.locator("#none")).to_be_visible()
-    expect(page.locator("#feed")).to_contain_text("is it still running?")
+    expect(page.locator("#feed")).to_contain_text("Is it still running?")
     page.close()
+
+
+FEW = """\
+- name: harbour
+  prompt: "A %sharbour, {{ style }}"
+  params: {size.width: %s}
+  matrix: {style: [noir, gouache]}
+  repeat: 2
+- {name: refused, prompt: nsfw}
+"""
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+DESK = {"viewport": {"width": 1400, "height": 900}}
+
+
+@pytest.fixture
+def three_runs(cli: Cli) -> Cli:
+    """Three finished runs: two of one manifest whose prompts differ, and a third."""
+    head = "params: {size.height: 240}\n"
+    assert cli("run", cli.write("lookbook", FEW % ("", 320), head=head)).code == 1
+    assert cli("run", cli.write("lookbook", FEW % ("quiet ", 400), head=head), "--run-id", "second").code == 1
+    assert cli("run", cli.write("atlas")).code == 0
+    return cli
+
+
+def _names(page: Page) -> list[str]:
+    return page.locator(".run h2").all_inner_texts()
+
+
+@pytest.mark.parametrize("options", [DESK, PHONE], ids=["1400", "390"])
+def test_the_list_is_searched_sorted_and_two_of_its_runs_compared(
+    three_runs: Cli, visit: Callable[..., Page], shoot: Shoot, options: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    width = request.node.callspec.id
+    page = visit(**options)
+    assert page.locator("#summary .figure").all_inner_texts() == ["3", "9", "18"]
+    assert _names(page) == ["atlas", "lookbook · second", "lookbook"]
+    for picture in page.locator(".run").first.locator(".strip img").all():
+        expect(picture).to_have_js_property("complete", True)
+    shoot(page, f"view-runs-{width}")
+    page.get_by_label("Sort by").select_option("credits")
+    assert _names(page) == ["lookbook · second", "lookbook", "atlas"]
+    page.get_by_role("searchbox").fill("lookbook done")
+    expect(page.locator("#count")).to_have_text("2 of 3 runs")
+    assert "q=lookbook+done&sort=credits" in page.url
+    page.reload()
+    expect(page.locator("#count")).to_have_text("2 of 3 runs")
+    for box in page.get_by_role("checkbox").all():
+        box.check()
+    assert page.evaluate("document.documentElement.scrollWidth") <= options["viewport"]["width"]
+    shoot(page, f"view-runs-chosen-{width}")
+    assert _violations(page) == []
+    page.get_by_role("link", name="Compare").click()
+    expect(page.locator(".pair")).to_have_count(5)
+    assert [side.inner_text() for side in page.locator(".side h2 a").all()] == ["lookbook", "lookbook · second"]
+    expect(page.locator(".pair").first.locator("mark")).to_have_text(["quiet ", "320", "400"])
+    expect(page.locator(".pair img").first).to_have_js_property("complete", True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= options["viewport"]["width"]
+    shoot(page, f"view-comparison-{width}")
+    page.get_by_role("link", name="Same").click()
+    expect(page.locator(".pair")).to_have_count(1)
+    page.get_by_role("link", name="All 5").click()
+    page.locator(".pair a.picture").first.click()
+    expect(page.locator("#detail")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("lookbook")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_list_and_the_comparison(
+    three_runs: Cli, visit: Callable[..., Page], shoot: Shoot, scheme: str
+) -> None:
+    page = visit(color_scheme=scheme, **DESK)
+    assert _violations(page) == []
+    page.get_by_role("checkbox").first.check()
+    assert _violations(page) == []
+    page.get_by_role("checkbox").nth(1).check()
+    page.get_by_role("link", name="Compare").click()
+    expect(page.locator(".pair").first).to_be_visible()
+    assert _violations(page) == []
+    shoot(page, f"view-comparison-{scheme}")
+
+
+def test_a_third_choice_replaces_the_first_and_a_search_keeps_the_choice(
+    three_runs: Cli, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    for name in ("atlas", "lookbook · second", "lookbook"):
+        page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
+    expect(page.locator("#tray .names")).to_have_text("lookbook and lookbook · second")
+    page.get_by_role("searchbox").fill("atlas")
+    expect(page.locator(".run")).to_have_count(1)
+    expect(page.locator("#tray .names")).to_have_text("lookbook and lookbook · second")
+    page.get_by_role("searchbox").fill("")
+    expect(page.get_by_role("checkbox", name="Compare lookbook", exact=True)).to_be_checked()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#tray")).to_be_hidden()
+
+
+def test_an_empty_list_explains_itself_and_shows_the_first_run(
+    visit: Callable[..., Page], runs: Callable[[str], Any], shoot: Shoot
+) -> None:
+    page = visit(**PHONE)
+    expect(page.get_by_role("heading", name="No run yet")).to_be_visible()
+    assert _violations(page) == []
+    shoot(page, "view-waiting-390")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate("document.documentElement.marked = true")
+    runs("first")
+    expect(page.locator(".run")).to_have_count(1)
+    expect(page.locator("#summary .figure").first).to_have_text("1")
+    expect(page.locator("#none")).to_have_count(0)
+    assert page.evaluate("document.documentElement.marked") is True
+
+
+def test_a_live_run_has_its_pace_the_time_left_and_newest_first(
+    visit: Callable[..., Page], viewer: Viewer, runs: Callable[[str], Any], shoot: Shoot
+) -> None:
+    page = visit(**DESK)
+    runs("paced")
+    page.locator(".run h2 a").click()
+    facts = page.locator("#summary")
+    expect(facts).to_contain_text("jobs/min")
+    expect(facts).to_contain_text("left")
+    pictures = page.locator("[data-group=pictures] .card")
+    expect(pictures.nth(3)).to_be_visible()
+    page.get_by_role("button", name="Newest first").click()
+    expect(page.get_by_role("button", name="Newest first")).to_have_attribute("aria-pressed", "true")
+    shoot(page, "view-pace")
+    places = page.evaluate(
+        "[...document.querySelectorAll('[data-group=pictures] .open')].map((open) => Number(open.dataset.job))"
+    )
+    jobs = viewer.data(viewer.key("paced/default"))["jobs"]
+    saved = [jobs[place]["outputs"][0]["saved_at"] for place in places]
+    assert len(saved) >= 4
+    assert saved == sorted(saved, reverse=True)
+    expect(page.locator("#when")).to_contain_text("done, some failed", timeout=60_000)
+    expect(facts).not_to_contain_text("jobs/min")

@@ -1,4 +1,7 @@
-"""Writes the figures of the newest campaign into the README, between two markers: ``make figures``."""
+"""Writes the results of the newest campaign into the documentation, between two markers: ``make figures``.
+
+The README gets a summary, ``docs/reliability/results.md`` the table of all rows.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[3]
+from tests.verification.campaign.rows import ROOT, ROWS
+
 README = ROOT / "README.md"
 CAMPAIGNS = ROOT / "docs" / "reliability"
+RESULTS = CAMPAIGNS / "results.md"
 BEGIN, END = "<!-- figures: made by make figures -->", "<!-- /figures -->"
-_ZEROS = {"double charges": "charged twice", "lost outputs": "outputs lost", "over budget": "over budget"}
-
-
-NONE_YET = "No campaign is on record here yet: `make campaign`, then `make figures`."
+NO_CAMPAIGN = "There are no campaign results in this repository yet. Run `make campaign`, then `make figures`."
+_ZEROS = {"double charges": "double charges", "lost outputs": "lost outputs", "over budget": "budget overruns"}
+_COUNTS = {"noticed": "detected", "argued": "accepted with a reason", "survived": "not detected"}
+"""How the page names a count, where it differs from the name in the campaign's file."""
 
 
 def campaigns() -> list[Path]:
@@ -23,54 +28,70 @@ def campaigns() -> list[Path]:
     return sorted(CAMPAIGNS.glob("campaign-*.json"))
 
 
-def render() -> str:
-    """The figures of the newest campaign, as Markdown."""
+def summary() -> str:
+    """The newest campaign in two sentences, for the README."""
     if not campaigns():
-        return NONE_YET
-    file = campaigns()[-1]
-    told = json.loads(file.read_text(encoding="utf-8"))
-    return "\n".join(_lines(told, file.relative_to(ROOT).as_posix()))
+        return NO_CAMPAIGN
+    told = _newest()
+    return f"Newest campaign ({told['started_at'][:10]}): {_outcome(told)}"
 
 
-def _lines(told: Mapping[str, Any], path: str) -> Iterator[str]:
-    found, counts = told["totals"]["found"], told["totals"]["counts"]
-    zeros = ", ".join(f"{words} {found[kind]}" for kind, words in _ZEROS.items())
+def results() -> str:
+    """The newest campaign row by row, for the page of results."""
+    return "\n".join(_results(_newest())) if campaigns() else NO_CAMPAIGN
+
+
+def _newest() -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(campaigns()[-1].read_text(encoding="utf-8"))
+    return told
+
+
+def _outcome(told: Mapping[str, Any]) -> str:
+    found, counts, planted = told["totals"]["found"], told["totals"]["counts"], told["planted"]
+    zeros = ", ".join(f"{found[kind]} {name}" for kind, name in _ZEROS.items())
+    return (
+        f"**{zeros}** in {counts.get('kills', 0):,} kills and {counts.get('faults', 0):,} simulated faults."
+        f" {planted['caught']} of {planted['bugs']} deliberately planted bugs were detected."
+    )
+
+
+def _results(told: Mapping[str, Any]) -> Iterator[str]:
+    file, titles = campaigns()[-1].name, {row.number: row.title for row in ROWS}
     yield (
-        f"The newest campaign, [{path}]({path}): {told['started_at'][:10]}, revision `{told['revision'][:9]}`,"
-        f" {told['took_s'] // 60} minutes on {told['machine']['cpus']} cores. **{zeros.capitalize()}**,"
-        f" in {_number(counts, 'kills')} kills and {_number(counts, 'faults')} simulated faults."
-        f" Of {told['planted']['bugs']} planted bugs, {told['planted']['caught']} were caught.{_played_again(told)}"
+        f"Campaign of {told['started_at'][:10]} ([{file}]({file})), revision `{told['revision'][:9]}`,"
+        f" {told['took_s'] // 60} minutes on {told['machine']['cpus']} CPU cores: {_outcome(told)}{_run_again(told)}"
     )
     yield ""
-    yield "| # | what was tried | how often | found |"
+    yield "| # | test | extent | failures |"
     yield "|---|---|---|---|"
     for row in told["rows"]:
-        tried = ", ".join(f"{count:,} {name}" for name, count in row["counts"].items())
-        wrong = ", ".join(f"{count} {kind}" for kind, count in row["found"].items() if count)
-        yield f"| {row['row']} | {row['test']} | {tried} | {wrong or 0} |"
+        extent = ", ".join(f"{count:,} {_COUNTS.get(name, name)}" for name, count in row["counts"].items())
+        failures = ", ".join(f"{count} {kind}" for kind, count in row["found"].items() if count)
+        yield f"| {row['row']} | {titles[row['row']]} | {extent} | {failures or 0} |"
 
 
-def _played_again(told: Mapping[str, Any]) -> str:
-    """Which rows were played once more, since they had too little time, and of which revision."""
+def _run_again(told: Mapping[str, Any]) -> str:
+    """The rows that were run again later, since they had too little time, each with its revision."""
     again = [f"{row['row']} (`{row['revision'][:9]}`)" for row in told["rows"] if "revision" in row]
-    return f" Played once more, with more time: rows {', '.join(again)}." if again else ""
+    return f" Rows run again with more time: {', '.join(again)}." if again else ""
 
 
-def _number(counts: Mapping[str, int], name: str) -> str:
-    return f"{counts.get(name, 0):,}"
-
-
-def placed(readme: str, figures: str) -> str:
-    """The README with the figures in it. Raises ``ValueError`` where a marker is missing."""
-    before, _, rest = readme.partition(f"{BEGIN}\n")
+def placed(page: str, figures: str) -> str:
+    """The page with the figures between its markers. Raises ``ValueError`` if a marker is missing."""
+    before, _, rest = page.partition(f"{BEGIN}\n")
     _, marker, after = rest.partition(END)
     if not marker:
-        raise ValueError(f"the README has no place for figures: {BEGIN} and {END}")
+        raise ValueError(f"the page has no place for figures: {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{figures}\n{END}{after}"
 
 
+PAGES = {README: summary, RESULTS: results}
+"""Each page with figures, and the function that writes them."""
+
+
 def main() -> int:
-    README.write_text(placed(README.read_text(encoding="utf-8"), render()), encoding="utf-8")
+    for page, figures in PAGES.items():
+        page.write_text(placed(page.read_text(encoding="utf-8"), figures()), encoding="utf-8")
     return 0
 
 

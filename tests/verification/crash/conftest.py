@@ -82,7 +82,7 @@ def _sandbox(*options: str) -> Iterator[str]:
         yield lines[1].strip().removeprefix("export CRUCIBLE_API_BASE=")
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
 
 
 @pytest.fixture

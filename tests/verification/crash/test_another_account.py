@@ -46,7 +46,7 @@ async def test_a_submit_in_doubt_is_not_bought_again_on_another_account(tmp_path
     (tmp_path / "m.yaml").write_text(MANIFEST)
     keys = {"moltazine_ours": Decimal(50), "moltazine_other": Decimal(50)}
     config = SandboxConfig(accounts=keys, faults=parse_faults("generate.slow=1"), slow_answer_s=10, time_scale=0)
-    async with serve(config) as found, httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(60):
+    async with serve(config) as found, httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(180):
 
         async def bought() -> int:
             return len((await http.get(f"{found.api_url}/_sandbox/state")).json()["jobs"])

@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
+from tests.slow_cases import quick_every
+
+ONE_OF_EACH = {"undisturbed": 1, "killed": 1, "killed_twice": 1, "state_lost": 1, "signalled": 1, "together": 1}
 KILLS = {"undisturbed": 1, "killed": 4, "killed_twice": 2, "state_lost": 3, "signalled": 2, "together": 1}
 
 
 @pytest.mark.parametrize(
-    ("scene", "trials"), [("any", KILLS), ("six", {"proxied": 6})], ids=["kills and signals", "a bad line"]
+    ("scene", "trials"),
+    quick_every(2, [("any", ONE_OF_EACH), ("any", KILLS), ("six", {"proxied": 2}), ("six", {"proxied": 6})]),
+    ids=["kills and signals", "more kills and signals", "a bad line", "more of a bad line"],
 )
 def test_the_same_command_ends_it_and_nothing_is_bought_twice(
     campaign: Any, scene: str, trials: dict[str, int]

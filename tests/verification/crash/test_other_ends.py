@@ -50,7 +50,7 @@ def test_of_several_commands_started_together_the_others_leave_at_once_with_6(us
     with user(scene, "--time-scale", "6") as at, ThreadPoolExecutor(3) as threads:
 
         def leave(process: subprocess.Popen[str]) -> tuple[int, bool, str]:
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=240)
             return process.returncode, (at.run_dir / "report.json").exists(), err
 
         one, *others = sorted(threads.map(leave, [at.start(scene) for _ in range(3)]))
@@ -72,7 +72,7 @@ def test_the_installed_command_may_be_killed_at_any_time(user: Any, seed: int) -
                     process.kill()
                     kills += 1
         with at.start(LONG) as process:
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=240)
         assert process.returncode == 1, err
         assert list(judge(LONG, Past(kills), at.run_dir, 1, ask(at.url))) == []
         assert list(at.temporary.iterdir()) == []

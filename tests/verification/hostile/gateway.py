@@ -116,6 +116,8 @@ class HostileGateway:
         match exchange:
             case "credits":
                 return Reply(200, {"balance": 100, "reserved": 0, "available": 100, "recent_entries": []})
+            case "workflows":
+                return Reply(200, {"workflows": [{"workflow_id": "w"}]})
             case "workflow":
                 fields = {"available_fields": ["prompt.text", "image.image"]}
                 return Reply(200, {"workflow_id": path[1], "metadata": fields})
@@ -179,6 +181,8 @@ def _exchange(method: str, path: list[str]) -> str:
     match method, path:
         case "GET", ["credits" | "assets" as name]:
             return name
+        case "GET", ["workflows"]:
+            return "workflows"
         case "GET", ["workflows", _, "metadata"]:
             return "workflow"
         case "POST", ["assets"]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.disguises import DISGUISES, shows
+from tests.slow_cases import quick_every
 from tests.verification.hostile.gateway import KEY, SIGNATURE, Behave, HostileGateway, Reply, http, serving
 from tests.verification.hostile.test_terminal import shown
 
@@ -72,9 +73,13 @@ async def test_no_file_of_a_run_holds_it(run: Any, tmp_path: Path, name: str, at
     _nothing_in(tmp_path / "out")
 
 
-@pytest.mark.parametrize("args", [("run", "m.yaml", "-v"), ("run", "m.yaml", "-v", "--json")], ids=" ".join)
+@pytest.mark.parametrize(
+    "args",
+    [("run", "m.yaml", "-v"), pytest.param(("run", "m.yaml", "-v", "--json"), marks=pytest.mark.slow)],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("at", ["job", "generate"])
-@pytest.mark.parametrize("name", ["JSON twice", "zero width", "a link"])
+@pytest.mark.parametrize("name", quick_every(2, ["JSON twice", "zero width", "a link"]))
 async def test_no_line_of_a_command_holds_it(tmp_path: Path, name: str, at: str, args: tuple[str, ...]) -> None:
     (tmp_path / "m.yaml").write_text(RUN)
     says = fails_saying if at == "job" else refuses_saying

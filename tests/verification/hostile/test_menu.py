@@ -102,7 +102,9 @@ def _ended_well(result: RunResult, gateway: HostileGateway, exchange: str) -> No
     (row,) = result.jobs()
     if not result.ok:
         assert (row.name, row.status == "succeeded") == ("fox", False)
-        error = row.error or result.report.stops["*"]
+        # A job that waits for the end of an outage is explained by what stopped the run.
+        waits = row.error is not None and row.error.message.startswith("the gateway does not answer; the job is")
+        error = result.report.stops["*"] if row.error is None or waits else row.error
         assert f"{error.code} {error.message} {error.hint}".isprintable()
         names_job = row.error is not None or "fox" in error.message or str(row.job_id) in error.message
         assert names_job or result.exit_code == ExitCode.KEY_REFUSED
@@ -121,9 +123,10 @@ def _names(exchange: str, code: str, message: str) -> bool:
 
 def _bought_once(gateway: HostileGateway, orphans: int) -> None:
     assert set(gateway.markers.values()) <= {1}
-    # An image is bought at most twice a run, and what is of no use is given back.
+    # What is of no use is given back. An image is bought twice a run; where all answers are lost and all is given back,
+    # until uploads hold half of the budget: five times.
     assert sum(asset["status"] != "deleted" for asset in gateway.assets.values()) <= 1 + orphans
-    assert len(gateway.assets) <= 4
+    assert len(gateway.assets) <= 6
 
 
 def _kept_secrets(gateway: HostileGateway, directory: Path, log: str) -> None:

@@ -29,7 +29,7 @@ def untouched(home: Path) -> bool:
     return names == ["file", "folder"] and (home / "file").read_bytes() == SECRET
 
 
-WRITTEN = ("report.json", ".report.json.part", "report.html", ".report.html.part", "fox/0.png.json")
+WRITTEN = ("report.json", "report.html", "fox/0.png.json")
 PLANTED = [(name, os.symlink) for name in (*WRITTEN, "receipts.jsonl")] + [(name, os.link) for name in WRITTEN]
 """Receipts are appended to: a second name of their file can't be told from its first."""
 
@@ -65,7 +65,7 @@ async def test_a_journal_that_is_a_link_is_refused_before_anything_is_spent(run,
     (tmp_path / "out/.crucible").symlink_to(home / "folder")
     gateway = HostileGateway()
     async with serving(gateway):
-        with pytest.raises(RunDirectoryError, match="is a link"):
+        with pytest.raises(RunDirectoryError, match="is a symbolic link"):
             await run(gateway)
     assert untouched(home)
     assert gateway.taken == 0

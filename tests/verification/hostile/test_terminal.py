@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.slow_cases import quick_where
 from tests.verification.hostile.gateway import KEY, HostileGateway, Reply, envelope, http, serving
 
 PAINT = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\r\n\x08x https://s.test/x?sig=PAINTED"
@@ -30,6 +31,19 @@ REFUSAL = json.dumps({"success": False, "code": PAINT, "error": PAINT, "hint": P
 COMMANDS = [("credits",), ("workflows",), ("workflows", "w"), ("assets",), ("plan", "m.yaml"), ("run", "m.yaml"),
             ("doctor",), ("schema", "--live", "m.yaml"), ("credits", "--json"), ("workflows", "--json"),
             ("workflows", "w", "--json"), ("assets", "--json")]  # fmt: skip
+
+CASES = [(command, refuses) for command in COMMANDS for refuses in (False, True)]
+
+
+def _is_quick(case: tuple[tuple[str, ...], bool]) -> bool:
+    """Each command is said all or refused all, in turn."""
+    return case[1] is (COMMANDS.index(case[0]) % 2 == 0)
+
+
+def _name(value: tuple[str, ...] | bool) -> str:
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return "refused" if value else "said"
 
 
 class Painting(HostileGateway):
@@ -59,13 +73,12 @@ async def shown(directory: Path, gateway: HostileGateway, *args: str) -> str:
         COMMAND, *args, cwd=directory, env=environment, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         out, _ = await process.communicate()
     return out.decode()
 
 
-@pytest.mark.parametrize("refuses", [False, True], ids=["said", "refused"])
-@pytest.mark.parametrize("args", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(("args", "refuses"), quick_where(CASES, _is_quick), ids=_name)
 async def test_no_word_of_the_gateway_reaches_the_terminal_as_it_came(
     tmp_path: Path, args: tuple[str, ...], refuses: bool
 ) -> None:

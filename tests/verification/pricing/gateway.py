@@ -37,13 +37,13 @@ class Gateway:
         ready = threading.Event()
         self.thread = threading.Thread(target=self._serve, args=(ready,), daemon=True)
         self.thread.start()
-        if not ready.wait(10):
+        if not ready.wait(120):
             raise TimeoutError("the gateway did not start")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.loop.call_soon_threadsafe(self.over.set)
-        self.thread.join(10)
+        self.thread.join(120)
 
     def _serve(self, ready: threading.Event) -> None:
         async def main() -> None:

@@ -32,10 +32,11 @@ RARE = {
     "a hold that others see late": 100,
     "a record above its answer ignored": FIRST_SEED,
     "a ceiling ignored": FIRST_SEED,
-    "a price that rose not taken in": FIRST_SEED + 100,
+    "a price that rose not taken in": 85,
+    "a rebate counted twice": 96,
     "the newest price kept": FIRST_SEED + 300,
     "a list of outputs taken for the whole at once": 632,
-    "a cut behind the last pixel accepted": 1259,
+    "a cut behind the last pixel accepted": 137,
 }
 """Rare weather, and prices that move: these are looked for from a seed on that has it, so that hundreds needn't be
 played for each."""

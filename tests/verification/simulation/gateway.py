@@ -24,7 +24,7 @@ from crucible_batch.domain.gateway_types import (
     UploadIntent,
     Workflow,
 )
-from crucible_batch.domain.ports import Gateway, MayResend, always
+from crucible_batch.domain.ports import BeforeRetry, Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier
 from crucible_batch.gateway.retries import Operation, decide_retry
@@ -68,7 +68,7 @@ class SimulatedGateway(Gateway):
     # -- the port -----------------------------------------------------------------------------------------------------
 
     async def submit(
-        self, workflow_id: str, params: Mapping[str, object], *, key: str, may_resend: MayResend = always
+        self, workflow_id: str, params: Mapping[str, object], *, key: str, before_retry: BeforeRetry | None = None
     ) -> Submission:
         order = Order(workflow_id, dict(params), key)
 
@@ -83,7 +83,7 @@ class SimulatedGateway(Gateway):
 
         doubts: list[GatewayError] = []
         with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
-            job, is_new = await self._call(Operation.GENERATE, effect, doubts, may_resend)
+            job, is_new = await self._call(Operation.GENERATE, effect, doubts, before_retry)
         return Submission(job.job_id, _status(job), job.answered_price, existing=not is_new, after_doubt=bool(doubts))
 
     async def job(self, job_id: str) -> JobSnapshot:
@@ -124,7 +124,9 @@ class SimulatedGateway(Gateway):
             Operation.ASSET, lambda now: _asset(self._world.assets.get(self._account_id, asset_id), now)
         )
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str, may_resend: MayResend = always) -> UploadIntent:
+    async def create_asset(
+        self, spec: AssetSpec, *, nonce: str, before_retry: BeforeRetry | None = None
+    ) -> UploadIntent:
         intent = Intent(spec.mime_type, spec.byte_size, spec.filename, {"cb_sha256": spec.sha256, "cb_nonce": nonce})
 
         def effect(now: float) -> records.Asset:
@@ -132,7 +134,7 @@ class SimulatedGateway(Gateway):
             return self._world.create_asset(self._account_id, intent, now)
 
         with self._answering(nonce, is_new=self._purse.sent_upload(nonce)):
-            asset = await self._call(Operation.CREATE_ASSET, effect, may_resend=may_resend)
+            asset = await self._call(Operation.CREATE_ASSET, effect, before_retry=before_retry)
         expired = self._weather.strikes("expired-upload", Operation.CREATE_ASSET)
         return UploadIntent(asset.asset_id, "expired" if expired else asset.asset_id, asset.charged)
 
@@ -200,7 +202,7 @@ class SimulatedGateway(Gateway):
         operation: Operation,
         effect: Callable[[float], T],
         doubts: list[GatewayError] | None = None,
-        may_resend: MayResend = always,
+        before_retry: BeforeRetry | None = None,
     ) -> T:
         async def attempt() -> T:
             try:
@@ -210,7 +212,7 @@ class SimulatedGateway(Gateway):
                     doubts.append(error)
                 raise
 
-        return await self._retrier.run(attempt, may_resend)
+        return await self._retrier.run(attempt, before_retry)
 
     async def _exchange(self, operation: Operation, effect: Callable[[float], T]) -> T:
         self._process.effect(f"{operation} out")

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.events import Created, Event, Lost
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
-from crucible_batch.outputs.store import TEMPORARY_PREFIX
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.sandbox.records import Job
 from tests.verification.simulation.purse import ZERO, purse_of

@@ -16,11 +16,12 @@ from PIL import Image
 
 from crucible_batch.api.run_context import NullObserver
 from crucible_batch.api.status import write_report_of
+from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunnerPorts, RunOptions, restore
 from crucible_batch.errors import ExitCode, GatewayError
-from crucible_batch.gateway import Retrier, RetryNotice
+from crucible_batch.gateway import Retrier
 from crucible_batch.input_images import read_input
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.outputs import OutputStore, Receipts
@@ -269,15 +270,8 @@ class _Player:
 
     def _runner(self, life: Life, process: Process, journal: Journal, store: OutputStore, terms: Any) -> Runner:
         clock, chance = self._clock, self._chance
-        told: list[Runner] = []
-
-        def push_back(notice: RetryNotice) -> None:
-            if notice.is_pushback:
-                told[0].slots.pushed_back(notice.asked_s, notice.reason)
-
-        retrier = Retrier(
-            life.retries, on_retry=push_back, sleep=clock.sleep, clock=clock.monotonic, jitter=chance.random
-        )
+        outage = Outage()
+        retrier = Retrier(life.retries, sleep=clock.sleep, clock=clock.monotonic, jitter=chance.random, outage=outage)
         ports = RunnerPorts(
             gateway=SimulatedGateway(self._around, process, retrier, chance, self._judge.purse),
             history=journal,
@@ -287,6 +281,7 @@ class _Player:
             observer=NullObserver(),
             nonce=lambda: f"{self._nonces.getrandbits(128):032x}",
             jitter=chance.random,
+            outage=outage,
         )
         options = RunOptions(
             concurrency=life.concurrency,
@@ -295,9 +290,7 @@ class _Player:
             retry_failed=life.retry_failed,
             resubmit_unknown=life.resubmit_unknown,
         )
-        runner = Runner(ports=ports, terms=terms, times=ServiceTimes(), options=options)
-        told.append(runner)
-        return runner
+        return Runner(ports=ports, terms=terms, times=ServiceTimes(), options=options)
 
     async def _conduct(self, runner: Runner, life: Life) -> Any:
         loop = asyncio.get_running_loop()

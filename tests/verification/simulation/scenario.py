@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from crucible_batch.domain.identity import job_identity
@@ -127,7 +127,9 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
         world_faults=",".join(f"{name}:{_rate(chance)}" for name in _some(chance, _WORLD_FAULTS, 2)),
         weather={name: _rate(chance) for name in _some(chance, tuple(FAULTS), 12)},
         longest_partition_s=chance.choice((5.0, 600.0)),
-        lives=(*_first_life(world, budget), *_lives(chance, budget, [job.workflow_id for job in jobs])),
+        lives=_awaiting(
+            seed, (*_first_life(world, budget), *_lives(chance, budget, [job.workflow_id for job in jobs]))
+        ),
         clock_jumps=_clock_jumps(chance),
         known_images=tuple(image for image in used if chance.random() < 0.1),
         forgets_for_ever=chance.random() < 0.3,
@@ -214,6 +216,14 @@ def _lives(chance: random.Random, budget: Decimal | None, used: Sequence[str]) -
             )
         )
     return tuple(lives)
+
+
+def _awaiting(seed: int, lives: Sequence[Life]) -> tuple[Life, ...]:
+    """Let some lives wait for the end of an outage, without a change to what else a seed decides."""
+    chance = random.Random(f"outage {seed}")
+    return tuple(
+        replace(life, retries=replace(life.retries, outage_s=chance.choice((0.0, 30.0, 900.0)))) for life in lives
+    )
 
 
 def _interrupts(chance: random.Random) -> tuple[float, ...]:

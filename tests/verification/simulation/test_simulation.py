@@ -1,4 +1,4 @@
-"""A few hundred seeds of hostile weather, each judged; and the seeds that once broke something."""
+"""Seeds of hostile weather, each judged; and the seeds that once broke something."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.slow_cases import quick_where
 from tests.verification.simulation.play import Tally
 from tests.verification.simulation.price_worlds import FIRST_SEED, price_world
 from tests.verification.simulation.soak import judged, play_all, workshop
 from tests.verification.simulation.weather import FAULTS, Moment
 
 # Parts, so that a parallel run can share them out.
-FEW_SEEDS = [range(80), range(80, 160), range(FIRST_SEED, FIRST_SEED + 40)]
+FEW_SEEDS = [range(40), range(FIRST_SEED, FIRST_SEED + 20)]
 SEEDS = [range(part * 500, (part + 1) * 500) for part in range(4)]
 PRICE_SEEDS = [range(FIRST_SEED + part * 150, FIRST_SEED + (part + 1) * 150) for part in range(4)]
 _ALWAYS_FIRE = {name for name, fault in FAULTS.items() if fault.moment is not Moment.ASIDE}
 
 
 @pytest.mark.parametrize("seeds", FEW_SEEDS, ids=str)
-def test_two_hundred_seeds_buy_nothing_twice_overspend_and_lose_nothing(seeds: range) -> None:
+def test_the_first_seeds_buy_nothing_twice_overspend_and_lose_nothing(seeds: range) -> None:
+    """The long proofs below play these and the seeds after them."""
     assert play_all(seeds).broken == []
 
 
@@ -56,41 +58,43 @@ def test_the_prices_of_the_seeds_do_all_that_gateways_were_seen_to_do() -> None:
     assert price_world(FIRST_SEED - 1, ["zimage-base"]).pricing == {}
 
 
-@pytest.mark.parametrize(
-    ("seed", "once"),
-    [
-        (437, "a job that listed its outputs late lost all but the first"),
-        (64, "a download without a length was saved although its last bytes were missing"),
-        (2, "an upload's answer was lost before any had named a price, which nobody can count"),
-        (561431387, "five refusals of jobs in doubt kept a run from ever asking for the others"),
-        (773004124, "the judge took a price for unknown that a submit in doubt had just named"),
-        (201, "a price rose while several submits were in flight"),
-        (1047, "each run sent one more submit in doubt at a price that only the run before had seen"),
-        (5977, "refusals for want of credits ended runs before they had collected what they had bought"),
-        (1523, "a job that was lost, known again and not done within its timeout ended a run as if all had failed"),
-        (722000051, "a refund paid for a second submit of a price that nobody knew, beside one in doubt"),
-        (20280, "an earlier run's price is enough to begin with, and may have risen since"),
-        (93002170, "a submit in doubt that can no longer be settled kept the price of its workflow unknown"),
-        (562005798, "a partition that had begun before a run counted for nothing to the judge"),
-        (
-            255000139,
-            "a submit in doubt named a price, which rose before that was durable, and the judge knew none",
-        ),
-        (700000113, "a hold was cut to what the account had, which had more by the time that the job was charged"),
-        (720001732, "submits in doubt that were refused again held today's price, and kept others from what was left"),
-        (224005764, "the deadline passed while lost outputs were looked for, and the judge saw no reason for 5"),
-        (667407390, "jobs that were blocked, then refused since their workflow was gone, left 4 with nothing blocked"),
-        (175264952, "all that was left was held for an image and its job, and the judge took it for the job's alone"),
-        (524060827, "one that went alone was in doubt for good, and the judge knew only of those of unknown price"),
-        (1524060524, "a record named a price where the answer had named none, and the judge had not heard it"),
-        (1524060771, "a record within the bound of its submit, of a new shape that was answered low, ended each run"),
-        (1524061638, "more runs than the judge allowed were each ended by a ceiling, by the price of one more shape"),
-        (316575308, "a run was left while a refusal was still being written, and released what that had ended"),
-        (1186729816, "a run was killed between a job's image and its submit, and the judge held for both once more"),
-        (1700000545, "a record named a price while its job was in flight, and the judge heard of it at the job's end"),
-        (1186729907, "24 jobs waited in a queue that stood still, and looks at them until the timeout seemed endless"),
-    ],
-)
+ONCE = [
+    (437, "a job that listed its outputs late lost all but the first"),
+    (64, "a download without a length was saved although its last bytes were missing"),
+    (2, "an upload's answer was lost before any had named a price, which nobody can count"),
+    (561431387, "five refusals of jobs in doubt kept a run from ever asking for the others"),
+    (773004124, "the judge took a price for unknown that a submit in doubt had just named"),
+    (201, "a price rose while several submits were in flight"),
+    (1047, "each run sent one more submit in doubt at a price that only the run before had seen"),
+    (5977, "refusals for want of credits ended runs before they had collected what they had bought"),
+    (1523, "a job that was lost, known again and not done within its timeout ended a run as if all had failed"),
+    (722000051, "a refund paid for a second submit of a price that nobody knew, beside one in doubt"),
+    (20280, "an earlier run's price is enough to begin with, and may have risen since"),
+    (93002170, "a submit in doubt that can no longer be settled kept the price of its workflow unknown"),
+    (562005798, "a partition that had begun before a run counted for nothing to the judge"),
+    (
+        255000139,
+        "a submit in doubt named a price, which rose before that was durable, and the judge knew none",
+    ),
+    (700000113, "a hold was cut to what the account had, which had more by the time that the job was charged"),
+    (720001732, "submits in doubt that were refused again held today's price, and kept others from what was left"),
+    (224005764, "the deadline passed while lost outputs were looked for, and the judge saw no reason for 5"),
+    (667407390, "jobs that were blocked, then refused since their workflow was gone, left 4 with nothing blocked"),
+    (175264952, "all that was left was held for an image and its job, and the judge took it for the job's alone"),
+    (524060827, "one that went alone was in doubt for good, and the judge knew only of those of unknown price"),
+    (1524060524, "a record named a price where the answer had named none, and the judge had not heard it"),
+    (1524060771, "a record within the bound of its submit, of a new shape that was answered low, ended each run"),
+    (1524061638, "more runs than the judge allowed were each ended by a ceiling, by the price of one more shape"),
+    (316575308, "a run was left while a refusal was still being written, and released what that had ended"),
+    (1186729816, "a run was killed between a job's image and its submit, and the judge held for both once more"),
+    (1700000545, "a record named a price while its job was in flight, and the judge heard of it at the job's end"),
+    (1186729907, "24 jobs waited in a queue that stood still, and looks at them until the timeout seemed endless"),
+]
+_LONG = {1523, 1186729907, 1524061638, 1700000545}
+"""Seeds that take seconds each."""
+
+
+@pytest.mark.parametrize(("seed", "once"), quick_where(ONCE, lambda case: case[0] not in _LONG))
 def test_a_seed_that_once_showed_something_holds(seed: int, once: str) -> None:
     assert play_all([seed]).broken == [], once
 

@@ -102,5 +102,5 @@ def test_without_hard_links_all_that_is_bought_is_saved_and_found_again(exfat: P
 def test_where_no_output_could_get_its_name_nothing_is_bought(fat: Path) -> None:
     told = run(fat, "demo", "--no-open", "--out-dir", str(fat / "out"))
     assert told["exit_code"] == 2
-    assert "can't give an output its name" in str(told["error"])
+    assert "can't store outputs" in str(told["error"])
     assert [path.name for path in (fat / "out").rglob("*") if path.is_file()] == ["lock"]

@@ -17,6 +17,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path, start: Start) -> Termi
     """A new shell whose user has installed the completion, in a folder with a manifest and two runs."""
     for run_dir in ("outputs/spring/default", "outputs/autumn/night-1"):
         (tmp_path / run_dir / ".crucible").mkdir(parents=True)
+        (tmp_path / run_dir / ".crucible" / "journal.sqlite3").touch()
     (tmp_path / "spring.yaml").touch()
     path = f"{Path(COMMAND).parent}:/usr/local/bin:/usr/bin:/bin"
     env = {**clean_environment(), "HOME": str(tmp_path), "PATH": path, "PS1": "$ ", "LC_ALL": "C.UTF-8"}

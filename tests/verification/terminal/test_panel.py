@@ -47,7 +47,7 @@ def test_a_run_is_one_panel_and_ends_as_at_most_ten_lines(cli: Cli, start: Start
     assert said[0].startswith("✗ 9 of 10 jobs succeeded, 1 failed")
     if size == "80x24":
         assert len(said) <= 10 + 1
-        assert said[-2].strip() == f"next     crucible-batch run {name} --retry-failed"
+        assert said[-2].strip() == f"next     change the failed jobs, then: crucible-batch run {name}"
 
 
 def test_a_panel_in_a_terminal_that_becomes_narrower_stays_one(cli: Cli, start: Start) -> None:
@@ -71,6 +71,6 @@ def test_without_colours_the_bars_still_tell_what_is_done(cli: Cli, start: Start
 def test_a_dumb_terminal_gets_lines_and_no_panel(cli: Cli, start: Start) -> None:
     name = cli.write("dumb", JOBS)
     command = ["sh", "-c", f"{COMMAND} run {name}; exec sleep 600"]  # tmux moves the screen up where a command ended
-    lines = start(command, {**cli.environment, "TERM": "dumb"}, size="80x100").wait_for("--retry-failed")
+    lines = start(command, {**cli.environment, "TERM": "dumb"}, size="80x100").wait_for("change the failed jobs, then:")
     assert borders(lines) == (0, 0)
     assert "0/10  0 succeeded" in "\n".join(lines)

@@ -1,4 +1,4 @@
-// What is looked at, kept in the page's address: a link to a view can be sent on, and Back goes back.
+// The view and the filters are kept in the page's address, so that a view can be linked and Back works.
 const VIEWS = { gallery: 'Pictures', compare: 'Compare', time: 'Time & credits' };
 
 function readAddress() {

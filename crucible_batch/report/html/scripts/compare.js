@@ -7,11 +7,11 @@ function renderCompare(shown) {
   const choices = axisChoices(page.model, shown);
   const [rows, cols] = chosenAxes(choices, shown);
   if (!rows) {
-    view.replaceChildren(el('div', { class: 'nothing' }, el('p', {}, shown.length ? 'There is no axis to compare along.' : 'No job is like that.')));
+    view.replaceChildren(el('div', { class: 'nothing' }, el('p', {}, shown.length ? 'No axis to compare along.' : 'No jobs match the filter.')));
     return;
   }
   const covered = shown.filter((job) => job.places[rows] !== undefined && (!cols || job.places[cols] !== undefined));
-  const others = choices.filter((axis) => axis !== rows && axis !== cols && distinct(covered, axis).length > 1);
+  const others = choices.filter((axis) => axis !== rows && axis !== cols && (page.state.fixed[axis] || isStacked(covered, rows, cols, axis)));
   const jobs = covered.filter((job) => others.every((axis) => !page.state.fixed[axis] || job.places[axis] === page.state.fixed[axis]));
   const key = JSON.stringify([rows, cols, page.state.fixed, view.clientWidth, jobs.map((job) => job.index).sort()]);
   if (view.querySelector('.sheet') && grid.key === key) {
@@ -19,7 +19,7 @@ function renderCompare(shown) {
     return;
   }
   grid = { key, cells: [] };
-  const size = cellSize ?? fittingSize(view, cols ? distinct(jobs, cols).length : 1);
+  const size = cellSize ?? fittingSize(view, (cols ? distinct(jobs, cols).length : 1) + (hasInputs(jobs, rows) ? 1 : 0));
   const sheet = el('div', { class: 'sheet', tabindex: '0', role: 'group', 'aria-label': 'Grid of pictures', css: { '--cell': `${size}px` } });
   sheet.append(gridOf(jobs, rows, cols));
   const old = view.querySelector('.sheet');
@@ -28,7 +28,7 @@ function renderCompare(shown) {
   [sheet.scrollTop, sheet.scrollLeft] = scrolled;
 }
 
-// Until somebody says otherwise the columns fill the width.
+// The columns fill the width until a size is chosen.
 function fittingSize(view, columns) {
   const wide = view.clientWidth - (view.clientWidth > 640 ? 170 : 100);
   return Math.round(Math.max(110, Math.min(320, wide / columns - 12)));
@@ -43,17 +43,42 @@ function distinct(jobs, axis) {
   return [...new Set(jobs.sort((a, b) => a.index - b.index).map((job) => job.places[axis]).filter((value) => value !== undefined))];
 }
 
-// Unless they are chosen: the two real axes that most jobs have in common, else one and the jobs themselves.
+const MOST_FIXED = 60;
+
+// Whether jobs of one cell differ by an axis: then the cell can be narrowed down by it.
+function isStacked(jobs, rows, cols, axis) {
+  if (distinct(jobs, axis).length > MOST_FIXED) return false;
+  const seen = new Map();
+  return jobs.some((job) => {
+    const cell = JSON.stringify([job.places[rows], cols ? job.places[cols] : null]);
+    if (!seen.has(cell)) seen.set(cell, job.places[axis]);
+    return seen.get(cell) !== job.places[axis];
+  });
+}
+
+function byValue(jobs, axis) {
+  const groups = new Map(distinct(jobs, axis).map((value) => [value, []]));
+  for (const job of jobs) groups.get(job.places[axis])?.push(job);
+  return groups;
+}
+
+// Unless they are chosen: the two real axes that most jobs have in common and that leave the fewest cells empty, else
+// one and the jobs themselves. The axis with more values goes down.
 function chosenAxes(choices, shown) {
   const { rows, cols } = page.state;
   if (choices.includes(rows)) return [rows, choices.includes(cols) && cols !== rows ? cols : null];
-  let best = [choices.find((axis) => axis in OWN_AXES) ?? choices[0], null];
+  let best = [choices[0], null];
   let most = 0;
   for (const [at, first] of choices.entries()) {
     for (const second of choices.slice(at + 1)) {
       const both = shown.filter((job) => job.places[first] !== undefined && job.places[second] !== undefined);
-      const score = both.length * (first in OWN_AXES ? 0.01 : 1) * (second in OWN_AXES ? 0.5 : 1);
-      if (score > most) [most, best] = [score, second in OWN_AXES ? [second, first] : [first, second]];
+      const weight = both.length * (first in OWN_AXES ? 0.01 : 1) * (second in OWN_AXES ? 0.5 : 1);
+      if (weight <= most) continue; // even if no cell is empty
+      const down = distinct(both, first).length;
+      const across = distinct(both, second).length;
+      const filled = new Set(both.map((job) => JSON.stringify([job.places[first], job.places[second]]))).size / (down * across);
+      if (second === '·job' && filled < 0.4) continue;
+      if (weight * filled > most) [most, best] = [weight * filled, second in OWN_AXES || across > down ? [second, first] : [first, second]];
     }
   }
   return best;
@@ -97,20 +122,43 @@ function fixedSelect(axis, values) {
 }
 
 function gridOf(jobs, rows, cols) {
-  const down = distinct(jobs, rows);
-  const across = cols ? distinct(jobs, cols) : [null];
+  const down = byValue(jobs, rows);
+  const across = cols ? byValue(jobs, cols) : new Map([[null, []]]);
   const cells = new Map();
   for (const job of jobs) {
     const key = JSON.stringify([job.places[rows], cols ? job.places[cols] : null]);
     if (!cells.has(key)) cells.set(key, []);
     cells.get(key).push(job);
   }
+  const inputs = hasInputs(jobs, rows);
   const corner = cols ? `${axisLabel(rows)} ↓  ${axisLabel(cols)} →` : axisLabel(rows);
   const table = el('table', {}, el('caption', { class: 'unseen' }, `Pictures by ${axisLabel(rows)}${cols ? ` and ${axisLabel(cols)}` : ''}`));
-  table.append(el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, corner), ...across.map((value) => headOf('col', value ?? 'picture', cols ? jobs.filter((job) => job.places[cols] === value) : [])))));
-  table.append(el('tbody', {}, ...down.map((value) => el('tr', {}, headOf('row', value, jobs.filter((job) => job.places[rows] === value)),
-    ...across.map((other) => el('td', {}, stackOf(cells.get(JSON.stringify([value, other])) ?? [])))))));
+  table.append(el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, corner), inputs ? headOf('col', 'input image', []) : null, ...[...across].map(([value, alike]) => headOf('col', value ?? 'picture', alike)))));
+  table.append(el('tbody', {}, ...[...down].map(([value, alike]) => el('tr', {}, headOf('row', value, alike), inputs ? el('td', {}, inputCell(alike)) : null,
+    ...[...across.keys()].map((other) => el('td', {}, stackOf(cells.get(JSON.stringify([value, other])) ?? [])))))));
   return table;
+}
+
+// The input image that all of these jobs have in common, with its small picture; undefined if there is none.
+function commonInput(jobs) {
+  const found = new Map(jobs.flatMap((job) => job.inputs.map(([param, name, sha]) => [sha, [param, name, sha]])));
+  const [input] = [...found.values()];
+  const isCommon = found.size === 1 && jobs.every((job) => job.inputs.length);
+  return isCommon && page.model.data.inputs[input[2]]?.[0] ? input : undefined;
+}
+
+// Whether a column of input images is shown: where each row has one of its own, and not the same in all rows.
+function hasInputs(jobs, rows) {
+  const found = [...byValue(jobs, rows).values()].map((alike) => commonInput(alike)?.[2]);
+  return found.some(Boolean) && (found.length === 1 || new Set(found).size > 1);
+}
+
+function inputCell(jobs) {
+  const input = commonInput(jobs);
+  if (!input) return el('div', { class: 'cell' }, el('div', { class: 'empty', role: 'img', 'aria-label': 'no common input image' }));
+  const [source, width, height] = page.model.data.inputs[input[2]];
+  return el('div', { class: 'cell' }, el('span', { class: 'picture', css: { 'aspect-ratio': `${width} / ${height}` } },
+    el('img', { src: source, alt: `Input image ${input[1]}`, loading: 'lazy', decoding: 'async', width, height })));
 }
 
 function headOf(scope, value, jobs) {

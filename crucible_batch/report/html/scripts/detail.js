@@ -4,11 +4,12 @@ function showDetail(job) {
   const order = page.shown.includes(job) ? page.shown : page.model.jobs;
   const dialog = openDialog('detail', job.name, body, () => {
     if (page.state.job === job.index) go({ job: null });
-    // The browser tells of a closed dialog a moment later: by then somebody may be typing already.
-    if (!document.activeElement?.matches('input, select')) document.querySelector(`[data-job="${job.index}"]`)?.focus();
+    // The browser reports a closed dialog a moment later: by then somebody may be typing already.
+    if (!document.activeElement?.matches('input, select, textarea')) document.querySelector(`[data-job="${job.index}"]`)?.focus();
   });
   body.append(stageOf(job, order), aboutOf(job));
   dialog.addEventListener('keydown', (event) => {
+    if (event.target.matches('textarea')) return;
     const frame = dialog.querySelector('.frame');
     const turns = ['ArrowRight', 'ArrowLeft'].includes(event.key);
     if (turns && !frame.classList.contains('real')) {
@@ -28,7 +29,8 @@ function renewDetail(dialog, job) {
   const [stage, about] = dialog.querySelector('.detail').children;
   const fresh = aboutOf(job);
   const scrolled = about.scrollTop;
-  settleAlike(about, [...fresh.children]);
+  const note = about.querySelector('.note'); // somebody may be writing it
+  settleAlike(about, [...fresh.children].map((child) => (child.classList.contains('note') ? note : child)));
   about.scrollTop = scrolled;
   const order = page.shown.includes(job) ? page.shown : page.model.jobs;
   if (stage.dataset.pictures !== picturesKey(job)) stage.replaceWith(stageOf(job, order));
@@ -82,7 +84,7 @@ function fullPicture(job, picture, frame) {
   const image = el('img', { src: picture.source, alt: titleOf(job), decoding: 'async', onclick: () => zoomFrame(frame) });
   image.addEventListener('error', () => {
     if (picture.small && image.getAttribute('src') !== picture.small) image.src = picture.small;
-    else frame.replaceChildren(el('p', { class: 'missing' }, `${picture.label} is not beside this page, or is no picture that a browser shows.`));
+    else frame.replaceChildren(el('p', { class: 'missing' }, `${picture.label} is not beside this page, or is not in a format that the browser can show.`));
   });
   frame.classList.remove('real');
   return image;
@@ -101,15 +103,16 @@ function aboutOf(job) {
   if (job.error) about.append(troubleBox(job));
   if (job.prompt) about.append(el('blockquote', { dir: 'auto' }, job.prompt));
   about.append(el('div', { class: 'actions' }, ...(job.outputs.length ? [starButton(job)] : []), pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));
-  for (const section of [axesOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job), snippetOf(job)]) if (section) about.append(section);
+  about.append(noteOf(job));
+  for (const section of [axesOf(job), rowOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job), snippetOf(job)]) if (section) about.append(section);
   return about;
 }
 
 function pinToggle(job) {
   const chosen = page.pins.includes(job.index);
-  return button(chosen ? 'Chosen to compare' : 'Choose to compare', (event) => {
+  return button(chosen ? 'Selected to compare' : 'Select to compare', (event) => {
     pin(job.index);
-    event.target.textContent = page.pins.includes(job.index) ? 'Chosen to compare' : 'Choose to compare';
+    event.target.textContent = page.pins.includes(job.index) ? 'Selected to compare' : 'Select to compare';
   });
 }
 
@@ -118,7 +121,7 @@ function troubleBox(job) {
   const box = el('section', { class: 'trouble-box' }, el('p', { class: 'code' }, code), el('p', { dir: 'auto' }, message));
   if (hint) box.append(el('p', {}, el('b', {}, 'Hint: '), hint));
   if (request) box.append(el('p', { class: 'mono' }, `request id ${request}`));
-  if (job.status === 'failed') box.append(commandLine(page.model.data.retry));
+  if (mayRetry(job)) box.append(commandLine(page.model.data.retry));
   return box;
 }
 
@@ -129,6 +132,11 @@ function part(title, ...content) {
 function axesOf(job) {
   const entries = Object.entries(job.axes);
   return entries.length ? part('In the matrix', pairs(entries)) : null;
+}
+
+function rowOf(job) {
+  const entries = Object.entries(job.row).filter(([, value]) => value !== job.prompt);
+  return entries.length ? part('In the table', pairs(entries)) : null;
 }
 
 function filesOf(job) {
@@ -161,5 +169,5 @@ function paramsOf(job) {
 }
 
 function snippetOf(job) {
-  return part('A manifest that makes it again', el('pre', { class: 'snippet', tabindex: '0' }, job.snippet), copyButton('Copy manifest', () => job.snippet));
+  return part('Manifest to create it again', el('pre', { class: 'snippet', tabindex: '0' }, job.snippet), copyButton('Copy manifest', () => job.snippet));
 }

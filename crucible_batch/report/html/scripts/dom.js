@@ -12,7 +12,7 @@ function el(tag, options = {}, ...children) {
   return element;
 }
 
-// Makes `parent` hold exactly these elements, moving none that stands right already: what stays keeps focus and picture.
+// Makes `parent` contain exactly these elements without moving those in the right place, which keep focus and picture.
 function settle(parent, elements) {
   const wanted = new Set(elements);
   for (const old of [...parent.childNodes]) if (!wanted.has(old)) old.remove();
@@ -23,7 +23,7 @@ function settle(parent, elements) {
   }
 }
 
-// The same for elements that are made anew each time: one that looks as it did stays the one that it was.
+// The same for elements that are created each time: an element that equals an existing one is not replaced.
 function settleAlike(parent, elements) {
   const old = [...parent.children];
   settle(parent, elements.map((element, at) => (old[at]?.isEqualNode(element) ? old[at] : element)));
@@ -47,4 +47,15 @@ function openDialog(id, label, content, onclose) {
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
+}
+
+// Values that the browser keeps. One that keeps nothing for pages on a disk returns the fallback; nothing fails.
+function recall(key, fallback) {
+  try {
+    return localStorage.getItem(key) ?? fallback;
+  } catch { return fallback; }
+}
+
+function keep(key, value) {
+  try { localStorage.setItem(key, value); } catch { /* kept until the page is closed */ }
 }

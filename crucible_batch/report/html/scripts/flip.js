@@ -18,7 +18,7 @@ function renderTray() {
   const names = page.pins.map((index) => page.model.jobs[index].name);
   const clear = button('Clear', () => { [...page.pins].forEach(pin); }, { class: null });
   if (names.length === 2) tray.replaceChildren(el('span', {}, `${names[0]} and ${names[1]}`), button('Compare', showFlip, { class: 'go' }), clear);
-  else tray.replaceChildren(el('span', {}, `${names[0] ?? ''} · choose another to compare`), clear);
+  else tray.replaceChildren(el('span', {}, `${names[0] ?? ''} · select another to compare`), clear);
 }
 
 function showFlip() {
@@ -55,10 +55,10 @@ function showFlip() {
   dialog.addEventListener('keyup', (event) => { if (event.key === ' ') event.preventDefault(); });
 }
 
-// What the two were asked for differently: what made the difference.
+// The differences of prompt and parameters between the two.
 function betweenOf(first, second) {
   const found = differencesOf(first, second);
-  if (!found.length) return el('p', { class: 'between dim' }, 'asked for in the same words');
+  if (!found.length) return el('p', { class: 'between dim' }, 'same prompt and parameters');
   return el('ul', { class: 'between' }, ...found.slice(0, 6).map(([name, one, other]) =>
     el('li', { dir: 'auto' }, el('span', { class: 'dim' }, `${name} `), el('span', { class: 'a' }, one), ' → ', el('span', { class: 'b' }, other))));
 }
@@ -77,7 +77,7 @@ function differencesOf(first, second) {
 }
 
 function axesAndInputs(job) {
-  return new Map([...Object.entries(job.axes), ...job.inputs.map(([param, name]) => [param, name])]);
+  return new Map([...Object.entries(job.facets).map(([axis, value]) => [axisLabel(axis), value]), ...job.inputs.map(([param, name]) => [param, name])]);
 }
 
 // Without the prompt: that differs wherever an axis does.

@@ -1,7 +1,7 @@
-// The keyboard: arrows walk over the cards, letters switch and choose.
+// The keyboard: arrows move between the cards, letters switch views and select.
 const KEYS = [
-  ['/', 'search'], ['← → ↑ ↓', 'walk over the pictures'], ['Enter', 'open the picture'], ['Esc', 'close, or leave the search'],
-  ['1 2 3', 'pictures, compare, time'], ['z', 'in a picture: full size and back'], ['x', 'choose to compare'], ['s', 'star'], ['f', 'flip between the two chosen'], ['Space', 'in the comparison: flip'], ['?', 'this help'],
+  ['/', 'search'], ['← → ↑ ↓', 'move between pictures'], ['Enter', 'open the picture'], ['Esc', 'close, or leave the search'],
+  ['1 2 3', 'pictures, compare, time'], ['z', 'in a picture: full size and back'], ['x', 'select to compare'], ['s', 'star'], ['f', 'flip between the two selected'], ['Space', 'in the comparison: flip'], ['?', 'this help'],
 ];
 
 function setUpKeys() {

@@ -7,32 +7,34 @@ function buildModel(data) {
   const axes = new Map();
   const workflows = new Map();
   const names = new Set(jobs.map((job) => job.name));
+  const facets = facetsOf(jobs);
   jobs.forEach((job, index) => {
     job.index = index;
     job.version = 0;
     job.text = textOf(job);
+    job.facets = facets.of(job);
     workflows.set(job.workflow_id, (workflows.get(job.workflow_id) ?? 0) + 1);
-    for (const [axis, value] of Object.entries(job.axes)) note(axes, axis, value);
+    for (const [axis, value] of Object.entries(job.facets)) note(axes, axis, value);
   });
   const own = new Map();
   for (const job of jobs) {
-    job.places = { ...job.axes, '·job': baseName(job, names), '·take': String(job.repeat), '·workflow': job.workflow_id };
+    job.places = { ...job.facets, '·job': baseName(job, names), '·take': String(job.repeat), '·workflow': job.workflow_id };
     for (const axis of Object.keys(OWN_AXES)) note(own, axis, job.places[axis]);
   }
-  return { data, jobs, axes, own, workflows: [...workflows.keys()] };
+  return { data, jobs, axes, own, labels: facets.labels, photos: facets.photos, workflows: [...workflows.keys()] };
 }
 
 function textOf(job) {
   const { code, message, request_id: request } = job.error ?? {};
-  return [job.name, job.prompt, job.job_id, code, message, request, ...job.params.flat()].filter(Boolean).join('\n').toLowerCase();
+  return [job.name, job.prompt, job.job_id, code, message, request, ...job.params.flat(), ...Object.values(job.row)].filter(Boolean).join('\n').toLowerCase();
 }
 
-// Puts what is newly known of a job into the job itself, if anything is: whoever holds it needs no other.
+// Updates a job in place if anything changed, so that references to it stay valid.
 function renewJob(job, fresh) {
-  const { index, places, version, text, ...told } = job;
-  if (JSON.stringify(told) === JSON.stringify(fresh)) return;
+  const { index, places, facets, version, text, ...known } = job;
+  if (JSON.stringify(known) === JSON.stringify(fresh)) return;
   for (const key of Object.keys(job)) delete job[key];
-  Object.assign(job, fresh, { index, places, version: version + 1 });
+  Object.assign(job, fresh, { index, places, facets, version: version + 1 });
   job.text = textOf(job);
 }
 
@@ -59,7 +61,7 @@ function baseName(job, names) {
 }
 
 function axisLabel(axis) {
-  return OWN_AXES[axis] ?? axis;
+  return OWN_AXES[axis] ?? page.model.labels.get(axis) ?? axis;
 }
 
 // Whether a job passes; `except` leaves one facet out, to count what choosing it otherwise would show.
@@ -68,7 +70,7 @@ function passes(job, filter, except) {
   if (except !== 'state' && filter.states.size && !filter.states.has(job.status)) return false;
   if (except !== 'workflow' && filter.workflow && job.workflow_id !== filter.workflow) return false;
   for (const [axis, value] of Object.entries(filter.axes)) {
-    if (except !== `axis.${axis}` && value && job.axes[axis] !== value) return false;
+    if (except !== `axis.${axis}` && value && job.facets[axis] !== value) return false;
   }
   return filter.words.every((word) => job.text.includes(word));
 }
@@ -83,8 +85,13 @@ function count(model, filter, except, keyOf) {
   return counts;
 }
 
-// The jobs that are shown, what failed first, else in manifest order.
+// The jobs that are shown, what failed first, else in manifest order, or the pictures saved last first.
 function found(model, filter) {
   const left = model.jobs.filter((job) => passes(job, filter));
-  return left.sort((a, b) => ORDER.indexOf(a.status) - ORDER.indexOf(b.status) || a.index - b.index);
+  const newest = (a, b) => (page.newestFirst ? savedAt(b) - savedAt(a) : 0);
+  return left.sort((a, b) => ORDER.indexOf(a.status) - ORDER.indexOf(b.status) || newest(a, b) || a.index - b.index);
+}
+
+function savedAt(job) {
+  return Math.max(0, ...job.outputs.map((output) => output.saved_at));
 }

@@ -7,7 +7,7 @@ function pictureOf(job, index = 0) {
   const [source, width, height] = job.thumbnails[index] ?? [null, 4, 3];
   const frame = el('span', { class: 'picture', css: { 'aspect-ratio': `${width} / ${height}` } });
   if (source) frame.append(el('img', { src: source, alt: titleOf(job), loading: 'lazy', decoding: 'async', width, height }));
-  else frame.append(el('span', { class: 'missing' }, job.outputs.length ? 'This picture can’t be shown here' : 'No picture'));
+  else frame.append(el('span', { class: 'missing' }, job.outputs.length ? 'This picture can’t be shown' : 'No picture'));
   if (job.outputs.length > 1) frame.append(el('span', { class: 'badge' }, plural(job.outputs.length, 'picture')));
   return frame;
 }
@@ -25,7 +25,7 @@ function pinButton(job) {
   const chosen = page.pins.includes(job.index);
   return el('button', {
     type: 'button', class: 'pin', 'data-pin': job.index, 'aria-pressed': String(chosen),
-    'aria-label': `Choose ${job.name} to compare`, title: 'Choose to compare (x)', onclick: () => pin(job.index),
+    'aria-label': `Select ${job.name} to compare`, title: 'Select to compare (x)', onclick: () => pin(job.index),
   }, chosen ? '✓' : '+');
 }
 

@@ -1,5 +1,7 @@
 // The entry: render(data) shows a report, and may be called again with a newer one.
-const page = { model: null, state: readAddress(), shown: [], pins: [], stars: new Set(), update: () => {} };
+const page = {
+  model: null, state: readAddress(), shown: [], pins: [], stars: new Set(), notes: new Map(), newestFirst: false, update: () => {},
+};
 
 function render(data) {
   page.model = buildModel(data);
@@ -24,7 +26,7 @@ function update() {
   showJob(state.job);
 }
 
-// Draws only what the address changed: opening a job must not draw a thousand cards anew.
+// Draws only the parts that the address changed: opening a job must not draw a thousand cards again.
 function draw(state) {
   const wanted = addressOf({ ...state, job: null });
   if (page.drawn === wanted) return;
@@ -59,6 +61,7 @@ function start() {
     el('button', { type: 'button', 'data-view': view, onclick: () => go({ view }, true) }, label)));
   setUpTheme();
   setUpStars();
+  setUpNotes();
   setUpKeys();
   setUpTime();
   const refresh = () => { page.state = readAddress(); page.update(); };

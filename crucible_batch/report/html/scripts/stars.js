@@ -1,9 +1,9 @@
 // Pictures that somebody chose: a star each, kept by the browser for this page, and their files to copy.
 function setUpStars() {
   try {
-    const kept = JSON.parse(localStorage.getItem(starsKey()) ?? '[]');
+    const kept = JSON.parse(recall(starsKey(), '[]'));
     page.stars = new Set(Array.isArray(kept) ? kept.filter((name) => typeof name === 'string') : []);
-  } catch { /* a browser that keeps nothing for pages on a disk: they last for the visit */ }
+  } catch { /* kept by another program: it is replaced by the next star */ }
 }
 
 function starsKey() {
@@ -12,7 +12,7 @@ function starsKey() {
 
 function star(job) {
   if (!page.stars.delete(job.name)) page.stars.add(job.name);
-  try { localStorage.setItem(starsKey(), JSON.stringify([...page.stars])); } catch { /* kept for the visit only */ }
+  keep(starsKey(), JSON.stringify([...page.stars]));
   for (const one of document.querySelectorAll(`[data-star="${job.index}"]`)) markStar(one, job);
   if (page.state.starred && !page.stars.size) go({ starred: false });
   else if (page.state.starred) redraw();
@@ -36,7 +36,7 @@ function starButton(job) {
 // What the toolbar has of them, once there are any: the filter, and the way out of the page.
 function starTools() {
   const chip = el('button', { type: 'button', class: 'chip', id: 'starred', onclick: () => go({ starred: !page.state.starred }) }, '★ starred ', el('b', {}));
-  return [chip, el('span', { id: 'star-files' }, copyButton('Copy their files', () => starredFiles().join('\n')))];
+  return [chip, el('span', { id: 'star-files' }, copyButton('Copy file names', () => starredFiles().join('\n')))];
 }
 
 function updateStarTools(model, state) {
@@ -45,6 +45,11 @@ function updateStarTools(model, state) {
   byId('starred').setAttribute('aria-pressed', String(state.starred));
   byId('starred').querySelector('b').textContent = stars.toLocaleString('en');
   byId('star-files').hidden = !state.starred;
+}
+
+// All of them, in manifest order, whatever the filter leaves.
+function starredJobs() {
+  return page.model.jobs.filter((job) => page.stars.has(job.name));
 }
 
 function starredFiles() {

@@ -4,8 +4,16 @@ function renderSummary({ data }) {
     data.run_id === 'default' ? null : data.run_id, moment(data.finished_at ?? data.started_at), data.live?.standing ?? data.ending,
   ].filter(Boolean).join(' · ');
   const facts = el('div', { class: 'facts' }, countFact(data.counts), ...troubleFacts(data), creditsFact(data.credits));
-  if (data.finished_at) facts.append(fact(lasting((new Date(data.finished_at) - new Date(data.started_at)) / 1000), 'from first start to last end'));
-  settleAlike(byId('summary'), [facts, ...notesOf(data), nextOf(data)]);
+  if (data.finished_at) facts.append(fact(lasting((new Date(data.finished_at) - new Date(data.started_at)) / 1000), 'from first start to last end', 'lasting'));
+  settleAlike(byId('summary'), [facts, outcomeOf(data)]);
+}
+
+// The notes and the next step; in a narrow window a line that opens, so that the pictures stay in sight.
+function outcomeOf(data) {
+  const outcome = byId('outcome') ?? el('details', { id: 'outcome', open: innerWidth > 640 });
+  settleAlike(outcome, [el('summary', {}, 'Details and next step'), ...notesOf(data), nextOf(data)]);
+  outcome.hidden = outcome.querySelectorAll('li, .next > *').length === 0;
+  return outcome;
 }
 
 function fact(figure, label, tone) {

@@ -1,7 +1,8 @@
-// Light, dark, or what the system says. Where the browser keeps nothing for pages on a disk, it lasts for the visit.
+// Light, dark, or the system's setting. If the browser stores nothing for local pages, it lasts for the visit.
 function setUpTheme() {
   const order = ['auto', 'light', 'dark'];
-  let theme = remembered();
+  let theme = recall('crucible-theme', 'auto');
+  if (!order.includes(theme)) theme = 'auto';
   const toggle = byId('theme');
   const show = () => {
     if (theme === 'auto') delete document.documentElement.dataset.theme;
@@ -11,15 +12,8 @@ function setUpTheme() {
   };
   toggle.onclick = () => {
     theme = order[(order.indexOf(theme) + 1) % order.length];
-    try { localStorage.setItem('crucible-theme', theme); } catch { /* kept for the visit only */ }
+    keep('crucible-theme', theme);
     show();
   };
   show();
-
-  function remembered() {
-    try {
-      const kept = localStorage.getItem('crucible-theme');
-      return order.includes(kept) ? kept : 'auto';
-    } catch { return 'auto'; }
-  }
 }

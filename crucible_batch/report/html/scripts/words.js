@@ -18,8 +18,8 @@ function credits(text) {
 
 // A decimal text with its thousands marked; no digit of it is touched.
 function grouped(text) {
-  const [whole, rest] = text.split('.');
-  const marked = whole.replace(/\B(?=(\d{3})+$)/g, ',');
+  const [integer, rest] = text.split('.');
+  const marked = integer.replace(/\B(?=(\d{3})+$)/g, ',');
   return rest === undefined ? marked : `${marked}.${rest}`;
 }
 

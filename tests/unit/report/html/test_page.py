@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
 from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, CurvePoint, Thumbnails, write_page
 from crucible_batch.report.html.page import page_pieces
-from crucible_batch.report.models import AttemptRow, CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow
+from crucible_batch.report.models import AttemptRow, CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow, PeriodRow
 
 ZERO = Decimal(0)
 HOSTILE = (
@@ -233,8 +234,34 @@ def test_the_page_tells_a_budget_that_is_too_small_from_an_account_without_credi
     data = data_of(page(tmp_path, row(), status="blocked", exit_code=4, stops=stops))
     assert data["ending"] == ending
     assert data["advice"]["text"].startswith(text)
-    assert data["advice"]["command"].endswith("--budget N") is command
+    assert ("--budget" in data["advice"]["command"]) is False
+    assert ("Set budget.max_credits_per_upload" in data["advice"]["text"]) is command
     assert "ran out" not in data["advice"]["text"]
+
+
+def test_after_a_budget_that_was_too_small_the_page_has_a_command_with_one_that_is_enough(tmp_path: Path) -> None:
+    stops = {"workflow:z": ErrorRow(code="BUDGET_EXHAUSTED", message="why")}
+    report = head(1, status="blocked", exit_code=4, stops=stops)
+    write_page(tmp_path, report, iter([row()]), [], enough=Decimal("1240.50"))
+    advice = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))["advice"]
+    assert advice["text"] == "The budget is too small for the next job. Resume with:"
+    assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path} --budget 1240.5"
+
+
+def test_after_a_period_without_credits_the_page_has_the_time_of_the_next_one(tmp_path: Path) -> None:
+    stops = {"workflow:z": ErrorRow(code="BUDGET_EXHAUSTED", message="why")}
+    period = PeriodRow(
+        account="studio",
+        per="week",
+        limit=Decimal(50),
+        spent=Decimal(50),
+        set_aside=Decimal(0),
+        until="2026-11-30 00:00 UTC",
+        exhausted=True,
+    )
+    advice = data_of(page(tmp_path, row(), status="blocked", exit_code=4, stops=stops, period=period))["advice"]
+    assert advice["text"] == "The budget of the week is used up. Resume after 2026-11-30 00:00 UTC with:"
+    assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path}"
 
 
 @pytest.mark.parametrize(
@@ -282,5 +309,23 @@ def test_a_night_between_two_runs_is_a_cut_and_not_a_mile_of_nothing(tmp_path: P
 def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
     empty = row(attempts=[], outputs=[], status="pending")
     text = write_page(tmp_path, head(), iter([empty]), []).read_text(encoding="utf-8")
-    assert "No job has got as far" in text
+    assert "No job has started yet" in text
     assert data_of(text)["jobs"][0]["thumbnails"] == []
+
+
+@pytest.mark.parametrize(
+    ("remedy", "text", "command"),
+    [
+        (Remedy.RETRY, "Retry the failed jobs", "crucible-batch run m.yaml --out-dir {} --retry-failed"),
+        (Remedy.CHANGE, "Another attempt cannot succeed", "crucible-batch run m.yaml --out-dir {}"),
+        (Remedy.CONTINUE, "No new attempt is needed", "crucible-batch run m.yaml --out-dir {}"),
+    ],
+)
+def test_the_page_proposes_another_attempt_only_where_one_may_succeed(
+    tmp_path: Path, remedy: Remedy, text: str, command: str
+) -> None:
+    write_page(tmp_path, head(), iter([row()]), [], remedy=remedy, never={"NSFW_CONTENT"})
+    data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert data["advice"]["text"].startswith(text)
+    assert data["advice"]["command"] == command.format(tmp_path)
+    assert data["never"] == sorted({"NSFW_CONTENT", *PAID_CODES})

@@ -175,7 +175,7 @@ def test_a_run_that_saves_faster_than_thumbnails_are_made_leaves_the_rest_to_the
 
     def slowly(path: Path, _sha256: str) -> Miniature | None:
         begun.append(path)
-        go_on.wait(10)
+        go_on.wait(60)
         return None
 
     with Thumbnails(tmp_path, 2000) as thumbnails:

@@ -1,0 +1,36 @@
+# Image of crucible-batch. Build it in a clone: docker build -t crucible-batch .
+# docs/container.md describes how to run it: any user id, a read-only root, one volume at /data.
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY crucible_batch crucible_batch
+COPY manifests manifests
+# The wheel is installed, not the source, so that the image has what a release has.
+RUN pip wheel --quiet --no-cache-dir --no-deps --wheel-dir /wheels . \
+    && python -m venv /opt/crucible-batch \
+    && /opt/crucible-batch/bin/pip install --quiet --no-cache-dir "$(echo /wheels/*.whl)[otel]"
+
+FROM python:${PYTHON}-slim
+LABEL org.opencontainers.image.title="crucible-batch" \
+      org.opencontainers.image.description="Run a YAML manifest of image jobs on the Crucible gateway: spend capped and proven, resumable, reported." \
+      org.opencontainers.image.licenses="MIT"
+# A number and not a name, so that Kubernetes can verify runAsNonRoot.
+RUN groupadd --gid 10001 batch \
+    && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin batch \
+    && install --directory --owner=10001 --group=10001 --mode=0770 /data
+COPY --from=build /opt/crucible-batch /opt/crucible-batch
+# All that is written is below /data: outputs, the state of runs, and the accounts of budget periods.
+ENV PATH=/opt/crucible-batch/bin:$PATH \
+    HOME=/data \
+    XDG_STATE_HOME=/data/state \
+    CRUCIBLE_BATCH_ACCOUNTS=/data/accounts \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /data
+VOLUME /data
+USER 10001:10001
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["crucible-batch"]
+CMD ["--help"]

@@ -1,0 +1,248 @@
+"""The budgets of accounts: what is used of each period and by which run, and the release of what a run left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from crucible_batch.api.period_budget import dated, prices_of, share_in, usage_of
+from crucible_batch.api.period_note import is_journal_of
+from crucible_batch.api.run_directory import locked
+from crucible_batch.budget_accounts import AccountShare, AccountTerms, BudgetAccount, account_files
+from crucible_batch.domain.allowance import Allowance, Share
+from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, RunDirectoryError, UserError
+from crucible_batch.journal import Journal, is_locked
+from crucible_batch.scheduled_time import read_timezone
+from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings
+
+_LENGTHS: dict[str, Per] = {"day": "day", "week": "week", "month": "month"}
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRun:
+    """A run's share of a period. ``is_active``: a run holds its directory's lock now.
+
+    ``is_open``: credits are set aside for the run, since ``since`` (seconds since the epoch). ``is_gone``: there is no
+    journal in its directory any more.
+    """
+
+    run_dir: Path
+    manifest: str
+    share: Share
+    is_open: bool
+    is_active: bool
+    is_gone: bool
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """An account in its present period. ``limit`` is that of the newest run; None before the first."""
+
+    terms: AccountTerms
+    file: Path
+    period: BudgetPeriod
+    calendar: Calendar
+    limit: Credits | None
+    runs: tuple[BudgetRun, ...]
+
+    @property
+    def shares(self) -> Allowance:
+        """The shares of the runs."""
+        return Allowance(self.limit or ZERO, {str(number): run.share for number, run in enumerate(self.runs)})
+
+    @property
+    def until(self) -> str:
+        """The end of the period, as local time with the name of the zone."""
+        return self.calendar.clock_text(self.period.end)
+
+
+def budget_states(settings: Settings, *, now: float, account: str | None = None) -> list[BudgetState]:
+    """Return the state of each account, or of those with this name: one for each gateway.
+
+    Changes nothing. Raises ``BudgetAccountError``, also if there is no account of this name.
+    """
+    found = [_state_of(each, now) for each in _accounts(settings)]
+    if account is None:
+        return found
+    named = [each for each in found if each.terms.account == account]
+    if not named:
+        raise _unknown(account, (each.terms.account for each in found), settings)
+    return named
+
+
+def _accounts(settings: Settings) -> Iterator[BudgetAccount]:
+    if settings.accounts_directory is None:
+        raise BudgetAccountError(
+            "there is no directory of budget accounts: HOME is not set",
+            hint=f"set {ACCOUNTS_VARIABLE} to the directory that the runs use",
+        )
+    yield from map(BudgetAccount, account_files(settings.accounts_directory))
+
+
+def _unknown(account: str, known: Iterable[str], settings: Settings) -> BudgetAccountError:
+    names = ", ".join(sorted(set(known)))
+    there = f"there are: {names}" if names else "no run has used one yet"
+    return BudgetAccountError(
+        f"there is no budget account {account} in {settings.accounts_directory}",
+        hint=f"{there}; {ACCOUNTS_VARIABLE} names another directory",
+    )
+
+
+def _calendar(terms: AccountTerms) -> Calendar:
+    """Return the periods of an account. Raises ``BudgetAccountError`` if they can't be read."""
+    try:
+        return Calendar(_LENGTHS[terms.per], read_timezone(terms.zone))
+    except (KeyError, ValueError) as error:
+        raise BudgetAccountError(
+            f"budget account {terms.account}: its periods can't be read: {error}",
+            hint="install the time zone data of this machine, or upgrade crucible-batch",
+        ) from error
+
+
+def _state_of(account: BudgetAccount, now: float) -> BudgetState:
+    terms = account.terms()
+    calendar = _calendar(terms)
+    period = calendar.at(now)
+    runs = tuple(_run_of(each, period) for each in account.shares(period))
+    return BudgetState(terms, account.path, period, calendar, account.limit(), tuple(r for r in runs if r.share.total))
+
+
+def _run_of(share: AccountShare, period: BudgetPeriod) -> BudgetRun:
+    directory = Path(share.run_dir)
+    current, is_gone = share.share, False
+    try:
+        with Journal.read(directory) as journal:
+            is_gone = not is_journal_of(journal, share)
+            if not is_gone and share.budget is not None and share.first is not None and share.first <= period.first:
+                current = share_in(journal, share.budget, period)
+    except (CrucibleBatchError, OSError):
+        is_gone = True
+    return BudgetRun(
+        run_dir=directory,
+        manifest=share.manifest,
+        share=current,
+        is_open=share.allowance is not None,
+        is_active=not is_gone and is_locked(directory),
+        is_gone=is_gone,
+        since=share.since,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedBudget:
+    """What a release changed: the share of the account's present period before and after."""
+
+    terms: AccountTerms
+    run_dir: Path
+    before: Share
+    after: Share
+
+    @property
+    def released(self) -> Credits:
+        """The credits that are available again in this period."""
+        return max(ZERO, self.before.total - self.after.total)
+
+
+def release_budget(
+    settings: Settings,
+    account: str,
+    run_dir: Path,
+    *,
+    now: float,
+    spent: Credits | None = None,
+    forget_unanswered: bool = False,
+) -> list[ReleasedBudget]:
+    """Return what a run that has ended set aside and did not spend. May be repeated.
+
+    The run's journal has what was spent; credits that it holds for unanswered requests stay set aside, unless
+    ``forget_unanswered``. If the directory's journal is gone, all that was set aside counts as spent in each period
+    since then, or ``spent``.
+
+    Raises ``RunBusyError`` if a run is active in the directory, ``UserError`` for ``spent`` with a journal,
+    ``BudgetAccountError``, ``RunDirectoryError`` and ``JournalError``.
+    """
+    real = os.path.realpath(run_dir)
+    found = [(each, each.terms()) for each in _accounts(settings)]
+    named = [(each, terms) for each, terms in found if terms.account == account]
+    if not named:
+        raise _unknown(account, (terms.account for _, terms in found), settings)
+    released = []
+    for each, terms in named:
+        if shares := each.of_directory(real):
+            releasing = _Releasing(each, _calendar(terms), Path(real), now, spent, forget_unanswered)
+            before, after = releasing.release(shares)
+            released.append(ReleasedBudget(terms, Path(real), before, after))
+    if not released:
+        raise BudgetAccountError(
+            f"budget account {account} has nothing of {run_dir}", hint=f"crucible-batch budget show {account}"
+        )
+    return released
+
+
+@dataclass(frozen=True, slots=True)
+class _Releasing:
+    account: BudgetAccount
+    calendar: Calendar
+    directory: Path
+    now: float
+    spent: Credits | None
+    forget_unanswered: bool
+
+    def release(self, shares: list[AccountShare]) -> tuple[Share, Share]:
+        """Settle the runs of the directory; return its share of the present period before and after."""
+        before = self._total()
+        if self._has_journal():
+            with locked(self.directory), Journal.read(self.directory) as journal:
+                ours = [each for each in shares if is_journal_of(journal, each)]
+                if ours and self.spent is not None:
+                    raise UserError(
+                        f"{self.directory} has a journal, which has what was spent",
+                        hint="leave out --spent; it is for directories that are gone",
+                    )
+                for each in ours:
+                    self._settle(journal, each)
+                self._write_off(each for each in shares if each not in ours)
+        else:
+            self._write_off(shares)
+        return before, self._total()
+
+    def _has_journal(self) -> bool:
+        try:
+            return Journal.exists(self.directory)
+        except RunDirectoryError:
+            if self.directory.exists():
+                raise
+            return False
+
+    def _settle(self, journal: Journal, share: AccountShare) -> None:
+        runs = journal.runs()
+        terms = runs[-1].terms if runs else None
+        since = self.now if share.since is None else share.since
+        usage = usage_of(journal, terms, self.calendar, since, self.now)
+        if self.forget_unanswered:
+            periods = self.calendar.between(min(since, self.now), self.now + 60)
+            books = dated(journal, prices_of(terms), periods, self.now)
+            forgotten = {each.first: books.unanswered_in(each) for each in books.periods}
+            by_period = {first: used - forgotten.get(first, ZERO) for first, used in usage.by_period.items()}
+            usage = replace(usage, by_period=by_period, unanswered=ZERO)
+        self.account.settle(usage, self.now)
+
+    def _write_off(self, shares: Iterable[AccountShare]) -> None:
+        for share in shares:
+            if share.allowance is None and not (share.unanswered and self.forget_unanswered):
+                continue
+            since = self.now if share.since is None else share.since
+            amount = share.share.total if self.spent is None else self.spent
+            periods = self.calendar.between(min(since, self.now), self.now) if share.allowance is not None else ()
+            self.account.write_off(share.run, {each.first: amount for each in periods}, self.now)
+
+    def _total(self) -> Share:
+        period = self.calendar.at(self.now)
+        shares = [each.share for each in self.account.shares(period) if each.run_dir == str(self.directory)]
+        found = Allowance(ZERO, {str(number): share for number, share in enumerate(shares)})
+        return Share(found.spent, found.set_aside)

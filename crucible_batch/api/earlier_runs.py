@@ -1,0 +1,134 @@
+"""Earlier runs of a manifest in other directories: a run elsewhere would buy their jobs again.
+
+The default directory of a run is relative to the working directory, so the same command in another folder begins a new
+run. Before it does, earlier run directories are looked for:
+
+    where                                         is of the same manifest if
+    the user's list of runs                       the list has the manifest's path
+    outputs/NAME/RUN_ID in the manifest's folder  a run there was given a path that leads to the manifest
+    and in each folder above it
+
+What is found there decides:
+
+    same name, run id and gateway    something bought    key     then
+    no                               -                   -       not mentioned
+    yes                              no                  -       not mentioned
+    yes                              yes                 same    refused
+    yes                              yes                 other   mentioned
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from crucible_batch.api.account import is_of_key
+from crucible_batch.api.request import relative_to_here
+from crucible_batch.api.run_memory import list_file, recall
+from crucible_batch.domain.credits import Credits, format_credits
+from crucible_batch.domain.events import Accepted
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.redaction import clean
+from crucible_batch.errors import CrucibleBatchError, EarlierRunError
+from crucible_batch.journal import Binding, Journal
+from crucible_batch.shell_command import DEFAULT_DIRECTORY
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierRun:
+    """A run directory of the same manifest, run id and gateway in which something was bought.
+
+    ``jobs`` is the number of submits that the gateway accepted. ``is_same_key`` is false if another key bought them, or
+    an unknown one.
+    """
+
+    directory: Path
+    jobs: int
+    spent: Credits
+    is_same_key: bool
+
+    def describe(self) -> str:
+        jobs = "1 job" if self.jobs == 1 else f"{self.jobs:,} jobs"
+        return f"{self.directory}, which bought {jobs} for {format_credits(self.spent)} credits"
+
+
+def refuse_if_run_elsewhere(directory: Path, manifest: Path, binding: Binding, key: str | None) -> None:
+    """Raise ``EarlierRunError`` if the manifest was run before in another directory; log it if by another key.
+
+    ``directory`` is where the run would begin.
+    """
+    earlier = find_earlier_run(directory, manifest, binding, key)
+    if earlier is None:
+        return
+    if earlier.is_same_key:
+        raise EarlierRunError(earlier.directory, directory, clean(earlier.describe(), 4000))
+    logger.warning(
+        "this manifest was run before with another key in %s; this run begins a new one in %s",
+        clean(earlier.describe(), 4000),
+        clean(str(directory), 4000),
+    )
+
+
+def note_earlier_run(earlier: EarlierRun, directory: Path) -> str:
+    """Return a note about an earlier run, for the plan of a run in ``directory``."""
+    return (
+        f"an earlier run of this manifest is in {earlier.describe()}; this plan is for a new run in {directory}."
+        f" To continue the earlier one, add: --out-dir {shlex.quote(str(earlier.directory))}"
+    )
+
+
+def find_earlier_run(directory: Path, manifest: Path, binding: Binding, key: str | None) -> EarlierRun | None:
+    """Return the earlier run of a manifest if ``directory`` is missing and there is one elsewhere; otherwise None."""
+    if key is None or directory.exists():
+        return None
+    for candidate, is_same_manifest in _candidates(manifest, binding):
+        if os.path.realpath(candidate) != os.path.realpath(directory):
+            found = _examined(candidate, manifest, binding, key, is_same_manifest=is_same_manifest)
+            if found is not None:
+                return found
+    return None
+
+
+def _candidates(manifest: Path, binding: Binding) -> Iterator[tuple[Path, bool]]:
+    """Yield directories that may be of an earlier run, and whether they are known to be of this manifest file."""
+    for path in recall(list_file(os.environ), manifest, binding.run_id):
+        yield path, True
+    folder = Path(os.path.realpath(manifest)).parent
+    for base in (folder, *folder.parents):
+        yield base / DEFAULT_DIRECTORY / binding.manifest_name / binding.run_id, False
+
+
+def _examined(
+    directory: Path, manifest: Path, binding: Binding, key: str, *, is_same_manifest: bool
+) -> EarlierRun | None:
+    """Return the earlier run in a directory; None if it is another manifest's, bought nothing, or can't be read."""
+    try:
+        if not Journal.exists(directory):
+            return None
+        with Journal.read(directory) as journal:
+            if journal.binding() != binding or not (is_same_manifest or _has_run(journal, directory, manifest)):
+                return None
+            jobs, ledger = 0, Ledger()
+            for subject, event in journal.events():
+                ledger.apply(subject, event)
+                jobs += isinstance(event, Accepted)
+            fingerprint = journal.remembered_key()
+    except (CrucibleBatchError, OSError, ValueError):
+        return None
+    if not (jobs or ledger.spent or ledger.holds()):
+        return None
+    is_same_key = fingerprint is not None and is_of_key(fingerprint, key)
+    return EarlierRun(relative_to_here(directory), jobs, ledger.spent, is_same_key)
+
+
+def _has_run(journal: Journal, directory: Path, manifest: Path) -> bool:
+    """Return whether a run in ``outputs/NAME/RUN_ID`` was of this manifest: its path is relative to ``outputs/..``."""
+    base = directory.parents[2]
+    real = os.path.realpath(manifest)
+    return any(os.path.realpath(base / run.terms.manifest_path) == real for run in journal.runs())

@@ -1,0 +1,318 @@
+"""The notifications of a run: when it begins, when it ends, and when it ends before it has begun.
+
+A run that can't notify is refused before anything is spent, since nobody watches it. Afterwards a notification that
+fails never fails the run: it is logged and reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from crucible_batch.api.draft import read_source
+from crucible_batch.api.reporting import note_report
+from crucible_batch.api.request import RunRequest, check_request, follow_plan
+from crucible_batch.api.status import advice_of, note_notifications
+from crucible_batch.domain.credits import ZERO, Credits, format_credits
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.progress import Message, Observer, RunBegan
+from crucible_batch.engine import Clock, SystemClock
+from crucible_batch.errors import (
+    ConsentError,
+    CrucibleBatchError,
+    EarlierRunError,
+    ExitCode,
+    NotificationError,
+    RunBusyError,
+)
+from crucible_batch.journal import Journal
+from crucible_batch.manifest import Manifest
+from crucible_batch.notifications.delivery import DeliveryResult, deliver
+from crucible_batch.notifications.events import MESSAGE_TYPES, event_of
+from crucible_batch.notifications.messages import (
+    MAX_ERROR_CODES,
+    MessageCounts,
+    MessageCredits,
+    MessageData,
+    RunMessage,
+    attempt_id,
+    timestamp_of,
+)
+from crucible_batch.notifications.sources import SourceReader
+from crucible_batch.notifications.subscriptions import ALLOW_COMMAND, Resolved, resolve
+from crucible_batch.option_values import RunEvent
+from crucible_batch.report import REPORT_FILE, JobRow, NotificationRow, ReportHead, RowFile, write_report
+from crucible_batch.settings import KEY_VARIABLE, Settings
+from crucible_batch.shell_command import shell_command
+
+logger = logging.getLogger(__name__)
+
+START_GRACE_S = 10.0
+"""How long a run that has ended waits for its message of the start, which is sent while the run is in progress."""
+_BUG_EXIT_CODE = 70
+_FAILURES_READ = 100
+_UNFINISHED = (b'"status":"failed"', b'"status":"unknown"')
+
+
+def resolve_channels(manifest: Manifest, settings: Settings, *, allow_command: bool) -> Resolved:
+    """Return the channels of a manifest. Reads variables of the environment and the env file, and other files."""
+    reader = SourceReader(os.environ, settings.variables, manifest.directory, KEY_VARIABLE, settings.api_key)
+    return resolve(manifest.notify, reader, proxy=settings.proxy, allow_command=allow_command)
+
+
+def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) -> list[str]:
+    """Return a sentence for each notification that a run would refuse to start without."""
+    if not request.notify:
+        return []
+    found = [
+        f"run would refuse {problem}" for problem in resolve_channels(manifest, settings, allow_command=True).problems
+    ]
+    if not request.allow_command and any(each.command for each in manifest.notify):
+        found.append(f"`notify` has a command: run needs {ALLOW_COMMAND}")
+    return found
+
+
+class RunNotices:
+    """The notifications of one run, as a context manager around all of it.
+
+    If the block raises, the failure is notified, unless the end was notified already or a person has just declined.
+    ``check`` is to be called first within the block, so that the usable channels learn that others are not.
+    """
+
+    def __init__(
+        self, manifest: Manifest, request: RunRequest, settings: Settings, clock: Clock, *, can_ask: bool
+    ) -> None:
+        self._manifest = manifest
+        self._request = request
+        self._clock = clock
+        self._can_ask = can_ask
+        self._resolved = Resolved()
+        if request.notify and manifest.notify:
+            self._resolved = resolve_channels(manifest, settings, allow_command=request.allow_command)
+        self._attempt = attempt_id(os.path.realpath(manifest.path), clock.now())
+        self._run_id: str | None = None
+        self._directory: Path | None = None
+        self._spent_before: Credits = ZERO
+        self._starting: asyncio.Task[list[DeliveryResult]] | None = None
+        self._is_ended = False
+
+    async def __aenter__(self) -> RunNotices:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None and not self._is_ended:
+                await self.fail(error)
+        finally:
+            if self._starting is not None:
+                self._starting.cancel()
+
+    async def fail(self, error: BaseException) -> None:
+        """Notify that the run ended by an error, unless nobody has to learn of it."""
+        if not self._is_expected(error):
+            self._is_ended = True
+            await self._started()
+            await self._send(RunEvent.FAILURE, **_failure(error))
+
+    def check(self) -> None:
+        """Raise ``NotificationError`` if any channel can't be used."""
+        if self._resolved.problems:
+            raise NotificationError(self._resolved.problems)
+
+    def name(self, terms: RunTerms, directory: Path) -> None:
+        """Set the run's id and directory, which messages contain from now on."""
+        self._run_id, self._directory = terms.run_id, directory
+
+    def observer(self, inner: Observer) -> Observer:
+        """Return an observer that notifies the start and passes all messages on to ``inner``."""
+        return _StartObserver(self, inner) if self._resolved.subscriptions else inner
+
+    def begin(self, began: RunBegan) -> None:
+        """Send the message of the start, while the run is in progress."""
+        self._spent_before = began.balance.spent
+        counts = {outcome.value: count for outcome, count in began.counts.items()}
+        message = MessageCounts.model_validate({"total": began.total, **counts})
+        self._starting = asyncio.create_task(self._send(RunEvent.START, counts=message))
+
+    async def end(self, head: ReportHead, codes: list[str], next_command: str | None) -> list[NotificationRow]:
+        """Send the message of the end, after that of the start, and return the results of both."""
+        self._is_ended = True
+        results = await self._started()
+        exit_code = head.exit_code if head.exit_code is not None else int(ExitCode.STOPPED)
+        results += await self._send(
+            event_of(exit_code, head.counts.succeeded),
+            exit_code=exit_code,
+            counts=MessageCounts.model_validate(head.counts.model_dump(exclude={"reused"})),
+            credits=_spent(head, self._spent_before),
+            error_codes=codes,
+            report=None if self._directory is None else str((self._directory / REPORT_FILE).absolute()),
+            next_command=next_command,
+        )
+        return [_row(result) for result in results]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is any channel."""
+        return bool(self._resolved.subscriptions)
+
+    async def _started(self) -> list[DeliveryResult]:
+        """Return the results of the start, which is given up if it takes much longer than the run."""
+        task, self._starting = self._starting, None
+        if task is None:
+            return []
+        try:
+            done, _ = await asyncio.wait([task], timeout=START_GRACE_S)
+        finally:
+            task.cancel()
+        if done:
+            return task.result()
+        await asyncio.wait([task])
+        channels = self._resolved.channels(RunEvent.START)
+        why = "given up, since the run has ended"
+        return [DeliveryResult(RunEvent.START, each.kind, each.source, 1, why) for each in channels]
+
+    async def _send(self, event: RunEvent, **data: object) -> list[DeliveryResult]:
+        channels = self._resolved.channels(event)
+        if not channels:
+            return []
+        known = {
+            "manifest": self._manifest.name,
+            "run_id": self._run_id,
+            "attempt": self._attempt,
+            "run_dir": None if self._directory is None else str(self._directory.absolute()),
+        }
+        message = RunMessage.model_validate(
+            {"type": MESSAGE_TYPES[event], "timestamp": timestamp_of(self._clock.now()), "data": {**known, **data}}
+        )
+        return await deliver(message, channels)
+
+    def _is_expected(self, error: BaseException) -> bool:
+        """Whether a person at the terminal has just declined, or the run is skipped because of another one."""
+        if isinstance(error, RunBusyError):
+            return not self._request.overlap_is_failure
+        return self._can_ask and isinstance(error, ConsentError | EarlierRunError)
+
+
+class _StartObserver:
+    """An observer that starts the message of the start."""
+
+    def __init__(self, notices: RunNotices, inner: Observer) -> None:
+        self._notices = notices
+        self._inner = inner
+
+    def notify(self, message: Message) -> None:
+        if isinstance(message, RunBegan):
+            self._notices.begin(message)
+        self._inner.notify(message)
+
+
+async def notify_end(
+    notices: RunNotices, journal: Journal, directory: Path, head: ReportHead, rows: RowFile, *, html: bool
+) -> ReportHead:
+    """Notify the end of a run that was reported, add the results to its report, and return the report's head.
+
+    The results are stored in the journal first, so that ``report`` has them too. If the process is killed before that,
+    the report has no result of the end, and the next run notifies its own end only.
+    """
+    if not notices.is_wanted:
+        return head
+    codes = list(_codes(head, rows.lines()))
+    found = await notices.end(head, codes, advice_of(journal, head, directory).command)
+    try:
+        note_notifications(journal, found)
+        amended = head.model_copy(update={"notifications": found})
+        write_report(directory, amended, rows.lines())
+        note_report(journal, directory, amended, rows, html=html)
+    except (OSError, sqlite3.Error, CrucibleBatchError) as error:
+        logger.warning("the results of notifications are not in the report: %s", error)
+        return head
+    return amended
+
+
+def _codes(head: ReportHead, rows: Iterable[bytes]) -> Iterable[str]:
+    """Return the first different error codes, those of stops first. Of the jobs, only the first failures are read."""
+    codes = dict.fromkeys(stop.code for stop in head.stops.values())
+    left = min(head.counts.failed + head.counts.unknown, _FAILURES_READ)
+    for row in rows if left else ():
+        if any(mark in row for mark in _UNFINISHED):
+            error = JobRow.model_validate_json(row).error
+            codes.update({} if error is None else {error.code: None})
+            left -= 1
+            if not left or len(codes) >= MAX_ERROR_CODES:
+                break
+    return list(codes)[:MAX_ERROR_CODES]
+
+
+def _failure(error: BaseException) -> dict[str, object]:
+    """Return the data of a message about a run that raised an error, by the exit code that the command has then."""
+    match error:
+        case CrucibleBatchError():
+            code, exit_code = error.code, int(error.exit_code)
+        case OSError():
+            code, exit_code = "DISK", int(ExitCode.STOPPED)
+        case KeyboardInterrupt():
+            code, exit_code = "INTERRUPTED", int(ExitCode.SIGINT)
+        case asyncio.CancelledError() | SystemExit():
+            code, exit_code = "INTERRUPTED", int(ExitCode.SIGTERM)
+        case _:
+            code, exit_code = "BUG", _BUG_EXIT_CODE
+    return {"exit_code": exit_code, "error_codes": [code], "next_command": shell_command("explain", code)}
+
+
+def _spent(head: ReportHead, before: Credits) -> MessageCredits:
+    found = head.credits
+    return MessageCredits(
+        budget=None if found.budget is None else format_credits(found.budget),
+        run=format_credits(found.spent - before),
+        total=format_credits(found.spent),
+        held=format_credits(found.held),
+    )
+
+
+def _row(result: DeliveryResult) -> NotificationRow:
+    return NotificationRow(
+        event=result.event,
+        channel=result.channel,
+        source=result.source,
+        status="sent" if result.is_sent else "failed",
+        attempts=result.attempts,
+        error=result.error,
+    )
+
+
+_TEST_EXIT_CODES = {
+    RunEvent.START: None,
+    RunEvent.SUCCESS: ExitCode.OK,
+    RunEvent.PARTIAL: ExitCode.SOME_FAILED,
+    RunEvent.BLOCKED: ExitCode.OUT_OF_CREDITS,
+    RunEvent.FAILURE: ExitCode.STOPPED,
+}
+
+
+async def send_test(request: RunRequest, settings: Settings, event: RunEvent) -> list[DeliveryResult]:
+    """Send a message that is marked as a test to each channel of a manifest, whatever its ``on``.
+
+    Raises ``ManifestError``, and ``NotificationError`` if any channel can't be used; then nothing is sent.
+    """
+    check_request(request)
+    manifest = read_source(follow_plan(request))
+    resolved = resolve_channels(manifest, settings, allow_command=request.allow_command)
+    if resolved.problems:
+        raise NotificationError(resolved.problems, is_test=True)
+    now = SystemClock().now()
+    exit_code = _TEST_EXIT_CODES[event]
+    data = MessageData(
+        test=True,
+        manifest=manifest.name,
+        attempt=attempt_id(str(manifest.path), now),
+        exit_code=None if exit_code is None else int(exit_code),
+    )
+    message = RunMessage.model_validate({"type": MESSAGE_TYPES[event], "timestamp": timestamp_of(now), "data": data})
+    return await deliver(message, resolved.channels())

@@ -1,0 +1,370 @@
+"""The budget of a period: credits set aside for a run before it buys, and settled from its journal afterwards."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from crucible_batch.api.period_note import is_journal_of, note_allowance, note_period, note_run, noted_run
+from crucible_batch.api.plan_rows import PlanCounts, journal_of
+from crucible_batch.api.request import JobFilter
+from crucible_batch.budget_accounts import AccountShare, AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
+from crucible_batch.domain.allowance import Allowance, Share, most_needed
+from crucible_batch.domain.asset import AssetPhase
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED
+from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per, zone_name
+from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S, DatedLedger
+from crucible_batch.domain.credits import ZERO, Credits, format_credits
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.outcome import Ending
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.prices import PriceBook
+from crucible_batch.engine import Clock, SystemClock
+from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
+from crucible_batch.journal import Journal
+from crucible_batch.manifest import Manifest
+from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings
+from crucible_batch.shell_command import shell_command
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodRules:
+    """The rules of a manifest with ``budget.per``: its account, the limit and the periods."""
+
+    terms: AccountTerms
+    limit: Credits
+    calendar: Calendar
+
+    @classmethod
+    def of(cls, manifest: Manifest, gateway: str) -> PeriodRules | None:
+        """Return the rules; None if the manifest's budget is that of its run directory."""
+        budget = manifest.budget
+        if budget.per is None or budget.account is None or budget.credits is None:
+            return None
+        per: Per = budget.per
+        terms = AccountTerms(budget.account, account_gateway(gateway), per, zone_name(manifest.zone))
+        return cls(terms, budget.credits, Calendar(per, manifest.zone))
+
+    def accounts_directory(self, settings: Settings) -> Path:
+        """Return the directory of the accounts' files. Raises ``BudgetAccountError`` if there is none."""
+        if settings.accounts_directory is None:
+            raise BudgetAccountError(
+                f"there is no directory for the budget account {self.terms.account}: HOME is not set; nothing was"
+                " spent",
+                hint=f"set {ACCOUNTS_VARIABLE} to a directory that all runs of the account share",
+            )
+        return settings.accounts_directory
+
+
+def account_gateway(base_url: str) -> str:
+    """Return the address of a gateway in one form: its accounts must not depend on how it is written."""
+    try:
+        url = httpx.URL(base_url.strip())
+    except httpx.InvalidURL:  # refused when the gateway is opened
+        return base_url.rstrip("/")
+    return str(url.copy_with(path=url.path.rstrip("/") or "/")).rstrip("/")
+
+
+def dated(journal: Journal | None, prices: PriceBook, periods: Iterable[BudgetPeriod], now: float) -> DatedLedger:
+    """Return the ledger of a journal, with the times of its charges; an empty one without a journal."""
+    found = DatedLedger(Ledger(prices), periods, now)
+    for subject, event in () if journal is None else journal.events():
+        found.apply(subject, event)
+    return found
+
+
+def overlapping(shares: Iterable[AccountShare], period: BudgetPeriod) -> Mapping[str, Share]:
+    """Return the shares that allowances of earlier periods have of ``period``, by the journals of their runs.
+
+    What a run has certainly spent before the period began, it can't spend in it. A journal that can't be read is left
+    out: the complete allowance counts.
+    """
+    found: dict[str, Share] = {}
+    for each in shares:
+        if each.allowance is None or each.first is None or each.first >= period.first or each.budget is None:
+            continue
+        try:
+            with Journal.read(Path(each.run_dir)) as journal:
+                if is_journal_of(journal, each):
+                    found[each.allowance] = share_in(journal, each.budget, period)
+        except (CrucibleBatchError, OSError) as error:
+            logger.debug("the journal in %s can't be read: %s", each.run_dir, error)
+    return found
+
+
+def share_in(journal: Journal, budget: Credits, period: BudgetPeriod) -> Share:
+    """Return the share that a run with this budget has of the present period, by its journal."""
+    runs = journal.runs()
+    books = dated(journal, prices_of(runs[-1].terms if runs else None), [period], period.start)
+    return books.share_of(budget, period)
+
+
+@dataclass(frozen=True, slots=True)
+class RunAllowance:
+    """What a run has set aside. ``budget`` is that of the run: over all runs in its directory, as always. ``committed``
+    is what the directory had spent and held before.
+
+    ``is_limited_by_period``: more would have been set aside if the period had more left. ``since`` is when it was set
+    aside, in seconds since the epoch.
+    """
+
+    account: BudgetAccount
+    rules: PeriodRules
+    period: BudgetPeriod
+    standing: Allowance
+    run: str
+    budget: Credits
+    committed: Credits
+    is_limited_by_period: bool
+    since: float
+
+    def explain(self, error: ErrorInfo) -> ErrorInfo:
+        """Return the error of a job that doesn't fit the budget, with the period's figures if they are the reason."""
+        if not self.is_limited_by_period:
+            return error
+        return explain_shortage(error, self.rules, self.period, self.standing, self.run)
+
+    def settle(self, journal: Journal, terms: RunTerms, now: float, ending: Ending | None = None) -> None:
+        """Replace what was set aside by what the journal has. An error is logged: the allowance then stays set aside.
+
+        Records the period's figures in the journal, for the report.
+        """
+        try:
+            self.account.settle(usage_of(journal, terms, self.rules.calendar, self.since, now), now)
+            period = self.rules.calendar.at(now)
+            shares = Allowance(self.rules.limit, {each.run: each.share for each in self.account.shares(period)})
+            codes = {stop.code for stop in ending.stops.values()} if ending is not None else set()
+            is_exhausted = self.is_limited_by_period and BUDGET_EXHAUSTED in codes
+            note_period(journal, self.rules.terms.account, self.rules.calendar, period, shares, exhausted=is_exhausted)
+        except (CrucibleBatchError, OSError, sqlite3.Error) as error:
+            logger.warning(
+                "what this run did not spend stays set aside (%s); to release it: %s",
+                error,
+                shell_command("budget", "release", self.rules.terms.account, journal.path.parent.parent),
+            )
+
+
+def explain_shortage(
+    error: ErrorInfo, rules: PeriodRules, period: BudgetPeriod, shares: Allowance, run: str
+) -> ErrorInfo:
+    """Return the error of a job that doesn't fit the budget of a run, with the figures of the period as its reason."""
+    if error.code != BUDGET_EXHAUSTED:
+        return error
+    used, others = format_credits(shares.spent + shares.set_aside), shares.without(run).set_aside
+    hint = f"more from {rules.calendar.clock_text(period.end)}: run the same command again then"
+    if others:
+        hint += f"; other runs have {format_credits(others)} credits set aside, and what they leave is available again"
+    return ErrorInfo(
+        error.code,
+        f"budget {rules.terms.account}: {used} of {format_credits(shares.limit)} credits used or set aside"
+        f" {period.words}; in this run directory {error.message}",
+        hint=hint,
+    )
+
+
+@contextmanager
+def settled(
+    allowance: RunAllowance | None, journal: Journal, terms: RunTerms, clock: Clock
+) -> Iterator[Callable[[Ending], None]]:
+    """Yield a function that settles the allowance at the end of the run. If the block fails, it is settled as well."""
+    is_open = allowance is not None
+
+    def settle(ending: Ending | None = None) -> None:
+        nonlocal is_open
+        if allowance is not None and is_open:
+            is_open = False
+            allowance.settle(journal, terms, clock.now(), ending)
+
+    try:
+        yield settle
+    finally:
+        settle()
+
+
+def usage_of(journal: Journal, terms: RunTerms | None, calendar: Calendar, since: float, now: float) -> RunUsage:
+    """Return what a run directory has used in each period from ``since`` to ``now``, by its journal."""
+    return _usage(journal, terms, dated(journal, prices_of(terms), _periods(calendar, since, now), now))
+
+
+def _periods(calendar: Calendar, since: float, now: float) -> list[BudgetPeriod]:
+    """Return the periods in which charges between two moments may be."""
+    return list(calendar.between(min(since, now), max(since, now) + CLOCK_TOLERANCE_S))
+
+
+def prices_of(terms: RunTerms | None) -> PriceBook:
+    """Return an empty price book with the ceilings of a run, if it has begun."""
+    return PriceBook() if terms is None else PriceBook.of(terms)
+
+
+def _usage(journal: Journal, terms: RunTerms | None, books: DatedLedger) -> RunUsage:
+    return RunUsage(
+        run=noted_run(journal) or "",
+        run_dir=os.path.realpath(journal.path.parent.parent),
+        manifest="" if terms is None else terms.manifest_path,
+        events=journal.last_number(),
+        by_period={period.first: books.used_in(period) for period in books.periods},
+        unanswered=books.unanswered,
+    )
+
+
+def _most_needed(journal: Journal, terms: RunTerms, prices: PriceBook, choice: JobFilter) -> Credits | None:
+    """Return the most that the remaining jobs may cost; None if one has no bound."""
+    if prices.ceiling is None and not prices.highest:
+        return None
+    counts = PlanCounts(retry_failed=choice.retry_failed)
+    for row in journal.jobs(terms.rule):
+        if choice.takes(row[0].name):
+            counts.add(*row)
+    ready = {asset.sha256 for asset in journal.assets() if asset.phase is AssetPhase.READY}
+    return most_needed(prices, counts.to_buy, len(counts.digests - ready))
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodPreview:
+    """The shares of a period, the run's own included as far as it has bought, and the budget that it would have now."""
+
+    rules: PeriodRules
+    period: BudgetPeriod
+    shares: Allowance
+    budget: Credits
+    is_limited_by_period: bool
+
+    def explain(self, error: ErrorInfo) -> ErrorInfo:
+        """Return the error of a job that can't start, with the period's figures if they are the reason."""
+        if not self.is_limited_by_period:
+            return error
+        return explain_shortage(error, self.rules, self.period, self.shares, "")
+
+    @property
+    def until(self) -> str:
+        """The end of the period, as local time with the name of the zone."""
+        return self.rules.calendar.clock_text(self.period.end)
+
+
+def preview(
+    manifest: Manifest, settings: Settings, directory: Path, terms: RunTerms, own: Credits | None
+) -> PeriodPreview | None:
+    """Return what a run could set aside now; None if the manifest has no period. Changes nothing.
+
+    ``own`` is the run's own budget, if it has one. Raises ``BudgetAccountError``.
+    """
+    rules = PeriodRules.of(manifest, settings.base_url)
+    if rules is None:
+        return None
+    with journal_of(directory) as journal:
+        return preview_at(rules, settings, journal, terms, own=own, now=SystemClock().now())
+
+
+def preview_at(
+    rules: PeriodRules, settings: Settings, journal: Journal | None, terms: RunTerms, *, own: Credits | None, now: float
+) -> PeriodPreview:
+    """Return what a run could set aside at a time, in seconds since the epoch, as ``preview`` does."""
+    period = rules.calendar.at(now)
+    account = BudgetAccount.existing(rules.accounts_directory(settings), rules.terms)
+    shares_now = [] if account is None else account.shares(period)
+    others = [each for each in shares_now if journal is None or not is_journal_of(journal, each)]
+    overlaps = overlapping(others, period)
+    shares = {each.run: overlaps.get(each.allowance or "", each.share) for each in others}
+    books = dated(journal, prices_of(terms), [period], now)
+    request = books.request(period, own=own, need=None)
+    _, credits = Allowance(rules.limit, shares).granted("", request)
+    used = Share(request.certain, max(ZERO, request.used - request.certain))
+    return PeriodPreview(
+        rules,
+        period,
+        Allowance(rules.limit, {**shares, "": used}),
+        books.certain + credits,
+        is_limited_by_period=request.wanted is None or credits < request.wanted,
+    )
+
+
+async def set_aside(
+    rules: PeriodRules,
+    journal: Journal,
+    terms: RunTerms,
+    settings: Settings,
+    clock: Clock,
+    *,
+    own: Credits | None,
+    choice: JobFilter,
+    after: int | None = None,
+) -> RunAllowance:
+    """Set credits aside for a run. The caller holds the lock of its directory, and nothing was bought by it yet.
+
+    ``after`` is the number of the last event before the run, by default the newest event's.
+
+    What an earlier run of the directory has set aside and not spent is returned in the same step. Waits until
+    ``CLOCK_TOLERANCE_S`` after the start of a period. Raises ``BudgetAccountError``.
+    """
+    account = BudgetAccount.create(rules.accounts_directory(settings), rules.terms)
+    if settings.api_key is not None and account.is_new_key(settings.api_key):
+        logger.warning(
+            "budget account %s was used with another API key before, and the runs of both count; if the key is of"
+            " another gateway account, give the manifest another budget.account",
+            rules.terms.account,
+        )
+    while (early := rules.calendar.at(clock.now()).start + CLOCK_TOLERANCE_S - clock.now()) > 0:
+        await clock.sleep(early)
+    now = clock.now()
+    run, previous = _identify(journal, account, journal.last_number() if after is None else after)
+    period = rules.calendar.at(now)
+    shares = account.shares(period)
+    since = min((each.since for each in shares if each.run == run and each.since is not None), default=now)
+    books = dated(journal, prices_of(terms), _periods(rules.calendar, since, now), now)
+    request = books.request(period, own=own, need=_most_needed(journal, terms, books.ledger.prices, choice))
+    overlaps = overlapping((each for each in shares if each.run != run), period)
+    # In the journal first: if the process is killed in between, the journal has it and the account doesn't.
+    note_allowance(journal, token := secrets.token_hex(8))
+    wanted = AllowanceRequest(token, previous, period, rules.limit, request, books.certain, now, overlaps)
+    grant = account.set_aside(_usage(journal, terms, books), wanted)
+    note_period(journal, rules.terms.account, rules.calendar, period, grant.standing, exhausted=False)
+    return RunAllowance(
+        account=account,
+        rules=rules,
+        period=period,
+        standing=grant.standing,
+        run=run,
+        budget=books.certain + grant.credits,
+        committed=books.ledger.committed,
+        is_limited_by_period=request.wanted is None or grant.credits < request.wanted,
+        since=now,
+    )
+
+
+def _identify(journal: Journal, account: BudgetAccount, events: int) -> tuple[str, str | None]:
+    """Return the journal's id in its account, and its newest allowance there.
+
+    A copy of a directory that is still there gets an id of its own, and so does a journal from a backup: the former
+    journal then is one that is gone.
+    """
+    run, here = noted_run(journal), os.path.realpath(journal.path.parent.parent)
+    share = None if run is None else account.of_run(run)
+    if share is not None and is_journal_of(journal, share, events=events):
+        if share.run_dir == here or not _has_id(Path(share.run_dir), share.run):
+            return share.run, share.newest
+    elif run is not None and share is None:
+        return run, None
+    run = secrets.token_hex(16)
+    note_run(journal, run)
+    return run, None
+
+
+def _has_id(directory: Path, run: str) -> bool:
+    try:
+        if not Journal.exists(directory):
+            return False
+        with Journal.read(directory) as journal:
+            return noted_run(journal) == run
+    except (CrucibleBatchError, OSError):
+        return False

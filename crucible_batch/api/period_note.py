@@ -1,0 +1,74 @@
+"""The notes about a period's budget in a journal: the run's id in its account, and the figures for the report."""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import ValidationError
+
+from crucible_batch.budget_accounts import AccountShare
+from crucible_batch.domain.allowance import Allowance
+from crucible_batch.domain.budget_period import BudgetPeriod, Calendar
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.journal import Journal
+from crucible_batch.report import PeriodRow
+
+_RUN_ID = "budget id"
+_PERIOD = "budget period"
+_ALLOWANCE = "budget allowance "
+
+
+def noted_run(journal: Journal) -> str | None:
+    """Return the journal's id in its account; None if it has not been in one."""
+    return journal.noted(_RUN_ID)
+
+
+def note_run(journal: Journal, run: str) -> None:
+    journal.note(_RUN_ID, run)
+
+
+def note_allowance(journal: Journal, allowance: str) -> None:
+    """Store the id of what is about to be set aside, beside all earlier ones."""
+    journal.note(_ALLOWANCE + allowance, "")
+
+
+def is_journal_of(journal: Journal, share: AccountShare, *, events: int | None = None) -> bool:
+    """Whether a journal is that of a run, as it is now: one from a backup lacks what was set aside or done since.
+
+    ``events`` is the number of its last event, before any was added that isn't counted yet; as it is by default.
+    """
+    if noted_run(journal) != share.run:
+        return False
+    if share.newest is not None and journal.noted(_ALLOWANCE + share.newest) is None:
+        return False
+    return share.events <= (journal.last_number() if events is None else events)
+
+
+def noted_period(journal: Journal) -> PeriodRow | None:
+    """Return the figures of the newest run's period; None without a period, or if they can't be read."""
+    try:
+        return PeriodRow.model_validate_json(journal.noted(_PERIOD) or "")
+    except ValidationError:
+        return None
+
+
+def note_period(
+    journal: Journal, account: str, calendar: Calendar, period: BudgetPeriod, shares: Allowance, *, exhausted: bool
+) -> None:
+    """Store the figures of a period, by the shares of its runs."""
+    figures = {
+        "account": account,
+        "per": period.per,
+        "limit": format_credits(shares.limit),
+        "spent": format_credits(shares.spent),
+        "set_aside": format_credits(shares.set_aside),
+        "until": calendar.clock_text(period.end),
+        "exhausted": exhausted,
+    }
+    journal.note(_PERIOD, json.dumps(figures))
+
+
+def forget_period(journal: Journal) -> None:
+    """Remove the figures: the newest run has no period."""
+    if journal.noted(_PERIOD):
+        journal.note(_PERIOD, "")

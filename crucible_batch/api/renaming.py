@@ -1,0 +1,115 @@
+"""The search for a run directory in which a new manifest's jobs are known under another manifest name."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+from crucible_batch.api.plan_rows import state_of
+from crucible_batch.domain.identity import Json, job_identity
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.saved_plan import PlannedState
+from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.journal import Binding, Journal, PlanFile, journals_beside
+
+MOST_LISTED = 1000
+"""The most run directories that are listed. Of these, the newest ``MOST_JOURNALS`` are read."""
+MOST_JOURNALS = 50
+MOST_JOBS = 200
+"""The most jobs that are compared."""
+
+_BOUGHT = {PlannedState.DONE, PlannedState.IN_FLIGHT}
+
+
+@dataclass(frozen=True, slots=True)
+class KnownJobs:
+    """The run directory in which ``count`` of ``compared`` jobs have been bought under another manifest name.
+
+    ``is_part`` is true if there are more jobs than were compared, and ``leads_there`` if the manifest name alone leads
+    to this directory, without ``--out-dir``.
+    """
+
+    directory: Path
+    manifest_name: str
+    count: int
+    compared: int
+    is_part: bool
+    leads_there: bool
+
+    def __str__(self) -> str:
+        name, where = clean(self.manifest_name, 200), clean(str(_from_here(self.directory)), 4000)
+        jobs = f"{self.count} of {'the first ' if self.is_part else ''}{self.compared} jobs"
+        also = "" if self.leads_there else f" and use --out-dir {shlex.quote(where)}"
+        return (
+            f"{jobs}: bought already under the manifest name {name!r}, in {where}, and bought again under a new name."
+            f" To reuse the images, set name: {name} in the manifest{also}"
+        )
+
+
+def find_known_jobs(draft: PlanFile, directory: Path, wanted: Binding) -> KnownJobs | None:
+    """Return the run directory beside ``directory`` that knows most of the draft's jobs under another name, or None.
+
+    Only a directory without a journal can be that of a renamed manifest. Directories of other run ids or gateways, and
+    those that can't be read, are passed over.
+    """
+    try:
+        if Journal.exists(directory):
+            return None
+        others = _newest_beside(directory, wanted)[:MOST_JOURNALS]
+        jobs = list(islice(draft.jobs(), MOST_JOBS + 1)) if others else []
+        found = [known for other in others if (known := _known_in(other, jobs, wanted)) is not None]
+    except (CrucibleBatchError, OSError):  # only the warning is lost
+        return None
+    best = max(found, key=lambda known: known.count, default=None)
+    return best and replace(best, leads_there=best.leads_there and _is_default(directory, wanted))
+
+
+def _newest_beside(directory: Path, wanted: Binding) -> list[Path]:
+    """Return the run directories beside this one: those of the same run id first, then the newest first."""
+    listed = islice(journals_beside(directory, wanted), MOST_LISTED)
+    return sorted(listed, key=lambda other: (other.name == wanted.run_id, other.stat().st_mtime), reverse=True)
+
+
+def _known_in(other: Path, jobs: Sequence[PlannedJob], wanted: Binding) -> KnownJobs | None:
+    """Return how many of the jobs have been bought in another directory under its manifest's name; None for 0."""
+    compared = jobs[:MOST_JOBS]
+    try:
+        with Journal.read(other) as journal:
+            theirs = journal.binding()
+            if theirs == wanted or replace(theirs, manifest_name=wanted.manifest_name) != wanted:
+                return None
+            known = (journal.known(_identity(job, theirs)) for job in compared)
+            count = sum(found is not None and state_of(found[1]) in _BOUGHT for found in known)
+    except (CrucibleBatchError, OSError):
+        return None
+    if not count:
+        return None
+    name, is_part = theirs.manifest_name, len(jobs) > len(compared)
+    return KnownJobs(other, name, count, len(compared), is_part, _is_default(other, theirs))
+
+
+def _is_default(directory: Path, binding: Binding) -> bool:
+    """Return whether the directory is the default one of a manifest and a run id, below its outputs folder."""
+    return directory.resolve().parts[-2:] == (binding.manifest_name, binding.run_id)
+
+
+def _identity(job: PlannedJob, binding: Binding) -> str:
+    """Return the identity that the job has in another manifest's run directory."""
+    return job_identity(
+        manifest=binding.manifest_name,
+        run_id=binding.run_id,
+        workflow_id=job.workflow_id,
+        params=cast("Mapping[str, Json]", job.params),
+        images={name: image.spec.sha256 for name, image in job.images.items()},
+        repeat=job.repeat,
+    )
+
+
+def _from_here(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,196 @@
+"""The runs below a directory: found by their journals, and listed by when they were last active."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crucible_batch.api.status import Status, changed_at_of, newest_run, read_status
+from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.journal import Journal, is_locked
+from crucible_batch.shell_command import DEFAULT_DIRECTORY
+
+DEFAULT_LIMIT = 100
+_DEPTH = 2
+"""Directory levels: ``outputs/NAME/RUN_ID`` is two below ``outputs``. Below that are only pictures."""
+_MOST_ENTRIES = 100_000
+"""The number of directory entries that a search reads, so that it ends in a folder that isn't a folder of runs."""
+_JOURNAL = Path(".crucible/journal.sqlite3")
+
+
+class RunState(enum.StrEnum):
+    """The state of a run directory. The values are written to ``--json``."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED_JOBS = "failed_jobs"
+    STOPPED = "stopped"
+    KILLED = "killed"
+    UNREADABLE = "unreadable"
+
+    @property
+    def label(self) -> str:
+        """The state in words."""
+        return "process exited unexpectedly (killed?)" if self is RunState.KILLED else self.value.replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run directory in a list. ``status`` is None if its journal can't be read; ``error`` is the reason."""
+
+    run_dir: Path
+    status: Status | None = None
+    error: CrucibleBatchError | None = None
+
+    @property
+    def state(self) -> RunState:
+        return RunState.UNREADABLE if self.status is None else state_of(self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    """The newest runs below a directory, running ones first, unreadable ones last.
+
+    ``found`` is the number of run directories, including those beyond the limit. ``is_complete`` is false if the
+    directory has too many entries to search all of them.
+    """
+
+    directory: Path
+    runs: tuple[ListedRun, ...]
+    found: int
+    is_complete: bool
+
+
+def list_runs(directory: str | Path = DEFAULT_DIRECTORY, *, limit: int = DEFAULT_LIMIT) -> RunList:
+    """Read the state of the runs at and up to two levels below ``directory``, from their journals alone.
+
+    Of more than ``limit`` runs, those whose journals were written last are listed. Links are not followed. A directory
+    that does not exist has no runs.
+    """
+    root = Path(directory)
+    found = RunDirectories.below(root)
+    runs = [_read(run_dir) for run_dir in found.newest(limit)]
+    return RunList(root, tuple(sorted(runs, key=_order)), len(found.paths), found.is_complete)
+
+
+def newest_run_directory(directory: str | Path = DEFAULT_DIRECTORY) -> Path | None:
+    """Return the directory of the newest run below ``directory``, a running one first; None if none can be read."""
+    newest = RunDirectories.below(Path(directory)).newest(DEFAULT_LIMIT)
+    orders = [(order, run_dir) for run_dir in newest if (order := _peek(run_dir)) is not None]
+    return min(orders)[1] if orders else None
+
+
+def state_of(status: Status) -> RunState:
+    """Return the state of a run directory, by its newest run."""
+    match status.report.exit_code:
+        case _ if status.running:
+            return RunState.RUNNING
+        case None:
+            return RunState.KILLED
+        case ExitCode.OK:
+            return RunState.DONE
+        case ExitCode.SOME_FAILED:
+            return RunState.FAILED_JOBS
+        case _:
+            return RunState.STOPPED
+
+
+def order_of(status: Status | None) -> tuple[bool, float]:
+    """Return the sort key of a list of runs: running ones first, then by last activity, then unreadable ones."""
+    return (True, 1.0) if status is None else (not status.running, -status.changed_at)
+
+
+def _order(run: ListedRun) -> tuple[tuple[bool, float], str]:
+    return order_of(run.status), str(run.run_dir)
+
+
+def _read(run_dir: Path) -> ListedRun:
+    try:
+        return ListedRun(run_dir, read_status(run_dir))
+    except CrucibleBatchError as error:
+        return ListedRun(run_dir, error=error)
+
+
+def _peek(run_dir: Path) -> tuple[bool, float] | None:
+    """Return what ``order_of`` returns, without reading the jobs; None if the journal can't be read."""
+    try:
+        with Journal.read(run_dir) as journal:
+            newest = newest_run(journal)
+            is_running = newest.ending is None and is_locked(run_dir)
+            return not is_running, -changed_at_of(newest)
+    except CrucibleBatchError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectories:
+    """The run directories at and below a directory. ``is_complete`` is false if the search ended early."""
+
+    paths: Sequence[Path]
+    is_complete: bool
+
+    @classmethod
+    def below(cls, root: Path) -> RunDirectories:
+        """Search a directory; if there are none, its ``outputs``, so that a project's directory can be named too.
+
+        Links are not followed; directories that can't be read are skipped.
+        """
+        search, outputs = _Search(_MOST_ENTRIES), root / DEFAULT_DIRECTORY
+        paths = tuple(search.found(root, _DEPTH))
+        if not paths and not outputs.is_symlink():
+            paths = tuple(search.found(outputs, _DEPTH))
+        return cls(paths, search.left > 0)
+
+    def newest(self, limit: int) -> list[Path]:
+        """Return the ``limit`` directories whose journals were written last."""
+        return sorted(self.paths, key=_written_at, reverse=True)[:limit]
+
+
+class _Search:
+    """A search that ends after ``left`` directory entries."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def found(self, directory: Path, depth: int) -> Iterator[Path]:
+        if _is_run(directory):
+            yield directory
+        elif depth:
+            for child in self._folders(directory):
+                yield from self.found(child, depth - 1)
+
+    def _folders(self, directory: Path) -> list[Path]:
+        names: list[str] = []
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    self.left -= 1
+                    if self.left <= 0:
+                        break
+                    if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                        names.append(entry.name)
+        except OSError:
+            return []
+        return [directory / name for name in sorted(names)]
+
+
+def _is_run(directory: Path) -> bool:
+    hidden, journal = directory / _JOURNAL.parent, directory / _JOURNAL
+    try:
+        return journal.is_file() and not journal.is_symlink() and not hidden.is_symlink()
+    except OSError:
+        return False
+
+
+def _written_at(directory: Path) -> float:
+    """Return when the journal's files were written last; 0 if that can't be read."""
+    times = [0.0]
+    for name in (_JOURNAL, f"{_JOURNAL}-wal"):
+        try:
+            times.append((directory / name).stat(follow_symlinks=False).st_mtime)
+        except OSError:
+            continue
+    return max(times)

@@ -1,0 +1,179 @@
+"""The metrics and the trace of a run, from the moment when its manifest was read until its end, however it ends."""
+
+# ruff: noqa: PLC0415 - prometheus_client and OpenTelemetry are loaded only by runs that need them
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Protocol
+
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.domain.progress import Balance, Message, Observer
+from crucible_batch.error_codes import BUG_EXIT_CODE
+from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
+from crucible_batch.manifest import Manifest
+from crucible_batch.report import ReportHead
+from crucible_batch.scheduled_time import read_timezone, times_after
+from crucible_batch.telemetry.figures import RunFigures
+from crucible_batch.telemetry.trace_choice import traces_wanted
+
+logger = logging.getLogger(__name__)
+
+_MOST_TIMES = 2000
+"""Scheduled times among which the longest interval is searched: five years of nights, or a week of five minutes."""
+_NOT_A_RUN = frozenset({ExitCode.OK, ExitCode.BUSY})
+"""Exit codes of errors after which nothing was run, because another run is active: its metrics are not replaced."""
+
+
+@dataclass(slots=True)
+class RunTelemetry:
+    """The telemetry of one run. ``observer`` has to receive its messages; it passes them on to the caller's."""
+
+    observer: Observer
+    exit_code: int | None = field(default=None, init=False)
+    balance: Balance | None = field(default=None, init=False)
+
+    def ended(self, head: ReportHead, exit_code: ExitCode) -> None:
+        """Record the end of a run that has a report. Any other end is an exception."""
+        self.exit_code = int(exit_code)
+        # What a period had left is not a budget that a run should stay below.
+        budget = head.credits.budget if head.period is None else None
+        self.balance = Balance(budget, head.credits.spent, head.credits.held)
+
+
+class _Spans(Observer, Protocol):
+    def finish(self, at: float, exit_code: int) -> None: ...
+
+
+class _Trace(Protocol):
+    """A ``telemetry.tracing.RunTrace``, whose module is imported only if it is used."""
+
+    @property
+    def spans(self) -> _Spans: ...
+
+    async def close(self) -> None: ...
+
+
+class _GuardedObservers:
+    """An observer that passes messages to its own observers and then on. An error of its own ends only the observer."""
+
+    def __init__(self, own: Sequence[Observer], observer: Observer) -> None:
+        self._own = list(own)
+        self._observer = observer
+
+    def notify(self, message: Message) -> None:
+        for each in tuple(self._own):
+            try:
+                each.notify(message)
+            except Exception as error:  # noqa: BLE001 - a bug here must not end a paid run
+                self._own.remove(each)
+                logger.warning("%s: no longer recorded (%s)", type(each).__name__, type(error).__name__)
+        self._observer.notify(message)
+
+
+@asynccontextmanager
+async def measured(context: RunContext) -> AsyncIterator[RunTelemetry]:
+    """Measure the run in the block, as its request asks. Metrics and trace are written when the block ends.
+
+    Raises ``UserError`` before the block for a directory, an address or an exporter that can't be used. Errors after
+    that are logged: telemetry never ends a run, nor changes its result.
+    """
+    request = context.request
+    is_traced = traces_wanted(request.traces, os.environ)
+    if request.metrics_textfile is None and request.metrics_listen is None and not is_traced:
+        yield RunTelemetry(context.observer)
+        return
+    with ExitStack() as stack:
+        recording = _Recording(context, stack, is_traced=is_traced)
+        telemetry = RunTelemetry(_GuardedObservers(recording.observers, context.observer))
+        try:
+            yield telemetry
+        except BaseException as error:
+            await recording.finish(exit_code_of(error), telemetry.balance, is_run=exit_code_of(error) not in _NOT_A_RUN)
+            raise
+        else:
+            await recording.finish(telemetry.exit_code or 0, telemetry.balance)
+
+
+class _Recording:
+    """The figures and spans of one run, and where they are written. ``stack`` ends what is served during the run."""
+
+    def __init__(self, context: RunContext, stack: ExitStack, *, is_traced: bool) -> None:
+        request, self._manifest, self._clock = context.request, context.terms.manifest_name, context.clock
+        began_at = context.clock.now()
+        self._figures = RunFigures(began_at, longest_interval_s(context.manifest, began_at))
+        self._path: Path | None = None
+        if request.metrics_textfile is not None:
+            from crucible_batch.telemetry.textfile import check_directory, read_last_success, textfile_path
+
+            check_directory(request.metrics_textfile)
+            self._path = textfile_path(request.metrics_textfile, self._manifest)
+            self._figures.succeeded_at = read_last_success(self._path, self._manifest)
+        if request.metrics_listen is not None:
+            from crucible_batch.telemetry.listener import serving
+
+            stack.enter_context(serving(request.metrics_listen, self._manifest, self._figures))
+        self._trace = _open_trace(context, began_at) if is_traced else None
+
+    @property
+    def observers(self) -> list[Observer]:
+        return [self._figures] if self._trace is None else [self._figures, self._trace.spans]
+
+    async def finish(self, exit_code: int, balance: Balance | None, *, is_run: bool = True) -> None:
+        """Write the metrics and send the rest of the spans. Without ``is_run`` the metrics of earlier runs are kept."""
+        ended_at = self._clock.now()
+        self._figures.finish(ended_at, exit_code, balance)
+        if self._path is not None and is_run:
+            from crucible_batch.telemetry.textfile import write_textfile
+
+            write_textfile(self._path, self._manifest, self._figures)
+        if self._trace is not None:
+            self._trace.spans.finish(ended_at, exit_code)
+            await self._trace.close()
+
+
+def _open_trace(context: RunContext, began_at: float) -> _Trace | None:
+    """Return the trace of a run; None if only the environment asks for it and its exporter can't be used."""
+    from crucible_batch.telemetry.tracing import RunTrace
+
+    try:
+        return RunTrace(context.terms.manifest_name, context.terms.run_id, began_at)
+    except UserError as error:
+        if context.request.traces:
+            raise
+        logger.warning("there is no trace of this run: %s; %s", error.message, error.hint)
+        return None
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code of a command that ends with this error."""
+    match error:
+        case CrucibleBatchError():
+            return int(error.exit_code)
+        case KeyboardInterrupt() | asyncio.CancelledError():
+            return int(ExitCode.SIGINT)
+        case SystemExit():
+            return int(ExitCode.SIGTERM)
+        case OSError():
+            return int(ExitCode.STOPPED)
+        case _:
+            return BUG_EXIT_CODE
+
+
+def longest_interval_s(manifest: Manifest, now: float) -> float | None:
+    """Return the longest time between two runs by the manifest's schedule, in seconds; None without a schedule."""
+    schedule = manifest.schedule
+    if schedule is None:
+        return None
+    zone = manifest.zone if schedule.timezone is None else read_timezone(schedule.timezone)
+    times = times_after(schedule.cron, zone, datetime.fromtimestamp(now, UTC))
+    gaps = [(after - before).total_seconds() for before, after in pairwise(islice(times, _MOST_TIMES))]
+    return max(gaps, default=None)

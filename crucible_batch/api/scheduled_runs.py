@@ -1,0 +1,177 @@
+"""The runs of one command: that of the current scheduled time, after the missed ones that are caught up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from crucible_batch.api.cancellation import Deadline
+from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.api.refusals import refusals_notified
+from crucible_batch.api.request import RunRequest, check_request, check_run_directory, follow_plan
+from crucible_batch.domain.catch_up import DueRun, KnownRun, missed_runs
+from crucible_batch.errors import CrucibleBatchError, ManifestError, UserError
+from crucible_batch.journal import Journal, is_locked
+from crucible_batch.manifest import Manifest, depends_on_time, render_run_id
+from crucible_batch.scheduled_time import times_until
+from crucible_batch.settings import Settings
+from crucible_batch.shell_command import DEFAULT_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A request whose manifest has been read. ``deadline`` counts from the start of the command, for all of its runs.
+
+    ``request`` has the options of the saved plan, if it is one, and the pace of the manifest.
+    """
+
+    request: RunRequest
+    manifest: Manifest
+    current: DueRun
+    run_dir: Path
+    deadline: Deadline
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all runs of the manifest, unless their directories were chosen otherwise."""
+        return DEFAULT_DIRECTORY / self.manifest.name
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether another scheduled time may result in another run id."""
+        return depends_on_time(self.manifest, self.request.run_id)
+
+    def reread(self) -> PreparedRun:
+        """Read the manifest again, which may have changed, for the same scheduled time."""
+        manifest = read_source(replace(self.request, scheduled_at=self.current.scheduled_at), self.deadline.check)
+        return replace(self, manifest=manifest)
+
+    def at(self, due: DueRun) -> tuple[RunRequest, Manifest]:
+        """Return the request and the manifest for a scheduled time. Raises ``DeadlineError`` if no time is left."""
+        self.deadline.check()
+        request = replace(self.request, scheduled_at=due.scheduled_at, deadline_s=self.deadline.left_s)
+        if self.request.run_id is not None or self.manifest.run_id is not None:
+            request = replace(request, run_id=due.run_id)
+        return request, replace(self.manifest, scheduled_at=due.scheduled_at)
+
+
+def prepare_run(request: RunRequest, settings: Settings | None = None) -> PreparedRun:
+    """Read the manifest of a run. Raises ``UserError``, ``ManifestError``, ``SavedPlanError`` and ``DeadlineError``.
+
+    Errors after the manifest was read are notified, if there are settings.
+    """
+    check_request(request)
+    deadline = Deadline(request.deadline_s)
+    request = follow_plan(request)
+    manifest = read_source(request, deadline.check)
+    request = with_pace_of(manifest, request)
+    deadline.set(request.deadline_s)
+    with refusals_notified(manifest, request, settings):
+        terms = run_terms(manifest, request)
+        directory = run_directory(request.out_dir, terms)
+        check_run_directory(directory)
+    current = DueRun(manifest.scheduled_at or datetime.now(UTC), terms.run_id)
+    return PreparedRun(request, manifest, current, directory, deadline)
+
+
+def due_runs(prepared: PreparedRun, catch_up: int | None) -> list[DueRun]:
+    """Return the runs to make, oldest first; the last is that of the current scheduled time.
+
+    ``catch_up`` is the maximum number of missed times; None: that of the manifest's schedule. Raises ``UserError`` if
+    times can't be caught up.
+    """
+    most = _most_missed(prepared, catch_up)
+    manifest, current = prepared.manifest, prepared.current
+    if not most or manifest.schedule is None:
+        return [current]
+    until = times_until(manifest.schedule.cron, manifest.schedule_zone, current.scheduled_at)
+    earlier = (moment for moment in until if moment < current.scheduled_at)
+    past = [DueRun(moment, _run_id(prepared, moment)) for moment in islice(earlier, most)]
+    known = {due.run_id: run for due in past if (run := _known_run(prepared.folder / due.run_id)) is not None}
+    oldest = _oldest_run(prepared.folder, before=min((due.scheduled_at for due in past), default=current.scheduled_at))
+    return [*missed_runs(past, current, known, oldest), current]
+
+
+def _run_id(prepared: PreparedRun, moment: datetime) -> str:
+    return render_run_id(replace(prepared.manifest, scheduled_at=moment), prepared.request.run_id)
+
+
+def _most_missed(prepared: PreparedRun, catch_up: int | None) -> int:
+    """Return the maximum number of missed times. The manifest's applies only to runs that it can be meant for."""
+    request, manifest = prepared.request, prepared.manifest
+    depends = prepared.depends_on_time
+    if catch_up is None:
+        most = manifest.schedule.catch_up if manifest.schedule is not None else 0
+        is_meant = request.plan is None and request.out_dir is None and (request.run_id is None or depends)
+        if most and is_meant and not depends:
+            message = f"catch_up needs a run id for each scheduled time, and {prepared.current.run_id!r} is the same"
+            hint = 'set `run_id: "{{ date }}"`, or one with week, month or scheduled_at'
+            raise ManifestError([manifest.site.problem(("schedule", "catch_up"), message, hint=hint)])
+        return most if is_meant else 0
+    if catch_up and (why := _why_not(prepared, depends=depends)) is not None:
+        raise UserError(f"--catch-up: {why[0]}", hint=why[1])
+    return catch_up
+
+
+def _why_not(prepared: PreparedRun, *, depends: bool) -> tuple[str, str] | None:
+    """Return why missed times can't be caught up, and what to do; None if they can."""
+    request, manifest = prepared.request, prepared.manifest
+    if request.plan is not None:
+        return f"{request.plan.path} is a plan for one scheduled time", "run the manifest instead of the plan"
+    if manifest.schedule is None:
+        return "the manifest has no schedule", 'set `schedule: {cron: "15 3 * * *"}` in the manifest'
+    if request.out_dir is not None:
+        return "each run needs a directory of its own", "omit --out-dir; the default is outputs/NAME/RUN_ID"
+    if not depends:
+        return (
+            f"each scheduled time needs its own run id, and {prepared.current.run_id!r} is the same for all",
+            'set `run_id: "{{ date }}"` in the manifest, or one with week, month or scheduled_at',
+        )
+    return None
+
+
+def _known_run(directory: Path) -> KnownRun | None:
+    """Return the state of a run directory; None if it is missing or holds no journal.
+
+    One whose journal can't be read counts as not finished, so that running it reports why.
+    """
+    if not Journal.exists(directory):
+        return None
+    try:
+        with Journal.read(directory) as journal:
+            runs = journal.runs()
+    except CrucibleBatchError:
+        return KnownRun(None)
+    ending = runs[-1].ending if runs else None
+    return KnownRun(None if ending is None else ending.exit_code, is_locked(directory))
+
+
+def _oldest_run(folder: Path, *, before: datetime) -> datetime | None:
+    """Return when the oldest run in a folder began, or any one that began before ``before``; None if there is none."""
+    oldest: datetime | None = None
+    for began in _begun_at(folder):
+        oldest = began if oldest is None else min(oldest, began)
+        if oldest < before:
+            break
+    return oldest
+
+
+def _begun_at(folder: Path) -> Iterator[datetime]:
+    """Yield when the run directories in a folder were begun. Those that were changed last are read last."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((entry.stat().st_mtime, entry.name) for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return
+    for _, name in found:
+        try:
+            if Journal.exists(folder / name):
+                with Journal.read(folder / name) as journal:
+                    if runs := journal.runs():
+                        yield datetime.fromtimestamp(runs[0].started_at, UTC)
+        except CrucibleBatchError:
+            continue

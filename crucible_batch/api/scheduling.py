@@ -1,0 +1,54 @@
+"""The scheduled time of a run: which night a run belongs to, even if it begins late.
+
+source                                          used if
+the option --scheduled-at, or the saved plan    given
+CRUCIBLE_BATCH_SCHEDULED_AT                     set
+CRUCIBLE_BATCH_KUBERNETES_JOB                   set, and the name ends in a CronJob's time
+`schedule` in the manifest                      present: its latest time at or before now
+now                                             always
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from crucible_batch.errors import UserError
+from crucible_batch.manifest import Manifest
+from crucible_batch.scheduled_time import parse_time, time_of_kubernetes_job, times_until, whole_seconds
+
+TIME_VARIABLE = "CRUCIBLE_BATCH_SCHEDULED_AT"
+JOB_VARIABLE = "CRUCIBLE_BATCH_KUBERNETES_JOB"
+
+
+def at_scheduled_time(
+    manifest: Manifest, given: datetime | None, environ: Mapping[str, str], now: datetime
+) -> Manifest:
+    """Return the manifest with its scheduled time, by the table above. Raises ``UserError`` for an invalid time."""
+    return replace(manifest, scheduled_at=find_scheduled_time(manifest, given, environ, now))
+
+
+def find_scheduled_time(
+    manifest: Manifest, given: datetime | None, environ: Mapping[str, str], now: datetime
+) -> datetime:
+    """Return the scheduled time by the table above, in UTC. An empty variable counts as unset.
+
+    Raises ``UserError`` for an invalid time.
+    """
+    if given is not None:
+        try:
+            return whole_seconds(given)
+        except ValueError as error:
+            raise UserError(f"scheduled_at: {error}", hint="give a datetime with a time zone") from None
+    if text := environ.get(TIME_VARIABLE):
+        try:
+            return parse_time(text)
+        except ValueError as error:
+            raise UserError(f"{TIME_VARIABLE}: {error}", hint="correct or unset the variable") from None
+    of_job = time_of_kubernetes_job(environ.get(JOB_VARIABLE, ""), now)
+    if of_job is not None:
+        return of_job
+    schedule = manifest.schedule
+    latest = None if schedule is None else next(times_until(schedule.cron, manifest.schedule_zone, now), None)
+    return whole_seconds(latest or now)

@@ -1,0 +1,21 @@
+"""Accounts: the budgets of periods that several runs share, one SQLite file for each."""
+
+from crucible_batch.budget_accounts.account import BudgetAccount, account_file, account_files
+from crucible_batch.budget_accounts.records import (
+    AccountShare,
+    AccountTerms,
+    AllowanceRequest,
+    Grant,
+    RunUsage,
+)
+
+__all__ = [
+    "AccountShare",
+    "AccountTerms",
+    "AllowanceRequest",
+    "BudgetAccount",
+    "Grant",
+    "RunUsage",
+    "account_file",
+    "account_files",
+]

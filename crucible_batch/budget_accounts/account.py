@@ -1,0 +1,283 @@
+"""The file of an account: the shares that runs have of its budget periods, in SQLite.
+
+Each account has one file, named after the account and the gateway. Several processes may use it at once: everything
+that changes it is one ``BEGIN IMMEDIATE`` transaction. The rule is in ``domain/allowance.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.budget_accounts.database import create_file, put, reported, transaction
+from crucible_batch.budget_accounts.records import (
+    AccountShare,
+    AccountTerms,
+    AllowanceRequest,
+    Grant,
+    RunUsage,
+)
+from crucible_batch.domain.allowance import Allowance, Share
+from crucible_batch.domain.budget_period import BudgetPeriod
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.errors import BudgetAccountError
+
+SUFFIX = ".budget.sqlite3"
+_MAX_KEYS = 100
+
+
+def account_file(directory: Path, account: str, gateway: str) -> Path:
+    """Return the path of the file of an account at a gateway, given by its base URL."""
+    return directory / f"{account}.{hashlib.sha256(gateway.encode()).hexdigest()[:8]}{SUFFIX}"
+
+
+def account_files(directory: Path) -> list[Path]:
+    """Return the files of all accounts in a directory, sorted by name."""
+    return sorted(directory.glob(f"*{SUFFIX}")) if directory.is_dir() else []
+
+
+class BudgetAccount:
+    """The file of one account. Each method is one transaction; all raise ``BudgetAccountError``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, directory: Path, terms: AccountTerms) -> BudgetAccount:
+        """Return the account of these terms, with a new file if there is none.
+
+        Raises ``BudgetAccountError`` if the account has other terms or the file can't be used.
+        """
+        path = account_file(directory, terms.account, terms.gateway)
+        if not os.path.lexists(path):
+            with reported(path):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                create_file(path, terms)
+        account = cls(path)
+        account.require(terms)
+        return account
+
+    @classmethod
+    def existing(cls, directory: Path, terms: AccountTerms) -> BudgetAccount | None:
+        """Return the account of these terms; None if it has no file yet. Raises as ``create``."""
+        path = account_file(directory, terms.account, terms.gateway)
+        if not os.path.lexists(path):
+            return None
+        account = cls(path)
+        account.require(terms)
+        return account
+
+    def require(self, terms: AccountTerms) -> None:
+        """Raise ``BudgetAccountError`` if the account has other terms: its periods would not be the same."""
+        found = self.terms()
+        for what, ours, theirs in (
+            ("name", terms.account, found.account),
+            ("gateway", terms.gateway, found.gateway),
+            ("budget.per", terms.per, found.per),
+            ("timezone", terms.zone, found.zone),
+        ):
+            if ours != theirs:
+                raise BudgetAccountError(
+                    f"budget account {terms.account}: this manifest has {what} {ours!r}, and the runs before had"
+                    f" {theirs!r}; nothing was spent",
+                    hint=f"use the same {what} in all manifests of the account, or give this one another"
+                    " budget.account",
+                )
+
+    def terms(self) -> AccountTerms:
+        """Return the terms that the account was created with."""
+        with transaction(self.path) as connection:
+            meta = dict(connection.execute("SELECT key, value FROM meta"))
+        return AccountTerms(meta["account"], meta["gateway"], meta["per"], meta["zone"])
+
+    def limit(self) -> Credits | None:
+        """Return the limit of the newest run; None before the first."""
+        with transaction(self.path) as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = 'limit'").fetchone()
+        return None if row is None else _credits(row[0])
+
+    def is_new_key(self, api_key: str) -> bool:
+        """Remember an API key by its salted fingerprint; return whether only other keys were used before."""
+        with transaction(self.path, write=True) as connection:
+            meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('salt', 'keys')"))
+            known = meta.get("keys", "").split()
+            digest = hashlib.pbkdf2_hmac("sha256", api_key.encode(), bytes.fromhex(meta["salt"]), 200_000)[:16].hex()
+            if digest in known:
+                return False
+            put(connection, "keys", " ".join([*known[1 - _MAX_KEYS :], digest]))
+            return bool(known)
+
+    def shares(self, period: BudgetPeriod, overlaps: Mapping[str, Share] | None = None) -> list[AccountShare]:
+        """Return the shares of a period, in the order of their directories; those of 0 are left out."""
+        with transaction(self.path) as connection:
+            found = list(_shares(connection, period, overlaps or {}))
+        return sorted((each for each in found if each.share.total), key=lambda each: each.run_dir)
+
+    def of_run(self, run: str) -> AccountShare | None:
+        """Return a run, with its allowance if it is not settled; None if the account doesn't have it."""
+        with transaction(self.path) as connection:
+            row = connection.execute(f"SELECT {_COLUMNS} FROM shares WHERE run = ?", (run,)).fetchone()  # noqa: S608 - constant names
+            return None if row is None else _share(row)
+
+    def of_directory(self, run_dir: str) -> list[AccountShare]:
+        """Return the runs of a directory, with their allowances if they are not settled."""
+        with transaction(self.path) as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM shares WHERE run_dir = ?", (run_dir,))  # noqa: S608 - constant names
+            return [_share(row) for row in rows.fetchall()]
+
+    def set_aside(self, usage: RunUsage, wanted: AllowanceRequest) -> Grant:
+        """Settle what the run had set aside before, and set credits aside for it now, in one transaction."""
+        with transaction(self.path, write=True) as connection:
+            _require_newest(connection, usage.run, wanted.previous)
+            _close_predecessor(connection, usage, wanted.period)
+            _settle(connection, usage, wanted.at)
+            shares = _shares(connection, wanted.period, wanted.overlaps)
+            standing = Allowance(wanted.limit, {each.run: each.share for each in shares})
+            standing, credits = standing.granted(usage.run, wanted.request)
+            share = standing.shares[usage.run]
+            connection.execute(
+                "UPDATE shares SET newest = ?, allowance = ?, since = ?, first = ?, spent = ?, set_aside = ?,"
+                " budget = ? WHERE run = ?",
+                (
+                    wanted.allowance,
+                    wanted.allowance,
+                    wanted.at,
+                    wanted.period.first,
+                    str(share.spent),
+                    str(share.set_aside),
+                    str(wanted.fixed + credits),
+                    usage.run,
+                ),
+            )
+            put(connection, "limit", str(wanted.limit))
+        return Grant(wanted.allowance, credits, standing)
+
+    def settle(self, usage: RunUsage, at: float) -> None:
+        """Replace a run's share by what its journal has, and return the rest. May be repeated."""
+        with transaction(self.path, write=True) as connection:
+            _settle(connection, usage, at)
+
+    def write_off(self, run: str, by_period: Mapping[str, Credits], at: float) -> None:
+        """Settle a run whose journal is gone, with these credits in each period."""
+        with transaction(self.path, write=True) as connection:
+            row = connection.execute(f"SELECT {_COLUMNS} FROM shares WHERE run = ?", (run,)).fetchone()  # noqa: S608 - constant names
+            if row is not None:
+                _write_off(connection, _share(row), by_period, at)
+
+
+_COLUMNS = "run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, budget, newest, events"
+
+
+def _require_newest(connection: sqlite3.Connection, run: str, previous: str | None) -> None:
+    """Raise ``BudgetAccountError`` if the run has set credits aside since its caller read which was the newest."""
+    row = connection.execute("SELECT newest FROM shares WHERE run = ?", (run,)).fetchone()
+    if (None if row is None else row[0]) != previous:
+        raise BudgetAccountError(
+            "a copy of this run directory has set credits aside at the same time; nothing was spent",
+            hint="run the same command again",
+        )
+
+
+def _shares(
+    connection: sqlite3.Connection, period: BudgetPeriod, overlaps: Mapping[str, Share]
+) -> Iterator[AccountShare]:
+    """Yield the share that each run has of a period.
+
+    settled                    what it spent in the period; if that is not recorded, what is unanswered
+    set aside in this period   what it has certainly spent in it, and what is set aside
+    set aside earlier          the same, or less if its journal could be read (``overlaps``)
+    set aside later            both: the clock was set back
+    """
+    spent = dict(connection.execute("SELECT run, credits FROM spent WHERE first = ?", (period.first,)))
+    for row in connection.execute(f"SELECT {_COLUMNS} FROM shares ORDER BY run").fetchall():  # noqa: S608 - constant names
+        share = _share(row)
+        settled = _credits(spent[share.run]) if share.run in spent else share.unanswered
+        if share.allowance is None:
+            aside = min(share.unanswered, settled)
+            yield replace(share, share=Share(settled - aside, aside))
+        elif share.first is not None and share.first > period.first:
+            yield replace(share, share=Share(settled, share.share.total))
+        elif share.first == period.first:
+            yield share
+        else:
+            overlap = overlaps.get(share.allowance, share.share)
+            yield replace(share, share=min(overlap, share.share, key=lambda each: each.total))
+
+
+def _share(row: tuple[object, ...]) -> AccountShare:
+    run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, budget, newest, events = row
+    is_open = allowance is not None
+    return AccountShare(
+        run=str(run),
+        run_dir=str(run_dir),
+        manifest=str(manifest),
+        share=Share(_credits(spent), _credits(set_aside)) if is_open else Share(),
+        allowance=str(allowance) if is_open else None,
+        since=float(str(since)) if is_open else None,
+        first=str(first) if is_open else None,
+        budget=_credits(budget) if is_open else None,
+        unanswered=_credits(unanswered),
+        newest=None if newest is None else str(newest),
+        events=int(str(events)),
+    )
+
+
+def _settle(connection: sqlite3.Connection, usage: RunUsage, at: float) -> None:
+    """Replace the run's share. Figures are never lowered by a journal with fewer events, such as one from a backup."""
+    row = connection.execute("SELECT events, unanswered FROM shares WHERE run = ?", (usage.run,)).fetchone()
+    is_older = row is not None and usage.events < int(row[0])
+    unanswered = max(usage.unanswered, _credits(row[1])) if is_older else usage.unanswered
+    connection.execute(
+        "INSERT INTO shares (run, run_dir, manifest, events, unanswered, changed_at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (run) DO UPDATE SET run_dir = excluded.run_dir, manifest = excluded.manifest,"
+        " events = max(events, excluded.events), unanswered = excluded.unanswered, changed_at = excluded.changed_at,"
+        " allowance = NULL, since = NULL, first = NULL, spent = NULL, set_aside = NULL, budget = NULL",
+        (usage.run, usage.run_dir, usage.manifest, usage.events, str(unanswered), at),
+    )
+    for first, credits in usage.by_period.items():
+        _put_spent(connection, usage.run, first, max(ZERO, credits), keep_higher=is_older)
+
+
+def _close_predecessor(connection: sqlite3.Connection, usage: RunUsage, period: BudgetPeriod) -> None:
+    """Count what earlier journals of the same directory hold or have set aside as spent: they are gone.
+
+    The caller holds the directory's lock, so the runs that wrote them have ended.
+    """
+    for share in _shares(connection, period, {}):
+        if share.run_dir == usage.run_dir and share.run != usage.run and (share.allowance or share.unanswered):
+            firsts = {share.first or period.first, period.first}
+            _write_off(connection, share, dict.fromkeys(firsts, share.share.total), share.since or 0.0)
+
+
+def _write_off(
+    connection: sqlite3.Connection, share: AccountShare, by_period: Mapping[str, Credits], at: float
+) -> None:
+    connection.execute(
+        "UPDATE shares SET unanswered = '0', changed_at = ?, allowance = NULL, since = NULL, first = NULL,"
+        " spent = NULL, set_aside = NULL, budget = NULL WHERE run = ?",
+        (at, share.run),
+    )
+    for first, credits in by_period.items():
+        _put_spent(connection, share.run, first, credits, keep_higher=False)
+
+
+def _put_spent(connection: sqlite3.Connection, run: str, first: str, credits: Credits, *, keep_higher: bool) -> None:
+    row = connection.execute("SELECT credits FROM spent WHERE run = ? AND first = ?", (run, first)).fetchone()
+    if keep_higher and row is not None:
+        credits = max(credits, _credits(row[0]))
+    connection.execute(
+        "INSERT OR REPLACE INTO spent (run, first, credits) VALUES (?, ?, ?)", (run, first, str(credits))
+    )
+
+
+def _credits(value: object) -> Credits:
+    """Return a stored amount. Raises ``ValueError`` if the file doesn't hold one."""
+    amount = Decimal(value) if isinstance(value, str) and len(value) <= 60 else None
+    if amount is None or not amount.is_finite() or amount < 0:
+        raise ValueError("an amount of credits is not readable")
+    return amount

@@ -1,0 +1,87 @@
+"""What an account's file holds, and what runs ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from crucible_batch.domain.allowance import Allowance, Share, ShareRequest
+from crucible_batch.domain.budget_period import BudgetPeriod
+from crucible_batch.domain.credits import ZERO, Credits
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTerms:
+    """What all runs of an account have in common. ``zone`` is the name of its time zone."""
+
+    account: str
+    gateway: str
+    per: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunUsage:
+    """What one run directory has used, by its journal.
+
+    ``run`` is the journal's id for this purpose. ``events`` is the number of its last event. ``by_period`` has the
+    credits that it used in each period (key: ``BudgetPeriod.first``), ``unanswered`` included.
+    """
+
+    run: str
+    run_dir: str
+    manifest: str
+    events: int
+    by_period: Mapping[str, Credits]
+    unanswered: Credits
+
+
+@dataclass(frozen=True, slots=True)
+class AccountShare:
+    """The share that a run has of one period. ``allowance`` identifies what it has set aside; None if it is settled.
+
+    ``since`` is when it was set aside, in seconds since the epoch, in the period ``first``. ``budget`` is the run's.
+    ``newest`` identifies the newest that it has set aside, also if it is settled, and ``events`` is the number of its
+    journal's last event that is counted: a journal without them is older.
+    """
+
+    run: str
+    run_dir: str
+    manifest: str
+    share: Share
+    allowance: str | None = None
+    since: float | None = None
+    first: str | None = None
+    budget: Credits | None = None
+    unanswered: Credits = ZERO
+    newest: str | None = None
+    events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The credits that were set aside for a run, and the shares of the account's period with it."""
+
+    allowance: str
+    credits: Credits
+    standing: Allowance
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceRequest:
+    """A request of a run to set credits aside in ``period`` of at most ``limit``.
+
+    ``fixed`` are the credits that the run's budget consists of beside what is set aside. ``overlaps`` are lower shares
+    in this period of allowances of earlier periods (by allowance id), as far as their journals could be read.
+    ``allowance`` identifies what is set aside, and ``previous`` is the run's newest one before.
+    """
+
+    allowance: str
+    previous: str | None
+
+    period: BudgetPeriod
+    limit: Credits
+    request: ShareRequest
+    fixed: Credits
+    at: float
+    overlaps: Mapping[str, Share] = field(default_factory=dict)

@@ -1,0 +1,90 @@
+"""The commands for the budgets of periods: ``budget show``, ``budget release``."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from crucible_batch.cli import options as opt
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.help_text import PlainGroup
+from crucible_batch.cli.option_parsers import option_parser, read_credits
+
+budget = typer.Typer(name="budget", cls=PlainGroup, no_args_is_help=True)
+command = partial(opt.command, budget, "Budgets")
+
+Account = Annotated[
+    str, typer.Argument(metavar="ACCOUNT", help="Name in `budget.account` of the manifests.", show_default=False)
+]
+
+
+@budget.callback()
+def _about() -> None:
+    """Show and release the budgets that manifests with `budget.per` share."""
+
+
+@command(
+    "crucible-batch budget show",
+    "crucible-batch budget show studio --json",
+    codes=(0, 2),
+    output="json verbose",
+    name="budget show",
+)
+def show(
+    answer: CommandOutput,
+    account: Annotated[
+        str | None, typer.Argument(metavar="ACCOUNT", help="Show this account only.", show_default=False)
+    ] = None,
+) -> None:
+    """Show what is used of each account's period, and by which runs.
+
+    Credits that a run has set aside are not available to other runs until it
+    ends. Needs neither a gateway nor an API key.
+    """
+    from crucible_batch.cli.budgets import show_budgets
+
+    show_budgets(answer, account)
+
+
+@command(
+    "crucible-batch budget release studio outputs/spring/2026-11-26",
+    "crucible-batch budget release studio outputs/spring/2026-11-26 --spent 12.5",
+    codes=(0, 2, 5, 6),
+    name="budget release",
+)
+def release(
+    answer: CommandOutput,
+    account: Account,
+    run_dir: opt.RunDir,
+    *,
+    spent: Annotated[
+        Decimal | None,
+        typer.Option(
+            "--spent",
+            metavar="N",
+            parser=option_parser(read_credits),
+            help="Credits that the run spent in each period since then, if its directory is gone.",
+        ),
+    ] = None,
+    forget_unanswered: Annotated[
+        bool,
+        typer.Option(
+            "--forget-unanswered",
+            help="Also release credits held for unanswered requests. The gateway may have charged them.",
+        ),
+    ] = False,
+) -> None:
+    """Release the credits that a killed run has set aside and not spent.
+
+    The run's journal has what it spent. Running the same command again does
+    this too. If the directory is gone, all that was set aside counts as spent,
+    unless --spent has another number. Refused while the run is active.
+    """
+    from crucible_batch.cli.budgets import release_and_tell
+
+    release_and_tell(answer, account, run_dir, spent=spent, forget_unanswered=forget_unanswered)

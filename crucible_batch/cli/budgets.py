@@ -1,0 +1,123 @@
+"""The budgets of periods as text and JSON, and the result of a release."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from crucible_batch.api import BudgetRun, BudgetState, Credits, budget_states, clean, current_settings, format_credits
+from crucible_batch.api import release_budget as release
+from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.terminal import Json, fact, say
+
+SHOWN = 20
+
+
+def show_budgets(answer: CommandOutput, account: str | None) -> None:
+    """Show the accounts, each with its period and the shares of its runs."""
+    settings = current_settings()
+    states = budget_states(settings, now=time.time(), account=account)
+    answer.data = {"accounts": [_state_json(state) for state in states]}
+    for state in states:
+        _show_state(answer, state)
+    if not states:
+        say(answer.out, f"no run has used a budget account yet in {clean(str(settings.accounts_directory), 4000)}")
+
+
+def _show_state(answer: CommandOutput, state: BudgetState) -> None:
+    shares, terms = state.shares, state.terms
+    say(answer.out, (clean(terms.account), "strong"), (f"   {clean(terms.gateway, 300)}", "quiet"))
+    limit = "?" if state.limit is None else format_credits(state.limit)
+    words = f"{format_credits(shares.spent)} of {limit} credits spent {state.period.words}"
+    if shares.set_aside:
+        words += f", {format_credits(shares.set_aside)} set aside"
+    fact(answer.out, "used", words)
+    unit = "credit" if shares.left == 1 else "credits"
+    fact(answer.out, "left", f"{format_credits(shares.left)} {unit} until {state.until}")
+    for run in state.runs[:SHOWN]:
+        fact(answer.out, "run", clean(str(run.run_dir), 4000), (f"   {_run_words(run)}", "quiet"))
+    if len(state.runs) > SHOWN:
+        say(answer.out, (f"  … and {len(state.runs) - SHOWN:,} more; --json has them all", "quiet"))
+    for run in state.runs:
+        if run.is_open and not run.is_active:
+            fact(answer.out, "release", (_release_command(terms.account, run.run_dir), "command"))
+
+
+def _release_command(account: str, run_dir: Path) -> str:
+    from crucible_batch.shell_command import shell_command  # noqa: PLC0415 - only for runs that were killed
+
+    return shell_command("budget", "release", account, run_dir)
+
+
+def _run_words(run: BudgetRun) -> str:
+    parts = [f"{format_credits(run.share.spent)} spent"]
+    if run.is_open or run.share.set_aside:
+        since = "" if run.since is None else f" since {rfc3339(run.since)}"
+        parts.append(f"{format_credits(run.share.set_aside)} set aside{since}")
+    if run.is_gone:
+        parts.append("its journal is gone")
+    elif run.is_open:
+        parts.append("active" if run.is_active else "not active")
+    return ", ".join(parts)
+
+
+def _state_json(state: BudgetState) -> Json:
+    shares, terms = state.shares, state.terms
+    return {
+        "account": terms.account,
+        "gateway": terms.gateway,
+        "per": terms.per,
+        "timezone": terms.zone,
+        "file": str(state.file),
+        "limit": None if state.limit is None else format_credits(state.limit),
+        "spent": format_credits(shares.spent),
+        "set_aside": format_credits(shares.set_aside),
+        "left": format_credits(shares.left),
+        "from": rfc3339(state.period.start),
+        "until": rfc3339(state.period.end),
+        "runs": [_run_json(run) for run in state.runs],
+    }
+
+
+def _run_json(run: BudgetRun) -> Json:
+    return {
+        "run_dir": str(run.run_dir),
+        "manifest": run.manifest,
+        "spent": format_credits(run.share.spent),
+        "set_aside": format_credits(run.share.set_aside),
+        "open": run.is_open,
+        "active": run.is_active,
+        "gone": run.is_gone,
+        "since": None if run.since is None else rfc3339(run.since),
+    }
+
+
+def release_and_tell(
+    answer: CommandOutput, account: str, run_dir: Path, *, spent: Credits | None, forget_unanswered: bool
+) -> None:
+    """Release what a run left, and show what is available again."""
+    found = release(
+        current_settings(), account, run_dir, now=time.time(), spent=spent, forget_unanswered=forget_unanswered
+    )
+    answer.data = {
+        "account": account,
+        "run_dir": str(found[0].run_dir),
+        "released": [
+            {
+                "gateway": each.terms.gateway,
+                "credits": format_credits(each.released),
+                "spent": format_credits(each.after.spent),
+                "set_aside": format_credits(each.after.set_aside),
+            }
+            for each in found
+        ],
+    }
+    if answer.quiet:
+        return
+    for each in found:
+        say(answer.out, ("✓ ", "good"), (f"{format_credits(each.released)} credits released", "strong"))
+        fact(answer.out, "run", clean(str(each.run_dir), 4000))
+        fact(answer.out, "spent", f"{format_credits(each.after.spent)} credits in this period")
+        if each.after.set_aside:
+            held = format_credits(each.after.set_aside)
+            fact(answer.out, "held", f"{held} credits for unanswered requests: run the same command again")

@@ -1,0 +1,186 @@
+"""Log entries: the level and the text of each progress message. Pure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from crucible_batch.api import (
+    AssetAdvanced,
+    GatewayBack,
+    GatewayUnreachable,
+    JobAdvanced,
+    Message,
+    Outcome,
+    Phase,
+    Receiving,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    TakenUp,
+    Throttled,
+    clean,
+    event_name,
+    format_credits,
+)
+from crucible_batch.cli.display.json_lines import event_of
+from crucible_batch.cli.display.progress_state import jobs_at_once, unreachable_words
+from crucible_batch.cli.terminal import Json
+from crucible_batch.cli.units import format_duration
+
+DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line of a log. ``level`` is that of ``logging``; ``data`` has the fields of the message's JSON line."""
+
+    at: float
+    level: int
+    event: str
+    message: str
+    job: str | None = None
+    attempt: int | None = None
+    code: str | None = None
+    request_id: str | None = None
+    data: Mapping[str, Json] = field(default_factory=dict)
+
+
+_JOB_LEVELS: Mapping[str, int] = {
+    "Held": DEBUG,
+    "Prepared": DEBUG,
+    "Accepted": INFO,
+    "HoldReleased": WARNING,
+    "Refused": ERROR,
+    "SubmitUnknown": WARNING,
+    "Repriced": WARNING,
+    "Succeeded": INFO,
+    "Listed": DEBUG,
+    "Failed": ERROR,
+    "JobLost": ERROR,
+    "Saved": INFO,
+    "Unavailable": ERROR,
+    "Missed": WARNING,
+    "Relocated": INFO,
+    "Reopened": INFO,
+}
+"""The level of each event of a job; an error after which the job is tried again is a warning."""
+_IMAGE_LEVELS: Mapping[str, int] = {"BecameReady": INFO, "Found": INFO, "NotCreated": WARNING, "Lost": WARNING}
+"""The level of each event of an input image; DEBUG for the others."""
+
+
+def level_of(message: Message) -> int:
+    """Return the level of a message."""
+    match message:
+        case JobAdvanced():
+            level = _JOB_LEVELS[event_name(message.event)]
+            return WARNING if level == ERROR and message.phase is Phase.READY else level
+        case AssetAdvanced():
+            return _IMAGE_LEVELS.get(event_name(message.event), DEBUG)
+        case Receiving():
+            return DEBUG
+        case Throttled():
+            return DEBUG if message.reason is None else WARNING
+        case Retrying() | GatewayUnreachable() | Stopping():
+            return WARNING
+        case RunBegan() | TakenUp() | GatewayBack() | RunEnded():
+            return INFO
+        case _:
+            assert_never(message)
+
+
+def entry_of(message: Message, attempt: int | None = None) -> LogEntry:
+    """Return the entry of a message. ``attempt`` is the number of its job's attempt, if known."""
+    kind, data = event_of(message)
+    name = getattr(message, "name", None)
+    error = getattr(getattr(message, "event", None), "error", None)
+    step = data.get("event")
+    return LogEntry(
+        at=message.at,
+        level=level_of(message),
+        event=f"{kind}_{step}" if step is not None else kind,
+        message=_words(message, data),
+        job=name,
+        attempt=getattr(getattr(message, "event", None), "attempt", attempt),
+        code=error.code if error is not None else getattr(message, "code", None),
+        request_id=getattr(error, "request_id", None),
+        data=data,
+    )
+
+
+def _words(message: Message, data: Mapping[str, Json]) -> str:
+    match message:
+        case RunBegan():
+            return f"run began: {counts_words(message.counts)}; {_money(message)}"
+        case TakenUp():
+            return f"job {clean(message.name, 80)}: resumed ({message.phase.value})"
+        case JobAdvanced():
+            return f"job {clean(message.name, 80)}: {str(data['event']).replace('_', ' ')}{_details(message.event)}"
+        case AssetAdvanced():
+            step = str(data["event"]).replace("_", " ")
+            return f"image {clean(message.filename, 80)}: {step}{_details(message.event)}"
+        case Receiving():
+            whole = "" if message.byte_size is None else f" of {message.byte_size}"
+            return f"job {clean(message.name, 80)}: {message.received}{whole} bytes received"
+        case Retrying():
+            host = f" at {clean(message.host, 100)}" if message.host else ""
+            again = f"again in {message.wait_s:.1f} s"
+            return f"retry {message.attempt} of {message.operation}{host} {again}: {clean(message.reason, 200)}"
+        case GatewayUnreachable():
+            return f"{unreachable_words(message)}: {clean(message.reason, 200)}"
+        case GatewayBack():
+            return f"the gateway answers again after {format_duration(message.lasted_s, whole=True)}"
+        case Throttled():
+            why = "" if message.reason is None else f": {clean(message.reason, 60)}"
+            return f"at most {jobs_at_once(message.limit)}{why}"
+        case Stopping():
+            return f"stopping: {clean(message.code, 60)}: {clean(message.message, 300)}"
+        case RunEnded():
+            stops = "".join(f"; {clean(it.code, 60)}: {clean(it.message, 200)}" for it in message.ending.stops.values())
+            ending = f"run ended ({message.ending.status.value}, exit code {message.ending.exit_code})"
+            return f"{ending}: {counts_words(message.counts)}; {_money(message)}{stops}"
+        case _:
+            assert_never(message)
+
+
+def _details(event: object) -> str:
+    """Return the most useful fields of an event in words, with a separator before them."""
+    error = getattr(event, "error", None)
+    if error is not None:
+        return f": {clean(error.code, 60)}: {clean(error.message, 300)}"
+    words = [
+        f"{label}{shown}"
+        for name, label, show in _DETAILS
+        if (value := getattr(event, name, None)) is not None and (shown := show(value))
+    ]
+    return f" ({', '.join(words)})" if words else ""
+
+
+_DETAILS = (
+    ("attempt", "attempt ", str),
+    ("job_id", "job id ", lambda value: clean(str(value), 80)),
+    ("asset_id", "asset id ", lambda value: clean(str(value), 80)),
+    ("credits", "credits ", format_credits),
+    ("reused", "", lambda value: "reused" if value else ""),
+    ("outputs", "outputs ", str),
+    ("path", "", lambda value: clean(str(value), 300)),
+    ("byte_size", "", lambda value: f"{value} bytes"),
+)
+"""The fields of events that are shown: name, label, and how the value is shown; nothing if that is empty."""
+
+
+def counts_words(counts: Mapping[Outcome, int] | Mapping[str, int]) -> str:
+    """Return the number of jobs by outcome: ``3 of 5 jobs succeeded, 1 failed, 1 pending``."""
+    found = {str(word): count for word, count in counts.items()}
+    others = [f"{found[word]} {word}" for word in ("failed", "blocked", "unknown", "pending") if found.get(word)]
+    total = sum(found.get(outcome.value, 0) for outcome in Outcome)
+    return ", ".join([f"{found.get('succeeded', 0)} of {total} jobs succeeded", *others])
+
+
+def _money(message: RunBegan | RunEnded) -> str:
+    balance = message.balance
+    budget = "no budget" if balance.budget is None else f"budget {format_credits(balance.budget)}"
+    return f"{format_credits(balance.spent)} credits spent, {format_credits(balance.held)} held, {budget}"

@@ -1,0 +1,176 @@
+"""The log of one command: an observer of its run, a handler of log records, and where the lines go."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from crucible_batch.api import JobAdvanced, Message, Phase, RunBegan, event_name
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.logs.entries import LogEntry, entry_of, level_of
+from crucible_batch.cli.logs.formats import LogContext, format_entry
+from crucible_batch.cli.logs.log_file import LogFile
+from crucible_batch.cli.logs.log_format import LogFormat
+from crucible_batch.cli.logs.options import LogOptions
+from crucible_batch.cli.redaction import without_opentelemetry
+from crucible_batch.cli.render.errors import problems_of
+from crucible_batch.cli.terminal import Json, journal_prefix, say
+from crucible_batch.errors import CrucibleBatchError, GatewayError
+
+_ENDED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED, Phase.UNKNOWN}
+_OURS = "crucible_batch"
+LAST = frozenset({"result", "error"})
+"""The events of how a command ended."""
+
+
+class RunLog(logging.Handler):
+    """The log of a command. Progress messages, log records, an error and the result become lines of ``write``.
+
+    ``write`` gets the level and the line. With ``only_failures`` it gets only the entry with the reason why the command
+    failed. An error in writing never reaches the run.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[int, str], object],
+        context: LogContext,
+        *,
+        log_format: LogFormat,
+        verbose: bool = False,
+        only_failures: bool = False,
+    ) -> None:
+        super().__init__(logging.DEBUG if verbose else logging.INFO)
+        self.addFilter(without_opentelemetry)
+        self._write = write
+        self._context = context
+        self._format = log_format
+        self._only_failures = only_failures
+        self._attempts: dict[str, int] = {}
+        self._entry_lock = threading.RLock()
+
+    def notify(self, message: Message) -> None:
+        """Log a progress message."""
+        attempt = self._attempt(message) if isinstance(message, JobAdvanced) else None
+        if isinstance(message, RunBegan):
+            self._context = self._context.beginning(message.manifest, message.run_id)
+        if level_of(message) >= self.level:
+            self.write(entry_of(message, attempt))
+
+    def _attempt(self, message: JobAdvanced) -> int | None:
+        """Return the number of the job's attempt, and remember it until the job has ended."""
+        if event_name(message.event) == "Held":
+            self._attempts[message.identity] = getattr(message.event, "attempt", 0)
+        if message.phase in _ENDED:
+            return self._attempts.pop(message.identity, None)
+        return self._attempts.get(message.identity)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record of this package, or a warning of another library."""
+        if record.name.partition(".")[0] == _OURS or record.levelno >= logging.WARNING:
+            text, data = record.getMessage(), {"logger": record.name}
+            self.write(LogEntry(record.created, record.levelno, "note", text, data=data))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is that of ``logging``
+        """Ignore a record that can't be formatted, which Python would print with its variables."""
+
+    def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None:
+        """Log the error that ended the command."""
+        hint = f"; {error.hint}" if error is not None and error.hint else ""
+        data = None if error is None else problems_of(error)
+        request_id = error.request_id if isinstance(error, GatewayError) else None
+        text = f"{code}: {message}{hint} (exit code {exit_code})"
+        details = data if isinstance(data, dict) else {}
+        self.write(LogEntry(time.time(), logging.ERROR, "error", text, code=code, request_id=request_id, data=details))
+
+    def result(self, text: str, exit_code: int, code: str | None, data: Mapping[str, Json]) -> None:
+        """Log the result of the command."""
+        level = logging.ERROR if exit_code else logging.INFO
+        self.write(LogEntry(time.time(), level, "result", text, code=code, data=data))
+
+    def write(self, entry: LogEntry) -> None:
+        """Write an entry, unless only failures are wanted and it isn't one."""
+        if self._only_failures and not (entry.event in LAST and entry.level >= logging.ERROR):
+            return
+        with self._entry_lock:
+            self._write(entry.level, format_entry(entry, self._context, self._format))
+
+
+def write_to_stderr(level: int, line: str) -> None:
+    """Write a line to stderr, with its priority if that is the journal."""
+    print(f"{journal_prefix(sys.stderr, level)}{line}", file=sys.stderr, flush=True)  # noqa: T201 - the log is there
+
+
+class FileWriter:
+    """Writes lines to a log file; after lost lines, the first one written has their number and the reason."""
+
+    def __init__(self, file: LogFile, context: LogContext, log_format: LogFormat) -> None:
+        self.file = file
+        self._context = context
+        self._format = log_format
+        self._told = 0
+
+    def __call__(self, level: int, line: str) -> None:
+        lost = self.file.missing
+        if lost > self._told and self.file.write(format_entry(self._loss(), self._context, self._format)):
+            self._told = lost
+        self.file.write(line)
+
+    def _loss(self) -> LogEntry:
+        count = self.file.missing - self._told
+        text = f"{count} entries before this one could not be written: {self.file.reason}"
+        return LogEntry(time.time(), logging.WARNING, "entries_lost", text)
+
+
+class OpenLog:
+    """The log that is open during a command, attached to Python's root logger; ``close`` detaches it."""
+
+    def __init__(self, log: RunLog, writer: FileWriter | None, answer: CommandOutput, *, verbose: bool) -> None:
+        self.log = log
+        self._writer = writer
+        self._answer = answer
+        logging.getLogger().addHandler(log)
+        if verbose:
+            logging.getLogger(_OURS).setLevel(logging.DEBUG)
+
+    def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None:
+        self.log.error(error, message, exit_code, code)
+
+    def close(self) -> None:
+        """Close the log file, and note on stderr if entries are missing in it."""
+        logging.getLogger().removeHandler(self.log)
+        if self._writer is None:
+            return
+        file = self._writer.file
+        file.close()
+        if file.missing and not self._answer.quiet:
+            words = f"{file.missing} log entries could not be written to {file.path}: {file.reason}"
+            say(self._answer.err, ("note  ", "label"), words)
+
+
+def open_log(answer: CommandOutput, manifest: Path, options: LogOptions) -> RunLog | None:
+    """Open the log of a command and give it to ``answer``. None without a log file and a format.
+
+    With a format alone, the log is on stderr in place of the text for people; with ``--quiet`` it is then only the
+    entry of a failure. Raises ``UserError`` if the file can't be used.
+    """
+    if options.log_file is None and options.log_format is None:
+        return None
+    context, log_format = LogContext(str(manifest)), options.log_format or LogFormat.TEXT
+    writer = None
+    if options.log_file is not None:
+        file = LogFile(options.log_file, max_bytes=options.max_bytes, keep=options.log_keep)
+        writer = FileWriter(file, context, log_format)
+    log = RunLog(
+        writer or write_to_stderr,
+        context,
+        log_format=log_format,
+        verbose=answer.verbose,
+        only_failures=writer is None and answer.quiet,
+    )
+    answer.log_is_on_stderr = writer is None
+    answer.log = OpenLog(log, writer, answer, verbose=answer.verbose)
+    return log

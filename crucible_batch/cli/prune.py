@@ -1,0 +1,156 @@
+"""The ``prune`` command: which outputs of old runs go and why, the question, and what was deleted."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.filesize import decimal as format_bytes
+
+from crucible_batch.api import (
+    KeepCause,
+    PrunableRun,
+    PruneCause,
+    PruneDecision,
+    Pruning,
+    RetentionRules,
+    clean,
+    plan_pruning,
+    prune_runs,
+)
+from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.command_line import again
+from crucible_batch.cli.prune_options import PruneOptions
+from crucible_batch.cli.terminal import Json, fact, say, tell, working
+from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
+
+SHOWN = 20
+_GOES = {
+    PruneCause.INTERRUPTED: "an earlier prune was interrupted",
+    PruneCause.AGE: "older than --older-than",
+    PruneCause.COUNT: "not one of the newest --keep runs of its manifest",
+    PruneCause.SIZE: "the oldest, while all runs exceed --max-size",
+}
+_STAYS = {
+    KeepCause.UNREADABLE: "the journal can't be read",
+    KeepCause.RUNNING: "a run is in progress, or began meanwhile",
+    KeepCause.UNFINISHED: "the newest run was stopped or killed; the same command resumes it",
+    KeepCause.HELD: "credits are still held",
+    KeepCause.UNKNOWN: "the outcome of a job is unknown",
+    KeepCause.UNREPORTED: "the newest run has no report yet",
+    KeepCause.NEWEST: "the newest of its manifest",
+}
+
+
+def prune_and_tell(answer: CommandOutput, directory: Path, chosen: PruneOptions) -> None:
+    """Prune the runs below a directory. Without consent, only show what would be deleted."""
+    rules = RetentionRules(chosen.older_than, chosen.keep, chosen.max_size)
+    if rules == RetentionRules():
+        hint = f"for example: {again('--older-than', '30d')}"
+        raise UserError("there is no criterion: --older-than, --keep or --max-size", hint=hint)
+    if not directory.is_dir():
+        raise UserError(f"there is no directory {directory}", hint="choose a directory that contains runs")
+    now = time.time()
+    with working(answer.err, "reading the runs"):
+        pruning = plan_pruning(directory, rules=rules, now=now)
+    if not pruning.is_complete:
+        say(answer.err, ("note  ", "label"), "too many entries to search all of them; name a directory of runs")
+    if not chosen.dry_run and pruning.going and (chosen.yes or _agreed(answer, pruning)):
+        with working(answer.err, "deleting outputs"):
+            done = prune_runs(pruning, now=now)
+        _tell_done(answer, done)
+        return
+    answer.data = _as_json(pruning, dry_run=True)
+    if not answer.quiet:
+        _show(answer, pruning, "would be pruned")
+        if pruning.going and not chosen.yes:
+            fact(answer.out, "next", (again("--yes"), "command"))
+
+
+def _agreed(answer: CommandOutput, pruning: Pruning) -> bool:
+    """Ask on the terminal; False if there is none, so that the command is a dry run."""
+    if not (sys.stdin.isatty() and answer.err.is_terminal):
+        return False
+    _show_runs(answer, pruning)
+    tell(answer.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
+    answer.err.print(f"Delete {_total(pruning.going)} of {_runs(len(pruning.going))}? [y/N] ", end="")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _tell_done(answer: CommandOutput, done: Pruning) -> None:
+    answer.data = _as_json(done, dry_run=False)
+    failed = [run for run in done.going if run.error is not None]
+    if failed:
+        first = failed[0].error
+        message = f"{_runs(len(failed))} could not be pruned completely; the first: {failed[0].run_dir}: {first}"
+        code = first.code if isinstance(first, CrucibleBatchError) else "DISK"
+        answer.blame(code, message, again(), exit_code=ExitCode.STOPPED)
+    if not answer.quiet:
+        _show(answer, done, "pruned")
+        for run in failed:
+            fact(answer.out, "failed", (clean(f"{run.run_dir}: {run.error}", 4000), "bad"))
+
+
+def _show(answer: CommandOutput, pruning: Pruning, done: str) -> None:
+    going = pruning.going
+    where = (f"   {clean(str(pruning.directory), 4000)}", "quiet")
+    words = f"{len(going)} of {_runs(len(pruning.runs))} {done}, {_total(going)}" if going else "no run to prune"
+    say(answer.out, (words, "strong"), where)
+    _show_runs(answer, pruning)
+
+
+def _show_runs(answer: CommandOutput, pruning: Pruning) -> None:
+    going = pruning.going
+    for run in going[:SHOWN]:
+        assert run.decision.prune is not None  # as it is going
+        reason = (f"   {_GOES[run.decision.prune]}", "quiet")
+        say(answer.out, f"  {clean(str(run.run_dir), 4000)}   {format_bytes(_bytes(run))}", reason)
+    if len(going) > SHOWN:
+        say(answer.out, (f"  … and {len(going) - SHOWN:,} more; --json has them all", "quiet"))
+    for cause, count in Counter(run.decision.keep for run in pruning.runs if run.decision.keep is not None).items():
+        fact(answer.out, "kept", f"{count}  ", (_STAYS[cause], "quiet"))
+    rest = [run for run in pruning.runs if run.decision == PruneDecision()]
+    idle = Counter("pruned earlier" if run.facts.is_pruned else "no criterion applies" for run in rest)
+    for words, count in idle.items():
+        fact(answer.out, "kept", f"{count}  ", (words, "quiet"))
+    others = [path for run in going for path in (f"{run.run_dir}/{kept}" for kept in run.kept)]
+    if others:
+        names = ", ".join(clean(path, 300) for path in others[:3]) + (" …" if len(others) > 3 else "")
+        fact(answer.out, "left", f"{len(others)}  ", (f"not as they were saved, so not deleted: {names}", "warn"))
+
+
+def _bytes(run: PrunableRun) -> int:
+    return run.facts.byte_size if run.deleted is None else run.deleted
+
+
+def _total(runs: list[PrunableRun]) -> str:
+    return format_bytes(sum(map(_bytes, runs)))
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run{'s' if count != 1 else ''}"
+
+
+def _as_json(pruning: Pruning, *, dry_run: bool) -> Json:
+    return {
+        "directory": str(pruning.directory),
+        "complete": pruning.is_complete,
+        "dry_run": dry_run,
+        "pruned": len(pruning.going),
+        "byte_size": sum(map(_bytes, pruning.going)),
+        "runs": [
+            {
+                "run_dir": str(run.run_dir),
+                "run_id": run.facts.run_id or None,
+                "ended_at": rfc3339(run.facts.ended_at) if run.facts.ended_at else None,
+                "byte_size": _bytes(run),
+                "prune": run.decision.prune,
+                "keep": run.decision.keep,
+                "left": list(run.kept),
+                "error": None if run.error is None else str(run.error),
+            }
+            for run in pruning.runs
+        ],
+    }

@@ -1,0 +1,204 @@
+"""The ``runs`` command: the runs below a directory as a table, each with its next command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from crucible_batch.api import (
+    ListedRun,
+    RunList,
+    RunState,
+    Status,
+    clean,
+    format_credits,
+    list_runs,
+    newest_run_directory,
+)
+from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.status import next_command
+from crucible_batch.cli.terminal import Json, say, working
+from crucible_batch.errors import CrucibleBatchError, RunDirectoryError, UserError
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
+
+_STYLES = {
+    RunState.RUNNING: "busy",
+    RunState.DONE: "good",
+    RunState.FAILED_JOBS: "bad",
+    RunState.STOPPED: "warn",
+    RunState.KILLED: "warn",
+    RunState.UNREADABLE: "bad",
+}
+_COLUMNS = ("run", "state", "jobs", "credits", "age")
+_GAP = 2
+_WIDEST = (44, 22, 12, 16, 8)
+"""The columns' widths at most; longer text is wrapped. The first column is narrower on a narrow terminal."""
+_NARROWEST = 12
+_AGE_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def show_runs(answer: CommandOutput, directory: Path, *, limit: int) -> None:
+    """Show the newest runs below a directory."""
+    if directory != DEFAULT_DIRECTORY and not directory.is_dir():
+        raise UserError(f"there is no directory {directory}", hint="choose a directory that contains runs")
+    with working(answer.err, "reading the runs"):
+        found = list_runs(directory, limit=limit)
+        commands = [_next(run) for run in found.runs]
+    now = time.time()
+    answer.data = {
+        "directory": str(directory),
+        "found": found.found,
+        "complete": found.is_complete,
+        "runs": [run_json(run, command) for run, command in zip(found.runs, commands, strict=True)],
+    }
+    if found.runs:
+        _print_table(answer.out, found, commands, now)
+        _print_totals(answer.out, found, limit)
+    else:
+        say(answer.out, f"no runs in {clean(str(directory), 4000)}")
+        say(answer.out, ("  start one  ", "label"), ("crucible-batch run MANIFEST", "command"))
+    if not found.is_complete:
+        say(answer.err, ("note  ", "label"), "too many entries to search all of them; name a directory of runs")
+
+
+def newest_run_of_outputs(answer: CommandOutput) -> Path:
+    """Return the newest run directory of ``outputs/``, and print which it is. Raises ``RunDirectoryError``."""
+    run_dir = newest_run_directory(DEFAULT_DIRECTORY)
+    if run_dir is None:
+        raise RunDirectoryError(
+            f"no run was found in {DEFAULT_DIRECTORY}/",
+            hint="name a run directory, or start a run: crucible-batch run MANIFEST",
+        )
+    say(answer.err, ("newest run  ", "label"), clean(str(run_dir), 4000))
+    return run_dir
+
+
+def run_json(run: ListedRun, command: str | None) -> dict[str, Json]:
+    """Return a run as JSON. An unreadable one has an error, and null for what can't be read."""
+    status, error = run.status, run.error
+    head = None if status is None else status.report
+    known = {} if head is None else head.model_dump(mode="json", include={"counts", "credits"})
+    return {
+        "run_dir": str(run.run_dir),
+        "name": None if head is None else head.manifest.name,
+        "run_id": None if head is None else head.run_id,
+        "state": run.state.value,
+        "status": None if head is None else head.status,
+        "exit_code": None if head is None else head.exit_code,
+        "counts": known.get("counts"),
+        "credits": known.get("credits"),
+        "started_at": None if head is None else head.started_at,
+        "finished_at": None if head is None else head.finished_at,
+        "changed_at": None if status is None else rfc3339(status.changed_at),
+        "next": command,
+        "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
+    }
+
+
+def _next(run: ListedRun) -> str | None:
+    """Return the next command; None if there is none, or if the journal was damaged since it was listed."""
+    try:
+        return None if run.status is None else next_command(run.status)
+    except CrucibleBatchError:
+        return None
+
+
+def _print_table(console: Console, found: RunList, commands: Sequence[str | None], now: float) -> None:
+    """Print a row for each run. A command has a line of its own, which is never broken, so that it can be copied."""
+    rows = [_cells(run, found.directory, now) for run in found.runs]
+    widths = _widths(rows, console.width)
+    console.print(_row([Text(name, style="label") for name in _COLUMNS], widths))
+    for run, cells, command in zip(found.runs, rows, commands, strict=True):
+        console.print(_row(cells, widths))
+        if run.error is not None:
+            say(console, "  ", (clean(run.error.message, 300), "quiet"))
+        if command is not None:
+            say(console, ("  next  ", "label"), (command, "command"))
+
+
+def _row(cells: Sequence[Text], widths: Sequence[int]) -> Table:
+    row = Table.grid(padding=(0, _GAP, 0, 0))
+    for width in widths:
+        row.add_column(width=width, overflow="fold")
+    row.add_row(*cells)
+    return row
+
+
+def _widths(rows: Sequence[Sequence[Text]], room: int) -> list[int]:
+    """Return the width of each column: that of its widest line, within ``_WIDEST`` and the room there is."""
+    widths = [
+        min(most, max(cell_len(line) for row in (*rows, [Text(name) for name in _COLUMNS]) for line in _lines(row, at)))
+        for at, most in enumerate(_WIDEST)
+    ]
+    rest = sum(widths[1:]) + _GAP * len(widths)
+    return [max(_NARROWEST, min(widths[0], room - rest)), *widths[1:]]
+
+
+def _lines(row: Sequence[Text], at: int) -> list[str]:
+    return (row[at].plain if at < len(row) else "").split("\n")
+
+
+def _cells(run: ListedRun, directory: Path, now: float) -> list[Text]:
+    state = Text(run.state.label, style=_STYLES[run.state])
+    if run.status is None:
+        return [Text(clean(str(run.run_dir), 300)), state, Text(), Text(), Text()]
+    for code in list(dict.fromkeys(stop.code for stop in run.status.report.stops.values()))[:1]:
+        state.append(f"\n{clean(code, 60)}", style="quiet")
+    return [
+        _name(run.status, directory),
+        state,
+        _jobs(run.status),
+        _credits(run.status),
+        Text(age(now - run.status.changed_at)),
+    ]
+
+
+def _name(status: Status, directory: Path) -> Text:
+    """Return manifest name and run id, and the run directory if it is not the one that is named after them."""
+    name, run_id = status.report.manifest.name, status.report.run_id
+    text = Text(clean(f"{name}/{run_id}", 300), style="strong")
+    if status.run_dir != directory / name / run_id:
+        text.append(f"\n{clean(str(status.run_dir), 300)}", style="quiet")
+    return text
+
+
+def _jobs(status: Status) -> Text:
+    counts = status.report.counts
+    text = Text(f"{counts.succeeded:,} of {counts.total:,}")
+    for word, style in (("failed", "bad"), ("unknown", "warn"), ("blocked", "warn")):
+        if count := getattr(counts, word):
+            text.append(f"\n{count:,} {word}", style=style)
+    return text
+
+
+def _credits(status: Status) -> Text:
+    books = status.report.credits
+    text = Text(format_credits(books.spent) + ("" if books.budget is None else f" of {format_credits(books.budget)}"))
+    return text.append(f"\n{format_credits(books.held)} held", style="quiet") if books.held else text
+
+
+def age(seconds: float) -> str:
+    """Format an age in one unit: ``42 s``, ``3 min``, ``5 h``, ``12 d``. A clock that was set back gives ``0 s``."""
+    size, unit = next((each for each in _AGE_UNITS if seconds >= each[0]), _AGE_UNITS[-1])
+    return f"{max(0, int(seconds // size))} {unit}"
+
+
+def _print_totals(console: Console, found: RunList, limit: int) -> None:
+    heads = [run.status.report for run in found.runs if run.status is not None]
+    succeeded, total = sum(head.counts.succeeded for head in heads), sum(head.counts.total for head in heads)
+    spent = format_credits(sum((head.credits.spent for head in heads), start=Decimal(0)))
+    shown = len(found.runs)
+    runs = f"{shown:,} run{'s' if shown != 1 else ''}"
+    say(console, (f"{runs} · {succeeded:,} of {total:,} jobs succeeded · {spent} credits spent", "quiet"))
+    if found.found > shown:
+        more = shell_command("runs", found.directory, "--limit", str(max(2 * limit, 1)))
+        hidden = found.found - shown
+        words = "1 older run is" if hidden == 1 else f"{hidden:,} older runs are"
+        say(console, (f"{words} not shown: ", "quiet"), (more, "command"))

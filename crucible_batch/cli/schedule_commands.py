@@ -1,0 +1,108 @@
+"""The commands for scheduled runs: ``schedule list``, ``schedule export``, ``schedule serve``."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crucible_batch.cli import options as opt
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.help_text import PlainGroup
+from crucible_batch.cli.schedule_options import ExportChoices, SchedulerName, ServeChoices
+
+schedule = typer.Typer(name="schedule", cls=PlainGroup, no_args_is_help=True)
+command = partial(opt.command, schedule, "Scheduled runs")
+
+
+@schedule.callback()
+def _about() -> None:
+    """List, export and serve the schedules of manifests."""
+
+
+@command(
+    "crucible-batch schedule list",
+    "crucible-batch schedule list nightly/ -n 20 --json",
+    codes=(0, 2),
+    output="json verbose",
+    name="schedule list",
+)
+def list_schedules(
+    answer: CommandOutput,
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="DIR|MANIFEST", help="Folders of manifests, or manifests.  \\[default: .]", show_default=False
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=1000, help="Number of times.")] = 10,
+) -> None:
+    """List the next times of all manifests that have a schedule.
+
+    Of a folder, the manifests in it and directly below it are read. Needs
+    neither a gateway nor an API key.
+    """
+    from crucible_batch.cli.schedule_list import show_times
+
+    show_times(answer, places or [Path()], count=count)
+
+
+@command(
+    "crucible-batch schedule export nightly.yaml --to cron",
+    "crucible-batch schedule export . --to systemd --env-file /etc/batch.env -o units",
+    "crucible-batch schedule export . --to kubernetes --image registry.example/batch:1",
+    codes=(0, 2, 5),
+    name="schedule export",
+)
+def export_schedules(
+    answer: CommandOutput,
+    places: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST|DIR", help="Manifests, or folders of them.", show_default=False)
+    ],
+    *,
+    to: Annotated[SchedulerName, typer.Option("--to", help="The scheduler.", show_default=False)],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Write the files into DIR instead of printing them."),
+    ] = None,
+    chosen: ExportChoices,
+    force: opt.Force = False,
+) -> None:
+    """Write the files that make another scheduler run manifests.
+
+    Runs have the current directory as working directory, as they have when
+    you start them here. The API key is not written. An export is refused if
+    the scheduler would run a manifest at other times, such as when clocks
+    change.
+    """
+    from crucible_batch.cli.schedule_export import export_and_tell
+
+    export_and_tell(answer, places, to.value, chosen, folder=folder, force=force)
+
+
+@command(
+    "crucible-batch schedule serve nightly/",
+    "crucible-batch schedule serve . --health 8080 --env-file /etc/batch.env",
+    codes=(0, 2, 6),
+    name="schedule serve",
+)
+def serve_schedules(
+    answer: CommandOutput,
+    places: Annotated[list[Path], typer.Argument(metavar="DIR|MANIFEST", help="Folders of manifests, or manifests.")],
+    *,
+    chosen: ServeChoices,
+) -> None:
+    """Run manifests at their times, in the foreground.
+
+    Starts `run` for each manifest that is due, never two for one manifest.
+    Changed, new and removed manifests are noticed. SIGTERM or Ctrl-C stops
+    the active runs, waits for them, and exits with 0; the next start resumes
+    them.
+    """
+    from crucible_batch.cli.schedule_serve import serve_and_tell
+
+    serve_and_tell(answer, places, chosen)

@@ -1,0 +1,99 @@
+"""The ``schedule list`` command: the next times of manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rich.cells import cell_len
+
+from crucible_batch.api import clean
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.render.errors import problem_json, show_error
+from crucible_batch.cli.terminal import Json, say
+from crucible_batch.errors import ExitCode, ManifestError
+from crucible_batch.scheduling.schedules import FoundSchedules, ScheduledManifest, find_schedules, next_times
+
+_LONGEST_PATH = 300
+
+
+def show_times(answer: CommandOutput, places: Sequence[Path], *, count: int) -> None:
+    """Show the next ``count`` times. Exit code 2 if a manifest that was named is invalid."""
+    now = datetime.now(UTC)
+    found = find_schedules(places)
+    times = next_times(found.schedules, now, count)
+    answer.data = {
+        "times": [_time_json(moment, schedule, now) for moment, schedule in times],
+        "unscheduled": [str(path) for path in found.unscheduled],
+        "invalid": [_invalid_json(path, error) for path, error in found.invalid.items()],
+    }
+    if times:
+        _print_times(answer, times, now)
+    _print_rest(answer, found)
+    if found.named_invalid:
+        message = f"{len(found.named_invalid)} of {len(found.named)} manifests can't be read"
+        answer.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)
+
+
+def _time_json(moment: datetime, schedule: ScheduledManifest, now: datetime) -> dict[str, Json]:
+    return {
+        "scheduled_at": moment.astimezone(schedule.zone).isoformat(timespec="seconds"),
+        "in_s": int((moment - now).total_seconds()),
+        "manifest": str(schedule.path),
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "timezone": schedule.zone_name,
+        "catch_up": schedule.catch_up,
+    }
+
+
+def _invalid_json(path: Path, error: ManifestError) -> dict[str, Json]:
+    return {"manifest": str(path), "problems": [problem_json(problem) for problem in error.problems]}
+
+
+def _print_times(answer: CommandOutput, times: Sequence[tuple[datetime, ScheduledManifest]], now: datetime) -> None:
+    rows = [
+        (_local(moment, schedule), duration(moment - now), clean(str(schedule.path), _LONGEST_PATH), schedule)
+        for moment, schedule in times
+    ]
+    width = max(cell_len(length) for _, length, _, _ in rows)
+    for local, length, path, schedule in rows:
+        note = clean(f"{schedule.cron} {schedule.zone_name}", _LONGEST_PATH)
+        say(answer.out, (local, "strong"), f"   in {length:<{width}}   ", path, (f"   {note}", "quiet"))
+
+
+def _local(moment: datetime, schedule: ScheduledManifest) -> str:
+    local = moment.astimezone(schedule.zone)
+    offset = f"{local:%z}"
+    return f"{local:%a %Y-%m-%d %H:%M} {offset[:3]}:{offset[3:5]}"
+
+
+def duration(length: timedelta) -> str:
+    """Format a time to wait in two units: ``12 s``, ``5 min``, ``3 h 12 min``, ``9 d 4 h``."""
+    seconds = max(0, int(length.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    if hours:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{rest} min"
+
+
+def _print_rest(answer: CommandOutput, found: FoundSchedules) -> None:
+    for path, error in found.invalid.items():
+        if path not in found.named:
+            say(answer.err, ("note  ", "label"), f"{clean(str(path), _LONGEST_PATH)} is left out, since it is invalid:")
+        show_error(answer.err, error)
+    for path in found.unscheduled:
+        if path in found.named:
+            say(answer.err, ("note  ", "label"), f"{clean(str(path), _LONGEST_PATH)} has no schedule")
+    if found.schedules or found.invalid:
+        return
+    without = len(found.unscheduled)
+    seen = f"; {without} manifest{'s are' if without != 1 else ' is'} without one" if without else ""
+    say(answer.out, f"no manifest with a schedule was found{seen}")
+    say(answer.out, ("  add one  ", "label"), ('schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}', "command"))

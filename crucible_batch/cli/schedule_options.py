@@ -1,0 +1,84 @@
+"""The options of ``schedule`` commands."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crucible_batch.cli.notify_options import AllowCommand
+from crucible_batch.cli.option_parsers import option_parser
+from crucible_batch.option_values import ListenAddress, parse_address, parse_duration
+
+
+class SchedulerName(enum.StrEnum):
+    """A scheduler that files are exported for."""
+
+    CRON = "cron"
+    SYSTEMD = "systemd"
+    KUBERNETES = "kubernetes"
+    GITHUB_ACTIONS = "github-actions"
+
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option("--env-file", metavar="FILE", help="File with the API key for the runs.  \\[default: .env]"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportChoices:
+    """The options of ``schedule export`` for the files."""
+
+    env_file: EnvFile = None
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="DURATION",
+            parser=option_parser(parse_duration),
+            help="Time limit of a run.  \\[default: the manifest's, else 6h]",
+        ),
+    ] = None
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="NAME", help="systemd and /etc/cron.d: the user that runs belong to."),
+    ] = None
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="IMAGE", help="kubernetes: a container image with crucible-batch.")
+    ] = None
+    cronie: Annotated[
+        bool, typer.Option("--cronie", help="cron: yours is cronie (Fedora, Arch), which reads CRON_TZ.")
+    ] = False
+    allow_command: AllowCommand = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServeChoices:
+    """The options of ``schedule serve``."""
+
+    health: Annotated[
+        ListenAddress | None,
+        typer.Option(
+            "--health",
+            metavar="[HOST:]PORT",
+            parser=option_parser(parse_address),
+            help="Answer GET /health here with the state as JSON.",
+        ),
+    ] = None
+    most_running: Annotated[
+        int, typer.Option("--max-running", metavar="N", min=1, max=100, help="Runs at the same time, at most.")
+    ] = 4
+    env_file: EnvFile = None
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="DURATION",
+            parser=option_parser(parse_duration),
+            help="Time limit of a run.  \\[default: the manifest's]",
+        ),
+    ] = None

@@ -1,0 +1,67 @@
+"""The ``schedule serve`` command: a scheduler in the foreground, and what it prints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from crucible_batch.api import clean
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.schedule_options import ServeChoices
+from crucible_batch.cli.terminal import say
+from crucible_batch.errors import UserError
+from crucible_batch.scheduling.export.target import seconds
+from crucible_batch.scheduling.serve.scheduler import ServeMessage
+from crucible_batch.scheduling.serve.serving import ServeOptions, serve_schedules
+from crucible_batch.settings import state_directory
+
+_LONGEST_LINE = 4000
+
+
+def serve_and_tell(answer: CommandOutput, places: Sequence[Path], chosen: ServeChoices) -> None:
+    """Serve until a signal. With ``--json``, each start, end and skip is a line; what runs print goes to stderr."""
+    for place in places:
+        if not place.exists():
+            raise UserError(f"there is no file or folder {place}", hint="name a folder of manifests")
+    arguments: list[str] = []
+    if chosen.env_file is not None:
+        if not chosen.env_file.is_file():
+            raise UserError(f"there is no file {chosen.env_file}", hint="name the file with the API key")
+        arguments += ["--env-file", os.path.abspath(chosen.env_file)]  # noqa: PTH100
+    if chosen.deadline is not None:
+        arguments += ["--deadline", seconds(chosen.deadline)]
+    options = ServeOptions(
+        places=tuple(places),
+        directory=Path.cwd(),
+        most_running=chosen.most_running,
+        arguments=tuple(arguments),
+        health=chosen.health,
+        state_directory=state_directory(os.environ),
+    )
+
+    def report(message: ServeMessage) -> None:
+        answer.event(message.kind, **message.fields)
+        if not answer.quiet:
+            at = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  "
+            style = "warn" if message.kind in ("scheduled_skip", "scheduler_note") else "strong"
+            say(answer.err, (at, "quiet"), (clean(message.text, _LONGEST_LINE), style))
+
+    def output(name: str, line: str) -> None:
+        if not answer.quiet:
+            say(answer.err, (f"{name} | ", "label"), clean(line, _LONGEST_LINE))
+
+    def ready(url: str | None) -> None:
+        names = [str(place) for place in places]
+        answer.data = {"places": list(names), "health": url}
+        answer.event("serving", places=list(names), health=url)
+        if not answer.quiet:
+            say(answer.out, ("✓ ", "good"), clean(f"serving {', '.join(names)}", _LONGEST_LINE))
+            if url is not None:
+                say(answer.out, ("  health  ", "label"), (url, "command"))
+            answer.out.file.flush()
+
+    serve_schedules(options, report, output, ready)
+    if not answer.quiet:
+        say(answer.err, "stopped; the next start resumes unfinished runs")

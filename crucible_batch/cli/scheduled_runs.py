@@ -1,0 +1,150 @@
+"""The runs of the command ``run``: the lock of the manifest, missed runs of its schedule, and the current run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from crucible_batch.api import (
+    DueRun,
+    PreparedRun,
+    RunRequest,
+    clean,
+    due_runs,
+    ends_all,
+    first_code,
+    hold_results,
+    prepare_run,
+    refusals_notified,
+)
+from crucible_batch.cli.answer import CommandOutput, show_failure
+from crucible_batch.cli.command_line import again
+from crucible_batch.cli.options import DisplayMode, ScheduleOptions
+from crucible_batch.cli.terminal import Json, say
+from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
+from crucible_batch.option_values import IfRunning
+from crucible_batch.settings import Settings
+
+
+def run_scheduled(
+    answer: CommandOutput,
+    request: RunRequest,
+    settings: Settings,
+    display: DisplayMode,
+    options: ScheduleOptions,
+) -> None:
+    """Run a request, after the missed runs of its schedule, and unless another run prevents it."""
+    request = replace(request, overlap_is_failure=options.if_running not in {IfRunning.SKIP, IfRunning.WAIT})
+    prepared = prepare_run(request, settings)
+    command = _Runs(answer, settings, display, is_time_given=request.scheduled_at is not None)
+    while True:
+        try:
+            with ExitStack() as stack:
+                with refusals_notified(prepared.manifest, prepared.request, settings):
+                    if stack.enter_context(_held(answer, prepared, options.if_running)):
+                        prepared = prepared.reread()
+                command.make(prepared, options.catch_up)
+                return
+        except RunBusyError as error:
+            if options.if_running is IfRunning.SKIP:
+                _tell_skipped(answer, error)
+                return
+            if options.if_running is not IfRunning.WAIT:
+                raise
+
+
+def _held(
+    answer: CommandOutput, prepared: PreparedRun, if_running: IfRunning | None
+) -> AbstractContextManager[bool | None]:
+    if if_running is None:
+        return nullcontext()
+
+    def show(other: str) -> None:
+        say(answer.err, ("waiting  ", "label"), clean(other, 4000))
+
+    wait = if_running is IfRunning.WAIT
+    return hold_results(prepared.folder, prepared.run_dir, prepared.deadline, wait=wait, on_wait=show)
+
+
+def _tell_skipped(answer: CommandOutput, error: RunBusyError) -> None:
+    answer.data = {"skipped": True, "reason": error.message}
+    if not answer.quiet:
+        say(answer.out, ("skipped  ", "label"), clean(error.message, 4000))
+
+
+@dataclass(slots=True)
+class _Runs:
+    """The runs of one command. ``errors`` are those of the runs that were made, by exit code."""
+
+    answer: CommandOutput
+    settings: Settings
+    display: DisplayMode
+    is_time_given: bool
+    errors: dict[int, Mapping[str, Json] | None] = field(default_factory=dict)
+    caught_up: list[Json] = field(default_factory=list)
+
+    def make(self, prepared: PreparedRun, catch_up: int | None) -> None:
+        """Make the missed runs, oldest first, then the current one. Each has its own result.
+
+        The envelope has the data of the last run, and the missed ones as ``caught_up``. The exit code is the first of
+        their codes, by their documented order.
+        """
+        with refusals_notified(prepared.manifest, prepared.request, self.settings):
+            due = due_runs(prepared, catch_up)
+        if len(due) == 1 and not self.caught_up:
+            self._run(prepared, due[0])
+            return
+        for number, each in enumerate(due, 1):
+            is_missed = number < len(due)
+            self._announce(prepared, each, f"{number} of {len(due)}", is_missed=is_missed)
+            self._make_one(prepared, each, is_missed=is_missed)
+            if ends_all(self.answer.exit_code):
+                self._tell_not_started(due[number:])
+                break
+        answer = self.answer
+        answer.data = {**(answer.data if isinstance(answer.data, Mapping) else {}), "caught_up": self.caught_up}
+        answer.exit_code = first_code(self.errors)
+        answer.error = self.errors.get(answer.exit_code)
+
+    def _make_one(self, prepared: PreparedRun, due: DueRun, *, is_missed: bool) -> None:
+        """Make one of several runs. An error ends this run only, unless another run holds its directory."""
+        answer = self.answer
+        answer.data, answer.error, answer.exit_code = None, None, ExitCode.OK
+        run_dir: Json = None
+        try:
+            run_dir = str(self._run(prepared, due))
+        except RunBusyError:
+            raise
+        except CrucibleBatchError as error:
+            show_failure(answer, error)
+        self.errors.setdefault(answer.exit_code, answer.error)
+        if is_missed:
+            made = {"run_id": due.run_id, "scheduled_at": _shown(due), "run_dir": run_dir}
+            self.caught_up.append({**made, "exit_code": int(answer.exit_code), "error": answer.error})
+
+    def _run(self, prepared: PreparedRun, due: DueRun) -> Path:
+        from crucible_batch.cli.run_session import run_and_tell  # noqa: PLC0415 - not needed if the run is skipped
+
+        with refusals_notified(prepared.manifest, prepared.request, self.settings):
+            request, manifest = prepared.at(due)
+        # The id depends on the time, so that the same command would begin another run once its own night has passed.
+        is_of_its_time = prepared.depends_on_time and not self.is_time_given
+        command = again("--scheduled-at", _shown(due)) if is_of_its_time else again()
+        return run_and_tell(self.answer, request, self.settings, self.display, manifest=manifest, command=command)
+
+    def _announce(self, prepared: PreparedRun, due: DueRun, which: str, *, is_missed: bool) -> None:
+        self.answer.event("scheduled_run", run_id=due.run_id, scheduled_at=_shown(due), missed=is_missed)
+        if not self.answer.quiet:
+            at = due.scheduled_at.astimezone(prepared.manifest.zone).isoformat(timespec="minutes")
+            missed = " (missed)" if is_missed else ""
+            say(self.answer.err, (f"run {which}  ", "label"), f"{due.run_id}, scheduled at {at}{missed}")
+
+    def _tell_not_started(self, rest: Sequence[DueRun]) -> None:
+        if rest and not self.answer.quiet:
+            say(self.answer.err, ("not started  ", "label"), ", ".join(due.run_id for due in rest))
+
+
+def _shown(due: DueRun) -> str:
+    return due.scheduled_at.isoformat().replace("+00:00", "Z")

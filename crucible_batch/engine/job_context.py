@@ -1,0 +1,48 @@
+"""The parts of a run that all its jobs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.engine.admission import Admission
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.downloads import Downloader
+from crucible_batch.engine.history import JobIdOwners
+from crucible_batch.engine.job_records import Records
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.late_outputs import LateOutputChecker
+from crucible_batch.engine.outage_gate import OutageGate
+from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.shutdown import Shutdown
+from crucible_batch.engine.slots import Slots
+from crucible_batch.engine.uploads import AssetUploader
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """The parts of a run that all its jobs share.
+
+    ``is_forgotten``: whether a job's submit is in doubt and its key too old to be sent again.
+    """
+
+    gateway: Gateway
+    books: JournaledLedger
+    admission: Admission
+    assets: AssetUploader
+    poller: Poller
+    fetcher: Downloader
+    lister: LateOutputChecker
+    records: Records
+    stop: Shutdown
+    slots: Slots
+    clock: Clock
+    gate: OutageGate
+    gone_workflows: dict[str, ErrorInfo]
+    recovery: Recovery
+    owners: JobIdOwners
+    is_forgotten: Callable[[Job], bool]

@@ -1,0 +1,39 @@
+"""What a run reaches outside of the engine."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.outage import Outage
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.progress import Observer
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.history import History
+from crucible_batch.outputs import OutputStore, Receipts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerPorts:
+    """What a run reaches outside of the engine. ``nonce`` and ``jitter`` are its randomness.
+
+    ``on_counted`` is called at the end with each job of the plan, in manifest order, and what stopped the run.
+    ``outage`` is the one that ``gateway`` reports to. ``explained`` returns the error of a job that can't be paid for
+    as it is reported.
+    """
+
+    gateway: Gateway
+    history: History
+    store: OutputStore
+    receipts: Receipts
+    clock: Clock
+    observer: Observer
+    nonce: Callable[[], str]
+    jitter: Callable[[], float] = random.random
+    on_counted: Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None] = lambda _planned, _job, _stops: None
+    outage: Outage = field(default_factory=Outage)
+    explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error

@@ -1,0 +1,148 @@
+"""Types of a manifest's fields: their conversions, their messages and their JSON Schemas."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from crucible_batch.option_values import AUTO, LONGEST_S, MOST_AT_ONCE, parse_duration
+from crucible_batch.scheduled_time import check_cron, read_timezone
+
+# A double keeps this many decimal digits; more in the YAML would be rounded silently.
+_EXACT_DIGITS = 15
+_MAX_CREDITS = Decimal(10**12)
+
+
+def _credits(value: object) -> Decimal:
+    """Read credits exactly, from a YAML number or from decimal text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise PydanticCustomError("credits", 'must be a number of credits, such as 250 or "12.5"')
+    text = value if isinstance(value, str) else repr(value)
+    try:
+        amount = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise PydanticCustomError("credits", 'must be a number of credits, such as 250 or "12.5"')
+    if not 0 < amount <= _MAX_CREDITS:
+        raise PydanticCustomError("credits", "must be greater than 0 and at most 10^12 credits")
+    digits = amount.normalize().as_tuple().digits
+    if isinstance(value, float) and len(digits) > _EXACT_DIGITS:
+        raise PydanticCustomError("credits", "has more digits than a YAML number keeps; put it in quotes")
+    return amount
+
+
+def given(value: object) -> object:
+    """Refuse a key without a value: a key that is left out has a default, an empty one is a mistake."""
+    if value is None:
+        raise PydanticCustomError("empty", "is empty; set a value or remove the key")
+    return value
+
+
+def version_number(value: object) -> object:
+    """Refuse ``true``, which equals 1 in Python."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("version", "must be 1")
+    return value
+
+
+def _concurrency(value: object) -> object:
+    """Read a number of jobs, or ``auto``."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value == AUTO or (is_number and 1 <= value <= MOST_AT_ONCE):  # type: ignore[operator]
+        return value
+    raise PydanticCustomError("concurrency", f"must be auto or an integer from 1 to {MOST_AT_ONCE}")
+
+
+def _duration(value: object) -> float:
+    """Read a duration, to seconds."""
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return parse_duration(str(value))
+    except ValueError:
+        pass
+    raise PydanticCustomError("duration", "must be a duration of at most 365 days, such as 90s, 5m, 6h or 1h30m")
+
+
+def _timezone(value: object) -> object:
+    """Refuse a name that is not a time zone's."""
+    if isinstance(value, str):
+        try:
+            read_timezone(value)
+        except ValueError as error:
+            raise PydanticCustomError("timezone", "{message}", {"message": str(error)}) from None
+    return value
+
+
+def _cron(value: object) -> object:
+    """Refuse what is not a cron expression."""
+    if isinstance(value, str):
+        try:
+            check_cron(value)
+        except ValueError as error:
+            raise PydanticCustomError("cron", "{message}", {"message": str(error)}) from None
+    return value
+
+
+def _secret_source(value: object) -> object:
+    """Refuse an address or a secret itself. The message doesn't repeat it."""
+    if isinstance(value, str) and re.match(_SOURCE, value) is None:
+        message = "must be env:NAME or file:PATH, since addresses and secrets are not written in a manifest"
+        raise PydanticCustomError("secret_source", "{message}", {"message": message})
+    return value
+
+
+_SOURCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00]+)$"
+_IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_CREDITS_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "string", "pattern": r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"},
+    ]
+}
+
+_CONCURRENCY_SCHEMA = {
+    "anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_AT_ONCE}, {"const": AUTO}],
+}
+_DURATION_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S},
+        {
+            "type": "string",
+            "pattern": r"^([0-9]+(\.[0-9]+)?|(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?)$",
+        },
+    ]
+}
+
+Credits: TypeAlias = Annotated[Decimal, BeforeValidator(_credits), WithJsonSchema(_CREDITS_SCHEMA)]
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
+Identifier: TypeAlias = Annotated[str, StringConstraints(pattern=_IDENTIFIER, max_length=100)]
+AxisValue: TypeAlias = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Axes: TypeAlias = dict[Identifier, Annotated[list[AxisValue], Field(min_length=1)]]
+Parameters: TypeAlias = dict[Text, Any]
+Concurrency: TypeAlias = Annotated[
+    int | Literal["auto"] | None,
+    BeforeValidator(_concurrency),
+    BeforeValidator(given),
+    WithJsonSchema(_CONCURRENCY_SCHEMA),
+]
+Duration: TypeAlias = Annotated[
+    float | None, BeforeValidator(_duration), BeforeValidator(given), WithJsonSchema(_DURATION_SCHEMA)
+]
+OptionalCommand: TypeAlias = Annotated[Annotated[list[Text], Field(min_length=1)] | None, BeforeValidator(given)]
+OptionalText: TypeAlias = Annotated[Text | None, BeforeValidator(given)]
+SecretSource: TypeAlias = Annotated[
+    str | None,
+    BeforeValidator(_secret_source),
+    BeforeValidator(given),
+    WithJsonSchema({"type": "string", "pattern": _SOURCE}),
+]
+Timezone: TypeAlias = Annotated[Text | None, BeforeValidator(_timezone), BeforeValidator(given)]
+Cron: TypeAlias = Annotated[Text, BeforeValidator(_cron)]
+AccountName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
+OptionalCredits: TypeAlias = Annotated[Credits | None, BeforeValidator(given)]
+OptionalAxes: TypeAlias = Annotated[Axes | None, BeforeValidator(given)]

@@ -1,0 +1,68 @@
+"""Run ids: the manifest's `run_id` and the option `--run-id`, which are templates that are rendered once for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from crucible_batch.errors import ManifestError, UserError
+from crucible_batch.manifest.job_spec import JobProblems
+from crucible_batch.manifest.manifest import Manifest
+from crucible_batch.manifest.template_filters import TemplateFault
+from crucible_batch.manifest.templates import Templates, is_template
+from crucible_batch.scheduled_time import TIME_VARIABLES
+
+DEFAULT_RUN_ID = "default"
+_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+:")
+_MAX_LENGTH = 100
+_RULE = f"use up to {_MAX_LENGTH} letters, digits and ._-+: that don't begin with a dot or a dash"
+
+
+def render_run_id(manifest: Manifest, given: str | None) -> str:
+    """Return the run id of a run: that of the option ``given``, else the manifest's, else ``default``.
+
+    Raises ``UserError`` if it can't be rendered or can't be part of a path; for the manifest's, with its place.
+    """
+    if given:
+        return _render_option(manifest, given)
+    if manifest.run_id is None:
+        return DEFAULT_RUN_ID
+    faults = JobProblems()
+    try:
+        run_id = _rendered(manifest, manifest.run_id)
+    except TemplateFault as fault:
+        faults.template(manifest.site, ("run_id",), fault)
+        raise ManifestError(faults.problems) from None
+    if not _is_valid(run_id):
+        raise ManifestError([manifest.site.problem(("run_id",), f"{run_id!r} can't be a run id", hint=_RULE)])
+    return run_id
+
+
+def depends_on_time(manifest: Manifest, given: str | None) -> bool:
+    """Return whether another scheduled time may result in another run id. Raises as ``render_run_id`` does."""
+    render_run_id(manifest, given)
+    source = given or manifest.run_id or ""
+    return is_template(source) and bool(time_variables_in(manifest, Templates().compile(source).names))
+
+
+def time_variables_in(manifest: Manifest, names: Set[str]) -> Set[str]:
+    """Return those of the names that are variables of the scheduled time, and not the manifest's ``vars``."""
+    return (names & set(TIME_VARIABLES)) - manifest.vars.keys()
+
+
+def _render_option(manifest: Manifest, given: str) -> str:
+    try:
+        run_id = _rendered(manifest, given)
+    except TemplateFault as fault:
+        near = f"did you mean {fault.nearest!r}?" if fault.nearest else None
+        raise UserError(f"--run-id: {fault.message}", hint=near or fault.hint) from None
+    if not _is_valid(run_id):
+        raise UserError(f"{run_id!r} can't be a run id", hint=_RULE)
+    return run_id
+
+
+def _rendered(manifest: Manifest, source: str) -> str:
+    return Templates().compile(source).text(manifest.variables) if is_template(source) else source
+
+
+def _is_valid(run_id: str) -> bool:
+    return 0 < len(run_id) <= _MAX_LENGTH and not set(run_id) - _CHARACTERS and not run_id.startswith((".", "-"))

@@ -1,0 +1,11 @@
+"""Messages about the starts and ends of runs, to the channels that a manifest names under ``notify``.
+
+events             which event a run's end is, by its exit code
+messages           the content: JSON, and the same as text
+sources            addresses and secrets from the environment and files
+subscriptions      the manifest's entries to channels, or to problems
+  http_channels    heartbeats and signed webhooks
+  command_channel  a program that reads the message from stdin
+  apprise_channel  Apprise, which is optional
+delivery           one message to all channels: retries, limits of time, results
+"""

@@ -1,0 +1,156 @@
+"""The content of a message, version 1: JSON for programs, and the same as text for people. Pure.
+
+It contains no prompts, parameters, links or texts of errors, which may quote them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crucible_batch.option_values import RunEvent
+
+MAX_ERROR_CODES: Final = 10
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class MessageCounts(_Model):
+    """Number of jobs in the run directory, by outcome."""
+
+    total: int = Field(description="All jobs.")
+    succeeded: int = Field(default=0, description="Jobs with all outputs on disk.")
+    failed: int = Field(default=0, description="Jobs that failed.")
+    blocked: int = Field(default=0, description="Jobs not started because of missing credits.")
+    pending: int = Field(default=0, description="Jobs not finished.")
+    unknown: int = Field(default=0, description="Jobs with an unknown outcome; their credits remain held.")
+
+
+class MessageCredits(_Model):
+    """Credits, as decimal text."""
+
+    budget: str | None = Field(default=None, description="Budget of the run; null if it had no budget.")
+    run: str = Field(description="Credits that were spent in this run; negative if more was refunded.")
+    total: str = Field(description="Credits that were spent over all runs in the run directory.")
+    held: str = Field(description="Credits that may still be spent: jobs in flight and unanswered submits.")
+
+
+class MessageData(_Model):
+    """The run that the message is about."""
+
+    test: bool = Field(default=False, description="True for a message of `notify test`, which is not about a run.")
+    manifest: str = Field(description="Name in the manifest.")
+    run_id: str | None = Field(default=None, description="Id of the run; null if it ended before the id was known.")
+    attempt: str = Field(description="UUID of this run of the directory; the same in the messages of start and end.")
+    exit_code: int | None = Field(default=None, description="Exit code of the run; null at its start.")
+    counts: MessageCounts | None = Field(default=None, description="Null if the run ended before it began.")
+    credits: MessageCredits | None = Field(default=None, description="Null at the start and if there was no run.")
+    error_codes: list[str] = Field(
+        default_factory=list, description=f"The first {MAX_ERROR_CODES} different error codes of the run and its jobs."
+    )
+    run_dir: str | None = Field(default=None, description="Path of the run directory.")
+    report: str | None = Field(default=None, description="Path of report.json, if it was written.")
+    next_command: str | None = Field(default=None, description="Command to run next, if there is one.")
+
+
+class RunMessage(_Model):
+    """A message about the start or the end of a run."""
+
+    schema_version: Literal[1] = Field(default=1, description="Version of the message format.")
+    type: Literal["run.started", "run.succeeded", "run.partial", "run.blocked", "run.failed"] = Field(
+        description="What happened."
+    )
+    timestamp: str = Field(description="When it happened, RFC 3339 in UTC.")
+    data: MessageData
+
+    @property
+    def event(self) -> RunEvent:
+        return _EVENTS[self.type]
+
+    @property
+    def webhook_id(self) -> str:
+        """The same for each try to deliver the message, and another one for any other message."""
+        return f"msg_{uuid.uuid5(uuid.UUID(self.data.attempt), self.type).hex}"
+
+    def to_json(self) -> bytes:
+        return self.model_dump_json().encode()
+
+
+_EVENTS: Final = {
+    "run.started": RunEvent.START,
+    "run.succeeded": RunEvent.SUCCESS,
+    "run.partial": RunEvent.PARTIAL,
+    "run.blocked": RunEvent.BLOCKED,
+    "run.failed": RunEvent.FAILURE,
+}
+
+
+def attempt_id(directory: str, began_at: float) -> str:
+    """Return the UUID (version 5) of the run that began in a directory at this time, in seconds since the epoch."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"crucible-batch:{directory}:{began_at!r}"))
+
+
+def timestamp_of(seconds: float) -> str:
+    """Format seconds since the epoch as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_WORDS: Final = {
+    RunEvent.START: "started",
+    RunEvent.SUCCESS: "succeeded",
+    RunEvent.PARTIAL: "finished, some jobs failed",
+    RunEvent.BLOCKED: "stopped for lack of credits",
+    RunEvent.FAILURE: "failed",
+}
+
+
+def title_of(message: RunMessage) -> str:
+    """Return the message's subject line."""
+    data = message.data
+    name = data.manifest if data.run_id is None else f"{data.manifest} · {data.run_id}"
+    exit_code = "" if data.exit_code in {None, 0} else f" (exit {data.exit_code})"
+    return f"{'[TEST] ' if data.test else ''}crucible-batch: {name} {_WORDS[message.event]}{exit_code}"
+
+
+def text_of(message: RunMessage) -> str:
+    """Return the message as text of a few lines, without its title."""
+    return "\n".join(f"{name:<9}{value}" for name, value in _facts(message) if value)
+
+
+def _facts(message: RunMessage) -> list[tuple[str, str]]:
+    data = message.data
+    return [
+        ("test", "This message was sent by `crucible-batch notify test`." if data.test else ""),
+        ("jobs", "" if data.counts is None else _counted(data.counts)),
+        ("credits", "" if data.credits is None else _spent(data.credits)),
+        ("errors", ", ".join(data.error_codes)),
+        ("report", data.report or data.run_dir or ""),
+        ("next", data.next_command or ""),
+        ("time", message.timestamp),
+    ]
+
+
+def _counted(counts: MessageCounts) -> str:
+    parts = [(counts.succeeded, "succeeded"), (counts.failed, "failed"), (counts.blocked, "blocked")]
+    parts += [(counts.pending, "pending"), (counts.unknown, "unknown")]
+    return ", ".join([f"{counts.total} in total", *(f"{number} {word}" for number, word in parts if number)])
+
+
+def _spent(spent: MessageCredits) -> str:
+    held = "" if spent.held == "0" else f", {spent.held} held"
+    budget = "" if spent.budget is None else f", budget {spent.budget}"
+    return f"{spent.run} spent in this run, {spent.total} in total{held}{budget}"
+
+
+def message_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a message."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **RunMessage.model_json_schema(mode="serialization"),
+        "title": "crucible-batch notification, version 1",
+    }

@@ -1,0 +1,74 @@
+"""Concurrency, durations and choices, as written in options and manifests."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final, NamedTuple
+
+AUTO: Final = "auto"
+"""The concurrency that is adapted to what the gateway accepts."""
+MOST_AT_ONCE = 1000
+
+_UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_WRITTEN_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
+_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+LONGEST_S = 365 * 86_400.0
+
+
+LOOPBACK: Final = "127.0.0.1"
+ADDRESS_FORMS: Final = "9464, 127.0.0.1:9464, [::1]:9464"
+_MOST_PORT = 65_535
+
+
+class ListenAddress(NamedTuple):
+    """The host and the port that a server listens on."""
+
+    host: str
+    port: int
+
+
+class IfRunning(enum.StrEnum):
+    """What a run does if another run of the same manifest is active."""
+
+    FAIL = "fail"
+    WAIT = "wait"
+    SKIP = "skip"
+
+
+class RunEvent(enum.StrEnum):
+    """What happened to a run, as ``on`` of a manifest names it."""
+
+    START = "start"
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    BLOCKED = "blocked"
+    FAILURE = "failure"
+
+
+def parse_duration(text: str) -> float:
+    """Parse a duration to seconds. Units go from large to small, each once; a bare number is in seconds.
+
+    Raises ``ValueError`` for anything else, for zero and for more than a year.
+    """
+    seconds = 0.0
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    elif text and (match := _WRITTEN_DURATION.fullmatch(text)):
+        seconds = sum(float(part) * unit for part, unit in zip(match.groups("0"), _UNITS_S.values(), strict=True))
+    if not 0 < seconds <= LONGEST_S:
+        raise ValueError(f"{text!r} is not a duration; write one like 90s, 5m, 2h, 1h30m or plain seconds")
+    return seconds
+
+
+def parse_address(text: str) -> ListenAddress:
+    """Parse the host and port that a server listens on; without a host it is the loopback interface.
+
+    Port 0 stands for a free one. Raises ``ValueError`` if the text is not an address.
+    """
+    host, _, port = text.strip().rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    is_number = port.isascii() and port.isdigit() and int(port) <= _MOST_PORT
+    if not is_number or (":" in bare and bare == host):
+        raise ValueError(f"{text[:200]!r} is not an address; write a port, or an address and a port: {ADDRESS_FORMS}")
+    return ListenAddress(bare or LOOPBACK, int(port))

@@ -1,0 +1,141 @@
+"""Deletion of a run's outputs: only the recorded bytes at their planned paths, and never through a link."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from crucible_batch.outputs.safe_fs import Folder, folder_of, folder_of_output
+from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, is_sidecar
+
+_LED_ASTRAY = {errno.ELOOP, errno.ENOTDIR, errno.EINVAL}
+_THUMBNAIL = re.compile(r"[0-9a-f]{40}(?:\.webp|-\d{1,2})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedOutput:
+    """What was deleted: bytes, and the path of the file that was kept because it isn't ours, if any."""
+
+    byte_size: int = 0
+    kept: str | None = None
+
+
+def size_of_output(directory: Path, path: str, byte_size: int) -> int:
+    """Return the bytes on disk of an output of ``byte_size`` bytes and its sidecar; 0 if another file is there."""
+    name = PurePosixPath(path).name
+    try:
+        with folder_of_output(directory, path) as folder:
+            output = folder.stat(name)
+            is_ours = output is None or (stat.S_ISREG(output.st_mode) and output.st_size == byte_size)
+            sidecar = folder.stat(f"{name}{SIDECAR_SUFFIX}") if is_ours else None
+    except OSError:
+        return 0
+    sizes = [found.st_size for found in (output, sidecar) if found is not None and stat.S_ISREG(found.st_mode)]
+    return sum(sizes) if is_ours else 0
+
+
+def delete_output(directory: Path, path: str, sha256: str) -> DeletedOutput:
+    """Delete an output and its sidecar, and its folder if that is empty then.
+
+    A file with other bytes, anything that isn't a regular file, and a file behind a link are kept, and so is the
+    sidecar. A missing file is not an error. Raises ``OSError`` if the disk fails.
+    """
+    name = PurePosixPath(path).name
+    try:
+        with folder_of_output(directory, path) as folder:
+            size = _delete_if_same(folder, name, sha256)
+            if size is None:
+                return DeletedOutput(kept=path)
+            size += _delete_sidecar(folder, f"{name}{SIDECAR_SUFFIX}")
+    except FileNotFoundError:  # the folder is gone already
+        return DeletedOutput()
+    except OSError as error:
+        if error.errno not in _LED_ASTRAY:
+            raise
+        return DeletedOutput(kept=path)
+    delete_empty_folders(directory, path)
+    return DeletedOutput(size)
+
+
+def _delete_if_same(folder: Folder, name: str, sha256: str) -> int | None:
+    """Delete a file with this digest; return its size, 0 if there is none, None if it is another file."""
+    found = folder.stat(name)
+    if found is None:
+        return 0
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    with folder.read(name) as file:
+        read = os.fstat(file.fileno())
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            return None
+        now = folder.stat(name)
+        # The file may have been changed, or its name given to another file, while it was read.
+        if now is None or not os.path.samestat(read, now) or read.st_mtime_ns != now.st_mtime_ns:
+            return None
+        folder.unlink(name)
+    return read.st_size
+
+
+def _delete_sidecar(folder: Folder, name: str) -> int:
+    found = folder.stat(name)
+    if found is None or not is_sidecar(folder, name):
+        return 0
+    folder.unlink(name)
+    return found.st_size
+
+
+def delete_empty_folders(directory: Path, path: str) -> None:
+    """Remove the folders above a path, the innermost first, as long as they are empty. No link is removed."""
+    for parent in PurePosixPath(path).parents:
+        if parent.name:
+            try:
+                with folder_of(directory, parent) as above:
+                    above.remove_folder(parent.name)
+            except OSError:  # not empty, a link, or gone
+                return
+
+
+def size_of_page(directory: Path) -> int:
+    """Return the bytes of the page and the thumbnails."""
+    return sum(size for _, _, size in _page_files(directory))
+
+
+def delete_page(directory: Path) -> int:
+    """Delete ``report.html`` and the thumbnails, and return their bytes. Raises ``OSError`` if the disk fails."""
+    deleted = 0
+    for folder_path, name, size in _page_files(directory):
+        with folder_of(directory, PurePosixPath(folder_path, name)) as folder:
+            folder.unlink(name)
+        deleted += size
+    for path in ("thumbnails/x", ".crucible/thumbnails/x"):
+        _remove_parent(directory, path)
+    return deleted
+
+
+def _remove_parent(directory: Path, path: str) -> None:
+    parent = PurePosixPath(path).parent
+    with contextlib.suppress(OSError), folder_of(directory, parent) as above:
+        above.remove_folder(parent.name)
+
+
+def _page_files(directory: Path) -> list[tuple[str, str, int]]:
+    """Return folder, name and size of the page's files. Links and files with other names are left out."""
+    files: list[tuple[str, str, int]] = []
+    with contextlib.suppress(OSError), folder_of(directory, "report.html") as folder:
+        found = folder.stat("report.html")
+        if found is not None and stat.S_ISREG(found.st_mode):
+            files.append(("", "report.html", found.st_size))
+    for path in ("thumbnails", ".crucible/thumbnails"):
+        with contextlib.suppress(OSError), folder_of(directory, f"{path}/x") as folder, folder.entries() as entries:
+            files.extend(
+                (path, entry.name, entry.stat(follow_symlinks=False).st_size)
+                for entry in entries
+                if _THUMBNAIL.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            )
+    return files

@@ -1,0 +1,115 @@
+// What leaves the page as a file: picks.txt, the starred pictures, and all rows.
+function exportMenu() {
+  const item = (id, text, act) => button(text, act, { id, class: null });
+  const menu = el('details', { class: 'menu', id: 'export' }, el('summary', {}, 'Export'), el('div', { class: 'items' },
+    item('export-picks', '', () => download('picks.txt', picksText(), 'text/plain')),
+    item('export-zip', '', exportPictures),
+    item('export-csv', 'All rows (.csv)', () => download(`${page.model.data.manifest.name}.csv`, rowsText(page.model.jobs), 'text/csv')),
+    el('p', { class: 'dim', id: 'export-state', role: 'status' })));
+  menu.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape') return;
+    menu.open = false;
+    menu.firstChild.focus();
+  });
+  return menu;
+}
+
+// Closed by a click elsewhere, as menus are.
+document.addEventListener('click', (event) => {
+  const menu = byId('export');
+  if (menu?.open && !menu.contains(event.target)) menu.open = false;
+});
+
+function updateExports() {
+  const stars = starredJobs().length;
+  byId('export-picks').textContent = `Names of ${stars.toLocaleString('en')} starred (picks.txt)`;
+  byId('export-zip').textContent = `Pictures of ${stars.toLocaleString('en')} starred (.zip)`;
+  byId('export-picks').disabled = byId('export-zip').disabled = !stars;
+}
+
+function download(name, content, type) {
+  const address = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: `${type};charset=utf-8` }));
+  el('a', { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+// The names of the starred jobs, one on each line, in manifest order.
+function picksText() {
+  return starredJobs().map((job) => `${job.name}\n`).join('');
+}
+
+const CSV_COLUMNS = [
+  ['name', (job) => job.name], ['status', (job) => job.status], ['workflow', (job) => job.workflow_id], ['prompt', (job) => job.prompt],
+  ['repeat', (job) => job.repeat], ['inputs', (job) => job.inputs.map(([, name]) => name).join('; ')], ['credits', (job) => job.credits],
+  ['outputs', (job) => job.outputs.map((output) => output.path).join('; ')], ['error', (job) => job.error?.code], ['message', (job) => job.error?.message],
+  ['job_id', (job) => job.job_id], ['star', (job) => (page.stars.has(job.name) ? 'yes' : '')], ['note', (job) => page.notes.get(job.name)],
+];
+
+// With the byte order mark by which spreadsheets recognise UTF-8. Axes and table columns are named as in templates of `name`.
+function rowsText(jobs) {
+  const axes = [...new Set(jobs.flatMap((job) => Object.keys(job.axes)))];
+  const columns = [...new Set(jobs.flatMap((job) => Object.keys(job.row)))];
+  const head = [...CSV_COLUMNS.map(([name]) => name), ...axes.map((axis) => `axis.${axis}`), ...columns.map((name) => `row.${name}`)];
+  const lines = jobs.map((job) => [...CSV_COLUMNS.map(([, of]) => of(job)), ...axes.map((axis) => job.axes[axis]), ...columns.map((name) => job.row[name])]);
+  return `\ufeff${[head, ...lines].map((line) => `${line.map(csvCell).join(',')}\r\n`).join('')}`;
+}
+
+// A spreadsheet takes a cell that begins like this for a formula, also within quotes: an apostrophe makes it text.
+const FORMULA = /^[\s\p{Cc}\p{Cf}]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]/u;
+const NUMBER = /^-?\d+(\.\d+)?$/;
+
+function csvCell(value) {
+  const text = String(value ?? '');
+  const safe = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+  return /[",\r\n']|^\s|\s$/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+// A page that is served asks the viewer for the files. A page on a disk may not read what lies beside it: the browser
+// asks for the folder.
+async function exportPictures() {
+  if (page.model.data.live) await zipStarred(fetched);
+  else askForFolder();
+}
+
+async function fetched(output) {
+  const answer = await fetch(fileAddress(output.path));
+  return answer.ok ? answer.blob() : undefined;
+}
+
+function askForFolder() {
+  const chosen = el('input', { type: 'file', id: 'folder', webkitdirectory: true, multiple: true, onchange: async () => {
+    const files = new Map([...chosen.files].map((file) => [file.webkitRelativePath.split('/').slice(1).join('/'), file]));
+    dialog.close();
+    await zipStarred(async (output) => files.get(output.path));
+  } });
+  const dialog = openDialog('folder-choice', 'Starred pictures', el('div', {}, el('h2', {}, 'Starred pictures'),
+    el('p', {}, 'Browsers do not allow a local page to read the files beside it. Select the folder of this page to create the archive from it; nothing is uploaded, although the browser may call it an upload.'),
+    el('label', {}, 'Folder with report.html', chosen),
+    el('p', { class: 'dim' }, 'Or copy the paths of the files, relative to that folder:'), copyButton('Copy paths', () => starredJobs().flatMap((job) => job.outputs.map((output) => output.path)).join('\n'))));
+}
+
+// Files that are not there, or of another size than when they were saved, are left out and named.
+async function zipStarred(fileOf) {
+  const state = byId('export-state');
+  const wanted = starredJobs().flatMap((job) => job.outputs);
+  const found = [];
+  const missing = [];
+  try {
+    for (const [at, output] of wanted.entries()) {
+      state.textContent = `Reading ${at + 1} of ${wanted.length}`;
+      const blob = isPlainPath(output.path) ? await fileOf(output) : undefined;
+      if (blob?.size === output.byte_size) found.push([output.path, blob]);
+      else missing.push(output.path);
+    }
+    if (found.length) download(`${page.model.data.manifest.name}-starred.zip`, await zipOf(found));
+    state.textContent = [`${plural(found.length, 'picture')} in the archive.`, missing.length ? `Not found, or changed: ${missing.slice(0, 3).join(', ')}${missing.length > 3 ? ` and ${missing.length - 3} more` : ''}.` : ''].join(' ');
+  } catch (error) {
+    state.textContent = `The archive can’t be made: ${error.message}.`;
+  }
+  byId('export').open = true;
+}
+
+// Whether a path stays in the folder where an archive is unpacked, on every system.
+function isPlainPath(path) {
+  return !/^\/|\\|^[a-z]:|\p{Cc}/iu.test(path) && path.split('/').every((part) => part && part !== '.' && part !== '..');
+}

@@ -1,0 +1,1 @@
+"""Files that make other schedulers run manifests: cron, systemd, Kubernetes, GitHub Actions."""

@@ -1,0 +1,106 @@
+"""A service and a timer of systemd for each schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crucible_batch.scheduling.export.target import (
+    MARK,
+    TIME_TO_STOP_S,
+    ExportedFile,
+    ExportOptions,
+    check_paths,
+    run_arguments,
+    times_of,
+)
+from crucible_batch.scheduling.on_calendar import on_calendar
+from crucible_batch.scheduling.schedules import ScheduledManifest
+
+_STARTS = 3
+_RETRY_AFTER_S = 600
+
+_SERVICE = """\
+{mark}
+[Unit]
+Description=crucible-batch run of {name}
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec={limit_s}
+StartLimitBurst={starts}
+
+[Service]
+Type=oneshot
+{user}WorkingDirectory={directory}
+ExecStart={command}
+TimeoutStartSec={timeout_s}
+TimeoutStopSec=120
+KillMode=mixed
+SuccessExitStatus=143
+Restart=on-abnormal
+RestartForceExitStatus=5
+RestartSec={retry_s}
+NoNewPrivileges=true
+"""
+_TIMER = """\
+{mark}
+[Unit]
+Description=Schedule of the crucible-batch run of {name}
+
+[Timer]
+{times}
+AccuracySec=1s
+Persistent={persistent}
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def export_systemd(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> list[ExportedFile]:
+    """Return two units for each schedule.
+
+    A service never overlaps itself, since its timer does not start what is running. It is started again after exit code
+    5 and after a crash, at most twice before its next time. Raises ``UserError`` as ``times_of`` does.
+    """
+    return [file for schedule in schedules for file in _units(schedule, options)]
+
+
+def _units(schedule: ScheduledManifest, options: ExportOptions) -> list[ExportedFile]:
+    times = times_of(schedule, options, "systemd")
+    words = [*options.command, *run_arguments(schedule, options, schedule.path), "--log-format", "text"]
+    directory = str(options.directory)
+    check_paths([directory, *words], "systemd")
+    check_paths([directory[-1:]], "systemd", refused=" \\")  # it would be removed, or continue the line
+    deadline_s = int(options.deadline_of(schedule))
+    unit = f"crucible-batch-{schedule.name}"
+    limit_s = min(times.shortest_s - 30, _STARTS * (deadline_s + TIME_TO_STOP_S + _RETRY_AFTER_S))
+    service = _SERVICE.format(
+        mark=MARK,
+        name=schedule.name,
+        limit_s=limit_s,
+        starts=_STARTS,
+        user=f"User={options.user}\n" if options.user else "",
+        directory=directory.replace("%", "%%"),
+        command=" ".join(map(_quoted, words)),
+        timeout_s=deadline_s + TIME_TO_STOP_S,
+        retry_s=_RETRY_AFTER_S,
+    )
+    timer = _TIMER.format(
+        mark=MARK,
+        name=schedule.name,
+        times="\n".join(f"OnCalendar={each}" for each in on_calendar(times.fields, times.zone_name)),
+        persistent="true" if schedule.catch_up else "false",
+    )
+    return [
+        ExportedFile(f"{unit}.service", service, (f"sudo cp {unit}.service {unit}.timer /etc/systemd/system/",)),
+        ExportedFile(
+            f"{unit}.timer", timer, ("sudo systemctl daemon-reload", f"sudo systemctl enable --now {unit}.timer")
+        ),
+    ]
+
+
+def _quoted(word: str) -> str:
+    """Quote a word of a command line for systemd, which expands ``%`` and ``$`` (systemd.service(5))."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    is_plain = word and all(each.isalnum() or each in "-_./:=,+@" for each in word)
+    return word if is_plain else f'"{escaped}"'

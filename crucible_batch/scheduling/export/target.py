@@ -1,0 +1,189 @@
+"""What all exports have in common: their options, the command, its time limit, and the files they write."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from pathlib import Path
+
+from crucible_batch.errors import UserError
+from crucible_batch.scheduling.clock_changes import first_affected, is_same_in_utc
+from crucible_batch.scheduling.cron_fields import CronFields, read_fields
+from crucible_batch.scheduling.schedules import ScheduledManifest
+
+MARK = "# Written by `crucible-batch schedule export`"
+"""With this begins each file that is written; only such a file is overwritten."""
+DEFAULT_DEADLINE_S = 6 * 3600.0
+TIME_TO_STOP_S = 600
+"""How long after its deadline a run is ended by the scheduler: it has stopped in good order before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """The options of an export. Paths are absolute.
+
+    ``directory`` is the working directory of runs, ``command`` the words that start crucible-batch. ``user`` is the
+    account that runs belong to, ``image`` a container image, and ``is_cronie`` whether cron knows ``CRON_TZ``.
+    ``folder`` is where the files are written, and ``allow_command`` whether runs may run the commands of ``notify``.
+    """
+
+    directory: Path
+    command: tuple[str, ...]
+    now: datetime
+    system_zone: tzinfo
+    env_file: Path | None = None
+    deadline_s: float | None = None
+    user: str | None = None
+    image: str | None = None
+    is_cronie: bool = False
+    folder: Path | None = None
+    allow_command: bool = False
+
+    def deadline_of(self, schedule: ScheduledManifest) -> float:
+        """Return the time limit of a run in seconds: that of the option, the manifest, or the default."""
+        return self.deadline_s or schedule.deadline_s or DEFAULT_DEADLINE_S
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """A file to write. ``steps`` are the commands that install it."""
+
+    name: str
+    text: str
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a schedule is due: its fields, the time zone to write them in, and its shortest interval."""
+
+    fields: CronFields
+    zone_name: str
+    shortest_s: int
+
+
+def own_command() -> tuple[str, ...]:
+    """Return the words that start this installation from any directory: its script, otherwise the interpreter."""
+    places = [Path(sysconfig.get_path("scripts")), Path(sys.executable).parent]
+    for place in places:
+        script = place / "crucible-batch"
+        if script.is_file() and os.access(script, os.X_OK):
+            return (os.path.abspath(script),)  # noqa: PTH100 - the link is what stays when the target is updated
+    found = shutil.which("crucible-batch")
+    return (os.path.abspath(found),) if found else (sys.executable, "-m", "crucible_batch")  # noqa: PTH100
+
+
+def run_arguments(schedule: ScheduledManifest, options: ExportOptions, manifest: str | Path) -> list[str]:
+    """Return the arguments of ``crucible-batch`` for one run of a schedule, which catches up as the manifest has it."""
+    words = ["run", str(manifest), "--if-running", "skip", "--deadline", seconds(options.deadline_of(schedule))]
+    if options.env_file is not None:
+        words += ["--env-file", str(options.env_file)]
+    if schedule.has_command and options.allow_command:
+        words.append("--allow-command")
+    return words
+
+
+def seconds(duration_s: float) -> str:
+    """Format a duration for ``--deadline``, rounded up: ``6h``, ``90m``, ``45s``."""
+    whole = math.ceil(duration_s)
+    for size, unit in ((3600, "h"), (60, "m")):
+        if whole % size == 0:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> Times:
+    """Return when a schedule is due, for a scheduler that may skip or repeat times when clocks change.
+
+    Raises ``UserError`` if a clock change would make it differ from this schedule. ``what`` names the scheduler.
+    """
+    fields = fields_of(schedule, what)
+    shortest = shortest_interval(schedule, options.now)
+    affected = first_affected(fields, schedule.zone, options.now)
+    if affected is None:
+        return Times(fields, schedule.zone_name, shortest)
+    if is_same_in_utc(fields, schedule.zone, options.now):
+        return Times(fields, "UTC", shortest)
+    raise UserError(
+        f"{schedule.path}: clocks in {schedule.zone_name} skip or repeat {affected:%Y-%m-%d %H:%M}, and {what} would"
+        f" then not run it as `schedule.cron` ({schedule.cron}) does",
+        hint="choose a time that no clock change touches, or timezone: UTC, or use crucible-batch schedule serve",
+    )
+
+
+def fields_of(schedule: ScheduledManifest, what: str) -> CronFields:
+    """Return the fields of a schedule. Raises ``UserError`` for one that only CronSim understands."""
+    try:
+        return read_fields(schedule.cron)
+    except ValueError as error:
+        raise unsupported(schedule, what, error) from None
+
+
+def unsupported(schedule: ScheduledManifest, what: str, error: ValueError) -> UserError:
+    """Return the error for a schedule that another scheduler has no expression for."""
+    return UserError(
+        f"{schedule.path}: {what} can't run the schedule {schedule.cron!r}: {error}",
+        hint="change the schedule, or use crucible-batch schedule serve",
+    )
+
+
+def shortest_interval(schedule: ScheduledManifest, now: datetime) -> int:
+    """Return the shortest time between two of the next 400 times in seconds; a day if there is only one."""
+    times = [moment for moment, _ in zip(schedule.times_after(now), range(400), strict=False)]
+    gaps = [int((later - earlier).total_seconds()) for earlier, later in itertools.pairwise(times)]
+    return min(gaps, default=86_400)
+
+
+def check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> None:
+    """Raise ``UserError`` for manifests that ``run`` would refuse, or that have the same name."""
+    for schedule in schedules:
+        if not schedule.has_budget:
+            raise UserError(
+                f"{schedule.path}: the manifest has no budget, and without a terminal a run needs one",
+                hint="set budget.credits in the manifest",
+            )
+        if schedule.catch_up and not schedule.is_dated:
+            raise UserError(
+                f"{schedule.path}: schedule.catch_up needs a run id for each scheduled time",
+                hint='set run_id: "{{ date }}" in the manifest',
+            )
+        if schedule.has_command and not options.allow_command:
+            raise UserError(
+                f"{schedule.path}: a notification runs a command, and runs need your consent to it",
+                hint="add --allow-command, if you trust the manifest",
+            )
+    names: dict[str, Path] = {}
+    for schedule in schedules:
+        other = names.setdefault(schedule.name.lower(), schedule.path)
+        if other != schedule.path:
+            raise UserError(
+                f"{schedule.path} and {other} have the same name, {schedule.name}, and would share files",
+                hint="give each manifest its own name",
+            )
+
+
+def check_paths(paths: Sequence[str], what: str, refused: str = "") -> None:
+    """Raise ``UserError`` for a path that can't be written in a file: control characters, bytes that are not UTF-8.
+
+    ``refused`` are further characters.
+    """
+    for path in paths:
+        faults = [each for each in path if not each.isprintable() or each in refused]
+        if faults:
+            raise UserError(
+                f"the path {path!r} contains {faults[0]!r}, which can't be written for {what}",
+                hint="rename the file or folder",
+            )
+
+
+def absolute(schedule: ScheduledManifest) -> ScheduledManifest:
+    """Return a schedule whose path is absolute; links are not followed."""
+    return dataclasses.replace(schedule, path=Path(os.path.abspath(schedule.path)))  # noqa: PTH100

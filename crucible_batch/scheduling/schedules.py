@@ -1,0 +1,195 @@
+"""Manifests with a schedule, found by name or in a folder."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from itertools import islice
+from pathlib import Path
+
+from crucible_batch.errors import ManifestError, UserError
+from crucible_batch.manifest import Manifest, load_manifest
+from crucible_batch.scheduled_time import read_timezone, times_after, times_until
+
+_SUFFIXES = (".yaml", ".yml")
+_KEY = re.compile(rb"^[\"']?(version|jobs|schedule)[\"']?[ \t]*:", re.MULTILINE)
+_READ_BYTES = 1024 * 1024
+_MOST_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledManifest:
+    """A manifest with ``schedule:``. ``path`` is as given or found, ``zone`` that of the cron expression.
+
+    ``needs_files`` is whether it reads other files of its folder: tables, images, prompts, and those of notifications.
+    ``is_dated`` is whether the run id is a template, so that each time is a run of its own. ``variables`` are the names
+    of the environment variables with the addresses and secrets of notifications, and ``has_command`` is whether one of
+    these runs a program. ``account`` is that of the budget of a period.
+    """
+
+    path: Path
+    name: str
+    cron: str
+    zone: tzinfo
+    zone_name: str
+    catch_up: int
+    deadline_s: float | None
+    has_budget: bool
+    is_dated: bool
+    needs_files: bool
+    variables: tuple[str, ...] = ()
+    has_command: bool = False
+    account: str | None = None
+
+    def times_after(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the scheduled times after ``moment``, in UTC."""
+        return times_after(self.cron, self.zone, moment)
+
+    def times_until(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the scheduled times at or before ``moment``, latest first, in UTC."""
+        return times_until(self.cron, self.zone, moment)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSchedules:
+    """What was found: schedules, manifests without one, and those that can't be read, each by path.
+
+    ``named`` are the paths that were named, and not found in a folder.
+    """
+
+    schedules: tuple[ScheduledManifest, ...]
+    unscheduled: tuple[Path, ...]
+    invalid: dict[Path, ManifestError]
+    named: frozenset[Path]
+
+    @property
+    def named_invalid(self) -> tuple[Path, ...]:
+        return tuple(path for path in self.invalid if path in self.named)
+
+
+def find_schedules(places: Sequence[Path]) -> FoundSchedules:
+    """Read the manifests that are named, and those in the named folders.
+
+    A folder's manifests are in it or in folders directly below it. Raises ``UserError`` if a place does not exist.
+    """
+    paths: dict[Path, bool] = {}
+    for place in places:
+        if place.is_dir():
+            for path in manifests_in(place):
+                paths.setdefault(path, False)
+        elif place.exists():
+            paths[place] = True
+        else:
+            raise UserError(f"there is no file or folder {place}", hint="name a manifest, or a folder of manifests")
+    schedules: list[ScheduledManifest] = []
+    unscheduled: list[Path] = []
+    invalid: dict[Path, ManifestError] = {}
+    for path in paths:
+        try:
+            schedule = read_schedule(path)
+        except ManifestError as error:
+            invalid[path] = error
+            continue
+        if schedule is None:
+            unscheduled.append(path)
+        else:
+            schedules.append(schedule)
+    named = frozenset(path for path, is_named in paths.items() if is_named)
+    return FoundSchedules(tuple(schedules), tuple(unscheduled), invalid, named)
+
+
+def manifests_in(folder: Path) -> list[Path]:
+    """Return the manifests in a folder and directly below it, by path; other YAML files are left out."""
+    return [path for path in yaml_files(folder) if may_be_a_manifest(path)]
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """Return the YAML files in a folder and directly below it, by path. Hidden ones are left out."""
+    entries = [*islice(_entries(folder), _MOST_ENTRIES)]
+    below = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    found = [*entries, *(path for each in below for path in islice(_entries(each), _MOST_ENTRIES))]
+    return sorted(path for path in found if path.suffix in _SUFFIXES and not path.name.startswith("."))
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    try:
+        yield from folder.iterdir()
+    except OSError:  # a folder that this user may not read
+        return
+
+
+def may_be_a_manifest(path: Path) -> bool:
+    """Return whether a file has lines that begin with the keys ``version`` and ``jobs``, or with ``schedule``."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            keys = set(_KEY.findall(file.read(_READ_BYTES)))
+    except OSError:
+        return False
+    return b"schedule" in keys or {b"version", b"jobs"} <= keys
+
+
+def read_schedule(path: Path) -> ScheduledManifest | None:
+    """Return a manifest's schedule; None without one. Raises ``ManifestError``. Jobs are not expanded."""
+    manifest = load_manifest(path)
+    schedule = manifest.schedule
+    if schedule is None:
+        return None
+    zone = manifest.zone if schedule.timezone is None else read_timezone(schedule.timezone)
+    return ScheduledManifest(
+        path=path,
+        name=manifest.name,
+        cron=schedule.cron,
+        zone=zone,
+        zone_name=str(zone),
+        catch_up=schedule.catch_up,
+        deadline_s=manifest.deadline_s,
+        has_budget=manifest.budget.credits is not None,
+        is_dated="{" in (manifest.run_id or ""),
+        needs_files=_needs_files(manifest),
+        variables=_variables(manifest),
+        has_command=any(each.command for each in manifest.notify),
+        account=manifest.budget.account,
+    )
+
+
+def _sources(manifest: Manifest) -> Iterator[str]:
+    """Yield where the addresses and secrets of notifications are read from: ``env:NAME`` or ``file:PATH``."""
+    for each in manifest.notify:
+        yield from filter(None, (each.heartbeat, each.webhook, each.secret, each.apprise))
+
+
+def _variables(manifest: Manifest) -> tuple[str, ...]:
+    named = (source.removeprefix("env:") for source in _sources(manifest) if source.startswith("env:"))
+    return tuple(dict.fromkeys(named))
+
+
+def _needs_files(manifest: Manifest) -> bool:
+    jobs = [entry.job for entry in manifest.jobs]
+    programs = [each.command[0] for each in manifest.notify if each.command]
+    named = [source.removeprefix("file:") for source in _sources(manifest) if source.startswith("file:")]
+    if any("/" in program and not program.startswith("/") for program in programs):
+        return True
+    return any(not path.startswith("/") for path in named) or any(
+        job.foreach is not None
+        or job.image is not None
+        or job.images
+        or (job.prompt is not None and job.prompt.startswith("@") and not job.prompt.startswith("@@"))
+        for job in jobs
+    )
+
+
+def next_times(
+    schedules: Sequence[ScheduledManifest], now: datetime, count: int
+) -> list[tuple[datetime, ScheduledManifest]]:
+    """Return the next ``count`` times of all schedules together, in order; at the same time, in the given order."""
+
+    def numbered(number: int, schedule: ScheduledManifest) -> Iterator[tuple[datetime, int]]:
+        return ((moment, number) for moment in schedule.times_after(now))
+
+    merged = heapq.merge(*(numbered(number, schedule) for number, schedule in enumerate(schedules)))
+    return [(moment, schedules[number]) for (moment, number), _ in zip(merged, range(count), strict=False)]

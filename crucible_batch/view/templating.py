@@ -1,0 +1,50 @@
+"""The viewer's templates, scripts and styles as files of the package, and a page made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from crucible_batch.api import format_credits
+from crucible_batch.report.html import PageAssets, put_together, report_scripts, report_styles
+
+SOURCES = ("img-src 'self'", "connect-src 'self'")
+"""What a page may load besides its own scripts and styles, as directives of its content security policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """HTML and its content security policy."""
+
+    html: str
+    policy: str
+
+
+def read_file(name: str) -> str:
+    """Return the text of a file of this package."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def parts_of(name: str) -> PageAssets:
+    """Join the scripts and styles of a page that is not a run's: those shared with the report, and its own."""
+    scripts = report_scripts("dom", "theme") + read_file(f"scripts/{name}.js")
+    return put_together(scripts, report_styles("tokens", "page") + read_file(f"styles/{name}.css"), *SOURCES)
+
+
+@cache
+def template(name: str) -> Template:
+    """Return a template, which escapes what it is given."""
+    environment = Environment(
+        loader=PackageLoader(__package__ or "", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["credits"] = format_credits
+    environment.filters["grouped"] = "{:,}".format
+    return environment.get_template(name)

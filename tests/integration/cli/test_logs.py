@@ -1,0 +1,202 @@
+"""What an unattended run prints and logs: nothing with -q if all is well, and otherwise why, in one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import typer
+
+from crucible_batch import secret_text
+from crucible_batch.cli.answer import CommandOutput, answering
+from crucible_batch.cli.logs.log_format import LogFormat
+from crucible_batch.cli.logs.options import LogOptions
+from crucible_batch.cli.logs.run_log import open_log
+from crucible_batch.domain.events import Failed
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.progress import Balance, JobAdvanced
+from crucible_batch.errors import GatewayError
+from tests.disguises import DISGUISES, shows
+from tests.preloaded import COMMAND
+
+from .conftest import Cli
+
+SOME_FAIL = "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}"
+KEY = "moltazine_a-key-that-must-not-be-seen"
+ADDRESS = "https://hc-ping.test/ping_an-address-that-must-not-be-seen"
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were():
+    root, ours = logging.getLogger(), logging.getLogger("crucible_batch")
+    before = list(root.handlers), ours.level
+    yield
+    root.handlers, ours.level = before
+
+
+def test_quiet_prints_one_line_if_jobs_fail_and_nothing_if_they_do_not(cli: Cli) -> None:
+    cli.write("nightly", SOME_FAIL)
+    done = cli("run", "nightly.yaml", "-q")
+    assert (done.code, done.out) == (1, "")
+    (line,) = done.err.splitlines()
+    assert line.startswith("nightly/default: 1 of 2 jobs succeeded, 1 failed; 2 spent")
+    assert "; MODERATION_REFUSED: " in line
+    assert line.endswith("; exit code 1; report outputs/nightly/default/report.json")
+    only = cli("run", "nightly.yaml", "-q", "--only", "fox")
+    assert (only.code, only.out, only.err) == (0, "", "")
+
+
+def test_quiet_names_the_stop_of_a_blocked_run(cli: Cli) -> None:
+    cli.write("dear", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 2}")
+    done = cli("run", "dear.yaml", "-q")
+    assert (done.code, done.out) == (4, "")
+    (line,) = done.err.splitlines()
+    assert "BUDGET_EXHAUSTED: " in line
+    assert "exit code 4" in line
+
+
+@pytest.mark.parametrize("options", [(), ("-q",), ("--json",), ("-q", "--json")])
+def test_an_error_is_printed_once(lonely_cli: Cli, options: tuple[str, ...]) -> None:
+    lonely_cli.write("keyless")
+    done = lonely_cli("run", "keyless.yaml", *options)
+    assert done.code == 3
+    assert done.err.count("NO_API_KEY") == 2  # the error, and the command that explains its code
+    assert len(re.findall("^error ", done.err, re.MULTILINE)) == 1
+
+
+def test_a_quiet_verify_says_in_one_line_what_it_found(cli: Cli) -> None:
+    cli.write("checked")
+    assert cli("run", "checked.yaml", "-q").code == 0
+    assert (cli("verify", "outputs/checked/default", "-q").err) == ""
+    (cli.cwd / "outputs/checked/default/fox/0.png").unlink()
+    done = cli("verify", "outputs/checked/default", "-q")
+    assert (done.code, done.out) == (7, "")
+    assert done.err == "verify: DIFFERENT: 1 of 1 outputs differ from the journal (exit code 7)\n"
+
+
+def test_a_log_file_has_the_life_of_the_run_and_its_result(cli: Cli) -> None:
+    cli.write("logged", SOME_FAIL)
+    done = cli("run", "logged.yaml", "--log-file", "n.log", "-q")
+    assert done.code == 1
+    lines = (cli.cwd / "n.log").read_text().splitlines()
+    head = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR) +logged/default\[\d+\] "
+    assert all(re.match(head, line) for line in lines)
+    words = [line.partition("] ")[2] for line in lines]
+    assert words[0].startswith("run began: 0 of 2 jobs succeeded, 2 pending")
+    assert any(it.startswith("job fox: saved (fox/0.png") for it in words)
+    assert any("ERROR" in it and "] job bad: failed: MODERATION_REFUSED" in it for it in lines)
+    assert words[-2].startswith("run ended (partial, exit code 1): 1 of 2 jobs succeeded, 1 failed")
+    assert words[-1] == done.err.strip()
+
+
+def test_a_json_log_file_gets_the_next_run_too_and_errors_of_both(cli: Cli) -> None:
+    cli.write("logged-json")
+    assert cli("run", "logged-json.yaml", "--log-file", "n.log", "--log-format", "json").code == 0
+    assert cli("run", "missing.yaml", "--log-file", "n.log", "--log-format", "json").code == 2
+    lines = [json.loads(line) for line in (cli.cwd / "n.log").read_text().splitlines()]
+    events = [line["event"] for line in lines]
+    assert [events[0], *events[-2:]] == ["run_began", "result", "error"]
+    assert {line["manifest"] for line in lines[:-1]} == {"logged-json"}
+    assert (lines[-1]["source"], lines[-1]["code"], lines[-1]["level"]) == ("missing.yaml", "INVALID_MANIFEST", "ERROR")
+
+
+def test_a_format_alone_logs_to_stderr_in_place_of_progress(cli: Cli) -> None:
+    cli.write("streamed", SOME_FAIL)
+    done = cli("run", "streamed.yaml", "--log-format", "json")
+    assert done.code == 1
+    lines = [json.loads(line) for line in done.err.splitlines()]
+    assert [lines[0]["event"], lines[-1]["event"]] == ["run_began", "result"]
+    assert "1 of 2 jobs succeeded" in done.out
+    quiet = cli("run", "streamed.yaml", "--log-format", "json", "-q")
+    (line,) = [json.loads(line) for line in quiet.err.splitlines()]
+    assert (quiet.out, line["event"], line["data"]["exit_code"]) == ("", "result", 1)
+    both = cli("run", "streamed.yaml", "--log-format", "json", "--json")
+    assert all("time" in json.loads(line) for line in both.err.splitlines())
+    wrong = cli("run", "missing.yaml", "--log-format", "json")
+    assert [json.loads(line)["code"] for line in wrong.err.splitlines()] == ["INVALID_MANIFEST"]
+
+
+def test_a_log_file_that_cannot_be_used_is_refused_before_anything_is_bought(cli: Cli) -> None:
+    cli.write("refused")
+    done = cli("run", "refused.yaml", "--log-file", "refused.yaml")
+    assert done.code == 2
+    assert "refused.yaml exists and is not a log of crucible-batch; nothing was written to it" in done.err
+    assert not (cli.cwd / "outputs").exists()
+
+
+def _in_journal(cli: Cli, *args: str, matches: bool = True, **environment: str) -> tuple[int, str]:
+    """Run a command whose stderr is a pipe that JOURNAL_STREAM names, as under systemd."""
+    reading, writing = os.pipe()
+    status = os.fstat(writing)
+    journal = f"{status.st_dev}:{status.st_ino + (not matches)}"
+    with os.fdopen(reading) as stderr:
+        done = subprocess.run(
+            [COMMAND, *args], cwd=cli.cwd, env={**cli.environment, "JOURNAL_STREAM": journal, **environment},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writing, timeout=60, check=False,
+        )  # fmt: skip
+        os.close(writing)
+        return done.returncode, stderr.read()
+
+
+def test_lines_in_the_journal_have_priorities_and_no_colours(cli: Cli) -> None:
+    cli.write("unit", SOME_FAIL, head="workflows: {qwen-edti: {}}\n")
+    code, err = _in_journal(cli, "run", "unit.yaml", FORCE_COLOR="1")
+    assert code == 1
+    assert "\x1b" not in err
+    assert all(re.match("<[3-7]>", line) for line in err.splitlines())
+    assert "<4>note  unit.yaml:5:13" in err
+    assert re.search(r"^<3>\S+  FAILED  bad  MODERATION_REFUSED", err, re.MULTILINE)
+    assert re.search(r"^<6>\S+  2/2  1 succeeded", err, re.MULTILINE)
+    code, err = _in_journal(cli, "run", "unit.yaml", "-q")
+    assert re.fullmatch(r"<3>unit/default: .*\n", err)
+    code, err = _in_journal(cli, "run", "unit.yaml", "--log-format", "json")
+    assert {line[:3] for line in err.splitlines()} >= {"<3>", "<6>"}
+    assert all(json.loads(line[3:]) for line in err.splitlines())
+    code, err = _in_journal(cli, "run", "missing.yaml")
+    assert (code, {line[:3] for line in err.splitlines()}) == (2, {"<3>"})
+
+
+def test_lines_for_another_stream_than_the_journal_have_none(cli: Cli) -> None:
+    code, err = _in_journal(cli, "run", "missing.yaml", matches=False)
+    assert code == 2
+    assert "<3>" not in err
+
+
+def _log_all(answer: CommandOutput, options: LogOptions, secret: str) -> None:
+    """Log a secret in each way in which text of others gets into a log."""
+    log = open_log(answer, Path(f"{secret}.yaml"), options)
+    assert log is not None
+    error = ErrorInfo(secret, f"it is {secret}", request_id=secret)
+    failed = Failed(at=0.0, error=error)
+    log.notify(JobAdvanced(0.0, secret, "id", failed, Phase.IN_FLIGHT, Phase.FAILED, Balance(None, *[Decimal(0)] * 2)))
+    logging.getLogger("crucible_batch.gateway").warning("odd %s", secret)
+    log.result(secret, 1, secret, {"report": secret})
+    raise GatewayError(secret, code=secret, request_id=secret)
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+@pytest.mark.parametrize("log_format", LogFormat)
+@pytest.mark.parametrize("secret", [KEY, ADDRESS], ids=["key", "address"])
+def test_no_secret_is_in_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str, log_format: LogFormat, disguise: str
+) -> None:
+    monkeypatch.setenv("MOLTAZINE_API_KEY", KEY)
+    monkeypatch.setattr(secret_text, "_registered", {})
+    monkeypatch.setattr(logging.root, "handlers", [])
+    secret_text.register_secret(ADDRESS)
+    path = tmp_path / "n.log"
+    disguised = DISGUISES[disguise](secret)
+    with pytest.raises(typer.Exit), answering("run", quiet=True) as answer:
+        _log_all(answer, LogOptions(log_file=path, log_format=log_format), disguised)
+    text = path.read_text()
+    assert len(text.splitlines()) == 4
+    for line in text.splitlines():
+        values = json.dumps(json.loads(line), ensure_ascii=False) if log_format is LogFormat.JSON else line
+        assert not shows(secret, values)

@@ -1,0 +1,232 @@
+"""Notifications from the command line: ``notify test``, the options of ``run``, and that no secret is shown."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from crucible_batch.journal import lock_run_directory
+
+from .conftest import KEY, Cli
+
+ADDRESS = "9d1c4b7e02af53-canary-of-the-address"
+SECRET = "whsec_Y2FuYXJ5LW9mLXRoZS1zaWduaW5nLXNlY3JldC0wMQ=="
+CANARIES = (ADDRESS, SECRET, SECRET.removeprefix("whsec_"), "canary-of-the-signing", KEY)
+HEART = '{on: [start, success, failure], heartbeat: "env:HEART"}'
+HOOK = '{on: [success, failure], webhook: "env:HOOK", secret: "env:SECRET"}'
+_PATIENCE_S = 60.0
+
+
+class Receiver:
+    """A server in a thread. It answers with ``status``, and keeps the requests."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        requests = self.requests
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+                self.send_response(status)
+                self.send_header("Location", f"http://127.0.0.1:1/{ADDRESS}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://user:{ADDRESS}@127.0.0.1:{self.server.server_port}/{ADDRESS}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"HEART": f"{self.url}?token={ADDRESS}", "HOOK": f"{self.url}/hook", "SECRET": SECRET}
+
+
+@contextmanager
+def receiving(status: int = 200) -> Iterator[Receiver]:
+    receiver = Receiver(status)
+    thread = threading.Thread(target=receiver.server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.server.shutdown()
+        thread.join()
+        receiver.server.server_close()
+
+
+def leaks(*texts: str, folder: Path | None = None) -> list[str]:
+    """Return each place of a canary, in texts and in the files of a folder."""
+    found = [f"{canary} in text {at}" for at, text in enumerate(texts) for canary in CANARIES if canary in text]
+    for path in sorted(folder.rglob("*") if folder is not None else ()):
+        if path.is_file() and not path.is_symlink():
+            content = path.read_bytes()
+            found += [f"{canary} in {path}" for canary in CANARIES if canary.encode() in content]
+    return found
+
+
+def test_a_run_sends_its_messages_and_shows_no_secret_anywhere(cli: Cli) -> None:
+    cli.write("told", head=f"notify: [{HEART}, {HOOK}]\n")
+    with receiving() as receiver:
+        shown = [
+            cli("run", "told.yaml", "-v", **receiver.environment),
+            cli("run", "told.yaml", "--json", **receiver.environment),
+            cli("notify", "test", "told.yaml", "-v", **receiver.environment),
+            cli("report", "outputs/told/default", **receiver.environment),
+            cli("status", "outputs/told/default", "--json", **receiver.environment),
+        ]
+    assert [done.code for done in shown] == [0] * 5, [done.err for done in shown]
+    assert leaks(*(done.out + done.err for done in shown), folder=cli.cwd) == []
+    paths = [path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests]
+    assert paths[0] == "/start"
+    assert sorted(paths) == sorted(["/start", "/0", "/hook"] * 2 + ["/0", "/hook"])
+    assert KEY not in repr(receiver.requests)
+    bodies = [body for path, headers, body in receiver.requests if path.endswith("/hook")]
+    headers = [headers for path, headers, _ in receiver.requests if path.endswith("/hook")]
+    assert all(Webhook(SECRET).verify(*each) for each in zip(bodies, headers, strict=True))
+    assert [json.loads(body)["data"]["test"] for body in bodies] == [False, False, True]
+    assert "notification of success sent to webhook env:HOOK" in shown[0].err
+
+
+@pytest.mark.parametrize("status", [302])
+def test_a_failure_is_a_note_and_is_reported_without_a_secret(cli: Cli, status: int) -> None:
+    name = f"refused-{status}"
+    cli.write(name, head=f"notify: [{HEART}, {HOOK}]\n")
+    with receiving(status) as receiver:
+        run = cli("run", f"{name}.yaml", "-v", **receiver.environment)
+        tested = cli("notify", "test", f"{name}.yaml", "--json", **receiver.environment)
+    assert (run.code, tested.code) == (0, 5)
+    assert f"notification of success to heartbeat env:HEART failed: HTTP {status}" in " ".join(run.err.split())
+    assert tested.envelope["error"]["code"] == "NOTIFICATION_FAILED"
+    assert [row["status"] for row in tested.envelope["data"]["notifications"]] == ["failed", "failed"]
+    assert leaks(run.out + run.err, tested.out + tested.err, folder=cli.cwd) == []
+
+
+def test_a_variable_in_dotenv_is_used(cli: Cli) -> None:
+    cli.write("dotted", head=f"notify: [{HEART}]\n")
+    with receiving() as receiver:
+        (cli.cwd / ".env").write_text(f"HEART={receiver.url}\n")
+        assert cli("run", "dotted.yaml").code == 0
+    assert len(receiver.requests) == 2
+
+
+def test_what_is_missing_is_named_before_anything_is_spent(cli: Cli) -> None:
+    cli.write("unset", head=f"notify: [{HEART}, {{on: [success], command: [sh]}}]\n")
+    done = cli("run", "unset.yaml", "--json")
+    assert done.code == 2
+    assert done.envelope["error"]["code"] == "INVALID_NOTIFICATION"
+    message = done.envelope["error"]["message"]
+    assert "notify[0]: env:HEART: the variable is not set" in message
+    assert "notify[1]: running sh needs your consent: add --allow-command" in message
+    assert not (cli.cwd / "outputs").exists()
+    tested = cli("notify", "test", "unset.yaml")
+    assert (tested.code, "nothing was sent" in tested.err, "--no-notify" in tested.err) == (2, True, False)
+    assert cli("validate", "unset.yaml").code == 0
+    planned = cli("plan", "unset.yaml")
+    assert planned.code == 0
+    assert "run would refuse notify[0]: env:HEART: the variable is not set" in " ".join(planned.out.split())
+    assert cli("run", "unset.yaml", "--no-notify").code == 0
+
+
+def test_a_command_runs_with_consent_and_without_the_key(cli: Cli) -> None:
+    program = "cat > told.json; env > environment"
+    cli.write("asked", head=f'notify: [{{on: [success], command: [sh, -c, "{program}"]}}]\n')
+    done = cli("run", "asked.yaml", CRUCIBLE_BATCH_ALLOW_COMMANDS="1")
+    assert done.code == 0, done.err
+    assert json.loads((cli.cwd / "told.json").read_text())["type"] == "run.succeeded"
+    assert KEY not in (cli.cwd / "environment").read_text()
+
+
+def test_the_consent_is_not_read_from_dotenv(cli: Cli) -> None:
+    """A folder of another person must not allow its own manifest to run a program."""
+    cli.write("sly", head="notify: [{on: [success], command: [touch, ran]}]\n")
+    (cli.cwd / ".env").write_text("CRUCIBLE_BATCH_ALLOW_COMMANDS=1\n")
+    assert cli("run", "sly.yaml").code == 2
+    assert not (cli.cwd / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        'heartbeat: "file:.env"',
+        'webhook: "env:HOOK", secret: "env:MOLTAZINE_API_KEY"',
+        'webhook: "env:HOOK", secret: "file:/etc/passwd"',
+    ],
+)
+def test_a_manifest_can_not_send_the_key_or_a_file_to_an_address_of_its_own(cli: Cli, entry: str) -> None:
+    cli.write("hostile", head=f"notify: [{{on: [failure, success], {entry}}}]\n")
+    (cli.cwd / ".env").write_text(f"MOLTAZINE_API_KEY={KEY}\n")
+    with receiving() as receiver:
+        done = cli("run", "hostile.yaml", "-v", HOOK=receiver.url)
+    assert done.code == 2, done.err
+    assert "INVALID_NOTIFICATION" in done.err
+    assert receiver.requests == []
+    assert "root:" not in done.out + done.err
+    assert leaks(done.out + done.err) == []
+
+
+@pytest.mark.parametrize(("choice", "code", "paths"), [("skip", 0, []), ("fail", 6, ["/6"])])
+def test_a_run_that_is_skipped_is_no_failure(cli: Cli, choice: str, code: int, paths: list[str]) -> None:
+    name = f"overlap-{choice}"
+    cli.write(name, head=f"notify: [{HEART}]\n")
+    directory = cli.cwd / "outputs" / name / "default"
+    directory.mkdir(parents=True)
+    with receiving() as receiver, lock_run_directory(directory):
+        done = cli("run", f"{name}.yaml", "--if-running", choice, **receiver.environment)
+    assert done.code == code, done.err
+    assert [path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests] == paths
+
+
+def test_a_run_id_that_is_refused_is_notified(cli: Cli) -> None:
+    cli.write("named", head=f"notify: [{HEART}]\n")
+    with receiving() as receiver:
+        assert cli("run", "named.yaml", "--run-id", "a/b", **receiver.environment).code == 2
+    (path,) = [path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests]
+    assert path == "/2"
+
+
+def test_sigterm_ends_a_run_with_its_message(slow_cli: Cli) -> None:
+    slow_cli.write("ended", head=f"notify: [{HEART}]\n")
+    with receiving() as receiver:
+        process = slow_cli.start("run", "ended.yaml", env={**slow_cli.environment, **receiver.environment})
+        _until(lambda: bool(receiver.requests))
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=_PATIENCE_S)
+    assert process.returncode == 143, err
+    paths = [path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests]
+    assert paths == ["/start", "/143"]
+    assert leaks(out, err) == []
+
+
+def test_sigterm_during_the_planning_is_notified_too(cli: Cli) -> None:
+    """The gateway doesn't answer, so that the run waits for it."""
+    cli.write("early", head=f"notify: [{HEART}]\n")
+    with receiving() as receiver:
+        environment = {**cli.environment, **receiver.environment, "CRUCIBLE_API_BASE": "http://127.0.0.1:9"}
+        process = cli.start("run", "early.yaml", "--display", "plain", env=environment)
+        assert process.stderr is not None
+        first = process.stderr.readline()  # it waits
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=_PATIENCE_S)
+    assert process.returncode == 143, first + err
+    (path,) = [path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests]
+    assert path == "/143"
+
+
+def _until(is_true: Any) -> None:
+    end = time.monotonic() + _PATIENCE_S
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,0 +1,116 @@
+"""``runs`` and ``status`` without an argument, as the installed command prints them."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from pathlib import Path
+
+from .conftest import Cli
+from .test_json import check_stream
+
+SOME_FAIL = "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}"
+
+
+def line_of(text: str, start: str) -> str:
+    (found,) = [line for line in text.splitlines() if line.startswith(start)]
+    return found
+
+
+def test_runs_are_listed_with_state_counts_credits_and_a_next_command_that_works(cli: Cli) -> None:
+    assert cli("run", cli.write("listed", SOME_FAIL)).code == 1
+    assert cli("run", cli.write("done-one")).code == 0
+    assert cli("run", cli.write("short", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}")).code == 4
+    done = cli("runs")
+    assert done.code == 0
+    names = [line.split()[0] for line in done.out.splitlines() if "/default" in line]
+    assert names == ["short/default", "done-one/default", "listed/default"]
+    assert "done" in line_of(done.out, "done-one/default")
+    assert "1 of 1" in line_of(done.out, "done-one/default")
+    assert "stopped" in line_of(done.out, "short/default")
+    assert "4 of 4" in line_of(done.out, "short/default")
+    assert "BUDGET_EXHAUSTED" in done.out
+    assert "failed jobs" in line_of(done.out, "listed/default")
+    assert "3 runs · 4 of 6 jobs succeeded · 8 credits spent" in done.out
+    (command,) = [line for line in done.out.splitlines() if "short.yaml" in line]
+    assert cli(*command.split()[2:]).code == 0
+    assert "short.yaml" not in cli("runs").out  # nothing is left to do there
+
+
+def test_json_lists_what_the_table_shows(cli: Cli) -> None:
+    cli("run", cli.write("in-json", SOME_FAIL), "--run-id", "night")
+    data = check_stream(cli("runs", "--json"), "runs")["data"]
+    assert (data["directory"], data["found"], data["complete"]) == ("outputs", 1, True)
+    (run,) = data["runs"]
+    assert (run["name"], run["run_id"], run["state"], run["exit_code"]) == ("in-json", "night", "failed_jobs", 1)
+    assert run["run_dir"] == "outputs/in-json/night"
+    assert run["counts"]["failed"] == 1
+    assert run["credits"]["spent"] == "2"
+    assert "--run-id night" in run["next"]
+    assert run["error"] is None
+
+
+def test_a_killed_run_and_a_damaged_one_are_listed_as_such(slow_cli: Cli) -> None:
+    run = slow_cli.start("run", slow_cli.write("killed-one"))
+    journal = slow_cli.cwd / "outputs" / "killed-one" / "default" / ".crucible" / "journal.sqlite3"
+    while not (journal.is_file() and "running" in slow_cli("runs").out):
+        assert run.poll() is None
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    damaged = slow_cli.cwd / "outputs" / "damaged" / "default" / ".crucible"
+    damaged.mkdir(parents=True)
+    (damaged / "journal.sqlite3").write_bytes(b"no database" * 100)
+    done = slow_cli("runs")
+    assert done.code == 0
+    assert "process exited" in line_of(done.out, "killed-one/default")
+    assert "next  crucible-batch run killed-one.yaml" in done.out
+    assert "unreadable" in line_of(done.out, "outputs/damaged/default")
+    assert "is damaged" in done.out
+    states = [run["state"] for run in slow_cli("runs", "--json").envelope["data"]["runs"]]
+    assert states == ["killed", "unreadable"]
+
+
+def test_status_without_an_argument_takes_the_newest_run_and_names_it(cli: Cli) -> None:
+    cli("run", cli.write("older"))
+    cli("run", cli.write("newer"))
+    done = cli("status")
+    assert done.code == 0
+    assert "newest run  outputs/newer/default" in done.err
+    assert "newer · default" in done.out
+    assert cli("status", "--json").envelope["data"]["run_dir"] == "outputs/newer/default"
+    assert "newest run" not in cli("status", "outputs/older/default").err
+
+
+def test_without_runs_the_message_names_the_next_step(lonely_cli: Cli) -> None:
+    done = lonely_cli("runs")
+    assert (done.code, "no runs in outputs" in done.out, "crucible-batch run MANIFEST" in done.out) == (0, True, True)
+    refused = lonely_cli("status")
+    assert refused.code == 2
+    assert "no run was found in outputs/" in refused.err
+    assert "crucible-batch run MANIFEST" in refused.err
+    missing = lonely_cli("runs", "nowhere")
+    assert (missing.code, "there is no directory nowhere" in missing.err) == (2, True)
+
+
+def test_hostile_names_are_printed_without_their_control_characters(cli: Cli) -> None:
+    cli("run", cli.write("innocent", SOME_FAIL))
+    _rename(cli.cwd / "outputs" / "innocent" / "default", "\x1b]0;taken\x07\x1b[2J\u202e" + "x" * 5000)
+    done = cli("runs")
+    assert done.code == 0
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.out + done.err)
+    assert len(done.out) < 6000
+
+
+def _rename(run_dir: Path, name: str) -> None:
+    with sqlite3.connect(run_dir / ".crucible" / "journal.sqlite3") as connection:
+        connection.execute("UPDATE runs SET terms = json_set(terms, '$.manifest_name', ?)", (name,))
+    connection.close()
+
+
+def test_a_limit_names_the_command_that_shows_the_rest(cli: Cli) -> None:
+    for name in ("limit-a", "limit-b"):
+        cli("run", cli.write(name))
+    done = cli("runs", "--limit", "1")
+    assert "limit-b/default" in done.out
+    assert "1 older run is not shown: crucible-batch runs outputs --limit 2" in done.out
+    assert "limit-a/default" in cli("runs", "outputs", "--limit", "2").out

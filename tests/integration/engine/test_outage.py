@@ -1,0 +1,296 @@
+"""Runs through an outage of the gateway: what is bought meanwhile and afterwards, what is kept, and how they end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from crucible_batch import DeadlineError, GatewayError, KeyRefusedError, ManifestError
+from crucible_batch.api import run_context
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.progress import GatewayBack, GatewayUnreachable, JobAdvanced, RunBegan, RunEnded
+from crucible_batch.engine import Runner
+from crucible_batch.errors import ExitCode
+from crucible_batch.gateway import RetryPolicy
+
+PAGE = "<html>502 Bad Gateway</html>"
+
+
+def jobs(count: int) -> str:
+    return "\n".join(f"{{name: j{number}, prompt: fox {number}}}" for number in range(count))
+
+
+def is_submit(request: httpx.Request) -> bool:
+    return request.method == "POST" and request.url.path.endswith("/generate")
+
+
+async def key_of(request: httpx.Request) -> str:
+    return str(json.loads(await request.aread())["idempotency_key"])
+
+
+class Blackout:
+    """The gateway's connection: from its ``after``-th submit on, it is dead for ``lasting_s`` seconds of the clock.
+
+    With ``takes_effect``, requests still reach the gateway, and only their answers are lost: the worst of outages.
+    """
+
+    def __init__(self, clock: Any, *, after: int, lasting_s: float, takes_effect: bool = False) -> None:
+        self.clock, self.after, self.lasting_s, self.takes_effect = clock, after, lasting_s, takes_effect
+        self.began_at: float | None = None
+        self.submits: list[tuple[str, bool]] = []
+        """The key of each submit, and whether it fell into the outage."""
+
+    @property
+    def is_on(self) -> bool:
+        return self.began_at is not None and self.clock.monotonic() < self.began_at + self.lasting_s
+
+    async def __call__(self, request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> Any:
+        if is_submit(request):
+            if len({key for key, _ in self.submits}) >= self.after and self.began_at is None:
+                self.began_at = self.clock.monotonic()
+            self.submits.append((await key_of(request), self.is_on))
+        if not self.is_on:
+            return await send()
+        if self.takes_effect:
+            await (await send()).aread()
+            return httpx.Response(502, text=PAGE, headers={"content-type": "text/html"})
+        raise httpx.ConnectError("can't connect to gateway:443: Connection refused")
+
+    def first_sent_in_the_dark(self) -> set[str]:
+        known, new = set(), set()
+        for key, dark in self.submits:
+            if dark and key not in known:
+                new.add(key)
+            known.add(key)
+        return new
+
+
+@pytest.mark.parametrize("takes_effect", [False, True])
+async def test_an_outage_buys_nothing_new_and_afterwards_nothing_twice(start, tampered, watcher, takes_effect):
+    seen = watcher()
+    async with start(runners=2) as bench:
+        dark = Blackout(bench.clock, after=6, lasting_s=300, takes_effect=takes_effect)
+        result = await bench.run(
+            bench.manifest(jobs(24), budget=48), transport=tampered(dark), concurrency=4, observer=seen
+        )
+        state = await bench.agree(result)
+    assert result.exit_code == 0
+    assert state["audit"]["spent_on_jobs"] == 48
+    # Those that were sent just when it began, before anything had failed; each is settled under its own key.
+    assert len(dark.first_sent_in_the_dark()) <= 4
+    assert len({key for key, _ in dark.submits}) == len(state["jobs"]) == 24
+    reported = [message for message in seen.messages if isinstance(message, GatewayUnreachable)]
+    assert reported
+    assert all(message.limit_s == 600 for message in reported)
+    assert [message.lasted_s > 290 for message in seen.messages if isinstance(message, GatewayBack)] == [True]
+
+
+async def test_a_job_that_held_credits_when_the_outage_began_holds_none_while_it_lasts(start, tampered, watcher):
+    phases: dict[str, Phase] = {}
+    in_the_dark: list[list[Phase]] = []
+
+    def watch(message: object) -> None:
+        if isinstance(message, JobAdvanced):
+            phases[message.name] = message.phase
+        elif isinstance(message, GatewayUnreachable):
+            in_the_dark.append(list(phases.values()))
+
+    async with start() as bench:
+        dark = Blackout(bench.clock, after=2, lasting_s=120)
+        result = await bench.run(
+            bench.manifest(jobs(12), budget=24), transport=tampered(dark), concurrency=3, observer=watcher(watch)
+        )
+        await bench.agree(result)
+    assert result.exit_code == 0
+    sent = len({key for key, is_dark in dark.submits if is_dark})
+    assert in_the_dark
+    for seen in in_the_dark:
+        assert seen.count(Phase.SUBMITTING) <= sent
+        assert Phase.PREPARING not in seen
+
+
+async def test_an_outage_that_lasts_too_long_ends_the_run_with_5_and_the_same_command_resumes(
+    start, tampered, tally, watcher
+):
+    seen = watcher()
+    async with start() as bench:
+        dark = Blackout(bench.clock, after=6, lasting_s=1e9)
+        manifest = bench.manifest(jobs(24), budget=48)
+        result = await bench.run(manifest, transport=tampered(dark), concurrency=4, observer=seen)
+        assert result.exit_code == 5
+        assert tally(result)["unknown"] <= 4
+        assert tally(result)["failed"] == 0
+        (ended,) = [message.ending for message in seen.messages if isinstance(message, RunEnded)]
+        assert any("the gateway has not answered for 10 min" in stop.message for stop in ended.stops.values())
+        again = await bench.run(manifest, concurrency=4)
+        state = await bench.agree(again)
+    assert again.exit_code == 0
+    assert len(state["jobs"]) == 24
+
+
+async def test_without_waiting_an_outage_ends_the_run_after_the_tries_of_its_requests(start, tampered):
+    async with start() as bench:
+        dark = Blackout(bench.clock, after=6, lasting_s=1e9)
+        result = await bench.run(
+            bench.manifest(jobs(24), budget=48), transport=tampered(dark), concurrency=8, wait_for_gateway_s=0
+        )
+        tries = Counter(key for key, is_dark in dark.submits if is_dark)
+        assert max(tries.values()) <= RetryPolicy().attempts
+        again = await bench.run(bench.manifest(jobs(24), budget=48))
+        await bench.agree(again)
+    assert result.exit_code == 5
+    assert again.exit_code == 0
+
+
+async def test_downloads_and_uploads_outlast_an_outage(start, tampered):
+    async with start() as bench:
+        bench.picture("in.png")
+        dark = Blackout(bench.clock, after=0, lasting_s=0)
+
+        async def tamper(request, send):
+            if dark.began_at is None and (request.method == "PUT" or "/outputs/" in request.url.path):
+                dark.began_at, dark.lasting_s = bench.clock.monotonic(), 200.0
+            return await dark(request, send)
+
+        dark.after = 10**9
+        manifest = bench.manifest("{name: e, workflow: qwen-edit, prompt: ocean, image: in.png}", budget=20)
+        result = await bench.run(manifest, transport=tampered(tamper))
+        await bench.agree(result)
+        assert dark.began_at is not None
+    assert result.exit_code == 0
+
+
+async def test_the_time_of_an_outage_is_not_the_time_of_a_job(start, tampered):
+    async with start(time_scale=1.0) as bench:
+        dark = Blackout(bench.clock, after=3, lasting_s=400)
+        result = await bench.run(
+            bench.manifest(jobs(6), budget=12), transport=tampered(dark), concurrency=3, job_timeout_s=120
+        )
+        await bench.agree(result)
+    assert result.exit_code == 0
+
+
+# -- the start of a run -----------------------------------------------------------------------------------------------
+
+
+class Absent:
+    """A gateway that is not there before ``until_s`` seconds of the clock have passed."""
+
+    def __init__(self, clock: Any, until_s: float) -> None:
+        self.clock, self.until = clock, clock.monotonic() + until_s
+        self.requests = 0
+
+    async def __call__(self, _request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> Any:
+        self.requests += 1
+        if self.clock.monotonic() < self.until:
+            raise httpx.ConnectError("can't connect to gateway:443: Connection refused")
+        return await send()
+
+
+async def test_a_run_waits_for_a_gateway_that_is_not_there_yet(start, tampered, watcher):
+    seen = watcher()
+    async with start() as bench:
+        absent = Absent(bench.clock, 200)
+        result = await bench.run(bench.manifest(jobs(2), budget=4), transport=tampered(absent), observer=seen)
+        await bench.agree(result)
+    assert result.exit_code == 0
+    kinds = [type(message) for message in seen.messages]
+    assert kinds.index(GatewayUnreachable) < kinds.index(GatewayBack) < kinds.index(RunBegan)
+
+
+async def test_a_gateway_that_never_comes_ends_the_command_after_the_time_allowed(start, tampered):
+    async with start() as bench:
+        absent = Absent(bench.clock, 1e9)
+        began = bench.clock.monotonic()
+        with pytest.raises(GatewayError, match="has not answered for 5 min"):
+            await bench.run(bench.manifest(jobs(2)), transport=tampered(absent), wait_for_gateway_s=300)
+        assert 300 <= bench.clock.monotonic() - began < 400
+        assert (await bench.state())["jobs"] == []
+
+
+async def test_a_mistake_in_the_manifest_is_reported_before_the_gateway_is_waited_for(start, tampered):
+    async with start() as bench:
+        absent = Absent(bench.clock, 1e9)
+        manifest = bench.manifest("{name: j, prompt: fox, image: nowhere.png}")
+        began = bench.clock.monotonic()
+        with pytest.raises(ManifestError, match=r"nowhere\.png"):
+            await bench.run(manifest, transport=tampered(absent))
+        assert bench.clock.monotonic() - began < 200
+
+
+async def test_the_deadline_ends_the_wait(start, tampered):
+    async with start() as bench:
+        absent = Absent(bench.clock, 1e9)
+        with pytest.raises(DeadlineError):
+            await bench.run(bench.manifest(jobs(1)), transport=tampered(absent), deadline_s=0.3)
+
+
+async def test_a_deadline_in_the_middle_of_an_outage_ends_the_run_at_once(start, tampered):
+    async with start() as bench:
+        dark = Blackout(bench.clock, after=2, lasting_s=1e9)
+        result = await bench.run(
+            bench.manifest(jobs(6), budget=12), transport=tampered(dark), deadline_s=300, concurrency=2
+        )
+    assert result.exit_code == 5
+
+
+@pytest.mark.parametrize("status", [401, 404])
+async def test_a_refused_key_and_a_wrong_address_are_not_waited_for(start, tampered, status):
+    requests = 0
+
+    async def refuse(_request, _send):
+        nonlocal requests
+        requests += 1
+        return httpx.Response(status, json={"success": False, "code": "X", "error": "x"})
+
+    async with start() as bench:
+        with pytest.raises((KeyRefusedError, GatewayError, ManifestError)):
+            await bench.run(bench.manifest(jobs(1)), transport=tampered(refuse))
+    assert requests < 6
+
+
+async def test_a_key_that_is_refused_after_an_outage_ends_the_run_with_3(start, tampered):
+    async with start() as bench:
+        dark = Blackout(bench.clock, after=2, lasting_s=60)
+
+        async def tamper(request, send):
+            if dark.began_at is not None and not dark.is_on:
+                return httpx.Response(401, json={"success": False, "code": "UNAUTHORIZED", "error": "no"})
+            return await dark(request, send)
+
+        result = await bench.run(bench.manifest(jobs(8), budget=16), transport=tampered(tamper), concurrency=2)
+        again = await bench.run(bench.manifest(jobs(8), budget=16))
+        await bench.agree(again)
+    assert result.exit_code == 3
+    assert again.exit_code == 0
+
+
+async def test_ctrl_c_ends_a_run_at_once_in_an_outage(start, tampered, watcher, monkeypatch):
+    runners: list[Runner] = []
+
+    class Kept(Runner):
+        def __init__(self, **ports: Any) -> None:
+            super().__init__(**ports)
+            runners.append(self)
+
+    monkeypatch.setattr(run_context, "Runner", Kept)
+
+    def interrupt(message: object) -> None:
+        if isinstance(message, GatewayUnreachable):
+            runners[0].interrupt(ExitCode.SIGINT)
+
+    async with start() as bench:
+        dark = Blackout(bench.clock, after=2, lasting_s=1e9)
+        result = await bench.run(
+            bench.manifest(jobs(6), budget=12),
+            transport=tampered(dark),
+            concurrency=2,
+            observer=watcher(interrupt),
+        )
+        assert bench.clock.monotonic() - dark.began_at < 100
+    assert result.exit_code == 130

@@ -1,0 +1,355 @@
+"""Notifications of complete runs: which messages, when, what they contain, and that the run does not depend on them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch import api, run
+from crucible_batch.api import notifying
+from crucible_batch.api.status import write_report_again
+from crucible_batch.errors import ConsentError, GatewayError, NotificationError, RunBusyError, UserError
+from crucible_batch.journal import Journal, lock_run_directory
+from crucible_batch.settings import Settings
+from tests.unit.notifications.receiving import CANARY, HANG, OK, Receiver, answer, receiving
+
+ALL = "on: [start, success, partial, blocked, failure]"
+HEART = f'notify: [{{{ALL}, heartbeat: "env:HEART"}}]\n'
+SECRET = "whsec_c2VjcmV0LWtleS1vZi10aGUtd2ViaG9vay0wMQ=="
+
+
+def listen(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    monkeypatch.setenv("HEART", f"{receiver.url}/{CANARY}")
+    monkeypatch.setenv("HOOK", f"{receiver.url}/{CANARY}/hook")
+    monkeypatch.setenv("SECRET", SECRET)
+
+
+def paths(receiver: Receiver) -> list[str]:
+    return [request.path.removeprefix(f"/{CANARY}") for request in receiver.requests]
+
+
+def written(bench: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((bench.path / "out" / "report.json").read_text())
+    return found
+
+
+async def test_start_and_end_are_pinged_in_order_and_paired(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        result = await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART))
+    assert paths(receiver) == ["/start", "/0"]
+    first, last = (request.query["rid"] for request in receiver.requests)
+    assert first == last
+    assert uuid.UUID(first[0]).version == 5
+    rows = [
+        {"event": event, "channel": "heartbeat", "source": "env:HEART", "status": "sent", "attempts": 1, "error": None}
+        for event in ("start", "success")
+    ]
+    assert written(bench)["notifications"] == rows
+    assert [row.model_dump() for row in result.report.notifications] == rows
+
+
+async def test_the_report_from_the_journal_has_the_same_results(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART))
+        before = written(bench)
+        (bench.path / "out" / "report.json").unlink()
+        write_report_again(bench.path / "out")
+    assert written(bench) == before
+
+
+async def test_a_second_run_notifies_only_its_own_attempt(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        manifest = bench.manifest("{name: fox, prompt: a fox}", head=HEART)
+        await bench.run(manifest)
+        await bench.run(manifest)
+        result = await bench.run(manifest, notify=False)
+    assert paths(receiver) == ["/start", "/0"] * 2
+    ids = [request.query["rid"][0] for request in receiver.requests]
+    assert (ids[0], ids[2]) == (ids[1], ids[3])
+    assert ids[0] != ids[2]
+    assert result.report.notifications == []
+
+
+HOOK = f'notify: [{{{ALL}, webhook: "env:HOOK", secret: "env:SECRET"}}]\n'
+
+
+async def test_a_message_has_the_counts_and_the_credits_of_this_run(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        await bench.run(bench.manifest("{name: fox, prompt: a secret fox}", head=HOOK))
+        await bench.run(bench.manifest("{name: fox, prompt: a secret fox}\n{name: owl, prompt: an owl}", head=HOOK))
+    messages = [json.loads(request.body) for request in receiver.requests]
+    assert [message["type"] for message in messages] == ["run.started", "run.succeeded"] * 2
+    begun, ended = (message["data"] for message in messages[2:])
+    assert (begun["counts"]["total"], begun["counts"]["succeeded"], begun["exit_code"]) == (2, 1, None)
+    assert (ended["counts"]["succeeded"], ended["exit_code"]) == (2, 0)
+    assert ended["credits"] == {"budget": "100", "run": "2", "total": "4", "held": "0"}
+    assert (ended["manifest"], ended["run_id"]) == ("trial", "default")
+    assert ended["report"] == str(bench.path / "out" / "report.json")
+    assert Path(ended["report"]).is_file()
+    assert ended["next_command"] is None
+    assert all(b"fox" not in request.body and b"prompt" not in request.body for request in receiver.requests)
+
+
+async def test_failed_jobs_are_a_failed_ping_with_their_codes_and_the_next_command(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = "{name: fox, prompt: a fox}\n{name: bad, prompt: nsfw}"
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        result = await bench.run(bench.manifest(jobs, head=HEART))
+    assert result.exit_code == 1
+    assert paths(receiver) == ["/start", "/1"]
+    code = next(row.error.code for row in result.jobs() if row.error is not None)
+    body = receiver.requests[1].body.decode()
+    assert f"errors   {code}" in body
+    assert "2 in total, 1 succeeded, 1 failed" in body
+    assert f"next     crucible-batch run {bench.path / 'm.yaml'} --out-dir {bench.path / 'out'}" in body
+
+
+async def test_a_run_without_any_success_and_a_blocked_run_are_told_apart(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = '{on: [failure], heartbeat: "env:HEART"}'
+    blocked = '{on: [blocked], webhook: "env:HOOK", secret: "env:SECRET"}'
+    only = f"notify: [{failure}, {blocked}]\n"
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        await bench.run(bench.manifest("{name: bad, prompt: nsfw}", head=only))
+        manifest = bench.manifest("{name: fox, prompt: a fox, repeat: 3}", budget=3, head=only)
+        await bench.run(manifest, out_dir=bench.path / "other")
+    assert paths(receiver) == ["/1", "/hook"]
+    message = json.loads(receiver.requests[1].body)
+    assert (message["type"], message["data"]["exit_code"]) == ("run.blocked", 4)
+    assert message["data"]["error_codes"] == ["BUDGET_EXHAUSTED"]
+
+
+# -- before the run begins -------------------------------------------------------------------------------------------
+
+
+async def refused(manifest: Path, receiver: Receiver, error: type[Exception], **options: Any) -> dict[str, Any]:
+    """Run, expect the error, and return the only message."""
+    with pytest.raises(error):
+        await run(manifest, **options)
+    (request,) = receiver.requests
+    message: dict[str, Any] = json.loads(request.body)
+    assert message["type"] == "run.failed"
+    return message["data"]
+
+
+async def test_a_missing_key_an_unreachable_gateway_and_a_plan_error_are_notified(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = {"budget": 5}
+    async with start() as bench:
+        options = {"out_dir": bench.path / "out", **out}
+        manifest = bench.manifest("{name: fox, prompt: a fox}", head=HOOK)
+        async with receiving() as receiver:
+            listen(monkeypatch, receiver)
+            data = await refused(manifest, receiver, GatewayError, settings=Settings(api_key=None), **options)
+            assert (data["exit_code"], data["error_codes"]) == (3, ["NO_API_KEY"])
+            assert data["next_command"] == "crucible-batch explain NO_API_KEY"
+            assert (data["run_id"], data["counts"], data["report"]) == ("default", None, None)
+        async with receiving() as receiver:
+            listen(monkeypatch, receiver)
+            nowhere = Settings(api_key="moltazine_x", base_url="http://127.0.0.1:9")
+            data = await refused(manifest, receiver, GatewayError, settings=nowhere, wait_for_gateway_s=0, **options)
+            assert (data["exit_code"], data["error_codes"]) == (5, ["NO_ANSWER"])
+        async with receiving() as receiver:
+            listen(monkeypatch, receiver)
+            broken = bench.manifest("{name: fox, prompt: '@missing.txt'}", head=HOOK)
+            data = await refused(broken, receiver, UserError, settings=bench.settings, **options)
+            assert (data["exit_code"], data["error_codes"]) == (2, ["INVALID_MANIFEST"])
+        async with receiving() as receiver:
+            listen(monkeypatch, receiver)
+            manifest = bench.manifest("{name: fox, prompt: a fox}", head=HOOK)
+            data = await refused(manifest, receiver, UserError, settings=bench.settings, run_id="a/b", **options)
+            assert (data["exit_code"], data["run_id"]) == (2, None)
+        assert (await bench.state())["audit"]["spent_on_jobs"] == 0
+
+
+async def test_a_busy_run_directory_is_notified(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        manifest = bench.manifest("{name: fox, prompt: a fox}", head=HOOK)
+        (bench.path / "out").mkdir()
+        with lock_run_directory(bench.path / "out"):
+            data = await refused(manifest, receiver, RunBusyError, settings=bench.settings, out_dir=bench.path / "out")
+    assert (data["exit_code"], data["error_codes"]) == (6, ["RUN_BUSY"])
+
+
+async def test_an_unexpected_error_and_a_cancellation_are_notified(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start() as bench:
+        manifest = bench.manifest("{name: fox, prompt: a fox}", head=HOOK)
+        options = {"settings": bench.settings, "out_dir": bench.path / "out"}
+        for error, expected in (
+            (RuntimeError(CANARY), (70, ["BUG"])),
+            (OSError(28, CANARY), (5, ["DISK"])),
+            (KeyboardInterrupt(), (130, ["INTERRUPTED"])),
+            (asyncio.CancelledError(), (143, ["INTERRUPTED"])),
+            (SystemExit(143), (143, ["INTERRUPTED"])),
+        ):
+            async with receiving() as receiver:
+                listen(monkeypatch, receiver)
+                notices = notifying.RunNotices(
+                    api.validate(manifest)[0],
+                    api.RunRequest(manifest),
+                    bench.settings,
+                    bench.clock,
+                    can_ask=False,
+                )
+                with pytest.raises(type(error)):
+                    async with notices:
+                        raise error
+                data = json.loads(receiver.requests[0].body)["data"]
+                assert (data["exit_code"], data["error_codes"]) == expected
+        assert options["out_dir"] == bench.path / "out"
+
+
+async def test_a_person_who_declines_is_not_notified(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        manifest = bench.manifest("{name: fox, prompt: a fox}", budget=None, head=HOOK)
+        with pytest.raises(ConsentError):
+            await bench.run(manifest, confirm=lambda _: False)
+        assert receiver.requests == []
+        with pytest.raises(ConsentError):
+            await bench.run(manifest)
+        assert len(receiver.requests) == 1
+
+
+# -- what can't be used ----------------------------------------------------------------------------------------------
+
+
+async def test_a_run_is_refused_before_anything_is_spent_and_the_other_channels_learn_of_it(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unset = '{on: [failure], heartbeat: "env:UNSET_HEART"}'
+    usable = '{on: [failure], webhook: "env:HOOK", secret: "env:SECRET"}'
+    head = f"notify: [{unset}, {usable}]\n"
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        manifest = bench.manifest("{name: fox, prompt: a fox}", head=head)
+        with pytest.raises(NotificationError, match="env:UNSET_HEART: the variable is not set") as caught:
+            await bench.run(manifest)
+        assert caught.value.exit_code == 2
+        data = json.loads(receiver.requests[0].body)["data"]
+        assert data["error_codes"] == ["INVALID_NOTIFICATION"]
+        assert (await bench.state())["audit"]["spent_on_jobs"] == 0
+        assert not (bench.path / "out").exists()
+        summary = await api.plan(manifest, settings=bench.settings, out_dir=bench.path / "out")
+        assert "run would refuse notify[0]: env:UNSET_HEART: the variable is not set" in summary.notes
+        assert (await bench.run(manifest, notify=False)).ok
+
+
+async def test_a_command_runs_only_with_consent(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = 'notify: [{on: [success], command: [sh, -c, "cat > told.json"]}]\n'
+    async with start() as bench:
+        manifest = bench.manifest("{name: fox, prompt: a fox}", head=head)
+        with pytest.raises(NotificationError, match="running sh needs your consent: add --allow-command"):
+            await bench.run(manifest)
+        summary = await api.plan(manifest, settings=bench.settings, out_dir=bench.path / "out")
+        assert "`notify` has a command: run needs --allow-command" in summary.notes
+        assert not (bench.path / "told.json").exists()
+        assert (await bench.run(manifest, allow_command=True)).ok
+    assert json.loads((bench.path / "told.json").read_text())["type"] == "run.succeeded"
+
+
+async def test_variables_of_the_env_file_are_used(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start() as bench, receiving() as receiver:
+        monkeypatch.delenv("HEART", raising=False)
+        (bench.path / "batch.env").write_text(
+            f"MOLTAZINE_API_KEY={bench.running.api_key}\nCRUCIBLE_API_BASE={bench.running.api_url}\n"
+            f"HEART={receiver.url}/{CANARY}\n"
+        )
+        monkeypatch.delenv("MOLTAZINE_API_KEY", raising=False)
+        monkeypatch.delenv("CRUCIBLE_API_BASE", raising=False)
+        settings = api.current_settings(env_file=bench.path / "batch.env")
+        await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART), settings=settings)
+    assert paths(receiver) == ["/start", "/0"]
+    assert CANARY not in repr(settings)
+
+
+# -- failures and kills ----------------------------------------------------------------------------------------------
+
+
+async def test_a_failed_notification_is_reported_and_never_fails_the_run(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with start() as bench, receiving(answer("404 Not Found")) as receiver:
+        listen(monkeypatch, receiver)
+        result = await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART))
+    assert result.ok
+    assert [(row["status"], row["error"]) for row in written(bench)["notifications"]] == [
+        ("failed", "HTTP 404 (no such address)")
+    ] * 2
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "notification of success to heartbeat env:HEART failed: HTTP 404 (no such address)" in warnings
+
+
+async def test_a_start_that_hangs_does_not_delay_the_run_and_is_given_up_at_its_end(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifying, "START_GRACE_S", 0.1)
+    async with start() as bench, receiving(HANG, OK) as receiver:
+        listen(monkeypatch, receiver)
+        result = await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART))
+        assert result.ok
+        assert [(row.event, row.error) for row in result.report.notifications] == [
+            ("start", "given up, since the run has ended"),
+            ("success", None),
+        ]
+
+
+async def test_a_run_that_changes_nothing_keeps_its_page_and_is_not_fooled_by_the_results(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        manifest = bench.manifest("{name: fox, prompt: a fox}", head=HEART)
+        await bench.run(manifest)
+        page = (bench.path / "out" / "report.html").stat().st_mtime_ns
+        await bench.run(manifest)
+    assert (bench.path / "out" / "report.html").stat().st_mtime_ns == page
+    assert CANARY not in (bench.path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("point", ["note_notifications", "write_report", "note_report", "send"])
+async def test_a_run_that_is_killed_while_it_notifies_is_complete_and_the_next_one_notifies_itself(
+    start: Any, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def kill(*_: object, **__: object) -> None:
+        raise KilledError
+
+    async with start() as bench, receiving() as receiver:
+        listen(monkeypatch, receiver)
+        manifest = bench.manifest("{name: fox, prompt: a fox}", head=HEART)
+        with monkeypatch.context() as patch:
+            if point == "send":
+                patch.setattr(notifying.RunNotices, "end", kill)
+            else:
+                patch.setattr(notifying, point, kill)
+            with pytest.raises(KilledError):
+                await bench.run(manifest)
+        assert written(bench)["status"] == "succeeded"
+        sent = len(receiver.requests)
+        assert (await bench.run(manifest)).ok
+        assert paths(receiver)[sent:] == ["/start", "/0"]
+        assert [row["event"] for row in written(bench)["notifications"]] == ["start", "success"]
+        with Journal.read(bench.path / "out") as journal:
+            assert len(journal.runs()) == 2
+    assert written(bench)["credits"]["spent"] == "2"

@@ -1,0 +1,218 @@
+"""The limit of concurrent jobs: its bounds, where it settles, and what it makes of strays, loads, waits and outages."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.domain.concurrency_limit import (
+    FIRST_LIMIT,
+    FIRST_MOST,
+    MOST_BY_ITSELF,
+    PACE,
+    PROBE_S,
+    ROUND,
+    SILENCE,
+    ConcurrencyLimit,
+    initial_limit,
+)
+from crucible_batch.domain.gateway_types import JobStatus
+
+concurrencies = st.none() | st.integers(1, 200)
+# An accepted submit, or a refused one with the wait that it asks for and the jobs in flight, or a poll, or an end.
+happenings = st.lists(
+    st.just("accepted") | st.tuples(st.floats(0, 1000, allow_nan=False), st.integers(0, 300)) | st.booleans()
+    | st.floats(0.01, 100, allow_nan=False),
+    max_size=400,
+)  # fmt: skip
+
+
+def submits(limit: ConcurrencyLimit, count: int, is_refused: Callable[[int], bool], in_flight: int = 0) -> None:
+    """Answer so many submits, of which ``is_refused`` says by their number which are refused."""
+    for number in range(count):
+        if is_refused(number):
+            limit.refused(0.0, 0.0, in_flight)
+        else:
+            limit.accepted()
+
+
+def full(limit: ConcurrencyLimit, capacity: int, answers: int) -> tuple[list[int], int]:
+    """Play a gateway that takes ``capacity`` jobs at once: each refused or accepted by whether there is room.
+
+    One job ends between two submits, once the gateway is full. Returns the limit after each answer, and how many were
+    refused.
+    """
+    limits, held, refused = [], 0, 0
+    for _ in range(answers):
+        if held < min(capacity, limit.allowed):
+            limit.accepted()
+            held += 1
+        elif limit.allowed > capacity:
+            limit.refused(0.0, 0.0, held)
+            refused += 1
+            held -= 1
+            limit.ended(1.0)
+        else:
+            held -= 1
+            limit.ended(1.0)
+            limit.accepted()
+            held += 1
+        limits.append(limit.allowed)
+    return limits, refused
+
+
+@given(concurrency=concurrencies, happenings=happenings)
+def test_whatever_happens_the_limit_is_between_one_and_the_ceiling(concurrency, happenings):
+    limit = initial_limit(concurrency)
+    for happening in happenings:
+        match happening:
+            case "accepted":
+                limit.accepted()
+            case bool():
+                limit.polled(JobStatus.QUEUED if happening else JobStatus.RUNNING)
+            case float():
+                limit.ended(happening)
+            case (asked_s, in_flight):
+                limit.refused(0.0, asked_s, in_flight)
+        assert 1 <= limit.allowed <= limit.ceiling == (concurrency or MOST_BY_ITSELF)
+        assert 0 <= limit.chance <= 0.1
+
+
+def test_by_itself_it_begins_low_and_doubles_with_each_round_and_then_grows_more_slowly_to_the_ceiling():
+    limit = initial_limit(None)
+    limits = [limit.allowed]
+    while limit.allowed < limit.ceiling:
+        submits(limit, limit.allowed, lambda _number: False)
+        limits.append(limit.allowed)
+    assert limits[:5] == [FIRST_LIMIT, 8, 16, 32, FIRST_MOST]
+    assert limits[5:8] == [65, 67, 71]
+    assert limits[-1] == MOST_BY_ITSELF
+
+
+def test_a_number_that_was_named_is_there_from_the_beginning_and_never_exceeded():
+    limit = initial_limit(24)
+    assert limit.allowed == 24
+    submits(limit, 100, lambda _number: False)
+    assert limit.allowed == 24
+
+
+def test_one_refusal_in_a_hundred_lowers_nothing():
+    limit = initial_limit(64)
+    submits(limit, 2000, lambda number: number % 100 == 50)
+    assert limit.allowed == 64
+
+
+@pytest.mark.parametrize("share", [0.01, 0.04, 0.1])
+@pytest.mark.parametrize("concurrency", [None, 64])
+def test_refusals_by_chance_leave_the_limit_high(share: float, concurrency: int | None):
+    """By chance: at the same share whatever the limit. It is learned, and what it cost is given back."""
+    limit, chance = initial_limit(concurrency), random.Random(1)
+    seen = []
+    for _ in range(6000):
+        submits(limit, 1, lambda _number: chance.random() < share)
+        seen.append(limit.allowed)
+    assert sum(seen[2000:]) / len(seen[2000:]) >= 0.85 * limit.ceiling
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 8, 20, 60])
+def test_a_gateway_with_room_for_so_many_is_used_and_refuses_few(capacity: int):
+    limit = initial_limit(None)
+    full(limit, capacity, 500)
+    limits, refused = full(limit, capacity, 4000)
+    assert sum(min(at, capacity) for at in limits) / len(limits) >= 0.9 * capacity
+    assert refused / 4000 <= (0.15 if capacity <= 2 else 0.1)
+    assert limit.chance < 0.03
+
+
+def test_a_gateway_that_gets_more_room_is_used_again():
+    limit = initial_limit(None)
+    assert max(full(limit, 8, 1000)[0][500:]) <= 12
+    assert max(full(limit, 64, 1500)[0]) >= 64
+
+
+def test_what_a_lower_limit_ends_was_load_and_is_not_learned_as_chance():
+    limit = initial_limit(64)
+    submits(limit, 40, lambda number: number % 4 == 0)
+    fallen = limit.allowed
+    assert fallen <= 0.8 * 64
+    submits(limit, 2 * ROUND, lambda _number: False)
+    assert limit.chance < 0.01
+    assert fallen < limit.allowed < 64
+
+
+def test_more_than_chance_would_be_is_a_busy_gateway_whatever_the_limit():
+    limit, chance = initial_limit(64), random.Random(2)
+    submits(limit, 4000, lambda _number: chance.random() < 0.5)
+    assert limit.allowed <= 2
+
+
+def test_a_single_refusal_makes_nothing_else_wait():
+    limit = initial_limit(64)
+    limit.refused(10.0, 3600.0, 20)
+    assert limit.next_submit_at(10.0, 5) == 10.0
+
+
+def test_a_gateway_that_refuses_all_gets_one_submit_at_a_time_and_none_before_the_wait_it_asks_for():
+    limit = initial_limit(64)
+    for _ in range(SILENCE):
+        limit.refused(10.0, 60.0, 5)
+    assert limit.is_silent
+    assert limit.next_submit_at(11.0, 1) == math.inf
+    assert limit.next_submit_at(11.0, 0) == 70.0
+    limit.refused(70.0, 0.0, 5)
+    assert limit.next_submit_at(70.0, 0) == 70.0 + PROBE_S
+
+
+def test_after_an_outage_the_limit_is_what_the_gateway_held():
+    limit = initial_limit(64)
+    for _ in range(500):
+        limit.refused(10.0, 0.0, 60)
+    limit.accepted()
+    assert not limit.is_silent
+    assert limit.allowed == 60
+
+
+def test_an_end_is_room_at_a_full_gateway():
+    limit = initial_limit(64)
+    for _ in range(3 * SILENCE):
+        limit.refused(10.0, 0.0, 20)
+    limit.ended(60.0)
+    assert not limit.is_silent
+    limit.refused(11.0, 60.0, 20)
+    assert limit.is_silent
+    limit.ended(60.0)
+    assert limit.next_submit_at(12.0, 0) == 71.0
+
+
+def test_submits_are_spaced_over_the_time_of_a_job_once_the_limit_has_fallen():
+    limit = initial_limit(20)
+    limit.ended(8.0)
+    limit.submitted(100.0)
+    assert limit.next_submit_at(100.0, 1) == 100.0
+    submits(limit, 3, lambda _number: True)
+    assert limit.next_submit_at(100.0, 1) == pytest.approx(100.0 + 8.0 / (PACE * limit.limit))
+
+
+def test_a_limit_below_one_is_one_job_at_a_time_with_pauses():
+    limit = initial_limit(4)
+    limit.ended(1.0)
+    for _ in range(40):
+        submits(limit, 4, lambda number: number != 0)
+    assert limit.allowed == 1
+    assert limit.limit < 1
+    limit.submitted(50.0)
+    assert limit.next_submit_at(50.0, 0) > 51.0
+
+
+@pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.RUNNING])
+def test_beyond_the_start_it_grows_only_while_no_job_is_queued_at_the_gateway(status: JobStatus):
+    limit = initial_limit(None)
+    for _ in range(2000):
+        limit.polled(status)
+        limit.accepted()
+    assert limit.allowed == (FIRST_MOST if status is JobStatus.QUEUED else MOST_BY_ITSELF)

@@ -1,0 +1,88 @@
+"""The entries of a manifest to channels, and what is refused before anything is spent."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from crucible_batch.manifest.models import Notification
+from crucible_batch.notifications import subscriptions
+from crucible_batch.notifications.sources import SourceReader
+from crucible_batch.notifications.subscriptions import Resolved, resolve
+from crucible_batch.option_values import RunEvent
+
+# An import of Apprise, or of what it uses.
+pytestmark = pytest.mark.filterwarnings("ignore:'?(imghdr|pipes|cgi)'?:DeprecationWarning")
+
+SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
+ENVIRON = {"HEART": "https://hc.test/canary", "HOOK": "https://hook.test/canary", "SECRET": SECRET}
+
+
+def resolved(tmp_path: Path, *entries: dict[str, object], allow_command: bool = False) -> Resolved:
+    reader = SourceReader(ENVIRON, {}, tmp_path, "MOLTAZINE_API_KEY", None)
+    notifications = [Notification(**{"on": ["success"], **entry}) for entry in entries]  # type: ignore[arg-type]
+    return resolve(notifications, reader, proxy=None, allow_command=allow_command)
+
+
+def test_each_entry_is_a_channel_for_its_events(tmp_path: Path) -> None:
+    (tmp_path / "apprise").write_text("json://a.test\njson://b.test\n")
+    found = resolved(
+        tmp_path,
+        {"on": ["start", "failure"], "heartbeat": "env:HEART"},
+        {"webhook": "env:HOOK", "secret": "env:SECRET"},
+        {"on": ["failure"], "apprise": "file:apprise"},
+        {"command": ["sh", "-c", "cat"]},
+        allow_command=True,
+    )
+    assert found.problems == ()
+    assert [(each.kind, each.source) for each in found.channels()] == [
+        ("heartbeat", "env:HEART"),
+        ("webhook", "env:HOOK"),
+        ("apprise", "file:apprise (1 of 2)"),
+        ("apprise", "file:apprise (2 of 2)"),
+        ("command", "notify[3] (sh)"),
+    ]
+    assert [each.kind for each in found.channels(RunEvent.START)] == ["heartbeat"]
+    assert [each.kind for each in found.channels(RunEvent.FAILURE)] == ["heartbeat", "apprise", "apprise"]
+    assert [each.kind for each in found.channels(RunEvent.PARTIAL)] == []
+    assert "canary" not in repr(found)
+    assert SECRET not in repr(found)
+
+
+def test_all_problems_are_named_and_the_other_channels_remain(tmp_path: Path) -> None:
+    found = resolved(
+        tmp_path,
+        {"heartbeat": "env:UNSET"},
+        {"heartbeat": "env:HEART"},
+        {"webhook": "env:HOOK", "secret": "env:HEART"},
+        {"command": ["./missing.sh"]},
+        allow_command=True,
+    )
+    assert found.problems == (
+        "notify[0]: env:UNSET: the variable is not set",
+        "notify[2]: env:HEART must be whsec_ followed by base64 of 24 to 64 bytes",
+        "notify[3]: ./missing.sh is not an executable program",
+    )
+    assert [each.source for each in found.channels()] == ["env:HEART"]
+
+
+def test_a_command_needs_the_consent_of_the_user(tmp_path: Path) -> None:
+    """A manifest of another person must not run a program."""
+    found = resolved(tmp_path, {"command": ["sh", "-c", "rm -rf ."]})
+    assert found.channels() == []
+    (problem,) = found.problems
+    assert problem == "notify[0]: running sh needs your consent: add --allow-command"
+
+
+def test_without_the_extra_its_name_is_in_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "is_installed", lambda: False)
+    (problem,) = resolved(tmp_path, {"apprise": "env:HEART"}).problems
+    assert problem == "notify[0]: apprise is not installed; install it: pip install 'crucible-batch[apprise]'"
+
+
+def test_an_apprise_url_of_no_service_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "urls").write_text("json://a.test\nnonsense://canary\n")
+    (problem,) = resolved(tmp_path, {"apprise": "file:urls"}).problems
+    assert problem == "notify[0]: file:urls (2 of 2) is not a URL that Apprise knows"

@@ -1,0 +1,31 @@
+"""Schedules without a file, and moments as text."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from crucible_batch.scheduled_time import read_timezone
+from crucible_batch.scheduling.schedules import ScheduledManifest
+
+
+def schedule(
+    cron: str, zone: str = "UTC", *, name: str = "fox", catch_up: int = 0, path: str = ""
+) -> ScheduledManifest:
+    return ScheduledManifest(
+        path=Path(f"/srv/{name}.yaml"),
+        name=name,
+        cron=cron,
+        zone=read_timezone(zone),
+        zone_name=zone,
+        catch_up=catch_up,
+        deadline_s=None,
+        has_budget=True,
+        is_dated=True,
+        needs_files=False,
+    )
+
+
+def at(text: str) -> datetime:
+    """A moment in UTC, such as ``27 03:15``, in November 2026."""
+    return datetime.fromisoformat(f"2026-11-{text.replace(' ', 'T')}+00:00")

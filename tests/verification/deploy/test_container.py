@@ -1,0 +1,95 @@
+"""The Dockerfile and ``compose.yaml``, in linters that know their formats. No image is built here.
+
+``tests/verification/system/test_container.py`` runs what the image would run.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+
+
+def check(program: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    found = str(Path(sys.executable).with_name(program))
+    return subprocess.run([found, *words], input=text, capture_output=True, text=True, check=False)
+
+
+def test_the_dockerfile_has_no_problem_that_its_linter_knows() -> None:
+    done = check("hadolint", "--failure-threshold", "style", "-", text=DOCKERFILE)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("USER 10001:10001", "USER root"),
+        ("WORKDIR /data", "WORKDIR data"),
+        ("COPY crucible_batch crucible_batch", "ADD crucible_batch crucible_batch"),
+    ],
+)
+def test_the_linter_finds_a_planted_problem(good: str, bad: str) -> None:
+    assert good in DOCKERFILE
+    done = check("hadolint", "--failure-threshold", "style", "-", text=DOCKERFILE.replace(good, bad))
+    assert done.returncode != 0
+
+
+def test_the_compose_file_conforms_to_its_schema(tmp_path: Path) -> None:
+    words = ("--builtin-schema", "vendor.compose-spec")
+    assert check("check-jsonschema", *words, str(ROOT / "compose.yaml")).returncode == 0
+    planted = tmp_path / "compose.yaml"
+    planted.write_text(COMPOSE.replace("read_only: true", "readonly: true"))
+    assert check("check-jsonschema", *words, str(planted)).returncode == 1
+
+
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(COMPOSE)["services"]
+    return found
+
+
+@pytest.mark.parametrize("name", services())
+def test_a_service_has_no_rights_that_it_does_not_need(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["init"] is True
+    assert "ports" not in service, "nothing is published"
+    assert "environment" not in service, "the key is a secret, which docker inspect does not show"
+
+
+@pytest.mark.parametrize("name", services())
+def test_a_service_runs_a_command_with_options_that_exist(name: str) -> None:
+    words = services()[name]["command"]
+    options = {word for word in words if word.startswith("--")}
+    group = words[:2] if words[0] == "schedule" else words[:1]
+    command = str(Path(sys.executable).with_name("crucible-batch"))
+    shown = subprocess.run([command, *group, "--help"], capture_output=True, text=True, check=True).stdout
+    assert options <= set(re.findall(r"--[a-z-]+", shown))
+
+
+def test_what_the_image_copies_is_not_ignored_and_secrets_are() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in ignored if line and not line.startswith("#")]
+    copied = [words.split() for words in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, flags=re.MULTILINE)]
+    sources = {source for *each, _ in copied for source in each}
+    assert rules[0] == "*", "everything is ignored that is not named"
+    assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == sources
+    assert {"**/.env", "**/__pycache__"} == {rule for rule in rules[1:] if not rule.startswith("!")}
+    assert all((ROOT / source).exists() for source in sources)
+
+
+def test_the_image_runs_as_a_numeric_user_and_names_no_registry() -> None:
+    assert re.findall(r"^USER (.+)$", DOCKERFILE, flags=re.MULTILINE) == ["10001:10001"]
+    for image in re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE):
+        assert re.fullmatch(r"python:\$\{PYTHON\}-slim", image)
+    assert "http" not in DOCKERFILE
