@@ -30,7 +30,7 @@ MAX_LINE_BYTES = 128 * 1024 * 1024
 """The longest line of a plan that is written or read: far above a manifest's default limit, so that any job fits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SavedPlanFile(PlanHead):
     """The complete content of ``plan.json``. ``digest`` is the SHA-256 of all lines above its own."""
 

@@ -12,6 +12,7 @@ from crucible_batch.domain.credits import StoredCredits
 from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.redaction import clean
 from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.sharding import LearnedPrice, ShardId
 
 MAX_CELL = 200
 """Characters that are kept of a cell of a table. The job itself is made from the complete cell."""
@@ -86,7 +87,9 @@ class RunTerms:
 
     ``ceiling`` and ``upload_ceiling`` are the declared limits of the price of one job and one upload. ``plan_digest``
     is that of the saved plan that the run follows, if any. ``sidecars`` and ``embed``: provenance is written beside the
-    outputs, and into them. ``scheduled_at`` is the scheduled time, if templates of the jobs use it.
+    outputs, and into them. ``scheduled_at`` is the scheduled time, if templates of the jobs use it. ``shard`` is the
+    part of the saved plan that the run follows, None for all of it; ``budget`` is then its allowance. ``learned`` are
+    the prices that were known when the plan was divided into shards.
     """
 
     manifest_name: str
@@ -102,6 +105,8 @@ class RunTerms:
     embed: bool = False
     upload_ceiling: StoredCredits | None = None
     scheduled_at: datetime | None = None
+    shard: ShardId | None = None
+    learned: tuple[LearnedPrice, ...] = ()
 
     @property
     def rule(self) -> RetryRule:

@@ -97,8 +97,11 @@ class PriceBook:
 
     @classmethod
     def of(cls, terms: RunTerms) -> PriceBook:
-        """Return an empty book with the ceilings of a run."""
-        return cls(terms.ceiling, terms.upload_ceiling)
+        """Return a book with the ceilings of a run, and the prices that its plan brought."""
+        book = cls(terms.ceiling, terms.upload_ceiling)
+        for price in terms.learned:
+            book.learn(Shape(price.price_class, price.shape), price.credits)
+        return book
 
     def without_ceilings(self) -> PriceBook:
         """Return a book of the same prices without declared ceilings."""

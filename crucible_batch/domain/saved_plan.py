@@ -10,6 +10,7 @@ from typing import Literal
 
 from crucible_batch.domain.credits import StoredCredits
 from crucible_batch.domain.prices import Certainty
+from crucible_batch.domain.sharding import LearnedPrice, PlannedShard
 
 
 class PlannedState(enum.StrEnum):
@@ -103,6 +104,7 @@ class PlanHead:
 
     ``workflows`` maps each workflow to the parameters that it listed, None if it listed none. ``events`` is the number
     of events in the run directory's journal: later ones are those of the plan's own runs, or of another run.
+    ``shards`` is empty if the plan is not divided. ``learned`` are the prices that its shards start with.
     """
 
     schema_version: int
@@ -114,14 +116,20 @@ class PlanHead:
     prices: tuple[PlannedPrice, ...]
     totals: PlanTotals
     events: int
+    shards: tuple[PlannedShard, ...] = ()
+    learned: tuple[LearnedPrice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An input image. ``path`` is relative to the manifest's directory."""
+    """An input image. ``path`` is relative to the manifest's directory.
+
+    ``asset_id`` is the gateway's id of it, in a plan that is divided into shards, if it was uploaded before.
+    """
 
     path: str
     sha256: str
+    asset_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
