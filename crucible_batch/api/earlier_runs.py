@@ -13,6 +13,8 @@ What is found there decides:
     same name, run id and gateway    something bought    key     then
     no                               -                   -       not mentioned
     yes                              no                  -       not mentioned
+    yes                              shards, not merged  same    refused
+    yes                              shards, not merged  other   mentioned
     yes                              yes                 same    refused
     yes                              yes                 other   mentioned
 """
@@ -29,6 +31,7 @@ from pathlib import Path
 from crucible_batch.api.account import is_of_key
 from crucible_batch.api.request import relative_to_here
 from crucible_batch.api.run_memory import list_file, recall
+from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.events import Accepted
 from crucible_batch.domain.ledger import Ledger
@@ -45,15 +48,18 @@ class EarlierRun:
     """A run directory of the same manifest, run id and gateway in which something was bought.
 
     ``jobs`` is the number of submits that the gateway accepted. ``is_same_key`` is false if another key bought them, or
-    an unknown one.
+    an unknown one. ``has_shards``: its plan was divided, and its shards may have bought jobs that are not merged yet.
     """
 
     directory: Path
     jobs: int
     spent: Credits
     is_same_key: bool
+    has_shards: bool = False
 
     def describe(self) -> str:
+        if self.has_shards:
+            return f"{self.directory}, whose plan was divided into shards that are not merged yet"
         jobs = "1 job" if self.jobs == 1 else f"{self.jobs:,} jobs"
         return f"{self.directory}, which bought {jobs} for {format_credits(self.spent)} credits"
 
@@ -112,7 +118,11 @@ def _examined(
         if not Journal.exists(directory):
             return None
         with Journal.read(directory) as journal:
-            if journal.binding() != binding or not (is_same_manifest or _has_run(journal, directory, manifest)):
+            shards = noted_shards(journal)
+            has_shards = shards is not None and bool(shards.missing)
+            # Before the merge, no run in the directory names the manifest.
+            is_same_manifest = is_same_manifest or has_shards or _has_run(journal, directory, manifest)
+            if journal.binding() != binding or not is_same_manifest:
                 return None
             jobs, ledger = 0, Ledger()
             for subject, event in journal.events():
@@ -121,10 +131,10 @@ def _examined(
             fingerprint = journal.remembered_key()
     except (CrucibleBatchError, OSError, ValueError):
         return None
-    if not (jobs or ledger.spent or ledger.holds()):
+    if not (jobs or ledger.spent or ledger.holds() or has_shards):
         return None
     is_same_key = fingerprint is not None and is_of_key(fingerprint, key)
-    return EarlierRun(relative_to_here(directory), jobs, ledger.spent, is_same_key)
+    return EarlierRun(relative_to_here(directory), jobs, ledger.spent, is_same_key, has_shards)
 
 
 def _has_run(journal: Journal, directory: Path, manifest: Path) -> bool:

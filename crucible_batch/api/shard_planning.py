@@ -58,20 +58,23 @@ async def plan_shards(
     The allowances are set aside before the plan has its name, so that no shard can run while they could be spent
     elsewhere. Raises ``UserError`` if the plan can't be divided, or if shards of another plan are outstanding.
     """
-    directory = plan.directory
+    directory, found = plan.directory, None
     if not directory.exists():
         refuse_if_run_elsewhere(directory, plan.basis.source.path, plan.basis.binding, settings.api_key)
-        await _divided(plan, None, gateway)  # refused before anything is created
+        found = await _divided(plan, None, gateway)  # refused before anything is created
         stack.enter_context(lock_run_directory(directory))
     journal = stack.enter_context(Journal.open(directory, plan.basis.binding, now=SystemClock().now()))
     await _take_up(plan, journal, gateway, settings)
-    state, division = await _divided(plan, journal, gateway)
+    past = journal if journal.last_number() else None  # without events, all jobs are new
+    if found is None or past is not None:
+        found = await _divided(plan, past, gateway)
+    state, division = found
     basis, choice = plan.basis, plan.request.job_filter
     summary = await summarise(plan.draft, basis.terms, directory, gateway, choice=choice, notes=plan.notes)
     head = plan_head(target, plan.request, basis, summary, journal)
     head = replace(head, shards=division.shards, learned=state.learned)
     base = basis.source.directory
-    rows = sharded_rows(plan.draft, journal, basis.terms, choice, base=base, state=state, division=division)
+    rows = sharded_rows(plan.draft, past, basis.terms, choice, base=base, state=state, division=division)
     digest = write_saved_plan(
         target, head, rows, force=force, before=lambda digest: set_aside(journal, division, digest)
     )

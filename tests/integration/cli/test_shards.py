@@ -341,6 +341,18 @@ def test_prune_keeps_what_is_not_merged(cli: Cli) -> None:
         assert kept[run_dir] == "shards", done.out
 
 
+def test_a_divided_plan_is_known_in_another_folder(cli: Cli) -> None:
+    divided(cli, "afar", shards=2)
+    other = cli.cwd / "other"
+    other.mkdir()
+    elsewhere = Cli(other, cli.url)
+    for command in (("run", "../afar.yaml"), ("plan", "../afar.yaml", "--shards", "2", "-o", "plan.json")):
+        done = elsewhere(*command)
+        assert done.code == 2
+        assert "whose plan was divided into shards that are not merged yet" in " ".join(done.err.split())
+    assert not (other / "outputs").exists()
+
+
 def test_a_merged_shard_is_not_run_again(cli: Cli) -> None:
     divided(cli, "merged", shards=2)
     main = cli.cwd / "outputs/merged/default"
