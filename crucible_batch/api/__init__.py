@@ -28,6 +28,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.workflows": ("validate_live",),
         "crucible_batch.api.live_schema": ("live_manifest_schema",),
         "crucible_batch.api.period_budget": ("PeriodPreview",),
+        "crucible_batch.api.merging": ("MergeResult", "merge"),
         "crucible_batch.api.notifying": ("send_test",),
         "crucible_batch.api.refusals": ("refusals_notified",),
         "crucible_batch.api.plan_comparison": ("Comparison", "PlanGroup"),

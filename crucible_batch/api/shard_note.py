@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import TypeAdapter, ValidationError
 
+from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.errors import JournalError
+from crucible_batch.errors import JournalError, ShardsOutstandingError
 from crucible_batch.journal import Journal
 
 _SHARDS = "shards"
+_NAMED = 10
 _ADAPTER: TypeAdapter[OutstandingShards] = TypeAdapter(OutstandingShards)
 
 
@@ -31,3 +35,26 @@ def noted_shards(journal: Journal) -> OutstandingShards | None:
 def note_shards(journal: Journal, shards: OutstandingShards) -> None:
     """Store the shards, replacing those of an earlier plan."""
     journal.note(_SHARDS, _ADAPTER.dump_json(shards).decode())
+
+
+def refuse_if_outstanding(directory: Path) -> None:
+    """Raise ``ShardsOutstandingError`` if credits of a run directory are set aside for shards that were not merged.
+
+    Does nothing without a journal.
+    """
+    if not Journal.exists(directory):
+        return
+    with Journal.read(directory) as journal:
+        shards = noted_shards(journal)
+    if shards is not None and shards.missing:
+        raise ShardsOutstandingError(directory, described(shards))
+
+
+def described(shards: OutstandingShards) -> str:
+    """Return which shards were not merged, and what is set aside for them, as text."""
+    missing = shards.missing
+    numbers = ", ".join(map(str, missing[:_NAMED])) + (f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else "")
+    return (
+        f"shard{'s' if len(missing) > 1 else ''} {numbers} of {len(shards.allowances)} of plan"
+        f" {shards.plan_digest[:8]}, for which {format_credits(shards.set_aside)} credits are set aside"
+    )

@@ -164,7 +164,7 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
     directory = Path(run_dir)
     check_path("the run directory", directory)
     with Journal.read(directory) as journal, RowFile(directory) as rows:
-        _collect(journal, directory, rows)
+        collect_rows(journal, directory, rows)
         head = write_report_of(journal, directory, rows)
         if html:
             write_page_of(journal, directory, head, rows)
@@ -184,7 +184,8 @@ def row_collector(
     return collect
 
 
-def _collect(journal: Journal, directory: Path, rows: RowFile) -> None:
+def collect_rows(journal: Journal, directory: Path, rows: RowFile) -> None:
+    """Add a row for each job of an open journal, and write missing sidecars."""
     newest = newest_run(journal)
     collect = row_collector(directory, newest.terms, rows)
     for planned, job in journal.jobs(newest.terms.rule):
@@ -198,7 +199,7 @@ def write_report_of(journal: Journal, directory: Path, rows: RowFile | None = No
     """
     if rows is None:
         with RowFile(directory) as made:
-            _collect(journal, directory, made)
+            collect_rows(journal, directory, made)
             return write_report_of(journal, directory, made)
     head = head_of(journal, rows.counts)
     try:
