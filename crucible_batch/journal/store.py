@@ -236,6 +236,10 @@ class Journal:
         rows = self._connection.execute("SELECT key, value FROM meta")
         return {text(key, "binding"): text(value, "binding") for key, value in rows}
 
+    def is_created(self) -> bool:
+        """Whether the journal has its tables. False if the process was killed, or the disk full, during creation."""
+        return self._number("PRAGMA user_version") != 0
+
     def is_begun(self) -> bool:
         """Whether any run was recorded. False if the process was killed, or the disk full, during creation."""
         version = self._number("PRAGMA user_version")
@@ -247,7 +251,7 @@ class Journal:
 
     def noted(self, name: str) -> str | None:
         """Return the value stored under this name; None if there is none."""
-        if self._number("PRAGMA user_version") == 0:  # killed while it was created
+        if not self.is_created():
             return None
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
         return None if row is None else str(row[0])

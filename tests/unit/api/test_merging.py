@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.api.merging import merge
-from crucible_batch.api.shard_note import noted_shards, refuse_if_outstanding
+from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.sharded_plan import refuse_if_divided
 from crucible_batch.domain.events import BecameReady, Created, Event, Found, Intended, Relocated, Uploaded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
@@ -182,14 +183,14 @@ def test_the_allowance_of_an_abandoned_shard_is_returned(ground: ShardGround) ->
         shards = noted_shards(journal)
     assert shards is not None
     assert shards.set_aside == 0
-    refuse_if_outstanding(ground.main)
+    refuse_if_divided(ground.main)
 
 
 def test_all_shards_can_be_abandoned(ground: ShardGround) -> None:
     result = merge([ground.main], abandon="all", html=False)
     assert (result.merged, result.abandoned) == ((), (1, 2, 3, 4))
     assert (result.report, result.exit_code) == (None, ExitCode.OK)
-    refuse_if_outstanding(ground.main)
+    refuse_if_divided(ground.main)
 
 
 def test_a_shard_that_was_run_is_not_abandoned(ground: ShardGround) -> None:
@@ -467,15 +468,15 @@ def test_temporary_files_of_shards_are_left_to_their_own_runs(ground: ShardGroun
 
 def test_a_directory_that_waits_for_shards_is_refused_until_they_are_merged(ground: ShardGround) -> None:
     with pytest.raises(ShardsOutstandingError) as caught:
-        refuse_if_outstanding(ground.main)
+        refuse_if_divided(ground.main)
     assert "shards 1, 2, 3, 4" in caught.value.message
     assert "80 credits" in caught.value.message
     assert f"crucible-batch merge {ground.main}" in (caught.value.hint or "")
     ground.all_shards()
     merge([ground.main], html=False)
-    refuse_if_outstanding(ground.main)
+    refuse_if_divided(ground.main)
     for directory in (ground.folder(1), ground.home / "nowhere"):
-        refuse_if_outstanding(directory)
+        refuse_if_divided(directory)
 
 
 def test_many_directories_are_locked_at_once(tmp_path: Path) -> None:
