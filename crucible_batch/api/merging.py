@@ -88,6 +88,7 @@ def merge(
         outstanding = _outstanding(journal, sources.main)
         directories = [found for path in sources.shards if (found := read_shard(path, binding)) is not None]
         command = shell_command("merge", *given, *(() if out_dir is None else ("--out-dir", out_dir)))
+        OutputStore(sources.main).sweep()
         choice = choose_shards([each.found for each in directories], outstanding, abandon, command=command)
         shards = sorted((each for each in directories if each.number in choice.found), key=lambda each: each.number)
         merged = _Merged()
@@ -142,7 +143,6 @@ class _Merged:
 def _merge(merging: ShardMerge, main: Path, now: float) -> _Merged:
     """Bring the outputs of the shards into the main run directory, then their events."""
     journal, shards = merging.journal, merging.shards
-    OutputStore(main).sweep()
     times = merging.gather()
     with OutputAdopter(journal, main, merging.events, now=now) as adopter:
         for shard in shards:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crucible_batch.api.plan_rows import job_states, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
-from crucible_batch.api.shard_note import described, note_shards, noted_shard, noted_shards
+from crucible_batch.api.shard_note import describe_shards, note_shards, noted_shard, noted_shards
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus
@@ -283,7 +283,7 @@ def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -
     """Raise ``ShardsOutstandingError`` if shards of a run directory were not merged: their allowances are set aside."""
     if outstanding is None or not outstanding.missing:
         return
-    raise ShardsOutstandingError(directory, described(outstanding))
+    raise ShardsOutstandingError(directory, describe_shards(outstanding))
 
 
 def refuse_if_divided(directory: Path) -> None:

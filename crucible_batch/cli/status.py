@@ -14,11 +14,13 @@ from rich.console import Console
 
 from crucible_batch.api import (
     Balance,
+    OutstandingShards,
     Progress,
     Status,
     budget_for_rest,
     clean,
     codes_never_retried,
+    describe_shards,
     format_credits,
     live_manifest_schema,
     manifest_schema,
@@ -48,12 +50,12 @@ from crucible_batch.cli.render.summary import (
     next_step,
     show_summary,
 )
-from crucible_batch.cli.terminal import Json, say, working
+from crucible_batch.cli.terminal import Json, fact, say, working
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
 from crucible_batch.settings import Settings
-from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
 from crucible_batch.target_files import check_target
 
 WIDEST = 100
@@ -106,6 +108,8 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
     books, progress = status.report.credits, status.progress
     balance = Balance(books.budget, books.spent, books.held)
     answer.data = {**head_json(status.report, run_dir), "running": status.running}
+    if status.shards is not None:
+        answer.data["shards"] = _shards_json(status.shards)
     if progress is not None:
         answer.data["progress"] = progress_json(progress, balance, now)
     failures = [] if status.running else group_failures(status.report, status.jobs())
@@ -117,6 +121,8 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
         next_step=_next_step(status, failures),
         tail=_tail(status),
     )
+    if status.shards is not None:
+        fact(answer.out, "shards", f"not merged yet: {describe_shards(status.shards)}")
     if progress is not None:
         show_progress(answer.out, progress, balance, now)
 
@@ -143,6 +149,8 @@ def _chose_some(status: Status) -> bool:
 def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     """Return the command that continues a run; None if it is running or complete."""
     head, manifest = status.report, status.manifest
+    if status.shards is not None and not status.running:
+        return merge_command(status.run_dir)
     if status.running or (head.exit_code == ExitCode.OK and not _chose_some(status)):
         return None
     if manifest is None or not manifest.is_file():
@@ -157,6 +165,20 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
         return command
     enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
     return next_step(head, command, failures, enough=enough, never=codes_never_retried(status.run_dir))
+
+
+def merge_command(run_dir: Path) -> str:
+    """Return the command that merges the shards of a run directory."""
+    return f"{shell_command('merge', run_dir)}   # once all shards have ended"
+
+
+def _shards_json(shards: OutstandingShards) -> Json:
+    return {
+        "plan_digest": shards.plan_digest,
+        "count": len(shards.allowances),
+        "missing": list(shards.missing),
+        "set_aside": format_credits(shards.set_aside),
+    }
 
 
 def write_report_and_tell(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:

@@ -469,7 +469,7 @@ def test_temporary_files_of_shards_are_left_to_their_own_runs(ground: ShardGroun
 def test_a_directory_that_waits_for_shards_is_refused_until_they_are_merged(ground: ShardGround) -> None:
     with pytest.raises(ShardsOutstandingError) as caught:
         refuse_if_divided(ground.main)
-    assert "shards 1, 2, 3, 4" in caught.value.message
+    assert "1, 2, 3, 4 of 4" in caught.value.message
     assert "80 credits" in caught.value.message
     assert f"crucible-batch merge {ground.main}" in (caught.value.hint or "")
     ground.all_shards()
