@@ -60,7 +60,7 @@ def shard_dir(cli: Cli, main: Path, number: int) -> Path:
 
 def told(row: dict[str, Any]) -> dict[str, Any]:
     """A row of a report without what another gateway, or another time, makes differently."""
-    row = {key: value for key, value in row.items() if key not in {"job_id", "attempts"}}
+    row = {key: value for key, value in row.items() if key not in {"job_id", "attempts", "image_files"}}
     row["outputs"] = [
         {key: value for key, value in output.items() if key not in {"saved_at"}} for output in row["outputs"]
     ]

@@ -23,7 +23,7 @@ from crucible_batch.journal import Journal
 from tests.slow_cases import quick_every
 from tests.unit.api.shard_ground import ShardGround, done, failed, planned, saved, snapshot
 
-CALLS = ("open", "link", "rename", "replace", "unlink", "mkdir", "fsync", "write", "close")
+CALLS = ("open", "link", "rename", "replace", "unlink", "mkdir", "fsync", "write")
 NOW = 500.0
 
 
