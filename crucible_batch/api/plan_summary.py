@@ -47,6 +47,7 @@ class PlanSummary:
     ``left_s`` is the time left of a run's deadline, in seconds. ``earlier_dir`` is the directory of an earlier run of
     this manifest in another folder. ``period`` is the manifest's period; ``budget`` is then
     what a run could set aside now, beside what the directory has spent. ``shards`` are those of a divided plan.
+    ``is_waiting``: a run is refused until the shards of another plan of the directory are merged.
     """
 
     manifest_name: str
@@ -74,11 +75,17 @@ class PlanSummary:
     earlier_dir: Path | None = None
     period: PeriodPreview | None = None
     shards: tuple[PlannedShard, ...] = ()
+    is_waiting: bool = False
 
     @property
     def is_settled(self) -> bool:
         """Whether a run would change nothing: each job is done or failed, and no answer is outstanding."""
         return self.comparison.is_settled and not self.held
+
+    @property
+    def set_aside(self) -> Credits:
+        """The sum of the allowances of the plan's shards."""
+        return sum((shard.allowance for shard in self.shards), ZERO)
 
     @property
     def may_exceed(self) -> Credits | None:

@@ -23,7 +23,8 @@ from crucible_batch.api import (
     newest_run_directory,
 )
 from crucible_batch.cli.answer import CommandOutput, rfc3339
-from crucible_batch.cli.status import merge_command, next_command
+from crucible_batch.cli.render.shards import merge_command
+from crucible_batch.cli.status import next_command
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command

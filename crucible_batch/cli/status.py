@@ -42,6 +42,7 @@ from crucible_batch.cli.display.progress_text import (
     rows,
     task_row,
 )
+from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.render.summary import (
     FailureGroup,
     group_failures,
@@ -55,7 +56,7 @@ from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
 from crucible_batch.settings import Settings
-from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
 from crucible_batch.target_files import check_target
 
 WIDEST = 100
@@ -153,6 +154,8 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
         return merge_command(status.run_dir)
     if status.running or (head.exit_code == ExitCode.OK and not _chose_some(status)):
         return None
+    if head.shard is not None and head.exit_code in {ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS}:
+        return "merge the shards of the plan once all have ended; its next plan admits what is left"
     if manifest is None or not manifest.is_file():
         return "run the command that started it again to resume"
     is_default = status.run_dir.resolve() == (DEFAULT_DIRECTORY / head.manifest.name / head.run_id).resolve()
@@ -165,11 +168,6 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
         return command
     enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
     return next_step(head, command, failures, enough=enough, never=codes_never_retried(status.run_dir))
-
-
-def merge_command(run_dir: Path) -> str:
-    """Return the command that merges the shards of a run directory."""
-    return f"{shell_command('merge', run_dir)}   # once all shards have ended"
 
 
 def _shards_json(shards: OutstandingShards) -> Json:

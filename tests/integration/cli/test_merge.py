@@ -204,6 +204,9 @@ def test_nothing_runs_in_the_main_directory_until_the_merge(cli: Cli) -> None:
     assert cli("run", "waiting.yaml").code == 2
     note = cli("plan", "waiting.yaml")
     assert "not merged yet: 1, 2, 3, 4 of 4" in " ".join(note.out.split())
+    assert note.out.splitlines()[-1].split("next")[-1].split("#")[0].strip() == (
+        "crucible-batch merge outputs/waiting/default"
+    )
     listed = cli("runs", "--json").envelope["data"]["runs"]
     assert [(run["state"], run["next"].split("   ")[0]) for run in listed] == [
         ("waiting", "crucible-batch merge outputs/waiting/default")
