@@ -97,7 +97,8 @@ def merge(
             merged = _merge(ShardMerge(journal, shards, events, outstanding, choice), sources.main, clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
         head, page = _report(journal, sources.main, html=html) if journal.is_begun() else (None, None)
-        exit_code = head.exit_code if head is not None and (shards or not is_repeated) else None
+        is_finished_now = bool(shards) or (choice.is_empty and not is_repeated)
+        exit_code = head.exit_code if head is not None and is_finished_now else None
     return MergeResult(
         run_dir=sources.main,
         plan_digest=outstanding.plan_digest,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from crucible_batch.api.prune_mark import PRUNED
 from crucible_batch.api.run_list import RunDirectories
-from crucible_batch.api.status import changed_at_of, head_of, jobs_with_past, newest_run, outstanding_shards
+from crucible_batch.api.status import changed_at_of, head_of, jobs_with_past, newest_run
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.retention import (
     KeepCause,
@@ -109,7 +109,7 @@ def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
             byte_size=size + size_of_page(run_dir),
             exit_code=head.exit_code,
             is_running=is_running,
-            has_held=head.credits.held > 0 or outstanding_shards(journal) is not None,
+            has_held=head.credits.held > 0,
             has_unknown=head.counts.unknown > 0,
             is_reported=_is_reported(journal, run_dir, newest),
             is_pruned=bool(journal.noted(PRUNED)),

@@ -54,6 +54,7 @@ def find_sources(run_dirs: Sequence[Path], out_dir: Path | None) -> MergeSources
     The main run directory is ``out_dir``, else the given one, else that in which the shard directories are. Raises
     ``RunDirectoryError`` if a directory is neither, and ``UserError`` if there is no main run directory, or several.
     """
+    check_path("the main run directory", out_dir)
     mains = [] if out_dir is None else [out_dir]
     shards: list[Path] = []
     for path in run_dirs:
