@@ -20,6 +20,7 @@ from crucible_batch.api.plan_rows import (
     starts_of,
 )
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.sharded_plan import waits_for_shards
 from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
@@ -215,6 +216,7 @@ async def summarise(
         blocked=starts.blocked,
         enough=budget_for(ledger, tally.to_buy, to_upload),
         remedy=remedy_for(comparison.failed_codes, terms.never),
+        is_waiting=waits_for_shards(directory),
     )
 
 

@@ -39,7 +39,7 @@ from crucible_batch.api.request import (
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shard_planning import DraftedPlan, plan_shards
 from crucible_batch.api.shard_run import plan_shard
-from crucible_batch.api.sharded_plan import check_sharding, shard_notes, waits_for_shards
+from crucible_batch.api.sharded_plan import check_sharding, shard_notes
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.gateway import HttpGateway
@@ -154,7 +154,6 @@ async def plan_request(
             lines=with_paid(summary.lines, recall_prices(settings)),
             earlier_dir=None if earlier is None else earlier.directory,
             shards=() if request.plan is None else request.plan.head.shards,
-            is_waiting=waits_for_shards(directory),
         )
         if save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
