@@ -81,7 +81,7 @@ def test_four_shards_are_merged_to_the_report_of_one_run(own_cli: Cli, report_of
     done = cli("merge", "outputs/same/default")
     assert done.code == 0, done.err
     assert "10 of 10 jobs succeeded" in done.out
-    assert "shards 1, 2, 3, 4 of plan" in done.out
+    assert "shards 1, 2, 3, 4 merged" in done.out
     merged = report_of(main)
 
     alone = tmp_path / "alone"
@@ -181,7 +181,7 @@ def test_an_abandoned_shard_returns_its_credits(cli: Cli, report_of: Report) -> 
     assert (refused.code, "shard 1/4 can't be abandoned" in refused.err) == (2, True)
     done = cli("merge", "outputs/abandoned/default", "--abandon", "3/4")
     assert done.code == 5
-    assert "shard 3 of plan" in done.out
+    assert "shard 3 abandoned" in done.out
     assert report_of(main)["counts"]["pending"] == 2
     run_again = cli("run", "plan.json", "--shard", "3/4")
     assert run_again.code == 2, run_again.out
