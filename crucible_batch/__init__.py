@@ -39,6 +39,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "RunBusyError",
             "RunDirectoryError",
             "RunPrunedError",
+            "ShardsOutstandingError",
             "SavedPlanError",
         ),
         "crucible_batch.api": (
@@ -48,6 +49,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "AuditResult",
             "Cleaning",
             "ListedRun",
+            "MergeResult",
             "RunKeywords",
             "RunList",
             "RunResult",
@@ -68,6 +70,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "clean_assets",
             "connect",
             "list_runs",
+            "merge",
             "plan",
             "read_status",
             "run",

@@ -6,6 +6,7 @@ from crucible_batch.api import GatewayUnreachable as GatewayUnreachable
 from crucible_batch.api import JobAdvanced as JobAdvanced
 from crucible_batch.api import ListedRun as ListedRun
 from crucible_batch.api import ManifestKeywords as ManifestKeywords
+from crucible_batch.api import MergeResult as MergeResult
 from crucible_batch.api import Message as Message
 from crucible_batch.api import Observer as Observer
 from crucible_batch.api import PlanSummary as PlanSummary
@@ -24,6 +25,7 @@ from crucible_batch.api import audit as audit
 from crucible_batch.api import clean_assets as clean_assets
 from crucible_batch.api import connect as connect
 from crucible_batch.api import list_runs as list_runs
+from crucible_batch.api import merge as merge
 from crucible_batch.api import plan as plan
 from crucible_batch.api import read_status as read_status
 from crucible_batch.api import run as run
@@ -47,6 +49,7 @@ from crucible_batch.errors import RunBusyError as RunBusyError
 from crucible_batch.errors import RunDirectoryError as RunDirectoryError
 from crucible_batch.errors import RunPrunedError as RunPrunedError
 from crucible_batch.errors import SavedPlanError as SavedPlanError
+from crucible_batch.errors import ShardsOutstandingError as ShardsOutstandingError
 from crucible_batch.errors import StalePlanError as StalePlanError
 from crucible_batch.errors import UserError as UserError
 from crucible_batch.gateway import CrucibleClient as CrucibleClient

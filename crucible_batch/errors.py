@@ -215,6 +215,18 @@ class RunPrunedError(RunDirectoryError):
         )
 
 
+class ShardsOutstandingError(RunDirectoryError):
+    """Credits of the run directory are set aside for shards of a divided plan that were not merged yet."""
+
+    code = "SHARDS_OUTSTANDING"
+
+    def __init__(self, directory: object, outstanding: str) -> None:
+        super().__init__(
+            f"shards of {directory} are not merged yet: {outstanding}",
+            hint=f"when the shards have ended: crucible-batch merge {shlex.quote(str(directory))}",
+        )
+
+
 class ConsentError(UserError):
     """No consent to spend: no budget, no ``--yes``, and no terminal to ask on."""
 

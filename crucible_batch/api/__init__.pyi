@@ -17,6 +17,8 @@ from crucible_batch.api.image_folder import ListedImage as ListedImage
 from crucible_batch.api.image_folder import first_problem as first_problem
 from crucible_batch.api.image_folder import list_images as list_images
 from crucible_batch.api.live_schema import live_manifest_schema as live_manifest_schema
+from crucible_batch.api.merging import MergeResult as MergeResult
+from crucible_batch.api.merging import merge as merge
 from crucible_batch.api.notifying import send_test as send_test
 from crucible_batch.api.overlap import hold_results as hold_results
 from crucible_batch.api.period_budget import PeriodPreview as PeriodPreview
@@ -54,6 +56,7 @@ from crucible_batch.api.running import run_request as run_request
 from crucible_batch.api.scheduled_runs import PreparedRun as PreparedRun
 from crucible_batch.api.scheduled_runs import due_runs as due_runs
 from crucible_batch.api.scheduled_runs import prepare_run as prepare_run
+from crucible_batch.api.shard_note import describe_shards as describe_shards
 from crucible_batch.api.status import AtWork as AtWork
 from crucible_batch.api.status import Progress as Progress
 from crucible_batch.api.status import Status as Status
@@ -120,6 +123,7 @@ from crucible_batch.domain.retention import RetentionRules as RetentionRules
 from crucible_batch.domain.retry_rule import Remedy as Remedy
 from crucible_batch.domain.retry_rule import remedy_for as remedy_for
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES
+from crucible_batch.domain.sharding import OutstandingShards as OutstandingShards
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway.adapter import read_expected_s as read_expected_s
 from crucible_batch.gateway.adapter import read_fields as read_fields

@@ -58,6 +58,16 @@ def note_report(journal: Journal, directory: Path, head: ReportHead, rows: RowFi
     journal.note(_NAME, _REPORTED.dump_json(kept).decode())
 
 
+def forget_report(journal: Journal) -> None:
+    """Store that the report is out of date, so that ``is_report_due`` until the next ``note_report``."""
+    journal.note(_NAME, "")
+
+
+def is_report_due(journal: Journal) -> bool:
+    """Whether the report was not written since ``forget_report``."""
+    return journal.noted(_NAME) == ""
+
+
 def _content(directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> str:
     """Return the digest of the content of report and page: rows, head, and the directory in their commands."""
     text = head.model_dump_json(exclude={"finished_at", "notifications"})

@@ -14,7 +14,7 @@ from typing import Literal, TypedDict, Unpack
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
 from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
-from crucible_batch.domain.sharding import SHARD_VARIABLE, ShardId, shard_from
+from crucible_batch.domain.sharding import SHARD_VARIABLE, SHARDS_FOLDER, ShardId, shard_from
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.manifest import path_fault
 from crucible_batch.option_values import AUTO
@@ -292,7 +292,7 @@ def main_directory(plan: SavedPlan) -> Path:
 
 def shard_directory(plan: SavedPlan, shard: ShardId) -> Path:
     """Return the run directory of a shard, unless another one is chosen."""
-    return main_directory(plan) / "shards" / plan.digest[:8] / f"{shard.number}-of-{shard.count}"
+    return main_directory(plan) / SHARDS_FOLDER / plan.digest[:8] / shard.folder
 
 
 def _directory_of(request: RunRequest, plan: SavedPlan) -> Path:

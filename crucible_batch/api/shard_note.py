@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from pydantic import TypeAdapter, ValidationError
 
+from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.sharding import OutstandingShards, ShardOf
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Journal
 
 _SHARDS = "shards"
+_NAMED = 10
 _ADAPTER: TypeAdapter[OutstandingShards] = TypeAdapter(OutstandingShards)
 _SHARD = "shard"
 _SHARD_ADAPTER: TypeAdapter[ShardOf] = TypeAdapter(ShardOf)
@@ -58,3 +60,10 @@ def noted_shard(journal: Journal) -> ShardOf | None:
 def note_shard(journal: Journal, shard: ShardOf) -> None:
     """Store which shard the run directory belongs to."""
     journal.note(_SHARD, _SHARD_ADAPTER.dump_json(shard).decode())
+
+
+def describe_shards(shards: OutstandingShards) -> str:
+    """Return which shards were not merged, and what is set aside for them, as text."""
+    missing = shards.missing
+    numbers = ", ".join(map(str, missing[:_NAMED])) + (f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else "")
+    return f"{numbers} of {len(shards.allowances)}, with {format_credits(shards.set_aside)} credits set aside"

@@ -75,8 +75,9 @@ async def plan_shards(
     head = replace(head, shards=division.shards, learned=state.learned)
     base = basis.source.directory
     rows = sharded_rows(plan.draft, past, basis.terms, choice, base=base, state=state, division=division)
+    budget = basis.terms.budget
     digest = write_saved_plan(
-        target, head, rows, force=force, before=lambda digest: set_aside(journal, division, digest)
+        target, head, rows, force=force, before=lambda digest: set_aside(journal, division, digest, budget)
     )
     return replace(summary, shards=division.shards, digest=digest)
 

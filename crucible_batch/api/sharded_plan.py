@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crucible_batch.api.plan_rows import job_states, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
-from crucible_batch.api.shard_note import note_shards, noted_shard, noted_shards
+from crucible_batch.api.shard_note import describe_shards, note_shards, noted_shard, noted_shards
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import Credits, format_credits
@@ -22,10 +22,10 @@ from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 from crucible_batch.domain.saved_plan import ImageFile, PlanRow, ShardRow
 from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division, SharedImage
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
-from crucible_batch.errors import GatewayError, RunDirectoryError, UserError
+from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, UserError
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
-from crucible_batch.shell_command import run_command, shell_command
+from crucible_batch.shell_command import run_command
 
 _IN_DOUBT = {AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED}
 _LEFT_ALONE = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.UNREADABLE}
@@ -273,8 +273,8 @@ def _described(file: ImageFile, image: InputImage, ready: Mapping[str, str]) -> 
     return replace(file, asset_id=asset_id, byte_size=spec.byte_size, mime_type=spec.mime_type)
 
 
-def set_aside(journal: Journal, division: Division, digest: str) -> None:
-    """Note the shards of a plan in the main run directory, before the plan can be run.
+def set_aside(journal: Journal, division: Division, digest: str, budget: Credits | None) -> None:
+    """Note the shards of a plan in the main run directory, before the plan can be run. ``budget`` is the plan's.
 
     Raises ``UserError`` if shards of another plan are outstanding.
     """
@@ -283,24 +283,20 @@ def set_aside(journal: Journal, division: Division, digest: str) -> None:
         return
     refuse_outstanding(outstanding, journal.path.parent.parent)
     allowances = {shard.number: shard.allowance for shard in division.shards}
-    note_shards(journal, OutstandingShards(digest, allowances))
+    note_shards(journal, OutstandingShards(digest, allowances, budget=budget))
 
 
 def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -> None:
-    """Raise ``UserError`` if shards of a run directory were not merged yet: their allowances are set aside."""
+    """Raise ``ShardsOutstandingError`` if shards of a run directory were not merged: their allowances are set aside."""
     if outstanding is None or not outstanding.missing:
         return
-    raise UserError(
-        f"shards of {directory} are not merged yet: {number_words(outstanding.missing)} of"
-        f" {len(outstanding.allowances)}, with {format_credits(outstanding.set_aside)} credits set aside",
-        hint=f"when they have ended: {shell_command('merge', directory)}",
-    )
+    raise ShardsOutstandingError(directory, describe_shards(outstanding))
 
 
 def refuse_if_divided(directory: Path) -> None:
     """Refuse a run of a manifest in a directory whose budget is set aside for shards, or which is that of a shard.
 
-    Raises ``UserError``, and ``RunDirectoryError`` for the directory of a shard.
+    Raises ``ShardsOutstandingError``, and ``RunDirectoryError`` for the directory of a shard.
     """
     if not Journal.exists(directory):
         return
@@ -316,19 +312,20 @@ def refuse_if_divided(directory: Path) -> None:
         )
 
 
+def waits_for_shards(directory: Path) -> bool:
+    """Whether a run of the manifest is refused until shards are merged."""
+    try:
+        refuse_if_divided(directory)
+    except ShardsOutstandingError:
+        return True
+    except RunDirectoryError:
+        return False
+    return False
+
+
 def shard_notes(directory: Path) -> Iterator[str]:
     """Yield what a plan notes about shards of its directory that are not merged yet."""
     try:
         refuse_if_divided(directory)
     except UserError as error:
         yield f"run is refused: {error.message}; {error.hint}"
-
-
-_NUMBERS_SHOWN = 12
-
-
-def number_words(numbers: tuple[int, ...]) -> str:
-    """Return the numbers of shards as text, shortened."""
-    shown = ", ".join(map(str, numbers[:_NUMBERS_SHOWN]))
-    more = len(numbers) - _NUMBERS_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

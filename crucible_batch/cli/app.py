@@ -15,6 +15,7 @@ from crucible_batch.cli import (
     budget_commands,
     inspect_commands,
     maintenance_commands,
+    merge_commands,
     notify_commands,
     run_commands,
     schedule_commands,
@@ -60,7 +61,7 @@ def _root(
     """
 
 
-for _group in (start_commands, run_commands, inspect_commands, maintenance_commands):
+for _group in (start_commands, run_commands, merge_commands, inspect_commands, maintenance_commands):
     app.registered_commands.extend(_group.commands.registered_commands)
 app.add_typer(schedule_commands.schedule, rich_help_panel="Create images")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Maintain")

@@ -67,7 +67,7 @@ _STATUS = {
     ExitCode.SIGTERM: RunStatus.INTERRUPTED,
 }
 
-_PRECEDENCE = (
+PRECEDENCE = (
     ExitCode.SIGTERM,
     ExitCode.SIGINT,
     ExitCode.KEY_REFUSED,
@@ -92,7 +92,7 @@ def conclude(counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], reas
         found.add(ExitCode.STOPPED)
     if found & {ExitCode.SIGINT, ExitCode.SIGTERM}:
         found.discard(ExitCode.STOPPED)
-    code = next((code for code in _PRECEDENCE if code in found), ExitCode.OK)
+    code = next((code for code in PRECEDENCE if code in found), ExitCode.OK)
     status = _STATUS[code]
     if code is ExitCode.SOME_FAILED and not counts.get(Outcome.SUCCEEDED):
         status = RunStatus.FAILED

@@ -8,7 +8,7 @@ are intact count as saved, and a price in a receipt can only raise the price in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from crucible_batch.domain.credits import ZERO, Credits, StoredCredits
@@ -65,6 +65,29 @@ def receipt_for(job: Job, event: JobEvent) -> Receipt | None:
         outputs=job.expected,
         saved=None if isinstance(event, Accepted) else job.outputs.get(event.index),
     )
+
+
+def receipts_of(job: Job, paths: Mapping[int, str]) -> Iterator[Receipt]:
+    """Yield the receipts of a job by its present state: one for each accepted attempt, and for each output.
+
+    ``paths`` has the paths of the outputs by index; those without one are left out.
+    """
+    for attempt in job.attempts:
+        if attempt.job_id is None:
+            continue
+        accepted = Receipt(
+            identity=job.identity,
+            attempt=attempt.number,
+            key=attempt.key,
+            job_id=attempt.job_id,
+            credits=attempt.credits,
+            at=attempt.held_at if attempt.accepted_at is None else attempt.accepted_at,
+        )
+        yield accepted
+        for index, saved in sorted(job.outputs.items()) if attempt is job.attempts[-1] else ():
+            if index in paths:
+                output = replace(saved, path=paths[index])
+                yield replace(accepted, at=saved.at, outputs=job.expected, saved=output)
 
 
 @dataclass(frozen=True, slots=True)

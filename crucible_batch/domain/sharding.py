@@ -10,6 +10,9 @@ from crucible_batch.domain.credits import ZERO, Credits, StoredCredits
 
 MAX_SHARDS = 10_000
 
+SHARDS_FOLDER = "shards"
+"""The folder of a run directory with the directories of its shards."""
+
 SHARD_VARIABLE = "CRUCIBLE_BATCH_SHARD"
 _ARRAY_VARIABLES = {"SLURM_ARRAY_TASK_ID": 1, "JOB_COMPLETION_INDEX": 0, "AWS_BATCH_JOB_ARRAY_INDEX": 0}
 """The index variables of Slurm, Kubernetes and AWS Batch, each with the index of the first shard."""
@@ -39,6 +42,11 @@ class ShardId:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
+
+    @property
+    def folder(self) -> str:
+        """The name of its directory, such as ``3-of-8``."""
+        return f"{self.number}-of-{self.count}"
 
 
 def shard_from(environ: Mapping[str, str], count: int) -> ShardId | None:
@@ -93,12 +101,14 @@ class LearnedPrice:
 class OutstandingShards:
     """The shards of the newest divided plan of a run directory, and their allowances, by number.
 
-    The allowance of a shard that was not merged is set aside: the run directory may not spend it.
+    The allowance of a shard that was not merged is set aside: the run directory may not spend it. ``budget`` is that of
+    the complete plan.
     """
 
     plan_digest: str
     allowances: Mapping[int, StoredCredits]
     merged: frozenset[int] = field(default_factory=frozenset)
+    budget: StoredCredits | None = None
 
     @property
     def missing(self) -> tuple[int, ...]:

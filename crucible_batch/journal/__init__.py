@@ -11,7 +11,9 @@ __all__, __getattr__, __dir__ = lazily(
     {
         "crucible_batch.journal.binding": ("Binding", "journals_beside"),
         "crucible_batch.journal.lock": ("is_locked", "lock_results", "lock_run_directory", "refuse_if_locked"),
+        "crucible_batch.journal.merged_events": ("MergedEvents",),
         "crucible_batch.journal.plan_file": ("PlanFile",),
-        "crucible_batch.journal.store": ("Journal", "RunRecord"),
+        "crucible_batch.journal.run_record": ("RunRecord",),
+        "crucible_batch.journal.store": ("Journal",),
     },
 )

@@ -4,6 +4,7 @@ from crucible_batch.journal.lock import is_locked as is_locked
 from crucible_batch.journal.lock import lock_results as lock_results
 from crucible_batch.journal.lock import lock_run_directory as lock_run_directory
 from crucible_batch.journal.lock import refuse_if_locked as refuse_if_locked
+from crucible_batch.journal.merged_events import MergedEvents as MergedEvents
 from crucible_batch.journal.plan_file import PlanFile as PlanFile
+from crucible_batch.journal.run_record import RunRecord as RunRecord
 from crucible_batch.journal.store import Journal as Journal
-from crucible_batch.journal.store import RunRecord as RunRecord

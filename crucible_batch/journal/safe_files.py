@@ -141,6 +141,15 @@ def _refuse_links(directory: Path) -> None:
             raise _refused(folder / name, status)
 
 
+def reading_mode(path: Path) -> str:
+    """Return the mode of the SQLite URI in which a journal is opened for reading."""
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        # With write access, the last connection to close removes the write-ahead log.
+        return "rw"
+    # Without a log there is no writer; and in a read-only directory SQLite can't create the files of WAL mode.
+    return "ro" if path.with_name(f"{FILE}-wal").exists() else "ro&immutable=1"
+
+
 def check_ours(connection: sqlite3.Connection, path: Path, known_format: int) -> None:
     """Raise ``JournalError`` if a database is not a journal that this release can use. An empty one is accepted."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()

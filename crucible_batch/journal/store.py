@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby
 from operator import itemgetter
@@ -14,7 +12,6 @@ from pathlib import Path
 
 from crucible_batch.domain.asset import ASSET_PREFIX, Asset
 from crucible_batch.domain.events import EVENT_NAMES, Accepted, Created, Event, Found
-from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
@@ -27,28 +24,18 @@ from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.group_commit import GroupCommitWriter
 from crucible_batch.journal.plan_file import INDEX_PLAN, INSERT_PLANNED, PlanFile
 from crucible_batch.journal.replay import asset_of, job_of
-from crucible_batch.journal.safe_files import DIRECTORY, FILE, check_ours, foreign_errors, refuse_links, sync_names
+from crucible_batch.journal.run_record import RunRecord
+from crucible_batch.journal.safe_files import (
+    DIRECTORY,
+    FILE,
+    check_ours,
+    foreign_errors,
+    reading_mode,
+    refuse_links,
+    sync_names,
+)
 
 FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One run in this directory. ``ending`` is None while it runs, and if it was killed.
-
-    ``begins_after`` is the number of the journal's last event when the run began; None if it was not recorded.
-    """
-
-    started_at: float
-    finished_at: float | None
-    terms: RunTerms
-    ending: Ending | None
-    begins_after: int | None = None
-
-    @property
-    def stops(self) -> Mapping[str, ErrorInfo]:
-        """Why jobs were not started, by price class; empty if the run has no ending."""
-        return {} if self.ending is None else self.ending.stops
 
 
 class Journal:
@@ -109,7 +96,7 @@ class Journal:
             yield journal
 
     def _connect(self) -> sqlite3.Connection:
-        mode = self._reading_mode() if self._read_only else "rwc"
+        mode = reading_mode(self.path) if self._read_only else "rwc"
         connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
         try:
             connection.execute("PRAGMA busy_timeout = 5000")
@@ -128,18 +115,11 @@ class Journal:
             raise
         return connection
 
-    def _reading_mode(self) -> str:
-        if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK):
-            # With write access, the last connection to close removes the write-ahead log.
-            return "rw"
-        # Without a log there is no writer; and in a read-only directory SQLite can't create the files of WAL mode.
-        return "ro" if self.path.with_name(f"{FILE}-wal").exists() else "ro&immutable=1"
-
     def _migrate(self, now: float) -> None:
         if self._number("PRAGMA user_version") == 0:
             sync_names(self.path)  # first, so that it is repeated if it fails
             schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-            with self._transaction():
+            with self.transaction():
                 for statement in schema.split(";\n"):
                     self._connection.execute(statement)
                 self._connection.execute("INSERT INTO migrations (format, applied_at) VALUES (?, ?)", (FORMAT, now))
@@ -147,7 +127,7 @@ class Journal:
 
     def _bind(self, binding: Binding) -> None:
         wanted = {"manifest": binding.manifest_name, "run id": binding.run_id, "gateway": binding.gateway}
-        with self._transaction():
+        with self.transaction():
             for key, value in wanted.items():
                 self._connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
         bound = self._meta()
@@ -183,7 +163,7 @@ class Journal:
     def restore(self, stories: Iterable[tuple[str, Sequence[Event]]]) -> None:
         """Store the events of several subjects in one transaction, in the order given."""
         rows = ((subject, *encode_event(event)) for subject, story in stories for event in story)
-        with self._transaction():
+        with self.transaction():
             self._connection.executemany(sql.APPEND, rows)
 
     def adopt(self, plan: PlanFile) -> None:
@@ -191,7 +171,7 @@ class Journal:
 
         A plan that is byte for byte the same as the stored one is not written again.
         """
-        with self._transaction():
+        with self.transaction():
             if not plan.is_kept_in(self._connection):
                 for statement in sql.RETIRE:
                     self._connection.execute(statement)
@@ -205,13 +185,13 @@ class Journal:
         ``after`` is the number of the last event before the run; the newest event's by default.
         """
         last = self.last_number() if after is None else after
-        with self._transaction():
+        with self.transaction():
             cursor = self._connection.execute(sql.BEGIN_RUN, (now, encode(terms), last))
         return int(cursor.lastrowid or 0)
 
     def end_run(self, run: int, ending: Ending, *, now: float) -> None:
         """Record the end of a run."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute(
                 "UPDATE runs SET finished_at = ?, ending = ? WHERE id = ?", (now, encode(ending), run)
             )
@@ -222,8 +202,24 @@ class Journal:
 
     def note(self, name: str, value: str) -> None:
         """Store a named value that is not an event, replacing the previous one."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (name, value))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Store all writes of the block, or after an error none of them. May be nested. Not for ``append``."""
+        is_nested: bool = self._connection.in_transaction
+        if is_nested:
+            yield
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # a full disk ends a transaction by itself
+                self._connection.execute("ROLLBACK")
+            raise
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -255,6 +251,8 @@ class Journal:
 
     def noted(self, name: str) -> str | None:
         """Return the value stored under this name; None if there is none."""
+        if not self.is_created():
+            return None
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -394,6 +392,10 @@ class Journal:
         for (body,) in self._connection.execute("SELECT body FROM plan ORDER BY position"):
             yield decode(PlannedJob, body)
 
+    def identities(self) -> Iterator[str]:
+        """Yield the identities of the plan's jobs."""
+        return (identity for (identity,) in self._connection.execute("SELECT identity FROM plan"))
+
     def planned(self) -> int:
         """Return the number of jobs in the plan."""
         return self._number("SELECT count(*) FROM plan")
@@ -401,14 +403,3 @@ class Journal:
     def _number(self, query: str) -> int:
         (number,) = self._connection.execute(query).fetchone()
         return int(number)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:  # a full disk ends a transaction by itself
-                self._connection.execute("ROLLBACK")
-            raise

@@ -1,6 +1,7 @@
 """Results: the paths of outputs, and saving them so that no partial file gets a name."""
 
 from crucible_batch.domain.output_path import output_path, relocated_path
+from crucible_batch.outputs.adoption import Adoption, adopt_output
 from crucible_batch.outputs.deletion import delete_output, delete_page, size_of_output, size_of_page
 from crucible_batch.outputs.errors import OutputError, ResultsError
 from crucible_batch.outputs.exclusive_rename import RenameMethod
@@ -19,6 +20,7 @@ __all__ = [
     "MOST_PIXELS",
     "RECEIPTS_FILE",
     "SIDECAR_SUFFIX",
+    "Adoption",
     "FileState",
     "Folder",
     "OutputError",
@@ -29,6 +31,7 @@ __all__ = [
     "ResultsError",
     "SavedFile",
     "Sidecars",
+    "adopt_output",
     "check_ground",
     "check_output",
     "delete_output",

@@ -77,6 +77,16 @@ class Folder:
         here = self._descriptor
         os.link(_single(name), _single(other), src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
 
+    def link_from(self, folder: Folder, name: str, other: str) -> None:
+        """Give a file in another folder a name in this one, a hard link. Raises as ``link`` does."""
+        os.link(
+            _single(name),
+            _single(other),
+            src_dir_fd=folder._descriptor,
+            dst_dir_fd=self._descriptor,
+            follow_symlinks=False,
+        )
+
     def replace(self, name: str, other: str) -> None:
         """Rename a file, replacing any file that has the new name."""
         os.replace(_single(name), _single(other), src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)

@@ -19,6 +19,7 @@ from crucible_batch.outputs.safe_fs import write_all as _write_all
 
 DEEPEST: Final = 128
 """Folder levels from the run directory to an output: more don't fit into the 255 bytes of a path pattern."""
+_OWN_FILES: Final = ".crucible"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -98,6 +99,8 @@ class TempFile:
 def temporary_files(directory: Path) -> Iterator[PurePosixPath]:
     """Yield the paths of temporary files below a directory, without following links.
 
+    Those of run directories below it, such as of shards, are left out: a run may be writing them.
+
     Entries are read one at a time, since one folder may hold a million jobs. The search goes no deeper than outputs can
     be, since a directory from another person may contain folders nested without limit.
     """
@@ -124,9 +127,16 @@ def _entries(folder: contextlib.AbstractContextManager[Folder]) -> Iterator[_Ent
     with contextlib.suppress(OSError), folder as opened, opened.entries() as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield _Entry(entry.name, opened.folder(entry.name))
+                if not _is_run_directory(opened, entry.name):
+                    yield _Entry(entry.name, opened.folder(entry.name))
             elif entry.name.startswith(TEMPORARY_PREFIX) and (entry.is_file() or entry.is_symlink()):
                 yield _Entry(entry.name, None)
+
+
+def _is_run_directory(folder: Folder, name: str) -> bool:
+    with contextlib.suppress(OSError), folder.folder(name) as below:
+        return below.stat(_OWN_FILES) is not None
+    return False
 
 
 def _made(folder: Folder, name: str) -> int:

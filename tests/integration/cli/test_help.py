@@ -16,7 +16,7 @@ from .conftest import Cli
 COMMANDS = (
     "run", "plan", "validate", "status", "audit", "report", "credits", "workflows", "assets", "schema", "init",
     "doctor", "sandbox", "demo", "verify", "clean", "prune", "explain", "view", "runs", "schedule list",
-    "schedule export", "schedule serve", "notify test", "budget show", "budget release",
+    "schedule export", "schedule serve", "notify test", "budget show", "budget release", "merge",
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_the_help_of_a_command_has_no_type_names_and_no_exit_codes_of_others(
     assert "<path>" not in text
     assert "<int" not in text
     assert "list[" not in text
-    assert ("every job succeeded" in text) is (command in {"run", "demo"})
+    assert ("every job succeeded" in text) is (command in {"run", "demo", "merge"})
 
 
 def test_the_version_is_shown(lonely_cli: Cli) -> None:

@@ -1,0 +1,147 @@
+"""The events of shards into the main journal: collected and checked, then added in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from crucible_batch.api.reporting import forget_report
+from crucible_batch.api.shard_directories import ShardDirectory
+from crucible_batch.api.shard_note import note_shards
+from crucible_batch.domain.asset import ASSET_PREFIX
+from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.events import Event
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.merging import KnownImages, MergeChoice, conclude_merged, united_stops
+from crucible_batch.domain.outcome import Ending, Outcome, outcome_of
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.prices import PriceBook, workflow_class
+from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.errors import JournalError
+from crucible_batch.journal import Journal, MergedEvents
+
+_DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was merged"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMerge:
+    """A merge into a main journal that is open for writing. ``shards`` are ordered by number."""
+
+    journal: Journal
+    shards: Sequence[ShardDirectory]
+    events: MergedEvents
+    outstanding: OutstandingShards
+    choice: MergeChoice
+
+    def gather(self) -> dict[int, float]:
+        """Collect the events of all shards; return the time of the latest one of each shard that has any, by number.
+
+        Raises ``JournalError`` if a shard has events of a job that it or the main plan doesn't have, or that another
+        shard has too. Reads one journal at a time.
+        """
+        times: dict[int, float] = {}
+        planned = frozenset(self.journal.identities())
+        for shard in self.shards:
+            with Journal.read(shard.path) as journal:
+                claimed = self.events.claim(shard.number, journal.identities())
+                if claimed is not None:
+                    raise JournalError(
+                        f"{shard.path} has a job that shard {self.events.source_of(claimed)} has too: {claimed[:16]}",
+                        hint=_DAMAGED,
+                    )
+                latest = self.events.add(shard.number, self._own(journal, shard, planned))
+            if latest is not None:
+                times[shard.number] = latest
+        return times
+
+    def _own(self, journal: Journal, shard: ShardDirectory, planned: Collection[str]) -> Iterator[tuple[str, Event]]:
+        for subject, event in journal.events():
+            if not subject.startswith(ASSET_PREFIX):
+                if self.events.source_of(subject) != shard.number:
+                    raise JournalError(
+                        f"the journal in {shard.path} has events of a job that its shard doesn't have: {subject[:16]}",
+                        hint=_DAMAGED,
+                    )
+                if subject not in planned:
+                    raise JournalError(
+                        f"{shard.path} has a job that is not in the plan of the main run directory: {subject[:16]}",
+                        hint="name the directory in which the plan was divided: --out-dir DIR",
+                    )
+            yield subject, event
+
+    def add(self, relocated: Iterable[tuple[str, Event]], times: Mapping[int, float]) -> None:
+        """Add the events of the shards, their run and the note that they are merged, in one transaction.
+
+        ``times`` are those of ``gather``.
+        """
+        with self.journal.transaction():
+            after = self.journal.last_number()
+            known = KnownImages(self.journal.assets())
+            budget = self._budget()
+            self.journal.restore((subject, (event,)) for subject, event in self.events if known.takes(subject, event))
+            self.journal.restore((subject, (event,)) for subject, event in relocated)
+            if self.shards:
+                self._add_run(replace(_terms(self.shards), budget=budget), times, after)
+            merged = self.outstanding.merged | self.choice.found.keys() | set(self.choice.abandoned)
+            note_shards(self.journal, replace(self.outstanding, merged=frozenset(merged)))
+            forget_report(self.journal)
+
+    def _budget(self) -> Credits:
+        """Return the plan's budget: what was committed when it was divided and all allowances, if it wasn't noted."""
+        if self.outstanding.budget is not None:
+            return self.outstanding.budget
+        ledger = Ledger(PriceBook.of(self.shards[0].terms) if self.shards else None)
+        for subject, event in self.journal.events():
+            ledger.apply(subject, event)
+        return sum(self.outstanding.allowances.values(), ledger.committed)
+
+    def _add_run(self, terms: RunTerms, times: Mapping[int, float], after: int) -> None:
+        started = min(shard.started_at for shard in self.shards)
+        ends = (
+            times.get(shard.number, started) if shard.finished_at is None else shard.finished_at
+            for shard in self.shards
+        )
+        endings = {shard.number: shard.ending for shard in self.shards}
+        stops = united_stops(endings, self.choice.abandoned)
+        number = self.journal.begin_run(terms, now=started, after=after)
+        counts, left_over = self._count(terms, stops, endings)
+        ending = conclude_merged(counts, stops, endings.values(), left_over=left_over)
+        self.journal.end_run(number, ending, now=max(started, *ends))
+
+    def _count(
+        self, terms: RunTerms, stops: Mapping[str, ErrorInfo], endings: Mapping[int, Ending | None]
+    ) -> tuple[Counter[Outcome], bool]:
+        """Count the outcomes, except of new jobs that no shard had. The second value is that of ``left_over``."""
+        counts: Counter[Outcome] = Counter()
+        left_over = False
+        for planned, job in self.journal.jobs(terms.rule):
+            shard = self.events.source_of(planned.identity)
+            if shard is None and _is_new(job):
+                left_over |= bool(self.choice.abandoned)
+                continue
+            outcome, _ = outcome_of(job, workflow_class(planned.workflow_id), stops)
+            counts[outcome] += 1
+            is_cut = shard is not None and endings[shard] is None
+            left_over |= is_cut and outcome not in {Outcome.SUCCEEDED, Outcome.FAILED}
+        return counts, left_over
+
+
+def _terms(shards: Sequence[ShardDirectory]) -> RunTerms:
+    """Return the plan's terms, by those of a shard. The merged run is continued by its manifest, not by its plan."""
+    terms = shards[0].terms
+    here = (shard.terms.manifest_path for shard in shards if Path(shard.terms.manifest_path).is_file())
+    return replace(
+        terms,
+        manifest_path=next(here, terms.manifest_path),
+        plan_digest=None,
+        shard=None,
+        sidecars=any(shard.terms.sidecars for shard in shards),
+    )
+
+
+def _is_new(job: Job) -> bool:
+    return job.phase is Phase.READY and not job.attempts

@@ -1,0 +1,189 @@
+"""The merge of shards into their main run directory: outputs, receipts, events and report. Needs no gateway and no key.
+
+Outputs and receipts are complete in the main run directory before one transaction of its journal adds the events of all
+shards, and the note that they are merged. So a merge that was stopped at any point is repeated by the same command:
+what is there already is found, and events are never added twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from crucible_batch.api.merge_transaction import ShardMerge
+from crucible_batch.api.open_files import allow_open_files
+from crucible_batch.api.prune_mark import refuse_if_pruned
+from crucible_batch.api.reporting import is_report_due, note_report
+from crucible_batch.api.shard_directories import MergeSources, ShardDirectory, find_sources, read_shard
+from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.shard_outputs import OutputAdopter
+from crucible_batch.api.status import collect_rows, restore_hint, write_page_of, write_report_of
+from crucible_batch.domain.merging import Abandoned, choose_shards
+from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.errors import CrucibleBatchError, ExitCode, RunDirectoryError
+from crucible_batch.journal import Journal, MergedEvents, lock_run_directory
+from crucible_batch.outputs import OutputStore
+from crucible_batch.report import ReportHead, RowFile
+from crucible_batch.report.html import PAGE_FILE
+from crucible_batch.shell_command import shell_command
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """The result of a merge. ``merged`` and ``abandoned`` are the numbers of the shards of this call.
+
+    ``is_repeated``: all shards were merged before, and only the report was written again. ``outputs`` counts the
+    outputs of the merged shards, and ``absent`` are those that their directories don't have as recorded: they are not
+    merged, and downloaded by the next run. ``report`` is None if no run has begun in any of the directories. ``page``
+    is the path of ``report.html``; None if it was turned off or couldn't be written.
+    """
+
+    run_dir: Path
+    plan_digest: str
+    merged: tuple[int, ...]
+    abandoned: tuple[int, ...]
+    is_repeated: bool
+    exit_code: ExitCode
+    report: ReportHead | None
+    outputs: int = 0
+    absent: tuple[str, ...] = ()
+    page: Path | None = None
+
+
+def merge(
+    run_dirs: Sequence[str | Path],
+    *,
+    out_dir: str | Path | None = None,
+    abandon: Abandoned = (),
+    html: bool = True,
+    clock: Callable[[], float] = time.time,
+) -> MergeResult:
+    """Merge the shards of a divided plan into its main run directory. Spends nothing, and needs no gateway.
+
+    ``run_dirs`` are the directories in which the shards were run; a main run directory stands for those below it.
+    ``out_dir`` is the main run directory; by default, the one in which the shard directories are. ``abandon`` has the
+    numbers of shards that did not run and never will, or is ``"all"`` for all that are missing: their allowances are
+    returned. May be called again after it was stopped, or after it succeeded. ``clock`` returns seconds since the
+    epoch.
+
+    Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
+    another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
+    ``JournalError`` and ``ReportError``. Nothing is merged then, except that a ``ReportError`` follows the merge.
+    """
+    given = [Path(path) for path in run_dirs]
+    sources = find_sources(given, None if out_dir is None else Path(out_dir))
+    with ExitStack() as stack:
+        _lock(stack, sources)
+        with Journal.read(sources.main) as journal:
+            binding = journal.binding()
+        journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
+        outstanding = _outstanding(journal, sources.main)
+        directories = [found for path in sources.shards if (found := read_shard(path, binding)) is not None]
+        command = shell_command("merge", *given, *(() if out_dir is None else ("--out-dir", out_dir)))
+        OutputStore(sources.main).sweep()
+        choice = choose_shards([each.found for each in directories], outstanding, abandon, command=command)
+        shards = sorted((each for each in directories if each.number in choice.found), key=lambda each: each.number)
+        merged = _Merged()
+        if not choice.is_empty:
+            events = stack.enter_context(MergedEvents())
+            merged = _merge(ShardMerge(journal, shards, events, outstanding, choice), sources.main, clock())
+        is_repeated = choice.is_empty and not is_report_due(journal)
+        head, page = _report(journal, sources.main, html=html) if journal.is_begun() else (None, None)
+        is_finished_now = bool(shards) or (choice.is_empty and not is_repeated)
+        exit_code = head.exit_code if head is not None and is_finished_now else None
+    return MergeResult(
+        run_dir=sources.main,
+        plan_digest=outstanding.plan_digest,
+        merged=tuple(choice.found),
+        abandoned=choice.abandoned,
+        is_repeated=is_repeated,
+        exit_code=ExitCode(exit_code or ExitCode.OK),
+        report=head,
+        outputs=merged.outputs,
+        absent=merged.absent,
+        page=page,
+    )
+
+
+def _lock(stack: ExitStack, sources: MergeSources) -> None:
+    """Lock the main run directory and those of the shards, in an order that is the same for every caller."""
+    allow_open_files(2 * len(sources.shards))
+    for directory in (sources.main, *sorted(sources.shards)):
+        if not Journal.exists(directory):
+            raise RunDirectoryError(
+                f"{directory} is not a run directory: it has no journal", hint="name the directory of a run"
+            )
+        stack.enter_context(lock_run_directory(directory))
+        refuse_if_pruned(directory)
+
+
+def _outstanding(journal: Journal, main: Path) -> OutstandingShards:
+    outstanding = noted_shards(journal)
+    if outstanding is None:
+        raise RunDirectoryError(
+            f"{main} has no shards: no plan of it was divided",
+            hint="name the directory in which the plan was divided: --out-dir DIR",
+        )
+    return outstanding
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    outputs: int = 0
+    absent: tuple[str, ...] = ()
+
+
+def _merge(merging: ShardMerge, main: Path, now: float) -> _Merged:
+    """Bring the outputs of the shards into the main run directory, then their events."""
+    journal, shards = merging.journal, merging.shards
+    times = merging.gather()
+    with OutputAdopter(journal, main, merging.events, now=now) as adopter:
+        for shard in shards:
+            adopter.adopt(shard)
+    _warn(shards, adopter.absent, main)
+    merging.add(adopter.relocated, times)
+    return _Merged(adopter.outputs, tuple(adopter.absent))
+
+
+def _warn(shards: Sequence[ShardDirectory], absent: Sequence[str], main: Path) -> None:
+    for shard in (shard for shard in shards if shard.ending is None):
+        logger.warning(
+            "the newest run of shard %s, in %s, was killed or is running on another machine: what it buys from now on"
+            " is not known here",
+            shard.found.shard,
+            shard.path,
+        )
+    if absent:
+        logger.warning(
+            "%d outputs are missing or damaged in the directories of their shards (%s%s); to download them again, at"
+            " no cost: %s",
+            len(absent),
+            ", ".join(absent[:3]),
+            ", …" if len(absent) > 3 else "",
+            shell_command("verify", main, "--fix"),
+        )
+
+
+def _report(journal: Journal, main: Path, *, html: bool) -> tuple[ReportHead, Path | None]:
+    """Write the report of the main run directory, with missing sidecars. Only the page may fail without an error."""
+    with RowFile(main) as rows:
+        collect_rows(journal, main, rows)
+        head = write_report_of(journal, main, rows)
+        page = None
+        try:
+            if html:
+                page = write_page_of(journal, main, head, rows)
+            else:
+                (main / PAGE_FILE).unlink(missing_ok=True)
+        except (CrucibleBatchError, OSError) as error:
+            logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, restore_hint(head, main))
+        note_report(journal, main, head, rows, html=page is not None)
+    return head, page

@@ -1,0 +1,165 @@
+"""The run directories of a plan's shards, and the main run directory that they are merged into."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crucible_batch.api.request import check_path
+from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.domain.merging import FoundShard
+from crucible_batch.domain.outcome import Ending
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.sharding import SHARDS_FOLDER
+from crucible_batch.errors import RunDirectoryError, UserError
+from crucible_batch.journal import Binding, Journal
+
+_SHARD_FOLDER = re.compile(r"[0-9]{1,5}-of-[0-9]{1,5}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDirectory:
+    """The directory of a shard that has run. ``ending`` is None if its newest run was killed.
+
+    ``started_at`` is the start of its first run. ``finished_at`` is the end of its newest run, None without an ending.
+    """
+
+    path: Path
+    found: FoundShard
+    terms: RunTerms
+    ending: Ending | None
+    started_at: float
+    finished_at: float | None
+
+    @property
+    def number(self) -> int:
+        return self.found.shard.number
+
+
+@dataclass(frozen=True, slots=True)
+class MergeSources:
+    """The main run directory, and the directories of shards, each once."""
+
+    main: Path
+    shards: tuple[Path, ...]
+
+
+def find_sources(run_dirs: Sequence[Path], out_dir: Path | None) -> MergeSources:
+    """Return what is to be merged: the given shard directories, and those below the main run directory if it is given.
+
+    The main run directory is ``out_dir``, else the given one, else that in which the shard directories are. Raises
+    ``RunDirectoryError`` if a directory is neither, and ``UserError`` if there is no main run directory, or several.
+    """
+    check_path("the main run directory", out_dir)
+    mains = [] if out_dir is None else [out_dir]
+    shards: list[Path] = []
+    for path in run_dirs:
+        check_path("the run directory", path)
+        (mains if _is_main(path) else shards).append(path)
+    expanded = [path for main in mains for path in _shards_below(main)]
+    if not mains:
+        mains = [main for path in shards if (main := _main_of(path)) is not None]
+    found = _distinct(mains)
+    if len(found) > 1:
+        raise UserError(
+            f"the shards are merged into one main run directory, and these are several: {found[0]} and {found[1]}",
+            hint="merge the shards of one plan at a time",
+        )
+    if not found:
+        raise UserError(
+            f"the main run directory of {shards[0] if shards else 'the shards'} is not known",
+            hint="name it: --out-dir DIR, the directory in which the plan was divided",
+        )
+    return MergeSources(found[0], tuple(_distinct([*shards, *expanded])))
+
+
+def _distinct(paths: Sequence[Path]) -> list[Path]:
+    """Return each directory once, by the path that names it first."""
+    return list({os.path.realpath(path): path for path in reversed(paths)}.values())[::-1]
+
+
+def _is_main(path: Path) -> bool:
+    """Whether a run directory is one that shards are merged into. Raises ``RunDirectoryError`` if it isn't any."""
+    with Journal.read(path) as journal:
+        if noted_shards(journal) is not None:
+            return True
+        runs = journal.runs() if journal.is_begun() else []
+    if not (_main_of(path) if not runs else runs[-1].terms.shard):
+        raise RunDirectoryError(
+            f"{path} has no shards, and is not the directory of one: no plan of it was divided",
+            hint="give the directories in which shards were run, or the main run directory",
+        )
+    return False
+
+
+def _main_of(shard: Path) -> Path | None:
+    """Return the main run directory by the place of a shard directory below it; None if it is elsewhere."""
+    place = Path(os.path.realpath(shard))
+    if not _SHARD_FOLDER.fullmatch(place.name) or place.parent.parent.name != SHARDS_FOLDER:
+        return None
+    main = place.parents[2]
+    if not Journal.exists(main):
+        return None
+    relative = os.path.relpath(main)
+    return main if relative.startswith(os.pardir) else Path(relative)
+
+
+def _shards_below(main: Path) -> list[Path]:
+    """Return the directories of the shards of the outstanding plan. Links are refused, not followed."""
+    with Journal.read(main) as journal:
+        outstanding = noted_shards(journal)
+    if outstanding is None:
+        return []
+    folder = main / SHARDS_FOLDER / outstanding.plan_digest[:8]
+    for step in (folder.parent, folder):
+        if not _is_directory(step):
+            return []
+    names = sorted(name for name in os.listdir(folder) if _SHARD_FOLDER.fullmatch(name))  # noqa: PTH208 - names
+    return [path for name in names if _is_directory(path := folder / name) and Journal.exists(path)]
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    if stat.S_ISLNK(found.st_mode):
+        raise RunDirectoryError(
+            f"{path} is a symbolic link, which is not followed", hint="name the directories of the shards themselves"
+        )
+    return stat.S_ISDIR(found.st_mode)
+
+
+def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
+    """Return a shard by its journal; None if no run has begun, so that it has bought nothing.
+
+    Raises ``RunDirectoryError`` if it is not the directory of one shard of a plan for ``main``, and ``JournalError``.
+    """
+    with Journal.read(path) as journal:
+        if not journal.is_begun():
+            return None
+        runs, binding = journal.runs(), journal.binding()
+    newest = runs[-1]
+    shard, digest = newest.terms.shard, newest.terms.plan_digest
+    if shard is None or digest is None:
+        raise RunDirectoryError(
+            f"{path} is not the directory of a shard: its newest run is of {newest.terms.manifest_path}",
+            hint="give the directories in which shards were run, or the main run directory",
+        )
+    if any((run.terms.shard, run.terms.plan_digest) != (shard, digest) for run in runs):
+        raise RunDirectoryError(
+            f"{path} has runs of several shards or plans, so that what belongs to shard {shard} is not known",
+            hint="its journal was edited or is damaged: restore it from a backup",
+        )
+    if binding != main:
+        raise RunDirectoryError(
+            f"{path} belongs to {binding.manifest_name} · {binding.run_id} at {binding.gateway}, and the main run"
+            f" directory to {main.manifest_name} · {main.run_id} at {main.gateway}",
+            hint="merge the shards of one plan only",
+        )
+    found = FoundShard(str(path), shard, digest)
+    return ShardDirectory(path, found, newest.terms, newest.ending, runs[0].started_at, newest.finished_at)

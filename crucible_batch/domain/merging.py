@@ -1,0 +1,196 @@
+"""The merge of shards into their main run directory: which shards, which events, and how the merged run ended. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from crucible_batch.domain.asset import Asset, AssetPhase, evolve_asset
+from crucible_batch.domain.events import AssetEvent, Event, Found
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.outcome import EVERYTHING, PRECEDENCE, Ending, Outcome, conclude
+from crucible_batch.domain.sharding import OutstandingShards, ShardId
+from crucible_batch.errors import ExitCode, UserError
+
+Abandoned = Collection[int] | Literal["all"]
+"""The numbers of shards that did not run and never will, or all that are missing."""
+
+SHARD_ABANDONED: Final = "SHARD_ABANDONED"
+SHARD_UNFINISHED: Final = "SHARD_UNFINISHED"
+_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FoundShard:
+    """A shard directory, by the terms of its runs."""
+
+    where: str
+    shard: ShardId
+    plan_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeChoice:
+    """The shards to merge, by number, and those to abandon. ``merged`` were merged before."""
+
+    found: Mapping[int, FoundShard]
+    abandoned: tuple[int, ...]
+    merged: tuple[int, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.found and not self.abandoned
+
+
+def choose_shards(
+    found: Sequence[FoundShard], outstanding: OutstandingShards, abandoned: Abandoned, *, command: str
+) -> MergeChoice:
+    """Decide which shards are merged and which are abandoned.
+
+    ``command`` is the command without ``--abandon``, for hints. Raises ``UserError`` with the shards concerned if they
+    are of different plans or of another plan than ``outstanding``, if one is there twice or missing, or if one that is
+    to be abandoned was run.
+
+        shard                         in ``abandoned``    decision
+        merged before                 -                   left out
+        has a directory               no                  merged
+        has a directory               by number           refused: its credits may be spent
+        has no directory              no                  refused: it may still be running elsewhere
+        has no directory              yes                 abandoned
+    """
+    _refuse_other_plans(found, outstanding)
+    by_number: dict[int, FoundShard] = {}
+    for each in found:
+        if (first := by_number.setdefault(each.shard.number, each)) is not each:
+            raise UserError(
+                f"shard {each.shard} is there twice: {first.where} and {each.where}",
+                hint="give the directory in which it was run; the other one may be a copy",
+            )
+    missing = set(outstanding.missing)
+    left = {number: each for number, each in sorted(by_number.items()) if number in missing}
+    given_up = _given_up(abandoned, left, outstanding)
+    absent = missing - left.keys() - given_up
+    if absent:
+        raise UserError(
+            f"{_shards(absent)} of {len(outstanding.allowances)} {'is' if len(absent) == 1 else 'are'} missing",
+            hint=f"run {'it' if len(absent) == 1 else 'them'} first; if {_shards(absent)} did not run and never will:"
+            f" {command} {_abandoning(absent)}",
+        )
+    return MergeChoice(left, tuple(sorted(given_up)), tuple(sorted(outstanding.merged & by_number.keys())))
+
+
+def _refuse_other_plans(found: Sequence[FoundShard], outstanding: OutstandingShards) -> None:
+    for each in found:
+        if (first := found[0]).plan_digest != each.plan_digest:
+            raise UserError(
+                f"these are shards of different plans: {first.where} of plan {first.plan_digest[:8]}, and {each.where}"
+                f" of plan {each.plan_digest[:8]}",
+                hint=f"merge the shards of plan {outstanding.plan_digest[:8]} only",
+            )
+    for each in found:
+        if each.plan_digest != outstanding.plan_digest:
+            raise UserError(
+                f"{each.where} is a shard of plan {each.plan_digest[:8]}; the shards that the main run directory waits"
+                f" for are of plan {outstanding.plan_digest[:8]}",
+                hint=f"merge the shards of plan {outstanding.plan_digest[:8]}",
+            )
+        if each.shard.number not in outstanding.allowances or each.shard.count != len(outstanding.allowances):
+            raise UserError(
+                f"{each.where} is shard {each.shard}; the plan has {len(outstanding.allowances)} shards",
+                hint="its journal was edited or is damaged: restore it from a backup",
+            )
+
+
+def _given_up(abandoned: Abandoned, found: Mapping[int, FoundShard], outstanding: OutstandingShards) -> set[int]:
+    """Return the numbers of the shards to abandon, without those that are merged already."""
+    if abandoned == "all":
+        return set(outstanding.missing) - found.keys()
+    numbers = {int(number) for number in abandoned}
+    if strangers := numbers - outstanding.allowances.keys():
+        raise UserError(
+            f"the plan has no shard {min(strangers)}: its shards are numbered from 1 to {len(outstanding.allowances)}",
+            hint="crucible-batch merge --help",
+        )
+    if there := sorted(numbers & found.keys()):
+        raise UserError(
+            f"shard {found[there[0]].shard} can't be abandoned: it was run in {found[there[0]].where}, and what it"
+            " spent counts",
+            hint=f"leave out --abandon {there[0]}: the shard is merged as it is, finished or not",
+        )
+    return numbers - outstanding.merged
+
+
+def _shards(numbers: Iterable[int]) -> str:
+    named = sorted(numbers)
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return f"shard{'s' if len(named) > 1 else ''} {', '.join(map(str, named[:_NAMED]))}{more}"
+
+
+def _abandoning(numbers: set[int]) -> str:
+    return "--abandon all" if len(numbers) > 3 else " ".join(f"--abandon {number}" for number in sorted(numbers))
+
+
+class KnownImages:
+    """Which events of shards about images the main journal gets: all but the discoveries of what it has already.
+
+    A shard's journal begins with a ``Found`` for each image that was ready when the plan was divided. In the main
+    journal, another ``Found`` for such an image would count it as one that this directory did not buy: its rebate would
+    be lost, and it would count as reused.
+    """
+
+    def __init__(self, images: Iterable[Asset]) -> None:
+        """``images`` are those of the main journal."""
+        self._images = {image.identity: image for image in images}
+
+    def takes(self, subject: str, event: Event) -> bool:
+        """Return whether the main journal gets the event. To be called in the order of the merged events."""
+        if not isinstance(event, AssetEvent):
+            return True
+        image = self._images.get(subject) or Asset(subject.partition(":")[2])
+        if isinstance(event, Found) and image.phase is AssetPhase.READY and image.asset_id == event.asset_id:
+            return False
+        self._images[subject] = evolve_asset(image, event)
+        return True
+
+
+def united_stops(endings: Mapping[int, Ending | None], abandoned: Collection[int]) -> dict[str, ErrorInfo]:
+    """Return why jobs were not started, by price class, from the endings of all shards.
+
+    If several shards have a stop for the same class, the one of the worse ending counts. A shard without an ending, or
+    abandoned, counts after the others.
+    """
+    ended = [(number, ending) for number, ending in endings.items() if ending is not None]
+    stops: dict[str, ErrorInfo] = {}
+    for _, ending in sorted(ended, key=lambda each: (_badness(each[1].exit_code), each[0])):
+        for scope, stop in ending.stops.items():
+            stops.setdefault(scope, stop)
+    unfinished = [number for number, ending in endings.items() if ending is None]
+    if unfinished:
+        stops.setdefault(
+            EVERYTHING, _not_run(SHARD_UNFINISHED, unfinished, len(unfinished), "ended before its jobs were done")
+        )
+    if abandoned:
+        stops.setdefault(EVERYTHING, _not_run(SHARD_ABANDONED, abandoned, len(abandoned), "did not run"))
+    return stops
+
+
+def _not_run(code: str, numbers: Iterable[int], count: int, what: str) -> ErrorInfo:
+    message = f"{_shards(numbers)} {what}" if count == 1 else f"{_shards(numbers)} {what.replace('its', 'their')}"
+    return ErrorInfo(code, message, hint="run the manifest in the main run directory: it continues with these jobs")
+
+
+def _badness(exit_code: int) -> int:
+    codes = [int(code) for code in PRECEDENCE]
+    return codes.index(exit_code) if exit_code in codes else len(codes)
+
+
+def conclude_merged(
+    counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], endings: Iterable[Ending | None], *, left_over: bool
+) -> Ending:
+    """Return the ending of the merged run: the worst that its shards and the outcomes of its jobs have.
+
+    ``left_over``: a shard that was abandoned, or has no ending, has left jobs behind.
+    """
+    reasons = {ExitCode(ending.exit_code) for ending in endings if ending is not None} - {ExitCode.OK}
+    return conclude(counts, stops, reasons | ({ExitCode.STOPPED} if left_over else set()))

@@ -1,0 +1,512 @@
+"""Shards are merged into their main run directory: each once, all of them, and nothing of another file is lost."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from crucible_batch.api.merging import merge
+from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.sharded_plan import refuse_if_divided
+from crucible_batch.domain.events import BecameReady, Created, Event, Found, Intended, Relocated, Uploaded
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.outcome import Ending, RunStatus
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.errors import (
+    ExitCode,
+    JournalError,
+    RunBusyError,
+    RunDirectoryError,
+    ShardsOutstandingError,
+    UserError,
+)
+from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
+from tests.unit.api.shard_ground import (
+    BINDING,
+    ShardGround,
+    bought,
+    content_of,
+    done,
+    failed,
+    in_flight,
+    planned,
+    saved,
+    snapshot,
+)
+
+BLOCKED = Ending(RunStatus.BLOCKED, 4, {"workflow:w": ErrorInfo("BUDGET_EXHAUSTED", "too small")})
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> ShardGround:
+    ground = ShardGround(tmp_path)
+    ground.divide()
+    return ground
+
+
+def events_of(directory: Path) -> list[tuple[str, Event]]:
+    with Journal.read(directory) as journal:
+        return list(journal.events())
+
+
+def test_the_totals_are_the_sums_of_the_shards(ground: ShardGround) -> None:
+    ground.shard(1)
+    ground.shard(2, [done(1, 11.0), failed(5, 15.0)], ending=Ending(RunStatus.PARTIAL, 1))
+    ground.shard(3, [done(2, 12.0)], ending=BLOCKED)
+    ground.shard(4)
+    result = merge([ground.main], html=False)
+    report = result.report
+    assert report is not None
+    counts, credits = report.counts, report.credits
+    assert (counts.total, counts.succeeded, counts.failed, counts.blocked) == (8, 6, 1, 1)
+    assert (credits.spent, credits.held, credits.refunded, credits.budget) == (12, 0, 2, 100)
+    assert (result.exit_code, report.status) == (ExitCode.OUT_OF_CREDITS, "blocked")
+    assert (report.started_at[14:19], (report.finished_at or "")[14:19]) == ("00:11", "01:44")
+    assert result.merged == (1, 2, 3, 4)
+    assert result.outputs == 6
+
+
+def test_outputs_sidecars_receipts_and_report_are_as_after_one_run(ground: ShardGround) -> None:
+    ground.all_shards()
+    merge([ground.main])
+    files = snapshot(ground.main)
+    names = [name for number in range(8) for name in (f"job-{number}/0.png", f"job-{number}/0.png.json")]
+    assert sorted(files) == sorted([*names, "receipts.jsonl", "report.html", "report.json"])
+    assert files["job-5/0.png"] == content_of(5)
+    assert json.loads(files["job-5/0.png.json"])["output"]["file"] == "0.png"
+    assert len(ground.receipts()) == 16
+    with Journal.read(ground.main) as journal:
+        assert journal.receipted() == 16
+
+
+def test_events_are_in_the_order_of_their_times(ground: ShardGround) -> None:
+    ground.all_shards()
+    merge([ground.main], html=False)
+    times = [event.at for _, event in events_of(ground.main)]
+    assert times == sorted(times)
+    assert len(times) == 8 * 4
+
+
+def test_what_the_main_directory_has_done_before_stays(tmp_path: Path) -> None:
+    ground = ShardGround(tmp_path)
+    ground.divide([done(0, 1.0)])
+    ground.write(ground.main, saved(0, 1.0))
+    ground.shard(1, [done(4, 14.0)])
+    for number in (2, 3, 4):
+        ground.shard(number)
+    result = merge([ground.main], html=False)
+    assert result.report is not None
+    assert result.report.counts.succeeded == 8
+    assert result.report.credits.spent == 16
+    assert result.exit_code is ExitCode.OK
+    assert [event for _, event in events_of(ground.main)[:4]] == done(0, 1.0)[1]
+
+
+def test_a_second_merge_changes_nothing_but_the_report(ground: ShardGround) -> None:
+    ground.all_shards()
+    merge([ground.main], html=False)
+    events, files = events_of(ground.main), snapshot(ground.main)
+    (ground.main / "report.json").unlink()
+    again = merge([ground.main], html=False)
+    assert again.is_repeated
+    assert not again.merged
+    assert again.exit_code is ExitCode.OK
+    assert events_of(ground.main) == events
+    assert snapshot(ground.main) == files
+
+
+def test_a_second_merge_succeeds_also_if_jobs_have_failed(ground: ShardGround) -> None:
+    ground.shard(1, [failed(0, 10.0), done(4, 14.0)], ending=Ending(RunStatus.PARTIAL, 1))
+    for number in (2, 3, 4):
+        ground.shard(number)
+    assert merge([ground.main], html=False).exit_code is ExitCode.SOME_FAILED
+    assert merge([ground.main], html=False).exit_code is ExitCode.OK
+
+
+def test_shard_directories_can_be_anywhere(ground: ShardGround, tmp_path: Path) -> None:
+    elsewhere = [ground.shard(number, at=tmp_path / f"machine-{number}") for number in (1, 2)]
+    here = [ground.shard(number) for number in (3, 4)]
+    result = merge([*elsewhere, *here], html=False)
+    assert result.run_dir.samefile(ground.main)
+    assert result.report is not None
+    assert result.report.counts.succeeded == 8
+
+
+def test_the_main_directory_is_named_if_no_shard_directory_is_in_it(ground: ShardGround, tmp_path: Path) -> None:
+    shards = [ground.shard(number, at=tmp_path / f"machine-{number}") for number in range(1, 5)]
+    with pytest.raises(UserError, match="not known") as caught:
+        merge(shards, html=False)
+    assert "--out-dir" in (caught.value.hint or "")
+    assert merge(shards, out_dir=ground.main, html=False).merged == (1, 2, 3, 4)
+
+
+def test_a_directory_that_is_given_twice_is_merged_once(ground: ShardGround, tmp_path: Path) -> None:
+    shards = ground.all_shards()
+    (tmp_path / "link").symlink_to(shards[0])
+    assert merge([ground.main, *shards, tmp_path / "link"], html=False).report is not None
+
+
+def test_two_directories_of_one_shard_are_both_named(ground: ShardGround, tmp_path: Path) -> None:
+    ground.all_shards()
+    copy = ground.shard(2, at=tmp_path / "copy")
+    with pytest.raises(UserError, match="there twice") as caught:
+        merge([ground.main, copy])
+    assert str(copy) in caught.value.message
+    assert "2-of-4" in caught.value.message
+
+
+def test_a_missing_shard_is_named_and_nothing_is_merged(ground: ShardGround) -> None:
+    for number in (1, 2, 4):
+        ground.shard(number)
+    with pytest.raises(UserError, match=r"shard 3 of 4 is missing") as caught:
+        merge([ground.main])
+    assert f"crucible-batch merge {ground.main} --abandon 3" in (caught.value.hint or "")
+    assert events_of(ground.main) == []
+    assert snapshot(ground.main) == {}
+
+
+def test_the_allowance_of_an_abandoned_shard_is_returned(ground: ShardGround) -> None:
+    for number in (1, 2, 4):
+        ground.shard(number)
+    result = merge([ground.main], abandon=[3], html=False)
+    assert result.abandoned == (3,)
+    assert result.report is not None
+    assert (result.report.counts.succeeded, result.report.counts.pending) == (6, 2)
+    assert result.exit_code is ExitCode.STOPPED
+    assert result.report.stops["*"].code == "SHARD_ABANDONED"
+    with Journal.read(ground.main) as journal:
+        shards = noted_shards(journal)
+    assert shards is not None
+    assert shards.set_aside == 0
+    refuse_if_divided(ground.main)
+
+
+def test_all_shards_can_be_abandoned(ground: ShardGround) -> None:
+    result = merge([ground.main], abandon="all", html=False)
+    assert (result.merged, result.abandoned) == ((), (1, 2, 3, 4))
+    assert (result.report, result.exit_code) == (None, ExitCode.OK)
+    refuse_if_divided(ground.main)
+
+
+def test_to_abandon_all_shards_is_no_run_of_its_own(tmp_path: Path) -> None:
+    ground = ShardGround(tmp_path)
+    ground.divide([failed(0, 1.0)], ending=Ending(RunStatus.PARTIAL, 1))
+    result = merge([ground.main], abandon="all", html=False)
+    assert result.exit_code is ExitCode.OK
+    with Journal.read(ground.main) as journal:
+        assert len(journal.runs()) == 1
+
+
+def test_a_shard_that_was_run_is_not_abandoned(ground: ShardGround) -> None:
+    ground.all_shards()
+    with pytest.raises(UserError, match="can't be abandoned"):
+        merge([ground.main], abandon=[2])
+    assert events_of(ground.main) == []
+
+
+def test_a_shard_directory_in_which_no_run_has_begun_is_missing(ground: ShardGround) -> None:
+    for number in (1, 2, 4):
+        ground.shard(number)
+    with Journal.open(ground.folder(3), BINDING, now=1.0):
+        pass
+    with pytest.raises(UserError, match="shard 3 of 4 is missing"):
+        merge([ground.main])
+    assert merge([ground.main], abandon=[3], html=False).abandoned == (3,)
+
+
+def test_shards_of_another_plan_are_refused(ground: ShardGround, tmp_path: Path) -> None:
+    ground.all_shards()
+    other = ground.shard(1, at=tmp_path / "other", digest="ffff0000" + "0" * 56)
+    with pytest.raises(UserError, match="different plans") as caught:
+        merge([ground.main, other])
+    assert "ab12cd34" in caught.value.message
+    assert "ffff0000" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "binding",
+    [
+        Binding("other", "default", "https://gateway.example"),
+        Binding("campaign", "second", "https://gateway.example"),
+        Binding("campaign", "default", "https://elsewhere.example"),
+    ],
+)
+def test_shards_of_another_manifest_run_or_gateway_are_refused(ground: ShardGround, binding: Binding) -> None:
+    ground.shard(1, binding=binding)
+    for number in (2, 3, 4):
+        ground.shard(number)
+    with pytest.raises(RunDirectoryError, match="belongs to"):
+        merge([ground.main])
+    assert events_of(ground.main) == []
+
+
+def test_a_directory_that_is_no_shard_is_refused(ground: ShardGround, tmp_path: Path) -> None:
+    ground.all_shards()
+    plain = tmp_path / "plain"
+    with Journal.open(plain, BINDING, now=1.0) as journal:
+        journal.begin_run(ground.terms, now=1.0)
+    with pytest.raises(RunDirectoryError, match="has no shards"):
+        merge([plain])
+    with pytest.raises(RunDirectoryError, match="has no shards"):
+        merge([ground.main, plain])
+    with pytest.raises(RunDirectoryError, match="not a run directory"):
+        merge([tmp_path / "nowhere"])
+
+
+def test_a_shard_directory_with_runs_of_two_shards_is_refused(ground: ShardGround) -> None:
+    ground.all_shards()
+    with Journal.read(ground.folder(2)) as journal:
+        terms, binding = journal.runs()[0].terms, journal.binding()
+    with Journal.open(ground.folder(1), binding, now=1.0) as journal:
+        journal.begin_run(terms, now=200.0)
+    with pytest.raises(RunDirectoryError, match="several shards"):
+        merge([ground.main])
+
+
+@pytest.mark.parametrize("which", ["main", "shard"])
+def test_a_directory_in_which_a_run_is_active_is_not_merged(ground: ShardGround, which: str) -> None:
+    ground.all_shards()
+    directory = ground.main if which == "main" else ground.folder(3)
+    with lock_run_directory(directory), pytest.raises(RunBusyError) as caught:
+        merge([ground.main])
+    assert caught.value.exit_code is ExitCode.BUSY
+    assert events_of(ground.main) == []
+
+
+def test_jobs_in_flight_of_an_interrupted_shard_are_in_flight_in_the_main_directory(ground: ShardGround) -> None:
+    interrupted = Ending(RunStatus.INTERRUPTED, 130, {"*": ErrorInfo("INTERRUPTED", "stopped by a signal")})
+    ground.shard(1, [in_flight(0, 10.0)], ending=interrupted)
+    for number in (2, 3, 4):
+        ground.shard(number)
+    result = merge([ground.main], html=False)
+    assert result.exit_code is ExitCode.SIGINT
+    assert result.report is not None
+    assert result.report.credits.held == 2
+    assert result.report.counts.pending == 2
+
+
+def test_a_killed_shard_is_merged_as_it_is(ground: ShardGround, caplog: pytest.LogCaptureFixture) -> None:
+    ground.shard(1, [in_flight(0, 10.0)], ending=None)
+    for number in (2, 3, 4):
+        ground.shard(number)
+    result = merge([ground.main], html=False)
+    assert result.exit_code is ExitCode.STOPPED
+    assert result.report is not None
+    assert result.report.stops["*"].code == "SHARD_UNFINISHED"
+    assert "shard 1/4" in caplog.text
+
+
+def test_a_seeded_image_is_not_found_again_in_the_main_journal(tmp_path: Path) -> None:
+    ground = ShardGround(tmp_path, jobs=4, count=2)
+    payer, image = planned(0).identity, "asset:" + "1" * 64
+    upload: list[Event] = [
+        Intended(at=1.2, nonce="n", credits=Decimal(1), payer=payer),
+        Created(at=1.3, asset_id="image-1", credits=Decimal(1)),
+        Uploaded(at=1.4),
+        BecameReady(at=1.5),
+    ]
+    ground.divide([(image, upload)])
+    for number in (1, 2):
+        ground.shard(number, first=[(image, [Found(at=5.0, asset_id="image-1")])])
+    result = merge([ground.main], html=False)
+    assert not any(isinstance(event, Found) for _, event in events_of(ground.main))
+    assert result.report is not None
+    assert (result.report.credits.uploads, result.report.notes) == (1, [])
+
+
+# --- outputs -------------------------------------------------------------------------------------------------------
+
+
+def test_another_file_at_the_path_of_an_output_is_kept_and_named(ground: ShardGround) -> None:
+    ground.all_shards()
+    mine = ground.main / "job-2" / "0.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    with pytest.raises(UserError, match="another file") as caught:
+        merge([ground.main])
+    assert str(mine) in caught.value.message
+    assert mine.read_bytes() == b"mine"
+    assert events_of(ground.main) == []
+    mine.unlink()
+    assert merge([ground.main], html=False).outputs == 8
+
+
+def test_an_output_whose_place_another_job_has_is_saved_beside_it(tmp_path: Path) -> None:
+    """A job named a-1 and the second output of a job named a, which one run saves one after the other."""
+    ground = ShardGround(tmp_path, jobs=2, count=2)
+    with Journal.open(ground.main, BINDING, now=1.0):
+        pass
+    ground.divide()
+    same = "job-0/0.png"
+    pattern = replace(planned(1), output="job-0/{index}{ext}")
+    _plan_with(ground, planned(0), pattern)
+    ground.shard(1)
+    ground.shard(2, [done(1, 11.0, path=same)])
+    for _ in range(2):
+        merge([ground.main], html=False)
+    digest = saved(1, 1.0).sha256[:8]
+    files = snapshot(ground.main)
+    assert files[same] == content_of(0)
+    assert files[f"job-0/0.{digest}.png"] == content_of(1)
+    assert [event for _, event in events_of(ground.main) if isinstance(event, Relocated)]
+    rows = {row["name"]: row["outputs"][0]["path"] for row in json.loads(files["report.json"])["jobs"]}
+    assert rows == {"job-0": same, "job-1": f"job-0/0.{digest}.png"}
+    assert json.loads(files[f"job-0/0.{digest}.png.json"])["output"]["file"] == f"0.{digest}.png"
+
+
+def _plan_with(ground: ShardGround, *jobs: PlannedJob) -> None:
+
+    with Journal.open(ground.main, BINDING, now=1.0) as journal, PlanFile.temporary() as plan:
+        plan.fill(jobs)
+        journal.adopt(plan)
+
+
+def test_outputs_that_a_shard_no_longer_has_are_named_and_the_rest_is_merged(
+    ground: ShardGround, caplog: pytest.LogCaptureFixture
+) -> None:
+    ground.all_shards()
+    (ground.folder(1) / "job-0" / "0.png").unlink()
+    (ground.folder(2) / "job-1" / "0.png").write_bytes(b"damaged")
+    result = merge([ground.main], html=False)
+    assert result.absent == ("job-0/0.png", "job-1/0.png")
+    assert result.outputs == 6
+    assert not (ground.main / "job-1" / "0.png").exists()
+    assert f"crucible-batch verify {ground.main} --fix" in caplog.text
+
+
+def test_the_receipts_of_a_repeated_merge_are_not_doubled(ground: ShardGround, monkeypatch: pytest.MonkeyPatch) -> None:
+    ground.all_shards()
+
+    def stop(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("crucible_batch.api.merge_transaction.ShardMerge.add", stop)
+        with pytest.raises(KeyboardInterrupt):
+            merge([ground.main], html=False)
+    assert len(ground.receipts()) == 16
+    merge([ground.main], html=False)
+    assert len(ground.receipts()) == 16
+
+
+# --- confinement: a shard's directory may come from another machine or person ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["../escaped.png", "/tmp/escaped.png", "job-1/0.png", ".crucible/lock", "report.json", "job-0/0.exe"]
+)
+def test_an_output_at_a_path_that_its_job_does_not_have_is_refused(ground: ShardGround, path: str) -> None:
+    ground.all_shards()
+    with Journal.open(ground.folder(1), BINDING, now=1.0) as journal:
+        journal.restore([(planned(0).identity, [Relocated(at=30.0, index=0, path=path)])])
+    with pytest.raises(JournalError, match="a path that the job"):
+        merge([ground.main])
+    assert events_of(ground.main) == []
+    assert not (ground.main.parent / "escaped.png").exists()
+
+
+def test_events_of_jobs_that_the_shard_does_not_have_are_refused(ground: ShardGround) -> None:
+    ground.all_shards()
+    with Journal.open(ground.folder(1), BINDING, now=1.0) as journal:
+        journal.restore([(planned(1).identity, bought(1, 50.0))])
+    with pytest.raises(JournalError, match="its shard doesn't have"):
+        merge([ground.main])
+    assert events_of(ground.main) == []
+
+
+def test_a_job_that_two_shards_have_is_refused(ground: ShardGround) -> None:
+    ground.all_shards()
+    clone = ground.folder(2)
+    with Journal.read(clone) as journal:
+        binding = journal.binding()
+
+    with Journal.open(clone, binding, now=1.0) as journal, PlanFile.temporary() as plan:
+        plan.fill(planned(number) for number in (0, 1, 5))
+        journal.adopt(plan)
+    with pytest.raises(JournalError, match="shard 1 has too"):
+        merge([ground.main])
+
+
+def test_a_job_that_is_not_in_the_main_plan_is_refused(tmp_path: Path) -> None:
+    ground = ShardGround(tmp_path)
+    replace(ground, jobs=4).divide()
+    ground.all_shards()
+    with pytest.raises(JournalError, match="not in the plan of the main run directory"):
+        merge([ground.main])
+
+
+@pytest.mark.parametrize("step", ["shards", "ab12cd34", "1-of-4"])
+def test_links_below_the_main_directory_are_not_followed(ground: ShardGround, tmp_path: Path, step: str) -> None:
+    ground.all_shards()
+    place = {"shards": ground.main / "shards", "ab12cd34": ground.folder(1).parent, "1-of-4": ground.folder(1)}[step]
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunDirectoryError, match="symbolic link"):
+        merge([ground.main])
+
+
+def test_a_damaged_journal_of_a_shard_is_named_and_can_not_be_abandoned(ground: ShardGround) -> None:
+    ground.all_shards()
+    journal = ground.folder(2) / ".crucible" / "journal.sqlite3"
+    journal.write_bytes(b"not a database" * 100)
+    for abandon in ((), (2,)):
+        with pytest.raises(JournalError, match="2-of-4"):
+            merge([ground.main], abandon=abandon)
+    assert events_of(ground.main) == []
+
+
+def test_temporary_files_of_shards_are_left_to_their_own_runs(ground: ShardGround) -> None:
+    ground.all_shards()
+    running = ground.main / "shards" / "ffff0000" / "1-of-2"
+    with Journal.open(running, BINDING, now=1.0):
+        pass
+    part = running / "job-0" / ".crucible-part-1"
+    part.parent.mkdir()
+    part.write_bytes(b"half")
+    merge([ground.main], html=False)
+    assert part.exists()
+
+
+# --- while shards are outstanding ----------------------------------------------------------------------------------
+
+
+def test_a_directory_that_waits_for_shards_is_refused_until_they_are_merged(ground: ShardGround) -> None:
+    with pytest.raises(ShardsOutstandingError) as caught:
+        refuse_if_divided(ground.main)
+    assert "1, 2, 3, 4 of 4" in caught.value.message
+    assert "80 credits" in caught.value.message
+    assert f"crucible-batch merge {ground.main}" in (caught.value.hint or "")
+    ground.all_shards()
+    merge([ground.main], html=False)
+    refuse_if_divided(ground.main)
+    for directory in (ground.folder(1), ground.home / "nowhere"):
+        refuse_if_divided(directory)
+
+
+def test_many_directories_are_locked_at_once(tmp_path: Path) -> None:
+
+    ground = ShardGround(tmp_path, jobs=60, count=60)
+    ground.divide()
+    ground.all_shards()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 100, limits[1]))
+    try:
+        assert merge([ground.main], html=False).outputs == 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_without_a_noted_budget_it_is_what_was_committed_and_set_aside(tmp_path: Path) -> None:
+    ground = ShardGround(tmp_path)
+    ground.divide([done(0, 1.0)], budget=None)
+    ground.shard(1, [done(4, 14.0)])
+    for number in (2, 3, 4):
+        ground.shard(number)
+    result = merge([ground.main], html=False)
+    assert result.report is not None
+    assert result.report.credits.budget == 82
