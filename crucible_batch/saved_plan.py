@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlanHead, PlanRow
+from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlanHead, PlanRow, ShardRow
 from crucible_batch.errors import SavedPlanError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 from crucible_batch.target_files import check_target
@@ -34,7 +34,7 @@ MAX_LINE_BYTES = 128 * 1024 * 1024
 class SavedPlanFile(PlanHead):
     """The complete content of ``plan.json``. ``digest`` is the SHA-256 of all lines above its own."""
 
-    jobs: tuple[PlanRow, ...]
+    jobs: tuple[PlanRow | ShardRow, ...]
     digest: str
 
 
@@ -89,15 +89,25 @@ def _options(head: PlanHead, run_dir: Path) -> Iterator[str]:
         yield from ("--max-jobs", str(options.max_jobs))
     if options.max_manifest_bytes != DEFAULT_MAX_MANIFEST_BYTES:
         yield from ("--max-manifest-size", str(options.max_manifest_bytes))
+    if head.shards:
+        yield from ("--shards", str(len(head.shards)))
 
 
-T = TypeVar("T", PlanHead, PlanRow)
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """The part of a row that has the number of its shard."""
+
+    shard: int | None = None
+
+
+T = TypeVar("T", PlanHead, PlanRow, ShardRow, _Numbered)
 
 MAX_HEAD_BYTES = MAX_LINE_BYTES
 _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"schema_version"')
 _FIRST_LINES = re.compile(rb'\{\r?\n  "schema_version": \d{1,9},\r?\n  "manifest": \{\r?\n    "name": "')
 """The first lines of a plan. A report begins the same way, but has its run id next."""
 _VERSION_LINE = re.compile(rb'  "schema_version": (\d{1,9}),')
+_IN_A_SHARD = b'"shard":'
 _DIGEST_LINE = re.compile(rb'  "digest": "([0-9a-f]{64})"')
 
 
@@ -132,6 +142,16 @@ class SavedPlan:
 
         Raises ``SavedPlanError`` if a row is invalid, there are too many, or the file was changed since it was opened.
         """
+        for line in self._job_lines():
+            yield _decoded(PlanRow, line, self.path)
+
+    def shard_rows(self, number: int) -> Iterator[ShardRow]:
+        """Yield the jobs of one shard, in manifest order. Raises as ``rows`` does."""
+        for line in self._job_lines():
+            if _IN_A_SHARD in line and _decoded(_Numbered, line, self.path).shard == number:
+                yield _decoded(ShardRow, line, self.path)
+
+    def _job_lines(self) -> Iterator[bytes]:
         lines = _Lines(self.path)
         jobs = iter(lines)
         for _ in takewhile(lambda line: line != JOBS, jobs):
@@ -139,7 +159,7 @@ class SavedPlan:
         for number, line in enumerate(takewhile(lambda line: line != END_OF_JOBS, jobs), 1):
             if number > self.head.options.max_jobs:
                 raise _broken(self.path, f"it has more jobs than its own limit of {self.head.options.max_jobs}")
-            yield _decoded(PlanRow, line.strip().removesuffix(b","), self.path)
+            yield line.strip().removesuffix(b",")
         if any(jobs) or lines.digest != self.digest:
             raise _broken(self.path, "it was changed while it was read")
 
@@ -240,9 +260,17 @@ def check_plan_target(target: Path, *, force: bool = False) -> None:
     check_target(target, "a saved plan", looks_like_a_plan, force=force)
 
 
-def write_saved_plan(target: Path, head: PlanHead, rows: Iterable[PlanRow], *, force: bool = False) -> str:
+def write_saved_plan(
+    target: Path,
+    head: PlanHead,
+    rows: Iterable[PlanRow],
+    *,
+    force: bool = False,
+    before: Callable[[str], None] = lambda _digest: None,
+) -> str:
     """Write a plan, replacing an older one, and return its digest. The same plan results in the same file.
 
+    ``before`` is called with the digest before the file gets its name; if it raises, an older file is unchanged.
     Raises ``UserError`` if ``check_plan_target`` does, or if it can't be written; an older file is then unchanged.
     """
     check_plan_target(target, force=force)
@@ -253,6 +281,7 @@ def write_saved_plan(target: Path, head: PlanHead, rows: Iterable[PlanRow], *, f
                 digest.update(line)
                 file.write(line)
             file.write(f"{DIGEST.format(digest.hexdigest())}\n".encode() + CLOSE + b"\n")
+            before(digest.hexdigest())
     except OSError as error:
         raise UserError(
             f"the plan can't be written to {target}: {error.strerror}", hint="give another file with -o"

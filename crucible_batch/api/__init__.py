@@ -32,9 +32,10 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.refusals": ("refusals_notified",),
         "crucible_batch.api.plan_comparison": ("Comparison", "PlanGroup"),
         "crucible_batch.api.plan_rows": ("PriceLine", "UPLOADS"),
-        "crucible_batch.api.planning": ("PlanSummary", "plan", "plan_request"),
+        "crucible_batch.api.plan_summary": ("PlanSummary",),
+        "crucible_batch.api.planning": ("plan", "plan_request"),
         "crucible_batch.api.pruning": ("PrunableRun", "Pruning", "plan_pruning", "prune_runs"),
-        "crucible_batch.api.request": ("JobFilter", "ManifestKeywords", "RunKeywords", "RunRequest"),
+        "crucible_batch.api.request": ("JobFilter", "ManifestKeywords", "RunKeywords", "RunRequest", "read_shard"),
         "crucible_batch.api.run_directory": ("try_directory",),
         "crucible_batch.api.run_list": (
             "ListedRun",

@@ -24,7 +24,7 @@ from crucible_batch.api.plan_comparison import Comparison as Comparison
 from crucible_batch.api.plan_comparison import PlanGroup as PlanGroup
 from crucible_batch.api.plan_rows import UPLOADS as UPLOADS
 from crucible_batch.api.plan_rows import PriceLine as PriceLine
-from crucible_batch.api.planning import PlanSummary as PlanSummary
+from crucible_batch.api.plan_summary import PlanSummary as PlanSummary
 from crucible_batch.api.planning import plan as plan
 from crucible_batch.api.planning import plan_request as plan_request
 from crucible_batch.api.pruning import PrunableRun as PrunableRun
@@ -36,6 +36,7 @@ from crucible_batch.api.request import JobFilter as JobFilter
 from crucible_batch.api.request import ManifestKeywords as ManifestKeywords
 from crucible_batch.api.request import RunKeywords as RunKeywords
 from crucible_batch.api.request import RunRequest as RunRequest
+from crucible_batch.api.request import read_shard as read_shard
 from crucible_batch.api.run_directory import try_directory as try_directory
 from crucible_batch.api.run_list import ListedRun as ListedRun
 from crucible_batch.api.run_list import RunDirectories as RunDirectories

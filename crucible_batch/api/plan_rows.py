@@ -64,19 +64,23 @@ def plan_rows(
     real = os.path.realpath(base)
     for planned, job in job_states(draft, journal, terms.rule):
         if choice.takes(planned.name):
-            state = state_of(job)
-            buys = state is PlannedState.NEW or (state is PlannedState.FAILED and choice.retry_failed)
-            price = prices.quote(shape_of(planned)).credits if buys else ZERO
-            yield PlanRow(
-                name=planned.name,
-                identity=planned.identity,
-                workflow_id=planned.workflow_id,
-                state=state,
-                credits=price,
-                params=planned.params,
-                images={param: _image(image, real) for param, image in planned.images.items()},
-                repeat=planned.repeat,
-            )
+            yield plan_row(planned, job, choice, base=real, prices=prices)
+
+
+def plan_row(planned: PlannedJob, job: Job, choice: JobFilter, *, base: str, prices: PriceBook) -> PlanRow:
+    """Return the row of one job. ``base`` is the real path of the manifest's directory."""
+    state = state_of(job)
+    buys = state is PlannedState.NEW or (state is PlannedState.FAILED and choice.retry_failed)
+    return PlanRow(
+        name=planned.name,
+        identity=planned.identity,
+        workflow_id=planned.workflow_id,
+        state=state,
+        credits=prices.quote(shape_of(planned)).credits if buys else ZERO,
+        params=planned.params,
+        images={param: _image(image, base) for param, image in planned.images.items()},
+        repeat=planned.repeat,
+    )
 
 
 def _image(image: InputImage, base: str) -> ImageFile:

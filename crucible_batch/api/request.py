@@ -14,6 +14,7 @@ from typing import Literal, TypedDict, Unpack
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
 from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
+from crucible_batch.domain.sharding import SHARD_VARIABLE, ShardId, shard_from
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.manifest import path_fault
 from crucible_batch.option_values import AUTO
@@ -25,6 +26,7 @@ from crucible_batch.saved_plan import (
     plan_command,
     read_saved_plan,
 )
+from crucible_batch.shell_command import shell_command
 
 MAX_RUN_DIRECTORY_BYTES = 470
 """SQLite can't open a file whose absolute path has more than 512 bytes; the journal's file names add up to 35."""
@@ -49,6 +51,7 @@ class RunRequest:
     the fields from ``manifest`` to ``scheduled_at`` are then taken from it. ``yes`` starts without a budget and
     without asking. ``overlap_is_failure`` is false if a busy run directory is expected, and not notified.
     ``same_account`` is the user's statement that the API key is of the directory's account if that can't be checked.
+    ``shards`` divides a plan, and ``shard`` is the part of a divided plan to run.
     If ``max_output_bytes`` or ``max_pixels`` is None, the output store's limit applies. The other
     fields are described in ``RunKeywords``.
     """
@@ -64,6 +67,8 @@ class RunRequest:
     max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
     scheduled_at: datetime | None = None
     plan: SavedPlan | None = None
+    shards: int | None = None
+    shard: ShardId | None = None
     yes: bool = False
     recover: bool = False
     resubmit_unknown: bool = False
@@ -94,7 +99,8 @@ class RunRequest:
         """The command that makes the saved plan again; None if there is no plan."""
         if self.plan is None or self.out_dir is None:
             return None
-        return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=self.out_dir)
+        run_dir = self.out_dir if self.shard is None else main_directory(self.plan)
+        return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=run_dir)
 
 
 class ManifestKeywords(TypedDict, total=False):
@@ -200,6 +206,14 @@ def read_budget(budget: Credits | int | str | None) -> Credits | None:
         raise UserError(f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'") from None
 
 
+def read_shard(shard: str | None) -> ShardId | None:
+    """Return a shard such as "3/8". Raises ``UserError`` if it can't be parsed."""
+    try:
+        return None if shard is None else ShardId.parse(shard)
+    except ValueError as error:
+        raise UserError(f"shard: {error}", hint="nothing was started; correct the call") from None
+
+
 def check_request(request: RunRequest) -> None:
     """Raise ``UserError`` for options that are out of range, naming each of them, or for an invalid manifest path."""
     if faults := list(_faults(request)):
@@ -271,21 +285,44 @@ def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> N
     check_plan_target(save_to, force=force)
 
 
-def follow_plan(request: RunRequest) -> RunRequest:
+def main_directory(plan: SavedPlan) -> Path:
+    """Return the run directory of a plan, which is the main one if it is divided into shards."""
+    return relative_to_here(Path(os.path.realpath(plan.path)).parent / plan.head.options.run_dir)
+
+
+def shard_directory(plan: SavedPlan, shard: ShardId) -> Path:
+    """Return the run directory of a shard, unless another one is chosen."""
+    return main_directory(plan) / "shards" / plan.digest[:8] / f"{shard.number}-of-{shard.count}"
+
+
+def _directory_of(request: RunRequest, plan: SavedPlan) -> Path:
+    if request.shard is None:
+        return main_directory(plan)
+    return request.out_dir or shard_directory(plan, request.shard)
+
+
+def follow_plan(request: RunRequest, environ: Mapping[str, str] | None = None) -> RunRequest:
     """Return the request with the options of the saved plan if its manifest is one; otherwise unchanged.
 
-    A plan is distinguished from a manifest by its content. Raises ``SavedPlanError``, and ``UserError`` for an option
+    A plan is distinguished from a manifest by its content. ``environ`` is the environment of a run, which may name the
+    shard of a divided plan; None if the plan is only read. Raises ``SavedPlanError``, and ``UserError`` for an option
     that contradicts the plan.
     """
+    if request.plan is not None:
+        return request
     if not is_saved_plan(request.manifest):
+        if environ is not None:
+            choose_shard(request.shard, None, environ)
         return request
     plan = read_saved_plan(request.manifest)
+    if environ is not None:
+        request = replace(request, shard=choose_shard(request.shard, plan, environ))
     head, options = plan.head, plan.head.options
     base = Path(os.path.realpath(plan.path)).parent
     followed = replace(
         request,
         manifest=relative_to_here(base / head.manifest.path),
-        out_dir=relative_to_here(base / options.run_dir),
+        out_dir=_directory_of(request, plan),
         run_id=options.run_id,
         budget=options.budget,
         job_filter=JobFilter(options.only, options.retry_failed),
@@ -303,6 +340,36 @@ def follow_plan(request: RunRequest) -> RunRequest:
             hint=f"omit the options that contradict the plan, or make a new plan: {followed.remake}",
         )
     return followed
+
+
+def choose_shard(given: ShardId | None, plan: SavedPlan | None, environ: Mapping[str, str]) -> ShardId | None:
+    """Return the shard to run: the given one, else that of the environment. ``plan`` is None for a manifest.
+
+    Raises ``UserError`` if there is none in a divided plan, or one that the plan doesn't have.
+    """
+    count = 0 if plan is None else len(plan.head.shards)
+    try:
+        shard = given or shard_from(environ, count)
+    except ValueError as error:
+        raise UserError(str(error), hint="nothing was started; correct the variable, or give --shard") from None
+    name = "a manifest" if plan is None else str(plan.path)
+    if shard is not None and not count:
+        raise UserError(
+            f"shard {shard} was chosen, but {name} is not divided into shards",
+            hint="divide it: crucible-batch plan MANIFEST --budget N --shards N -o plan.json",
+        )
+    if plan is not None and count and shard is None:
+        raise UserError(
+            f"{plan.path} is divided into {count} shards, and none was chosen",
+            hint=f"choose one: {shell_command('run', plan.path, '--shard', f'1/{count}')}; or set {SHARD_VARIABLE}, or"
+            " the array variable of Slurm, Kubernetes or AWS Batch",
+        )
+    if plan is not None and shard is not None and shard.count != count:
+        raise UserError(
+            f"shard {shard} is not one of {plan.path}, which has {count} shards",
+            hint=f"choose one from 1/{count} to {count}/{count}",
+        )
+    return shard
 
 
 def relative_to_here(path: Path) -> Path:

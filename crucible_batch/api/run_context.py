@@ -12,7 +12,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import gateway_for
-from crucible_batch.api.planning import PlanSummary
+from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.status import row_collector
 from crucible_batch.domain.events import Saved

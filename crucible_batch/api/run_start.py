@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -12,12 +13,13 @@ from crucible_batch.api.connecting import require_key
 from crucible_batch.api.draft import check_filter
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
-from crucible_batch.api.planning import summarise
+from crucible_batch.api.plan_summary import summarise
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.renaming import find_known_jobs
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
+from crucible_batch.api.sharded_plan import refuse_if_divided
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.budget_accounts import BudgetAccount
 from crucible_batch.domain.redaction import clean
@@ -58,6 +60,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
         # Locked before planning, so that a busy directory is refused at once.
         stack.enter_context(lock_run_directory(directory))
         refuse_if_pruned(directory)
+        refuse_if_divided(directory)
     elif context.request.out_dir is None:
         refuse_if_run_elsewhere(directory, manifest.path, context.binding, context.settings.api_key)
     rules = PeriodRules.of(manifest, context.settings.base_url)
@@ -80,6 +83,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
         stack.enter_context(lock_run_directory(directory))
         if Journal.exists(directory):  # another run created it in the meantime
             staleness.check(draft, directory)
+            refuse_if_divided(directory)
     check_ground(directory, (planned.output for planned in draft.jobs()))
     journal = stack.enter_context(context.journal())
     journal.adopt(draft)
@@ -115,26 +119,45 @@ async def _plan(stack: AsyncExitStack, context: RunContext, draft: PlanFile, bas
     """
     watch = context.deadline.check
     cannot_ask = context.needs_consent and context.confirm is None
+
+    async def plan(gateway: HttpGateway) -> None:
+        draft.clear()
+        await plan_jobs(draft, basis, gateway, watch)
+
     try:
         if context.settings.api_key is None:
             await plan_jobs(draft, basis, None, watch)
             require_key(context.settings, context.manifest.path)
-        gateway = await stack.enter_async_context(context.gateway())
-        try:
-            await plan_jobs(draft, basis, gateway, watch)
-        except GatewayError as error:
-            if cannot_ask or not _is_awaited(context, error):
-                raise
-            # Only now, since a mistake in the manifest has to be reported before an outage is waited for.
-            context.outage.is_awaited = True
-            draft.clear()
-            await plan_jobs(draft, basis, gateway, watch)
+        gateway = await awaited_gateway(stack, context, plan, waits=not cannot_ask)
     except GatewayError:
         if cannot_ask:
             raise _no_consent() from None
         raise
     if cannot_ask:
         raise _no_consent()
+    return gateway
+
+
+async def awaited_gateway(
+    stack: AsyncExitStack,
+    context: RunContext,
+    read: Callable[[HttpGateway], Awaitable[None]],
+    *,
+    waits: bool = True,
+) -> HttpGateway:
+    """Open the gateway and ``read`` from it, once more in an outage if ``waits``; its end is awaited from then on.
+
+    Raises ``GatewayError``.
+    """
+    gateway = await stack.enter_async_context(context.gateway())
+    try:
+        await read(gateway)
+    except GatewayError as error:
+        if not waits or not _is_awaited(context, error):
+            raise
+        # Only now, since a mistake in the manifest has to be reported before an outage is waited for.
+        context.outage.is_awaited = True
+        await read(gateway)
     context.outage.is_awaited = True
     return gateway
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
@@ -21,7 +22,7 @@ from crucible_batch.api.draft import read_source, run_directory, run_terms, with
 from crucible_batch.api.notifying import RunNotices, notify_end
 from crucible_batch.api.period_budget import settled
 from crucible_batch.api.period_note import forget_period
-from crucible_batch.api.planning import PlanSummary
+from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.price_memory import PaidPrices, remember_prices
 from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.reporting import note_report, report_stands
@@ -34,11 +35,13 @@ from crucible_batch.api.request import (
     check_run_directory,
     follow_plan,
     make_request,
+    read_shard,
 )
 from crucible_batch.api.run_context import NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
+from crucible_batch.api.shard_run import explain_shard, quiet_shard, shard_terms, start_shard
 from crucible_batch.api.status import (
     newest_run,
     report_rows,
@@ -47,7 +50,6 @@ from crucible_batch.api.status import (
     write_report_of,
 )
 from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer
 from crucible_batch.engine import Clock, SystemClock
@@ -96,6 +98,7 @@ async def run(
     retry_failed: bool = False,
     only: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
+    shard: str | None = None,
     handle_signals: bool = False,
     observer: Observer | None = None,
     settings: Settings | None = None,
@@ -106,7 +109,8 @@ async def run(
 
     ``manifest`` may be a saved plan: the options of planning are then taken from it, and ``StalePlanError`` lists what
     has changed since it was made. A budget, here or in the manifest, is the consent to spend; without one, either
-    ``confirm`` is called with the plan, or ``yes`` must be true. ``only`` holds patterns of job names. With
+    ``confirm`` is called with the plan, or ``yes`` must be true. ``only`` holds patterns of job names. ``shard``, such
+    as "3/8", is the part of a divided plan to run; None: that of the environment. With
     ``handle_signals`` (main thread only), SIGINT, SIGTERM and SIGHUP stop the run in good order. ``options`` are those
     of ``RunKeywords``.
 
@@ -127,7 +131,7 @@ async def run(
         **options,
     )
     return await run_request(
-        request,
+        replace(request, shard=read_shard(shard)),
         confirm=confirm,
         handle_signals=handle_signals,
         observer=observer,
@@ -155,7 +159,7 @@ async def run_request(
     check_request(request)
     deadline = Deadline(request.deadline_s)
     settings = settings or current_settings()
-    request = follow_plan(request)
+    request = quiet_shard(follow_plan(request, os.environ))
     early = at_once if handle_signals else nullcontext
     with early():
         manifest = manifest or read_source(request, deadline.check)
@@ -167,7 +171,7 @@ async def run_request(
         notices = RunNotices(manifest, request, settings, clock, can_ask=confirm is not None)
         await stack.enter_async_context(notices)
         notices.check()
-        terms = run_terms(manifest, request)
+        terms = shard_terms(run_terms(manifest, request), request)
         directory = run_directory(request.out_dir, terms)
         check_run_directory(directory)
         notices.name(terms, directory)
@@ -191,7 +195,7 @@ async def run_request(
         context = context.observed_by(telemetry.observer)
         with early():
             async with deadline.kept():
-                started = await start_run(stack, context)
+                started = await (start_run if request.shard is None else start_shard)(stack, context)
         result = await _finish(stack, context, started, notices, handle_signals=handle_signals)
         telemetry.ended(result.report, result.exit_code)
         return result
@@ -219,7 +223,7 @@ async def _finish(
         context = replace(context, observer=ThumbnailObserver(context.observer, thumbnails))
     paid = PaidPrices(context.observer, f"{context.terms.manifest_name} · {context.terms.run_id}")
     context = replace(context, observer=paid)
-    explained = allowance.explain if allowance is not None else _as_it_is
+    explained = explain_shard(context.request) if allowance is None else allowance.explain
     workflows = started.basis.workflows.values()
     runner = context.runner(started.gateway, journal, rows, options=options, workflows=workflows, explained=explained)
     signals = Signals(runner) if handle_signals else None
@@ -234,17 +238,14 @@ async def _finish(
     head = current or write_report_of(journal, directory, rows)
     if signals is not None:
         await signals.pass_on()
-    if context.manifest.assets.cleanup == "on_success" and head.counts.succeeded == head.counts.total:
+    is_cleaned = context.manifest.assets.cleanup == "on_success" and context.request.shard is None
+    if is_cleaned and head.counts.succeeded == head.counts.total:
         # The report has been written, so the run's result doesn't depend on the cleanup.
         locked_run = LockedRun(journal, started.gateway, context.clock)
         head = await clean_quietly(locked_run, directory, head, context.deadline)
     page = _page_of(journal, directory, head, rows, thumbnails, is_current=head is current)
     head = await notify_end(notices, journal, directory, head, rows, html=page is not None)
     return RunResult(directory, head, ExitCode(ending.exit_code), context.request.remake, page)
-
-
-def _as_it_is(error: ErrorInfo) -> ErrorInfo:
-    return error
 
 
 def _recorded(terms: RunTerms, started: StartedRun) -> RunTerms:

@@ -147,6 +147,14 @@ class PlanStaleness:
             if first is not None:
                 raise self._stale(plan, chain([first], moves))
 
+    def check_basis(self) -> None:
+        """Compare the basis alone: neither the files nor the jobs. Raises ``StalePlanError`` if anything differs."""
+        plan = self._request.plan
+        moves = iter(()) if plan is None else self._moved_basis(plan)
+        first = next(moves, None)
+        if plan is not None and first is not None:
+            raise self._stale(plan, chain([first], moves))
+
     def _stale(self, plan: SavedPlan, moves: Iterator[Move], omitted: int = 0) -> StalePlanError:
         named = list(islice(moves, MAX_MOVES))
         omitted += sum(1 for _ in moves)

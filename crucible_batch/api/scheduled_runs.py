@@ -66,7 +66,7 @@ def prepare_run(request: RunRequest, settings: Settings | None = None) -> Prepar
     """
     check_request(request)
     deadline = Deadline(request.deadline_s)
-    request = follow_plan(request)
+    request = follow_plan(request, os.environ)
     manifest = read_source(request, deadline.check)
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)

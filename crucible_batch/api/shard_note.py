@@ -1,15 +1,21 @@
-"""The note about the shards of a run directory in its journal: what is set aside for them, and which are merged."""
+"""Notes about shards in journals.
+
+That of the main run directory has what is set aside for its shards, and which of them are merged. That of a shard's own
+directory names the shard.
+"""
 
 from __future__ import annotations
 
 from pydantic import TypeAdapter, ValidationError
 
-from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.domain.sharding import OutstandingShards, ShardOf
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Journal
 
 _SHARDS = "shards"
 _ADAPTER: TypeAdapter[OutstandingShards] = TypeAdapter(OutstandingShards)
+_SHARD = "shard"
+_SHARD_ADAPTER: TypeAdapter[ShardOf] = TypeAdapter(ShardOf)
 
 
 def noted_shards(journal: Journal) -> OutstandingShards | None:
@@ -31,3 +37,24 @@ def noted_shards(journal: Journal) -> OutstandingShards | None:
 def note_shards(journal: Journal, shards: OutstandingShards) -> None:
     """Store the shards, replacing those of an earlier plan."""
     journal.note(_SHARDS, _ADAPTER.dump_json(shards).decode())
+
+
+def noted_shard(journal: Journal) -> ShardOf | None:
+    """Return the shard that a run directory belongs to; None if it is not that of a shard.
+
+    Raises ``JournalError`` if the note can't be read.
+    """
+    text = journal.noted(_SHARD)
+    if text is None:
+        return None
+    try:
+        return _SHARD_ADAPTER.validate_json(text)
+    except ValidationError as error:
+        raise JournalError(
+            f"the note about the shard in {journal.path} can't be read", hint="restore the journal from a backup"
+        ) from error
+
+
+def note_shard(journal: Journal, shard: ShardOf) -> None:
+    """Store which shard the run directory belongs to."""
+    journal.note(_SHARD, _SHARD_ADAPTER.dump_json(shard).decode())

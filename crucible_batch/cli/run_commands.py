@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from crucible_batch.cli import options as opt
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.logs.options import LogOptions
 from crucible_batch.cli.notify_options import NotifyOptions
+from crucible_batch.cli.shard_options import Shard, Shards
 from crucible_batch.cli.telemetry_options import TelemetryOptions
 
 commands = typer.Typer()
@@ -24,6 +26,7 @@ command = partial(opt.command, commands, "Create images")
     "crucible-batch run spring.yaml --budget 50",
     "crucible-batch run spring.yaml --retry-failed",
     "crucible-batch run plan.json",
+    "crucible-batch run plan.json --shard 3/8",
     "crucible-batch run spring.yaml --json | jq -c 'select(.type == \"result\")'",
     codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
 )
@@ -35,6 +38,7 @@ def run(
     target: opt.TargetOptions,
     recover: opt.Recover = False,
     only: opt.Only = None,
+    shard: Shard = None,
     reading: opt.ManifestOptions,
     pace: opt.PaceOptions,
     schedule: opt.ScheduleOptions,
@@ -54,6 +58,7 @@ def run(
     A saved plan contains its options. If it is outdated, the differences are
     shown and nothing is spent.
     """
+    from crucible_batch.api import read_shard
     from crucible_batch.cli.requests import plan_request, run_request
 
     if not spending.dry_run and (logs.log_file is not None or logs.log_format is not None):
@@ -61,6 +66,7 @@ def run(
 
         open_log(answer, manifest, logs)
     planned = plan_request(manifest, spending.budget, target, only, reading)
+    planned = replace(planned, shard=read_shard(shard))
     request = run_request(planned, spending, pace, saving, telemetry=telemetry, notifying=notifying, recover=recover)
     settings = gateway.settings(storage_host)
     if spending.dry_run:
@@ -77,6 +83,7 @@ def run(
     "crucible-batch plan spring.yaml --budget 50",
     "crucible-batch plan spring.yaml --only hero -v",
     "crucible-batch plan spring.yaml --budget 50 -o plan.json",
+    "crucible-batch plan spring.yaml --budget 50 --shards 8 -o plan.json",
     codes=(0, 2, 3, 5),
 )
 def plan(
@@ -86,6 +93,7 @@ def plan(
     budget: opt.Budget = None,
     target: opt.TargetOptions,
     only: opt.Only = None,
+    shards: Shards = None,
     reading: opt.ManifestOptions,
     gateway: opt.GatewayOptions,
     save_to: opt.SaveTo = None,
@@ -99,11 +107,13 @@ def plan(
     + new, ~ changed, > to collect, ! failed, = done, - gone.
     With -v, each job is listed with the reason why it would run or not.
     A saved plan is checked for whether it is still valid.
+    With --shards, the budget is divided among the shards, and set aside for
+    them in the run directory.
     """
     from crucible_batch.cli.requests import plan_request
     from crucible_batch.cli.run_session import show_what_a_run_would_do
 
-    request = plan_request(manifest, budget, target, only, reading)
+    request = replace(plan_request(manifest, budget, target, only, reading), shards=shards)
     show_what_a_run_would_do(answer, request, gateway.settings(), save_to=save_to, force=force)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from crucible_batch.domain.credits import Credits
@@ -118,6 +118,14 @@ class PriceBook:
         """Return the highest price seen for the shape, else for its price class; None if none was seen."""
         seen = self._highest.get(shape)
         return seen if seen is not None else self._highest.get(Shape(shape.price_class))
+
+    def seen(self, shape: Shape) -> Credits | None:
+        """Return the highest price seen for exactly this shape; None if none was seen."""
+        return self._highest.get(shape)
+
+    def learned(self) -> Iterator[tuple[Shape, Credits]]:
+        """Yield each shape with the highest price seen for it, in a fixed order."""
+        yield from sorted(self._highest.items(), key=lambda item: (item[0].price_class, item[0].digest))
 
     @property
     def highest(self) -> Credits:

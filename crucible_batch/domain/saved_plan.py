@@ -124,12 +124,15 @@ class PlanHead:
 class ImageFile:
     """An input image. ``path`` is relative to the manifest's directory.
 
-    ``asset_id`` is the gateway's id of it, in a plan that is divided into shards, if it was uploaded before.
+    The other fields are of plans that are divided into shards, so that a shard reads only images that it uploads.
+    ``asset_id`` is the gateway's id of the image if it was ready there.
     """
 
     path: str
     sha256: str
     asset_id: str | None = None
+    byte_size: int | None = None
+    mime_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +148,18 @@ class PlanRow:
     params: Mapping[str, object]
     images: Mapping[str, ImageFile]
     repeat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRow(PlanRow):
+    """A job of a shard, with all of the planned job: its shard is run without reading tables and prompts again.
+
+    ``shard`` is the number of the shard. The other fields are those of ``PlannedJob``.
+    """
+
+    shard: int
+    position: int
+    output: str
+    prompt: str | None = None
+    axes: Mapping[str, str] = field(default_factory=dict)
+    row: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,10 @@ from crucible_batch.domain.credits import ZERO, Credits, StoredCredits
 
 MAX_SHARDS = 10_000
 
+SHARD_VARIABLE = "CRUCIBLE_BATCH_SHARD"
+_ARRAY_VARIABLES = {"SLURM_ARRAY_TASK_ID": 1, "JOB_COMPLETION_INDEX": 0, "AWS_BATCH_JOB_ARRAY_INDEX": 0}
+"""The index variables of Slurm, Kubernetes and AWS Batch, each with the index of the first shard."""
+
 _SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
@@ -35,6 +39,31 @@ class ShardId:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
+
+
+def shard_from(environ: Mapping[str, str], count: int) -> ShardId | None:
+    """Return the shard that the environment names, or None.
+
+    ``count`` is the number of shards of the plan, 0 if it is not divided. The index variables of arrays count only for
+    a divided plan: another run may be in an array as well.
+    Raises ``ValueError``.
+    """
+    if named := environ.get(SHARD_VARIABLE):
+        try:
+            return ShardId.parse(named)
+        except ValueError as error:
+            raise ValueError(f"{SHARD_VARIABLE}: {error}") from None
+    for variable, first in _ARRAY_VARIABLES.items():
+        if count and (index := environ.get(variable)):
+            return _indexed(variable, index, first, count)
+    return None
+
+
+def _indexed(variable: str, index: str, first: int, count: int) -> ShardId:
+    last = first + count - 1
+    if not re.fullmatch("[0-9]{1,9}", index) or not first <= int(index) <= last:
+        raise ValueError(f"{variable}={index}: the indexes of {count} shards are {first} to {last}")
+    return ShardId(int(index) - first + 1, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +108,15 @@ class OutstandingShards:
     def set_aside(self) -> Credits:
         """The allowances of the shards that were not merged yet."""
         return sum((self.allowances[number] for number in self.missing), ZERO)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOf:
+    """What a shard's own run directory belongs to.
+
+    The first ``seeded`` events of its journal are images that were at the gateway when the plan was divided.
+    """
+
+    plan_digest: str
+    shard: ShardId
+    seeded: int = 0

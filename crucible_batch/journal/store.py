@@ -240,6 +240,10 @@ class Journal:
         rows = self._connection.execute("SELECT key, value FROM meta")
         return {text(key, "binding"): text(value, "binding") for key, value in rows}
 
+    def is_created(self) -> bool:
+        """Whether the journal has its tables. False if the process was killed, or the disk full, during creation."""
+        return self._number("PRAGMA user_version") != 0
+
     def is_begun(self) -> bool:
         """Whether any run was recorded. False if the process was killed, or the disk full, during creation."""
         version = self._number("PRAGMA user_version")

@@ -121,6 +121,7 @@ def sum_up(
         run_id=terms.run_id,
         status=(RunStatus.RUNNING if ending is None else ending.status).value,
         exit_code=None if ending is None else ending.exit_code,
+        shard=None if terms.shard is None else str(terms.shard),
         manifest=ManifestRow(name=terms.manifest_name, path=terms.manifest_path, sha256=terms.manifest_sha256),
         scheduled_at=None if terms.scheduled_at is None else _rfc3339(terms.scheduled_at),
         started_at=_timestamp(started_at),

@@ -182,6 +182,9 @@ class ReportHead(_Model):
     run_id: str = Field(description="Id of the run.")
     status: str = Field(description="Status of the run.")
     exit_code: int | None = Field(default=None, description="Null while the run is active, or if it was killed.")
+    shard: str | None = Field(
+        default=None, description='Shard of a divided plan, such as "3/8"; null if the run is not of a shard.'
+    )
     manifest: ManifestRow
     scheduled_at: str | None = Field(
         default=None,

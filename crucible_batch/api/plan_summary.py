@@ -1,0 +1,223 @@
+"""A summary of a plan: what a run would do and cost, by the present state of its directory and of the account."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crucible_batch.api.period_budget import PeriodPreview
+from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
+from crucible_batch.api.plan_rows import (
+    UPLOADS,
+    PlanCounts,
+    PriceLine,
+    job_states,
+    journal_of,
+    price_lines,
+    starts_of,
+)
+from crucible_batch.api.request import JobFilter
+from crucible_batch.domain.budget import budget_for
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.prices import UPLOAD_CLASS, Certainty, PriceBook, Shape, workflow_class
+from crucible_batch.domain.retry_rule import Remedy, remedy_for
+from crucible_batch.domain.saved_plan import PlannedPrice, PlannedState, PlanTotals
+from crucible_batch.domain.sharding import PlannedShard
+from crucible_batch.journal import PlanFile
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What a run would do and cost.
+
+    ``states`` counts the jobs: ``new``, ``done``, ``in_flight`` (left by an earlier run), ``failed``. ``to_upload`` and
+    ``reused_images`` count distinct images. ``balance`` is the amount that the account has available. Without an API
+    key, ``reused_images`` and ``balance`` are None. ``notes`` are messages for the user. ``digest`` is that of the
+    saved plan, if one was written or read. ``blocked`` is the reason if no job can start; None if one can or there is
+    nothing to buy. ``enough`` is a budget that covers everything, each job at its declared ceiling, otherwise at the
+    highest price seen; None if a job has neither. ``remedy`` is what to do about the failed jobs; None if there are
+    none, or if they are to be retried. ``remake`` is the command that makes the saved plan again, if one was read.
+    ``left_s`` is the time left of a run's deadline, in seconds. ``earlier_dir`` is the directory of an earlier run of
+    this manifest in another folder. ``period`` is the manifest's period; ``budget`` is then
+    what a run could set aside now, beside what the directory has spent. ``shards`` are those of a divided plan.
+    """
+
+    manifest_name: str
+    run_id: str
+    run_dir: Path
+    total: int
+    states: Mapping[str, int]
+    lines: tuple[PriceLine, ...]
+    to_upload: int
+    reused_images: int | None
+    budget: Credits | None
+    spent: Credits
+    held: Credits
+    balance: Credits | None
+    notes: tuple[str, ...] = ()
+    digest: str | None = None
+    comparison: Comparison = field(default_factory=Comparison)
+    book: PriceBook = field(default_factory=PriceBook, repr=False, compare=False)
+    uploads_per_job: int = 0
+    blocked: ErrorInfo | None = None
+    enough: Credits | None = None
+    left_s: float | None = None
+    remedy: Remedy | None = None
+    remake: str | None = None
+    earlier_dir: Path | None = None
+    period: PeriodPreview | None = None
+    shards: tuple[PlannedShard, ...] = ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a run would change nothing: each job is done or failed, and no answer is outstanding."""
+        return self.comparison.is_settled and not self.held
+
+    @property
+    def may_exceed(self) -> Credits | None:
+        """The most by which the budget may be exceeded, if no price rises by more than a factor of ``SURGE`` at once.
+
+        Only jobs that can still be admitted count. 0 if both ceilings are declared, if there is no budget, or if the
+        budget covers all purchases at their bounds. None if a price is unknown: the first job of that shape, and only
+        that one, may cost more than is left.
+        """
+        jobs = [line.beyond for line in self.lines if line.what != UPLOADS and line.can_start]
+        each = [line.beyond for line in self.lines if line.what == UPLOADS]
+        if self.budget is None or not jobs or self._has_room_for_bounds(self.budget):
+            return ZERO
+        if None in jobs or None in each:
+            return None
+        one_job = max((beyond for beyond in jobs if beyond is not None), default=ZERO)
+        return one_job + sum((beyond for beyond in each if beyond is not None), ZERO) * self.uploads_per_job
+
+    def _has_room_for_bounds(self, budget: Credits) -> bool:
+        """Return whether the budget covers all purchases at their bounds, so that no job has to be admitted alone."""
+        bounds = [line.bound and line.bound * line.count for line in self.lines]
+        return None not in bounds and self.spent + self.held + sum(filter(None, bounds), ZERO) <= budget
+
+    @property
+    def least(self) -> Credits:
+        """The lowest expected cost."""
+        return sum((line.least_each * line.count for line in self.lines), ZERO)
+
+    @property
+    def most(self) -> Credits | None:
+        """The highest possible cost; None if a price has no declared ceiling."""
+        total = ZERO
+        for line in self.lines:
+            if line.most_each is None:
+                return None
+            total += line.most_each * line.count
+        return total
+
+    @property
+    def estimate(self) -> Credits:
+        """The sum of all prices that are not unknown, lower and upper bounds mixed: see ``least`` and ``most``."""
+        return sum((line.total for line in self.lines if line.total is not None), ZERO)
+
+    @property
+    def certainty(self) -> Certainty:
+        """The certainty of the estimate: that of its least certain line."""
+        order = list(Certainty)
+        return max((line.certainty for line in self.lines), key=order.index, default=Certainty.KNOWN)
+
+    @property
+    def balance_after(self) -> Credits | None:
+        return None if self.balance is None else self.balance - self.estimate
+
+    @property
+    def over_budget(self) -> Credits:
+        """The amount by which the estimate exceeds what is left of the budget; 0 without a budget."""
+        if self.budget is None:
+            return ZERO
+        return max(ZERO, self.spent + self.held + self.estimate - self.budget)
+
+    @property
+    def prices(self) -> tuple[PlannedPrice, ...]:
+        """The price of each price class, in the form of a saved plan."""
+        counts: Counter[str] = Counter()
+        for line in self.lines:
+            counts[UPLOAD_CLASS if line.what == UPLOADS else workflow_class(line.what)] += line.count
+        quotes = ((price_class, count, self.book.quote(Shape(price_class))) for price_class, count in counts.items())
+        return tuple(
+            PlannedPrice(price_class, count, quote.certainty, quote.credits) for price_class, count, quote in quotes
+        )
+
+    @property
+    def totals(self) -> PlanTotals:
+        """The totals, in the form of a saved plan."""
+        states = {state.value: self.states.get(state, 0) for state in PlannedState}
+        return PlanTotals(self.total, states, self.estimate, self.certainty, self.spent, self.held)
+
+
+async def summarise(
+    draft: PlanFile,
+    terms: RunTerms,
+    directory: Path,
+    gateway: Gateway | None,
+    *,
+    choice: JobFilter = JobFilter(),  # noqa: B008 - frozen
+    notes: tuple[str, ...] = (),
+    all_rows: bool = False,
+) -> PlanSummary:
+    """Compare a plan with the present state of the run directory and the account, and return the summary.
+
+    Without a gateway, the account's assets and balance are left out.
+    """
+    with ExitStack() as stack:
+        journal = stack.enter_context(journal_of(directory))
+        prices = PriceBook.of(terms)
+        ledger = Ledger(prices)
+        for subject, event in journal.events() if journal is not None else ():
+            ledger.apply(subject, event)
+        tally = PlanCounts(retry_failed=choice.retry_failed)
+        comparer = Comparer(all_rows=all_rows)
+        chosen = (found for found in job_states(draft, journal, terms.rule) if choice.takes(found[0].name))
+        for row in compared(
+            tally.counting(chosen), draft, journal, rule=terms.rule, choice=choice, directory=directory
+        ):
+            comparer.take(row)
+    comparison = comparer.comparison()
+    ready = await _ready_digests(gateway, tally.digests)
+    to_upload = len(tally.digests - (ready or set()))
+    starts = starts_of(tally, ledger, terms.budget, no_image_is_there=ready is not None and not ready)
+    return PlanSummary(
+        manifest_name=terms.manifest_name,
+        run_id=terms.run_id,
+        run_dir=directory,
+        total=sum(tally.states.values()),
+        states=tally.states,
+        lines=tuple(price_lines(prices, tally, to_upload, starts.shapes)),
+        to_upload=to_upload,
+        reused_images=None if ready is None else len(tally.digests & ready),
+        budget=terms.budget,
+        spent=ledger.spent,
+        held=ledger.held,
+        balance=(await gateway.account()).available if gateway is not None else None,
+        notes=notes,
+        comparison=comparison,
+        book=prices,
+        uploads_per_job=tally.most_images if to_upload else 0,
+        blocked=starts.blocked,
+        enough=budget_for(ledger, tally.to_buy, to_upload),
+        remedy=remedy_for(comparison.failed_codes, terms.never),
+    )
+
+
+async def _ready_digests(gateway: Gateway | None, wanted: set[str]) -> set[str] | None:
+    if gateway is None:
+        return None
+    if not wanted:
+        return set()
+    return {
+        asset.sha256
+        for asset in await gateway.assets()
+        if asset.sha256 is not None and asset.sha256 in wanted and asset.status is AssetStatus.READY
+    }

@@ -1,0 +1,111 @@
+"""Making a plan that is divided into shards, in the main run directory."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from crucible_batch.api.account import refuse_other_account
+from crucible_batch.api.connecting import require_key
+from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
+from crucible_batch.api.plan_saving import plan_head
+from crucible_batch.api.plan_summary import PlanSummary, summarise
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_memory import RememberedRun, list_file, remember
+from crucible_batch.api.saved_plans import PlanBasis
+from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.sharded_plan import (
+    MainState,
+    check_shared_images,
+    divide,
+    main_state,
+    set_aside,
+    sharded_rows,
+)
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.shard_division import Division
+from crucible_batch.engine import SystemClock, restore
+from crucible_batch.errors import UserError
+from crucible_batch.gateway import HttpGateway
+from crucible_batch.journal import Journal, PlanFile, lock_run_directory
+from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore, Receipts
+from crucible_batch.saved_plan import write_saved_plan
+from crucible_batch.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class DraftedPlan:
+    """A plan whose jobs are in ``draft``. ``directory`` is the main run directory, locked if it exists."""
+
+    request: RunRequest
+    basis: PlanBasis
+    draft: PlanFile
+    directory: Path
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shards(self) -> int:
+        return self.request.shards or 1
+
+
+async def plan_shards(
+    stack: AsyncExitStack, plan: DraftedPlan, gateway: HttpGateway, settings: Settings, target: Path, *, force: bool
+) -> PlanSummary:
+    """Divide a plan, set the allowances aside in the main run directory, and write the plan to ``target``.
+
+    The allowances are set aside before the plan has its name, so that no shard can run while they could be spent
+    elsewhere. Raises ``UserError`` if the plan can't be divided, or if shards of another plan are outstanding.
+    """
+    directory = plan.directory
+    if not directory.exists():
+        refuse_if_run_elsewhere(directory, plan.basis.source.path, plan.basis.binding, settings.api_key)
+        await _divided(plan, None, gateway)  # refused before anything is created
+        stack.enter_context(lock_run_directory(directory))
+    journal = stack.enter_context(Journal.open(directory, plan.basis.binding, now=SystemClock().now()))
+    await _take_up(plan, journal, gateway, settings)
+    state, division = await _divided(plan, journal, gateway)
+    basis, choice = plan.basis, plan.request.job_filter
+    summary = await summarise(plan.draft, basis.terms, directory, gateway, choice=choice, notes=plan.notes)
+    _check_admitted(division, summary)
+    head = plan_head(target, plan.request, basis, summary, journal)
+    head = replace(head, shards=division.shards, learned=state.learned)
+    base = basis.source.directory
+    rows = sharded_rows(plan.draft, journal, basis.terms, choice, base=base, state=state, division=division)
+    digest = write_saved_plan(
+        target, head, rows, force=force, before=lambda digest: set_aside(journal, division, digest)
+    )
+    return replace(summary, shards=division.shards, digest=digest)
+
+
+async def _take_up(plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings) -> None:
+    """Store the plan's jobs in the main run directory, as a run does, and restore what its journal has lost."""
+    terms, directory = plan.basis.terms, plan.directory
+    account = await refuse_other_account(journal, gateway, require_key(settings))
+    outstanding = noted_shards(journal)
+    if outstanding is None or not outstanding.missing:  # otherwise the jobs of that plan have to stay
+        journal.adopt(plan.draft)
+        store = OutputStore(directory, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
+        receipts = Receipts(directory)
+        await restore(journal, receipts, store, gateway, ceiling=terms.ceiling, is_ours=account.is_proven)
+    journal.remember_key(account.fingerprint)
+    remember(list_file(os.environ), RememberedRun.of(plan.basis.source.path, terms.run_id, directory))
+
+
+async def _divided(plan: DraftedPlan, journal: Journal | None, gateway: Gateway) -> tuple[MainState, Division]:
+    terms, choice = plan.basis.terms, plan.request.job_filter
+    state = await main_state(plan.draft, journal, terms, gateway, choice)
+    division = divide(plan.draft, journal, terms, choice, state, shards=plan.shards)
+    check_shared_images(plan.draft, division)
+    return state, division
+
+
+def _check_admitted(division: Division, summary: PlanSummary) -> None:
+    if any(division.is_admitted):
+        return
+    if not len(division.numbers):
+        raise UserError("there is nothing to divide: no job is new", hint="run MANIFEST shows what is left to do")
+    if summary.blocked is not None:
+        raise UserError(f"no job can start: {summary.blocked.message}", hint=summary.blocked.hint or "raise the budget")
+    raise UserError("the budget is not enough for any job", hint="raise the budget: --budget N")

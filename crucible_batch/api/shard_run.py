@@ -1,0 +1,241 @@
+"""The run of one shard of a divided plan, in a run directory of its own, with its allowance as the budget.
+
+The jobs are those of the plan: tables and prompts aren't read again, and an input image only to be uploaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from crucible_batch.api.account import refuse_other_account
+from crucible_batch.api.connecting import require_key
+from crucible_batch.api.draft import run_terms
+from crucible_batch.api.request import RunRequest, main_directory
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_start import StartedRun, awaited_gateway
+from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
+from crucible_batch.api.shard_note import note_shard, noted_shard, noted_shards
+from crucible_batch.domain.asset import ASSET_PREFIX
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED
+from crucible_batch.domain.events import Found
+from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.domain.identity import job_identity
+from crucible_batch.domain.output_path import may_hold_output, output_path
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.saved_plan import ImageFile, ShardRow
+from crucible_batch.domain.sharding import ShardId, ShardOf
+from crucible_batch.engine import restore
+from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanError
+from crucible_batch.gateway import HttpGateway
+from crucible_batch.journal import Journal, PlanFile, lock_run_directory
+from crucible_batch.outputs import Receipts, check_ground
+from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.shell_command import shell_command
+
+
+def quiet_shard(request: RunRequest) -> RunRequest:
+    """Return the request of a shard without notifications: those of the run concern all of its shards."""
+    return request if request.shard is None else replace(request, notify=False)
+
+
+def shard_terms(terms: RunTerms, request: RunRequest) -> RunTerms:
+    """Return the terms of a shard's run: its allowance is the budget. Unchanged if the request is not of a shard."""
+    if request.shard is None or request.plan is None:
+        return terms
+    head = request.plan.head
+    allowance = head.shards[request.shard.number - 1].allowance
+    return replace(
+        terms,
+        budget=allowance,
+        shard=request.shard,
+        learned=head.learned,
+        scheduled_at=head.options.scheduled_at,
+    )
+
+
+async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
+    """Do everything that precedes the first purchase of a shard, as ``start_run`` does for a manifest.
+
+    Raises the errors that ``run`` raises before anything is spent.
+    """
+    plan, shard = _of_a_shard(context)
+    directory = context.directory
+    if directory.exists():
+        stack.enter_context(lock_run_directory(directory))
+    _refuse_if_merged(plan, shard)
+    basis = PlanBasis(context.manifest, run_terms(context.manifest, context.request), context.binding.gateway)
+    require_key(context.settings, context.manifest.path)
+    gateway = await awaited_gateway(stack, context, lambda gateway: _read_workflows(gateway, plan, basis))
+    PlanStaleness(context.request, basis).check_basis()
+    draft = stack.enter_context(PlanFile.temporary())
+    rows = ShardRows(plan, shard, context.manifest.directory)
+    draft.fill(rows.jobs())
+    if not directory.exists():
+        stack.enter_context(lock_run_directory(directory))
+    check_ground(directory, (planned.output for planned in draft.jobs()))
+    _check_directory(directory, plan, shard)
+    journal = stack.enter_context(context.journal())
+    _begin(journal, plan, shard, rows, context.clock.now())
+    journal.adopt(draft)
+    after = journal.last_number()
+    same_account = context.request.same_account
+    account = await refuse_other_account(journal, gateway, require_key(context.settings), same_account=same_account)
+    receipts, ceiling = Receipts(directory), context.terms.ceiling
+    await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
+    journal.remember_key(account.fingerprint)
+    return StartedRun(gateway, journal, basis, after)
+
+
+def _of_a_shard(context: RunContext) -> tuple[SavedPlan, ShardId]:
+    plan, shard = context.request.plan, context.request.shard
+    assert plan is not None
+    assert shard is not None
+    return plan, shard
+
+
+async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasis) -> None:
+    for workflow_id in plan.head.workflows:
+        try:
+            basis.workflows[workflow_id] = await gateway.workflow(workflow_id)
+        except GatewayError as error:
+            if error.status != 404 or not error.is_refusal:  # a missing workflow is a change of the plan's basis
+                raise
+
+
+def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
+    """Raise ``RunDirectoryError`` if the main run directory is here and the shard's allowance was returned to it."""
+    directory = main_directory(plan)
+    if not Journal.exists(directory):
+        return
+    with Journal.read(directory) as journal:
+        outstanding = noted_shards(journal) if journal.is_created() else None
+    if outstanding is None:
+        return
+    if outstanding.plan_digest != plan.digest:
+        why = f"{directory} was divided again since {plan.path} was made, so its shards are over"
+    elif shard.number in outstanding.merged:
+        why = f"shard {shard} was merged into {directory} already, and what is left of its allowance was returned"
+    else:
+        return
+    raise RunDirectoryError(why, hint="make a new plan for the jobs that are left: crucible-batch plan MANIFEST")
+
+
+def _check_directory(directory: Path, plan: SavedPlan, shard: ShardId) -> None:
+    """Raise ``RunDirectoryError`` if the directory is that of another shard, or of a run that is not of a shard."""
+    if not Journal.exists(directory):
+        return
+    with Journal.read(directory) as journal:
+        if not journal.is_created():
+            return
+        own = noted_shard(journal)
+        is_fresh = own is None and not journal.planned() and not journal.last_number() and not journal.is_begun()
+    if is_fresh or (own is not None and (own.plan_digest, own.shard) == (plan.digest, shard)):
+        return
+    other = "a run that is not of a shard" if own is None else f"shard {own.shard} of another plan"
+    if own is not None and own.plan_digest == plan.digest:
+        other = f"shard {own.shard}"
+    raise RunDirectoryError(
+        f"{directory} is the directory of {other}", hint="omit --out-dir, or give each shard a directory of its own"
+    )
+
+
+def _begin(journal: Journal, plan: SavedPlan, shard: ShardId, rows: ShardRows, now: float) -> None:
+    """Note the shard, and store which images are at the gateway: the first events of its journal, once."""
+    if journal.last_number():
+        return
+    note_shard(journal, ShardOf(plan.digest, shard, seeded=len(rows.ready)))
+    journal.restore(
+        (ASSET_PREFIX + digest, [Found(at=now, asset_id=asset_id)]) for digest, asset_id in sorted(rows.ready.items())
+    )
+
+
+class ShardRows:
+    """The jobs of a shard, as its plan has them. ``ready`` is filled by ``jobs``: asset ids of images, by digest."""
+
+    def __init__(self, plan: SavedPlan, shard: ShardId, base: Path) -> None:
+        self._plan = plan
+        self._shard = shard
+        self._base = base
+        self._real = os.path.realpath(base)
+        self.ready: dict[str, str] = {}
+
+    def jobs(self) -> Iterator[PlannedJob]:
+        """Yield the jobs, in manifest order. Raises ``SavedPlanError`` if they are not what the plan's head states."""
+        count, last = 0, -1
+        for row in self._plan.shard_rows(self._shard.number):
+            if row.position <= last:
+                raise self._broken(row, "is not in the order of the manifest")
+            count, last = count + 1, row.position
+            yield self._planned(row)
+        if count != self._plan.head.shards[self._shard.number - 1].jobs:
+            raise SavedPlanError(
+                f"{self._plan.path} has {count} jobs of shard {self._shard}, and its head states another number",
+                hint="create it again; saved plans can't be edited",
+            )
+
+    def _planned(self, row: ShardRow) -> PlannedJob:
+        head = self._plan.head
+        identity = job_identity(
+            manifest=head.manifest.name,
+            run_id=head.options.run_id,
+            workflow_id=row.workflow_id,
+            params=row.params,  # type: ignore[arg-type]
+            images={param: image.sha256 for param, image in row.images.items()},
+            repeat=row.repeat,
+        )
+        if identity != row.identity:
+            raise self._broken(row, "has another identity than its content")
+        if not may_hold_output(output_path(row.output, 0, ".png").as_posix()):
+            raise self._broken(
+                row, f"would be saved outside of the run directory or as one of its own files: {row.output!r}"
+            )
+        return PlannedJob(
+            position=row.position,
+            identity=row.identity,
+            name=row.name,
+            workflow_id=row.workflow_id,
+            params=row.params,
+            images={param: self._image(row, image) for param, image in row.images.items()},
+            prompt=row.prompt,
+            axes=row.axes,
+            repeat=row.repeat,
+            output=row.output,
+            row=row.row,
+        )
+
+    def _image(self, row: ShardRow, image: ImageFile) -> InputImage:
+        path = Path(os.path.normpath(self._base / image.path))
+        is_inside = Path(os.path.realpath(path)).is_relative_to(self._real)
+        if not is_inside and not self._plan.head.options.allow_outside:
+            raise self._broken(row, f"needs an image outside of the manifest's directory: {image.path!r}")
+        if image.byte_size is None or image.mime_type is None:
+            raise self._broken(row, f"has an image without its size or type: {image.path!r}")
+        if image.asset_id is not None:
+            self.ready[image.sha256] = image.asset_id
+        return InputImage(AssetSpec(image.sha256, image.byte_size, image.mime_type, path.name), path)
+
+    def _broken(self, row: ShardRow, why: str) -> SavedPlanError:
+        return SavedPlanError(
+            f"{self._plan.path} is not a valid saved plan: job {row.name!r} {why}",
+            hint="create it again with crucible-batch plan MANIFEST --shards N -o PLAN; saved plans can't be edited",
+        )
+
+
+def explain_shard(request: RunRequest) -> Callable[[ErrorInfo], ErrorInfo]:
+    """Return a function that explains an error of a run: the allowance of a shard can't be raised."""
+    plan = request.plan
+    if request.shard is None or plan is None:
+        return lambda error: error
+    merge = shell_command("merge", main_directory(plan))
+
+    def explain(error: ErrorInfo) -> ErrorInfo:
+        if error.code != BUDGET_EXHAUSTED:
+            return error
+        hint = f"the budget is the allowance of shard {request.shard}. When all shards have ended: {merge};"
+        return replace(error, hint=f"{hint} the next plan of the run admits what is left")
+
+    return explain

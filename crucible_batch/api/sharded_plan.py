@@ -1,0 +1,327 @@
+"""Plans that are divided into shards: what is required of them, their rows, and the note in the main run directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from crucible_batch.api.plan_rows import job_states, plan_row
+from crucible_batch.api.request import JobFilter, RunRequest
+from crucible_batch.api.shard_note import note_shards, noted_shard, noted_shards
+from crucible_batch.domain.asset import AssetPhase
+from crucible_batch.domain.credits import Credits, format_credits
+from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
+from crucible_batch.domain.saved_plan import ImageFile, PlanRow, ShardRow
+from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division, SharedImage
+from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
+from crucible_batch.errors import GatewayError, RunDirectoryError, UserError
+from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.manifest import Manifest
+from crucible_batch.shell_command import run_command, shell_command
+
+_IN_DOUBT = {AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED}
+_LEFT_ALONE = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.UNREADABLE}
+"""Phases of jobs that stay in the main run directory: nothing more is bought for them, or nothing without a request."""
+
+
+def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, save_to: Path | None) -> None:
+    """Raise ``UserError`` if a plan with these options can't be divided into shards."""
+    shards = request.shards
+    if shards is None:
+        return
+    if not 1 <= shards <= MAX_SHARDS:
+        raise UserError(f"--shards {shards}: a plan has 1 to {MAX_SHARDS:,} shards", hint="choose another number")
+    if request.job_filter.retry_failed:
+        raise UserError(
+            "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
+            hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
+        )
+    if manifest.budget.per is not None:
+        raise UserError(
+            "a manifest with a budget of a period (budget.per) can't be divided into shards",
+            hint="run it on one machine, or remove budget.per and set --budget N",
+        )
+    if terms.budget is None:
+        raise UserError(
+            "--shards needs a budget, which is divided among the shards",
+            hint="set a budget: --budget N, or budget.credits in the manifest",
+        )
+    if save_to is None:
+        raise UserError("--shards needs a file for the plan", hint="name one: -o plan.json")
+
+
+@dataclass(frozen=True, slots=True)
+class MainState:
+    """What the main run directory has when its plan is divided."""
+
+    prices: PriceBook
+    ledger: Ledger
+    ready: Mapping[str, str]
+    """The asset id of each image that is ready at the gateway, by digest."""
+
+    @property
+    def learned(self) -> tuple[LearnedPrice, ...]:
+        return tuple(LearnedPrice(shape.price_class, shape.digest, credits) for shape, credits in self.prices.learned())
+
+
+def left_of(ledger: Ledger, budget: Credits) -> Credits:
+    """Return what may be divided among shards: the budget less what is spent and held."""
+    return budget - ledger.committed
+
+
+def books_of(journal: Journal | None, terms: RunTerms) -> tuple[PriceBook, Ledger]:
+    """Return the prices and the ledger of the main run directory."""
+    prices = PriceBook.of(terms)
+    ledger = Ledger(prices)
+    for subject, event in journal.events() if journal is not None else ():
+        ledger.apply(subject, event)
+    return prices, ledger
+
+
+def jobs_to_divide(
+    draft: PlanFile, journal: Journal | None, terms: RunTerms, choice: JobFilter
+) -> Iterator[tuple[PlannedJob, Job, bool]]:
+    """Yield the chosen jobs with their states, and whether they are to be divided: new, and nothing bought for them.
+
+    Raises ``UserError`` if a run has to finish one first.
+    """
+    for planned, job in job_states(draft, journal, terms.rule):
+        if not choice.takes(planned.name):
+            continue
+        is_new = job.phase is Phase.READY and not job.attempts
+        if not is_new and job.phase not in _LEFT_ALONE:
+            raise UserError(
+                f"job {planned.name!r} is not finished: an earlier run left it {_left_as(job)}",
+                hint=f"let a run finish it first: {_run_first(terms)}",
+            )
+        yield planned, job, is_new
+
+
+def _left_as(job: Job) -> str:
+    return "with another attempt to make" if job.phase is Phase.READY else "in flight"
+
+
+def _run_first(terms: RunTerms) -> str:
+    budget = () if terms.budget is None else ("--budget", format_credits(terms.budget))
+    return run_command(terms.manifest_path, *budget, run_id=terms.run_id)
+
+
+async def ready_images(
+    journal: Journal | None, gateway: Gateway, images: Mapping[str, InputImage], terms: RunTerms
+) -> dict[str, str]:
+    """Return the asset id of each image that is ready at the gateway, by digest.
+
+    Raises ``UserError`` if an upload of an earlier run is in doubt, and ``GatewayError``.
+    """
+    if not images:
+        return {}
+    by_id: dict[str, AssetSnapshot] = {}
+    found: dict[str, str] = {}
+    for asset in await gateway.assets():
+        image = images.get(asset.sha256 or "")
+        if image is not None and asset.status is AssetStatus.READY and asset.byte_size == image.spec.byte_size:
+            by_id[asset.asset_id] = asset
+            found[image.spec.sha256] = asset.asset_id
+    for digest, image in images.items() if journal is not None else ():
+        known = journal.asset(digest) if journal is not None else None
+        if known is None:
+            continue
+        if known.phase in _IN_DOUBT:
+            raise UserError(
+                f"the upload of {image.path.name} is in doubt since an earlier run",
+                hint=f"let a run finish it first: {_run_first(terms)}",
+            )
+        if known.phase is not AssetPhase.READY or known.asset_id is None:
+            continue
+        if known.asset_id in by_id or (digest not in found and await _is_ready(gateway, known.asset_id)):
+            found[digest] = known.asset_id
+    return found
+
+
+async def _is_ready(gateway: Gateway, asset_id: str) -> bool:
+    try:
+        return (await gateway.asset(asset_id)).status is AssetStatus.READY
+    except GatewayError as error:
+        if error.status == 404 and error.is_refusal:
+            return False
+        raise
+
+
+async def main_state(
+    draft: PlanFile, journal: Journal | None, terms: RunTerms, gateway: Gateway, choice: JobFilter
+) -> MainState:
+    """Read the state of the main run directory. Raises ``UserError`` as ``jobs_to_divide`` and ``ready_images`` do."""
+    prices, ledger = books_of(journal, terms)
+    images: dict[str, InputImage] = {}
+    for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice):
+        if is_new:
+            images |= {image.spec.sha256: image for image in planned.images.values()}
+    return MainState(prices, ledger, await ready_images(journal, gateway, images, terms))
+
+
+def divide(
+    draft: PlanFile, journal: Journal | None, terms: RunTerms, choice: JobFilter, state: MainState, *, shards: int
+) -> Division:
+    """Divide the new jobs of a plan. Raises ``UserError`` if a price is unknown and has no ceiling."""
+    assert terms.budget is not None
+    divider = Divider(state.prices, shards=shards, left=left_of(state.ledger, terms.budget))
+    for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice):
+        if is_new:
+            missing = planned_missing(planned, state.ready)
+            _check_prices(planned, state.prices, uploads=bool(missing))
+            divider.add(shape_of(planned), missing)
+    return divider.divide()
+
+
+def planned_missing(planned: PlannedJob, ready: Mapping[str, str]) -> Set[str]:
+    """Return the digests of a job's images that are not ready at the gateway."""
+    return {digest for digest in planned.digests if digest not in ready}
+
+
+def _check_prices(planned: PlannedJob, prices: PriceBook, *, uploads: bool) -> None:
+    if prices.ceiling is None and prices.seen(shape_of(planned)) is None:
+        raise UserError(
+            f"the price of job {planned.name!r} on {planned.workflow_id} is not known, so the budget can't be divided",
+            hint="add --probe to buy one job of each kind now, or set budget.max_credits_per_job in the manifest",
+        )
+    if uploads and prices.upload_ceiling is None and prices.expected(UPLOAD) is None:
+        raise UserError(
+            f"the price of an upload is not known, and job {planned.name!r} needs an image that is not uploaded",
+            hint="add --probe to upload the images now, or set budget.max_credits_per_upload in the manifest",
+        )
+
+
+def check_shared_images(draft: PlanFile, division: Division) -> None:
+    """Raise ``UserError`` if two shards would buy the upload of the same image."""
+    if not division.shared:
+        return
+    first: SharedImage = division.shared[0]
+    name = next(
+        (
+            image.path.name
+            for planned in draft.jobs()
+            for image in planned.images.values()
+            if image.spec.sha256 == first.sha256
+        ),
+        first.sha256,
+    )
+    more = f" ({len(division.shared) - 1} more images are)" if len(division.shared) > 1 else ""
+    raise UserError(
+        f"{name} is not uploaded, and it is used in the shards {first.shards[0]} and {first.shards[1]}{more}:"
+        " each would pay for its upload",
+        hint="add --probe, which uploads each image once before the plan is divided",
+    )
+
+
+def sharded_rows(
+    draft: PlanFile,
+    journal: Journal | None,
+    terms: RunTerms,
+    choice: JobFilter,
+    *,
+    base: Path,
+    state: MainState,
+    division: Division,
+) -> Iterator[PlanRow]:
+    """Yield the row of each chosen job, in manifest order: a ``ShardRow`` if it is in a shard."""
+    real = os.path.realpath(base)
+    index = 0
+    for planned, job, is_new in jobs_to_divide(draft, journal, terms, choice):
+        row = plan_row(planned, job, choice, base=real, prices=state.prices)
+        number = NO_SHARD
+        if is_new:
+            number, index = division.numbers[index], index + 1
+        if number == NO_SHARD:
+            yield row
+            continue
+        images = {param: _described(row.images[param], image, state.ready) for param, image in planned.images.items()}
+        yield ShardRow(
+            name=row.name,
+            identity=row.identity,
+            workflow_id=row.workflow_id,
+            state=row.state,
+            credits=row.credits,
+            params=row.params,
+            images=images,
+            repeat=row.repeat,
+            shard=number,
+            position=planned.position,
+            output=planned.output,
+            prompt=planned.prompt,
+            axes=planned.axes,
+            row=planned.row,
+        )
+
+
+def _described(file: ImageFile, image: InputImage, ready: Mapping[str, str]) -> ImageFile:
+    spec = image.spec
+    asset_id = ready.get(spec.sha256)
+    return replace(file, asset_id=asset_id, byte_size=spec.byte_size, mime_type=spec.mime_type)
+
+
+def set_aside(journal: Journal, division: Division, digest: str) -> None:
+    """Note the shards of a plan in the main run directory, before the plan can be run.
+
+    Raises ``UserError`` if shards of another plan are outstanding.
+    """
+    outstanding = noted_shards(journal)
+    if outstanding is not None and outstanding.plan_digest == digest:
+        return
+    refuse_outstanding(outstanding, journal.path.parent.parent)
+    allowances = {shard.number: shard.allowance for shard in division.shards}
+    note_shards(journal, OutstandingShards(digest, allowances))
+
+
+def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -> None:
+    """Raise ``UserError`` if shards of a run directory were not merged yet: their allowances are set aside."""
+    if outstanding is None or not outstanding.missing:
+        return
+    raise UserError(
+        f"shards of {directory} are not merged yet: {number_words(outstanding.missing)} of"
+        f" {len(outstanding.allowances)}, with {format_credits(outstanding.set_aside)} credits set aside",
+        hint=f"when they have ended: {shell_command('merge', directory)}",
+    )
+
+
+def refuse_if_divided(directory: Path) -> None:
+    """Refuse a run of a manifest in a directory whose budget is set aside for shards, or which is that of a shard.
+
+    Raises ``UserError``, and ``RunDirectoryError`` for the directory of a shard.
+    """
+    if not Journal.exists(directory):
+        return
+    with Journal.read(directory) as journal:
+        if not journal.is_created():
+            return
+        refuse_outstanding(noted_shards(journal), directory)
+        shard = noted_shard(journal)
+    if shard is not None:
+        raise RunDirectoryError(
+            f"{directory} is the directory of shard {shard.shard} of a saved plan",
+            hint="run the shard there, or choose another --out-dir",
+        )
+
+
+def shard_notes(directory: Path) -> Iterator[str]:
+    """Yield what a plan notes about shards of its directory that are not merged yet."""
+    try:
+        refuse_if_divided(directory)
+    except UserError as error:
+        yield f"run is refused: {error.message}; {error.hint}"
+
+
+_NUMBERS_SHOWN = 12
+
+
+def number_words(numbers: tuple[int, ...]) -> str:
+    """Return the numbers of shards as text, shortened."""
+    shown = ", ".join(map(str, numbers[:_NUMBERS_SHOWN]))
+    more = len(numbers) - _NUMBERS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,167 @@
+"""The division of a plan into shards: which jobs each has, and its allowance. Pure.
+
+A shard spends at most its allowance, by the rule of any run (``domain/budget.py``), so the sum of the allowances is at
+most what is left of the budget. Jobs are admitted in manifest order, job i to shard i mod N. ``cost`` is a job's price
+and that of its uploads: the highest seen, else the declared ceiling. ``reserve`` is what the ceiling is above the cost:
+a shard needs the highest reserve of its jobs once, so that its last job can still be held.
+
+    job's shard     cost and added reserve             decision
+    any             the price is above its ceiling     not admitted; later jobs are not affected
+    open or not     fit                                admitted; the shard is open from then on
+    open or not     don't fit, but in an open shard    admitted to that open shard which has the fewest jobs
+    open or not     don't fit anywhere                 not admitted, and no later job is
+
+Jobs that are not admitted are spread over the shards as well, and blocked there unless the allowance turns out to be
+enough. Two of them that need the same missing image are put into one shard, as an image is bought once; if that isn't
+possible, the job is in no shard. What is left over becomes margin: up to one bound for each open shard.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, Decimal
+
+from crucible_batch.domain.budget import HoldRequest, Need
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from crucible_batch.domain.sharding import PlannedShard
+
+NO_SHARD = 0
+"""The number of a job that is in no shard."""
+
+_MARGIN_STEP = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedImage:
+    """An image that is not at the gateway and that admitted jobs of two shards need."""
+
+    sha256: str
+    shards: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """A divided plan. ``numbers`` has the shard of each job, in the order in which the jobs were given.
+
+    ``is_admitted`` has 1 for each job that its shard's allowance is expected to be enough for, and else 0.
+    """
+
+    shards: tuple[PlannedShard, ...]
+    numbers: Sequence[int]
+    is_admitted: Sequence[int]
+    shared: tuple[SharedImage, ...]
+
+    @property
+    def allowance(self) -> Credits:
+        """The sum of the allowances."""
+        return sum((shard.allowance for shard in self.shards), ZERO)
+
+
+@dataclass(slots=True)
+class _Shard:
+    number: int
+    jobs: int = 0
+    admitted: int = 0
+    cost: Credits = ZERO
+    reserve: Credits = ZERO
+    bound: Credits = ZERO
+
+    def increase(self, cost: Credits, reserve: Credits) -> Credits:
+        """Return the credits by which its allowance grows with a job."""
+        return cost + max(ZERO, reserve - self.reserve)
+
+
+class Divider:
+    """Divides jobs that are given in manifest order. ``left`` is what is left of the budget, at least 0."""
+
+    def __init__(self, prices: PriceBook, *, shards: int, left: Credits) -> None:
+        self._prices = prices
+        self._left = self._unassigned = max(ZERO, left)
+        self._shards = [_Shard(number) for number in range(1, shards + 1)]
+        self._numbers = array("H")
+        self._is_admitted = array("B")
+        self._owners: dict[str, int] = {}
+        """The shard of each image that is not at the gateway."""
+        self._shared: dict[str, SharedImage] = {}
+        self._is_closed = False
+        self._open: list[_Shard] = []
+
+    def add(self, shape: Shape, missing: Set[str] = frozenset()) -> None:
+        """Add the next job. ``missing`` are the digests of its images that are not at the gateway.
+
+        Each price must be known or have a ceiling.
+        """
+        own = self._shards[len(self._numbers) % len(self._shards)]
+        if self._is_above_ceiling(shape, missing):
+            number, is_admitted = own.number, False
+        elif not self._is_closed and (shard := self._admit(own, shape, missing)) is not None:
+            number, is_admitted = shard.number, True
+        else:
+            number, is_admitted = self._place_blocked(own, missing), False
+        if number != NO_SHARD:
+            self._shards[number - 1].jobs += 1
+        self._numbers.append(number)
+        self._is_admitted.append(is_admitted)
+
+    def divide(self) -> Division:
+        """Return the division, with what is left over as margin."""
+        self._add_margins()
+        shards = tuple(
+            PlannedShard(each.number, each.jobs, each.admitted, each.cost + each.reserve) for each in self._shards
+        )
+        return Division(shards, self._numbers, self._is_admitted, tuple(self._shared.values()))
+
+    def _is_above_ceiling(self, shape: Shape, missing: Set[str]) -> bool:
+        for each in (shape, UPLOAD)[: 2 if missing else 1]:
+            ceiling, seen = self._prices.ceiling_of(each), self._prices.expected(each)
+            if ceiling is not None and seen is not None and seen > ceiling:
+                return True
+        return False
+
+    def _admit(self, own: _Shard, shape: Shape, missing: Set[str]) -> _Shard | None:
+        """Admit a job to its own shard, or to an open one; None if it fits nowhere, and then no later job is."""
+        need = Need.of(HoldRequest(shape, len(missing - self._owners.keys())), self._prices)
+        cost, reserve = need.expected, max(ZERO, need.least - need.expected)
+        if (shard := self._fitting(own, cost, reserve)) is None:
+            self._is_closed = True
+            return None
+        self._unassigned -= shard.increase(cost, reserve)
+        if not shard.admitted:
+            self._open.append(shard)
+        shard.admitted += 1
+        shard.cost += cost
+        shard.reserve = max(shard.reserve, reserve)
+        shard.bound = max(shard.bound, need.bound or ZERO)
+        for digest in sorted(missing):
+            owner = self._owners.setdefault(digest, shard.number)
+            if owner != shard.number:
+                self._shared.setdefault(digest, SharedImage(digest, (owner, shard.number)))
+        return shard
+
+    def _fitting(self, own: _Shard, cost: Credits, reserve: Credits) -> _Shard | None:
+        if own.increase(cost, reserve) <= self._unassigned:
+            return own
+        fitting = [shard for shard in self._open if shard.increase(cost, reserve) <= self._unassigned]
+        return min(fitting, key=lambda shard: (shard.jobs, shard.number), default=None)
+
+    def _place_blocked(self, own: _Shard, missing: Set[str]) -> int:
+        owners = {self._owners[digest] for digest in missing if digest in self._owners}
+        if len(owners) > 1:
+            return NO_SHARD
+        number = owners.pop() if owners else own.number
+        for digest in missing:
+            self._owners[digest] = number
+        return number
+
+    def _add_margins(self) -> None:
+        """Divide what is left over evenly, up to one bound each: with it, jobs needn't be submitted one at a time."""
+        if not self._open:
+            return
+        even = (self._unassigned / len(self._open)).quantize(_MARGIN_STEP, rounding=ROUND_DOWN)
+        for shard in self._open:
+            margin = min(even, shard.bound)
+            shard.reserve += margin
+            self._unassigned -= margin
