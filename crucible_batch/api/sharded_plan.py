@@ -95,13 +95,12 @@ def jobs_to_divide(
     for planned, job in job_states(draft, journal, terms.rule):
         if not choice.takes(planned.name):
             continue
-        is_new = job.phase is Phase.READY and not job.attempts
-        if not is_new and job.phase not in _LEFT_ALONE:
+        if not job.is_unbought and job.phase not in _LEFT_ALONE:
             raise UserError(
                 f"job {planned.name!r} is not finished: an earlier run left it {_left_as(job)}",
                 hint=f"let a run finish it first: {_run_first(terms)}",
             )
-        yield planned, job, is_new
+        yield planned, job, job.is_unbought
 
 
 def _left_as(job: Job) -> str:
