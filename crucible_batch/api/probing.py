@@ -22,7 +22,7 @@ from crucible_batch.api.plan_rows import journal_of
 from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_note import noted_shards
-from crucible_batch.api.sharded_plan import check_sharding
+from crucible_batch.api.sharded_plan import check_sharding, is_untouched
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
@@ -182,7 +182,7 @@ class ProbeStages:
         for planned, job in self._chosen():
             shape, identity = shape_of(planned), job.identity
             is_left = _is_unsent(job)
-            if job.phase is Phase.READY and not job.is_unbought and identity not in self._tried:
+            if job.phase is Phase.READY and not is_untouched(job) and identity not in self._tried:
                 unfinished.add(identity)
             if ledger.prices.seen(shape) is not None:
                 continue
@@ -259,4 +259,4 @@ class ProbeStages:
 
 def _is_unsent(job: Job) -> bool:
     """Whether a job is to be divided: its first key was never sent. Its hold is released if a killed run left one."""
-    return job.is_unbought or (job.phase is Phase.PREPARING and job.attempt == 1)
+    return is_untouched(job) or (job.phase is Phase.PREPARING and job.attempt == 1)

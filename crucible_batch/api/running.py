@@ -41,7 +41,7 @@ from crucible_batch.api.run_context import ChooseStages, NullObserver, RetryNoti
 from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
-from crucible_batch.api.shard_run import explain_shard, quiet_shard, shard_terms, start_shard
+from crucible_batch.api.shard_run import explain_shard, merge_command, quiet_shard, shard_terms, start_shard
 from crucible_batch.api.status import (
     newest_run,
     report_rows,
@@ -69,7 +69,8 @@ class RunResult:
     """The result of a run. Failed jobs raise no exception: see ``exit_code``, ``report`` and ``jobs()``.
 
     ``remake`` is the command that makes the saved plan of the run again; None if it followed no saved plan. ``page`` is
-    the path of ``report.html``; None if it was turned off or couldn't be written.
+    the path of ``report.html``; None if it was turned off or couldn't be written. ``merge`` is the command that merges
+    the shards; None if the run was not that of a shard.
     """
 
     run_dir: Path
@@ -77,6 +78,7 @@ class RunResult:
     exit_code: ExitCode
     remake: str | None = None
     page: Path | None = None
+    merge: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -246,7 +248,9 @@ async def _finish(
         head = await clean_quietly(locked_run, directory, head, context.deadline)
     page = _page_of(journal, directory, head, rows, thumbnails, is_current=head is current)
     head = await notify_end(notices, journal, directory, head, rows, html=page is not None)
-    return RunResult(directory, head, ExitCode(ending.exit_code), context.request.remake, page)
+    return RunResult(
+        directory, head, ExitCode(ending.exit_code), context.request.remake, page, merge_command(context.request)
+    )
 
 
 def _recorded(terms: RunTerms, started: StartedRun) -> RunTerms:

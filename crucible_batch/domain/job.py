@@ -119,11 +119,6 @@ class Job:
         return self.numbers[index] if self.numbers is not None else None
 
     @property
-    def is_unbought(self) -> bool:
-        """Whether the gateway never had it: it is to be submitted under its first key, as a job without events is."""
-        return self.phase is Phase.READY and self.attempt == 1
-
-    @property
     def is_settled(self) -> bool:
         """Whether no run does anything more for it unless the user asks."""
         return self.phase in {Phase.SUCCEEDED, Phase.FAILED}

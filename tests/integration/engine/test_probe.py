@@ -16,6 +16,7 @@ import pytest
 
 from crucible_batch import api
 from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
+from crucible_batch.api.sharded_plan import is_untouched
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape, shape_of
@@ -61,7 +62,7 @@ class Left:
             for subject, event in journal.events():
                 self.ledger.apply(subject, event)
             jobs = list(journal.jobs(terms.rule))
-            self.new = [planned for planned, job in jobs if job.is_unbought]
+            self.new = [planned for planned, job in jobs if is_untouched(job)]
             digests = {digest for planned in self.new for digest in planned.digests}
             self.phases = {digest: journal.asset(digest).phase for digest in digests}
             self.left = (terms.budget or Decimal(0)) - self.ledger.committed

@@ -103,7 +103,7 @@ async def test_the_hold_is_released_once_the_images_are_ready_and_the_job_is_as_
     job, journal = await driven(fresh, preparer(desk, worker))
     assert [type(event) for event in journal] == [Held, HoldReleased]
     assert journal[-1] == HoldReleased(at=7.0, error=ErrorInfo(NOT_SUBMITTED, journal[-1].error.message))
-    assert (job.is_unbought, job.key, job.phase) == (True, fresh.key, Phase.READY)
+    assert (job.attempt, job.key, job.phase) == (1, fresh.key, Phase.READY)
     assert worker.commands == [Hold(), Prepare()]
 
 
