@@ -17,11 +17,13 @@ import pytest
 from crucible_batch import api
 from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.sharded_plan import is_untouched
-from crucible_batch.domain.asset import AssetPhase
+from crucible_batch.domain.asset import Asset, AssetPhase
+from crucible_batch.domain.events import Held, HoldReleased
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape, shape_of
 from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
-from crucible_batch.engine.stages import ImagePreparer
+from crucible_batch.engine.stages import NOT_SUBMITTED, ImagePreparer
+from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import Killer
 from tests.slow_cases import quick_every
@@ -367,7 +369,10 @@ async def test_a_prepared_job_is_reported_beside_the_run_and_leaves_no_error_for
         await probed(bench, bench.manifest(edits(4, 2), budget=60), observer=told)
         events = [each for each in told.messages if isinstance(each, JobAdvanced)]
     assert {each.name for each in events if each.beside} == {"e1"}
-    assert [type(each.event).__name__ for each in events if each.beside] == ["Held", "HoldReleased"]
+    held, released = (each.event for each in events if each.beside)
+    assert isinstance(held, Held)
+    assert isinstance(released, HoldReleased)
+    assert released.error.code == NOT_SUBMITTED
 
 
 def trial(bench: Any, number: int) -> Path:
@@ -440,5 +445,28 @@ async def test_a_probe_that_submits_what_it_prepares_is_noticed(start, monkeypat
         return await self._worker.perform(job, command)
 
     monkeypatch.setattr(ImagePreparer, "perform", perform)
+    with pytest.raises(AssertionError):
+        await test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start)
+
+
+async def test_a_hold_that_is_not_released_is_noticed(start, monkeypatch):
+    async def keep(self: ImagePreparer, job: Any, command: Any) -> Any:
+        event = await perform(self, job, command)
+        return None if isinstance(event, HoldReleased) else event
+
+    perform = ImagePreparer.perform
+    monkeypatch.setattr(ImagePreparer, "perform", keep)
+    with pytest.raises(AssertionError):
+        await test_images_of_jobs_that_do_not_fit_the_budget_are_not_uploaded(start)
+
+
+async def test_an_image_that_is_uploaded_again_is_noticed(start, monkeypatch):
+    async def forget(self: AssetUploader, image: Any, asset: Asset, payer: str) -> Asset:
+        brought = await bring_up(self, image, asset, payer)
+        self._assets[asset.sha256] = Asset(asset.sha256)
+        return brought
+
+    bring_up = AssetUploader._bring_up
+    monkeypatch.setattr(AssetUploader, "_bring_up", forget)
     with pytest.raises(AssertionError):
         await test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start)
