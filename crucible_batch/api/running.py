@@ -37,7 +37,7 @@ from crucible_batch.api.request import (
     make_request,
     read_shard,
 )
-from crucible_batch.api.run_context import NullObserver, RetryNotifier, RunContext, ThumbnailObserver
+from crucible_batch.api.run_context import ChooseStages, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
@@ -152,11 +152,12 @@ async def run_request(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock | None = None,
+    stages: ChooseStages | None = None,
 ) -> RunResult:
     """Run a request, as ``run`` does.
 
     ``manifest`` is that of the request if it has been read already. ``clock`` is the machine's clock unless a test
-    gives another.
+    gives another. ``stages`` are in place of the request's filter.
     """
     check_request(request)
     deadline = Deadline(request.deadline_s)
@@ -174,8 +175,7 @@ async def run_request(
         await stack.enter_async_context(notices)
         notices.check()
         terms = shard_terms(run_terms(manifest, request), request)
-        directory = run_directory(request.out_dir, terms)
-        check_run_directory(directory)
+        check_run_directory(directory := run_directory(request.out_dir, terms))
         notices.name(terms, directory)
         observer = notices.observer(observer or NullObserver())
         retries = RetryNotifier(observer, clock)
@@ -192,6 +192,7 @@ async def run_request(
             retries=retries,
             deadline=deadline,
             outage=retries.outage(request.wait_for_gateway_s),
+            stages=stages,
         )
         telemetry = await stack.enter_async_context(measured(context))
         context = context.observed_by(telemetry.observer)

@@ -7,7 +7,8 @@ import logging
 import select
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -183,24 +184,42 @@ async def run_showing(
     manifest: Manifest | None = None,
 ) -> FinishedRun:
     """Run, with progress on the streams of ``answer``."""
-    share_one_heap()
     began = time.monotonic()
+    with showing(answer, request, display_mode, log=log) as shown:
+        result = await run_request(
+            request,
+            manifest=manifest,
+            confirm=_asker(answer, shown.display),
+            handle_signals=True,
+            observer=shown.observer,
+            settings=settings,
+        )
+    return FinishedRun(result, time.monotonic() - began, shown.beginning.found)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOnScreen:
+    """A run that is being shown: its display, and the observer that feeds it."""
+
+    display: Display
+    observer: Observer
+    beginning: Beginning
+
+
+@contextmanager
+def showing(
+    answer: CommandOutput, request: RunRequest, display_mode: DisplayMode, *, log: RunLog | None = None
+) -> Iterator[RunOnScreen]:
+    """Show the run of the block on the streams of ``answer``."""
+    share_one_heap()
     title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
     title += "" if request.shard is None else f" · shard {request.shard}"
-    beginning = _Beginning()
+    beginning = Beginning()
     observers: list[Observer] = [JsonLines(answer)] if answer.json else []
     if log is not None:
         observers.append(log)
     with _choose_display(display_mode, answer, title) as display:
-        result = await run_request(
-            request,
-            manifest=manifest,
-            confirm=_asker(answer, display),
-            handle_signals=True,
-            observer=_ObserverGroup([*observers, display, beginning]),
-            settings=settings,
-        )
-    return FinishedRun(result, time.monotonic() - began, beginning.found)
+        yield RunOnScreen(display, _ObserverGroup([*observers, display, beginning]), beginning)
 
 
 def _choose_display(mode: DisplayMode, answer: CommandOutput, title: str) -> Display:
@@ -291,7 +310,7 @@ class _ObserverGroup:
                 pass
 
 
-class _Beginning:
+class Beginning:
     """An observer that records the state that a run began with, and its outcome."""
 
     def __init__(self) -> None:
