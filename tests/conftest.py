@@ -15,6 +15,7 @@ from crucible_batch.api import account
 
 # No deadline: these machines are shared, and a slow example says nothing. `soak` is for a long look by hand.
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", settings.get_profile("ci"), derandomize=True)
 settings.register_profile("soak", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
