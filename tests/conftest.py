@@ -22,6 +22,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 # No test reads or writes what the user's own runs remember: below a device no directory can be made.
 os.environ["XDG_STATE_HOME"] = "/dev/null/none"
 
+# Programs that tests start write as they do for users, who don't set this: the order of what they print depends on it.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 # A shell without job control starts what it leaves in the background with SIGINT ignored, and so would be every command
 # that a test starts and then presses Ctrl-C on.
 if threading.current_thread() is threading.main_thread():
