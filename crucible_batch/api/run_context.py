@@ -180,7 +180,7 @@ class RunContext:
             observer=self.observer,
             nonce=lambda: secrets.token_hex(16),
             outage=self.outage,
-            on_counted=row_collector(self.directory, self.terms, rows),
+            on_counted=row_collector(self.store.sidecars(), self.terms, rows),
             explained=explained,
         )
         return Runner(ports=ports, terms=self.terms, times=times, options=options)

@@ -19,6 +19,7 @@ from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.notifying import RunNotices, notify_end
+from crucible_batch.api.object_runs import open_store, publish_report
 from crucible_batch.api.period_budget import settled
 from crucible_batch.api.period_note import forget_period
 from crucible_batch.api.planning import PlanSummary
@@ -37,6 +38,7 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.run_context import NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
+from crucible_batch.api.run_location import url_of
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
 from crucible_batch.api.status import (
@@ -54,6 +56,7 @@ from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore
 from crucible_batch.report import JobRow, ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
@@ -67,7 +70,8 @@ class RunResult:
     """The result of a run. Failed jobs raise no exception: see ``exit_code``, ``report`` and ``jobs()``.
 
     ``remake`` is the command that makes the saved plan of the run again; None if it followed no saved plan. ``page`` is
-    the path of ``report.html``; None if it was turned off or couldn't be written.
+    the path of ``report.html``; None if it was turned off or couldn't be written. ``outputs_at`` is the URL of the
+    outputs if they are in an object store; None if they are in ``run_dir``.
     """
 
     run_dir: Path
@@ -75,6 +79,7 @@ class RunResult:
     exit_code: ExitCode
     remake: str | None = None
     page: Path | None = None
+    outputs_at: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -104,7 +109,8 @@ async def run(
 ) -> RunResult:
     """Run a manifest, or resume an earlier run of it; finished jobs are neither paid for nor fetched again.
 
-    ``manifest`` may be a saved plan: the options of planning are then taken from it, and ``StalePlanError`` lists what
+    ``out_dir`` is a directory, or the URL of an object store, such as ``s3://bucket/prefix``. ``manifest`` may be a
+    saved plan: the options of planning are then taken from it, and ``StalePlanError`` lists what
     has changed since it was made. A budget, here or in the manifest, is the consent to spend; without one, either
     ``confirm`` is called with the plan, or ``yes`` must be true. ``only`` holds patterns of job names. With
     ``handle_signals`` (main thread only), SIGINT, SIGTERM and SIGHUP stop the run in good order. ``options`` are those
@@ -112,8 +118,8 @@ async def run(
 
     Raises, before anything is spent, ``UserError`` for an invalid argument, ``ManifestError``, ``ConsentError``,
     ``EarlierRunError``, ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``,
-    ``RunBusyError`` and ``SavedPlanError``. Once the run has begun, raises only ``JournalError`` for its journal and
-    ``ReportError`` for its report.
+    ``RunBusyError``, ``SavedPlanError`` and ``ObjectStoreError``. Once the run has begun, raises only ``JournalError``
+    for its journal and ``ReportError`` for its report.
     """
     check_keywords("run", options, RunKeywords)
     request = make_request(
@@ -170,6 +176,7 @@ async def run_request(
         terms = run_terms(manifest, request)
         directory = run_directory(request.out_dir, terms)
         check_run_directory(directory)
+        store = _store_of(request, directory)
         notices.name(terms, directory)
         observer = notices.observer(observer or NullObserver())
         retries = RetryNotifier(observer, clock)
@@ -177,7 +184,7 @@ async def run_request(
             request=request,
             manifest=manifest,
             terms=terms,
-            store=_store_of(request, directory),
+            store=store,
             settings=settings,
             transport=transport,
             confirm=confirm,
@@ -199,7 +206,8 @@ async def run_request(
 
 def _store_of(request: RunRequest, directory: Path) -> OutputStore:
     max_bytes, max_pixels = request.max_output_bytes or MAX_BYTES, request.max_pixels or MAX_PIXELS
-    return OutputStore(directory, max_bytes=max_bytes, max_pixels=max_pixels)
+    url = ObjectUrl.parse(request.out_dir or directory) or url_of(directory)
+    return open_store(directory, url, max_bytes=max_bytes, max_pixels=max_pixels)
 
 
 async def _finish(
@@ -214,7 +222,7 @@ async def _finish(
     # The time that is left is read first: what is set up for the page counts.
     options, html, directory, journal = context.options(), context.request.html, context.directory, started.journal
     rows = stack.enter_context(RowFile(directory))
-    thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
+    thumbnails = stack.enter_context(_thumbnails(context.store, journal)) if html else None
     if thumbnails is not None:
         context = replace(context, observer=ThumbnailObserver(context.observer, thumbnails))
     paid = PaidPrices(context.observer, f"{context.terms.manifest_name} · {context.terms.run_id}")
@@ -240,7 +248,13 @@ async def _finish(
         head = await clean_quietly(locked_run, directory, head, context.deadline)
     page = _page_of(journal, directory, head, rows, thumbnails, is_current=head is current)
     head = await notify_end(notices, journal, directory, head, rows, html=page is not None)
-    return RunResult(directory, head, ExitCode(ending.exit_code), context.request.remake, page)
+    await publish_report(journal, context.store)
+    outputs_at = None if context.store.url is None else str(context.store.url)
+    return RunResult(directory, head, ExitCode(ending.exit_code), context.request.remake, page, outputs_at)
+
+
+def _thumbnails(store: OutputStore, journal: Journal) -> Thumbnails:
+    return Thumbnails(store.directory, journal.planned(), None if store.url is None else store.open)
 
 
 def _as_it_is(error: ErrorInfo) -> ErrorInfo:

@@ -223,6 +223,8 @@ def tell_ending(
         never = codes_never_retried(result.run_dir) if failures else frozenset()
         what_next = next_step(head, command, failures, remake=result.remake, enough=enough, never=never)
     answer.data = head_json(head, result.run_dir, result.page)
+    if result.outputs_at is not None:
+        answer.data["outputs_at"] = result.outputs_at
     if result.exit_code is not ExitCode.OK:
         stop = next(iter(head.stops.values()), None)
         if stop is not None:
@@ -249,6 +251,8 @@ def tell_ending(
             page=result.page,
             earlier=ran.earlier,
         )
+        if result.outputs_at is not None:
+            fact(answer.out, "outputs", clean(result.outputs_at, 4000))
 
 
 def _ending(ran: FinishedRun) -> dict[str, Json]:
