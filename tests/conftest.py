@@ -15,11 +15,15 @@ from crucible_batch.api import account
 
 # No deadline: these machines are shared, and a slow example says nothing. `soak` is for a long look by hand.
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", settings.get_profile("ci"), derandomize=True)
 settings.register_profile("soak", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # No test reads or writes what the user's own runs remember: below a device no directory can be made.
 os.environ["XDG_STATE_HOME"] = "/dev/null/none"
+
+# Programs that tests start write as they do for users, who don't set this: the order of what they print depends on it.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 # A shell without job control starts what it leaves in the background with SIGINT ignored, and so would be every command
 # that a test starts and then presses Ctrl-C on.

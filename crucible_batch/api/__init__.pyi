@@ -50,6 +50,7 @@ from crucible_batch.api.run_list import list_runs as list_runs
 from crucible_batch.api.run_list import newest_run_directory as newest_run_directory
 from crucible_batch.api.run_list import order_of as order_of
 from crucible_batch.api.run_list import state_of as state_of
+from crucible_batch.api.run_location import local_directory as local_directory
 from crucible_batch.api.running import RunResult as RunResult
 from crucible_batch.api.running import budget_for_rest as budget_for_rest
 from crucible_batch.api.running import codes_never_retried as codes_never_retried

@@ -12,6 +12,7 @@ import httpx
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.api.run_location import local_directory
 from crucible_batch.api.status import jobs_with_past
 from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
 from crucible_batch.domain.audit import Audit, JournalClaims
@@ -69,7 +70,7 @@ async def audit(
     ``KeyRefusedError``, ``GatewayError`` and ``JournalError``.
     """
     settings = settings or current_settings()
-    directory = Path(run_dir)
+    directory = local_directory(run_dir)
     with Journal.read(directory) as journal:
         _refuse_other_gateway(journal, directory, settings.base_url.rstrip("/"))
         async with gateway_for(settings, transport=transport) as gateway:

@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.cancellation import Deadline
+from crucible_batch.api.object_runs import publish_report, store_of
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
+from crucible_batch.api.run_location import local_directory
 from crucible_batch.api.status import jobs_with_past, write_report_of
 from crucible_batch.domain.asset import ASSET_PREFIX, KeepReason, is_candidate, keep_reason, may_need_images
 from crucible_batch.domain.credits import ZERO, Credits
@@ -93,7 +95,7 @@ async def clean_assets(
     Raises ``RunDirectoryError``, ``RunBusyError``, ``ConsentError`` if ``confirm`` returns False, ``KeyRefusedError``,
     ``GatewayError`` and ``JournalError`` before anything is deleted; a later error is the result's ``failure``.
     """
-    directory = Path(run_dir)
+    directory = local_directory(run_dir)
     if dry_run:
         with Journal.read(directory) as journal:
             return Cleaning(directory, decide_fates(journal, directory, found_too=found))
@@ -107,6 +109,7 @@ async def clean_assets(
         async with open_for_repair(directory, settings, transport) as bench:
             cleaning = await delete_assets(bench, cleaning)
             write_report_of(bench.journal, directory)
+            await publish_report(bench.journal, store_of(directory))
     return cleaning
 
 

@@ -15,12 +15,14 @@ from typing import TypeVar, Unpack
 
 from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
 from crucible_batch.api.scheduling import at_scheduled_time
+from crucible_batch.api.state_location import state_directory_of
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import Manifest, ProblemCollector, expand, load_manifest, render_run_id
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import Planner, ReadImage
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
@@ -91,7 +93,14 @@ def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
 
 
 def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
-    """Return the directory of a run's results: ``out_dir``, by default ``outputs/NAME/RUN_ID``."""
+    """Return the directory of a run's results: ``out_dir``, by default ``outputs/NAME/RUN_ID``.
+
+    For the URL of an object store it is the local directory of the run's journal. Raises ``UserError`` as
+    ``state_directory_of`` does.
+    """
+    url = None if out_dir is None else ObjectUrl.parse(out_dir)
+    if url is not None:
+        return state_directory_of(url)
     return out_dir if out_dir is not None else DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
 
 

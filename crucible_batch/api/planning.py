@@ -36,6 +36,7 @@ from crucible_batch.api.request import (
     follow_plan,
     make_request,
 )
+from crucible_batch.api.run_location import refuse_saved_plan
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shard_planning import DraftedPlan, plan_shards
 from crucible_batch.api.shard_run import plan_shard
@@ -114,6 +115,8 @@ async def plan_request(
     request = follow_plan(request, os.environ if for_run else None)
     settings = settings or current_settings()
     async with deadline.kept(), AsyncExitStack() as stack:
+        if save_to is not None:
+            refuse_saved_plan(request.out_dir)
         if save_to is not None or request.plan is not None:
             check_saving(request, save_to, force=force)
             require_key(settings, request.manifest)

@@ -185,7 +185,7 @@ class RunContext:
             observer=self.observer,
             nonce=lambda: secrets.token_hex(16),
             outage=self.outage,
-            on_counted=row_collector(self.directory, self.terms, rows),
+            on_counted=row_collector(self.store.sidecars(), self.terms, rows),
             explained=explained,
         )
         stages = None if self.stages is None else self.stages(journal, self.terms)

@@ -12,6 +12,7 @@ from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
 from crucible_batch.api.draft import check_filter
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
+from crucible_batch.api.object_runs import claim_prefix, note_url, restore_receipts
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
 from crucible_batch.api.plan_summary import summarise
 from crucible_batch.api.prune_mark import refuse_if_pruned
@@ -85,7 +86,10 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
             staleness.check(draft, directory)
             refuse_if_divided(directory)
     check_ground(directory, (planned.output for planned in draft.jobs()))
+    await claim_prefix(context.store, context.binding)
+    await restore_receipts(context.store)
     journal = stack.enter_context(context.journal())
+    note_url(journal, context.store)
     journal.adopt(draft)
     remember(list_file(os.environ), RememberedRun.of(manifest.path, context.terms.run_id, directory))
     # Read before restoring: the events of ``restore`` count as this run's.

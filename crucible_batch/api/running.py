@@ -20,6 +20,7 @@ from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.notifying import RunNotices, notify_end
+from crucible_batch.api.object_runs import open_store, publish_report
 from crucible_batch.api.period_budget import settled
 from crucible_batch.api.period_note import forget_period
 from crucible_batch.api.plan_summary import PlanSummary
@@ -39,6 +40,7 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.run_context import ChooseStages, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
+from crucible_batch.api.run_location import url_of
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
 from crucible_batch.api.shard_run import explain_shard, merge_command, quiet_shard, shard_terms, start_shard
@@ -56,6 +58,7 @@ from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore
 from crucible_batch.report import JobRow, ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
@@ -70,7 +73,8 @@ class RunResult:
 
     ``remake`` is the command that makes the saved plan of the run again; None if it followed no saved plan. ``page`` is
     the path of ``report.html``; None if it was turned off or couldn't be written. ``merge`` is the command that merges
-    the shards; None if the run was not that of a shard.
+    the shards; None if the run was not that of a shard. ``outputs_at`` is the URL of the outputs if they are in an
+    object store; None if they are in ``run_dir``.
     """
 
     run_dir: Path
@@ -79,6 +83,7 @@ class RunResult:
     remake: str | None = None
     page: Path | None = None
     merge: str | None = None
+    outputs_at: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -109,7 +114,8 @@ async def run(
 ) -> RunResult:
     """Run a manifest, or resume an earlier run of it; finished jobs are neither paid for nor fetched again.
 
-    ``manifest`` may be a saved plan: the options of planning are then taken from it, and ``StalePlanError`` lists what
+    ``out_dir`` is a directory, or the URL of an object store, such as ``s3://bucket/prefix``. ``manifest`` may be a
+    saved plan: the options of planning are then taken from it, and ``StalePlanError`` lists what
     has changed since it was made. A budget, here or in the manifest, is the consent to spend; without one, either
     ``confirm`` is called with the plan, or ``yes`` must be true. ``only`` holds patterns of job names. ``shard``, such
     as "3/8", is the part of a divided plan to run; None: that of the environment. With
@@ -118,8 +124,8 @@ async def run(
 
     Raises, before anything is spent, ``UserError`` for an invalid argument, ``ManifestError``, ``ConsentError``,
     ``EarlierRunError``, ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``,
-    ``RunBusyError`` and ``SavedPlanError``. Once the run has begun, raises only ``JournalError`` for its journal and
-    ``ReportError`` for its report.
+    ``RunBusyError``, ``SavedPlanError`` and ``ObjectStoreError``. Once the run has begun, raises only ``JournalError``
+    for its journal and ``ReportError`` for its report.
     """
     check_keywords("run", options, RunKeywords)
     request = make_request(
@@ -176,6 +182,7 @@ async def run_request(
         notices.check()
         terms = shard_terms(run_terms(manifest, request), request)
         check_run_directory(directory := run_directory(request.out_dir, terms))
+        store = _store_of(request, directory)
         notices.name(terms, directory)
         observer = notices.observer(observer or NullObserver())
         retries = RetryNotifier(observer, clock)
@@ -183,7 +190,7 @@ async def run_request(
             request=request,
             manifest=manifest,
             terms=terms,
-            store=_store_of(request, directory),
+            store=store,
             settings=settings,
             transport=transport,
             confirm=confirm,
@@ -206,7 +213,8 @@ async def run_request(
 
 def _store_of(request: RunRequest, directory: Path) -> OutputStore:
     max_bytes, max_pixels = request.max_output_bytes or MAX_BYTES, request.max_pixels or MAX_PIXELS
-    return OutputStore(directory, max_bytes=max_bytes, max_pixels=max_pixels)
+    url = ObjectUrl.parse(request.out_dir or directory) or url_of(directory)
+    return open_store(directory, url, max_bytes=max_bytes, max_pixels=max_pixels)
 
 
 async def _finish(
@@ -221,7 +229,7 @@ async def _finish(
     # The time that is left is read first: what is set up for the page counts.
     options, html, directory, journal = context.options(), context.request.html, context.directory, started.journal
     rows = stack.enter_context(RowFile(directory))
-    thumbnails = stack.enter_context(Thumbnails(directory, journal.planned())) if html else None
+    thumbnails = stack.enter_context(_thumbnails(context.store, journal)) if html else None
     if thumbnails is not None:
         context = replace(context, observer=ThumbnailObserver(context.observer, thumbnails))
     paid = PaidPrices(context.observer, f"{context.terms.manifest_name} · {context.terms.run_id}")
@@ -248,9 +256,20 @@ async def _finish(
         head = await clean_quietly(locked_run, directory, head, context.deadline)
     page = _page_of(journal, directory, head, rows, thumbnails, is_current=head is current)
     head = await notify_end(notices, journal, directory, head, rows, html=page is not None)
+    await publish_report(journal, context.store)
     return RunResult(
-        directory, head, ExitCode(ending.exit_code), context.request.remake, page, merge_command(context.request)
+        directory,
+        head,
+        ExitCode(ending.exit_code),
+        context.request.remake,
+        page,
+        merge=merge_command(context.request),
+        outputs_at=None if context.store.url is None else str(context.store.url),
     )
+
+
+def _thumbnails(store: OutputStore, journal: Journal) -> Thumbnails:
+    return Thumbnails(store.directory, journal.planned(), None if store.url is None else store.open)
 
 
 def _recorded(terms: RunTerms, started: StartedRun) -> RunTerms:

@@ -6,13 +6,16 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from crucible_batch.api.object_runs import complete_sidecars, in_thread, open_store, publish_files
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.request import check_path
+from crucible_batch.api.run_location import local_directory, noted_url
 from crucible_batch.api.shard_note import describe_shards, noted_shards
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
@@ -47,6 +50,7 @@ from crucible_batch.report.html import (
 )
 
 OLDEST = 8
+_BATCH = 256
 NEWEST_ENDS = 200
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
@@ -151,7 +155,7 @@ class Status:
 
 def read_status(run_dir: str | Path) -> Status:
     """Read the state of a run directory. Raises ``RunDirectoryError`` if it isn't one, and ``JournalError``."""
-    directory = Path(run_dir)
+    directory = local_directory(run_dir)
     with Journal.read(directory) as journal:
         newest, running = newest_run(journal), is_locked(directory)
         jobs = journal.jobs(newest.terms.rule)
@@ -164,26 +168,35 @@ def read_status(run_dir: str | Path) -> Status:
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
     """Write ``report.json``, missing sidecars and, if ``html`` is true, ``report.html`` again from the journal.
 
-    Raises ``UserError`` if the path isn't valid text, ``RunDirectoryError``, ``JournalError`` and ``ReportError``.
+    Raises ``UserError`` if the path isn't valid text, ``RunDirectoryError``, ``JournalError`` and ``ReportError``; with
+    outputs in an object store, also ``ObjectStoreError``.
     """
-    directory = Path(run_dir)
+    directory = local_directory(run_dir)
     check_path("the run directory", directory)
     with Journal.read(directory) as journal, RowFile(directory) as rows:
+        store = open_store(directory, noted_url(journal))
         collect_rows(journal, directory, rows)
         head = write_report_of(journal, directory, rows)
         if html:
-            write_page_of(journal, directory, head, rows)
+            pictures = Thumbnails(directory, journal.planned(), store.open) if store.url is not None else None
+            write_page_of(journal, directory, head, rows, thumbnails=pictures)
+        if store.url is not None:
+            terms = newest_run(journal).terms
+            jobs = journal.jobs(terms.rule)
+            while batch := list(islice(jobs, _BATCH)):  # read here, since a journal belongs to one thread
+                in_thread(complete_sidecars(store, batch, terms))
+            in_thread(publish_files(store))
     return head
 
 
 def row_collector(
-    directory: Path, terms: RunTerms, rows: RowFile
+    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile
 ) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
-    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars."""
-    sidecars = Sidecars(directory)
+    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless that is None."""
 
     def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
-        sidecars.complete(planned, job, terms)
+        if sidecars is not None:
+            sidecars.complete(planned, job, terms)
         rows.add(build_row(planned, job, stops))
 
     return collect
@@ -192,7 +205,8 @@ def row_collector(
 def collect_rows(journal: Journal, directory: Path, rows: RowFile) -> None:
     """Add a row for each job of an open journal, and write missing sidecars."""
     newest = newest_run(journal)
-    collect = row_collector(directory, newest.terms, rows)
+    sidecars = Sidecars(directory) if noted_url(journal) is None else None
+    collect = row_collector(sidecars, newest.terms, rows)
     for planned, job in journal.jobs(newest.terms.rule):
         collect(planned, job, newest.stops)
 

@@ -14,8 +14,10 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.connecting import current_settings
+from crucible_batch.api.object_runs import claim_prefix, publish_report, store_of
 from crucible_batch.api.prune_mark import refuse_if_pruned, unmark
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
+from crucible_batch.api.run_location import local_directory
 from crucible_batch.api.status import jobs_with_past, newest_run, write_report_of
 from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
 from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
@@ -27,7 +29,7 @@ from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.journal import Journal, is_locked
-from crucible_batch.outputs import FileState, OutputStore, check_output, output_path
+from crucible_batch.outputs import FileState, ObjectStoreError, OutputStore, output_path
 from crucible_batch.settings import Settings
 
 _AT_ONCE = 4
@@ -112,7 +114,9 @@ async def verify(
 ) -> Verification:
     """Compare the file of every output in the journal with the recorded size and SHA-256.
 
-    Without ``fix``, needs no key and no network, and may be called during a run. With ``fix``, missing and damaged
+    ``run_dir`` may be the URL of an object store; then each object is read completely.
+
+    Without ``fix``, needs no key and no gateway, and may be called during a run. With ``fix``, missing and damaged
     files are downloaded again and saved only if they have the recorded bytes; nothing is bought. A damaged file is
     kept under another name. If there is a key, ``fix`` also requests each succeeded job and saves outputs that the
     gateway lists but that were never saved. ``on_checked`` is called from time to time with the number of files
@@ -120,26 +124,29 @@ async def verify(
 
     Raises ``RunDirectoryError`` and ``JournalError``; without ``fix`` also ``RunPrunedError`` if ``prune`` has deleted
     the outputs; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and ``GatewayError``, before any output is
-    changed. A later error is the result's ``failure``.
+    changed. A later error is the result's ``failure``. Raises ``ObjectStoreError`` if the object store fails.
     """
-    directory = Path(run_dir)
+    directory = local_directory(run_dir)
+    store = store_of(directory)
     if not fix:
         refuse_if_pruned(directory)
     with locked(directory) if fix else nullcontext():
         with Journal.read(directory) as journal:
-            found, records = await _look(journal, directory, on_checked, running=not fix and is_locked(directory))
+            found, records = await _look(journal, store, on_checked, running=not fix and is_locked(directory))
         if not fix:
             return found
-        OutputStore(directory).sweep()
+        store.sweep()
         settings = settings or current_settings()
         if settings.api_key is None and not any(record.is_mendable for record in records):
             return replace(found, differences=tuple(_told(record) for record in records))
         async with open_for_repair(directory, settings, transport) as bench:
             unmark(bench.journal)
-            mender = _Mender(bench, directory)
+            await claim_prefix(store, bench.journal.binding(), may_be_empty=True)
+            mender = _Mender(bench, store)
             differences = [*await mender.mend(records), *await mender.complete()]
             if differences:
                 write_report_of(bench.journal, directory)
+                await publish_report(bench.journal, store)
     counts = Counter(found.counts)
     counts.update(difference.state for difference in differences if difference.state is FileState.UNSAVED)
     return replace(found, counts=counts, differences=tuple(differences), failure=mender.failure)
@@ -174,7 +181,7 @@ def _recorded(journal: Journal) -> Iterator[_Record]:
 
 
 async def _look(
-    journal: Journal, directory: Path, on_checked: Callable[[int], None], *, running: bool
+    journal: Journal, store: OutputStore, on_checked: Callable[[int], None], *, running: bool
 ) -> tuple[Verification, list[_Record]]:
     counts: Counter[FileState] = Counter()
     odd: list[_Record] = []
@@ -182,37 +189,37 @@ async def _look(
     records = _recorded(journal)
     # In batches, so that errors of reading the journal are raised here and not in a task group.
     while batch := list(islice(records, _BATCH)):
-        for record in await _checked(directory, batch):
+        for record in await _checked(store, batch):
             counts[record.state] += 1
             retired += record.retired
             byte_size += record.saved.byte_size
             if record.state is not FileState.OK:
                 odd.append(record)
         on_checked(counts.total())
-    leftovers = () if running else _leftovers(directory)
+    leftovers = () if running else tuple(sorted(path.as_posix() for path in store.leftovers()))
     differences = tuple(_told(record) for record in odd)
-    return Verification(directory, running, counts, retired, byte_size, differences, leftovers), odd
+    return Verification(store.directory, running, counts, retired, byte_size, differences, leftovers), odd
 
 
-async def _checked(directory: Path, batch: Sequence[_Record]) -> list[_Record]:
+async def _checked(store: OutputStore, batch: Sequence[_Record]) -> list[_Record]:
     states = [record.state for record in batch]
     queue = iter(enumerate(batch))
+    failures = list[ObjectStoreError]()
 
     async def work() -> None:
         for position, record in queue:
-            saved = record.saved
-            states[position] = await asyncio.to_thread(
-                check_output, directory, saved.path, saved.sha256, saved.byte_size
-            )
+            try:
+                states[position] = await store.state(record.saved)
+            except ObjectStoreError as error:  # kept, since a group of tasks would wrap it
+                failures.append(error)
+                return
 
     async with asyncio.TaskGroup() as group:
         for _ in range(_AT_ONCE):
             group.create_task(work())
+    if failures:
+        raise failures[0]
     return [replace(record, state=state) for record, state in zip(batch, states, strict=True)]
-
-
-def _leftovers(directory: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.as_posix() for path in OutputStore(directory).leftovers()))
 
 
 def _told(record: _Record) -> Difference:
@@ -229,12 +236,10 @@ def _told(record: _Record) -> Difference:
 class _Mender:
     """Downloads missing and damaged outputs. Stops at the first failure of the network, the disk or the journal."""
 
-    def __init__(self, bench: LockedRun, directory: Path) -> None:
+    def __init__(self, bench: LockedRun, store: OutputStore) -> None:
         self._bench = bench
         terms = newest_run(bench.journal).terms
-        self._fetcher = Downloader(
-            bench.gateway, OutputStore(directory), bench.clock, jitter=random.random, terms=terms
-        )
+        self._fetcher = Downloader(bench.gateway, store, bench.clock, jitter=random.random, terms=terms)
         self._failures: list[CrucibleBatchError] = []
 
     @property

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from crucible_batch.api.object_runs import store_of
 from crucible_batch.api.status import Status, changed_at_of, manifest_of
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
 from crucible_batch.domain.pace import RATE_WINDOW, Pace, TimeLeft
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
-from crucible_batch.outputs import open_output
+from crucible_batch.outputs import OutputStore
 from crucible_batch.report import CountsRow, JobRow, OutputRow, build_rows, sum_up
 from crucible_batch.report.html import CurvePoint, credit_curve
 
@@ -91,6 +92,7 @@ class Watch:
         self._edition = 0
         self._running = False
         self._books: _Books | None = None
+        self._store: OutputStore | None = None
 
     def look(self) -> Snapshot:
         """Read the new events and return the present state."""
@@ -139,8 +141,13 @@ class Watch:
         return self._looked().pictures.get(sha256)
 
     def open(self, output: OutputRow) -> BinaryIO:
-        """Open an output's file. Raises ``OSError`` if it is not a regular file; links are not followed."""
-        return open_output(self.run_dir, output.path)
+        """Open an output's file. Raises ``OSError`` if it is not a regular file; links are not followed.
+
+        With outputs in an object store it is downloaded. Raises ``UserError`` and ``ObjectStoreError`` as ``store_of``.
+        """
+        if self._store is None:
+            self._store = store_of(self.run_dir)
+        return self._store.open(output.path)
 
     def newest(self, count: int) -> list[OutputRow]:
         """Return the ``count`` outputs that were saved last, newest first."""

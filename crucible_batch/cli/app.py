@@ -63,9 +63,9 @@ def _root(
 
 for _group in (start_commands, run_commands, merge_commands, inspect_commands, maintenance_commands):
     app.registered_commands.extend(_group.commands.registered_commands)
-app.add_typer(schedule_commands.schedule, rich_help_panel="Create images")
-app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Maintain")
-app.add_typer(budget_commands.budget, rich_help_panel="Maintain")
+app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
+app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Automate")
+app.add_typer(budget_commands.budget, rich_help_panel="Automate")
 
 
 def main() -> None:

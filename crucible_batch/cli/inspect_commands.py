@@ -39,10 +39,11 @@ def status(
 
     Works while it is running and after it was killed. No request is sent to the gateway.
     """
+    from crucible_batch.api import local_directory
     from crucible_batch.cli.runs import newest_run_of_outputs
     from crucible_batch.cli.status import show_status
 
-    show_status(answer, newest_run_of_outputs(answer) if run_dir is None else run_dir)
+    show_status(answer, newest_run_of_outputs(answer) if run_dir is None else local_directory(run_dir))
 
 
 @command("crucible-batch runs", "crucible-batch runs /mnt/outputs --limit 20", codes=(0, 2, 5), output="json verbose")
@@ -82,9 +83,10 @@ def view(
     The page is available on this machine only, but to all of its users.
     Ctrl-C stops the page, with exit code 0; runs continue.
     """
+    from crucible_batch.api import local_directory
     from crucible_batch.cli.viewer import serve_view
 
-    serve_view(answer, directory, port, open_browser=open_)
+    serve_view(answer, local_directory(directory), port, open_browser=open_)
 
 
 @command("crucible-batch audit outputs/spring/default", codes=(0, 2, 3, 5, 7))
@@ -95,17 +97,19 @@ def audit(answer: CommandOutput, run_dir: opt.RunDir, gateway: opt.GatewayOption
     Works while the run is running and after it was killed. Spends and changes
     nothing.
     """
+    from crucible_batch.api import local_directory
     from crucible_batch.cli.audit import audit_and_tell
 
-    audit_and_tell(answer, run_dir, gateway.settings())
+    audit_and_tell(answer, local_directory(run_dir), gateway.settings())
 
 
 @command("crucible-batch report outputs/spring/default", codes=(0, 2, 5), output="json verbose")
 def report(answer: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
     """Rebuild a run's report.json and report.html from its journal."""
+    from crucible_batch.api import local_directory
     from crucible_batch.cli.status import write_report_and_tell
 
-    write_report_and_tell(answer, run_dir, html=not no_html)
+    write_report_and_tell(answer, local_directory(run_dir), html=not no_html)
 
 
 @command("crucible-batch credits", codes=(0, 3, 5), output="json verbose")

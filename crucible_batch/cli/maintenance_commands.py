@@ -39,9 +39,10 @@ def verify(
     With --fix, missing and damaged outputs are downloaded again; a file that
     was changed is kept under another name.
     """
+    from crucible_batch.api import local_directory
     from crucible_batch.cli.verify import verify_and_tell
 
-    verify_and_tell(answer, run_dir, gateway.settings(storage_host) if fix else None, fix=fix)
+    verify_and_tell(answer, local_directory(run_dir), gateway.settings(storage_host) if fix else None, fix=fix)
 
 
 @command(
@@ -58,11 +59,12 @@ def clean(answer: CommandOutput, run_dir: opt.RunDir, chosen: opt.CleanOptions, 
     Keep this directory, or at least its receipts.jsonl: without them, the
     gateway may refuse to return the outputs of jobs with input images again.
     """
+    from crucible_batch.api import local_directory
     from crucible_batch.cli.clean import clean_and_tell
 
     if not chosen.assets:
         raise UserError("there is nothing selected to clean", hint=f"crucible-batch clean {run_dir} --assets")
-    clean_and_tell(answer, run_dir, chosen, gateway.settings())
+    clean_and_tell(answer, local_directory(run_dir), chosen, gateway.settings())
 
 
 @command(

@@ -54,14 +54,14 @@ RunDir = Annotated[
     Path,
     typer.Argument(
         metavar="RUN_DIR",
-        help="A run's directory, such as outputs/NAME/default.",
+        help="A run's directory, such as outputs/NAME/default, or its URL.",
         show_default=False,
         autocompletion=run_directories,
     ),
 ]
 
 OutDir = Annotated[
-    Path | None, _jobs("--out-dir", metavar="DIR", help="Directory for the results.  \\[default: outputs/NAME/RUN_ID]")
+    Path | None, _jobs("--out-dir", metavar="DIR", help="Directory or s3:// URL.  \\[default: outputs/NAME/RUN_ID]")
 ]
 Only = Annotated[
     list[str] | None, _jobs("--only", metavar="NAME", help="Run only jobs with this name or pattern; repeatable.")

@@ -258,6 +258,8 @@ def tell_ending(
         if result.merge is not None:
             what_next = next_of_shard(head, command, failures, result.merge)
     answer.data = head_json(head, result.run_dir, result.page)
+    if result.outputs_at is not None:
+        answer.data["outputs_at"] = result.outputs_at
     if result.exit_code is not ExitCode.OK:
         stop = next(iter(head.stops.values()), None)
         if stop is not None:
@@ -284,6 +286,8 @@ def tell_ending(
             page=result.page,
             earlier=ran.earlier,
         )
+        if result.outputs_at is not None:
+            fact(answer.out, "outputs", clean(result.outputs_at, 4000))
 
 
 def _ending(ran: FinishedRun) -> dict[str, Json]:

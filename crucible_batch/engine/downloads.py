@@ -21,7 +21,7 @@ from crucible_batch.domain.provenance import embedded_text, sidecar
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.shutdown import exchange_told
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
-from crucible_batch.outputs import Folder, OutputError, OutputStore, SavedFile, Sidecars
+from crucible_batch.outputs import Folder, OutputError, OutputStore, SavedFile
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Downloader:
         self._terms = terms
         self._way = way
         self._on_record = on_record
-        self._sidecars = Sidecars(store.directory)
+        self._sidecars = store.sidecars()
         self._progress = progress
         self._snapshots: dict[str, JobSnapshot] = {}
 

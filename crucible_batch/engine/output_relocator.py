@@ -24,7 +24,7 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import JournaledLedger
-from crucible_batch.outputs import OutputStore, Sidecars, give_up, keep_as, output_path, relocated_path
+from crucible_batch.outputs import OutputStore, output_path, relocated_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class OutputRelocator:
         self._past = past
         self._books = books
         self._store = store
-        self._sidecars = Sidecars(store.directory)
+        self._sidecars = store.sidecars()
         self._clock = clock
         self._told = told
         self._turn = asyncio.Lock()
@@ -66,8 +66,8 @@ class OutputRelocator:
     async def way(self, asker: PlannedJob, path: str, sha256: str) -> str | None:
         """Return where to save an output whose path is taken: the same path, freed now, or one aside; None if neither.
 
-        ``sha256`` is the digest of the new output. Raises ``OutputError`` if the file there can't be moved, and
-        ``JournalError``.
+        ``sha256`` is the digest of the new output. Raises ``OutputError`` if the file there can't be moved,
+        ``ObjectStoreError`` and ``JournalError``.
         """
         known = self._past.known(asker.identity)
         if known is not None and known[2]:
@@ -82,14 +82,14 @@ class OutputRelocator:
     async def _move(self, path: str, owners: Sequence[Owner]) -> None:
         sha256 = owners[0].saved.sha256  # one file, so the same for all
         aside = relocated_path(path, sha256)
-        await asyncio.to_thread(keep_as, self._store.directory, path, aside, sha256)
+        await self._store.keep_as(path, aside, sha256)
         for owner in owners:
             if owner.saved.path == path:
                 event = Relocated(at=self._clock.now(), index=owner.saved.index, path=aside)
                 await self._books.record(owner.planned.identity, event)
                 self._told(owner.planned, owner.job, event)
         await asyncio.to_thread(self._sidecars.move, path, aside)
-        await asyncio.to_thread(give_up, self._store.directory, path, aside, sha256)
+        await self._store.give_up(path, aside, sha256)
 
     async def _owners(self, path: str) -> AsyncIterator[Owner]:
         """Yield the jobs whose journalled bytes are at ``path``, including those whose move aside was interrupted."""

@@ -29,7 +29,7 @@ from crucible_batch.domain.receipts import (
 )
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import GatewayError, OtherAccountError
-from crucible_batch.outputs import OutputStore, Receipts, ReceiptsByJob
+from crucible_batch.outputs import ObjectStoreError, OutputStore, Receipts, ReceiptsByJob
 from crucible_batch.temporary_database import room_for, temporary_database
 
 _AT_ONCE = 32
@@ -67,7 +67,8 @@ async def restore(
     gateway knows it.
 
     ``is_ours``: the account is known to be this directory's. Raises ``OtherAccountError`` if it is not and the gateway
-    knows no job of them, ``GatewayError``, ``JournalError``, and ``UserError`` if the temporary directory is full.
+    knows no job of them, ``GatewayError``, ``ObjectStoreError``, ``JournalError``, and ``UserError`` if the temporary
+    directory is full.
     """
     if await asyncio.to_thread(receipts.count) <= journal.receipted():
         return 0
@@ -106,12 +107,15 @@ class _Asking:
     async def stories_of(
         self, some: Sequence[PlannedJob]
     ) -> list[tuple[PlannedJob, list[CheckedClaim], list[JobEvent]]]:
-        """Return the rebuilt events of the jobs that have receipts. Raises ``GatewayError``."""
+        """Return the rebuilt events of the jobs that have receipts.
+
+        Raises ``GatewayError`` and ``ObjectStoreError``.
+        """
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._story_of(planned)) for planned in some]
         found = [task.result() for task in tasks]
         for each in found:
-            if isinstance(each, GatewayError):
+            if isinstance(each, GatewayError | ObjectStoreError):
                 raise each
         return [each for each in found if isinstance(each, tuple)]
 
@@ -122,14 +126,14 @@ class _Asking:
 
     async def _story_of(
         self, planned: PlannedJob
-    ) -> tuple[PlannedJob, list[CheckedClaim], list[JobEvent]] | GatewayError | None:
+    ) -> tuple[PlannedJob, list[CheckedClaim], list[JobEvent]] | GatewayError | ObjectStoreError | None:
         try:
             told = await self._told(planned, attempt_claims(self.by_job.of(planned.identity)))
-        except GatewayError as error:  # kept, since a group of tasks would wrap it
+            if not told:
+                return None
+            true = {saved.index: saved async for saved in _true_outputs(planned, told[-1].claim.receipts, self.store)}
+        except (GatewayError, ObjectStoreError) as error:  # kept, since a group of tasks would wrap it
             return error
-        if not told:
-            return None
-        true = {saved.index: saved async for saved in _true_outputs(planned, told[-1].claim.receipts, self.store)}
         return planned, told, rebuild_events(planned, told, true)
 
     async def _told(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[CheckedClaim]:

@@ -242,8 +242,7 @@ class Journal:
 
     def is_begun(self) -> bool:
         """Whether any run was recorded. False if the process was killed, or the disk full, during creation."""
-        version = self._number("PRAGMA user_version")
-        return version != 0 and self._connection.execute("SELECT 1 FROM runs").fetchone() is not None
+        return self.is_created() and self._connection.execute("SELECT 1 FROM runs").fetchone() is not None
 
     def remembered_key(self) -> str | None:
         """Return the fingerprint of the key that the directory was last used with; None before its first use."""

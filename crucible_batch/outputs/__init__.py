@@ -3,9 +3,11 @@
 from crucible_batch.domain.output_path import output_path, relocated_path
 from crucible_batch.outputs.adoption import Adoption, adopt_output
 from crucible_batch.outputs.deletion import delete_output, delete_page, size_of_output, size_of_page
-from crucible_batch.outputs.errors import OutputError, ResultsError
+from crucible_batch.outputs.errors import ObjectStoreError, OutputError, ResultsError
 from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.image_check import MOST_PIXELS
+from crucible_batch.outputs.object_port import ObjectPort
+from crucible_batch.outputs.object_store import ObjectOutputStore, ObjectSidecars
 from crucible_batch.outputs.output_check import FileState, check_output
 from crucible_batch.outputs.preflight import check_ground
 from crucible_batch.outputs.publish import give_up, keep_as
@@ -23,6 +25,10 @@ __all__ = [
     "Adoption",
     "FileState",
     "Folder",
+    "ObjectOutputStore",
+    "ObjectPort",
+    "ObjectSidecars",
+    "ObjectStoreError",
     "OutputError",
     "OutputStore",
     "Receipts",

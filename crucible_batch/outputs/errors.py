@@ -1,10 +1,10 @@
-"""Errors that prevent an output from being saved: a fault of the output or of the disk."""
+"""Errors that prevent an output from being saved: a fault of the output, of the disk or of the object store."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.errors import CrucibleBatchError, ExitCode
 
 MOVE_IT: Final = "move it and run the same command again; the output is paid for, and is downloaded at no cost"
 
@@ -24,7 +24,35 @@ class OutputError(Exception):
         self.definite = definite
 
 
+def misplaced(path: str) -> OutputError:
+    return OutputError(
+        "OUTPUT_MISPLACED", f"{path} is not allowed as the path of an output; the journal was edited", final=True
+    )
+
+
+def too_large(max_bytes: int) -> OutputError:
+    return OutputError("OUTPUT_TOO_LARGE", f"larger than {max_bytes} bytes", definite=True)
+
+
 class ResultsError(CrucibleBatchError):
     """The run directory can't be written; the journal is intact."""
 
     code = "RESULTS"
+
+
+class ObjectStoreError(CrucibleBatchError):
+    """A failed request to the object store of the outputs. Nothing in it comes from credentials or from the answer.
+
+    ``is_refused``: the store answered, and a repetition would fail too, as without a bucket or access.
+    """
+
+    code = "OBJECT_STORE"
+
+    def __init__(self, message: str, *, hint: str, is_refused: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_refused = is_refused
+        self.exit_code = ExitCode.USER_ERROR if is_refused else ExitCode.STOPPED
+
+
+class DamagedUploadError(ObjectStoreError):
+    """The store has, or received, other bytes than were sent. No object has the name."""

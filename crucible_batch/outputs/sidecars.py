@@ -126,7 +126,15 @@ def _ours(folder: Folder, name: str) -> dict[str, Json] | None:
     """Return the content of a sidecar; None if there is no file or it isn't a sidecar."""
     try:
         with folder.read(name) as file:
-            found = json.loads(file.read(_LONGEST))
-    except (OSError, ValueError, RecursionError):
+            return sidecar_content(file.read(_LONGEST))
+    except OSError:
+        return None
+
+
+def sidecar_content(text: bytes | None) -> dict[str, Json] | None:
+    """Return the content of a sidecar; None if the text is missing or isn't one of ours."""
+    try:
+        found = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and found.get("tool") == TOOL and "schema_version" in found else None

@@ -16,20 +16,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import BinaryIO, ClassVar, TypeAlias
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.events import Saved, Sent
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.output_path import may_hold_output, output_path
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs.disk_space import DiskSpace
 from crucible_batch.outputs.embedding import NotEmbeddableError, plan_embedding, spliced
-from crucible_batch.outputs.errors import MOVE_IT, OutputError, ResultsError
+from crucible_batch.outputs.errors import MOVE_IT, OutputError, ResultsError, misplaced, too_large
 from crucible_batch.outputs.image_check import NoPictureError, Picture, examine
 from crucible_batch.outputs.output_check import FileState, check_output
-from crucible_batch.outputs.publish import link_into_place, put_back
+from crucible_batch.outputs.publish import give_up, keep_as, link_into_place, put_back
 from crucible_batch.outputs.publish import publish as _publish
-from crucible_batch.outputs.safe_fs import Folder, folder_of, folder_of_output
+from crucible_batch.outputs.safe_fs import Folder, folder_of, folder_of_output, open_output
+from crucible_batch.outputs.sidecars import Sidecars
 from crucible_batch.outputs.temp_file import TempFile, temporary_files
 
 _HOP_BYTES = 256 * 1024
@@ -73,7 +75,18 @@ def _unnoted(_file: SavedFile, _folder: Folder | None) -> None:
 
 
 class OutputStore:
-    """The outputs of one run directory. No link is followed below it."""
+    """The outputs of one run directory. No link is followed below it.
+
+    An output is complete before its name exists, and its name is never given to other bytes: a path that is taken by
+    the same bytes is accepted, and one that is taken by others is an ``OutputError`` with the code ``OUTPUT_EXISTS``.
+    ``ObjectOutputStore`` keeps the same promises, and the same tests check both.
+    """
+
+    _names_when_landed: ClassVar[bool] = True
+    """Whether a file that needs no embedding gets its name in the thread that checks it."""
+
+    url: ObjectUrl | None = None
+    """Where the outputs are, if that is an object store."""
 
     def __init__(self, directory: Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> None:
         self.directory = directory
@@ -81,6 +94,10 @@ class OutputStore:
         self._max_pixels = max_pixels
         self._room = DiskSpace(directory)
         self._left_as_they_came: set[str] = set()
+
+    def sidecars(self) -> Sidecars:
+        """Return a writer of sidecars, which reports the first one that it can't write."""
+        return Sidecars(self.directory)
 
     def shortage(self) -> ErrorInfo | None:
         """Return an error if the disk has no room to save more, so that nothing more is bought; otherwise None."""
@@ -108,17 +125,20 @@ class OutputStore:
         taken, ``ResultsError`` if the disk fails. In both cases no file is left.
         """
         if length is not None and length > self._max_bytes:
-            raise _too_large(self._max_bytes)
+            raise too_large(self._max_bytes)
         if not may_hold_output(output_path(pattern, index, ".png").as_posix()):
-            raise _no_place(pattern)
+            raise misplaced(pattern)
         name = f"{TEMPORARY_PREFIX}{token}-{index}"
         with self._part(output_path(pattern, index, "").parent / name) as part:
             rest = await self._stream(part, body, self._max_bytes)
             land = partial(_land, part, rest, length, pattern=pattern, index=index, max_pixels=self._max_pixels)
             # Together with the last bytes in one call to a thread, which is the only call for most pictures.
-            landed = await asyncio.to_thread(land, note=note if embed is None else None)
+            landed = await asyncio.to_thread(land, note=note if embed is None and self._names_when_landed else None)
             if embed is not None:
                 file = await self._save_with(embed, landed, part, way)
+            elif not self._names_when_landed:
+                path, _ = await self._name(part, landed.path, landed.sent.sha256, way)
+                file = landed.as_file(path)
             elif landed.taken is not None:
                 file = landed.as_file(await self._elsewhere(landed.taken, landed, part, way))
             else:
@@ -148,7 +168,7 @@ class OutputStore:
         if elsewhere is None:
             raise taken
         path = PurePosixPath(elsewhere)
-        await asyncio.to_thread(_publish, part.path, self.directory, path, landed.sent.sha256, "")
+        await self._publish(part, path, landed.sent.sha256)
         return path
 
     async def _name(
@@ -156,13 +176,21 @@ class OutputStore:
     ) -> tuple[PurePosixPath, str]:
         """Name the file. Returns the path that it got and the digest of the file there now."""
         try:
-            return path, await asyncio.to_thread(_publish, part.path, self.directory, path, digest, or_else)
-        except OutputError:
+            return path, await self._publish(part, path, digest, or_else)
+        except OutputError as error:
+            if error.code != "OUTPUT_EXISTS":
+                raise
             elsewhere = await way(path.as_posix(), digest)
             if elsewhere is None:
                 raise
         path = PurePosixPath(elsewhere)
-        return path, await asyncio.to_thread(_publish, part.path, self.directory, path, digest, or_else)
+        return path, await self._publish(part, path, digest, or_else)
+
+    async def _publish(self, part: TempFile, path: PurePosixPath, digest: str, or_else: str = "") -> str:
+        return await asyncio.to_thread(_publish, part.path, self.directory, path, digest, or_else)
+
+    async def _put_back(self, part: TempFile, path: PurePosixPath, digest: str) -> str | None:
+        return await asyncio.to_thread(put_back, part.path, self.directory, path, digest)
 
     async def _embed(
         self, part: TempFile, embedded: TempFile, path: PurePosixPath, picture: Picture, text: str
@@ -201,7 +229,7 @@ class OutputStore:
         file is at the path, and ``ResultsError`` if the disk fails.
         """
         if not may_hold_output(path):
-            raise _no_place(path)
+            raise misplaced(path)
         parent = PurePosixPath(path).parent
         name = f"{TEMPORARY_PREFIX}{token}"
         with self._part(parent / name) as part, self._part(parent / f"{name}-embedded") as embedded:
@@ -220,7 +248,7 @@ class OutputStore:
                         "OUTPUT_CHANGED", "the metadata to embed differs from what was embedded before", final=True
                     )
                 good = embedded
-            return await asyncio.to_thread(put_back, good.path, self.directory, PurePosixPath(path), sha256)
+            return await self._put_back(good, PurePosixPath(path), sha256)
 
     async def _stream(self, part: TempFile, body: AsyncIterator[bytes], max_bytes: int) -> bytes:
         """Write the body except for its last bytes, which are returned to be written together with the next step.
@@ -231,7 +259,7 @@ class OutputStore:
         async for chunk in body:
             size += len(chunk)
             if size > max_bytes:
-                raise _too_large(max_bytes)
+                raise too_large(max_bytes)
             pending.append(chunk)
             waiting += len(chunk)
             if waiting >= _HOP_BYTES:
@@ -248,8 +276,23 @@ class OutputStore:
 
     async def is_true(self, saved: Saved) -> bool:
         """Return whether the saved bytes are still at their path, in a file and not behind a link."""
-        state = await asyncio.to_thread(check_output, self.directory, saved.path, saved.sha256, saved.byte_size)
-        return state is FileState.OK
+        return await self.state(saved) is FileState.OK
+
+    async def state(self, saved: Saved) -> FileState:
+        """Read the output at a path and compare it with the saved size and digest."""
+        return await asyncio.to_thread(check_output, self.directory, saved.path, saved.sha256, saved.byte_size)
+
+    async def keep_as(self, path: str, other: str, digest: str) -> None:
+        """Give an output a second name, as ``publish.keep_as`` does."""
+        await asyncio.to_thread(keep_as, self.directory, path, other, digest)
+
+    async def give_up(self, path: str, other: str, digest: str) -> None:
+        """Remove the first of an output's two names, as ``publish.give_up`` does."""
+        await asyncio.to_thread(give_up, self.directory, path, other, digest)
+
+    def open(self, path: str) -> BinaryIO:
+        """Open an output for reading. Blocking. Raises ``OSError`` if there is none."""
+        return open_output(self.directory, path)
 
     def sweep(self) -> int:
         """Remove temporary files of killed runs and return their number. The caller must hold the lock."""
@@ -367,13 +410,3 @@ def _examined(
             return examine(file, whole=True) if whole else picture
     except NoPictureError as error:
         raise OutputError("OUTPUT_NO_PICTURE", str(error), definite=error.is_another_type) from error
-
-
-def _no_place(path: str) -> OutputError:
-    return OutputError(
-        "OUTPUT_MISPLACED", f"{path} is not allowed as the path of an output; the journal was edited", final=True
-    )
-
-
-def _too_large(max_bytes: int) -> OutputError:
-    return OutputError("OUTPUT_TOO_LARGE", f"larger than {max_bytes} bytes", definite=True)

@@ -28,8 +28,10 @@ async def picture(run: ShownRun, path: str) -> Response:
     """Return an output's file. Raises ``HTTPException`` if there is none that may be shown."""
     output = await _known(run, lambda watch: watch.output(path))
     file = await _opened(run, output)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     kind = output.mime_type if output.mime_type in _TYPES else "application/octet-stream"
-    headers = {"content-length": str(os.fstat(file.fileno()).st_size), "cache-control": "private, max-age=60"}
+    headers = {"content-length": str(size), "cache-control": "private, max-age=60"}
     return StreamingResponse(_chunks(file), media_type=kind, headers=headers)
 
 

@@ -140,8 +140,10 @@ class Pictures(Protocol):
 class Thumbnails(Pictures):
     """Makes thumbnails in threads: decoding, which takes nearly all of the time, lets other threads run."""
 
-    def __init__(self, directory: Path, jobs: int) -> None:
+    def __init__(self, directory: Path, jobs: int, opened: Callable[[str], BinaryIO] | None = None) -> None:
+        """``opened`` opens an output by its path if outputs are not in the directory; it may raise ``OSError``."""
         self._directory = directory
+        self._opened = opened
         self._left = _INLINE_BYTES if jobs <= _MOST_INLINE_JOBS else 0
         self._cap = min(_MOST_BYTES, _INLINE_BYTES // max(jobs, 1)) if self._left else _FOLDER_BYTES
         self.lookahead = 4 * (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1)
@@ -158,7 +160,9 @@ class Thumbnails(Pictures):
 
     def begin(self, path: str | Path, sha256: str) -> Callable[[], Miniature | None]:
         # A run directory may be somebody else's: a path or a link that leads out of it shows nothing.
-        if not may_hold_output(Path(path).as_posix()) or not _is_within(self._directory, Path(path)):
+        if not may_hold_output(Path(path).as_posix()):
+            return lambda: None
+        if self._opened is None and not _is_within(self._directory, Path(path)):
             return lambda: None
         return self._begin(self._directory / path, sha256)
 
@@ -194,10 +198,19 @@ class Thumbnails(Pictures):
             content = kept.read_bytes()
             width, height = _SIZE.unpack_from(content)
             return Miniature(content[_SIZE.size :], width, height)
-        made = make_miniature(path, self._cap)
+        made = self._made(path)
         if made is not None:
             _write(kept, _SIZE.pack(made.width, made.height) + made.content)
         return made
+
+    def _made(self, path: Path) -> Miniature | None:
+        if self._opened is None or not path.is_relative_to(self._directory):
+            return make_miniature(path, self._cap)
+        try:
+            with self._opened(path.relative_to(self._directory).as_posix()) as file:
+                return miniature_of(file, self._cap)
+        except OSError:
+            return None
 
 
 def _is_within(directory: Path, path: Path) -> bool:

@@ -253,7 +253,7 @@ CHILD = """
     import asyncio, os, sys
     from pathlib import Path
     from crucible_batch import api
-    from crucible_batch.engine import output_relocator
+    from crucible_batch.outputs import store
     from crucible_batch.settings import Settings
 
     name, when = sys.argv[2:]
@@ -275,7 +275,7 @@ CHILD = """
         return call
 
     if when != "told":
-        setattr(output_relocator, name, deadly(getattr(output_relocator, name)))
+        setattr(store, name, deadly(getattr(store, name)))
     settings = Settings(api_key="moltazine_sandbox", base_url=sys.argv[1])
     asyncio.run(api.run(Path("m.yaml"), out_dir="out", observer=Deadly(), settings=settings))
 """

@@ -70,7 +70,7 @@ def test_it_ends_in_seconds_whatever_lies_beside_the_manifest(folder: Any) -> No
     began = time.process_time()
     for pattern in ("**/*.x", "**/a*/" * 12 + "*.x", "root/**/*.x", "**/root/**/*.x"):
         folder.items(JOB % f'"{pattern}"')
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 20
 
 
 def test_a_file_may_be_a_link_and_so_may_what_is_named_before_the_first_wildcard(folder: Any) -> None:

@@ -353,7 +353,7 @@ def test_a_bomb_ends_in_a_fault_and_soon(source: str) -> None:
     for render in (lambda t: t.compile(source).text(VARIABLES), lambda t: t.compile(source).value(VARIABLES)):
         with pytest.raises(TemplateFault):
             render(Templates())
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 20  # without a limit a bomb takes minutes, or all memory
 
 
 def test_output_is_bounded_in_bytes(templates: Templates) -> None:

@@ -75,7 +75,7 @@ async def test_what_it_prints_is_logged_bounded_and_without_escapes_and_links(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="crucible_batch")
-    program = "import sys; print('\\x1b[31mred'); print('https://s.test/x?token=canary', file=sys.stderr)"
+    program = "import sys; print('\\x1b[31mred', flush=True); print('https://s.test/x?token=canary', file=sys.stderr)"
     await command(tmp_path, f"{program}; print('x' * 10_000_000)").send(message())
     (record,) = [record for record in caplog.records if "red" in record.getMessage()]
     assert (record.levelname, len(record.getMessage()) < 1000) == ("INFO", True)

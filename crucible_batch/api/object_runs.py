@@ -1,0 +1,238 @@
+"""Runs with their outputs in an object store.
+
+    outputs, sidecars                        below the URL, created when they are saved
+    report.json, report.html, receipts       below the URL, written at the end of each run
+    journal, lock, temporary files           in a local state directory, whose name is derived from the URL
+
+The state directory is an ordinary run directory without outputs, and its journal has a note of the URL. Therefore each
+command that reads runs accepts either of the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from crucible_batch.api.run_location import OUTPUTS_AT, noted_url, url_of
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.errors import ReportError, RunDirectoryError, UserError
+from crucible_batch.journal import Binding, Journal
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    RECEIPTS_FILE,
+    ObjectOutputStore,
+    ObjectStoreError,
+    OutputStore,
+)
+from crucible_batch.report import PAGE_FILE, REPORT_FILE
+from crucible_batch.report.html import FOLDER
+
+RUN_FILE: Final = ".crucible/run.json"
+"""The object that binds a prefix to one run, as the journal binds a directory."""
+_PUBLISHED: Final = "published"
+_REPORT: Final = "report"
+_AT_ONCE: Final = 16
+
+
+def note_url(journal: Journal, store: OutputStore) -> None:
+    """Note in the journal where the outputs are, if that is an object store."""
+    if store.url is not None and noted_url(journal) != store.url:
+        journal.note(OUTPUTS_AT, str(store.url))
+
+
+def open_store(
+    directory: Path, url: ObjectUrl | None, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
+) -> OutputStore:
+    """Return the store of a run's outputs. Makes no request.
+
+    Raises ``UserError`` if the extra ``object-store`` is needed and not installed, and ``ObjectStoreError`` if its
+    settings are invalid.
+    """
+    if url is None:
+        return OutputStore(directory, max_bytes=max_bytes, max_pixels=max_pixels)
+    try:
+        from crucible_batch.outputs.objects import Objects  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "obstore":
+            raise
+        raise UserError(
+            f"{url.scheme}:// addresses need the extra object-store, which is not installed",
+            hint="install it: pip install 'crucible-batch[object-store]'; nothing was spent",
+        ) from None
+    return ObjectOutputStore(directory, Objects.at(url), max_bytes=max_bytes, max_pixels=max_pixels)
+
+
+def store_of(directory: Path) -> OutputStore:
+    """Return the store of an existing run's outputs. Raises as ``open_store`` does."""
+    return open_store(directory, url_of(directory))
+
+
+async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bool = False) -> None:
+    """Bind the prefix to this run, and check that the store accepts objects and never replaces one.
+
+    The caller must hold the lock of the directory. Nothing but the object ``RUN_FILE`` is written, and nothing for a
+    local store. Raises ``RunDirectoryError`` if the prefix belongs to another run, if it isn't bound any more unless
+    ``may_be_empty``, or if the store replaces objects, and ``ObjectStoreError``.
+    """
+    if not isinstance(store, ObjectOutputStore):
+        return
+    objects = store.objects
+    ours = json.dumps(
+        {
+            "tool": "crucible-batch",
+            "manifest": binding.manifest_name,
+            "run_id": binding.run_id,
+            "gateway": binding.gateway,
+        },
+        indent=2,
+    ).encode()
+    found = await objects.read(RUN_FILE)
+    if found is None and not may_be_empty and url_of(store.directory) is not None:
+        raise RunDirectoryError(
+            f"{objects.url} has no {RUN_FILE}, but outputs of this run were saved there: it is another store, or its"
+            " objects were deleted",
+            hint="check the variables of the endpoint and the account; to restore deleted outputs at no cost:"
+            f" crucible-batch verify {objects.url} --fix",
+        )
+    if found not in {None, ours}:
+        raise RunDirectoryError(
+            f"{objects.url} belongs to another run: {_described(found or b'')}",
+            hint="choose another prefix with --out-dir; nothing was spent",
+        )
+    # Twice if it is new: the second request must be refused, as each request for an output that exists.
+    if (found is None and not await objects.create(RUN_FILE, ours) and await objects.read(RUN_FILE) != ours) or (
+        await objects.create(RUN_FILE, ours)
+    ):
+        raise RunDirectoryError(
+            f"the store of {objects.url} replaces existing objects although it is asked not to",
+            hint="use a store with conditional writes (If-None-Match); nothing was spent",
+        )
+
+
+async def restore_receipts(store: OutputStore) -> None:
+    """Bring the receipts of an earlier run back if this machine lacks them. Raises ``ObjectStoreError``."""
+    target = store.directory / RECEIPTS_FILE
+    if not isinstance(store, ObjectOutputStore) or target.exists():
+        return
+    content = await store.objects.read(RECEIPTS_FILE)
+    if content is not None:
+        with target.open("xb") as file:
+            file.write(content)
+
+
+async def publish_report(journal: Journal, store: OutputStore) -> None:
+    """Write the report to the object store as ``publish_files`` does, unless it has not changed since."""
+    current = f"{journal.noted(_REPORT)} {journal.last_number()}"
+    if store.url is not None and journal.noted(_PUBLISHED) != current:
+        await publish_files(store)
+        journal.note(_PUBLISHED, current)
+
+
+async def publish_files(store: OutputStore) -> None:
+    """Write the report, the page with its thumbnails, and the receipts to the object store.
+
+    Objects that no run has written are not replaced. Does nothing for a local store. Raises ``ReportError``.
+    """
+    if not isinstance(store, ObjectOutputStore):
+        return
+    try:
+        taken = [name for name in (REPORT_FILE, PAGE_FILE, RECEIPTS_FILE) if not await _publish(store, name)]
+        await _publish_thumbnails(store)
+    except (ObjectStoreError, OSError) as error:
+        message = error.message if isinstance(error, ObjectStoreError) else str(error.strerror)
+        raise ReportError(
+            f"the report can't be written to {store.url}: {message}",
+            hint=f"its local copy is in {store.directory}; to try again: crucible-batch report {store.url}",
+        ) from None
+    if taken:
+        raise ReportError(
+            f"{store.url} has {', '.join(taken)} of another program, which is not replaced",
+            hint=f"move it, then: crucible-batch report {store.url}",
+        )
+
+
+async def complete_sidecars(store: OutputStore, jobs: Iterable[tuple[PlannedJob, Job]], terms: RunTerms) -> None:
+    """Write the sidecars that the object store lacks, with a request for each output.
+
+    Does nothing for a local store. Raises ``ObjectStoreError``.
+    """
+    if isinstance(store, ObjectOutputStore):
+        sidecars = store.sidecars()
+        for planned, job in jobs:
+            await sidecars.write_missing(planned, job, terms)
+
+
+def in_thread(work: Coroutine[object, object, None]) -> None:
+    """Run a coroutine to its end in a thread, for callers that may have an event loop of their own."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
+async def _publish(store: ObjectOutputStore, name: str) -> bool:
+    """Write a file of the run to the store, or delete its object if there is no file.
+
+    Returns False if the object there is not of a run.
+    """
+    file = store.directory / name
+    content = await asyncio.to_thread(file.read_bytes) if file.is_file() else None
+    for _ in range(3):  # it may be replaced by another process meanwhile
+        if content is not None and await store.objects.create(name, content):
+            return True
+        info = await store.objects.info(name)
+        if info is None:
+            if content is None:
+                return True
+            continue
+        if not info.is_ours:
+            return content is None
+        if content is None:
+            await store.objects.delete(name)
+            return True
+        if await store.objects.replace(name, content, info):
+            return True
+    return False
+
+
+async def _publish_thumbnails(store: ObjectOutputStore) -> None:
+    """Create the thumbnails that don't fit into the page. Their names are digests, so existing ones are complete."""
+    files = iter(_thumbnails(store.directory / FOLDER))
+    objects = store.objects
+    failures = list[ObjectStoreError]()
+
+    async def work() -> None:
+        for file in files:
+            if failures:
+                return
+            try:
+                await objects.create(f"{FOLDER}/{file.name}", await asyncio.to_thread(file.read_bytes))
+            except ObjectStoreError as error:  # kept, since a group of tasks would wrap it
+                failures.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_AT_ONCE):
+            group.create_task(work())
+    if failures:
+        raise failures[0]
+
+
+def _thumbnails(folder: Path) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        entries: Iterable[Path] = sorted(folder.iterdir())
+        yield from (entry for entry in entries if entry.suffix == ".webp" and entry.is_file())
+
+
+def _described(content: bytes) -> str:
+    """Describe the run that a prefix is bound to, by the content of its object, which isn't trusted."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(content)
+        if isinstance(found, dict) and found.get("tool") == "crucible-batch":
+            return ", ".join(f"{name} {str(found.get(name))[:100]!r}" for name in ("manifest", "run_id", "gateway"))
+    return f"its {RUN_FILE} is of another program"

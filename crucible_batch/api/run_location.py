@@ -1,0 +1,54 @@
+"""The local directory of a run's journal, and the URL of its outputs if they are in an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from crucible_batch.api.state_location import state_directory_of
+from crucible_batch.errors import RunDirectoryError, UserError
+from crucible_batch.journal import Journal
+from crucible_batch.object_url import ObjectUrl
+
+OUTPUTS_AT: Final = "outputs_at"
+"""The name under which a journal stores the URL of its outputs."""
+
+
+def local_directory(run_dir: str | Path) -> Path:
+    """Return the directory of a run's journal: that of an object store's URL, any other path unchanged.
+
+    Raises ``UserError`` for an invalid URL, and ``RunDirectoryError`` if this machine has no journal of a run there.
+    """
+    url = ObjectUrl.parse(run_dir)
+    if url is None:
+        return Path(run_dir)
+    directory = state_directory_of(url)
+    if not Journal.exists(directory):
+        raise RunDirectoryError(
+            f"this machine has no journal of a run at {url}",
+            hint=f"run the manifest with --out-dir {url}: what it bought before is found again at no cost",
+        )
+    return directory
+
+
+def noted_url(journal: Journal) -> ObjectUrl | None:
+    """Return where the outputs of a journal's run are; None if they are in its directory."""
+    text = journal.noted(OUTPUTS_AT) if journal.is_created() else None
+    return None if text is None else ObjectUrl.parse(text)
+
+
+def url_of(directory: Path) -> ObjectUrl | None:
+    """Return where the outputs of a run directory are; None if they are in the directory, or it has no journal."""
+    if not Journal.exists(directory):
+        return None
+    with Journal.read(directory) as journal:
+        return noted_url(journal)
+
+
+def refuse_saved_plan(out_dir: Path | None) -> None:
+    """Raise ``UserError`` for a saved plan of a run in an object store, which is not supported."""
+    if out_dir is not None and (ObjectUrl.parse(out_dir) is not None or url_of(out_dir) is not None):
+        raise UserError(
+            "a plan of a run in an object store can't be saved",
+            hint="omit -o and run the manifest itself, or choose a local --out-dir; nothing was spent",
+        )

@@ -1,0 +1,69 @@
+"""URLs of object stores, as given with ``--out-dir``: ``s3://bucket/prefix``, ``gs://...`` and ``az://...``."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+from crucible_batch.errors import UserError
+
+_URL: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):/+(?P<rest>.*)", re.DOTALL | re.IGNORECASE)
+_SCHEMES: Final = frozenset({"s3", "gs", "az"})
+_OTHER_SCHEMES: Final = frozenset({"s3a", "s3n", "gcs", "azure", "abfs", "abfss", "adl", "http", "https", "file", "r2"})
+_LONGEST: Final = 512
+"""Bytes of a URL: a key has at most 1,024, and an output's path at most 255."""
+_HINT: Final = "use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; nothing was spent"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectUrl:
+    """A run's place in an object store. ``prefix`` has no slash at its ends, and is not empty."""
+
+    scheme: str
+    bucket: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.prefix}"
+
+    @property
+    def digest(self) -> str:
+        """20 hexadecimal digits that identify the URL, for a file name."""
+        return hashlib.sha256(str(self).encode()).hexdigest()[:20]
+
+    @classmethod
+    def parse(cls, text: str | PurePath) -> ObjectUrl | None:
+        """Return the URL in ``text``; None if it is a path in the file system.
+
+        A ``Path`` made of a URL has lost one of its slashes, and is recognised too. Raises ``UserError`` for a URL that
+        can't be used. The message doesn't contain the URL, which may have a password in it.
+        """
+        found = _URL.fullmatch(str(text))
+        scheme = found["scheme"].lower() if found is not None else ""
+        if found is None or scheme not in _SCHEMES | _OTHER_SCHEMES:
+            return None
+        if scheme not in _SCHEMES:
+            raise UserError(f"outputs can't be saved at {scheme}:// addresses", hint=_HINT)
+        if fault := _fault(found["rest"]):
+            raise UserError(f"the {scheme}:// address {fault}", hint=_HINT)
+        bucket, _, prefix = found["rest"].rstrip("/").partition("/")
+        return cls(scheme, bucket, prefix)
+
+
+def _fault(rest: str) -> str | None:
+    parts = rest.rstrip("/").split("/")
+    if any(mark in rest for mark in "@?#"):
+        return "contains @, ? or #; credentials are read from the environment, and no query is supported"
+    if any(unicodedata.category(character)[0] == "C" for character in rest):
+        return "contains a control character"
+    if len(rest.encode("utf-8", "replace")) > _LONGEST:
+        return f"is longer than {_LONGEST} bytes"
+    if len(parts) < 2:
+        return "has no prefix after the bucket"
+    if any(part in {"", ".", ".."} or "\\" in part for part in parts):
+        return "has a part that is empty, . or .., or contains a backslash"
+    return None

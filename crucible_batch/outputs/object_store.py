@@ -1,0 +1,255 @@
+"""Outputs in an object store: received and checked in a local directory, then created under their names.
+
+Which output is where is in the journal. The store is never listed, and an object is requested only if a name is taken,
+an output is moved, or someone asks for its bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import logging
+import threading
+from collections.abc import Awaitable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, ClassVar, Final, TypeVar
+
+from pydantic_core import to_json
+
+from crucible_batch.domain.events import Saved
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.identity import Json
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.output_path import is_planned_path, may_hold_output
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.provenance import sidecar
+from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, ObjectStoreError, OutputError
+from crucible_batch.outputs.object_port import ObjectPort
+from crucible_batch.outputs.output_check import FileState
+from crucible_batch.outputs.safe_fs import Folder
+from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, Sidecars, sidecar_content
+from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, OutputStore
+from crucible_batch.outputs.temp_file import TempFile
+
+NOT_STORED: Final = "OUTPUT_NOT_STORED"
+_AT_ONCE: Final = 16
+"""Outputs that are sent at the same time. Each is in memory meanwhile."""
+
+logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class ObjectOutputStore(OutputStore):
+    """The outputs of a run in an object store; ``directory`` holds temporary files only.
+
+    An output that the store doesn't accept is an ``OutputError``, and ``shortage`` then prevents further purchases
+    until the store accepts one again. ``has`` trusts the journal.
+    """
+
+    _names_when_landed: ClassVar[bool] = False
+
+    def __init__(
+        self, directory: Path, objects: ObjectPort, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        super().__init__(directory, max_bytes=max_bytes, max_pixels=max_pixels)
+        self.objects = objects
+        self.url = objects.url
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._failure: ObjectStoreError | None = None
+
+    def sidecars(self) -> ObjectSidecars:
+        return ObjectSidecars(self.directory, self.objects)
+
+    def shortage(self) -> ErrorInfo | None:
+        if (failure := self._failure) is not None:
+            return ErrorInfo(failure.code, failure.message, failure.hint)
+        return super().shortage()
+
+    def has(self, path: str, byte_size: int | None = None) -> bool:
+        """Return True: a request for each output would cost more than the run. ``state`` asks the store."""
+        return True
+
+    async def is_true(self, saved: Saved) -> bool:
+        """Return whether the store has an object of the saved size and digest, by the metadata that it was stored with.
+
+        Raises ``ObjectStoreError``.
+        """
+        if not may_hold_output(saved.path):
+            return False
+        info = await self.objects.info(saved.path)
+        if info is None or info.byte_size != saved.byte_size:
+            return False
+        if info.sha256 is None:
+            return await self.objects.digest(saved.path) == saved.sha256
+        return info.sha256 == saved.sha256
+
+    async def state(self, saved: Saved) -> FileState:
+        """Read the object at a path and compare it with the saved digest. Raises ``ObjectStoreError``."""
+        if not may_hold_output(saved.path):
+            return FileState.MISPLACED
+        digest = await self.objects.digest(saved.path)
+        if digest is None:
+            return FileState.MISSING
+        return FileState.OK if digest == saved.sha256 else FileState.DAMAGED
+
+    def open(self, path: str) -> BinaryIO:
+        """Read an output. Blocking. Raises ``OSError`` if there is none or it can't be read."""
+        try:
+            content = asyncio.run(self.objects.read(path)) if may_hold_output(path) else None
+        except ObjectStoreError as error:
+            raise OSError(error.message) from error
+        if content is None:
+            raise FileNotFoundError(self.objects.address(path))
+        return io.BytesIO(content)
+
+    async def keep_as(self, path: str, other: str, digest: str) -> None:
+        """Copy an output to a second name. May be called twice.
+
+        Raises ``OutputError`` if it has other bytes, another object has that name, or the store fails.
+        """
+        content = await self._asked(self.objects.read(path))
+        if content is None or hashlib.sha256(content).hexdigest() != digest:
+            raise OutputError("OUTPUT_EXISTS", f"{path} was changed while it was moved; {MOVE_IT}", final=True)
+        await self._create_copy(other, content, digest)
+
+    async def give_up(self, path: str, other: str, digest: str) -> None:
+        """Delete an output that ``other`` has a copy of.
+
+        Raises ``OutputError`` if either has other bytes, or the store fails.
+        """
+        for each in (other, path):
+            if await self._asked(self.objects.digest(each)) != digest:
+                raise OutputError(
+                    "OUTPUT_EXISTS", f"{each} was changed while it was moved; run the same command again", final=True
+                )
+        await self._asked(self.objects.delete(path))
+
+    async def _publish(self, part: TempFile, path: PurePosixPath, digest: str, or_else: str = "") -> str:
+        key = path.as_posix()
+        async with self._turns:
+            content = await asyncio.to_thread(_content, part)
+            if await self._created(key, content):
+                return digest
+            # Also after a put request whose answer was lost: then these are the same bytes.
+            stands = await self._asked(self.objects.digest(key)) or ""
+        if stands not in {digest, or_else} - {""}:
+            raise _taken(key)
+        return stands
+
+    async def _put_back(self, part: TempFile, path: PurePosixPath, digest: str) -> str | None:
+        async with self._turns:
+            content = await asyncio.to_thread(_content, part)
+            return await self._put_back_content(path.as_posix(), content, digest)
+
+    async def _put_back_content(self, key: str, content: bytes, digest: str) -> str | None:
+        if await self._created(key, content):
+            return None
+        info, other = await self._asked(self.objects.info(key)), await self._asked(self.objects.read(key))
+        if info is None or other is None:
+            raise _changed(key)
+        named = hashlib.sha256(other).hexdigest()
+        if named == digest:
+            return None
+        aside = f"{key}.damaged-{named[:8]}"
+        await self._create_copy(aside, other, named)
+        if not await self._asked(self.objects.replace(key, content, info)):
+            raise _changed(key)
+        return aside
+
+    async def _create_copy(self, key: str, content: bytes, digest: str) -> None:
+        if not await self._created(key, content) and await self._asked(self.objects.digest(key)) != digest:
+            raise _taken(key)
+
+    async def _created(self, key: str, content: bytes) -> bool:
+        """Create an object; False if the name is taken. Raises ``OutputError`` if the store fails."""
+        created = await self._asked(self.objects.create(key, content))
+        self._failure = None
+        return created
+
+    async def _asked(self, request: Awaitable[_T]) -> _T:
+        """Make a request for an output. If it fails, so would the next output: then nothing more is bought."""
+        try:
+            return await request
+        except DamagedUploadError as error:
+            raise OutputError(NOT_STORED, error.message) from None
+        except ObjectStoreError as error:
+            self._failure = error
+            raise OutputError(NOT_STORED, error.message, final=True) from None
+
+
+class ObjectSidecars(Sidecars):
+    """The sidecars of a run in an object store. Methods block, except that ``complete`` does nothing during a run.
+
+    To be used in threads without an event loop.
+    """
+
+    def __init__(self, directory: Path, objects: ObjectPort) -> None:
+        super().__init__(directory)
+        self._objects = objects
+        self._told = threading.Event()
+
+    def write(self, output: str, content: Mapping[str, Json], folder: Folder | None = None) -> None:
+        """Write the sidecar of the output at path ``output``, replacing an older sidecar. Raises nothing."""
+        key = f"{output}{SIDECAR_SUFFIX}"
+        try:
+            is_written = asyncio.run(self._put(key, to_json(content, indent=2) + b"\n"))
+        except ObjectStoreError as error:
+            self._warn(key, error.message)
+        else:
+            if not is_written:
+                self._warn(key, "another object has the name")
+
+    def move(self, output: str, to: str) -> None:
+        """Move an output's sidecar along with the output. Raises nothing; an object that isn't one is left alone."""
+        key = f"{output}{SIDECAR_SUFFIX}"
+        try:
+            content = sidecar_content(asyncio.run(self._objects.read(key)))
+            if content is None:
+                return
+            about = content.get("output")
+            name = PurePosixPath(to).name
+            self.write(to, {**content, "output": {**about, "file": name} if isinstance(about, dict) else about})
+            asyncio.run(self._objects.delete(key))
+        except ObjectStoreError as error:
+            self._warn(key, error.message)
+
+    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
+        """Do nothing: a request for each output would make the end of each run as long as the run itself."""
+
+    async def write_missing(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
+        """Write the sidecars that are missing beside a job's outputs. Raises ``ObjectStoreError``."""
+        for saved in job.outputs.values() if terms.sidecars else ():
+            if is_planned_path(planned.output, saved.index, saved.sha256, saved.path):
+                content = to_json(sidecar(terms, planned, job.current, saved), indent=2) + b"\n"
+                await self._objects.create(f"{saved.path}{SIDECAR_SUFFIX}", content)
+
+    async def _put(self, key: str, content: bytes) -> bool:
+        """Create a sidecar or replace one. Returns False if an object that isn't a sidecar has the name."""
+        if await self._objects.create(key, content):
+            return True
+        info, found = await self._objects.info(key), await self._objects.read(key)
+        if info is None or sidecar_content(found) is None:
+            return False
+        return found == content or await self._objects.replace(key, content, info)
+
+    def _warn(self, key: str, reason: str) -> None:
+        """Log the first failure only, since while the store fails every output has one."""
+        if not self._told.is_set():
+            self._told.set()
+            logger.warning(
+                "can't write the sidecar %s: %s (the output itself is saved)", self._objects.address(key), reason
+            )
+
+
+def _content(part: TempFile) -> bytes:
+    with part.read(None) as file:
+        return file.read()
+
+
+def _changed(key: str) -> OutputError:
+    return OutputError("OUTPUT_EXISTS", f"{key} was changed meanwhile; run the same command again")
+
+
+def _taken(key: str) -> OutputError:
+    return OutputError("OUTPUT_EXISTS", f"another object exists at {key}; {MOVE_IT}", final=True)

@@ -1,0 +1,281 @@
+"""Objects below one URL of an object store, by obstore. Every failure is an ``ObjectStoreError`` without secrets.
+
+Imported only for such a URL, since obstore is an extra.
+An object is complete before its name exists, in all three stores: that is how a put request is defined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Final, Literal
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.store import ObjectStore as Backend
+from obstore.store import S3Store, from_url
+
+from crucible_batch.domain.output_path import PICTURE_EXTENSIONS
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs.errors import DamagedUploadError, ObjectStoreError
+from crucible_batch.outputs.object_port import ObjectInfo
+
+_DIGEST: Final = "sha256"
+"""The name of the metadata with an object's SHA-256."""
+_OURS: Final = "crucible-batch"
+"""The name of the metadata that each object of a run has."""
+_SLOWEST_BYTES_PER_S: Final = 50_000
+_PATIENCE_S: Final = 120.0
+_RETRIES: Final = 6
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_VARIABLES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_CREDENTIALS: Final = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_TYPES: Final = {
+    **{extension: f"image/{kind.lower()}" for kind, extension in PICTURE_EXTENSIONS.items()},
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".html": "text/html; charset=utf-8",
+}
+
+
+class Objects:
+    """The objects below ``url``, as ``ObjectPort`` describes.
+
+    ``checks_uploads``: the store compares the bytes it received with a checksum that was sent along. If it doesn't,
+    each object is read again after it was created.
+    """
+
+    def __init__(self, backend: Backend, url: ObjectUrl, *, checks_uploads: bool) -> None:
+        self.url = url
+        self._backend = backend
+        self._checks_uploads = checks_uploads
+
+    @classmethod
+    def at(cls, url: ObjectUrl, environ: Mapping[str, str] = os.environ) -> Objects:
+        """Make a client with the settings of the environment. Raises ``ObjectStoreError`` if one is invalid.
+
+        No request is made.
+        """
+        family = _VARIABLES[url.scheme]
+        connect: Callable[..., Backend] = from_url
+        if url.scheme == "s3":
+            connect = partial(S3Store.from_url, checksum_algorithm="SHA256")
+        proxy = environ.get(f"{family}_PROXY_URL")
+        with _explained(url, str(url)):
+            backend = connect(
+                str(url),
+                client_options={
+                    "connect_timeout": "10 seconds",
+                    "timeout": "30 minutes",  # of one request; _within has the limit
+                    "allow_http": environ.get(f"{family}_ALLOW_HTTP", "").lower() in _TRUE,
+                    **({"proxy_url": proxy} if proxy else {}),
+                },
+                retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_PATIENCE_S)},
+            )
+        return cls(backend, url, checks_uploads=url.scheme == "s3")
+
+    def address(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
+    async def create(self, key: str, content: bytes) -> bool:
+        if not await self._put(key, content):
+            return False
+        if not self._checks_uploads and await self.digest(key) != hashlib.sha256(content).hexdigest():
+            await self.delete(key)
+            raise DamagedUploadError(
+                f"{self.address(key)}: the store has other bytes than were sent",
+                hint="run the same command again; nothing is paid for twice",
+            )
+        return True
+
+    async def replace(self, key: str, content: bytes, info: ObjectInfo) -> bool:
+        return await self._put(key, content, info)
+
+    async def _put(self, key: str, content: bytes, replaced: ObjectInfo | None = None) -> bool:
+        dot = key.rfind(".")
+        attributes = {
+            "Content-Type": _TYPES.get(key[dot:].lower() if dot >= 0 else "", "application/octet-stream"),
+            _DIGEST: hashlib.sha256(content).hexdigest(),
+            _OURS: "1",
+        }
+        async with self._within(key, len(content)):
+            try:
+                await obstore.put_async(
+                    self._backend,
+                    key,
+                    content,
+                    mode="create" if replaced is None else {"e_tag": replaced.e_tag},
+                    attributes=attributes,
+                    use_multipart=False,
+                )
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except FileNotFoundError:
+                raise _no_bucket(self.url) from None
+        return True
+
+    async def info(self, key: str) -> ObjectInfo | None:
+        async with self._within(key):
+            try:
+                found = await obstore.get_async(self._backend, key, options={"head": True})
+            except FileNotFoundError as error:
+                _refuse_missing_bucket(error, self.url)
+                return None
+        attributes, meta = found.attributes, found.meta
+        return ObjectInfo(meta["size"], attributes.get(_DIGEST), meta["e_tag"], _OURS in attributes)
+
+    async def digest(self, key: str) -> str | None:
+        digest = hashlib.sha256()
+        async with self._within(key):
+            async for block in self._blocks(key):
+                if block is None:
+                    return None
+                digest.update(block)
+        return digest.hexdigest()
+
+    async def read(self, key: str) -> bytes | None:
+        blocks = list[bytes]()
+        async with self._within(key):
+            async for block in self._blocks(key):
+                if block is None:
+                    return None
+                blocks.append(block)
+        return b"".join(blocks)
+
+    async def _blocks(self, key: str) -> AsyncIterator[bytes | None]:
+        try:
+            found = await obstore.get_async(self._backend, key)
+        except FileNotFoundError as error:
+            _refuse_missing_bucket(error, self.url)
+            yield None
+            return
+        async for block in found.stream(min_chunk_size=1 << 20):
+            yield bytes(block)
+
+    async def delete(self, key: str) -> None:
+        async with self._within(key):
+            try:
+                await obstore.delete_async(self._backend, key)
+            except FileNotFoundError as error:
+                _refuse_missing_bucket(error, self.url)
+
+    @asynccontextmanager
+    async def _within(self, key: str, byte_size: int = 0) -> AsyncIterator[None]:
+        """Limit the time of a request, and explain its failure."""
+        try:
+            async with asyncio.timeout(2 * _PATIENCE_S + byte_size / _SLOWEST_BYTES_PER_S):
+                with _explained(self.url, self.address(key)):
+                    yield
+        except TimeoutError:
+            raise _unreachable(self.address(key), "no answer in time") from None
+
+
+_CODE: Final = re.compile(r"<Code>([A-Za-z][A-Za-z0-9]{0,60})</Code>")
+_STATUS: Final = re.compile(r"status code: ([1-5]\d\d)\b")
+_NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})
+_DAMAGED: Final = frozenset(
+    {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "Md5Mismatch"}
+)
+_WRONG_KEYS: Final = frozenset(
+    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthenticationFailed"}
+)
+_Kind = Literal["bucket", "missing", "credentials", "denied", "damaged", "settings", "unreachable"]
+
+
+@contextmanager
+def _explained(url: ObjectUrl, place: str) -> Iterator[None]:
+    """Raise ``ObjectStoreError`` for obstore's errors.
+
+    Their text is not used, and they are not chained: it has the store's answer, which may contain a key or signature.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (BaseError, ValueError, OSError) as error:
+        raise _failure(error, url, place) from None
+
+
+def _failure(error: Exception, url: ObjectUrl, place: str) -> ObjectStoreError:
+    text = str(error)
+    code = found[1] if (found := _CODE.search(text)) else None
+    status = found[1] if (found := _STATUS.search(text)) else None
+    answer = code or (f"HTTP {status}" if status else "")
+    match _kind(type(error).__name__, text, code, status):
+        case "bucket":
+            return _no_bucket(url)
+        case "damaged":
+            return DamagedUploadError(
+                f"{place}: the store received other bytes than were sent ({answer})",
+                hint="run the same command again; nothing is paid for twice",
+            )
+        case "credentials":
+            reason = f"the store rejects the credentials ({answer})" if code else "no valid credentials were found"
+            return ObjectStoreError(
+                f"{url}: {reason}",
+                hint=f"set {_CREDENTIALS[url.scheme]}, or run where a role provides them",
+                is_refused=True,
+            )
+        case "denied":
+            return ObjectStoreError(
+                f"{place}: access is denied{f' ({answer})' if answer else ''}",
+                hint="the credentials need permission to read, list and create objects below the prefix",
+                is_refused=True,
+            )
+        case "settings":
+            return ObjectStoreError(
+                f"{url}: the settings of the store can't be used",
+                hint=f"check the {_VARIABLES[url.scheme]}_ variables; an endpoint with http:// also needs"
+                f" {_VARIABLES[url.scheme]}_ALLOW_HTTP=true",
+                is_refused=True,
+            )
+        case _:
+            return _unreachable(place, answer or "no connection")
+
+
+def _kind(name: str, text: str, code: str | None, status: str | None) -> _Kind:
+    """Classify an error by its type, the code of the store's answer and its status."""
+    asks_for_credentials = any(part in text for part in ("169.254.", "latest/api/token", "token request", "metadata."))
+    if code in _NO_BUCKET:
+        return "bucket"
+    if code in _DAMAGED:
+        return "damaged"
+    if code in _WRONG_KEYS or name == "UnauthenticatedError" or asks_for_credentials:
+        return "credentials"
+    if name == "PermissionDeniedError" or status == "403":
+        return "denied"
+    if "builder error" in text or (status is None and "error sending request" not in text and "HTTP error" not in text):
+        return "settings"
+    return "unreachable"
+
+
+def _refuse_missing_bucket(error: FileNotFoundError, url: ObjectUrl) -> None:
+    found = _CODE.search(str(error))
+    if found is not None and found[1] in _NO_BUCKET:
+        raise _no_bucket(url) from None
+
+
+def _no_bucket(url: ObjectUrl) -> ObjectStoreError:
+    what = "container" if url.scheme == "az" else "bucket"
+    return ObjectStoreError(
+        f"the {what} {url.bucket} of {url} doesn't exist",
+        hint=f"create it, or correct --out-dir and the {_VARIABLES[url.scheme]}_ variables of the endpoint",
+        is_refused=True,
+    )
+
+
+def _unreachable(place: str, reason: str) -> ObjectStoreError:
+    return ObjectStoreError(
+        f"{place}: the object store is not usable ({reason})",
+        hint="check the network and the store, then run the same command again; nothing is paid for twice",
+    )

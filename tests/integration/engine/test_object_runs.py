@@ -1,0 +1,300 @@
+"""Runs with their outputs in an object store: what is where, and that a failing store costs nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from crucible_batch import api
+from crucible_batch.api.run_location import local_directory
+from crucible_batch.errors import ReportError, RunDirectoryError, UserError
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import FileState, ObjectStoreError
+from crucible_batch.outputs.objects import Objects
+from tests.unit.outputs.object_fakes import DictObjects, unusable
+
+URL = "s3://bucket/runs/trial"
+ONE = "{name: a, prompt: a}"
+TWO = "{name: a, prompt: a}\n{name: b, prompt: b}"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DictObjects:
+    found = ObjectUrl.parse(URL)
+    assert found is not None
+    fake = DictObjects(found)
+    monkeypatch.setattr(Objects, "at", lambda _url: fake)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return fake
+
+
+def pictures(store: DictObjects) -> list[str]:
+    return sorted(key for key in store.content if key.endswith(".png"))
+
+
+def local_pictures(bench) -> list[Path]:
+    return list(bench.path.rglob("*.png"))
+
+
+async def bought(bench) -> int:
+    return (await bench.state())["requests"].get("generate", 0)
+
+
+def failing(*requests: str, only: str = ".png", refused: bool = False):
+    def fault(request: str, key: str) -> None:
+        if request in requests and key.endswith(only):
+            if refused:
+                raise ObjectStoreError(f"{key}: access is denied", hint="permit it", is_refused=True)
+            raise unusable(key)
+
+    return fault
+
+
+async def test_outputs_and_reports_are_in_the_store_and_only_the_state_is_local(start, store):
+    async with start() as bench:
+        result = await bench.run(bench.manifest(TWO), out_dir=URL)
+        await bench.agree(result)
+        assert (result.exit_code, result.outputs_at) == (0, URL)
+        assert pictures(store) == ["a/0.png", "b/0.png"]
+        assert sorted(set(store.content) - set(pictures(store))) == [
+            ".crucible/run.json", "a/0.png.json", "b/0.png.json", "receipts.jsonl", "report.html", "report.json",
+        ]  # fmt: skip
+        assert json.loads(store.content["report.json"])["counts"]["succeeded"] == 2
+        assert b"data:image/webp" in store.content["report.html"]
+        assert local_pictures(bench) == []
+        assert local_directory(URL) == result.run_dir
+        assert result.run_dir.is_relative_to(bench.path / "state" / "crucible-batch" / "runs")
+
+
+async def test_a_second_run_buys_nothing_and_asks_the_store_for_no_output(start, store):
+    async with start() as bench:
+        manifest = bench.manifest(TWO)
+        first = await bench.run(manifest, out_dir=URL)
+        store.requests.clear()
+        again = await bench.run(manifest, out_dir=URL)
+        by_directory = await bench.run(manifest, out_dir=first.run_dir)
+        assert (again.exit_code, by_directory.exit_code, await bought(bench)) == (0, 0, 2)
+        assert by_directory.outputs_at == URL
+        assert set(store.requests) == {"read json", "create json"}  # of the object that binds the prefix
+
+
+async def test_an_output_that_is_not_stored_is_fetched_by_the_next_run_and_not_bought_again(start, store):
+    async with start() as bench:
+        manifest = bench.manifest("\n".join(f"{{name: j{number}, prompt: p{number}}}" for number in range(12)))
+        store.fault = failing("create")
+        stopped = await bench.run(manifest, out_dir=URL, concurrency=1)
+        assert stopped.exit_code == 5
+        assert [stop.code for stop in stopped.report.stops.values()] == ["OBJECT_STORE"]
+        before = await bought(bench)
+        assert before < 12
+        rows = list(stopped.jobs())
+        assert "OUTPUT_NOT_STORED" in str(rows[0].error)
+        assert local_pictures(bench) == []
+        store.fault = lambda _request, _key: None
+        done = await bench.run(manifest, out_dir=URL)
+        await bench.agree(done)
+        assert (done.exit_code, len(pictures(store)), await bought(bench)) == (0, 12, 12)
+
+
+async def test_an_output_that_was_stored_although_its_answer_was_lost_is_accepted_later(start, store):
+    async with start() as bench:
+        manifest = bench.manifest(ONE)
+        store.fault = failing("answer")
+        assert (await bench.run(manifest, out_dir=URL)).exit_code != 0
+        assert pictures(store) == ["a/0.png"]
+        store.fault = lambda _request, _key: None
+        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
+        assert (pictures(store), await bought(bench)) == (["a/0.png"], 1)
+
+
+async def test_another_object_at_the_path_is_kept_and_the_output_is_reported(start, store):
+    async with start() as bench:
+        store.content["a/0.png"] = b"somebody else's"
+        manifest = bench.manifest(ONE)
+        result = await bench.run(manifest, out_dir=URL)
+        assert "OUTPUT_EXISTS" in str(next(result.jobs()).error)
+        assert store.content["a/0.png"] == b"somebody else's"
+        del store.content["a/0.png"]
+        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
+        assert await bought(bench) == 1
+
+
+async def test_a_lost_state_directory_is_restored_from_the_receipts_in_the_store(start, store):
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(f"{TWO}\n{{name: e, prompt: edit, workflow: qwen-edit, image: a.png}}")
+        await bench.run(manifest, out_dir=URL)
+        shutil.rmtree(bench.path / "state")
+        with pytest.raises(RunDirectoryError, match="no journal of a run at s3://bucket/runs/trial"):
+            api.read_status(URL)
+        before = (await bench.state())["requests"]
+        store.requests.clear()
+        result = await bench.run(manifest, out_dir=URL)
+        after = (await bench.state())["requests"]
+        assert result.exit_code == 0
+        assert (after["generate"], after["asset-create"]) == (before["generate"], before["asset-create"])
+        assert not {"create png", "create jpg"} & store.requests.keys()  # no output was sent again
+
+
+@pytest.mark.parametrize(
+    ("fault", "exit_code"),
+    [(failing("read", only="run.json"), 5), (failing("create", only="run.json", refused=True), 2)],
+)
+async def test_a_store_that_fails_at_the_start_is_reported_before_anything_is_spent(start, store, fault, exit_code):
+    async with start() as bench:
+        store.fault = fault
+        with pytest.raises(ObjectStoreError) as caught:
+            await bench.run(bench.manifest(ONE), out_dir=URL)
+        assert (int(caught.value.exit_code), await bought(bench)) == (exit_code, 0)
+
+
+async def test_a_store_that_replaces_objects_is_refused_before_anything_is_spent(start, store):
+    async with start() as bench:
+        store.replaces = True
+        with pytest.raises(RunDirectoryError, match="replaces existing objects"):
+            await bench.run(bench.manifest(ONE), out_dir=URL)
+        assert await bought(bench) == 0
+
+
+async def test_a_prefix_of_another_run_is_refused_before_anything_is_spent(start, store):
+    async with start() as bench:
+        await bench.run(bench.manifest(ONE), out_dir=URL)
+        shutil.rmtree(bench.path / "state")  # on this machine its journal would refuse first
+        with pytest.raises(RunDirectoryError, match="belongs to another run: manifest 'trial', run_id 'default'"):
+            await bench.run(bench.manifest(ONE), out_dir=URL, run_id="other")
+        assert await bought(bench) == 1
+
+
+async def test_a_prefix_that_lost_its_run_is_refused_and_verify_restores_its_outputs(start, store):
+    async with start() as bench:
+        manifest = bench.manifest(TWO)
+        await bench.run(manifest, out_dir=URL)
+        store.content.clear()
+        with pytest.raises(RunDirectoryError, match="it is another store, or its objects were deleted") as caught:
+            await bench.run(manifest, out_dir=URL)
+        assert f"crucible-batch verify {URL} --fix" in str(caught.value.hint)
+        found = await api.verify(URL, fix=True, settings=bench.settings)
+        assert (found.exit_code, pictures(store)) == (0, ["a/0.png", "b/0.png"])
+        assert "report.json" in store.content
+        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
+        assert await bought(bench) == 2
+
+
+async def test_verify_reads_each_object_and_fixes_those_that_differ(start, store):
+    async with start() as bench:
+        manifest = bench.manifest(TWO)
+        await bench.run(manifest, out_dir=URL)
+        good = dict(store.content)
+        assert (await api.verify(URL)).exit_code == 0
+        del store.content["a/0.png"]
+        store.content["b/0.png"] = b"damaged"
+        found = await api.verify(URL)
+        assert (found.exit_code, {each.path: each.state for each in found.differences}) == (
+            7,
+            {"a/0.png": FileState.MISSING, "b/0.png": FileState.DAMAGED},
+        )
+        fixed = await api.verify(URL, fix=True, settings=bench.settings)
+        assert fixed.exit_code == 0
+        kept = next(each.kept for each in fixed.differences if each.kept is not None)
+        assert store.content[kept] == b"damaged"
+        assert all(store.content[path] == good[path] for path in ("a/0.png", "b/0.png"))
+        assert await bought(bench) == 2
+        store.fault = failing("digest")
+        with pytest.raises(ObjectStoreError):
+            await api.verify(URL)
+
+
+async def test_an_older_output_is_moved_aside_in_the_store_when_its_path_is_needed(start, store):
+    async with start() as bench:
+        await bench.run(bench.manifest(ONE), out_dir=URL)
+        old = store.content["a/0.png"]
+        result = await bench.run(bench.manifest("{name: a, prompt: another}"), out_dir=URL)
+        assert result.exit_code == 0
+        aside = next(key for key in pictures(store) if key != "a/0.png")
+        assert store.content[aside] == old != store.content["a/0.png"]
+        assert f"{aside}.json" in store.content
+        assert (await api.verify(URL)).exit_code == 0
+
+
+async def test_a_report_of_another_program_is_not_replaced_and_the_outputs_are_there(start, store):
+    async with start() as bench:
+        store.content["report.json"] = b"mine"
+        store.foreign.add("report.json")
+        manifest = bench.manifest(ONE)
+        with pytest.raises(ReportError, match=r"has report\.json of another program"):
+            await bench.run(manifest, out_dir=URL)
+        assert (store.content["report.json"], pictures(store)) == (b"mine", ["a/0.png"])
+        del store.content["report.json"]
+        store.foreign.clear()
+        assert api.write_report_again(URL).counts.succeeded == 1
+        assert json.loads(store.content["report.json"])["counts"]["succeeded"] == 1
+        assert await bought(bench) == 1
+
+
+async def test_a_report_that_is_not_stored_is_written_by_the_next_run(start, store):
+    async with start() as bench:
+        manifest = bench.manifest(ONE)
+        store.fault = failing("create", only="report.json")
+        with pytest.raises(ReportError, match="can't be written to s3://bucket/runs/trial"):
+            await bench.run(manifest, out_dir=URL)
+        store.fault = lambda _request, _key: None
+        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
+        assert "report.json" in store.content
+        assert await bought(bench) == 1
+
+
+async def test_report_writes_missing_sidecars_and_the_page_again(start, store):
+    async with start() as bench:
+        await bench.run(bench.manifest(TWO), out_dir=URL)
+        before = dict(store.content)
+        for key in ("a/0.png.json", "report.html"):
+            del store.content[key]
+        api.write_report_again(URL)
+        assert store.content.keys() == before.keys()
+        assert store.content["a/0.png.json"] == before["a/0.png.json"]
+
+
+async def test_a_watch_opens_outputs_from_the_store(start, store):
+    async with start() as bench:
+        result = await bench.run(bench.manifest(ONE), out_dir=URL)
+        watch = api.Watch(result.run_dir)
+        output = watch.output("a/0.png")
+        assert output is not None
+        file = await asyncio.to_thread(watch.open, output)
+        assert file.read() == store.content["a/0.png"]
+
+
+async def test_plan_shows_a_run_in_a_store_and_refuses_to_save_its_plan(start, store):
+    async with start() as bench:
+        manifest = bench.manifest(TWO)
+        summary = await api.plan(manifest, out_dir=URL, settings=bench.settings)
+        assert summary.total == 2
+        await bench.run(manifest, out_dir=URL)
+        summary = await api.plan(manifest, out_dir=URL, settings=bench.settings)
+        assert summary.totals.estimate == 0
+        for out_dir in (URL, local_directory(URL)):
+            with pytest.raises(UserError, match="a plan of a run in an object store can't be saved"):
+                await api.plan(manifest, out_dir=out_dir, save_to=bench.path / "p.json", settings=bench.settings)
+
+
+async def test_prune_keeps_a_run_whose_outputs_are_in_a_store(start, store):
+    async with start() as bench:
+        result = await bench.run(bench.manifest(ONE), out_dir=URL)
+        before = dict(store.content)
+        planned = api.plan_pruning(result.run_dir.parent, rules=api.RetentionRules(keep=1), now=4e9)
+        assert planned.going == []
+        assert "where prune deletes nothing" in str(planned.runs[0].error)
+        assert store.content == before
+
+
+async def test_without_a_home_directory_a_run_in_a_store_is_refused(start, store, monkeypatch):
+    async with start() as bench:
+        monkeypatch.delenv("XDG_STATE_HOME")
+        monkeypatch.delenv("HOME", raising=False)
+        with pytest.raises(UserError, match="needs a local directory for its journal"):
+            await bench.run(bench.manifest(ONE), out_dir=URL)
+        assert await bought(bench) == 0

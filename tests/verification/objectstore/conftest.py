@@ -1,0 +1,147 @@
+"""A real S3 server, started once for all tests of a process: SeaweedFS, which the extra `store` installs."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+from obstore.store import S3Store
+
+BUCKET = "outputs"
+OWNER = ("AKIACANARYOWNER", "canary-secret-of-the-owner-0123456789")
+READER = ("AKIACANARYREADER", "canary-secret-of-the-reader-0123456789")
+CANARIES = (*OWNER, *READER)
+_LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """The server's address and a prefix of its own for each test."""
+
+    endpoint: str
+    prefix: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"s3://{BUCKET}/{self.prefix}"
+
+    def variables(self, who: tuple[str, str] = OWNER) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": who[0],
+            "AWS_SECRET_ACCESS_KEY": who[1],
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+
+    def backend(self) -> Any:
+        return S3Store(
+            BUCKET,
+            prefix=self.prefix or None,
+            endpoint=self.endpoint,
+            access_key_id=OWNER[0],
+            secret_access_key=OWNER[1],
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+
+    def names(self) -> list[str]:
+        return sorted(entry["path"] for entry in obstore.list(self.backend()).collect())
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    weed = Path(sys.executable).with_name("weed")
+    assert weed.exists(), "install the server: make test-store"
+    directory = tmp_path_factory.mktemp("s3")
+    (directory / "s3.json").write_text(
+        json.dumps(
+            {
+                "identities": [
+                    _identity("owner", OWNER, ["Admin", "Read", "Write", "List", "Tagging"]),
+                    _identity("reader", READER, ["Read", "List"]),
+                ]
+            }
+        )
+    )
+    ports = dict(zip(("s3", "master", "volume", "filer", "admin"), _free_ports(5), strict=True))
+    data = directory / "data"
+    data.mkdir()
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                str(weed), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}",
+                f"-s3.config={directory / 's3.json'}", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0",
+                "-s3.port.lance=0", "-admin.ui=false", "-webdav=false",
+                *(f"-{name}.port={port}" for name, port in ports.items()),
+            ],
+            stdout=log,
+            stderr=log,
+            cwd=directory,
+        )  # fmt: skip
+    try:
+        found = S3Server(f"http://127.0.0.1:{ports['s3']}")
+        _wait_for(found, process, directory / "log")
+        yield found
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _identity(name: str, keys: tuple[str, str], actions: list[str]) -> dict[str, object]:
+    return {"name": name, "credentials": [{"accessKey": keys[0], "secretKey": keys[1]}], "actions": actions}
+
+
+def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _LIMIT_S
+    while True:
+        assert process.poll() is None, log.read_text(errors="replace")[-3000:]
+        try:
+            obstore.put(server.backend(), "ready", b"ready")
+        except Exception:
+            assert time.monotonic() < until, log.read_text(errors="replace")[-3000:]
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _free_ports(count: int) -> Iterator[int]:
+    """Free ports whose number plus 10,000, which the server uses for gRPC, is free too."""
+    chosen = set[int]()
+    while len(chosen) < count:
+        port = random.randrange(20_000, 32_000)
+        if port not in chosen and all(_is_free(each) for each in (port, port + 10_000)):
+            chosen.add(port)
+            yield port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture
+def s3(server: S3Server) -> S3Server:
+    return replace(server, prefix=f"runs/{uuid.uuid4().hex}")
