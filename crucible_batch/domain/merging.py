@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from crucible_batch.domain.asset import Asset, AssetPhase, evolve_asset
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import AssetEvent, Event, Found
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import EVERYTHING, PRECEDENCE, Ending, Outcome, conclude
@@ -154,17 +155,25 @@ class KnownImages:
         return True
 
 
+_ALLOWANCES_USED = ErrorInfo(
+    BUDGET_EXHAUSTED,
+    "the allowances of the shards were used up before all jobs were started",
+    hint="what the shards did not spend is available again: run the manifest, or divide what is left",
+)
+
+
 def united_stops(endings: Mapping[int, Ending | None], abandoned: Collection[int]) -> dict[str, ErrorInfo]:
     """Return why jobs were not started, by price class, from the endings of all shards.
 
     If several shards have a stop for the same class, the one of the worse ending counts. A shard without an ending, or
-    abandoned, counts after the others.
+    abandoned, counts after the others. That a budget was used up is stated of the allowances: of the merged run's
+    budget, some may be left.
     """
     ended = [(number, ending) for number, ending in endings.items() if ending is not None]
     stops: dict[str, ErrorInfo] = {}
     for _, ending in sorted(ended, key=lambda each: (_badness(each[1].exit_code), each[0])):
         for scope, stop in ending.stops.items():
-            stops.setdefault(scope, stop)
+            stops.setdefault(scope, _ALLOWANCES_USED if stop.code == BUDGET_EXHAUSTED else stop)
     unfinished = [number for number, ending in endings.items() if ending is None]
     if unfinished:
         stops.setdefault(

@@ -166,7 +166,7 @@ def test_the_rebate_of_an_image_that_the_main_run_bought_counts_after_the_merge(
     assert (ledger.spent, ledger.reused_assets) == (Decimal(1), 0)
 
 
-STOP, WORSE = ErrorInfo("BUDGET_EXHAUSTED", "too small"), ErrorInfo("INTERRUPTED", "stopped by a signal")
+STOP, WORSE = ErrorInfo("INSUFFICIENT_CREDITS", "too few"), ErrorInfo("INTERRUPTED", "stopped by a signal")
 DONE = Ending(RunStatus.SUCCEEDED, 0)
 BLOCKED = Ending(RunStatus.BLOCKED, 4, {"workflow:w": STOP})
 INTERRUPTED = Ending(RunStatus.INTERRUPTED, 130, {"*": WORSE, "workflow:w": WORSE})
@@ -174,6 +174,8 @@ INTERRUPTED = Ending(RunStatus.INTERRUPTED, 130, {"*": WORSE, "workflow:w": WORS
 
 def test_the_stops_of_all_shards_are_united_and_the_worse_ending_counts() -> None:
     assert united_stops({1: DONE, 2: BLOCKED}, ()) == {"workflow:w": STOP}
+    used_up = Ending(RunStatus.BLOCKED, 4, {"workflow:w": ErrorInfo("BUDGET_EXHAUSTED", "4 of 5")})
+    assert "allowances" in united_stops({1: used_up}, ())["workflow:w"].message
     assert united_stops({1: BLOCKED, 2: INTERRUPTED}, ()) == {"*": WORSE, "workflow:w": WORSE}
 
 
