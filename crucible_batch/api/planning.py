@@ -132,9 +132,7 @@ async def plan_request(
         refuse_if_pruned(directory)
         earlier = _earlier_run(request, terms, directory, manifest, settings)
         notes = list(_notes_of(request, manifest, settings, directory, earlier))
-        gateway: HttpGateway | None = None
-        if settings.api_key is not None:
-            gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
+        gateway = await _gateway(stack, settings, transport)
         draft = stack.enter_context(PlanFile.temporary())
         basis = PlanBasis(manifest, terms, settings.base_url.rstrip("/"))
         staleness = PlanStaleness(request, basis)
@@ -161,6 +159,14 @@ async def plan_request(
         if save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
         return replace(summary, digest=save_plan(save_to, request, basis, draft, summary, force=force))
+
+
+async def _gateway(
+    stack: AsyncExitStack, settings: Settings, transport: httpx.AsyncBaseTransport | None
+) -> HttpGateway | None:
+    if settings.api_key is None:
+        return None
+    return await stack.enter_async_context(gateway_for(settings, transport=transport))
 
 
 def _earlier_run(
