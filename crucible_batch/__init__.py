@@ -30,6 +30,8 @@ _NAMES, __getattr__, __dir__ = lazily(
             "UserError",
             "ConsentError",
             "BudgetAccountError",
+            "ClusterSetupError",
+            "ClusterUnreachableError",
             "EarlierRunError",
             "NotificationError",
             "DeadlineError",

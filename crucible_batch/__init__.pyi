@@ -32,6 +32,8 @@ from crucible_batch.api import run as run
 from crucible_batch.api import validate as validate
 from crucible_batch.api import verify as verify
 from crucible_batch.errors import BudgetAccountError as BudgetAccountError
+from crucible_batch.errors import ClusterSetupError as ClusterSetupError
+from crucible_batch.errors import ClusterUnreachableError as ClusterUnreachableError
 from crucible_batch.errors import ConsentError as ConsentError
 from crucible_batch.errors import CrucibleBatchError as CrucibleBatchError
 from crucible_batch.errors import DeadlineError as DeadlineError
