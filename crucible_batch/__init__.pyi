@@ -44,6 +44,7 @@ from crucible_batch.errors import JournalError as JournalError
 from crucible_batch.errors import KeyRefusedError as KeyRefusedError
 from crucible_batch.errors import ManifestError as ManifestError
 from crucible_batch.errors import NotAGatewayError as NotAGatewayError
+from crucible_batch.errors import NothingToDivideError as NothingToDivideError
 from crucible_batch.errors import NotificationError as NotificationError
 from crucible_batch.errors import OtherAccountError as OtherAccountError
 from crucible_batch.errors import ReportError as ReportError

@@ -7,6 +7,7 @@
     │   ├── StalePlanError     a saved plan whose inputs have changed since it was made
     │   ├── RunDirectoryError  the directory belongs to another run, or can't be used
     │   │   └── RunPrunedError the run's outputs were deleted by prune
+    │   ├── NothingToDivideError  no job of a plan can be divided into shards
     │   ├── ConsentError       no budget, and no terminal to ask for consent
     │   ├── EarlierRunError    the manifest was run before, in another directory
     │   ├── NotificationError  a channel of `notify` can't be used
@@ -227,6 +228,12 @@ class ShardsOutstandingError(RunDirectoryError):
             f"{directory} waits for {outstanding}; nothing was spent",
             hint=f"when the shards have ended: crucible-batch merge {shlex.quote(str(directory))}",
         )
+
+
+class NothingToDivideError(UserError):
+    """No job of a plan can be divided into shards: none is new, or the budget is not enough for any."""
+
+    code = "NOTHING_TO_DIVIDE"
 
 
 class ConsentError(UserError):

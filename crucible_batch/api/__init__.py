@@ -22,6 +22,7 @@ __all__, __getattr__, __dir__ = lazily(
             "release_budget",
         ),
         "crucible_batch.api.cleaning": ("AssetFate", "Cleaning", "clean_assets"),
+        "crucible_batch.cluster.address": ("DSN_VARIABLE", "ClusterAddress"),
         "crucible_batch.api.connecting": ("connect", "current_settings"),
         "crucible_batch.api.draft": ("validate", "validate_request"),
         "crucible_batch.api.image_folder": ("ImageFolder", "ListedImage", "first_problem", "list_images"),

@@ -69,6 +69,8 @@ from crucible_batch.api.verifying import verify as verify
 from crucible_batch.api.watching import Snapshot as Snapshot
 from crucible_batch.api.watching import Watch as Watch
 from crucible_batch.api.workflows import validate_live as validate_live
+from crucible_batch.cluster.address import DSN_VARIABLE as DSN_VARIABLE
+from crucible_batch.cluster.address import ClusterAddress as ClusterAddress
 from crucible_batch.domain.asset import KeepReason as KeepReason
 from crucible_batch.domain.audit import Audit as Audit
 from crucible_batch.domain.audit import total as total

@@ -20,6 +20,7 @@ from crucible_batch.cli import (
     run_commands,
     schedule_commands,
     start_commands,
+    worker_commands,
 )
 from crucible_batch.cli.answer import BUG, Terminated, answering
 from crucible_batch.cli.completion import mend_zsh
@@ -61,7 +62,7 @@ def _root(
     """
 
 
-for _group in (start_commands, run_commands, merge_commands, inspect_commands, maintenance_commands):
+for _group in (start_commands, run_commands, merge_commands, worker_commands, inspect_commands, maintenance_commands):
     app.registered_commands.extend(_group.commands.registered_commands)
 app.add_typer(schedule_commands.schedule, rich_help_panel="Create images")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Maintain")

@@ -9,11 +9,11 @@ from crucible_batch.cluster.records import (
     ClaimedShard,
     ClusterRun,
     ClusterStatus,
+    QueuedShard,
     RunClaim,
     RunRow,
     ShardFigures,
     ShardKey,
-    ShardRow,
     WorkerRow,
 )
 
@@ -24,11 +24,11 @@ __all__ = [
     "ClusterAddress",
     "ClusterRun",
     "ClusterStatus",
+    "QueuedShard",
     "RunClaim",
     "RunRow",
     "ShardFigures",
     "ShardKey",
-    "ShardRow",
     "WorkerRow",
     "require_extra",
 ]

@@ -20,11 +20,11 @@ from crucible_batch.cluster.records import (
     ClaimedShard,
     ClusterRun,
     ClusterStatus,
+    QueuedShard,
     RunClaim,
     RunRow,
     ShardFigures,
     ShardKey,
-    ShardRow,
     WorkerRow,
 )
 from crucible_batch.cluster.schema import migrate, require_level
@@ -180,7 +180,7 @@ class ClusterDatabase:
         rows = await self._rows("drain_workers", names=None if names is None else list(names))
         return sorted((row["worker"], row["name"]) for row in rows)
 
-    async def shards(self, run: str | None = None) -> tuple[ShardRow, ...]:
+    async def shards(self, run: str | None = None) -> tuple[QueuedShard, ...]:
         """Return the shards of a run, or of all runs that have not ended."""
         return tuple(map(_shard_row, await self._rows("shards", run=run)))
 
@@ -218,8 +218,8 @@ def _allowance(row: DictRow) -> AllowanceResult:
     return AllowanceResult(AllowanceAnswer(row["answer"]), row["remaining"] or ZERO)
 
 
-def _shard_row(row: DictRow) -> ShardRow:
-    return ShardRow(
+def _shard_row(row: DictRow) -> QueuedShard:
+    return QueuedShard(
         key=ShardKey(row["run"], row["plan_digest"], row["number"]),
         jobs=row["jobs"],
         admitted=row["admitted"],

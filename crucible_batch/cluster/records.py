@@ -99,7 +99,7 @@ class ClaimedShard:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardRow:
+class QueuedShard:
     """A shard as the database has it. Ages are in seconds; None if it didn't happen.
 
     ``renewed_age_s`` is since its owner's last renewal, ``waiting_age_s`` since it was queued or released.
@@ -153,7 +153,7 @@ class ClusterStatus:
 
     level: int
     runs: tuple[RunRow, ...]
-    shards: tuple[ShardRow, ...]
+    shards: tuple[QueuedShard, ...]
     workers: tuple[WorkerRow, ...]
 
     @property
