@@ -73,7 +73,7 @@ def drain_and_show(answer: CommandOutput, names: Sequence[str], dsn: str | None)
 def _show_run(answer: CommandOutput, row: RunRow, shards: Sequence[ShardRow]) -> None:
     name = f"{clean(row.run.manifest)} ({clean(row.run.run_id)})"
     fact(answer.out, "run", (name, "strong"), (f"   {clean(row.run.location, 4000)}", "quiet"))
-    used, aside, left = map(format_credits, (row.used, row.set_aside, row.left))
+    used, aside, left = map(format_credits, (row.run.used, row.set_aside, row.left))
     budget = format_credits(row.run.budget)
     fact(answer.out, "", f"{budget} credits: {used} used, {aside} set aside for shards, {left} left")
     states = Counter(shard.state for shard in shards)
@@ -126,7 +126,7 @@ def _run_json(row: RunRow) -> dict[str, Json]:
         "gateway": row.run.gateway,
         "location": row.run.location,
         "budget": format_credits(row.run.budget),
-        "used": format_credits(row.used),
+        "used": format_credits(row.run.used),
         "set_aside": format_credits(row.set_aside),
         "left": format_credits(row.left),
         "epoch": row.epoch,
