@@ -218,6 +218,7 @@ class _Coordinator:
             gateway=self.settings.base_url.rstrip("/"),
             location=str(self._main.resolve()),
             budget=self._terms.budget or ZERO,
+            used=self._committed(),
         )
         waited = 0.0
         while True:

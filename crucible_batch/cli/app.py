@@ -13,6 +13,7 @@ import typer
 from crucible_batch import __version__
 from crucible_batch.cli import (
     budget_commands,
+    cluster_commands,
     inspect_commands,
     maintenance_commands,
     merge_commands,
@@ -67,6 +68,7 @@ for _group in (start_commands, run_commands, merge_commands, worker_commands, in
 app.add_typer(schedule_commands.schedule, rich_help_panel="Create images")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Maintain")
 app.add_typer(budget_commands.budget, rich_help_panel="Maintain")
+app.add_typer(cluster_commands.cluster, rich_help_panel="Maintain")
 
 
 def main() -> None:

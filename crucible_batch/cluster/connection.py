@@ -60,6 +60,9 @@ class ClusterConnection:
                     if waited >= self._patience_s:
                         raise unreachable(self.address, error) from None
                     logger.info("the cluster's database %s does not answer; trying again", self.address.shown)
+                except asyncio.CancelledError:
+                    await self._drop()
+                    raise
                 except psycopg.Error as error:
                     raise refused(self.address, error) from None
                 pause = min(wait, self._patience_s - waited) * random.uniform(0.5, 1)  # noqa: S311 - not a secret

@@ -94,7 +94,7 @@ class ClusterDatabase:
         """Create a run or resume it. The answer's ``epoch`` goes with the coordinator's later calls."""
         row = await self._row(
             "open_run", run=run.run, manifest=run.manifest, run_id=run.run_id, gateway=run.gateway,
-            location=run.location, budget=run.budget, claim=claim or new_claim(), lease_s=self._lease_s,
+            location=run.location, budget=run.budget, used=run.used, claim=claim or new_claim(), lease_s=self._lease_s,
         )  # fmt: skip
         return RunClaim(run.run, row["answer"], row["epoch"], row["remaining"] or ZERO)
 
@@ -239,10 +239,11 @@ def _shard_row(row: DictRow) -> QueuedShard:
 
 
 def _run_row(row: DictRow) -> RunRow:
-    run = ClusterRun(row["run"], row["manifest"], row["run_id"], row["gateway"], row["location"], row["budget"])
+    run = ClusterRun(
+        row["run"], row["manifest"], row["run_id"], row["gateway"], row["location"], row["budget"], row["used"]
+    )
     return RunRow(
         run=run,
-        used=row["used"],
         left=row["remaining"],
         set_aside=row["set_aside"],
         epoch=row["epoch"],

@@ -16,7 +16,8 @@ class ClusterRun:
 
     ``run`` identifies the run directory in the cluster: an id that the coordinator made once and keeps in the journal
     there. ``location`` is where workers find the shards' plans: a directory that all share, or an object store's URL.
-    ``gateway`` is its base URL: a worker with another one must not run these shards.
+    ``gateway`` is its base URL: a worker with another one must not run these shards. ``used`` are the credits that the
+    run's own journal has spent and holds, those of merged shards included.
     """
 
     run: str
@@ -25,6 +26,7 @@ class ClusterRun:
     gateway: str
     location: str
     budget: Credits
+    used: Credits
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,6 @@ class RunRow:
     """A run as the database has it. ``renewed_age_s`` is since its coordinator's last renewal, in seconds."""
 
     run: ClusterRun
-    used: Credits
     left: Credits
     set_aside: Credits
     epoch: int

@@ -21,7 +21,7 @@ def _age(column: str, name: str | None = None) -> str:
 # Columns are named: a statement that was prepared with ``*`` fails after a column was added.
 STATEMENTS: Final[dict[str, str]] = {
     "open_run": "SELECT * FROM open_run_v1(%(run)s, %(manifest)s, %(run_id)s, %(gateway)s, %(location)s, %(budget)s,"
-    " %(claim)s, %(lease_s)s)",
+    " %(used)s, %(claim)s, %(lease_s)s)",
     "renew_run": "SELECT * FROM renew_run_v1(%(run)s, %(epoch)s)",
     "close_run": "SELECT * FROM close_run_v1(%(run)s, %(epoch)s)",
     "add_shards": "SELECT * FROM add_shards_v1(%(run)s, %(epoch)s, %(digest)s, %(numbers)s::integer[],"

@@ -75,13 +75,13 @@ $$;
 -- A coordinator takes a run: a new one, or one whose coordinator has not renewed it for p_lease_s.
 CREATE FUNCTION open_run_v1(
     p_run text, p_manifest text, p_run_id text, p_gateway text, p_location text, p_budget numeric,
-    p_claim text, p_lease_s double precision
+    p_used numeric, p_claim text, p_lease_s double precision
 ) RETURNS TABLE (answer text, epoch integer, remaining numeric) LANGUAGE plpgsql AS $$
 DECLARE
     present runs;
 BEGIN
-    INSERT INTO runs (run, manifest, run_id, gateway, location, budget)
-        VALUES (p_run, p_manifest, p_run_id, p_gateway, p_location, p_budget)
+    INSERT INTO runs (run, manifest, run_id, gateway, location, budget, used)
+        VALUES (p_run, p_manifest, p_run_id, p_gateway, p_location, p_budget, p_used)
         ON CONFLICT (run) DO NOTHING;
     SELECT * INTO present FROM runs r WHERE r.run = p_run FOR UPDATE;
     IF (present.manifest, present.run_id, present.gateway) <> (p_manifest, p_run_id, p_gateway) THEN
@@ -94,7 +94,7 @@ BEGIN
         RETURN;
     END IF;
     UPDATE runs r SET epoch = r.epoch + (r.claim <> p_claim)::integer, claim = p_claim, budget = p_budget,
-        location = p_location, renewed_at = clock_timestamp(), ended_at = NULL
+        used = p_used, location = p_location, renewed_at = clock_timestamp(), ended_at = NULL
         WHERE r.run = p_run RETURNING r.epoch INTO present.epoch;
     RETURN QUERY SELECT 'claimed', present.epoch, left_v1(p_run);
 END

@@ -42,7 +42,9 @@ class History:
         self.trace: list[str] = []
 
     async def play(self, steps: int) -> None:
-        terms = ClusterRun(self.run, "m", "default", "https://gateway.test", "/outputs", self.model.budget)
+        terms = ClusterRun(
+            self.run, "m", "default", "https://gateway.test", "/outputs", self.model.budget, self.model.used
+        )
         self.epoch = (await self.cluster.open_run(terms)).epoch
         names = ("add", "claim", "claim", "claim", "renew", "report", "release", "settle", "withdraw", "age", "age")
         for _ in range(steps):
@@ -63,7 +65,7 @@ class History:
             for key, each in self.model.shards.items()
         }
         self.same("shards", ours, theirs)
-        self.same("used", self.model.used, row.used)
+        self.same("used", self.model.used, row.run.used)
         self.same("set aside", self.model.set_aside, row.set_aside)
         self.same("left", self.model.left, row.left)
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 LEVEL_1 = {
-    "open_run": "SELECT * FROM open_run_v1(%(run)s, %(manifest)s, %(run_id)s, %(gateway)s, %(location)s, %(budget)s, %(claim)s, %(lease_s)s)",
+    "open_run": "SELECT * FROM open_run_v1(%(run)s, %(manifest)s, %(run_id)s, %(gateway)s, %(location)s, %(budget)s, %(used)s, %(claim)s, %(lease_s)s)",
     "renew_run": "SELECT * FROM renew_run_v1(%(run)s, %(epoch)s)",
     "close_run": "SELECT * FROM close_run_v1(%(run)s, %(epoch)s)",
     "add_shards": "SELECT * FROM add_shards_v1(%(run)s, %(epoch)s, %(digest)s, %(numbers)s::integer[], %(jobs)s::integer[], %(admitted)s::integer[], %(allowances)s::numeric[])",

@@ -19,7 +19,7 @@ from crucible_batch.errors import ClusterSetupError
 
 D = Decimal
 DIGEST = "ab" * 32
-RUN = ClusterRun("spring-1", "spring", "2026-11-28", "https://gateway.test", "/mnt/outputs/spring", D(100))
+RUN = ClusterRun("spring-1", "spring", "2026-11-28", "https://gateway.test", "/mnt/outputs/spring", D(100), D(0))
 DONE = ShardFigures(D(7), D("0.5"), succeeded=3, failed=1, blocked=1)
 
 
@@ -104,7 +104,29 @@ async def test_two_coordinators_do_not_share_a_run(cluster: ClusterDatabase, add
     assert await cluster.renew_run(RUN.run, 2) is FencedAnswer.ACCEPTED
     assert await cluster.close_run(RUN.run, 2) is FencedAnswer.ACCEPTED
     assert await cluster.close_run(RUN.run, 2) is FencedAnswer.ACCEPTED
-    assert (await cluster.open_run(RUN, "three")).answer == "claimed"
+    third = await cluster.open_run(replace(RUN, used=D(12)), "three")
+    assert (third.answer, third.left) == ("claimed", 88)
+
+
+async def test_a_call_that_is_cancelled_leaves_a_usable_connection(address: ClusterAddress) -> None:
+    connection = ClusterConnection(address)
+    call = asyncio.ensure_future(connection.rows("SELECT pg_sleep(3)"))
+    while not await _is_sleeping(address):
+        await asyncio.sleep(0.01)
+    call.cancel()
+    await asyncio.wait({call})
+    assert call.cancelled()
+    assert await connection.rows("SELECT 1 AS one") == [{"one": 1}]
+    await connection.close()
+
+
+async def _is_sleeping(address: ClusterAddress) -> bool:
+    async with await psycopg.AsyncConnection.connect(address.dsn) as connection:
+        found = await connection.execute(
+            "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+            " AND datname = current_database()"
+        )
+        return await found.fetchone() is not None
 
 
 async def test_requests_at_the_same_moment_never_set_more_aside_than_the_budget(address: ClusterAddress) -> None:

@@ -24,7 +24,7 @@ from tests.verification.cluster.postgres import PostgresServer, running_server
 from tests.verification.cluster.proxy import Relay
 
 D = Decimal
-RUN = ClusterRun("spring-1", "spring", "default", "https://gateway.test", "/outputs/spring", D(100))
+RUN = ClusterRun("spring-1", "spring", "default", "https://gateway.test", "/outputs/spring", D(100), D(0))
 DIGEST = "cd" * 32
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pytest
 from procrastinate.schema import SchemaManager
 
-from crucible_batch.cluster import ClusterAddress, ClusterRun
+from crucible_batch.cluster import ClusterAddress
 from crucible_batch.cluster import schema as schema_module
 from crucible_batch.cluster.connection import ClusterConnection
 from crucible_batch.cluster.database import ClusterDatabase
@@ -21,8 +20,6 @@ from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError
 from tests.verification.cluster import levels
 from tests.verification.cluster.histories import LEASE_S, History
 from tests.verification.cluster.postgres import PostgresServer
-
-RUN = ClusterRun("spring-1", "spring", "default", "https://gateway.test", "/mnt/outputs", Decimal(10))
 
 
 async def test_processes_that_start_together_migrate_once(empty_address: ClusterAddress) -> None:
