@@ -15,6 +15,11 @@ def shell_command(verb: str, *words: str | Path) -> str:
     return shlex.join(["crucible-batch", verb, *map(str, words)])
 
 
+def quoted(word: str | Path) -> str:
+    """Return a word quoted for a shell."""
+    return shlex.quote(str(word))
+
+
 def run_command(
     manifest: str | Path,
     *more: str,

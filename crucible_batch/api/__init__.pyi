@@ -32,6 +32,8 @@ from crucible_batch.api.plan_rows import PriceLine as PriceLine
 from crucible_batch.api.plan_summary import PlanSummary as PlanSummary
 from crucible_batch.api.planning import plan as plan
 from crucible_batch.api.planning import plan_request as plan_request
+from crucible_batch.api.probing import ProbeResult as ProbeResult
+from crucible_batch.api.probing import probe as probe
 from crucible_batch.api.pruning import PrunableRun as PrunableRun
 from crucible_batch.api.pruning import Pruning as Pruning
 from crucible_batch.api.pruning import plan_pruning as plan_pruning

@@ -81,6 +81,11 @@ class PlanSummary:
         return self.comparison.is_settled and not self.held
 
     @property
+    def set_aside(self) -> Credits:
+        """The sum of the allowances of the plan's shards."""
+        return sum((shard.allowance for shard in self.shards), ZERO)
+
+    @property
     def may_exceed(self) -> Credits | None:
         """The most by which the budget may be exceeded, if no price rises by more than a factor of ``SURGE`` at once.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -37,6 +38,7 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shard_planning import DraftedPlan, plan_shards
+from crucible_batch.api.shard_run import plan_shard
 from crucible_batch.api.sharded_plan import check_sharding, shard_notes
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.plan import RunTerms
@@ -102,19 +104,22 @@ async def plan_request(
     *,
     force: bool = False,
     all_rows: bool = False,
+    for_run: bool = False,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> PlanSummary:
-    """Plan a request, as ``plan`` does."""
+    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan."""
     check_request(request)
     deadline = Deadline(request.deadline_s)
-    request = follow_plan(request)
+    request = follow_plan(request, os.environ if for_run else None)
     settings = settings or current_settings()
     async with deadline.kept(), AsyncExitStack() as stack:
         if save_to is not None or request.plan is not None:
             check_saving(request, save_to, force=force)
             require_key(settings, request.manifest)
         manifest = read_source(request, deadline.check)
+        if request.shard is not None:
+            return await plan_shard(stack, request, manifest, settings, transport, all_rows=all_rows)
         terms = run_terms(manifest, request)
         directory = run_directory(request.out_dir, terms)
         check_run_directory(directory)
@@ -176,7 +181,7 @@ def _notes_of(
         yield "no API key: parameters, balance and uploaded images were not checked"
         if (hint := unread_env_file(settings, manifest.path)) is not None:
             yield hint
-    if request.plan is None or not request.plan.head.shards:
+    if request.shards is None and (request.plan is None or not request.plan.head.shards):
         yield from shard_notes(directory)
     if earlier is not None:
         yield note_earlier_run(earlier, directory)

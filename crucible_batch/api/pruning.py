@@ -17,6 +17,7 @@ from pathlib import Path
 
 from crucible_batch.api.prune_mark import PRUNED
 from crucible_batch.api.run_list import RunDirectories
+from crucible_batch.api.shard_note import noted_shard, noted_shards
 from crucible_batch.api.status import changed_at_of, head_of, jobs_with_past, newest_run
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.retention import (
@@ -111,6 +112,7 @@ def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
             is_running=is_running,
             has_held=head.credits.held > 0,
             has_unknown=head.counts.unknown > 0,
+            has_shards=noted_shard(journal) is not None or bool((shards := noted_shards(journal)) and shards.missing),
             is_reported=_is_reported(journal, run_dir, newest),
             is_pruned=bool(journal.noted(PRUNED)),
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import httpx
 
@@ -28,7 +29,7 @@ from crucible_batch.domain.progress import (
     Retrying,
 )
 from crucible_batch.domain.service_times import ServiceTimes
-from crucible_batch.engine import Clock, Runner, RunnerPorts, RunOptions
+from crucible_batch.engine import Clock, Runner, RunnerPorts, RunOptions, Stages
 from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.manifest import Manifest
@@ -37,6 +38,8 @@ from crucible_batch.outputs import OutputStore, Receipts
 from crucible_batch.report import RowFile
 from crucible_batch.report.html import Thumbnails
 from crucible_batch.settings import Settings
+
+ChooseStages: TypeAlias = Callable[[Journal, RunTerms], Stages]
 
 PATIENCE_S = 120.0
 """Requests of jobs in progress are retried this long if the gateway answers with errors (``gateway.retries``)."""
@@ -94,7 +97,8 @@ class RetryNotifier:
 class RunContext:
     """The context of one run. ``confirm`` is called for consent if there is no budget; None if that isn't possible.
 
-    ``outage`` is waited for once the manifest has been checked (``run_start``).
+    ``outage`` is waited for once the manifest has been checked (``run_start``). ``stages`` chooses the jobs by what the
+    journal has, in place of the request's filter.
     """
 
     request: RunRequest
@@ -109,6 +113,7 @@ class RunContext:
     retries: RetryNotifier
     deadline: Deadline
     outage: Outage
+    stages: ChooseStages | None = None
 
     def observed_by(self, observer: Observer) -> RunContext:
         """Return the context with another observer. To be called before the gateway is opened."""
@@ -183,4 +188,5 @@ class RunContext:
             on_counted=row_collector(self.directory, self.terms, rows),
             explained=explained,
         )
-        return Runner(ports=ports, terms=self.terms, times=times, options=options)
+        stages = None if self.stages is None else self.stages(journal, self.terms)
+        return Runner(ports=ports, terms=self.terms, times=times, options=options, stages=stages)

@@ -37,11 +37,11 @@ from crucible_batch.api.request import (
     make_request,
     read_shard,
 )
-from crucible_batch.api.run_context import NullObserver, RetryNotifier, RunContext, ThumbnailObserver
+from crucible_batch.api.run_context import ChooseStages, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
-from crucible_batch.api.shard_run import explain_shard, quiet_shard, shard_terms, start_shard
+from crucible_batch.api.shard_run import explain_shard, merge_command, quiet_shard, shard_terms, start_shard
 from crucible_batch.api.status import (
     newest_run,
     report_rows,
@@ -69,7 +69,8 @@ class RunResult:
     """The result of a run. Failed jobs raise no exception: see ``exit_code``, ``report`` and ``jobs()``.
 
     ``remake`` is the command that makes the saved plan of the run again; None if it followed no saved plan. ``page`` is
-    the path of ``report.html``; None if it was turned off or couldn't be written.
+    the path of ``report.html``; None if it was turned off or couldn't be written. ``merge`` is the command that merges
+    the shards; None if the run was not that of a shard.
     """
 
     run_dir: Path
@@ -77,6 +78,7 @@ class RunResult:
     exit_code: ExitCode
     remake: str | None = None
     page: Path | None = None
+    merge: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -151,11 +153,13 @@ async def run_request(
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock | None = None,
     on_runner: Callable[[Interruptible], None] = lambda _runner: None,
+    stages: ChooseStages | None = None,
 ) -> RunResult:
     """Run a request, as ``run`` does.
 
     ``manifest`` is that of the request if it has been read already. ``clock`` is the machine's clock unless a test
     gives another. ``on_runner`` is called before the first purchase, with what can stop the run in good order.
+    ``stages`` are in place of the request's filter.
     """
     check_request(request)
     deadline = Deadline(request.deadline_s)
@@ -173,8 +177,7 @@ async def run_request(
         await stack.enter_async_context(notices)
         notices.check()
         terms = shard_terms(run_terms(manifest, request), request)
-        directory = run_directory(request.out_dir, terms)
-        check_run_directory(directory)
+        check_run_directory(directory := run_directory(request.out_dir, terms))
         notices.name(terms, directory)
         observer = notices.observer(observer or NullObserver())
         retries = RetryNotifier(observer, clock)
@@ -191,6 +194,7 @@ async def run_request(
             retries=retries,
             deadline=deadline,
             outage=retries.outage(request.wait_for_gateway_s),
+            stages=stages,
         )
         telemetry = await stack.enter_async_context(measured(context))
         context = context.observed_by(telemetry.observer)
@@ -253,7 +257,9 @@ async def _finish(
         head = await clean_quietly(locked_run, directory, head, context.deadline)
     page = _page_of(journal, directory, head, rows, thumbnails, is_current=head is current)
     head = await notify_end(notices, journal, directory, head, rows, html=page is not None)
-    return RunResult(directory, head, ExitCode(ending.exit_code), context.request.remake, page)
+    return RunResult(
+        directory, head, ExitCode(ending.exit_code), context.request.remake, page, merge_command(context.request)
+    )
 
 
 def _recorded(terms: RunTerms, started: StartedRun) -> RunTerms:

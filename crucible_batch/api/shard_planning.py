@@ -69,7 +69,6 @@ async def plan_shards(
     state, division = await _divided(plan, journal, gateway)
     basis, choice = plan.basis, plan.request.job_filter
     summary = await summarise(plan.draft, basis.terms, directory, gateway, choice=choice, notes=plan.notes)
-    _check_admitted(division, summary)
     head = plan_head(target, plan.request, basis, summary, journal)
     head = replace(head, shards=division.shards, learned=state.learned)
     base = basis.source.directory
@@ -100,18 +99,19 @@ async def _divided(plan: DraftedPlan, journal: Journal | None, gateway: Gateway)
     state = await main_state(plan.draft, journal, terms, gateway, choice)
     division = divide(plan.draft, journal, terms, choice, state, shards=plan.shards)
     check_shared_images(plan.draft, division)
+    if not any(division.is_admitted):
+        summary = await summarise(plan.draft, terms, plan.directory, gateway, choice=choice)
+        raise _nothing_to_run(division, summary)
     return state, division
 
 
-def _check_admitted(division: Division, summary: PlanSummary) -> None:
-    if any(division.is_admitted):
-        return
+def _nothing_to_run(division: Division, summary: PlanSummary) -> NothingToDivideError:
     if not len(division.numbers):
-        raise NothingToDivideError(
+        return NothingToDivideError(
             "there is nothing to divide: no job is new", hint="run MANIFEST shows what is left to do"
         )
     if summary.blocked is not None:
-        raise NothingToDivideError(
+        return NothingToDivideError(
             f"no job can start: {summary.blocked.message}", hint=summary.blocked.hint or "raise the budget"
         )
-    raise NothingToDivideError("the budget is not enough for any job", hint="raise the budget: --budget N")
+    return NothingToDivideError("the budget is not enough for any job", hint="raise the budget: --budget N")

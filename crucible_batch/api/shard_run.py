@@ -11,10 +11,13 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
+
 from crucible_batch.api.account import refuse_other_account
-from crucible_batch.api.connecting import require_key
-from crucible_batch.api.draft import run_terms
-from crucible_batch.api.request import RunRequest, main_directory
+from crucible_batch.api.connecting import gateway_for, require_key
+from crucible_batch.api.draft import run_directory, run_terms
+from crucible_batch.api.plan_summary import PlanSummary, summarise
+from crucible_batch.api.request import RunRequest, check_run_directory, main_directory, shard_directory
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_start import StartedRun, awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
@@ -32,8 +35,10 @@ from crucible_batch.engine import restore
 from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
+from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import Receipts, check_ground
 from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
 
@@ -225,17 +230,59 @@ class ShardRows:
         )
 
 
+def merge_command(request: RunRequest) -> str | None:
+    """Return the command that merges the shards of a plan; None if the request is not of a shard."""
+    plan, shard = request.plan, request.shard
+    if plan is None or shard is None:
+        return None
+    main, own = main_directory(plan), shard_directory(plan, shard)
+    if request.out_dir is None or os.path.realpath(request.out_dir) == os.path.realpath(own):
+        return shell_command("merge", main)
+    return shell_command("merge", request.out_dir, "--out-dir", main)
+
+
 def explain_shard(request: RunRequest) -> Callable[[ErrorInfo], ErrorInfo]:
     """Return a function that explains an error of a run: the allowance of a shard can't be raised."""
-    plan = request.plan
-    if request.shard is None or plan is None:
-        return lambda error: error
-    merge = shell_command("merge", main_directory(plan))
+    merge = merge_command(request)
 
     def explain(error: ErrorInfo) -> ErrorInfo:
-        if error.code != BUDGET_EXHAUSTED:
+        if merge is None or error.code != BUDGET_EXHAUSTED:
             return error
-        hint = f"the budget is the allowance of shard {request.shard}. When all shards have ended: {merge};"
-        return replace(error, hint=f"{hint} the next plan of the run admits what is left")
+        hint = (
+            f"this is the allowance of shard {request.shard}; what it leaves is admitted by the next plan of the run,"
+        )
+        return replace(error, hint=f"{hint} once all shards have ended and are merged: {merge}")
 
     return explain
+
+
+async def plan_shard(
+    stack: AsyncExitStack,
+    request: RunRequest,
+    manifest: Manifest,
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None,
+    *,
+    all_rows: bool,
+) -> PlanSummary:
+    """Return what a run of a shard would do and cost. Raises as the run does before anything is spent."""
+    plan, shard = request.plan, request.shard
+    assert plan is not None
+    assert shard is not None
+    terms = run_terms(manifest, request)
+    directory = run_directory(request.out_dir, terms)
+    check_run_directory(directory)
+    _refuse_if_merged(plan, shard)
+    _check_directory(directory, plan, shard)
+    basis = PlanBasis(manifest, terms, settings.base_url.rstrip("/"))
+    require_key(settings, manifest.path)
+    gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
+    await _read_workflows(gateway, plan, basis)
+    PlanStaleness(request, basis).check_basis()
+    draft = stack.enter_context(PlanFile.temporary())
+    draft.fill(ShardRows(plan, shard, manifest.directory).jobs())
+    of_shard = shard_terms(terms, request)
+    summary = await summarise(draft, of_shard, directory, gateway, choice=request.job_filter, all_rows=all_rows)
+    blocked = None if summary.blocked is None else explain_shard(request)(summary.blocked)
+    # No other budget is possible, so none is proposed.
+    return replace(summary, digest=plan.digest, enough=None, blocked=blocked)

@@ -11,6 +11,7 @@ from crucible_batch.api.plan_rows import job_states, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.api.shard_note import described, note_shards, noted_shard, noted_shards
 from crucible_batch.domain.asset import AssetPhase
+from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus
 from crucible_batch.domain.job import Job, Phase
@@ -95,13 +96,19 @@ def jobs_to_divide(
     for planned, job in job_states(draft, journal, terms.rule):
         if not choice.takes(planned.name):
             continue
-        is_new = job.phase is Phase.READY and not job.attempts
+        is_new = is_untouched(job)
         if not is_new and job.phase not in _LEFT_ALONE:
             raise UserError(
                 f"job {planned.name!r} is not finished: an earlier run left it {_left_as(job)}",
                 hint=f"let a run finish it first: {_run_first(terms)}",
             )
         yield planned, job, is_new
+
+
+def is_untouched(job: Job) -> bool:
+    """Whether nothing was or may have been bought for a job, so that its first attempt is still to be made."""
+    declined = all(attempt.status is AttemptStatus.DECLINED for attempt in job.attempts)
+    return job.phase is Phase.READY and job.attempt == 1 and not job.in_doubt and declined
 
 
 def _left_as(job: Job) -> str:

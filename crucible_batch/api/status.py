@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.request import check_path
+from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Outcome, outcome_of
@@ -43,6 +44,7 @@ from crucible_batch.report.html import (
     is_short_of_budget,
     write_page,
 )
+from crucible_batch.shell_command import shell_command
 
 OLDEST = 8
 NEWEST_ENDS = 200
@@ -284,6 +286,12 @@ def report_rows(run_dir: Path) -> Iterator[JobRow]:
 def newest_run(journal: Journal) -> RunRecord:
     """Return the newest run. Raises ``RunDirectoryError`` if none has begun."""
     runs = journal.runs()
+    if not runs and (divided := noted_shards(journal)) is not None:
+        directory = journal.path.parent.parent
+        raise RunDirectoryError(
+            f"{directory} was divided into {len(divided.allowances)} shards, and none of them is merged yet",
+            hint=f"when they have ended: {shell_command('merge', directory)}",
+        )
     if not runs:
         raise RunDirectoryError("no run has begun in this directory yet", hint="start one: crucible-batch run MANIFEST")
     return runs[-1]

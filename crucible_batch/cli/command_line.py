@@ -23,6 +23,14 @@ def again(*more: str, instead_of: str | None = None, argv: Sequence[str] | None 
     return shlex.join(["crucible-batch", *words])
 
 
+def with_shard(command: str, shard: str) -> str:
+    """Return the command with this shard, unless it has one."""
+    words = shlex.split(command)
+    if any(word.partition("=")[0] == "--shard" for word in words):
+        return command
+    return shlex.join([*words, "--shard", shard])
+
+
 _BUDGET_OPTIONS = ("--budget", "--max-cost")
 
 

@@ -39,6 +39,7 @@ _STAYS = {
     KeepCause.UNFINISHED: "the newest run was stopped or killed; the same command resumes it",
     KeepCause.HELD: "credits are still held",
     KeepCause.UNKNOWN: "the outcome of a job is unknown",
+    KeepCause.SHARDS: "it has shards that are not merged, or is one",
     KeepCause.UNREPORTED: "the newest run has no report yet",
     KeepCause.NEWEST: "the newest of its manifest",
 }

@@ -16,7 +16,7 @@ from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.cluster_options import Cluster, WaveShards
 from crucible_batch.cli.logs.options import LogOptions
 from crucible_batch.cli.notify_options import NotifyOptions
-from crucible_batch.cli.shard_options import Shard, Shards
+from crucible_batch.cli.shard_options import Probe, Shard, Shards
 from crucible_batch.cli.telemetry_options import TelemetryOptions
 from crucible_batch.errors import UserError
 
@@ -95,7 +95,8 @@ def run(
     "crucible-batch plan spring.yaml --only hero -v",
     "crucible-batch plan spring.yaml --budget 50 -o plan.json",
     "crucible-batch plan spring.yaml --budget 50 --shards 8 -o plan.json",
-    codes=(0, 2, 3, 5),
+    "crucible-batch plan spring.yaml --budget 50 --shards 8 --probe -o plan.json",
+    codes=(0, 2, 3, 4, 5, 6, 130, 143),
 )
 def plan(
     answer: CommandOutput,
@@ -105,6 +106,7 @@ def plan(
     target: opt.TargetOptions,
     only: opt.Only = None,
     shards: Shards = None,
+    probe: Probe = False,
     reading: opt.ManifestOptions,
     gateway: opt.GatewayOptions,
     save_to: opt.SaveTo = None,
@@ -119,13 +121,21 @@ def plan(
     With -v, each job is listed with the reason why it would run or not.
     A saved plan is checked for whether it is still valid.
     With --shards, the budget is divided among the shards, and set aside for
-    them in the run directory.
+    them in the run directory. --probe spends credits: shards then know each
+    price, and upload no image of an affordable job. If it is not completed,
+    there is no plan, and the exit code is that of run.
     """
     from crucible_batch.cli.requests import plan_request
     from crucible_batch.cli.run_session import show_what_a_run_would_do
 
     request = replace(plan_request(manifest, budget, target, only, reading), shards=shards)
-    show_what_a_run_would_do(answer, request, gateway.settings(), save_to=save_to, force=force)
+    settings = gateway.settings()
+    if probe:
+        from crucible_batch.cli.probe import probe_and_tell
+
+        if not probe_and_tell(answer, request, settings, save_to, force=force):
+            return
+    show_what_a_run_would_do(answer, request, settings, save_to=save_to, force=force)
 
 
 @command("crucible-batch validate manifests/*.yaml", "crucible-batch validate --live spring.yaml", codes=(0, 2, 3, 5))

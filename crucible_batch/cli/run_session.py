@@ -7,7 +7,8 @@ import logging
 import select
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from crucible_batch.api import (
 )
 from crucible_batch.api.cancellation import at_once
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.command_line import again, with_budget, with_out_dir, with_scheduled_at
+from crucible_batch.cli.command_line import again, with_budget, with_out_dir, with_scheduled_at, with_shard
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.json_lines import JsonLines
 from crucible_batch.cli.display.live import LiveDisplay
@@ -42,12 +43,14 @@ from crucible_batch.cli.logs.run_log import OpenLog, RunLog
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.redaction import redacted
 from crucible_batch.cli.render.plan import plan_json, show_plan
+from crucible_batch.cli.render.shards import show_shard_commands
 from crucible_batch.cli.render.summary import (
     EarlierRuns,
     ending_line,
     group_failures,
     head_json,
     is_short_of_budget,
+    next_of_shard,
     next_step,
     show_summary,
 )
@@ -63,14 +66,21 @@ def show_what_a_run_would_do(
     answer: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
 ) -> None:
     """Plan, save the plan if there is a file to save it to, and show it."""
+    for_run = answer.command == "run"
+    given = request.manifest
     with working(answer.err, "reading the manifest, querying the gateway"):
-        summary = asyncio.run(_planned(request, settings, save_to, force=force, all_rows=answer.verbose))
+        summary = asyncio.run(
+            _planned(request, settings, save_to, force=force, all_rows=answer.verbose, for_run=for_run)
+        )
     answer.data = plan_json(summary, saved=save_to)
     if not answer.quiet:
         show_plan(answer.out, summary)
         if save_to is not None:
             fact(answer.out, "saved", clean(str(save_to), 4000), width=9)
-        plan_again = again("--dry-run") if answer.command == "run" else again()
+        if summary.shards:
+            show_shard_commands(answer.out, summary, save_to or given)
+            return
+        plan_again = again("--dry-run") if for_run else again()
         what_next = next_after_plan(summary, save_to, again(instead_of="run"), plan_again=plan_again)
         if summary.earlier_dir is not None and save_to is None:  # run would be refused
             what_next = with_out_dir(again(instead_of="plan"), summary.earlier_dir)
@@ -79,10 +89,10 @@ def show_what_a_run_would_do(
 
 
 async def _planned(
-    request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool, all_rows: bool
+    request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool, all_rows: bool, for_run: bool
 ) -> PlanSummary:
     with at_once():
-        return await plan_request(request, save_to, force=force, all_rows=all_rows, settings=settings)
+        return await plan_request(request, save_to, force=force, all_rows=all_rows, for_run=for_run, settings=settings)
 
 
 def run_and_tell(
@@ -110,6 +120,8 @@ def run_and_tell(
         ran = asyncio.run(run_showing(answer, request, settings, display, log=log, manifest=manifest))
     if request.plan is None and (time := ran.result.report.scheduled_at) is not None:
         command = with_scheduled_at(command, time)
+    if request.shard is not None:
+        command = with_shard(command, str(request.shard))
     tell_ending(answer, ran, request.job_filter, command=command, log=log)
     return ran.result.run_dir
 
@@ -170,23 +182,42 @@ async def run_showing(
     manifest: Manifest | None = None,
 ) -> FinishedRun:
     """Run, with progress on the streams of ``answer``."""
-    share_one_heap()
     began = time.monotonic()
+    with showing(answer, request, display_mode, log=log) as shown:
+        result = await run_request(
+            request,
+            manifest=manifest,
+            confirm=_asker(answer, shown.display),
+            handle_signals=True,
+            observer=shown.observer,
+            settings=settings,
+        )
+    return FinishedRun(result, time.monotonic() - began, shown.beginning.found)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOnScreen:
+    """A run that is being shown: its display, and the observer that feeds it."""
+
+    display: Display
+    observer: Observer
+    beginning: Beginning
+
+
+@contextmanager
+def showing(
+    answer: CommandOutput, request: RunRequest, display_mode: DisplayMode, *, log: RunLog | None = None
+) -> Iterator[RunOnScreen]:
+    """Show the run of the block on the streams of ``answer``."""
+    share_one_heap()
     title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
-    beginning = _Beginning()
+    title += "" if request.shard is None else f" · shard {request.shard}"
+    beginning = Beginning()
     observers: list[Observer] = [JsonLines(answer)] if answer.json else []
     if log is not None:
         observers.append(log)
     with _choose_display(display_mode, answer, title) as display:
-        result = await run_request(
-            request,
-            manifest=manifest,
-            confirm=_asker(answer, display),
-            handle_signals=True,
-            observer=_ObserverGroup([*observers, display, beginning]),
-            settings=settings,
-        )
-    return FinishedRun(result, time.monotonic() - began, beginning.found)
+        yield RunOnScreen(display, _ObserverGroup([*observers, display, beginning]), beginning)
 
 
 def _choose_display(mode: DisplayMode, answer: CommandOutput, title: str) -> Display:
@@ -222,6 +253,8 @@ def tell_ending(
         enough = budget_for_rest(result.run_dir, job_filter) if is_short_of_budget(head) else None
         never = codes_never_retried(result.run_dir) if failures else frozenset()
         what_next = next_step(head, command, failures, remake=result.remake, enough=enough, never=never)
+        if result.merge is not None:
+            what_next = next_of_shard(head, command, failures, result.merge)
     answer.data = head_json(head, result.run_dir, result.page)
     if result.exit_code is not ExitCode.OK:
         stop = next(iter(head.stops.values()), None)
@@ -275,7 +308,7 @@ class _ObserverGroup:
                 pass
 
 
-class _Beginning:
+class Beginning:
     """An observer that records the state that a run began with, and its outcome."""
 
     def __init__(self) -> None:

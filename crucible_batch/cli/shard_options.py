@@ -19,6 +19,14 @@ Shards = Annotated[
         rich_help_panel="Which jobs",
     ),
 ]
+Probe = Annotated[
+    bool,
+    typer.Option(
+        "--probe",
+        help="First buy one job of each kind without a known price, and upload the images. Spends credits.",
+        rich_help_panel="Which jobs",
+    ),
+]
 Shard = Annotated[
     str | None,
     typer.Option(

@@ -145,6 +145,8 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     head, manifest = status.report, status.manifest
     if status.running or (head.exit_code == ExitCode.OK and not _chose_some(status)):
         return None
+    if head.shard is not None and head.exit_code in {ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS}:
+        return "merge the shards of the plan once all have ended; its next plan admits what is left"
     if manifest is None or not manifest.is_file():
         return "run the command that started it again to resume"
     is_default = status.run_dir.resolve() == (DEFAULT_DIRECTORY / head.manifest.name / head.run_id).resolve()

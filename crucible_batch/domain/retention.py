@@ -1,8 +1,8 @@
 """Which runs are pruned: by age, by count for each manifest, and by the size of all runs together. Pure.
 
 a run is kept if       it is running, can't be read, ended otherwise than with exit code 0 or 1, has held credits or
-                       jobs of unknown outcome, has no report of its newest run, or is one of the newest N of its
-                       manifest (N is 1 without ``keep``)
+                       jobs of unknown outcome, has shards that aren't merged or is one, has no report of its newest
+                       run, or is one of the newest N of its manifest (N is 1 without ``keep``)
 otherwise it is pruned if      an earlier pruning of it was interrupted
                                it ended more than ``older_than_s`` ago
                                it is the oldest left, while all runs together exceed ``max_bytes``
@@ -28,6 +28,7 @@ class KeepCause(enum.StrEnum):
     UNFINISHED = "unfinished"
     HELD = "held"
     UNKNOWN = "unknown"
+    SHARDS = "shards"
     UNREPORTED = "unreported"
     NEWEST = "newest"
 
@@ -47,6 +48,7 @@ class RunFacts:
 
     ``manifest`` identifies the manifest, together with the gateway. ``ended_at`` is in seconds since the epoch.
     ``byte_size`` is the size of the files that would be deleted. ``is_pruned``: an earlier pruning has begun or ended.
+    ``has_shards``: it has shards that are not merged, or is the directory of a shard.
     """
 
     manifest: str
@@ -58,6 +60,7 @@ class RunFacts:
     is_readable: bool = True
     has_held: bool = False
     has_unknown: bool = False
+    has_shards: bool = False
     is_reported: bool = True
     is_pruned: bool = False
 
@@ -112,6 +115,8 @@ def protection(run: RunFacts) -> KeepCause | None:
         return KeepCause.UNKNOWN
     if run.has_held:
         return KeepCause.HELD
+    if run.has_shards:
+        return KeepCause.SHARDS
     return None if run.is_reported else KeepCause.UNREPORTED
 
 

@@ -75,11 +75,11 @@ class _Shard:
 
 
 class Divider:
-    """Divides jobs that are given in manifest order. ``left`` is what is left of the budget, at least 0."""
+    """Divides jobs that are given in manifest order. ``left`` is what is left of the budget."""
 
     def __init__(self, prices: PriceBook, *, shards: int, left: Credits) -> None:
         self._prices = prices
-        self._left = self._unassigned = max(ZERO, left)
+        self._unassigned = left
         self._shards = [_Shard(number) for number in range(1, shards + 1)]
         self._numbers = array("H")
         self._is_admitted = array("B")

@@ -70,7 +70,8 @@ def shard_from(environ: Mapping[str, str], count: int) -> ShardId | None:
 def _indexed(variable: str, index: str, first: int, count: int) -> ShardId:
     last = first + count - 1
     if not re.fullmatch("[0-9]{1,9}", index) or not first <= int(index) <= last:
-        raise ValueError(f"{variable}={index}: the indexes of {count} shards are {first} to {last}")
+        array = f", so number the array from {first}: --array={first}-{last}" if variable.startswith("SLURM") else ""
+        raise ValueError(f"{variable}={index}: the indexes of {count} shards are {first} to {last}{array}")
     return ShardId(int(index) - first + 1, count)
 
 

@@ -6,5 +6,6 @@ from crucible_batch.engine.restore import restore
 from crucible_batch.engine.runner import Runner
 from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.slots import Slots
+from crucible_batch.engine.stages import Stages
 
-__all__ = ["Clock", "RunOptions", "Runner", "RunnerPorts", "Slots", "SystemClock", "restore"]
+__all__ = ["Clock", "RunOptions", "Runner", "RunnerPorts", "Slots", "Stages", "SystemClock", "restore"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 
 from crucible_batch.domain.concurrency_limit import initial_limit
-from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Reopened, SubmitUnknown
+from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Reopened
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import (
     Command,
@@ -31,12 +31,13 @@ from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.driver import Driver
-from crucible_batch.engine.history import KEY_MAY_BE_FORGOTTEN, JobIdOwners, Survey, key_too_old_error, survey
+from crucible_batch.engine.history import JobIdOwners, Survey, survey
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_records import Records
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
+from crucible_batch.engine.left_jobs import LeftJobs
 from crucible_batch.engine.outage_gate import OutageGate
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
@@ -45,6 +46,7 @@ from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.shutdown import Shutdown, error_info
 from crucible_batch.engine.slots import Slot, Slots
+from crucible_batch.engine.stages import ImagePreparer, StagedJobs, Stages
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 
@@ -57,7 +59,15 @@ _LATER_LOOKS = 16
 class Runner:
     """One run of one directory. ``run`` may be called once."""
 
-    def __init__(self, *, ports: RunnerPorts, terms: RunTerms, times: ServiceTimes, options: RunOptions) -> None:
+    def __init__(
+        self,
+        *,
+        ports: RunnerPorts,
+        terms: RunTerms,
+        times: ServiceTimes,
+        options: RunOptions,
+        stages: Stages | None = None,
+    ) -> None:
         self._ports = ports
         self._history = history = ports.history
         self._store = ports.store
@@ -68,8 +78,6 @@ class Runner:
         self._waiting: deque[tuple[PlannedJob, Job]] = deque()
         """The jobs that come before the rest of the plan: those that an earlier run left in flight, then those that
         returned their slot."""
-        self._later: set[asyncio.Task[None]] = set()
-        """Second polls of the lists of succeeded jobs: each some time after the first, and without a slot."""
         self._looking_later = asyncio.Semaphore(_LATER_LOOKS)
         self._settling = asyncio.Lock()
         self._settled = False
@@ -83,7 +91,9 @@ class Runner:
         self._tell = ProgressReporter(
             ports.observer, self.books, clock, lambda planned: not self._is_about(planned), terms
         )
+        self._left = LeftJobs(self.books, clock, self._tell)
         self._context = self._job_context(terms)
+        self._staged = None if stages is None else StagedJobs(stages, self.books.ledger, self._context.assets)
 
     def _job_context(self, terms: RunTerms) -> JobContext:
         gateway, clock, store, history = self._ports.gateway, self._clock, self._store, self._history
@@ -143,19 +153,21 @@ class Runner:
 
     async def _run(self) -> Ending:
         found = self._survey()
-        self._tell.began(found.counts)
-        if not found.is_finished:
+        self._tell.began(found.counts if self._staged is None else Counter({Outcome.PENDING: self._staged.begin()}))
+        if self._staged is not None or not found.is_finished:
             with self._noting_failures():
-                await self._set_aside(found.forgotten)
-            self._waiting.extend(found.in_flight)
-            # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
-            with closing(self._queue(found.taken)) as queue:
-                await self._work(queue)
+                await self._left.set_aside(found.forgotten)
+                # A run in stages buys no job that was not submitted.
+                left = found.in_flight if self._staged is None else await self._left.submitted(found.in_flight)
+                self._waiting.extend(left)
+            await self._work(found.taken)
             with self._noting_failures():
                 # Cancelled workers have left events in the writer's queue, and what follows reads the journal.
                 await self._history.drain()
                 if found.has_images:  # otherwise all jobs would be read in vain
-                    await self._release_unsent()
+                    await self._left.release_unsent(self._history.jobs(self._rule), "the run ended")
+                if self._staged is not None:
+                    self._staged.add_rest()
         self.stop.explain()
         counts = self._count()
         ending = conclude(counts, self.stop.stops, self.stop.reasons)
@@ -177,13 +189,15 @@ class Runner:
 
     def _is_about(self, planned: PlannedJob) -> bool:
         """Whether this run includes the job: it decides the run's outcome."""
-        return self._options.only(planned.name) and planned.identity not in self._retired
+        if planned.identity in self._retired:
+            return False
+        return self._options.only(planned.name) if self._staged is None else self._staged.buys(planned.identity)
 
     def _count(self) -> Counter[Outcome]:
         counts: Counter[Outcome] = Counter()
         for planned, job in self._history.jobs(self._rule):
             self._ports.on_counted(planned, job, self.stop.stops)
-            if self._is_about(planned):
+            if self._is_about(planned) or (self._staged is not None and self._staged.is_unprepared(planned)):
                 counts[outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]] += 1
         return counts
 
@@ -212,25 +226,6 @@ class Runner:
             job, self._clock.now(), self._options.key_ttl_s
         )
 
-    async def _set_aside(self, forgotten: Iterable[tuple[PlannedJob, Job]]) -> None:
-        """Record, once each, why submits in doubt with an old key are not sent again."""
-        for planned, job in forgotten:
-            if job.error is None or job.error.code != KEY_MAY_BE_FORGOTTEN:
-                event = SubmitUnknown(at=self._clock.now(), error=key_too_old_error(job))
-                await self.books.record(job.identity, event)
-                self._tell.job(planned, job, event, evolve(job, event))
-
-    async def _release_unsent(self) -> None:
-        """Release the holds of jobs stopped while their images were uploaded: no submit was sent."""
-        for planned, job in self._history.jobs(self._rule):
-            if job.phase is Phase.PREPARING:
-                event = self._unsent("the run ended while its images were uploaded")
-                await self.books.record(job.identity, event)
-                self._tell.job(planned, job, event, evolve(job, event))
-
-    def _unsent(self, message: str) -> HoldReleased:
-        return HoldReleased(at=self._clock.now(), error=ErrorInfo("INTERRUPTED", message))
-
     def _take(self, rest: Iterator[tuple[PlannedJob, Job]]) -> tuple[PlannedJob, Job] | None:
         """Return the next job that this run may advance; None if there is none."""
         while (found := self._waiting.popleft() if self._waiting else next(rest, None)) is not None:
@@ -254,29 +249,47 @@ class Runner:
                 continue
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
                 yield planned, resume_job(job)
-            elif self._options.only(planned.name) and (
-                job.phase is Phase.READY or (job.phase is Phase.FAILED and self._options.retry_failed)
+            elif (
+                self._staged is None
+                and self._options.only(planned.name)
+                and (job.phase is Phase.READY or (job.phase is Phase.FAILED and self._options.retry_failed))
             ):
                 yield planned, job
 
     # -- doing it ---------------------------------------------------------------------------------------------------
 
-    async def _work(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
-        async with asyncio.TaskGroup() as outer:
-            watchers: list[asyncio.Task[None]] = []
-            async with asyncio.TaskGroup() as group:
-                workers = [group.create_task(self._worker(queue, group)) for _ in range(2 * self._limit.ceiling)]
-                watchers.append(outer.create_task(self._watch(workers)))
-                watchers.append(outer.create_task(self._context.poller.keep_time()))
-                if self._options.deadline_s is not None:
-                    watchers.append(outer.create_task(self._keep_deadline(self._options.deadline_s)))
+    async def _work(self, taken: frozenset[str]) -> None:
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(self._work_all(taken))
+            watchers = [group.create_task(self._watch(work)), group.create_task(self._context.poller.keep_time())]
+            if self._options.deadline_s is not None:
+                watchers.append(group.create_task(self._keep_deadline(self._options.deadline_s)))
+            await asyncio.wait([work])
             for watcher in watchers:
                 watcher.cancel()
 
-    async def _watch(self, workers: list[asyncio.Task[None]]) -> None:
+    async def _work_all(self, taken: frozenset[str]) -> None:
+        # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
+        with closing(self._queue(taken)) as queue:
+            await self._work_off(queue)
+        with self._noting_failures():
+            while self._staged is not None and not self.stop.no_more and (chosen := await self._staged.next()):
+                with closing(self._ready_jobs(chosen)) as queue:
+                    await self._work_off(queue)
+
+    async def _work_off(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2 * self._limit.ceiling):
+                group.create_task(self._worker(queue, group))
+
+    def _ready_jobs(self, chosen: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
+        for planned, job in self._history.jobs(self._rule):
+            if job.identity in chosen and job.phase is Phase.READY:
+                yield planned, job
+
+    async def _watch(self, work: asyncio.Task[None]) -> None:
         await self.stop.leaving.wait()
-        for task in (*workers, *self._later):
-            task.cancel()
+        work.cancel()
 
     async def _keep_deadline(self, deadline_s: float) -> None:
         await self._clock.sleep(deadline_s)
@@ -315,9 +328,7 @@ class Runner:
         if self._must_return_slot(job):
             self._waiting.append((planned, job))
         elif isinstance(decide(job), RecheckOutputs) and not self.stop.leaving.is_set():
-            task = group.create_task(self._look_again(planned, job, group))
-            self._later.add(task)
-            task.add_done_callback(self._later.discard)
+            group.create_task(self._look_again(planned, job, group))
 
     async def _look_again(self, planned: PlannedJob, job: Job, group: asyncio.TaskGroup) -> None:
         await self._clock.sleep(LOOK_AGAIN_AFTER_S)
@@ -342,6 +353,9 @@ class Runner:
 
     async def _advance(self, planned: PlannedJob, job: Job, slot: Slot, wants: Callable[[Job], Command | None]) -> Job:
         worker = JobWorker(self._context, planned, slot, may_buy=job.identity not in self._retired)
+        perform = worker.perform
+        if self._staged is not None and self._staged.only_prepares(job.identity):
+            perform = ImagePreparer(self._context, planned.images.values(), worker).perform
         latest = job
 
         def advance(job: Job, event: JobEvent) -> Job:
@@ -353,7 +367,7 @@ class Runner:
             for event in self._preliminaries(job):
                 await self.books.record(job.identity, event)
                 job = advance(job, event)
-            driver: Driver[Job, Command, JobEvent] = Driver(wants, worker.perform, self.books.record, advance)
+            driver: Driver[Job, Command, JobEvent] = Driver(wants, perform, self.books.record, advance)
             return await driver.drive(job)
         except GatewayError as error:
             if latest.phase is Phase.PREPARING:
@@ -384,7 +398,7 @@ class Runner:
         now = self._clock.now()
         if job.phase is Phase.PREPARING:
             # Killed while its images were uploaded: no submit was sent and prices may have changed, so it holds again.
-            yield self._unsent("an earlier run ended while its images were uploaded")
+            yield self._left.unsent("an earlier run ended")
         for index in self._missed(job):
             yield Missed(at=now, index=index)
         if job.phase is Phase.FAILED:

@@ -133,6 +133,14 @@ class AssetUploader:
             if digest != subject and digest not in self._assets:
                 self._assets[digest] = await self._take_up(digest, None)
 
+    async def read_list(self) -> None:
+        """Read the gateway's list of assets, once a run. Raises ``GatewayError``."""
+        await self._list()
+
+    def are_there(self, images: Iterable[InputImage]) -> bool:
+        """Whether the gateway is known to have all of these images, by its list or by what was done in this run."""
+        return all(map(self._is_there, images))
+
     def missing(self, identity: str, images: Iterable[InputImage]) -> int:
         """Count the distinct images that this job would have to pay for: not uploaded, not claimed by another job."""
         return len(self._to_buy(identity, images))
@@ -384,6 +392,12 @@ class AssetUploader:
             and not self._is_listed(image)
             and self._claims.get(image.spec.sha256, identity) == identity
         }
+
+    def _is_there(self, image: InputImage) -> bool:
+        asset = self._assets.get(image.spec.sha256)
+        if asset is None or asset.phase is AssetPhase.ABSENT:
+            return self._is_listed(image)
+        return asset.phase is AssetPhase.READY
 
     def _is_listed(self, image: InputImage) -> bool:
         found = (self._listed or {}).get(image.spec.sha256)

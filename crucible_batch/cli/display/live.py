@@ -186,13 +186,13 @@ class LiveDisplay(Display):
     def _is_outdated(self) -> bool:
         """Return whether a new frame would differ: after a message, a second or a resize, or while a spinner turns."""
         shown = (int(self._clock()), self._console.size)
-        is_outdated = self._has_news or shown != self._shown or not self._tally.total
+        is_outdated = self._has_news or shown != self._shown or not self._tally.has_begun
         self._has_news, self._shown = False, shown
         return is_outdated
 
     def _draw(self) -> RenderableType:
         now, tally = self._clock(), self._tally
-        if not tally.total:
+        if not tally.has_begun:
             self._drawn = ConsoleDimensions(1, 1)
             doing = tally.unreachable or "reading the manifest, querying the gateway"
             return Spinner("dots", Text(doing, style="yellow" if tally.unreachable else "dim"), style="cyan")

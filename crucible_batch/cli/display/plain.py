@@ -59,7 +59,7 @@ class PlainDisplay(Display):
 
     def _is_due(self, now: float) -> bool:
         silent_s = now - self._said_at
-        if silent_s < SHORTEST_S or not self._tally.total:
+        if silent_s < SHORTEST_S or not self._tally.has_begun:
             return False
         interval_s = min(LONGEST_S, max(SHORTEST_S, self._tally.elapsed_s(now) / 10))
         return silent_s >= interval_s or self._tenth() > self._said_tenth

@@ -125,9 +125,10 @@ class Task:
 
 
 class ProgressState:
-    """The counts of one run. ``total`` is 0 until it has begun; ``waiting`` jobs have neither started nor ended."""
+    """The counts of one run. ``waiting`` jobs have neither started nor ended."""
 
     def __init__(self) -> None:
+        self.has_begun = False
         self.total = 0
         self.succeeded = 0
         self.failed = 0
@@ -153,6 +154,7 @@ class ProgressState:
     def of(cls, found: Progress, balance: Balance) -> ProgressState:
         """Return the state of a run of another process; its times are wall-clock times."""
         tally = cls()
+        tally.has_begun = True
         tally.total, tally.balance, tally.errors = found.total, balance, found.errors
         tally.succeeded = found.counts.get(Outcome.SUCCEEDED, 0)
         tally.failed = found.counts.get(Outcome.FAILED, 0)
@@ -209,7 +211,7 @@ class ProgressState:
         return heapq.nsmallest(count, self.tasks(), key=lambda task: task.since)
 
     def elapsed_s(self, now: float) -> float:
-        return now - self._began_at if self.total else 0.0
+        return now - self._began_at if self.has_begun else 0.0
 
     def rate_per_min(self, now: float) -> float | None:
         """Return jobs per minute over the last jobs; None while too few data exist."""
@@ -263,6 +265,7 @@ class ProgressState:
                 return None
 
     def _begin(self, message: RunBegan, now: float) -> None:
+        self.has_begun = True
         self.total = message.total
         # Jobs that an earlier run left unknown or without their output are continued: they count as waiting.
         self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)

@@ -27,6 +27,7 @@ from crucible_batch.api import (
 from crucible_batch.cli.display.progress_text import shorten
 from crucible_batch.cli.render.limits import cap_words, period_json, period_words
 from crucible_batch.cli.render.paid import paid_facts, paid_json
+from crucible_batch.cli.render.shards import shards_json, show_shards
 from crucible_batch.cli.terminal import Json, fact, say
 
 _MARKS = {
@@ -224,6 +225,8 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
         facts.add_row(f"  {label}", text)
     console.print(facts)
     fact(console, "results", clean(str(plan.run_dir), 4000), width=9)
+    if plan.shards:
+        show_shards(console, plan)
 
 
 def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
@@ -263,6 +266,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         },
         "period": period_json(plan.period),
         "notes": list(plan.notes),
+        "division": shards_json(plan),
         "saved": None if saved is None else str(saved),
         "digest": plan.digest,
     }

@@ -219,6 +219,24 @@ def next_step(
             return command
 
 
+def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], merge: str) -> str:
+    """Return the next command of a shard's run. ``merge`` merges the shards.
+
+    A shard resumes with the same command. What only a larger budget or another manifest can change comes after the
+    merge.
+    """
+    codes = {stop.code for stop in head.stops.values()}
+    if any(group.code == "KEY_MAY_BE_FORGOTTEN" for group in failures) and "--resubmit-unknown" not in command:
+        return f"{command} --resubmit-unknown   # it may be bought twice: audit shows what was charged"
+    match head.exit_code:
+        case ExitCode.OUT_OF_CREDITS if "INSUFFICIENT_CREDITS" in codes:
+            return f"add credits to the account, then: {command}"
+        case ExitCode.OK | ExitCode.SOME_FAILED | ExitCode.OUT_OF_CREDITS:
+            return f"{merge}   # once all shards have ended"
+        case _:
+            return command
+
+
 def _once_some_failed(command: str, other: str, failures: list[FailureGroup], never: Set[str]) -> str:
     match remedy_for((group.code for group in failures), never):
         case Remedy.CHANGE:
@@ -303,5 +321,6 @@ def _headline(head: ReportHead, tail: str, earlier: EarlierRuns | None) -> Text:
     for word in words[1:]:
         if count := counts.get(word, 0):
             text.append(f", {count} {word}", style="bad" if word == "failed" else "warn")
+    shard = "" if head.shard is None else f" · shard {clean(head.shard)}"
     whole = "" if is_whole else f" · {head.counts.total} jobs in total"
-    return text.append(f"   {clean(head.manifest.name)} · {clean(head.run_id)}{whole}{tail}", style="dim")
+    return text.append(f"   {clean(head.manifest.name)} · {clean(head.run_id)}{shard}{whole}{tail}", style="dim")

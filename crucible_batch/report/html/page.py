@@ -62,6 +62,8 @@ def advice(
 
     ``enough`` is a budget for the rest, None if there is none. ``remedy`` is what to do about the failed jobs.
     """
+    if head.shard is not None:
+        return _of_a_shard(head)
     again = same_command(head, directory)
     match head.status:
         case RunStatus.SUCCEEDED:
@@ -74,6 +76,17 @@ def advice(
             return Advice("The run was in progress or interrupted when this page was written. Resume with:", again)
         case _:
             return Advice("The run stopped early. Resume with:", again)
+
+
+def _of_a_shard(head: ReportHead) -> Advice:
+    """Return what to do next about a shard. Its plan, and so the command that resumes it, isn't known here."""
+    match head.status:
+        case RunStatus.SUCCEEDED:
+            return Advice("All jobs of this shard are complete. Merge the shards once all have ended.")
+        case RunStatus.PARTIAL | RunStatus.FAILED | RunStatus.BLOCKED:
+            return Advice("Merge the shards once all have ended; the next plan of the run admits what is left.")
+        case _:
+            return Advice(f"Shard {head.shard} was in progress or stopped early. Resume it with the same command.")
 
 
 def _once_some_failed(again: str, remedy: Remedy | None) -> Advice:

@@ -68,6 +68,7 @@ def test_the_newest_runs_are_those_of_each_manifest() -> None:
         ({"is_readable": False}, KeepCause.UNREADABLE),
         ({"has_held": True}, KeepCause.HELD),
         ({"has_unknown": True}, KeepCause.UNKNOWN),
+        ({"has_shards": True}, KeepCause.SHARDS),
         ({"is_reported": False}, KeepCause.UNREPORTED),
         *(({"exit_code": code}, KeepCause.UNFINISHED) for code in (None, 3, 4, 5, 130, 143)),
     ],

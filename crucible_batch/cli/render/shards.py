@@ -1,0 +1,70 @@
+"""The shards of a divided plan as text and JSON, and the commands that run and merge them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from crucible_batch.api import PlanSummary, clean, format_credits
+from crucible_batch.cli.terminal import Json, fact
+from crucible_batch.shell_command import quoted, shell_command
+
+_ROWS_SHOWN = 16
+_WIDTH = 9
+
+
+def show_shards(console: Console, plan: PlanSummary) -> None:
+    """Print a row for each shard, and what is set aside for them."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2), header_style="dim")
+    for heading in ("shard", "jobs", "admitted", "allowance"):
+        table.add_column(heading, justify="right")
+    shown = plan.shards if len(plan.shards) <= _ROWS_SHOWN else plan.shards[: _ROWS_SHOWN - 1]
+    for shard in shown:
+        table.add_row(
+            f"{shard.number}/{len(plan.shards)}", str(shard.jobs), str(shard.admitted), format_credits(shard.allowance)
+        )
+    if more := len(plan.shards) - len(shown):
+        rest = plan.shards[len(shown) :]
+        jobs, admitted = sum(shard.jobs for shard in rest), sum(shard.admitted for shard in rest)
+        allowance = format_credits(sum((shard.allowance for shard in rest[1:]), rest[0].allowance))
+        table.add_row(f"{more} more", str(jobs), str(admitted), allowance)
+    console.print(table)
+    blocked = sum(shard.jobs - shard.admitted for shard in plan.shards)
+    aside = format_credits(plan.set_aside)
+    words = f"; {blocked:,} jobs are not covered by the allowances" if blocked else ""
+    fact(console, "aside", f"{aside} credits are set aside in {clean(str(plan.run_dir), 4000)}{words}", width=_WIDTH)
+
+
+def show_shard_commands(console: Console, plan: PlanSummary, saved: Path) -> None:
+    """Print the commands that run the shards, on other machines or one after another, and that merge them."""
+    count = len(plan.shards)
+    fact(console, "next", (shell_command("run", saved, "--shard", f"1/{count}"), "command"), width=_WIDTH)
+    fact(console, "or all", (loop_command(saved, count), "command"), width=_WIDTH)
+    fact(console, "then", (shell_command("merge", plan.run_dir), "command"), width=_WIDTH)
+
+
+def loop_command(saved: Path, count: int) -> str:
+    """Return a shell command that runs all shards one after another."""
+    return f"for n in $(seq {count}); do crucible-batch run {quoted(saved)} --shard $n/{count}; done"
+
+
+def shards_json(plan: PlanSummary) -> Json:
+    """Return the shards of a divided plan as JSON; None if it is not divided."""
+    if not plan.shards:
+        return None
+    return {
+        "count": len(plan.shards),
+        "set_aside": format_credits(plan.set_aside),
+        "shards": [
+            {
+                "shard": f"{shard.number}/{len(plan.shards)}",
+                "jobs": shard.jobs,
+                "admitted": shard.admitted,
+                "allowance": format_credits(shard.allowance),
+            }
+            for shard in plan.shards
+        ],
+    }

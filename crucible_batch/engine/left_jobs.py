@@ -1,0 +1,53 @@
+"""What is journalled about jobs that a run left behind: not submitted, or submitted under a key that is too old now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from crucible_batch.domain.events import HoldReleased, JobEvent, SubmitUnknown
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job, Phase, evolve
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.history import KEY_MAY_BE_FORGOTTEN, key_too_old_error
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.progress_reporter import ProgressReporter
+
+
+class LeftJobs:
+    """Journals and reports the end of what can't be continued."""
+
+    def __init__(self, books: JournaledLedger, clock: Clock, tell: ProgressReporter) -> None:
+        self._books = books
+        self._clock = clock
+        self._tell = tell
+
+    async def set_aside(self, forgotten: Iterable[tuple[PlannedJob, Job]]) -> None:
+        """Record, once each, why submits in doubt with an old key are not sent again."""
+        for planned, job in forgotten:
+            if job.error is None or job.error.code != KEY_MAY_BE_FORGOTTEN:
+                await self._record(planned, job, SubmitUnknown(at=self._clock.now(), error=key_too_old_error(job)))
+
+    async def release_unsent(self, jobs: Iterable[tuple[PlannedJob, Job]], ended: str) -> None:
+        """Release the holds of jobs stopped while their images were uploaded: no submit was sent.
+
+        ``ended`` is the sentence's beginning, such as "the run ended".
+        """
+        for planned, job in jobs:
+            if job.phase is Phase.PREPARING:
+                await self._record(planned, job, self.unsent(ended))
+
+    async def submitted(self, in_flight: Iterable[tuple[PlannedJob, Job]]) -> list[tuple[PlannedJob, Job]]:
+        """Return the jobs that an earlier run has submitted, or may have; release the holds of the others."""
+        left = list(in_flight)
+        await self.release_unsent(left, "an earlier run ended")
+        return [(planned, job) for planned, job in left if job.phase is not Phase.PREPARING]
+
+    def unsent(self, ended: str) -> HoldReleased:
+        """Return the event that releases such a hold."""
+        error = ErrorInfo("INTERRUPTED", f"{ended} while its images were uploaded")
+        return HoldReleased(at=self._clock.now(), error=error)
+
+    async def _record(self, planned: PlannedJob, job: Job, event: JobEvent) -> None:
+        await self._books.record(job.identity, event)
+        self._tell.job(planned, job, event, evolve(job, event))

@@ -1,0 +1,126 @@
+"""A run in stages: chosen jobs are bought, then the images of others are made ready without a submit.
+
+A job whose images are made ready takes the same path as any other, up to its submit: its credits are held, the missing
+images are uploaded out of the hold, and the hold is released (``HoldReleased``). It is then as it was before, and its
+key was never sent. A kill leaves it as it leaves any job whose images were being uploaded: the hold stays until the
+next run releases it, and the uploads are found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from crucible_batch.domain.events import HoldReleased, JobEvent, Prepared
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Command, Hold, Job, Prepare
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.engine.job_context import JobContext
+from crucible_batch.engine.job_worker import JobWorker
+from crucible_batch.engine.uploads import AssetUploader
+
+NOT_SUBMITTED = "NOT_SUBMITTED"
+
+
+class Stages(Protocol):
+    """The choice of the jobs, by identity. Each method is called again after its stage, until it returns none.
+
+    All events of the stages before are in the journal and in ``ledger`` then. Chosen jobs that are not ready to be
+    started are left out of the stage.
+    """
+
+    def to_buy(self, ledger: Ledger) -> frozenset[str]:
+        """Return the next jobs to buy. First called before the run begins."""
+        ...
+
+    def to_prepare(self, ledger: Ledger, is_there: Callable[[InputImage], bool]) -> frozenset[str]:
+        """Return the next jobs of which only the images are made ready. Called once there is nothing to buy.
+
+        ``is_there``: whether the gateway is known to have the image.
+        """
+        ...
+
+
+class StagedJobs:
+    """The jobs that a run in stages has included so far."""
+
+    def __init__(self, stages: Stages, ledger: Ledger, assets: AssetUploader) -> None:
+        self._stages = stages
+        self._ledger = ledger
+        self._assets = assets
+        self._first: frozenset[str] = frozenset()
+        self._bought: set[str] = set()
+        self._prepared: set[str] = set()
+
+    def begin(self) -> int:
+        """Choose the jobs of the first stage, and return their number."""
+        self._first = self._buy()
+        return len(self._first)
+
+    async def next(self) -> frozenset[str]:
+        """Return the jobs of the next stage; none if there is no further stage. Raises ``GatewayError``."""
+        chosen, self._first = self._first or self._buy(), frozenset()
+        if chosen:
+            return chosen
+        await self._assets.read_list()
+        return self._prepare()
+
+    def add_rest(self) -> None:
+        """Include the jobs of the next stage if the run has ended before it: they count as not done."""
+        if not self._buy():
+            self._prepare()
+
+    def buys(self, identity: str) -> bool:
+        """Whether the run includes the job to buy it."""
+        return identity in self._bought
+
+    def only_prepares(self, identity: str) -> bool:
+        """Whether the run includes the job, but may not submit it."""
+        return identity in self._prepared and identity not in self._bought
+
+    def is_unprepared(self, planned: PlannedJob) -> bool:
+        """Whether the images of a job that is only prepared are not all at the gateway."""
+        return self.only_prepares(planned.identity) and not self._assets.are_there(planned.images.values())
+
+    def _buy(self) -> frozenset[str]:
+        chosen = self._stages.to_buy(self._ledger)
+        self._bought |= chosen
+        return chosen
+
+    def _prepare(self) -> frozenset[str]:
+        chosen = self._stages.to_prepare(self._ledger, lambda image: self._assets.are_there([image]))
+        self._prepared |= chosen
+        return chosen
+
+
+class ImagePreparer:
+    """Performs the commands of one job up to its images, and no command that submits it."""
+
+    def __init__(self, context: JobContext, images: Iterable[InputImage], worker: JobWorker) -> None:
+        self._context = context
+        self._images = tuple(images)
+        self._worker = worker
+
+    async def perform(self, job: Job, command: Command) -> JobEvent | None:
+        """Perform one command. None if the images are ready, or if the command would submit the job.
+
+        Raises as ``JobWorker.perform`` does.
+        """
+        match command:
+            case Hold() if await self._are_ready():
+                return None
+            case Hold() | Prepare():
+                event = await self._worker.perform(job, command)
+                return self._released() if isinstance(event, Prepared) else event
+            case _:
+                return None
+
+    async def _are_ready(self) -> bool:
+        await self._context.gate.passed()
+        await self._context.assets.look_up(self._images)
+        return self._context.assets.are_there(self._images)
+
+    def _released(self) -> HoldReleased:
+        error = ErrorInfo(NOT_SUBMITTED, "its images were made ready at the gateway, and it was not submitted")
+        return HoldReleased(at=self._context.clock.now(), error=error)

@@ -1,0 +1,472 @@
+"""Before a plan is divided: each price is learned, each image uploaded once, and no job submitted for its image."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from crucible_batch import api
+from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
+from crucible_batch.api.sharded_plan import is_untouched
+from crucible_batch.domain.asset import Asset, AssetPhase
+from crucible_batch.domain.events import Held, HoldReleased
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.prices import PriceBook, Shape, shape_of
+from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
+from crucible_batch.engine.stages import NOT_SUBMITTED, ImagePreparer
+from crucible_batch.engine.uploads import AssetUploader
+from crucible_batch.journal import Journal
+from tests.integration.engine.test_resume import Killer
+from tests.slow_cases import quick_every
+
+# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+SHAPES = "{name: t, prompt: text, repeat: 3}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 2}"
+
+
+def edits(count: int, images: int, *, start: int = 0) -> str:
+    return "\n".join(
+        f"{{name: e{n}, prompt: 'edit {n}', workflow: qwen-edit, image: {n % images}.png}}"
+        for n in range(start, start + count)
+    )
+
+
+def pictures(bench: Any, count: int) -> None:
+    for number in range(count):
+        bench.picture(f"{number}.png", (number, 50, 50))
+
+
+async def probed(bench: Any, manifest: Path, **options: Any) -> ProbeResult:
+    out = options.pop("out_dir", bench.path / "out")
+    request = api.RunRequest(manifest, out_dir=out, concurrency=options.pop("concurrency", 8))
+    await bench.clock.sleep(1)
+    async with asyncio.timeout(60):
+        return await run_probe(request, admission_of(4), settings=bench.settings, **options)
+
+
+class Left:
+    """What a run directory has for its shards: the new jobs, their missing images, and the prices."""
+
+    def __init__(self, bench: Any, out: Path | None = None) -> None:
+        with Journal.read(out or bench.path / "out") as journal:
+            terms = journal.runs()[-1].terms
+            self.ledger = Ledger(PriceBook.of(terms))
+            for subject, event in journal.events():
+                self.ledger.apply(subject, event)
+            jobs = list(journal.jobs(terms.rule))
+            self.new = [planned for planned, job in jobs if is_untouched(job)]
+            digests = {digest for planned in self.new for digest in planned.digests}
+            self.phases = {digest: journal.asset(digest).phase for digest in digests}
+            self.left = (terms.budget or Decimal(0)) - self.ledger.committed
+
+    @property
+    def missing(self) -> set[str]:
+        """The missing images of the jobs that are admitted now."""
+        gone = [
+            {digest for digest in planned.digests if self.phases[digest] != AssetPhase.READY} for planned in self.new
+        ]
+        shapes = zip(map(shape_of, self.new), gone, strict=True)
+        admitted = admission_of(4)(self.ledger.prices, self.left, list(shapes))
+        return {digest for each, is_admitted in zip(gone, admitted, strict=True) if is_admitted for digest in each}
+
+    @property
+    def unpriced(self) -> set[Shape]:
+        return {shape for shape in map(shape_of, self.new) if self.ledger.prices.seen(shape) is None}
+
+
+async def is_intent_of(request: httpx.Request, name: str) -> bool:
+    """Whether a request buys an upload of the file."""
+    is_intent = request.method == "POST" and request.url.path.endswith("/assets")
+    return is_intent and name.encode() in await request.aread()
+
+
+def check(bench: Any) -> Left:
+    """The property that matters: what is left can be run by shards that upload nothing and know each price."""
+    left = Left(bench)
+    assert left.missing == set()
+    assert left.unpriced == set()
+    assert left.ledger.held == 0
+    return left
+
+
+async def test_one_job_of_each_shape_is_bought_and_no_other(start):
+    async with start() as bench:
+        found = await probed(bench, bench.manifest(SHAPES, budget=50))
+        state = await bench.agree(found.run)
+        left = check(bench)
+    assert (found.may_divide, found.run.exit_code) == (True, 0)
+    assert [row.name for row in found.run.jobs() if row.status == "succeeded"] == ["t-1", "big-1"]
+    assert (len(state["jobs"]), len(left.new)) == (2, 3)
+
+
+async def test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start):
+    async with start() as bench:
+        pictures(bench, 4)
+        found = await probed(bench, bench.manifest(edits(12, 4), budget=60))
+        state = await bench.agree(found.run)
+        left = check(bench)
+    assert (found.may_divide, found.run.exit_code) == (True, 0)
+    assert list(state["uploads"].values()) == [1] * 4
+    assert (len(state["jobs"]), len(left.new)) == (1, 11)
+    assert found.run.report.credits.spent == 3 + 4 * Decimal("0.5")
+
+
+async def test_a_second_probe_buys_nothing(start):
+    async with start() as bench:
+        pictures(bench, 3)
+        manifest = bench.manifest(f"{edits(5, 3)}\n{SHAPES}", budget=80)
+        first = await probed(bench, manifest)
+        again = await probed(bench, manifest)
+        await bench.agree(again.run)
+        check(bench)
+    assert again.may_divide
+    assert again.run.report.credits.spent == first.run.report.credits.spent
+
+
+async def test_the_jobs_are_bought_afterwards_as_if_nothing_had_been(start, tally):
+    async with start() as bench:
+        pictures(bench, 3)
+        manifest = bench.manifest(edits(6, 3), budget="19.5")
+        await probed(bench, manifest)
+        result = await bench.run(manifest)
+        state = await bench.agree(result)
+        rows = list(result.jobs())
+    assert (result.exit_code, tally(result)) == (0, {"succeeded": 6})
+    assert result.report.credits.spent == Decimal("19.5")
+    assert list(state["uploads"].values()) == [1] * 3
+    assert [len(row.attempts) for row in rows] == [1] * 6
+
+
+async def test_images_of_jobs_that_do_not_fit_the_budget_are_not_uploaded(start):
+    """Three jobs with an image each fit: one is bought, and two are prepared."""
+    async with start() as bench:
+        pictures(bench, 5)
+        found = await probed(bench, bench.manifest(edits(5, 5), budget="10.5"))
+        state = await bench.agree(found.run)
+        left = check(bench)
+    assert found.may_divide
+    assert len(state["uploads"]) == 3
+    assert left.left == 6  # two jobs
+
+
+async def test_the_budget_is_kept_where_it_is_too_small_for_the_first_job(start):
+    async with start() as bench:
+        pictures(bench, 2)
+        head = "budget: {credits: 2, max_credits_per_job: 3, max_credits_per_upload: 1}\n"
+        found = await probed(bench, bench.manifest(edits(2, 2), budget=None, head=head))
+        state = await bench.agree(found.run)
+    assert (found.may_divide, found.run.exit_code) == (False, 4)
+    assert (state["jobs"], state["assets"]) == ([], [])
+
+
+async def test_prices_with_declared_ceilings_are_learned_as_well(start):
+    async with start() as bench:
+        pictures(bench, 3)
+        head = "budget: {credits: 40, max_credits_per_job: 4, max_credits_per_upload: 1}\n"
+        found = await probed(bench, bench.manifest(f"{edits(4, 3)}\n{SHAPES}", budget=None, head=head))
+        await bench.agree(found.run)
+        check(bench)
+    assert found.may_divide
+
+
+async def test_an_image_that_is_at_the_gateway_is_not_uploaded_and_holds_nothing(start):
+    async with start() as bench:
+        pictures(bench, 2)
+        other = bench.manifest(edits(2, 2), budget=20)
+        await bench.run(other, run_id="other", out_dir=bench.path / "other")
+        found = await probed(bench, bench.manifest(edits(4, 2), budget=20))
+        state = await bench.state()
+        with Journal.read(bench.path / "out") as journal:
+            subjects = Counter(type(event).__name__ for _, event in journal.events())
+    assert found.may_divide
+    assert len(state["assets"]) == 2
+    assert subjects["Held"] == 1  # the job that is bought
+    assert found.run.report.credits.spent == 3
+
+
+async def test_the_next_job_of_a_shape_takes_the_place_of_one_that_is_refused(start, tampered):
+    refused = 0
+
+    async def refuse_two(request: httpx.Request, send: Callable[[], Any]) -> httpx.Response:
+        nonlocal refused
+        if request.url.path.endswith("/generate") and refused < 2:
+            refused += 1
+            return httpx.Response(400, json={"success": False, "code": "BAD_REQUEST", "error": "no"})
+        return await send()
+
+    async with start() as bench:
+        manifest = bench.manifest("{name: t, prompt: text, repeat: 6}", budget=50)
+        found = await probed(bench, manifest, transport=tampered(refuse_two))
+        await bench.agree(found.run)
+        left = check(bench)
+    assert (found.may_divide, found.run.exit_code) == (True, 1)
+    assert len(left.new) == 3
+
+
+async def test_a_shape_of_which_every_job_is_refused_ends_the_probe(start, tampered):
+    sent = 0
+
+    async def refuse(request: httpx.Request, send: Callable[[], Any]) -> httpx.Response:
+        nonlocal sent
+        if request.url.path.endswith("/generate"):
+            sent += 1
+            return httpx.Response(400, json={"success": False, "code": "BAD_REQUEST", "error": "no"})
+        return await send()
+
+    async with start() as bench:
+        pictures(bench, 1)
+        jobs = "{name: t, prompt: text, repeat: 9}"
+        found = await probed(bench, bench.manifest(jobs, budget=50), transport=tampered(refuse))
+        await bench.agree(found.run)
+    assert (found.may_divide, found.run.exit_code, sent) == (False, 1, 5)
+
+
+@pytest.mark.parametrize("fault", ["drop-after=1", "500-after=1", "html=1", "drop-before=1", "slow=1", "429=2"])
+async def test_a_lost_answer_to_an_upload_loses_no_credits_and_buys_no_image_twice(start, fault):
+    async with start() as bench:
+        pictures(bench, 4)
+        manifest = bench.manifest(f"{{name: t, prompt: text}}\n{edits(8, 4)}", budget=90)
+        await bench.run(manifest, only=["e0"])  # the price of an upload is known
+        await bench.configure(faults=f"asset-create.{fault}")
+        found = await probed(bench, manifest)
+        state = await bench.state()
+        left = check_with_lost(bench)
+    spent = state["audit"]["spent_on_jobs"] + state["audit"]["spent_on_uploads"]
+    assert found.may_divide
+    assert spent <= found.run.report.credits.spent + found.run.report.credits.held
+    assert state["audit"]["problems"] == []
+    assert len([asset for asset in state["assets"] if asset["deleted_at"] is None]) == 4
+    assert len(left.new) == 7
+
+
+def check_with_lost(bench: Any, out: Path | None = None) -> Left:
+    """As ``check``; an upload whose answer was lost stays held at what it may have cost."""
+    left = Left(bench, out)
+    assert (left.missing, left.unpriced) == (set(), set())
+    assert left.ledger.held == left.ledger.held_for_uploads
+    return left
+
+
+@pytest.mark.parametrize("fault", ["generate.drop-after=1", "generate.500-after=1", "generate.500-before=1"])
+async def test_a_lost_answer_to_the_submit_buys_the_job_once(start, fault):
+    async with start(faults=fault) as bench:
+        found = await probed(bench, bench.manifest(SHAPES, budget=50))
+        state = await bench.agree(found.run)
+        check(bench)
+    assert found.may_divide
+    assert len(state["jobs"]) == 2
+
+
+async def test_a_refused_image_fails_all_jobs_that_need_it_and_the_others_are_prepared(start, tampered):
+    async def refuse(request: httpx.Request, send: Callable[[], Any]) -> httpx.Response:
+        if request.method == "PUT" and bad.encode() in request.url.raw_path:
+            return httpx.Response(403)
+        return await send()
+
+    async with start() as bench:
+        pictures(bench, 3)
+        jobs = f"{{name: first, prompt: one, workflow: qwen-edit, image: 0.png}}\n{edits(6, 3)}"
+        bad = "none yet"
+
+        async def tamper(request: httpx.Request, send: Callable[[], Any]) -> httpx.Response:
+            nonlocal bad
+            answer = await (refuse(request, send) if request.method == "PUT" else send())
+            if await is_intent_of(request, "2.png"):
+                bad = json.loads(await answer.aread())["data"]["asset_id"]
+            return answer
+
+        found = await probed(bench, bench.manifest(jobs, budget=60), transport=tampered(tamper))
+        await bench.agree(found.run)
+        left = check(bench)
+    rows = {row.name: row.status for row in found.run.jobs()}
+    assert (found.may_divide, found.run.exit_code) == (True, 1)
+    assert [name for name, status in rows.items() if status == "failed"] == ["e2", "e5"]
+    assert len(left.new) == 4
+
+
+async def test_uploads_that_the_account_can_not_pay_stop_the_probe(start, tampered):
+    async def unpaid(request: httpx.Request, send: Callable[[], Any]) -> httpx.Response:
+        if await is_intent_of(request, "1.png"):
+            return httpx.Response(402, json={"success": False, "code": "INSUFFICIENT_CREDITS", "error": "no"})
+        return await send()
+
+    async with start() as bench:
+        pictures(bench, 3)
+        manifest = bench.manifest(edits(6, 3), budget=60)
+        found = await probed(bench, manifest, transport=tampered(unpaid))
+        await bench.agree(found.run)
+        assert (found.may_divide, found.run.exit_code, found.run.report.credits.held) == (False, 4, 0)
+        again = await probed(bench, manifest)
+        await bench.agree(again.run)
+        check(bench)
+    assert again.may_divide
+
+
+async def test_a_price_above_the_ceiling_ends_the_buying_before_the_next_shape(start):
+    async with start() as bench:
+        pictures(bench, 2)
+        head = "budget: {credits: 40, max_credits_per_job: 1, max_credits_per_upload: 1}\n"
+        jobs = f"{edits(4, 2)}\n{{name: t, prompt: text}}"
+        found = await probed(bench, bench.manifest(jobs, budget=None, head=head))
+        state = await bench.agree(found.run)
+    assert (found.may_divide, found.run.exit_code) == (False, 4)
+    assert len(state["jobs"]) == 1
+
+
+@pytest.mark.parametrize("price", ["0.5", "20"])
+async def test_the_budget_is_kept_at_every_row_where_uploads_cost_what_nobody_knew(start, price):
+    """Uploads at once, on a budget for some of them: what is charged and reserved never exceeds it."""
+    budget = Decimal(60)
+    async with start(upload_price=Decimal(price)) as bench:
+        pictures(bench, 8)
+        found = await probed(bench, bench.manifest(edits(16, 8), budget=budget), concurrency=8)
+        await bench.agree(found.run)
+        check(bench)
+        rows = (await bench.state())["ledger"]
+    assert found.may_divide
+    assert max(1000 - row["balance_after"] + row["reserved_after"] for row in rows) <= budget
+
+
+async def test_an_interrupt_leaves_no_hold_and_the_same_probe_goes_on(start, tampered, watcher):
+    """The second signal comes while images are being uploaded."""
+    async with start(ready_after_s=1.0) as bench:
+        pictures(bench, 6)
+        manifest = bench.manifest(edits(12, 6), budget=90)
+        uploads = 0
+
+        def stop(message: object) -> None:
+            nonlocal uploads
+            if isinstance(message, AssetAdvanced):
+                uploads += 1
+                if uploads == 9:
+                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(signal.SIGINT)
+
+        found = await probed(bench, manifest, observer=watcher(stop), handle_signals=True)
+        assert (found.may_divide, found.run.exit_code) == (False, 130)
+        assert found.run.report.credits.held <= 16  # of the uploads that were interrupted
+        again = await probed(bench, manifest)
+        state = await bench.state()
+        check_with_lost(bench)
+    assert again.may_divide
+    assert len(state["jobs"]) == 1
+
+
+async def test_a_prepared_job_is_reported_beside_the_run_and_leaves_no_error_for_its_submit(start, watcher):
+    async with start() as bench:
+        pictures(bench, 2)
+        told = watcher()
+        await probed(bench, bench.manifest(edits(4, 2), budget=60), observer=told)
+        events = [each for each in told.messages if isinstance(each, JobAdvanced)]
+    assert {each.name for each in events if each.beside} == {"e1"}
+    held, released = (each.event for each in events if each.beside)
+    assert isinstance(held, Held)
+    assert isinstance(released, HoldReleased)
+    assert released.error.code == NOT_SUBMITTED
+
+
+def trial(bench: Any, number: int) -> Path:
+    """Write a manifest of seven jobs with three images that the gateway has never seen."""
+    for image in range(3):
+        bench.picture(f"{image}.png", (number % 256, number // 256, image))
+    jobs = edits(6, 3).replace("edit ", f"{number} edit ")
+    return bench.manifest(f"{{name: t, prompt: 'text {number}', repeat: 2}}\n{jobs}", budget=400)
+
+
+async def killed(bench: Any, tampered: Any, manifest: Path, killer: Killer, out: Path) -> bool:
+    """ProbeResult until it ends or is killed, and return whether it was killed."""
+    options = {"transport": tampered(killer.tamper), "observer": killer, "concurrency": 3, "out_dir": out}
+    task = killer.task = asyncio.ensure_future(probed(bench, manifest, **options))
+    try:
+        assert (await task).may_divide
+    except asyncio.CancelledError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("offset", quick_every(16, range(16)))
+async def test_killed_at_any_effect_the_same_probe_ends_with_each_image_uploaded_once(start, tampered, offset):
+    async with start() as bench:
+        at, is_killed = offset, True
+        while is_killed:
+            manifest, out = trial(bench, at), bench.path / f"out{at}"
+            before = len((await bench.state())["jobs"]), await uploaded(bench), await taken(bench)
+            is_killed = await killed(bench, tampered, manifest, Killer(at), out)
+            assert (await probed(bench, manifest, out_dir=out)).may_divide
+            left = check_with_lost(bench, out)
+            state = await bench.state()
+            assert len(state["jobs"]) - before[0] == 2  # one of each workflow
+            assert await uploaded(bench) - before[1] == 3
+            assert await taken(bench) - before[2] <= left.ledger.committed <= 400
+            at += 16
+        assert state["audit"]["problems"] == []
+        assert state["violations"] == []
+    assert at > 80
+
+
+async def test_killed_again_and_again_the_same_probe_ends_with_each_image_uploaded_once(start, tampered):
+    async with start() as bench:
+        manifest, out, kills = trial(bench, 0), bench.path / "out", 0
+        while await killed(bench, tampered, manifest, Killer(3 * kills), out):
+            kills += 1
+        state = await bench.state()
+        left = check_with_lost(bench)
+        assert await uploaded(bench) == 3
+        assert await taken(bench) <= left.ledger.committed <= 400
+    assert kills > 5
+    assert len(state["jobs"]) == 2
+    assert state["audit"]["problems"] == []
+
+
+async def uploaded(bench: Any) -> int:
+    return sum(asset["deleted_at"] is None for asset in (await bench.state())["assets"])
+
+
+async def taken(bench: Any) -> Decimal:
+    audit = (await bench.state())["audit"]
+    return Decimal(audit["spent_on_jobs"] + audit["spent_on_uploads"] + audit["reserved"])
+
+
+# -- planted bugs: each takes one rule away, and the tests above notice ------------------------------------------------
+
+
+async def test_a_probe_that_submits_what_it_prepares_is_noticed(start, monkeypatch):
+    async def perform(self: ImagePreparer, job: Any, command: Any) -> Any:
+        return await self._worker.perform(job, command)
+
+    monkeypatch.setattr(ImagePreparer, "perform", perform)
+    with pytest.raises(AssertionError):
+        await test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start)
+
+
+async def test_a_hold_that_is_not_released_is_noticed(start, monkeypatch):
+    async def keep(self: ImagePreparer, job: Any, command: Any) -> Any:
+        event = await perform(self, job, command)
+        return None if isinstance(event, HoldReleased) else event
+
+    perform = ImagePreparer.perform
+    monkeypatch.setattr(ImagePreparer, "perform", keep)
+    with pytest.raises(AssertionError):
+        await test_images_of_jobs_that_do_not_fit_the_budget_are_not_uploaded(start)
+
+
+async def test_an_image_that_is_uploaded_again_is_noticed(start, monkeypatch):
+    async def forget(self: AssetUploader, image: Any, asset: Asset, payer: str) -> Asset:
+        brought = await bring_up(self, image, asset, payer)
+        self._assets[asset.sha256] = Asset(asset.sha256)
+        return brought
+
+    bring_up = AssetUploader._bring_up
+    monkeypatch.setattr(AssetUploader, "_bring_up", forget)
+    with pytest.raises(AssertionError):
+        await test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start)

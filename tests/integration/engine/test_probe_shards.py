@@ -1,0 +1,152 @@
+"""After a probe, the shards of a plan upload no image and buy nothing at an unknown price."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch import api
+from crucible_batch.domain.events import Accepted, Created, Event, Found, Held, HoldReleased, Intended
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.prices import PriceBook, Shape
+from crucible_batch.errors import UserError
+from crucible_batch.journal import Journal
+from tests.integration.engine.test_probe import edits, pictures, uploaded
+
+MANY = "{name: t, prompt: text, repeat: 7}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 5}"
+
+
+async def divided(bench: Any, manifest: Path, shards: int, *, target: Path | None = None) -> api.PlanSummary:
+    """Do as ``plan --shards N --probe -o`` does."""
+    request = replace(api.RunRequest(manifest, out_dir=bench.path / "out"), shards=shards)
+    save_to = target or bench.path / "plan.json"
+    async with asyncio.timeout(120):
+        probed = await api.probe(request, save_to, settings=bench.settings)
+        assert probed is None or probed.may_divide
+        return await api.plan_request(request, save_to, settings=bench.settings)
+
+
+async def run_shards(bench: Any, shards: int) -> list[api.RunResult]:
+    """Run all shards at once, as machines of their own would."""
+    plan, settings = bench.path / "plan.json", bench.settings
+    runs = [api.run(plan, shard=f"{number}/{shards}", settings=settings) for number in range(1, shards + 1)]
+    async with asyncio.timeout(120):
+        return await asyncio.gather(*runs)
+
+
+def purchases(result: api.RunResult) -> tuple[Counter[str], set[Shape], set[Shape]]:
+    """Return the events of a shard by kind, the shapes that it bought, and those whose price it knew beforehand."""
+    with Journal.read(result.run_dir) as journal:
+        events = [event for _, event in journal.events()]
+        book = PriceBook.of(journal.runs()[0].terms)
+    bought = {Shape(event.price_class, event.shape) for event in events if isinstance(event, Held)}
+    return Counter(type(event).__name__ for event in events), bought, {shape for shape in bought if book.seen(shape)}
+
+
+async def check(bench: Any, results: list[api.RunResult], budget: Decimal) -> None:
+    for result in results:
+        kinds, bought, known = purchases(result)
+        assert kinds[Intended.__name__] == kinds[Created.__name__] == 0
+        assert bought == known
+    state = await bench.state()
+    assert state["audit"]["problems"] == []
+    assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= budget
+    keys = Counter(job["idempotency_key"] for job in state["jobs"])
+    assert set(keys.values()) <= {1}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "images", "budget", "shards"),
+    [
+        (f"{edits(12, 5)}\n{MANY}", 5, "120", 4),
+        (edits(9, 9), 9, "31.5", 2),
+        (f"{MANY}\n{edits(6, 1)}", 1, "200", 5),
+    ],
+    ids=["images that shards share", "an image for each job", "one image"],
+)
+async def test_after_a_probe_no_shard_uploads_an_image_or_buys_at_an_unknown_price(start, jobs, images, budget, shards):
+    async with start() as bench:
+        pictures(bench, images)
+        summary = await divided(bench, bench.manifest(jobs, budget=budget), shards)
+        results = await run_shards(bench, shards)
+        await check(bench, results, Decimal(budget))
+        assert await uploaded(bench) == images
+    assert sum(shard.admitted for shard in summary.shards) == sum(shard.jobs for shard in summary.shards)
+    assert {result.exit_code for result in results} == {0}
+
+
+async def test_where_the_budget_ends_early_the_admitted_jobs_are_bought_and_their_images_are_there(start):
+    async with start() as bench:
+        pictures(bench, 10)
+        summary = await divided(bench, bench.manifest(edits(10, 10), budget="20"), 3)
+        results = await run_shards(bench, 3)
+        state = await bench.state()
+    admitted = sum(shard.admitted for shard in summary.shards)
+    assert 0 < admitted < 9
+    kinds = sum((purchases(result)[0] for result in results), Counter[str]())
+    assert kinds[Accepted.__name__] >= admitted
+    assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= 20
+
+
+async def test_without_a_probe_the_same_plan_is_refused(start):
+    async with start() as bench:
+        pictures(bench, 2)
+        request = replace(api.RunRequest(bench.manifest(edits(4, 2), budget=30), out_dir=bench.path / "out"), shards=2)
+        with pytest.raises(UserError, match="is not known"):
+            await api.plan_request(request, bench.path / "plan.json", settings=bench.settings)
+        assert (await bench.state())["jobs"] == []
+
+
+async def test_a_probe_of_a_divided_plan_spends_nothing_and_the_plan_stays_the_same(start):
+    async with start() as bench:
+        pictures(bench, 2)
+        manifest = bench.manifest(edits(6, 2), budget=40)
+        first = await divided(bench, manifest, 2)
+        content = (bench.path / "plan.json").read_bytes()
+        before = await bench.state()
+        again = await divided(bench, manifest, 2)
+        after = await bench.state()
+    assert again.digest == first.digest
+    assert (bench.path / "plan.json").read_bytes() == content
+    assert len(after["ledger"]) == len(before["ledger"])
+
+
+@pytest.mark.parametrize("wrong", ["no shards", "no file", "no budget", "another file"])
+async def test_nothing_is_bought_where_the_plan_could_not_be_made(start, wrong):
+    async with start() as bench:
+        pictures(bench, 2)
+        manifest = bench.manifest(edits(4, 2), budget=None if wrong == "no budget" else 30)
+        request = replace(
+            api.RunRequest(manifest, out_dir=bench.path / "out"), shards=None if wrong == "no shards" else 2
+        )
+        save_to = None if wrong == "no file" else bench.path / ("m.yaml" if wrong == "another file" else "plan.json")
+        with pytest.raises(UserError):
+            await api.probe(request, save_to, settings=bench.settings)
+        state = await bench.state()
+    assert (state["jobs"], state["assets"]) == ([], [])
+    assert not (bench.path / "out").exists()
+
+
+async def test_the_events_of_the_shards_may_follow_those_of_the_probe_in_one_journal(start):
+    """As a merge has them: what was held and released for its images is bought later."""
+    async with start() as bench:
+        pictures(bench, 3)
+        await divided(bench, bench.manifest(edits(6, 3), budget=60), 2)
+        results = await run_shards(bench, 2)
+        state = await bench.state()
+    stories: list[tuple[str, Event]] = []
+    for directory in (bench.path / "out", *(result.run_dir for result in results)):
+        with Journal.read(directory) as journal:
+            stories += [each for each in journal.events() if not isinstance(each[1], Found)]
+    ledger = Ledger()
+    for subject, event in stories:
+        ledger.apply(subject, event)
+    assert any(isinstance(event, HoldReleased) for _, event in stories)
+    assert not any(ledger.is_contradictory(subject) for subject, _ in stories)
+    assert (ledger.held, ledger.jobs) == (0, state["audit"]["spent_on_jobs"])

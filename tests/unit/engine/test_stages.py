@@ -1,0 +1,211 @@
+"""A job whose images are made ready only: it is never submitted, and its hold is released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from crucible_batch.domain.event_order import EventOrder
+from crucible_batch.domain.events import Accepted, Held, HoldReleased, JobEvent, Prepared, Refused
+from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.domain.job import (
+    Command,
+    Fetch,
+    Hold,
+    Job,
+    Phase,
+    Poll,
+    Prepare,
+    RecheckOutputs,
+    Submit,
+    decide,
+    evolve,
+    replay,
+)
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.engine.driver import Driver
+from crucible_batch.engine.stages import NOT_SUBMITTED, ImagePreparer, StagedJobs
+
+D = Decimal
+IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
+ERROR = ErrorInfo("X", "x")
+
+
+def held(job: Job) -> Held:
+    return Held(at=1.0, attempt=job.attempt, key=job.key, credits=D(8), price_class="workflow:w", images=True)
+
+
+def prepared(_job: Job) -> Prepared:
+    return Prepared(at=2.0, assets={"image": "x"}, credits=D(3))
+
+
+@dataclass
+class Desk:
+    """The uploads, as far as they are asked: ``there`` once the images are ready."""
+
+    there: bool = False
+    looked_up: int = 0
+
+    async def look_up(self, _images: object) -> None:
+        self.looked_up += 1
+
+    def are_there(self, _images: object) -> bool:
+        assert self.looked_up  # it is not known before
+        return self.there
+
+
+@dataclass
+class Worker:
+    """A worker whose events are given by command, and which keeps what it was to do."""
+
+    events: dict[type[Command], Callable[[Job], JobEvent | None]]
+    commands: list[Command] = field(default_factory=list)
+    on: Callable[[Command], None] = lambda _command: None
+
+    async def perform(self, job: Job, command: Command) -> JobEvent | None:
+        self.commands.append(command)
+        self.on(command)
+        return self.events[type(command)](job)
+
+
+def preparer(desk: Desk, worker: Worker, images: tuple[InputImage, ...] = (IMAGE,)) -> ImagePreparer:
+    async def passed() -> None:
+        """Open."""
+
+    context: Any = SimpleNamespace(
+        assets=desk, gate=SimpleNamespace(passed=passed), clock=SimpleNamespace(now=lambda: 7.0)
+    )
+    return ImagePreparer(context, images, worker)  # type: ignore[arg-type]
+
+
+async def driven(job: Job, one: ImagePreparer) -> tuple[Job, list[JobEvent]]:
+    journal: list[JobEvent] = []
+
+    async def record(_subject: str, event: JobEvent) -> None:
+        journal.append(event)
+
+    driver: Driver[Job, Command, JobEvent] = Driver(decide, one.perform, record, evolve)
+    return await driver.drive(job), journal
+
+
+async def test_the_hold_is_released_once_the_images_are_ready_and_the_job_is_as_it_was_before() -> None:
+    desk = Desk()
+    worker = Worker({Hold: held, Prepare: prepared})
+    worker.on = lambda command: setattr(desk, "there", isinstance(command, Prepare))
+    fresh = Job("j", has_images=True)
+    job, journal = await driven(fresh, preparer(desk, worker))
+    assert [type(event) for event in journal] == [Held, HoldReleased]
+    assert journal[-1] == HoldReleased(at=7.0, error=ErrorInfo(NOT_SUBMITTED, journal[-1].error.message))
+    assert (job.attempt, job.key, job.phase) == (1, fresh.key, Phase.READY)
+    assert worker.commands == [Hold(), Prepare()]
+
+
+async def test_what_is_journalled_is_possible_and_leaves_nothing_held() -> None:
+    desk = Desk()
+    worker = Worker({Hold: held, Prepare: prepared})
+    worker.on = lambda command: setattr(desk, "there", isinstance(command, Prepare))
+    fresh = Job("j", has_images=True)
+    _, journal = await driven(fresh, preparer(desk, worker))
+    ledger, order = Ledger(), EventOrder()
+    for event in journal:
+        assert order.accept("j", event)
+        ledger.apply("j", event)
+    assert (ledger.held, ledger.spent) == (0, 0)
+    # What a shard does later follows it in the merged journal.
+    again = [held(fresh), prepared(fresh), Accepted(at=3.0, job_id="g", credits=D(3), reused=False)]
+    merged = replay(fresh, [*journal, *again])
+    assert merged == replay(fresh, again)
+
+
+async def test_nothing_is_held_for_a_job_whose_images_are_there() -> None:
+    worker = Worker({})
+    job, journal = await driven(Job("j", has_images=True), preparer(Desk(there=True), worker))
+    assert (job.phase, journal, worker.commands) == (Phase.READY, [], [])
+
+
+async def test_a_job_whose_image_is_refused_has_failed() -> None:
+    worker = Worker({Hold: held, Prepare: lambda _job: Refused(at=2.0, error=ERROR)})
+    job, journal = await driven(Job("j", has_images=True), preparer(Desk(), worker))
+    assert (job.phase, len(journal)) == (Phase.FAILED, 2)
+
+
+async def test_a_job_that_can_not_be_held_is_left_alone() -> None:
+    worker = Worker({Hold: lambda _job: None})
+    job, journal = await driven(Job("j", has_images=True), preparer(Desk(), worker))
+    assert (job.phase, journal) == (Phase.READY, [])
+
+
+@pytest.mark.parametrize("command", [Submit(), Poll("g"), Fetch("g", 0), RecheckOutputs("g")])
+async def test_no_command_that_submits_or_follows_a_submit_is_performed(command: Command) -> None:
+    worker = Worker({})
+    assert await preparer(Desk(there=True), worker).perform(Job("j", has_images=True), command) is None
+    assert worker.commands == []
+
+
+class Choice:
+    """Stages that are given beforehand."""
+
+    def __init__(self, buy: list[set[str]], prepare: list[set[str]]) -> None:
+        self.buy, self.prepare = buy, prepare
+        self.asked: list[str] = []
+
+    def to_buy(self, _ledger: Ledger) -> frozenset[str]:
+        self.asked.append("buy")
+        return frozenset(self.buy.pop(0) if self.buy else ())
+
+    def to_prepare(self, _ledger: Ledger, is_there: Callable[[InputImage], bool]) -> frozenset[str]:
+        self.asked.append("there" if is_there(IMAGE) else "missing")
+        return frozenset(self.prepare.pop(0) if self.prepare else ())
+
+
+class List:
+    """The uploads of a run: the gateway's list is known once it was read."""
+
+    def __init__(self) -> None:
+        self.is_read = False
+
+    async def read_list(self) -> None:
+        self.is_read = True
+
+    def are_there(self, _images: object) -> bool:
+        return self.is_read
+
+
+def staged(choice: Choice, assets: List) -> StagedJobs:
+    return StagedJobs(choice, Ledger(), assets)  # type: ignore[arg-type]
+
+
+async def test_jobs_are_bought_first_then_prepared_and_the_list_is_read_in_between() -> None:
+    choice = Choice([{"a"}, {"b"}], [{"c"}])
+    jobs = staged(choice, List())
+    assert jobs.begin() == 1
+    stages = [await jobs.next(), await jobs.next(), await jobs.next(), await jobs.next()]
+    assert stages == [{"a"}, {"b"}, {"c"}, set()]
+    assert choice.asked == ["buy", "buy", "buy", "there", "buy", "there"]
+    assert [jobs.buys(each) for each in "abc"] == [True, True, False]
+    assert [jobs.only_prepares(each) for each in "abc"] == [False, False, True]
+
+
+async def test_a_job_that_is_bought_as_well_is_not_prepared_only() -> None:
+    jobs = staged(Choice([{"a"}], [{"a"}]), List())
+    jobs.begin()
+    while await jobs.next():
+        pass
+    assert not jobs.only_prepares("a")
+
+
+async def test_what_a_stopped_run_has_not_come_to_counts_as_not_done() -> None:
+    choice = Choice([{"a"}], [{"b"}])
+    jobs = staged(choice, List())
+    jobs.begin()
+    jobs.add_rest()
+    planned = PlannedJob(0, "b", "b", "w", {}, images={"image": IMAGE})
+    assert jobs.buys("a")
+    assert jobs.is_unprepared(planned)
