@@ -225,7 +225,7 @@ class ShardsOutstandingError(RunDirectoryError):
 
     def __init__(self, directory: object, outstanding: str) -> None:
         super().__init__(
-            f"{directory} waits for {outstanding}; nothing was spent",
+            f"shards of {directory} are not merged yet: {outstanding}",
             hint=f"when the shards have ended: crucible-batch merge {shlex.quote(str(directory))}",
         )
 

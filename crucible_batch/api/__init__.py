@@ -56,6 +56,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.overlap": ("hold_results",),
         "crucible_batch.api.scheduled_runs": ("PreparedRun", "due_runs", "prepare_run"),
         "crucible_batch.api.running": ("RunResult", "budget_for_rest", "codes_never_retried", "run", "run_request"),
+        "crucible_batch.api.shard_note": ("describe_shards",),
         "crucible_batch.api.status": (
             "AtWork",
             "Progress",
@@ -101,6 +102,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.domain.retention": ("KeepCause", "PruneCause", "PruneDecision", "RetentionRules"),
         "crucible_batch.domain.retry_rule": ("Remedy", "remedy_for"),
         "crucible_batch.domain.saved_plan": ("DEFAULT_MAX_MANIFEST_BYTES",),
+        "crucible_batch.domain.sharding": ("OutstandingShards",),
         "crucible_batch.gateway": ("CrucibleClient",),
         "crucible_batch.gateway.adapter": ("read_expected_s", "read_fields", "read_parameters"),
         "crucible_batch.gateway.aiohttp_transport": ("new_channel",),

@@ -61,6 +61,7 @@ from crucible_batch.api.running import run_request as run_request
 from crucible_batch.api.scheduled_runs import PreparedRun as PreparedRun
 from crucible_batch.api.scheduled_runs import due_runs as due_runs
 from crucible_batch.api.scheduled_runs import prepare_run as prepare_run
+from crucible_batch.api.shard_note import describe_shards as describe_shards
 from crucible_batch.api.status import AtWork as AtWork
 from crucible_batch.api.status import Progress as Progress
 from crucible_batch.api.status import Status as Status
@@ -135,6 +136,7 @@ from crucible_batch.domain.retry_rule import remedy_for as remedy_for
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.domain.shard_lease import ShardState as ShardState
 from crucible_batch.domain.shard_lease import is_stale as is_stale
+from crucible_batch.domain.sharding import OutstandingShards as OutstandingShards
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway.adapter import read_expected_s as read_expected_s
 from crucible_batch.gateway.adapter import read_fields as read_fields

@@ -88,6 +88,7 @@ def merge(
         outstanding = _outstanding(journal, sources.main)
         directories = [found for path in sources.shards if (found := read_shard(path, binding)) is not None]
         command = shell_command("merge", *given, *(() if out_dir is None else ("--out-dir", out_dir)))
+        OutputStore(sources.main).sweep()
         choice = choose_shards([each.found for each in directories], outstanding, abandon, command=command)
         shards = sorted((each for each in directories if each.number in choice.found), key=lambda each: each.number)
         merged = _Merged()
@@ -96,7 +97,8 @@ def merge(
             merged = _merge(ShardMerge(journal, shards, events, outstanding, choice), sources.main, clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
         head, page = _report(journal, sources.main, html=html) if journal.is_begun() else (None, None)
-        exit_code = head.exit_code if head is not None and (shards or not is_repeated) else None
+        is_finished_now = bool(shards) or (choice.is_empty and not is_repeated)
+        exit_code = head.exit_code if head is not None and is_finished_now else None
     return MergeResult(
         run_dir=sources.main,
         plan_digest=outstanding.plan_digest,
@@ -142,7 +144,6 @@ class _Merged:
 def _merge(merging: ShardMerge, main: Path, now: float) -> _Merged:
     """Bring the outputs of the shards into the main run directory, then their events."""
     journal, shards = merging.journal, merging.shards
-    OutputStore(main).sweep()
     times = merging.gather()
     with OutputAdopter(journal, main, merging.events, now=now) as adopter:
         for shard in shards:

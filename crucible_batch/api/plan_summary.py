@@ -20,6 +20,7 @@ from crucible_batch.api.plan_rows import (
     starts_of,
 )
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.sharded_plan import waits_for_shards
 from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
@@ -47,6 +48,7 @@ class PlanSummary:
     ``left_s`` is the time left of a run's deadline, in seconds. ``earlier_dir`` is the directory of an earlier run of
     this manifest in another folder. ``period`` is the manifest's period; ``budget`` is then
     what a run could set aside now, beside what the directory has spent. ``shards`` are those of a divided plan.
+    ``is_waiting``: a run is refused until the shards of another plan of the directory are merged.
     """
 
     manifest_name: str
@@ -74,6 +76,7 @@ class PlanSummary:
     earlier_dir: Path | None = None
     period: PeriodPreview | None = None
     shards: tuple[PlannedShard, ...] = ()
+    is_waiting: bool = False
 
     @property
     def is_settled(self) -> bool:
@@ -213,6 +216,7 @@ async def summarise(
         blocked=starts.blocked,
         enough=budget_for(ledger, tally.to_buy, to_upload),
         remedy=remedy_for(comparison.failed_codes, terms.never),
+        is_waiting=waits_for_shards(directory),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.api.status import Status, changed_at_of, newest_run, read_status
-from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.errors import CrucibleBatchError, ExitCode, ShardsOutstandingError
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
@@ -29,12 +29,14 @@ class RunState(enum.StrEnum):
     FAILED_JOBS = "failed_jobs"
     STOPPED = "stopped"
     KILLED = "killed"
+    WAITING = "waiting"
     UNREADABLE = "unreadable"
 
     @property
     def label(self) -> str:
         """The state in words."""
-        return "process exited unexpectedly (killed?)" if self is RunState.KILLED else self.value.replace("_", " ")
+        words = {RunState.KILLED: "process exited unexpectedly (killed?)", RunState.WAITING: "waiting for shards"}
+        return words.get(self, self.value.replace("_", " "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ class ListedRun:
 
     @property
     def state(self) -> RunState:
-        return RunState.UNREADABLE if self.status is None else state_of(self.status)
+        if self.status is None:
+            return RunState.WAITING if isinstance(self.error, ShardsOutstandingError) else RunState.UNREADABLE
+        return state_of(self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ def state_of(status: Status) -> RunState:
     match status.report.exit_code:
         case _ if status.running:
             return RunState.RUNNING
+        case _ if status.shards is not None:
+            return RunState.WAITING
         case None:
             return RunState.KILLED
         case ExitCode.OK:

@@ -49,17 +49,18 @@ class MergeSources:
 
 
 def find_sources(run_dirs: Sequence[Path], out_dir: Path | None) -> MergeSources:
-    """Return what is to be merged: the given shard directories, and those below a given main run directory.
+    """Return what is to be merged: the given shard directories, and those below the main run directory if it is given.
 
     The main run directory is ``out_dir``, else the given one, else that in which the shard directories are. Raises
     ``RunDirectoryError`` if a directory is neither, and ``UserError`` if there is no main run directory, or several.
     """
+    check_path("the main run directory", out_dir)
     mains = [] if out_dir is None else [out_dir]
     shards: list[Path] = []
     for path in run_dirs:
         check_path("the run directory", path)
         (mains if _is_main(path) else shards).append(path)
-    expanded = [path for main in mains if main in run_dirs for path in _shards_below(main)]
+    expanded = [path for main in mains for path in _shards_below(main)]
     if not mains:
         mains = [main for path in shards if (main := _main_of(path)) is not None]
     found = _distinct(mains)

@@ -62,11 +62,8 @@ def note_shard(journal: Journal, shard: ShardOf) -> None:
     journal.note(_SHARD, _SHARD_ADAPTER.dump_json(shard).decode())
 
 
-def described(shards: OutstandingShards) -> str:
+def describe_shards(shards: OutstandingShards) -> str:
     """Return which shards were not merged, and what is set aside for them, as text."""
     missing = shards.missing
     numbers = ", ".join(map(str, missing[:_NAMED])) + (f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else "")
-    return (
-        f"shard{'s' if len(missing) > 1 else ''} {numbers} of {len(shards.allowances)} of plan"
-        f" {shards.plan_digest[:8]}, for which {format_credits(shards.set_aside)} credits are set aside"
-    )
+    return f"{numbers} of {len(shards.allowances)}, with {format_credits(shards.set_aside)} credits set aside"

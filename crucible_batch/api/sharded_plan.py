@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crucible_batch.api.plan_rows import job_states, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
-from crucible_batch.api.shard_note import described, note_shards, noted_shard, noted_shards
+from crucible_batch.api.shard_note import describe_shards, note_shards, noted_shard, noted_shards
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import Credits, format_credits
@@ -290,7 +290,7 @@ def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -
     """Raise ``ShardsOutstandingError`` if shards of a run directory were not merged: their allowances are set aside."""
     if outstanding is None or not outstanding.missing:
         return
-    raise ShardsOutstandingError(directory, described(outstanding))
+    raise ShardsOutstandingError(directory, describe_shards(outstanding))
 
 
 def refuse_if_divided(directory: Path) -> None:
@@ -310,6 +310,17 @@ def refuse_if_divided(directory: Path) -> None:
             f"{directory} is the directory of shard {shard.shard} of a saved plan",
             hint="run the shard there, or choose another --out-dir",
         )
+
+
+def waits_for_shards(directory: Path) -> bool:
+    """Whether a run of the manifest is refused until shards are merged."""
+    try:
+        refuse_if_divided(directory)
+    except ShardsOutstandingError:
+        return True
+    except RunDirectoryError:
+        return False
+    return False
 
 
 def shard_notes(directory: Path) -> Iterator[str]:

@@ -13,14 +13,15 @@ from pydantic import TypeAdapter, ValidationError
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.request import check_path
-from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.shard_note import describe_shards, noted_shards
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.prices import workflow_class
 from crucible_batch.domain.retry_rule import Remedy, remedy_for
-from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError
+from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError, ShardsOutstandingError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import Sidecars
 from crucible_batch.report import (
@@ -44,7 +45,6 @@ from crucible_batch.report.html import (
     is_short_of_budget,
     write_page,
 )
-from crucible_batch.shell_command import shell_command
 
 OLDEST = 8
 NEWEST_ENDS = 200
@@ -132,7 +132,8 @@ class Status:
 
     ``running`` is true if a run holds its lock, and ``progress`` is that run's progress. ``manifest`` is the manifest's
     path as given to the newest run; None if that run followed a saved plan. ``changed_at`` is when the newest run
-    ended, or began if it has no ending, in seconds since the epoch.
+    ended, or began if it has no ending, in seconds since the epoch. ``shards`` are those of the newest divided plan, if
+    not all of them are merged.
     """
 
     run_dir: Path
@@ -141,6 +142,7 @@ class Status:
     progress: Progress | None = None
     manifest: Path | None = None
     changed_at: float = 0.0
+    shards: OutstandingShards | None = None
 
     def jobs(self) -> Iterator[JobRow]:
         """Yield the report's row of each job, in manifest order."""
@@ -155,7 +157,8 @@ def read_status(run_dir: str | Path) -> Status:
         jobs = journal.jobs(newest.terms.rule)
         progress = progress_of(jobs, newest.started_at) if running and newest.ending is None else None
         manifest = manifest_of(newest.terms)
-        return Status(directory, running, head_of(journal), progress, manifest, changed_at_of(newest))
+        shards = outstanding_shards(journal)
+        return Status(directory, running, head_of(journal), progress, manifest, changed_at_of(newest), shards)
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
@@ -283,16 +286,21 @@ def report_rows(run_dir: Path) -> Iterator[JobRow]:
         yield from told_rows(journal)
 
 
+def outstanding_shards(journal: Journal) -> OutstandingShards | None:
+    """Return the shards of the newest divided plan; None if all of them are merged, or no plan was divided."""
+    shards = noted_shards(journal)
+    return shards if shards is not None and shards.missing else None
+
+
 def newest_run(journal: Journal) -> RunRecord:
-    """Return the newest run. Raises ``RunDirectoryError`` if none has begun."""
+    """Return the newest run.
+
+    Raises ``RunDirectoryError`` if none has begun: ``ShardsOutstandingError`` if its shards are run elsewhere.
+    """
     runs = journal.runs()
-    if not runs and (divided := noted_shards(journal)) is not None:
-        directory = journal.path.parent.parent
-        raise RunDirectoryError(
-            f"{directory} was divided into {len(divided.allowances)} shards, and none of them is merged yet",
-            hint=f"when they have ended: {shell_command('merge', directory)}",
-        )
     if not runs:
+        if (shards := outstanding_shards(journal)) is not None:
+            raise ShardsOutstandingError(journal.path.parents[1], describe_shards(shards))
         raise RunDirectoryError("no run has begun in this directory yet", hint="start one: crucible-batch run MANIFEST")
     return runs[-1]
 

@@ -72,12 +72,11 @@ def merge_and_tell(
 
 
 def _headline(result: MergeResult) -> str:
-    plan = f"of plan {result.plan_digest[:8]}"
     if result.is_repeated:
-        return f"all shards {plan} were merged before"
-    parts = [f"{_shards(result.merged)} {plan} merged"] if result.merged else []
-    parts += [f"{_shards(result.abandoned)} {plan} abandoned"] if result.abandoned else []
-    return ", ".join(parts) or f"the merge of the shards {plan} is finished"
+        return "all shards were merged before"
+    parts = [f"{_shards(result.merged)} merged"] if result.merged else []
+    parts += [f"{_shards(result.abandoned)} abandoned"] if result.abandoned else []
+    return ", ".join(parts) or "the merge of the shards is finished"
 
 
 def _shards(numbers: Sequence[int]) -> str:

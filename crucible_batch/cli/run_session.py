@@ -43,7 +43,7 @@ from crucible_batch.cli.logs.run_log import OpenLog, RunLog
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.redaction import redacted
 from crucible_batch.cli.render.plan import plan_json, show_plan
-from crucible_batch.cli.render.shards import show_shard_commands
+from crucible_batch.cli.render.shards import merge_command, show_shard_commands
 from crucible_batch.cli.render.summary import (
     EarlierRuns,
     ending_line,
@@ -84,6 +84,8 @@ def show_what_a_run_would_do(
         what_next = next_after_plan(summary, save_to, again(instead_of="run"), plan_again=plan_again)
         if summary.earlier_dir is not None and save_to is None:  # run would be refused
             what_next = with_out_dir(again(instead_of="plan"), summary.earlier_dir)
+        if summary.is_waiting:  # likewise
+            what_next = merge_command(summary.run_dir)
         if what_next is not None:
             fact(answer.out, "next", (what_next, "command"), width=9)
 

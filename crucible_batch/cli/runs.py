@@ -23,6 +23,7 @@ from crucible_batch.api import (
     newest_run_directory,
 )
 from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.status import next_command
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError, UserError
@@ -34,6 +35,7 @@ _STYLES = {
     RunState.FAILED_JOBS: "bad",
     RunState.STOPPED: "warn",
     RunState.KILLED: "warn",
+    RunState.WAITING: "busy",
     RunState.UNREADABLE: "bad",
 }
 _COLUMNS = ("run", "state", "jobs", "credits", "age")
@@ -104,6 +106,8 @@ def run_json(run: ListedRun, command: str | None) -> dict[str, Json]:
 
 def _next(run: ListedRun) -> str | None:
     """Return the next command; None if there is none, or if the journal was damaged since it was listed."""
+    if run.state is RunState.WAITING:
+        return merge_command(run.run_dir)
     try:
         return None if run.status is None else next_command(run.status)
     except CrucibleBatchError:

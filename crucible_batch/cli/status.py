@@ -14,11 +14,13 @@ from rich.console import Console
 
 from crucible_batch.api import (
     Balance,
+    OutstandingShards,
     Progress,
     Status,
     budget_for_rest,
     clean,
     codes_never_retried,
+    describe_shards,
     format_credits,
     live_manifest_schema,
     manifest_schema,
@@ -40,6 +42,7 @@ from crucible_batch.cli.display.progress_text import (
     rows,
     task_row,
 )
+from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.render.summary import (
     FailureGroup,
     group_failures,
@@ -48,7 +51,7 @@ from crucible_batch.cli.render.summary import (
     next_step,
     show_summary,
 )
-from crucible_batch.cli.terminal import Json, say, working
+from crucible_batch.cli.terminal import Json, fact, say, working
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
@@ -106,6 +109,8 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
     books, progress = status.report.credits, status.progress
     balance = Balance(books.budget, books.spent, books.held)
     answer.data = {**head_json(status.report, run_dir), "running": status.running}
+    if status.shards is not None:
+        answer.data["shards"] = _shards_json(status.shards)
     if progress is not None:
         answer.data["progress"] = progress_json(progress, balance, now)
     failures = [] if status.running else group_failures(status.report, status.jobs())
@@ -117,6 +122,8 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
         next_step=_next_step(status, failures),
         tail=_tail(status),
     )
+    if status.shards is not None:
+        fact(answer.out, "shards", f"not merged yet: {describe_shards(status.shards)}")
     if progress is not None:
         show_progress(answer.out, progress, balance, now)
 
@@ -143,6 +150,8 @@ def _chose_some(status: Status) -> bool:
 def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     """Return the command that continues a run; None if it is running or complete."""
     head, manifest = status.report, status.manifest
+    if status.shards is not None and not status.running:
+        return merge_command(status.run_dir)
     if status.running or (head.exit_code == ExitCode.OK and not _chose_some(status)):
         return None
     if head.shard is not None and head.exit_code in {ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS}:
@@ -159,6 +168,15 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
         return command
     enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
     return next_step(head, command, failures, enough=enough, never=codes_never_retried(status.run_dir))
+
+
+def _shards_json(shards: OutstandingShards) -> Json:
+    return {
+        "plan_digest": shards.plan_digest,
+        "count": len(shards.allowances),
+        "missing": list(shards.missing),
+        "set_aside": format_credits(shards.set_aside),
+    }
 
 
 def write_report_and_tell(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:

@@ -55,13 +55,13 @@ class MergedEvents:
         be decoded, and ``UserError`` if the temporary directory is full.
         """
         latest: float | None = None
-        with room_for("the events of the shards"):
-            self._connection.execute("BEGIN")
-            for number, (subject, event) in enumerate(events):
-                latest = event.at if latest is None else max(latest, event.at)
-                row = (latest, source, number, subject, *encode_event(event))
+        self._connection.execute("BEGIN")
+        for number, (subject, event) in enumerate(events):  # not in the block below, which is about this database only
+            latest = event.at if latest is None else max(latest, event.at)
+            row = (latest, source, number, subject, *encode_event(event))
+            with room_for("the events of the shards"):
                 self._connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
-            self._connection.execute("COMMIT")
+        self._connection.execute("COMMIT")
         return latest
 
     def saved_at(self, path: str) -> list[str]:

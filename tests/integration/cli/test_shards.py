@@ -198,7 +198,7 @@ def refused_cli(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Cli:
         (("plan", "refused.yaml", "--shards", "2"), "--shards needs a file for the plan"),
         (("plan", "refused.yaml", "--shards", "0", "-o", "p.json"), "greater than or equal to 1"),
         (("plan", "refused.yaml", "--shards", "2", "-o", "p.json", "--retry-failed"), "can't be used together"),
-        (("status", "outputs/refused/default"), "was divided into 2 shards, and none of them is merged yet"),
+        (("status", "outputs/refused/default"), "are not merged yet: 1, 2 of 2"),
     ],
 )
 def test_what_a_divided_plan_does_not_allow_is_refused(refused_cli: Cli, command: tuple[str, ...], words: str) -> None:

@@ -105,7 +105,7 @@ class ShardGround:
             never=frozenset(),
         )
 
-    def divide(self, stories: Iterable[Story] = (), *, budget: str | None = "100") -> None:
+    def divide(self, stories: Iterable[Story] = (), *, budget: str | None = "100", ending: Ending = OK) -> None:
         """Make the main run directory, with what an earlier run did in it."""
         with Journal.open(self.main, BINDING, now=1.0) as journal:
             with PlanFile.temporary() as plan:
@@ -114,7 +114,7 @@ class ShardGround:
             if stories := list(stories):
                 run = journal.begin_run(self.terms, now=1.0)
                 journal.restore(stories)
-                journal.end_run(run, OK, now=2.0)
+                journal.end_run(run, ending, now=2.0)
             allowances = {number: Decimal(20) for number in range(1, self.count + 1)}
             total = None if budget is None else Decimal(budget)
             note_shards(journal, OutstandingShards(self.digest, allowances, budget=total))

@@ -193,6 +193,15 @@ def test_all_shards_can_be_abandoned(ground: ShardGround) -> None:
     refuse_if_divided(ground.main)
 
 
+def test_to_abandon_all_shards_is_no_run_of_its_own(tmp_path: Path) -> None:
+    ground = ShardGround(tmp_path)
+    ground.divide([failed(0, 1.0)], ending=Ending(RunStatus.PARTIAL, 1))
+    result = merge([ground.main], abandon="all", html=False)
+    assert result.exit_code is ExitCode.OK
+    with Journal.read(ground.main) as journal:
+        assert len(journal.runs()) == 1
+
+
 def test_a_shard_that_was_run_is_not_abandoned(ground: ShardGround) -> None:
     ground.all_shards()
     with pytest.raises(UserError, match="can't be abandoned"):
@@ -469,7 +478,7 @@ def test_temporary_files_of_shards_are_left_to_their_own_runs(ground: ShardGroun
 def test_a_directory_that_waits_for_shards_is_refused_until_they_are_merged(ground: ShardGround) -> None:
     with pytest.raises(ShardsOutstandingError) as caught:
         refuse_if_divided(ground.main)
-    assert "shards 1, 2, 3, 4" in caught.value.message
+    assert "1, 2, 3, 4 of 4" in caught.value.message
     assert "80 credits" in caught.value.message
     assert f"crucible-batch merge {ground.main}" in (caught.value.hint or "")
     ground.all_shards()

@@ -1,0 +1,295 @@
+"""Shards are merged by the command: as one run on one machine, and refused in words otherwise."""
+
+import json
+import shutil
+import urllib.request
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Cli, running_sandbox
+
+Report = Callable[[Path], dict[str, Any]]
+JOBS = """- {name: "fox-{{ style }}", prompt: "a fox in {{ style }}", matrix: {style: [ink, oil, chalk]}, repeat: 3}
+- {name: edit, prompt: at night, workflow: qwen-edit, image: a.png, repeat: 2}"""
+BUDGET = "{credits: 120, max_credits_per_job: 8, max_credits_per_upload: 1}"
+FOXES = "- {name: fox, prompt: a fox, repeat: 8}"
+
+
+@pytest.fixture
+def own_gateway() -> Iterator[str]:
+    with running_sandbox("--time-scale", "0", "--credits", "1000") as url:
+        yield url
+
+
+@pytest.fixture
+def own_cli(tmp_path: Path, own_gateway: str) -> Cli:
+    return Cli(tmp_path, own_gateway)
+
+
+def picture(path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (64, 64), "teal").save(path)
+
+
+def divided(
+    cli: Cli, name: str, jobs: str = "- {name: fox, prompt: a fox, repeat: 8}", *, budget: str = BUDGET
+) -> Path:
+    """Plan four shards; return the main run directory."""
+    picture(cli.cwd / "a.png")
+    cli.write(name, jobs, budget=budget)
+    done = cli("plan", f"{name}.yaml", "--shards", "4", "-o", "plan.json")
+    assert done.code == 0, done.err
+    return cli.cwd / "outputs" / name / "default"
+
+
+def run_shards(cli: Cli, *numbers: int) -> None:
+    for number in numbers:
+        done = cli("run", "plan.json", "--shard", f"{number}/4", "-q")
+        assert done.code in {0, 4}, done.err
+
+
+def shard_dir(cli: Cli, main: Path, number: int) -> Path:
+    digest = json.loads((cli.cwd / "plan.json").read_text(encoding="utf-8"))["digest"]
+    return main / "shards" / str(digest)[:8] / f"{number}-of-4"
+
+
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a report without what another gateway, or another time, makes differently."""
+    row = {key: value for key, value in row.items() if key not in {"job_id", "attempts", "image_files"}}
+    row["outputs"] = [
+        {key: value for key, value in output.items() if key not in {"saved_at"}} for output in row["outputs"]
+    ]
+    return row
+
+
+def spent_at(url: str | None) -> Decimal:
+    with urllib.request.urlopen(f"{url}/_sandbox/state") as answer:
+        rows = json.load(answer, parse_float=Decimal)["ledger"]
+    return 1000 - Decimal(rows[-1]["balance_after"])
+
+
+def test_four_shards_are_merged_to_the_report_of_one_run(own_cli: Cli, report_of: Report, tmp_path: Path) -> None:
+    cli = own_cli
+    jobs = JOBS.replace("image: a.png, repeat: 2", "image: a.png")
+    main = divided(cli, "same", jobs)
+    run_shards(cli, 1, 2, 3, 4)
+    done = cli("merge", "outputs/same/default")
+    assert done.code == 0, done.err
+    assert "10 of 10 jobs succeeded" in done.out
+    assert "shards 1, 2, 3, 4 merged" in done.out
+    merged = report_of(main)
+
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    with running_sandbox("--time-scale", "0", "--credits", "1000") as url:
+        one = Cli(alone, url)
+        picture(alone / "a.png")
+        one.write("same", jobs, budget=BUDGET)
+        assert one("run", "same.yaml", "-q").code == 0
+        assert spent_at(url) == spent_at(cli.url) == Decimal(merged["credits"]["spent"])
+    single = report_of(alone / "outputs/same/default")
+    assert [told(row) for row in merged["jobs"]] == [told(row) for row in single["jobs"]]
+    assert merged["credits"] == single["credits"]
+    assert merged["counts"] == single["counts"]
+    assert merged["notes"] == single["notes"]
+    assert (merged["status"], merged["shard"]) == ("succeeded", None)
+    for row in merged["jobs"]:
+        for output in row["outputs"]:
+            content = (main / output["path"]).read_bytes()
+            assert content == (alone / "outputs/same/default" / output["path"]).read_bytes()
+            assert json.loads((main / f"{output['path']}.json").read_text())["output"]["sha256"] == output["sha256"]
+    assert cli("verify", "outputs/same/default").code == 0
+    audit = cli("audit", "outputs/same/default", "--json")
+    assert (audit.code, audit.envelope["data"]["differences"]) == (0, [])
+    assert "nothing to run" in cli("plan", "same.yaml").out
+    again = cli("run", "same.yaml")
+    assert (again.code, spent_at(cli.url)) == (0, Decimal(merged["credits"]["spent"]))
+
+
+def test_what_is_blocked_in_the_shards_is_the_rest_of_the_next_plan(own_cli: Cli, report_of: Report) -> None:
+    cli = own_cli
+    main = divided(cli, "tight", budget="{credits: 12, max_credits_per_job: 4}")
+    run_shards(cli, 1, 2, 3, 4)
+    done = cli("merge", "outputs/tight/default", "--json")
+    assert done.code == 4
+    report = report_of(main)
+    counts = report["counts"]
+    assert counts["succeeded"] + counts["blocked"] == counts["total"] == 8
+    assert counts["blocked"] >= 1
+    assert report["credits"]["held"] == "0"
+    assert done.envelope["error"]["code"] == "BUDGET_EXHAUSTED"
+    assert done.envelope["data"]["merge"]["merged"] == [1, 2, 3, 4]
+    rest = cli("plan", "tight.yaml", "--json").envelope["data"]
+    assert (rest["states"]["new"], rest["states"]["done"]) == (counts["blocked"], counts["succeeded"])
+    more = cli("run", "tight.yaml", "--budget", "60")
+    assert more.code == 0, more.err
+    assert report_of(main)["counts"]["succeeded"] == 8
+    assert spent_at(cli.url) == Decimal(report_of(main)["credits"]["spent"]) == 16
+
+
+def test_the_next_command_after_a_merge_works_as_it_is(own_cli: Cli) -> None:
+    cli = own_cli
+    divided(cli, "goes-on", budget="{credits: 12, max_credits_per_job: 4}")
+    run_shards(cli, 1, 2, 3, 4)
+    done = cli("merge", "outputs/goes-on/default")
+    command = done.out.splitlines()[-1].partition("next")[2].split()
+    assert command[:2] == ["crucible-batch", "run"]
+    assert cli(*command[1:]).code == 0
+
+
+def test_the_rest_can_be_divided_again(own_cli: Cli, report_of: Report) -> None:
+    cli = own_cli
+    main = divided(cli, "waves", budget="{credits: 12, max_credits_per_job: 4}")
+    run_shards(cli, 1, 2, 3, 4)
+    assert cli("merge", "outputs/waves/default", "-q").code == 4
+    second = cli("plan", "waves.yaml", "--budget", "60", "--shards", "4", "-o", "plan.json")
+    assert second.code == 0, second.err
+    run_shards(cli, 1, 2, 3, 4)
+    assert cli("merge", "outputs/waves/default").code == 0
+    assert report_of(main)["counts"]["succeeded"] == 8
+    assert cli("audit", "outputs/waves/default").code == 0
+
+
+def test_a_missing_and_a_repeated_shard_are_named(cli: Cli) -> None:
+    main = divided(cli, "complete")
+    run_shards(cli, 1, 2, 4)
+    missing = cli("merge", "outputs/complete/default")
+    assert missing.code == 2
+    assert "shard 3 of 4 is missing" in missing.err
+    assert "crucible-batch merge outputs/complete/default --abandon 3" in " ".join(missing.err.split())
+    run_shards(cli, 3)
+    shutil.copytree(shard_dir(cli, main, 2), cli.cwd / "copy")
+    repeated = cli("merge", "outputs/complete/default", "copy")
+    assert repeated.code == 2
+    assert "shard 2/4 is there twice" in repeated.err
+    assert "copy" in repeated.err
+    given = [str(shard_dir(cli, main, number).relative_to(cli.cwd)) for number in (1, 2, 3)]
+    assert "shard 4 of 4 is missing" in cli("merge", *given).err
+    assert not (main / "report.json").exists()
+    assert cli("merge", *given, str(shard_dir(cli, main, 4))).code == 0
+
+
+def test_an_abandoned_shard_returns_its_credits(cli: Cli, report_of: Report) -> None:
+    main = divided(cli, "abandoned")
+    run_shards(cli, 1, 2, 4)
+    refused = cli("merge", "outputs/abandoned/default", "--abandon", "3", "--abandon", "1")
+    assert (refused.code, "shard 1/4 can't be abandoned" in refused.err) == (2, True)
+    done = cli("merge", "outputs/abandoned/default", "--abandon", "3/4")
+    assert done.code == 5
+    assert "shard 3 abandoned" in done.out
+    assert report_of(main)["counts"]["pending"] == 2
+    run_again = cli("run", "plan.json", "--shard", "3/4")
+    assert run_again.code == 2, run_again.out
+    assert cli("run", "abandoned.yaml").code == 0
+    assert report_of(main)["counts"]["succeeded"] == 8
+
+
+@pytest.mark.parametrize("value", ["three", "0", "-1", "1.5", ""])
+def test_a_number_that_is_no_shard_is_refused(lonely_cli: Cli, value: str) -> None:
+    done = lonely_cli("merge", "outputs/x/default", f"--abandon={value}")
+    assert (done.code, "is not the number of a shard" in done.err) == (2, True)
+
+
+def test_nothing_runs_in_the_main_directory_until_the_merge(cli: Cli) -> None:
+    divided(cli, "waiting")
+    refused = cli("run", "waiting.yaml", "--json")
+    assert (refused.code, refused.envelope["error"]["code"]) == (2, "SHARDS_OUTSTANDING")
+    assert "crucible-batch merge outputs/waiting/default" in refused.envelope["error"]["hint"]
+    run_shards(cli, 1, 2, 3, 4)
+    assert cli("run", "waiting.yaml").code == 2
+    note = cli("plan", "waiting.yaml")
+    assert "not merged yet: 1, 2, 3, 4 of 4" in " ".join(note.out.split())
+    assert note.out.splitlines()[-1].split("next")[-1].split("#")[0].strip() == (
+        "crucible-batch merge outputs/waiting/default"
+    )
+    listed = cli("runs", "--json").envelope["data"]["runs"]
+    assert [(run["state"], run["next"].split("   ")[0]) for run in listed] == [
+        ("waiting", "crucible-batch merge outputs/waiting/default")
+    ]
+    assert cli("merge", "outputs/waiting/default", "-q").code == 0
+    assert cli("runs", "--json").envelope["data"]["runs"][0]["state"] == "done"
+    assert cli("run", "waiting.yaml").code == 0
+
+
+def test_status_names_the_shards_that_are_not_merged(cli: Cli) -> None:
+    cli.write("probed", FOXES, budget=BUDGET)
+    assert cli("run", "probed.yaml", "--only", "fox-1", "-q").code == 0
+    assert cli("plan", "probed.yaml", "--shards", "4", "-o", "plan.json").code == 0
+    status = cli("status", "outputs/probed/default")
+    assert "not merged yet: 1, 2, 3, 4 of 4" in status.out
+    assert "crucible-batch merge outputs/probed/default" in status.out
+    data = cli("status", "outputs/probed/default", "--json").envelope["data"]
+    assert (data["shards"]["missing"], data["shards"]["count"]) == ([1, 2, 3, 4], 4)
+    run_shards(cli, 1, 2, 3, 4)
+    assert cli("merge", "outputs/probed/default", "-q").code == 0
+    assert "shards" not in cli("status", "outputs/probed/default", "--json").envelope["data"]
+
+
+def test_a_merge_needs_neither_a_key_nor_a_network(cli: Cli) -> None:
+    divided(cli, "offline")
+    run_shards(cli, 1, 2, 3, 4)
+    assert Cli(cli.cwd, None)("merge", "outputs/offline/default").code == 0
+
+
+def test_a_merge_again_is_told_and_succeeds(cli: Cli) -> None:
+    main = divided(cli, "again")
+    run_shards(cli, 1, 2, 3, 4)
+    assert cli("merge", "outputs/again/default", "--no-html").code == 0
+    assert not (main / "report.html").exists()
+    repeated = cli("merge", "outputs/again/default", "--json")
+    assert (repeated.code, repeated.envelope["data"]["merge"]["repeated"]) == (0, True)
+    assert "were merged before" in cli("merge", "outputs/again/default").out
+
+
+def test_a_directory_in_which_a_run_is_active_is_exit_6(slow_cli: Cli) -> None:
+    main = divided(slow_cli, "busy", "- {name: fox, prompt: a fox, repeat: 4}")
+    running = slow_cli.start("run", "plan.json", "--shard", "1/4", "--display", "plain")
+    try:
+        journal = shard_dir(slow_cli, main, 1) / ".crucible" / "holder"
+        assert running.stderr is not None
+        while not journal.exists():
+            assert running.poll() is None
+        busy = slow_cli("merge", "outputs/busy/default", "--abandon", "all")
+        assert busy.code == 6, busy.err
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def test_shards_that_ran_on_other_machines_are_merged(cli: Cli, tmp_path: Path, report_of: Report) -> None:
+    """Each machine has the plan and the manifest; their results are copied back beside each other."""
+    main = divided(cli, "machines")
+    for number in (1, 2, 3, 4):
+        there = tmp_path / f"machine-{number}"
+        there.mkdir()
+        for name in ("plan.json", "machines.yaml"):
+            shutil.copy(cli.cwd / name, there / name)
+        ran = Cli(there, cli.url)("run", "plan.json", "--shard", f"{number}/4", "--out-dir", "results", "-q")
+        assert ran.code == 0, ran.err
+    given = [f"machine-{number}/results" for number in (1, 2, 3, 4)]
+    unknown = cli("merge", *given)
+    assert (unknown.code, "--out-dir" in unknown.err) == (2, True)
+    assert cli("merge", *given, "--out-dir", "outputs/machines/default").code == 0
+    assert report_of(main)["counts"]["succeeded"] == 8
+    assert cli("verify", "outputs/machines/default").code == 0
+
+
+def test_what_a_shard_has_lost_is_downloaded_again_at_no_cost(own_cli: Cli, report_of: Report) -> None:
+    cli = own_cli
+    main = divided(cli, "lost")
+    run_shards(cli, 1, 2, 3, 4)
+    spent = spent_at(cli.url)
+    victim = next(shard_dir(cli, main, 2).glob("*/0.*"))
+    victim.unlink()
+    done = cli("merge", "outputs/lost/default")
+    assert done.code == 0
+    assert "crucible-batch verify outputs/lost/default --fix" in " ".join(done.err.split())
+    assert cli("verify", "outputs/lost/default").code == 7
+    assert cli("verify", "outputs/lost/default", "--fix").code == 0
+    assert cli("verify", "outputs/lost/default").code == 0
+    assert (report_of(main)["counts"]["succeeded"], spent_at(cli.url)) == (8, spent)
