@@ -26,8 +26,9 @@ from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.api.draft import read_source, run_directory, run_terms
 from crucible_batch.api.merging import MergeResult, merge
 from crucible_batch.api.planning import plan_request
+from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.running import RunResult
+from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import books_of, check_sharding
 from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard, ShardFigures
@@ -127,28 +128,43 @@ class _Coordinator:
         check_sharding(request, manifest, self._terms, self._main / PLAN_FILE)
 
     async def run(self) -> RunResult:
-        result: MergeResult | None = None
         try:
-            if noted_run(self._main) is not None:
-                await self._open()
-            while True:
-                outstanding = self._outstanding()
-                is_new = outstanding is None or not outstanding.missing
-                if is_new and result is not None and not self._needs_another(result):
-                    break
-                plan = await self._divided(outstanding)
-                if plan is None:
-                    break
-                self._wave += 1
-                before = self._committed()
-                result, endings = await self._finish(plan)
-                if not endings <= _CLEAN_ENDINGS or self._committed() <= before:
-                    break
+            return await self._run_waves()
         finally:
             if self._epoch:
                 await asyncio.shield(self.database.close_run(self._run, self._epoch))
-        if result is None or result.report is None:
-            result = merge([self._main], out_dir=self._main, html=self.request.html)
+
+    async def _run_waves(self) -> RunResult:
+        if noted_run(self._main) is not None:
+            await self._open()
+        outstanding = self._outstanding()
+        if outstanding is None or not outstanding.missing:
+            probed = await self._probe()
+            if not probed.may_divide:
+                return probed.run
+        while True:
+            try:
+                plan = await self._divided()
+            except NothingToDivideError as error:
+                logger.info("%s", error.message)
+                return await self._finished_here()
+            before = self._committed()
+            result, endings = await self._finish(plan)
+            if not endings <= _CLEAN_ENDINGS or self._committed() <= before or not self._may_divide_more(result):
+                return self._ended(result)
+
+    async def _probe(self) -> ProbeResult:
+        request = replace(self.request, shards=await self._shards())
+        return await run_probe(
+            request, admission_of(request.shards or 1), settings=self.settings, transport=self.transport
+        )
+
+    async def _finished_here(self) -> RunResult:
+        """Run what can't be divided on this machine: nothing new, or what the budget has room for alone."""
+        request = replace(self.request, shards=None, notify=False)
+        return await run_request(request, settings=self.settings, transport=self.transport)
+
+    def _ended(self, result: MergeResult) -> RunResult:
         if result.report is None:
             raise UserError("no shard has run", hint="see the logs of the workers; then run the same command again")
         return RunResult(self._main, result.report, result.exit_code, None, result.page)
@@ -161,18 +177,12 @@ class _Coordinator:
         with Journal.read(self._main) as journal:
             return noted_shards(journal) if journal.is_created() else None
 
-    async def _divided(self, outstanding: OutstandingShards | None) -> SavedPlan | None:
-        """Return the plan whose shards are outstanding, else a new one; None if nothing can be divided."""
+    async def _divided(self) -> SavedPlan:
+        """Return the plan whose shards are outstanding, else a new one. Raises ``NothingToDivideError``."""
         target = self._main / SHARDS_FOLDER / NEW_WAVE / PLAN_FILE
+        outstanding = self._outstanding()
         if outstanding is None or not outstanding.missing:
-            shards = self.request.shards or await self._default_shards()
-            try:
-                await self._plan(target, shards)
-            except NothingToDivideError as error:
-                if outstanding is None:
-                    raise
-                logger.info("%s", error.message)
-                return None
+            await self._plan_new(target, await self._shards())
             outstanding = self._outstanding()
             assert outstanding is not None
         digest = outstanding.plan_digest
@@ -185,7 +195,18 @@ class _Coordinator:
                 f"{plan.path} is not the plan whose shards are outstanding in {self._main}",
                 hint=f"its digest has to be {digest[:8]}: restore it from a backup",
             )
+        self._wave += 1
         return plan
+
+    async def _plan_new(self, target: Path, shards: int) -> None:
+        try:
+            await self._plan(target, shards)
+        except NothingToDivideError:
+            raise
+        except UserError:  # a later wave has jobs whose price or images nobody has bought yet
+            if not self._wave or not (await self._probe()).may_divide:
+                raise
+            await self._plan(target, shards)
 
     async def _plan(self, target: Path, shards: int) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -195,11 +216,14 @@ class _Coordinator:
     def _is_named(self, digest: str) -> bool:
         return (self._main / SHARDS_FOLDER / digest[:8] / PLAN_FILE).is_file()
 
-    async def _default_shards(self) -> int:
+    async def _shards(self) -> int:
+        if self.request.shards is not None:
+            return self.request.shards
         alive = [each for each in await self.database.workers() if each.seen_age_s < 2 * self.pace.lease_s]
         return min(MAX_SHARDS, max(1, SHARDS_PER_WORKER * len(alive)))
 
-    def _needs_another(self, result: MergeResult) -> bool:
+    @staticmethod
+    def _may_divide_more(result: MergeResult) -> bool:
         head = result.report
         stopped = head is not None and any(stop.code == BUDGET_EXHAUSTED for stop in head.stops.values())
         return head is not None and stopped and head.counts.blocked > 0
