@@ -158,11 +158,10 @@ async def run_request(
     """Run a request, as ``run`` does.
 
     ``manifest`` is that of the request if it has been read already. ``clock`` is the machine's clock unless a test
-    gives another. ``on_runner`` is called before the first purchase, with what can stop the run in good order.
-    ``stages`` are in place of the request's filter.
+    gives another. ``on_runner`` gets what can stop the run in good order; ``stages`` replace the request's filter.
     """
     check_request(request)
-    deadline = Deadline(request.deadline_s)
+    deadline, clock = Deadline(request.deadline_s), clock or SystemClock()
     settings = settings or current_settings()
     request = quiet_shard(follow_plan(request, os.environ))
     early = at_once if handle_signals else nullcontext
@@ -170,7 +169,6 @@ async def run_request(
         manifest = manifest or read_source(request, deadline.check)
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)
-    clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         # Entered first, so that it ends last: when everything else is closed.
         notices = RunNotices(manifest, request, settings, clock, can_ask=confirm is not None)
