@@ -188,7 +188,7 @@ class ShardClaim:
         if settings.base_url.rstrip("/") != claimed.gateway:
             raise ClusterSetupError(
                 f"the run is at {claimed.gateway}, and this worker is set to {settings.base_url}",
-                hint="set CRUCIBLE_API_BASE or --base-url of the worker to that gateway",
+                hint="set CRUCIBLE_API_BASE or --api-base of the worker to that gateway",
             )
         folder = wave_folder(Path(claimed.location), claimed.key.plan_digest)
         if not folder.is_dir():

@@ -20,7 +20,7 @@ from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.cluster import ClusterAddress, ShardKey
 from crucible_batch.cluster.database import RESCUE_S, ClusterDatabase
 from crucible_batch.cluster.queue import ShardQueue, keep_rescuing
-from crucible_batch.domain.shard_lease import LEASE_S, RENEW_S, ClaimAnswer
+from crucible_batch.domain.shard_lease import LEASE_S, RENEW_S, ClaimAnswer, ShardState
 from crucible_batch.errors import ClusterUnreachableError, CrucibleBatchError
 from crucible_batch.settings import Settings
 
@@ -102,10 +102,15 @@ class _Worker:
         while True:
             with contextlib.suppress(ClusterUnreachableError):
                 is_draining = await self._tools.heartbeats.see_worker(self._id, self._name, __version__)
-                is_over = is_draining or (self._once and not self._is_busy and await queue.waiting() == 0)
+                is_over = is_draining or (self._once and await self._nothing_waits(queue))
                 if is_over and not self._is_busy:
                     self._stop.set()
             await asyncio.sleep(min(_SEEN_S, self._pace.renew_s))
+
+    async def _nothing_waits(self, queue: ShardQueue) -> bool:
+        """Whether no shard waits. One that was returned has no task until ``rescue`` queues it."""
+        shards = await self._tools.heartbeats.shards()
+        return all(each.state is not ShardState.WAITING for each in shards) and await queue.waiting() == 0
 
     async def _handle(self, key: ShardKey) -> None:
         """Claim a shard and run it. An error that concerns this worker ends it."""

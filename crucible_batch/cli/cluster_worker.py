@@ -88,6 +88,8 @@ class _Children:
             child = await asyncio.create_subprocess_exec(*_command(sys.argv), env=self._environment())
             began = asyncio.get_running_loop().time()
             code = await _ended(child, stop)
+            if stop.is_set() and code == ExitCode.SIGTERM:
+                return ExitCode.OK  # it was just starting
             if stop.is_set() or code in _FINAL:
                 return code
             if asyncio.get_running_loop().time() - began > _LONGEST_WAIT_S:

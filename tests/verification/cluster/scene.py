@@ -83,11 +83,11 @@ class Scene:
         )
         (self.folder / "spring.yaml").write_text(text, encoding="utf-8")
 
-    def _start(self, *command: str) -> Process:
+    def _start(self, *command: str, **more: str) -> Process:
         number = len(self.processes)
         err, out = self.folder / f"err-{number}", self.folder / f"out-{number}"
         ours = {"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": self.gateway, "CRUCIBLE_BATCH_DSN": self.dsn}
-        environment = clean_environment(**ours, PYTHONPATH=str(_ROOT))
+        environment = clean_environment(**{**ours, "PYTHONPATH": str(_ROOT), **more})
         with err.open("wb") as stderr, out.open("wb") as stdout:
             started = subprocess.Popen(command, cwd=self.folder, env=environment, stderr=stderr, stdout=stdout)
         self.processes.append(Process(started, err, out))
@@ -95,6 +95,9 @@ class Scene:
 
     def worker(self) -> Process:
         return self._start(sys.executable, "-m", "tests.verification.cluster.real_worker")
+
+    def installed_worker(self, *options: str, **environment: str) -> Process:
+        return self._start(COMMAND, "worker", *options, **environment)
 
     def coordinator(self, *options: str) -> Process:
         return self._start(COMMAND, "run", "spring.yaml", "--cluster", "env", *options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -179,3 +180,31 @@ async def test_waves_follow_until_the_budget_is_spent(tmp_path: Path, address: C
         assert counts["succeeded"] + counts["blocked"] == 20
         assert counts["succeeded"] * PRICE + 10 > 30
         assert "wave 2" in coordinator.log
+
+
+async def test_a_worker_of_another_gateway_returns_the_shard_and_ends(scene: Scene) -> None:
+    scene.write(4)
+    stranger = scene.installed_worker(CRUCIBLE_API_BASE="https://other.example")
+    coordinator = scene.coordinator("--shards", "1")
+    assert await stranger.ended() == 2, stranger.log
+    assert "this worker is set to https://other.example" in stranger.log
+    once = scene.installed_worker("--once")
+    assert await once.ended() == 0, once.log
+    assert "1 shards claimed" in once.log
+    assert await coordinator.ended() == 0, coordinator.log
+    scene.check_all_done(4)
+
+
+async def test_processes_of_a_worker_are_replaced_and_stopped_together(scene: Scene) -> None:
+    scene.write(4)
+    worker = scene.installed_worker("--processes", "2")
+    await worker.says("waits for shards")
+    coordinator = scene.coordinator("--shards", "2")
+    assert await coordinator.ended() == 0, coordinator.log
+    children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
+    assert len(children) == 2
+    os.kill(int(children[0]), signal.SIGKILL)
+    await worker.says("another is started")
+    worker.send(signal.SIGTERM)
+    assert await worker.ended() == 0, worker.log
+    scene.check_all_done(4)
