@@ -99,7 +99,7 @@ class _Children:
             for task in waiting:
                 task.cancel()
             if stop.is_set():
-                return code
+                return ExitCode.OK
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
     def _environment(self) -> dict[str, str]:
