@@ -273,7 +273,7 @@ def _described(file: ImageFile, image: InputImage, ready: Mapping[str, str]) -> 
     return replace(file, asset_id=asset_id, byte_size=spec.byte_size, mime_type=spec.mime_type)
 
 
-def set_aside(journal: Journal, division: Division, digest: str, budget: Credits | None) -> None:
+def set_aside(journal: Journal, division: Division, digest: str, budget: Credits | None = None) -> None:
     """Note the shards of a plan in the main run directory, before the plan can be run. ``budget`` is the plan's.
 
     Raises ``UserError`` if shards of another plan are outstanding.
