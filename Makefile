@@ -4,7 +4,7 @@
 #   make test           run the tests that must pass for each change; tests/README.md describes each test command
 #   make check          lint, types, tests, demo and documentation: must pass before a change is merged
 #   make verify         all long tests: proofs, test-browser, test-terminal, test-deploy, test-schedulers,
-#                       test-store, test-system, soak, mutants
+#                       test-store, test-cluster, test-system, soak, mutants
 #   make proofs         the tests marked slow; PROOFS=tests/... selects a directory
 #   make crash          kill the command at each of its effects, in ROUNDS scenes
 #   make soak           simulate faulty runs in virtual time for SECONDS; SEED=N replays one case
@@ -17,6 +17,7 @@
 #   make test-deploy    check the alerts, the Dockerfile and compose.yaml; requires the package promtool
 #   make test-schedulers  test exported schedules with cron and systemd; requires both, and root
 #   make test-store     test runs with outputs in an object store on a real S3 server, which is started for them
+#   make test-cluster   test clusters with PostgreSQL; requires the package postgresql
 #   make bench          measure performance against reference scripts; QUICK=1 for a rough result, ONLY=NAME for one row
 #   make docs           build the documentation into site/
 #   make release        build the wheel, the source archive and their SBOM into dist/
@@ -32,7 +33,7 @@ CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 DEPLOY_STAMP := $(VENV)/.installed-deploy
 STORE_STAMP := $(VENV)/.installed-store
 
-.PHONY: help install demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-system crash soak
+.PHONY: help install demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system crash soak
 .PHONY: campaign mutants figures bench lint format types check schema reference picture docs release clean
 
 help:  ## List the targets
@@ -74,7 +75,7 @@ PROOFS ?= tests
 proofs: $(STAMP)  ## Run the tests marked slow, or those of the directory PROOFS
 	$(BIN)/python -m pytest -n 2 -m slow $(PROOFS)
 
-verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-system soak mutants  ## Run all long tests; same requirements as test-system
+verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system soak mutants  ## Run all long tests; same requirements as test-system
 
 crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
 	@$(BIN)/python -m tests.verification.crash --rounds $(ROUNDS)
@@ -126,6 +127,9 @@ $(STORE_STAMP): $(STAMP)
 
 test-store: $(STORE_STAMP)  ## Test runs with outputs in an object store on a real S3 server
 	$(BIN)/python -m pytest tests/verification/objectstore
+
+test-cluster: $(STAMP)  ## Test clusters with PostgreSQL
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/verification/cluster
 
 test-terminal: $(STAMP)  ## Test the live display in tmux, and completion in zsh and fish
 	$(BIN)/python -m pytest tests/verification/terminal

@@ -30,6 +30,8 @@ _NAMES, __getattr__, __dir__ = lazily(
             "UserError",
             "ConsentError",
             "BudgetAccountError",
+            "ClusterSetupError",
+            "ClusterUnreachableError",
             "EarlierRunError",
             "NotificationError",
             "DeadlineError",
@@ -40,6 +42,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "RunDirectoryError",
             "RunPrunedError",
             "ShardsOutstandingError",
+            "NothingToDivideError",
             "SavedPlanError",
         ),
         "crucible_batch.api": (

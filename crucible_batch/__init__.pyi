@@ -32,6 +32,8 @@ from crucible_batch.api import run as run
 from crucible_batch.api import validate as validate
 from crucible_batch.api import verify as verify
 from crucible_batch.errors import BudgetAccountError as BudgetAccountError
+from crucible_batch.errors import ClusterSetupError as ClusterSetupError
+from crucible_batch.errors import ClusterUnreachableError as ClusterUnreachableError
 from crucible_batch.errors import ConsentError as ConsentError
 from crucible_batch.errors import CrucibleBatchError as CrucibleBatchError
 from crucible_batch.errors import DeadlineError as DeadlineError
@@ -42,6 +44,7 @@ from crucible_batch.errors import JournalError as JournalError
 from crucible_batch.errors import KeyRefusedError as KeyRefusedError
 from crucible_batch.errors import ManifestError as ManifestError
 from crucible_batch.errors import NotAGatewayError as NotAGatewayError
+from crucible_batch.errors import NothingToDivideError as NothingToDivideError
 from crucible_batch.errors import NotificationError as NotificationError
 from crucible_batch.errors import OtherAccountError as OtherAccountError
 from crucible_batch.errors import ReportError as ReportError

@@ -7,11 +7,14 @@
     │   ├── StalePlanError     a saved plan whose inputs have changed since it was made
     │   ├── RunDirectoryError  the directory belongs to another run, or can't be used
     │   │   └── RunPrunedError the run's outputs were deleted by prune
+    │   ├── NothingToDivideError  no job of a plan can be divided into shards
     │   ├── ConsentError       no budget, and no terminal to ask for consent
     │   ├── EarlierRunError    the manifest was run before, in another directory
-    │   └── NotificationError  a channel of `notify` can't be used
+    │   ├── NotificationError  a channel of `notify` can't be used
+    │   └── ClusterSetupError  a cluster's database or its drivers can't be used
     ├── RunBusyError           another run holds this run directory                      exit 6
     ├── JournalError           the journal can't be read or written                      exit 5
+    ├── ClusterUnreachableError  a cluster's database can't be reached                   exit 5
     ├── DeadlineError          the deadline passed before the run began                  exit 5
     ├── ReportError            the report can't be written; the journal is complete      exit 5
     └── GatewayError           a request that failed                                     exit 5
@@ -227,6 +230,12 @@ class ShardsOutstandingError(RunDirectoryError):
         )
 
 
+class NothingToDivideError(UserError):
+    """No job of a plan can be divided into shards: none is new, or the budget is not enough for any."""
+
+    code = "NOTHING_TO_DIVIDE"
+
+
 class ConsentError(UserError):
     """No consent to spend: no budget, no ``--yes``, and no terminal to ask on."""
 
@@ -275,6 +284,19 @@ class NotificationError(UserError):
             f"notifications can't be sent: {'; '.join(problems)}",
             hint="correct them; nothing was sent" if is_test else for_run,
         )
+
+
+class ClusterSetupError(UserError):
+    """The drivers or the address of a cluster's database are missing, or its schema can't be used by this release."""
+
+    code = "CLUSTER_SETUP"
+
+
+class ClusterUnreachableError(CrucibleBatchError):
+    """The database of a cluster can't be reached."""
+
+    code = "CLUSTER_UNREACHABLE"
+    exit_code = ExitCode.STOPPED
 
 
 class RunBusyError(CrucibleBatchError):

@@ -8,6 +8,9 @@ from crucible_batch.api.budgets import release_budget as release_budget
 from crucible_batch.api.cleaning import AssetFate as AssetFate
 from crucible_batch.api.cleaning import Cleaning as Cleaning
 from crucible_batch.api.cleaning import clean_assets as clean_assets
+from crucible_batch.api.cluster import ClusterView as ClusterView
+from crucible_batch.api.cluster import cluster_status as cluster_status
+from crucible_batch.api.cluster import drain_workers as drain_workers
 from crucible_batch.api.connecting import connect as connect
 from crucible_batch.api.connecting import current_settings as current_settings
 from crucible_batch.api.draft import validate as validate
@@ -73,6 +76,12 @@ from crucible_batch.api.verifying import verify as verify
 from crucible_batch.api.watching import Snapshot as Snapshot
 from crucible_batch.api.watching import Watch as Watch
 from crucible_batch.api.workflows import validate_live as validate_live
+from crucible_batch.cluster.address import DSN_VARIABLE as DSN_VARIABLE
+from crucible_batch.cluster.address import ClusterAddress as ClusterAddress
+from crucible_batch.cluster.records import ClusterStatus as ClusterStatus
+from crucible_batch.cluster.records import QueuedShard as QueuedShard
+from crucible_batch.cluster.records import RunRow as RunRow
+from crucible_batch.cluster.records import WorkerRow as WorkerRow
 from crucible_batch.domain.asset import KeepReason as KeepReason
 from crucible_batch.domain.audit import Audit as Audit
 from crucible_batch.domain.audit import total as total
@@ -126,6 +135,8 @@ from crucible_batch.domain.retention import RetentionRules as RetentionRules
 from crucible_batch.domain.retry_rule import Remedy as Remedy
 from crucible_batch.domain.retry_rule import remedy_for as remedy_for
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES
+from crucible_batch.domain.shard_lease import ShardState as ShardState
+from crucible_batch.domain.shard_lease import is_stale as is_stale
 from crucible_batch.domain.sharding import OutstandingShards as OutstandingShards
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway.adapter import read_expected_s as read_expected_s

@@ -15,7 +15,7 @@ from typing import Unpack
 
 import httpx
 
-from crucible_batch.api.cancellation import Deadline, Signals, at_once
+from crucible_batch.api.cancellation import Deadline, Interruptible, Signals, at_once
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
@@ -158,12 +158,13 @@ async def run_request(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock | None = None,
+    on_runner: Callable[[Interruptible], None] = lambda _runner: None,
     stages: ChooseStages | None = None,
 ) -> RunResult:
     """Run a request, as ``run`` does.
 
     ``manifest`` is that of the request if it has been read already. ``clock`` is the machine's clock unless a test
-    gives another. ``stages`` are in place of the request's filter.
+    gives another. ``on_runner`` gets what can stop the run in good order; ``stages`` replace the request's filter.
     """
     check_request(request)
     deadline, clock = Deadline(request.deadline_s), clock or SystemClock()
@@ -205,7 +206,7 @@ async def run_request(
         with early():
             async with deadline.kept():
                 started = await (start_run if request.shard is None else start_shard)(stack, context)
-        result = await _finish(stack, context, started, notices, handle_signals=handle_signals)
+        result = await _finish(stack, context, started, notices, handle_signals=handle_signals, on_runner=on_runner)
         telemetry.ended(result.report, result.exit_code)
         return result
 
@@ -217,7 +218,13 @@ def _store_of(request: RunRequest, directory: Path) -> OutputStore:
 
 
 async def _finish(
-    stack: AsyncExitStack, context: RunContext, started: StartedRun, notices: RunNotices, *, handle_signals: bool
+    stack: AsyncExitStack,
+    context: RunContext,
+    started: StartedRun,
+    notices: RunNotices,
+    *,
+    handle_signals: bool,
+    on_runner: Callable[[Interruptible], None],
 ) -> RunResult:
     """Run the jobs, write the report and the page, delete the input images if the manifest asks so, and notify."""
     allowance = started.allowance
@@ -238,6 +245,7 @@ async def _finish(
     runner = context.runner(started.gateway, journal, rows, options=options, workflows=workflows, explained=explained)
     signals = Signals(runner) if handle_signals else None
     number = journal.begin_run(_recorded(context.terms, started), now=context.clock.now(), after=started.after)
+    on_runner(runner)
     with signals or nullcontext():
         with settled(allowance, journal, context.terms, context.clock) as settle:
             ending = await runner.run()

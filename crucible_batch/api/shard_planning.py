@@ -27,7 +27,7 @@ from crucible_batch.api.sharded_plan import (
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.shard_division import Division
 from crucible_batch.engine import SystemClock, restore
-from crucible_batch.errors import UserError
+from crucible_batch.errors import NothingToDivideError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore, Receipts
@@ -56,7 +56,8 @@ async def plan_shards(
     """Divide a plan, set the allowances aside in the main run directory, and write the plan to ``target``.
 
     The allowances are set aside before the plan has its name, so that no shard can run while they could be spent
-    elsewhere. Raises ``UserError`` if the plan can't be divided, or if shards of another plan are outstanding.
+    elsewhere. Raises ``UserError`` if the plan can't be divided (``NothingToDivideError``: no job of it can), or if
+    shards of another plan are outstanding.
     """
     directory, found = plan.directory, None
     if not directory.exists():
@@ -107,11 +108,13 @@ async def _divided(plan: DraftedPlan, journal: Journal | None, gateway: Gateway)
     return state, division
 
 
-def _nothing_to_run(division: Division, summary: PlanSummary) -> UserError:
+def _nothing_to_run(division: Division, summary: PlanSummary) -> NothingToDivideError:
     if not len(division.numbers):
-        return UserError("there is nothing to divide: no job is new", hint="run MANIFEST shows what is left to do")
+        return NothingToDivideError(
+            "there is nothing to divide: no job is new", hint="run MANIFEST shows what is left to do"
+        )
     if summary.blocked is not None:
-        return UserError(
+        return NothingToDivideError(
             f"no job can start: {summary.blocked.message}", hint=summary.blocked.hint or "raise the budget"
         )
-    return UserError("the budget is not enough for any job", hint="raise the budget: --budget N")
+    return NothingToDivideError("the budget is not enough for any job", hint="raise the budget: --budget N")

@@ -13,6 +13,7 @@ import typer
 from crucible_batch import __version__
 from crucible_batch.cli import (
     budget_commands,
+    cluster_commands,
     inspect_commands,
     maintenance_commands,
     merge_commands,
@@ -20,6 +21,7 @@ from crucible_batch.cli import (
     run_commands,
     schedule_commands,
     start_commands,
+    worker_commands,
 )
 from crucible_batch.cli.answer import BUG, Terminated, answering
 from crucible_batch.cli.completion import mend_zsh
@@ -61,11 +63,12 @@ def _root(
     """
 
 
-for _group in (start_commands, run_commands, merge_commands, inspect_commands, maintenance_commands):
+for _group in (start_commands, run_commands, merge_commands, worker_commands, inspect_commands, maintenance_commands):
     app.registered_commands.extend(_group.commands.registered_commands)
 app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Automate")
 app.add_typer(budget_commands.budget, rich_help_panel="Automate")
+app.add_typer(cluster_commands.cluster, rich_help_panel="Automate")
 
 
 def main() -> None:

@@ -13,10 +13,12 @@ import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.cluster_options import Cluster, WaveShards
 from crucible_batch.cli.logs.options import LogOptions
 from crucible_batch.cli.notify_options import NotifyOptions
 from crucible_batch.cli.shard_options import Probe, Shard, Shards
 from crucible_batch.cli.telemetry_options import TelemetryOptions
+from crucible_batch.errors import UserError
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Create images")
@@ -27,6 +29,7 @@ command = partial(opt.command, commands, "Create images")
     "crucible-batch run spring.yaml --retry-failed",
     "crucible-batch run plan.json",
     "crucible-batch run plan.json --shard 3/8",
+    "crucible-batch run spring.yaml --budget 50 --cluster env",
     "crucible-batch run spring.yaml --json | jq -c 'select(.type == \"result\")'",
     codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
 )
@@ -39,6 +42,8 @@ def run(
     recover: opt.Recover = False,
     only: opt.Only = None,
     shard: Shard = None,
+    cluster: Cluster = None,
+    shards: WaveShards = None,
     reading: opt.ManifestOptions,
     pace: opt.PaceOptions,
     schedule: opt.ScheduleOptions,
@@ -73,6 +78,12 @@ def run(
         from crucible_batch.cli.run_session import show_what_a_run_would_do
 
         show_what_a_run_would_do(answer, request, settings)
+    elif cluster is not None:
+        from crucible_batch.cli.cluster_run import run_on_cluster_and_tell
+
+        run_on_cluster_and_tell(answer, replace(request, shards=shards), settings, cluster, schedule)
+    elif shards is not None:
+        raise UserError("--shards needs --cluster", hint="or divide a plan: crucible-batch plan MANIFEST --shards N")
     else:
         from crucible_batch.cli.scheduled_runs import run_scheduled
 

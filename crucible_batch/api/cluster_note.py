@@ -1,0 +1,33 @@
+"""The note in the journal of a main run directory about the cluster: the id under which its database has the run."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from crucible_batch.journal import Journal, lock_run_directory
+
+_RUN = "cluster_run"
+
+
+def noted_run(main: Path) -> str | None:
+    """Return the id of the run in the cluster; None if it was never queued in one."""
+    if not Journal.exists(main):
+        return None
+    with Journal.read(main) as journal:
+        return journal.noted(_RUN) if journal.is_created() else None
+
+
+def note_run(main: Path, *, now: float) -> str:
+    """Return the id of the run in the cluster, which is made the first time. The directory needs a journal."""
+    if (known := noted_run(main)) is not None:
+        return known
+    with lock_run_directory(main):
+        with Journal.read(main) as journal:
+            binding = journal.binding()
+        with Journal.open(main, binding, now=now) as journal:
+            known = journal.noted(_RUN)
+            if known is None:
+                known = uuid.uuid4().hex
+                journal.note(_RUN, known)
+            return known

@@ -1,0 +1,120 @@
+"""Where a run in a cluster has its files: the plan of a wave, and a directory for each claim of a shard.
+
+    RUN_DIR/shards/0a1b2c3d/plan.json       the divided plan
+    RUN_DIR/shards/0a1b2c3d/manifest.yaml   the manifest, the same bytes
+    RUN_DIR/shards/0a1b2c3d/3-of-8.e1       shard 3, as its first owner ran it
+    RUN_DIR/shards/0a1b2c3d/3-of-8.e2       as the next one did, who began with a copy of the first one's journal
+
+An owner never writes into the directory of another: that one may be frozen, and continue when it wakes up.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from crucible_batch.atomic_files import TEMPORARY_PREFIX, replacing
+from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId
+from crucible_batch.errors import JournalError
+from crucible_batch.journal import Journal, copy_journal, lock_run_directory
+from crucible_batch.outputs import RECEIPTS_FILE
+from crucible_batch.report.html import PAGE_FILE
+
+PLAN_FILE = "plan.json"
+MANIFEST_FILE = "manifest.yaml"
+NEW_WAVE = "new"
+"""The folder of a plan whose digest is not known yet: as deep as the final one, since a plan has relative paths."""
+_OWN_FILES = frozenset({".crucible", "report.json", PAGE_FILE, "thumbnails", RECEIPTS_FILE})
+_EPOCH = re.compile(r"\.e([1-9][0-9]{0,8})", re.ASCII)
+
+
+def wave_folder(main: Path, plan_digest: str) -> Path:
+    """Return the folder of a divided plan."""
+    return main / SHARDS_FOLDER / plan_digest[:8]
+
+
+def epoch_directory(folder: Path, shard: ShardId, epoch: int) -> Path:
+    """Return the run directory of a shard for the owner with this epoch."""
+    return folder / f"{shard.folder}.e{epoch}"
+
+
+def newest_begun(folder: Path, shard: ShardId, *, up_to: int) -> Path | None:
+    """Return the directory of the newest owner in which a run has begun; None if nothing was bought by any of them.
+
+    Owners with an epoch above ``up_to`` don't count. Raises ``JournalError``, and ``OSError`` if the folder can't be
+    read.
+    """
+    for epoch, path in sorted(_owners(folder, shard), reverse=True):
+        if epoch <= up_to and path.is_dir() and Journal.exists(path):
+            with Journal.read(path) as journal:
+                if journal.is_created() and journal.is_begun():
+                    return path
+    return None
+
+
+def _owners(folder: Path, shard: ShardId) -> Iterator[tuple[int, Path]]:
+    for path in folder.iterdir():
+        if path.name.startswith(shard.folder) and (found := _EPOCH.fullmatch(path.name.removeprefix(shard.folder))):
+            yield int(found[1]), path
+
+
+def take_over(source: Path, target: Path) -> None:
+    """Begin ``target`` as a copy of an earlier owner's directory, unless it has a journal already.
+
+    So everything that the earlier owner is known to have bought, or may have bought, is known to the next one: it is
+    collected or asked for under the same key, and counts against the allowance. Outputs are linked or copied; what is
+    absent is downloaded again. Raises ``JournalError``, and ``OSError`` if the directory can't be written.
+    """
+    with lock_run_directory(target):
+        if Journal.exists(target):
+            return
+        copy_journal_of(source, target)
+
+
+def copy_journal_of(source: Path, target: Path) -> None:
+    """Copy outputs and receipts, and then the journal: without it, the directory counts as not begun."""
+    for base, folders, files in os.walk(source):
+        place = Path(base)
+        folders[:] = [name for name in folders if place != source or name not in _OWN_FILES]
+        for name in files:
+            if name.startswith(TEMPORARY_PREFIX) or (place == source and name in _OWN_FILES):
+                continue
+            _link(place / name, target / (place / name).relative_to(source))
+    receipts = source / RECEIPTS_FILE
+    if receipts.is_file() and not receipts.is_symlink():
+        shutil.copyfile(receipts, target / RECEIPTS_FILE)
+    copy_journal(source, target)
+
+
+def _link(old: Path, new: Path) -> None:
+    if old.is_symlink() or new.exists():
+        return
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(old, new)
+    except FileNotFoundError:
+        return  # a partial file of an owner that is still alive
+    except OSError:  # no links in this file system
+        with old.open("rb") as source, replacing(new) as target:
+            shutil.copyfileobj(source, target)
+
+
+def publish_wave(main: Path, plan_digest: str, manifest: Path) -> Path:
+    """Give the folder of a new plan its name, with the manifest in it, and return it. May be repeated.
+
+    Raises ``JournalError`` if the plan is in neither folder: its shards are outstanding and can't be run.
+    """
+    folder, new = wave_folder(main, plan_digest), main / SHARDS_FOLDER / NEW_WAVE
+    if not (folder / PLAN_FILE).is_file():
+        if not (new / PLAN_FILE).is_file():
+            raise JournalError(
+                f"{folder / PLAN_FILE} is missing: credits of {main} are set aside for shards of this plan",
+                hint=f"restore it from a backup; or, if no shard has run: crucible-batch merge {main} --abandon all",
+            )
+        with (new / MANIFEST_FILE).open("wb") as file:
+            file.write(manifest.read_bytes())
+        new.replace(folder)
+    return folder

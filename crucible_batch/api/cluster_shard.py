@@ -1,0 +1,274 @@
+"""One claimed shard in a worker: its run, the renewals of its lease, and the report of its end.
+
+    what happens                                 the run            afterwards
+    it ends by itself                            -                  reported, with its status
+    another worker has the shard                 winds down         nothing: a report would be refused
+    no renewal was accepted for a lease's time   winds down         released if nobody has claimed it, else nothing
+    the worker is to stop                        winds down         released, unless the run was done by then
+    the worker can't run any shard               doesn't begin      released; the worker ends with the error
+    this shard can't be run                      doesn't begin      reported as refused
+
+A run that winds down buys nothing more, and waits for jobs in flight for its grace time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from crucible_batch.api.cancellation import Interruptible
+from crucible_batch.api.cluster_places import (
+    MANIFEST_FILE,
+    PLAN_FILE,
+    epoch_directory,
+    newest_begun,
+    take_over,
+    wave_folder,
+)
+from crucible_batch.api.request import RunRequest, follow_plan
+from crucible_batch.api.running import RunResult, run_request
+from crucible_batch.cluster import ClaimedShard, ShardFigures
+from crucible_batch.cluster.database import ClusterDatabase
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Outcome
+from crucible_batch.domain.progress import Balance, JobAdvanced, Message, RunBegan, RunEnded
+from crucible_batch.domain.shard_lease import LEASE_S, RENEW_S, is_stale
+from crucible_batch.domain.sharding import ShardId
+from crucible_batch.errors import (
+    ClusterSetupError,
+    ClusterUnreachableError,
+    CrucibleBatchError,
+    ExitCode,
+    KeyRefusedError,
+    RunBusyError,
+    RunDirectoryError,
+    SavedPlanError,
+)
+from crucible_batch.saved_plan import SavedPlan, read_saved_plan
+from crucible_batch.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+REFUSED: Final = "refused"
+"""How a shard ended that could not be run."""
+_UNFIT = (KeyRefusedError, ClusterSetupError, RunDirectoryError, RunBusyError, OSError)
+"""Errors that another worker may not have: the shard is given back."""
+
+
+class FigureCounter:
+    """An observer that counts what a shard's run has done so far."""
+
+    def __init__(self) -> None:
+        self.figures = ShardFigures()
+
+    def notify(self, message: Message) -> None:
+        match message:
+            case RunBegan(counts=counts, balance=balance):
+                counted = {word: counts.get(word, 0) for word in (Outcome.SUCCEEDED, Outcome.FAILED)}
+                self._set(balance, succeeded=counted[Outcome.SUCCEEDED], failed=counted[Outcome.FAILED])
+            case JobAdvanced(before=before, phase=phase, balance=balance):
+                figures = self.figures
+                self._set(
+                    balance,
+                    succeeded=figures.succeeded + _change(Phase.SUCCEEDED, before, phase),
+                    failed=figures.failed + _change(Phase.FAILED, before, phase),
+                )
+            case RunEnded(counts=counts, balance=balance):
+                self._set(balance, **{word.value: counts.get(word, 0) for word in Outcome})
+            case _:
+                pass
+
+    def _set(self, balance: Balance, **counts: int) -> None:
+        self.figures = replace(self.figures, spent=balance.spent, held=balance.held, **counts)
+
+
+def _change(counted: Phase, before: Phase, phase: Phase) -> int:
+    return int(phase is counted) - int(before is counted)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTools:
+    """What a worker gives to each of its shards. ``heartbeats`` has no patience, ``reports`` waits for the database."""
+
+    heartbeats: ClusterDatabase
+    reports: ClusterDatabase
+    settings: Settings
+    transport: httpx.AsyncBaseTransport | None = None
+    lease_s: float = LEASE_S
+    renew_s: float = RENEW_S
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass(slots=True)
+class ShardClaim:
+    """A shard that this worker has claimed. ``claimed_at`` is when the claim was sent, on the monotonic clock."""
+
+    claimed: ClaimedShard
+    tools: WorkerTools
+    claimed_at: float
+    is_lost: bool = False
+    is_stopped: bool = False
+    _counter: FigureCounter = field(default_factory=FigureCounter)
+    _runner: Interruptible | None = None
+    _run: asyncio.Task[RunResult] | None = None
+
+    def __str__(self) -> str:
+        return f"shard {self.claimed.key.number} of plan {self.claimed.key.plan_digest[:8]}"
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Run the shard until it ends, ``stop`` is set, or another worker has it; then report or release it.
+
+        Raises ``CrucibleBatchError`` or ``OSError`` if this worker can't run any shard, and
+        ``ClusterUnreachableError`` if its end could not be reported.
+        """
+        keeping = asyncio.ensure_future(self._keep())
+        stopping = asyncio.ensure_future(self._stop_with(stop))
+        try:
+            ending = await self._ran()
+        except _UNFIT:
+            await self._release()
+            raise
+        finally:
+            for task in (keeping, stopping):
+                task.cancel()
+            await asyncio.wait({keeping, stopping})
+        if self.is_lost:
+            logger.warning("%s was taken over by another worker; this one has stopped it", self)
+        elif ending is None:
+            await self._release()
+        else:
+            await self._report(ending)
+
+    async def _ran(self) -> str | None:
+        """Run the shard. Returns how it ended; None if it was stopped before it was done."""
+        try:
+            request = await asyncio.to_thread(self._prepared)
+            self._run = asyncio.ensure_future(self._running(request))
+            if self.is_stopped or self.is_lost:
+                self._run.cancel()
+            result = await self._run
+        except asyncio.CancelledError:
+            if self.is_stopped or self.is_lost:
+                return None
+            raise
+        except _UNFIT:
+            raise
+        except CrucibleBatchError as error:
+            logger.warning("%s can't be run: %s; %s", self, error.message, error.hint)
+            return REFUSED
+        was_cut = self.is_stopped and result.exit_code in {ExitCode.SIGTERM, ExitCode.SIGINT}
+        return None if was_cut else result.report.status
+
+    async def _running(self, request: RunRequest) -> RunResult:
+        return await run_request(
+            request,
+            observer=self._counter,
+            settings=self.tools.settings,
+            transport=self.tools.transport,
+            on_runner=self._began,
+        )
+
+    def _began(self, runner: Interruptible) -> None:
+        self._runner = runner
+        if self.is_stopped or self.is_lost:
+            runner.interrupt(ExitCode.SIGTERM)
+
+    def _prepared(self) -> RunRequest:
+        """Check the plan, take over what an earlier owner left, and return the request of the run. Blocking."""
+        claimed, settings = self.claimed, self.tools.settings
+        if settings.base_url.rstrip("/") != claimed.gateway:
+            raise ClusterSetupError(
+                f"the run is at {claimed.gateway}, and this worker is set to {settings.base_url}",
+                hint="set CRUCIBLE_API_BASE or --api-base of the worker to that gateway",
+            )
+        folder = wave_folder(Path(claimed.location), claimed.key.plan_digest)
+        if not folder.is_dir():
+            raise RunDirectoryError(
+                f"{folder} is not on this machine",
+                hint="run workers where the run directory of the coordinator is, at the same path",
+            )
+        plan = read_saved_plan(folder / PLAN_FILE)
+        shard = self._shard_of(plan)
+        directory = epoch_directory(folder, shard, claimed.epoch)
+        source = newest_begun(folder, shard, up_to=claimed.epoch - 1)
+        if source is not None:
+            take_over(source, directory)
+        request = follow_plan(RunRequest(plan.path, out_dir=directory, shard=shard, html=False), {})
+        if not request.manifest.is_file():
+            request = replace(request, manifest=folder / MANIFEST_FILE)
+        return request
+
+    def _shard_of(self, plan: SavedPlan) -> ShardId:
+        key, shards = self.claimed.key, plan.head.shards
+        if plan.digest != key.plan_digest:
+            raise SavedPlanError(
+                f"{plan.path} is not the plan that was queued: its digest is {plan.digest[:8]}",
+                hint="saved plans can't be edited; restore it, or abandon its shards with merge",
+            )
+        if key.number > len(shards) or shards[key.number - 1].allowance != self.claimed.allowance:
+            raise SavedPlanError(
+                f"{plan.path} states another allowance of shard {key.number} than the cluster's database",
+                hint="check that the database is the one that the run was queued in",
+            )
+        return ShardId(key.number, len(shards))
+
+    async def _keep(self) -> None:
+        """Renew the lease until cancelled. What ends the run is noted, and the run winds down."""
+        renewed_at = self.claimed_at
+        while True:
+            await self.tools.sleep(self.tools.renew_s)
+            sent_at = self.tools.monotonic()
+            # Before the database is asked: a process that was frozen must stop even if nobody has claimed the shard.
+            if is_stale(renewed_at, sent_at, self.tools.lease_s):
+                self._stop("its lease was not renewed in time")
+            try:
+                answer = await self.tools.heartbeats.renew_shard(
+                    self.claimed.key, self.claimed.epoch, self._counter.figures
+                )
+            except CrucibleBatchError as error:
+                logger.warning("%s: %s", self, error.message)
+                continue
+            if not answer.counts:
+                self.is_lost = True
+                self._stop("another worker has it")
+                return
+            renewed_at = sent_at
+
+    async def _stop_with(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._stop("the worker is stopping")
+
+    def _stop(self, why: str) -> None:
+        if self.is_stopped:
+            return
+        self.is_stopped = True
+        logger.warning("%s: %s, so its run buys nothing more", self, why)
+        if self._runner is not None:
+            self._runner.interrupt(ExitCode.SIGTERM)
+        elif self._run is not None:
+            self._run.cancel()
+
+    async def _report(self, ending: str) -> None:
+        answer = await self.tools.reports.report_shard(
+            self.claimed.key, self.claimed.epoch, ending, self._counter.figures
+        )
+        if answer.counts:
+            logger.info("%s has ended: %s", self, ending)
+        else:
+            logger.warning("%s was taken over by another worker: the report of this one is refused", self)
+
+    async def _release(self) -> None:
+        if self.is_lost:
+            return
+        with contextlib.suppress(ClusterUnreachableError):  # its lease ends by itself
+            await self.tools.reports.release_shard(self.claimed.key, self.claimed.epoch, self._counter.figures)
+            logger.info("%s was returned to the queue", self)

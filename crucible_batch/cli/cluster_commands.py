@@ -1,0 +1,77 @@
+"""The commands for clusters: ``cluster status``, ``cluster drain``."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from crucible_batch.cli import options as opt
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.help_text import PlainGroup
+
+cluster = typer.Typer(name="cluster", cls=PlainGroup, no_args_is_help=True)
+command = partial(opt.command, cluster, "Clusters")
+
+Dsn = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="DSN",
+        help="Address of the cluster's PostgreSQL database. Other users of this machine can see it; the variable is"
+        " better for a password.  \\[default: CRUCIBLE_BATCH_DSN]",
+    ),
+]
+
+
+@cluster.callback()
+def _about() -> None:
+    """Show and drain the workers that run shards of manifests on many machines."""
+
+
+@command(
+    "crucible-batch cluster status",
+    "crucible-batch cluster status --cluster postgresql://batch@db.example/batch --json",
+    codes=(0, 2, 5),
+    output="json verbose",
+    name="cluster status",
+)
+def status(answer: CommandOutput, *, dsn: Dsn = None) -> None:
+    """Show the runs, shards and workers of a cluster, with ages and allowances.
+
+    Changes nothing. A shard whose worker is silent for 15 seconds is shown as
+    stalled: another worker takes it. Needs neither a gateway nor an API key.
+    """
+    from crucible_batch.cli.cluster import show_cluster
+
+    show_cluster(answer, dsn)
+
+
+@command(
+    "crucible-batch cluster drain",
+    "crucible-batch cluster drain host-1:4711",
+    codes=(0, 2, 5),
+    name="cluster drain",
+)
+def drain(
+    answer: CommandOutput,
+    workers: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WORKER]...", help="Names as `cluster status` shows them.  \\[default: all]", show_default=False
+        ),
+    ] = None,
+    *,
+    dsn: Dsn = None,
+) -> None:
+    """Ask workers to take no further shards, and to end after those they have.
+
+    Other workers take the rest; a worker that is started later is not
+    draining. Nothing is stopped, and no credits are lost.
+    """
+    from crucible_batch.cli.cluster import drain_and_show
+
+    drain_and_show(answer, tuple(workers or ()), dsn)

@@ -1,0 +1,207 @@
+"""The queue of shards: Procrastinate wakes workers up. What counts is in the shards' rows, and a task is only a hint.
+
+A task contains the key of a shard and nothing else. It may be delivered twice or to a worker that is gone, since
+Procrastinate has no fencing: the claim decides. ``rescue`` queues each shard that could be claimed and has no task, so
+that a lost task, a killed worker and a crash between a shard's row and its task are repaired in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import procrastinate
+import psycopg
+import psycopg_pool
+from procrastinate import exceptions
+from procrastinate.jobs import DeleteJobCondition, Job, Status
+
+from crucible_batch.cluster.address import ClusterAddress
+from crucible_batch.cluster.connection import unreachable
+from crucible_batch.cluster.database import RESCUE_S, ClusterDatabase
+from crucible_batch.cluster.records import ShardKey
+from crucible_batch.domain.shard_lease import LEASE_S
+from crucible_batch.errors import ClusterUnreachableError
+
+logger = logging.getLogger(__name__)
+
+QUEUE: Final = "crucible_batch"
+TASK: Final = "crucible_batch.shard"
+_POOL = 2
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
+_DATABASE_ERRORS = (exceptions.ConnectorException, psycopg.Error, psycopg_pool.PoolTimeout, OSError, TimeoutError)
+
+ShardHandler = Callable[[ShardKey], Awaitable[None]]
+
+
+class ShardQueue:
+    """The tasks of a cluster, in Procrastinate. An async context manager; raises ``ClusterUnreachableError``."""
+
+    def __init__(self, address: ClusterAddress, *, lease_s: float = LEASE_S) -> None:
+        self._address = address
+        self._lease_s = lease_s
+        self._handler: ShardHandler | None = None
+        self._app = self._new_app()
+
+    def _new_app(self) -> procrastinate.App:
+        connector = procrastinate.PsycopgConnector(
+            conninfo=self._address.dsn, min_size=0, max_size=_POOL, timeout=10.0, reconnect_timeout=10.0
+        )
+        app = procrastinate.App(connector=connector)
+
+        @app.task(name=TASK, queue=QUEUE)
+        async def _run_shard(run: str, plan_digest: str, number: int) -> None:
+            await self._run(ShardKey(run, plan_digest, number))
+
+        return app
+
+    async def __aenter__(self) -> ShardQueue:
+        try:
+            await self._app.open_async()
+        except _DATABASE_ERRORS as error:
+            raise unreachable(self._address, error) from None
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._app.close_async()
+
+    async def defer(self, keys: Iterable[ShardKey]) -> int:
+        """Queue the shards that have no waiting task; return how many those were. May be repeated."""
+        wanted = {_lock(key): key for key in keys}
+        try:
+            waiting = {job.queueing_lock for job in await self._jobs("todo")} if len(wanted) > 1 else set()
+            missing = [key for lock, key in wanted.items() if lock not in waiting]
+            return sum([await self._defer(key) for key in missing])
+        except _DATABASE_ERRORS as error:
+            raise unreachable(self._address, error) from None
+
+    async def _defer(self, key: ShardKey) -> bool:
+        deferrer = self._app.configure_task(TASK, queue=QUEUE, queueing_lock=_lock(key))
+        try:
+            await deferrer.defer_async(run=key.run, plan_digest=key.plan_digest, number=key.number)
+        except exceptions.AlreadyEnqueued:
+            return False
+        return True
+
+    async def waiting(self) -> int:
+        """Return the number of tasks that no worker has fetched."""
+        try:
+            return len(await self._jobs("todo"))
+        except _DATABASE_ERRORS as error:
+            raise unreachable(self._address, error) from None
+
+    async def _jobs(self, status: str) -> list[Job]:
+        return list(await self._app.job_manager.list_jobs_async(queue=QUEUE, status=status))
+
+    async def drop_stalled(self) -> int:
+        """Delete the tasks of workers without a heartbeat, and return how many those were.
+
+        Their shards are queued again by ``rescue``, when their leases are stale.
+        """
+        try:
+            stalled = await self._app.job_manager.get_stalled_jobs(
+                queue=QUEUE, seconds_since_heartbeat=2 * self._lease_s
+            )
+            return sum([await self._drop(job) for job in stalled])
+        except _DATABASE_ERRORS as error:
+            raise unreachable(self._address, error) from None
+
+    async def _drop(self, job: Job) -> bool:
+        try:
+            await self._app.job_manager.finish_job(job, Status.ABORTED, delete_job=True)
+        except exceptions.ConnectorException as error:
+            if isinstance(error.__cause__, psycopg.errors.RaiseException):
+                return False  # another worker has dropped it, or it has ended meanwhile
+            raise
+        return True
+
+    async def serve(
+        self,
+        handler: ShardHandler,
+        stop: asyncio.Event,
+        *,
+        name: str,
+        concurrency: int = 1,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Call the handler for each task until ``stop`` is set; tasks that have begun are awaited.
+
+        If the database goes away, Procrastinate's worker ends after its tasks; another one is started when the database
+        is back. What the handler raises is logged, and its shard remains in the queue by its lease.
+        """
+        self._handler = handler
+        wait = _FIRST_WAIT_S
+        while not stop.is_set():
+            failure = await self._work_until(stop, name, concurrency)
+            if stop.is_set():
+                break
+            if failure is not None:
+                logger.warning("the queue in %s is not available; trying again", self._address.shown)
+                logger.debug("the queue's worker ended", exc_info=failure)
+            await sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - not a secret
+            wait = min(2 * wait, _LONGEST_WAIT_S) if failure is not None else _FIRST_WAIT_S
+
+    async def _work_until(self, stop: asyncio.Event, name: str, concurrency: int) -> BaseException | None:
+        """Run one of Procrastinate's workers until it ends or ``stop`` is set; return why it failed, if it did."""
+        worker = asyncio.ensure_future(self._work(name, concurrency))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({worker, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            worker.cancel()  # it ends after the tasks that have begun
+            await asyncio.wait({worker, stopping})
+        return None if worker.cancelled() else worker.exception()
+
+    async def _work(self, name: str, concurrency: int) -> None:
+        await self._app.run_worker_async(
+            queues=[QUEUE],
+            name=name,
+            concurrency=concurrency,
+            install_signal_handlers=False,
+            delete_jobs=DeleteJobCondition.ALWAYS,
+            update_heartbeat_interval=self._lease_s / 4,
+            stalled_worker_timeout=4 * self._lease_s,
+            fetch_job_polling_interval=RESCUE_S,
+        )
+
+    async def _run(self, key: ShardKey) -> None:
+        assert self._handler is not None
+        await self._handler(key)
+
+
+def _lock(key: ShardKey) -> str:
+    return f"{key.run}/{key.plan_digest}/{key.number}"
+
+
+async def rescue(database: ClusterDatabase, queue: ShardQueue, interval_s: float = RESCUE_S) -> int:
+    """Queue the shards that could be claimed and have no task; return how many those were.
+
+    Every worker calls this every few seconds: one of them has the turn, and if it stalls, another has the next.
+    """
+    found = await database.take_rescue_turn(interval_s)
+    if not found:
+        return 0
+    await queue.drop_stalled()
+    return await queue.defer(found)
+
+
+async def keep_rescuing(
+    database: ClusterDatabase,
+    queue: ShardQueue,
+    *,
+    interval_s: float = RESCUE_S,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Call ``rescue`` until cancelled. A database that is away is waited for."""
+    while True:
+        try:
+            rescued = await rescue(database, queue, interval_s)
+            if rescued:
+                logger.info("queued %d shards without an owner", rescued)
+        except ClusterUnreachableError as error:
+            logger.warning("%s", error.message)
+        await sleep(interval_s * random.uniform(0.5, 1))  # noqa: S311 - not a secret

@@ -1,0 +1,84 @@
+"""The directories of a shard's owners: what a successor begins with."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from crucible_batch.api.cluster_places import epoch_directory, newest_begun, take_over
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.prices import PriceBook
+from crucible_batch.domain.sharding import ShardId
+from crucible_batch.journal import Journal, lock_run_directory
+from tests.unit.api.shard_ground import BINDING, ShardGround, content_of, done, in_flight
+
+SHARD = ShardId(1, 4)
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> ShardGround:
+    return ShardGround(tmp_path)
+
+
+def wave(ground: ShardGround) -> Path:
+    return ground.folder(1).parent
+
+
+def owner(ground: ShardGround, epoch: int) -> Path:
+    return epoch_directory(wave(ground), SHARD, epoch)
+
+
+def spent_and_held(directory: Path) -> tuple[Decimal, Decimal]:
+    ledger = Ledger(PriceBook())
+    with Journal.read(directory) as journal:
+        for subject, event in journal.events():
+            ledger.apply(subject, event)
+    return ledger.spent, ledger.held
+
+
+def test_a_successor_begins_with_what_a_frozen_owner_bought_and_has_under_way(ground: ShardGround) -> None:
+    first = ground.shard(1, [done(0, 10.0), in_flight(4, 11.0)], at=owner(ground, 1), ending=None)
+    (first / "receipts.jsonl").write_text("{}\n", encoding="utf-8")
+    with lock_run_directory(first), Journal.open(first, BINDING, now=2.0):  # still held by its process
+        take_over(first, owner(ground, 2))
+    assert spent_and_held(owner(ground, 2)) == spent_and_held(first) == (2, 2)
+    assert (owner(ground, 2) / "job-0" / "0.png").read_bytes() == content_of(0)
+    assert (owner(ground, 2) / "receipts.jsonl").read_text(encoding="utf-8") == "{}\n"
+    assert newest_begun(wave(ground), SHARD, up_to=2) == owner(ground, 2)
+
+
+def test_what_the_first_owner_writes_later_does_not_reach_its_successor(ground: ShardGround) -> None:
+    first = ground.shard(1, [done(0, 10.0)], at=owner(ground, 1), ending=None)
+    take_over(first, owner(ground, 2))
+    with Journal.open(first, BINDING, now=2.0) as journal:
+        journal.restore([in_flight(4, 11.0)])
+    assert spent_and_held(owner(ground, 2)) == (2, 0)
+
+
+def test_a_copy_that_was_stopped_before_its_journal_does_not_count(ground: ShardGround) -> None:
+    first = ground.shard(1, [done(0, 10.0)], at=owner(ground, 1))
+    (owner(ground, 2) / "job-0").mkdir(parents=True)
+    (owner(ground, 2) / "job-0" / "0.png").write_bytes(content_of(0))
+    assert newest_begun(wave(ground), SHARD, up_to=3) == first
+    take_over(first, owner(ground, 2))
+    assert newest_begun(wave(ground), SHARD, up_to=3) == owner(ground, 2)
+
+
+def test_a_directory_that_was_begun_is_not_replaced(ground: ShardGround) -> None:
+    first = ground.shard(1, [done(0, 10.0)], at=owner(ground, 1))
+    second = ground.shard(1, [done(0, 10.0), done(4, 11.0)], at=owner(ground, 2))
+    take_over(first, second)
+    assert spent_and_held(second) == (4, 0)
+
+
+def test_the_newest_owner_counts_and_none_above_the_claim(ground: ShardGround) -> None:
+    assert not wave(ground).exists()
+    for epoch in (1, 2, 10):
+        ground.shard(1, [], at=owner(ground, epoch))
+    ground.shard(2, [], at=epoch_directory(wave(ground), ShardId(2, 4), 11))
+    (wave(ground) / "1-of-4.e9").write_text("a file")
+    assert newest_begun(wave(ground), SHARD, up_to=11) == owner(ground, 10)
+    assert newest_begun(wave(ground), SHARD, up_to=9) == owner(ground, 2)
+    assert newest_begun(wave(ground), SHARD, up_to=0) is None

@@ -1,0 +1,205 @@
+"""A claimed shard in a worker: what ends its run, and what is reported then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from crucible_batch.api import cluster_shard
+from crucible_batch.api.cluster_shard import FigureCounter, ShardClaim, WorkerTools
+from crucible_batch.cluster import ClaimedShard, ShardFigures, ShardKey
+from crucible_batch.domain.events import Failed, Succeeded
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
+from crucible_batch.domain.progress import Balance, JobAdvanced, RunBegan, RunEnded
+from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer
+from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode, SavedPlanError
+
+KEY = ShardKey("run", "ab" * 32, 3)
+CLAIMED = ClaimedShard(KEY, ClaimAnswer.CLAIMED, 2, Decimal(10), "/outputs", "https://gateway.test")
+
+
+class Runner:
+    """A run that ends when it is interrupted, or by itself."""
+
+    def __init__(self) -> None:
+        self.interrupted = asyncio.Event()
+        self.at = 0.0
+
+    def interrupt(self, code: ExitCode) -> None:
+        assert code is ExitCode.SIGTERM
+        self.interrupted.set()
+
+
+@dataclass
+class Database:
+    """``answers`` are those to renewals: an answer, or None if the database is away. The last one is repeated."""
+
+    answers: list[FencedAnswer | None] = field(default_factory=lambda: [FencedAnswer.ACCEPTED])
+    calls: list[str] = field(default_factory=list)
+
+    async def renew_shard(self, key: ShardKey, epoch: int, _figures: ShardFigures) -> FencedAnswer:
+        assert (key, epoch) == (KEY, 2)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:
+            raise ClusterUnreachableError("it is away")
+        return answer
+
+    async def report_shard(self, key: ShardKey, epoch: int, ending: str, _figures: ShardFigures) -> FencedAnswer:
+        assert (key, epoch) == (KEY, 2)
+        self.calls.append(f"report {ending}")
+        return FencedAnswer.ACCEPTED
+
+    async def release_shard(self, key: ShardKey, epoch: int, _figures: ShardFigures) -> FencedAnswer:
+        assert (key, epoch) == (KEY, 2)
+        self.calls.append("release")
+        return FencedAnswer.ACCEPTED
+
+
+@dataclass
+class Ground:
+    """A claim with a database and a clock. ``end`` ends the run by itself."""
+
+    database: Database
+    runner: Runner = field(default_factory=Runner)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    end: asyncio.Event = field(default_factory=asyncio.Event)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    now: float = 0.0
+    step_s: float = 4.0
+    exit_code: ExitCode = ExitCode.SIGTERM
+    renewals: int = 0
+    stops_worker: bool = False
+
+    async def sleep(self, seconds: float) -> None:
+        await self.began.wait()
+        self.now += self.step_s if self.step_s else seconds
+        self.renewals += 1
+        if not self.runner.interrupted.is_set():
+            self.runner.at = self.now
+        await asyncio.sleep(0)
+        if self.renewals > 20:  # nothing has stopped it
+            self.end.set()
+            await asyncio.Event().wait()
+
+    async def run(self, _request: object, *, on_runner: Callable[[Runner], None], **_: object) -> Any:
+        on_runner(self.runner)
+        self.began.set()
+        if self.stops_worker:
+            self.stop.set()
+        waits = [asyncio.ensure_future(each.wait()) for each in (self.runner.interrupted, self.end)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+        code = ExitCode.OK if self.end.is_set() else self.exit_code
+        return SimpleNamespace(exit_code=code, report=SimpleNamespace(status="succeeded"))
+
+    async def work(self) -> None:
+        settings: Any = SimpleNamespace(base_url="https://gateway.test")
+        database: Any = self.database
+        tools = WorkerTools(database, database, settings, monotonic=lambda: self.now, sleep=self.sleep)
+        await ShardClaim(CLAIMED, tools, claimed_at=self.now).work(self.stop)
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[Ground]]:
+    async def play(database: Database | None = None, prepared: Callable[[], object] = object, **more: Any) -> Ground:
+        ground = Ground(database or Database(), **more)
+        monkeypatch.setattr(ShardClaim, "_prepared", lambda _self: prepared())
+        monkeypatch.setattr(cluster_shard, "run_request", ground.run)
+        return ground
+
+    return play
+
+
+Play = Callable[..., Awaitable[Ground]]
+
+
+async def test_a_run_that_ends_is_reported(play: Play) -> None:
+    ground = await play()
+    ground.end.set()
+    await ground.work()
+    assert ground.database.calls == ["report succeeded"]
+    assert not ground.runner.interrupted.is_set()
+
+
+async def test_a_shard_that_another_worker_has_is_stopped_and_not_reported(play: Play) -> None:
+    ground = await play(Database([FencedAnswer.ACCEPTED, FencedAnswer.SUPERSEDED]))
+    await ground.work()
+    assert ground.runner.interrupted.is_set()
+    assert ground.database.calls == []
+
+
+async def test_without_a_renewal_for_the_time_of_a_lease_the_run_stops_and_the_shard_is_returned(play: Play) -> None:
+    ground = await play(Database([FencedAnswer.ACCEPTED, None]))
+    await ground.work()
+    assert ground.runner.interrupted.is_set()
+    assert ground.database.calls == ["release"]
+    assert 4 + 15 <= ground.runner.at <= 4 + 15 + 4
+
+
+async def test_a_worker_that_was_frozen_stops_its_run_even_if_nobody_has_its_shard(play: Play) -> None:
+    ground = await play(step_s=60.0)
+    await ground.work()
+    assert ground.runner.interrupted.is_set()
+    assert ground.database.calls == ["release"]
+
+
+async def test_renewals_that_are_late_but_within_the_lease_stop_nothing(play: Play) -> None:
+    ground = await play(step_s=14.0)
+    await ground.work()
+    assert not ground.runner.interrupted.is_set()
+    assert ground.database.calls == ["report succeeded"]
+
+
+async def test_a_worker_that_is_to_stop_returns_its_shard(play: Play) -> None:
+    ground = await play(stops_worker=True)
+    await ground.work()
+    assert ground.runner.interrupted.is_set()
+    assert ground.database.calls == ["release"]
+
+
+async def test_a_run_that_was_done_when_it_was_stopped_is_reported(play: Play) -> None:
+    ground = await play(exit_code=ExitCode.OK, stops_worker=True)
+    await ground.work()
+    assert ground.database.calls == ["report succeeded"]
+
+
+async def test_an_error_of_this_worker_returns_the_shard_and_ends_the_worker(play: Play) -> None:
+    def refused() -> object:
+        raise ClusterSetupError("another gateway")
+
+    ground = await play(prepared=refused)
+    with pytest.raises(ClusterSetupError):
+        await ground.work()
+    assert ground.database.calls == ["release"]
+
+
+async def test_a_shard_that_can_not_be_run_is_reported_as_refused(play: Play) -> None:
+    def refused() -> object:
+        raise SavedPlanError("it was edited")
+
+    ground = await play(prepared=refused)
+    await ground.work()
+    assert ground.database.calls == ["report refused"]
+
+
+def test_figures_are_those_of_the_run_so_far() -> None:
+    counter, balance = FigureCounter(), Balance(Decimal(10), Decimal(4), Decimal(2))
+    counter.notify(RunBegan(0.0, 5, {Outcome.SUCCEEDED: 1}, balance))
+    for before, phase, event in (
+        (Phase.IN_FLIGHT, Phase.SUCCEEDED, Succeeded(at=0.0, outputs=1)),
+        (Phase.IN_FLIGHT, Phase.FAILED, Failed(at=0.0, error=ErrorInfo("X", "x"))),
+        (Phase.SUCCEEDED, Phase.SUCCEEDED, Succeeded(at=0.0, outputs=1)),
+    ):
+        counter.notify(JobAdvanced(0.0, "a", "a", event, before, phase, balance))
+    assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=2, failed=1)
+    counter.notify(RunEnded(0.0, Ending(RunStatus.PARTIAL, 1), {Outcome.SUCCEEDED: 3, Outcome.BLOCKED: 2}, balance))
+    assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=3, blocked=2)

@@ -1,0 +1,124 @@
+"""``cluster status`` and ``cluster drain`` on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from crucible_batch.cluster import ClusterAddress, ClusterRun, ShardFigures, ShardKey
+from crucible_batch.cluster.database import ClusterDatabase
+from crucible_batch.domain.sharding import PlannedShard
+from tests.preloaded import COMMAND
+from tests.verification.cluster.postgres import PostgresServer
+
+D = Decimal
+RUN = ClusterRun("spring-1", "spring", "2026-11-28", "https://gateway.test", "/mnt/outputs/spring", D(100), D(0))
+DIGEST = "ef" * 32
+
+
+def command(dsn: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "CRUCIBLE_BATCH_DSN": dsn, "COLUMNS": "160"}
+    return subprocess.run(
+        [COMMAND, "cluster", *words], env=environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+
+
+def data(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])["data"]
+
+
+def prepared(address: ClusterAddress, steps: Callable[[ClusterDatabase], Awaitable[None]]) -> None:
+    async def prepare() -> None:
+        database = await ClusterDatabase.opened(address)
+        await steps(database)
+        await database.close()
+
+    asyncio.run(prepare())
+
+
+@pytest.fixture
+def busy(address: ClusterAddress) -> str:
+    """The DSN of a cluster with three shards and two workers, one of which is silent."""
+
+    async def steps(database: ClusterDatabase) -> None:
+        epoch = (await database.open_run(RUN)).epoch
+        planned = [PlannedShard(number, 50, 40, D(20)) for number in (1, 2, 3)]
+        await database.add_shards(RUN.run, epoch, DIGEST, planned)
+        for worker in ("one", "two"):
+            await database.see_worker(worker, f"host-{worker}:1", "0.1.0")
+            await database.claim_shard(ShardKey(RUN.run, DIGEST, 1 if worker == "one" else 2), worker)
+        await database.renew_shard(ShardKey(RUN.run, DIGEST, 1), 1, ShardFigures(D("3.5"), D(2), 11, 1))
+
+    prepared(address, steps)
+    with psycopg.connect(address.dsn, autocommit=True) as connection:
+        for table, column in (("shards", "renewed_at"), ("workers", "seen_at")):
+            # The other's time is in the future, so that the machine's load doesn't make it silent.
+            connection.execute(
+                f"UPDATE {table} SET {column} = {column}"
+                f" + CASE worker WHEN 'two' THEN interval '-90 min' ELSE interval '1 day' END".encode()
+            )
+        connection.execute("UPDATE shards SET waiting_since = waiting_since - interval '5 h' WHERE state = 'waiting'")
+    return address.dsn
+
+
+def test_the_status_has_runs_shards_workers_and_ages(busy: str) -> None:
+    text = " ".join(command(busy, "status").stdout.split())
+    for part in (
+        "1 shard waiting, the oldest for 5 h", "run spring (2026-11-28) /mnt/outputs/spring",
+        "100 credits: 0 used, 60 set aside for shards, 40 left", "3 shards: 1 waiting, 2 running",
+        "12 of 50 jobs, 3.5 of 20 credits", "stalled for 1 h 30 min", "worker host-one:1", "silent for 1 h 30 min",
+    ):  # fmt: skip
+        assert part in text, (part, text)
+    found = data(command(busy, "status", "--json"))
+    assert found["queue_age_s"] >= 5 * 3600
+    assert [(run["set_aside"], run["left"]) for run in found["runs"]] == [("60", "40")]
+    shards = {shard["number"]: shard for shard in found["shards"]}
+    assert [shards[number]["state"] for number in (1, 2, 3)] == ["running", "running", "waiting"]
+    assert [shards[number]["stalled"] for number in (1, 2, 3)] == [False, True, False]
+    assert [worker["shards"] for worker in found["workers"]] == [1, 1]
+
+
+def test_workers_are_drained_by_name_or_all(busy: str) -> None:
+    done = command(busy, "drain", "host-nobody:1", "host-one:1")
+    assert done.returncode == 2
+    assert "there are: host-one:1, host-two:1" in " ".join(done.stderr.split())
+    assert [each["draining_age_s"] for each in data(command(busy, "status", "--json"))["workers"]] == [None, None]
+    done = command(busy, "drain", "host-one:1")
+    assert done.returncode == 0
+    assert "host-one:1 takes no further shards; it ends after 1 shard" in done.stdout
+    assert [each["name"] for each in data(command(busy, "drain", "--json"))["workers"]] == ["host-one:1", "host-two:1"]
+    assert "draining since" in command(busy, "status").stdout
+
+
+def test_an_idle_cluster_is_shown(address: ClusterAddress) -> None:
+    text = " ".join(command(address.dsn, "status").stdout.split())
+    assert "no shard waits" in text
+    assert "no worker was seen within a day" in text
+    assert "no worker is registered" in command(address.dsn, "drain").stdout
+
+
+def test_a_database_without_a_cluster_and_a_newer_schema_are_exit_2(
+    empty_address: ClusterAddress, address: ClusterAddress, server: PostgresServer
+) -> None:
+    for words in (("status",), ("drain",)):
+        done = command(empty_address.dsn, *words)
+        assert done.returncode == 2
+        assert "has no cluster yet" in " ".join(done.stderr.split())
+    with psycopg.connect(address.dsn, autocommit=True) as connection:
+        connection.execute("INSERT INTO migrations (level, file, oldest_code) VALUES (99, 'later', 99)")
+    done = command(address.dsn, "status")
+    assert done.returncode == 2
+    assert "upgrade crucible-batch on this machine" in " ".join(done.stderr.split())
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE ROLE stranger LOGIN")
+    done = command(address.dsn.replace("user=tester", "user=stranger"), "status")
+    assert done.returncode == 2
