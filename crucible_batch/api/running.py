@@ -182,7 +182,6 @@ async def run_request(
         notices.check()
         terms = shard_terms(run_terms(manifest, request), request)
         check_run_directory(directory := run_directory(request.out_dir, terms))
-        store = _store_of(request, directory)
         notices.name(terms, directory)
         observer = notices.observer(observer or NullObserver())
         retries = RetryNotifier(observer, clock)
@@ -190,7 +189,7 @@ async def run_request(
             request=request,
             manifest=manifest,
             terms=terms,
-            store=store,
+            store=_store_of(request, directory),
             settings=settings,
             transport=transport,
             confirm=confirm,
