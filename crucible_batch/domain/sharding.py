@@ -102,13 +102,14 @@ class OutstandingShards:
     """The shards of the newest divided plan of a run directory, and their allowances, by number.
 
     The allowance of a shard that was not merged is set aside: the run directory may not spend it. ``budget`` is that of
-    the complete plan.
+    the complete plan. ``division`` counts the divided plans of the run directory, from 1.
     """
 
     plan_digest: str
     allowances: Mapping[int, StoredCredits]
     merged: frozenset[int] = field(default_factory=frozenset)
     budget: StoredCredits | None = None
+    division: int = 1
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -370,6 +370,18 @@ def test_a_merged_shard_is_not_run_again(cli: Cli) -> None:
     assert (refused.code, "was divided again" in refused.err) == (2, True)
 
 
+def test_a_plan_after_all_shards_were_abandoned_is_another_one_and_can_be_run(cli: Cli) -> None:
+    divided(cli, "again", shards=2)
+    first = plan_of(cli)
+    assert cli("merge", "outputs/again/default", "--abandon", "all", "-q").code == 0
+    assert cli("plan", "again.yaml", "--shards", "2", "-o", "plan.json").code == 0
+    second = plan_of(cli)
+    assert first["digest"] != second["digest"]
+    assert {**first, "digest": "", "division": 0} == {**second, "digest": "", "division": 0}
+    assert cli("run", "again.yaml").code == 2  # the credits are set aside again
+    assert cli("run", "plan.json", "--shard", "2/2", "-q").code == 0
+
+
 def test_a_shard_runs_where_only_the_plan_and_the_manifest_are(cli: Cli, report_of: Report, tmp_path: Path) -> None:
     divided(cli, "moved-off", shards=2)
     there = tmp_path / "machine"
