@@ -102,7 +102,8 @@ class OutstandingShards:
     """The shards of the newest divided plan of a run directory, and their allowances, by number.
 
     The allowance of a shard that was not merged is set aside: the run directory may not spend it. ``budget`` is that of
-    the complete plan. ``division`` counts the divided plans of the run directory, from 1.
+    the complete plan. ``division`` counts the divided plans of the run directory, from 1. ``abandoned`` are those of
+    ``merged`` that were given up without a directory.
     """
 
     plan_digest: str
@@ -110,6 +111,7 @@ class OutstandingShards:
     merged: frozenset[int] = field(default_factory=frozenset)
     budget: StoredCredits | None = None
     division: int = 1
+    abandoned: frozenset[int] = field(default_factory=frozenset)
 
     @property
     def missing(self) -> tuple[int, ...]:

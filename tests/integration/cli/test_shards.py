@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -380,6 +381,35 @@ def test_a_plan_after_all_shards_were_abandoned_is_another_one_and_can_be_run(cl
     assert {**first, "digest": "", "division": 0} == {**second, "digest": "", "division": 0}
     assert cli("run", "again.yaml").code == 2  # the credits are set aside again
     assert cli("run", "plan.json", "--shard", "2/2", "-q").code == 0
+
+
+def test_a_shard_that_was_abandoned_while_it_waited_for_the_gateway_buys_nothing(own_cli: Cli) -> None:
+    cli = own_cli
+    divided(cli, "waiting", shards=2)
+
+    def faults(text: str) -> None:
+        urllib.request.urlopen(f"{cli.url}/_sandbox/config", json.dumps({"faults": text}).encode()).close()
+
+    def refusals() -> int:
+        with urllib.request.urlopen(f"{cli.url}/_sandbox/state") as answer:
+            return sum(fired["count"] for fired in json.load(answer)["faults_fired"])
+
+    faults("metadata.503-before:1")
+    process = cli.start("run", "plan.json", "--shard", "2/2", "--wait-for-gateway", "5m")
+    try:
+        give_up = time.monotonic() + 240
+        while not refusals():
+            assert process.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        assert cli("merge", "outputs/waiting/default", "--abandon", "all", "-q").code == 0
+        faults("")
+        _, err = process.communicate(timeout=240)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, "shard 2/2 was merged into" in err) == (2, True)
+    assert used_at(cli.url)[-1] == 0
 
 
 def test_a_shard_runs_where_only_the_plan_and_the_manifest_are(cli: Cli, report_of: Report, tmp_path: Path) -> None:
