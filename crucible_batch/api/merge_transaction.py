@@ -87,7 +87,8 @@ class ShardMerge:
             if self.shards:
                 self._add_run(replace(_terms(self.shards), budget=budget), times, after)
             merged = self.outstanding.merged | self.choice.found.keys() | set(self.choice.abandoned)
-            note_shards(self.journal, replace(self.outstanding, merged=frozenset(merged)))
+            abandoned = self.outstanding.abandoned | set(self.choice.abandoned)
+            note_shards(self.journal, replace(self.outstanding, merged=frozenset(merged), abandoned=abandoned))
             forget_report(self.journal)
 
     def _budget(self) -> Credits:

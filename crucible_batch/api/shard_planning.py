@@ -20,6 +20,7 @@ from crucible_batch.api.sharded_plan import (
     MainState,
     check_shared_images,
     divide,
+    division_number,
     main_state,
     set_aside,
     sharded_rows,
@@ -73,7 +74,7 @@ async def plan_shards(
     basis, choice = plan.basis, plan.request.job_filter
     summary = await summarise(plan.draft, basis.terms, directory, gateway, choice=choice, notes=plan.notes)
     head = plan_head(target, plan.request, basis, summary, journal)
-    head = replace(head, shards=division.shards, learned=state.learned)
+    head = replace(head, shards=division.shards, learned=state.learned, division=division_number(journal))
     base = basis.source.directory
     rows = sharded_rows(plan.draft, past, basis.terms, choice, base=base, state=state, division=division)
     budget = basis.terms.budget

@@ -81,6 +81,7 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     draft.fill(rows.jobs())
     if not directory.exists():
         stack.enter_context(lock_run_directory(directory))
+        _refuse_if_merged(plan, shard)  # while the gateway was awaited, a merge may have abandoned the shard
     check_ground(directory, (planned.output for planned in draft.jobs()))
     _check_directory(directory, plan, shard)
     journal = stack.enter_context(context.journal())

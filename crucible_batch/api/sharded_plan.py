@@ -273,17 +273,29 @@ def _described(file: ImageFile, image: InputImage, ready: Mapping[str, str]) -> 
     return replace(file, asset_id=asset_id, byte_size=spec.byte_size, mime_type=spec.mime_type)
 
 
+def division_number(journal: Journal) -> int:
+    """Return the number of the divided plan that is made now: the same one as long as its shards are outstanding.
+
+    Without it, a plan that is made after all shards were abandoned would have the digest of the plan before it.
+    """
+    newest = noted_shards(journal)
+    if newest is None:
+        return 1
+    return newest.division if newest.missing else newest.division + 1
+
+
 def set_aside(journal: Journal, division: Division, digest: str, budget: Credits | None = None) -> None:
     """Note the shards of a plan in the main run directory, before the plan can be run. ``budget`` is the plan's.
 
     Raises ``UserError`` if shards of another plan are outstanding.
     """
     outstanding = noted_shards(journal)
-    if outstanding is not None and outstanding.plan_digest == digest:
+    if outstanding is not None and outstanding.plan_digest == digest and outstanding.missing:
         return
     refuse_outstanding(outstanding, journal.path.parent.parent)
     allowances = {shard.number: shard.allowance for shard in division.shards}
-    note_shards(journal, OutstandingShards(digest, allowances, budget=budget))
+    number = division_number(journal)
+    note_shards(journal, OutstandingShards(digest, allowances, budget=budget, division=number))
 
 
 def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -> None:

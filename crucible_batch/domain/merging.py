@@ -55,6 +55,7 @@ def choose_shards(
 
         shard                         in ``abandoned``    decision
         merged before                 -                   left out
+        abandoned, has a directory    -                   refused: what it spent isn't counted
         has a directory               no                  merged
         has a directory               by number           refused: its credits may be spent
         has no directory              no                  refused: it may still be running elsewhere
@@ -68,6 +69,7 @@ def choose_shards(
                 f"shard {each.shard} is there twice: {first.where} and {each.where}",
                 hint="give the directory in which it was run; the other one may be a copy",
             )
+    _refuse_abandoned(by_number, outstanding)
     missing = set(outstanding.missing)
     left = {number: each for number, each in sorted(by_number.items()) if number in missing}
     given_up = _given_up(abandoned, left, outstanding)
@@ -101,6 +103,16 @@ def _refuse_other_plans(found: Sequence[FoundShard], outstanding: OutstandingSha
                 f"{each.where} is shard {each.shard}; the plan has {len(outstanding.allowances)} shards",
                 hint="its journal was edited or is damaged: restore it from a backup",
             )
+
+
+def _refuse_abandoned(found: Mapping[int, FoundShard], outstanding: OutstandingShards) -> None:
+    for number in sorted(outstanding.abandoned & found.keys()):
+        raise UserError(
+            f"shard {found[number].shard} was abandoned, and it was run in {found[number].where}: what it spent is not"
+            " counted, since its allowance was returned",
+            hint="run the manifest in the main run directory: jobs that were bought are found there by their keys, at"
+            " no cost, and counted; leave this directory out, and move it away if it is in the main run directory",
+        )
 
 
 def _given_up(abandoned: Abandoned, found: Mapping[int, FoundShard], outstanding: OutstandingShards) -> set[int]:

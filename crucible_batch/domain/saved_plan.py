@@ -104,7 +104,8 @@ class PlanHead:
 
     ``workflows`` maps each workflow to the parameters that it listed, None if it listed none. ``events`` is the number
     of events in the run directory's journal: later ones are those of the plan's own runs, or of another run.
-    ``shards`` is empty if the plan is not divided. ``learned`` are the prices that its shards start with.
+    ``shards`` is empty if the plan is not divided. ``learned`` are the prices that its shards start with. ``division``
+    counts the divided plans of the run directory, from 1, so that two of them never have the same digest.
     """
 
     schema_version: int
@@ -118,6 +119,7 @@ class PlanHead:
     events: int
     shards: tuple[PlannedShard, ...] = ()
     learned: tuple[LearnedPrice, ...] = ()
+    division: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,13 +102,16 @@ class OutstandingShards:
     """The shards of the newest divided plan of a run directory, and their allowances, by number.
 
     The allowance of a shard that was not merged is set aside: the run directory may not spend it. ``budget`` is that of
-    the complete plan.
+    the complete plan. ``division`` counts the divided plans of the run directory, from 1. ``abandoned`` are those of
+    ``merged`` that were given up without a directory.
     """
 
     plan_digest: str
     allowances: Mapping[int, StoredCredits]
     merged: frozenset[int] = field(default_factory=frozenset)
     budget: StoredCredits | None = None
+    division: int = 1
+    abandoned: frozenset[int] = field(default_factory=frozenset)
 
     @property
     def missing(self) -> tuple[int, ...]:

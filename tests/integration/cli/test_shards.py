@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -368,6 +369,47 @@ def test_a_merged_shard_is_not_run_again(cli: Cli) -> None:
         note_shards(journal, OutstandingShards("0" * 64, {}))
     refused = cli("run", "plan.json", "--shard", "2/2")
     assert (refused.code, "was divided again" in refused.err) == (2, True)
+
+
+def test_a_plan_after_all_shards_were_abandoned_is_another_one_and_can_be_run(cli: Cli) -> None:
+    divided(cli, "again", shards=2)
+    first = plan_of(cli)
+    assert cli("merge", "outputs/again/default", "--abandon", "all", "-q").code == 0
+    assert cli("plan", "again.yaml", "--shards", "2", "-o", "plan.json").code == 0
+    second = plan_of(cli)
+    assert first["digest"] != second["digest"]
+    assert {**first, "digest": "", "division": 0} == {**second, "digest": "", "division": 0}
+    assert cli("run", "again.yaml").code == 2  # the credits are set aside again
+    assert cli("run", "plan.json", "--shard", "2/2", "-q").code == 0
+
+
+def test_a_shard_that_was_abandoned_while_it_waited_for_the_gateway_buys_nothing(own_cli: Cli) -> None:
+    cli = own_cli
+    divided(cli, "waiting", shards=2)
+
+    def faults(text: str) -> None:
+        urllib.request.urlopen(f"{cli.url}/_sandbox/config", json.dumps({"faults": text}).encode()).close()
+
+    def refusals() -> int:
+        with urllib.request.urlopen(f"{cli.url}/_sandbox/state") as answer:
+            return sum(fired["count"] for fired in json.load(answer)["faults_fired"])
+
+    faults("metadata.503-before:1")
+    process = cli.start("run", "plan.json", "--shard", "2/2", "--wait-for-gateway", "5m")
+    try:
+        give_up = time.monotonic() + 240
+        while not refusals():
+            assert process.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        assert cli("merge", "outputs/waiting/default", "--abandon", "all", "-q").code == 0
+        faults("")
+        _, err = process.communicate(timeout=240)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, "shard 2/2 was merged into" in err) == (2, True)
+    assert used_at(cli.url)[-1] == 0
 
 
 def test_a_shard_runs_where_only_the_plan_and_the_manifest_are(cli: Cli, report_of: Report, tmp_path: Path) -> None:

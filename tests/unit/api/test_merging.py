@@ -182,8 +182,11 @@ def test_the_allowance_of_an_abandoned_shard_is_returned(ground: ShardGround) ->
     with Journal.read(ground.main) as journal:
         shards = noted_shards(journal)
     assert shards is not None
-    assert shards.set_aside == 0
+    assert (shards.set_aside, shards.abandoned) == (0, {3})
     refuse_if_divided(ground.main)
+    ground.shard(3)
+    with pytest.raises(UserError, match="shard 3/4 was abandoned"):
+        merge([ground.main], html=False)
 
 
 def test_all_shards_can_be_abandoned(ground: ShardGround) -> None:

@@ -12,7 +12,7 @@ import pytest
 from crucible_batch.api.request import RunRequest, choose_shard, follow_plan, shard_directory
 from crucible_batch.api.shard_note import note_shard, note_shards, noted_shard, noted_shards
 from crucible_batch.api.shard_run import ShardRows, shard_terms
-from crucible_batch.api.sharded_plan import jobs_to_divide, left_of, refuse_if_divided, set_aside
+from crucible_batch.api.sharded_plan import division_number, jobs_to_divide, left_of, refuse_if_divided, set_aside
 from crucible_batch.domain.events import Accepted, Event, Failed, Held, HoldReleased
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
 from crucible_batch.domain.identity import idempotency_key, job_identity
@@ -211,11 +211,11 @@ def division(*allowances: int) -> Division:
 def test_allowances_are_set_aside_once_and_not_for_two_plans(tmp_path: Path) -> None:
     with Journal.open(tmp_path, BINDING, now=0.0) as journal:
         assert noted_shards(journal) is None
-        set_aside(journal, division(5, 6), "a" * 64)
-        set_aside(journal, division(5, 6), "a" * 64)
+        set_aside(journal, division(5, 6), "a" * 64, None)
+        set_aside(journal, division(5, 6), "a" * 64, None)
         assert noted_shards(journal) == OutstandingShards("a" * 64, {1: Decimal(5), 2: Decimal(6)})
         with pytest.raises(UserError, match=r"not merged yet: 1, 2 of 2, with 11 credits set aside"):
-            set_aside(journal, division(1), "b" * 64)
+            set_aside(journal, division(1), "b" * 64, None)
         with pytest.raises(UserError, match="not merged yet"):
             refuse_if_divided(tmp_path)
         note_shards(journal, OutstandingShards("a" * 64, {1: Decimal(5), 2: Decimal(6)}, frozenset({1})))
@@ -223,8 +223,20 @@ def test_allowances_are_set_aside_once_and_not_for_two_plans(tmp_path: Path) -> 
             refuse_if_divided(tmp_path)
         note_shards(journal, OutstandingShards("a" * 64, {1: Decimal(5), 2: Decimal(6)}, frozenset({1, 2})))
         refuse_if_divided(tmp_path)
-        set_aside(journal, division(1), "b" * 64)
-        assert noted_shards(journal) == OutstandingShards("b" * 64, {1: Decimal(1)})
+        set_aside(journal, division(1), "b" * 64, None)
+        assert noted_shards(journal) == OutstandingShards("b" * 64, {1: Decimal(1)}, division=2)
+
+
+def test_a_plan_whose_shards_are_over_sets_its_allowances_aside_again(tmp_path: Path) -> None:
+    with Journal.open(tmp_path, BINDING, now=0.0) as journal:
+        assert division_number(journal) == 1
+        set_aside(journal, division(5), "a" * 64, Decimal(5))
+        assert division_number(journal) == 1
+        note_shards(journal, OutstandingShards("a" * 64, {1: Decimal(5)}, frozenset({1})))
+        assert division_number(journal) == 2
+        set_aside(journal, division(5), "a" * 64, Decimal(5))
+        with pytest.raises(UserError, match="not merged yet: 1 of 1, with 5 credits"):
+            refuse_if_divided(tmp_path)
 
 
 def test_a_plan_has_its_name_only_once_its_allowances_are_set_aside(tmp_path: Path) -> None:

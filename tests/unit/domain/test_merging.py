@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -102,6 +103,13 @@ def test_a_shard_that_was_run_can_not_be_abandoned_since_what_it_spent_counts() 
 def test_a_number_that_the_plan_does_not_have_is_refused() -> None:
     assert "no shard 9" in refusal(found(1, 2, 3, 4), (9,)).message
     assert "shard 2/9" in refusal([FoundShard("dir-2", ShardId(2, 9), PLAN)]).message
+
+
+def test_the_directory_of_an_abandoned_shard_is_refused_since_what_it_spent_is_not_counted() -> None:
+    outstanding = replace(OUTSTANDING, merged=frozenset({1, 2, 3, 4}), abandoned=frozenset({3}))
+    assert choose_shards(found(1, 2, 4), outstanding, (), command=COMMAND).is_empty
+    error = refusal(found(1, 2, 3, 4), (), outstanding)
+    assert "shard 3/4 was abandoned, and it was run in dir-3" in error.message
 
 
 def test_what_is_merged_already_is_left_out() -> None:
