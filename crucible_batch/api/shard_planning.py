@@ -18,7 +18,7 @@ from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import (
     MainState,
-    check_shared_images,
+    check_images,
     divide,
     division_number,
     main_state,
@@ -102,7 +102,7 @@ async def _divided(plan: DraftedPlan, journal: Journal | None, gateway: Gateway)
     terms, choice = plan.basis.terms, plan.request.job_filter
     state = await main_state(plan.draft, journal, terms, gateway, choice)
     division = divide(plan.draft, journal, terms, choice, state, shards=plan.shards)
-    check_shared_images(plan.draft, division)
+    check_images(plan.draft, division)
     if not any(division.is_admitted):
         summary = await summarise(plan.draft, terms, plan.directory, gateway, choice=choice)
         raise _nothing_to_run(division, summary)

@@ -18,9 +18,9 @@ from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
+from crucible_batch.domain.prices import PriceBook, shape_of
 from crucible_batch.domain.saved_plan import ImageFile, PlanRow, ShardRow
-from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division, SharedImage
+from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
 from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, UserError
 from crucible_batch.journal import Journal, PlanFile
@@ -181,9 +181,8 @@ def divide(
     divider = Divider(state.prices, shards=shards, left=left_of(state.ledger, terms.budget))
     for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice):
         if is_new:
-            missing = planned_missing(planned, state.ready)
-            _check_prices(planned, state.prices, uploads=bool(missing))
-            divider.add(shape_of(planned), missing)
+            _check_price(planned, state.prices)
+            divider.add(shape_of(planned), planned_missing(planned, state.ready))
     return divider.divide()
 
 
@@ -192,37 +191,25 @@ def planned_missing(planned: PlannedJob, ready: Mapping[str, str]) -> Set[str]:
     return {digest for digest in planned.digests if digest not in ready}
 
 
-def _check_prices(planned: PlannedJob, prices: PriceBook, *, uploads: bool) -> None:
+def _check_price(planned: PlannedJob, prices: PriceBook) -> None:
     if prices.ceiling is None and prices.seen(shape_of(planned)) is None:
         raise UserError(
             f"the price of job {planned.name!r} on {planned.workflow_id} is not known, so the budget can't be divided",
             hint="add --probe to buy one job of each kind now, or set budget.max_credits_per_job in the manifest",
         )
-    if uploads and prices.upload_ceiling is None and prices.expected(UPLOAD) is None:
-        raise UserError(
-            f"the price of an upload is not known, and job {planned.name!r} needs an image that is not uploaded",
-            hint="add --probe to upload the images now, or set budget.max_credits_per_upload in the manifest",
-        )
 
 
-def check_shared_images(draft: PlanFile, division: Division) -> None:
-    """Raise ``UserError`` if two shards would buy the upload of the same image."""
-    if not division.shared:
+def check_images(draft: PlanFile, division: Division) -> None:
+    """Raise ``UserError`` if an admitted job needs an image that is not at the gateway: no shard uploads one."""
+    if not division.missing:
         return
-    first: SharedImage = division.shared[0]
-    name = next(
-        (
-            image.path.name
-            for planned in draft.jobs()
-            for image in planned.images.values()
-            if image.spec.sha256 == first.sha256
-        ),
-        first.sha256,
-    )
-    more = f" ({len(division.shared) - 1} more images are)" if len(division.shared) > 1 else ""
+    first = division.missing[0]
+    images = (image for planned in draft.jobs() for image in planned.images.values())
+    name = next((image.path.name for image in images if image.spec.sha256 == first), first)
+    count = len(division.missing)
+    which = f"{name} is not uploaded" if count == 1 else f"{count} images are not uploaded, such as {name}"
     raise UserError(
-        f"{name} is not uploaded, and it is used in the shards {first.shards[0]} and {first.shards[1]}{more}:"
-        " each would pay for its upload",
+        f"{which}: a shard doesn't upload images",
         hint="add --probe, which uploads each image once before the plan is divided",
     )
 

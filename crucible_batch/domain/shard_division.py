@@ -12,8 +12,11 @@ a shard needs the highest reserve of its jobs once, so that its last job can sti
     open or not     don't fit anywhere                 not admitted, and no later job is
 
 Jobs that are not admitted are spread over the shards as well, and blocked there unless the allowance turns out to be
-enough. Two of them that need the same missing image are put into one shard, as an image is bought once; if that isn't
-possible, the job is in no shard. What is left over becomes margin: up to one bound for each open shard.
+enough. What is left over becomes margin: up to one bound for each open shard.
+
+No shard uploads an image. An upload has no idempotency key, and what an earlier one cost can't be seen: a shard that is
+run again without its directory would pay again, or count what it paid at 0. So a job that is not admitted and needs an
+image that is not at the gateway is in no shard, and such images of admitted jobs are reported.
 """
 
 from __future__ import annotations
@@ -35,24 +38,17 @@ _MARGIN_STEP = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
-class SharedImage:
-    """An image that is not at the gateway and that admitted jobs of two shards need."""
-
-    sha256: str
-    shards: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Division:
     """A divided plan. ``numbers`` has the shard of each job, in the order in which the jobs were given.
 
-    ``is_admitted`` has 1 for each job that its shard's allowance is expected to be enough for, and else 0.
+    ``is_admitted`` has 1 for each job that its shard's allowance is expected to be enough for, and else 0. ``missing``
+    are the digests of images that admitted jobs need and that are not at the gateway: they must be uploaded first.
     """
 
     shards: tuple[PlannedShard, ...]
     numbers: Sequence[int]
     is_admitted: Sequence[int]
-    shared: tuple[SharedImage, ...]
+    missing: tuple[str, ...]
 
     @property
     def allowance(self) -> Credits:
@@ -83,9 +79,7 @@ class Divider:
         self._shards = [_Shard(number) for number in range(1, shards + 1)]
         self._numbers = array("H")
         self._is_admitted = array("B")
-        self._owners: dict[str, int] = {}
-        """The shard of each image that is not at the gateway."""
-        self._shared: dict[str, SharedImage] = {}
+        self._missing: dict[str, None] = {}
         self._is_closed = False
         self._open: list[_Shard] = []
 
@@ -95,12 +89,11 @@ class Divider:
         Each price must be known or have a ceiling.
         """
         own = self._shards[len(self._numbers) % len(self._shards)]
-        if self._is_above_ceiling(shape, missing):
-            number, is_admitted = own.number, False
-        elif not self._is_closed and (shard := self._admit(own, shape, missing)) is not None:
-            number, is_admitted = shard.number, True
-        else:
-            number, is_admitted = self._place_blocked(own, missing), False
+        shard = None
+        if not self._is_above_ceiling(shape, missing) and not self._is_closed:
+            shard = self._admit(own, shape, missing)
+        is_admitted = shard is not None
+        number = shard.number if shard is not None else NO_SHARD if missing else own.number
         if number != NO_SHARD:
             self._shards[number - 1].jobs += 1
         self._numbers.append(number)
@@ -112,7 +105,7 @@ class Divider:
         shards = tuple(
             PlannedShard(each.number, each.jobs, each.admitted, each.cost + each.reserve) for each in self._shards
         )
-        return Division(shards, self._numbers, self._is_admitted, tuple(self._shared.values()))
+        return Division(shards, self._numbers, self._is_admitted, tuple(self._missing))
 
     def _is_above_ceiling(self, shape: Shape, missing: Set[str]) -> bool:
         for each in (shape, UPLOAD)[: 2 if missing else 1]:
@@ -123,7 +116,7 @@ class Divider:
 
     def _admit(self, own: _Shard, shape: Shape, missing: Set[str]) -> _Shard | None:
         """Admit a job to its own shard, or to an open one; None if it fits nowhere, and then no later job is."""
-        need = Need.of(HoldRequest(shape, len(missing - self._owners.keys())), self._prices)
+        need = Need.of(HoldRequest(shape, len(missing - self._missing.keys())), self._prices)
         cost, reserve = need.expected, max(ZERO, need.least - need.expected)
         if (shard := self._fitting(own, cost, reserve)) is None:
             self._is_closed = True
@@ -135,10 +128,7 @@ class Divider:
         shard.cost += cost
         shard.reserve = max(shard.reserve, reserve)
         shard.bound = max(shard.bound, need.bound or ZERO)
-        for digest in sorted(missing):
-            owner = self._owners.setdefault(digest, shard.number)
-            if owner != shard.number:
-                self._shared.setdefault(digest, SharedImage(digest, (owner, shard.number)))
+        self._missing.update(dict.fromkeys(sorted(missing)))
         return shard
 
     def _fitting(self, own: _Shard, cost: Credits, reserve: Credits) -> _Shard | None:
@@ -146,15 +136,6 @@ class Divider:
             return own
         fitting = [shard for shard in self._open if shard.increase(cost, reserve) <= self._unassigned]
         return min(fitting, key=lambda shard: (shard.jobs, shard.number), default=None)
-
-    def _place_blocked(self, own: _Shard, missing: Set[str]) -> int:
-        owners = {self._owners[digest] for digest in missing if digest in self._owners}
-        if len(owners) > 1:
-            return NO_SHARD
-        number = owners.pop() if owners else own.number
-        for digest in missing:
-            self._owners[digest] = number
-        return number
 
     def _add_margins(self) -> None:
         """Divide what is left over evenly, up to one bound each: with it, jobs needn't be submitted one at a time."""

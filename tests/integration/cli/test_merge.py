@@ -42,7 +42,8 @@ def divided(
     """Plan four shards; return the main run directory."""
     picture(cli.cwd / "a.png")
     cli.write(name, jobs, budget=budget)
-    done = cli("plan", f"{name}.yaml", "--shards", "4", "-o", "plan.json")
+    probe = ("--probe",) if "image:" in jobs else ()
+    done = cli("plan", f"{name}.yaml", "--shards", "4", *probe, "-o", "plan.json")
     assert done.code == 0, done.err
     return cli.cwd / "outputs" / name / "default"
 

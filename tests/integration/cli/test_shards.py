@@ -278,7 +278,7 @@ def test_a_shard_uses_the_images_that_are_at_the_gateway(cli: Cli, report_of: Re
     cli.write("pictured", IMAGES, budget=budget)
     refused = cli("plan", "pictured.yaml", "--shards", "3", "-o", "plan.json")
     assert refused.code == 2
-    assert "a.png is not uploaded, and it is used in the shards 1 and 3" in " ".join(refused.err.split())
+    assert "2 images are not uploaded, such as a.png: a shard doesn't upload images" in " ".join(refused.err.split())
     assert "--probe" in refused.err
     assert cli("run", "pictured.yaml", "--only", "edit-1", "--only", "edit-2", "-q").code == 0
     done = cli("plan", "pictured.yaml", "--shards", "2", "-o", "plan.json")
@@ -295,15 +295,13 @@ def test_a_shard_uses_the_images_that_are_at_the_gateway(cli: Cli, report_of: Re
         assert own == ShardOf(plan_of(cli)["digest"], ShardId(number, 2), seeded=1)
 
 
-def test_a_shard_uploads_the_images_that_it_alone_needs(cli: Cli, report_of: Report) -> None:
+def test_a_job_that_the_budget_is_not_enough_for_is_in_no_shard_if_its_image_is_not_uploaded(cli: Cli) -> None:
     write_picture(cli.cwd / "a.png", "green")
     write_picture(cli.cwd / "b.png", "yellow")
-    budget = "{credits: 60, max_credits_per_job: 8, max_credits_per_upload: 1}"
-    divided(cli, "uploaded", IMAGES, shards=2, budget=budget)
-    for number in (1, 2):
-        assert cli("run", "plan.json", "--shard", f"{number}/2", "-q").code == 0
-        report = report_of(shard_dir(cli, number, "uploaded"))
-        assert (report["counts"]["succeeded"], report["credits"]["uploads"]) == (2, "0.5")
+    budget = "{credits: 8, max_credits_per_job: 8, max_credits_per_upload: 1}"
+    divided(cli, "stays", f"- {{name: fox, prompt: a fox}}\n{IMAGES}", shards=2, budget=budget)
+    rows = {row["name"]: row.get("shard") for row in plan_of(cli)["jobs"]}
+    assert rows == {"fox": 1, "edit-1": None, "edit-2": None, "edit-3": None, "edit-4": None}
 
 
 def test_unfinished_jobs_of_the_main_run_come_first(slow_cli: Cli) -> None:

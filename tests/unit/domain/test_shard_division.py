@@ -95,18 +95,19 @@ def test_an_image_is_paid_for_by_the_first_job_that_needs_it() -> None:
     assert list(divided([(SMALL, {"a"}), (SMALL, {"a"})], shards=1, left="4.99").is_admitted) == [1, 0]
 
 
-def test_an_image_that_two_shards_would_buy_is_found() -> None:
-    division = divided([(SMALL, {"a"}), (SMALL, {"b"}), (SMALL, {"b"})], shards=2, left="50")
-    assert [(image.sha256, image.shards) for image in division.shared] == [("b", (2, 1))]
-    assert not divided([(SMALL, {"a"}), (SMALL, {"b"}), (SMALL, {"a"})], shards=2, left="50").shared
+def test_missing_images_of_admitted_jobs_are_reported() -> None:
+    division = divided([(SMALL, {"a"}), SMALL, (SMALL, {"b", "a"})], shards=2, left="50")
+    assert division.missing == ("a", "b")
+    assert divided([SMALL, SMALL], shards=2, left="50").missing == ()
 
 
-def test_jobs_that_are_not_admitted_never_bring_an_image_into_two_shards() -> None:
-    division = divided([(SMALL, {"a"}), (LARGE, {"b"}), (LARGE, {"a"}), (SMALL, {"b"}), (SMALL, {"a", "b"})],
-                       shards=4, left="3")  # fmt: skip
-    assert list(division.is_admitted) == [1, 0, 0, 0, 0]
-    assert list(division.numbers) == [1, 2, 1, 2, NO_SHARD]
-    assert not division.shared
+def test_a_job_that_is_not_admitted_and_needs_a_missing_image_is_in_no_shard() -> None:
+    division = divided([SMALL, (LARGE, {"a"}), SMALL, (SMALL, {"a"})], shards=2, left="3")
+    assert list(division.is_admitted) == [1, 0, 0, 0]
+    assert list(division.numbers) == [1, NO_SHARD, 1, NO_SHARD]
+    assert division.missing == ()
+    above = divided([(LARGE, {"a"}), SMALL], shards=1, left="8", prices=book(ceiling="4"))
+    assert (list(above.numbers), above.missing) == ([NO_SHARD, 1], ())
 
 
 def test_what_is_left_over_is_margin_of_the_open_shards_up_to_one_bound() -> None:
@@ -166,31 +167,21 @@ def test_each_admitted_job_fits_its_shards_allowance_at_the_expected_prices(
     prices, jobs, shards, left = plan
     division = divided(list(jobs), shards=shards, left=str(left), prices=prices)
     spent = dict.fromkeys(range(1, shards + 1), ZERO)
-    uploaded: dict[int, set[str]] = {number: set() for number in spent}
+    uploaded: set[str] = set()
     for (shape, missing), number, is_admitted in zip(jobs, division.numbers, division.is_admitted, strict=True):
         if not is_admitted:
             continue
-        if division.shared:
-            return
-        need = Need.of(HoldRequest(shape, len(missing - uploaded[number])), prices)
+        need = Need.of(HoldRequest(shape, len(missing - uploaded)), prices)
         assert need.fits(division.shards[number - 1].allowance - spent[number])
         spent[number] += need.expected
-        uploaded[number] |= missing
+        uploaded |= missing
 
 
 @given(plans())
-def test_no_image_is_in_two_shards_unless_it_is_reported(
+def test_each_missing_image_of_a_job_in_a_shard_is_reported(
     plan: tuple[PriceBook, list[tuple[Shape, set[str]]], int, Credits],
 ) -> None:
     prices, jobs, shards, left = plan
     division = divided(list(jobs), shards=shards, left=str(left), prices=prices)
-    places: dict[str, set[int]] = {}
-    for (shape, missing), number in zip(jobs, division.numbers, strict=True):
-        ceiling, seen = prices.ceiling_of(shape), prices.expected(shape)
-        is_above = ceiling is not None and seen is not None and seen > ceiling
-        upload, bought = prices.upload_ceiling, prices.expected(UPLOAD)
-        is_above |= bool(missing) and upload is not None and bought is not None and bought > upload
-        for digest in missing if number != NO_SHARD and not is_above else ():
-            places.setdefault(digest, set()).add(number)
-    shared = {image.sha256 for image in division.shared}
-    assert {digest for digest, numbers in places.items() if len(numbers) > 1} <= shared
+    in_shards = [missing for (_, missing), number in zip(jobs, division.numbers, strict=True) if number != NO_SHARD]
+    assert set(division.missing) == set().union(*in_shards)
