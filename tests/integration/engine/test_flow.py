@@ -215,7 +215,7 @@ async def test_a_gateway_that_refuses_everything_is_not_asked_before_the_wait_th
     assert result.exit_code == 0
     # Up to sixteen were on their way when the first was refused; then each goes alone.
     waits = [later - earlier for earlier, later in itertools.pairwise(times[21:23])]
-    assert min(waits) >= 10
+    assert min(waits) > 9.999  # the clock adds fractions of seconds
 
 
 async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its_end(start, tampered, watcher, runners):
