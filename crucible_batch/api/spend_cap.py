@@ -94,8 +94,8 @@ def _require(cap: SpendCap, directory: Path, figures: JournalFigures, budget: Cr
     if figures.certain:
         hint += f", which includes the {format_credits(figures.certain)} spent in this run directory before"
     raise SpendLimitError(
-        f"with a budget of {format_credits(budget)} this run may spend {more} credits, and"
-        f" {format_credits(available - figures.certain)} are left of the {format_credits(cap.limit)} that this server"
-        " may spend; nothing was spent",
+        f"with a budget of {format_credits(budget)} this run may spend {more} credits; of the"
+        f" {format_credits(cap.limit)} credits that this server may spend,"
+        f" {format_credits(available - figures.certain)} are left; nothing was spent",
         hint=f"{hint}; or ask the user to start the server with a higher --allow-spend",
     )
