@@ -13,7 +13,7 @@ from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.errors import ExitCode
 
 Tell = Callable[[float, float | None, str | None], Awaitable[None]]
-"""Tell the client how many jobs are done, of how many, with a message."""
+"""Report to the client how many jobs are done, of how many, with a message."""
 
 
 class ActiveRun:
@@ -57,7 +57,7 @@ class ActiveRun:
             self._change.set()
 
     async def report(self, tell: Tell) -> None:
-        """Tell the client of each change until cancelled. Changes that come faster than they can be sent are joined."""
+        """Report each change to the client until cancelled. Changes that come faster than they can be sent are joined."""
         while True:
             await self._change.wait()
             self._change = anyio.Event()
