@@ -57,7 +57,7 @@ class ActiveRun:
             self._change.set()
 
     async def report(self, tell: Tell) -> None:
-        """Report each change to the client until cancelled. Changes that come faster than they can be sent are joined."""
+        """Report changes to the client until cancelled. Those that come faster than they can be sent are joined."""
         while True:
             await self._change.wait()
             self._change = anyio.Event()
