@@ -15,11 +15,12 @@ import anyio
 import pytest
 from mcp import Client
 
-from crucible_batch.api import SpendCap
+from crucible_batch.api import SpendCap, running
 from crucible_batch.cli import redaction
 from crucible_batch.cli.mcp_server.confinement import Root
 from crucible_batch.cli.mcp_server.server import make_server
 from crucible_batch.cli.mcp_server.tools import LONGEST_TEXT, ToolBox
+from crucible_batch.errors import JournalError, ReportError
 
 HEAD = "version: 1\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"
 
@@ -184,6 +185,39 @@ async def test_jobs_that_a_run_left_in_flight_count(connect: Connect) -> None:
         owl = agent.write("owl", "{name: owl, prompt: an owl, repeat: 2}")
         assert code(await agent("run", manifest=owl, budget="4")) == "SPEND_LIMIT"
         assert await agent.billed() == 4
+
+
+async def test_a_run_that_ends_with_an_error_counts_what_it_spent(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise ReportError("the report can't be written: no space left")
+
+    monkeypatch.setattr(running, "write_report_of", fail)
+    async with connect(10) as agent:
+        failed = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}"), budget="8")
+        assert (failed["exit_code"], code(failed)) == (5, "REPORT")
+        assert failed["data"]["allow_spend"] == {"limit": "10", "spent": "4", "set_aside": "0", "left": "6"}
+        assert await agent.billed() == 4
+
+
+async def test_a_run_whose_journal_can_not_be_read_again_keeps_all_that_it_set_aside(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = SpendCap.settle
+
+    def fail(*_args: object) -> None:
+        raise JournalError("the journal can't be read")
+
+    monkeypatch.setattr(SpendCap, "settle", fail)
+    async with connect(10) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}")
+        ran = await agent("run", manifest=fox, budget="8")
+        assert ran["ok"]
+        assert ran["data"]["allow_spend"] == {"limit": "10", "spent": "0", "set_aside": "8", "left": "2"}
+        monkeypatch.setattr(SpendCap, "settle", settle)
+        ran = await agent("run", manifest=fox, budget="8")
+        assert ran["data"]["allow_spend"]["spent"] == "4"
 
 
 async def test_a_cancelled_run_collects_its_jobs_and_buys_no_more(connect: Connect) -> None:
