@@ -15,12 +15,13 @@ import anyio
 import pytest
 from mcp import Client
 
-from crucible_batch.api import SpendCap, running
+from crucible_batch import plan
+from crucible_batch.api import RunRequest, SpendCap, read_shard, running
 from crucible_batch.cli import redaction
 from crucible_batch.cli.mcp_server.confinement import Root
 from crucible_batch.cli.mcp_server.server import make_server
 from crucible_batch.cli.mcp_server.tools import LONGEST_TEXT, ToolBox
-from crucible_batch.errors import JournalError, ReportError
+from crucible_batch.errors import JournalError, ReportError, UserError
 
 HEAD = "version: 1\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"
 
@@ -289,14 +290,22 @@ async def test_a_default_run_directory_behind_a_link_is_refused(connect: Connect
 
 
 async def test_a_saved_plan_is_refused_since_it_names_its_own_paths(connect: Connect) -> None:
-    from crucible_batch import plan
-
     async with connect(6) as agent:
         fox = agent.write("fox", "{name: fox, prompt: a fox}", "{credits: 2, max_credits_per_job: 2}")
         await plan(fox, save_to="plan.json", settings=agent.bench.settings)
         refused = await agent("run", manifest="plan.json", budget="2")
         assert (refused["exit_code"], code(refused)) == (2, "USAGE")
         assert "saved plan" in refused["error"]["message"]
+
+
+async def test_a_shard_is_refused_since_its_credits_were_set_aside_elsewhere(connect: Connect) -> None:
+    async with connect(6) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}", "{credits: 4, max_credits_per_job: 2}")
+        await plan(fox, save_to="plan.json", shards=2, settings=agent.bench.settings)
+        request = RunRequest(Path("plan.json"), shard=read_shard("1/2"))
+        with pytest.raises(UserError, match="runs no shards"):
+            await running.run_request(request, cap=agent.tools.cap, settings=agent.bench.settings)
+        assert await agent.billed() == 0
 
 
 async def test_a_report_comes_in_pages(connect: Connect) -> None:
