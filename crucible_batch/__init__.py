@@ -42,6 +42,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "RunDirectoryError",
             "RunPrunedError",
             "ShardsOutstandingError",
+            "SpendLimitError",
             "NothingToDivideError",
             "SavedPlanError",
         ),

@@ -53,6 +53,7 @@ from crucible_batch.errors import RunDirectoryError as RunDirectoryError
 from crucible_batch.errors import RunPrunedError as RunPrunedError
 from crucible_batch.errors import SavedPlanError as SavedPlanError
 from crucible_batch.errors import ShardsOutstandingError as ShardsOutstandingError
+from crucible_batch.errors import SpendLimitError as SpendLimitError
 from crucible_batch.errors import StalePlanError as StalePlanError
 from crucible_batch.errors import UserError as UserError
 from crucible_batch.gateway import CrucibleClient as CrucibleClient

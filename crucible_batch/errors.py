@@ -16,6 +16,7 @@
     ├── JournalError           the journal can't be read or written                      exit 5
     ├── ClusterUnreachableError  a cluster's database can't be reached                   exit 5
     ├── DeadlineError          the deadline passed before the run began                  exit 5
+    ├── SpendLimitError        the run could spend more than its server may              exit 4
     ├── ReportError            the report can't be written; the journal is complete      exit 5
     └── GatewayError           a request that failed                                     exit 5
         ├── KeyRefusedError    no key, or the gateway refused it                         exit 3
@@ -246,6 +247,13 @@ class BudgetAccountError(UserError):
     """The file of a budget account can't be used, or the account has another period, time zone or gateway."""
 
     code = "BUDGET_ACCOUNT"
+
+
+class SpendLimitError(CrucibleBatchError):
+    """The run could spend more than is left of what its server may spend. Raised before anything is spent."""
+
+    code = "SPEND_LIMIT"
+    exit_code = ExitCode.OUT_OF_CREDITS
 
 
 class EarlierRunError(UserError):

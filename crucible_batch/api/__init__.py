@@ -104,6 +104,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.domain.retry_rule": ("Remedy", "remedy_for"),
         "crucible_batch.domain.saved_plan": ("DEFAULT_MAX_MANIFEST_BYTES",),
         "crucible_batch.domain.sharding": ("OutstandingShards",),
+        "crucible_batch.domain.spend_cap": ("SpendCap",),
         "crucible_batch.gateway": ("CrucibleClient",),
         "crucible_batch.gateway.adapter": ("read_expected_s", "read_fields", "read_parameters"),
         "crucible_batch.gateway.aiohttp_transport": ("new_channel",),

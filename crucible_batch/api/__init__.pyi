@@ -138,6 +138,7 @@ from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAU
 from crucible_batch.domain.shard_lease import ShardState as ShardState
 from crucible_batch.domain.shard_lease import is_stale as is_stale
 from crucible_batch.domain.sharding import OutstandingShards as OutstandingShards
+from crucible_batch.domain.spend_cap import SpendCap as SpendCap
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway.adapter import read_expected_s as read_expected_s
 from crucible_batch.gateway.adapter import read_fields as read_fields

@@ -29,6 +29,7 @@ from crucible_batch.domain.progress import (
     Retrying,
 )
 from crucible_batch.domain.service_times import ServiceTimes
+from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.engine import Clock, Runner, RunnerPorts, RunOptions, Stages
 from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.journal import Binding, Journal
@@ -98,7 +99,7 @@ class RunContext:
     """The context of one run. ``confirm`` is called for consent if there is no budget; None if that isn't possible.
 
     ``outage`` is waited for once the manifest has been checked (``run_start``). ``stages`` chooses the jobs by what the
-    journal has, in place of the request's filter.
+    journal has, in place of the request's filter. ``cap`` is that of the server of which it is one run, if any.
     """
 
     request: RunRequest
@@ -114,6 +115,7 @@ class RunContext:
     deadline: Deadline
     outage: Outage
     stages: ChooseStages | None = None
+    cap: SpendCap | None = None
 
     def observed_by(self, observer: Observer) -> RunContext:
         """Return the context with another observer. To be called before the gateway is opened."""

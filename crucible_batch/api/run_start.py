@@ -21,6 +21,7 @@ from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.sharded_plan import refuse_if_divided
+from crucible_batch.api.spend_cap import capped, check_cap
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.budget_accounts import BudgetAccount
 from crucible_batch.domain.redaction import clean
@@ -56,6 +57,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     Raises the errors that ``run`` raises before anything is spent.
     """
     directory, manifest = context.directory, context.manifest
+    check_cap(context.cap, context.request, manifest, context.terms, directory)
     is_known = directory.exists()
     if is_known:
         # Locked before planning, so that a busy directory is refused at once.
@@ -99,6 +101,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     receipts, ceiling = Receipts(directory), context.terms.ceiling
     await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)
+    stack.enter_context(capped(context.cap, journal, context.terms, directory))
     allowance = None if rules is None else await _set_aside(context, rules, journal, after)
     return StartedRun(gateway, journal, basis, after, allowance)
 

@@ -54,6 +54,7 @@ from crucible_batch.api.status import (
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer
+from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
@@ -160,8 +161,9 @@ async def run_request(
     clock: Clock | None = None,
     on_runner: Callable[[Interruptible], None] = lambda _runner: None,
     stages: ChooseStages | None = None,
+    cap: SpendCap | None = None,
 ) -> RunResult:
-    """Run a request, as ``run`` does.
+    """Run a request, as ``run`` does; within the ``cap`` of a server, if it is one of its runs.
 
     ``manifest`` is that of the request if it has been read already. ``clock`` is the machine's clock unless a test
     gives another. ``on_runner`` gets what can stop the run in good order; ``stages`` replace the request's filter.
@@ -176,9 +178,8 @@ async def run_request(
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)
     async with AsyncExitStack() as stack:
-        # Entered first, so that it ends last: when everything else is closed.
         notices = RunNotices(manifest, request, settings, clock, can_ask=confirm is not None)
-        await stack.enter_async_context(notices)
+        await stack.enter_async_context(notices)  # first, so that it ends last: when everything else is closed
         notices.check()
         terms = shard_terms(run_terms(manifest, request), request)
         check_run_directory(directory := run_directory(request.out_dir, terms))
@@ -199,15 +200,20 @@ async def run_request(
             deadline=deadline,
             outage=retries.outage(request.wait_for_gateway_s),
             stages=stages,
+            cap=cap,
         )
         telemetry = await stack.enter_async_context(measured(context))
         context = context.observed_by(telemetry.observer)
         with early():
-            async with deadline.kept():
-                started = await (start_run if request.shard is None else start_shard)(stack, context)
+            started = await _start(stack, context)
         result = await _finish(stack, context, started, notices, handle_signals=handle_signals, on_runner=on_runner)
         telemetry.ended(result.report, result.exit_code)
         return result
+
+
+async def _start(stack: AsyncExitStack, context: RunContext) -> StartedRun:
+    async with context.deadline.kept():
+        return await (start_run if context.request.shard is None else start_shard)(stack, context)
 
 
 def _store_of(request: RunRequest, directory: Path) -> OutputStore:

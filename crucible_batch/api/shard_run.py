@@ -22,6 +22,7 @@ from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_start import StartedRun, awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shard_note import note_shard, noted_shard, noted_shards
+from crucible_batch.api.spend_cap import refuse_shard
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import Found
@@ -68,6 +69,7 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     Raises the errors that ``run`` raises before anything is spent.
     """
     plan, shard = _of_a_shard(context)
+    refuse_shard(context.cap)
     directory = context.directory
     if directory.exists():
         stack.enter_context(lock_run_directory(directory))

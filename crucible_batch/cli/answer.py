@@ -87,16 +87,19 @@ class CommandOutput:
         if self.log is not None:
             self.log.close()
         if self.json:
-            envelope: dict[str, Json] = {
-                "type": "result",
-                "at": rfc3339(),
-                "ok": self.exit_code == ExitCode.OK,
-                "command": self.command,
-                "exit_code": int(self.exit_code),
-                "data": self.data,
-                "error": self.error,
-            }
-            _write_line(envelope)
+            _write_line(self.envelope())
+
+    def envelope(self) -> dict[str, Json]:
+        """Return the result: the last line of JSON output."""
+        return {
+            "type": "result",
+            "at": rfc3339(),
+            "ok": self.exit_code == ExitCode.OK,
+            "command": self.command,
+            "exit_code": int(self.exit_code),
+            "data": self.data,
+            "error": self.error,
+        }
 
 
 @contextmanager
@@ -107,20 +110,28 @@ def answering(
     answer = CommandOutput(command, json=json, quiet=quiet, verbose=verbose)
     _log_to(answer)
     try:
-        yield answer
-    except CrucibleBatchError as error:
-        show_failure(answer, error)
+        with recording(answer):
+            yield answer
     except KeyboardInterrupt:
         _interrupted(answer, "stopped by Ctrl-C", ExitCode.SIGINT)
     except Terminated:
         _interrupted(answer, "stopped by a signal", ExitCode.SIGTERM)
+    answer.close()
+    raise typer.Exit(int(answer.exit_code))
+
+
+@contextmanager
+def recording(answer: CommandOutput) -> Iterator[None]:
+    """Show what the block raises, and record it for the envelope."""
+    try:
+        yield
+    except CrucibleBatchError as error:
+        show_failure(answer, error)
     except OSError as error:  # the disk or an output stream, not a bug; a run continues from its journal
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
         show_failure(answer, DiskError(what, hint="fix the disk problem, then run the same command again"))
     except Exception as error:  # noqa: BLE001 - a bug must still produce a message, an envelope and an exit code
         _show_bug(answer, error)
-    answer.close()
-    raise typer.Exit(int(answer.exit_code))
 
 
 def _interrupted(answer: CommandOutput, message: str, code: ExitCode) -> None:

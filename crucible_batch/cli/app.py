@@ -12,6 +12,7 @@ import typer
 
 from crucible_batch import __version__
 from crucible_batch.cli import (
+    agent_commands,
     budget_commands,
     cluster_commands,
     inspect_commands,
@@ -69,6 +70,7 @@ app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Automate")
 app.add_typer(budget_commands.budget, rich_help_panel="Automate")
 app.add_typer(cluster_commands.cluster, rich_help_panel="Automate")
+app.registered_commands.extend(agent_commands.commands.registered_commands)
 
 
 def main() -> None:

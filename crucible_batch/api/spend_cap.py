@@ -1,0 +1,101 @@
+"""The cap of a server on all of its runs: credits set aside in the locked run directory, and settled by its journal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crucible_batch.api.period_budget import prices_of
+from crucible_batch.api.request import RunRequest
+from crucible_batch.domain.credits import ZERO, Credits, format_credits
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.spend_cap import JournalFigures, SpendCap, figures_of
+from crucible_batch.errors import ConsentError, CrucibleBatchError, SpendLimitError, UserError
+from crucible_batch.journal import Journal
+from crucible_batch.manifest import Manifest
+
+logger = logging.getLogger(__name__)
+
+_ID = "spend cap id"
+
+
+def refuse_shard(cap: SpendCap | None) -> None:
+    """Raise ``UserError`` if there is a cap: a shard's credits were set aside by another process."""
+    if cap is not None:
+        raise UserError("a server with a cap runs no shards", hint="run the shard from the command line")
+
+
+def check_cap(cap: SpendCap | None, request: RunRequest, manifest: Manifest, terms: RunTerms, directory: Path) -> None:
+    """Refuse a run that the cap does not admit, before its directory is created or locked. None: there is no cap.
+
+    Raises ``ConsentError`` without a budget, and ``SpendLimitError`` for one beyond the cap.
+    """
+    if cap is None:
+        return
+    if terms.budget is None:
+        raise ConsentError("no budget is set", hint="give a budget, or set budget.credits in the manifest")
+    if manifest.budget.per is not None and request.budget is None:
+        raise ConsentError(
+            f"the manifest's budget is that of a {manifest.budget.per}, over several runs",
+            hint="give this run a budget of its own",
+        )
+    figures = JournalFigures("", 0, ZERO)
+    if Journal.exists(directory):
+        with Journal.read(directory) as journal:
+            figures = _figures(cap, journal, terms)
+    _require(cap, directory, figures, terms.budget)
+
+
+@contextmanager
+def capped(cap: SpendCap | None, journal: Journal, terms: RunTerms, directory: Path) -> Iterator[None]:
+    """Set credits aside for a run, and settle them when it has ended, in whichever way. None: there is no cap.
+
+    The caller holds the lock of the directory, and nothing was bought yet. Raises ``SpendLimitError``.
+    """
+    if cap is None:
+        yield
+        return
+    assert terms.budget is not None  # check_cap
+    if not journal.noted(_ID):
+        journal.note(_ID, secrets.token_hex(16))
+    figures = _figures(cap, journal, terms)
+    _require(cap, directory, figures, terms.budget)
+    cap.set_aside_for(_name(directory), figures, terms.budget)
+    try:
+        yield
+    finally:
+        try:
+            cap.settle(_name(directory), _figures(cap, journal, terms))
+        except (CrucibleBatchError, OSError, sqlite3.Error) as error:
+            logger.warning("what this run did not spend stays set aside for it: %s", error)
+
+
+def _figures(cap: SpendCap, journal: Journal, terms: RunTerms) -> JournalFigures:
+    name = journal.noted(_ID) or ""
+    after = cap.first_use(_name(journal.path.parent.parent), name, journal.last_number())
+    return figures_of(name, journal.numbered_events(), prices_of(terms), after=after)
+
+
+def _name(directory: Path) -> str:
+    return os.path.realpath(directory)
+
+
+def _require(cap: SpendCap, directory: Path, figures: JournalFigures, budget: Credits) -> None:
+    available = cap.available(_name(directory), figures)
+    if budget <= max(available, figures.certain):
+        return
+    more = format_credits(budget - figures.certain)
+    hint = f"give a budget of at most {format_credits(available)}"
+    if figures.certain:
+        hint += f", which includes the {format_credits(figures.certain)} spent in this run directory before"
+    raise SpendLimitError(
+        f"with a budget of {format_credits(budget)} this run may spend {more} credits; of the"
+        f" {format_credits(cap.limit)} credits that this server may spend,"
+        f" {format_credits(available - figures.certain)} are left; nothing was spent",
+        hint=f"{hint}; or ask the user to start the server with a higher --allow-spend",
+    )

@@ -1,0 +1,59 @@
+"""The commands for agents: ``skill`` and ``mcp``."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crucible_batch.cli import options as opt
+from crucible_batch.cli.answer import CommandOutput
+
+commands = typer.Typer()
+command = partial(opt.command, commands, "Automate")
+
+
+@command("crucible-batch skill > SKILL.md", codes=(0,), output="verbose")
+def skill(_answer: CommandOutput, context: typer.Context) -> None:
+    """Print a guide for agents: the safe order of commands, results, what not to do.
+
+    It is a SKILL.md in Markdown, to be saved where the agent reads its skills.
+    """
+    from crucible_batch.cli.skill import print_skill
+
+    print_skill(context.find_root().command)
+
+
+@command(
+    "crucible-batch mcp --root my-batch",
+    "crucible-batch mcp --root my-batch --allow-spend 50",
+    codes=(0, 2),
+    output="verbose",
+)
+def mcp(
+    _answer: CommandOutput,
+    *,
+    root: Annotated[
+        Path, typer.Option("--root", metavar="DIR", help="Directory of the manifests and runs; nothing else is used.")
+    ] = Path(),
+    allow_spend: Annotated[
+        Decimal | None,
+        opt.credits_option(
+            "--allow-spend", help="Offer the tool run; all runs together may spend N credits.  \\[default: no runs]"
+        ),
+    ] = None,
+    gateway: opt.GatewayOptions,
+) -> None:
+    """Serve an MCP client on stdin and stdout: validate, plan, status, report, explain.
+
+    Requires the extra mcp. The API key and the gateway are those of the
+    environment at the start.
+    """
+    from crucible_batch.cli.agents import serve_agents
+
+    serve_agents(root, allow_spend, gateway.settings())

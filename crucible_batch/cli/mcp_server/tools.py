@@ -1,0 +1,202 @@
+"""The tools: each returns the envelope that its command writes with ``--json``."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import anyio
+import httpx
+from rich.console import Console
+
+from crucible_batch.api import (
+    JobFilter,
+    RunRequest,
+    SpendCap,
+    format_credits,
+    plan_request,
+    read_status,
+    run_request,
+)
+from crucible_batch.cli.answer import CommandOutput, recording
+from crucible_batch.cli.explain import explain
+from crucible_batch.cli.mcp_server.active_run import ActiveRun, Tell
+from crucible_batch.cli.mcp_server.arguments import (
+    ExplainArguments,
+    PlanArguments,
+    ReportArguments,
+    RunArguments,
+    StatusArguments,
+    ValidateArguments,
+)
+from crucible_batch.cli.mcp_server.confinement import Root
+from crucible_batch.cli.redaction import redacted
+from crucible_batch.cli.render.plan import plan_json
+from crucible_batch.cli.render.summary import head_json
+from crucible_batch.cli.run_session import FinishedRun, tell_ending
+from crucible_batch.cli.status import show_status
+from crucible_batch.cli.terminal import Json
+from crucible_batch.cli.validate import validate_all
+from crucible_batch.settings import Settings
+from crucible_batch.shell_command import run_command
+
+MOST_BYTES = 60_000
+"""A page of a report ends after the job with which its text becomes longer than this."""
+LONGEST_TEXT = 2_000
+"""Longer texts, such as prompts, are cut to this many characters, the last of which is an ellipsis."""
+
+
+@dataclass(slots=True)
+class ToolBox:
+    """The tools of one server. ``cap`` is None if it may not spend. The settings don't change while it runs."""
+
+    root: Root
+    settings: Settings
+    cap: SpendCap | None = None
+    transport: httpx.AsyncBaseTransport | None = None
+    runs: list[ActiveRun] = field(default_factory=list)
+
+    async def validate(self, given: ValidateArguments, _tell: Tell) -> Json:
+        def check(answer: CommandOutput) -> None:
+            request = RunRequest(self.root.manifest(given.manifest), variables=given.variables)
+            validate_all(answer, [request])
+
+        return await _in_thread("validate", check)
+
+    async def plan(self, given: PlanArguments, _tell: Tell) -> Json:
+        answer = _output("plan")
+        with recording(answer):
+            request = await asyncio.to_thread(self._planned, given)
+            summary = await plan_request(request, settings=self.settings, transport=self.transport)
+            answer.data = self._with_cap(plan_json(summary))
+        return safe_envelope(answer)
+
+    async def run(self, given: RunArguments, tell: Tell) -> Json:
+        """Run a manifest. If the call is cancelled, the run stops buying, and the call ends when the run has."""
+        answer, active = _output("run"), ActiveRun()
+        with recording(answer):
+            request = await asyncio.to_thread(self._planned, given)
+            self.runs.append(active)
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(active.report, tell)
+                    tasks.start_soon(active.stop_when_cancelled)
+                    with anyio.CancelScope(shield=True):
+                        await self._run(answer, request, given, active)
+                    active.ended()
+                    tasks.cancel_scope.cancel()
+            finally:
+                self.runs.remove(active)
+                answer.data = self._with_cap(answer.data)
+        return safe_envelope(answer)
+
+    async def status(self, given: StatusArguments, _tell: Tell) -> Json:
+        def show(answer: CommandOutput) -> None:
+            show_status(answer, self.root.inside("the run directory", given.run_dir))
+            answer.data = self._with_cap(answer.data)
+
+        return await _in_thread("status", show)
+
+    async def report(self, given: ReportArguments, _tell: Tell) -> Json:
+        return await _in_thread("report", partial(self._report, given))
+
+    async def explain(self, given: ExplainArguments, _tell: Tell) -> Json:
+        return await _in_thread("explain", lambda answer: explain(answer, given.code))
+
+    def _planned(self, given: PlanArguments) -> RunRequest:
+        """Return the request of a plan or a run, within the root. Blocking."""
+        request = RunRequest(
+            self.root.manifest(given.manifest),
+            out_dir=None if given.run_dir is None else self.root.inside("the run directory", given.run_dir),
+            run_id=given.run_id,
+            budget=None if given.budget is None else Decimal(given.budget),
+            job_filter=JobFilter(tuple(given.only), given.retry_failed),
+            variables=given.variables,
+            notify=False,
+        )
+        if isinstance(given, RunArguments):
+            request = replace(request, concurrency=given.concurrency, deadline_s=given.deadline_s)
+        self.root.check_run_directory(request)
+        return request
+
+    async def _run(self, answer: CommandOutput, request: RunRequest, given: RunArguments, active: ActiveRun) -> None:
+        with recording(answer):
+            result = await run_request(
+                request,
+                observer=active,
+                settings=self.settings,
+                transport=self.transport,
+                on_runner=active.began,
+                cap=self.cap,
+            )
+            budget = () if given.budget is None else ("--budget", given.budget)
+            run_id = result.report.run_id
+            command = run_command(request.manifest, *budget, run_id=run_id, out_dir=request.out_dir)
+            ended = FinishedRun(result, 0.0, None)
+            await asyncio.to_thread(tell_ending, answer, ended, request.job_filter, command=command)
+
+    def _report(self, given: ReportArguments, answer: CommandOutput) -> None:
+        directory = self.root.inside("the run directory", given.run_dir)
+        status = read_status(directory)
+        rows = (row for row in status.jobs() if given.status in {None, row.status})
+        jobs: list[Json] = []
+        size, is_more = 0, False
+        for row in islice(rows, given.offset, None):
+            if is_more := len(jobs) == given.limit or size > MOST_BYTES:
+                break
+            jobs.append(_safe(row.model_dump(mode="json", exclude_defaults=True)))
+            size += len(json.dumps(jobs[-1]))
+        next_offset = given.offset + len(jobs) if is_more else None
+        answer.data = {**head_json(status.report, directory), "jobs": jobs, "next_offset": next_offset}
+
+    def _with_cap(self, data: Json) -> Json:
+        if self.cap is None or not isinstance(data, dict | None):
+            return data
+        cap = self.cap
+        figures = {"limit": cap.limit, "spent": cap.spent, "set_aside": cap.set_aside, "left": cap.left}
+        return {**(data or {}), "allow_spend": {name: format_credits(amount) for name, amount in figures.items()}}
+
+
+def _output(command: str) -> CommandOutput:
+    """Return an output that prints nothing: its text for people is not wanted."""
+    answer = CommandOutput(command, quiet=True)
+    answer.out = answer.err = Console(file=io.StringIO(), quiet=True)
+    return answer
+
+
+async def _in_thread(command: str, body: Callable[[CommandOutput], None]) -> Json:
+    answer = _output(command)
+
+    def work() -> None:
+        with recording(answer):
+            body(answer)
+
+    await asyncio.to_thread(work)
+    return safe_envelope(answer)
+
+
+def safe_envelope(answer: CommandOutput) -> Json:
+    """Return the result, without secrets, control characters and very long texts."""
+    return _safe(answer.envelope())
+
+
+def _safe(value: Any) -> Json:
+    match value:
+        case str():
+            text = redacted(value)
+            return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+        case dict():
+            return {redacted(str(name)): _safe(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_safe(each) for each in value]
+        case bool() | int() | float() | None:
+            return value
+        case _:
+            return redacted(str(value))

@@ -1,0 +1,162 @@
+"""The cap on what one server may spend in its life, over all of its runs in any number of run directories.
+
+    spent + set aside <= limit        at every moment, summed over all run directories
+
+The rule is ``domain/allowance.py``'s; a party is the journal in a run directory. What was bought there before the
+server first used it is not the server's, so charges are divided by the number of the journal's last event at that
+moment, and not by a clock, which may be set back:
+
+    charge                                                    counts
+    requested and answered before                             no
+    requested before, answered after: it may be bought again  yes
+    requested after                                           yes, less its own refund
+    held without an answer, whenever it was requested         yes, until the answer
+
+A refund of an earlier charge does not raise the cap: a run's budget is built on what can't come back.
+
+    the run's budget - certainly spent in its directory <= limit - shares of the others - certainly spent by the server
+
+A run that asks for more is refused, and nothing is set aside for it. When it has ended, in whichever way, the journal
+shows its share. If that can't be read, the share stays as it was. A journal that lacks what it has had (a deleted
+directory, a backup) is another party, and the share of the former one remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from crucible_batch.domain.allowance import Allowance, Share, ShareRequest
+from crucible_batch.domain.budget_period import BudgetPeriod
+from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S, DatedLedger
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import Event
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.prices import PriceBook
+
+_NO_END = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFigures:
+    """What a journal has. ``events`` is the number of its last event, ``journal`` its id.
+
+    ``certain`` are the credits that can't come back. ``new`` are those of them that were charged after the server
+    first used the directory, and ``used`` are ``new`` and all that was bought or may have been bought since.
+    """
+
+    journal: str
+    events: int
+    certain: Credits
+    new: Credits = ZERO
+    used: Credits = ZERO
+
+
+def figures_of(
+    journal: str, events: Iterable[tuple[int, str, Event]], prices: PriceBook, *, after: int
+) -> JournalFigures:
+    """Return the figures of a journal, by its numbered events. Those up to the number ``after`` are not the server's.
+
+    ``prices`` is a price book with the ceilings of the run, and is changed.
+    """
+    # Numbers take the place of times: at the start of the span, event ``after`` is certainly past, and the next isn't.
+    span = BudgetPeriod("day", "", after + CLOCK_TOLERANCE_S, _NO_END)
+    ledger, newest = DatedLedger(Ledger(prices), [span]), 0
+    for number, subject, event in events:
+        ledger.apply(subject, replace(event, at=float(number)))
+        newest = number
+    new = ledger.certain - ledger.certain_before(span.start)
+    return JournalFigures(journal, newest, ledger.certain, new, ledger.used_in(span))
+
+
+@dataclass(frozen=True, slots=True)
+class _Party:
+    """A journal that the server has used: when it first did, and what it has seen in it since."""
+
+    name: str
+    directory: str
+    first: int
+    seen: JournalFigures
+
+
+class SpendCap:
+    """The cap of one server, and the shares of its run directories. Each change is one step, without waiting."""
+
+    def __init__(self, limit: Credits) -> None:
+        self._allowance = Allowance(limit)
+        self._parties: dict[str, _Party] = {}
+        """The present journal of each directory."""
+        self._count = 0
+
+    @property
+    def limit(self) -> Credits:
+        return self._allowance.limit
+
+    @property
+    def spent(self) -> Credits:
+        return self._allowance.spent
+
+    @property
+    def set_aside(self) -> Credits:
+        return self._allowance.set_aside
+
+    @property
+    def left(self) -> Credits:
+        """The credits that no run has spent or set aside."""
+        return self._allowance.left
+
+    def first_use(self, directory: str, journal: str, events: int) -> int:
+        """Return the number of the last event that is not the server's: ``events``, or what it was at the first use.
+
+        ``events`` is the number of the journal's last event now.
+        """
+        party = self._parties.get(directory)
+        return party.first if party is not None and _continues(party, journal, events) else events
+
+    def available(self, directory: str, figures: JournalFigures) -> Credits:
+        """Return the highest budget that a run in a directory may have now, over all runs in it."""
+        name = self._name(directory, figures)
+        left = self._allowance.left if name is None else self._allowance.without(name).left
+        return figures.certain + max(ZERO, left - figures.new)
+
+    def set_aside_for(self, directory: str, figures: JournalFigures, budget: Credits) -> bool:
+        """Set credits aside for a run with this budget. Return False, and change nothing, if that is too much.
+
+        The caller holds the lock of the directory, and ``figures`` are those of its journal now.
+        """
+        if max(ZERO, budget - figures.certain) > self.available(directory, figures) - figures.certain:
+            return False
+        name = self._name(directory, figures)
+        if name is None:
+            self._count += 1
+            name = f"{self._count}:{directory}"
+            first = figures.events
+        else:
+            first = self._parties[directory].first
+        self._parties[directory] = _Party(name, directory, first, figures)
+        request = ShareRequest(max(ZERO, budget - figures.certain), figures.new, figures.used)
+        self._allowance, _ = self._allowance.granted(name, request)
+        return True
+
+    def settle(self, directory: str, figures: JournalFigures) -> None:
+        """Replace what was set aside for a run by what its journal has. The caller still holds the directory's lock.
+
+        If it is not the journal of the run, what was set aside stays so.
+        """
+        if (name := self._name(directory, figures)) is None:
+            return
+        self._parties[directory] = replace(self._parties[directory], seen=figures)
+        share = Share(figures.new, max(ZERO, figures.used - figures.new))
+        self._allowance = self._allowance.settled(name, share)
+
+    def _name(self, directory: str, figures: JournalFigures) -> str | None:
+        """Return the party of a directory's journal; None if the server has not used this journal yet."""
+        party = self._parties.get(directory)
+        if party is None or not _continues(party, figures.journal, figures.events):
+            return None
+        return None if figures.certain < party.seen.certain else party.name
+
+
+def _continues(party: _Party, journal: str, events: int) -> bool:
+    """Whether a journal is the one that was seen before, perhaps with more events."""
+    return journal == party.seen.journal and events >= party.seen.events

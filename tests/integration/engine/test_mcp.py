@@ -1,0 +1,360 @@
+"""The tools of the MCP server, called by the SDK's own client; the judge is the sandbox's ledger."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+
+from crucible_batch import plan
+from crucible_batch.api import RunRequest, SpendCap, read_shard, running
+from crucible_batch.cli import redaction
+from crucible_batch.cli.mcp_server.confinement import Root
+from crucible_batch.cli.mcp_server.server import make_server
+from crucible_batch.cli.mcp_server.tools import LONGEST_TEXT, ToolBox
+from crucible_batch.errors import JournalError, ReportError, UserError
+
+HEAD = "version: 1\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"
+
+
+@dataclass
+class Agent:
+    """A client of a server on a bench."""
+
+    client: Client
+    bench: Any
+    tools: ToolBox
+    progress: list[tuple[float, float | None]] = field(default_factory=list)
+
+    async def __call__(self, tool: str, **arguments: object) -> dict[str, Any]:
+        async def note(done: float, total: float | None, _message: str | None) -> None:
+            self.progress.append((done, total))
+
+        result = await self.client.call_tool(tool, arguments, progress_callback=note)
+        (content,) = result.content
+        envelope: dict[str, Any] = json.loads(content.text)  # type: ignore[union-attr]
+        assert result.is_error is not envelope["ok"]
+        return envelope
+
+    def write(self, name: str, jobs: str, budget: str = "{max_credits_per_job: 2}") -> str:
+        path = self.bench.path / f"{name}.yaml"
+        path.write_text(f"{HEAD}name: {name}\nbudget: {budget}\njobs:\n  - {jobs}\n")
+        return path.name
+
+    async def billed(self) -> Decimal:
+        """What the gateway has charged, less refunds, and what is reserved for jobs in flight."""
+        audit = (await self.bench.state())["audit"]
+        return audit["spent_on_jobs"] + audit["spent_on_uploads"] + audit["reserved"]
+
+
+Connect = Callable[..., AbstractAsyncContextManager[Agent]]
+
+
+@pytest.fixture
+def connect(start: Any, monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Connect to a server with an ``allow_spend``; other keywords are those of the bench."""
+
+    @asynccontextmanager
+    async def connected(allow_spend: object = None, **config: object) -> AsyncIterator[Agent]:
+        async with start(**config) as bench:
+            monkeypatch.chdir(bench.path)
+            cap = None if allow_spend is None else SpendCap(Decimal(str(allow_spend)))
+            tools = ToolBox(Root(bench.path), bench.settings, cap)
+            async with Client(make_server(tools), mode="legacy") as client:
+                yield Agent(client, bench, tools)
+
+    return connected
+
+
+def code(envelope: dict[str, Any]) -> str | None:
+    return None if envelope["error"] is None else envelope["error"]["code"]
+
+
+async def test_run_is_only_offered_by_a_server_that_may_spend(connect: Connect) -> None:
+    async with connect() as agent:
+        listed = (await agent.client.list_tools()).tools
+        assert [tool.name for tool in listed] == ["validate", "plan", "status", "report", "explain"]
+        assert all(tool.annotations is not None and tool.annotations.read_only_hint for tool in listed)
+        refused = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox}"), budget="2")
+        assert (refused["exit_code"], code(refused)) == (2, "USAGE")
+        assert await agent.billed() == 0
+
+
+async def test_a_run_beyond_the_cap_is_refused_and_nothing_is_spent(connect: Connect) -> None:
+    async with connect(5) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 3}")
+        refused = await agent("run", manifest=fox, budget="6")
+        assert (refused["exit_code"], code(refused)) == (4, "SPEND_LIMIT")
+        assert not (agent.bench.path / "outputs").exists()
+        assert await agent.billed() == 0
+        ran = await agent("run", manifest=fox, budget="4")
+        assert (ran["exit_code"], code(ran), ran["data"]["counts"]["succeeded"]) == (4, "BUDGET_EXHAUSTED", 2)
+        assert ran["data"]["allow_spend"] == {"limit": "5", "spent": "4", "set_aside": "0", "left": "1"}
+        # the budget counts all runs of the directory, the cap what this server spends
+        refused = await agent("run", manifest=fox, budget="6")
+        assert "at most 5, which includes the 4 spent" in refused["error"]["hint"]
+        assert await agent.billed() == 4
+
+
+async def test_a_run_without_a_budget_spends_nothing(connect: Connect) -> None:
+    async with connect(5) as agent:
+        refused = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox}"))
+        assert (refused["exit_code"], code(refused)) == (2, "CONSENT_NEEDED")
+        month = "{credits: 4, per: month, account: studio, max_credits_per_job: 2}"
+        refused = await agent("run", manifest=agent.write("owl", "{name: owl, prompt: an owl}", month))
+        assert (refused["exit_code"], code(refused)) == (2, "CONSENT_NEEDED")
+        assert await agent.billed() == 0
+
+
+async def test_two_runs_at_the_same_time_do_not_spend_more_than_the_cap(connect: Connect) -> None:
+    async with connect(6) as agent:
+        found: dict[str, dict[str, Any]] = {}
+
+        async def run(name: str) -> None:
+            manifest = agent.write(name, f"{{name: {name}, prompt: a {name}, repeat: 3}}")
+            found[name] = await agent("run", manifest=manifest, budget="6")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run, "fox")
+            tasks.start_soon(run, "owl")
+        assert sorted(each["exit_code"] for each in found.values()) == [0, 4]
+        assert {code(each) for each in found.values()} == {None, "SPEND_LIMIT"}
+        assert await agent.billed() == 6
+
+
+async def test_what_failed_jobs_were_refunded_can_be_spent_again(connect: Connect) -> None:
+    async with connect(4, faults="generate.fail:1") as agent:
+        failed = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}"), budget="4")
+        assert failed["exit_code"] == 1
+        assert failed["data"]["allow_spend"] == {"limit": "4", "spent": "0", "set_aside": "0", "left": "4"}
+        await agent.bench.configure(faults="")
+        assert (await agent("run", manifest=agent.write("owl", "{name: owl, prompt: an owl, repeat: 2}"), budget="4"))[
+            "ok"
+        ]
+        assert await agent.billed() == 4
+
+
+async def test_a_submit_without_an_answer_counts(connect: Connect) -> None:
+    async with connect(4, faults="generate.drop-after:1") as agent:
+        ran = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox}"), budget="2")
+        assert (ran["exit_code"], ran["data"]["credits"]["held"]) == (5, "2")
+        assert ran["data"]["allow_spend"] == {"limit": "4", "spent": "0", "set_aside": "2", "left": "2"}
+        owl = agent.write("owl", "{name: owl, prompt: an owl, repeat: 2}")
+        assert code(await agent("run", manifest=owl, budget="4")) == "SPEND_LIMIT"
+
+
+async def test_what_was_spent_before_the_server_started_does_not_count(connect: Connect) -> None:
+    async with connect(2) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 3}")
+        await agent.bench.run(Path(fox), budget=4, out_dir=None)
+        assert await agent.billed() == 4
+        assert code(await agent("run", manifest=fox, budget="6.1")) == "SPEND_LIMIT"
+        ran = await agent("run", manifest=fox, budget="6")
+        assert ran["ok"]
+        assert ran["data"]["allow_spend"]["spent"] == "2"
+        assert await agent.billed() == 6
+
+
+async def test_a_deleted_run_directory_gives_nothing_back(connect: Connect) -> None:
+    async with connect(4) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}")
+        assert (await agent("run", manifest=fox, budget="4"))["ok"]
+        shutil.rmtree(agent.bench.path / "outputs")
+        owl = agent.write("owl", "{name: owl, prompt: an owl}")
+        for manifest in (fox, owl):
+            refused = await agent("run", manifest=manifest, budget="2")
+            assert code(refused) == "SPEND_LIMIT"
+        assert await agent.billed() == 4
+
+
+async def test_jobs_that_a_run_left_in_flight_count(connect: Connect) -> None:
+    async with connect(6, runners=1, time_scale=1000) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}")
+        ran = await agent("run", manifest=fox, budget="4", deadline_s=60)
+        assert ran["exit_code"] == 5
+        assert ran["data"]["credits"]["held"] == "4"
+        assert ran["data"]["allow_spend"] == {"limit": "6", "spent": "0", "set_aside": "4", "left": "2"}
+        owl = agent.write("owl", "{name: owl, prompt: an owl, repeat: 2}")
+        assert code(await agent("run", manifest=owl, budget="4")) == "SPEND_LIMIT"
+        assert await agent.billed() == 4
+
+
+async def test_a_run_that_ends_with_an_error_counts_what_it_spent(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise ReportError("the report can't be written: no space left")
+
+    monkeypatch.setattr(running, "write_report_of", fail)
+    async with connect(10) as agent:
+        failed = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}"), budget="8")
+        assert (failed["exit_code"], code(failed)) == (5, "REPORT")
+        assert failed["data"]["allow_spend"] == {"limit": "10", "spent": "4", "set_aside": "0", "left": "6"}
+        assert await agent.billed() == 4
+
+
+async def test_a_run_whose_journal_can_not_be_read_again_keeps_all_that_it_set_aside(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = SpendCap.settle
+
+    def fail(*_args: object) -> None:
+        raise JournalError("the journal can't be read")
+
+    monkeypatch.setattr(SpendCap, "settle", fail)
+    async with connect(10) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}")
+        ran = await agent("run", manifest=fox, budget="8")
+        assert ran["ok"]
+        assert ran["data"]["allow_spend"] == {"limit": "10", "spent": "0", "set_aside": "8", "left": "2"}
+        monkeypatch.setattr(SpendCap, "settle", settle)
+        ran = await agent("run", manifest=fox, budget="8")
+        assert ran["data"]["allow_spend"]["spent"] == "4"
+
+
+async def test_a_cancelled_run_collects_its_jobs_and_buys_no_more(connect: Connect) -> None:
+    async with connect(100, runners=1) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 20}")
+        with anyio.CancelScope() as scope:
+
+            async def cancel_at_the_first(done: float, _total: float | None, _message: str | None) -> None:
+                if done >= 1:
+                    scope.cancel()
+
+            arguments = {"manifest": fox, "budget": "40", "concurrency": 2}
+            await agent.client.call_tool("run", arguments, progress_callback=cancel_at_the_first)
+        assert scope.cancelled_caught
+        while agent.tools.runs:
+            await anyio.sleep(0.01)
+        status = (await agent("status", run_dir="outputs/fox/default"))["data"]
+        counts = status["counts"]
+        assert status["status"] == "interrupted"
+        assert (status["credits"]["held"], counts["unknown"]) == ("0", 0)
+        assert 1 <= counts["succeeded"] < 20
+        assert await agent.billed() == 2 * counts["succeeded"]
+        assert agent.tools.cap is not None
+        assert (agent.tools.cap.spent, agent.tools.cap.set_aside) == (2 * counts["succeeded"], 0)
+
+
+async def test_progress_is_reported(connect: Connect) -> None:
+    async with connect(6) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 3}")
+        assert (await agent("run", manifest=fox, budget="6"))["ok"]
+        assert agent.progress
+        assert all(total == 3 for _, total in agent.progress)
+        assert [done for done, _ in agent.progress] == sorted(done for done, _ in agent.progress)
+
+
+async def test_paths_outside_of_the_root_are_refused(connect: Connect, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    (outside / "m.yaml").write_text(f"{HEAD}name: m\njobs: [{{name: a, prompt: a}}]\n")
+    (tmp_path / "link.yaml").symlink_to(outside / "m.yaml")
+    (tmp_path / "folder").symlink_to(outside)
+    async with connect(6) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox}")
+        for path in ("../m.yaml", "/etc/passwd", "link.yaml", "folder/m.yaml", "s3://bucket/m", "s3:/b", "a\0b"):
+            for tool, arguments in (
+                ("validate", {"manifest": path}),
+                ("plan", {"manifest": path}),
+                ("run", {"manifest": path, "budget": "2"}),
+                ("plan", {"manifest": fox, "run_dir": path}),
+                ("run", {"manifest": fox, "budget": "2", "run_dir": path}),
+                ("status", {"run_dir": path}),
+                ("report", {"run_dir": path}),
+            ):
+                refused = await agent(tool, **arguments)
+                assert (refused["exit_code"], code(refused)) == (2, "USAGE"), (tool, path)
+        assert await agent.billed() == 0
+    assert sorted(each.name for each in outside.iterdir()) == ["m.yaml"]
+
+
+async def test_a_default_run_directory_behind_a_link_is_refused(connect: Connect, tmp_path: Path) -> None:
+    async with connect(6) as agent:
+        outside = tmp_path.parent / f"{tmp_path.name}-outside"
+        outside.mkdir()
+        (tmp_path / "outputs").symlink_to(outside)
+        fox = agent.write("fox", "{name: fox, prompt: a fox}")
+        assert code(await agent("plan", manifest=fox)) == "USAGE"
+        assert code(await agent("run", manifest=fox, budget="2")) == "USAGE"
+        assert list(outside.iterdir()) == []
+
+
+async def test_a_saved_plan_is_refused_since_it_names_its_own_paths(connect: Connect) -> None:
+    async with connect(6) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox}", "{credits: 2, max_credits_per_job: 2}")
+        await plan(fox, save_to="plan.json", settings=agent.bench.settings)
+        refused = await agent("run", manifest="plan.json", budget="2")
+        assert (refused["exit_code"], code(refused)) == (2, "USAGE")
+        assert "saved plan" in refused["error"]["message"]
+
+
+async def test_a_shard_is_refused_since_its_credits_were_set_aside_elsewhere(connect: Connect) -> None:
+    async with connect(6) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}", "{credits: 4, max_credits_per_job: 2}")
+        await plan(fox, save_to="plan.json", shards=2, settings=agent.bench.settings)
+        request = RunRequest(Path("plan.json"), shard=read_shard("1/2"))
+        with pytest.raises(UserError, match="runs no shards"):
+            await running.run_request(request, cap=agent.tools.cap, settings=agent.bench.settings)
+        assert await agent.billed() == 0
+
+
+async def test_a_report_comes_in_pages(connect: Connect) -> None:
+    async with connect(20) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 5}")
+        assert (await agent("run", manifest=fox, budget="10"))["ok"]
+        names, offset, pages = [], 0, 0
+        while offset is not None:
+            data = (await agent("report", run_dir="outputs/fox/default", offset=offset, limit=2))["data"]
+            names += [job["name"] for job in data["jobs"]]
+            offset, pages = data["next_offset"], pages + 1
+        assert (names, pages) == ([f"fox-{number}" for number in range(1, 6)], 3)
+        data = (await agent("report", run_dir="outputs/fox/default", status="failed"))["data"]
+        assert (data["jobs"], data["next_offset"]) == ([], None)
+
+
+async def test_texts_have_no_control_characters_and_no_secrets_and_are_cut(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redaction, "_hidden_key", "moltazine_sandbox")
+    async with connect(20) as agent:
+        prompt = f"a fox \\e[31m red \\u202e {agent.bench.settings.api_key} {'x' * 5000}"
+        fox = agent.write("fox", f'{{name: fox, prompt: "{prompt}"}}')
+        assert (await agent("run", manifest=fox, budget="2"))["ok"]
+        (job,) = (await agent("report", run_dir="outputs/fox/default"))["data"]["jobs"]
+        assert job["prompt"].startswith("a fox [31m red  ***")
+        assert len(job["prompt"]) == LONGEST_TEXT
+
+
+WRONG: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("plan", {}),
+    ("plan", {"manifest": 3}),
+    ("plan", {"manifest": "m.yaml", "bugdet": "3"}),
+    ("run", {"manifest": "m.yaml", "budget": "-3"}),
+    ("run", {"manifest": "m.yaml", "budget": "NaN"}),
+    ("run", {"manifest": "m.yaml", "budget": "3", "yes": True}),
+    ("run", {"manifest": "m.yaml", "budget": "3", "resubmit_unknown": True}),
+    ("report", {"run_dir": "outputs", "limit": 10_000}),
+    ("explain", {"code": "NO_SUCH_CODE"}),
+    ("validate", {"manifest": "missing.yaml"}),
+    ("status", {"run_dir": "missing"}),
+)
+
+
+async def test_wrong_arguments_are_an_envelope_with_exit_code_2(connect: Connect) -> None:
+    async with connect(6) as agent:
+        agent.write("m", "{name: fox, prompt: a fox}")
+        for tool, arguments in WRONG:
+            refused = await agent(tool, **arguments)
+            assert (refused["exit_code"], refused["command"]) == (2, tool), arguments
+            assert refused["error"]["message"]
+        assert await agent.billed() == 0
