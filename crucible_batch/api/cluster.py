@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from crucible_batch.api.cluster_figures import cluster_figures
 from crucible_batch.cluster import ClusterAddress, ClusterStatus, WorkerRow
-from crucible_batch.errors import UserError
+from crucible_batch.errors import CrucibleBatchError, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +21,36 @@ class ClusterView:
     status: ClusterStatus
 
 
-async def cluster_status(dsn: str | None = None) -> ClusterView:
-    """Return the runs, shards and workers of a cluster. Changes nothing.
+async def cluster_status(dsn: str | None = None, *, metrics_textfile: Path | None = None) -> ClusterView:
+    """Return the runs, shards and workers of a cluster. Changes nothing in it.
 
-    ``dsn`` is a PostgreSQL address; None takes ``CRUCIBLE_BATCH_DSN``. Raises ``ClusterSetupError`` and
-    ``ClusterUnreachableError``.
+    ``dsn`` is a PostgreSQL address; None takes ``CRUCIBLE_BATCH_DSN``. ``metrics_textfile`` is the directory of
+    Prometheus' textfile collector: the cluster's metrics are written there, also if the database can't be read. Raises
+    ``ClusterSetupError``, ``ClusterUnreachableError``, and ``UserError`` if the metrics can't be written.
     """
     address = ClusterAddress.resolve(dsn, os.environ)
+    if metrics_textfile is None:
+        return ClusterView(address.shown, await _status(address))
+    from crucible_batch.telemetry.cluster_metrics import write_cluster_textfile  # noqa: PLC0415 - loads Prometheus
+    from crucible_batch.telemetry.textfile import check_directory  # noqa: PLC0415 - likewise
+
+    check_directory(metrics_textfile)
+    try:
+        status = await _status(address)
+    except CrucibleBatchError:
+        # Otherwise the figures of the last success would remain, and look as if nothing had changed.
+        write_cluster_textfile(metrics_textfile, address.shown, None, time.time())
+        raise
+    write_cluster_textfile(metrics_textfile, address.shown, cluster_figures(status), time.time())
+    return ClusterView(address.shown, status)
+
+
+async def _status(address: ClusterAddress) -> ClusterStatus:
     from crucible_batch.cluster.database import ClusterDatabase  # noqa: PLC0415 - the drivers are an extra
 
     database = await ClusterDatabase.opened(address, patience_s=0.0)
     try:
-        return ClusterView(address.shown, await database.status())
+        return await database.status()
     finally:
         await database.close()
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,16 @@ Dsn = Annotated[
 ]
 
 
+Metrics = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-textfile",
+        metavar="DIR",
+        help="Also write crucible_batch_cluster-DATABASE.prom to DIR, for Prometheus' textfile collector.",
+    ),
+]
+
+
 @cluster.callback()
 def _about() -> None:
     """Show and drain the workers that run shards of manifests on many machines."""
@@ -35,11 +46,12 @@ def _about() -> None:
 @command(
     "crucible-batch cluster status",
     "crucible-batch cluster status --cluster postgresql://batch@db.example/batch --json",
+    "crucible-batch cluster status --metrics-textfile /var/lib/prometheus/node-exporter",
     codes=(0, 2, 5),
     output="json verbose",
     name="cluster status",
 )
-def status(answer: CommandOutput, *, dsn: Dsn = None) -> None:
+def status(answer: CommandOutput, *, dsn: Dsn = None, metrics_textfile: Metrics = None) -> None:
     """Show the runs, shards and workers of a cluster, with ages and allowances.
 
     Changes nothing. A shard whose worker is silent for 15 seconds is shown as
@@ -47,7 +59,7 @@ def status(answer: CommandOutput, *, dsn: Dsn = None) -> None:
     """
     from crucible_batch.cli.cluster import show_cluster
 
-    show_cluster(answer, dsn)
+    show_cluster(answer, dsn, metrics_textfile)
 
 
 @command(

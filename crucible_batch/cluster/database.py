@@ -181,7 +181,7 @@ class ClusterDatabase:
         return sorted((row["worker"], row["name"]) for row in rows)
 
     async def shards(self, run: str | None = None) -> tuple[QueuedShard, ...]:
-        """Return the shards of a run, or of all runs that have not ended."""
+        """Return the shards of a run, or of all that are active or have shards that may be run."""
         return tuple(map(_shard_row, await self._rows("shards", run=run)))
 
     async def runs(self, run: str | None = None) -> tuple[RunRow, ...]:

@@ -150,7 +150,10 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """All of a cluster: its runs, newest first, the shards of runs that have not ended, and its workers."""
+    """All of a cluster: its runs, newest first, and its workers.
+
+    The shards are those of active runs, and of runs that have ended in the database with shards that workers may run.
+    """
 
     level: int
     runs: tuple[RunRow, ...]

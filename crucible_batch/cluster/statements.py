@@ -43,7 +43,9 @@ STATEMENTS: Final[dict[str, str]] = {
     "shards": "SELECT s.run, plan_digest, number, jobs, admitted, allowance, state, s.epoch, worker, ending, spent,"
     f" held, succeeded, failed, blocked, pending, unknown, {_age('waiting_since', 'waiting_age_s')},"
     f" {_age('claimed_at')}, {_age('s.renewed_at', 'renewed_age_s')}, {_age('s.ended_at', 'ended_age_s')} FROM shards s"
-    " JOIN runs r USING (run) WHERE CASE WHEN %(run)s::text IS NULL THEN r.ended_at IS NULL ELSE s.run = %(run)s END"
+    " JOIN runs r USING (run) WHERE CASE WHEN %(run)s::text IS NULL"
+    " THEN r.ended_at IS NULL OR EXISTS (SELECT FROM shards o WHERE o.run = s.run AND o.state IN"
+    " ('waiting', 'running')) ELSE s.run = %(run)s END"
     " ORDER BY r.created_at DESC, s.run, s.waiting_since, s.plan_digest, s.number",
     "workers": f"SELECT worker, name, release, {_age('started_at', 'age_s')}, {_age('seen_at')},"
     f" {_age('draining_since', 'draining_age_s')}, (SELECT count(*) FROM shards s"
