@@ -296,7 +296,7 @@ class _Coordinator:
                 )
             rows = await self._rows(plan)
             workers = {row.worker for row in rows if row.state is ShardState.RUNNING}
-            ended = sum(row.state in (ShardState.ENDED, ShardState.MERGED) for row in rows)
+            ended = sum(row.state not in (ShardState.WAITING, ShardState.RUNNING) for row in rows)
             self.on_progress(
                 WaveProgress(
                     wave=self._wave,
@@ -318,7 +318,9 @@ class _Coordinator:
         for row in rows:
             shard = ShardId(row.key.number, len(plan.head.shards))
             found = newest_begun(plan.path.parent, shard, up_to=row.epoch)
-            if found is None:
+            if row.state is ShardState.WITHDRAWN:
+                abandoned.append(shard.number)
+            elif found is None:
                 logger.error("shard %s could not be run (%s): see the logs of the workers", shard, row.ending)
                 abandoned.append(shard.number)
             else:

@@ -28,6 +28,15 @@ Dsn = Annotated[
 ]
 
 
+DrainedRunName = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="End one run early instead: its run directory as `cluster status` shows it, its manifest name, or its id"
+        " in `cluster status --json`.",
+    ),
+]
 Metrics = Annotated[
     Path | None,
     typer.Option(
@@ -65,6 +74,7 @@ def status(answer: CommandOutput, *, dsn: Dsn = None, metrics_textfile: Metrics 
 @command(
     "crucible-batch cluster drain",
     "crucible-batch cluster drain host-1:4711",
+    "crucible-batch cluster drain --run outputs/spring/default",
     codes=(0, 2, 5),
     name="cluster drain",
 )
@@ -77,13 +87,22 @@ def drain(
         ),
     ] = None,
     *,
+    run: DrainedRunName = None,
     dsn: Dsn = None,
 ) -> None:
     """Ask workers to take no further shards, and to end after those they have.
 
     Other workers take the rest; a worker that is started later is not
     draining. Nothing is stopped, and no credits are lost.
+    With --run, the workers remain, and one run is ended early: no shard of it
+    is started any more. Its coordinator merges the shards that were, and the
+    other credits are returned. The run's command, given again, continues it.
     """
+    if run is not None:
+        from crucible_batch.cli.cluster_drain import drain_run_and_show
+
+        drain_run_and_show(answer, run, tuple(workers or ()), dsn)
+        return
     from crucible_batch.cli.cluster import drain_and_show
 
     drain_and_show(answer, tuple(workers or ()), dsn)

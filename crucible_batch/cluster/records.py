@@ -55,6 +55,15 @@ class AllowanceResult:
     left: Credits
 
 
+@dataclass(frozen=True, slots=True)
+class DrainResult:
+    """The shards of a run that is ended early: withdrawn or ended by this request, and still running."""
+
+    withdrawn: int
+    ended: int
+    running: int
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ShardKey:
     """What identifies a shard, and all that a queued task contains. ``number`` counts from 1 in each plan."""

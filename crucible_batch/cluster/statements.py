@@ -35,6 +35,7 @@ STATEMENTS: Final[dict[str, str]] = {
     "see_worker": "SELECT * FROM see_worker_v2(%(worker)s, %(name)s, %(release)s)",
     "forget_worker": "SELECT forget_worker_v1(%(worker)s)",
     "drain_workers": "SELECT * FROM drain_workers_v1(%(names)s::text[])",
+    "drain_run": "SELECT withdrawn, ended, running FROM drain_run_v1(%(run)s)",
     "take_rescue_turn": "SELECT * FROM take_rescue_turn_v1(%(interval_s)s, %(lease_s)s, %(forget_s)s)",
     "runs": "SELECT run, manifest, run_id, gateway, location, budget, used, epoch, left_v1(run) AS remaining,"
     " coalesce((SELECT sum(charge_v1(s)) FROM shards s WHERE s.run = r.run), 0) AS set_aside,"

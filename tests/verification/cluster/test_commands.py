@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,34 @@ def test_a_database_without_a_cluster_and_a_newer_schema_are_exit_2(
         connection.execute("CREATE ROLE stranger LOGIN")
     done = command(address.dsn.replace("user=tester", "user=stranger"), "status")
     assert done.returncode == 2
+
+
+def test_a_run_is_ended_early_by_its_directory_or_its_name(busy: str, address: ClusterAddress) -> None:
+    async def more(database: ClusterDatabase) -> None:
+        epoch = (await database.open_run(replace(RUN, run="autumn-1", location="/mnt/outputs/autumn"))).epoch
+        await database.add_shards("autumn-1", epoch, DIGEST, [PlannedShard(1, 5, 5, D(10))])
+        await database.release_shard(ShardKey(RUN.run, DIGEST, 2), 1, ShardFigures())
+
+    prepared(address, more)
+    done = command(busy, "drain", "--run", "spring")
+    assert done.returncode == 2
+    assert "2 active runs are named spring" in " ".join(done.stderr.split())
+    done = command(busy, "drain", "--run", "winter")
+    assert done.returncode == 2
+    assert "there are: autumn-1 (/mnt/outputs/autumn), spring-1 (/mnt/outputs/spring)" in " ".join(done.stderr.split())
+    assert command(busy, "drain", "--run", "spring", "host-one:1").returncode == 2
+    done = command(busy, "drain", "--run", "/mnt/outputs/spring")
+    text = " ".join(done.stdout.split())
+    assert "spring (2026-11-28) starts no further shard" in text
+    assert "1 withdrawn, 1 ended that a worker had returned" in text
+    assert "running 1, finished first" in text
+    found = data(command(busy, "status", "--json"))
+    states = {(shard["run"], shard["number"]): shard["state"] for shard in found["shards"]}
+    assert states == {
+        ("spring-1", 1): "running", ("spring-1", 2): "ended", ("spring-1", 3): "withdrawn", ("autumn-1", 1): "waiting",
+    }  # fmt: skip
+    # What shard 2 has spent is not known for sure: its allowance is kept, and that of shard 3 is returned.
+    assert {run["run"]: run["left"] for run in found["runs"]}["spring-1"] == "60"
+    again = data(command(busy, "drain", "--run", "spring-1", "--json"))
+    assert (again["withdrawn"], again["ended"], again["running"]) == (0, 0, 1)
+    assert [worker["draining_age_s"] for worker in found["workers"]] == [None, None]
