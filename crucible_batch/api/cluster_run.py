@@ -22,6 +22,7 @@ import httpx
 
 from crucible_batch.api.cluster_note import note_run, noted_run
 from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, newest_begun, publish_wave
+from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
 from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.api.draft import read_source, run_directory, run_terms
 from crucible_batch.api.merging import MergeResult, merge
@@ -100,8 +101,13 @@ async def run_on_cluster(
     settings = settings or current_settings()
     require_key(settings, request.manifest)
     database = await ClusterDatabase.opened(address, create=True, lease_s=pace.lease_s)
+    # Neither the probe nor what the coordinator runs itself is the run that metrics are about.
+    unmeasured = replace(request, metrics_textfile=None, metrics_listen=None, traces=False)
     try:
-        return await _Coordinator(request, database, settings, transport, on_progress, pace).run()
+        with cluster_run_metrics(request) as measure:
+            result = await _Coordinator(unmeasured, database, settings, transport, on_progress, pace).run()
+            measure(result)
+        return result
     finally:
         await database.close()
 
