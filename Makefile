@@ -14,10 +14,11 @@
 #                       root, loop devices, FUSE, and the packages strace exfatprogs exfat-fuse dosfstools fusefat
 #   make test-browser   test report.html and the viewer in Chromium; requires the package chromium
 #   make test-terminal  test the live display in tmux, and completion in zsh and fish; requires all three
-#   make test-deploy    check the alerts, the Dockerfile and compose.yaml; requires the package promtool
+#   make test-deploy    check the alerts, the Dockerfile, the Compose files and those of docs/deploy; requires the packages
+#                       promtool and systemd
 #   make test-schedulers  test exported schedules with cron and systemd; requires both, and root
 #   make test-store     test runs with outputs in an object store on a real S3 server, which is started for them
-#   make test-cluster   test clusters with PostgreSQL; requires the package postgresql
+#   make test-cluster   test clusters with PostgreSQL; requires the packages postgresql, systemd and strace
 #   make bench          measure performance against reference scripts; QUICK=1 for a rough result, ONLY=NAME for one row
 #   make docs           build the documentation into site/
 #   make release        build the wheel, the source archive and their SBOM into dist/
@@ -138,7 +139,7 @@ $(DEPLOY_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,deploy]'
 	@touch $(DEPLOY_STAMP)
 
-test-deploy: $(DEPLOY_STAMP)  ## Test the alerts, the Dockerfile and compose.yaml
+test-deploy: $(DEPLOY_STAMP)  ## Test the alerts, the Dockerfile, the Compose files and those of docs/deploy
 	$(BIN)/python -m pytest tests/verification/deploy
 
 lint: $(STAMP)  ## Check lint rules and formatting

@@ -23,7 +23,7 @@ __all__, __getattr__, __dir__ = lazily(
         ),
         "crucible_batch.api.cleaning": ("AssetFate", "Cleaning", "clean_assets"),
         "crucible_batch.cluster.address": ("DSN_VARIABLE", "ClusterAddress"),
-        "crucible_batch.api.cluster": ("ClusterView", "cluster_status", "drain_workers"),
+        "crucible_batch.api.cluster": ("ClusterView", "DrainedRun", "cluster_status", "drain_run", "drain_workers"),
         "crucible_batch.cluster.records": ("ClusterStatus", "RunRow", "QueuedShard", "WorkerRow"),
         "crucible_batch.domain.shard_lease": ("ShardState", "is_stale"),
         "crucible_batch.api.connecting": ("connect", "current_settings"),

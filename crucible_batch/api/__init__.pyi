@@ -9,7 +9,9 @@ from crucible_batch.api.cleaning import AssetFate as AssetFate
 from crucible_batch.api.cleaning import Cleaning as Cleaning
 from crucible_batch.api.cleaning import clean_assets as clean_assets
 from crucible_batch.api.cluster import ClusterView as ClusterView
+from crucible_batch.api.cluster import DrainedRun as DrainedRun
 from crucible_batch.api.cluster import cluster_status as cluster_status
+from crucible_batch.api.cluster import drain_run as drain_run
 from crucible_batch.api.cluster import drain_workers as drain_workers
 from crucible_batch.api.connecting import connect as connect
 from crucible_batch.api.connecting import current_settings as current_settings

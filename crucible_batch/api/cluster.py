@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from crucible_batch.cluster import ClusterAddress, ClusterStatus, WorkerRow
-from crucible_batch.errors import UserError
+from crucible_batch.api.cluster_figures import cluster_figures
+from crucible_batch.cluster import ClusterAddress, ClusterStatus, DrainResult, RunRow, WorkerRow
+from crucible_batch.errors import CrucibleBatchError, UserError
+
+_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +23,36 @@ class ClusterView:
     status: ClusterStatus
 
 
-async def cluster_status(dsn: str | None = None) -> ClusterView:
-    """Return the runs, shards and workers of a cluster. Changes nothing.
+async def cluster_status(dsn: str | None = None, *, metrics_textfile: Path | None = None) -> ClusterView:
+    """Return the runs, shards and workers of a cluster. Changes nothing in it.
 
-    ``dsn`` is a PostgreSQL address; None takes ``CRUCIBLE_BATCH_DSN``. Raises ``ClusterSetupError`` and
-    ``ClusterUnreachableError``.
+    ``dsn`` is a PostgreSQL address; None takes ``CRUCIBLE_BATCH_DSN``. ``metrics_textfile`` is the directory of
+    Prometheus' textfile collector: the cluster's metrics are written there, also if the database can't be read. Raises
+    ``ClusterSetupError``, ``ClusterUnreachableError``, and ``UserError`` if the metrics can't be written.
     """
     address = ClusterAddress.resolve(dsn, os.environ)
+    if metrics_textfile is None:
+        return ClusterView(address.shown, await _status(address))
+    from crucible_batch.telemetry.cluster_metrics import write_cluster_textfile  # noqa: PLC0415 - loads Prometheus
+    from crucible_batch.telemetry.textfile import check_directory  # noqa: PLC0415 - likewise
+
+    check_directory(metrics_textfile)
+    try:
+        status = await _status(address)
+    except CrucibleBatchError:
+        # Otherwise the figures of the last success would remain, and look as if nothing had changed.
+        write_cluster_textfile(metrics_textfile, address.shown, None, time.time())
+        raise
+    write_cluster_textfile(metrics_textfile, address.shown, cluster_figures(status), time.time())
+    return ClusterView(address.shown, status)
+
+
+async def _status(address: ClusterAddress) -> ClusterStatus:
     from crucible_batch.cluster.database import ClusterDatabase  # noqa: PLC0415 - the drivers are an extra
 
     database = await ClusterDatabase.opened(address, patience_s=0.0)
     try:
-        return ClusterView(address.shown, await database.status())
+        return await database.status()
     finally:
         await database.close()
 
@@ -56,3 +79,50 @@ async def drain_workers(names: Sequence[str] = (), dsn: str | None = None) -> tu
         return tuple(worker for worker in await database.workers() if worker.worker in asked)
     finally:
         await database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class DrainedRun:
+    """A run that is ended early, and its shards: what was withdrawn or ended by this call, and what still runs."""
+
+    run: RunRow
+    shards: DrainResult
+
+
+async def drain_run(name: str, dsn: str | None = None) -> DrainedRun:
+    """End a run of the cluster early: no worker takes one of its shards any more, and those that run are finished.
+
+    ``name`` is the path of its run directory, its manifest name, or its id in the database if others have both. The
+    coordinator then merges what was done, and returns the rest of the budget. May be repeated. Raises ``UserError`` if
+    there is no such run or more than one, and as ``cluster_status`` does.
+    """
+    address = ClusterAddress.resolve(dsn, os.environ)
+    from crucible_batch.cluster.database import ClusterDatabase  # noqa: PLC0415 - the drivers are an extra
+
+    database = await ClusterDatabase.opened(address, patience_s=0.0)
+    try:
+        run = _named(name, await database.status())
+        return DrainedRun(run, await database.drain_run(run.run.run))
+    finally:
+        await database.close()
+
+
+def _named(name: str, status: ClusterStatus) -> RunRow:
+    """Return the run that is meant: one with a coordinator, or with shards that workers may run."""
+    with_shards = {shard.key.run for shard in status.shards}
+    open_runs = [run for run in status.runs if run.ended_age_s is None or run.run.run in with_shards]
+    path = str(Path(name).resolve())
+    ways = (
+        [run for run in open_runs if run.run.run == name],
+        [run for run in open_runs if run.run.location == path],
+        [run for run in open_runs if run.run.manifest == name],
+    )
+    found = next(filter(None, ways), [])
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(f"{run.run.run} ({run.run.location})" for run in (found or open_runs)[:_NAMED])
+    if found:
+        raise UserError(f"{len(found)} active runs are named {name}", hint=f"give the id of one of them: {shown}")
+    raise UserError(
+        f"no active run is named {name}, or has this id or run directory", hint=f"there are: {shown or 'none'}"
+    )

@@ -22,6 +22,7 @@ import httpx
 
 from crucible_batch.api.cluster_note import note_run, noted_run
 from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, newest_begun, publish_wave
+from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
 from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.api.draft import read_source, run_directory, run_terms
 from crucible_batch.api.merging import MergeResult, merge
@@ -100,8 +101,13 @@ async def run_on_cluster(
     settings = settings or current_settings()
     require_key(settings, request.manifest)
     database = await ClusterDatabase.opened(address, create=True, lease_s=pace.lease_s)
+    # Neither the probe nor what the coordinator runs itself is the run that metrics are about.
+    unmeasured = replace(request, metrics_textfile=None, metrics_listen=None, traces=False)
     try:
-        return await _Coordinator(request, database, settings, transport, on_progress, pace).run()
+        with cluster_run_metrics(request) as measure:
+            result = await _Coordinator(unmeasured, database, settings, transport, on_progress, pace).run()
+            measure(result)
+        return result
     finally:
         await database.close()
 
@@ -296,7 +302,7 @@ class _Coordinator:
                 )
             rows = await self._rows(plan)
             workers = {row.worker for row in rows if row.state is ShardState.RUNNING}
-            ended = sum(row.state in (ShardState.ENDED, ShardState.MERGED) for row in rows)
+            ended = sum(row.state not in (ShardState.WAITING, ShardState.RUNNING) for row in rows)
             self.on_progress(
                 WaveProgress(
                     wave=self._wave,
@@ -318,7 +324,9 @@ class _Coordinator:
         for row in rows:
             shard = ShardId(row.key.number, len(plan.head.shards))
             found = newest_begun(plan.path.parent, shard, up_to=row.epoch)
-            if found is None:
+            if row.state is ShardState.WITHDRAWN:
+                abandoned.append(shard.number)
+            elif found is None:
                 logger.error("shard %s could not be run (%s): see the logs of the workers", shard, row.ending)
                 abandoned.append(shard.number)
             else:

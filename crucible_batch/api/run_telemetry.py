@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _MOST_TIMES = 2000
 """Scheduled times among which the longest interval is searched: five years of nights, or a week of five minutes."""
-_NOT_A_RUN = frozenset({ExitCode.OK, ExitCode.BUSY})
+NOT_A_RUN = frozenset({ExitCode.OK, ExitCode.BUSY})
 """Exit codes of errors after which nothing was run, because another run is active: its metrics are not replaced."""
 
 
@@ -97,7 +97,7 @@ async def measured(context: RunContext) -> AsyncIterator[RunTelemetry]:
         try:
             yield telemetry
         except BaseException as error:
-            await recording.finish(exit_code_of(error), telemetry.balance, is_run=exit_code_of(error) not in _NOT_A_RUN)
+            await recording.finish(exit_code_of(error), telemetry.balance, is_run=exit_code_of(error) not in NOT_A_RUN)
             raise
         else:
             await recording.finish(telemetry.exit_code or 0, telemetry.balance)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from crucible_batch.api import (
+    Credits,
     QueuedShard,
     RunRow,
     ShardState,
@@ -17,16 +19,25 @@ from crucible_batch.api import (
     format_credits,
     is_stale,
 )
+from crucible_batch.api.cluster_figures import ALIVE, STALLED, shard_state, worker_state
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.cli.units import format_duration
 
 SHOWN = 20
+SHARD_STATES = (
+    ShardState.WAITING,
+    ShardState.RUNNING,
+    STALLED,
+    ShardState.ENDED,
+    ShardState.MERGED,
+    ShardState.WITHDRAWN,
+)
 
 
-def show_cluster(answer: CommandOutput, dsn: str | None) -> None:
+def show_cluster(answer: CommandOutput, dsn: str | None, metrics_textfile: Path | None) -> None:
     """Show a cluster's runs that have not ended, their running shards, and the workers."""
-    view = asyncio.run(cluster_status(dsn))
+    view = asyncio.run(cluster_status(dsn, metrics_textfile=metrics_textfile))
     found, out = view.status, answer.out
     names = {worker.worker: worker.name for worker in found.workers}
     runs = {row.run.run: row for row in found.runs}
@@ -39,16 +50,19 @@ def show_cluster(answer: CommandOutput, dsn: str | None) -> None:
         "workers": [_worker_json(row) for row in found.workers],
     }
     waiting = sum(row.state is ShardState.WAITING for row in found.shards)
+    open_runs = {row.key.run for row in found.shards}
     queue = "no shard waits" if found.queue_age_s is None else f"{_count(waiting, 'shard')} waiting"
     say(out, (clean(view.shown, 300), "strong"))
     oldest = "" if found.queue_age_s is None else f", the oldest for {_age(found.queue_age_s)}"
-    fact(out, "queue", f"{queue}{oldest}")
-    active = [row for row in found.runs if row.ended_age_s is None]
+    is_stuck = waiting and all(worker_state(worker) != ALIVE for worker in found.workers)
+    fact(out, "queue", f"{queue}{oldest}", ("; no worker is alive to take them" if is_stuck else "", "warn"))
+    active = [row for row in found.runs if row.ended_age_s is None or row.run.run in open_runs]
     for row in active[:SHOWN]:
         _show_run(answer, row, [shard for shard in found.shards if shard.key.run == row.run.run])
     running = [row for row in found.shards if row.state is ShardState.RUNNING]
+    plans = Counter((row.key.run, row.key.plan_digest) for row in found.shards)
     for shard in running[:SHOWN]:
-        _show_shard(answer, shard, runs[shard.key.run], names)
+        _show_shard(answer, shard, runs[shard.key.run], names, plans[shard.key.run, shard.key.plan_digest])
     for worker in found.workers[:SHOWN]:
         _show_worker(answer, worker)
     if not found.workers:
@@ -71,32 +85,50 @@ def drain_and_show(answer: CommandOutput, names: Sequence[str], dsn: str | None)
 
 
 def _show_run(answer: CommandOutput, row: RunRow, shards: Sequence[QueuedShard]) -> None:
-    name = f"{clean(row.run.manifest)} ({clean(row.run.run_id)})"
-    fact(answer.out, "run", (name, "strong"), (f"   {clean(row.run.location, 4000)}", "quiet"))
-    used, aside, left = map(format_credits, (row.run.used, row.set_aside, row.left))
-    budget = format_credits(row.run.budget)
-    fact(answer.out, "", f"{budget} credits: {used} used, {aside} set aside for shards, {left} left")
-    states = Counter(shard.state for shard in shards)
-    parts = ", ".join(f"{states[state]} {state.value}" for state in ShardState if states[state])
-    words = f"{_count(len(shards), 'shard')}: {parts}" if shards else "no shards yet"
-    is_silent = row.renewed_age_s is not None and is_stale(0.0, row.renewed_age_s)
-    note = f"   its coordinator is silent for {_age(row.renewed_age_s)}" if is_silent else ""
-    fact(answer.out, "", words, (note, "warn"))
+    out, name = answer.out, f"{clean(row.run.manifest)} ({clean(row.run.run_id)})"
+    fact(out, "run", (name, "strong"), (f"   {clean(row.run.location, 4000)}", "quiet"))
+    fact(out, "", f"{_credits(row, shards)}")
+    states = Counter(map(shard_state, shards))
+    parts = ", ".join(f"{states[state]} {state}" for state in SHARD_STATES if states[state])
+    jobs = sum(shard.jobs for shard in shards)
+    succeeded, failed = (sum(getattr(shard.figures, word) for shard in shards) for word in ("succeeded", "failed"))
+    ended = f"   {succeeded} of {_count(jobs, 'job')} succeeded{f', {failed} failed' if failed else ''}"
+    fact(out, "", f"{_count(len(shards), 'shard')}: {parts}{ended}" if shards else "no shards yet")
+    fact(out, "", *_coordinator(row))
 
 
-def _show_shard(answer: CommandOutput, row: QueuedShard, run: RunRow, names: Mapping[str, str]) -> None:
+def _credits(row: RunRow, shards: Sequence[QueuedShard]) -> str:
+    """Return how the budget is used. What shards have spent is part of what is set aside, until they are merged."""
+    open_shards = [shard.figures for shard in shards if shard.state not in (ShardState.MERGED, ShardState.WITHDRAWN)]
+    committed = sum((figures.spent + figures.held for figures in open_shards), Credits(0))
+    used, aside = format_credits(row.run.used + committed), format_credits(max(Credits(0), row.set_aside - committed))
+    budget, left = format_credits(row.run.budget), format_credits(row.left)
+    return f"{budget} credits: {used} spent or held, {aside} more set aside for shards, {left} left"
+
+
+def _coordinator(row: RunRow) -> tuple[str | tuple[str, str], ...]:
+    """Return when the run began, and whether its coordinator follows it."""
+    begun = f"begun {_age(row.age_s)} ago"
+    if row.ended_age_s is not None:
+        ended = f"; its coordinator ended {_age(row.ended_age_s)} ago, and the same command continues it"
+        return (begun, (ended, "warn"))
+    if row.renewed_age_s is not None and is_stale(0.0, row.renewed_age_s):
+        return (begun, (f"; its coordinator is silent for {_age(row.renewed_age_s)}", "warn"))
+    return (begun,)
+
+
+def _show_shard(answer: CommandOutput, row: QueuedShard, run: RunRow, names: Mapping[str, str], shards: int) -> None:
     figures, worker = row.figures, row.worker or ""
     done = figures.succeeded + figures.failed
-    what = f"{clean(run.run.manifest)} {row.key.plan_digest[:8]} {row.key.number}"
-    stalled = _is_stalled(row)
+    taken = f", taken over {_count(row.epoch - 1, 'time')}" if row.epoch > 1 else ""
     fact(
         answer.out,
         "shard",
-        what,
-        (f"   {clean(names.get(worker, worker))} since {_age(row.claimed_age_s)}, epoch {row.epoch}", "quiet"),
+        f"{row.key.number} of {shards}, {clean(run.run.manifest)} {row.key.plan_digest[:8]}",
+        (f"   {clean(names.get(worker, worker))} since {_age(row.claimed_age_s)}{taken}", "quiet"),
         f"   {done} of {_count(row.jobs, 'job')}, {format_credits(figures.spent)} of {format_credits(row.allowance)}"
         " credits",
-        (f"   stalled for {_age(row.renewed_age_s)}" if stalled else "", "warn"),
+        (f"   stalled for {_age(row.renewed_age_s)}" if shard_state(row) == STALLED else "", "warn"),
     )
 
 
@@ -112,10 +144,6 @@ def _show_worker(answer: CommandOutput, row: WorkerRow) -> None:
         (f"   {', '.join(parts)}", "quiet"),
         (f"   silent for {_age(row.seen_age_s)}" if silent else "", "warn"),
     )
-
-
-def _is_stalled(row: QueuedShard) -> bool:
-    return row.state is ShardState.RUNNING and row.renewed_age_s is not None and is_stale(0.0, row.renewed_age_s)
 
 
 def _run_json(row: RunRow) -> dict[str, Json]:
@@ -143,7 +171,7 @@ def _shard_json(row: QueuedShard, names: Mapping[str, str]) -> dict[str, Json]:
         "plan_digest": row.key.plan_digest,
         "number": row.key.number,
         "state": row.state.value,
-        "stalled": _is_stalled(row),
+        "stalled": shard_state(row) == STALLED,
         "epoch": row.epoch,
         "worker": None if row.worker is None else names.get(row.worker, row.worker),
         "allowance": format_credits(row.allowance),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,25 @@ Dsn = Annotated[
 ]
 
 
+DrainedRunName = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="End one run early instead: its run directory as `cluster status` shows it, its manifest name, or its id"
+        " in `cluster status --json`.",
+    ),
+]
+Metrics = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-textfile",
+        metavar="DIR",
+        help="Also write crucible_batch_cluster-DATABASE.prom to DIR, for Prometheus' textfile collector.",
+    ),
+]
+
+
 @cluster.callback()
 def _about() -> None:
     """Show and drain the workers that run shards of manifests on many machines."""
@@ -35,11 +55,12 @@ def _about() -> None:
 @command(
     "crucible-batch cluster status",
     "crucible-batch cluster status --cluster postgresql://batch@db.example/batch --json",
+    "crucible-batch cluster status --metrics-textfile /var/lib/prometheus/node-exporter",
     codes=(0, 2, 5),
     output="json verbose",
     name="cluster status",
 )
-def status(answer: CommandOutput, *, dsn: Dsn = None) -> None:
+def status(answer: CommandOutput, *, dsn: Dsn = None, metrics_textfile: Metrics = None) -> None:
     """Show the runs, shards and workers of a cluster, with ages and allowances.
 
     Changes nothing. A shard whose worker is silent for 15 seconds is shown as
@@ -47,12 +68,13 @@ def status(answer: CommandOutput, *, dsn: Dsn = None) -> None:
     """
     from crucible_batch.cli.cluster import show_cluster
 
-    show_cluster(answer, dsn)
+    show_cluster(answer, dsn, metrics_textfile)
 
 
 @command(
     "crucible-batch cluster drain",
     "crucible-batch cluster drain host-1:4711",
+    "crucible-batch cluster drain --run outputs/spring/default",
     codes=(0, 2, 5),
     name="cluster drain",
 )
@@ -65,13 +87,22 @@ def drain(
         ),
     ] = None,
     *,
+    run: DrainedRunName = None,
     dsn: Dsn = None,
 ) -> None:
     """Ask workers to take no further shards, and to end after those they have.
 
     Other workers take the rest; a worker that is started later is not
     draining. Nothing is stopped, and no credits are lost.
+    With --run, the workers remain, and one run is ended early: no shard of it
+    is started any more. Its coordinator merges the shards that were, and the
+    other credits are returned. The run's command, given again, continues it.
     """
+    if run is not None:
+        from crucible_batch.cli.cluster_drain import drain_run_and_show
+
+        drain_run_and_show(answer, run, tuple(workers or ()), dsn)
+        return
     from crucible_batch.cli.cluster import drain_and_show
 
     drain_and_show(answer, tuple(workers or ()), dsn)

@@ -118,6 +118,8 @@ def refuse_unsupported(request: RunRequest, schedule: ScheduleOptions) -> None:
         "--deadline": request.deadline_s is not None,
         "--concurrency": request.concurrency is not None,
         "--polls-per-second": request.polls_per_s is not None,
+        "--metrics-listen": request.metrics_listen is not None,
+        "--traces": request.traces is True,
         "--recover": request.recover,
         "--resubmit-unknown": request.resubmit_unknown,
         "--no-sidecars": not request.sidecars,

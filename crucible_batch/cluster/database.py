@@ -20,6 +20,7 @@ from crucible_batch.cluster.records import (
     ClaimedShard,
     ClusterRun,
     ClusterStatus,
+    DrainResult,
     QueuedShard,
     RunClaim,
     RunRow,
@@ -180,8 +181,13 @@ class ClusterDatabase:
         rows = await self._rows("drain_workers", names=None if names is None else list(names))
         return sorted((row["worker"], row["name"]) for row in rows)
 
+    async def drain_run(self, run: str) -> DrainResult:
+        """End a run early: withdraw its shards that wait, or end those that had an owner. Others are finished."""
+        row = await self._row("drain_run", run=run)
+        return DrainResult(row["withdrawn"], row["ended"], row["running"])
+
     async def shards(self, run: str | None = None) -> tuple[QueuedShard, ...]:
-        """Return the shards of a run, or of all runs that have not ended."""
+        """Return the shards of a run, or of all that are active or have shards that may be run."""
         return tuple(map(_shard_row, await self._rows("shards", run=run)))
 
     async def runs(self, run: str | None = None) -> tuple[RunRow, ...]:

@@ -55,6 +55,15 @@ class AllowanceResult:
     left: Credits
 
 
+@dataclass(frozen=True, slots=True)
+class DrainResult:
+    """The shards of a run that is ended early: withdrawn or ended by this request, and still running."""
+
+    withdrawn: int
+    ended: int
+    running: int
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ShardKey:
     """What identifies a shard, and all that a queued task contains. ``number`` counts from 1 in each plan."""
@@ -150,7 +159,10 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """All of a cluster: its runs, newest first, the shards of runs that have not ended, and its workers."""
+    """All of a cluster: its runs, newest first, and its workers.
+
+    The shards are those of active runs, and of runs that have ended in the database with shards that workers may run.
+    """
 
     level: int
     runs: tuple[RunRow, ...]

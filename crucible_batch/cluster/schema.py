@@ -44,7 +44,11 @@ class Migration:
         return (_DIRECTORY / self.file).read_text(encoding="utf-8")
 
 
-MIGRATIONS: Final = (Migration(1, "0001_runs_and_shards.sql"), Migration(2, "0002_drain.sql"))
+MIGRATIONS: Final = (
+    Migration(1, "0001_runs_and_shards.sql"),
+    Migration(2, "0002_drain.sql"),
+    Migration(3, "0003_drain_run.sql"),
+)
 CODE_LEVEL: Final = MIGRATIONS[-1].level
 """The level of the schema that this release uses."""
 

@@ -35,6 +35,7 @@ STATEMENTS: Final[dict[str, str]] = {
     "see_worker": "SELECT * FROM see_worker_v2(%(worker)s, %(name)s, %(release)s)",
     "forget_worker": "SELECT forget_worker_v1(%(worker)s)",
     "drain_workers": "SELECT * FROM drain_workers_v1(%(names)s::text[])",
+    "drain_run": "SELECT withdrawn, ended, running FROM drain_run_v1(%(run)s)",
     "take_rescue_turn": "SELECT * FROM take_rescue_turn_v1(%(interval_s)s, %(lease_s)s, %(forget_s)s)",
     "runs": "SELECT run, manifest, run_id, gateway, location, budget, used, epoch, left_v1(run) AS remaining,"
     " coalesce((SELECT sum(charge_v1(s)) FROM shards s WHERE s.run = r.run), 0) AS set_aside,"
@@ -43,7 +44,9 @@ STATEMENTS: Final[dict[str, str]] = {
     "shards": "SELECT s.run, plan_digest, number, jobs, admitted, allowance, state, s.epoch, worker, ending, spent,"
     f" held, succeeded, failed, blocked, pending, unknown, {_age('waiting_since', 'waiting_age_s')},"
     f" {_age('claimed_at')}, {_age('s.renewed_at', 'renewed_age_s')}, {_age('s.ended_at', 'ended_age_s')} FROM shards s"
-    " JOIN runs r USING (run) WHERE CASE WHEN %(run)s::text IS NULL THEN r.ended_at IS NULL ELSE s.run = %(run)s END"
+    " JOIN runs r USING (run) WHERE CASE WHEN %(run)s::text IS NULL"
+    " THEN r.ended_at IS NULL OR EXISTS (SELECT FROM shards o WHERE o.run = s.run AND o.state IN"
+    " ('waiting', 'running')) ELSE s.run = %(run)s END"
     " ORDER BY r.created_at DESC, s.run, s.waiting_since, s.plan_digest, s.number",
     "workers": f"SELECT worker, name, release, {_age('started_at', 'age_s')}, {_age('seen_at')},"
     f" {_age('draining_since', 'draining_age_s')}, (SELECT count(*) FROM shards s"

@@ -11,6 +11,9 @@ worker that wakes up later has an older epoch, so that its report has no effect.
     merged     finished                        no       repeated (2)      no                no               repeated
     withdrawn  finished                        no       no                no                repeated         no
 
+    An operator may end a run early: a shard that waits is then withdrawn if its epoch is 0, and has ended otherwise.
+    In that case its complete allowance counts as held until its journal is merged. All other states remain.
+
     (1) the lease was not renewed for ``lease_s``; the same claim sent again is answered as before, without a new epoch
     (2) only with the newest epoch: the answer to the first try was lost; nothing changes
     (3) only with the newest epoch, stale or not: nobody else has claimed the shard since
@@ -164,6 +167,18 @@ class ShardLease:
     def _is_owner(self, epoch: int) -> bool:
         return self.state is ShardState.RUNNING and epoch == self.epoch
 
+    def drained(self) -> ShardLease:
+        """End a shard that waits, since an operator ends the run early. If it had an owner, its charge remains.
+
+        What was reported with a release is not a definite amount: an owner may have released it without reading what
+        the one before has spent.
+        """
+        if self.state is not ShardState.WAITING:
+            return self
+        if self.epoch == 0:
+            return replace(self, state=ShardState.WITHDRAWN)
+        return replace(self, state=ShardState.ENDED, held=max(self.held, self.allowance - self.spent))
+
     @property
     def may_be_withdrawn(self) -> bool:
         """Whether no worker has ever claimed it, or it is withdrawn already."""
@@ -219,3 +234,7 @@ class RunAllowances:
             return self, AllowanceAnswer.CONFLICT
         gone = {key: replace(self.shards[key], state=ShardState.WITHDRAWN) for key in keys}
         return replace(self, shards={**self.shards, **gone}), AllowanceAnswer.ACCEPTED
+
+    def drained(self) -> RunAllowances:
+        """End the run early: no worker takes one of its shards any more. May be repeated."""
+        return replace(self, shards={key: lease.drained() for key, lease in self.shards.items()})

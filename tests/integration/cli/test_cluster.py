@@ -51,3 +51,13 @@ def test_without_the_extra_the_command_names_it(
     monkeypatch.setattr(address, "find_spec", lambda _name: None)
     assert exit_code("cluster", "status", "--cluster", "host=h", monkeypatch=monkeypatch) == 2
     assert "pip install 'crucible-batch[cluster]'" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("option", [("--metrics-listen", "9464"), ("--traces",), ("--deadline", "1h")], ids=" ".join)
+def test_a_run_on_a_cluster_refuses_an_option_that_it_would_ignore(cli: Cli, option: tuple[str, ...]) -> None:
+    (cli.cwd / "m.yaml").write_text(
+        "version: 1\nname: m\nworkflow: w\nbudget: {credits: 5}\njobs: [{name: a, prompt: a fox}]\n"
+    )
+    done = cli("run", "m.yaml", "--cluster", "host=h", *option)
+    assert done.code == 2
+    assert f"{option[0]} and --cluster can't be used together" in " ".join(done.err.split())

@@ -164,6 +164,19 @@ def test_a_shard_that_nobody_claimed_returns_its_allowance_once() -> None:
     assert run.shards["p", 1].claimed("z", 1000)[1] is ClaimAnswer.FINISHED
 
 
+def test_a_run_that_is_ended_early_keeps_what_owners_have_spent_and_what_runs() -> None:
+    """Only a shard that nobody ever claimed has certainly bought nothing."""
+    run = run_of(WAITING, RELEASED, RUNNING, ENDED, MERGED).drained()
+    states = [run.shards["p", number].state for number in range(1, 6)]
+    assert states == ["withdrawn", "ended", "running", "ended", "merged"]
+    assert run.shards["p", 1].charge == 0
+    assert run.shards["p", 2].charge == RELEASED.allowance > RELEASED.spent + RELEASED.held
+    assert run.shards["p", 3] == RUNNING
+    assert run.drained() == run
+    assert run.shards["p", 2].claimed("z", 1000)[1] is ClaimAnswer.FINISHED
+    assert run.shards["p", 2].reported(RELEASED.epoch - 1, D(0), D(0))[1] is FencedAnswer.SUPERSEDED
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_in_any_history_the_budget_covers_what_every_worker_may_spend(seed: int) -> None:
     """Workers never spend more than their allowance; two on one shard find each other's jobs under the same keys."""
@@ -174,7 +187,7 @@ def test_in_any_history_the_budget_covers_what_every_worker_may_spend(seed: int)
     ended: dict[int, int] = {}
     for step in range(300):
         now += rng.choice((0, 1, LEASE_S / 2, LEASE_S))
-        match rng.randrange(6):
+        match rng.randrange(7):
             case 0:
                 number += 1
                 wanted = D(rng.randint(0, 40))
@@ -210,6 +223,10 @@ def test_in_any_history_the_budget_covers_what_every_worker_may_spend(seed: int)
                 used = D(sum(ended[s] for s in merged | {s for _, s in done}))
                 run, answer = run.settled(used, done)
                 assert answer is AllowanceAnswer.ACCEPTED
-        at_risk = sum(int(lease.allowance) for (_, s), lease in run.shards.items() if s not in ended)
+            case 6 if rng.random() < 0.05:  # an operator ends the run early: only unclaimed shards return anything
+                run = run.drained()
+        owned = {s: lease for (_, s), lease in run.shards.items() if lease.state is not ShardState.WITHDRAWN}
+        assert owned.keys() >= set(bought)
+        at_risk = sum(int(lease.allowance) for s, lease in owned.items() if s not in ended)
         assert at_risk + sum(ended.values()) <= 100
         assert run.left == 100 - at_risk - sum(ended.values())  # nothing is stranded either

@@ -47,6 +47,8 @@ class History:
         )
         self.epoch = (await self.cluster.open_run(terms)).epoch
         names = ("add", "claim", "claim", "claim", "renew", "report", "release", "settle", "withdraw", "age", "age")
+        if "drain_run" in self.cluster._statements:
+            names = (*names, *names, "drain")
         for _ in range(steps):
             name = self.rng.choice(names)
             self.trace.append(name)
@@ -158,6 +160,15 @@ class History:
         self.model, answer = self.model.withdrawn(keys)
         theirs = await self.cluster.withdraw_shards(self.run, self.epoch, [self.key(key) for key in keys])
         self.same("withdraw", (answer, self.model.left), (theirs.answer, theirs.left))
+
+    async def drain(self) -> None:
+        before = self.model
+        self.model = before.drained()
+        theirs = await self.cluster.drain_run(self.run)
+        changed = [new.state for key, new in self.model.shards.items() if new != before.shards[key]]
+        running = sum(each.state is ShardState.RUNNING for each in self.model.shards.values())
+        ours = (changed.count(ShardState.WITHDRAWN), changed.count(ShardState.ENDED), running)
+        self.same("drain", ours, (theirs.withdrawn, theirs.ended, theirs.running))
 
     async def age(self) -> None:
         passed = self.rng.choice(STEPS_S)

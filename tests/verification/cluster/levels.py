@@ -29,7 +29,12 @@ LEVEL_2 = {
     "drain_workers": "SELECT * FROM drain_workers_v1(%(names)s::text[])",
     "workers": "SELECT worker, name, release, extract(epoch FROM clock_timestamp() - started_at)::float8 AS age_s, extract(epoch FROM clock_timestamp() - seen_at)::float8 AS seen_age_s, extract(epoch FROM clock_timestamp() - draining_since)::float8 AS draining_age_s, (SELECT count(*) FROM shards s WHERE s.worker = w.worker AND s.state = 'running')::integer AS shards FROM workers w ORDER BY name, worker",
 }
-STATEMENTS_OF_LEVEL = {1: LEVEL_1, 2: LEVEL_2}
+LEVEL_3 = {
+    **LEVEL_2,
+    "drain_run": "SELECT withdrawn, ended, running FROM drain_run_v1(%(run)s)",
+    "shards": "SELECT s.run, plan_digest, number, jobs, admitted, allowance, state, s.epoch, worker, ending, spent, held, succeeded, failed, blocked, pending, unknown, extract(epoch FROM clock_timestamp() - waiting_since)::float8 AS waiting_age_s, extract(epoch FROM clock_timestamp() - claimed_at)::float8 AS claimed_age_s, extract(epoch FROM clock_timestamp() - s.renewed_at)::float8 AS renewed_age_s, extract(epoch FROM clock_timestamp() - s.ended_at)::float8 AS ended_age_s FROM shards s JOIN runs r USING (run) WHERE CASE WHEN %(run)s::text IS NULL THEN r.ended_at IS NULL OR EXISTS (SELECT FROM shards o WHERE o.run = s.run AND o.state IN ('waiting', 'running')) ELSE s.run = %(run)s END ORDER BY r.created_at DESC, s.run, s.waiting_since, s.plan_digest, s.number",
+}
+STATEMENTS_OF_LEVEL = {1: LEVEL_1, 2: LEVEL_2, 3: LEVEL_3}
 
 WORKER_CALLS: list[dict[str, dict[str, object]]] = [
     {"see_worker": {"worker": "w", "name": "alpha", "release": "1"}},

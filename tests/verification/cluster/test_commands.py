@@ -7,11 +7,14 @@ import json
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from crucible_batch.cluster import ClusterAddress, ClusterRun, ShardFigures, ShardKey
 from crucible_batch.cluster.database import ClusterDatabase
@@ -74,8 +77,10 @@ def test_the_status_has_runs_shards_workers_and_ages(busy: str) -> None:
     text = " ".join(command(busy, "status").stdout.split())
     for part in (
         "1 shard waiting, the oldest for 5 h", "run spring (2026-11-28) /mnt/outputs/spring",
-        "100 credits: 0 used, 60 set aside for shards, 40 left", "3 shards: 1 waiting, 2 running",
-        "12 of 50 jobs, 3.5 of 20 credits", "stalled for 1 h 30 min", "worker host-one:1", "silent for 1 h 30 min",
+        "100 credits: 5.5 spent or held, 54.5 more set aside for shards, 40 left",
+        "3 shards: 1 waiting, 1 running, 1 stalled 11 of 150 jobs succeeded, 1 failed", "begun ",
+        "shard 1 of 3, spring efefefef", "12 of 50 jobs, 3.5 of 20 credits", "stalled for 1 h 30 min",
+        "worker host-one:1", "silent for 1 h 30 min",
     ):  # fmt: skip
         assert part in text, (part, text)
     found = data(command(busy, "status", "--json"))
@@ -85,6 +90,50 @@ def test_the_status_has_runs_shards_workers_and_ages(busy: str) -> None:
     assert [shards[number]["state"] for number in (1, 2, 3)] == ["running", "running", "waiting"]
     assert [shards[number]["stalled"] for number in (1, 2, 3)] == [False, True, False]
     assert [worker["shards"] for worker in found["workers"]] == [1, 1]
+
+
+def test_a_run_whose_coordinator_has_ended_is_shown_while_workers_may_run_its_shards(
+    busy: str, address: ClusterAddress
+) -> None:
+    async def close(database: ClusterDatabase) -> None:
+        await database.close_run(RUN.run, 1)
+
+    prepared(address, close)
+    with psycopg.connect(busy, autocommit=True) as connection:
+        connection.execute("UPDATE crucible_batch.workers SET seen_at = seen_at - interval '2 days'")
+    text = " ".join(command(busy, "status").stdout.split())
+    assert "1 shard waiting, the oldest for 5 h; no worker is alive to take them" in text
+    assert "ago, and the same command continues it" in text
+
+
+def test_the_metrics_are_written_from_the_database_and_say_if_it_is_away(busy: str, tmp_path: Path) -> None:
+    done = command(busy, "status", "--metrics-textfile", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.iterdir()
+    found = samples(file)
+    assert found["queue_age_seconds", ""] >= 5 * 3600
+    assert {state: found["shards", state] for state in ("waiting", "running", "stalled")} == {
+        "waiting": 1, "running": 1, "stalled": 1,
+    }  # fmt: skip
+    assert (found["workers", "alive"], found["workers", "silent"]) == (1, 1)
+    assert (found["renewal_age_seconds", ""], found["set_aside_credits", ""]) == (pytest.approx(5400, abs=600), 60)
+    file.rename(tmp_path / "old")
+    away = busy.replace("dbname=", "dbname=no_")
+    done = command(away, "status", "--metrics-textfile", str(tmp_path))
+    assert done.returncode == 5
+    (file,) = tmp_path.glob("*.prom")
+    assert samples(file)["up", ""] == 0
+    assert ("queue_age_seconds", "") not in samples(file)
+    done = command(busy, "status", "--metrics-textfile", str(tmp_path / "gone"))
+    assert done.returncode == 2
+
+
+def samples(file: Path) -> dict[tuple[str, str], float]:
+    """Return each value by the name of its metric, without the prefix, and its state."""
+    found = [each for family in text_string_to_metric_families(file.read_text()) for each in family.samples]
+    return {
+        (each.name.removeprefix("crucible_batch_cluster_"), each.labels.get("state", "")): each.value for each in found
+    }
 
 
 def test_workers_are_drained_by_name_or_all(busy: str) -> None:
@@ -122,3 +171,34 @@ def test_a_database_without_a_cluster_and_a_newer_schema_are_exit_2(
         connection.execute("CREATE ROLE stranger LOGIN")
     done = command(address.dsn.replace("user=tester", "user=stranger"), "status")
     assert done.returncode == 2
+
+
+def test_a_run_is_ended_early_by_its_directory_or_its_name(busy: str, address: ClusterAddress) -> None:
+    async def more(database: ClusterDatabase) -> None:
+        epoch = (await database.open_run(replace(RUN, run="autumn-1", location="/mnt/outputs/autumn"))).epoch
+        await database.add_shards("autumn-1", epoch, DIGEST, [PlannedShard(1, 5, 5, D(10))])
+        await database.release_shard(ShardKey(RUN.run, DIGEST, 2), 1, ShardFigures())
+
+    prepared(address, more)
+    done = command(busy, "drain", "--run", "spring")
+    assert done.returncode == 2
+    assert "2 active runs are named spring" in " ".join(done.stderr.split())
+    done = command(busy, "drain", "--run", "winter")
+    assert done.returncode == 2
+    assert "there are: autumn-1 (/mnt/outputs/autumn), spring-1 (/mnt/outputs/spring)" in " ".join(done.stderr.split())
+    assert command(busy, "drain", "--run", "spring", "host-one:1").returncode == 2
+    done = command(busy, "drain", "--run", "/mnt/outputs/spring")
+    text = " ".join(done.stdout.split())
+    assert "spring (2026-11-28) starts no further shard" in text
+    assert "1 withdrawn, 1 ended that a worker had returned" in text
+    assert "running 1, finished first" in text
+    found = data(command(busy, "status", "--json"))
+    states = {(shard["run"], shard["number"]): shard["state"] for shard in found["shards"]}
+    assert states == {
+        ("spring-1", 1): "running", ("spring-1", 2): "ended", ("spring-1", 3): "withdrawn", ("autumn-1", 1): "waiting",
+    }  # fmt: skip
+    # What shard 2 has spent is not known for sure: its allowance is kept, and that of shard 3 is returned.
+    assert {run["run"]: run["left"] for run in found["runs"]}["spring-1"] == "60"
+    again = data(command(busy, "drain", "--run", "spring-1", "--json"))
+    assert (again["withdrawn"], again["ended"], again["running"]) == (0, 0, 1)
+    assert [worker["draining_age_s"] for worker in found["workers"]] == [None, None]

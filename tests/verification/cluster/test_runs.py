@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ import pytest
 from crucible_batch.cluster import ClusterAddress, QueuedShard
 from crucible_batch.domain.shard_lease import ShardState
 from tests.integration.cli.conftest import KEY
+from tests.preloaded import COMMAND
 from tests.verification.cluster.postgres import PostgresServer, running_server
 from tests.verification.cluster.scene import CANARY, PRICE, Scene, playing
 
@@ -166,6 +168,30 @@ async def test_an_interrupted_coordinator_leaves_the_work_to_the_workers(scene: 
     second = scene.coordinator("--shards", "2")
     assert await second.ended() == 0, second.log
     scene.check_all_done(8)
+
+
+async def test_a_run_that_is_ended_early_is_merged_and_continued_by_the_same_command(scene: Scene) -> None:
+    """One shard was returned by its worker, and others have not begun."""
+    scene.write(16)
+    first = scene.worker()
+    coordinator = scene.coordinator("--shards", "4")
+    await scene.until_bought(3)
+    first.send(signal.SIGTERM)
+    assert await first.ended() == 0, first.log
+    drained = scene._start(COMMAND, "cluster", "drain", "--run", "outputs/spring/default", "--json")
+    assert await drained.ended() == 0, drained.log
+    shards = json.loads(drained.out.read_text().splitlines()[-1])["data"]
+    assert (shards["ended"], shards["running"]) == (1, 0)
+    assert shards["withdrawn"] > 0
+    assert await coordinator.ended() == 143, coordinator.log  # as the shard ended that its worker returned
+    assert "could not be run" not in coordinator.log
+    scene.check_ledger()
+    bought = scene.bought()
+    assert scene.report["counts"]["succeeded"] == len(bought) < 16
+    scene.worker()
+    again = scene.coordinator("--shards", "2")
+    assert await again.ended() == 0, again.log
+    scene.check_all_done(16)
 
 
 async def test_waves_follow_until_the_budget_is_spent(tmp_path: Path, address: ClusterAddress) -> None:

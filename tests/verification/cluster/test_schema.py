@@ -34,9 +34,9 @@ async def test_processes_that_start_together_migrate_once(empty_address: Cluster
 
 
 async def test_a_migration_that_fails_leaves_nothing(empty_address: ClusterAddress, tmp_path: Path) -> None:
-    path = tmp_path / "0003_bad.sql"
+    path = tmp_path / "0099_bad.sql"
     path.write_text("CREATE TABLE half (one integer); SELECT nothing_of_this_name()", encoding="utf-8")
-    bad = (*MIGRATIONS, Migration(3, str(path)))
+    bad = (*MIGRATIONS, Migration(CODE_LEVEL + 1, str(path)))
     with pytest.raises(ClusterSetupError, match="nothing_of_this_name"):
         await migrate(empty_address, migrations=bad)
     connection = ClusterConnection(empty_address)

@@ -1,0 +1,139 @@
+"""The coordinator of a cluster: a run that is ended early, and the metrics of the complete run. No database."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from crucible_batch.api import cluster_run
+from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
+from crucible_batch.api.request import RunRequest
+from crucible_batch.cluster import QueuedShard, ShardKey
+from crucible_batch.domain.shard_lease import FencedAnswer, ShardState
+from crucible_batch.errors import ClusterUnreachableError, RunBusyError
+
+DIGEST = "ab" * 32
+MANIFEST = "version: 1\nname: spring\nworkflow: w\njobs: [{name: a, prompt: a fox}]\n"
+
+
+def shard(number: int, state: ShardState, epoch: int, ending: str | None = None) -> QueuedShard:
+    key = ShardKey("run", DIGEST, number)
+    return QueuedShard(key, 5, 5, Decimal(10), state, epoch, None, 1.0, None, None, None, ending)
+
+
+ROWS = [shard(1, ShardState.ENDED, 1, "succeeded"), shard(2, ShardState.WITHDRAWN, 0), shard(3, ShardState.ENDED, 1)]
+
+
+def coordinator() -> Any:
+    made = object.__new__(cluster_run._Coordinator)
+    made._main, made._run, made._epoch, made._wave = Path("/main"), "run", 1, 1
+    made.request = SimpleNamespace(html=True)
+    return made
+
+
+def plan() -> Any:
+    return SimpleNamespace(
+        digest=DIGEST, path=Path("/main/shards/abababab/plan.json"), head=SimpleNamespace(shards=ROWS)
+    )
+
+
+async def test_a_withdrawn_shard_is_not_awaited() -> None:
+    made, seen = coordinator(), []
+
+    class Database:
+        async def renew_run(self, _run: str, _epoch: int) -> FencedAnswer:
+            assert not seen, "it waits for a shard that nobody will run"
+            return FencedAnswer.ACCEPTED
+
+        async def shards(self, _run: str) -> list[QueuedShard]:
+            return ROWS
+
+    made.database, made.on_progress = Database(), seen.append
+    assert await made._followed(plan()) == ROWS
+    assert [(each.ended, each.running) for each in seen] == [(3, 0)]
+
+
+def test_a_withdrawn_shard_is_abandoned_and_not_reported_as_a_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Shard 3 was withdrawn by no one, and has no directory: that is a failure."""
+    merged: dict[str, Any] = {}
+    begun = {1: Path("/main/shards/abababab/1-of-3.e1")}
+    monkeypatch.setattr(cluster_run, "newest_begun", lambda _folder, found, **_: begun.get(found.number))
+    monkeypatch.setattr(cluster_run, "merge", lambda directories, **more: merged.update(more, directories=directories))
+    with caplog.at_level(logging.ERROR):
+        coordinator()._merged(plan(), ROWS)
+    assert (merged["directories"], merged["abandon"]) == ([begun[1]], [2, 3])
+    assert [record.getMessage().partition(" could")[0] for record in caplog.records] == ["shard 3/3"]
+
+
+def values(directory: Path) -> dict[str, float]:
+    text = (directory / "crucible-batch-spring.prom").read_text()
+    samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+    return {each.name.removeprefix("crucible_batch_") + each.labels.get("outcome", ""): each.value for each in samples}
+
+
+@pytest.fixture
+def request_of(tmp_path: Path) -> RunRequest:
+    (tmp_path / "spring.yaml").write_text(MANIFEST)
+    return RunRequest(tmp_path / "spring.yaml", metrics_textfile=tmp_path)
+
+
+def result(code: int, succeeded: int, failed: int) -> Any:
+    counts = SimpleNamespace(succeeded=succeeded, failed=failed, blocked=0, pending=0, unknown=0)
+    credits = SimpleNamespace(budget=Decimal(20), spent=Decimal(9), held=Decimal(0))
+    return SimpleNamespace(exit_code=code, report=SimpleNamespace(counts=counts, credits=credits))
+
+
+def test_the_metrics_are_those_of_the_complete_run(request_of: RunRequest, tmp_path: Path) -> None:
+    with cluster_run_metrics(request_of) as measure:
+        measure(result(1, 7, 2))
+    found = values(tmp_path)
+    assert (found["exit_code"], found["jobssucceeded"], found["jobsfailed"]) == (1, 7, 2)
+    assert (found["spent_credits"], found["budget_credits"], found["last_success_timestamp_seconds"]) == (9, 20, 0)
+
+
+def test_an_error_has_its_exit_code_and_a_busy_run_keeps_the_metrics(request_of: RunRequest, tmp_path: Path) -> None:
+    with pytest.raises(ClusterUnreachableError), cluster_run_metrics(request_of):
+        raise ClusterUnreachableError("gone")
+    assert values(tmp_path)["exit_code"] == 5
+    with pytest.raises(RunBusyError), cluster_run_metrics(request_of):
+        raise RunBusyError("another")
+    assert values(tmp_path)["exit_code"] == 5
+
+
+async def test_neither_probe_nor_rest_writes_metrics_of_their_own(
+    request_of: RunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe has the name of the manifest: its success would be reported as that of the run."""
+    seen: list[RunRequest] = []
+
+    class Coordinator:
+        def __init__(self, given: RunRequest, *_more: object) -> None:
+            seen.append(given)
+
+        async def run(self) -> Any:
+            return result(0, 9, 0)
+
+    class Database:
+        @classmethod
+        async def opened(cls, *_given: object, **_more: object) -> Any:
+            return cls()
+
+        async def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(cluster_run, "_Coordinator", Coordinator)
+    monkeypatch.setattr(cluster_run, "ClusterDatabase", Database)
+    settings: Any = SimpleNamespace(api_key="key")
+    asked = replace(request_of, traces=None)
+    await cluster_run.run_on_cluster(asked, SimpleNamespace(), settings=settings)  # type: ignore[arg-type]
+    assert [(each.metrics_textfile, each.metrics_listen, each.traces) for each in seen] == [(None, None, False)]
+    assert values(tmp_path)["jobssucceeded"] == 9
