@@ -99,8 +99,10 @@ def _change(counted: Phase, before: Phase, phase: Phase) -> int:
 
 def lease_clock() -> float:
     """Return seconds on a clock that counts on while the process is frozen or the machine is suspended."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux only
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
+    try:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    except AttributeError:  # not Linux
+        return time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
