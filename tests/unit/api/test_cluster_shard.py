@@ -20,7 +20,7 @@ from crucible_batch.domain.job import Phase
 from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
 from crucible_batch.domain.progress import Balance, JobAdvanced, RunBegan, RunEnded
 from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer
-from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode, SavedPlanError
+from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode, RunBusyError, SavedPlanError
 
 KEY = ShardKey("run", "ab" * 32, 3)
 CLAIMED = ClaimedShard(KEY, ClaimAnswer.CLAIMED, 2, Decimal(10), "/outputs", "https://gateway.test")
@@ -139,6 +139,28 @@ async def test_a_shard_that_another_worker_has_is_stopped_and_not_reported(play:
     ground = await play(Database([FencedAnswer.ACCEPTED, FencedAnswer.SUPERSEDED]))
     await ground.work()
     assert ground.runner.interrupted.is_set()
+    assert ground.database.calls == []
+
+
+async def test_a_run_that_is_done_is_not_reported_if_another_worker_has_its_shard(play: Play) -> None:
+    ground = await play(Database([FencedAnswer.SUPERSEDED]), exit_code=ExitCode.OK)
+    await ground.work()
+    assert ground.database.calls == []
+
+
+async def test_a_worker_that_can_not_run_a_lost_shard_does_not_release_it(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground = await play(Database([FencedAnswer.SUPERSEDED]))
+    run = ground.run
+
+    async def failing(*args: Any, **more: Any) -> Any:
+        await run(*args, **more)
+        raise RunBusyError("another process has the directory")
+
+    monkeypatch.setattr(cluster_shard, "run_request", failing)
+    with pytest.raises(RunBusyError):
+        await ground.work()
     assert ground.database.calls == []
 
 
