@@ -1,6 +1,7 @@
 # Development commands. They need a clone, Python 3.11 or later, and make; each installs what it needs into .venv.
 #
 #   make demo           run the demo on a local gateway; no account needed
+#   make demo-cluster   the same on three local workers, one of which is killed; requires the package postgresql
 #   make test           run the tests that must pass for each change; tests/README.md describes each test command
 #   make check          lint, types, tests, demo and documentation: must pass before a change is merged
 #   make verify         all long tests: proofs, test-browser, test-terminal, test-deploy, test-schedulers,
@@ -34,7 +35,7 @@ CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 DEPLOY_STAMP := $(VENV)/.installed-deploy
 STORE_STAMP := $(VENV)/.installed-store
 
-.PHONY: help install demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system crash soak
+.PHONY: help install demo demo-cluster test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system crash soak
 .PHONY: campaign mutants figures bench lint format types check schema reference picture docs release clean
 
 help:  ## List the targets
@@ -51,6 +52,9 @@ $(STAMP): pyproject.toml
 OPEN ?=
 demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway and open the results
 	@$(BIN)/crucible-batch demo $(OPEN)
+
+demo-cluster: $(STAMP)  ## Run the demo on three local workers, and kill one of them
+	@$(BIN)/crucible-batch demo --cluster $(OPEN)
 
 # Four workers for two cores: half of a test's time is spent waiting for a command.
 WORKERS ?= 4

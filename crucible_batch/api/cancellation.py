@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Protocol
@@ -56,7 +56,11 @@ class Deadline:
 
 
 class Interruptible(Protocol):
+    """A run that can be stopped in good order. ``check`` may call ``interrupt``: the purchase is not sent then."""
+
     def interrupt(self, code: ExitCode) -> None: ...
+
+    def before_each_purchase(self, check: Callable[[], None]) -> None: ...
 
 
 class Signals:

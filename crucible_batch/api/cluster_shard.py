@@ -9,6 +9,9 @@
     this shard can't be run                      doesn't begin      reported as refused
 
 A run that winds down buys nothing more, and waits for jobs in flight for its grace time.
+
+The lease is also checked right before each purchase is sent, when its hold is in the journal. Another worker copies the
+journal when the lease is over, so that the copy has each purchase that this one may still send.
 """
 
 from __future__ import annotations
@@ -94,6 +97,14 @@ def _change(counted: Phase, before: Phase, phase: Phase) -> int:
     return int(phase is counted) - int(before is counted)
 
 
+def lease_clock() -> float:
+    """Return seconds on a clock that counts on while the process is frozen or the machine is suspended."""
+    try:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    except AttributeError:  # not Linux
+        return time.monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerTools:
     """What a worker gives to each of its shards. ``heartbeats`` has no patience, ``reports`` waits for the database."""
@@ -104,7 +115,7 @@ class WorkerTools:
     transport: httpx.AsyncBaseTransport | None = None
     lease_s: float = LEASE_S
     renew_s: float = RENEW_S
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = lease_clock
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -120,6 +131,10 @@ class ShardClaim:
     _counter: FigureCounter = field(default_factory=FigureCounter)
     _runner: Interruptible | None = None
     _run: asyncio.Task[RunResult] | None = None
+    _renewed_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._renewed_at = self.claimed_at
 
     def __str__(self) -> str:
         return f"shard {self.claimed.key.number} of plan {self.claimed.key.plan_digest[:8]}"
@@ -179,6 +194,7 @@ class ShardClaim:
 
     def _began(self, runner: Interruptible) -> None:
         self._runner = runner
+        runner.before_each_purchase(self._check_lease)
         if self.is_stopped or self.is_lost:
             runner.interrupt(ExitCode.SIGTERM)
 
@@ -223,13 +239,11 @@ class ShardClaim:
 
     async def _keep(self) -> None:
         """Renew the lease until cancelled. What ends the run is noted, and the run winds down."""
-        renewed_at = self.claimed_at
         while True:
             await self.tools.sleep(self.tools.renew_s)
             sent_at = self.tools.monotonic()
             # Before the database is asked: a process that was frozen must stop even if nobody has claimed the shard.
-            if is_stale(renewed_at, sent_at, self.tools.lease_s):
-                self._stop("its lease was not renewed in time")
+            self._check_lease()
             try:
                 answer = await self.tools.heartbeats.renew_shard(
                     self.claimed.key, self.claimed.epoch, self._counter.figures
@@ -241,7 +255,12 @@ class ShardClaim:
                 self.is_lost = True
                 self._stop("another worker has it")
                 return
-            renewed_at = sent_at
+            self._renewed_at = sent_at
+
+    def _check_lease(self) -> None:
+        """Stop the run if another worker may have the shard by now."""
+        if is_stale(self._renewed_at, self.tools.monotonic(), self.tools.lease_s):
+            self._stop("its lease was not renewed in time")
 
     async def _stop_with(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -270,5 +289,8 @@ class ShardClaim:
         if self.is_lost:
             return
         with contextlib.suppress(ClusterUnreachableError):  # its lease ends by itself
-            await self.tools.reports.release_shard(self.claimed.key, self.claimed.epoch, self._counter.figures)
-            logger.info("%s was returned to the queue", self)
+            answer = await self.tools.reports.release_shard(self.claimed.key, self.claimed.epoch, self._counter.figures)
+            if answer.counts:
+                logger.info("%s was returned to the queue", self)
+            else:
+                logger.warning("%s was taken over by another worker; this one has stopped it", self)

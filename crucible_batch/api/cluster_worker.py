@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 import httpx
 
 from crucible_batch import __version__
-from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools
+from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools, lease_clock
 from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.cluster import ClusterAddress, ShardKey
 from crucible_batch.cluster.database import RESCUE_S, ClusterDatabase
@@ -118,7 +117,7 @@ class _Worker:
             return  # queued again by ``rescue``
         self._is_busy = True
         try:
-            claimed_at = time.monotonic()
+            claimed_at = lease_clock()
             claimed = await self._tools.reports.claim_shard(key, self._id)
             if claimed.answer is not ClaimAnswer.CLAIMED:
                 logger.debug("shard %s is not to be run here: %s", key, claimed.answer)

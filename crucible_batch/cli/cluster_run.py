@@ -50,7 +50,7 @@ async def _followed(
     answer: CommandOutput, request: RunRequest, settings: Settings, address: ClusterAddress, stopped: list[int]
 ) -> RunResult | None:
     """Run, and return the result; None if a signal ended it, which is added to ``stopped``."""
-    show = _Progress(answer).show
+    show = ClusterProgress(answer).show
     task = asyncio.ensure_future(run_on_cluster(request, address, settings=settings, on_progress=show))
 
     def cancel(number: int) -> None:
@@ -68,7 +68,7 @@ async def _followed(
 
 
 @dataclass(slots=True)
-class _Progress:
+class ClusterProgress:
     """Shows the progress of all workers, whenever it has changed."""
 
     answer: CommandOutput

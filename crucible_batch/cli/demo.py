@@ -16,7 +16,7 @@ from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_session import FinishedRun, run_showing, tell_ending
 from crucible_batch.cli.terminal import fact, say, tell
-from crucible_batch.errors import UserError
+from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
 
@@ -49,6 +49,7 @@ def open_grid(page: Path) -> bool:
 
 
 DEMO_DIR = Path("outputs/demo/default")
+CLUSTER_DEMO_DIR = Path("outputs/demo/cluster")
 
 
 def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
@@ -66,16 +67,32 @@ def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMod
     if not answer.quiet:
         fact(answer.out, "manifest", str(manifest))
         fact(answer.out, "next", ("crucible-batch init my-batch", "command"))
-    if open_page if open_page is not None else _is_watched(answer) and has_screen():
-        _open(answer, ran.result.page)
+    _show_page(answer, ran.result.page, open_page)
+
+
+def run_cluster_demo(answer: CommandOutput, *, out_dir: Path | None, open_page: bool | None) -> None:
+    """Run the demo manifest on three workers of this machine, one of which is killed."""
+    from crucible_batch.cli.cluster_demo import SHARDS, play_cluster, show_proof  # noqa: PLC0415 - needs an extra
+
+    manifest = demo_manifest()
+    request = RunRequest(manifest, out_dir=free_directory(out_dir or CLUSTER_DEMO_DIR), shards=SHARDS)
+    played = play_cluster(answer, request)
+    tell_ending(answer, played.ran, request.job_filter, command=None)
+    if not show_proof(answer, played):
+        message = "the ledger of the gateway doesn't show what the report states"
+        answer.blame("DIFFERENCE", message, "this is a bug: please report it", exit_code=ExitCode.DIFFERENCE)
+    if not answer.quiet:
+        fact(answer.out, "next", ("crucible-batch worker --help", "command"))
+    _show_page(answer, played.ran.result.page, open_page)
 
 
 def _is_watched(answer: CommandOutput) -> bool:
     return answer.out.is_terminal and not answer.json and not answer.quiet
 
 
-def _open(answer: CommandOutput, page: Path | None) -> None:
-    if page is None:
+def _show_page(answer: CommandOutput, page: Path | None, open_page: bool | None) -> None:
+    is_wanted = open_page if open_page is not None else _is_watched(answer) and has_screen()
+    if page is None or not is_wanted:
         return
     if open_grid(page):
         tell(answer.err, ("Opening the comparison grid in your browser.", "quiet"))

@@ -18,7 +18,7 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Start")
 
 
-@command("crucible-batch demo", codes=(0, 1, 2, 5, 130))
+@command("crucible-batch demo", "crucible-batch demo --cluster", codes=(0, 1, 2, 5, 7, 130))
 def demo(
     answer: CommandOutput,
     out_dir: opt.OutDir = None,
@@ -31,13 +31,20 @@ def demo(
         ),
     ] = None,
     display: opt.Display = opt.DisplayMode.AUTO,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Use three workers, and kill one of them; takes a minute. Needs PostgreSQL."),
+    ] = False,
 ) -> None:
     """Create thirty images on a local gateway in a few seconds, and open them as a grid.
 
     Needs no account, no API key and no network.
     """
-    from crucible_batch.cli.demo import run_demo
+    from crucible_batch.cli.demo import run_cluster_demo, run_demo
 
+    if cluster:
+        run_cluster_demo(answer, out_dir=out_dir, open_page=open_)
+        return
     run_demo(answer, out_dir=out_dir, display=display, open_page=open_)
 
 

@@ -177,7 +177,7 @@ class JobWorker:
 
     def _stopped(self) -> HoldReleased | None:
         world = self._world
-        if not world.stop.no_more:
+        if world.stop.may_buy_now():
             return None
         return HoldReleased(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
 

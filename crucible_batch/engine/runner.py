@@ -76,8 +76,7 @@ class Runner:
         self._rule = terms.rule
         self._retired: frozenset[str] = frozenset()
         self._waiting: deque[tuple[PlannedJob, Job]] = deque()
-        """The jobs that come before the rest of the plan: those that an earlier run left in flight, then those that
-        returned their slot."""
+        """Jobs before the rest of the plan: left in flight by an earlier run, then those that returned their slot."""
         self._looking_later = asyncio.Semaphore(_LATER_LOOKS)
         self._settling = asyncio.Lock()
         self._settled = False
@@ -122,7 +121,7 @@ class Runner:
             past=history.asset,
             nonce=self._ports.nonce,
             observe=self._tell.asset,
-            may_buy=lambda: not (self.stop.no_more or self._outage.is_on),
+            may_buy=lambda: self.stop.may_buy_now() and not self._outage.is_on,
         )
         return JobContext(
             gateway=gateway,
@@ -173,6 +172,10 @@ class Runner:
         ending = conclude(counts, self.stop.stops, self.stop.reasons)
         self._tell.ended(ending, counts)
         return ending
+
+    def before_each_purchase(self, check: Callable[[], None]) -> None:
+        """Call ``check`` right before each purchase is sent. If it calls ``interrupt``, the purchase is not sent."""
+        self.stop.before_purchase = check
 
     def interrupt(self, code: ExitCode) -> None:
         """First call: buy nothing more and wait for jobs in flight, up to the grace time. Second call: leave.
@@ -395,14 +398,13 @@ class Runner:
         return self.slots.too_many or any(waiting.phase is not Phase.READY for _, waiting in self._waiting)
 
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
-        now = self._clock.now()
         if job.phase is Phase.PREPARING:
             # Killed while its images were uploaded: no submit was sent and prices may have changed, so it holds again.
             yield self._left.unsent("an earlier run ended")
         for index in self._missed(job):
-            yield Missed(at=now, index=index)
+            yield Missed(at=self._clock.now(), index=index)
         if job.phase is Phase.FAILED:
-            yield Reopened(at=now)
+            yield Reopened(at=self._clock.now())
 
     def _apply(self, planned: PlannedJob, job: Job, event: JobEvent) -> Job:
         """Return the job after a journalled event, which is reported, and written as a receipt if it has one."""

@@ -54,6 +54,7 @@ class Shutdown:
         self.stops: dict[str, ErrorInfo] = {}
         self.leaving = asyncio.Event()
         self.on_change: list[Callable[[], None]] = []
+        self.before_purchase: Callable[[], None] = lambda: None
         self._no_more = False
         self._last_unserved: ErrorInfo | None = None
         self._unserved = ConsecutiveCounter(self._IN_A_ROW)
@@ -65,6 +66,14 @@ class Shutdown:
     def no_more(self) -> bool:
         """Whether nothing new may be bought."""
         return self._no_more or self.leaving.is_set()
+
+    def may_buy_now(self) -> bool:
+        """Return whether a purchase may be sent, right before it is, when its hold is in the journal.
+
+        ``before_purchase`` may stop the run at this moment.
+        """
+        self.before_purchase()
+        return not self.no_more
 
     def block(self, price_class: str, error: ErrorInfo) -> None:
         """Record that a job of a price class can't be paid for.

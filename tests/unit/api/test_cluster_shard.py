@@ -20,7 +20,7 @@ from crucible_batch.domain.job import Phase
 from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
 from crucible_batch.domain.progress import Balance, JobAdvanced, RunBegan, RunEnded
 from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer
-from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode, SavedPlanError
+from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode, RunBusyError, SavedPlanError
 
 KEY = ShardKey("run", "ab" * 32, 3)
 CLAIMED = ClaimedShard(KEY, ClaimAnswer.CLAIMED, 2, Decimal(10), "/outputs", "https://gateway.test")
@@ -32,6 +32,10 @@ class Runner:
     def __init__(self) -> None:
         self.interrupted = asyncio.Event()
         self.at = 0.0
+        self.check: Callable[[], None] = lambda: None
+
+    def before_each_purchase(self, check: Callable[[], None]) -> None:
+        self.check = check
 
     def interrupt(self, code: ExitCode) -> None:
         assert code is ExitCode.SIGTERM
@@ -44,6 +48,7 @@ class Database:
 
     answers: list[FencedAnswer | None] = field(default_factory=lambda: [FencedAnswer.ACCEPTED])
     calls: list[str] = field(default_factory=list)
+    released: FencedAnswer = FencedAnswer.ACCEPTED
 
     async def renew_shard(self, key: ShardKey, epoch: int, _figures: ShardFigures) -> FencedAnswer:
         assert (key, epoch) == (KEY, 2)
@@ -60,7 +65,7 @@ class Database:
     async def release_shard(self, key: ShardKey, epoch: int, _figures: ShardFigures) -> FencedAnswer:
         assert (key, epoch) == (KEY, 2)
         self.calls.append("release")
-        return FencedAnswer.ACCEPTED
+        return self.released
 
 
 @dataclass
@@ -137,6 +142,28 @@ async def test_a_shard_that_another_worker_has_is_stopped_and_not_reported(play:
     assert ground.database.calls == []
 
 
+async def test_a_run_that_is_done_is_not_reported_if_another_worker_has_its_shard(play: Play) -> None:
+    ground = await play(Database([FencedAnswer.SUPERSEDED]), exit_code=ExitCode.OK)
+    await ground.work()
+    assert ground.database.calls == []
+
+
+async def test_a_worker_that_can_not_run_a_lost_shard_does_not_release_it(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground = await play(Database([FencedAnswer.SUPERSEDED]))
+    run = ground.run
+
+    async def failing(*args: Any, **more: Any) -> Any:
+        await run(*args, **more)
+        raise RunBusyError("another process has the directory")
+
+    monkeypatch.setattr(cluster_shard, "run_request", failing)
+    with pytest.raises(RunBusyError):
+        await ground.work()
+    assert ground.database.calls == []
+
+
 async def test_without_a_renewal_for_the_time_of_a_lease_the_run_stops_and_the_shard_is_returned(play: Play) -> None:
     ground = await play(Database([FencedAnswer.ACCEPTED, None]))
     await ground.work()
@@ -149,6 +176,53 @@ async def test_a_worker_that_was_frozen_stops_its_run_even_if_nobody_has_its_sha
     ground = await play(step_s=60.0)
     await ground.work()
     assert ground.runner.interrupted.is_set()
+    assert ground.database.calls == ["release"]
+
+
+async def test_a_worker_that_finds_at_its_release_that_another_has_the_shard_says_so(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    ground = await play(Database([None], released=FencedAnswer.SUPERSEDED), step_s=60.0)
+    await ground.work()
+    assert ground.database.calls == ["release"]
+    assert "was taken over by another worker" in caplog.text
+    assert "returned to the queue" not in caplog.text
+
+
+@pytest.mark.parametrize(("passed_s", "is_stopped"), [(14.9, False), (15.0, True), (3600.0, True)])
+async def test_nothing_is_sent_after_the_lease_even_before_its_renewal_is_due(
+    play: Play, passed_s: float, is_stopped: bool
+) -> None:
+    """A process that was frozen may come to a purchase before it comes to its lease."""
+    ground, found = await play(), list[bool]()
+
+    async def frozen(_seconds: float) -> None:
+        await ground.began.wait()
+        ground.now += passed_s
+        ground.runner.check()
+        found.append(ground.runner.interrupted.is_set())
+        ground.end.set()
+        await asyncio.Event().wait()
+
+    ground.sleep = frozen  # type: ignore[method-assign]
+    await ground.work()
+    assert found == [is_stopped]
+
+
+async def test_an_accepted_renewal_extends_the_lease_from_when_it_was_sent(play: Play) -> None:
+    ground, found = await play(), list[bool]()
+    sleep = ground.sleep
+
+    async def late(seconds: float) -> None:
+        await sleep(seconds)
+        if ground.renewals == 3:  # the second was accepted when it was 8
+            for ground.now in (8 + 14.9, 8 + 15.0):
+                ground.runner.check()
+                found.append(ground.runner.interrupted.is_set())
+
+    ground.sleep = late  # type: ignore[method-assign]
+    await ground.work()
+    assert found == [False, True]
     assert ground.database.calls == ["release"]
 
 

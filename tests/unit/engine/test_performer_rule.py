@@ -243,6 +243,21 @@ async def test_a_submit_is_kept_back_in_a_run_that_is_to_stop() -> None:
     assert not bench.gateway.submitted
 
 
+async def test_a_submit_is_kept_back_if_the_check_right_before_it_stops_the_run() -> None:
+    bench = Bench()
+    await bench.hold()
+    holds: list[Decimal] = []
+
+    def check() -> None:
+        holds.append(bench.books.ledger.hold_of("job"))
+        bench.stop.end_buying(ERROR)
+
+    bench.stop.before_purchase = check
+    assert isinstance(await bench.do(Submit()), HoldReleased)
+    assert not bench.gateway.submitted
+    assert holds[0] > 0  # what may be sent after the check is in the journal before it
+
+
 # -- a submit in doubt ------------------------------------------------------------------------------------------------
 
 
