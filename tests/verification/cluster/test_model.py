@@ -15,6 +15,7 @@ from crucible_batch.cluster.connection import ClusterConnection
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.sharding import PlannedShard
 from tests.verification.cluster.histories import LEASE_S, PLANS, SHARDS, STEPS_S
+from tests.verification.cluster.test_histories import function_text
 from tests.verification.fleet.database import NAMES, RuleConnection, RuleDatabase
 
 RUNS = ("one", "two")
@@ -149,3 +150,29 @@ async def play(address: ClusterAddress, seeds: Sequence[int], steps: int) -> Non
 @pytest.mark.parametrize("seeds", [range(3), range(3, 6)], ids=str)
 async def test_the_model_answers_as_the_database_does(address: ClusterAddress, seeds: Sequence[int]) -> None:
     await play(address, seeds, 150)
+
+
+# What histories.py does not play. Each bug: the function, the text of it, and what replaces it.
+BUGS = {
+    "a coordinator is replaced while it is alive": (
+        "open_run_v1", "present.renewed_at > clock_timestamp()", "present.renewed_at > 'infinity'::timestamptz",
+    ),
+    "a coordinator gets no epoch": ("open_run_v1", "r.epoch + (r.claim <> p_claim)::integer", "greatest(r.epoch, 1)"),
+    "another coordinator settles": ("lock_run_v1", "present.epoch <> p_epoch", "false"),
+    "a coordinator that was replaced renews": ("renew_run_v1", "AND r.epoch = p_epoch", ""),
+    "a run is ended by another coordinator": ("close_run_v1", "AND r.epoch = p_epoch", ""),
+    "a worker that drains claims": ("claim_shard_v2", "w.draining_since IS NOT NULL", "false"),
+    "each worker has the turn to rescue": ("take_rescue_turn_v1", "t.name = 'rescue' AND", "t.name = 'rescue' OR"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", BUGS)
+async def test_a_bug_in_the_database_is_noticed(address: ClusterAddress, bug: str) -> None:
+    name, old, new = BUGS[bug]
+    text = function_text(name)
+    assert old in text
+    connection = ClusterConnection(address)
+    await connection.rows(text.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION").replace(old, new))
+    await connection.close()
+    with pytest.raises(AssertionError, match="by the model"):
+        await play(address, range(100, 110), 150)
