@@ -56,7 +56,7 @@ BUGS = {
 }  # fmt: skip
 
 
-def _function(name: str) -> str:
+def function_text(name: str) -> str:
     """Return the text that creates a function."""
     start = SQL.index(f"CREATE FUNCTION {name}(")
     return SQL[start : SQL.index("\n$$;", start) + 4]
@@ -85,7 +85,7 @@ async def test_the_database_follows_the_rules(address: ClusterAddress, seeds: Se
 @pytest.mark.parametrize("bug", BUGS)
 async def test_a_bug_in_the_database_is_noticed(address: ClusterAddress, bug: str) -> None:
     name, old, new = BUGS[bug]
-    text = _function(name)
+    text = function_text(name)
     assert old in text
     async with opened(address) as (_, connection):
         await connection.rows(text.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION").replace(old, new))

@@ -1,7 +1,8 @@
-"""A computer in virtual time: processes that run side by side on one disk, and can be killed at any await.
+"""A computer in virtual time: processes that run side by side on one disk, and can be killed or frozen at any await.
 
 A killed process doesn't unwind: none of its callbacks runs any more, so no ``finally`` and no ``except`` of it has an
-effect. What a kernel does for a dead process is done here: its file locks are released.
+effect. What a kernel does for a dead process is done here: its file locks are released. The callbacks of a frozen
+process run when it wakes up, in the order in which they were due.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ _LOCKS: dict[int, Process] = {}
 """The process that took the newest lock on each file descriptor. One that was closed meanwhile does no harm."""
 
 
+def current_process() -> Process | None:
+    """Return the process whose callback runs now; None for what belongs to no process."""
+    return _CURRENT.get()
+
+
 @dataclass(eq=False)
 class Process:
     """One run of the command. ``steps_left`` counts the callbacks until it is killed; None: it lives to its end."""
@@ -36,6 +42,8 @@ class Process:
     steps_left: int | None = None
     steps: int = 0
     is_dead: bool = False
+    is_frozen: bool = False
+    frozen: list[tuple[asyncio.Handle, Context, Callable[..., object], Sequence[Any]]] = field(default_factory=list)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     dropped: list[tuple[Context, Callable[..., object], Sequence[Any]]] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,13 +52,32 @@ class Process:
         """End the process as SIGKILL does. Does nothing if it has ended."""
         if self.is_dead or self.ended.is_set():
             return
-        self.is_dead = True
+        self.is_dead, self.is_frozen = True, False
+        self.dropped += [(context, callback, args) for _, context, callback, args in self.frozen]
+        self.frozen.clear()
         # Kept, since a task that is collected as garbage would run its ``finally`` blocks.
         self.tasks += [task for task in asyncio.all_tasks() if task.get_name().startswith(f"{id(self)} ")]
         for descriptor in [number for number, owner in _LOCKS.items() if owner is self]:
             with contextlib.suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         self.ended.set()
+
+    def freeze(self) -> None:
+        """Stop the process as SIGSTOP does."""
+        self.is_frozen = True
+
+    def wake(self) -> None:
+        """Continue a frozen process as SIGCONT does. Does nothing to another one."""
+        frozen, self.frozen, self.is_frozen = self.frozen, [], False
+        loop = asyncio.get_running_loop()
+        for handle, context, callback, args in frozen:
+            loop.call_soon(_unless_cancelled, handle, callback, args, context=context)
+
+
+def _unless_cancelled(handle: asyncio.Handle, callback: Callable[..., object], args: Sequence[Any]) -> None:
+    """Perform a callback that was due while its process was frozen; one before it may have cancelled it."""
+    if not handle.cancelled():
+        callback(*args)
 
 
 class NightLoop(VirtualLoop):
@@ -62,10 +89,15 @@ class NightLoop(VirtualLoop):
         self.set_task_factory(_named_task)
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
-        return super().call_soon(_step, callback, args, True, context=context)
+        handle: list[asyncio.Handle] = []
+        handle.append(super().call_soon(_step, handle, callback, args, True, context=context))
+        return handle[0]
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
-        return super().call_at(when, _step, callback, args, False, context=context)
+        handle: list[asyncio.Handle] = []
+        timer = super().call_at(when, _step, handle, callback, args, False, context=context)
+        handle.append(timer)
+        return timer
 
 
 def _named_task(loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None) -> asyncio.Task[Any]:
@@ -74,10 +106,18 @@ def _named_task(loop: asyncio.AbstractEventLoop, coro: Any, context: Context | N
     return asyncio.Task(coro, loop=loop, name=name, context=context)
 
 
-def _step(callback: Callable[..., object], args: Sequence[Any], is_kept: bool) -> None:
-    """Perform a callback, unless its process is dead. ``is_kept``: it is needed when the dead are buried."""
+def _step(
+    handle: Sequence[asyncio.Handle], callback: Callable[..., object], args: Sequence[Any], is_kept: bool
+) -> None:
+    """Perform a callback, unless its process is dead or frozen. ``is_kept``: it is needed when the dead are buried.
+
+    ``handle`` has the handle of the callback.
+    """
     process = _CURRENT.get()
     if process is not None:
+        if process.is_frozen:
+            process.frozen.append((handle[0], copy_context(), callback, args))
+            return
         process.steps += 1
         if process.steps_left is not None and process.steps >= process.steps_left:
             process.kill()

@@ -1,0 +1,33 @@
+"""``python -m tests.verification.fleet SEED [WORKERS]``: replay a seed, and print what happened and what is broken."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.verification.fleet.judge import judge
+from tests.verification.fleet.play import play
+from tests.verification.fleet.scenario import invent
+
+
+def told(seed: int, workers: int | None, base: Path) -> str:
+    """Play a seed in an empty directory and return its story."""
+    scenario = invent(seed, workers)
+    story = play(scenario, base)
+    accounts = story.accounts
+    mishaps = sorted((mishap.value, count) for mishap, count in story.mishaps.items())
+    lines = [
+        f"seed {seed}: {scenario.workers} workers, {scenario.jobs} jobs, budget {scenario.budget}",
+        f"{story.virtual_s:.3f} s, {accounts.calls} statements, {len(story.entries)} rows in the gateway's ledger",
+        f"{accounts.takeovers} takeovers, {accounts.refused} refused, endings {story.endings}",
+        *(f"{mishap}: {count}" for mishap, count in mishaps),
+        *story.errors,
+        *(f"BROKEN {text}" for text in judge(story)),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="fleet-") as name:
+        print(told(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None, Path(name)))
