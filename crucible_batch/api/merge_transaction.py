@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crucible_batch.api.reporting import forget_report
-from crucible_batch.api.shard_directories import ShardDirectory
+from crucible_batch.api.shard_directories import ShardDirectory, ShardJournalError, shard_errors
 from crucible_batch.api.shard_note import note_shards
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.credits import Credits
@@ -21,7 +21,6 @@ from crucible_batch.domain.outcome import Ending, Outcome, outcome_of
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.errors import JournalError
 from crucible_batch.journal import Journal, MergedEvents
 
 _DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was merged"
@@ -40,16 +39,16 @@ class ShardMerge:
     def gather(self) -> dict[int, float]:
         """Collect the events of all shards; return the time of the latest one of each shard that has any, by number.
 
-        Raises ``JournalError`` if a shard has events of a job that it or the main plan doesn't have, or that another
+        Raises ``ShardJournalError`` if a shard has events of a job that it or the main plan doesn't have, or that another
         shard has too. Reads one journal at a time.
         """
         times: dict[int, float] = {}
         planned = frozenset(self.journal.identities())
         for shard in self.shards:
-            with Journal.read(shard.path) as journal:
+            with shard_errors(shard.path), Journal.read(shard.path) as journal:
                 claimed = self.events.claim(shard.number, journal.identities())
                 if claimed is not None:
-                    raise JournalError(
+                    raise ShardJournalError(
                         f"{shard.path} has a job that shard {self.events.source_of(claimed)} has too: {claimed[:16]}",
                         hint=_DAMAGED,
                     )
@@ -62,12 +61,12 @@ class ShardMerge:
         for subject, event in journal.events():
             if not subject.startswith(ASSET_PREFIX):
                 if self.events.source_of(subject) != shard.number:
-                    raise JournalError(
+                    raise ShardJournalError(
                         f"the journal in {shard.path} has events of a job that its shard doesn't have: {subject[:16]}",
                         hint=_DAMAGED,
                     )
                 if subject not in planned:
-                    raise JournalError(
+                    raise ShardJournalError(
                         f"{shard.path} has a job that is not in the plan of the main run directory: {subject[:16]}",
                         hint="name the directory in which the plan was divided: --out-dir DIR",
                     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from crucible_batch.api.merge_transaction import ShardMerge
 from crucible_batch.api.open_files import allow_open_files
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.reporting import is_report_due, note_report
-from crucible_batch.api.shard_directories import MergeSources, ShardDirectory, find_sources, read_shard
+from crucible_batch.api.shard_directories import MergeSources, ShardDirectory, find_sources, read_shard, shard_errors
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.shard_outputs import OutputAdopter
 from crucible_batch.api.status import collect_rows, restore_hint, write_page_of, write_report_of
@@ -122,7 +122,8 @@ def _lock(stack: ExitStack, sources: MergeSources) -> None:
                 f"{directory} is not a run directory: it has no journal", hint="name the directory of a run"
             )
         stack.enter_context(lock_run_directory(directory))
-        refuse_if_pruned(directory)
+        with nullcontext() if directory is sources.main else shard_errors(directory):
+            refuse_if_pruned(directory)
 
 
 def _outstanding(journal: Journal, main: Path) -> OutstandingShards:

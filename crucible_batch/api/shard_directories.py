@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from crucible_batch.domain.merging import FoundShard
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.sharding import SHARDS_FOLDER
-from crucible_batch.errors import RunDirectoryError, UserError
+from crucible_batch.errors import JournalError, RunDirectoryError, UserError
 from crucible_batch.journal import Binding, Journal
+from crucible_batch.shell_command import quoted, shell_command
 
 _SHARD_FOLDER = re.compile(r"[0-9]{1,5}-of-[0-9]{1,5}", re.ASCII)
 
@@ -38,6 +40,28 @@ class ShardDirectory:
     @property
     def number(self) -> int:
         return self.found.shard.number
+
+
+class ShardJournalError(JournalError):
+    """The journal of a shard can't be merged: it is damaged, or doesn't fit to its plan. Names the directory."""
+
+
+@contextmanager
+def shard_errors(path: Path) -> Iterator[None]:
+    """Report errors of a shard's journal with its directory, and with what is possible for a shard."""
+    try:
+        yield
+    except ShardJournalError:
+        raise
+    except JournalError as error:
+        folder = _SHARD_FOLDER.match(path.name)
+        shard = "N/M" if folder is None else folder[0].replace("-of-", "/")
+        raise ShardJournalError(
+            f"the journal of the shard in {path} can't be read, so nothing was merged: {error.message}",
+            hint="restore it from a backup; or move its folder .crucible away and run the shard there again, which"
+            f" finds what was bought by the same keys: {shell_command('run')} PLAN --shard {shard} --out-dir"
+            f" {quoted(path)}",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +163,7 @@ def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
 
     Raises ``RunDirectoryError`` if it is not the directory of one shard of a plan for ``main``, and ``JournalError``.
     """
-    with Journal.read(path) as journal:
+    with shard_errors(path), Journal.read(path) as journal:
         if not journal.is_begun():
             return None
         runs, binding = journal.runs(), journal.binding()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import sqlite3
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -460,6 +461,28 @@ def test_a_damaged_journal_of_a_shard_is_named_and_can_not_be_abandoned(ground: 
     for abandon in ((), (2,)):
         with pytest.raises(JournalError, match="2-of-4"):
             merge([ground.main], abandon=abandon)
+    assert events_of(ground.main) == []
+
+
+@pytest.mark.parametrize("damage", ["file", "event", "run"])
+def test_a_damaged_journal_of_a_shard_is_reported_with_its_directory_and_a_way_back(
+    ground: ShardGround, damage: str
+) -> None:
+    ground.all_shards()
+    journal = ground.folder(2) / ".crucible" / "journal.sqlite3"
+    if damage == "file":
+        journal.write_bytes(b"not a database" * 100)
+    else:
+        table = {"event": "events SET body", "run": "runs SET terms"}[damage]
+        with sqlite3.connect(journal) as connection:
+            connection.execute(f"UPDATE {table} = '[]'")
+        connection.close()
+    with pytest.raises(JournalError) as caught:
+        merge([ground.main])
+    assert str(ground.folder(2)) in caught.value.message
+    hint = caught.value.hint or ""
+    assert f"PLAN --shard 2/4 --out-dir {ground.folder(2)}" in hint
+    assert "run the manifest again" not in hint
     assert events_of(ground.main) == []
 
 
