@@ -29,6 +29,7 @@ from crucible_batch.errors import (
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from tests.unit.api.shard_ground import (
     BINDING,
+    OK,
     ShardGround,
     bought,
     content_of,
@@ -303,6 +304,53 @@ def test_a_killed_shard_is_merged_as_it_is(ground: ShardGround, caplog: pytest.L
     assert result.report is not None
     assert result.report.stops["*"].code == "SHARD_UNFINISHED"
     assert "shard 1/4" in caplog.text
+
+
+INTERRUPTED = Ending(RunStatus.INTERRUPTED, 130, {"*": ErrorInfo("INTERRUPTED", "stopped by a signal")})
+OUT_OF_TIME = Ending(RunStatus.STOPPED, 5, {"*": ErrorInfo("DEADLINE_PASSED", "the deadline has passed")})
+BOTH_STOPPED = replace(INTERRUPTED, stops={**INTERRUPTED.stops, "workflow:w": INTERRUPTED.stops["*"]})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "abandoned", "counts", "code"),
+    [
+        # Shards 1 and 2 have done one of their two jobs; shards 3 and 4 are done, unless shard 4 is abandoned.
+        (BLOCKED, OK, False, (1, 0), 4),
+        (BLOCKED, BLOCKED, False, (2, 0), 4),
+        (BLOCKED, INTERRUPTED, False, (1, 1), 130),
+        (INTERRUPTED, BLOCKED, False, (1, 1), 130),
+        (BLOCKED, BOTH_STOPPED, False, (1, 1), 130),
+        (BLOCKED, OUT_OF_TIME, False, (1, 1), 5),
+        (INTERRUPTED, OUT_OF_TIME, False, (0, 2), 130),
+        (BLOCKED, None, False, (1, 1), 5),
+        (INTERRUPTED, None, False, (0, 2), 130),
+        (BLOCKED, OK, True, (1, 2), 5),
+        (BLOCKED, INTERRUPTED, True, (1, 3), 130),
+    ],
+)
+def test_each_job_has_the_outcome_of_its_own_shard(
+    ground: ShardGround,
+    first: Ending,
+    second: Ending | None,
+    abandoned: bool,  # noqa: FBT001 - a column of the table
+    counts: tuple[int, int],
+    code: int,
+) -> None:
+    ground.shard(1, [done(0, 10.0)], ending=first)
+    ground.shard(2, [done(1, 11.0)] if second is not OK else None, ending=second)
+    ground.shard(3)
+    if not abandoned:
+        ground.shard(4)
+    result = merge([ground.main], abandon=[4] if abandoned else [], html=False)
+    report = result.report
+    assert report is not None
+    assert (report.counts.blocked, report.counts.pending) == counts
+    assert result.exit_code == code
+    rows = json.loads((ground.main / "report.json").read_text())["jobs"]
+    assert [row["status"] for row in rows].count("blocked") == counts[0]
+    blocked = [row["error"]["code"] for row in rows if row["status"] == "blocked"]
+    assert blocked == ["BUDGET_EXHAUSTED"] * counts[0]
+    assert set(report.stops) <= {"*", "workflow:w"}
 
 
 def test_a_seeded_image_is_not_found_again_in_the_main_journal(tmp_path: Path) -> None:
