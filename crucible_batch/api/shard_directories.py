@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from crucible_batch.api.request import check_path
@@ -20,7 +21,8 @@ from crucible_batch.errors import JournalError, RunDirectoryError, UserError
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.shell_command import quoted, shell_command
 
-_SHARD_FOLDER = re.compile(r"[0-9]{1,5}-of-[0-9]{1,5}", re.ASCII)
+_SHARD_FOLDER = re.compile(r"([0-9]{1,5}-of-[0-9]{1,5})(?:\.e([1-9][0-9]{0,8}))?", re.ASCII)
+"""The name of a shard's directory. In a cluster it ends in the epoch of the owner (``api/cluster_places.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def shard_errors(path: Path) -> Iterator[None]:
         raise
     except JournalError as error:
         folder = _SHARD_FOLDER.match(path.name)
-        shard = "N/M" if folder is None else folder[0].replace("-of-", "/")
+        shard = "N/M" if folder is None else folder[1].replace("-of-", "/")
         raise ShardJournalError(
             f"the journal of the shard in {path} can't be read, so nothing was merged: {error.message}",
             hint="restore it from a backup; or move its folder .crucible away and run the shard there again, which"
@@ -142,8 +144,31 @@ def _shards_below(main: Path) -> list[Path]:
     for step in (folder.parent, folder):
         if not _is_directory(step):
             return []
-    names = sorted(name for name in os.listdir(folder) if _SHARD_FOLDER.fullmatch(name))  # noqa: PTH208 - names
-    return [path for name in names if _is_directory(path := folder / name) and Journal.exists(path)]
+    return list(_newest_owners(folder))
+
+
+def _newest_owners(folder: Path) -> Iterator[Path]:
+    """Yield the directories of the shards in the folder of a plan: of a cluster's, that of each newest owner.
+
+    An owner begins with a copy of the journal of the one before. One in which no run has begun doesn't count.
+    """
+    owners: dict[str, list[tuple[int, Path]]] = {}
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names
+        found = _SHARD_FOLDER.fullmatch(name)
+        if found is None or not _is_directory(path := folder / name) or not Journal.exists(path):
+            continue
+        if found[2] is None:
+            yield path
+        else:
+            owners.setdefault(found[1], []).append((int(found[2]), path))
+    for found_owners in owners.values():
+        newest = (path for _, path in sorted(found_owners, reverse=True) if _is_begun(path))
+        yield from islice(newest, 1)
+
+
+def _is_begun(shard: Path) -> bool:
+    with shard_errors(shard), Journal.read(shard) as journal:
+        return journal.is_begun()
 
 
 def _is_directory(path: Path) -> bool:

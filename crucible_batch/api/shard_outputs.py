@@ -46,8 +46,8 @@ class OutputAdopter:
     def adopt(self, shard: ShardDirectory) -> None:
         """Bring the outputs of a shard whose events were collected, and the receipts of its jobs.
 
-        Raises ``UserError`` if another file is at the path of an output, ``ShardJournalError`` if the shard's journal has an
-        output at a path that its job doesn't have, and ``ResultsError`` if the directory can't be written.
+        Raises ``UserError`` if another file is at the path of an output, ``ShardJournalError`` if the shard's journal
+        has an output at a path that its job doesn't have, and ``ResultsError`` if the directory can't be written.
         """
         with shard_errors(shard.path), Journal.read(shard.path) as journal:
             for planned, job in journal.started_jobs(shard.terms.rule):
