@@ -26,6 +26,7 @@ from crucible_batch.api.sharded_plan import (
     sharded_rows,
 )
 from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
 from crucible_batch.engine import SystemClock, restore
 from crucible_batch.errors import NothingToDivideError
@@ -74,14 +75,27 @@ async def plan_shards(
     basis, choice = plan.basis, plan.request.job_filter
     summary = await summarise(plan.draft, basis.terms, directory, gateway, choice=choice, notes=plan.notes)
     head = plan_head(target, plan.request, basis, summary, journal)
-    head = replace(head, shards=division.shards, learned=state.learned, division=division_number(journal))
+    account = _account_of(journal)
+    head = replace(
+        head, shards=division.shards, learned=state.learned, division=division_number(journal), account=account
+    )
     base = basis.source.directory
     rows = sharded_rows(plan.draft, past, basis.terms, choice, base=base, state=state, division=division)
     budget = basis.terms.budget
-    digest = write_saved_plan(
-        target, head, rows, force=force, before=lambda digest: set_aside(journal, division, digest, budget)
-    )
+
+    def before(digest: str) -> None:
+        set_aside(journal, division, digest, budget, fingerprint=account.fingerprint)
+
+    digest = write_saved_plan(target, head, rows, force=force, before=before)
     return replace(summary, shards=division.shards, digest=digest)
+
+
+def _account_of(journal: Journal) -> PlanAccount:
+    """Return the account of the plan. The key may have been renewed since its shards were set aside."""
+    outstanding = noted_shards(journal)
+    known = None if outstanding is None or not outstanding.missing else outstanding.fingerprint
+    fingerprint = known or journal.remembered_key() or ""
+    return PlanAccount(fingerprint, journal.newest_gateway_job(), journal.newest_gateway_asset())
 
 
 async def _take_up(plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings) -> None:

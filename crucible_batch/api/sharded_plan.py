@@ -271,8 +271,17 @@ def division_number(journal: Journal) -> int:
     return newest.division if newest.missing else newest.division + 1
 
 
-def set_aside(journal: Journal, division: Division, digest: str, budget: Credits | None = None) -> None:
-    """Note the shards of a plan in the main run directory, before the plan can be run. ``budget`` is the plan's.
+def set_aside(
+    journal: Journal,
+    division: Division,
+    digest: str,
+    budget: Credits | None = None,
+    *,
+    fingerprint: str | None = None,
+) -> None:
+    """Note the shards of a plan in the main run directory, before the plan can be run.
+
+    ``budget`` is the plan's, ``fingerprint`` that of its API key.
 
     Raises ``UserError`` if shards of another plan are outstanding.
     """
@@ -282,7 +291,7 @@ def set_aside(journal: Journal, division: Division, digest: str, budget: Credits
     refuse_outstanding(outstanding, journal.path.parent.parent)
     allowances = {shard.number: shard.allowance for shard in division.shards}
     number = division_number(journal)
-    note_shards(journal, OutstandingShards(digest, allowances, budget=budget, division=number))
+    note_shards(journal, OutstandingShards(digest, allowances, budget=budget, division=number, fingerprint=fingerprint))
 
 
 def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -> None:

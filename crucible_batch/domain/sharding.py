@@ -103,7 +103,7 @@ class OutstandingShards:
 
     The allowance of a shard that was not merged is set aside: the run directory may not spend it. ``budget`` is that of
     the complete plan. ``division`` counts the divided plans of the run directory, from 1. ``abandoned`` are those of
-    ``merged`` that were given up without a directory.
+    ``merged`` that were given up without a directory. ``fingerprint`` is that of the plan's API key.
     """
 
     plan_digest: str
@@ -112,6 +112,7 @@ class OutstandingShards:
     budget: StoredCredits | None = None
     division: int = 1
     abandoned: frozenset[int] = field(default_factory=frozenset)
+    fingerprint: str | None = None
 
     @property
     def missing(self) -> tuple[int, ...]:
