@@ -230,6 +230,24 @@ class ShardsOutstandingError(RunDirectoryError):
         )
 
 
+class ShardsUnknownError(RunDirectoryError):
+    """There are directories of shards below the run directory that its journal doesn't have: it was lost, or is older.
+
+    The shards have spent a part of the budget, or still do.
+    """
+
+    code = "SHARDS_UNKNOWN"
+
+    def __init__(self, directory: object, example: object) -> None:
+        main = shlex.quote(str(directory))
+        super().__init__(
+            f"{directory} has shards that its journal doesn't know, such as {example}: the journal was lost, or is from"
+            " a backup, and what these shards spend would not count",
+            hint=f"restore the newest journal; or, when the shards have ended: crucible-batch merge {main}, which"
+            " restores the journal from theirs",
+        )
+
+
 class NothingToDivideError(UserError):
     """No job of a plan can be divided into shards: none is new, or the budget is not enough for any."""
 

@@ -14,18 +14,27 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.api.lost_shards import adopt_jobs, restored_shards
 from crucible_batch.api.merge_transaction import ShardMerge
 from crucible_batch.api.open_files import allow_open_files
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.reporting import is_report_due, note_report
-from crucible_batch.api.shard_directories import MergeSources, ShardDirectory, find_sources, read_shard, shard_errors
+from crucible_batch.api.shard_directories import (
+    MergeSources,
+    ShardDirectory,
+    find_sources,
+    is_lost,
+    read_shard,
+    shard_errors,
+    unknown_shards,
+)
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.shard_outputs import OutputAdopter
 from crucible_batch.api.status import collect_rows, restore_hint, write_page_of, write_report_of
 from crucible_batch.domain.merging import Abandoned, choose_shards
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunDirectoryError
-from crucible_batch.journal import Journal, MergedEvents, lock_run_directory
+from crucible_batch.journal import Binding, Journal, MergedEvents, lock_run_directory
 from crucible_batch.outputs import OutputStore
 from crucible_batch.report import ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE
@@ -82,11 +91,10 @@ def merge(
     sources = find_sources(given, None if out_dir is None else Path(out_dir))
     with ExitStack() as stack:
         _lock(stack, sources)
-        with Journal.read(sources.main) as journal:
-            binding = journal.binding()
+        binding = _binding(sources)
         journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
-        outstanding = _outstanding(journal, sources.main)
         directories = [found for path in sources.shards if (found := read_shard(path, binding)) is not None]
+        outstanding = _outstanding(journal, sources.main, directories)
         command = shell_command("merge", *given, *(() if out_dir is None else ("--out-dir", out_dir)))
         OutputStore(sources.main).sweep()
         choice = choose_shards([each.found for each in directories], outstanding, abandon, command=command)
@@ -117,17 +125,36 @@ def _lock(stack: ExitStack, sources: MergeSources) -> None:
     """Lock the main run directory and those of the shards, in an order that is the same for every caller."""
     allow_open_files(2 * len(sources.shards))
     for directory in (sources.main, *sorted(sources.shards)):
-        if not Journal.exists(directory):
+        is_main = directory is sources.main
+        if not Journal.exists(directory) and not (is_main and is_lost(directory)):
             raise RunDirectoryError(
                 f"{directory} is not a run directory: it has no journal", hint="name the directory of a run"
             )
         stack.enter_context(lock_run_directory(directory))
-        with nullcontext() if directory is sources.main else shard_errors(directory):
+        with nullcontext() if is_main else shard_errors(directory):
             refuse_if_pruned(directory)
 
 
-def _outstanding(journal: Journal, main: Path) -> OutstandingShards:
+def _binding(sources: MergeSources) -> Binding:
+    """Return what the main run directory belongs to; if its journal is lost, what its first shard belongs to."""
+    if Journal.exists(sources.main):
+        with Journal.read(sources.main) as journal:
+            if journal.is_created():
+                return journal.binding()
+    with shard_errors(sources.shards[0]), Journal.read(sources.shards[0]) as journal:
+        return journal.binding()
+
+
+def _outstanding(journal: Journal, main: Path, shards: Sequence[ShardDirectory]) -> OutstandingShards:
+    """Return the shards that the merge is of. If the journal doesn't know them, it gets their jobs first."""
     outstanding = noted_shards(journal)
+    is_known = outstanding is not None and (
+        outstanding.missing or any(each.found.plan_digest in outstanding.plans for each in shards)
+    )
+    if shards and not is_known and unknown_shards(main, outstanding):
+        logger.warning("the journal of %s doesn't know these shards: it is restored from theirs", main)
+        adopt_jobs(journal, shards)
+        return restored_shards(shards, outstanding)
     if outstanding is None:
         raise RunDirectoryError(
             f"{main} has no shards: no plan of it was divided",

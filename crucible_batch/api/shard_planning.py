@@ -15,6 +15,7 @@ from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis
+from crucible_batch.api.shard_directories import noted_in
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import (
     MainState,
@@ -22,6 +23,7 @@ from crucible_batch.api.sharded_plan import (
     divide,
     division_number,
     main_state,
+    refuse_unknown,
     set_aside,
     sharded_rows,
 )
@@ -62,6 +64,7 @@ async def plan_shards(
     shards of another plan are outstanding.
     """
     directory, found = plan.directory, None
+    refuse_unknown(noted_in(directory), directory)
     if not directory.exists():
         refuse_if_run_elsewhere(directory, plan.basis.source.path, plan.basis.binding, settings.api_key)
         found = await _divided(plan, None, gateway)  # refused before anything is created

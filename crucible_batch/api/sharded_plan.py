@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crucible_batch.api.plan_rows import job_states, plan_row
+from crucible_batch.api.plan_rows import job_states, journal_of, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
+from crucible_batch.api.shard_directories import noted_in, unknown_shards
 from crucible_batch.api.shard_note import describe_shards, note_shards, noted_shard, noted_shards
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.attempt import AttemptStatus
@@ -22,7 +23,7 @@ from crucible_batch.domain.prices import PriceBook, shape_of
 from crucible_batch.domain.saved_plan import ImageFile, PlanRow, ShardRow
 from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
-from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, UserError
+from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.shell_command import run_command
@@ -301,18 +302,23 @@ def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -
     raise ShardsOutstandingError(directory, describe_shards(outstanding))
 
 
+def refuse_unknown(outstanding: OutstandingShards | None, directory: Path) -> None:
+    """Raise ``ShardsUnknownError`` if there are shards below a run directory that its journal doesn't have."""
+    if unknown := unknown_shards(directory, outstanding):
+        raise ShardsUnknownError(directory, unknown[0])
+
+
 def refuse_if_divided(directory: Path) -> None:
     """Refuse a run of a manifest in a directory whose budget is set aside for shards, or which is that of a shard.
 
-    Raises ``ShardsOutstandingError``, and ``RunDirectoryError`` for the directory of a shard.
+    Raises ``ShardsOutstandingError``, ``ShardsUnknownError`` if there are shards that the journal doesn't have, and
+    ``RunDirectoryError`` for the directory of a shard.
     """
-    if not Journal.exists(directory):
-        return
-    with Journal.read(directory) as journal:
-        if not journal.is_created():
-            return
-        refuse_outstanding(noted_shards(journal), directory)
-        shard = noted_shard(journal)
+    outstanding = noted_in(directory)
+    refuse_outstanding(outstanding, directory)
+    refuse_unknown(outstanding, directory)
+    with journal_of(directory) as journal:
+        shard = None if journal is None else noted_shard(journal)
     if shard is not None:
         raise RunDirectoryError(
             f"{directory} is the directory of shard {shard.shard} of a saved plan",
@@ -324,7 +330,7 @@ def waits_for_shards(directory: Path) -> bool:
     """Whether a run of the manifest is refused until shards are merged."""
     try:
         refuse_if_divided(directory)
-    except ShardsOutstandingError:
+    except (ShardsOutstandingError, ShardsUnknownError):
         return True
     except RunDirectoryError:
         return False
