@@ -291,8 +291,15 @@ def set_aside(
         return
     refuse_outstanding(outstanding, journal.path.parent.parent)
     allowances = {shard.number: shard.allowance for shard in division.shards}
-    number = division_number(journal)
-    note_shards(journal, OutstandingShards(digest, allowances, budget=budget, division=number, fingerprint=fingerprint))
+    shards = OutstandingShards(
+        digest,
+        allowances,
+        budget=budget,
+        division=division_number(journal),
+        fingerprint=fingerprint,
+        earlier=() if outstanding is None else outstanding.plans,
+    )
+    note_shards(journal, shards)
 
 
 def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -> None:
