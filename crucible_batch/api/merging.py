@@ -14,6 +14,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.lost_shards import adopt_jobs, restored_shards
 from crucible_batch.api.merge_transaction import ShardMerge
 from crucible_batch.api.open_files import allow_open_files
@@ -30,6 +31,7 @@ from crucible_batch.api.shard_directories import (
 )
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.shard_outputs import OutputAdopter
+from crucible_batch.api.shard_period import settle_merged
 from crucible_batch.api.status import collect_rows, restore_hint, write_page_of, write_report_of
 from crucible_batch.domain.merging import Abandoned, choose_shards
 from crucible_batch.domain.sharding import OutstandingShards
@@ -38,6 +40,7 @@ from crucible_batch.journal import Binding, Journal, MergedEvents, lock_run_dire
 from crucible_batch.outputs import OutputStore
 from crucible_batch.report import ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE
+from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
@@ -74,6 +77,7 @@ def merge(
     abandon: Abandoned = (),
     html: bool = True,
     clock: Callable[[], float] = time.time,
+    settings: Settings | None = None,
 ) -> MergeResult:
     """Merge the shards of a divided plan into its main run directory. Spends nothing, and needs no gateway.
 
@@ -81,7 +85,7 @@ def merge(
     ``out_dir`` is the main run directory; by default, the one in which the shard directories are. ``abandon`` has the
     numbers of shards that did not run and never will, or is ``"all"`` for all that are missing: their allowances are
     returned. May be called again after it was stopped, or after it succeeded. ``clock`` returns seconds since the
-    epoch.
+    epoch. ``settings`` name the directory of the budget accounts, in which credits of a period were set aside.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
     another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
@@ -103,6 +107,8 @@ def merge(
         if not choice.is_empty:
             events = stack.enter_context(MergedEvents())
             merged = _merge(ShardMerge(journal, shards, events, outstanding, choice), sources.main, clock())
+        if outstanding.account is not None:
+            settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
         head, page = _report(journal, sources.main, html=html) if journal.is_begun() else (None, None)
         is_finished_now = bool(shards) or (choice.is_empty and not is_repeated)

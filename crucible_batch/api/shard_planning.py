@@ -17,6 +17,7 @@ from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.shard_directories import noted_in
 from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.shard_period import DivisionLimit, division_limit
 from crucible_batch.api.sharded_plan import (
     MainState,
     check_images,
@@ -27,7 +28,7 @@ from crucible_batch.api.sharded_plan import (
     set_aside,
     sharded_rows,
 )
-from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
 from crucible_batch.engine import SystemClock, restore
@@ -63,31 +64,60 @@ async def plan_shards(
     elsewhere. Raises ``UserError`` if the plan can't be divided (``NothingToDivideError``: no job of it can), or if
     shards of another plan are outstanding.
     """
-    directory, found = plan.directory, None
+    directory, basis, found = plan.directory, plan.basis, None
     refuse_unknown(noted_in(directory), directory)
     if not directory.exists():
-        refuse_if_run_elsewhere(directory, plan.basis.source.path, plan.basis.binding, settings.api_key)
-        found = await _divided(plan, None, gateway)  # refused before anything is created
+        refuse_if_run_elsewhere(directory, basis.source.path, basis.binding, settings.api_key)
+        found = await _divided(plan, basis.terms, None, gateway)  # refused before anything is created
         stack.enter_context(lock_run_directory(directory))
-    journal = stack.enter_context(Journal.open(directory, plan.basis.binding, now=SystemClock().now()))
+    clock = SystemClock()
+    journal = stack.enter_context(Journal.open(directory, basis.binding, now=clock.now()))
     await _take_up(plan, journal, gateway, settings)
-    past = journal if journal.last_number() else None  # without events, all jobs are new
-    if found is None or past is not None:
-        found = await _divided(plan, past, gateway)
-    state, division = found
-    basis, choice = plan.basis, plan.request.job_filter
-    summary = await summarise(plan.draft, basis.terms, directory, gateway, choice=choice, notes=plan.notes)
-    head = plan_head(target, plan.request, basis, summary, journal)
+    async with division_limit(plan.request, basis, journal, settings, clock) as limit:
+        past = journal if journal.last_number() else None  # without events, all jobs are new
+        if found is None or past is not None or limit.account is not None:
+            found = await _divided(plan, limit.terms, past, gateway)
+        return await _written(plan, _Divided(journal, past, limit, *found), gateway, target, force=force)
+
+
+@dataclass(frozen=True, slots=True)
+class _Divided:
+    """A divided plan that is not written yet. ``past`` is the journal if it has events."""
+
+    journal: Journal
+    past: Journal | None
+    limit: DivisionLimit
+    state: MainState
+    division: Division
+
+
+async def _written(
+    plan: DraftedPlan, divided: _Divided, gateway: HttpGateway, target: Path, *, force: bool
+) -> PlanSummary:
+    """Write a divided plan, and set the allowances aside before it has its name."""
+    basis, choice, terms = plan.basis, plan.request.job_filter, divided.limit.terms
+    journal, state, division = divided.journal, divided.state, divided.division
+    summary = await summarise(plan.draft, terms, plan.directory, gateway, choice=choice, notes=plan.notes)
     account = _account_of(journal)
     head = replace(
-        head, shards=division.shards, learned=state.learned, division=division_number(journal), account=account
+        plan_head(target, plan.request, basis, summary, journal),
+        shards=division.shards,
+        learned=state.learned,
+        division=division_number(journal),
+        account=account,
     )
     base = basis.source.directory
-    rows = sharded_rows(plan.draft, past, basis.terms, choice, base=base, state=state, division=division)
-    budget = basis.terms.budget
+    rows = sharded_rows(plan.draft, divided.past, terms, choice, base=base, state=state, division=division)
 
     def before(digest: str) -> None:
-        set_aside(journal, division, digest, budget, fingerprint=account.fingerprint)
+        set_aside(
+            journal,
+            division,
+            digest,
+            terms.budget,
+            fingerprint=account.fingerprint,
+            account=divided.limit.account,
+        )
 
     digest = write_saved_plan(target, head, rows, force=force, before=before)
     return replace(summary, shards=division.shards, digest=digest)
@@ -115,8 +145,10 @@ async def _take_up(plan: DraftedPlan, journal: Journal, gateway: HttpGateway, se
     remember(list_file(os.environ), RememberedRun.of(plan.basis.source.path, terms.run_id, directory))
 
 
-async def _divided(plan: DraftedPlan, journal: Journal | None, gateway: Gateway) -> tuple[MainState, Division]:
-    terms, choice = plan.basis.terms, plan.request.job_filter
+async def _divided(
+    plan: DraftedPlan, terms: RunTerms, journal: Journal | None, gateway: HttpGateway
+) -> tuple[MainState, Division]:
+    choice = plan.request.job_filter
     state = await main_state(plan.draft, journal, terms, gateway, choice)
     division = divide(plan.draft, journal, terms, choice, state, shards=plan.shards)
     check_images(plan.draft, division)

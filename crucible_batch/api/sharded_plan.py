@@ -25,7 +25,6 @@ from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
 from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import Manifest
 from crucible_batch.shell_command import run_command
 
 _IN_DOUBT = {AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED}
@@ -33,7 +32,7 @@ _LEFT_ALONE = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.UNREADABL
 """Phases of jobs that stay in the main run directory: nothing more is bought for them, or nothing without a request."""
 
 
-def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, save_to: Path | None) -> None:
+def check_sharding(request: RunRequest, terms: RunTerms, save_to: Path | None) -> None:
     """Raise ``UserError`` if a plan with these options can't be divided into shards."""
     shards = request.shards
     if shards is None:
@@ -44,11 +43,6 @@ def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, sav
         raise UserError(
             "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
-        )
-    if manifest.budget.per is not None:
-        raise UserError(
-            "a manifest with a budget of a period (budget.per) can't be divided into shards",
-            hint="run it on one machine, or remove budget.per and set --budget N",
         )
     if terms.budget is None:
         raise UserError(
@@ -279,10 +273,11 @@ def set_aside(
     budget: Credits | None = None,
     *,
     fingerprint: str | None = None,
+    account: str | None = None,
 ) -> None:
     """Note the shards of a plan in the main run directory, before the plan can be run.
 
-    ``budget`` is the plan's, ``fingerprint`` that of its API key.
+    ``budget`` is the plan's, ``fingerprint`` that of its API key, and ``account`` that of its period.
 
     Raises ``UserError`` if shards of another plan are outstanding.
     """
@@ -297,6 +292,7 @@ def set_aside(
         budget=budget,
         division=division_number(journal),
         fingerprint=fingerprint,
+        account=account,
         earlier=() if outstanding is None else outstanding.plans,
     )
     note_shards(journal, shards)

@@ -221,7 +221,6 @@ def test_what_a_divided_plan_does_not_allow_is_refused(refused_cli: Cli, command
         ("{credits: 30}", (), "the price of job 'fox-1' on zimage-base is not known"),
         ("{credits: 30}", (), "--probe"),
         ("", (), "--shards needs a budget"),
-        ("{credits: 30, per: day, account: studio}", (), "can't be divided into shards"),
         ("{credits: 3, max_credits_per_job: 4}", (), "no job can start"),
     ],
 )
