@@ -231,20 +231,14 @@ class ShardsOutstandingError(RunDirectoryError):
 
 
 class ShardsUnknownError(RunDirectoryError):
-    """There are directories of shards below the run directory that its journal doesn't have: it was lost, or is older.
-
-    The shards have spent a part of the budget, or still do.
-    """
+    """There are shards below the run directory that its journal doesn't know: what they spend would not count."""
 
     code = "SHARDS_UNKNOWN"
 
     def __init__(self, directory: object, example: object) -> None:
-        main = shlex.quote(str(directory))
         super().__init__(
-            f"{directory} has shards that its journal doesn't know, such as {example}: the journal was lost, or is from"
-            " a backup, and what these shards spend would not count",
-            hint=f"restore the newest journal; or, when the shards have ended: crucible-batch merge {main}, which"
-            " restores the journal from theirs",
+            f"{directory} has shards that its journal doesn't know, such as {example}: it was lost, or is a backup",
+            hint=f"restore its journal; or, when they have ended: crucible-batch merge {shlex.quote(str(directory))}",
         )
 
 

@@ -30,7 +30,7 @@ def restored_shards(shards: Sequence[ShardDirectory], before: OutstandingShards 
 
 
 def adopt_jobs(journal: Journal, shards: Sequence[ShardDirectory]) -> None:
-    """Add the jobs of shards to the plan of a main journal, and the fingerprint of a key if it has none.
+    """Add the jobs of shards to the plan of a main journal, and the fingerprint of their key unless it has one.
 
     Raises ``ShardJournalError`` if the main journal has events of one of the jobs: they would count twice.
     """

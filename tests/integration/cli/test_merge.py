@@ -308,7 +308,7 @@ def test_a_lost_journal_of_the_main_directory_is_restored_from_its_shards(own_cl
     for command in (("run", "gone.yaml"), ("plan", "gone.yaml", "--shards", "4", "-o", "other.json")):
         refused = cli(*command, "--json")
         assert (refused.code, refused.envelope["error"]["code"]) == (2, "SHARDS_UNKNOWN"), command
-    assert "crucible-batch merge outputs/gone/default" in refused.envelope["error"]["hint"]
+    assert "merge outputs/gone/default" in refused.envelope["error"]["hint"]
     done = cli("merge", "outputs/gone/default")
     assert done.code == 0, done.err
     assert report_of(main)["counts"]["succeeded"] == 7
