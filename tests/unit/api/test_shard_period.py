@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -21,6 +22,8 @@ from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.shard_period import division_limit
 from crucible_batch.api.sharded_plan import set_aside
+from crucible_batch.budget_accounts import BudgetAccount, account_files
+from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.shard_division import Division
 from crucible_batch.domain.sharding import PlannedShard
@@ -93,6 +96,13 @@ class PeriodGround:
         (state,) = budget_states(self.settings, now=NOON + 60)
         return state.shares.spent, state.shares.set_aside
 
+    def allowances(self) -> list[str | None]:
+        """The ids of what the runs of the account have set aside."""
+        (file,) = account_files(self.home / "accounts")
+        account = BudgetAccount(file)
+        period = Calendar("day", ZoneInfo("UTC")).at(NOON)
+        return [each.allowance for each in account.shares(period)]
+
     def outstanding(self) -> bool:
         if not Journal.exists(self.ground.main):
             return False
@@ -122,10 +132,13 @@ def test_a_plan_is_divided_within_what_was_set_aside_and_the_merge_settles_it(pe
 
 
 def test_the_same_plan_again_sets_nothing_aside_and_has_the_same_budget(period: PeriodGround) -> None:
+    """Otherwise what the shards may still spend would count in the new period only."""
     period.divide()
+    before = period.allowances()
     period.run_shards()
     assert period.divide() == WANTED
     assert period.figures() == (0, WANTED)
+    assert period.allowances() == before
 
 
 def test_a_plan_that_is_not_made_leaves_nothing_set_aside(
