@@ -19,7 +19,7 @@ from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import PriceBook, shape_of
+from crucible_batch.domain.prices import PriceBook, Shape, shape_of
 from crucible_batch.domain.saved_plan import ImageFile, PlanRow, ShardRow
 from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
@@ -162,7 +162,7 @@ async def main_state(
     """Read the state of the main run directory. Raises ``UserError`` as ``jobs_to_divide`` and ``ready_images`` do."""
     prices, ledger = books_of(journal, terms)
     images: dict[str, InputImage] = {}
-    for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice):
+    for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice) if draft.has_images() else ():
         if is_new:
             images |= {image.spec.sha256: image for image in planned.images.values()}
     return MainState(prices, ledger, await ready_images(journal, gateway, images, terms))
@@ -176,8 +176,9 @@ def divide(
     divider = Divider(state.prices, shards=shards, left=left_of(state.ledger, terms.budget))
     for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice):
         if is_new:
-            _check_price(planned, state.prices)
-            divider.add(shape_of(planned), planned_missing(planned, state.ready))
+            shape = shape_of(planned)
+            _check_price(planned, shape, state.prices)
+            divider.add(shape, planned_missing(planned, state.ready))
     return divider.divide()
 
 
@@ -186,8 +187,8 @@ def planned_missing(planned: PlannedJob, ready: Mapping[str, str]) -> Set[str]:
     return {digest for digest in planned.digests if digest not in ready}
 
 
-def _check_price(planned: PlannedJob, prices: PriceBook) -> None:
-    if prices.ceiling is None and prices.seen(shape_of(planned)) is None:
+def _check_price(planned: PlannedJob, shape: Shape, prices: PriceBook) -> None:
+    if prices.ceiling is None and prices.seen(shape) is None:
         raise UserError(
             f"the price of job {planned.name!r} on {planned.workflow_id} is not known, so the budget can't be divided",
             hint="add --probe to buy one job of each kind now, or set budget.max_credits_per_job in the manifest",
