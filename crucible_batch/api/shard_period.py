@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -30,6 +30,7 @@ from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.budget_accounts import BudgetAccount, account_file
 from crucible_batch.domain.allowance import Allowance
 from crucible_batch.domain.credits import ZERO
+from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.engine import Clock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
@@ -42,10 +43,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DivisionLimit:
-    """What a plan may be divided within. ``account`` is that of its period, if it has one."""
+    """What a plan may be divided within. ``account`` is that of its period, if it has one.
+
+    ``explain`` adds the figures of the period to the error of a job that doesn't fit, if they are the reason.
+    """
 
     terms: RunTerms
     account: str | None = None
+    explain: Callable[[ErrorInfo], ErrorInfo] = lambda error: error
 
 
 @asynccontextmanager
@@ -68,7 +73,8 @@ async def division_limit(
     choice = request.job_filter
     allowance = await set_aside(rules, journal, basis.terms, settings, clock, own=request.budget, choice=choice)
     try:
-        yield DivisionLimit(replace(basis.terms, budget=allowance.budget), rules.terms.account)
+        terms = replace(basis.terms, budget=allowance.budget)
+        yield DivisionLimit(terms, rules.terms.account, allowance.explain)
     finally:
         outstanding = noted_shards(journal)
         if outstanding is None or not outstanding.missing:

@@ -28,7 +28,7 @@ from crucible_batch.api.sharded_plan import (
     set_aside,
     sharded_rows,
 )
-from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
 from crucible_batch.engine import SystemClock, restore
@@ -68,7 +68,7 @@ async def plan_shards(
     refuse_unknown(noted_in(directory), directory)
     if not directory.exists():
         refuse_if_run_elsewhere(directory, basis.source.path, basis.binding, settings.api_key)
-        found = await _divided(plan, basis.terms, None, gateway)  # refused before anything is created
+        found = await _divided(plan, DivisionLimit(basis.terms), None, gateway)  # refused before anything is created
         stack.enter_context(lock_run_directory(directory))
     clock = SystemClock()
     journal = stack.enter_context(Journal.open(directory, basis.binding, now=clock.now()))
@@ -76,7 +76,7 @@ async def plan_shards(
     async with division_limit(plan.request, basis, journal, settings, clock) as limit:
         past = journal if journal.last_number() else None  # without events, all jobs are new
         if found is None or past is not None or limit.account is not None:
-            found = await _divided(plan, limit.terms, past, gateway)
+            found = await _divided(plan, limit, past, gateway)
         return await _written(plan, _Divided(journal, past, limit, *found), gateway, target, force=force)
 
 
@@ -146,25 +146,23 @@ async def _take_up(plan: DraftedPlan, journal: Journal, gateway: HttpGateway, se
 
 
 async def _divided(
-    plan: DraftedPlan, terms: RunTerms, journal: Journal | None, gateway: HttpGateway
+    plan: DraftedPlan, limit: DivisionLimit, journal: Journal | None, gateway: HttpGateway
 ) -> tuple[MainState, Division]:
-    choice = plan.request.job_filter
+    terms, choice = limit.terms, plan.request.job_filter
     state = await main_state(plan.draft, journal, terms, gateway, choice)
     division = divide(plan.draft, journal, terms, choice, state, shards=plan.shards)
     check_images(plan.draft, division)
     if not any(division.is_admitted):
         summary = await summarise(plan.draft, terms, plan.directory, gateway, choice=choice)
-        raise _nothing_to_run(division, summary)
+        raise _nothing_to_run(division, None if summary.blocked is None else limit.explain(summary.blocked))
     return state, division
 
 
-def _nothing_to_run(division: Division, summary: PlanSummary) -> NothingToDivideError:
+def _nothing_to_run(division: Division, blocked: ErrorInfo | None) -> NothingToDivideError:
     if not len(division.numbers):
         return NothingToDivideError(
             "there is nothing to divide: no job is new", hint="run MANIFEST shows what is left to do"
         )
-    if summary.blocked is not None:
-        return NothingToDivideError(
-            f"no job can start: {summary.blocked.message}", hint=summary.blocked.hint or "raise the budget"
-        )
+    if blocked is not None:
+        return NothingToDivideError(f"no job can start: {blocked.message}", hint=blocked.hint or "raise the budget")
     return NothingToDivideError("the budget is not enough for any job", hint="raise the budget: --budget N")

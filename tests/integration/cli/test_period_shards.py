@@ -113,7 +113,10 @@ def test_a_period_without_credits_divides_nothing_and_sets_nothing_aside(own_cli
     assert cli("run", other, "-q").code == 0
     write(cli, "divided", 10)
     refused = cli("plan", "divided.yaml", "--shards", "2", "-o", "plan.json", "--json")
-    assert (refused.code, refused.envelope["error"]["code"]) == (2, "NOTHING_TO_DIVIDE")
+    error = refused.envelope["error"]
+    assert (refused.code, error["code"]) == (2, "NOTHING_TO_DIVIDE")
+    assert error["message"].startswith("no job can start: budget studio: 10 of 10 credits used or set aside this month")
+    assert error["hint"].startswith("more from ")
     assert figures(cli) == ("8", "0", "2")
 
 
