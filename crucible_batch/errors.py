@@ -231,6 +231,18 @@ class ShardsOutstandingError(RunDirectoryError):
         )
 
 
+class ShardsUnknownError(RunDirectoryError):
+    """There are shards below the run directory that its journal doesn't know: what they spend would not count."""
+
+    code = "SHARDS_UNKNOWN"
+
+    def __init__(self, directory: object, example: object) -> None:
+        super().__init__(
+            f"{directory} has shards that its journal doesn't know, such as {example}: it was lost, or is a backup",
+            hint=f"restore its journal; or, when they have ended: crucible-batch merge {shlex.quote(str(directory))}",
+        )
+
+
 class NothingToDivideError(UserError):
     """No job of a plan can be divided into shards: none is new, or the budget is not enough for any."""
 

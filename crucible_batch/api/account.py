@@ -9,6 +9,9 @@ bought something, or may have (a submit or an upload without an answer):
     can't read that job                            -                             other account, refused
     no job recorded, reads the newest asset        same account                  same account
     no job recorded, can't read an asset           may be the same               refused: can't be determined
+
+The shards of a divided plan have to be run in the account in which it was divided. The plan has the fingerprint of its
+key, the newest job and the newest asset, and may be all that a machine knows, so what can't be determined is refused.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.errors import GatewayError, OtherAccountError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal
@@ -77,6 +81,32 @@ async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bo
     if not same_account and _may_have_bought(journal):
         raise _unseen(journal)
     return False
+
+
+async def refuse_account_of_shard(
+    account: PlanAccount, gateway: HttpGateway, key: str, *, same_account: bool = False
+) -> None:
+    """Refuse to run a shard in another account than that of its plan. ``same_account`` is as above.
+
+    Raises ``RunDirectoryError``, and ``GatewayError``.
+    """
+    if is_of_key(account.fingerprint, key):
+        return
+    if account.job_id is not None:
+        if not await _is_found(gateway.job(account.job_id)):
+            raise RunDirectoryError(
+                "the plan was divided in another account: its newest job is not found with this API key",
+                hint="run all shards of a plan with keys of the account in which it was divided",
+            )
+        return
+    if account.asset_id is not None and await _is_found(gateway.asset(account.asset_id)):
+        return
+    if not same_account:
+        raise RunDirectoryError(
+            "the plan was divided with another API key, and whether this key is of the same account can't be verified:"
+            " nothing was bought before",
+            hint="use that key; for another key of the same account, add --same-account",
+        )
 
 
 async def _is_found(look: Awaitable[object]) -> bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 from crucible_batch.api.period_budget import dated, prices_of, share_in, usage_of
 from crucible_batch.api.period_note import is_journal_of
 from crucible_batch.api.run_directory import locked
+from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.sharded_plan import refuse_outstanding
 from crucible_batch.budget_accounts import AccountShare, AccountTerms, BudgetAccount, account_files
 from crucible_batch.domain.allowance import Allowance, Share
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per
@@ -27,7 +29,7 @@ class BudgetRun:
     """A run's share of a period. ``is_active``: a run holds its directory's lock now.
 
     ``is_open``: credits are set aside for the run, since ``since`` (seconds since the epoch). ``is_gone``: there is no
-    journal in its directory any more.
+    journal in its directory any more. ``has_shards``: they are set aside for shards that are not merged yet.
     """
 
     run_dir: Path
@@ -37,6 +39,7 @@ class BudgetRun:
     is_active: bool
     is_gone: bool
     since: float | None
+    has_shards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def _unknown(account: str, known: Iterable[str], settings: Settings) -> BudgetAc
     )
 
 
-def _calendar(terms: AccountTerms) -> Calendar:
+def calendar_of(terms: AccountTerms) -> Calendar:
     """Return the periods of an account. Raises ``BudgetAccountError`` if they can't be read."""
     try:
         return Calendar(_LENGTHS[terms.per], read_timezone(terms.zone))
@@ -106,7 +109,7 @@ def _calendar(terms: AccountTerms) -> Calendar:
 
 def _state_of(account: BudgetAccount, now: float) -> BudgetState:
     terms = account.terms()
-    calendar = _calendar(terms)
+    calendar = calendar_of(terms)
     period = calendar.at(now)
     runs = tuple(_run_of(each, period) for each in account.shares(period))
     return BudgetState(terms, account.path, period, calendar, account.limit(), tuple(r for r in runs if r.share.total))
@@ -114,10 +117,12 @@ def _state_of(account: BudgetAccount, now: float) -> BudgetState:
 
 def _run_of(share: AccountShare, period: BudgetPeriod) -> BudgetRun:
     directory = Path(share.run_dir)
-    current, is_gone = share.share, False
+    current, is_gone, has_shards = share.share, False, False
     try:
         with Journal.read(directory) as journal:
             is_gone = not is_journal_of(journal, share)
+            outstanding = noted_shards(journal)
+            has_shards = outstanding is not None and bool(outstanding.missing)
             if not is_gone and share.budget is not None and share.first is not None and share.first <= period.first:
                 current = share_in(journal, share.budget, period)
     except (CrucibleBatchError, OSError):
@@ -130,6 +135,7 @@ def _run_of(share: AccountShare, period: BudgetPeriod) -> BudgetRun:
         is_active=not is_gone and is_locked(directory),
         is_gone=is_gone,
         since=share.since,
+        has_shards=has_shards,
     )
 
 
@@ -163,8 +169,8 @@ def release_budget(
     ``forget_unanswered``. If the directory's journal is gone, all that was set aside counts as spent in each period
     since then, or ``spent``.
 
-    Raises ``RunBusyError`` if a run is active in the directory, ``UserError`` for ``spent`` with a journal,
-    ``BudgetAccountError``, ``RunDirectoryError`` and ``JournalError``.
+    Raises ``RunBusyError`` if a run is active in the directory, ``ShardsOutstandingError`` until its shards are merged,
+    ``UserError`` for ``spent`` with a journal, ``BudgetAccountError``, ``RunDirectoryError`` and ``JournalError``.
     """
     real = os.path.realpath(run_dir)
     found = [(each, each.terms()) for each in _accounts(settings)]
@@ -174,7 +180,7 @@ def release_budget(
     released = []
     for each, terms in named:
         if shares := each.of_directory(real):
-            releasing = _Releasing(each, _calendar(terms), Path(real), now, spent, forget_unanswered)
+            releasing = _Releasing(each, calendar_of(terms), Path(real), now, spent, forget_unanswered)
             before, after = releasing.release(shares)
             released.append(ReleasedBudget(terms, Path(real), before, after))
     if not released:
@@ -198,6 +204,8 @@ class _Releasing:
         before = self._total()
         if self._has_journal():
             with locked(self.directory), Journal.read(self.directory) as journal:
+                # What its shards have spent is not in its journal yet.
+                refuse_outstanding(noted_shards(journal), self.directory)
                 ours = [each for each in shares if is_journal_of(journal, each)]
                 if ours and self.spent is not None:
                     raise UserError(

@@ -33,7 +33,7 @@ from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import books_of, check_sharding
 from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard, ShardFigures
-from crucible_batch.cluster.database import ClusterDatabase
+from crucible_batch.cluster.database import ClusterDatabase, new_claim
 from crucible_batch.cluster.queue import ShardQueue
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.credits import ZERO, Credits
@@ -124,6 +124,8 @@ class _Coordinator:
     _main: Path = field(init=False)
     _run: str = ""
     _epoch: int = 0
+    _claim: str = field(default_factory=new_claim)
+    _budget: Credits | None = None
     _wave: int = 0
 
     def __post_init__(self) -> None:
@@ -131,7 +133,7 @@ class _Coordinator:
         self._terms = run_terms(manifest, self.request)
         self._main = run_directory(self.request.out_dir, self._terms)
         request = replace(self.request, shards=self.request.shards or 1)
-        check_sharding(request, manifest, self._terms, self._main / PLAN_FILE)
+        check_sharding(request, self._terms, self._main / PLAN_FILE)
 
     async def run(self) -> RunResult:
         try:
@@ -237,8 +239,12 @@ class _Coordinator:
     # -- one wave ---------------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        """Take the run in the database. A coordinator that was killed is awaited until its lease is over."""
-        if self._epoch:
+        """Take the run in the database. A coordinator that was killed is awaited until its lease is over.
+
+        With a budget of a period, each wave has another one.
+        """
+        budget = self._granted()
+        if self._epoch and budget == self._budget:
             return
         self._run = note_run(self._main, now=SystemClock().now())
         run = ClusterRun(
@@ -247,14 +253,14 @@ class _Coordinator:
             run_id=self._terms.run_id,
             gateway=self.settings.base_url.rstrip("/"),
             location=str(self._main.resolve()),
-            budget=self._terms.budget or ZERO,
+            budget=budget,
             used=self._committed(),
         )
         waited = 0.0
         while True:
-            claim = await self.database.open_run(run)
+            claim = await self.database.open_run(run, self._claim)
             if claim.is_claimed:
-                self._epoch = claim.epoch
+                self._epoch, self._budget = claim.epoch, budget
                 return
             if claim.answer != "held":
                 raise ClusterSetupError(
@@ -267,6 +273,13 @@ class _Coordinator:
                 )
             await asyncio.sleep(self.pace.poll_s)
             waited += self.pace.poll_s
+
+    def _granted(self) -> Credits:
+        """Return the run's budget; with one of a period, what was set aside for the present wave and what was spent."""
+        outstanding = self._outstanding()
+        is_of_period = outstanding is not None and outstanding.account is not None
+        granted = outstanding.budget if outstanding is not None and is_of_period else None
+        return granted or self._terms.budget or ZERO
 
     async def _finish(self, plan: SavedPlan) -> tuple[MergeResult, frozenset[str]]:
         """Queue the shards of a wave, wait for their ends, and merge them. Returns the result and how they ended."""
@@ -331,7 +344,13 @@ class _Coordinator:
                 abandoned.append(shard.number)
             else:
                 directories.append(found)
-        return merge(directories or [self._main], out_dir=self._main, abandon=abandoned, html=self.request.html)
+        return merge(
+            directories or [self._main],
+            out_dir=self._main,
+            abandon=abandoned,
+            html=self.request.html,
+            settings=self.settings,
+        )
 
     async def _settle(self) -> None:
         """Record in the database what the main run directory has used, and which shards are merged into it."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.api.reporting import forget_report
-from crucible_batch.api.shard_directories import ShardDirectory
+from crucible_batch.api.shard_directories import ShardDirectory, ShardJournalError, shard_errors
 from crucible_batch.api.shard_note import note_shards
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.credits import Credits
@@ -16,12 +16,19 @@ from crucible_batch.domain.events import Event
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.merging import KnownImages, MergeChoice, conclude_merged, united_stops
+from crucible_batch.domain.merging import (
+    KnownImages,
+    MergeChoice,
+    conclude_merged,
+    differing_stop,
+    stops_of_abandoned,
+    stops_of_shard,
+    united_stops,
+)
 from crucible_batch.domain.outcome import Ending, Outcome, outcome_of
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.errors import JournalError
 from crucible_batch.journal import Journal, MergedEvents
 
 _DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was merged"
@@ -40,16 +47,16 @@ class ShardMerge:
     def gather(self) -> dict[int, float]:
         """Collect the events of all shards; return the time of the latest one of each shard that has any, by number.
 
-        Raises ``JournalError`` if a shard has events of a job that it or the main plan doesn't have, or that another
-        shard has too. Reads one journal at a time.
+        Raises ``ShardJournalError`` if a shard has events of a job that it or the main plan doesn't have, or that
+        another shard has too. Reads one journal at a time.
         """
         times: dict[int, float] = {}
         planned = frozenset(self.journal.identities())
         for shard in self.shards:
-            with Journal.read(shard.path) as journal:
+            with shard_errors(shard.path), Journal.read(shard.path) as journal:
                 claimed = self.events.claim(shard.number, journal.identities())
                 if claimed is not None:
-                    raise JournalError(
+                    raise ShardJournalError(
                         f"{shard.path} has a job that shard {self.events.source_of(claimed)} has too: {claimed[:16]}",
                         hint=_DAMAGED,
                     )
@@ -62,12 +69,12 @@ class ShardMerge:
         for subject, event in journal.events():
             if not subject.startswith(ASSET_PREFIX):
                 if self.events.source_of(subject) != shard.number:
-                    raise JournalError(
+                    raise ShardJournalError(
                         f"the journal in {shard.path} has events of a job that its shard doesn't have: {subject[:16]}",
                         hint=_DAMAGED,
                     )
                 if subject not in planned:
-                    raise JournalError(
+                    raise ShardJournalError(
                         f"{shard.path} has a job that is not in the plan of the main run directory: {subject[:16]}",
                         hint="name the directory in which the plan was divided: --out-dir DIR",
                     )
@@ -109,26 +116,41 @@ class ShardMerge:
         endings = {shard.number: shard.ending for shard in self.shards}
         stops = united_stops(endings, self.choice.abandoned)
         number = self.journal.begin_run(terms, now=started, after=after)
-        counts, left_over = self._count(terms, stops, endings)
-        ending = conclude_merged(counts, stops, endings.values(), left_over=left_over)
+        left = self._count(terms, stops, endings)
+        ending = conclude_merged(
+            left.counts, stops, endings.values(), left_over=left.is_left_over, job_stops=left.job_stops
+        )
         self.journal.end_run(number, ending, now=max(started, *ends))
 
     def _count(
         self, terms: RunTerms, stops: Mapping[str, ErrorInfo], endings: Mapping[int, Ending | None]
-    ) -> tuple[Counter[Outcome], bool]:
-        """Count the outcomes, except of new jobs that no shard had. The second value is that of ``left_over``."""
-        counts: Counter[Outcome] = Counter()
-        left_over = False
+    ) -> _Outcomes:
+        """Count the outcomes, except of new jobs that no shard had, and collect the stops of single jobs."""
+        found = _Outcomes()
+        of_shards = {number: stops_of_shard(number, ending) for number, ending in endings.items()}
+        of_abandoned = stops_of_abandoned(self.choice.abandoned)
         for planned, job in self.journal.jobs(terms.rule):
-            shard = self.events.source_of(planned.identity)
+            shard, price_class = self.events.source_of(planned.identity), workflow_class(planned.workflow_id)
+            own = of_abandoned if shard is None else of_shards[shard]
+            if (stop := differing_stop(job, price_class, own, stops)) is not None:
+                found.job_stops[job.identity] = stop
             if shard is None and _is_new(job):
-                left_over |= bool(self.choice.abandoned)
+                found.is_left_over |= bool(self.choice.abandoned)
                 continue
-            outcome, _ = outcome_of(job, workflow_class(planned.workflow_id), stops)
-            counts[outcome] += 1
+            outcome, _ = outcome_of(job, price_class, {**stops, job.identity: stop} if stop is not None else stops)
+            found.counts[outcome] += 1
             is_cut = shard is not None and endings[shard] is None
-            left_over |= is_cut and outcome not in {Outcome.SUCCEEDED, Outcome.FAILED}
-        return counts, left_over
+            found.is_left_over |= is_cut and outcome not in {Outcome.SUCCEEDED, Outcome.FAILED}
+        return found
+
+
+@dataclass(slots=True)
+class _Outcomes:
+    """``is_left_over`` and ``job_stops`` are those of ``conclude_merged``."""
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    is_left_over: bool = False
+    job_stops: dict[str, ErrorInfo] = field(default_factory=dict)
 
 
 def _terms(shards: Sequence[ShardDirectory]) -> RunTerms:

@@ -10,25 +10,37 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.api.connecting import current_settings
+from crucible_batch.api.lost_shards import adopt_jobs, restored_shards
 from crucible_batch.api.merge_transaction import ShardMerge
 from crucible_batch.api.open_files import allow_open_files
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.reporting import is_report_due, note_report
-from crucible_batch.api.shard_directories import MergeSources, ShardDirectory, find_sources, read_shard
+from crucible_batch.api.shard_directories import (
+    MergeSources,
+    ShardDirectory,
+    find_sources,
+    is_lost,
+    read_shard,
+    shard_errors,
+    unknown_shards,
+)
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.shard_outputs import OutputAdopter
+from crucible_batch.api.shard_period import settle_merged
 from crucible_batch.api.status import collect_rows, restore_hint, write_page_of, write_report_of
 from crucible_batch.domain.merging import Abandoned, choose_shards
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunDirectoryError
-from crucible_batch.journal import Journal, MergedEvents, lock_run_directory
+from crucible_batch.journal import Binding, Journal, MergedEvents, lock_run_directory
 from crucible_batch.outputs import OutputStore
 from crucible_batch.report import ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE
+from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
@@ -65,6 +77,7 @@ def merge(
     abandon: Abandoned = (),
     html: bool = True,
     clock: Callable[[], float] = time.time,
+    settings: Settings | None = None,
 ) -> MergeResult:
     """Merge the shards of a divided plan into its main run directory. Spends nothing, and needs no gateway.
 
@@ -72,7 +85,7 @@ def merge(
     ``out_dir`` is the main run directory; by default, the one in which the shard directories are. ``abandon`` has the
     numbers of shards that did not run and never will, or is ``"all"`` for all that are missing: their allowances are
     returned. May be called again after it was stopped, or after it succeeded. ``clock`` returns seconds since the
-    epoch.
+    epoch. ``settings`` name the directory of the budget accounts, in which credits of a period were set aside.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
     another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
@@ -82,11 +95,10 @@ def merge(
     sources = find_sources(given, None if out_dir is None else Path(out_dir))
     with ExitStack() as stack:
         _lock(stack, sources)
-        with Journal.read(sources.main) as journal:
-            binding = journal.binding()
+        binding = _binding(sources)
         journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
-        outstanding = _outstanding(journal, sources.main)
         directories = [found for path in sources.shards if (found := read_shard(path, binding)) is not None]
+        outstanding = _outstanding(journal, sources.main, directories)
         command = shell_command("merge", *given, *(() if out_dir is None else ("--out-dir", out_dir)))
         OutputStore(sources.main).sweep()
         choice = choose_shards([each.found for each in directories], outstanding, abandon, command=command)
@@ -95,6 +107,8 @@ def merge(
         if not choice.is_empty:
             events = stack.enter_context(MergedEvents())
             merged = _merge(ShardMerge(journal, shards, events, outstanding, choice), sources.main, clock())
+        if outstanding.account is not None:
+            settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
         head, page = _report(journal, sources.main, html=html) if journal.is_begun() else (None, None)
         is_finished_now = bool(shards) or (choice.is_empty and not is_repeated)
@@ -117,16 +131,36 @@ def _lock(stack: ExitStack, sources: MergeSources) -> None:
     """Lock the main run directory and those of the shards, in an order that is the same for every caller."""
     allow_open_files(2 * len(sources.shards))
     for directory in (sources.main, *sorted(sources.shards)):
-        if not Journal.exists(directory):
+        is_main = directory is sources.main
+        if not Journal.exists(directory) and not (is_main and is_lost(directory)):
             raise RunDirectoryError(
                 f"{directory} is not a run directory: it has no journal", hint="name the directory of a run"
             )
         stack.enter_context(lock_run_directory(directory))
-        refuse_if_pruned(directory)
+        with nullcontext() if is_main else shard_errors(directory):
+            refuse_if_pruned(directory)
 
 
-def _outstanding(journal: Journal, main: Path) -> OutstandingShards:
+def _binding(sources: MergeSources) -> Binding:
+    """Return what the main run directory belongs to; if its journal is lost, what its first shard belongs to."""
+    if Journal.exists(sources.main):
+        with Journal.read(sources.main) as journal:
+            if journal.is_created():
+                return journal.binding()
+    with shard_errors(sources.shards[0]), Journal.read(sources.shards[0]) as journal:
+        return journal.binding()
+
+
+def _outstanding(journal: Journal, main: Path, shards: Sequence[ShardDirectory]) -> OutstandingShards:
+    """Return the shards that the merge is of. If the journal doesn't know them, it gets their jobs first."""
     outstanding = noted_shards(journal)
+    is_known = outstanding is not None and (
+        outstanding.missing or any(each.found.plan_digest in outstanding.plans for each in shards)
+    )
+    if shards and not is_known and unknown_shards(main, outstanding):
+        logger.warning("the journal of %s doesn't know these shards: it is restored from theirs", main)
+        adopt_jobs(journal, shards)
+        return restored_shards(shards, outstanding)
     if outstanding is None:
         raise RunDirectoryError(
             f"{main} has no shards: no plan of it was divided",

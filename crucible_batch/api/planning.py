@@ -126,7 +126,7 @@ async def plan_request(
         terms = run_terms(manifest, request)
         directory = run_directory(request.out_dir, terms)
         check_run_directory(directory)
-        check_sharding(request, manifest, terms, save_to)
+        check_sharding(request, terms, save_to)
         if request.shards is not None and directory.exists():
             stack.enter_context(lock_run_directory(directory))
         refuse_if_pruned(directory)

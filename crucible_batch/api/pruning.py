@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from crucible_batch.api.merged_shards import delete_merged, size_of_merged
 from crucible_batch.api.prune_mark import PRUNED
 from crucible_batch.api.run_list import RunDirectories
 from crucible_batch.api.run_location import noted_url
@@ -113,7 +114,7 @@ def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
             manifest=f"{binding.manifest_name} {binding.gateway}",
             run_id=binding.run_id,
             ended_at=changed_at_of(newest),
-            byte_size=size + size_of_page(run_dir),
+            byte_size=size + size_of_page(run_dir) + size_of_merged(run_dir, journal),
             exit_code=head.exit_code,
             is_running=is_running,
             has_held=head.credits.held > 0,
@@ -173,6 +174,10 @@ def _delete(run: PrunableRun, now: float) -> PrunableRun:
     deleted, kept = 0, list[str]()
     error: OSError | None = None
     with Journal.read(run.run_dir) as journal:
+        try:
+            deleted, kept = delete_merged(run.run_dir, journal)
+        except OSError as caught:
+            error = caught
         for path, sha256, _ in _outputs(journal):
             try:
                 found = delete_output(run.run_dir, path, sha256)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from crucible_batch.api.request import check_path
@@ -14,11 +16,14 @@ from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.domain.merging import FoundShard
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.sharding import SHARDS_FOLDER
-from crucible_batch.errors import RunDirectoryError, UserError
+from crucible_batch.domain.sharding import SHARDS_FOLDER, OutstandingShards
+from crucible_batch.errors import JournalError, RunDirectoryError, UserError
 from crucible_batch.journal import Binding, Journal
+from crucible_batch.shell_command import quoted, shell_command
 
-_SHARD_FOLDER = re.compile(r"[0-9]{1,5}-of-[0-9]{1,5}", re.ASCII)
+_PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)
+_SHARD_FOLDER = re.compile(r"([0-9]{1,5}-of-[0-9]{1,5})(?:\.e([1-9][0-9]{0,8}))?", re.ASCII)
+"""The name of a shard's directory. In a cluster it ends in the epoch of the owner (``api/cluster_places.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,28 @@ class ShardDirectory:
         return self.found.shard.number
 
 
+class ShardJournalError(JournalError):
+    """The journal of a shard can't be merged: it is damaged, or doesn't fit to its plan. Names the directory."""
+
+
+@contextmanager
+def shard_errors(path: Path) -> Iterator[None]:
+    """Report errors of a shard's journal with its directory, and with what is possible for a shard."""
+    try:
+        yield
+    except ShardJournalError:
+        raise
+    except JournalError as error:
+        folder = _SHARD_FOLDER.match(path.name)
+        shard = "N/M" if folder is None else folder[1].replace("-of-", "/")
+        raise ShardJournalError(
+            f"the journal of the shard in {path} can't be read, so nothing was merged: {error.message}",
+            hint="restore it from a backup; or move its folder .crucible away and run the shard there again, which"
+            f" finds what was bought by the same keys: {shell_command('run')} PLAN --shard {shard} --out-dir"
+            f" {quoted(path)}",
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class MergeSources:
     """The main run directory, and the directories of shards, each once."""
@@ -59,7 +86,7 @@ def find_sources(run_dirs: Sequence[Path], out_dir: Path | None) -> MergeSources
     shards: list[Path] = []
     for path in run_dirs:
         check_path("the run directory", path)
-        (mains if _is_main(path) else shards).append(path)
+        (mains if is_lost(path) or _is_main(path) else shards).append(path)
     expanded = [path for main in mains for path in _shards_below(main)]
     if not mains:
         mains = [main for path in shards if (main := _main_of(path)) is not None]
@@ -85,7 +112,7 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
 def _is_main(path: Path) -> bool:
     """Whether a run directory is one that shards are merged into. Raises ``RunDirectoryError`` if it isn't any."""
     with Journal.read(path) as journal:
-        if noted_shards(journal) is not None:
+        if noted_shards(journal) is not None or unknown_shards(path, None):
             return True
         runs = journal.runs() if journal.is_begun() else []
     if not (_main_of(path) if not runs else runs[-1].terms.shard):
@@ -102,30 +129,104 @@ def _main_of(shard: Path) -> Path | None:
     if not _SHARD_FOLDER.fullmatch(place.name) or place.parent.parent.name != SHARDS_FOLDER:
         return None
     main = place.parents[2]
-    if not Journal.exists(main):
+    if not Journal.exists(main) and not is_lost(main):
         return None
     relative = os.path.relpath(main)
     return main if relative.startswith(os.pardir) else Path(relative)
 
 
 def _shards_below(main: Path) -> list[Path]:
-    """Return the directories of the shards of the outstanding plan. Links are refused, not followed."""
-    with Journal.read(main) as journal:
-        outstanding = noted_shards(journal)
+    """Return the directories of the shards of the outstanding plan, else those of one that the journal doesn't know.
+
+    Links are refused, not followed.
+    """
+    outstanding = noted_in(main)
+    if outstanding is None or not outstanding.missing:
+        unknown = unknown_shards(main, outstanding)
+        if unknown:
+            # The oldest plan first: a job that it blocked may have been bought in a later one.
+            oldest = min(unknown, key=_started_at).parent
+            return [path for path in unknown if path.parent == oldest]
     if outstanding is None:
         return []
     folder = main / SHARDS_FOLDER / outstanding.plan_digest[:8]
-    for step in (folder.parent, folder):
-        if not _is_directory(step):
-            return []
-    names = sorted(name for name in os.listdir(folder) if _SHARD_FOLDER.fullmatch(name))  # noqa: PTH208 - names
-    return [path for name in names if _is_directory(path := folder / name) and Journal.exists(path)]
+    if not _is_directory(folder.parent) or not _is_directory(folder):
+        return []
+    return list(_newest_owners(folder))
+
+
+def noted_in(main: Path) -> OutstandingShards | None:
+    """Return the shards of the newest divided plan of a run directory; None if no plan was divided, or is known."""
+    if not Journal.exists(main):
+        return None
+    with Journal.read(main) as journal:
+        return noted_shards(journal) if journal.is_created() else None
+
+
+def is_lost(main: Path) -> bool:
+    """Whether a directory has shards that have run, and no journal."""
+    return not Journal.exists(main) and bool(unknown_shards(main, None))
+
+
+def unknown_shards(main: Path, outstanding: OutstandingShards | None) -> list[Path]:
+    """Return the directories of shards below ``main`` that have run, and are of a plan that it doesn't know.
+
+    ``outstanding`` is the note of its journal. Raises ``RunDirectoryError`` for links, and ``JournalError``.
+    """
+    known = () if outstanding is None else outstanding.plans
+    if outstanding is not None and len(known) != outstanding.division:
+        return []  # noted by an earlier release, which kept no list of the plans
+    folder = main / SHARDS_FOLDER
+    if not _is_directory(folder):
+        return []
+    digests = {digest[:8] for digest in known}
+    names = sorted(name for name in os.listdir(folder) if _PLAN_FOLDER.fullmatch(name) and name not in digests)  # noqa: PTH208 - names
+    plans = (folder / name for name in names if _is_directory(folder / name))
+    return [path for plan in plans for path in _newest_owners(plan) if _is_begun(path)]
+
+
+def _newest_owners(folder: Path) -> Iterator[Path]:
+    """Yield the directories of the shards in the folder of a plan: of a cluster's, that of each newest owner.
+
+    An owner begins with a copy of the journal of the one before. One in which no run has begun doesn't count.
+    """
+    owners: dict[str, list[tuple[int, Path]]] = {}
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names
+        found = _SHARD_FOLDER.fullmatch(name)
+        if found is None or not _is_directory(path := folder / name) or not Journal.exists(path):
+            continue
+        if found[2] is None:
+            yield path
+        else:
+            owners.setdefault(found[1], []).append((int(found[2]), path))
+    for found_owners in owners.values():
+        newest = (path for _, path in sorted(found_owners, reverse=True) if _is_begun(path))
+        yield from islice(newest, 1)
+
+
+def shard_folders(folder: Path) -> Iterator[Path]:
+    """Yield all directories of shards in the folder of a plan, those of every owner. Links are left out."""
+    if folder.is_symlink() or folder.parent.is_symlink() or not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if _SHARD_FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            yield path
+
+
+def _is_begun(shard: Path) -> bool:
+    with shard_errors(shard), Journal.read(shard) as journal:
+        return journal.is_begun()
+
+
+def _started_at(shard: Path) -> float:
+    with shard_errors(shard), Journal.read(shard) as journal:
+        return journal.runs()[0].started_at
 
 
 def _is_directory(path: Path) -> bool:
     try:
         found = path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     if stat.S_ISLNK(found.st_mode):
         raise RunDirectoryError(
@@ -139,7 +240,7 @@ def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
 
     Raises ``RunDirectoryError`` if it is not the directory of one shard of a plan for ``main``, and ``JournalError``.
     """
-    with Journal.read(path) as journal:
+    with shard_errors(path), Journal.read(path) as journal:
         if not journal.is_begun():
             return None
         runs, binding = journal.runs(), journal.binding()

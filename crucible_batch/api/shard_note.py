@@ -6,6 +6,8 @@ directory names the shard.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.domain.credits import format_credits
@@ -13,6 +15,7 @@ from crucible_batch.domain.sharding import OutstandingShards, ShardOf
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Journal
 
+T = TypeVar("T")
 _SHARDS = "shards"
 _NAMED = 10
 _ADAPTER: TypeAdapter[OutstandingShards] = TypeAdapter(OutstandingShards)
@@ -25,15 +28,7 @@ def noted_shards(journal: Journal) -> OutstandingShards | None:
 
     Raises ``JournalError`` if the note can't be read: what is set aside would be unknown.
     """
-    text = journal.noted(_SHARDS)
-    if text is None:
-        return None
-    try:
-        return _ADAPTER.validate_json(text)
-    except ValidationError as error:
-        raise JournalError(
-            f"the note about shards in {journal.path} can't be read", hint="restore the journal from a backup"
-        ) from error
+    return _noted(journal, _SHARDS, _ADAPTER, "shards")
 
 
 def note_shards(journal: Journal, shards: OutstandingShards) -> None:
@@ -46,14 +41,18 @@ def noted_shard(journal: Journal) -> ShardOf | None:
 
     Raises ``JournalError`` if the note can't be read.
     """
-    text = journal.noted(_SHARD)
+    return _noted(journal, _SHARD, _SHARD_ADAPTER, "the shard")
+
+
+def _noted(journal: Journal, name: str, adapter: TypeAdapter[T], subject: str) -> T | None:
+    text = journal.noted(name)
     if text is None:
         return None
     try:
-        return _SHARD_ADAPTER.validate_json(text)
+        return adapter.validate_json(text)
     except ValidationError as error:
         raise JournalError(
-            f"the note about the shard in {journal.path} can't be read", hint="restore the journal from a backup"
+            f"the note about {subject} in {journal.path} can't be read", hint="restore the journal from a backup"
         ) from error
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from crucible_batch.api.shard_directories import ShardDirectory
+from crucible_batch.api.shard_directories import ShardDirectory, ShardJournalError, shard_errors
 from crucible_batch.domain.events import Event, Relocated, Saved
 from crucible_batch.domain.job import ALLOWED_PHASES, Job
 from crucible_batch.domain.output_path import is_planned_path, relocated_path
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.receipts import receipts_of
 from crucible_batch.domain.redaction import clean
-from crucible_batch.errors import JournalError, UserError
+from crucible_batch.errors import UserError
 from crucible_batch.journal import Journal, MergedEvents
 from crucible_batch.outputs import Adoption, OutputError, Receipts, ReceiptsByJob, adopt_output
 
@@ -46,10 +46,10 @@ class OutputAdopter:
     def adopt(self, shard: ShardDirectory) -> None:
         """Bring the outputs of a shard whose events were collected, and the receipts of its jobs.
 
-        Raises ``UserError`` if another file is at the path of an output, ``JournalError`` if the shard's journal has an
-        output at a path that its job doesn't have, and ``ResultsError`` if the directory can't be written.
+        Raises ``UserError`` if another file is at the path of an output, ``ShardJournalError`` if the shard's journal
+        has an output at a path that its job doesn't have, and ``ResultsError`` if the directory can't be written.
         """
-        with Journal.read(shard.path) as journal:
+        with shard_errors(shard.path), Journal.read(shard.path) as journal:
             for planned, job in journal.started_jobs(shard.terms.rule):
                 ours = self._journal.planned_job(planned.identity)
                 if ours is not None:
@@ -67,7 +67,7 @@ class OutputAdopter:
         for index, saved in sorted(job.outputs.items()):
             # A journal may have been edited: it can only name the file that the plan itself would write.
             if not is_planned_path(planned.output, saved.index, saved.sha256, saved.path):
-                raise JournalError(
+                raise ShardJournalError(
                     f"the journal in {shard.path} has an output of job {clean(planned.name)} at a path that the job"
                     f" doesn't have: {clean(saved.path, 200)}",
                     hint="it was edited or is damaged: restore it from a backup; nothing was merged",

@@ -15,17 +15,21 @@ from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis
+from crucible_batch.api.shard_directories import noted_in
 from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.shard_period import DivisionLimit, division_limit
 from crucible_batch.api.sharded_plan import (
     MainState,
     check_images,
     divide,
     division_number,
     main_state,
+    refuse_unknown,
     set_aside,
     sharded_rows,
 )
-from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
 from crucible_batch.engine import SystemClock, restore
 from crucible_batch.errors import NothingToDivideError
@@ -60,28 +64,71 @@ async def plan_shards(
     elsewhere. Raises ``UserError`` if the plan can't be divided (``NothingToDivideError``: no job of it can), or if
     shards of another plan are outstanding.
     """
-    directory, found = plan.directory, None
+    directory, basis, found = plan.directory, plan.basis, None
+    refuse_unknown(noted_in(directory), directory)
     if not directory.exists():
-        refuse_if_run_elsewhere(directory, plan.basis.source.path, plan.basis.binding, settings.api_key)
-        found = await _divided(plan, None, gateway)  # refused before anything is created
+        refuse_if_run_elsewhere(directory, basis.source.path, basis.binding, settings.api_key)
+        found = await _divided(plan, DivisionLimit(basis.terms), None, gateway)  # refused before anything is created
         stack.enter_context(lock_run_directory(directory))
-    journal = stack.enter_context(Journal.open(directory, plan.basis.binding, now=SystemClock().now()))
+    clock = SystemClock()
+    journal = stack.enter_context(Journal.open(directory, basis.binding, now=clock.now()))
     await _take_up(plan, journal, gateway, settings)
-    past = journal if journal.last_number() else None  # without events, all jobs are new
-    if found is None or past is not None:
-        found = await _divided(plan, past, gateway)
-    state, division = found
-    basis, choice = plan.basis, plan.request.job_filter
-    summary = await summarise(plan.draft, basis.terms, directory, gateway, choice=choice, notes=plan.notes)
-    head = plan_head(target, plan.request, basis, summary, journal)
-    head = replace(head, shards=division.shards, learned=state.learned, division=division_number(journal))
-    base = basis.source.directory
-    rows = sharded_rows(plan.draft, past, basis.terms, choice, base=base, state=state, division=division)
-    budget = basis.terms.budget
-    digest = write_saved_plan(
-        target, head, rows, force=force, before=lambda digest: set_aside(journal, division, digest, budget)
+    async with division_limit(plan.request, basis, journal, settings, clock) as limit:
+        past = journal if journal.last_number() else None  # without events, all jobs are new
+        if found is None or past is not None or limit.account is not None:
+            found = await _divided(plan, limit, past, gateway)
+        return await _written(plan, _Divided(journal, past, limit, *found), gateway, target, force=force)
+
+
+@dataclass(frozen=True, slots=True)
+class _Divided:
+    """A divided plan that is not written yet. ``past`` is the journal if it has events."""
+
+    journal: Journal
+    past: Journal | None
+    limit: DivisionLimit
+    state: MainState
+    division: Division
+
+
+async def _written(
+    plan: DraftedPlan, divided: _Divided, gateway: HttpGateway, target: Path, *, force: bool
+) -> PlanSummary:
+    """Write a divided plan, and set the allowances aside before it has its name."""
+    basis, choice, terms = plan.basis, plan.request.job_filter, divided.limit.terms
+    journal, state, division = divided.journal, divided.state, divided.division
+    summary = await summarise(plan.draft, terms, plan.directory, gateway, choice=choice, notes=plan.notes)
+    account = _account_of(journal)
+    head = replace(
+        plan_head(target, plan.request, basis, summary, journal),
+        shards=division.shards,
+        learned=state.learned,
+        division=division_number(journal),
+        account=account,
     )
+    base = basis.source.directory
+    rows = sharded_rows(plan.draft, divided.past, terms, choice, base=base, state=state, division=division)
+
+    def before(digest: str) -> None:
+        set_aside(
+            journal,
+            division,
+            digest,
+            terms.budget,
+            fingerprint=account.fingerprint,
+            account=divided.limit.account,
+        )
+
+    digest = write_saved_plan(target, head, rows, force=force, before=before)
     return replace(summary, shards=division.shards, digest=digest)
+
+
+def _account_of(journal: Journal) -> PlanAccount:
+    """Return the account of the plan. The key may have been renewed since its shards were set aside."""
+    outstanding = noted_shards(journal)
+    known = None if outstanding is None or not outstanding.missing else outstanding.fingerprint
+    fingerprint = known or journal.remembered_key() or ""
+    return PlanAccount(fingerprint, journal.newest_gateway_job(), journal.newest_gateway_asset())
 
 
 async def _take_up(plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings) -> None:
@@ -98,24 +145,24 @@ async def _take_up(plan: DraftedPlan, journal: Journal, gateway: HttpGateway, se
     remember(list_file(os.environ), RememberedRun.of(plan.basis.source.path, terms.run_id, directory))
 
 
-async def _divided(plan: DraftedPlan, journal: Journal | None, gateway: Gateway) -> tuple[MainState, Division]:
-    terms, choice = plan.basis.terms, plan.request.job_filter
+async def _divided(
+    plan: DraftedPlan, limit: DivisionLimit, journal: Journal | None, gateway: HttpGateway
+) -> tuple[MainState, Division]:
+    terms, choice = limit.terms, plan.request.job_filter
     state = await main_state(plan.draft, journal, terms, gateway, choice)
     division = divide(plan.draft, journal, terms, choice, state, shards=plan.shards)
     check_images(plan.draft, division)
     if not any(division.is_admitted):
         summary = await summarise(plan.draft, terms, plan.directory, gateway, choice=choice)
-        raise _nothing_to_run(division, summary)
+        raise _nothing_to_run(division, None if summary.blocked is None else limit.explain(summary.blocked))
     return state, division
 
 
-def _nothing_to_run(division: Division, summary: PlanSummary) -> NothingToDivideError:
+def _nothing_to_run(division: Division, blocked: ErrorInfo | None) -> NothingToDivideError:
     if not len(division.numbers):
         return NothingToDivideError(
             "there is nothing to divide: no job is new", hint="run MANIFEST shows what is left to do"
         )
-    if summary.blocked is not None:
-        return NothingToDivideError(
-            f"no job can start: {summary.blocked.message}", hint=summary.blocked.hint or "raise the budget"
-        )
+    if blocked is not None:
+        return NothingToDivideError(f"no job can start: {blocked.message}", hint=blocked.hint or "raise the budget")
     return NothingToDivideError("the budget is not enough for any job", hint="raise the budget: --budget N")

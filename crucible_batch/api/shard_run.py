@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.account import refuse_other_account
+from crucible_batch.api.account import refuse_account_of_shard, refuse_other_account
 from crucible_batch.api.connecting import gateway_for, require_key
 from crucible_batch.api.draft import run_directory, run_terms
 from crucible_batch.api.plan_summary import PlanSummary, summarise
@@ -75,9 +75,12 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
         stack.enter_context(lock_run_directory(directory))
     _refuse_if_merged(plan, shard)
     basis = PlanBasis(context.manifest, run_terms(context.manifest, context.request), context.binding.gateway)
-    require_key(context.settings, context.manifest.path)
+    key = require_key(context.settings, context.manifest.path)
     gateway = await awaited_gateway(stack, context, lambda gateway: _read_workflows(gateway, plan, basis))
     PlanStaleness(context.request, basis).check_basis()
+    same_account = context.request.same_account
+    if plan.head.account is not None:
+        await refuse_account_of_shard(plan.head.account, gateway, key, same_account=same_account)
     draft = stack.enter_context(PlanFile.temporary())
     rows = ShardRows(plan, shard, context.manifest.directory)
     draft.fill(rows.jobs())
@@ -90,8 +93,7 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     _begin(journal, plan, shard, rows, context.clock.now())
     journal.adopt(draft)
     after = journal.last_number()
-    same_account = context.request.same_account
-    account = await refuse_other_account(journal, gateway, require_key(context.settings), same_account=same_account)
+    account = await refuse_other_account(journal, gateway, key, same_account=same_account)
     receipts, ceiling = Receipts(directory), context.terms.ceiling
     await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crucible_batch.api.plan_rows import job_states, plan_row
+from crucible_batch.api.plan_rows import job_states, journal_of, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
+from crucible_batch.api.shard_directories import noted_in, unknown_shards
 from crucible_batch.api.shard_note import describe_shards, note_shards, noted_shard, noted_shards
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.attempt import AttemptStatus
@@ -18,13 +19,12 @@ from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import PriceBook, shape_of
+from crucible_batch.domain.prices import PriceBook, Shape, shape_of
 from crucible_batch.domain.saved_plan import ImageFile, PlanRow, ShardRow
 from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
-from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, UserError
+from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import Manifest
 from crucible_batch.shell_command import run_command
 
 _IN_DOUBT = {AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED}
@@ -32,7 +32,7 @@ _LEFT_ALONE = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.UNREADABL
 """Phases of jobs that stay in the main run directory: nothing more is bought for them, or nothing without a request."""
 
 
-def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, save_to: Path | None) -> None:
+def check_sharding(request: RunRequest, terms: RunTerms, save_to: Path | None) -> None:
     """Raise ``UserError`` if a plan with these options can't be divided into shards."""
     shards = request.shards
     if shards is None:
@@ -43,11 +43,6 @@ def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, sav
         raise UserError(
             "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
-        )
-    if manifest.budget.per is not None:
-        raise UserError(
-            "a manifest with a budget of a period (budget.per) can't be divided into shards",
-            hint="run it on one machine, or remove budget.per and set --budget N",
         )
     if terms.budget is None:
         raise UserError(
@@ -167,7 +162,7 @@ async def main_state(
     """Read the state of the main run directory. Raises ``UserError`` as ``jobs_to_divide`` and ``ready_images`` do."""
     prices, ledger = books_of(journal, terms)
     images: dict[str, InputImage] = {}
-    for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice):
+    for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice) if draft.has_images() else ():
         if is_new:
             images |= {image.spec.sha256: image for image in planned.images.values()}
     return MainState(prices, ledger, await ready_images(journal, gateway, images, terms))
@@ -181,8 +176,9 @@ def divide(
     divider = Divider(state.prices, shards=shards, left=left_of(state.ledger, terms.budget))
     for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice):
         if is_new:
-            _check_price(planned, state.prices)
-            divider.add(shape_of(planned), planned_missing(planned, state.ready))
+            shape = shape_of(planned)
+            _check_price(planned, shape, state.prices)
+            divider.add(shape, planned_missing(planned, state.ready))
     return divider.divide()
 
 
@@ -191,8 +187,8 @@ def planned_missing(planned: PlannedJob, ready: Mapping[str, str]) -> Set[str]:
     return {digest for digest in planned.digests if digest not in ready}
 
 
-def _check_price(planned: PlannedJob, prices: PriceBook) -> None:
-    if prices.ceiling is None and prices.seen(shape_of(planned)) is None:
+def _check_price(planned: PlannedJob, shape: Shape, prices: PriceBook) -> None:
+    if prices.ceiling is None and prices.seen(shape) is None:
         raise UserError(
             f"the price of job {planned.name!r} on {planned.workflow_id} is not known, so the budget can't be divided",
             hint="add --probe to buy one job of each kind now, or set budget.max_credits_per_job in the manifest",
@@ -271,8 +267,18 @@ def division_number(journal: Journal) -> int:
     return newest.division if newest.missing else newest.division + 1
 
 
-def set_aside(journal: Journal, division: Division, digest: str, budget: Credits | None = None) -> None:
-    """Note the shards of a plan in the main run directory, before the plan can be run. ``budget`` is the plan's.
+def set_aside(
+    journal: Journal,
+    division: Division,
+    digest: str,
+    budget: Credits | None = None,
+    *,
+    fingerprint: str | None = None,
+    account: str | None = None,
+) -> None:
+    """Note the shards of a plan in the main run directory, before the plan can be run.
+
+    ``budget`` is the plan's, ``fingerprint`` that of its API key, and ``account`` that of its period.
 
     Raises ``UserError`` if shards of another plan are outstanding.
     """
@@ -281,8 +287,16 @@ def set_aside(journal: Journal, division: Division, digest: str, budget: Credits
         return
     refuse_outstanding(outstanding, journal.path.parent.parent)
     allowances = {shard.number: shard.allowance for shard in division.shards}
-    number = division_number(journal)
-    note_shards(journal, OutstandingShards(digest, allowances, budget=budget, division=number))
+    shards = OutstandingShards(
+        digest,
+        allowances,
+        budget=budget,
+        division=division_number(journal),
+        fingerprint=fingerprint,
+        account=account,
+        earlier=() if outstanding is None else outstanding.plans,
+    )
+    note_shards(journal, shards)
 
 
 def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -> None:
@@ -292,18 +306,23 @@ def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -
     raise ShardsOutstandingError(directory, describe_shards(outstanding))
 
 
+def refuse_unknown(outstanding: OutstandingShards | None, directory: Path) -> None:
+    """Raise ``ShardsUnknownError`` if there are shards below a run directory that its journal doesn't have."""
+    if unknown := unknown_shards(directory, outstanding):
+        raise ShardsUnknownError(directory, unknown[0])
+
+
 def refuse_if_divided(directory: Path) -> None:
     """Refuse a run of a manifest in a directory whose budget is set aside for shards, or which is that of a shard.
 
-    Raises ``ShardsOutstandingError``, and ``RunDirectoryError`` for the directory of a shard.
+    Raises ``ShardsOutstandingError``, ``ShardsUnknownError`` if there are shards that the journal doesn't have, and
+    ``RunDirectoryError`` for the directory of a shard.
     """
-    if not Journal.exists(directory):
-        return
-    with Journal.read(directory) as journal:
-        if not journal.is_created():
-            return
-        refuse_outstanding(noted_shards(journal), directory)
-        shard = noted_shard(journal)
+    outstanding = noted_in(directory)
+    refuse_outstanding(outstanding, directory)
+    refuse_unknown(outstanding, directory)
+    with journal_of(directory) as journal:
+        shard = None if journal is None else noted_shard(journal)
     if shard is not None:
         raise RunDirectoryError(
             f"{directory} is the directory of shard {shard.shard} of a saved plan",
@@ -315,7 +334,7 @@ def waits_for_shards(directory: Path) -> bool:
     """Whether a run of the manifest is refused until shards are merged."""
     try:
         refuse_if_divided(directory)
-    except ShardsOutstandingError:
+    except (ShardsOutstandingError, ShardsUnknownError):
         return True
     except RunDirectoryError:
         return False

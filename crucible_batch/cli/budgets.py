@@ -39,14 +39,16 @@ def _show_state(answer: CommandOutput, state: BudgetState) -> None:
     if len(state.runs) > SHOWN:
         say(answer.out, (f"  … and {len(state.runs) - SHOWN:,} more; --json has them all", "quiet"))
     for run in state.runs:
-        if run.is_open and not run.is_active:
-            fact(answer.out, "release", (_release_command(terms.account, run.run_dir), "command"))
+        if run.has_shards:
+            fact(answer.out, "merge", (_command("merge", run.run_dir), "command"))
+        elif run.is_open and not run.is_active:
+            fact(answer.out, "release", (_command("budget", "release", terms.account, run.run_dir), "command"))
 
 
-def _release_command(account: str, run_dir: Path) -> str:
+def _command(verb: str, *words: str | Path) -> str:
     from crucible_batch.shell_command import shell_command  # noqa: PLC0415 - only for runs that were killed
 
-    return shell_command("budget", "release", account, run_dir)
+    return shell_command(verb, *words)
 
 
 def _run_words(run: BudgetRun) -> str:
@@ -56,6 +58,8 @@ def _run_words(run: BudgetRun) -> str:
         parts.append(f"{format_credits(run.share.set_aside)} set aside{since}")
     if run.is_gone:
         parts.append("its journal is gone")
+    elif run.has_shards:
+        parts.append("for shards that are not merged yet")
     elif run.is_open:
         parts.append("active" if run.is_active else "not active")
     return ", ".join(parts)
@@ -86,6 +90,7 @@ def _run_json(run: BudgetRun) -> Json:
         "spent": format_credits(run.share.spent),
         "set_aside": format_credits(run.share.set_aside),
         "open": run.is_open,
+        "shards": run.has_shards,
         "active": run.is_active,
         "gone": run.is_gone,
         "since": None if run.since is None else rfc3339(run.since),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from crucible_batch.domain.asset import Asset, AssetPhase, evolve_asset
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import AssetEvent, Event, Found
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import EVERYTHING, PRECEDENCE, Ending, Outcome, conclude
 from crucible_batch.domain.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import ExitCode, UserError
@@ -183,17 +184,50 @@ def united_stops(endings: Mapping[int, Ending | None], abandoned: Collection[int
     """
     ended = [(number, ending) for number, ending in endings.items() if ending is not None]
     stops: dict[str, ErrorInfo] = {}
-    for _, ending in sorted(ended, key=lambda each: (_badness(each[1].exit_code), each[0])):
-        for scope, stop in ending.stops.items():
-            stops.setdefault(scope, _ALLOWANCES_USED if stop.code == BUDGET_EXHAUSTED else stop)
+    for number, ending in sorted(ended, key=lambda each: (_badness(each[1].exit_code), each[0])):
+        for scope, stop in stops_of_shard(number, ending).items():
+            stops.setdefault(scope, stop)
     unfinished = [number for number, ending in endings.items() if ending is None]
     if unfinished:
         stops.setdefault(
             EVERYTHING, _not_run(SHARD_UNFINISHED, unfinished, len(unfinished), "ended before its jobs were done")
         )
-    if abandoned:
-        stops.setdefault(EVERYTHING, _not_run(SHARD_ABANDONED, abandoned, len(abandoned), "did not run"))
+    for scope, stop in stops_of_abandoned(abandoned).items():
+        stops.setdefault(scope, stop)
     return stops
+
+
+def stops_of_shard(number: int, ending: Ending | None) -> Mapping[str, ErrorInfo]:
+    """Return why the jobs of one shard were not started, by price class."""
+    if ending is None:
+        return {EVERYTHING: _not_run(SHARD_UNFINISHED, [number], 1, "ended before its jobs were done")}
+    return {scope: _ALLOWANCES_USED if stop.code == BUDGET_EXHAUSTED else stop for scope, stop in ending.stops.items()}
+
+
+def stops_of_abandoned(abandoned: Collection[int]) -> Mapping[str, ErrorInfo]:
+    """Return why the jobs that no shard of a merge has were not started; empty if none was abandoned."""
+    return {EVERYTHING: _not_run(SHARD_ABANDONED, abandoned, len(abandoned), "did not run")} if abandoned else {}
+
+
+def differing_stop(
+    job: Job, price_class: str, own: Mapping[str, ErrorInfo], united: Mapping[str, ErrorInfo]
+) -> ErrorInfo | None:
+    """Return the stop of a job that ``united`` doesn't have for it; None if its outcome is that of ``united``.
+
+    Each job that was not started has the outcome that it had in its own shard, whatever stopped the others:
+
+        its own shard                        the merged run's stop of its class     outcome
+        stopped by its allowance             the same                               blocked, as the class
+        stopped by its allowance             another, or that another was worse     blocked, by itself
+        interrupted, or out of time          the same                               pending, as the class
+        interrupted, out of time, killed     the allowance of another shard         pending, by itself
+        abandoned                            anything else                          pending, by itself
+    """
+    if job.phase not in {Phase.READY, Phase.PREPARING}:
+        return None
+    mine = own.get(price_class) or own.get(EVERYTHING)
+    ours = united.get(price_class) or united.get(EVERYTHING)
+    return None if mine is None or (ours is not None and mine.code == ours.code) else mine
 
 
 def _not_run(code: str, numbers: Iterable[int], count: int, what: str) -> ErrorInfo:
@@ -207,11 +241,18 @@ def _badness(exit_code: int) -> int:
 
 
 def conclude_merged(
-    counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], endings: Iterable[Ending | None], *, left_over: bool
+    counts: Mapping[Outcome, int],
+    stops: Mapping[str, ErrorInfo],
+    endings: Iterable[Ending | None],
+    *,
+    left_over: bool,
+    job_stops: Mapping[str, ErrorInfo] | None = None,
 ) -> Ending:
     """Return the ending of the merged run: the worst that its shards and the outcomes of its jobs have.
 
-    ``left_over``: a shard that was abandoned, or has no ending, has left jobs behind.
+    ``left_over``: a shard that was abandoned, or has no ending, has left jobs behind. ``job_stops`` are those of
+    ``differing_stop``, by identity.
     """
     reasons = {ExitCode(ending.exit_code) for ending in endings if ending is not None} - {ExitCode.OK}
-    return conclude(counts, stops, reasons | ({ExitCode.STOPPED} if left_over else set()))
+    ending = conclude(counts, stops, reasons | ({ExitCode.STOPPED} if left_over else set()))
+    return replace(ending, job_stops=job_stops or {})

@@ -38,12 +38,19 @@ class Ending:
     """The end of a run.
 
     ``stops`` maps a price class, or ``*`` for the entire run (first), to the error that stopped it. A job that wasn't
-    started is blocked by the stop of its class, else by that of the run.
+    started is blocked by the stop of its class, else by that of the run. ``job_stops`` maps the identities of jobs to
+    errors that count instead: a merged run has jobs of one class that were not started for different reasons.
     """
 
     status: RunStatus
     exit_code: int
     stops: Mapping[str, ErrorInfo] = field(default_factory=dict)
+    job_stops: Mapping[str, ErrorInfo] = field(default_factory=dict)
+
+    @property
+    def all_stops(self) -> Mapping[str, ErrorInfo]:
+        """The stops by identity, price class, or ``*``, as ``outcome_of`` takes them."""
+        return {**self.stops, **self.job_stops} if self.job_stops else self.stops
 
 
 EVERYTHING = "*"
@@ -102,7 +109,8 @@ def conclude(counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], reas
 def outcome_of(job: Job, price_class: str, stops: Mapping[str, ErrorInfo]) -> tuple[Outcome, ErrorInfo | None]:
     """Return a job's outcome, and the error if it isn't a success.
 
-    ``stops`` are those of the newest run: a job that wasn't started for lack of credits is blocked, not failed.
+    ``stops`` are those of the newest run, by the job's identity, its class, or ``*``: the first of them counts. A job
+    that wasn't started for lack of credits is blocked, not failed.
     """
     match job.phase:
         case Phase.SUCCEEDED:
@@ -116,7 +124,7 @@ def outcome_of(job: Job, price_class: str, stops: Mapping[str, ErrorInfo]) -> tu
         case Phase.UNKNOWN | Phase.UNREADABLE:
             return Outcome.UNKNOWN, job.error
         case Phase.READY | Phase.PREPARING:
-            stop = stops.get(price_class) or stops.get(EVERYTHING)
+            stop = stops.get(job.identity) or stops.get(price_class) or stops.get(EVERYTHING)
             if stop is not None and stop.code in BLOCKING_CODES:
                 return Outcome.BLOCKED, stop
             return Outcome.PENDING, job.error or stop

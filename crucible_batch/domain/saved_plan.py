@@ -99,13 +99,23 @@ class PlanTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanAccount:
+    """The account in which a plan was divided: a salted fingerprint of its API key, and what only it can read."""
+
+    fingerprint: str
+    job_id: str | None = None
+    asset_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PlanHead:
     """All of a plan but its jobs.
 
     ``workflows`` maps each workflow to the parameters that it listed, None if it listed none. ``events`` is the number
     of events in the run directory's journal: later ones are those of the plan's own runs, or of another run.
     ``shards`` is empty if the plan is not divided. ``learned`` are the prices that its shards start with. ``division``
-    counts the divided plans of the run directory, from 1, so that two of them never have the same digest.
+    counts the divided plans of the run directory, from 1, so that two of them never have the same digest. ``account``
+    is that of a divided plan: all of its shards have to be run in it.
     """
 
     schema_version: int
@@ -120,6 +130,7 @@ class PlanHead:
     shards: tuple[PlannedShard, ...] = ()
     learned: tuple[LearnedPrice, ...] = ()
     division: int = 0
+    account: PlanAccount | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,9 @@ class OutstandingShards:
 
     The allowance of a shard that was not merged is set aside: the run directory may not spend it. ``budget`` is that of
     the complete plan. ``division`` counts the divided plans of the run directory, from 1. ``abandoned`` are those of
-    ``merged`` that were given up without a directory.
+    ``merged`` that were given up without a directory. ``fingerprint`` is that of the plan's API key. ``earlier`` are
+    the digests of the divided plans before, all of whose shards are merged. ``account`` is the one in which the credits
+    of a period are set aside for the shards; None if the budget is not that of a period.
     """
 
     plan_digest: str
@@ -112,6 +114,14 @@ class OutstandingShards:
     budget: StoredCredits | None = None
     division: int = 1
     abandoned: frozenset[int] = field(default_factory=frozenset)
+    fingerprint: str | None = None
+    earlier: tuple[str, ...] = ()
+    account: str | None = None
+
+    @property
+    def plans(self) -> tuple[str, ...]:
+        """The digests of all divided plans of the run directory."""
+        return (*self.earlier, self.plan_digest)
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -62,6 +62,11 @@ class PlanFile:
         """Whether the plan has a job with this identity, under any name."""
         return self._connection.execute("SELECT 1 FROM plan WHERE identity = ?", (identity,)).fetchone() is not None
 
+    def has_images(self) -> bool:
+        """Whether any job has an input image. Doesn't decode the jobs."""
+        query = "SELECT 1 FROM plan WHERE json_extract(body, '$.images') <> '{}' LIMIT 1"
+        return self._connection.execute(query).fetchone() is not None
+
     def is_kept_in(self, journal: sqlite3.Connection) -> bool:
         """Whether a journal's plan is equal to this one, byte for byte."""
         (count,) = journal.execute("SELECT count(*) FROM plan").fetchone()

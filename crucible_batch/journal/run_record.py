@@ -25,5 +25,5 @@ class RunRecord:
 
     @property
     def stops(self) -> Mapping[str, ErrorInfo]:
-        """Why jobs were not started, by price class; empty if the run has no ending."""
-        return {} if self.ending is None else self.ending.stops
+        """Why jobs were not started, as ``outcome_of`` takes it; empty if the run has no ending."""
+        return {} if self.ending is None else self.ending.all_stops

@@ -294,3 +294,26 @@ def test_what_a_shard_has_lost_is_downloaded_again_at_no_cost(own_cli: Cli, repo
     assert cli("verify", "outputs/lost/default", "--fix").code == 0
     assert cli("verify", "outputs/lost/default").code == 0
     assert (report_of(main)["counts"]["succeeded"], spent_at(cli.url)) == (8, spent)
+
+
+def test_a_lost_journal_of_the_main_directory_is_restored_from_its_shards(own_cli: Cli, report_of: Report) -> None:
+    """Without it, a run would have the complete budget again, while shards still spend theirs."""
+    cli = own_cli
+    cli.write("gone", FOXES, budget=BUDGET)
+    assert cli("run", "gone.yaml", "--only", "fox-1", "-q").code == 0
+    assert cli("plan", "gone.yaml", "--shards", "4", "-o", "plan.json").code == 0
+    main = cli.cwd / "outputs/gone/default"
+    run_shards(cli, 1, 2, 3, 4)
+    shutil.rmtree(main / ".crucible")
+    for command in (("run", "gone.yaml"), ("plan", "gone.yaml", "--shards", "4", "-o", "other.json")):
+        refused = cli(*command, "--json")
+        assert (refused.code, refused.envelope["error"]["code"]) == (2, "SHARDS_UNKNOWN"), command
+    assert "merge outputs/gone/default" in refused.envelope["error"]["hint"]
+    done = cli("merge", "outputs/gone/default")
+    assert done.code == 0, done.err
+    assert report_of(main)["counts"]["succeeded"] == 7
+    again = cli("run", "gone.yaml")
+    assert again.code == 0, again.err
+    report = report_of(main)
+    assert (report["counts"]["succeeded"], Decimal(report["credits"]["spent"])) == (8, spent_at(cli.url)) == (8, 16)
+    assert cli("audit", "outputs/gone/default").code == 0

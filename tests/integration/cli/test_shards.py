@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import jsonschema
 import pytest
 
 from crucible_batch.api.shard_note import note_shards, noted_shard, noted_shards
+from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.sharding import OutstandingShards, ShardId, ShardOf
 from crucible_batch.journal import Journal
+from crucible_batch.saved_plan import read_saved_plan, write_saved_plan
 from tests.preloaded import COMMAND
 
 from .conftest import Cli, running_sandbox
@@ -218,7 +221,6 @@ def test_what_a_divided_plan_does_not_allow_is_refused(refused_cli: Cli, command
         ("{credits: 30}", (), "the price of job 'fox-1' on zimage-base is not known"),
         ("{credits: 30}", (), "--probe"),
         ("", (), "--shards needs a budget"),
-        ("{credits: 30, per: day, account: studio}", (), "can't be divided into shards"),
         ("{credits: 3, max_credits_per_job: 4}", (), "no job can start"),
     ],
 )
@@ -428,6 +430,26 @@ def test_a_changed_manifest_is_refused(cli: Cli) -> None:
     assert done.code == 2
     assert "changed.yaml: content changed" in done.err
     assert "crucible-batch plan changed.yaml --shards 2 -o plan.json" in done.err
+
+
+def test_a_shard_with_another_key_than_that_of_its_plan_is_refused(cli: Cli, tmp_path: Path) -> None:
+    """The sandbox has one key, so it is the plan that is made to be another one's."""
+    divided(cli, "accounts", shards=2)
+    assert plan_of(cli)["account"]["fingerprint"].startswith("pbkdf2:")
+    there = tmp_path / "there"
+    there.mkdir()
+    shutil.copy(cli.cwd / "accounts.yaml", there)
+    plan = read_saved_plan(cli.cwd / "plan.json")
+    rows = [row for number in (1, 2) for row in plan.shard_rows(number)]
+    rows.sort(key=lambda row: row.position)
+    head = replace(plan.head, account=PlanAccount("pbkdf2:00:00"))
+    write_saved_plan(there / "plan.json", head, rows)
+    elsewhere = Cli(there, cli.url)
+    refused = elsewhere("run", "plan.json", "--shard", "1/2", "--out-dir", "one", "--json")
+    assert refused.code == 2, refused.err
+    assert "whether this key is of the same account" in refused.envelope["error"]["message"]
+    assert not (there / "one").exists()
+    assert elsewhere("run", "plan.json", "--shard", "1/2", "--out-dir", "one", "--same-account").code == 0
 
 
 def test_the_journal_of_a_shard_has_its_terms(cli: Cli) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import sqlite3
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -28,6 +29,7 @@ from crucible_batch.errors import (
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from tests.unit.api.shard_ground import (
     BINDING,
+    OK,
     ShardGround,
     bought,
     content_of,
@@ -126,6 +128,26 @@ def test_a_second_merge_succeeds_also_if_jobs_have_failed(ground: ShardGround) -
         ground.shard(number)
     assert merge([ground.main], html=False).exit_code is ExitCode.SOME_FAILED
     assert merge([ground.main], html=False).exit_code is ExitCode.OK
+
+
+def test_the_newest_owner_of_each_shard_of_a_cluster_is_merged(ground: ShardGround) -> None:
+    """In a cluster, each claim of a shard has a directory: its owner began with a copy of the one before."""
+    for number in (1, 2, 3):
+        ground.shard(number, at=ground.folder(number).with_name(f"{number}-of-4.e1"))
+    ground.shard(1, [in_flight(0, 10.0)], ending=None, at=ground.folder(1).with_name("1-of-4.e2"))
+    ground.shard(4, [in_flight(3, 10.0)], ending=None, at=ground.folder(4).with_name("4-of-4.e9"))
+    ground.shard(4, at=ground.folder(4).with_name("4-of-4.e10"))
+    with Journal.open(ground.folder(4).with_name("4-of-4.e11"), BINDING, now=1.0):
+        pass  # the owner was killed before its run began
+    result = merge([ground.main], html=False)
+    assert result.report is not None
+    assert result.merged == (1, 2, 3, 4)
+    assert (result.report.counts.succeeded, result.report.counts.pending) == (6, 2)
+
+
+def test_the_directory_of_a_cluster_s_shard_has_its_main_directory(ground: ShardGround) -> None:
+    shards = [ground.shard(number, at=ground.folder(number).with_name(f"{number}-of-4.e3")) for number in range(1, 5)]
+    assert merge(shards, html=False).run_dir.samefile(ground.main)
 
 
 def test_shard_directories_can_be_anywhere(ground: ShardGround, tmp_path: Path) -> None:
@@ -304,6 +326,53 @@ def test_a_killed_shard_is_merged_as_it_is(ground: ShardGround, caplog: pytest.L
     assert "shard 1/4" in caplog.text
 
 
+INTERRUPTED = Ending(RunStatus.INTERRUPTED, 130, {"*": ErrorInfo("INTERRUPTED", "stopped by a signal")})
+OUT_OF_TIME = Ending(RunStatus.STOPPED, 5, {"*": ErrorInfo("DEADLINE_PASSED", "the deadline has passed")})
+BOTH_STOPPED = replace(INTERRUPTED, stops={**INTERRUPTED.stops, "workflow:w": INTERRUPTED.stops["*"]})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "abandoned", "counts", "code"),
+    [
+        # Shards 1 and 2 have done one of their two jobs; shards 3 and 4 are done, unless shard 4 is abandoned.
+        (BLOCKED, OK, False, (1, 0), 4),
+        (BLOCKED, BLOCKED, False, (2, 0), 4),
+        (BLOCKED, INTERRUPTED, False, (1, 1), 130),
+        (INTERRUPTED, BLOCKED, False, (1, 1), 130),
+        (BLOCKED, BOTH_STOPPED, False, (1, 1), 130),
+        (BLOCKED, OUT_OF_TIME, False, (1, 1), 5),
+        (INTERRUPTED, OUT_OF_TIME, False, (0, 2), 130),
+        (BLOCKED, None, False, (1, 1), 5),
+        (INTERRUPTED, None, False, (0, 2), 130),
+        (BLOCKED, OK, True, (1, 2), 5),
+        (BLOCKED, INTERRUPTED, True, (1, 3), 130),
+    ],
+)
+def test_each_job_has_the_outcome_of_its_own_shard(
+    ground: ShardGround,
+    first: Ending,
+    second: Ending | None,
+    abandoned: bool,
+    counts: tuple[int, int],
+    code: int,
+) -> None:
+    ground.shard(1, [done(0, 10.0)], ending=first)
+    ground.shard(2, [done(1, 11.0)] if second is not OK else None, ending=second)
+    ground.shard(3)
+    if not abandoned:
+        ground.shard(4)
+    result = merge([ground.main], abandon=[4] if abandoned else [], html=False)
+    report = result.report
+    assert report is not None
+    assert (report.counts.blocked, report.counts.pending) == counts
+    assert result.exit_code == code
+    rows = json.loads((ground.main / "report.json").read_text())["jobs"]
+    assert [row["status"] for row in rows].count("blocked") == counts[0]
+    blocked = [row["error"]["code"] for row in rows if row["status"] == "blocked"]
+    assert blocked == ["BUDGET_EXHAUSTED"] * counts[0]
+    assert set(report.stops) <= {"*", "workflow:w"}
+
+
 def test_a_seeded_image_is_not_found_again_in_the_main_journal(tmp_path: Path) -> None:
     ground = ShardGround(tmp_path, jobs=4, count=2)
     payer, image = planned(0).identity, "asset:" + "1" * 64
@@ -460,6 +529,28 @@ def test_a_damaged_journal_of_a_shard_is_named_and_can_not_be_abandoned(ground: 
     for abandon in ((), (2,)):
         with pytest.raises(JournalError, match="2-of-4"):
             merge([ground.main], abandon=abandon)
+    assert events_of(ground.main) == []
+
+
+@pytest.mark.parametrize("damage", ["file", "event", "run"])
+def test_a_damaged_journal_of_a_shard_is_reported_with_its_directory_and_a_way_back(
+    ground: ShardGround, damage: str
+) -> None:
+    ground.all_shards()
+    journal = ground.folder(2) / ".crucible" / "journal.sqlite3"
+    if damage == "file":
+        journal.write_bytes(b"not a database" * 100)
+    else:
+        table = {"event": "events SET body", "run": "runs SET terms"}[damage]
+        with sqlite3.connect(journal) as connection:
+            connection.execute(f"UPDATE {table} = '[]'")
+        connection.close()
+    with pytest.raises(JournalError) as caught:
+        merge([ground.main])
+    assert str(ground.folder(2)) in caught.value.message
+    hint = caught.value.hint or ""
+    assert f"PLAN --shard 2/4 --out-dir {ground.folder(2)}" in hint
+    assert "run the manifest again" not in hint
     assert events_of(ground.main) == []
 
 

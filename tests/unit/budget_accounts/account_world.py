@@ -99,6 +99,10 @@ class Run:
     flying: dict[str, str] = field(default_factory=dict)
     uploading: set[str] = field(default_factory=set)
     created: set[str] = field(default_factory=set)
+    allowance: Decimal | None = None
+    """Of a shard: the part of its main run's credits that it may spend. Its process may be killed, and run again."""
+    is_divided: bool = False
+    """Shards have the credits, so that this run neither buys nor is settled."""
 
     @property
     def ledger(self) -> Ledger:
@@ -106,6 +110,10 @@ class Run:
         for subject, event in self.events:
             found.apply(subject, event)
         return found
+
+
+def shards_of(run: str) -> tuple[str, str]:
+    return f"{run}/1", f"{run}/2"
 
 
 def prices() -> PriceBook:
@@ -121,6 +129,8 @@ class AccountWorld:
         self.directory = directory
         self.account = BudgetAccount.create(directory, TERMS)
         self.runs = {f"run{number}": Run(f"run{number}") for number in range(runs)}
+        for main in list(self.runs):
+            self.runs |= {shard: Run(shard) for shard in shards_of(main)}
         self._numbers = count(1)
         self.highest_limit = Decimal(0)
 
@@ -138,7 +148,10 @@ class AccountWorld:
     def start(self, name: str, limit: Decimal, *, own: Decimal | None = None, need: Decimal | None = None) -> None:
         """Set credits aside, as ``api.period_budget.set_aside`` does. Nothing if the run is active."""
         run = self.runs[name]
-        if run.budget is not None:
+        if name in self.shards:
+            run.budget = run.allowance
+            return
+        if run.budget is not None or run.is_divided:
             return
         self.now = max(self.now, CALENDAR.at(self.now).start + CLOCK_TOLERANCE_S)
         period = CALENDAR.at(self.now)
@@ -277,9 +290,48 @@ class AccountWorld:
     def end(self, name: str) -> None:
         """End a run in good order: settle from its journal. What is in flight or in doubt stays for a later run."""
         run = self.runs[name]
-        if run.budget is not None:
+        if run.budget is not None and name not in self.shards:
             self.account.settle(self.usage(run, self.dated(run, run.since)), self.now)
-            run.budget = None
+        run.budget = None
+
+    @property
+    def shards(self) -> frozenset[str]:
+        return frozenset(name for name in self.runs if "/" in name)
+
+    def divide(self, name: str) -> None:
+        """Divide what is left of a run among two shards. The run ends, and isn't settled."""
+        run = self.runs[name]
+        if run.budget is None or name in self.shards or run.sent or run.flying or run.uploading or run.created:
+            return
+        left = run.budget - run.ledger.committed
+        if left <= 0:
+            return
+        for shard in shards_of(name):
+            self.runs[shard] = Run(shard, budget=left / 2, allowance=left / 2)
+        run.budget, run.is_divided = None, True
+
+    def merge(self, name: str, *, is_killed: bool) -> None:
+        """Merge the shards of a run as they are, and settle it; ``is_killed``: the merge is killed in between."""
+        run = self.runs[name]
+        if not run.is_divided:
+            return
+        events: list[tuple[str, Event]] = []
+        for shard in map(self.runs.__getitem__, shards_of(name)):
+            events += shard.events
+            run.sent |= shard.sent
+            run.flying |= shard.flying
+            run.uploading |= shard.uploading
+            run.created |= shard.created
+            self.runs[shard.name] = Run(shard.name)
+        run.events += sorted(events, key=lambda each: each[1].at)
+        run.is_divided = False
+        if is_killed:
+            return
+        books = self.dated(run, run.since)
+        self.account.settle(self.usage(run, books), self.now)
+        period = CALENDAR.at(self.now)
+        share = next((each.share for each in self.account.shares(period) if each.run == name), Share())
+        assert share.total == books.used_in(period), "credits that nobody spent are not available again"
 
     def wait(self, seconds: float) -> None:
         self.now += seconds

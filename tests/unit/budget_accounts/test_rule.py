@@ -12,10 +12,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.unit.budget_accounts.account_world import UPLOAD, AccountWorld
+from tests.unit.budget_accounts.account_world import CEILING, UPLOAD, AccountWorld, shards_of
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 RUNS = st.sampled_from(["run0", "run1", "run2"])
+MAINS = st.sampled_from(["run0", "run1"])
+DIVIDED = st.sampled_from(["run0", "run0/1", "run0/2", "run1", "run1/1", "run1/2"])
 PRICES = st.sampled_from([Decimal(0), Decimal("0.5"), Decimal(3), Decimal(5)])
 LIMIT = Decimal(20)
 
@@ -114,6 +116,77 @@ class Account(RuleBasedStateMachine):
     def the_limit_holds(self) -> None:
         if hasattr(self, "world"):
             self.world.check()
+
+
+class DividedAccount(RuleBasedStateMachine):
+    """Runs on one account that are divided into shards and merged, in every order of their steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = TemporaryDirectory(dir=IN_MEMORY)
+        self.world = AccountWorld(Path(self._folder.name), runs=2)
+
+    def teardown(self) -> None:
+        self._folder.cleanup()
+
+    @rule(run=MAINS)
+    def start(self, run: str) -> None:
+        self.world.start(run, LIMIT)
+
+    @rule(run=MAINS, first=st.integers(0, 4), second=st.integers(0, 4))
+    def divide_and_buy(self, run: str, first: int, second: int) -> None:
+        self.world.start(run, LIMIT)
+        self.world.divide(run)
+        for shard, times in zip(shards_of(run), (first, second), strict=True):
+            self._buy(shard, times, "succeed")
+
+    @rule(run=DIVIDED, times=st.integers(1, 4), fate=st.sampled_from(["succeed", "succeed", "fail", "fly", "lose"]))
+    def buy(self, run: str, times: int, fate: str) -> None:
+        self._buy(run, times, fate)
+
+    def _buy(self, run: str, times: int, fate: str) -> None:
+        for _ in range(times):
+            self.world.hold(run)
+            if fate == "lose":
+                self.world.lose_answer(run, CEILING)
+            else:
+                self.world.answer(run, CEILING)
+            {"succeed": self.world.succeed, "fail": self.world.fail}.get(fate, str)(run)
+
+    @rule(run=DIVIDED)
+    def fail_in_flight(self, run: str) -> None:
+        self.world.fail(run)
+
+    @rule(shard=DIVIDED)
+    def kill_and_start_again(self, shard: str) -> None:
+        self.world.kill(shard)
+        self.world.start(shard, LIMIT)
+
+    @rule(run=MAINS, is_killed=st.booleans())
+    def merge(self, run: str, is_killed: bool) -> None:
+        self.world.merge(run, is_killed=is_killed)
+
+    @rule(run=MAINS)
+    def end(self, run: str) -> None:
+        self.world.end(run)
+
+    @rule(seconds=st.sampled_from([-15.0, -5.0, -1.0, 60.0]))
+    def wait_for_midnight(self, seconds: float) -> None:
+        to_midnight = 86_400 - self.world.now % 86_400
+        self.world.wait(max(1.0, to_midnight + seconds))
+
+    @invariant()
+    def the_limit_holds(self) -> None:
+        self.world.check()
+
+
+def test_the_limit_holds_in_every_order_in_which_runs_are_divided_and_merged() -> None:
+    run_state_machine_as_test(DividedAccount, settings=settings(max_examples=150, stateful_step_count=30))
+
+
+@pytest.mark.slow
+def test_the_limit_holds_in_many_orders_in_which_runs_are_divided_and_merged() -> None:
+    run_state_machine_as_test(DividedAccount, settings=settings(max_examples=600, stateful_step_count=50))
 
 
 def test_the_limit_of_a_period_holds_in_every_order_of_steps() -> None:

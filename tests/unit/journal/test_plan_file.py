@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.gateway_types import AssetSpec
+from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.journal import PlanFile
 
 
@@ -64,3 +65,13 @@ def test_jobs_are_written_as_they_come(ground: Any) -> None:
         assert alive == 100
         first = next(plan.jobs())
         assert first.name == "job-0"
+
+
+def test_a_plan_knows_whether_a_job_has_an_image() -> None:
+    fox = PlannedJob(position=0, identity="a" * 64, name="fox", workflow_id="w", params={"images": {"x": 1}})
+    image = InputImage(AssetSpec("ee" * 32, 70, "image/png", "a.png"), Path("a.png"))
+    owl = PlannedJob(position=1, identity="b" * 64, name="owl", workflow_id="w", params={}, images={"image": image})
+    for jobs, has_images in (([], False), ([fox], False), ([fox, owl], True)):
+        with PlanFile.temporary() as plan:
+            plan.fill(jobs)
+            assert plan.has_images() is has_images

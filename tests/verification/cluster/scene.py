@@ -76,8 +76,8 @@ class Scene:
     def report(self) -> dict[str, Any]:
         return dict(json.loads((self.run_dir / "report.json").read_text(encoding="utf-8")))
 
-    def write(self, jobs: int, *, ceiling: str = "2") -> None:
-        head = f"version: 1\nname: spring\nworkflow: zimage-base\nbudget: {{credits: {self.budget}"
+    def write(self, jobs: int, *, ceiling: str = "2", period: str = "") -> None:
+        head = f"version: 1\nname: spring\nworkflow: zimage-base\nbudget: {{credits: {self.budget}{period}"
         text = (
             f"{head}, max_credits_per_job: {ceiling}}}\njobs:\n  - {{name: fox, prompt: a {CANARY}, repeat: {jobs}}}\n"
         )
@@ -93,14 +93,14 @@ class Scene:
         self.processes.append(Process(started, err, out))
         return self.processes[-1]
 
-    def worker(self) -> Process:
-        return self._start(sys.executable, "-m", "tests.verification.cluster.real_worker")
+    def worker(self, **environment: str) -> Process:
+        return self._start(sys.executable, "-m", "tests.verification.cluster.real_worker", **environment)
 
     def installed_worker(self, *options: str, **environment: str) -> Process:
         return self._start(COMMAND, "worker", *options, **environment)
 
-    def coordinator(self, *options: str) -> Process:
-        return self._start(COMMAND, "run", "spring.yaml", "--cluster", "env", *options)
+    def coordinator(self, *options: str, **environment: str) -> Process:
+        return self._start(COMMAND, "run", "spring.yaml", "--cluster", "env", *options, **environment)
 
     def state(self) -> Any:
         """All that the gateway knows."""

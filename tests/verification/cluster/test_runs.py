@@ -6,15 +6,19 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from crucible_batch.api.budgets import budget_states
 from crucible_batch.cluster import ClusterAddress, QueuedShard
 from crucible_batch.domain.shard_lease import ShardState
+from crucible_batch.settings import Settings
 from tests.integration.cli.conftest import KEY
 from tests.preloaded import COMMAND
 from tests.verification.cluster.postgres import PostgresServer, running_server
@@ -234,3 +238,48 @@ async def test_processes_of_a_worker_are_replaced_and_stopped_together(scene: Sc
     worker.send(signal.SIGTERM)
     assert await worker.ended() == 0, worker.log
     scene.check_all_done(4)
+
+
+PERIOD = ", per: month, account: studio"
+
+
+def used_of(accounts: Path) -> tuple[Decimal, Decimal]:
+    """What is spent of the month, and what is set aside."""
+    (state,) = budget_states(Settings(api_key=None, accounts_directory=accounts), now=time.time())
+    return state.shares.spent, state.shares.set_aside
+
+
+async def test_the_coordinator_sets_credits_of_a_period_aside_and_the_merge_settles_them(scene: Scene) -> None:
+    accounts, elsewhere = scene.folder / "accounts", scene.folder / "state of the worker"
+    scene.write(8, period=PERIOD)
+    scene.worker(XDG_STATE_HOME=str(elsewhere))
+    first = scene.coordinator("--shards", "2", CRUCIBLE_BATCH_ACCOUNTS=str(accounts))
+    await scene.until_bought(3)
+    # The first job was bought for its price, by a run that has ended. The others are for the shards.
+    assert used_of(accounts) == (PRICE, 7 * PRICE)
+    first.kill()
+    assert used_of(accounts) == (PRICE, 7 * PRICE)
+    second = scene.coordinator("--shards", "2", CRUCIBLE_BATCH_ACCOUNTS=str(accounts))
+    assert await second.ended() == 0, second.log
+    scene.check_all_done(8)
+    assert used_of(accounts) == (8 * PRICE, 0)
+    assert not list(elsewhere.rglob("*.budget.sqlite3"))
+
+
+async def test_a_run_goes_on_with_the_budget_of_the_next_period(tmp_path: Path, address: ClusterAddress) -> None:
+    """The waves of all periods together spend more than the limit of one."""
+    accounts = tmp_path / "accounts"
+    with playing(tmp_path, address.dsn, 8) as scene:
+        scene.write(6, period=PERIOD)
+        scene.worker()
+        first = scene.coordinator("--shards", "1", CRUCIBLE_BATCH_ACCOUNTS=str(accounts))
+        assert await first.ended() == 4, first.log
+        assert used_of(accounts) == (4 * PRICE, 0)
+        accounts.rename(tmp_path / "accounts of an earlier month")
+        with closing(sqlite3.connect(scene.run_dir / ".crucible" / "journal.sqlite3")) as journal, journal:
+            earlier = "json_set(body, '$.at', json_extract(body, '$.at') - 40 * 86400)"
+            journal.execute(f"UPDATE events SET body = {earlier}")
+        second = scene.coordinator("--shards", "1", CRUCIBLE_BATCH_ACCOUNTS=str(accounts))
+        assert await second.ended() == 0, second.log
+        assert scene.report["counts"]["succeeded"] == 6
+        assert len(scene.bought()) == 6

@@ -1,0 +1,123 @@
+"""The budget of a period for a run that is divided into shards.
+
+What the run may spend is set aside in the account before the plan is divided, and its shards get their allowances out
+of that. Shards and workers don't use the account. The merge settles it, by the charges of all shards and their times.
+
+    killed between                          credits of the period        the same command again
+    set aside, and the shards noted         set aside, for nobody        settles, and sets aside again
+    the shards noted, and the plan named    set aside for the shards     writes the plan; the account is unchanged
+    the plan named, and the events merged   set aside for the shards     merges
+    the events merged, and settled          set aside, and spent in it   settles, by what the journal has
+
+While shards are outstanding, the journal doesn't have what they spend, so nothing else may settle the run: a run and
+``budget release`` are refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from crucible_batch.api.budgets import calendar_of
+from crucible_batch.api.period_budget import PeriodRules, account_gateway, set_aside, usage_of
+from crucible_batch.api.period_note import is_journal_of, note_period, noted_run
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.saved_plans import PlanBasis
+from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.budget_accounts import BudgetAccount, account_file
+from crucible_batch.domain.allowance import Allowance
+from crucible_batch.domain.credits import ZERO
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.engine import Clock
+from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
+from crucible_batch.journal import Journal
+from crucible_batch.settings import Settings
+from crucible_batch.shell_command import shell_command
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DivisionLimit:
+    """What a plan may be divided within. ``account`` is that of its period, if it has one.
+
+    ``explain`` adds the figures of the period to the error of a job that doesn't fit, if they are the reason.
+    """
+
+    terms: RunTerms
+    account: str | None = None
+    explain: Callable[[ErrorInfo], ErrorInfo] = lambda error: error
+
+
+@asynccontextmanager
+async def division_limit(
+    request: RunRequest, basis: PlanBasis, journal: Journal, settings: Settings, clock: Clock
+) -> AsyncIterator[DivisionLimit]:
+    """Set credits of the period aside for a plan that is divided in the block, and yield its terms with that budget.
+
+    They are settled at the end unless the block has noted the shards. If shards are outstanding already, nothing is
+    set aside: the plan has the budget that it had. Raises ``BudgetAccountError``. The caller holds the directory's
+    lock.
+    """
+    rules, outstanding = PeriodRules.of(basis.source, settings.base_url), noted_shards(journal)
+    if rules is None:
+        yield DivisionLimit(basis.terms)
+        return
+    if outstanding is not None and outstanding.missing:
+        yield DivisionLimit(replace(basis.terms, budget=outstanding.budget), outstanding.account)
+        return
+    choice = request.job_filter
+    allowance = await set_aside(rules, journal, basis.terms, settings, clock, own=request.budget, choice=choice)
+    try:
+        terms = replace(basis.terms, budget=allowance.budget)
+        yield DivisionLimit(terms, rules.terms.account, allowance.explain)
+    finally:
+        outstanding = noted_shards(journal)
+        if outstanding is None or not outstanding.missing:
+            allowance.settle(journal, basis.terms, clock.now())
+
+
+def settle_merged(journal: Journal, account: str, settings: Settings, now: float) -> None:
+    """Settle a run whose shards are all merged, and note the figures of the period for the report. May be repeated.
+
+    An error is logged: the credits then stay set aside. The caller holds the directory's lock.
+    """
+    try:
+        _settle(journal, _account_of(journal, account, settings), now)
+    except (CrucibleBatchError, OSError, sqlite3.Error) as error:
+        logger.warning(
+            "what the shards did not spend stays set aside (%s); to release it: %s",
+            error,
+            shell_command("budget", "release", account, journal.path.parent.parent),
+        )
+
+
+def _account_of(journal: Journal, name: str, settings: Settings) -> BudgetAccount:
+    directory = settings.accounts_directory
+    file = None if directory is None else account_file(directory, name, account_gateway(journal.binding().gateway))
+    if file is None or not file.exists():
+        raise BudgetAccountError(
+            f"there is no budget account {name} in {directory}", hint="merge on the machine on which it was divided"
+        )
+    return BudgetAccount(file)
+
+
+def _settle(journal: Journal, account: BudgetAccount, now: float) -> None:
+    terms, run = account.terms(), noted_run(journal)
+    share = None if run is None else account.of_run(run)
+    if share is None or not is_journal_of(journal, share):
+        raise BudgetAccountError(
+            f"budget account {terms.account} doesn't know this journal, or a newer one of this directory", hint=None
+        )
+    calendar, runs = calendar_of(terms), journal.runs()
+    since = now if share.since is None else share.since
+    usage = usage_of(journal, runs[-1].terms if runs else None, calendar, since, now)
+    account.settle(replace(usage, manifest=usage.manifest or share.manifest), now)
+    period = calendar.at(now)
+    shares = {each.run: each.share for each in account.shares(period)}
+    standing = Allowance(account.limit() or ZERO, shares)
+    note_period(journal, terms.account, calendar, period, standing, exhausted=False)

@@ -1,0 +1,170 @@
+"""The budget of a period for a run that is divided into shards, from the command line and against a real gateway."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Cli, running_sandbox
+from .test_period_budget import shown
+
+EIGHT = "- {name: fox, prompt: a fox, repeat: 8}"
+MAIN = "outputs/divided/default"
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def own_cli(tmp_path: Path) -> Iterator[Cli]:
+    with running_sandbox("--time-scale", "0", "--credits", "1000") as url:
+        yield Cli(tmp_path, url)
+
+
+def write(cli: Cli, name: str, credits: int, jobs: str = EIGHT) -> str:
+    budget = f"{{credits: {credits}, per: month, account: studio, max_credits_per_job: 3}}"
+    return cli.write(name, jobs, budget=budget)
+
+
+def divide(cli: Cli, credits: int = 40, *options: str) -> dict[str, Any]:
+    write(cli, "divided", credits)
+    done = cli("plan", "divided.yaml", "--shards", "2", "-o", "plan.json", "--json", *options)
+    assert done.code == 0, done.err
+    return dict(done.envelope["data"])
+
+
+def run_shards(cli: Cli, *numbers: int) -> None:
+    for number in numbers:
+        done = cli("run", "plan.json", "--shard", f"{number}/2", "-q")
+        assert done.code in {0, 4}, done.err
+
+
+def figures(cli: Cli) -> tuple[str, str, str]:
+    account = shown(cli, "studio")
+    return account["spent"], account["set_aside"], account["left"]
+
+
+def spent_at(cli: Cli) -> Decimal:
+    with urllib.request.urlopen(f"{cli.url}/_sandbox/state") as answer:
+        return Decimal(json.load(answer, parse_float=Decimal)["audit"]["spent_on_jobs"])
+
+
+def test_what_shards_may_spend_is_set_aside_and_settled_by_the_merge(own_cli: Cli) -> None:
+    cli = own_cli
+    other = write(cli, "other", 40, "- {name: owl, prompt: an owl, repeat: 6}")
+    divide(cli)
+    # Eight jobs of at most 3 credits. What is left of the month is for others.
+    assert figures(cli) == ("0", "24", "16")
+    (run,) = shown(cli, "studio")["runs"]  # type: ignore[misc]
+    assert (run["open"], run["active"], run["shards"]) == (True, False, True)  # type: ignore[index]
+    text = cli("budget", "show").out
+    assert "24 set aside since" in text
+    assert "for shards that are not merged yet" in text
+    assert f"crucible-batch merge {cli.cwd / MAIN}" in text
+    assert "budget release" not in text
+    run_shards(cli, 1)
+    assert figures(cli) == ("0", "24", "16")
+    assert cli("run", other, "-q").code == 0
+    assert figures(cli) == ("12", "24", "4")
+    run_shards(cli, 2)
+    merged = cli("merge", MAIN, "--json")
+    assert merged.code == 0, merged.err
+    assert figures(cli) == ("28", "0", "12")
+    assert spent_at(cli) == 28
+    period = merged.envelope["data"]["period"]
+    assert (period["account"], period["spent"], period["set_aside"]) == ("studio", "28", "0")
+    assert cli("merge", MAIN, "-q").code == 0
+    assert figures(cli) == ("28", "0", "12")
+    assert cli("run", "divided.yaml", "-q").code == 0
+    assert figures(cli) == ("28", "0", "12")
+
+
+def test_a_plan_gets_what_the_period_has_left(own_cli: Cli) -> None:
+    cli = own_cli
+    other = write(cli, "other", 20, "- {name: owl, prompt: an owl, repeat: 4}")
+    assert cli("run", other, "-q").code == 0
+    division = divide(cli, 20)["division"]
+    assert Decimal(division["set_aside"]) <= 12
+    assert figures(cli) == ("8", "12", "0")
+    run_shards(cli, 1, 2)
+    merged = cli("merge", MAIN, "--json")
+    assert merged.code == 4
+    spent = spent_at(cli)
+    assert spent <= 20
+    assert figures(cli) == (str(spent), "0", str(20 - spent))
+    # The rest of the month is divided again.
+    if spent <= 17:
+        assert cli("plan", "divided.yaml", "--shards", "1", "-o", "next.json", "-q").code == 0
+
+
+def test_a_period_without_credits_divides_nothing_and_sets_nothing_aside(own_cli: Cli) -> None:
+    cli = own_cli
+    other = write(cli, "other", 10, "- {name: owl, prompt: an owl, repeat: 4}")
+    assert cli("run", other, "-q").code == 0
+    write(cli, "divided", 10)
+    refused = cli("plan", "divided.yaml", "--shards", "2", "-o", "plan.json", "--json")
+    error = refused.envelope["error"]
+    assert (refused.code, error["code"]) == (2, "NOTHING_TO_DIVIDE")
+    assert error["message"].startswith("no job can start: budget studio: 10 of 10 credits used or set aside this month")
+    assert error["hint"].startswith("more from ")
+    assert figures(cli) == ("8", "0", "2")
+
+
+def test_nothing_but_a_merge_settles_a_run_whose_shards_are_out(own_cli: Cli) -> None:
+    cli = own_cli
+    divide(cli)
+    document = (cli.cwd / "plan.json").read_bytes()
+    divide(cli)
+    assert (cli.cwd / "plan.json").read_bytes() == document
+    assert figures(cli) == ("0", "24", "16")
+    for command in (("run", "divided.yaml"), ("budget", "release", "studio", MAIN)):
+        refused = cli(*command, "--json")
+        assert (refused.code, refused.envelope["error"]["code"]) == (2, "SHARDS_OUTSTANDING"), command
+        assert figures(cli) == ("0", "24", "16")
+    run_shards(cli, 1)
+    assert cli("merge", MAIN, "--abandon", "2", "-q").code == 5
+    assert figures(cli) == ("8", "0", "32")
+
+
+def test_a_merge_that_was_killed_before_it_settled_does_so_the_next_time(own_cli: Cli) -> None:
+    cli = own_cli
+    divide(cli)
+    run_shards(cli, 1, 2)
+    hidden = cli.cwd / "hidden"
+    accounts = cli.cwd / "state" / "crucible-batch" / "accounts"
+    accounts.rename(hidden)
+    done = cli("merge", MAIN)
+    assert done.code == 0
+    assert f"crucible-batch budget release studio {MAIN}" in " ".join(done.err.split())
+    hidden.rename(accounts)
+    assert figures(cli)[:2] == ("16", "8")
+    assert cli("budget", "release", "studio", MAIN).code == 0
+    assert figures(cli) == ("16", "0", "24")
+
+
+def test_charges_of_shards_count_in_the_period_in_which_they_were_made(own_cli: Cli) -> None:
+    """A shard that ran at the end of last month, by the times in its journal."""
+    cli = own_cli
+    divide(cli)
+    run_shards(cli, 1, 2)
+    (shard,) = (cli.cwd / MAIN).glob("shards/*/1-of-2/.crucible/journal.sqlite3")
+    with closing(sqlite3.connect(shard)) as connection, connection:
+        connection.execute("UPDATE events SET body = json_set(body, '$.at', json_extract(body, '$.at') - 40 * 86400)")
+    (account,) = (cli.cwd / "state" / "crucible-batch" / "accounts").glob("*.sqlite3")
+    with closing(sqlite3.connect(account)) as connection, connection:
+        connection.execute("UPDATE shares SET since = since - 45 * 86400, first = '2026-01-01'")
+    assert cli("merge", MAIN, "-q").code == 0
+    assert figures(cli) == ("8", "0", "32")
+    with closing(sqlite3.connect(account)) as connection:
+        by_month = dict(connection.execute("SELECT first, credits FROM spent"))
+    assert sorted(by_month.values(), key=Decimal)[-2:] == ["8", "8"]
