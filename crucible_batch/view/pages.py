@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +36,8 @@ _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
 
 def standing(snapshot: Snapshot) -> str:
     """Return the run's state in words."""
+    if (paused := snapshot.status.paused) is not None:
+        return f"paused by {paused.source.by} since {_time(paused.at)}: nothing new is bought"
     if snapshot.status.running:
         return "running now"
     return KILLED if snapshot.killed else ending(snapshot.status.report)
@@ -65,12 +68,17 @@ def tone_of(snapshot: Snapshot) -> str:
     return _TONES.get(snapshot.status.report.status, "warn")
 
 
-def run_page(watch: Watch, key: str) -> Page:
-    """Return the page of one run; its script follows the run."""
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M} UTC"
+
+
+def run_page(watch: Watch, key: str, *, is_controlled: bool = False) -> Page:
+    """Return the page of one run; its script follows the run. ``is_controlled``: it can give commands as well."""
     snapshot = watch.look()
     head = snapshot.status.report
     never = codes_never_retried(watch.run_dir)
-    frame = Frame(next_step(snapshot), run_parts(), live=_live(snapshot, key), home="/", never=never)
+    parts = run_parts(is_controlled)
+    frame = Frame(next_step(snapshot), parts, live=_live(snapshot, key), home="/", never=never)
     pieces = page_pieces(watch.run_dir, head, watch.rows(), watch.curve(), _Served(key), frame=frame)
     return Page("".join(pieces), frame.parts.policy)
 
@@ -96,9 +104,11 @@ def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
 
 
 @cache
-def run_parts() -> PageAssets:
-    """Join the report's scripts and styles with those that follow a run."""
+def run_parts(is_controlled: bool = False) -> PageAssets:
+    """Join the report's scripts and styles with those that follow a run, and those that give it commands."""
     scripts = report_scripts() + read_file("scripts/live.js")
+    if is_controlled:
+        scripts = read_file("scripts/token.js") + scripts + read_file("scripts/control.js")
     return put_together(scripts, report_styles() + read_file("styles/live.css"), *SOURCES)
 
 
@@ -123,6 +133,8 @@ def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:
         "number": snapshot.number,
         "running": snapshot.status.running,
         "standing": standing(snapshot),
+        "paused": snapshot.status.paused is not None,
+        "commands": snapshot.commands,
         "pace": pace(snapshot, time.time()),
     }
 
