@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, assert_never
 
+from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, PausedSince
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.progress import Controlled, Observer
+from crucible_batch.domain.redaction import clean
 from crucible_batch.engine import Clock, RunControl
 from crucible_batch.errors import ControlError, ExitCode
 from crucible_batch.journal import Journal
 
+_SHOWN = 5
 Answer: TypeAlias = tuple[str, Mapping[str, str | int]]
 
 
@@ -105,7 +108,18 @@ class ControlDesk:
         return f"the run stops in {_duration(seconds)}, at {_time(entry.at + seconds)}, unless it ends before"
 
     async def _retry(self, command: ControlCommand, source: ControlSource) -> str:
-        raise ControlError("retry is not available")
+        self._refuse_if_stopping()
+        found = self._control.reopen(JobFilter(only=command.names).takes)
+        if not found:
+            names = ", ".join(command.names[:_SHOWN])
+            raise ControlError(
+                f"no failed job of this run matches {clean(names, 200)}",
+                hint="crucible-batch status shows the failed jobs; a job that is tried again already is not failed",
+            )
+        await self._enter(command, source)
+        shown = ", ".join(clean(name, 80) for name in found[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        return f"tried again: {shown}{more}"
 
     def _refuse_if_stopping(self) -> None:
         if self._control.is_stopping:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.progress_reporter import ProgressReporter
+from crucible_batch.engine.reopening import Reopening
+from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slots
 from crucible_batch.errors import ExitCode
@@ -95,15 +96,23 @@ class RunControl:
     """Commands to a running run. Everything here is called from the event loop."""
 
     def __init__(
-        self, stop: Shutdown, outage: Outage, slots: Slots, tell: ProgressReporter, *, clock: Clock, options: RunOptions
+        self,
+        ports: RunnerPorts,
+        stop: Shutdown,
+        slots: Slots,
+        tell: ProgressReporter,
+        reopening: Reopening,
+        *,
+        options: RunOptions,
     ) -> None:
-        self.pause = Pause(stop, clock, slots.given_back)
-        self.deadline = RunDeadline(stop, clock, options.deadline_s)
+        self.pause = Pause(stop, ports.clock, slots.given_back)
+        self.deadline = RunDeadline(stop, ports.clock, options.deadline_s)
         self.workers = Workers()
         self._stop = stop
-        self._outage = outage
+        self._outage = ports.outage
         self._slots = slots
         self._tell = tell
+        self._reopening = reopening
         self._grace_s = options.grace_s
 
     @property
@@ -142,3 +151,9 @@ class RunControl:
         """Change the most jobs in flight. Jobs above it are not stopped; none is started until enough have ended."""
         self.workers.raise_to(2 * ceiling)
         self._slots.set_ceiling(ceiling)
+
+    def reopen(self, takes: Callable[[str], bool]) -> list[str]:
+        """Try the failed jobs again whose name ``takes`` accepts, and return their names; none if the run is ending."""
+        found = self._reopening.reopen(takes) if self.workers.active else []
+        self.workers.add(min(len(found), self.concurrency))
+        return found

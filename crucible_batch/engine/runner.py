@@ -43,6 +43,7 @@ from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.reopening import Reopening
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.shutdown import Shutdown, error_info
@@ -92,7 +93,9 @@ class Runner:
         self._tell = ProgressReporter(
             ports.observer, self.books, clock, lambda planned: not self._is_about(planned), terms
         )
-        self.control = RunControl(self.stop, self._outage, self.slots, self._tell, clock=clock, options=options)
+        failed = partial(history.started_jobs, self._rule) if stages is None else tuple
+        self._reopening = Reopening(failed, options.only, self._waiting)
+        self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._left = LeftJobs(self.books, clock, self._tell)
         self._context = self._job_context(terms)
         self._staged = None if stages is None else StagedJobs(stages, self.books.ledger, self._context.assets)
@@ -241,7 +244,7 @@ class Runner:
 
     def _open_jobs(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         for planned, job in self._history.jobs(self._rule):
-            if job.identity in taken:
+            if job.identity in taken or self._reopening.has_chosen(job.identity):
                 continue
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
                 yield planned, resume_job(job)
@@ -250,6 +253,7 @@ class Runner:
                 and self._options.only(planned.name)
                 and (job.phase is Phase.READY or (job.phase is Phase.FAILED and self._options.retry_failed))
             ):
+                self._reopening.queued(job)
                 yield planned, job
 
     # -- doing it ---------------------------------------------------------------------------------------------------
@@ -389,6 +393,7 @@ class Runner:
             yield Missed(at=now, index=index)
         if job.phase is Phase.FAILED:
             yield Reopened(at=now)
+            self._reopening.begun(job.identity)
 
     def _apply(self, planned: PlannedJob, job: Job, event: JobEvent) -> Job:
         """Return the job after a journalled event, which is reported, and written as a receipt if it has one."""

@@ -82,14 +82,14 @@ def test_a_run_is_paused_and_resumed_and_not_one_job_is_bought_in_between(busy_c
         assert status["paused"]["via"] == "terminal"
         assert "crucible-batch ctl outputs/load/default resume" in busy_cli("status", "outputs/load/default").out
         assert bought(busy_gateway, "load") == before
-        assert ctl(busy_cli, "load", "resume").envelope["data"]["message"].startswith("resumed after ")
         assert ctl(busy_cli, "load", "concurrency", "20").code == 0
+        assert ctl(busy_cli, "load", "resume").envelope["data"]["message"].startswith("resumed after ")
         lines = follow(run, lambda line: line["type"] == "result")
         run.wait()
     assert lines[-1]["exit_code"] == 0
     assert bought(busy_gateway, "load") == 40
     shown = [(line["action"], line["via"], line["by"]) for line in lines if line["type"] == "control"]
-    assert [action for action, _, _ in shown] == ["pause", "resume", "concurrency"]
+    assert [action for action, _, _ in shown] == ["pause", "concurrency", "resume"]
     assert {by for _, _, by in shown} == {status["paused"]["by"]}
     assert not (busy_cli.cwd / "outputs/load/default" / SOCKET).exists()
 

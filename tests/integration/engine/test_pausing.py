@@ -11,7 +11,8 @@ import pytest
 
 from crucible_batch.api import control_desk
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
-from crucible_batch.domain.events import Accepted
+from crucible_batch.domain.events import Accepted, Reopened
+from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import Controlled, JobAdvanced, Stopping
 from crucible_batch.errors import ControlError, ExitCode
 from crucible_batch.journal import Journal
@@ -278,3 +279,58 @@ async def test_the_concurrency_is_raised_and_lowered(start, tampered, hand):
     assert hand.answers == ["at most 12 jobs in flight; it was 2"]
     assert result.exit_code is ExitCode.OK
     del state
+
+
+def once_failed(hand: Hand, name: str) -> bool:
+    return any(
+        isinstance(message, JobAdvanced) and message.name == name and message.phase is Phase.FAILED
+        for message in hand.messages
+    )
+
+
+@pytest.mark.parametrize("retry_failed", [False, True])
+async def test_a_failed_job_is_tried_again_on_a_command_once(start, hand, retry_failed):
+    async with start(runners=2) as bench:
+        manifest = bench.manifest(f"{{name: bad, prompt: nsfw fox}}\n{jobs(12)}", budget=100)
+
+        async def script(hand: Hand) -> None:
+            while not once_failed(hand, "bad"):
+                await bench.clock.sleep(1)
+            assert await hand.give("retry", names=("b*",)) == "tried again: bad"
+            with pytest.raises(ControlError, match="no failed job"):
+                await hand.give("retry", names=("bad",))
+            with pytest.raises(ControlError, match="no failed job"):
+                await hand.give("retry", names=("j1",))
+
+        hand.after = 2
+        hand.script = script
+        result = await bench.run(manifest, concurrency=1, observer=hand, retry_failed=retry_failed)
+        await bench.agree(result)
+    hand.ended()
+    assert result.exit_code is ExitCode.SOME_FAILED
+    (bad,) = [row for row in result.jobs() if row.name == "bad"]
+    assert len(bad.attempts) == 2
+    assert hand.answers == ["tried again: bad"]
+
+
+async def test_a_failed_job_that_the_queue_has_yet_to_reach_is_not_bought_twice(start, hand):
+    async with start(runners=2) as bench:
+        manifest = bench.manifest(f"{jobs(12)}\n{{name: bad, prompt: nsfw fox}}", budget=100)
+        assert (await bench.run(manifest, concurrency=1)).exit_code is ExitCode.SOME_FAILED
+        more = bench.manifest(f"{jobs(16)}\n{{name: bad, prompt: nsfw fox}}", budget=100)
+
+        async def script(hand: Hand) -> None:
+            await hand.give("pause")
+            await hand.give("retry", names=("bad",))
+            await bench.clock.sleep(100)
+            await hand.give("resume")
+
+        hand.after = 1
+        hand.script = script
+        result = await bench.run(more, concurrency=1, observer=hand, retry_failed=True)
+        await bench.agree(result)
+    hand.ended()
+    (bad,) = [row for row in result.jobs() if row.name == "bad"]
+    assert len(bad.attempts) == 2
+    with Journal.read(bench.path / "out") as journal:
+        assert sum(isinstance(event, Reopened) for _, event in journal.events()) == 1
