@@ -100,7 +100,7 @@ _OF_THE_COMMAND = _of(
     ("RUN_BUSY", (ExitCode.BUSY,),
      "Another run is active in this run directory or, with --if-running, of this manifest. The message identifies it.",
      "Wait until it ends, or stop it with Ctrl-C; the next run resumes from its journal."),
-    ("INTERRUPTED", _SIGNALS, "The run was stopped by Ctrl-C, SIGTERM or SIGHUP.", f"{_AGAIN} to resume."),
+    ("INTERRUPTED", _SIGNALS, "The run was stopped by Ctrl-C, SIGTERM, SIGHUP or ctl stop.", f"{_AGAIN} to resume."),
     ("NOT_SUBMITTED", _STOPPED, "plan --probe uploaded the images of the job, and did not submit it.",
      "Run the shards of the plan, or the manifest."),
     ("JOBS_NOT_DONE", (ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS, ExitCode.STOPPED),

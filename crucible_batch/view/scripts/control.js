@@ -1,6 +1,6 @@
 // Commands to the run, each with the token of this session.
 async function command(...words) {
-  let said;
+  let result;
   try {
     const answer = await fetch(`/control/${page.model.data.live.key}`, {
       method: 'POST', body: JSON.stringify({ words }), credentials: 'omit',
@@ -9,11 +9,11 @@ async function command(...words) {
     if (answer.status === 403) session.token = null;
     const text = await answer.text();
     const found = answer.headers.get('content-type')?.startsWith('application/json') ? JSON.parse(text) : { message: text };
-    said = [found.message, found.hint].filter(Boolean).join(' · ');
+    result = [found.message, found.hint].filter(Boolean).join(' · ');
   } catch {
-    said = 'The viewer does not respond. Is it still running?';
+    result = 'The viewer does not respond. Is it still running?';
   }
-  byId('answer').textContent = said;
+  byId('answer').textContent = result;
   showControls();
 }
 
