@@ -66,8 +66,8 @@ WIDEST = 100
 _INDENT = 2
 
 
-def show_progress(console: Console, found: Progress, balance: Balance, now: float) -> None:
-    """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left."""
+def show_progress(console: Console, found: Progress, balance: Balance, now: float, *, is_paused: bool = False) -> None:
+    """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left (not in a pause)."""
     tally = ProgressState.of(found, balance)
     width = min(console.width, WIDEST) - _INDENT
     lines = [bar(tally, width)]
@@ -76,7 +76,7 @@ def show_progress(console: Console, found: Progress, balance: Balance, now: floa
         lines += rows(label, [task_row(task, now, width - LABEL)], width)
     for label, parts, style in (
         ("outputs", output_parts(tally, now), ""),
-        ("pace", [*pace_parts(tally, now), f"{elapsed(now - found.began_at)} so far"], ""),
+        ("pace", [*([] if is_paused else pace_parts(tally, now)), f"{elapsed(now - found.began_at)} so far"], ""),
         ("errors", error_parts(tally), "red"),
     ):
         lines += rows(label, parts, width, style) if parts else []
@@ -133,7 +133,7 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
         fact(answer.out, "paused", f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought")
         fact(answer.out, "resume", (f"crucible-batch ctl {shlex.quote(str(run_dir))} resume", "command"))
     if progress is not None:
-        show_progress(answer.out, progress, balance, now)
+        show_progress(answer.out, progress, balance, now, is_paused=status.paused is not None)
 
 
 def _paused_json(paused: PausedSince | None) -> Json:

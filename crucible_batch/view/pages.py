@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -49,6 +50,9 @@ def next_step(snapshot: Snapshot) -> Advice:
     enough = budget_for_rest(run_dir) if is_short_of_budget(head) and not snapshot.status.running else None
     remedy = remedy_for_failed(run_dir) if head.counts.failed and not snapshot.status.running else None
     said = advice(head, run_dir, enough, remedy)
+    if snapshot.status.paused is not None:
+        resume = f"crucible-batch ctl {shlex.quote(str(run_dir))} resume"
+        return Advice("The run is paused: it collects the jobs in flight, and buys nothing. Continue it with:", resume)
     if snapshot.status.running:
         return Advice(
             "The run is in progress, and this page is updated live. Ctrl-C in the run's terminal stops it cleanly."
@@ -140,9 +144,12 @@ def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:
 
 
 def pace(snapshot: Snapshot, now: float) -> Mapping[str, object] | None:
-    """Return the rate of a running run and its estimated time left in seconds, as a page shows them."""
+    """Return the rate of a running run and its estimated time left in seconds, as a page shows them.
+
+    None while there is none, and in a pause.
+    """
     per_min, left = snapshot.pace(now), snapshot.left(now)
-    if not snapshot.status.running or per_min is None or left is None:
+    if not snapshot.status.running or snapshot.status.paused is not None or per_min is None or left is None:
         return None
     return {"per_min": per_min, "likely_s": left.likely_s, "low_s": left.low_s, "high_s": left.high_s}
 
