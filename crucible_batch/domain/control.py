@@ -29,11 +29,6 @@ class ControlCommand:
     value: float | None = None
     names: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        """The command as it is typed."""
-        given = () if self.value is None else (f"{self.value:g}{'s' if self.action is ControlAction.DEADLINE else ''}",)
-        return " ".join((self.action.value, *given, *self.names))
-
 
 @dataclass(frozen=True, slots=True)
 class ControlSource:
