@@ -36,6 +36,11 @@ class PurchaseGate:
         """Whether something may be bought now."""
         return not (self._stop.no_more or self._outage.is_on or self._pause.is_on)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run is paused."""
+        return self._pause.is_on
+
     async def passed(self) -> None:
         """Wait until the run is not paused and the gateway answers a request that buys nothing, or the run stops.
 

@@ -134,6 +134,27 @@ async def test_a_submit_that_an_earlier_run_left_in_doubt_is_not_sent_in_a_pause
     await ended(waiting)
 
 
+async def test_a_pause_that_comes_while_a_submit_in_doubt_waits_for_its_turn_keeps_it_back() -> None:
+    bench = Bench()
+    leave_in_doubt(bench, "32")
+
+    async def turn(_slot: object) -> None:
+        bench.turn = nothing
+        bench.pause.begin()
+
+    async def nothing(_slot: object) -> None:
+        pass
+
+    bench.turn = turn
+    waiting = asyncio.create_task(bench.performer.perform(bench.job, Submit()))
+    assert await waits(waiting)
+    assert bench.gateway.submitted == []
+    bench.pause.end()
+    await passed()
+    assert len(bench.gateway.submitted) == 1
+    await ended(waiting)
+
+
 # -- slots -------------------------------------------------------------------------------------------------------------
 
 
