@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -334,3 +335,40 @@ async def test_a_failed_job_that_the_queue_has_yet_to_reach_is_not_bought_twice(
     assert len(bad.attempts) == 2
     with Journal.read(bench.path / "out") as journal:
         assert sum(isinstance(event, Reopened) for _, event in journal.events()) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_pauses_at_random_moments_among_random_failures_buy_nothing_new(start, tampered, hand, seed):
+    chance = random.Random(seed)
+    log = Log()
+    async with start(
+        runners=chance.randint(1, 9),
+        faults="429:0.1,generate.500-after:0.05,generate.drop-before:0.05,generate.drop-after:0.05,fail:0.1",
+        seed=seed,
+    ) as bench:
+        images = [bench.picture(f"{number}.png", colour) for number, colour in enumerate(["teal", "red", "blue"])]
+        edits = "\n".join(
+            f"{{name: e{number}, prompt: a fox {number}, workflow: qwen-edit, image: {chance.choice(images)}}}"
+            for number in range(6)
+        )
+
+        async def script(hand: Hand) -> None:
+            for _ in range(3):
+                await hand.give("pause")
+                log.is_paused = True
+                await bench.clock.sleep(chance.uniform(0, 200))
+                log.is_paused = False
+                await hand.give("resume")
+                await bench.clock.sleep(chance.uniform(0, 10))
+
+        hand.after = chance.randint(1, 12)
+        hand.script = script
+        manifest = bench.manifest(f"{jobs(16)}\n{edits}", budget=400, head="retry: {attempts: 9}\n")
+        result = await bench.run(
+            manifest, transport=tampered(log), concurrency=chance.randint(1, 8), observer=hand, resubmit_unknown=True
+        )
+        await bench.agree(result)
+    for task in hand._tasks:
+        task.cancel()
+    assert result.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.STOPPED}
+    assert log.begun_in_pause() == set()
