@@ -10,6 +10,7 @@
     │   ├── NothingToDivideError  no job of a plan can be divided into shards
     │   ├── ConsentError       no budget, and no terminal to ask for consent
     │   ├── EarlierRunError    the manifest was run before, in another directory
+    │   ├── ControlError       a command to a run that is not active, or can't do it now
     │   ├── NotificationError  a channel of `notify` can't be used
     │   └── ClusterSetupError  a cluster's database or its drivers can't be used
     ├── RunBusyError           another run holds this run directory                      exit 6
@@ -317,6 +318,12 @@ class ClusterUnreachableError(CrucibleBatchError):
 
     code = "CLUSTER_UNREACHABLE"
     exit_code = ExitCode.STOPPED
+
+
+class ControlError(UserError):
+    """A command to a run that is not taken: no run is active, or it can't do that now."""
+
+    code = "CONTROL_REFUSED"
 
 
 class RunBusyError(CrucibleBatchError):

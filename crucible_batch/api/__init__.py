@@ -27,6 +27,8 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.cluster.records": ("ClusterStatus", "RunRow", "QueuedShard", "WorkerRow"),
         "crucible_batch.domain.shard_lease": ("ShardState", "is_stale"),
         "crucible_batch.api.connecting": ("connect", "current_settings"),
+        "crucible_batch.api.controlling": ("PAGE", "ControlAnswer", "control"),
+        "crucible_batch.domain.control": ("ControlAction", "ControlSource", "PausedSince"),
         "crucible_batch.api.draft": ("validate", "validate_request"),
         "crucible_batch.api.image_folder": ("ImageFolder", "ListedImage", "first_problem", "list_images"),
         "crucible_batch.api.workflows": ("validate_live",),
@@ -85,6 +87,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.domain.progress": (
             "AssetAdvanced",
             "Balance",
+            "Controlled",
             "JobAdvanced",
             "Message",
             "Observer",

@@ -15,6 +15,9 @@ from crucible_batch.api.cluster import drain_run as drain_run
 from crucible_batch.api.cluster import drain_workers as drain_workers
 from crucible_batch.api.connecting import connect as connect
 from crucible_batch.api.connecting import current_settings as current_settings
+from crucible_batch.api.controlling import PAGE as PAGE
+from crucible_batch.api.controlling import ControlAnswer as ControlAnswer
+from crucible_batch.api.controlling import control as control
 from crucible_batch.api.draft import validate as validate
 from crucible_batch.api.draft import validate_request as validate_request
 from crucible_batch.api.image_folder import ImageFolder as ImageFolder
@@ -93,6 +96,9 @@ from crucible_batch.domain.audit_claims import Verdict as Verdict
 from crucible_batch.domain.catch_up import DueRun as DueRun
 from crucible_batch.domain.catch_up import ends_all as ends_all
 from crucible_batch.domain.catch_up import first_code as first_code
+from crucible_batch.domain.control import ControlAction as ControlAction
+from crucible_batch.domain.control import ControlSource as ControlSource
+from crucible_batch.domain.control import PausedSince as PausedSince
 from crucible_batch.domain.credits import Credits as Credits
 from crucible_batch.domain.credits import format_credits as format_credits
 from crucible_batch.domain.credits import parse_credits as parse_credits
@@ -114,6 +120,7 @@ from crucible_batch.domain.prices import SURGE as SURGE
 from crucible_batch.domain.prices import Certainty as Certainty
 from crucible_batch.domain.progress import AssetAdvanced as AssetAdvanced
 from crucible_batch.domain.progress import Balance as Balance
+from crucible_batch.domain.progress import Controlled as Controlled
 from crucible_batch.domain.progress import GatewayBack as GatewayBack
 from crucible_batch.domain.progress import GatewayUnreachable as GatewayUnreachable
 from crucible_batch.domain.progress import JobAdvanced as JobAdvanced

@@ -32,6 +32,10 @@ class Deadline:
         if seconds is not None:
             self._end = self._began + seconds
 
+    def restart(self, seconds: float) -> None:
+        """Replace the deadline, in seconds from now."""
+        self._end = time.monotonic() + seconds
+
     @property
     def left_s(self) -> float | None:
         """The seconds left, 0 or more; None without a limit."""

@@ -18,6 +18,8 @@ import httpx
 from crucible_batch.api.cancellation import Deadline, Interruptible, Signals, at_once
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
+from crucible_batch.api.control_desk import ControlDesk, ControlledRun
+from crucible_batch.api.controlling import controlled
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.notifying import RunNotices, notify_end
 from crucible_batch.api.object_runs import open_store, publish_report
@@ -55,7 +57,7 @@ from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.spend_cap import SpendCap
-from crucible_batch.engine import Clock, SystemClock
+from crucible_batch.engine import Clock, Runner, SystemClock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
@@ -253,7 +255,8 @@ async def _finish(
     on_runner(runner)
     with signals or nullcontext():
         with settled(allowance, journal, context.terms, context.clock) as settle:
-            ending = await runner.run()
+            async with controlled(_desk(context, runner, journal, number), directory):
+                ending = await runner.run()
             journal.end_run(number, ending, now=context.clock.now())
             settle(ending)
         remember_prices(context.settings, paid.found.values())
@@ -277,6 +280,19 @@ async def _finish(
         page,
         merge=merge_command(context.request),
         outputs_at=None if context.store.url is None else str(context.store.url),
+    )
+
+
+def _desk(context: RunContext, runner: Runner, journal: Journal, number: int) -> ControlDesk:
+    return ControlDesk(
+        ControlledRun(
+            control=runner.control,
+            journal=journal,
+            number=number,
+            clock=context.clock,
+            observer=context.observer,
+            on_deadline=context.deadline.restart,
+        )
     )
 
 

@@ -17,6 +17,7 @@ from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_location import local_directory, noted_url
 from crucible_batch.api.shard_note import describe_shards, noted_shards
+from crucible_batch.domain.control import PausedSince, pause_of
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Outcome, outcome_of
@@ -137,7 +138,7 @@ class Status:
     ``running`` is true if a run holds its lock, and ``progress`` is that run's progress. ``manifest`` is the manifest's
     path as given to the newest run; None if that run followed a saved plan. ``changed_at`` is when the newest run
     ended, or began if it has no ending, in seconds since the epoch. ``shards`` are those of the newest divided plan, if
-    not all of them are merged.
+    not all of them are merged. ``paused`` is the pause of a run that is active.
     """
 
     run_dir: Path
@@ -147,6 +148,7 @@ class Status:
     manifest: Path | None = None
     changed_at: float = 0.0
     shards: OutstandingShards | None = None
+    paused: PausedSince | None = None
 
     def jobs(self) -> Iterator[JobRow]:
         """Yield the report's row of each job, in manifest order."""
@@ -162,7 +164,9 @@ def read_status(run_dir: str | Path) -> Status:
         progress = progress_of(jobs, newest.started_at) if running and newest.ending is None else None
         manifest = manifest_of(newest.terms)
         shards = outstanding_shards(journal)
-        return Status(directory, running, head_of(journal), progress, manifest, changed_at_of(newest), shards)
+        changed_at, head = changed_at_of(newest), head_of(journal)
+        paused = pause_of(journal.controls()) if progress is not None else None
+        return Status(directory, running, head, progress, manifest, changed_at, shards, paused)
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:

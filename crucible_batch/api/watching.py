@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from crucible_batch.api.object_runs import store_of
 from crucible_batch.api.status import Status, changed_at_of, manifest_of
+from crucible_batch.domain.control import ControlEntry, pause_of
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
 from crucible_batch.domain.pace import RATE_WINDOW, Pace, TimeLeft
@@ -31,7 +32,7 @@ class Snapshot:
     ``number`` is that of the newest event included. ``edition`` changes if every job may have changed: a run began,
     perhaps with another plan; a run ended, which gives the reasons why jobs were not started; or a run was killed.
     ``pictures`` counts the outputs of all jobs. ``ended_at`` are the end times of the newest run's last jobs, oldest
-    first, in seconds since the epoch; empty unless it is running.
+    first, in seconds since the epoch; empty unless it is running. ``commands`` counts those given to the newest run.
     """
 
     status: Status
@@ -39,6 +40,7 @@ class Snapshot:
     number: int
     pictures: int = 0
     ended_at: tuple[float, ...] = ()
+    commands: int = 0
 
     @property
     def killed(self) -> bool:
@@ -107,7 +109,7 @@ class Watch:
                 self._books, self._edition = _read(journal, runs), edition
             else:
                 _read_on(journal, self._books)
-            return self._sight(self._books)
+            return self._sight(self._books, journal.controls())
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
         """Return the jobs with events after the event number ``after``, each with its position in the plan, from 0."""
@@ -160,7 +162,7 @@ class Watch:
         assert self._books is not None
         return self._books
 
-    def _sight(self, books: _Books) -> Snapshot:
+    def _sight(self, books: _Books, commands: list[ControlEntry]) -> Snapshot:
         counts = Counter(known.status for known in books.jobs.values())
         if self._running:
             counts[Outcome.PENDING] += counts.pop(SENDING, 0)
@@ -176,9 +178,10 @@ class Watch:
             ),
         )
         manifest, changed_at = manifest_of(books.run.terms), changed_at_of(books.run)
-        status = Status(self.run_dir, self._running, head, manifest=manifest, changed_at=changed_at)
+        paused = pause_of(commands) if self._running else None
+        status = Status(self.run_dir, self._running, head, manifest=manifest, changed_at=changed_at, paused=paused)
         pictures = sum(known.pictures for known in books.jobs.values())
-        return Snapshot(status, self._edition, books.number, pictures, self._ended_at(books))
+        return Snapshot(status, self._edition, books.number, pictures, self._ended_at(books), len(commands))
 
     def _ended_at(self, books: _Books) -> tuple[float, ...]:
         if not self._running:

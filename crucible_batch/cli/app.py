@@ -15,6 +15,7 @@ from crucible_batch.cli import (
     agent_commands,
     budget_commands,
     cluster_commands,
+    control_commands,
     inspect_commands,
     maintenance_commands,
     merge_commands,
@@ -64,7 +65,15 @@ def _root(
     """
 
 
-for _group in (start_commands, run_commands, merge_commands, worker_commands, inspect_commands, maintenance_commands):
+for _group in (
+    start_commands,
+    run_commands,
+    control_commands,
+    merge_commands,
+    worker_commands,
+    inspect_commands,
+    maintenance_commands,
+):
     app.registered_commands.extend(_group.commands.registered_commands)
 app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Automate")

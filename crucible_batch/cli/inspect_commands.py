@@ -75,10 +75,14 @@ def view(
     ] = DEFAULT_DIRECTORY,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 chooses a free one.")] = 0,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
+    control: Annotated[
+        bool, typer.Option("--control", help="Allow commands to runs, from the page with the printed token only.")
+    ] = False,
 ) -> None:
     """Show runs on a local web page, updated live.
 
     It reads the journals, including those of runs that were killed, and changes nothing.
+    With --control, runs can be paused, resumed and stopped from their pages.
     If outputs/ has no run yet, the page waits for the first one.
     The page is available on this machine only, but to all of its users.
     Ctrl-C stops the page, with exit code 0; runs continue.
@@ -86,7 +90,7 @@ def view(
     from crucible_batch.api import local_directory
     from crucible_batch.cli.viewer import serve_view
 
-    serve_view(answer, local_directory(directory), port, open_browser=open_)
+    serve_view(answer, local_directory(directory), port, open_browser=open_, is_controlled=control)
 
 
 @command("crucible-batch audit outputs/spring/default", codes=(0, 2, 3, 5, 7))

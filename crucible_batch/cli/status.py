@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from rich.console import Console
 from crucible_batch.api import (
     Balance,
     OutstandingShards,
+    PausedSince,
     Progress,
     Status,
     budget_for_rest,
@@ -52,6 +54,7 @@ from crucible_batch.cli.render.summary import (
     show_summary,
 )
 from crucible_batch.cli.terminal import Json, fact, say, working
+from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
@@ -63,8 +66,8 @@ WIDEST = 100
 _INDENT = 2
 
 
-def show_progress(console: Console, found: Progress, balance: Balance, now: float) -> None:
-    """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left."""
+def show_progress(console: Console, found: Progress, balance: Balance, now: float, *, is_paused: bool = False) -> None:
+    """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left (not in a pause)."""
     tally = ProgressState.of(found, balance)
     width = min(console.width, WIDEST) - _INDENT
     lines = [bar(tally, width)]
@@ -73,7 +76,7 @@ def show_progress(console: Console, found: Progress, balance: Balance, now: floa
         lines += rows(label, [task_row(task, now, width - LABEL)], width)
     for label, parts, style in (
         ("outputs", output_parts(tally, now), ""),
-        ("pace", [*pace_parts(tally, now), f"{elapsed(now - found.began_at)} so far"], ""),
+        ("pace", [*([] if is_paused else pace_parts(tally, now)), f"{elapsed(now - found.began_at)} so far"], ""),
         ("errors", error_parts(tally), "red"),
     ):
         lines += rows(label, parts, width, style) if parts else []
@@ -113,6 +116,7 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
         answer.data["shards"] = _shards_json(status.shards)
     if progress is not None:
         answer.data["progress"] = progress_json(progress, balance, now)
+        answer.data["paused"] = _paused_json(status.paused)
     failures = [] if status.running else group_failures(status.report, status.jobs())
     show_summary(
         answer.out,
@@ -124,8 +128,18 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
     )
     if status.shards is not None:
         fact(answer.out, "shards", f"not merged yet: {describe_shards(status.shards)}")
+    if status.paused is not None:
+        since = format_duration(max(0.0, now - status.paused.at), whole=True)
+        fact(answer.out, "paused", f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought")
+        fact(answer.out, "resume", (f"crucible-batch ctl {shlex.quote(str(run_dir))} resume", "command"))
     if progress is not None:
-        show_progress(answer.out, progress, balance, now)
+        show_progress(answer.out, progress, balance, now, is_paused=status.paused is not None)
+
+
+def _paused_json(paused: PausedSince | None) -> Json:
+    if paused is None:
+        return None
+    return {"since": rfc3339(paused.at), "by": clean(paused.source.by, 300), "via": clean(paused.source.via, 20)}
 
 
 def next_command(status: Status) -> str | None:
@@ -136,7 +150,7 @@ def next_command(status: Status) -> str | None:
 
 def _tail(status: Status) -> str:
     if status.running:
-        return " · running now"
+        return " · running now" if status.paused is None else " · paused"
     if status.report.exit_code is None:
         return " · process exited unexpectedly (killed?)"
     return " · the newest run was limited to some of the jobs" if _chose_some(status) else ""

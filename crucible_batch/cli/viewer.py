@@ -10,10 +10,12 @@ from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
-from crucible_batch.view import find_runs, run_viewer
+from crucible_batch.view import find_runs, new_token, run_viewer
 
 
-def serve_view(answer: CommandOutput, directory: Path, port: int, *, open_browser: bool) -> None:
+def serve_view(
+    answer: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool = False
+) -> None:
     """Serve until Ctrl-C. The address is flushed to stdout at once. ``outputs/`` need not exist yet."""
     if not directory.is_dir() and (directory != DEFAULT_DIRECTORY or directory.exists()):
         raise UserError(
@@ -22,6 +24,7 @@ def serve_view(answer: CommandOutput, directory: Path, port: int, *, open_browse
     runs = find_runs(directory.resolve())
     own = next((key for key, path in runs.items() if path == directory.resolve()), None)
     count = len(runs)
+    token = new_token() if is_controlled else None
 
     def ready(home: str) -> None:
         url = home if own is None else f"{home}runs/{own}/"
@@ -29,12 +32,25 @@ def serve_view(answer: CommandOutput, directory: Path, port: int, *, open_browse
         answer.event("serving", url=url, directory=str(directory), runs=count)
         if not answer.quiet:
             _tell(answer, url, directory, count)
+        if token is not None:
+            _tell_token(answer, url, token)
         if open_browser and not webbrowser.open(url):
             say(answer.err, ("note  ", "label"), "no browser could be opened; open the address manually")
 
-    run_viewer(directory, port, ready)
+    run_viewer(directory, port, ready, token=token)
     if not answer.quiet:
         say(answer.err, "stopped; runs continue")
+
+
+def _tell_token(answer: CommandOutput, url: str, token: str) -> None:
+    """Show the address with the token of this session.
+
+    It is not given to ``webbrowser``: other users of this machine can see the arguments of its process.
+    """
+    answer.event("control", url=f"{url}#control={token}", token=token)
+    say(answer.err, "  Runs can be controlled from this address, which is for you alone:")
+    say(answer.err, "  ", (f"{url}#control={token}", "command"))
+    answer.err.file.flush()
 
 
 def _tell(answer: CommandOutput, url: str, directory: Path, count: int) -> None:

@@ -85,6 +85,13 @@ class ConcurrencyLimit:
         """Whether the gateway has refused all of the latest submits. One at a time is sent then."""
         return self._streak >= SILENCE
 
+    def set_ceiling(self, ceiling: int) -> None:
+        """Take in another ceiling. The limit is there at once, except after a fall: then it grows there by itself."""
+        self.ceiling = ceiling
+        has_fallen = self._fell_from > 0
+        self.limit = min(self.limit, ceiling) if has_fallen else float(ceiling)
+        self._fell_from = min(self._fell_from, ceiling)
+
     def next_submit_at(self, now: float, unanswered: int) -> float:
         """Return when the next submit may be sent; infinity: not before an ``unanswered`` one is answered."""
         if self.is_silent:

@@ -7,7 +7,7 @@
     an invalid certificate                    yes         as any failed request: waiting does not change it
     anything else, 401 and 404 included       yes         as any failed request, or not at all
 
-While there is no answer, nothing new is bought (``engine.outage_gate``). An answer to any request ends the outage.
+While there is no answer, nothing new is bought (``engine.purchase_gate``). An answer to any request ends the outage.
 """
 
 from __future__ import annotations

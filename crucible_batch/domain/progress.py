@@ -152,6 +152,23 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
+class Controlled:
+    """A command to the run, given from outside by ``by`` via ``via`` (``terminal`` or ``page``).
+
+    ``action`` is that of a ``ControlCommand``, and so are ``value`` and ``names``. ``in_flight`` jobs are submitted and
+    not finished.
+    """
+
+    at: float
+    action: str
+    by: str
+    via: str
+    in_flight: int
+    value: float | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """The end of a run. ``counts`` are the outcomes of its jobs."""
 
@@ -172,6 +189,7 @@ Message: TypeAlias = (
     | GatewayBack
     | Throttled
     | Stopping
+    | Controlled
     | RunEnded
 )
 

@@ -48,6 +48,7 @@ from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD, Shape
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 
@@ -76,12 +77,15 @@ class Admission:
         gateway: Gateway,
         stop: Shutdown,
         clock: Clock,
+        *,
+        pause: Pause,
         shortage: Callable[[], ErrorInfo | None] = lambda: None,
     ) -> None:
         self._books = books
         self._gateway = gateway
         self._stop = stop
         self._clock = clock
+        self._pause = pause
         self._shortage = shortage
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -107,10 +111,19 @@ class Admission:
 
         ``missing`` counts the images that the job would have to upload now; ``claim`` reserves them for this job.
         Returns None if the job can't be started in this run; the reason is recorded in ``Shutdown``. One reason is a
-        full disk.
+        full disk. Nothing is held in a pause: the jobs return to the queue after it.
         """
+        while isinstance(held := await self._hold_in_turn(job, shape, missing, claim), Wait):
+            await self._pause.over()
+        return held
+
+    async def _hold_in_turn(
+        self, job: Job, shape: Shape, missing: Callable[[], int], claim: Callable[[], None]
+    ) -> Held | Wait | None:
         async with self._turn:
             while not self._stop.no_more and not self._stop.blocked(shape.price_class):
+                if self._pause.is_on:
+                    return Wait()
                 self._changed.clear()
                 if (error := self._shortage()) is not None:
                     self._stop.wind_down(ExitCode.STOPPED, error)

@@ -15,8 +15,8 @@ from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.engine.job_records import Records
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LateOutputChecker
-from crucible_batch.engine.outage_gate import OutageGate
 from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slots
@@ -41,7 +41,7 @@ class JobContext:
     stop: Shutdown
     slots: Slots
     clock: Clock
-    gate: OutageGate
+    gate: PurchaseGate
     gone_workflows: dict[str, ErrorInfo]
     recovery: Recovery
     owners: JobIdOwners

@@ -161,9 +161,10 @@ class JobWorker:
             await self._world.slots.turn(self._slot)
             budget, hold, alone = self._world.books.budget, ledger.hold_of(job.identity), job.identity in ledger.alone
             covered = budget is None or may_resend(ledger, budget, self._shape, hold, alone=alone)
-            if covered and self._too_late(job) is None:
+            if covered and self._too_late(job) is None and not self._world.gate.is_paused:
                 return await self._send(job)
             self._world.slots.left(self._slot)  # charged more meanwhile: what it may cost now is held first
+            await self._world.gate.passed()  # or paused meanwhile
         held, alone = self._held_before
         self._world.admission.restore_hold(job.identity, held, alone=alone)
         return SubmitUnknown(at=self._world.clock.now(), error=error)

@@ -23,6 +23,8 @@ from crucible_batch.domain.progress import (
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 
+_IN_FLIGHT = {Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
+
 
 class ProgressReporter:
     """Builds and sends messages. ``is_beside``: whether a job is collected although the run does not include it."""
@@ -40,6 +42,15 @@ class ProgressReporter:
         self._clock = clock
         self._is_beside = is_beside
         self._terms = terms
+        self._sent: set[str] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many jobs are submitted and not finished."""
+        return len(self._sent)
+
+    def _note(self, identity: str, phase: Phase) -> None:
+        (self._sent.add if phase in _IN_FLIGHT else self._sent.discard)(identity)
 
     def began(self, counts: Counter[Outcome]) -> None:
         terms, now = self._terms, self._clock.now()
@@ -49,11 +60,13 @@ class ProgressReporter:
 
     def taken_up(self, planned: PlannedJob, job: Job) -> None:
         """Report a job that was in flight before this run. All others are reported by their events."""
-        if job.phase in {Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}:
+        if job.phase in _IN_FLIGHT:
+            self._note(job.identity, job.phase)
             since, beside = job.current.held_at, self._is_beside(planned)
             self._observer.notify(TakenUp(self._clock.now(), planned.name, job.identity, job.phase, since, beside))
 
     def job(self, planned: PlannedJob, before: Job, event: JobEvent, after: Job) -> None:
+        self._note(after.identity, after.phase)
         balance, beside = self._books.balance, self._is_beside(planned)
         self._observer.notify(
             JobAdvanced(event.at, planned.name, before.identity, event, before.phase, after.phase, balance, beside)

@@ -6,10 +6,10 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Reopened
-from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import (
     Command,
     Job,
@@ -38,11 +38,13 @@ from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
 from crucible_batch.engine.left_jobs import LeftJobs
-from crucible_batch.engine.outage_gate import OutageGate
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.progress_reporter import ProgressReporter
+from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.recovery import Recovery
+from crucible_batch.engine.reopening import Reopening
+from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.shutdown import Shutdown, error_info
 from crucible_batch.engine.slots import Slot, Slots
@@ -90,14 +92,20 @@ class Runner:
         self._tell = ProgressReporter(
             ports.observer, self.books, clock, lambda planned: not self._is_about(planned), terms
         )
+        failed = partial(history.started_jobs, self._rule) if stages is None else tuple
+        self._reopening = Reopening(failed, options.only, self._waiting)
+        self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._left = LeftJobs(self.books, clock, self._tell)
         self._context = self._job_context(terms)
         self._staged = None if stages is None else StagedJobs(stages, self.books.ledger, self._context.assets)
 
     def _job_context(self, terms: RunTerms) -> JobContext:
         gateway, clock, store, history = self._ports.gateway, self._clock, self._store, self._history
-        admission = Admission(self.books, gateway, self.stop, clock, store.shortage)
-        self.stop.on_change += [admission.wake, self.slots.wake]
+        pause = self.control.pause
+        gate = PurchaseGate(gateway, self._outage, pause, self.stop, clock)
+        admission = Admission(self.books, gateway, self.stop, clock, pause=pause, shortage=store.shortage)
+        self.stop.on_change += [admission.wake, self.slots.wake, pause.wake]
+        pause.on_change.append(admission.wake)
         relocator = OutputRelocator(history, self.books, store, clock, self._apply)
         records = Records()
         fetcher = Downloader(
@@ -121,7 +129,7 @@ class Runner:
             past=history.asset,
             nonce=self._ports.nonce,
             observe=self._tell.asset,
-            may_buy=lambda: self.stop.may_buy_now() and not self._outage.is_on,
+            may_buy=lambda: self.stop.may_buy_now() and gate.is_open,
         )
         return JobContext(
             gateway=gateway,
@@ -135,7 +143,7 @@ class Runner:
             stop=self.stop,
             slots=self.slots,
             clock=clock,
-            gate=OutageGate(gateway, self._outage, self.stop, clock),
+            gate=gate,
             gone_workflows={},
             recovery=self._recovery,
             owners=JobIdOwners(history, self.books),
@@ -178,17 +186,8 @@ class Runner:
         self.stop.before_purchase = check
 
     def interrupt(self, code: ExitCode) -> None:
-        """First call: buy nothing more and wait for jobs in flight, up to the grace time. Second call: leave.
-
-        In an outage of the gateway nothing arrives within the grace time, so the first call leaves.
-        """
-        error = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to resume")
-        if self._outage.is_on or self.stop.reasons & {ExitCode.SIGINT, ExitCode.SIGTERM}:
-            self.stop.leave(code, error)
-            return
-        self.stop.wind_down(code, error)
-        self._tell.stopping(error, self._options.grace_s)
-        asyncio.get_running_loop().call_later(self._options.grace_s, self.stop.leave, code, error)
+        """Stop for a signal, by the rule of ``RunControl``."""
+        self.control.interrupt(code)
 
     def _is_about(self, planned: PlannedJob) -> bool:
         """Whether this run includes the job: it decides the run's outcome."""
@@ -248,7 +247,7 @@ class Runner:
 
     def _open_jobs(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         for planned, job in self._history.jobs(self._rule):
-            if job.identity in taken:
+            if job.identity in taken or self._reopening.has_chosen(job.identity):
                 continue
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
                 yield planned, resume_job(job)
@@ -257,6 +256,7 @@ class Runner:
                 and self._options.only(planned.name)
                 and (job.phase is Phase.READY or (job.phase is Phase.FAILED and self._options.retry_failed))
             ):
+                self._reopening.queued(job)
                 yield planned, job
 
     # -- doing it ---------------------------------------------------------------------------------------------------
@@ -264,9 +264,8 @@ class Runner:
     async def _work(self, taken: frozenset[str]) -> None:
         async with asyncio.TaskGroup() as group:
             work = group.create_task(self._work_all(taken))
-            watchers = [group.create_task(self._watch(work)), group.create_task(self._context.poller.keep_time())]
-            if self._options.deadline_s is not None:
-                watchers.append(group.create_task(self._keep_deadline(self._options.deadline_s)))
+            kept = (self._watch(work), self._context.poller.keep_time(), self.control.deadline.keep())
+            watchers = [group.create_task(each) for each in kept]
             await asyncio.wait([work])
             for watcher in watchers:
                 watcher.cancel()
@@ -281,9 +280,7 @@ class Runner:
                     await self._work_off(queue)
 
     async def _work_off(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(2 * self._limit.ceiling):
-                group.create_task(self._worker(queue, group))
+        await self.control.workers.run(partial(self._worker, queue), 2 * self._limit.ceiling)
 
     def _ready_jobs(self, chosen: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         for planned, job in self._history.jobs(self._rule):
@@ -293,13 +290,6 @@ class Runner:
     async def _watch(self, work: asyncio.Task[None]) -> None:
         await self.stop.leaving.wait()
         work.cancel()
-
-    async def _keep_deadline(self, deadline_s: float) -> None:
-        await self._clock.sleep(deadline_s)
-        self.stop.leave(
-            ExitCode.STOPPED,
-            ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to resume"),
-        )
 
     async def _settle(self) -> None:
         """Settle uploads in doubt, once. All workers wait for it, so that it can be cancelled like their work."""
@@ -405,6 +395,7 @@ class Runner:
             yield Missed(at=self._clock.now(), index=index)
         if job.phase is Phase.FAILED:
             yield Reopened(at=self._clock.now())
+            self._reopening.begun(job.identity)
 
     def _apply(self, planned: PlannedJob, job: Job, event: JobEvent) -> Job:
         """Return the job after a journalled event, which is reported, and written as a receipt if it has one."""

@@ -110,9 +110,26 @@ class Slots:
         finally:
             self._in_use += 1
 
+    @asynccontextmanager
+    async def given_back(self) -> AsyncIterator[None]:
+        """Return the caller's slot for the ``async with``, and wait for another one at its end."""
+        self._return()
+        try:
+            yield
+            await self._acquire()
+        except BaseException:
+            self._in_use += 1  # the caller returns it
+            raise
+
     def found(self, slot: Slot) -> None:
         """Take in that the slot's job is at the gateway, also if it was submitted in an earlier run."""
         self._at_gateway.add(slot)
+
+    def set_ceiling(self, ceiling: int) -> None:
+        """Change the most jobs that may be active. Those above it keep their slots."""
+        self.limit.set_ceiling(ceiling)
+        self._told = self.limit.allowed
+        self.wake()
 
     def wake(self) -> None:
         """Let all waiters check their condition again."""

@@ -11,7 +11,13 @@ __all__, __getattr__, __dir__ = lazily(
     {
         "crucible_batch.journal.binding": ("Binding", "journals_beside"),
         "crucible_batch.journal.copying": ("copy_journal",),
-        "crucible_batch.journal.lock": ("is_locked", "lock_results", "lock_run_directory", "refuse_if_locked"),
+        "crucible_batch.journal.lock": (
+            "is_locked",
+            "lock_results",
+            "lock_run_directory",
+            "read_holder",
+            "refuse_if_locked",
+        ),
         "crucible_batch.journal.merged_events": ("MergedEvents",),
         "crucible_batch.journal.plan_file": ("PlanFile",),
         "crucible_batch.journal.run_record": ("RunRecord",),

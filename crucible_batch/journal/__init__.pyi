@@ -4,6 +4,7 @@ from crucible_batch.journal.copying import copy_journal as copy_journal
 from crucible_batch.journal.lock import is_locked as is_locked
 from crucible_batch.journal.lock import lock_results as lock_results
 from crucible_batch.journal.lock import lock_run_directory as lock_run_directory
+from crucible_batch.journal.lock import read_holder as read_holder
 from crucible_batch.journal.lock import refuse_if_locked as refuse_if_locked
 from crucible_batch.journal.merged_events import MergedEvents as MergedEvents
 from crucible_batch.journal.plan_file import PlanFile as PlanFile

@@ -34,6 +34,16 @@ PAGE = 64
 """The number of jobs read at once. A run reads its queue until it ends, and an open read prevents checkpoints of the
 write-ahead log: after a million jobs the log would be as large as the journal, with its index in memory."""
 
+# Created by the first command: older releases ignore a table that they don't know.
+CREATE_CONTROLS = """CREATE TABLE IF NOT EXISTS controls (
+    id   INTEGER PRIMARY KEY AUTOINCREMENT,
+    run  INTEGER NOT NULL,  -- the run that the command was given to
+    body TEXT NOT NULL      -- JSON of the command, its time, and who gave it
+)"""
+ADD_CONTROL = "INSERT INTO controls (run, body) VALUES (?, ?)"
+HAS_CONTROLS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'controls'"
+CONTROLS = "SELECT body FROM controls WHERE run = (SELECT max(id) FROM runs) ORDER BY id"
+
 # The event at which a run begins is stored in its terms: older releases ignore the additional field.
 BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, json_set(?, '$.begins_after', ?))"
 RUNS = "SELECT started_at, finished_at, terms, ending, json_extract(terms, '$.begins_after') FROM runs ORDER BY id"

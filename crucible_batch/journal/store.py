@@ -11,6 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from crucible_batch.domain.asset import ASSET_PREFIX, Asset
+from crucible_batch.domain.control import ControlEntry
 from crucible_batch.domain.events import EVENT_NAMES, Accepted, Created, Event, Found
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.outcome import Ending
@@ -151,9 +152,17 @@ class Journal:
 
         Raises ``JournalError`` if it can't be stored; the caller must not act on the event then.
         """
+        await self._write(sql.APPEND, subject, *encode_event(event))
+
+    async def append_control(self, run: int, entry: ControlEntry) -> None:
+        """Store a command to a run, and return when it is durable. Raises ``JournalError``."""
+        await self._write(sql.CREATE_CONTROLS)
+        await self._write(sql.ADD_CONTROL, run, encode(entry))
+
+    async def _write(self, statement: str, *values: object) -> None:
         if self._writer is None:
             self._writer = GroupCommitWriter(self._connect)
-        await self._writer.write(sql.APPEND, (subject, *encode_event(event)))
+        await self._writer.write(statement, values)
 
     async def drain(self) -> None:
         """Return when all appended events are durable, so that reads include them. Raises ``JournalError``."""
@@ -287,6 +296,12 @@ class Journal:
             )
             for started, finished, terms, ending, after in self._connection.execute(sql.RUNS)
         ]
+
+    def controls(self) -> list[ControlEntry]:
+        """Return the commands that were given to the newest run, oldest first."""
+        if self._connection.execute(sql.HAS_CONTROLS).fetchone() is None:
+            return []
+        return [decode(ControlEntry, body) for (body,) in self._connection.execute(sql.CONTROLS)]
 
     def events(self) -> Iterator[tuple[str, Event]]:
         """Yield every event with its subject, oldest first."""

@@ -1,8 +1,9 @@
-"""The viewer's ASGI application: its routes, all read-only, and the middleware in front of them."""
+"""The viewer's ASGI application: its routes, read-only but for commands to runs, and the middleware before them."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.view.comparison import comparison_page, side_of
+from crucible_batch.view.control import PATH, ControlRequests
 from crucible_batch.view.feed import list_feed, run_feed
 from crucible_batch.view.list_page import list_page
 from crucible_batch.view.pages import run_charts, run_data, run_page
@@ -57,13 +59,15 @@ class _Headers:
 
 
 class _ReadOnly:
-    """Refuses every method but GET and HEAD."""
+    """Refuses every method but GET and HEAD, except POST below ``posts``."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, posts: str | None) -> None:
         self._app = app
+        self._posts = posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _METHODS:
+        is_command = scope.get("method") == "POST" and self._posts is not None and scope["path"].startswith(self._posts)
+        if scope["type"] == "http" and scope["method"] not in _METHODS and not is_command:
             refused = PlainTextResponse("This page only shows.\n", 405, headers={"allow": "GET, HEAD"})
             await refused(scope, receive, send)
         else:
@@ -73,21 +77,22 @@ class _ReadOnly:
 class Viewer:
     """The handlers of the routes."""
 
-    def __init__(self, runs: Runs, stopping: asyncio.Event) -> None:
+    def __init__(self, runs: Runs, stopping: asyncio.Event, *, is_controlled: bool) -> None:
+        self._is_controlled = is_controlled
         self._runs = runs
         self._stopping = stopping
         self._thumbnails = ThumbnailServer()
 
     async def list(self, _request: Request) -> Response:
         entries = await self._runs.entries()
-        return _html(list_page(entries, self._runs.root, count=self._runs.count))
+        return _html(list_page(entries, self._runs.root, count=self._runs.count, is_controlled=self._is_controlled))
 
     async def list_events(self, _request: Request) -> Response:
         return StreamingResponse(list_feed(self._runs, self._stopping), media_type="text/event-stream")
 
     async def page(self, request: Request) -> Response:
         run = await self._run(request)
-        return _html(await run.read(lambda watch: run_page(watch, run.key)))
+        return _html(await run.read(lambda watch: run_page(watch, run.key, is_controlled=self._is_controlled)))
 
     async def data(self, request: Request) -> Response:
         run = await self._run(request)
@@ -105,14 +110,19 @@ class Viewer:
 
     async def events(self, request: Request) -> Response:
         run = await self._run(request)
-        edition, after = (_number(request, name) for name in ("edition", "after"))
-        return StreamingResponse(run_feed(run, edition, after, self._stopping), media_type="text/event-stream")
+        edition, after, commands = (_number(request, name) for name in ("edition", "after", "commands"))
+        feed = run_feed(run, edition, after, self._stopping, commands=commands)
+        return StreamingResponse(feed, media_type="text/event-stream")
 
     async def output(self, request: Request) -> Response:
         return await picture(await self._run(request), request.path_params["path"])
 
     async def thumbnail(self, request: Request) -> Response:
         return await self._thumbnails.answer(await self._run(request), request.path_params["sha256"])
+
+    async def directory(self, request: Request) -> Path:
+        """Return the directory of the run that a request names. Raises ``HTTPException``."""
+        return (await self._run(request)).directory
 
     async def _run(self, request: Request, name: str = "key") -> ShownRun:
         run = await self._runs.get(request.path_params[name])
@@ -121,9 +131,12 @@ class Viewer:
         return run
 
 
-def create_app(runs: Runs, stopping: asyncio.Event) -> Starlette:
-    """Make the application. Setting ``stopping`` ends the event streams."""
-    viewer = Viewer(runs, stopping)
+def create_app(runs: Runs, stopping: asyncio.Event, token: str | None = None) -> Starlette:
+    """Make the application. Setting ``stopping`` ends the event streams.
+
+    Runs take commands from their pages with ``token``; without one, nothing can be changed.
+    """
+    viewer = Viewer(runs, stopping, is_controlled=token is not None)
     routes = [
         Route("/", viewer.list),
         Route("/favicon.ico", lambda _request: Response(status_code=204)),
@@ -137,10 +150,12 @@ def create_app(runs: Runs, stopping: asyncio.Event) -> Starlette:
         Route("/runs/{key}/", viewer.page),
         Route("/runs/{key}/{path:path}", viewer.output),
     ]
+    if token is not None:
+        routes.append(Route(f"{PATH}{{key}}", ControlRequests(token, viewer.directory).answer, methods=["POST"]))
     middleware = [  # the outermost first
         Middleware(_Headers),
         Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
-        Middleware(_ReadOnly),
+        Middleware(_ReadOnly, posts=None if token is None else PATH),
     ]
     return Starlette(routes=routes, middleware=middleware, exception_handlers={CrucibleBatchError: _unreadable})
 

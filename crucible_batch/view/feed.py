@@ -25,8 +25,12 @@ def event(kind: str, data: str = "{}") -> str:
     return f"event: {kind}\ndata: {data}\n\n"
 
 
-async def run_feed(run: ShownRun, edition: int, after: int, stopping: asyncio.Event) -> AsyncIterator[str]:
-    """Yield ``change`` for each change. ``replaced`` ends the feed: the page has to load all data again.
+async def run_feed(
+    run: ShownRun, edition: int, after: int, stopping: asyncio.Event, *, commands: int = 0
+) -> AsyncIterator[str]:
+    """Yield ``change`` for each event after ``after``, and each command to the run after the first ``commands``.
+
+    ``replaced`` ends the feed: the page has to load all data again.
 
     While the run is active, ``pace`` is sent every ``PACE_EVERY_S``, since a rate falls if no job ends. Ends with
     ``gone`` if the journal can no longer be read.
@@ -39,9 +43,9 @@ async def run_feed(run: ShownRun, edition: int, after: int, stopping: asyncio.Ev
             if snapshot.edition != edition:
                 yield event("replaced")
                 return
-            if snapshot.number > after:
+            if snapshot.number > after or snapshot.commands != commands:
                 newer, change = await run.read(partial(run_change, key=run.key, after=after))
-                after = newer.number
+                after, commands = newer.number, newer.commands
                 yield keep_alive.sent(event("change", change))
             elif snapshot.status.running and time.monotonic() - paced_at >= PACE_EVERY_S:
                 paced_at = time.monotonic()

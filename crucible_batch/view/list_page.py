@@ -41,9 +41,11 @@ class _Line:
     picture_count: int = 0
 
 
-def list_page(entries: Sequence[RunEntry], root: Path, *, count: int | None = None) -> Page:
+def list_page(
+    entries: Sequence[RunEntry], root: Path, *, count: int | None = None, is_controlled: bool = False
+) -> Page:
     """Return the page that lists the runs; ``count`` is the number of runs including those that are not listed."""
-    parts = parts_of("list")
+    parts = parts_of("list", is_controlled=is_controlled)
     shown = [_line(entry, root) for entry in entries]
     totals = _totals(entries, len(entries) if count is None else count)
     html = template("list.html.j2").render(parts=parts, runs=shown, totals=totals, root=str(root))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +37,8 @@ _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
 
 def standing(snapshot: Snapshot) -> str:
     """Return the run's state in words."""
+    if (paused := snapshot.status.paused) is not None:
+        return f"paused by {paused.source.by} since {_time(paused.at)}: nothing new is bought"
     if snapshot.status.running:
         return "running now"
     return KILLED if snapshot.killed else ending(snapshot.status.report)
@@ -46,6 +50,9 @@ def next_step(snapshot: Snapshot) -> Advice:
     enough = budget_for_rest(run_dir) if is_short_of_budget(head) and not snapshot.status.running else None
     remedy = remedy_for_failed(run_dir) if head.counts.failed and not snapshot.status.running else None
     said = advice(head, run_dir, enough, remedy)
+    if snapshot.status.paused is not None:
+        resume = f"crucible-batch ctl {shlex.quote(str(run_dir))} resume"
+        return Advice("The run is paused: it collects the jobs in flight, and buys nothing. Continue it with:", resume)
     if snapshot.status.running:
         return Advice(
             "The run is in progress, and this page is updated live. Ctrl-C in the run's terminal stops it cleanly."
@@ -65,12 +72,17 @@ def tone_of(snapshot: Snapshot) -> str:
     return _TONES.get(snapshot.status.report.status, "warn")
 
 
-def run_page(watch: Watch, key: str) -> Page:
-    """Return the page of one run; its script follows the run."""
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M} UTC"
+
+
+def run_page(watch: Watch, key: str, *, is_controlled: bool = False) -> Page:
+    """Return the page of one run; its script follows the run. ``is_controlled``: it can give commands as well."""
     snapshot = watch.look()
     head = snapshot.status.report
     never = codes_never_retried(watch.run_dir)
-    frame = Frame(next_step(snapshot), run_parts(), live=_live(snapshot, key), home="/", never=never)
+    parts = run_parts(is_controlled)
+    frame = Frame(next_step(snapshot), parts, live=_live(snapshot, key), home="/", never=never)
     pieces = page_pieces(watch.run_dir, head, watch.rows(), watch.curve(), _Served(key), frame=frame)
     return Page("".join(pieces), frame.parts.policy)
 
@@ -96,9 +108,11 @@ def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
 
 
 @cache
-def run_parts() -> PageAssets:
-    """Join the report's scripts and styles with those that follow a run."""
+def run_parts(is_controlled: bool = False) -> PageAssets:
+    """Join the report's scripts and styles with those that follow a run, and those that give it commands."""
     scripts = report_scripts() + read_file("scripts/live.js")
+    if is_controlled:
+        scripts = read_file("scripts/token.js") + scripts + read_file("scripts/control.js")
     return put_together(scripts, report_styles() + read_file("styles/live.css"), *SOURCES)
 
 
@@ -123,14 +137,19 @@ def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:
         "number": snapshot.number,
         "running": snapshot.status.running,
         "standing": standing(snapshot),
+        "paused": snapshot.status.paused is not None,
+        "commands": snapshot.commands,
         "pace": pace(snapshot, time.time()),
     }
 
 
 def pace(snapshot: Snapshot, now: float) -> Mapping[str, object] | None:
-    """Return the rate of a running run and its estimated time left in seconds, as a page shows them."""
+    """Return the rate of a running run and its estimated time left in seconds, as a page shows them.
+
+    None while there is none, and in a pause.
+    """
     per_min, left = snapshot.pace(now), snapshot.left(now)
-    if not snapshot.status.running or per_min is None or left is None:
+    if not snapshot.status.running or snapshot.status.paused is not None or per_min is None or left is None:
         return None
     return {"per_min": per_min, "likely_s": left.likely_s, "low_s": left.low_s, "high_s": left.high_s}
 

@@ -15,21 +15,22 @@ from crucible_batch.view.app import create_app
 from crucible_batch.view.runs import Runs
 
 
-def run_viewer(root: Path, port: int, on_ready: Callable[[str], None]) -> None:
+def run_viewer(root: Path, port: int, on_ready: Callable[[str], None], *, token: str | None = None) -> None:
     """Serve the runs at and below ``root`` until SIGINT or SIGTERM; ``port`` 0 chooses a free one.
 
-    ``on_ready`` is called with the address once it can be opened. Raises ``UserError`` if the port is in use.
+    With ``token``, runs take commands from their pages. ``on_ready`` is called with the address once it can be opened.
+    Raises ``UserError`` if the port is in use.
     """
     with contextlib.closing(bind(LOOPBACK, port, "--port")) as listening:
-        asyncio.run(_serve(root, listening, on_ready))
+        asyncio.run(_serve(root, listening, on_ready, token))
 
 
-async def _serve(root: Path, listening: socket.socket, on_ready: Callable[[str], None]) -> None:
+async def _serve(root: Path, listening: socket.socket, on_ready: Callable[[str], None], token: str | None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    server = LocalServer(create_app(Runs(root), stopping))
+    server = LocalServer(create_app(Runs(root), stopping, token))
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listening]))
         await server.listening.wait()

@@ -29,9 +29,14 @@ def read_file(name: str) -> str:
 
 
 @cache
-def parts_of(name: str) -> PageAssets:
-    """Join the scripts and styles of a page that is not a run's: those shared with the report, and its own."""
+def parts_of(name: str, *, is_controlled: bool = False) -> PageAssets:
+    """Join the scripts and styles of a page that is not a run's: those shared with the report, and its own.
+
+    ``is_controlled``: the page takes the token of the session from its address.
+    """
     scripts = report_scripts("dom", "theme") + read_file(f"scripts/{name}.js")
+    if is_controlled:
+        scripts = read_file("scripts/token.js") + scripts
     return put_together(scripts, report_styles("tokens", "page") + read_file(f"styles/{name}.css"), *SOURCES)
 
 

@@ -7,6 +7,7 @@ A class or a function may be renamed at any time; a name in these tables may not
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from crucible_batch.api import ListedRun, RunState
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.runs import run_json
+from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource
 from crucible_batch.domain.events import EVENT_NAMES, AssetEvent, Deleted, Event, JobEvent, event_name
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
@@ -24,6 +26,7 @@ from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
 from crucible_batch.domain.progress import (
     AssetAdvanced,
     Balance,
+    Controlled,
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
@@ -37,6 +40,7 @@ from crucible_batch.domain.progress import (
     Throttled,
 )
 from crucible_batch.domain.receipts import Receipt
+from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.notifications.messages import message_schema
 
@@ -79,6 +83,7 @@ JSON_LINES: Mapping[str, str] = {
     "gateway_back": "lasted_s",
     "throttled": "limit ceiling reason",
     "stopping": "code message grace_s",
+    "control": "action by via in_flight value names",
     "run_ended": "status exit_code counts balance",
 }
 """Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their event besides."""
@@ -102,6 +107,7 @@ MESSAGES: tuple[Message, ...] = (
     GatewayBack(0.0, 75.0),
     Throttled(0.0, 1, 2, "BUSY"),
     Stopping(0.0, "X", "why", 30.0),
+    Controlled(0.0, "deadline", "anna@host", "terminal", 3, 60.0),
     RunEnded(0.0, Ending(RunStatus.SUCCEEDED, 0), {Outcome.SUCCEEDED: 1}, BALANCE),
 )
 
@@ -164,3 +170,15 @@ def test_a_notification_has_these_fields_and_types() -> None:
     }
     assert schema["properties"]["type"]["enum"] == MESSAGE_TYPES.split()
     assert schema["properties"]["schema_version"]["const"] == 1
+
+
+def test_a_command_to_a_run_is_journalled_with_these_names() -> None:
+    """Read by ``status`` and the viewer of later releases."""
+    entry = ControlEntry(1.0, ControlCommand(ControlAction.RETRY, None, ("a*",)), ControlSource("anna@host", "page"))
+    assert json.loads(encode(entry)) == {
+        "at": 1.0,
+        "command": {"action": "retry", "value": None, "names": ["a*"]},
+        "source": {"by": "anna@host", "via": "page"},
+    }
+    assert decode(ControlEntry, encode(entry)) == entry
+    assert [action.value for action in ControlAction] == ["pause", "resume", "stop", "concurrency", "deadline", "retry"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from crucible_batch.api import (
     AssetAdvanced,
+    Controlled,
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
@@ -54,6 +55,7 @@ LINES: Mapping[type[Message], tuple[str, str]] = {
     GatewayBack: ("gateway_back", "lasted_s"),
     Throttled: ("throttled", "limit ceiling reason"),
     Stopping: ("stopping", "code message grace_s"),
+    Controlled: ("control", "action by via in_flight value names"),
     RunEnded: ("run_ended", "ending counts balance"),
 }
 """The ``type`` of each message's line, and the message's fields in it; ``_fields`` has the exceptions."""

@@ -29,11 +29,14 @@ from crucible_batch.api import Message, Throttled, clean
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.progress_state import (
     BACK,
+    CONTROL,
+    PAUSED,
     SLOWER,
     WAITING,
     NotableEvent,
     ProgressState,
     jobs_at_once,
+    paused_words,
     stopping_words,
 )
 from crucible_batch.cli.display.progress_text import (
@@ -173,7 +176,7 @@ class LiveDisplay(Display):
         now = self._clock()
         notable = self._tally.take(message, now)
         self._has_news = True
-        if notable is None or notable.name in {SLOWER, WAITING, BACK, "stopping"}:
+        if notable is None or notable.name in {SLOWER, WAITING, BACK, PAUSED, CONTROL, "stopping"}:
             return  # these states have their own row while they last
         if notable.code == "RETRY":
             self._retry = (now, notable)
@@ -231,6 +234,8 @@ class LiveDisplay(Display):
                 (tail if label == "errors" else head).extend(rows(label, parts, width, style))
         if tally.unreachable is not None:
             tail += rows("waiting", tally.unreachable.split("; "), width, "yellow")
+        if tally.paused is not None:
+            tail += rows("paused", paused_words(tally, now), width, "yellow")
         if tally.throttled is not None:
             tail.append(_slower(tally.throttled))
         if tally.retries:

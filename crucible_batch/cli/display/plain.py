@@ -12,7 +12,15 @@ from rich.console import Console
 
 from crucible_batch.api import Message, RunBegan, RunEnded
 from crucible_batch.cli.display import Display
-from crucible_batch.cli.display.progress_state import BACK, SLOWER, WAITING, NotableEvent, ProgressState
+from crucible_batch.cli.display.progress_state import (
+    BACK,
+    CONTROL,
+    PAUSED,
+    SLOWER,
+    WAITING,
+    NotableEvent,
+    ProgressState,
+)
 from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts
 from crucible_batch.cli.terminal import at_level, say
 
@@ -80,7 +88,7 @@ class PlainDisplay(Display):
         if notable.name == SLOWER:
             say(self._console, f"{_wall_clock()}  {SLOWER}  {notable.message}: {notable.code}")
             return
-        if notable.name in {WAITING, BACK}:
+        if notable.name in {WAITING, BACK, PAUSED, CONTROL}:
             reason = f" ({notable.code})" if notable.code else ""
             say(self._console, f"{_wall_clock()}  {notable.name}  {notable.message}{reason}")
             return

@@ -12,6 +12,8 @@ from decimal import Decimal
 from crucible_batch.api import (
     AssetAdvanced,
     Balance,
+    ControlAction,
+    Controlled,
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
@@ -31,6 +33,7 @@ from crucible_batch.api import (
     clean,
     event_name,
 )
+from crucible_batch.cli.display.control_text import by_words, control_words
 from crucible_batch.cli.units import format_duration
 
 BYTES_WINDOW_S = 10.0
@@ -71,7 +74,10 @@ SLOWER = "slower"
 """The name of the notable event when the limit of concurrent jobs falls."""
 WAITING = "waiting"
 BACK = "resumed"
-"""The names of the notable events while the gateway is unreachable, and when it answers again."""
+"""The names of the notable events while the gateway is unreachable, and when it answers again or a pause has ended."""
+PAUSED = "paused"
+CONTROL = "control"
+"""The names of the notable events when the run was paused, and when it was given another command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,8 @@ class ProgressState:
         self.ended = False
         self.throttled: Throttled | None = None
         self.unreachable: str | None = None
+        self.paused: tuple[float, str] | None = None
+        """Since when, on the display's clock, and by whom the run is paused."""
         self.stop_at: float | None = None
         self.balance = Balance(None, Decimal(0), Decimal(0))
         self.up = Throughput()
@@ -219,7 +227,7 @@ class ProgressState:
 
     def left(self, now: float) -> TimeLeft | None:
         """Estimate the time left at this rate; None if there is no rate yet, or if the run is stopping."""
-        if self.stop_at is not None:
+        if self.stop_at is not None or self.paused is not None:
             return None
         return self._pace.left(self.waiting + self._own_tasks(), now)
 
@@ -260,6 +268,8 @@ class ProgressState:
             case Stopping():
                 self.stop_at = now + (message.grace_s or 0.0)
                 return NotableEvent("stopping", message.code, stopping_words(self, now))
+            case Controlled():
+                return self._control(message, now)
             case RunEnded():
                 self._settle(message)
                 return None
@@ -327,6 +337,17 @@ class ProgressState:
         self.throttled = message
         return NotableEvent(SLOWER, clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}", retry=True)
 
+    def _control(self, message: Controlled, now: float) -> NotableEvent:
+        match message.action:
+            case ControlAction.PAUSE:
+                self.paused = (now, by_words(message))
+                return NotableEvent(PAUSED, "", f"by {by_words(message)}; nothing new is bought", retry=True)
+            case ControlAction.RESUME:
+                self.paused = None
+                return NotableEvent(BACK, "", f"by {by_words(message)}", retry=True)
+            case _:
+                return NotableEvent(CONTROL, "", control_words(message), retry=True)
+
     def _settle(self, message: RunEnded) -> None:
         self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
         self.failed = message.counts.get(Outcome.FAILED, 0)
@@ -345,6 +366,16 @@ def unreachable_words(message: GatewayUnreachable) -> str:
     """Return in words how long the gateway has not answered, and for how long the run waits."""
     lasted, limit = format_duration(message.lasted_s, whole=True), format_duration(message.limit_s, whole=True)
     return f"no answer from the gateway for {lasted}; waiting up to {limit}; nothing new is bought"
+
+
+def paused_words(tally: ProgressState, now: float) -> list[str]:
+    """Return by whom and for how long a run is paused, and what it still collects."""
+    if tally.paused is None:
+        return []
+    since, by = tally.paused
+    count = tally.in_flight
+    collected = f"{count} job{'s' if count != 1 else ''} in flight" if count else "no jobs in flight"
+    return [f"by {by}", format_duration(max(0.0, now - since), whole=True), collected, "nothing new is bought"]
 
 
 def stopping_words(tally: ProgressState, now: float) -> str:

@@ -116,7 +116,7 @@ def money_parts(tally: ProgressState) -> list[str]:
 def pace_parts(tally: ProgressState, now: float) -> list[str]:
     """Return the rate and the estimated time left, if known, as in ``~4 min (3-6) left``; the more important last."""
     rate = tally.rate_per_min(now)
-    if rate is None:
+    if rate is None or tally.paused is not None:
         return []
     left = tally.left(now)
     speed = f"{rate:.0f} jobs/min" if rate >= 10 else f"{rate:.1f} jobs/min"

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from crucible_batch.api import (
     AssetAdvanced,
+    Controlled,
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
@@ -26,6 +27,7 @@ from crucible_batch.api import (
     event_name,
     format_credits,
 )
+from crucible_batch.cli.display.control_text import control_words
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.progress_state import jobs_at_once, unreachable_words
 from crucible_batch.cli.terminal import Json
@@ -84,7 +86,7 @@ def level_of(message: Message) -> int:
             return DEBUG
         case Throttled():
             return DEBUG if message.reason is None else WARNING
-        case Retrying() | GatewayUnreachable() | Stopping():
+        case Retrying() | GatewayUnreachable() | Stopping() | Controlled():
             return WARNING
         case RunBegan() | TakenUp() | GatewayBack() | RunEnded():
             return INFO
@@ -138,6 +140,8 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
             return f"at most {jobs_at_once(message.limit)}{why}"
         case Stopping():
             return f"stopping: {clean(message.code, 60)}: {clean(message.message, 300)}"
+        case Controlled():
+            return clean(control_words(message), 300)
         case RunEnded():
             stops = "".join(f"; {clean(it.code, 60)}: {clean(it.message, 200)}" for it in message.ending.stops.values())
             ending = f"run ended ({message.ending.status.value}, exit code {message.ending.exit_code})"

@@ -1,10 +1,11 @@
 // Follows the run: changes from the server are merged into the jobs that are shown, and only these are drawn again.
 const CHARTS_EVERY_MS = 10_000;
+const followers = []; // called whenever the run was shown again
 const feed = { source: null, charted: 0, due: false };
 
 function listen() {
-  const { key, edition, number } = page.model.data.live;
-  const source = new EventSource(`/events/${key}?edition=${edition}&after=${number}`);
+  const { key, edition, number, commands } = page.model.data.live;
+  const source = new EventSource(`/events/${key}?edition=${edition}&after=${number}&commands=${commands}`);
   source.addEventListener('change', (event) => { take(JSON.parse(event.data)); });
   source.addEventListener('pace', (event) => { page.model.data.live.pace = JSON.parse(event.data).pace; showSummary(); });
   source.addEventListener('replaced', () => { source.close(); begin(); });
@@ -49,6 +50,7 @@ function show() {
   const { data } = page.model;
   document.title = `${data.manifest.name} · ${data.counts.succeeded} of ${data.counts.total}`;
   document.documentElement.dataset.standing = data.live.running ? 'running' : data.status === 'running' ? 'killed' : 'ended';
+  document.documentElement.dataset.paused = String(Boolean(data.live.paused));
   showSummary();
   const states = ORDER.filter((state) => data.counts[state]).join();
   if (feed.states !== states) renderToolbar(page.model);
@@ -58,6 +60,7 @@ function show() {
   page.update();
   feed.due = true;
   chart();
+  for (const follow of followers) follow();
 }
 
 // The summary, with the rate of a running run and its estimated time left.

@@ -17,7 +17,7 @@ COMMANDS = (
     "run", "plan", "validate", "status", "audit", "report", "credits", "workflows", "assets", "schema", "init",
     "doctor", "sandbox", "demo", "verify", "clean", "prune", "explain", "view", "runs", "schedule list",
     "schedule export", "schedule serve", "notify test", "budget show", "budget release", "merge", "worker",
-    "cluster status", "cluster drain", "skill", "mcp",
+    "cluster status", "cluster drain", "ctl", "skill", "mcp",
 )  # fmt: skip
 
 

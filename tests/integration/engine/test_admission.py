@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from decimal import Decimal
 
 import httpx
@@ -17,6 +18,7 @@ from crucible_batch.domain.progress import JobAdvanced
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.shutdown import Shutdown
 
 TEN = "\n".join(f"{{name: j{i}, prompt: 'picture {i}'}}" for i in range(10))
@@ -275,7 +277,8 @@ class Refunding:
 async def test_after_a_402_a_refund_alone_opens_the_account():
     around = Refunding()
     books = JournaledLedger(around, Ledger(), None)
-    admission = Admission(books, around, Shutdown(), SystemClock())
+    stop, clock = Shutdown(), SystemClock()
+    admission = Admission(books, around, stop, clock, pause=Pause(stop, clock, nullcontext))
 
     async def hold(identity: str) -> Held | None:
         return await admission.hold(Job(identity), Shape("workflow:w"), missing=lambda: 0, claim=lambda: None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -16,6 +16,7 @@ from crucible_batch.domain.prices import PriceBook, Shape
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
 
@@ -60,6 +61,7 @@ class Desk:
     books: JournaledLedger
     stop: Shutdown
     admission: Admission
+    pause: Pause
     tasks: dict[str, asyncio.Task[Held | None]] = field(default_factory=dict)
 
     async def ask(self, identity: str, shape: Shape = W, *, images: int = 0) -> Held | None:
@@ -113,9 +115,11 @@ async def desk(
 ) -> AsyncIterator[Desk]:
     gateway, stop = Gateway(account), Shutdown()
     books = JournaledLedger(gateway, Ledger(prices), None if budget is None else D(budget))
-    admission = Admission(books, gateway, stop, Clock())  # type: ignore[arg-type] # all that it asks is the account
-    stop.on_change.append(admission.wake)
-    made = Desk(gateway, books, stop, admission)
+    pause = Pause(stop, SystemClock(), nullcontext)
+    admission = Admission(books, gateway, stop, Clock(), pause=pause)  # type: ignore[arg-type] # all that it asks is the account
+    stop.on_change += [admission.wake, pause.wake]
+    pause.on_change.append(admission.wake)
+    made = Desk(gateway, books, stop, admission, pause)
     try:
         yield made
     finally:

@@ -95,7 +95,7 @@ async def test_a_run_that_is_to_stop_lets_nobody_wait() -> None:
 
 async def test_a_disk_without_room_ends_the_buying() -> None:
     async with desk() as at:
-        full = Admission(at.books, at.gateway, at.stop, SystemClock(), lambda: ERROR)  # type: ignore[arg-type]
+        full = Admission(at.books, at.gateway, at.stop, SystemClock(), pause=at.pause, shortage=lambda: ERROR)  # type: ignore[arg-type]
         assert await full.hold(Job("a"), W, missing=lambda: 0, claim=lambda: None) is None
         assert (at.stop.reasons, list(at.stop.stops.values())) == ({ExitCode.STOPPED}, [ERROR])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -64,7 +64,8 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import Records
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
-from crucible_batch.engine.outage_gate import OutageGate
+from crucible_batch.engine.pause import Pause
+from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slot
@@ -135,7 +136,9 @@ class Bench:
         self.gateway, self.stop = Gateway(), Shutdown()
         self.books = JournaledLedger(self.gateway, Ledger(prices), D(budget))
         clock = Clock()
-        self.admission = Admission(self.books, self.gateway, self.stop, clock)  # type: ignore[arg-type]
+        self.pause = Pause(self.stop, clock, nullcontext)
+        self.admission = Admission(self.books, self.gateway, self.stop, clock, pause=self.pause)  # type: ignore[arg-type]
+        self.pause.on_change.append(self.admission.wake)
         self.planned = PlannedJob(0, "job", "job", "w", {}, images={} if image is None else {"image": image})
         self.job = Job("job", has_images=image is not None)
         self.uploading: Callable[[], Awaitable[None]] = _nothing
@@ -175,7 +178,7 @@ class Bench:
             ),
             clock=clock,
             gone_workflows={},
-            gate=OutageGate(self.gateway, self.outage, self.stop, clock),  # type: ignore[arg-type]
+            gate=PurchaseGate(self.gateway, self.outage, self.pause, self.stop, clock),  # type: ignore[arg-type]
             recovery=Recovery(self.stop, wanted=False),
             owners=SimpleNamespace(claim=lambda _job, _job_id: True),
             is_forgotten=lambda _job: self.key_is_old,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -368,3 +369,39 @@ def test_a_live_run_has_its_pace_the_time_left_and_newest_first(
     assert saved == sorted(saved, reverse=True)
     expect(page.locator("#when")).to_contain_text("done, some failed", timeout=60_000)
     expect(facts).not_to_contain_text("jobs/min")
+
+
+def test_a_run_is_paused_and_resumed_on_its_page(browser: Browser, cli: Cli, runs: Callable[[str], Any]) -> None:
+    complaints: list[str] = []
+    with viewing(cli, "--control") as viewer:
+        assert viewer.process.stdout is not None
+        token = json.loads(viewer.process.stdout.readline())["token"]
+        runs("steered")
+        context = browser.new_context()
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{viewer.url}#control={token}")
+        expect(page).to_have_url(viewer.url)  # the token is out of the address at once
+        page.locator(".run h2 a").click()
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator("#answer")).to_contain_text("paused; ")
+        expect(page.locator("#when")).to_contain_text("paused by ")
+        expect(page.locator("#summary")).not_to_contain_text("jobs/min")
+        page.get_by_label("Jobs in flight").fill("3")
+        page.get_by_label("Jobs in flight").press("Enter")
+        expect(page.locator("#answer")).to_contain_text("at most 3 jobs in flight")
+        page.get_by_role("button", name="Resume").click()
+        expect(page.locator("#when")).to_contain_text("running now")
+        stranger = browser.new_context().new_page()
+        stranger.goto(page.url)
+        expect(stranger.get_by_role("button", name="Pause")).to_have_count(0)
+        stranger.get_by_label("Token of this session").fill(token)
+        stranger.get_by_role("button", name="Control this run").click()
+        expect(stranger.get_by_role("button", name="Pause")).to_be_visible()
+        results = Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+        stranger.context.close()
+        context.close()
+    assert complaints == []

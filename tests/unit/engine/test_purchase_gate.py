@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
@@ -12,7 +13,8 @@ from crucible_batch.domain.gateway_types import Account, ErrorInfo
 from crucible_batch.domain.job import Hold, Submit
 from crucible_batch.domain.outage import Outage
 from crucible_batch.engine.clock import SystemClock
-from crucible_batch.engine.outage_gate import OutageGate
+from crucible_batch.engine.pause import Pause
+from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 from tests.unit.engine.test_performer_rule import Bench, leave_in_doubt
@@ -42,7 +44,8 @@ class World:
     def __init__(self) -> None:
         self.outage, self.stop = Outage(), Shutdown()
         self.gateway = Gateway(self.outage)
-        self.gate = OutageGate(self.gateway, self.outage, self.stop, SystemClock())  # type: ignore[arg-type]
+        self.pause = Pause(self.stop, SystemClock(), nullcontext)
+        self.gate = PurchaseGate(self.gateway, self.outage, self.pause, self.stop, SystemClock())  # type: ignore[arg-type]
 
 
 async def test_an_open_gate_costs_no_request() -> None:

@@ -1,4 +1,4 @@
-"""Keeps a run from buying anything while the gateway does not answer."""
+"""Keeps a run from buying anything while it is paused, and while the gateway does not answer."""
 
 from __future__ import annotations
 
@@ -9,37 +9,52 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError, KeyRefusedError
 
 
-class OutageGate:
-    """A gate that is closed while the gateway does not answer.
+class PurchaseGate:
+    """A gate that is closed while the run is paused, and while the gateway does not answer.
 
     A job passes it before its credits are held. One that reaches its submit while the gate is closed releases its hold
     and returns to the gate, so nothing is held for what was not sent. Requests for what was bought before, and the
-    repetition of a submit in doubt, which may be among it, do not pass the gate.
+    repetition of a submit in doubt, which may be among it, do not pass the gate; but a submit that an earlier run left
+    in doubt passes it before it is sent again.
     """
 
-    def __init__(self, gateway: Gateway, outage: Outage, stop: Shutdown, clock: Clock) -> None:
+    def __init__(self, gateway: Gateway, outage: Outage, pause: Pause, stop: Shutdown, clock: Clock) -> None:
         self._gateway = gateway
         self._outage = outage
+        self._pause = pause
         self._stop = stop
         self._clock = clock
         self._asking = asyncio.Lock()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether something may be bought now."""
+        return not (self._stop.no_more or self._outage.is_on or self._pause.is_on)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run is paused."""
+        return self._pause.is_on
+
     async def passed(self) -> None:
-        """Wait until the gateway answers a request that buys nothing, or the run stops.
+        """Wait until the run is not paused and the gateway answers a request that buys nothing, or the run stops.
 
         Raises ``KeyRefusedError`` if that is its answer, and ``GatewayError`` if there is none in the time allowed.
         """
-        while not self._is_open_now():
+        await self._pause.over()
+        while self._is_outage():
             async with self._asking:
-                if not self._is_open_now():
+                if self._is_outage():
                     await self._ask()
+            await self._pause.over()
 
-    def _is_open_now(self) -> bool:
-        return self._stop.no_more or not self._outage.is_on
+    def _is_outage(self) -> bool:
+        return self._outage.is_on and not self._stop.no_more
 
     async def _ask(self) -> None:
         try:
@@ -53,6 +68,6 @@ class OutageGate:
     def turned_back(self) -> HoldReleased | None:
         """Return the event that releases the hold of a job not sent yet, if the gate is closed."""
         if not self._outage.is_on:
-            return None
+            return self._pause.turned_back()
         error = ErrorInfo("NO_ANSWER", "the gateway does not answer; the job is submitted once it does")
         return HoldReleased(at=self._clock.now(), error=error)

@@ -1,0 +1,177 @@
+"""Commands to the run that is active in a directory: sent from another process, and performed by the run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from crucible_batch.api.control_command import read_command
+from crucible_batch.api.control_desk import ControlDesk
+from crucible_batch.api.control_socket import connected, listening, user_name, user_of
+from crucible_batch.domain.control import ControlSource
+from crucible_batch.errors import ControlError, CrucibleBatchError
+from crucible_batch.journal import Journal, is_locked, read_holder
+
+logger = logging.getLogger(__name__)
+
+TERMINAL: Final = "terminal"
+PAGE: Final = "page"
+_ANSWER_WITHIN_S = 30.0
+_REQUEST_WITHIN_S = 5.0
+_LONGEST = 64 * 1024
+_LAST_ANSWERS_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ControlAnswer:
+    """The answer of a run to a command: a sentence, and its data."""
+
+    message: str
+    data: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer as it is sent. ``hint`` is what to do if it is not ``ok``."""
+
+    ok: bool
+    message: str
+    hint: str | None = None
+    data: Mapping[str, str | int] = field(default_factory=dict)
+
+
+_ANSWER: TypeAdapter[_Answer] = TypeAdapter(_Answer)
+
+
+@asynccontextmanager
+async def controlled(desk: ControlDesk, directory: Path) -> AsyncIterator[None]:
+    """Take commands on the directory's socket during the block. If there can't be one, the run continues without."""
+    connections = _Connections(desk)
+    with ExitStack() as stack:
+        try:
+            bound = stack.enter_context(listening(directory))
+        except OSError as error:
+            logger.info("this run takes no commands of ctl: %s", error.strerror or error)
+            yield
+            return
+        server = await asyncio.start_unix_server(connections.serve, sock=bound, limit=_LONGEST)
+        try:
+            yield
+        finally:
+            server.close()
+            await connections.ended(_LAST_ANSWERS_S)
+
+
+class _Connections:
+    """The connections to a run: one command and one answer each, as lines of JSON."""
+
+    def __init__(self, desk: ControlDesk) -> None:
+        self._desk = desk
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            user = user_of(writer.get_extra_info("socket"))
+            if user is not None:
+                async with asyncio.timeout(_REQUEST_WITHIN_S):
+                    line = await reader.readline()
+                writer.write(_ANSWER.dump_json(await self._answer(line, user)) + b"\n")
+                await writer.drain()
+        except (OSError, ValueError):  # gone, silent (TimeoutError is an OSError), or too long
+            pass
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def ended(self, within_s: float) -> None:
+        """Wait until the last answers are sent, and end what is left."""
+        tasks = set(self._open)
+        if tasks:
+            await asyncio.wait(tasks, timeout=within_s)
+        for task in tasks:
+            task.cancel()
+
+    async def _answer(self, line: bytes, user: int) -> _Answer:
+        try:
+            words, via = _request(line)
+            source = ControlSource(user_name(user), via)
+            message, data = await self._desk.perform(read_command(words), source)
+        except CrucibleBatchError as error:
+            return _Answer(ok=False, message=error.message, hint=error.hint)
+        return _Answer(ok=True, message=message, data=data)
+
+
+def _request(line: bytes) -> tuple[list[str], str]:
+    """Return the words of a command and through what it came. Raises ``ControlError``."""
+    with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
+        asked = json.loads(line)
+        words, via = asked["words"], asked["via"]
+        if isinstance(words, list) and all(isinstance(word, str) for word in words) and via in {TERMINAL, PAGE}:
+            return words, via
+    raise ControlError("the command can't be read", hint="use the same release of crucible-batch as the run")
+
+
+def control(run_dir: str | Path, words: Sequence[str], *, via: str = TERMINAL) -> ControlAnswer:
+    """Give a command to the run that is active in a directory, and return its answer. Blocks for up to 30 seconds.
+
+    Raises ``ControlError`` if no run takes it, with what to do, ``UserError`` if it is not a command,
+    ``RunDirectoryError`` and ``JournalError``.
+    """
+    read_command(words)
+    directory = Path(run_dir)
+    with Journal.read(directory):
+        pass
+    try:
+        answer = _exchanged(directory, json.dumps({"words": list(words), "via": via}).encode() + b"\n")
+    except PermissionError:
+        raise ControlError(
+            f"the run in {directory} is another user's", hint="give the command as the user who started the run"
+        ) from None
+    except TimeoutError:
+        raise ControlError(
+            f"the run in {directory} does not answer", hint=f"its state: crucible-batch status {directory}"
+        ) from None
+    except (OSError, ValueError) as error:  # ValidationError is a ValueError
+        raise _no_run(directory) from error
+    if not answer.ok:
+        raise ControlError(answer.message, hint=answer.hint)
+    return ControlAnswer(answer.message, answer.data)
+
+
+def _exchanged(directory: Path, request: bytes) -> _Answer:
+    with contextlib.closing(connected(directory, _ANSWER_WITHIN_S)) as connection:
+        connection.sendall(request)
+        with connection.makefile("rb") as answers:
+            return _ANSWER.validate_json(answers.readline(_LONGEST))
+
+
+def _no_run(directory: Path) -> ControlError:
+    if not is_locked(directory):
+        return ControlError(
+            f"no run is active in {directory}",
+            hint=f"how it ended, and what to do next: crucible-batch status {directory}",
+        )
+    holder = read_holder(directory / ".crucible")
+    if holder is not None and holder.host != socket.gethostname():
+        return ControlError(
+            f"the run in {directory} is active on another machine: {holder}",
+            hint=f"give the command on {holder.host}",
+        )
+    return ControlError(
+        f"the run in {directory} takes no commands now: it is starting or ending, it runs shards in a cluster, or"
+        " its file system has no sockets",
+        hint="try again in a moment; Ctrl-C in the run's terminal stops it in good order",
+    )

@@ -1,0 +1,36 @@
+"""Commands that were given to a run from outside, in words."""
+
+from __future__ import annotations
+
+from crucible_batch.api import ControlAction, Controlled, clean
+from crucible_batch.cli.units import format_duration
+
+_SHOWN_NAMES = 3
+
+
+def control_words(message: Controlled) -> str:
+    """Return what was done, by whom, and from where if it was not a terminal."""
+    return f"{_done(message)} by {by_words(message)}"
+
+
+def by_words(message: Controlled) -> str:
+    """Return who gave the command: ``anna@host``, ``anna@host from the page``."""
+    return clean(message.by, 80) + ("" if message.via == "terminal" else f" from the {clean(message.via, 20)}")
+
+
+def _done(message: Controlled) -> str:
+    match message.action:
+        case ControlAction.PAUSE:
+            return "paused"
+        case ControlAction.RESUME:
+            return "resumed"
+        case ControlAction.STOP:
+            return "stopped"
+        case ControlAction.CONCURRENCY:
+            return f"concurrency set to {message.value:g}"
+        case ControlAction.DEADLINE:
+            return f"deadline set to {format_duration(message.value or 0.0, whole=True)} from now"
+        case _:
+            names = ", ".join(clean(name, 60) for name in message.names[:_SHOWN_NAMES])
+            more = len(message.names) - _SHOWN_NAMES
+            return f"retry of {names}{f' and {more} more' if more > 0 else ''}"

@@ -1,0 +1,70 @@
+"""The pause of a run: nothing is bought, and what is in flight is collected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from crucible_batch.domain.events import HoldReleased
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.shutdown import Shutdown
+
+PAUSED = "PAUSED"
+
+
+class Pause:
+    """Whether the run is paused. Everything here is called from the event loop.
+
+    No credits are held and no submit or upload is begun in a pause. Jobs wait in ``over``, without their slots, so that
+    jobs in flight can have them: ``give_back`` returns the caller's slot for a block. A run that is stopping does not
+    wait for the end of its pause.
+    """
+
+    def __init__(
+        self, stop: Shutdown, clock: Clock, give_back: Callable[[], AbstractAsyncContextManager[None]]
+    ) -> None:
+        self.is_on = False
+        self.on_change: list[Callable[[], None]] = []
+        self._stop = stop
+        self._clock = clock
+        self._give_back = give_back
+        self._changed = asyncio.Event()
+
+    def begin(self) -> None:
+        """Pause. Nothing is bought once this returns, except by submits and uploads that were sent before."""
+        self._set(True)
+
+    def end(self) -> None:
+        """Resume."""
+        self._set(False)
+
+    def _set(self, is_on: bool) -> None:
+        self.is_on = is_on
+        for callback in self.on_change:
+            callback()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let those that wait check their condition again: the run is about to stop."""
+        self._changed.set()
+
+    async def over(self) -> None:
+        """Return at once if the run is not paused; else when it is resumed or stops, with a slot again."""
+        if not self._is_kept():
+            return
+        async with self._give_back():
+            while self._is_kept():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _is_kept(self) -> bool:
+        return self.is_on and not self._stop.no_more
+
+    def turned_back(self) -> HoldReleased | None:
+        """Return the event that releases the hold of a job not sent yet, if the run is paused."""
+        if not self.is_on:
+            return None
+        error = ErrorInfo(PAUSED, "the run is paused; the job is submitted once it is resumed")
+        return HoldReleased(at=self._clock.now(), error=error)

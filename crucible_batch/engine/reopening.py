@@ -1,0 +1,61 @@
+"""Failed jobs that are tried again on a command, while the run is active."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.plan import PlannedJob
+
+
+class Reopening:
+    """Keeps a failed job from being taken twice: by a command, and by the queue of a run that retries failed jobs.
+
+    A job that was taken and is not reopened yet still looks failed in the journal. ``jobs`` reads the started jobs
+    from the journal, ``is_of_run`` is whether the run includes a job of this name, and ``waiting`` is the queue.
+    """
+
+    def __init__(
+        self,
+        jobs: Callable[[], Iterable[tuple[PlannedJob, Job]]],
+        is_of_run: Callable[[str], bool],
+        waiting: deque[tuple[PlannedJob, Job]],
+    ) -> None:
+        self._jobs = jobs
+        self._is_of_run = is_of_run
+        self._waiting = waiting
+        self._taken: set[str] = set()
+        self._chosen: set[str] = set()
+
+    def has_chosen(self, identity: str) -> bool:
+        """Whether a command has chosen the job: the queue then leaves it out."""
+        return identity in self._chosen
+
+    def queued(self, job: Job) -> None:
+        """Take in that the queue gives out a job."""
+        if job.phase is Phase.FAILED:
+            self._taken.add(job.identity)
+
+    def begun(self, identity: str) -> None:
+        """Take in that a job was reopened, by its journal."""
+        self._taken.discard(identity)
+
+    def reopen(self, takes: Callable[[str], bool]) -> list[str]:
+        """Queue the failed jobs of the run with a name that ``takes`` accepts, and return their names.
+
+        Those that are tried again already are left out. Nothing is awaited, so that no job changes meanwhile.
+        """
+        found = [
+            (planned, job)
+            for planned, job in self._jobs()
+            if job.phase is Phase.FAILED
+            and job.identity not in self._taken
+            and self._is_of_run(planned.name)
+            and takes(planned.name)
+        ]
+        chosen = {job.identity for _, job in found}
+        self._taken |= chosen
+        self._chosen |= chosen
+        self._waiting.extend(found)
+        return [planned.name for planned, _ in found]

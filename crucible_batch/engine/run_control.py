@@ -1,0 +1,159 @@
+"""What can be changed in a run while it is active: its pause, its end, its deadline, its limit of concurrent jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.run_options import RunOptions
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.pause import Pause
+from crucible_batch.engine.progress_reporter import ProgressReporter
+from crucible_batch.engine.reopening import Reopening
+from crucible_batch.engine.runner_ports import RunnerPorts
+from crucible_batch.engine.shutdown import Shutdown
+from crucible_batch.engine.slots import Slots
+from crucible_batch.errors import ExitCode
+
+SIGNALLED = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to resume")
+
+
+class RunDeadline:
+    """The deadline of a run, which may be replaced. Times are seconds."""
+
+    def __init__(self, stop: Shutdown, clock: Clock, seconds: float | None) -> None:
+        self._stop = stop
+        self._clock = clock
+        self._at: float | None = None
+        self._changed = asyncio.Event()
+        self.set(seconds)
+
+    def set(self, seconds: float | None) -> None:
+        """Set the deadline, in seconds from now; None: no deadline."""
+        self._at = None if seconds is None else self._clock.monotonic() + seconds
+        self._changed.set()
+
+    async def keep(self) -> None:
+        """Stop the run when the deadline passes."""
+        while self._at is None or self._clock.monotonic() < self._at:
+            self._changed.clear()
+            alarm = None if self._at is None else asyncio.create_task(self._wake_at(self._at))
+            try:
+                await self._changed.wait()
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+        self._stop.leave(
+            ExitCode.STOPPED,
+            ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to resume"),
+        )
+
+    async def _wake_at(self, at: float) -> None:
+        await self._clock.sleep(at - self._clock.monotonic())
+        self._changed.set()
+
+
+class Workers:
+    """The workers of a run: tasks that take one job after another."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        """How many have not ended. While there is one, more can be added."""
+        self._add: Callable[[], object] = lambda: None
+        self._most = 0
+
+    async def run(self, work: Callable[[asyncio.TaskGroup], Coroutine[Any, Any, None]], count: int) -> None:
+        """Have ``count`` workers do ``work`` until all have ended, with the tasks that they have added to the group."""
+
+        async def counted() -> None:
+            try:
+                await work(group)
+            finally:
+                self.active -= 1
+
+        async with asyncio.TaskGroup() as group:
+            self._add = lambda: group.create_task(counted())
+            self._most = 0
+            self.raise_to(count)
+
+    def raise_to(self, count: int) -> None:
+        """Add workers up to ``count``, those that have ended included."""
+        self.add(count - self._most)
+
+    def add(self, count: int) -> None:
+        """Add workers, unless all have ended."""
+        if self._most and not self.active:
+            return
+        for _ in range(count):
+            self.active += 1
+            self._most += 1
+            self._add()
+
+
+class RunControl:
+    """Commands to a running run. Everything here is called from the event loop."""
+
+    def __init__(
+        self,
+        ports: RunnerPorts,
+        stop: Shutdown,
+        slots: Slots,
+        tell: ProgressReporter,
+        reopening: Reopening,
+        *,
+        options: RunOptions,
+    ) -> None:
+        self.pause = Pause(stop, ports.clock, slots.given_back)
+        self.deadline = RunDeadline(stop, ports.clock, options.deadline_s)
+        self.workers = Workers()
+        self._stop = stop
+        self._outage = ports.outage
+        self._slots = slots
+        self._tell = tell
+        self._reopening = reopening
+        self._grace_s = options.grace_s
+
+    @property
+    def in_flight(self) -> int:
+        """How many jobs are submitted and not finished: those that a pause or a stop still collects."""
+        return self._tell.in_flight
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is bought in this run."""
+        return self._stop.no_more
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the run was interrupted: by a signal or a command."""
+        return bool(self._stop.reasons & {ExitCode.SIGINT, ExitCode.SIGTERM})
+
+    @property
+    def concurrency(self) -> int:
+        """The most jobs in flight."""
+        return self._slots.limit.ceiling
+
+    def interrupt(self, code: ExitCode, error: ErrorInfo = SIGNALLED) -> None:
+        """First call: buy nothing more and wait for jobs in flight, up to the grace time. Second call: leave.
+
+        In an outage of the gateway nothing arrives within the grace time, so the first call leaves.
+        """
+        if self._outage.is_on or self.is_interrupted:
+            self._stop.leave(code, error)
+            return
+        self._stop.wind_down(code, error)
+        self._tell.stopping(error, self._grace_s)
+        asyncio.get_running_loop().call_later(self._grace_s, self._stop.leave, code, error)
+
+    def set_concurrency(self, ceiling: int) -> None:
+        """Change the most jobs in flight. Jobs above it are not stopped; none is started until enough have ended."""
+        self.workers.raise_to(2 * ceiling)
+        self._slots.set_ceiling(ceiling)
+
+    def reopen(self, takes: Callable[[str], bool]) -> list[str]:
+        """Try the failed jobs again whose name ``takes`` accepts, and return their names; none if the run is ending."""
+        found = self._reopening.reopen(takes) if self.workers.active else []
+        self.workers.add(min(len(found), self.concurrency))
+        return found

@@ -1,0 +1,88 @@
+"""Who may give commands to a run, by the user at the other end of the socket; and what words are commands."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+
+import pytest
+
+from crucible_batch.api import control_socket
+from crucible_batch.api.control_command import read_command
+from crucible_batch.api.control_socket import user_name, user_of
+from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, pause_of
+from crucible_batch.errors import UserError
+
+ANNA = ControlSource("anna@host", "terminal")
+
+
+class Connection:
+    """A connection of a process of this user, as Linux describes it."""
+
+    def __init__(self, user: int) -> None:
+        self.user = user
+
+    def getsockopt(self, *_asked: int) -> bytes:
+        return struct.pack("3i", 4711, self.user, 4711)
+
+
+@pytest.mark.parametrize(("user", "taken"), [(1234, True), (0, True), (1235, False), (65534, False)])
+def test_only_the_user_of_the_run_and_root_give_commands(
+    monkeypatch: pytest.MonkeyPatch, user: int, taken: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(control_socket.socket, "SO_PEERCRED", 17, raising=False)
+    assert user_of(Connection(user)) == (user if taken else None)  # type: ignore[arg-type]
+
+
+def test_a_user_without_a_name_has_a_number() -> None:
+    assert user_name(3_999_999).startswith("uid 3999999@")
+
+
+def entry(at: float, action: str, source: ControlSource = ANNA) -> ControlEntry:
+    return ControlEntry(at, ControlCommand(ControlAction(action)), source)
+
+
+@pytest.mark.parametrize(
+    ("actions", "since"),
+    [
+        ("", None),
+        ("pause", 1.0),
+        ("pause resume", None),
+        ("pause resume pause", 3.0),
+        ("pause pause", 1.0),
+        ("resume", None),
+        ("stop concurrency pause deadline", 3.0),
+    ],
+)
+def test_a_run_is_paused_from_its_first_pause_to_the_resume(actions: str, since: float | None) -> None:
+    pause = pause_of(entry(at, action) for at, action in enumerate(actions.split(), 1))
+    assert (None if pause is None else pause.at) == since
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["pause"], ControlCommand(ControlAction.PAUSE)),
+        (["concurrency", "8"], ControlCommand(ControlAction.CONCURRENCY, 8)),
+        (["deadline", "1h30m"], ControlCommand(ControlAction.DEADLINE, 5400.0)),
+        (["retry", "a*", "b"], ControlCommand(ControlAction.RETRY, names=("a*", "b"))),
+    ],
+)
+def test_words_are_commands(words: list[str], command: ControlCommand) -> None:
+    assert read_command(words) == command
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], [""], ["Pause"], ["pause", ""], ["concurrency", "-1"], ["concurrency", "1e3"], ["concurrency", "\u0661"],
+     ["concurrency", "9" * 5000],
+     ["deadline", "9" * 5000], ["deadline", "nan"], ["deadline", "0"], ["retry", *"a" * 1001], ["retry", "a" * 1001]],
+)  # fmt: skip
+def test_other_words_are_refused_with_what_to_write(words: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        read_command(words)
+    assert error.value.hint
+    assert len(error.value.message) < 300

@@ -1,0 +1,37 @@
+"""Failed jobs that are tried again on a command: each once at a time, whoever takes it."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.engine.reopening import Reopening
+
+FOUND = [
+    (PlannedJob(at, name, name, "w", {}), Job(name, phase=phase))
+    for at, (name, phase) in enumerate(
+        [("a1", Phase.FAILED), ("a2", Phase.FAILED), ("a3", Phase.READY), ("b", Phase.FAILED), ("c", Phase.UNAVAILABLE)]
+    )
+]
+
+
+def test_only_failed_jobs_of_the_run_are_queued_and_none_twice_before_it_was_reopened() -> None:
+    waiting: deque[tuple[PlannedJob, Job]] = deque()
+    reopening = Reopening(lambda: FOUND, lambda name: name != "b", waiting)
+    assert reopening.reopen(lambda _name: True) == ["a1", "a2"]
+    assert [job.identity for _, job in waiting] == ["a1", "a2"]
+    assert reopening.reopen(lambda _name: True) == []
+    reopening.begun("a1")  # and it has failed again
+    assert reopening.reopen(lambda name: name.startswith("a")) == ["a1"]
+    assert reopening.has_chosen("a1")
+    assert not reopening.has_chosen("b")
+
+
+def test_a_failed_job_that_the_queue_has_given_out_is_left_to_it() -> None:
+    waiting: deque[tuple[PlannedJob, Job]] = deque()
+    reopening = Reopening(lambda: FOUND, lambda _name: True, waiting)
+    for _, job in FOUND[:3]:
+        reopening.queued(job)
+    assert reopening.reopen(lambda name: name.startswith("a")) == []
+    assert not waiting
