@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 PRICE = Decimal(2)
@@ -96,6 +96,10 @@ def _events(chance: random.Random, workers: int, horizon_s: float) -> list[Event
             Event(chance.uniform(4.0, horizon_s / 2), kind, (number,), chance.uniform(16.0, 24.0))
             for number in range(1, workers + 1)
         ]
+    if kind is Mishap.NO_DATABASE and chance.random() < 0.6:  # what they return is returned late as well
+        cuts = [replace(event, for_s=event.for_s + 15.0) for event in events[-workers:]]
+        stops = [replace(event, at_s=event.at_s + 3.0, mishap=Mishap.ASKED_TO_STOP) for event in cuts]
+        events = [*events[:-workers], *cuts, *stops]
     return sorted(events, key=lambda event: event.at_s)
 
 
