@@ -67,6 +67,7 @@ def pages() -> tuple[Page, ...]:
                 "PeriodRow": "period",
                 "CountsRow": "counts",
                 "JobRow": "jobs: one row",
+                "SourceRow": "jobs[].source",
                 "AttemptRow": "attempts: one row",
                 "OutputRow": "outputs: one row",
                 "SentRow": "jobs[].outputs[].sent",
