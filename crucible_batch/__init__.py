@@ -60,6 +60,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "Message",
             "RunBegan",
             "JobAdvanced",
+            "JobsAdded",
             "AssetAdvanced",
             "Retrying",
             "Receiving",

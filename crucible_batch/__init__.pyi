@@ -4,6 +4,7 @@ from crucible_batch.api import Cleaning as Cleaning
 from crucible_batch.api import GatewayBack as GatewayBack
 from crucible_batch.api import GatewayUnreachable as GatewayUnreachable
 from crucible_batch.api import JobAdvanced as JobAdvanced
+from crucible_batch.api import JobsAdded as JobsAdded
 from crucible_batch.api import ListedRun as ListedRun
 from crucible_batch.api import ManifestKeywords as ManifestKeywords
 from crucible_batch.api import MergeResult as MergeResult

@@ -86,6 +86,7 @@ __all__, __getattr__, __dir__ = lazily(
             "AssetAdvanced",
             "Balance",
             "JobAdvanced",
+            "JobsAdded",
             "Message",
             "Observer",
             "Receiving",

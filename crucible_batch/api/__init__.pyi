@@ -115,6 +115,7 @@ from crucible_batch.domain.progress import Balance as Balance
 from crucible_batch.domain.progress import GatewayBack as GatewayBack
 from crucible_batch.domain.progress import GatewayUnreachable as GatewayUnreachable
 from crucible_batch.domain.progress import JobAdvanced as JobAdvanced
+from crucible_batch.domain.progress import JobsAdded as JobsAdded
 from crucible_batch.domain.progress import Message as Message
 from crucible_batch.domain.progress import Observer as Observer
 from crucible_batch.domain.progress import Receiving as Receiving

@@ -13,6 +13,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import gateway_for
+from crucible_batch.api.derived_jobs import RunDerivation
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.status import row_collector
@@ -98,7 +99,7 @@ class RunContext:
     """The context of one run. ``confirm`` is called for consent if there is no budget; None if that isn't possible.
 
     ``outage`` is waited for once the manifest has been checked (``run_start``). ``stages`` chooses the jobs by what the
-    journal has, in place of the request's filter.
+    journal has, in place of the request's filter. ``derivation`` has the jobs that are made from outputs.
     """
 
     request: RunRequest
@@ -114,6 +115,7 @@ class RunContext:
     deadline: Deadline
     outage: Outage
     stages: ChooseStages | None = None
+    derivation: RunDerivation | None = None
 
     def observed_by(self, observer: Observer) -> RunContext:
         """Return the context with another observer. To be called before the gateway is opened."""
@@ -187,6 +189,7 @@ class RunContext:
             outage=self.outage,
             on_counted=row_collector(self.store.sidecars(), self.terms, rows),
             explained=explained,
+            derivation=self.derivation,
         )
         stages = None if self.stages is None else self.stages(journal, self.terms)
         return Runner(ports=ports, terms=self.terms, times=times, options=options, stages=stages)

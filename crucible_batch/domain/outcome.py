@@ -86,7 +86,9 @@ def conclude(counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], reas
     if counts.get(Outcome.FAILED):
         found.add(ExitCode.SOME_FAILED)
     if counts.get(Outcome.BLOCKED):
-        found.add(ExitCode.OUT_OF_CREDITS)
+        # Without such a stop they are blocked by other jobs, from whose outputs they would be made.
+        is_for_credits = any(stop.code in BLOCKING_CODES for stop in stops.values())
+        found.add(ExitCode.OUT_OF_CREDITS if is_for_credits else ExitCode.SOME_FAILED)
     if counts.get(Outcome.UNKNOWN) or counts.get(Outcome.PENDING):
         # Mostly there is a reason for it already; a run that leaves jobs behind is never a success.
         found.add(ExitCode.STOPPED)
@@ -120,6 +122,8 @@ def outcome_of(job: Job, price_class: str, stops: Mapping[str, ErrorInfo]) -> tu
             if stop is not None and stop.code in BLOCKING_CODES:
                 return Outcome.BLOCKED, stop
             return Outcome.PENDING, job.error or stop
+        case Phase.BLOCKED:
+            return Outcome.BLOCKED, job.error
         case Phase.IN_FLIGHT | Phase.FETCHING:
             return Outcome.PENDING, job.error
         case _:

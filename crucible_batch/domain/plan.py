@@ -94,6 +94,11 @@ class PlannedJob:
     obstacle: ErrorInfo | None = None
 
     @property
+    def is_expected(self) -> bool:
+        """Whether it would be made from an output that isn't there: it counts in an estimate, and is not in a plan."""
+        return self.source is not None and self.source.sha256 is None
+
+    @property
     def digests(self) -> tuple[str, ...]:
         """The digests of its distinct images, sorted."""
         return tuple(sorted({image.spec.sha256 for image in self.images.values()}))

@@ -152,6 +152,15 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsAdded:
+    """Jobs were added to the plan, since their source was saved. ``count`` of them are in the run's ``total`` now."""
+
+    at: float
+    count: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """The end of a run. ``counts`` are the outcomes of its jobs."""
 
@@ -172,6 +181,7 @@ Message: TypeAlias = (
     | GatewayBack
     | Throttled
     | Stopping
+    | JobsAdded
     | RunEnded
 )
 

@@ -155,6 +155,17 @@ class Journal:
             self._writer = GroupCommitWriter(self._connect)
         await self._writer.write(sql.APPEND, (subject, *encode_event(event)))
 
+    async def append_planned(self, planned: PlannedJob) -> None:
+        """Add a job at the end of the plan, and return when it is durable. Raises ``JournalError`` as ``append`` does.
+
+        Until the plan is replaced, its order is that of the additions.
+        """
+        if self._writer is None:
+            self._writer = GroupCommitWriter(self._connect)
+        row = (planned.position, planned.identity, encode(planned))
+        await self._writer.write(INSERT_PLANNED, row)
+        await self._writer.write("DELETE FROM retired WHERE identity = ?", (planned.identity,))
+
     async def drain(self) -> None:
         """Return when all appended events are durable, so that reads include them. Raises ``JournalError``."""
         if self._writer is not None:

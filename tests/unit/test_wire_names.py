@@ -27,6 +27,7 @@ from crucible_batch.domain.progress import (
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
+    JobsAdded,
     Message,
     Receiving,
     Retrying,
@@ -79,6 +80,7 @@ JSON_LINES: Mapping[str, str] = {
     "gateway_back": "lasted_s",
     "throttled": "limit ceiling reason",
     "stopping": "code message grace_s",
+    "jobs_added": "count source",
     "run_ended": "status exit_code counts balance",
 }
 """Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their event besides."""
@@ -102,6 +104,7 @@ MESSAGES: tuple[Message, ...] = (
     GatewayBack(0.0, 75.0),
     Throttled(0.0, 1, 2, "BUSY"),
     Stopping(0.0, "X", "why", 30.0),
+    JobsAdded(0.0, 1, "fox"),
     RunEnded(0.0, Ending(RunStatus.SUCCEEDED, 0), {Outcome.SUCCEEDED: 1}, BALANCE),
 )
 

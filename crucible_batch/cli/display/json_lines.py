@@ -13,6 +13,7 @@ from crucible_batch.api import (
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
+    JobsAdded,
     Message,
     Receiving,
     Retrying,
@@ -54,6 +55,7 @@ LINES: Mapping[type[Message], tuple[str, str]] = {
     GatewayBack: ("gateway_back", "lasted_s"),
     Throttled: ("throttled", "limit ceiling reason"),
     Stopping: ("stopping", "code message grace_s"),
+    JobsAdded: ("jobs_added", "count source"),
     RunEnded: ("run_ended", "ending counts balance"),
 }
 """The ``type`` of each message's line, and the message's fields in it; ``_fields`` has the exceptions."""

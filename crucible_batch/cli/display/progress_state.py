@@ -15,6 +15,7 @@ from crucible_batch.api import (
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
+    JobsAdded,
     Message,
     Outcome,
     Pace,
@@ -260,6 +261,9 @@ class ProgressState:
             case Stopping():
                 self.stop_at = now + (message.grace_s or 0.0)
                 return NotableEvent("stopping", message.code, stopping_words(self, now))
+            case JobsAdded():
+                self.total += message.count
+                return None
             case RunEnded():
                 self._settle(message)
                 return None
