@@ -268,7 +268,8 @@ class Cards:
         self.timed.add(Timed(self._written, row.name, row.status, stages))
         self._written += 1
         for param, sha256 in row.images.items():
-            self._inputs.setdefault(sha256, row.image_files.get(param, ""))
+            if row.source is None or sha256 != row.source.sha256:  # the source's own card has its picture
+                self._inputs.setdefault(sha256, row.image_files.get(param, ""))
         small = [
             self.thumbnails.placed(miniature(), output.sha256, shown_size=(output.width, output.height))
             for output, miniature in zip(row.outputs, made, strict=True)
