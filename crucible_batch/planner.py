@@ -309,7 +309,7 @@ class Planner:
 
 
 def source_output(source: Source) -> SourceOutput:
-    """Return the output as a plan and a report have it. The path of an expected one is left out, since it is a guess."""
+    """Return the output as plans and reports have it: without the path of an expected one, which is a guess."""
     output = source.output
     return SourceOutput(source.job.name, output.index, None if source.is_expected else output.path, output.sha256)
 

@@ -71,6 +71,7 @@ def pages() -> tuple[Page, ...]:
                 "AttemptRow": "attempts: one row",
                 "OutputRow": "outputs: one row",
                 "SentRow": "jobs[].outputs[].sent",
+                "WaitingRow": "waiting: one row",
                 "NotificationRow": "notifications: one row",
                 "ErrorRow": "An error",
             },

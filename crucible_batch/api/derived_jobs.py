@@ -7,6 +7,7 @@ is planned, or is saved during the run. So the next run plans the jobs that this
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from crucible_batch.api.stage_note import PickedStage, note_stages
 from crucible_batch.domain.derived_jobs import (
     DERIVED_JOB_INVALID,
     missing_outputs,
@@ -29,7 +31,8 @@ from crucible_batch.domain.prices import Shape, shape_of
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import Expansion, Manifest, SourceFile, expected_output
+from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, expected_output
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import OutputStore
 from crucible_batch.planner import Planner, ReadImage
 
@@ -188,6 +191,10 @@ class DerivedJobs:
         job = self.expansion.names.named(name)
         return -1 if job is None else job.entry
 
+    def expected_names(self) -> Iterator[str]:
+        """Yield the names of the jobs that the run may add to the plan."""
+        return (planned.name for planned in self._planned.values() if planned.is_expected)
+
     def next_stages(self) -> tuple[NextStage, ...]:
         """Return what each entry with ``from`` may add to the plan."""
         found = []
@@ -259,6 +266,15 @@ class DerivedJobs:
         with PlanFile.temporary() as plan:
             plan.fill(replace(planned, position=at) for at, (_, planned) in enumerate(ordered))
             journal.adopt(plan)
+        entries = [entry for (entry, *_), _ in ordered]
+        note_stages(journal, [self._noted(stage, entries) for stage in self.expansion.stages if stage.picks_file])
+
+    def _noted(self, stage: DerivingEntry, entries: Sequence[object]) -> PickedStage:
+        """Return a stage with picks. ``entries`` are those of the plan's jobs, in their order."""
+        pick, entry = stage.picks_file or "", stage.entry.index
+        before = sum(1 for each in entries if isinstance(each, int) and each < entry)
+        file = Path(os.path.abspath(self._manifest.directory / pick))  # noqa: PTH100 - links are not followed here
+        return PickedStage(stage.entry.job.name, stage.pattern, pick, file, before, stage.is_waiting)
 
     def _order_of(self, planned: PlannedJob) -> _Order:
         """Return where a job stands: its entry; then its position, or where its source stands, and the output."""
@@ -310,10 +326,23 @@ class RunDerivation:
             logger.warning("the report's jobs are not in manifest order (%s); the next run restores it", error)
 
 
-def refuse_stages_in_store(manifest: Manifest, store: OutputStore) -> None:
-    """Raise ``UserError`` for a manifest with stages whose outputs would be in an object store."""
-    if manifest.has_stages and store.url is not None:
+def refuse_stages_in_store(manifest: Manifest, out_dir: object) -> None:
+    """Raise ``UserError`` for a manifest with stages whose outputs would be in an object store.
+
+    ``out_dir`` is a path, or the URL of such a store as text or parsed.
+    """
+    url = ObjectUrl.parse(out_dir) if isinstance(out_dir, str | Path) else out_dir
+    if manifest.has_stages and url is not None:
         raise UserError(
             "a manifest with `from` can't be run with an object store as --out-dir: its outputs are read from disk",
             hint="use a directory as --out-dir",
+        )
+
+
+def refuse_saving_stages(manifest: Manifest) -> None:
+    """Raise ``UserError`` for a manifest with stages: a run of a saved plan does what was planned, or nothing."""
+    if manifest.has_stages:
+        raise UserError(
+            "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
+            hint="plan without -o, and run the manifest; a budget limits what its stages cost together",
         )

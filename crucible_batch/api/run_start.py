@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.derived_jobs import DerivedJobs, RunDerivation, SavedOutputs, refuse_stages_in_store
+from crucible_batch.api.derived_jobs import DerivedJobs, NextStage, RunDerivation, SavedOutputs, refuse_stages_in_store
 from crucible_batch.api.draft import check_filter, fill_plan
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
 from crucible_batch.api.object_runs import claim_prefix, note_url, restore_receipts
@@ -71,20 +71,20 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     rules = PeriodRules.of(manifest, context.settings.base_url)
     if rules is not None:
         BudgetAccount.create(rules.accounts_directory(context.settings), rules.terms)
-    refuse_stages_in_store(manifest, context.store)
+    refuse_stages_in_store(manifest, context.store.url)
     draft = stack.enter_context(PlanFile.temporary())
     basis = PlanBasis(manifest, context.terms, context.settings.base_url.rstrip("/"))
     staleness = PlanStaleness(context.request, basis)
     with staleness.explaining():
         gateway, derived = await _plan(stack, context, draft, basis)
     staleness.check(draft, directory)
-    check_filter(draft, context.request.job_filter)
+    check_filter(draft, context.request.job_filter, () if derived is None else derived.expected_names())
     _log_warnings(manifest)
     if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
         logger.warning("%s", known)
     if context.settings.ignored:
         logger.warning("%s", clean(context.settings.ignored))
-    await _ask_consent(context, draft, gateway)
+    await _ask_consent(context, draft, gateway, () if derived is None else derived.next_stages())
     if not is_known:
         stack.enter_context(lock_run_directory(directory))
         if Journal.exists(directory):  # another run created it in the meantime
@@ -205,11 +205,13 @@ def _no_consent() -> ConsentError:
     )
 
 
-async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGateway) -> None:
+async def _ask_consent(
+    context: RunContext, draft: PlanFile, gateway: HttpGateway, stages: tuple[NextStage, ...]
+) -> None:
     if not context.needs_consent or context.confirm is None:
         return
     choice = context.request.job_filter
-    summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice)
+    summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice, stages=stages)
     if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
         raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
 

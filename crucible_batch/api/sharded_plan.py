@@ -44,6 +44,11 @@ def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, sav
             "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
         )
+    if manifest.has_stages:
+        raise UserError(
+            "a manifest with `from` can't be divided into shards: the jobs of its later stages are not known yet",
+            hint="run it on one machine; or divide a manifest with the first stage only",
+        )
     if manifest.budget.per is not None:
         raise UserError(
             "a manifest with a budget of a period (budget.per) can't be divided into shards",

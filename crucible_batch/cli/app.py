@@ -18,6 +18,7 @@ from crucible_batch.cli import (
     maintenance_commands,
     merge_commands,
     notify_commands,
+    pick_commands,
     run_commands,
     schedule_commands,
     start_commands,
@@ -63,7 +64,15 @@ def _root(
     """
 
 
-for _group in (start_commands, run_commands, merge_commands, worker_commands, inspect_commands, maintenance_commands):
+for _group in (
+    start_commands,
+    run_commands,
+    pick_commands,
+    merge_commands,
+    worker_commands,
+    inspect_commands,
+    maintenance_commands,
+):
     app.registered_commands.extend(_group.commands.registered_commands)
 app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Automate")

@@ -189,6 +189,15 @@ class NotificationRow(_Model):
     error: str | None = Field(default=None, description="Why it was not delivered.")
 
 
+class WaitingRow(_Model):
+    """A stage of the manifest that has no jobs yet, since its picks file is missing."""
+
+    name: str = Field(description="Name of the entry, as in the manifest.")
+    sources: str = Field(description="Pattern of the names of the jobs whose outputs may be picked.")
+    pick: str = Field(description="Picks file, relative to the manifest.")
+    choices: int = Field(description="Number of jobs whose outputs may be picked.")
+
+
 class ReportHead(_Model):
     """The fields of a report except its jobs."""
 
@@ -217,6 +226,9 @@ class ReportHead(_Model):
     notes: list[str] = Field(
         default_factory=list,
         description="Notes on the figures, such as prices above every bound and costs that are not known.",
+    )
+    waiting: list[WaitingRow] = Field(
+        default_factory=list, description="Stages that wait for a picks file. They do not make the run fail."
     )
     notifications: list[NotificationRow] = Field(
         default_factory=list, description="Notifications of the newest run, as far as their results are known."

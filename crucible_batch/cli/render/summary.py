@@ -14,7 +14,7 @@ from crucible_batch.api import Remedy, clean, format_credits, remedy_for
 from crucible_batch.cli.command_line import with_budget
 from crucible_batch.cli.terminal import Json, fact, say, tell
 from crucible_batch.errors import ExitCode
-from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead
+from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
 
 _MARKS: dict[int | None, tuple[str, str]] = {
     ExitCode.OK: ("✓", "good"),
@@ -108,12 +108,23 @@ def show_summary(
     fact(console, "credits", credits_words(head, earlier))
     for note in head.notes[: max(0, NOTES_BESIDE - explained)][:2]:
         fact(console, "note", (clean(note, 300), "quiet"))
+    for stage in head.waiting:
+        fact(console, "waiting", (waiting_words(stage), "warn"))
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
     fact(console, "results", clean(str(run_dir), 4000), (report, "quiet"))
     if page is not None:
         fact(console, "pictures", clean(str(page), 4000), ("   open it in a browser", "quiet"))
     if next_step:
         fact(console, "next", (next_step, "command"))
+
+
+def waiting_words(stage: WaitingRow) -> str:
+    """Return which stage waits for what, and what happens then."""
+    jobs = f"{stage.choices} job{'s' if stage.choices != 1 else ''}"
+    return (
+        f"{clean(stage.name, 80)} waits for {clean(stage.pick, 200)}: pick from {jobs} named"
+        f" {clean(stage.sources, 80)}, then run the same command again"
+    )
 
 
 def _failures(console: Console, failures: list[FailureGroup], *, room: int) -> int:
