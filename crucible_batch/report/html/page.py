@@ -21,7 +21,7 @@ from crucible_batch.report.html.charts import CurvePoint, Downsampled, Timed, ax
 from crucible_batch.report.html.page_assets import PageAssets, page_parts
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
-from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,8 @@ def advice(
         return _of_a_shard(head)
     again = same_command(head, directory)
     match head.status:
+        case RunStatus.SUCCEEDED if head.waiting:
+            return Advice("The next stage waits for picks. Star pictures, select Save picks, then run:", again)
         case RunStatus.SUCCEEDED:
             return Advice("All jobs are complete. Nothing is left to do.")
         case RunStatus.PARTIAL | RunStatus.FAILED:
@@ -223,6 +225,8 @@ def head_json(head: ReportHead, directory: Path, frame: Frame) -> Markup:
     more: dict[str, object] = {
         "advice": {"text": frame.next_step.text, "command": frame.next_step.command},
         "retry": retry_command(head, directory),
+        "again": same_command(head, directory),
+        "pick": shell_command("pick", directory),
         "never": sorted(frame.never | PAID_CODES),
         "ending": ending(head),
     }

@@ -21,7 +21,7 @@ document.addEventListener('click', (event) => {
 });
 
 function updateExports() {
-  const picks = starredJobs().length;
+  const picks = picksOf(starredJobs()).length;
   const pictures = starredJobs().flatMap(starredOutputs).length;
   byId('export-picks').textContent = `Names of ${picks.toLocaleString('en')} starred (picks.txt)`;
   byId('export-zip').textContent = `Pictures of ${pictures.toLocaleString('en')} starred (.zip)`;
@@ -33,11 +33,6 @@ function download(name, content, type) {
   const address = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: `${type};charset=utf-8` }));
   el('a', { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
-}
-
-// The names of the starred jobs, one on each line, in manifest order.
-function picksText() {
-  return starredJobs().map((job) => `${job.name}\n`).join('');
 }
 
 const CSV_COLUMNS = [

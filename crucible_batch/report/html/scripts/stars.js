@@ -74,12 +74,12 @@ function shownStar(job) {
 // What the toolbar has of them, once there are any: the filter, and the way out of the page.
 function starTools() {
   const chip = el('button', { type: 'button', class: 'chip', id: 'starred', onclick: () => go({ starred: !page.state.starred }) }, '★ starred ', el('b', {}));
-  return [chip, el('span', { id: 'star-files' }, copyButton('Copy file names', () => starredFiles().join('\n')))];
+  return [chip, button('Save picks', showPicks, { id: 'picks-open', 'aria-haspopup': 'dialog' }), el('span', { id: 'star-files' }, copyButton('Copy file names', () => starredFiles().join('\n')))];
 }
 
 function updateStarTools(model, state) {
   const stars = count(model, state, 'starred', (job) => (isStarred(job) ? 'starred' : undefined)).get('starred') ?? 0;
-  byId('starred').hidden = !page.stars.size;
+  byId('starred').hidden = byId('picks-open').hidden = !page.stars.size;
   byId('starred').setAttribute('aria-pressed', String(state.starred));
   byId('starred').querySelector('b').textContent = stars.toLocaleString('en');
   byId('star-files').hidden = !state.starred;

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -29,6 +30,7 @@ from crucible_batch.report.models import (
     OutputRow,
     PeriodRow,
     SourceRow,
+    WaitingRow,
 )
 
 ZERO = Decimal(0)
@@ -364,10 +366,12 @@ def test_a_job_of_a_later_stage_has_its_source_and_the_picture_is_in_the_page_on
     assert text.count("data:image/webp") == 1
 
 
-def test_hostile_sources_are_text(tmp_path: Path) -> None:
+def test_hostile_sources_are_text_and_their_commands_are_quoted(tmp_path: Path) -> None:
     hostile = SourceRow(name=HOSTILE, index=3, path=f"../{HOSTILE}", sha256="ef" * 32)
     expected = SourceRow(name=HOSTILE, index=0)
-    text = page(tmp_path, derived(0, hostile), derived(1, expected))
+    directory = tmp_path / "it's; $(touch x)"
+    directory.mkdir()
+    text = page(directory, derived(0, hostile), derived(1, expected))
     assert [tag for tag, _ in Elements(text).found].count("script") == 2
     data = data_of(text)
     first, second = data["jobs"]
@@ -375,3 +379,14 @@ def test_hostile_sources_are_text(tmp_path: Path) -> None:
     assert first["inputs"] == [["image.image", HOSTILE, "ef" * 32]]
     assert second["source"] == {"name": HOSTILE, "index": 0}
     assert second["inputs"] == [["image.image", "1.png", "ab" * 32]]
+    assert shlex.split(data["pick"]) == ["crucible-batch", "pick", str(directory)]
+    assert shlex.split(data["again"]) == ["crucible-batch", "run", "m.yaml", "--out-dir", str(directory)]
+
+
+def test_a_run_that_waits_for_picks_is_not_reported_as_done(tmp_path: Path) -> None:
+    stage = WaitingRow(name=HOSTILE, sources=HOSTILE, pick=HOSTILE, choices=4)
+    data = data_of(page(tmp_path, row(), status="succeeded", exit_code=0, waiting=[stage]))
+    assert data["waiting"] == [stage.model_dump()]
+    assert data["advice"]["text"].startswith("The next stage waits for picks")
+    assert data["advice"]["command"] == data["again"] == f"crucible-batch run m.yaml --out-dir {tmp_path}"
+    assert data_of(page(tmp_path, row(), status="succeeded", exit_code=0))["advice"]["command"] is None
