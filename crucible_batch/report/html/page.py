@@ -122,6 +122,8 @@ def ending(head: ReportHead) -> str:
     """Return how the run ended, in a few words."""
     if head.status == RunStatus.BLOCKED:
         return _BLOCKED.get(_blocking_code(head), "not enough credits")
+    if head.status == RunStatus.SUCCEEDED and head.waiting:
+        return "waits for picks"
     return _ENDINGS.get(head.status, head.status)
 
 

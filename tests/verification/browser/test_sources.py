@@ -248,14 +248,16 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_
             ("broken", "[z-a]", "broken.txt"),
         )
     ]
-    page = open_page(_page_of(tmp_path, *jobs, waiting=tuple(stages))).page
+    page = open_page(_page_of(tmp_path, *jobs, waiting=tuple(stages)), viewport={"width": 1200, "height": 600}).page
     expect(page.locator(".notes li").first).to_have_text(
         "large waits for picks/large.txt: pick from 3 jobs named draft-[0-9]"
     )
     for number in range(len(jobs)):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
         page.keyboard.press("s")
+    assert page.evaluate("scrollTo(0, 200), scrollY") > 0
     page.get_by_role("button", name="Save picks").click()
+    assert page.locator("#picks").bounding_box()["y"] >= 0  # a dialog stays in the window of a page that is scrolled
     shoot(page, "picks-of-stages")
     found = {}
     for chip in page.locator("#picks .chip").all():
