@@ -124,6 +124,8 @@ def test_the_grid_has_a_row_for_each_source_and_a_column_for_each_stage(
     table = page.get_by_role("table")
     assert table.locator("thead th .value").all_inner_texts() == ["1", "2 · upscale-2x"]
     assert table.locator("tbody th .value").all_inner_texts() == ["draft-gouache", "sheet"]
+    used = page.evaluate("JSON.parse(document.getElementById('report').textContent).jobs[3].thumbnails[1][0]")
+    expect(table.locator("tbody tr").nth(1).locator("td img").first).to_have_attribute("src", used)
     shoot(page, "source-grid")
     page.get_by_label("Down").select_option("style")
     expect(table.locator("tbody th .value").first).to_have_text("woodcut")
