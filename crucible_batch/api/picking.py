@@ -38,7 +38,7 @@ class PicksFile:
 
 
 def read_picks_of(run_dir: str | Path) -> tuple[PicksFile, ...]:
-    """Return the picks files of a run. Raises ``UserError`` if its manifest names none, and as ``pick`` does."""
+    """Return the picks files of a run. Raises ``UserError`` if its manifest doesn't name one, and as ``pick`` does."""
     with Journal.read(local_directory(run_dir)) as journal:
         stages = _stages_of(journal)
     return tuple(

@@ -66,6 +66,11 @@ def advice(
         return _of_a_shard(head)
     again = same_command(head, directory)
     match head.status:
+        case RunStatus.SUCCEEDED if head.waiting:
+            picks = ", ".join(stage.pick for stage in head.waiting)
+            return Advice(
+                f"All jobs so far are complete. The next stage waits for {picks}; name its jobs there, then run:", again
+            )
         case RunStatus.SUCCEEDED:
             return Advice("All jobs are complete. Nothing is left to do.")
         case RunStatus.PARTIAL | RunStatus.FAILED:
