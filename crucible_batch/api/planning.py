@@ -111,8 +111,7 @@ async def plan_request(
     """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan."""
     check_request(request)
     deadline = Deadline(request.deadline_s)
-    request = follow_plan(request, os.environ if for_run else None)
-    settings = settings or current_settings()
+    request, settings = follow_plan(request, os.environ if for_run else None), settings or current_settings()
     async with deadline.kept(), AsyncExitStack() as stack:
         if save_to is not None:
             refuse_saved_plan(request.out_dir)
@@ -123,8 +122,7 @@ async def plan_request(
         if request.shard is not None:
             return await plan_shard(stack, request, manifest, settings, transport, all_rows=all_rows)
         terms = run_terms(manifest, request)
-        directory = run_directory(request.out_dir, terms)
-        check_run_directory(directory)
+        check_run_directory(directory := run_directory(request.out_dir, terms))
         check_sharding(request, manifest, terms, save_to)
         refuse_stages(manifest, request.out_dir, save_to)
         if request.shards is not None and directory.exists():
