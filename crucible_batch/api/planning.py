@@ -146,11 +146,11 @@ async def plan_request(
         period = preview(manifest, settings, directory, terms, request.budget)
         terms = terms if period is None else replace(terms, budget=period.budget)
         choice, told = request.job_filter, tuple(notes)
-        found = summarise(
+        summary = await summarise(
             draft, terms, directory, gateway, choice=choice, notes=told, all_rows=all_rows, derived=derived
         )
         summary = replace(
-            _with_period(await found, period),
+            _with_period(summary, period),
             lines=with_paid(summary.lines, recall_prices(settings)),
             earlier_dir=None if earlier is None else earlier.directory,
             shards=() if request.plan is None else request.plan.head.shards,
