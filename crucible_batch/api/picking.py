@@ -97,7 +97,8 @@ def next_pick(run_dir: str | Path) -> str | None:
 def _stages_of(journal: Journal) -> list[PickedStage]:
     """Return the stages of the newest run that have a picks file which may be written.
 
-    A journal may come from another person, so the file has to be in the folder of the manifest, which has to be one.
+    A journal may come from another person, so the file has to be one that the manifest itself names; where its name is
+    a template, a file in the manifest's folder that is new, or has only picks of this run.
     """
     terms = newest_run(journal).terms
     stages = noted_stages(journal)
@@ -108,16 +109,34 @@ def _stages_of(journal: Journal) -> list[PickedStage]:
         )
     path = Path(terms.manifest_path)
     try:
-        folder = os.path.realpath(load_manifest(path).directory)
+        manifest = load_manifest(path)
     except ManifestError as error:
         raise UserError(
             f"the manifest of this run, {path}, can't be read from here",
             hint="change to the directory in which the run was started",
         ) from error
+    named = [entry.job.pick for entry in manifest.jobs if entry.job.pick is not None]
     for stage in stages:
-        if not os.path.realpath(stage.file).startswith(folder.rstrip(os.sep) + os.sep):
-            raise UserError(f"{stage.file} is outside the manifest's directory", hint="edit the file by hand")
+        is_named = any(_same(stage.file, manifest.directory / text) for text in named)
+        if not is_named and not ("{{" in "".join(named) and _is_safe(stage, manifest.directory, journal)):
+            raise UserError(
+                f"{stage.file} is not the picks file of the manifest {path}",
+                hint="run the manifest again; or edit it by hand",
+            )
     return stages
+
+
+def _same(file: Path, other: Path) -> bool:
+    return os.path.abspath(file) == os.path.abspath(other)  # noqa: PTH100 - links are not followed
+
+
+def _is_safe(stage: PickedStage, directory: Path, journal: Journal) -> bool:
+    """Whether a file whose name is made by a template may be written: see ``_stages_of``."""
+    folder = os.path.realpath(directory)
+    if not os.path.realpath(stage.file).startswith(folder.rstrip(os.sep) + os.sep):
+        return False
+    known = {planned.name for planned in stage.candidates(journal.plan())}
+    return all(name in known for name, _ in parse_picks(_read(stage.file)).lines)
 
 
 def _by_file(stages: Sequence[PickedStage]) -> dict[Path, list[PickedStage]]:
