@@ -97,8 +97,8 @@ def next_pick(run_dir: str | Path) -> str | None:
 def _stages_of(journal: Journal) -> list[PickedStage]:
     """Return the stages of the newest run that have a picks file which may be written.
 
-    A journal may come from another person, so the file has to be one that the manifest itself names; where its name is
-    a template, a file in the manifest's folder that is new, or has only picks of this run.
+    A run directory may come from another person, so the file has to be in the manifest's folder, and one that the
+    manifest names. If that name is a template, the file has to be new, or to have only picks of this run.
     """
     terms = newest_run(journal).terms
     stages = noted_stages(journal)
@@ -118,10 +118,11 @@ def _stages_of(journal: Journal) -> list[PickedStage]:
     named = [entry.job.pick for entry in manifest.jobs if entry.job.pick is not None]
     for stage in stages:
         is_named = any(_same(stage.file, manifest.directory / text) for text in named)
-        if not is_named and not ("{{" in "".join(named) and _is_safe(stage, manifest.directory, journal)):
+        is_safe = is_named or ("{{" in "".join(named) and _has_picks_only(stage, journal))
+        if not (is_safe and _is_inside(stage.file, manifest.directory)):
             raise UserError(
-                f"{stage.file} is not the picks file of the manifest {path}",
-                hint="run the manifest again; or edit it by hand",
+                f"{stage.file} is not the picks file of the manifest {path}, or not in its folder",
+                hint="run the manifest again; or edit the file by hand",
             )
     return stages
 
@@ -130,11 +131,12 @@ def _same(file: Path, other: Path) -> bool:
     return os.path.abspath(file) == os.path.abspath(other)  # noqa: PTH100 - links are not followed
 
 
-def _is_safe(stage: PickedStage, directory: Path, journal: Journal) -> bool:
-    """Whether a file whose name is made by a template may be written: see ``_stages_of``."""
-    folder = os.path.realpath(directory)
-    if not os.path.realpath(stage.file).startswith(folder.rstrip(os.sep) + os.sep):
-        return False
+def _is_inside(file: Path, directory: Path) -> bool:
+    return os.path.realpath(file).startswith(os.path.realpath(directory).rstrip(os.sep) + os.sep)
+
+
+def _has_picks_only(stage: PickedStage, journal: Journal) -> bool:
+    """Whether a file is new, or all of its lines are names that may be picked."""
     known = {planned.name for planned in stage.candidates(journal.plan())}
     return all(name in known for name, _ in parse_picks(_read(stage.file)).lines)
 
