@@ -75,6 +75,8 @@ _NAMES, __getattr__, __dir__ = lazily(
             "connect",
             "list_runs",
             "merge",
+            "pick",
+            "PicksFile",
             "plan",
             "read_status",
             "run",

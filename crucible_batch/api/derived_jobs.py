@@ -11,10 +11,12 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from crucible_batch.api.plan_rows import journal_of
 from crucible_batch.api.stage_note import PickedStage, note_stages
 from crucible_batch.domain.derived_jobs import (
     DERIVED_JOB_INVALID,
@@ -160,8 +162,11 @@ class DerivedJobs:
         self._planned[planned.name] = planned
         if planned.source is None:
             return True
-        if not planned.is_expected and self._can_start(planned):
-            return True
+        if not planned.is_expected:
+            if self._can_start(planned):
+                return True
+            missing = replace(planned.source, path=None, sha256=None)
+            self._planned[planned.name] = replace(planned, source=missing)
         self._expect(planned, planned.source)
         return False
 
@@ -326,22 +331,27 @@ class RunDerivation:
             logger.warning("the report's jobs are not in manifest order (%s); the next run restores it", error)
 
 
-def refuse_stages_in_store(manifest: Manifest, out_dir: object) -> None:
-    """Raise ``UserError`` for a manifest with stages whose outputs would be in an object store.
+@contextmanager
+def saved_outputs(manifest: Manifest, directory: Path) -> Iterator[SavedOutputs]:
+    """Open the outputs of a run directory; none are read for a manifest without stages."""
+    with journal_of(directory) if manifest.has_stages else nullcontext() as journal:
+        yield SavedOutputs(directory, journal)
 
-    ``out_dir`` is a path, or the URL of such a store as text or parsed.
+
+def refuse_stages(manifest: Manifest, out_dir: object, save_to: Path | None = None) -> None:
+    """Raise ``UserError`` for what is not possible with stages.
+
+    ``out_dir`` is a path, or the URL of an object store as text or parsed; ``save_to`` is the file for a saved plan.
     """
+    if not manifest.has_stages:
+        return
     url = ObjectUrl.parse(out_dir) if isinstance(out_dir, str | Path) else out_dir
-    if manifest.has_stages and url is not None:
+    if url is not None:
         raise UserError(
             "a manifest with `from` can't be run with an object store as --out-dir: its outputs are read from disk",
             hint="use a directory as --out-dir",
         )
-
-
-def refuse_saving_stages(manifest: Manifest) -> None:
-    """Raise ``UserError`` for a manifest with stages: a run of a saved plan does what was planned, or nothing."""
-    if manifest.has_stages:
+    if save_to is not None:
         raise UserError(
             "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
             hint="plan without -o, and run the manifest; a budget limits what its stages cost together",

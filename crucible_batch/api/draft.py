@@ -105,13 +105,13 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     return out_dir if out_dir is not None else DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
 
 
-def check_filter(plan: PlanFile, chosen: JobFilter, expected: Iterable[str] = ()) -> None:
+def check_filter(plan: PlanFile, chosen: JobFilter, derived: DerivedJobs | None = None) -> None:
     """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job.
 
-    ``expected`` are the names of jobs that the run may add to the plan.
+    ``derived`` has the names of jobs that the run may add to the plan.
     """
     unmatched = set(chosen.only)
-    for name in expected if unmatched else ():
+    for name in derived.expected_names() if unmatched and derived is not None else ():
         unmatched -= {pattern for pattern in unmatched if fnmatch.fnmatchcase(name, pattern)}
     names: list[str] = []
     for planned in plan.jobs() if unmatched else ():

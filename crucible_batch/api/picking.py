@@ -38,7 +38,7 @@ class PicksFile:
 
 
 def read_picks_of(run_dir: str | Path) -> tuple[PicksFile, ...]:
-    """Return the picks files of a run. Raises ``UserError`` if its manifest names none, and as ``pick`` does."""
+    """Return the picks files of a run. Raises ``UserError`` if its manifest doesn't name one, and as ``pick`` does."""
     with Journal.read(local_directory(run_dir)) as journal:
         stages = _stages_of(journal)
     return tuple(
@@ -97,7 +97,8 @@ def next_pick(run_dir: str | Path) -> str | None:
 def _stages_of(journal: Journal) -> list[PickedStage]:
     """Return the stages of the newest run that have a picks file which may be written.
 
-    A journal may come from another person, so the file has to be in the folder of the manifest, which has to be one.
+    A run directory may come from another person, so the file has to be in the manifest's folder, and one that the
+    manifest names. If that name is a template, the file has to be new, or to have only picks of this run.
     """
     terms = newest_run(journal).terms
     stages = noted_stages(journal)
@@ -108,16 +109,36 @@ def _stages_of(journal: Journal) -> list[PickedStage]:
         )
     path = Path(terms.manifest_path)
     try:
-        folder = os.path.realpath(load_manifest(path).directory)
+        manifest = load_manifest(path)
     except ManifestError as error:
         raise UserError(
             f"the manifest of this run, {path}, can't be read from here",
             hint="change to the directory in which the run was started",
         ) from error
+    named = [entry.job.pick for entry in manifest.jobs if entry.job.pick is not None]
     for stage in stages:
-        if not os.path.realpath(stage.file).startswith(folder.rstrip(os.sep) + os.sep):
-            raise UserError(f"{stage.file} is outside the manifest's directory", hint="edit the file by hand")
+        is_named = any(_same(stage.file, manifest.directory / text) for text in named)
+        is_safe = is_named or ("{{" in "".join(named) and _has_picks_only(stage, journal))
+        if not (is_safe and _is_inside(stage.file, manifest.directory)):
+            raise UserError(
+                f"{stage.file} is not the picks file of the manifest {path}, or not in its folder",
+                hint="run the manifest again; or edit the file by hand",
+            )
     return stages
+
+
+def _same(file: Path, other: Path) -> bool:
+    return os.path.abspath(file) == os.path.abspath(other)  # noqa: PTH100 - links are not followed
+
+
+def _is_inside(file: Path, directory: Path) -> bool:
+    return os.path.realpath(file).startswith(os.path.realpath(directory).rstrip(os.sep) + os.sep)
+
+
+def _has_picks_only(stage: PickedStage, journal: Journal) -> bool:
+    """Whether a file is new, or all of its lines are names that may be picked."""
+    known = {planned.name for planned in stage.candidates(journal.plan())}
+    return all(name in known for name, _ in parse_picks(_read(stage.file)).lines)
 
 
 def _by_file(stages: Sequence[PickedStage]) -> dict[Path, list[PickedStage]]:

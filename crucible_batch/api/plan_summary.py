@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crucible_batch.api.derived_jobs import NextStage
+from crucible_batch.api.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.api.period_budget import PeriodPreview
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
 from crucible_batch.api.plan_rows import (
@@ -199,12 +199,13 @@ async def summarise(
     choice: JobFilter = JobFilter(),  # noqa: B008 - frozen
     notes: tuple[str, ...] = (),
     all_rows: bool = False,
-    stages: tuple[NextStage, ...] = (),
+    derived: DerivedJobs | None = None,
 ) -> PlanSummary:
     """Compare a plan with the present state of the run directory and the account, and return the summary.
 
-    Without a gateway, the account's assets and balance are left out.
+    Without a gateway, the account's assets and balance are left out. ``derived`` has the later stages of the plan.
     """
+    stages = () if derived is None else derived.next_stages()
     with ExitStack() as stack:
         journal = stack.enter_context(journal_of(directory))
         prices = PriceBook.of(terms)

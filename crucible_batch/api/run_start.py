@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.derived_jobs import DerivedJobs, NextStage, RunDerivation, SavedOutputs, refuse_stages_in_store
+from crucible_batch.api.derived_jobs import DerivedJobs, RunDerivation, SavedOutputs, refuse_stages, saved_outputs
 from crucible_batch.api.draft import check_filter, fill_plan
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
 from crucible_batch.api.object_runs import claim_prefix, note_url, restore_receipts
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
-from crucible_batch.api.plan_rows import journal_of
 from crucible_batch.api.plan_summary import summarise
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.renaming import find_known_jobs
@@ -71,20 +70,20 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     rules = PeriodRules.of(manifest, context.settings.base_url)
     if rules is not None:
         BudgetAccount.create(rules.accounts_directory(context.settings), rules.terms)
-    refuse_stages_in_store(manifest, context.store.url)
+    refuse_stages(manifest, context.store.url)
     draft = stack.enter_context(PlanFile.temporary())
     basis = PlanBasis(manifest, context.terms, context.settings.base_url.rstrip("/"))
     staleness = PlanStaleness(context.request, basis)
     with staleness.explaining():
         gateway, derived = await _plan(stack, context, draft, basis)
     staleness.check(draft, directory)
-    check_filter(draft, context.request.job_filter, () if derived is None else derived.expected_names())
+    check_filter(draft, context.request.job_filter, derived)
     _log_warnings(manifest)
     if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
         logger.warning("%s", known)
     if context.settings.ignored:
         logger.warning("%s", clean(context.settings.ignored))
-    await _ask_consent(context, draft, gateway, () if derived is None else derived.next_stages())
+    await _ask_consent(context, draft, gateway, derived)
     if not is_known:
         stack.enter_context(lock_run_directory(directory))
         if Journal.exists(directory):  # another run created it in the meantime
@@ -132,6 +131,7 @@ async def _set_aside(context: RunContext, rules: PeriodRules, journal: Journal, 
         own=context.request.budget,
         choice=context.request.job_filter,
         after=after,
+        may_grow=context.manifest.has_stages,
     )
 
 
@@ -152,8 +152,7 @@ async def _plan(
     async def plan(gateway: HttpGateway | None) -> None:
         nonlocal derived
         draft.clear()
-        with journal_of(context.directory) as journal:
-            saved = SavedOutputs(context.directory, journal)
+        with saved_outputs(context.manifest, context.directory) as saved:
             derived = await plan_jobs(draft, basis, gateway, watch, saved)
 
     try:
@@ -205,13 +204,11 @@ def _no_consent() -> ConsentError:
     )
 
 
-async def _ask_consent(
-    context: RunContext, draft: PlanFile, gateway: HttpGateway, stages: tuple[NextStage, ...]
-) -> None:
+async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGateway, derived: DerivedJobs | None) -> None:
     if not context.needs_consent or context.confirm is None:
         return
     choice = context.request.job_filter
-    summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice, stages=stages)
+    summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice, derived=derived)
     if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
         raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
 

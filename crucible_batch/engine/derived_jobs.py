@@ -47,6 +47,8 @@ class JobAdder:
         self._tell = tell
         self._rule = rule
         self._added: set[str] = set()
+        self.blocked = 0
+        """The number of this run's jobs that are blocked by others, once they are counted."""
 
     @property
     def is_used(self) -> bool:

@@ -173,7 +173,7 @@ class Runner:
         self._adder.arrange()
         self.stop.explain()
         counts = self._count()
-        ending = conclude(counts, self.stop.stops, self.stop.reasons)
+        ending = conclude(counts, self.stop.stops, self.stop.reasons, by_sources=self._adder.blocked)
         self._tell.ended(ending, counts)
         return ending
 
@@ -201,6 +201,7 @@ class Runner:
         for planned, job in self._history.jobs(self._rule):
             self._ports.on_counted(planned, job, self.stop.stops)
             if self._is_about(planned) or (self._staged is not None and self._staged.is_unprepared(planned)):
+                self._adder.blocked += job.phase is Phase.BLOCKED
                 counts[outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]] += 1
         return counts
 

@@ -8,6 +8,7 @@ same jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
@@ -141,7 +142,9 @@ class Expansion:
         for source in stage.sources:
             outputs = self._outputs_of(source.name)
             for output in () if outputs is None else outputs:
-                if output.sha256 is not None and stage.takes(source, output.index):
+                if stage.is_waiting and output.sha256 is not None:  # it may be picked later
+                    yield from stage.make(Source(source, replace(output, sha256=None)))
+                elif output.sha256 is not None and stage.takes(source, output.index):
                     yield from stage.make(Source(source, output))
             if outputs is not None and all(output.sha256 is None for output in outputs):
                 for index in stage.expected(source):

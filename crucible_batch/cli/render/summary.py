@@ -66,13 +66,16 @@ class EarlierRuns:
 def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGroup]:
     """Group failed and unknown jobs by code: failures first, then by size, the largest first.
 
+    Blocked jobs are included if the run was not stopped: then other jobs block them, and not the lack of credits.
     Reads only as many rows as needed.
     """
     groups: dict[tuple[str, str], FailureGroup] = {}
     seen: dict[tuple[str, str], set[int]] = {}  # hashes of messages, since there may be as many as jobs
-    left = head.counts.failed + head.counts.unknown
+    shown = {"failed", "unknown"} if head.exit_code != ExitCode.SOME_FAILED else {"failed", "unknown", "blocked"}
+    counts = head.counts.model_dump()
+    left = sum(counts[status] for status in shown)
     for row in rows if left else ():
-        if row.status not in {"failed", "unknown"}:
+        if row.status not in shown:
             continue
         left -= 1
         if row.error is not None:
@@ -87,7 +90,8 @@ def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGrou
             groups[key] = replace(group, names=names, count=group.count + 1, messages=len(messages), examples=examples)
         if not left:
             break
-    return sorted(groups.values(), key=lambda group: (group.status, -group.count))
+    order = ("failed", "blocked", "unknown")
+    return sorted(groups.values(), key=lambda group: (order.index(group.status), -group.count))
 
 
 def show_summary(
@@ -249,7 +253,9 @@ def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], 
 
 
 def _once_some_failed(command: str, other: str, failures: list[FailureGroup], never: Set[str]) -> str:
-    match remedy_for((group.code for group in failures), never):
+    # A blocked job follows from a failed one, or from the manifest: no attempt at it is made.
+    codes = [group.code for group in failures if group.status != "blocked"]
+    match remedy_for(codes, never) if codes else Remedy.CHANGE:
         case Remedy.CHANGE:
             return f"change the failed jobs, then: {other}"
         case Remedy.RETRY if "--retry-failed" not in other:

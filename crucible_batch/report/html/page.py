@@ -67,7 +67,9 @@ def advice(
     again = same_command(head, directory)
     match head.status:
         case RunStatus.SUCCEEDED if head.waiting:
-            return Advice("The next stage waits for picks. Star pictures, select Save picks, then run:", again)
+            picks = ", ".join(stage.pick for stage in head.waiting)
+            steps = "Star its pictures, select Save picks, then run:"
+            return Advice(f"All jobs so far are complete. The next stage waits for {picks}. {steps}", again)
         case RunStatus.SUCCEEDED:
             return Advice("All jobs are complete. Nothing is left to do.")
         case RunStatus.PARTIAL | RunStatus.FAILED:

@@ -388,6 +388,6 @@ def test_a_run_that_waits_for_picks_is_not_reported_as_done(tmp_path: Path) -> N
     data = data_of(page(tmp_path, row(), status="succeeded", exit_code=0, waiting=[stage]))
     assert data["waiting"] == [stage.model_dump()]
     assert data["ending"] == "waits for picks"
-    assert data["advice"]["text"].startswith("The next stage waits for picks")
+    assert f"The next stage waits for {HOSTILE}." in data["advice"]["text"]
     assert data["advice"]["command"] == data["again"] == f"crucible-batch run m.yaml --out-dir {tmp_path}"
     assert data_of(page(tmp_path, row(), status="succeeded", exit_code=0))["advice"]["command"] is None
