@@ -4,11 +4,13 @@ from crucible_batch.api import Cleaning as Cleaning
 from crucible_batch.api import GatewayBack as GatewayBack
 from crucible_batch.api import GatewayUnreachable as GatewayUnreachable
 from crucible_batch.api import JobAdvanced as JobAdvanced
+from crucible_batch.api import JobsAdded as JobsAdded
 from crucible_batch.api import ListedRun as ListedRun
 from crucible_batch.api import ManifestKeywords as ManifestKeywords
 from crucible_batch.api import MergeResult as MergeResult
 from crucible_batch.api import Message as Message
 from crucible_batch.api import Observer as Observer
+from crucible_batch.api import PicksFile as PicksFile
 from crucible_batch.api import PlanSummary as PlanSummary
 from crucible_batch.api import Receiving as Receiving
 from crucible_batch.api import Retrying as Retrying
@@ -26,6 +28,7 @@ from crucible_batch.api import clean_assets as clean_assets
 from crucible_batch.api import connect as connect
 from crucible_batch.api import list_runs as list_runs
 from crucible_batch.api import merge as merge
+from crucible_batch.api import pick as pick
 from crucible_batch.api import plan as plan
 from crucible_batch.api import read_status as read_status
 from crucible_batch.api import run as run

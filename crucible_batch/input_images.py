@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.plan import InputImage
+from crucible_batch.domain.redaction import clean
 
 MAX_BYTES = 256 * 1024 * 1024
 """The largest input image, in bytes. Inputs are held in memory, so that the uploaded bytes are the hashed ones."""
@@ -36,6 +37,18 @@ def read_input(path: Path) -> InputImage:
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}") from error
     return InputImage(_describe(content, path), path)
+
+
+def input_of_output(path: Path, sha256: str, byte_size: int, mime_type: str) -> InputImage | str:
+    """Return an output of ours as an input image, by what was recorded when it was saved, or why it can't be one.
+
+    The file is not read. ``load_input`` compares its bytes with the digest before they are sent.
+    """
+    if byte_size > MAX_BYTES:
+        return f"is larger than {MAX_BYTES // 1024**2} MiB"
+    if mime_type not in {f"image/{name.lower()}" for name in _ACCEPTED_FORMATS}:
+        return f"is an image of an unsupported type: {clean(mime_type, 60)}"
+    return InputImage(AssetSpec(sha256, byte_size, mime_type, _short(path.name)), path)
 
 
 def check_input(path: Path) -> None:

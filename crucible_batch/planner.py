@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import assert_never
 
-from crucible_batch.domain.gateway_types import Workflow
+from crucible_batch.domain.derived_jobs import DERIVED_JOB_INVALID, placeholder_identity
+from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo, Workflow
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.output_path import RESERVED_NAMES, first_output_pattern, fold_path
-from crucible_batch.domain.plan import InputImage, PlannedJob, row_texts
+from crucible_batch.domain.plan import InputImage, PlannedJob, SourceOutput, row_texts
 from crucible_batch.errors import Problem
-from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, TableRow
+from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, Source, TableRow
 
 PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
 IMAGE_FIELDS = ("image.image", "image.value", "image")
@@ -52,7 +54,8 @@ class Planner:
     def plan(self, wanted: Iterable[JobSpec | Problem]) -> Iterator[PlannedJob | Problem]:
         """Yield a planned job, or its problems, for each job; problems in ``wanted`` are passed through.
 
-        With ``duplicates: once``, a duplicate yields nothing.
+        With ``duplicates: once``, a duplicate yields nothing. A job that can't be made because of its source's output,
+        or because another job is equal to it, is yielded with its ``obstacle``.
         """
         for item in wanted:
             match item:
@@ -70,17 +73,31 @@ class Planner:
 
     def _plan_one(self, wanted: JobSpec, problems: list[Problem]) -> PlannedJob | None:
         """Return the planned job; None if problems were added or it is a duplicate to be dropped."""
-        params, images = self._parameters(wanted, problems)
-        identity = self._identity(wanted, params, images, problems) if images is not None else None
-        if identity is None and self._duplicates == "once":
+        of_data: list[Problem] = []
+        """Those that depend on the bytes of a source, or on which of several sources was finished first."""
+        is_derived = wanted.source is not None and not wanted.source.is_expected
+        own = of_data if is_derived else problems
+        params, images = self._parameters(wanted, problems, own)
+        identity = self._identity(wanted, params, images, own) if images is not None else None
+        if identity is None and self._duplicates == "once" and not own:
             return None  # a dropped job writes no output
-        if (collision := self._claim_output(wanted)) is not None:
-            problems.append(collision)
-        if problems or identity is None or images is None:
+        own.extend(each for each in (wanted.collision, self._claim_output(wanted)) if each is not None)
+        if problems:
             return None
-        self._position += 1
+        if of_data:
+            return self._blocked(wanted, params, of_data[0])
+        if identity is None or images is None:
+            return None
+        planned = self._made(wanted, identity, params, images)
+        self._position += not planned.is_expected
+        return planned
+
+    def _made(
+        self, wanted: JobSpec, identity: str, params: Mapping[str, Json], images: Mapping[str, InputImage]
+    ) -> PlannedJob:
+        source = wanted.source
         return PlannedJob(
-            position=self._position - 1,
+            position=self._position,
             identity=identity,
             name=wanted.name,
             workflow_id=wanted.workflow_id,
@@ -91,7 +108,21 @@ class Planner:
             repeat=wanted.repeat,
             output=wanted.output_pattern,
             row=self._row(wanted.made_for),
+            source=None if source is None else source_output(source),
         )
+
+    def _blocked(self, wanted: JobSpec, params: Mapping[str, Json], problem: Problem) -> PlannedJob:
+        """Return a job that can't be started. Its identity is not that of any request."""
+        parts = (
+            self._manifest_name,
+            self._run_id,
+            str(wanted.entry),
+            wanted.name,
+            str(wanted.source),
+            str(wanted.copy),
+        )
+        error = ErrorInfo(DERIVED_JOB_INVALID, problem.message, problem.hint)
+        return replace(self._made(wanted, placeholder_identity(*parts), params, {}), obstacle=error)
 
     def _row(self, row: TableRow | None) -> Mapping[str, str]:
         """Return the texts of a row; all of its jobs share them."""
@@ -102,9 +133,12 @@ class Planner:
     # -- parameters -------------------------------------------------------------------------------------------------
 
     def _parameters(
-        self, wanted: JobSpec, problems: list[Problem]
+        self, wanted: JobSpec, problems: list[Problem], of_source: list[Problem]
     ) -> tuple[dict[str, Json], dict[str, InputImage] | None]:
-        """Return parameters and images, even if problems were added; images are None if any can't be read."""
+        """Return parameters and images, even if problems were added; images are None if any can't be read.
+
+        That a source's output can't be an input image is added to ``of_source``.
+        """
         known = self._known_fields(wanted.workflow_id)
         params: dict[str, Json] = dict(wanted.params)
         if known is not None:
@@ -123,9 +157,12 @@ class Planner:
         problems.extend(_given_twice(wanted, source, name) for name, (source, _) in sources.items() if name in params)
         images: dict[str, InputImage] = {}
         for name, (source, path) in sources.items():
-            image = self._read_image(path)
+            is_output = wanted.source is not None and path == wanted.source.output.file
+            image = _expected_image(wanted) if is_output and wanted.is_expected else self._read_image(path)
             if isinstance(image, str):
-                problems.append(wanted.problem(source, f"{path.name} {image}", of_row=True))
+                (of_source if is_output else problems).append(
+                    wanted.problem(source, f"{path.name} {image}", of_row=True)
+                )
             else:
                 images[name] = image
         return params, images if len(images) == len(sources) else None
@@ -271,6 +308,20 @@ class Planner:
         )
 
 
+def source_output(source: Source) -> SourceOutput:
+    """Return the output as plans and reports have it: without the path of an expected one, which is a guess."""
+    output = source.output
+    return SourceOutput(source.job.name, output.index, None if source.is_expected else output.path, output.sha256)
+
+
+def _expected_image(wanted: JobSpec) -> InputImage:
+    """Return the image of an expected output, with a text in place of its digest that no other output has."""
+    assert wanted.source is not None
+    source, output = wanted.source.job, wanted.source.output
+    digest = f"expected:{source.name}/{output.index}"
+    return InputImage(AssetSpec(sha256=digest, byte_size=0, mime_type="image/png", filename=""), output.file)
+
+
 def _sidecar_fault(output: str) -> str | None:
     """Return why a folded output path conflicts with sidecars, which have the output's name plus ``.json``; or None."""
     if output.endswith(".json"):
@@ -303,6 +354,8 @@ def _duplicate(wanted: JobSpec, claimed: NameClaim) -> Problem:
     return wanted.problem(
         "name",
         f"{wanted.name!r}{wanted.own_row} is the same request as {claimed.name!r} ({wanted.place_of_claim(claimed)})",
-        hint="for several images of one prompt, set repeat: N; otherwise set duplicates: once or each",
+        hint="for several images of one prompt, set repeat: N; otherwise set duplicates: once or each"
+        if wanted.source is None
+        else "their sources have the same bytes; set duplicates: once or each",
         of_row=True,
     )

@@ -30,11 +30,16 @@ from crucible_batch.api.merging import merge as merge
 from crucible_batch.api.notifying import send_test as send_test
 from crucible_batch.api.overlap import hold_results as hold_results
 from crucible_batch.api.period_budget import PeriodPreview as PeriodPreview
+from crucible_batch.api.picking import PicksFile as PicksFile
+from crucible_batch.api.picking import next_pick as next_pick
+from crucible_batch.api.picking import pick as pick
+from crucible_batch.api.picking import read_picks_of as read_picks_of
 from crucible_batch.api.plan_comparison import Comparison as Comparison
 from crucible_batch.api.plan_comparison import PlanGroup as PlanGroup
 from crucible_batch.api.plan_rows import UPLOADS as UPLOADS
 from crucible_batch.api.plan_rows import PriceLine as PriceLine
 from crucible_batch.api.plan_summary import PlanSummary as PlanSummary
+from crucible_batch.api.plan_summary import StagePreview as StagePreview
 from crucible_batch.api.planning import plan as plan
 from crucible_batch.api.planning import plan_request as plan_request
 from crucible_batch.api.probing import ProbeResult as ProbeResult
@@ -124,6 +129,7 @@ from crucible_batch.domain.progress import Controlled as Controlled
 from crucible_batch.domain.progress import GatewayBack as GatewayBack
 from crucible_batch.domain.progress import GatewayUnreachable as GatewayUnreachable
 from crucible_batch.domain.progress import JobAdvanced as JobAdvanced
+from crucible_batch.domain.progress import JobsAdded as JobsAdded
 from crucible_batch.domain.progress import Message as Message
 from crucible_batch.domain.progress import Observer as Observer
 from crucible_batch.domain.progress import Receiving as Receiving

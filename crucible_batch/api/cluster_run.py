@@ -133,7 +133,7 @@ class _Coordinator:
         self._terms = run_terms(manifest, self.request)
         self._main = run_directory(self.request.out_dir, self._terms)
         request = replace(self.request, shards=self.request.shards or 1)
-        check_sharding(request, self._terms, self._main / PLAN_FILE)
+        check_sharding(request, manifest, self._terms, self._main / PLAN_FILE)
 
     async def run(self) -> RunResult:
         try:

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar, Unpack
 
+from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs
 from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
 from crucible_batch.api.scheduling import at_scheduled_time
 from crucible_batch.api.state_location import state_directory_of
@@ -21,7 +22,7 @@ from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import Manifest, ProblemCollector, expand, load_manifest, render_run_id
+from crucible_batch.manifest import Expansion, Manifest, ProblemCollector, expand, load_manifest, render_run_id
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import Planner, ReadImage
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
@@ -104,9 +105,14 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     return out_dir if out_dir is not None else DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
 
 
-def check_filter(plan: PlanFile, chosen: JobFilter) -> None:
-    """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job."""
+def check_filter(plan: PlanFile, chosen: JobFilter, derived: DerivedJobs | None = None) -> None:
+    """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job.
+
+    ``derived`` has the names of jobs that the run may add to the plan.
+    """
     unmatched = set(chosen.only)
+    for name in derived.expected_names() if unmatched and derived is not None else ():
+        unmatched -= {pattern for pattern in unmatched if fnmatch.fnmatchcase(name, pattern)}
     names: list[str] = []
     for planned in plan.jobs() if unmatched else ():
         unmatched -= {pattern for pattern in unmatched if fnmatch.fnmatchcase(planned.name, pattern)}
@@ -130,32 +136,45 @@ def fill_plan(
     note_names: Callable[[Set[str]], None] = lambda _names: None,
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = lambda: None,
-) -> None:
+    saved: SavedOutputs | None = None,
+) -> DerivedJobs | None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to abort.
+
+    Returns the later stages, None if no entry has `from`. ``saved`` has the outputs of the run directory; without it,
+    the later stages have no jobs yet.
 
     Raises ``ManifestError`` with all problems of the jobs and those ``found`` before. A problem that many jobs share,
     such as a typo in the defaults, is reported once.
     """
     problems = ProblemCollector()
     problems.extend(found)
+    derived = DerivedJobs(manifest, run_id, saved or SavedOutputs()) if manifest.has_stages else None
+    read = _image_reader()
     planner = Planner(
         manifest_name=manifest.name,
         run_id=run_id,
         duplicates=manifest.duplicates,
         workflows=workflows,
-        read_image=_image_reader(),
+        read_image=read if derived is None else derived.reader(read),
     )
+    if derived is None:
+        specs = _in_batches(expand(manifest, note, note_names))
+    else:
+        expansion = Expansion(manifest, note, derived.outputs_of)
+        derived.begin(planner, expansion)
+        specs = expansion.jobs(note_names)  # not in batches: the jobs of an entry depend on those above
 
     def planned() -> Iterator[PlannedJob]:
-        for item in planner.plan(_in_batches(expand(manifest, note, note_names))):
+        for item in planner.plan(specs):
             watch()
-            if isinstance(item, PlannedJob):
-                yield item
-            else:
+            if isinstance(item, Problem):
                 problems.add(item)
+            elif derived is None or derived.take(item):
+                yield item
 
     plan.fill(planned())
     problems.raise_if_any()
+    return derived
 
 
 def _in_batches(items: Iterable[T]) -> Iterator[T]:

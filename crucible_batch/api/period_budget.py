@@ -299,10 +299,12 @@ async def set_aside(
     own: Credits | None,
     choice: JobFilter,
     after: int | None = None,
+    may_grow: bool = False,
 ) -> RunAllowance:
     """Set credits aside for a run. The caller holds the lock of its directory, and nothing was bought by it yet.
 
-    ``after`` is the number of the last event before the run, by default the newest event's.
+    ``after`` is the number of the last event before the run, by default the newest event's. ``may_grow``: the run may
+    add jobs to its plan, so that what it needs isn't known.
 
     What an earlier run of the directory has set aside and not spent is returned in the same step. Waits until
     ``CLOCK_TOLERANCE_S`` after the start of a period. Raises ``BudgetAccountError``.
@@ -322,7 +324,8 @@ async def set_aside(
     shares = account.shares(period)
     since = min((each.since for each in shares if each.run == run and each.since is not None), default=now)
     books = dated(journal, prices_of(terms), _periods(rules.calendar, since, now), now)
-    request = books.request(period, own=own, need=_most_needed(journal, terms, books.ledger.prices, choice))
+    need = None if may_grow else _most_needed(journal, terms, books.ledger.prices, choice)
+    request = books.request(period, own=own, need=need)
     overlaps = overlapping((each for each in shares if each.run != run), period)
     # In the journal first: if the process is killed in between, the journal has it and the account doesn't.
     note_allowance(journal, token := secrets.token_hex(8))

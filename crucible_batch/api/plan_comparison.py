@@ -124,6 +124,7 @@ def compared(
         resized = tuple(path for path in wrong if store.has(path))
         return OutputPaths(tuple(path for path in wrong if path not in resized), resized)
 
-    before = journal.plan() if journal is not None else ()
+    # A blocked job is in the plan for the report only: the next run decides about it again.
+    before = (each for each in journal.plan() if each.obstacle is None) if journal is not None else ()
     dropped = {each.name: each for each in before if choice.takes(each.name) and not draft.holds(each.identity)}
     return diff_jobs(jobs, dropped, earlier=earlier, to_fetch=to_fetch, retry_failed=choice.retry_failed)

@@ -187,6 +187,18 @@ def price_lines(
         yield _line(prices, UPLOAD, to_upload, {})
 
 
+def stage_lines(prices: PriceBook, shapes: Mapping[Shape, int], uploads: int) -> tuple[PriceLine, ...]:
+    """Return the price lines of jobs that are only expected, by workflow."""
+    counts: Counter[str] = Counter()
+    for shape, count in shapes.items():
+        counts[shape.price_class] += count
+    by_class = {shape.price_class: shape for shape in shapes}
+    jobs = [
+        _line(prices, by_class[each] if len(shapes) == 1 else Shape(each), count, {}) for each, count in counts.items()
+    ]
+    return (*jobs, _line(prices, UPLOAD, uploads, {})) if uploads else tuple(jobs)
+
+
 def _line(prices: PriceBook, shape: Shape, count: int, params: Mapping[str, object]) -> PriceLine:
     quote, what = prices.quote(shape), UPLOADS if shape == UPLOAD else shape.name
     ceiling, bound = prices.ceiling_of(shape), prices.bound(shape)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crucible_batch.api.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.api.period_budget import PeriodPreview
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
 from crucible_batch.api.plan_rows import (
@@ -17,6 +18,7 @@ from crucible_batch.api.plan_rows import (
     job_states,
     journal_of,
     price_lines,
+    stage_lines,
     starts_of,
 )
 from crucible_batch.api.request import JobFilter
@@ -35,6 +37,14 @@ from crucible_batch.journal import PlanFile
 
 
 @dataclass(frozen=True, slots=True)
+class StagePreview:
+    """A stage whose jobs are not known yet, with the prices of those that are expected."""
+
+    stage: NextStage
+    lines: tuple[PriceLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PlanSummary:
     """What a run would do and cost.
 
@@ -48,6 +58,7 @@ class PlanSummary:
     ``left_s`` is the time left of a run's deadline, in seconds. ``earlier_dir`` is the directory of an earlier run of
     this manifest in another folder. ``period`` is the manifest's period; ``budget`` is then
     what a run could set aside now, beside what the directory has spent. ``shards`` are those of a divided plan.
+    ``stages`` are those whose jobs are made from the outputs of other jobs: a run may add these jobs.
     ``is_waiting``: a run is refused until the shards of another plan of the directory are merged.
     """
 
@@ -77,6 +88,7 @@ class PlanSummary:
     period: PeriodPreview | None = None
     shards: tuple[PlannedShard, ...] = ()
     is_waiting: bool = False
+    stages: tuple[StagePreview, ...] = ()
 
     @property
     def is_settled(self) -> bool:
@@ -111,6 +123,16 @@ class PlanSummary:
         return None not in bounds and self.spent + self.held + sum(filter(None, bounds), ZERO) <= budget
 
     @property
+    def later_lines(self) -> tuple[PriceLine, ...]:
+        """The price lines of the jobs that the run may add: those of all stages that don't wait for picks."""
+        return tuple(line for preview in self.stages if preview.stage.is_counted for line in preview.lines)
+
+    @property
+    def later(self) -> Credits:
+        """What these jobs cost, as far as their prices are known."""
+        return sum((line.total for line in self.later_lines if line.total is not None), ZERO)
+
+    @property
     def least(self) -> Credits:
         """The lowest expected cost."""
         return sum((line.least_each * line.count for line in self.lines), ZERO)
@@ -142,10 +164,13 @@ class PlanSummary:
 
     @property
     def over_budget(self) -> Credits:
-        """The amount by which the estimate exceeds what is left of the budget; 0 without a budget."""
+        """The amount by which the estimate exceeds what is left of the budget; 0 without a budget.
+
+        The jobs that the run may add count.
+        """
         if self.budget is None:
             return ZERO
-        return max(ZERO, self.spent + self.held + self.estimate - self.budget)
+        return max(ZERO, self.spent + self.held + self.estimate + self.later - self.budget)
 
     @property
     def prices(self) -> tuple[PlannedPrice, ...]:
@@ -174,11 +199,13 @@ async def summarise(
     choice: JobFilter = JobFilter(),  # noqa: B008 - frozen
     notes: tuple[str, ...] = (),
     all_rows: bool = False,
+    derived: DerivedJobs | None = None,
 ) -> PlanSummary:
     """Compare a plan with the present state of the run directory and the account, and return the summary.
 
-    Without a gateway, the account's assets and balance are left out.
+    Without a gateway, the account's assets and balance are left out. ``derived`` has the later stages of the plan.
     """
+    stages = () if derived is None else derived.next_stages()
     with ExitStack() as stack:
         journal = stack.enter_context(journal_of(directory))
         prices = PriceBook.of(terms)
@@ -196,6 +223,10 @@ async def summarise(
     ready = await _ready_digests(gateway, tally.digests)
     to_upload = len(tally.digests - (ready or set()))
     starts = starts_of(tally, ledger, terms.budget, no_image_is_there=ready is not None and not ready)
+    to_buy, uploads = Counter(tally.to_buy), to_upload
+    for stage in (each for each in stages if each.is_counted):
+        to_buy.update(stage.shapes)
+        uploads += stage.uploads
     return PlanSummary(
         manifest_name=terms.manifest_name,
         run_id=terms.run_id,
@@ -214,9 +245,10 @@ async def summarise(
         book=prices,
         uploads_per_job=tally.most_images if to_upload else 0,
         blocked=starts.blocked,
-        enough=budget_for(ledger, tally.to_buy, to_upload),
+        enough=budget_for(ledger, to_buy, uploads),
         remedy=remedy_for(comparison.failed_codes, terms.never),
         is_waiting=waits_for_shards(directory),
+        stages=tuple(StagePreview(stage, stage_lines(prices, stage.shapes, stage.uploads)) for stage in stages),
     )
 
 

@@ -14,13 +14,12 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
+from crucible_batch.api.derived_jobs import refuse_stages, saved_outputs
 from crucible_batch.api.draft import check_filter, read_source, run_directory, run_terms
 from crucible_batch.api.earlier_runs import EarlierRun, find_earlier_run, note_earlier_run
 from crucible_batch.api.notifying import notes_for_plan
 from crucible_batch.api.period_budget import PeriodPreview, preview
-from crucible_batch.api.plan_rows import (
-    with_paid,
-)
+from crucible_batch.api.plan_rows import with_paid
 from crucible_batch.api.plan_saving import save_plan
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.price_memory import recall_prices
@@ -112,8 +111,7 @@ async def plan_request(
     """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan."""
     check_request(request)
     deadline = Deadline(request.deadline_s)
-    request = follow_plan(request, os.environ if for_run else None)
-    settings = settings or current_settings()
+    request, settings = follow_plan(request, os.environ if for_run else None), settings or current_settings()
     async with deadline.kept(), AsyncExitStack() as stack:
         if save_to is not None:
             refuse_saved_plan(request.out_dir)
@@ -124,9 +122,9 @@ async def plan_request(
         if request.shard is not None:
             return await plan_shard(stack, request, manifest, settings, transport, all_rows=all_rows)
         terms = run_terms(manifest, request)
-        directory = run_directory(request.out_dir, terms)
-        check_run_directory(directory)
-        check_sharding(request, terms, save_to)
+        check_run_directory(directory := run_directory(request.out_dir, terms))
+        check_sharding(request, manifest, terms, save_to)
+        refuse_stages(manifest, request.out_dir, save_to)
         if request.shards is not None and directory.exists():
             stack.enter_context(lock_run_directory(directory))
         refuse_if_pruned(directory)
@@ -136,10 +134,10 @@ async def plan_request(
         draft = stack.enter_context(PlanFile.temporary())
         basis = PlanBasis(manifest, terms, settings.base_url.rstrip("/"))
         staleness = PlanStaleness(request, basis)
-        with staleness.explaining():
-            await plan_jobs(draft, basis, gateway, deadline.check)
+        with staleness.explaining(), saved_outputs(manifest, directory) as saved:
+            derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
         staleness.check(draft, directory)
-        check_filter(draft, request.job_filter)
+        check_filter(draft, request.job_filter, derived)
         if request.shards is not None and gateway is not None and save_to is not None:
             drafted = DraftedPlan(request, basis, draft, directory, tuple(notes))
             return await plan_shards(stack, drafted, gateway, settings, save_to, force=force)
@@ -147,8 +145,9 @@ async def plan_request(
             notes.append(str(known))
         period = preview(manifest, settings, directory, terms, request.budget)
         terms = terms if period is None else replace(terms, budget=period.budget)
+        choice, told = request.job_filter, tuple(notes)
         summary = await summarise(
-            draft, terms, directory, gateway, choice=request.job_filter, notes=tuple(notes), all_rows=all_rows
+            draft, terms, directory, gateway, choice=choice, notes=told, all_rows=all_rows, derived=derived
         )
         summary = replace(
             _with_period(summary, period),

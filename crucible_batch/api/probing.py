@@ -85,7 +85,7 @@ async def probe(
     terms = run_terms(manifest, request)
     if request.shards is None:
         raise UserError("--probe is for a plan that is divided into shards", hint="add --shards N, or omit --probe")
-    check_sharding(request, terms, save_to)
+    check_sharding(request, manifest, terms, save_to)
     if _has_shards(run_directory(request.out_dir, terms)):
         return None
     return await run_probe(

@@ -13,6 +13,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import gateway_for
+from crucible_batch.api.derived_jobs import RunDerivation
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.status import row_collector
@@ -100,6 +101,7 @@ class RunContext:
 
     ``outage`` is waited for once the manifest has been checked (``run_start``). ``stages`` chooses the jobs by what the
     journal has, in place of the request's filter. ``cap`` is that of the server of which it is one run, if any.
+    ``derivation`` has the jobs that are made from outputs.
     """
 
     request: RunRequest
@@ -116,6 +118,7 @@ class RunContext:
     outage: Outage
     stages: ChooseStages | None = None
     cap: SpendCap | None = None
+    derivation: RunDerivation | None = None
 
     def observed_by(self, observer: Observer) -> RunContext:
         """Return the context with another observer. To be called before the gateway is opened."""
@@ -189,6 +192,7 @@ class RunContext:
             outage=self.outage,
             on_counted=row_collector(self.store.sidecars(), self.terms, rows),
             explained=explained,
+            derivation=self.derivation,
         )
         stages = None if self.stages is None else self.stages(journal, self.terms)
         return Runner(ports=ports, terms=self.terms, times=times, options=options, stages=stages)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.draft import check_filter
+from crucible_batch.api.derived_jobs import DerivedJobs, RunDerivation, SavedOutputs, refuse_stages, saved_outputs
+from crucible_batch.api.draft import check_filter, fill_plan
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
 from crucible_batch.api.object_runs import claim_prefix, note_url, restore_receipts
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
@@ -41,7 +42,8 @@ _MOST_WARNINGS = 10
 class StartedRun:
     """A run that is ready to buy. ``after`` is the number of the last journal event before its own.
 
-    ``allowance`` is what was set aside for it; None if its budget is that of its directory only.
+    ``allowance`` is what was set aside for it; None if its budget is that of its directory only. ``derivation`` has its
+    later stages; None if no entry has `from`.
     """
 
     gateway: HttpGateway
@@ -49,6 +51,7 @@ class StartedRun:
     basis: PlanBasis
     after: int
     allowance: RunAllowance | None = None
+    derivation: RunDerivation | None = None
 
 
 async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
@@ -69,19 +72,18 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     rules = PeriodRules.of(manifest, context.settings.base_url)
     if rules is not None:
         BudgetAccount.create(rules.accounts_directory(context.settings), rules.terms)
+    refuse_stages(manifest, context.store.url)
     draft = stack.enter_context(PlanFile.temporary())
     basis = PlanBasis(manifest, context.terms, context.settings.base_url.rstrip("/"))
     staleness = PlanStaleness(context.request, basis)
     with staleness.explaining():
-        gateway = await _plan(stack, context, draft, basis)
+        gateway, derived = await _plan(stack, context, draft, basis)
     staleness.check(draft, directory)
-    check_filter(draft, context.request.job_filter)
-    _log_warnings(manifest)
+    check_filter(draft, context.request.job_filter, derived)
+    _log_warnings(manifest, context.settings.ignored)
     if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
         logger.warning("%s", known)
-    if context.settings.ignored:
-        logger.warning("%s", clean(context.settings.ignored))
-    await _ask_consent(context, draft, gateway)
+    await _ask_consent(context, draft, gateway, derived)
     if not is_known:
         stack.enter_context(lock_run_directory(directory))
         if Journal.exists(directory):  # another run created it in the meantime
@@ -98,12 +100,26 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     after = journal.last_number()
     key = require_key(context.settings)
     account = await refuse_other_account(journal, gateway, key, same_account=context.request.same_account)
-    receipts, ceiling = Receipts(directory), context.terms.ceiling
-    await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
+    if derived is not None and not is_known:
+        derived = _plan_again(draft, basis, journal)  # another run may have created the directory in the meantime
+    receipts, ceiling, is_ours = Receipts(directory), context.terms.ceiling, account.is_proven
+    while await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=is_ours) and derived:
+        # What was restored has outputs, and so jobs of the next stage, which may have receipts as well.
+        derived = _plan_again(draft, basis, journal)
     journal.remember_key(account.fingerprint)
     stack.enter_context(capped(context.cap, journal, context.terms, directory))
     allowance = None if rules is None else await _set_aside(context, rules, journal, after)
-    return StartedRun(gateway, journal, basis, after, allowance)
+    derivation = None if derived is None else RunDerivation(derived, journal)
+    return StartedRun(gateway, journal, basis, after, allowance, derivation)
+
+
+def _plan_again(draft: PlanFile, basis: PlanBasis, journal: Journal) -> DerivedJobs | None:
+    """Plan the jobs by the outputs that the journal has now, and adopt the plan."""
+    draft.clear()
+    saved = SavedOutputs(journal.path.parents[1], journal)
+    derived = fill_plan(draft, basis.source, basis.terms.run_id, basis.workflows, basis.note_file, saved=saved)
+    journal.adopt(draft)
+    return derived
 
 
 async def _set_aside(context: RunContext, rules: PeriodRules, journal: Journal, after: int) -> RunAllowance:
@@ -116,24 +132,33 @@ async def _set_aside(context: RunContext, rules: PeriodRules, journal: Journal, 
         own=context.request.budget,
         choice=context.request.job_filter,
         after=after,
+        may_grow=context.manifest.has_stages,
     )
 
 
-async def _plan(stack: AsyncExitStack, context: RunContext, draft: PlanFile, basis: PlanBasis) -> HttpGateway:
-    """Plan the jobs into ``draft``, fill ``basis`` with the workflows and files used, and return the open gateway.
+async def _plan(
+    stack: AsyncExitStack, context: RunContext, draft: PlanFile, basis: PlanBasis
+) -> tuple[HttpGateway, DerivedJobs | None]:
+    """Plan the jobs into ``draft``, and fill ``basis`` with the workflows and files used.
+
+    Returns the open gateway, and the later stages of the plan.
 
     Errors of the manifest are raised first, then missing consent, then a missing key or a gateway error.
     """
     watch = context.deadline.check
     cannot_ask = context.needs_consent and context.confirm is None
 
-    async def plan(gateway: HttpGateway) -> None:
+    derived: DerivedJobs | None = None
+
+    async def plan(gateway: HttpGateway | None) -> None:
+        nonlocal derived
         draft.clear()
-        await plan_jobs(draft, basis, gateway, watch)
+        with saved_outputs(context.manifest, context.directory) as saved:
+            derived = await plan_jobs(draft, basis, gateway, watch, saved)
 
     try:
         if context.settings.api_key is None:
-            await plan_jobs(draft, basis, None, watch)
+            await plan(None)
             require_key(context.settings, context.manifest.path)
         gateway = await awaited_gateway(stack, context, plan, waits=not cannot_ask)
     except GatewayError:
@@ -142,7 +167,7 @@ async def _plan(stack: AsyncExitStack, context: RunContext, draft: PlanFile, bas
         raise
     if cannot_ask:
         raise _no_consent()
-    return gateway
+    return gateway, derived
 
 
 async def awaited_gateway(
@@ -180,17 +205,19 @@ def _no_consent() -> ConsentError:
     )
 
 
-async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGateway) -> None:
+async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGateway, derived: DerivedJobs | None) -> None:
     if not context.needs_consent or context.confirm is None:
         return
     choice = context.request.job_filter
-    summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice)
+    summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice, derived=derived)
     if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
         raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
 
 
-def _log_warnings(manifest: Manifest) -> None:
-    """Log the manifest's warnings (probable mistakes), before anything is spent."""
+def _log_warnings(manifest: Manifest, ignored: str | None) -> None:
+    """Log the manifest's warnings (probable mistakes) and ignored settings, before anything is spent."""
+    if ignored:
+        logger.warning("%s", clean(ignored))
     warnings = list(dict.fromkeys(str(warning) for warning in manifest.warnings))
     for warning in warnings[:_MOST_WARNINGS]:
         logger.warning("%s", clean(warning))

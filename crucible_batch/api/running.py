@@ -246,7 +246,7 @@ async def _finish(
     if thumbnails is not None:
         context = replace(context, observer=ThumbnailObserver(context.observer, thumbnails))
     paid = PaidPrices(context.observer, f"{context.terms.manifest_name} · {context.terms.run_id}")
-    context = replace(context, observer=paid)
+    context = replace(context, observer=paid, derivation=started.derivation)
     explained = explain_shard(context.request) if allowance is None else allowance.explain
     workflows = started.basis.workflows.values()
     runner = context.runner(started.gateway, journal, rows, options=options, workflows=workflows, explained=explained)

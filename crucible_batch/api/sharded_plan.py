@@ -25,6 +25,7 @@ from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
 from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
 from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.manifest import Manifest
 from crucible_batch.shell_command import run_command
 
 _IN_DOUBT = {AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED}
@@ -32,7 +33,7 @@ _LEFT_ALONE = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.UNREADABL
 """Phases of jobs that stay in the main run directory: nothing more is bought for them, or nothing without a request."""
 
 
-def check_sharding(request: RunRequest, terms: RunTerms, save_to: Path | None) -> None:
+def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, save_to: Path | None) -> None:
     """Raise ``UserError`` if a plan with these options can't be divided into shards."""
     shards = request.shards
     if shards is None:
@@ -43,6 +44,11 @@ def check_sharding(request: RunRequest, terms: RunTerms, save_to: Path | None) -
         raise UserError(
             "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
+        )
+    if manifest.has_stages:
+        raise UserError(
+            "a manifest with `from` can't be divided into shards: the jobs of its later stages are not known yet",
+            hint="run it on one machine; or divide a manifest with the first stage only",
         )
     if terms.budget is None:
         raise UserError(

@@ -17,6 +17,7 @@ from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_location import local_directory, noted_url
 from crucible_batch.api.shard_note import describe_shards, noted_shards
+from crucible_batch.api.stage_note import waiting_rows
 from crucible_batch.domain.control import PausedSince, pause_of
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
@@ -359,7 +360,9 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
         counts=counts or count_jobs(journal.jobs(newest.terms.rule), newest.stops),
         period=noted_period(journal),
     )
-    return head.model_copy(update={"notifications": notifications_of(journal, newest)})
+    return head.model_copy(
+        update={"notifications": notifications_of(journal, newest), "waiting": waiting_rows(journal)}
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import httpx
 
 from crucible_batch.api.connecting import gateway_for
+from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs
 from crucible_batch.api.draft import fill_plan, read_source, run_terms
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
@@ -97,10 +98,16 @@ async def _known_workflows(gateway: Gateway) -> list[str]:
         return []
 
 
-async def plan_jobs(plan: PlanFile, basis: PlanBasis, gateway: Gateway | None, watch: Callable[[], None]) -> None:
+async def plan_jobs(
+    plan: PlanFile,
+    basis: PlanBasis,
+    gateway: Gateway | None,
+    watch: Callable[[], None],
+    saved: SavedOutputs | None = None,
+) -> DerivedJobs | None:
     """Plan every job into ``plan``, and fill ``basis`` with the files read and, from the gateway, the workflows used.
 
-    ``watch`` is called at each job, and may raise to abort.
+    ``watch`` is called at each job, and may raise to abort. ``saved`` and the result are those of ``fill_plan``.
 
     Raises ``ManifestError`` with all problems of the workflows and the jobs, even if the gateway can't be reached, and
     ``GatewayError`` if there are no such problems but it can't be reached.
@@ -115,9 +122,12 @@ async def plan_jobs(plan: PlanFile, basis: PlanBasis, gateway: Gateway | None, w
             failure = error
     manifest, run_id = basis.source, basis.terms.run_id
     known, note_names = basis.workflows, basis.names.update
-    fill_plan(plan, manifest, run_id, known, basis.note_file, note_names=note_names, found=missing, watch=watch)
+    derived = fill_plan(
+        plan, manifest, run_id, known, basis.note_file, note_names=note_names, found=missing, watch=watch, saved=saved
+    )
     if failure is not None:
         raise failure
+    return derived
 
 
 async def validate_live(

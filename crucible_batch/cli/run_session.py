@@ -29,6 +29,7 @@ from crucible_batch.api import (
     clean,
     codes_never_retried,
     format_credits,
+    next_pick,
     plan_request,
     run_request,
 )
@@ -255,6 +256,8 @@ def tell_ending(
         enough = budget_for_rest(result.run_dir, job_filter) if is_short_of_budget(head) else None
         never = codes_never_retried(result.run_dir) if failures else frozenset()
         what_next = next_step(head, command, failures, remake=result.remake, enough=enough, never=never)
+        if what_next is None and head.waiting:
+            what_next = next_pick(result.run_dir)
         if result.merge is not None:
             what_next = next_of_shard(head, command, failures, result.merge)
     answer.data = head_json(head, result.run_dir, result.page)

@@ -27,6 +27,7 @@ from crucible_batch.api import (
     live_manifest_schema,
     manifest_schema,
     message_schema,
+    next_pick,
     plan_schema,
     read_status,
     write_report_again,
@@ -166,22 +167,32 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     head, manifest = status.report, status.manifest
     if status.shards is not None and not status.running:
         return merge_command(status.run_dir)
-    if status.running or (head.exit_code == ExitCode.OK and not _chose_some(status)):
+    if status.running:
         return None
+    if head.exit_code == ExitCode.OK and not _chose_some(status):
+        return next_pick(status.run_dir) if head.waiting else None
     if head.shard is not None and head.exit_code in {ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS}:
         return "merge the shards of the plan once all have ended; its next plan admits what is left"
     if manifest is None or not manifest.is_file():
         return "run the command that started it again to resume"
+    command = run_again(status)
+    if _chose_some(status):
+        return command
+    enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
+    return next_step(head, command, failures, enough=enough, never=codes_never_retried(status.run_dir))
+
+
+def run_again(status: Status) -> str:
+    """Return the command that runs the manifest of a run directory again."""
+    head, manifest = status.report, status.manifest
+    if manifest is None or not manifest.is_file():
+        return "run the command that started it again"
     is_default = status.run_dir.resolve() == (DEFAULT_DIRECTORY / head.manifest.name / head.run_id).resolve()
     # The budget of a run with a period is what the period had left, which changes.
     budget = head.credits.budget if head.period is None else None
     options = () if budget is None else ("--budget", format_credits(budget))
     out_dir = None if is_default else status.run_dir
-    command = run_command(manifest, *options, run_id=head.run_id, scheduled_at=head.scheduled_at, out_dir=out_dir)
-    if _chose_some(status):
-        return command
-    enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
-    return next_step(head, command, failures, enough=enough, never=codes_never_retried(status.run_dir))
+    return run_command(manifest, *options, run_id=head.run_id, scheduled_at=head.scheduled_at, out_dir=out_dir)
 
 
 def _shards_json(shards: OutstandingShards) -> Json:

@@ -18,6 +18,7 @@ The phases of a job. ``decide`` reads nothing but the job:
     UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
     UNAVAILABLE  -                 -      (a new run: FETCHING)
     VANISHED     -                 -      (a new run: IN_FLIGHT)
+    BLOCKED      -                 -      (no request is planned for it: domain/derived_jobs.py)
     UNREADABLE   -                 -      (permanent: its journal holds an impossible event)
 
 ``Relocated`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on.
@@ -78,6 +79,7 @@ class Phase(enum.StrEnum):
     UNAVAILABLE = "unavailable"
     VANISHED = "vanished"
     UNREADABLE = "unreadable"
+    BLOCKED = "blocked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,8 @@ def decide(job: Job) -> Command | None:
             index = next((index for index in range(job.expected or 0) if index not in job.outputs), None)
             return RecheckOutputs(_job_id(job)) if index is None else Fetch(_job_id(job), index)
         case Phase.SUCCEEDED | Phase.FAILED | Phase.UNKNOWN | Phase.UNAVAILABLE | Phase.VANISHED | Phase.UNREADABLE:
+            return None
+        case Phase.BLOCKED:
             return None
 
 

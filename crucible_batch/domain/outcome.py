@@ -84,15 +84,24 @@ PRECEDENCE = (
 )
 
 
-def conclude(counts: Mapping[Outcome, int], stops: Mapping[str, ErrorInfo], reasons: Iterable[ExitCode]) -> Ending:
+def conclude(
+    counts: Mapping[Outcome, int],
+    stops: Mapping[str, ErrorInfo],
+    reasons: Iterable[ExitCode],
+    *,
+    by_sources: int = 0,
+) -> Ending:
     """Return the end of a run by the outcomes of its jobs and the reasons for which it was stopped.
 
-    If several exit codes apply, the first of 130/143, 3, 5, 4, 1 (their documented precedence).
+    ``by_sources`` is the number of blocked jobs that the jobs from whose outputs they would be made block, and not the
+    lack of credits. If several exit codes apply, the first of 130/143, 3, 5, 4, 1 (their documented precedence).
     """
     found = set(reasons)
     if counts.get(Outcome.FAILED):
         found.add(ExitCode.SOME_FAILED)
-    if counts.get(Outcome.BLOCKED):
+    if by_sources:
+        found.add(ExitCode.SOME_FAILED)
+    if counts.get(Outcome.BLOCKED, 0) > by_sources:
         found.add(ExitCode.OUT_OF_CREDITS)
     if counts.get(Outcome.UNKNOWN) or counts.get(Outcome.PENDING):
         # Mostly there is a reason for it already; a run that leaves jobs behind is never a success.
@@ -128,6 +137,8 @@ def outcome_of(job: Job, price_class: str, stops: Mapping[str, ErrorInfo]) -> tu
             if stop is not None and stop.code in BLOCKING_CODES:
                 return Outcome.BLOCKED, stop
             return Outcome.PENDING, job.error or stop
+        case Phase.BLOCKED:
+            return Outcome.BLOCKED, job.error
         case Phase.IN_FLIGHT | Phase.FETCHING:
             return Outcome.PENDING, job.error
         case _:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from crucible_batch.domain.credits import StoredCredits
-from crucible_batch.domain.gateway_types import AssetSpec
+from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
 from crucible_batch.domain.redaction import clean
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.domain.sharding import LearnedPrice, ShardId
@@ -55,12 +55,28 @@ class InputImage:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceOutput:
+    """The output of another job of the run (its *source*) from which a derived job is made.
+
+    ``name`` is the source's name, ``index`` the number of its output. ``path`` is relative to the run directory. It and
+    ``sha256`` are None while there is no such output: it is expected, or its source has failed.
+    """
+
+    name: str
+    index: int
+    path: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedJob:
     """One job of a plan.
 
     ``position`` counts from 0 in manifest order. ``params`` are JSON and sent as they are; ``images`` maps further
     parameters to input images, sent as asset ids. ``output`` is a relative path in which ``{index}`` and ``{ext}`` are
     still open. ``row`` are the values of the job's table row, as ``row_texts`` returns them; they are not sent.
+    ``source`` is the output from which a derived job is made. ``obstacle`` is why the job can't be started in any run
+    of this plan, such as a source that failed; None for all others.
     """
 
     position: int
@@ -74,6 +90,13 @@ class PlannedJob:
     repeat: int = 1
     output: str = "{name}/{index}{ext}"
     row: Mapping[str, str] = field(default_factory=dict)
+    source: SourceOutput | None = None
+    obstacle: ErrorInfo | None = None
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether it would be made from an output that isn't there: it counts in an estimate, and is not in a plan."""
+        return self.source is not None and self.source.sha256 is None
 
     @property
     def digests(self) -> tuple[str, ...]:

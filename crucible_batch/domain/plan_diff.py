@@ -207,6 +207,7 @@ _CAUSES = {
     Phase.UNAVAILABLE: ChangeCause.UNAVAILABLE,
     Phase.VANISHED: ChangeCause.VANISHED,
     Phase.UNREADABLE: ChangeCause.UNREADABLE,
+    Phase.BLOCKED: ChangeCause.FAILED,  # in a journal's plan only, which isn't compared
 }
 
 

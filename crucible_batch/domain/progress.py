@@ -169,6 +169,15 @@ class Controlled:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsAdded:
+    """Jobs were added to the plan, since their source was saved. ``count`` of them are in the run's ``total`` now."""
+
+    at: float
+    count: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """The end of a run. ``counts`` are the outcomes of its jobs."""
 
@@ -190,6 +199,7 @@ Message: TypeAlias = (
     | Throttled
     | Stopping
     | Controlled
+    | JobsAdded
     | RunEnded
 )
 

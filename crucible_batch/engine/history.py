@@ -25,6 +25,10 @@ class History(Protocol):
         """Return once the event is durable; raise ``JournalError`` where it isn't."""
         ...
 
+    async def append_planned(self, planned: PlannedJob) -> None:
+        """Add a job at the end of the plan; return once it is durable, or raise ``JournalError``."""
+        ...
+
     async def drain(self) -> None:
         """Return once every event given to ``append`` is durable; raise ``JournalError`` if one can't be."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from crucible_batch.domain.events import AssetEvent, JobEvent
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -13,6 +13,7 @@ from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.progress import (
     AssetAdvanced,
     JobAdvanced,
+    JobsAdded,
     Observer,
     Receiving,
     RunBegan,
@@ -80,6 +81,11 @@ class ProgressReporter:
         self._observer.notify(
             AssetAdvanced(event.at, spec.sha256, spec.filename, spec.byte_size, event, self._books.balance)
         )
+
+    def added(self, source: PlannedJob, planned: Sequence[PlannedJob]) -> None:
+        """Report jobs that were added to the plan."""
+        if count := sum(not self._is_beside(each) for each in planned):
+            self._observer.notify(JobsAdded(self._clock.now(), count, source.name))
 
     def stopping(self, error: ErrorInfo, grace_s: float) -> None:
         self._observer.notify(Stopping(self._clock.now(), error.code, error.message, grace_s))

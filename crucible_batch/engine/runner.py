@@ -29,6 +29,7 @@ from crucible_batch.domain.receipts import receipt_for
 from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
+from crucible_batch.engine.derived_jobs import JobAdder
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.history import JobIdOwners, Survey, survey
@@ -48,7 +49,7 @@ from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.shutdown import Shutdown, error_info
 from crucible_batch.engine.slots import Slot, Slots
-from crucible_batch.engine.stages import ImagePreparer, StagedJobs, Stages
+from crucible_batch.engine.stages import ImagePreparer, StagedJobs, Stages, ready_jobs
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 
@@ -95,6 +96,7 @@ class Runner:
         failed = partial(history.started_jobs, self._rule) if stages is None else tuple
         self._reopening = Reopening(failed, options.only, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
+        self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule)
         self._left = LeftJobs(self.books, clock, self._tell)
         self._context = self._job_context(terms)
         self._staged = None if stages is None else StagedJobs(stages, self.books.ledger, self._context.assets)
@@ -171,13 +173,14 @@ class Runner:
             with self._noting_failures():
                 # Cancelled workers have left events in the writer's queue, and what follows reads the journal.
                 await self._history.drain()
-                if found.has_images:  # otherwise all jobs would be read in vain
+                if found.has_images or self._adder.is_used:  # otherwise all jobs would be read in vain
                     await self._left.release_unsent(self._history.jobs(self._rule), "the run ended")
                 if self._staged is not None:
                     self._staged.add_rest()
+        self._adder.arrange()
         self.stop.explain()
         counts = self._count()
-        ending = conclude(counts, self.stop.stops, self.stop.reasons)
+        ending = conclude(counts, self.stop.stops, self.stop.reasons, by_sources=self._adder.blocked)
         self._tell.ended(ending, counts)
         return ending
 
@@ -200,6 +203,7 @@ class Runner:
         for planned, job in self._history.jobs(self._rule):
             self._ports.on_counted(planned, job, self.stop.stops)
             if self._is_about(planned) or (self._staged is not None and self._staged.is_unprepared(planned)):
+                self._adder.blocked += job.phase is Phase.BLOCKED
                 counts[outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]] += 1
         return counts
 
@@ -247,7 +251,8 @@ class Runner:
 
     def _open_jobs(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         for planned, job in self._history.jobs(self._rule):
-            if job.identity in taken or self._reopening.has_chosen(job.identity):
+            is_queued = self._reopening.has_chosen(job.identity) or self._adder.has_added(job.identity)
+            if job.identity in taken or is_queued:
                 continue
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
                 yield planned, resume_job(job)
@@ -276,16 +281,11 @@ class Runner:
             await self._work_off(queue)
         with self._noting_failures():
             while self._staged is not None and not self.stop.no_more and (chosen := await self._staged.next()):
-                with closing(self._ready_jobs(chosen)) as queue:
+                with closing(ready_jobs(self._history, self._rule, chosen)) as queue:
                     await self._work_off(queue)
 
     async def _work_off(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
         await self.control.workers.run(partial(self._worker, queue), 2 * self._limit.ceiling)
-
-    def _ready_jobs(self, chosen: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
-        for planned, job in self._history.jobs(self._rule):
-            if job.identity in chosen and job.phase is Phase.READY:
-                yield planned, job
 
     async def _watch(self, work: asyncio.Task[None]) -> None:
         await self.stop.leaving.wait()
@@ -318,6 +318,7 @@ class Runner:
     async def _advance_with_slot(self, planned: PlannedJob, job: Job, slot: Slot, group: asyncio.TaskGroup) -> None:
         """Advance a job until only its list of outputs is to be read again, which is done later without a slot."""
         job = await self._advance(planned, job, slot, self._next_command)
+        await self._adder.add(planned, job, lambda: group.create_task(self._worker(iter(()), group)))
         if self._must_return_slot(job):
             self._waiting.append((planned, job))
         elif isinstance(decide(job), RecheckOutputs) and not self.stop.leaving.is_set():

@@ -13,6 +13,7 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.progress import Observer
 from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.engine.history import History
 from crucible_batch.outputs import OutputStore, Receipts
 
@@ -23,7 +24,7 @@ class RunnerPorts:
 
     ``on_counted`` is called at the end with each job of the plan, in manifest order, and what stopped the run.
     ``outage`` is the one that ``gateway`` reports to. ``explained`` returns the error of a job that can't be paid for
-    as it is reported.
+    as it is reported. ``derivation`` has the jobs that are made from outputs, if the manifest has such.
     """
 
     gateway: Gateway
@@ -37,3 +38,4 @@ class RunnerPorts:
     on_counted: Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None] = lambda _planned, _job, _stops: None
     outage: Outage = field(default_factory=Outage)
     explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error
+    derivation: Derivation | None = None

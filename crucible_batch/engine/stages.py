@@ -8,14 +8,16 @@ next run releases it, and the uploads are found again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Protocol
 
 from crucible_batch.domain.events import HoldReleased, JobEvent, Prepared
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Command, Hold, Job, Prepare
+from crucible_batch.domain.job import Command, Hold, Job, Phase, Prepare
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.engine.history import History
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.uploads import AssetUploader
@@ -92,6 +94,15 @@ class StagedJobs:
         chosen = self._stages.to_prepare(self._ledger, lambda image: self._assets.are_there([image]))
         self._prepared |= chosen
         return chosen
+
+
+def ready_jobs(
+    history: History, rule: RetryRule, chosen: frozenset[str]
+) -> Generator[tuple[PlannedJob, Job], None, None]:
+    """Yield the chosen jobs that are ready to be started, in manifest order."""
+    for planned, job in history.jobs(rule):
+        if job.identity in chosen and job.phase is Phase.READY:
+            yield planned, job
 
 
 class ImagePreparer:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal.safe_files import DIRECTORY, FILE
 
 
@@ -20,6 +21,20 @@ class Binding:
     manifest_name: str
     run_id: str
     gateway: str
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """The rows of the table ``meta``."""
+        return {"manifest": self.manifest_name, "run id": self.run_id, "gateway": self.gateway}
+
+    def check(self, bound: Mapping[str, str], directory: Path) -> None:
+        """Raise ``RunDirectoryError`` if the directory, with the rows ``bound``, has another binding."""
+        for key, value in self.rows.items():
+            if bound.get(key) != value:
+                raise RunDirectoryError(
+                    f"{directory} belongs to another {key}: {bound.get(key)!r}, not {value!r}",
+                    hint="choose another --out-dir; in this one, every job would be bought again",
+                )
 
 
 def journals_beside(directory: Path, binding: Binding) -> Iterator[Path]:

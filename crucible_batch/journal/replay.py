@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from crucible_batch.domain.asset import Asset, evolve_asset
@@ -30,6 +31,8 @@ def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[object, obje
     Raises ``JournalError`` for an event that can't be decoded.
     """
     job = Job(planned.identity, has_images=bool(planned.images), rule=rule)
+    if planned.obstacle is not None:
+        return replace(job, phase=Phase.BLOCKED, error=planned.obstacle)
     job = replay(job, [decode_event(kind, body) for kind, body in rows])
     if job.phase is Phase.UNREADABLE:
         _tell(journal, planned, job)

@@ -127,17 +127,10 @@ class Journal:
                 self._connection.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _bind(self, binding: Binding) -> None:
-        wanted = {"manifest": binding.manifest_name, "run id": binding.run_id, "gateway": binding.gateway}
         with self.transaction():
-            for key, value in wanted.items():
+            for key, value in binding.rows.items():
                 self._connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
-        bound = self._meta()
-        for key, value in wanted.items():
-            if bound.get(key) != value:
-                raise RunDirectoryError(
-                    f"{self.path.parent.parent} belongs to another {key}: {bound.get(key)!r}, not {value!r}",
-                    hint="choose another --out-dir; in this one, every job would be bought again",
-                )
+        binding.check(self._meta(), self.path.parents[1])
 
     def close(self) -> None:
         """Write queued events and close. May be called twice."""
@@ -163,6 +156,14 @@ class Journal:
         if self._writer is None:
             self._writer = GroupCommitWriter(self._connect)
         await self._writer.write(statement, values)
+
+    async def append_planned(self, planned: PlannedJob) -> None:
+        """Add a job at the end of the plan, and return when it is durable. Raises ``JournalError`` as ``append`` does.
+
+        Until the plan is replaced, its order is that of the additions.
+        """
+        await self._write(INSERT_PLANNED, planned.position, planned.identity, encode(planned))
+        await self._write("DELETE FROM retired WHERE identity = ?", planned.identity)
 
     async def drain(self) -> None:
         """Return when all appended events are durable, so that reads include them. Raises ``JournalError``."""

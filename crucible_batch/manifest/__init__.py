@@ -5,7 +5,8 @@ time, and problems in place of jobs that can't be made. ``manifest_schema`` retu
 ``live_schema`` the same with an account's workflows.
 """
 
-from crucible_batch.manifest.expand import expand
+from crucible_batch.manifest.deriving_entry import DerivingEntry
+from crucible_batch.manifest.expand import Expansion, expand
 from crucible_batch.manifest.job_spec import JobSpec
 from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest
 from crucible_batch.manifest.manifest import Manifest
@@ -13,6 +14,7 @@ from crucible_batch.manifest.names import NameClaim, NameClaims, path_fault
 from crucible_batch.manifest.problems import ProblemCollector
 from crucible_batch.manifest.run_ids import depends_on_time, render_run_id, time_variables_in
 from crucible_batch.manifest.schema import A_TEMPLATE, Parameters, live_schema, manifest_schema
+from crucible_batch.manifest.sources import Source, SourceFile, expected_output, parse_pick, parse_picks, pick_text
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
 
@@ -20,6 +22,8 @@ __all__ = [
     "A_TEMPLATE",
     "MAX_BYTES",
     "MAX_JOBS",
+    "DerivingEntry",
+    "Expansion",
     "JobSpec",
     "Json",
     "Manifest",
@@ -27,13 +31,19 @@ __all__ = [
     "NameClaims",
     "Parameters",
     "ProblemCollector",
+    "Source",
+    "SourceFile",
     "TableRow",
     "depends_on_time",
     "expand",
+    "expected_output",
     "live_schema",
     "load_manifest",
     "manifest_schema",
+    "parse_pick",
+    "parse_picks",
     "path_fault",
+    "pick_text",
     "render_run_id",
     "time_variables_in",
 ]

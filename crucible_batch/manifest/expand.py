@@ -8,20 +8,34 @@ same jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import table_rows, validation
+from crucible_batch.manifest.combinations import Combination
+from crucible_batch.manifest.deriving_entry import DerivingEntry
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.job_spec import JobProblems, JobSpec
-from crucible_batch.manifest.job_template import Combination, ExpansionContext, JobTemplate, TextField
+from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate, TextField
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.source_map import SourceNode
+from crucible_batch.manifest.sources import Source, SourceFile, SourceJobs, expected_output
 from crucible_batch.manifest.table_rows import RowFault, TableRow
 from crucible_batch.manifest.template_filters import TemplateFault
 
+_Made = tuple["JobSpec | None", Sequence[Problem]]
+
 # An entry is abandoned after this many problems, since each of its rows may have its own.
 MAX_PROBLEMS_OF_ENTRY = 100
+
+
+OutputsOf = Callable[[str], "Sequence[SourceFile] | None"]
+"""Returns the outputs of the job with this name: saved ones or one that is expected. None if there is no such job."""
+
+
+def _all_expected(name: str) -> Sequence[SourceFile]:
+    return [expected_output(name, 0)]
 
 
 def expand(
@@ -34,30 +48,107 @@ def expand(
     A problem that many jobs share is yielded once per entry. If there are more than ``manifest.max_jobs`` jobs, the
     last item is that problem. Each call reads the files again. ``note`` is called with each prompt file and table that
     is read, as text in the manifest and as path, possibly more than once. ``note_names`` is called at the end with the
-    names of the variables that the templates may use.
+    names of the variables that the templates may use. Jobs of entries with ``from`` are those that are expected.
     """
-    context = ExpansionContext(manifest, note)
-    count = 0
-    for entry in manifest.jobs:
-        seen: set[tuple[Place, str, str]] = set()
-        template = JobTemplate(context, entry)
-        yield from _new(template.faults.problems, seen)
-        for item in _combined(context, entry, template):
-            if isinstance(item, Problem):
-                yield from _new([item], seen)
-            else:
-                count += 1
-                if count > manifest.max_jobs:
-                    yield validation.too_many(entry.site, manifest.max_jobs)
-                    return
-                job, problems = template.make(*item)
+    yield from Expansion(manifest, note).jobs(note_names)
+
+
+class Expansion:
+    """One expansion of a manifest. It remembers the names that were taken, so that it can be continued by ``derive``.
+
+    ``waiting`` are the entries with ``from`` whose picks file is missing, with its path as in the manifest.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        note: Callable[[str, Path], None] = lambda _text, _path: None,
+        outputs_of: OutputsOf = _all_expected,
+    ) -> None:
+        self._manifest = manifest
+        self._context = ExpansionContext(manifest, note)
+        self._outputs_of = outputs_of
+        self._sources = SourceJobs()
+        self._stages: list[DerivingEntry] = []
+        self._count = 0
+
+    @property
+    def names(self) -> SourceJobs:
+        """The jobs so far, those that are only expected included."""
+        return self._sources
+
+    @property
+    def stages(self) -> Sequence[DerivingEntry]:
+        """The entries with ``from`` that have been expanded."""
+        return self._stages
+
+    def jobs(self, note_names: Callable[[Set[str]], None] = lambda _names: None) -> Iterator[JobSpec | Problem]:
+        """Yield the jobs as ``expand`` does. Each job of an entry must have been handled before the next entry begins:
+
+        ``outputs_of`` is called with the names of those before.
+        """
+        for entry in self._manifest.jobs:
+            seen: set[tuple[Place, str, str]] = set()
+            template = JobTemplate(self._context, entry)
+            yield from _new(template.faults.problems, seen)
+            for job, problems in self._of_entry(entry, template):
                 if job is not None:
+                    self._count += 1
+                    if self._count > self._manifest.max_jobs:
+                        yield validation.too_many(entry.site, self._manifest.max_jobs)
+                        return
+                    self._note_source(job)
                     yield job
                 elif problems:
                     yield from _new(problems, seen)
-            if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
-                break
-    note_names(context.templates.names)
+                if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
+                    break
+        note_names(self._context.templates.names)
+
+    def derive(self, name: str, output: SourceFile) -> Iterator[tuple[DerivingEntry, list[JobSpec | Problem]]]:
+        """Yield the jobs that are made from an output which was saved after the expansion, by entry.
+
+        ``name`` is the job's, which may itself have been made here.
+        """
+        for stage in self._stages:
+            source = self._sources.named(name)
+            if source is None or not stage.takes(source, output.index):
+                continue
+            made: list[JobSpec | Problem] = []
+            for job, problems in stage.make(Source(source, output)):
+                self._count += job is not None
+                if job is not None and self._count > self._manifest.max_jobs:
+                    made.append(validation.too_many(stage.entry.site, self._manifest.max_jobs))
+                    break
+                if job is not None:
+                    self._note_source(job)
+                    made.append(job)
+                else:
+                    made.extend(problems)
+            yield stage, made
+
+    def _note_source(self, job: JobSpec) -> None:
+        if self._manifest.has_stages:
+            self._sources.add(job.name, job.prompt, job.axes, job.entry)
+
+    def _of_entry(self, entry: ManifestEntry, template: JobTemplate) -> Iterator[_Made]:
+        if entry.job.source is None:
+            for item in _combined(self._context, entry, template):
+                yield (None, [item]) if isinstance(item, Problem) else template.make(*item)
+            return
+        stage = DerivingEntry(self._context, entry, template, self._sources)
+        self._stages.append(stage)
+        yield from ((None, [problem]) for problem in stage.problems)
+        for source in stage.sources:
+            outputs = self._outputs_of(source.name)
+            for output in () if outputs is None else outputs:
+                if stage.is_waiting and output.sha256 is not None:  # it may be picked later
+                    yield from stage.make(Source(source, replace(output, sha256=None)))
+                elif output.sha256 is not None and stage.takes(source, output.index):
+                    yield from stage.make(Source(source, output))
+            if outputs is not None and all(output.sha256 is None for output in outputs):
+                for index in stage.expected(source):
+                    yield from stage.make(Source(source, expected_output(source.name, index)))
 
 
 def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iterator[Problem]:

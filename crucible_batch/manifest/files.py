@@ -62,6 +62,21 @@ class Files:
         """Return the real path of a readable regular file. Raises ``FileFault``."""
         return _remembered(self._found, text, self._find)
 
+    def find_optional(self, text: str) -> Path | None:
+        """Return what ``find`` does; None if nothing is there yet. Raises ``FileFault``."""
+        path = self.target(text)
+        return self.find(text) if os.path.lexists(path) else None
+
+    def target(self, text: str) -> Path:
+        """Return the path of a file that may be missing, with its folder's links resolved. Raises ``FileFault``."""
+        if (fault := text_fault(text)) is not None:
+            raise FileFault(f"the path {quoted(text)} {fault[0]}", hint=fault[1])
+        joined = os.path.join(self.directory, text)  # noqa: PTH118 - as in ``_find``
+        if not self.is_inside(joined):
+            message = f"{quoted(text)} is outside the manifest's directory"
+            raise FileFault(message, hint="--allow-outside permits it", is_outside=True)
+        return Path(os.path.realpath(os.path.dirname(joined)), os.path.basename(joined))  # noqa: PTH119, PTH120
+
     def prompt(self, text: str) -> str:
         """Return the text of a prompt file without trailing newlines. Raises ``FileFault``."""
         return _remembered(self._prompts, text, self._read_prompt)

@@ -12,9 +12,12 @@ from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.names import NameClaim, NameClaims
 from crucible_batch.manifest.source_map import Path as NodePath
 from crucible_batch.manifest.source_map import SourceNode, shown
+from crucible_batch.manifest.sources import Source
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.template_filters import TemplateFault
 from crucible_batch.manifest.templates import Json
+
+_COPY_BITS = 32
 
 
 @dataclass(slots=True)
@@ -28,7 +31,9 @@ class JobSpec:
     parameters that take ``prompt`` and ``image``, if the manifest names them. ``axes`` are the values of matrix and
     zip as text. ``output_pattern`` is ``output.path`` with name and workflow filled in, ``{index}`` and ``{ext}`` not
     yet. ``made_for`` is the job's row of the table. ``is_apart`` is True if the unique name is enough to keep the job's
-    outputs from colliding with other jobs'.
+    outputs from colliding with other jobs'. ``source`` is the output of another job from which it is made,
+    and ``copy`` the job's number among those that the entry makes from it.
+    ``collision`` is set if that output exists already, and another job has the name.
     """
 
     name: str
@@ -47,6 +52,14 @@ class JobSpec:
     is_on_default: bool = field(repr=False, compare=False)
     made_for: TableRow | None = field(default=None, repr=False, compare=False)
     is_apart: bool = field(default=False, repr=False, compare=False)
+    source: Source | None = field(default=None, repr=False, compare=False)
+    copy: int = field(default=0, repr=False, compare=False)
+    collision: Problem | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether it is made from an output that isn't there yet."""
+        return self.source is not None and self.source.is_expected
 
     @property
     def entry(self) -> int:
@@ -87,7 +100,12 @@ class JobSpec:
         return self.root.place(("jobs", entry) if field is None else ("jobs", entry, field))
 
     def claim(self, claims: NameClaims, text: str) -> NameClaim | None:
-        """Claim ``text`` for this job and return None, or return the existing claim if there is one."""
+        """Claim ``text`` for this job and return None, or return the existing claim if there is one.
+
+        A job from a source claims twice: once when its output is expected, and again when it is there.
+        """
+        if self.source is not None:
+            return take_again(claims, text, claim_of(self.name, self.entry, self.source, self.copy))
         row = self.made_for
         return claims.take(text, self.name, self.entry, row.number if row else 0, row.line if row else 0)
 
@@ -119,11 +137,23 @@ class JobSpec:
                 yield self.root, field
 
 
+def claim_of(name: str, entry: int, source: Source, copy: int) -> NameClaim:
+    """Return the claim of a job that is made from ``source``; ``copy`` as in ``JobSpec``."""
+    return NameClaim(name, entry, source.job.number, source.output.index << _COPY_BITS | copy)
+
+
+def take_again(claims: NameClaims, text: str, own: NameClaim) -> NameClaim | None:
+    """Claim ``text``, which the same job may have claimed when its output was expected; return another job's claim."""
+    claim = claims.take(text, own.name, own.entry, own.row, own.line)
+    return None if claim == own else claim
+
+
 def row_words(root: SourceNode, entry: int, row: int, line: int) -> str:
     """Return ``row 2 of products.csv, line 3`` for the row of an entry's table; empty if ``row`` is 0."""
-    if not row:
+    table = root.value["jobs"][entry].get("foreach")
+    if not row or table is None:
         return ""
-    source = shown(str(root.value["jobs"][entry].get("foreach")))
+    source = shown(str(table))
     return f"row {row} of {source}, line {line}" if line else f"row {row} of {source}"
 
 

@@ -2,79 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import names, parameters, validation
+from crucible_batch.manifest.combinations import NO_AXES, Combination, Combinations
 from crucible_batch.manifest.files import FileFault, Files
-from crucible_batch.manifest.job_spec import JobProblems, JobSpec, row_words
+from crucible_batch.manifest.job_spec import JobProblems, JobSpec, claim_of, row_words, take_again
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Fields
-from crucible_batch.manifest.names import NameClaims, NameFault, slug, text_fault
+from crucible_batch.manifest.names import NameClaims, NameFault, text_fault
+from crucible_batch.manifest.sources import Source, SourceFile
 from crucible_batch.manifest.table_rows import TableRow
-from crucible_batch.manifest.template_filters import TemplateFault, Variables, text_of
+from crucible_batch.manifest.template_filters import TemplateFault, Variables
 from crucible_batch.manifest.templates import MAX_PROMPT, MAX_VALUE, Json, Templates, is_template
-
-
-@dataclass(frozen=True, slots=True)
-class Combination:
-    """One value of each axis, as template variables and as text, and the suffix for the job's name."""
-
-    values: Mapping[str, Any]
-    texts: Mapping[str, str]
-    suffix: str
-
-
-_NONE = Combination({}, {}, "")
-
-
-class Combinations:
-    """The combinations of one entry; may be iterated again, once for each row.
-
-    ``named`` are the axes that the name's template uses; the values of all others are appended to the name.
-    """
-
-    def __init__(
-        self, matrix: Mapping[str, list[Any]], zipped: Mapping[str, list[Any]], named: Collection[str]
-    ) -> None:
-        self._names = (*matrix, *zipped)
-        self._matrix = [_choices(values, suffixed=name not in named) for name, values in matrix.items()]
-        columns = [_choices(values, suffixed=name not in named) for name, values in zipped.items()]
-        self._zipped = list(zip(*columns, strict=True)) if columns else [()]
-
-    def __iter__(self) -> Iterator[Combination]:
-        if not self._names:
-            yield _NONE
-            return
-        for chosen in itertools.product(*self._matrix):
-            for together in self._zipped:
-                choices = (*chosen, *together)
-                yield Combination(
-                    dict(zip(self._names, (value for value, _, _ in choices), strict=True)),
-                    dict(zip(self._names, (text for _, text, _ in choices), strict=True)),
-                    "".join(suffix for _, _, suffix in choices),
-                )
-
-
-NO_AXES = Combinations({}, {}, ())
-
-
-def _choices(values: list[Any], *, suffixed: bool) -> list[tuple[Any, str, str]]:
-    texts = [text_of(value) for value in values]
-    return [(value, text, f"-{slug(text)}" if suffixed else "") for value, text in zip(values, texts, strict=True)]
-
 
 # A file name has at most 255 bytes; the rest is left for an output's index, its extension and ".part".
 _MAX_PART_BYTES = 230
 _MOST_TWINS = 3
 _MOST_OUTSIDE = 3
 _MAX_WORKFLOWS = 1000  # cached; a template may make one for each job
+_OUTPUT_OF_SOURCE = "{{ source.path }}"
 _NO_NAMES: frozenset[str] = frozenset()
 _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
@@ -169,7 +121,10 @@ class JobTemplate:
         literal = prompt[1:] if prompt.startswith("@") else prompt
         limit = MAX_VALUE if self._prompt_is_file else MAX_PROMPT
         self._prompt = self._text(literal, ("prompt",), limit) if job.prompt is not None else None
-        self._image = self._text(job.image, ("image",)) if job.image is not None else None
+        image = job.image if job.image is not None or job.source is None else _OUTPUT_OF_SOURCE
+        self._image = self._text(image, ("image",)) if image is not None else None
+        self._source: SourceFile | None = None
+        """The output from which the current job is made."""
         self._images = {key: self._text(text, ("images", key)) for key, text in job.images.items()}
         shared = context.workflow if job.workflow is None else None
         self._workflow = shared or self._text(job.workflow or context.manifest.workflow or "", ("workflow",))
@@ -181,7 +136,7 @@ class JobTemplate:
 
     def combinations(self) -> Combinations:
         job = self._entry.job
-        matrix = self._context.manifest.matrix if job.matrix is None else job.matrix
+        matrix = validation.axes_of(job, self._context.manifest.matrix)
         if not matrix and not job.zip:
             return NO_AXES
         return Combinations(matrix, job.zip, self._name.names if self._name else ())
@@ -190,21 +145,79 @@ class JobTemplate:
         self, row: TableRow | None, combination: Combination, repeat: int
     ) -> tuple[JobSpec | None, Sequence[Problem]]:
         """Return one job, or None and the job's problems in addition to ``faults``."""
-        job, context = self._entry.job, self._context
-        faults = JobProblems(row, job.foreach or "")
-        variables = {**context.variables, **combination.values, "repeat": repeat}
+        faults = JobProblems(row, self._entry.job.foreach or "")
+        variables = {**self._context.variables, **combination.values, "repeat": repeat}
         if row is not None:
             variables["row"] = row.values
-        workflow_id = self._rendered(self._workflow, variables, faults)
         name = self._full_name(row, combination, repeat, variables, faults)
+        if name and (taken := self._taken(name, row)) is not None:
+            faults.problems.append(taken)
+            name = ""
+        job = self._made(name, combination, repeat, variables, faults)
+        if job is None:
+            return None, faults.problems
+        job.row, job.made_for = (row.number if row else None), row
+        return job, ()
+
+    def make_from(
+        self, source: Source, combination: Combination, repeat: int, copy: int
+    ) -> tuple[JobSpec | None, Sequence[Problem]]:
+        """Return one job that is made from a source's output, or None and its problems in addition to ``faults``."""
+        faults = JobProblems()
+        variables = {
+            **self._context.variables,
+            **combination.values,
+            "repeat": repeat,
+            validation.SOURCE: source.variables,
+        }
+        suffix = self._source_suffix(source, variables)
+        name = self._full_name(
+            None, replace(combination, suffix=suffix + combination.suffix), repeat, variables, faults
+        )
+        collision = self._taken_from(name, source, copy) if name else None
+        if collision is not None and source.is_expected:
+            faults.problems.append(collision)
+        self._source = source.output
+        job = self._made(name, combination, repeat, variables, faults)
+        if job is None:
+            return None, faults.problems
+        job.source, job.copy, job.collision = source, copy, collision
+        job.axes = {**source.job.axes, **job.axes}
+        return job, ()
+
+    def _source_suffix(self, source: Source, variables: Variables) -> str:
+        """Return what is appended to the name: the source's name if the template uses nothing of the source.
+
+        And the output's number, from the second output on, if the template doesn't use it.
+        """
+        if self._name is None:
+            return ""
+        suffix = "" if validation.SOURCE in self._name.names else f"-{source.job.name}"
+        if source.output.index == 0:
+            return suffix
+        other = replace(source, output=replace(source.output, index=0, path=f"{source.output.path}-"))
+        try:
+            is_used = self._name.render(variables) != self._name.render(
+                {**variables, validation.SOURCE: other.variables}
+            )
+        except TemplateFault:  # reported when the name is rendered
+            return suffix
+        return suffix if is_used else f"{suffix}.{source.output.index}"
+
+    def _made(
+        self, name: str, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
+    ) -> JobSpec | None:
+        """Return the job with this name; None if there are problems."""
+        context = self._context
+        workflow_id = self._rendered(self._workflow, variables, faults)
         prompt = self._prompt_text(variables, faults)
         image = self._file(self._image, variables, faults) if self._image is not None else None
         images = self._image_files(variables, faults) if self._images else _NO_IMAGES
         parameters = self._parameters(workflow_id, variables, faults) if workflow_id else {}
         output = self._output(name, workflow_id, faults) if name and workflow_id else ""
         if faults.problems or self.faults.problems:
-            return None, faults.problems
-        wanted = JobSpec(
+            return None
+        return JobSpec(
             name=name,
             workflow_id=workflow_id,
             prompt=prompt,
@@ -215,14 +228,12 @@ class JobTemplate:
             repeat=repeat,
             axes=combination.texts,
             output_pattern=output,
-            row=row.number if row else None,
+            row=None,
             site=self._entry.site,
             root=context.manifest.site,
             is_on_default=workflow_id == context.manifest.workflow,
-            made_for=row,
             is_apart=context.is_apart,
         )
-        return wanted, ()
 
     def _text(self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE) -> TextField | None:
         try:
@@ -248,7 +259,7 @@ class JobTemplate:
     def _full_name(
         self, row: TableRow | None, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
     ) -> str:
-        """Claim and return the job's name. Returns an empty text if the name can't be rendered or isn't usable.
+        """Return the job's name, an empty text if it can't be rendered or isn't usable.
 
         The problem is then reported here or in the entry's ``faults``.
         """
@@ -262,11 +273,7 @@ class JobTemplate:
             return ""
         number = f"-{row.number}" if row is not None and "row" not in self._name.names else ""
         again = f"-{repeat}" if self._entry.job.repeat > 1 else ""
-        name = names.safe(f"{rendered}{combination.suffix}{number}{again}")
-        if (taken := self._taken(name, row)) is not None:
-            faults.problems.append(taken)
-            return ""
-        return name
+        return names.safe(f"{rendered}{combination.suffix}{number}{again}")
 
     def _prompt_text(self, variables: Variables, faults: JobProblems) -> str | None:
         if self._prompt is None:
@@ -297,6 +304,8 @@ class JobTemplate:
         rendered = self._rendered(text, variables, faults)
         if text is None or not rendered:
             return None
+        if self._source is not None and rendered == self._source.path:
+            return self._source.file
         try:
             return self._context.files.find(rendered)
         except FileFault as fault:
@@ -340,6 +349,18 @@ class JobTemplate:
         elif (fault := text_fault(pattern)) is not None:
             faults.other(manifest.site, ("output", "path"), f"{pattern!r} {fault[0]}", hint=fault[1])
         return pattern
+
+    def _taken_from(self, name: str, source: Source, copy: int) -> Problem | None:
+        """Claim the name for a job that is made from a source; return the problem if another job has it."""
+        entry, site, context = self._entry.index, self._entry.site, self._context
+        claim = take_again(context.claims, names.folded(name), claim_of(name, entry, source, copy))
+        if claim is None:
+            return None
+        message = f"the job that is made from {source.job.name!r} would be named {name!r}, as is another job"
+        if claim.entry != entry:
+            message += f" ({context.place_of_name(claim.entry)})"
+        hint = "use {{ source.name }} and the axes in `name`; names must differ in more than upper and lower case"
+        return site.problem(("name",), message, hint=hint)
 
     def _taken(self, name: str, row: TableRow | None) -> Problem | None:
         index, site, root = self._entry.index, self._entry.site, self._context.manifest.site

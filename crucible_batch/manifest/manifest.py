@@ -78,6 +78,11 @@ class Manifest:
         return read_timezone(own) if own is not None else self.zone
 
     @property
+    def has_stages(self) -> bool:
+        """Whether an entry makes jobs from outputs of others, so that a run adds jobs to its plan."""
+        return any(entry.job.source is not None for entry in self.jobs)
+
+    @property
     def variables(self) -> dict[str, Any]:
         """The template variables of the manifest: those of the scheduled time, and ``vars``, which hide them."""
         times = {} if self.scheduled_at is None else time_variables(self.scheduled_at, self.zone)

@@ -298,13 +298,16 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
     name, near, hint = str(error.name), None, None
     if isinstance(error.owner, Mapping):
         known = [key for key in error.owner if isinstance(key, str)]
-        owner = "`row`" if error.owner is variables.get("row") else "the mapping"
+        owned = (f"`{owner}`" for owner in ("row", "source") if error.owner is variables.get(owner))
+        owner = next(owned, "the mapping")
         message, near = f"{owner} has no {name!r}", nearest(name, known)
         hint = f"available: {', '.join(shown(key) for key in known[:20])}" if known else None
     elif error.owner is not None:
         message = f"{template_filters.described(error.owner)} has no {name!r} in templates"
     elif name == "row":
         message, hint = "the variable 'row' is unknown", "`row` needs `foreach` in the same job"
+    elif name == "source":
+        message, hint = "the variable 'source' is unknown", "`source` needs `from` in the same entry"
     else:
         message, near = f"the variable {name!r} is unknown", nearest(name, [*variables, "range"])
         hint = None if near else _known(variables)

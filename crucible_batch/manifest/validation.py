@@ -7,10 +7,9 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names
@@ -18,8 +17,8 @@ from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Header, JobEntry
 from crucible_batch.manifest.operations import operation_problems
 from crucible_batch.manifest.problems import MAX_SHOWN
-from crucible_batch.manifest.source_map import Path as NodePath
-from crucible_batch.manifest.source_map import SourceNode, kind, nearest, shown
+from crucible_batch.manifest.shape_problems import shape_problems
+from crucible_batch.manifest.source_map import SourceNode, kind, nearest
 from crucible_batch.manifest.templates import is_template
 from crucible_batch.manifest.yaml_reader import MAX_WARNINGS, Document
 from crucible_batch.scheduled_time import read_timezone
@@ -27,7 +26,7 @@ from crucible_batch.scheduled_time import read_timezone
 Model = TypeVar("Model", bound=BaseModel)
 
 BATCH_SIZE = "size.batch_size"
-_LONGEST_VALUE = 40
+SOURCE = "source"
 # Names that have a fixed meaning in templates, given by us or by Jinja2's grammar.
 RESERVED = frozenset(
     "row repeat self loop true false none True False None and or not if elif else for in is recursive set".split()  # noqa: SIM905
@@ -67,7 +66,8 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
     if job.matrix is not None:
         yield from _axis_problems(job.matrix, header.vars, site, "matrix")
     yield from _axis_problems(job.zip, header.vars, site, "zip")
-    axes = header.matrix if job.matrix is None else job.matrix
+    axes = axes_of(job, header.matrix)
+    yield from _stage_problems(job, header, site)
     for name in job.zip:
         if name in axes:
             yield site.problem(("zip", name), f"the axis {name!r} is in both `matrix` and `zip`", key=True)
@@ -77,8 +77,33 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
         yield site.problem(("zip",), f"the lists must have the same length, got {shown}", key=True)
 
 
+def _stage_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Problem]:
+    """Yield the problems of an entry that makes jobs from outputs of others."""
+    if job.source is None:
+        if job.pick is not None:
+            yield site.problem(("pick",), "`pick` needs `from` in the same entry", key=True)
+        return
+    if job.foreach is not None:
+        yield site.problem(("foreach",), "an entry can't have both `from` and `foreach`", key=True)
+    if site.path[-1] == 0:
+        yield site.problem(("from",), "there is no entry above this one", hint="`from` names jobs of entries above")
+    for where, variables in (("vars", header.vars), ("matrix", job.matrix or {}), ("zip", job.zip)):
+        if SOURCE in variables:
+            message = f"`{where}` has the name {SOURCE!r}, which is reserved in entries with `from`"
+            yield site.problem(("from",), message, key=True)
+
+
+def axes_of(job: JobEntry, shared: Mapping[str, list[Any]]) -> Mapping[str, list[Any]]:
+    """Return the matrix of an entry. ``shared`` is that of the manifest, which entries with ``from`` don't have."""
+    if job.matrix is not None:
+        return job.matrix
+    return {} if job.source is not None else shared
+
+
 def job_count(job: JobEntry, header: Header) -> int:
-    """Return the number of jobs that an entry makes, per row if it has ``foreach``."""
+    """Return the number of jobs that an entry makes, per row if it has ``foreach``; 0 with ``from``."""
+    if job.source is not None:
+        return 0
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
         return 1
     axes = header.matrix if job.matrix is None else job.matrix
@@ -275,123 +300,3 @@ class FormCheck:
 
 def _no_jobs(jobs: object) -> str:
     return "is empty; add a job" if jobs is None or jobs == [] else f"must be a list of jobs, got {kind(jobs)}"
-
-
-# Messages for pydantic's error types. {got} is the actual value.
-_MESSAGES = {
-    "string_type": "must be text, got {got}",
-    "int_type": "must be an integer, got {got}",
-    "bool_type": "must be true or false, got {got}",
-    "list_type": "must be a list, got {got}",
-    "dict_type": "must be a mapping, got {got}",
-    "model_type": "must be a mapping, got {got}",
-    "string_too_short": "is empty",
-    "string_too_long": "is longer than {max_length} characters",
-    "too_short": "is an empty list",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
-    "credits": "{message}",
-    "timezone": "{message}",
-    "cron": "{message}",
-    "secret_source": "{message}",
-    "empty": "{message}",
-}
-_PATTERNS = {
-    "account": "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _",
-    "name": "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _",
-    "[key]": "must be a valid template variable: letters A-Z, digits and _, not beginning with a digit",
-}
-
-
-def shape_problems(
-    model: type[BaseModel], details: Iterable[ErrorDetails], site: SourceNode, *, other_keys: Collection[str] = ()
-) -> Iterator[Problem]:
-    """Yield a problem for each of pydantic's errors about ``model`` at ``site``, unknown keys first.
-
-    A misspelled key isn't also reported as missing under its correct name. ``other_keys`` are known keys in addition
-    to the model's.
-    """
-    meant: set[tuple[int | str, ...]] = set()
-    for detail in sorted(details, key=lambda detail: detail["type"] != "extra_forbidden"):
-        location = detail["loc"]
-        if detail["type"] == "extra_forbidden":
-            problem = _unknown_key(model, location, site, other_keys)
-            meant.add((*location[:-1], problem.nearest or ""))
-            yield problem
-        elif detail["type"] != "missing":
-            yield _wrong_value(detail, site)
-        elif location not in meant:
-            yield site.problem(location, f"`{location[-1]}` is missing")
-
-
-def _unknown_key(model: type[BaseModel], location: NodePath, site: SourceNode, other_keys: Collection[str]) -> Problem:
-    name = str(location[-1])
-    known = [*_known_keys(model, location[:-1]), *(other_keys if len(location) == 1 else ())]
-    siblings: Any = site.value
-    for step in location[:-1]:
-        siblings = siblings[step]
-    # Prefer keys that are not present yet, since a misspelling of a present key is unlikely.
-    near = nearest(name, [key for key in known if key not in siblings]) or nearest(name, known)
-    return site.problem(location, f"unknown key {name[:100]!r}", key=True, nearest=near)
-
-
-def _wrong_value(detail: ErrorDetails, site: SourceNode) -> Problem:
-    location, value = detail["loc"], detail["input"]
-    is_key = location[-1:] == ("[key]",)
-    message, hint = _message(detail, location, value), _hint(detail["type"], value)
-    return site.problem(location[:-1] if is_key else location, message, key=is_key, hint=hint)
-
-
-def _message(detail: ErrorDetails, location: tuple[int | str, ...], value: object) -> str:
-    error_type = detail["type"]
-    if error_type == "string_pattern_mismatch":
-        return f"{str(value)[:100]!r} {_PATTERNS.get(str(location[-1]), 'does not have the required form')}"
-    if value is None:
-        return "is empty; set a value or remove the key"
-    template = _MESSAGES.get(error_type, "{message}")
-    return template.format(got=_got(value), message=detail["msg"], **_context(detail))
-
-
-def _got(value: object) -> str:
-    """Return a value as YAML has it, text in quotes and shortened; only the kind of a list or a mapping."""
-    match value:
-        case str():
-            return f"the text {value[:_LONGEST_VALUE]!r}{'...' if len(value) > _LONGEST_VALUE else ''}"
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return shown(str(value))
-        case _:
-            return kind(value)
-
-
-def _context(detail: ErrorDetails) -> dict[str, object]:
-    return {name: value for name, value in detail.get("ctx", {}).items() if name not in {"got", "message"}}
-
-
-def _hint(error_type: str, value: object) -> str | None:
-    if error_type == "string_type" and isinstance(value, bool | int | float):
-        return "put it in quotes if it is text"
-    if error_type == "string_type" and isinstance(value, Mapping) and len(value) == 1:
-        return "a value that begins with {{ must be in quotes"
-    if error_type == "list_type" and not isinstance(value, Mapping):
-        return "write [one, two], or one item per line after `- `"
-    return None
-
-
-def _known_keys(model: type[BaseModel], path: NodePath) -> list[str]:
-    """Return the keys that the mapping at ``path`` within ``model`` may have."""
-    current: Any = model
-    for step in path:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            current = current.model_fields[str(step)].annotation
-        else:
-            current = next(_models_in(current), None)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    for argument in get_args(annotation):
-        if isinstance(argument, type) and issubclass(argument, BaseModel):
-            yield argument

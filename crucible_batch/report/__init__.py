@@ -12,6 +12,7 @@ from crucible_batch.report.models import (
     PeriodRow,
     Report,
     ReportHead,
+    WaitingRow,
 )
 from crucible_batch.report.writer import REPORT_FILE, RowFile, write_report
 
@@ -28,6 +29,7 @@ __all__ = [
     "Report",
     "ReportHead",
     "RowFile",
+    "WaitingRow",
     "build_head",
     "build_row",
     "build_rows",

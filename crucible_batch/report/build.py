@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from crucible_batch.domain.attempt import Attempt, AttemptStatus
@@ -25,6 +26,7 @@ from crucible_batch.report.models import (
     PeriodRow,
     ReportHead,
     SentRow,
+    SourceRow,
 )
 
 
@@ -155,6 +157,7 @@ def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> 
         axes=dict(planned.axes),
         row=dict(planned.row),
         repeat=planned.repeat,
+        source=None if planned.source is None else SourceRow.model_validate(asdict(planned.source)),
         job_id=last.job_id if last else None,
         idempotency_key=last.key if last else job.key,
         attempts=[_attempt(attempt) for attempt in job.attempts],

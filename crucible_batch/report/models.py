@@ -76,6 +76,17 @@ class OutputRow(_Model):
     )
 
 
+class SourceRow(_Model):
+    """The output of another job from which a job of a later stage is made."""
+
+    name: str = Field(description="Name of the source: the job that made the output.")
+    index: int = Field(description="Number of the output in its job, from 0.")
+    path: str | None = Field(
+        default=None, description="Relative to the run directory; null if the source has no such output."
+    )
+    sha256: str | None = Field(default=None, description="SHA-256 of that file; null if there is none.")
+
+
 class JobRow(_Model):
     """One job of the manifest."""
 
@@ -93,6 +104,9 @@ class JobRow(_Model):
         " 200 characters each and 2,000 in all.",
     )
     repeat: int = Field(default=1, description="Number of this repeat of the job, from 1.")
+    source: SourceRow | None = Field(
+        default=None, description="Output from which the job is made; null if its entry has no `from`."
+    )
     job_id: str | None = Field(default=None, description="Id of the newest job at the gateway.")
     idempotency_key: str = Field(description="Key of the newest attempt, or of the next one if there was no attempt.")
     attempts: list[AttemptRow] = Field(default_factory=list, description="Attempts at the job, in order.")
@@ -175,6 +189,15 @@ class NotificationRow(_Model):
     error: str | None = Field(default=None, description="Why it was not delivered.")
 
 
+class WaitingRow(_Model):
+    """A stage of the manifest that has no jobs yet, since its picks file is missing."""
+
+    name: str = Field(description="Name of the entry, as in the manifest.")
+    sources: str = Field(description="Pattern of the names of the jobs whose outputs may be picked.")
+    pick: str = Field(description="Picks file, relative to the manifest.")
+    choices: int = Field(description="Number of jobs whose outputs may be picked.")
+
+
 class ReportHead(_Model):
     """The fields of a report except its jobs."""
 
@@ -203,6 +226,9 @@ class ReportHead(_Model):
     notes: list[str] = Field(
         default_factory=list,
         description="Notes on the figures, such as prices above every bound and costs that are not known.",
+    )
+    waiting: list[WaitingRow] = Field(
+        default_factory=list, description="Stages that wait for a picks file. They do not make the run fail."
     )
     notifications: list[NotificationRow] = Field(
         default_factory=list, description="Notifications of the newest run, as far as their results are known."

@@ -30,6 +30,7 @@ from crucible_batch.domain.progress import (
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
+    JobsAdded,
     Message,
     Receiving,
     Retrying,
@@ -84,6 +85,7 @@ JSON_LINES: Mapping[str, str] = {
     "throttled": "limit ceiling reason",
     "stopping": "code message grace_s",
     "control": "action by via in_flight value names",
+    "jobs_added": "count source",
     "run_ended": "status exit_code counts balance",
 }
 """Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their event besides."""
@@ -108,6 +110,7 @@ MESSAGES: tuple[Message, ...] = (
     Throttled(0.0, 1, 2, "BUSY"),
     Stopping(0.0, "X", "why", 30.0),
     Controlled(0.0, "deadline", "anna@host", "terminal", 3, 60.0),
+    JobsAdded(0.0, 1, "fox"),
     RunEnded(0.0, Ending(RunStatus.SUCCEEDED, 0), {Outcome.SUCCEEDED: 1}, BALANCE),
 )
 

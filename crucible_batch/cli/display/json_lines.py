@@ -14,6 +14,7 @@ from crucible_batch.api import (
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
+    JobsAdded,
     Message,
     Receiving,
     Retrying,
@@ -56,6 +57,7 @@ LINES: Mapping[type[Message], tuple[str, str]] = {
     Throttled: ("throttled", "limit ceiling reason"),
     Stopping: ("stopping", "code message grace_s"),
     Controlled: ("control", "action by via in_flight value names"),
+    JobsAdded: ("jobs_added", "count source"),
     RunEnded: ("run_ended", "ending counts balance"),
 }
 """The ``type`` of each message's line, and the message's fields in it; ``_fields`` has the exceptions."""

@@ -17,6 +17,7 @@ from crucible_batch.api import (
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
+    JobsAdded,
     Message,
     Outcome,
     Pace,
@@ -270,6 +271,9 @@ class ProgressState:
                 return NotableEvent("stopping", message.code, stopping_words(self, now))
             case Controlled():
                 return self._control(message, now)
+            case JobsAdded():
+                self.total += message.count
+                return None
             case RunEnded():
                 self._settle(message)
                 return None

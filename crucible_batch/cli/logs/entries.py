@@ -13,6 +13,7 @@ from crucible_batch.api import (
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
+    JobsAdded,
     Message,
     Outcome,
     Phase,
@@ -88,7 +89,7 @@ def level_of(message: Message) -> int:
             return DEBUG if message.reason is None else WARNING
         case Retrying() | GatewayUnreachable() | Stopping() | Controlled():
             return WARNING
-        case RunBegan() | TakenUp() | GatewayBack() | RunEnded():
+        case RunBegan() | TakenUp() | JobsAdded() | GatewayBack() | RunEnded():
             return INFO
         case _:
             assert_never(message)
@@ -142,6 +143,9 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
             return f"stopping: {clean(message.code, 60)}: {clean(message.message, 300)}"
         case Controlled():
             return clean(control_words(message), 300)
+        case JobsAdded():
+            jobs = f"{message.count} job{'s' if message.count != 1 else ''}"
+            return f"{jobs} added: {clean(message.source, 80)} has been saved"
         case RunEnded():
             stops = "".join(f"; {clean(it.code, 60)}: {clean(it.message, 200)}" for it in message.ending.stops.values())
             ending = f"run ended ({message.ending.status.value}, exit code {message.ending.exit_code})"

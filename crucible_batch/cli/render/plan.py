@@ -28,6 +28,7 @@ from crucible_batch.cli.display.progress_text import shorten
 from crucible_batch.cli.render.limits import cap_words, period_json, period_words
 from crucible_batch.cli.render.paid import paid_facts, paid_json
 from crucible_batch.cli.render.shards import shards_json, show_shards
+from crucible_batch.cli.render.stages import stage_facts, stages_json
 from crucible_batch.cli.terminal import Json, fact, say
 
 _MARKS = {
@@ -251,6 +252,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
             }
             for line in plan.lines
         ],
+        "stages": stages_json(plan),
         "images": {"to_upload": plan.to_upload, "there_already": plan.reused_images},
         "credits": {
             "estimate": format_credits(plan.estimate),
@@ -338,6 +340,7 @@ def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
     if plan.to_upload or plan.reused_images:
         there = f", {plan.reused_images} there already" if plan.reused_images else ""
         facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))
+    facts += stage_facts(plan)
     facts.append(("budget", _budget(plan)))
     if plan.period is not None:
         facts.append(("period", period_words(plan.period)))
@@ -358,9 +361,12 @@ def _budget(plan: PlanSummary) -> Text:
     used = plan.spent + plan.held
     before = f"; {format_credits(used)} spent or held by earlier runs" if used else ""
     text = Text(f"{'none' if plan.budget is None else f'{format_credits(plan.budget)} credits'}{before}")
-    if plan.budget is None or not plan.lines:  # without lines there is nothing to buy
+    if plan.budget is None or not (plan.lines or plan.later_lines):  # without lines there is nothing to buy
         return text
     short = _short_by(plan.budget - used, plan.least, plan.most, "falls short by", "may fall short by")
+    if not short and plan.least + plan.later > plan.budget - used:
+        missing = plan.least + plan.later - (plan.budget - used)
+        short = f"with the next stages it may fall short by {format_credits(missing)}"
     if short or (short := _known_prices_above(plan.budget - used, plan, "is left" if used else "the budget")):
         more = "a higher budget" if plan.period is None else "the credits of the next period"
         text.append(f"; {short}: the run stops there, and resumes with {more}", style="yellow")

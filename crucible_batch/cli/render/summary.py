@@ -14,7 +14,7 @@ from crucible_batch.api import Remedy, clean, format_credits, remedy_for
 from crucible_batch.cli.command_line import with_budget
 from crucible_batch.cli.terminal import Json, fact, say, tell
 from crucible_batch.errors import ExitCode
-from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead
+from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
 
 _MARKS: dict[int | None, tuple[str, str]] = {
     ExitCode.OK: ("✓", "good"),
@@ -66,13 +66,16 @@ class EarlierRuns:
 def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGroup]:
     """Group failed and unknown jobs by code: failures first, then by size, the largest first.
 
+    Blocked jobs are included if the run was not stopped: then other jobs block them, and not the lack of credits.
     Reads only as many rows as needed.
     """
     groups: dict[tuple[str, str], FailureGroup] = {}
     seen: dict[tuple[str, str], set[int]] = {}  # hashes of messages, since there may be as many as jobs
-    left = head.counts.failed + head.counts.unknown
+    shown = {"failed", "unknown"} if head.exit_code != ExitCode.SOME_FAILED else {"failed", "unknown", "blocked"}
+    counts = head.counts.model_dump()
+    left = sum(counts[status] for status in shown)
     for row in rows if left else ():
-        if row.status not in {"failed", "unknown"}:
+        if row.status not in shown:
             continue
         left -= 1
         if row.error is not None:
@@ -87,7 +90,8 @@ def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGrou
             groups[key] = replace(group, names=names, count=group.count + 1, messages=len(messages), examples=examples)
         if not left:
             break
-    return sorted(groups.values(), key=lambda group: (group.status, -group.count))
+    order = ("failed", "blocked", "unknown")
+    return sorted(groups.values(), key=lambda group: (order.index(group.status), -group.count))
 
 
 def show_summary(
@@ -108,12 +112,23 @@ def show_summary(
     fact(console, "credits", credits_words(head, earlier))
     for note in head.notes[: max(0, NOTES_BESIDE - explained)][:2]:
         fact(console, "note", (clean(note, 300), "quiet"))
+    for stage in head.waiting:
+        fact(console, "waiting", (waiting_words(stage), "warn"))
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
     fact(console, "results", clean(str(run_dir), 4000), (report, "quiet"))
     if page is not None:
         fact(console, "pictures", clean(str(page), 4000), ("   open it in a browser", "quiet"))
     if next_step:
         fact(console, "next", (next_step, "command"))
+
+
+def waiting_words(stage: WaitingRow) -> str:
+    """Return which stage waits for what, and what happens then."""
+    jobs = f"{stage.choices} job{'s' if stage.choices != 1 else ''}"
+    return (
+        f"{clean(stage.name, 80)} waits for {clean(stage.pick, 200)}: pick from {jobs} named"
+        f" {clean(stage.sources, 80)}, then run the same command again"
+    )
 
 
 def _failures(console: Console, failures: list[FailureGroup], *, room: int) -> int:
@@ -238,7 +253,9 @@ def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], 
 
 
 def _once_some_failed(command: str, other: str, failures: list[FailureGroup], never: Set[str]) -> str:
-    match remedy_for((group.code for group in failures), never):
+    # A blocked job follows from a failed one, or from the manifest: no attempt at it is made.
+    codes = [group.code for group in failures if group.status != "blocked"]
+    match remedy_for(codes, never) if codes else Remedy.CHANGE:
         case Remedy.CHANGE:
             return f"change the failed jobs, then: {other}"
         case Remedy.RETRY if "--retry-failed" not in other:

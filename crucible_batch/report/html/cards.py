@@ -173,10 +173,17 @@ def card(
     known = row.model_dump(mode="json", exclude_none=True, exclude={"params", "images", "image_files"})
     known["params"] = [[name, shown(value)] for name, value in row.params.items()]
     known["thumbnails"] = [picture(thumbnail) for thumbnail in thumbnails]
-    known["inputs"] = [[param, PurePath(file).name, row.images.get(param)] for param, file in row.image_files.items()]
+    known["inputs"] = [[param, _input_name(row, param), row.images.get(param)] for param in row.image_files]
     known["stages"] = [[stage.kind.value, round(stage.end - stage.begin, 2)] for stage in stages]
     known["snippet"] = snippet(row, manifest)
     return embedded(compact(known))
+
+
+def _input_name(row: JobRow, param: str) -> str:
+    """Return the name of an input image: that of its file, or of the job that made it."""
+    if row.source is not None and row.images.get(param) == row.source.sha256:
+        return row.source.name
+    return PurePath(row.image_files[param]).name
 
 
 def shown(value: object) -> str:

@@ -21,7 +21,7 @@ from crucible_batch.report.html.charts import CurvePoint, Downsampled, Timed, ax
 from crucible_batch.report.html.page_assets import PageAssets, page_parts
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
-from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,10 @@ def advice(
         return _of_a_shard(head)
     again = same_command(head, directory)
     match head.status:
+        case RunStatus.SUCCEEDED if head.waiting:
+            picks = ", ".join(stage.pick for stage in head.waiting)
+            steps = "Star its pictures, select Save picks, then run:"
+            return Advice(f"All jobs so far are complete. The next stage waits for {picks}. {steps}", again)
         case RunStatus.SUCCEEDED:
             return Advice("All jobs are complete. Nothing is left to do.")
         case RunStatus.PARTIAL | RunStatus.FAILED:
@@ -120,6 +124,8 @@ def ending(head: ReportHead) -> str:
     """Return how the run ended, in a few words."""
     if head.status == RunStatus.BLOCKED:
         return _BLOCKED.get(_blocking_code(head), "not enough credits")
+    if head.status == RunStatus.SUCCEEDED and head.waiting:
+        return "waits for picks"
     return _ENDINGS.get(head.status, head.status)
 
 
@@ -223,6 +229,8 @@ def head_json(head: ReportHead, directory: Path, frame: Frame) -> Markup:
     more: dict[str, object] = {
         "advice": {"text": frame.next_step.text, "command": frame.next_step.command},
         "retry": retry_command(head, directory),
+        "again": same_command(head, directory),
+        "pick": shell_command("pick", directory),
         "never": sorted(frame.never | PAID_CODES),
         "ending": ending(head),
     }
@@ -268,7 +276,8 @@ class Cards:
         self.timed.add(Timed(self._written, row.name, row.status, stages))
         self._written += 1
         for param, sha256 in row.images.items():
-            self._inputs.setdefault(sha256, row.image_files.get(param, ""))
+            if row.source is None or sha256 != row.source.sha256:  # the source's own card has its picture
+                self._inputs.setdefault(sha256, row.image_files.get(param, ""))
         small = [
             self.thumbnails.placed(miniature(), output.sha256, shown_size=(output.width, output.height))
             for output, miniature in zip(row.outputs, made, strict=True)

@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 _SCRIPTS = (
     "dom", "words", "facets", "model", "address", "theme", "pieces", "summary", "toolbar", "gallery", "sums", "compare",
-    "time", "copying", "stars", "notes", "zip", "exports", "detail", "flip", "keys", "render",
+    "time", "copying", "sources", "stars", "picks", "notes", "zip", "exports", "versus", "stage", "detail", "flip",
+    "keys", "render",
 )  # fmt: skip
 """In the order in which they build on each other; each is one function of the page's own scope."""
 _STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "charts")

@@ -21,6 +21,7 @@ function take({ places, jobs, inputs, ...head }) {
   Object.assign(data, head);
   Object.assign(data.inputs, inputs);
   places.forEach((place, at) => renewJob(known[place], jobs[at]));
+  Object.assign(page.model, relate(known));
   show();
 }
 

@@ -13,7 +13,7 @@ from crucible_batch.manifest import JobSpec, expand, load_manifest
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 PRICES = {"zimage-base": Decimal(2), "qwen-edit": Decimal(3), "upscale-2x": Decimal(1)}
 UPLOAD = Decimal("0.5")
-COUNTS = {"demo": 30, "hello": 1, "matrix": 12, "catalogue": 4, "folder": 4}
+COUNTS = {"demo": 30, "hello": 1, "matrix": 12, "catalogue": 4, "folder": 4, "stages": 12}
 
 
 def jobs(name: str) -> list[JobSpec]:

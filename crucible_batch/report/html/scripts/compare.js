@@ -62,11 +62,12 @@ function byValue(jobs, axis) {
   return groups;
 }
 
-// Unless they are chosen: the two real axes that most jobs have in common and that leave the fewest cells empty, else
+// Unless they are chosen: sources and stages; else the two real axes that most jobs have in common and that leave the fewest cells empty, else
 // one and the jobs themselves. The axis with more values goes down.
 function chosenAxes(choices, shown) {
   const { rows, cols } = page.state;
   if (choices.includes(rows)) return [rows, choices.includes(cols) && cols !== rows ? cols : null];
+  if (choices.includes('·source') && choices.includes('·stage')) return ['·source', '·stage'];
   let best = [choices[0], null];
   let most = 0;
   for (const [at, first] of choices.entries()) {
@@ -135,7 +136,7 @@ function gridOf(jobs, rows, cols) {
   const table = el('table', {}, el('caption', { class: 'unseen' }, `Pictures by ${axisLabel(rows)}${cols ? ` and ${axisLabel(cols)}` : ''}`));
   table.append(el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, corner), inputs ? headOf('col', 'input image', []) : null, ...[...across].map(([value, alike]) => headOf('col', value ?? 'picture', alike)))));
   table.append(el('tbody', {}, ...[...down].map(([value, alike]) => el('tr', {}, headOf('row', value, alike), inputs ? el('td', {}, inputCell(alike)) : null,
-    ...[...across.keys()].map((other) => el('td', {}, stackOf(cells.get(JSON.stringify([value, other])) ?? [])))))));
+    ...[...across.keys()].map((other) => el('td', {}, stackOf(cells.get(JSON.stringify([value, other])) ?? [], rows === '·source' ? usedOutput : () => 0)))))));
   return table;
 }
 
@@ -144,7 +145,7 @@ function commonInput(jobs) {
   const found = new Map(jobs.flatMap((job) => job.inputs.map(([param, name, sha]) => [sha, [param, name, sha]])));
   const [input] = [...found.values()];
   const isCommon = found.size === 1 && jobs.every((job) => job.inputs.length);
-  return isCommon && page.model.data.inputs[input[2]]?.[0] ? input : undefined;
+  return isCommon && inputPicture(input[2])?.[0] ? input : undefined;
 }
 
 // Whether a column of input images is shown: where each row has one of its own, and not the same in all rows.
@@ -156,7 +157,7 @@ function hasInputs(jobs, rows) {
 function inputCell(jobs) {
   const input = commonInput(jobs);
   if (!input) return el('div', { class: 'cell' }, el('div', { class: 'empty', role: 'img', 'aria-label': 'no common input image' }));
-  const [source, width, height] = page.model.data.inputs[input[2]];
+  const [source, width, height] = inputPicture(input[2]);
   return el('div', { class: 'cell' }, el('span', { class: 'picture', css: { 'aspect-ratio': `${width} / ${height}` } },
     el('img', { src: source, alt: `Input image ${input[1]}`, loading: 'lazy', decoding: 'async', width, height })));
 }
@@ -165,7 +166,8 @@ function headOf(scope, value, jobs) {
   return el('th', { scope }, el('span', { dir: 'auto', class: 'value' }, value), jobs.length > 1 ? sumOf(jobs) : null);
 }
 
-function stackOf(jobs) {
+// `outputOf` returns which output of a job is shown.
+function stackOf(jobs, outputOf) {
   const cell = el('div', { class: 'cell' });
   if (!jobs.length) {
     cell.append(el('div', { class: 'empty', role: 'img', 'aria-label': 'no such job' }));
@@ -173,7 +175,7 @@ function stackOf(jobs) {
   }
   let at = 0;
   const show = () => {
-    cell.replaceChildren(cellButton(jobs[at]), ...(jobs[at].thumbnails[0]?.[0] ? pictureTools(jobs[at]) : []));
+    cell.replaceChildren(cellButton(jobs[at], outputOf(jobs[at])), ...(jobs[at].thumbnails[0]?.[0] ? pictureTools(jobs[at]) : []));
     if (jobs.length > 1) cell.append(el('div', { class: 'stack' },
       el('button', { type: 'button', 'aria-label': 'Previous of the stack', onclick: () => turn(-1) }, '‹'),
       el('span', { title: jobs[at].name }, `${at + 1} of ${jobs.length}`),
@@ -200,8 +202,8 @@ function versionsOf(jobs) {
   return jobs.map((job) => job.version).join();
 }
 
-function cellButton(job) {
-  if (job.status === 'succeeded' || job.outputs.length) return openButton(job, pictureOf(job));
+function cellButton(job, at) {
+  if (job.status === 'succeeded' || job.outputs.length) return openButton(job, pictureOf(job, at));
   const label = job.error?.code ?? STATES[job.status];
   return openButton(job, el('span', { class: `trouble-cell ${job.status === 'failed' ? '' : 'waiting'}` }, label));
 }

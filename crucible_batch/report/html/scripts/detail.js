@@ -9,23 +9,23 @@ function showDetail(job) {
   });
   body.append(stageOf(job, order), aboutOf(job));
   dialog.addEventListener('keydown', (event) => {
-    if (event.target.matches('textarea')) return;
-    const frame = dialog.querySelector('.frame');
+    if (event.target.matches('textarea, input')) return;
+    const [stage, frame] = [dialog.querySelector('.stage'), dialog.querySelector('.frame')];
     const turns = ['ArrowRight', 'ArrowLeft'].includes(event.key);
-    if (turns && !frame.classList.contains('real')) {
+    if (turns && !isZoomed(stage, frame)) {
       event.preventDefault();
       turnTo(job, order, event.key === 'ArrowRight' ? 1 : -1);
-    } else if (event.key === 'z') zoomFrame(frame);
+    } else if (event.key === 'z') zoomStage(stage, frame);
     else if (event.key === 'x') pin(job.index);
-    else if (event.key === 's') star(job);
-    else if (event.key === 'f' && page.pins.length === 2) showFlip();
+    else if (event.key === 's') star(job, job.outputs[page.at]);
+    else if (event.key === 'f' && !flipSource(stage) && page.pins.length === 2) showFlip();
   });
 }
 
 // What is newly known of the job that is open. Its picture stays where it is, and so does what is scrolled to.
 function renewDetail(dialog, job) {
-  if (dialog.dataset.version === String(job.version)) return;
-  dialog.dataset.version = job.version;
+  if (dialog.dataset.version === familyVersion(job)) return;
+  dialog.dataset.version = familyVersion(job);
   const [stage, about] = dialog.querySelector('.detail').children;
   const fresh = aboutOf(job);
   const scrolled = about.scrollTop;
@@ -36,75 +36,14 @@ function renewDetail(dialog, job) {
   if (stage.dataset.pictures !== picturesKey(job)) stage.replaceWith(stageOf(job, order));
 }
 
-function picturesKey(job) {
-  return job.outputs.map((output) => output.sha256).join();
-}
-
-function turnTo(job, order, step) {
-  const next = order[order.indexOf(job) + step];
-  if (next) go({ job: next.index });
-}
-
-function stageOf(job, order) {
-  const frame = el('div', { class: 'frame' });
-  const stage = el('div', { class: 'stage', 'data-pictures': picturesKey(job) }, frame);
-  const pictures = [
-    ...job.outputs.map((output, at) => ({ source: fileAddress(output.path), small: job.thumbnails[at][0], label: output.path, output })),
-    ...inputsOf(job).map(([name, small]) => ({ source: small, small, label: `input: ${name}` })),
-  ];
-  const show = (at) => {
-    frame.replaceChildren(pictures[at] ? fullPicture(job, pictures[at], frame) : el('p', { class: 'missing' }, 'There is no picture of this job.'));
-    stage.querySelectorAll('.strip button').forEach((one, index) => {
-      if (index === at) one.setAttribute('aria-current', 'true');
-      else one.removeAttribute('aria-current');
-    });
-  };
-  if (pictures.length > 1) stage.append(el('div', { class: 'strip' }, ...pictures.map((picture, at) =>
-    el('button', { type: 'button', title: picture.label, 'aria-label': `Show ${picture.label}`, onclick: () => show(at) },
-      picture.small ? el('img', { src: picture.small, alt: '' }) : el('span', { class: 'label' }, picture.label)))));
-  const at = order.indexOf(job);
-  stage.append(el('div', { class: 'turn' },
-    el('button', { type: 'button', 'aria-label': 'Previous job', disabled: at <= 0, onclick: () => turnTo(job, order, -1) }, '←'),
-    el('span', {}, `${at + 1} of ${order.length}`),
-    el('button', { type: 'button', 'aria-label': 'Next job', disabled: at >= order.length - 1, onclick: () => turnTo(job, order, 1) }, '→')));
-  show(0);
-  return stage;
-}
-
-// A path of the run directory as an address beside this page.
-function fileAddress(path) {
-  return path.split('/').map(encodeURIComponent).join('/');
-}
-
-function inputsOf(job) {
-  return job.inputs.filter(([, , sha]) => page.model.data.inputs[sha]?.[0]).map(([, name, sha]) => [name, page.model.data.inputs[sha][0]]);
-}
-
-function fullPicture(job, picture, frame) {
-  const image = el('img', { src: picture.source, alt: titleOf(job), decoding: 'async', onclick: () => zoomFrame(frame) });
-  image.addEventListener('error', () => {
-    if (picture.small && image.getAttribute('src') !== picture.small) image.src = picture.small;
-    else frame.replaceChildren(el('p', { class: 'missing' }, `${picture.label} is not beside this page, or is not in a format that the browser can show.`));
-  });
-  frame.classList.remove('real');
-  return image;
-}
-
-// To its real size and back; enlarged it has the focus, so that the arrows move it about.
-function zoomFrame(frame) {
-  if (!frame.classList.toggle('real')) return;
-  frame.tabIndex = -1;
-  frame.focus();
-}
-
 function aboutOf(job) {
   const about = el('div', { class: 'about', tabindex: '0', role: 'group', 'aria-label': 'About the job' }, el('h2', {}, job.name));
   about.append(el('p', { class: 'state' }, el('b', { class: job.status }, STATES[job.status]), ` · ${credits(job.credits)} · ${job.workflow_id}`));
   if (job.error) about.append(troubleBox(job));
   if (job.prompt) about.append(el('blockquote', { dir: 'auto' }, job.prompt));
-  about.append(el('div', { class: 'actions' }, ...(job.outputs.length ? [starButton(job)] : []), pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));
+  about.append(el('div', { class: 'actions' }, ...(job.outputs.length ? [shownStar(job)] : []), pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));
   about.append(noteOf(job));
-  for (const section of [axesOf(job), rowOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job), snippetOf(job)]) if (section) about.append(section);
+  for (const section of [...familyOf(job), axesOf(job), rowOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job), snippetOf(job)]) if (section) about.append(section);
   return about;
 }
 

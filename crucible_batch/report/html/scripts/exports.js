@@ -21,10 +21,12 @@ document.addEventListener('click', (event) => {
 });
 
 function updateExports() {
-  const stars = starredJobs().length;
-  byId('export-picks').textContent = `Names of ${stars.toLocaleString('en')} starred (picks.txt)`;
-  byId('export-zip').textContent = `Pictures of ${stars.toLocaleString('en')} starred (.zip)`;
-  byId('export-picks').disabled = byId('export-zip').disabled = !stars;
+  const picks = picksOf(starredJobs()).length;
+  const pictures = starredJobs().flatMap(starredOutputs).length;
+  byId('export-picks').textContent = `Names of ${picks.toLocaleString('en')} starred (picks.txt)`;
+  byId('export-zip').textContent = `Pictures of ${pictures.toLocaleString('en')} starred (.zip)`;
+  byId('export-picks').disabled = !picks;
+  byId('export-zip').disabled = !pictures;
 }
 
 function download(name, content, type) {
@@ -33,16 +35,12 @@ function download(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-// The names of the starred jobs, one on each line, in manifest order.
-function picksText() {
-  return starredJobs().map((job) => `${job.name}\n`).join('');
-}
-
 const CSV_COLUMNS = [
   ['name', (job) => job.name], ['status', (job) => job.status], ['workflow', (job) => job.workflow_id], ['prompt', (job) => job.prompt],
   ['repeat', (job) => job.repeat], ['inputs', (job) => job.inputs.map(([, name]) => name).join('; ')], ['credits', (job) => job.credits],
   ['outputs', (job) => job.outputs.map((output) => output.path).join('; ')], ['error', (job) => job.error?.code], ['message', (job) => job.error?.message],
-  ['job_id', (job) => job.job_id], ['star', (job) => (page.stars.has(job.name) ? 'yes' : '')], ['note', (job) => page.notes.get(job.name)],
+  ['job_id', (job) => job.job_id], ['star', (job) => (isStarred(job) ? 'yes' : '')], ['note', (job) => page.notes.get(job.name)],
+  ['source', (job) => sourceOf(job)?.label],
 ];
 
 // With the byte order mark by which spreadsheets recognise UTF-8. Axes and table columns are named as in templates of `name`.
@@ -85,13 +83,13 @@ function askForFolder() {
   const dialog = openDialog('folder-choice', 'Starred pictures', el('div', {}, el('h2', {}, 'Starred pictures'),
     el('p', {}, 'Browsers do not allow a local page to read the files beside it. Select the folder of this page to create the archive from it; nothing is uploaded, although the browser may call it an upload.'),
     el('label', {}, 'Folder with report.html', chosen),
-    el('p', { class: 'dim' }, 'Or copy the paths of the files, relative to that folder:'), copyButton('Copy paths', () => starredJobs().flatMap((job) => job.outputs.map((output) => output.path)).join('\n'))));
+    el('p', { class: 'dim' }, 'Or copy the paths of the files, relative to that folder:'), copyButton('Copy paths', () => starredJobs().flatMap(starredOutputs).map((output) => output.path).join('\n'))));
 }
 
 // Files that are not there, or of another size than when they were saved, are left out and named.
 async function zipStarred(fileOf) {
   const state = byId('export-state');
-  const wanted = starredJobs().flatMap((job) => job.outputs);
+  const wanted = starredJobs().flatMap(starredOutputs);
   const found = [];
   const missing = [];
   try {

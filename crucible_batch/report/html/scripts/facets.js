@@ -64,7 +64,8 @@ function apart(names) {
   return new Map([...names].map(([sha, name]) => [sha, all.filter((other) => other === name).length > 1 ? `${name} (${sha.slice(0, 8)})` : name]));
 }
 
-// The values of a job in a few words, as its caption.
+// The values of a job in a few words, as its caption. Its source has a line of its own.
 function valuesOf(job) {
-  return Object.entries(job.facets).filter(([, value]) => value !== EMPTY).map(([axis, value]) => `${axisLabel(axis)} ${value}`);
+  const own = job.inputs.filter(([, , sha]) => sha === job.source?.sha256).map(([param]) => `input.${param}`);
+  return Object.entries(job.facets).filter(([axis, value]) => value !== EMPTY && !own.includes(axis)).map(([axis, value]) => `${axisLabel(axis)} ${value}`);
 }

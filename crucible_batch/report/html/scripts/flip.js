@@ -1,4 +1,4 @@
-// Two chosen pictures in turn at the same place, or side by side; both keep the same zoom and the same corner.
+// Two chosen pictures, compared.
 function pin(index) {
   const at = page.pins.indexOf(index);
   if (at >= 0) page.pins.splice(at, 1);
@@ -23,33 +23,30 @@ function renderTray() {
 
 function showFlip() {
   const [first, second] = page.pins.map((index) => page.model.jobs[index]);
-  const panes = [paneOf(first), paneOf(second)];
   const body = el('div', { class: 'flip' });
   const letter = el('span', { class: 'letter' });
   const name = el('span', { class: 'name', 'aria-live': 'polite' });
-  let top = 0;
-  const show = () => {
-    panes.forEach((pane, at) => pane.classList.toggle('under', at !== top));
+  const versus = versusOf([paneOf(first), paneOf(second)], { beside: false, shown: ({ top, beside }) => {
     body.dataset.top = 'ab'[top];
+    body.classList.toggle('beside', beside);
     letter.textContent = 'AB'[top];
-    name.textContent = body.classList.contains('beside') ? `${first.name}  |  ${second.name}` : [first, second][top].name;
-  };
-  const flip = () => { top = 1 - top; show(); };
-  for (const pane of panes) pane.addEventListener('click', () => { if (!body.classList.contains('beside')) flip(); });
-  const beside = button('Side by side', () => { beside.setAttribute('aria-pressed', String(body.classList.toggle('beside'))); show(); }, { 'aria-pressed': 'false' });
-  const zoom = el('input', { type: 'range', min: '1', max: '6', step: '0.1', value: '1', oninput: () => panes.forEach((pane) => zoomPane(pane, Number(zoom.value))) });
-  body.append(el('header', {}, letter, name, betweenOf(first, second)), el('div', { class: 'panes' }, ...panes),
-    el('footer', {}, button('Flip', flip, { id: 'flip-now' }), beside, el('label', {}, 'Zoom', zoom), el('span', { class: 'dim' }, 'Space or a click flips')));
-  scrollTogether(panes);
+    name.textContent = beside ? `${first.name}  |  ${second.name}` : [first, second][top].name;
+  } });
+  const beside = button('Side by side', () => {
+    versus.show({ beside: !versus.beside });
+    beside.setAttribute('aria-pressed', String(versus.beside));
+  }, { 'aria-pressed': 'false' });
+  body.append(el('header', {}, letter, name, betweenOf(first, second)), versus.box,
+    el('footer', {}, button('Flip', versus.flip, { id: 'flip-now' }), beside, versus.zoomer, el('span', { class: 'dim' }, 'Space or a click flips')));
   const dialog = openDialog('flip', 'Two pictures compared', body);
-  show();
+  versus.show();
   byId('flip-now').focus();
   dialog.addEventListener('keydown', (event) => {
-    if (event.target === zoom && event.key !== ' ') return;
+    if (event.target.matches('input') && event.key !== ' ') return;
     if ([' ', 'ArrowLeft', 'ArrowRight', 'f'].includes(event.key)) {
       event.preventDefault();
       event.stopPropagation();
-      flip();
+      versus.flip();
     }
   });
   dialog.addEventListener('keyup', (event) => { if (event.key === ' ') event.preventDefault(); });
@@ -83,25 +80,4 @@ function axesAndInputs(job) {
 // Without the prompt: that differs wherever an axis does.
 function ownParams(job) {
   return new Map(job.params.filter(([, value]) => value !== job.prompt));
-}
-
-function paneOf(job) {
-  const [source] = job.thumbnails[0] ?? [null];
-  const image = el('img', { src: job.outputs[0] ? fileAddress(job.outputs[0].path) : source, alt: titleOf(job) });
-  image.addEventListener('error', () => { if (source && image.getAttribute('src') !== source) image.src = source; });
-  return el('div', { class: 'pane', 'data-name': job.name }, image);
-}
-
-function zoomPane(pane, scale) {
-  pane.classList.toggle('zoomed', scale > 1);
-  const image = pane.querySelector('img');
-  image.style.width = image.style.height = scale > 1 ? `${scale * 100}%` : '';
-}
-
-function scrollTogether(panes) {
-  panes.forEach((pane, at) => pane.addEventListener('scroll', () => {
-    const other = panes[1 - at];
-    if (other.scrollLeft !== pane.scrollLeft) other.scrollLeft = pane.scrollLeft;
-    if (other.scrollTop !== pane.scrollTop) other.scrollTop = pane.scrollTop;
-  }, { passive: true }));
 }

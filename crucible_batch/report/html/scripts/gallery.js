@@ -119,7 +119,7 @@ function settleWalls(section, cards) {
 function cardsOf(section, jobs, make) {
   const kept = new Map([...section.querySelectorAll('.card')].map((card) => [card.dataset.card, card]));
   return jobs.map((job) => {
-    const key = `${job.index}.${job.version}`;
+    const key = `${job.index}.${familyVersion(job)}`;
     const card = kept.get(key) ?? make(job);
     card.dataset.card = key;
     return card;
@@ -130,7 +130,7 @@ function pictureCard(job) {
   return el('article', { class: 'card', css: { '--ratio': String(ratioOf(job)) } },
     openButton(job, pictureOf(job),
       el('span', { class: 'name' }, job.name)),
-    promptOf(job), el('p', { class: 'values', dir: 'auto' }, [credits(job.credits), ...valuesOf(job)].join(' · ')), noteMark(job), ...pictureTools(job));
+    ...familyLines(job), promptOf(job), el('p', { class: 'values', dir: 'auto' }, [credits(job.credits), ...valuesOf(job)].join(' · ')), noteMark(job), ...pictureTools(job));
 }
 
 const CLAMPED = 60; // letters that the two lines of a narrow caption show
@@ -149,12 +149,12 @@ function troubleCard(job) {
   const reason = job.error ?? { code: STATES[job.status].toUpperCase(), message: stageWord(job) };
   return el('article', { class: `card trouble ${job.status}` },
     openButton(job, el('span', { class: 'code' }, reason.code), el('span', { class: 'why' }, reason.message),
-      el('span', { class: 'who' }, job.name), el('span', { class: 'prompt' }, job.prompt ?? '')));
+      el('span', { class: 'who' }, job.name), sourceWords(job), el('span', { class: 'prompt' }, job.prompt ?? '')));
 }
 
 function waitingCard(job) {
   return el('article', { class: 'card waiting' },
-    openButton(job, el('span', { class: 'name' }, job.name), el('span', { class: 'stage-word' }, stageWord(job))));
+    openButton(job, el('span', { class: 'name' }, job.name), sourceWords(job), el('span', { class: 'stage-word' }, stageWord(job))));
 }
 
 // What a job that isn't done is waiting for, by its newest attempt.

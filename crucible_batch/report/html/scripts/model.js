@@ -1,5 +1,5 @@
 // The report as the page needs it: jobs with their text to search, axes with their values, and what a filter leaves.
-const OWN_AXES = { '·job': 'job', '·take': 'take', '·workflow': 'workflow' };
+const OWN_AXES = { '·job': 'job', '·take': 'take', '·workflow': 'workflow', '·source': 'source', '·stage': 'stage' };
 const ORDER = ['failed', 'unknown', 'blocked', 'pending', 'succeeded'];
 
 function buildModel(data) {
@@ -8,6 +8,7 @@ function buildModel(data) {
   const workflows = new Map();
   const names = new Set(jobs.map((job) => job.name));
   const facets = facetsOf(jobs);
+  const relations = relate(jobs);
   jobs.forEach((job, index) => {
     job.index = index;
     job.version = 0;
@@ -18,15 +19,15 @@ function buildModel(data) {
   });
   const own = new Map();
   for (const job of jobs) {
-    job.places = { ...job.facets, '·job': baseName(job, names), '·take': String(job.repeat), '·workflow': job.workflow_id };
-    for (const axis of Object.keys(OWN_AXES)) note(own, axis, job.places[axis]);
+    job.places = { ...job.facets, '·job': baseName(job, names), '·take': String(job.repeat), '·workflow': job.workflow_id, ...stagePlaces(job, relations) };
+    for (const axis of Object.keys(OWN_AXES)) if (job.places[axis] !== undefined) note(own, axis, job.places[axis]);
   }
-  return { data, jobs, axes, own, labels: facets.labels, photos: facets.photos, workflows: [...workflows.keys()] };
+  return { data, jobs, ...relations, axes, own, labels: facets.labels, photos: facets.photos, workflows: [...workflows.keys()] };
 }
 
 function textOf(job) {
   const { code, message, request_id: request } = job.error ?? {};
-  return [job.name, job.prompt, job.job_id, code, message, request, ...job.params.flat(), ...Object.values(job.row)].filter(Boolean).join('\n').toLowerCase();
+  return [job.name, job.source?.name, job.prompt, job.job_id, code, message, request, ...job.params.flat(), ...Object.values(job.row)].filter(Boolean).join('\n').toLowerCase();
 }
 
 // Updates a job in place if anything changed, so that references to it stay valid.
@@ -66,7 +67,7 @@ function axisLabel(axis) {
 
 // Whether a job passes; `except` leaves one facet out, to count what choosing it otherwise would show.
 function passes(job, filter, except) {
-  if (except !== 'starred' && filter.starred && !page.stars.has(job.name)) return false;
+  if (except !== 'starred' && filter.starred && !isStarred(job)) return false;
   if (except !== 'state' && filter.states.size && !filter.states.has(job.status)) return false;
   if (except !== 'workflow' && filter.workflow && job.workflow_id !== filter.workflow) return false;
   for (const [axis, value] of Object.entries(filter.axes)) {

@@ -1,6 +1,6 @@
 // The entry: render(data) shows a report, and may be called again with a newer one.
 const page = {
-  model: null, state: readAddress(), shown: [], pins: [], stars: new Set(), notes: new Map(), newestFirst: false, update: () => {},
+  model: null, state: readAddress(), shown: [], pins: [], at: 0, stars: new Set(), notes: new Map(), newestFirst: false, update: () => {},
 };
 
 function render(data) {
@@ -53,7 +53,7 @@ function showJob(index) {
   }
   open?.remove();
   showDetail(job);
-  Object.assign(byId('detail').dataset, { index, version: job.version });
+  Object.assign(byId('detail').dataset, { index, version: familyVersion(job) });
 }
 
 function start() {

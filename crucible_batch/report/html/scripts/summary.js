@@ -61,6 +61,9 @@ function notesOf(data) {
     seen.add(stop.code);
     notes.append(el('li', { class: 'bad' }, el('span', { class: 'mono' }, stop.code), ` ${sentences(stop.message, stop.hint)}`));
   }
+  for (const stage of data.waiting ?? []) {
+    notes.append(el('li', { class: 'warn' }, el('b', {}, el('bdi', {}, stage.name)), ' waits for ', el('bdi', { class: 'mono' }, stage.pick), `: pick from ${plural(stage.choices, 'job')} named `, el('bdi', { class: 'mono' }, stage.sources)));
+  }
   for (const text of data.notes ?? []) notes.append(el('li', {}, text));
   return notes.children.length ? [notes] : [];
 }

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -20,7 +21,17 @@ from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, CurvePoint, Thumbnails, write_page
 from crucible_batch.report.html.page import page_pieces
-from crucible_batch.report.models import AttemptRow, CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow, PeriodRow
+from crucible_batch.report.models import (
+    AttemptRow,
+    CountsRow,
+    CreditsRow,
+    ErrorRow,
+    ManifestRow,
+    OutputRow,
+    PeriodRow,
+    SourceRow,
+    WaitingRow,
+)
 
 ZERO = Decimal(0)
 HOSTILE = (
@@ -329,3 +340,54 @@ def test_the_page_proposes_another_attempt_only_where_one_may_succeed(
     assert data["advice"]["text"].startswith(text)
     assert data["advice"]["command"] == command.format(tmp_path)
     assert data["never"] == sorted({"NSFW_CONTENT", *PAID_CODES})
+
+
+def derived(number: int, source: SourceRow, **more: Any) -> JobRow:
+    """Return a job that is made from an output of another one."""
+    fed = {"images": {"image.image": source.sha256 or "ab" * 32}, "image_files": {"image.image": "/out/s/1.png"}}
+    return row(number, source=source, **{**fed, **more})
+
+
+def test_a_job_of_a_later_stage_has_its_source_and_the_picture_is_in_the_page_once(tmp_path: Path) -> None:
+    (tmp_path / "job-0").mkdir()
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "job-0/0.png")
+    draft = row(0)
+    (output,) = draft.outputs
+    source = SourceRow(name="job-0", index=0, path=output.path, sha256=output.sha256)
+    photo = {"mask": "cd" * 32}
+    final = derived(1, source)
+    both = derived(2, source, images={**final.images, **photo}, image_files={**final.image_files, "mask": "/mask.png"})
+    text = page(tmp_path, draft, final, both)
+    data = data_of(text)
+    assert data["jobs"][1]["source"] == source.model_dump()
+    assert data["jobs"][1]["inputs"] == [["image.image", "job-0", output.sha256]]
+    assert data["jobs"][2]["inputs"][1] == ["mask", "mask.png", "cd" * 32]
+    assert list(data["inputs"]) == ["cd" * 32]
+    assert text.count("data:image/webp") == 1
+
+
+def test_hostile_sources_are_text_and_their_commands_are_quoted(tmp_path: Path) -> None:
+    hostile = SourceRow(name=HOSTILE, index=3, path=f"../{HOSTILE}", sha256="ef" * 32)
+    expected = SourceRow(name=HOSTILE, index=0)
+    directory = tmp_path / "it's; $(touch x)"
+    directory.mkdir()
+    text = page(directory, derived(0, hostile), derived(1, expected))
+    assert [tag for tag, _ in Elements(text).found].count("script") == 2
+    data = data_of(text)
+    first, second = data["jobs"]
+    assert first["source"] == hostile.model_dump()
+    assert first["inputs"] == [["image.image", HOSTILE, "ef" * 32]]
+    assert second["source"] == {"name": HOSTILE, "index": 0}
+    assert second["inputs"] == [["image.image", "1.png", "ab" * 32]]
+    assert shlex.split(data["pick"]) == ["crucible-batch", "pick", str(directory)]
+    assert shlex.split(data["again"]) == ["crucible-batch", "run", "m.yaml", "--out-dir", str(directory)]
+
+
+def test_a_run_that_waits_for_picks_is_not_reported_as_done(tmp_path: Path) -> None:
+    stage = WaitingRow(name=HOSTILE, sources=HOSTILE, pick=HOSTILE, choices=4)
+    data = data_of(page(tmp_path, row(), status="succeeded", exit_code=0, waiting=[stage]))
+    assert data["waiting"] == [stage.model_dump()]
+    assert data["ending"] == "waits for picks"
+    assert f"The next stage waits for {HOSTILE}." in data["advice"]["text"]
+    assert data["advice"]["command"] == data["again"] == f"crucible-batch run m.yaml --out-dir {tmp_path}"
+    assert data_of(page(tmp_path, row(), status="succeeded", exit_code=0))["advice"]["command"] is None

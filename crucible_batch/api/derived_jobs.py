@@ -1,0 +1,358 @@
+"""The later stages of a plan: jobs that are made from the outputs of other jobs.
+
+Which jobs an output leads to is decided in one way, by the expansion, whether the output is in the journal when a run
+is planned, or is saved during the run. So the next run plans the jobs that this run added, with the same identities.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from crucible_batch.api.plan_rows import journal_of
+from crucible_batch.api.stage_note import PickedStage, note_stages
+from crucible_batch.domain.derived_jobs import (
+    DERIVED_JOB_INVALID,
+    missing_outputs,
+    placeholder_identity,
+    source_failed,
+)
+from crucible_batch.domain.events import Saved
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.output_path import is_planned_path
+from crucible_batch.domain.plan import InputImage, PlannedJob, SourceOutput
+from crucible_batch.domain.prices import Shape, shape_of
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.errors import Problem, UserError
+from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, expected_output
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import OutputStore
+from crucible_batch.planner import Planner, ReadImage
+
+logger = logging.getLogger(__name__)
+
+_Order: TypeAlias = "tuple[object, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class NextStage:
+    """An entry with ``from``: the jobs that a run may add to its plan.
+
+    ``jobs`` counts those that are expected: one for each source without outputs, unless the picks name others.
+    ``sources`` is the pattern, ``uploads`` the number of images that they may need. ``picks`` is the path of the picks
+    file as in the manifest, None without `pick`; ``is_waiting``: it is missing, so this run adds no job.
+    ``is_after_waiting``: its sources are jobs of such a stage.
+    """
+
+    name: str
+    sources: str
+    jobs: int
+    shapes: dict[Shape, int]
+    uploads: int
+    picks: str | None = None
+    is_waiting: bool = False
+    is_after_waiting: bool = False
+    choices: int = 0
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether this run may buy its jobs."""
+        return not self.is_waiting and not self.is_after_waiting
+
+
+class SavedOutputs:
+    """The outputs of planned jobs, by the journal of a run directory; none without a journal."""
+
+    def __init__(self, directory: Path = Path(), journal: Journal | None = None) -> None:
+        self._journal = journal
+        self._store = OutputStore(directory)
+        self._directory = directory.resolve()
+
+    def job(self, planned: PlannedJob) -> Job:
+        """Return a job's current state."""
+        rule = RetryRule()
+        return Job(planned.identity) if self._journal is None else self._journal.job(planned, rule)
+
+    def of(self, planned: PlannedJob) -> list[Saved]:
+        """Return the saved outputs of a job, in order. A path that the plan doesn't lead to was not written by us."""
+        found = self.job(planned).outputs.values() if self._journal is not None else ()
+        ours = (each for each in found if is_planned_path(planned.output, each.index, each.sha256, each.path))
+        return sorted(ours, key=lambda each: each.index)
+
+    def file(self, saved: Saved) -> Path:
+        return self._directory / saved.path
+
+    def is_there(self, saved: Saved) -> bool:
+        """Whether the file is at its path, and not behind a link."""
+        return self._store.has(saved.path, saved.byte_size)
+
+
+@dataclass(slots=True)
+class _Expected:
+    """What is expected of one entry with ``from``."""
+
+    jobs: int = 0
+    shapes: Counter[Shape] = field(default_factory=Counter)
+    uploads: set[tuple[str, int]] = field(default_factory=set)
+    is_after_waiting: bool = False
+
+
+class DerivedJobs:
+    """The later stages of one plan. It is filled while the plan is made, and continued during the run.
+
+    ``planner`` and ``expansion`` remember the plan's names, paths and identities. ``images`` has the outputs that are
+    input images, by their file; it is shared with the reader that the planner was given.
+    """
+
+    def __init__(self, manifest: Manifest, run_id: str, saved: SavedOutputs) -> None:
+        self._manifest = manifest
+        self._run_id = run_id
+        self._saved = saved
+        self._images: dict[Path, InputImage | str] = {}
+        self._planned: dict[str, PlannedJob] = {}
+        self._expected: dict[int, _Expected] = {}
+        self._waiting_names: set[str] = set()
+        self._blocked: list[PlannedJob] = []
+        self._derived: set[tuple[str, int]] = set()
+        self._planner: Planner
+        self.expansion: Expansion
+
+    def begin(self, planner: Planner, expansion: Expansion) -> None:
+        """Start the plan. To be called before ``take``."""
+        self._planner, self.expansion = planner, expansion
+
+    # -- while the plan is made -------------------------------------------------------------------------------------
+
+    def reader(self, read: ReadImage) -> ReadImage:
+        """Return a reader of images that knows the outputs; ``read`` reads all other images."""
+        return lambda path: self._images[path] if path in self._images else read(path)
+
+    def outputs_of(self, name: str) -> Sequence[SourceFile] | None:
+        """Return the outputs of a job, as ``Expansion`` asks for them."""
+        planned = self._planned.get(name)
+        if planned is None or planned.obstacle is not None:
+            return None
+        saved = [] if planned.is_expected else self._saved.of(planned)
+        if not saved:
+            return [expected_output(name, 0)]
+        return [self._source_file(name, each) for each in saved]
+
+    def _source_file(self, name: str, saved: Saved) -> SourceFile:
+        from crucible_batch.input_images import input_of_output  # noqa: PLC0415 - Pillow, for manifests with images
+
+        file = self._saved.file(saved)
+        self._images[file] = input_of_output(file, saved.sha256, saved.byte_size, saved.mime_type)
+        self._derived.add((name, saved.index))
+        return SourceFile(saved.index, saved.path, file, saved.sha256)
+
+    def take(self, planned: PlannedJob) -> bool:
+        """Note a job, and return whether it belongs into the plan."""
+        if planned.obstacle is not None:
+            self._blocked.append(planned)
+            return False
+        self._planned[planned.name] = planned
+        if planned.source is None:
+            return True
+        if not planned.is_expected:
+            if self._can_start(planned):
+                return True
+            missing = replace(planned.source, path=None, sha256=None)
+            self._planned[planned.name] = replace(planned, source=missing)
+        self._expect(planned, planned.source)
+        return False
+
+    def _can_start(self, planned: PlannedJob) -> bool:
+        """Whether the source's file is there, or the job has begun. Otherwise the file is downloaded again first."""
+        assert planned.source is not None
+        source, path = self._planned[planned.source.name], planned.source.path
+        saved = next((each for each in self._saved.of(source) if each.path == path), None)
+        job = self._saved.job(planned)
+        if saved is None or self._saved.is_there(saved) or job.attempts or job.error is not None:
+            return True
+        self._derived.discard((planned.source.name, planned.source.index))
+        return False
+
+    def _expect(self, planned: PlannedJob, source: SourceOutput) -> None:
+        entry = self._entry_of(planned.name)
+        expected = self._expected.setdefault(entry, _Expected())
+        expected.jobs += 1
+        expected.shapes[shape_of(planned)] += 1
+        expected.uploads.add((source.name, source.index))
+        is_after = source.name in self._waiting_names
+        expected.is_after_waiting = expected.is_after_waiting or is_after
+        if is_after or any(stage.is_waiting for stage in self.expansion.stages if stage.entry.index == entry):
+            self._waiting_names.add(planned.name)
+
+    def _entry_of(self, name: str) -> int:
+        job = self.expansion.names.named(name)
+        return -1 if job is None else job.entry
+
+    def expected_names(self) -> Iterator[str]:
+        """Yield the names of the jobs that the run may add to the plan."""
+        return (planned.name for planned in self._planned.values() if planned.is_expected)
+
+    def next_stages(self) -> tuple[NextStage, ...]:
+        """Return what each entry with ``from`` may add to the plan."""
+        found = []
+        for stage in self.expansion.stages:
+            expected = self._expected.get(stage.entry.index, _Expected())
+            found.append(
+                NextStage(
+                    name=stage.entry.job.name,
+                    sources=stage.pattern,
+                    jobs=expected.jobs,
+                    shapes=dict(expected.shapes),
+                    uploads=len(expected.uploads),
+                    picks=stage.picks_file,
+                    is_waiting=stage.is_waiting,
+                    is_after_waiting=expected.is_after_waiting,
+                    choices=len(stage.sources) if stage.is_waiting else 0,
+                )
+            )
+        return tuple(found)
+
+    # -- during the run ---------------------------------------------------------------------------------------------
+
+    def derive(self, planned: PlannedJob, saved: Saved) -> list[PlannedJob]:
+        """Return the jobs that are made from an output, the first time that it is given. They are not in the plan yet.
+
+        A job that can't be made is noted with its reason, for the end of the run.
+        """
+        name = planned.name
+        is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
+        if (name, saved.index) in self._derived or name not in self._planned or not is_ours:
+            return []
+        found: list[PlannedJob] = []
+        for stage, specs in self.expansion.derive(name, self._source_file(name, saved)):
+            entry = stage.entry.index
+            for item in self._planner.plan(specs):
+                if isinstance(item, Problem):
+                    self._blocked.append(self._invalid(planned, saved, entry, item))
+                elif item.obstacle is not None:
+                    self._blocked.append(item)
+                else:
+                    self._planned[item.name] = item
+                    found.append(item)
+        return found
+
+    def _invalid(self, source: PlannedJob, saved: Saved, entry: int, problem: Problem) -> PlannedJob:
+        """Return a blocked job in place of one that has no name."""
+        name = f"{source.name}/{saved.index}"
+        identity = placeholder_identity(self._manifest.name, self._run_id, str(entry), name, problem.message)
+        return PlannedJob(
+            position=0,
+            identity=identity,
+            name=name,
+            workflow_id=source.workflow_id,
+            params={},
+            source=SourceOutput(source.name, saved.index, saved.path, saved.sha256),
+            obstacle=ErrorInfo(DERIVED_JOB_INVALID, str(problem), problem.hint),
+        )
+
+    # -- at the end of the run --------------------------------------------------------------------------------------
+
+    def arrange(self, journal: Journal) -> None:
+        """Bring the journal's plan into manifest order, with the jobs that are blocked by their sources."""
+        self._saved = SavedOutputs(journal.path.parents[1], journal)
+        blocked = [*self._blocked, *self._without_source()]
+        real = {planned.name: planned for planned in self._planned.values() if not planned.is_expected}
+        ordered = [(self._order_of(planned), planned) for planned in journal.plan() if planned.obstacle is None]
+        ordered += [(self._order_of(planned), planned) for planned in blocked if planned.name not in real]
+        ordered.sort(key=lambda pair: (pair[0], pair[1].obstacle is not None))
+        with PlanFile.temporary() as plan:
+            plan.fill(replace(planned, position=at) for at, (_, planned) in enumerate(ordered))
+            journal.adopt(plan)
+        entries = [entry for (entry, *_), _ in ordered]
+        note_stages(journal, [self._noted(stage, entries) for stage in self.expansion.stages if stage.picks_file])
+
+    def _noted(self, stage: DerivingEntry, entries: Sequence[object]) -> PickedStage:
+        """Return a stage with picks. ``entries`` are those of the plan's jobs, in their order."""
+        pick, entry = stage.picks_file or "", stage.entry.index
+        before = sum(1 for each in entries if isinstance(each, int) and each < entry)
+        file = Path(os.path.abspath(self._manifest.directory / pick))  # noqa: PTH100 - links are not followed here
+        return PickedStage(stage.entry.job.name, stage.pattern, pick, file, before, stage.is_waiting)
+
+    def _order_of(self, planned: PlannedJob) -> _Order:
+        """Return where a job stands: its entry; then its position, or where its source stands, and the output."""
+        entry, source = self._entry_of(planned.name), planned.source
+        if source is None:
+            return (entry, planned.position)
+        of = self._planned.get(source.name)
+        return (entry, () if of is None else self._order_of(of), source.index, planned.position)
+
+    def _without_source(self) -> Iterator[PlannedJob]:
+        """Yield the jobs of outputs that their sources do not have."""
+        gone: set[str] = {planned.name for planned in self._blocked}
+        for stage in self.expansion.stages:
+            if stage.is_waiting:
+                continue
+            for source in self.expansion.names.matching(stage.pattern, stage.entry.index):
+                expected = stage.expected(source)
+                planned = self._planned.get(source.name)
+                if source.name in gone:
+                    lost = [(index, source_failed(source.name, None)) for index in expected]
+                elif planned is None or planned.is_expected:
+                    lost = []
+                else:
+                    job = self._saved.job(planned)
+                    lost = list(missing_outputs(source.name, job, expected, is_picked=stage.has_picks))
+                for index, error in lost:
+                    for item in self._planner.plan(stage.expected_jobs(source, index)):
+                        if isinstance(item, PlannedJob):
+                            gone.add(item.name)
+                            yield replace(item, images={}, obstacle=error)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDerivation:
+    """The later stages of a run, as its engine sees them."""
+
+    derived: DerivedJobs
+    journal: Journal
+
+    def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
+        """Return the jobs that are made from an output, the first time that it is given."""
+        return self.derived.derive(planned, saved)
+
+    def arrange(self) -> None:
+        """Bring the plan into manifest order. If that fails, it stays in the order in which jobs were added."""
+        try:
+            self.derived.arrange(self.journal)
+        except (sqlite3.Error, UserError) as error:
+            logger.warning("the report's jobs are not in manifest order (%s); the next run restores it", error)
+
+
+@contextmanager
+def saved_outputs(manifest: Manifest, directory: Path) -> Iterator[SavedOutputs]:
+    """Open the outputs of a run directory; none are read for a manifest without stages."""
+    with journal_of(directory) if manifest.has_stages else nullcontext() as journal:
+        yield SavedOutputs(directory, journal)
+
+
+def refuse_stages(manifest: Manifest, out_dir: object, save_to: Path | None = None) -> None:
+    """Raise ``UserError`` for what is not possible with stages.
+
+    ``out_dir`` is a path, or the URL of an object store as text or parsed; ``save_to`` is the file for a saved plan.
+    """
+    if not manifest.has_stages:
+        return
+    url = ObjectUrl.parse(out_dir) if isinstance(out_dir, str | Path) else out_dir
+    if url is not None:
+        raise UserError(
+            "a manifest with `from` can't be run with an object store as --out-dir: its outputs are read from disk",
+            hint="use a directory as --out-dir",
+        )
+    if save_to is not None:
+        raise UserError(
+            "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
+            hint="plan without -o, and run the manifest; a budget limits what its stages cost together",
+        )

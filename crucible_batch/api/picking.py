@@ -1,0 +1,238 @@
+"""The picks of a run: which outputs its next stage takes, in the picks file that the manifest names."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crucible_batch.api.run_location import local_directory
+from crucible_batch.api.stage_note import PickedStage, noted_stages
+from crucible_batch.api.status import newest_run
+from crucible_batch.atomic_files import replacing
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.errors import ManifestError, UserError
+from crucible_batch.journal import Journal
+from crucible_batch.manifest import load_manifest, parse_pick, parse_picks, pick_text
+from crucible_batch.shell_command import shell_command
+
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PicksFile:
+    """A picks file of a run after a command: its entries, and those that the command added and removed.
+
+    ``stages`` are the names of the entries of the manifest that read it. ``exists`` is false if it is still missing.
+    """
+
+    path: Path
+    stages: tuple[str, ...]
+    picks: tuple[str, ...]
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    exists: bool = True
+
+
+def read_picks_of(run_dir: str | Path) -> tuple[PicksFile, ...]:
+    """Return the picks files of a run. Raises ``UserError`` if its manifest doesn't name one, and as ``pick`` does."""
+    with Journal.read(local_directory(run_dir)) as journal:
+        stages = _stages_of(journal)
+    return tuple(
+        PicksFile(path, _names(group), tuple(_entries(_read(path))), exists=path.exists())
+        for path, group in _by_file(stages).items()
+    )
+
+
+def pick(
+    run_dir: str | Path, names: Sequence[str], *, remove: bool = False, file: str | Path | None = None
+) -> tuple[PicksFile, ...]:
+    """Add names to the picks files of a run, or ``remove`` them; return the files that were written.
+
+    A name is that of a job, or ``NAME/INDEX`` for one of its outputs. ``file`` chooses the picks file if the manifest
+    has several that may have a name. Nothing is written if one of the names is not valid.
+
+    Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
+    """
+    with Journal.read(local_directory(run_dir)) as journal:
+        stages = _stages_of(journal)
+        if file is not None:
+            stages = _chosen(stages, file)
+        wanted = dict.fromkeys(names)
+        everywhere = {path: list(wanted) for path in _by_file(stages)}
+        plans = everywhere if remove else _assigned(journal, stages, wanted)
+    groups = _by_file(stages)
+    found = [_changed(path, _names(groups[path]), entries, remove=remove) for path, entries in plans.items()]
+    if remove:
+        removed = {name for each, _ in found for name in each.removed}
+        for name in wanted:
+            if name not in removed:
+                raise UserError(
+                    f"{name!r} is not picked", hint=f"{shell_command('pick', run_dir, '--list')} lists the picks"
+                )
+    for each, text in found:
+        if each.added or each.removed or not each.exists:
+            _write(each.path, text)
+    return tuple(each for each, _ in found)
+
+
+def next_pick(run_dir: str | Path) -> str | None:
+    """Return a command that picks for a stage that waits: the first output that there is. None if no stage waits."""
+    with Journal.read(local_directory(run_dir)) as journal:
+        for stage in noted_stages(journal):
+            if not stage.is_waiting:
+                continue
+            for planned in stage.candidates(journal.plan()):
+                if journal.job(planned, RetryRule()).outputs:
+                    return shell_command("pick", run_dir, planned.name)
+    return None
+
+
+# -- which names and files --------------------------------------------------------------------------------------------
+
+
+def _stages_of(journal: Journal) -> list[PickedStage]:
+    """Return the stages of the newest run that have a picks file which may be written.
+
+    A run directory may come from another person, so the file has to be in the manifest's folder, and one that the
+    manifest names. If that name is a template, the file has to be new, or to have only picks of this run.
+    """
+    terms = newest_run(journal).terms
+    stages = noted_stages(journal)
+    if not stages:
+        raise UserError(
+            "the manifest of this run has no entry with `pick`",
+            hint="pick: picks.txt in an entry with `from` makes it wait for picks",
+        )
+    path = Path(terms.manifest_path)
+    try:
+        manifest = load_manifest(path)
+    except ManifestError as error:
+        raise UserError(
+            f"the manifest of this run, {path}, can't be read from here",
+            hint="change to the directory in which the run was started",
+        ) from error
+    named = [entry.job.pick for entry in manifest.jobs if entry.job.pick is not None]
+    for stage in stages:
+        is_named = any(_same(stage.file, manifest.directory / text) for text in named)
+        is_safe = is_named or ("{{" in "".join(named) and _has_picks_only(stage, journal))
+        if not (is_safe and _is_inside(stage.file, manifest.directory)):
+            raise UserError(
+                f"{stage.file} is not the picks file of the manifest {path}, or not in its folder",
+                hint="run the manifest again; or edit the file by hand",
+            )
+    return stages
+
+
+def _same(file: Path, other: Path) -> bool:
+    return os.path.abspath(file) == os.path.abspath(other)  # noqa: PTH100 - links are not followed
+
+
+def _is_inside(file: Path, directory: Path) -> bool:
+    return os.path.realpath(file).startswith(os.path.realpath(directory).rstrip(os.sep) + os.sep)
+
+
+def _has_picks_only(stage: PickedStage, journal: Journal) -> bool:
+    """Whether a file is new, or all of its lines are names that may be picked."""
+    known = {planned.name for planned in stage.candidates(journal.plan())}
+    return all(name in known for name, _ in parse_picks(_read(stage.file)).lines)
+
+
+def _by_file(stages: Sequence[PickedStage]) -> dict[Path, list[PickedStage]]:
+    found: dict[Path, list[PickedStage]] = {}
+    for stage in stages:
+        found.setdefault(stage.file, []).append(stage)
+    return found
+
+
+def _names(stages: Sequence[PickedStage]) -> tuple[str, ...]:
+    return tuple(stage.name for stage in stages)
+
+
+def _chosen(stages: Sequence[PickedStage], file: str | Path) -> list[PickedStage]:
+    found = [stage for stage in stages if str(file) == stage.pick or os.path.realpath(file) == str(stage.file)]
+    if not found:
+        known = ", ".join(sorted({stage.pick for stage in stages}))
+        raise UserError(f"{file} is not a picks file of this run", hint=f"its picks files: {known}")
+    return found
+
+
+def _assigned(journal: Journal, stages: Sequence[PickedStage], wanted: Mapping[str, None]) -> dict[Path, list[str]]:
+    """Return the file of each name. Raises ``UserError`` for a name that no stage takes, and if several files do."""
+    candidates = {
+        path: {planned.name: planned for stage in group for planned in stage.candidates(journal.plan())}
+        for path, group in _by_file(stages).items()
+    }
+    plans: dict[Path, list[str]] = {}
+    for text in wanted:
+        name, index = parse_pick(text)
+        paths = [path for path, known in candidates.items() if name in known]
+        if not paths:
+            known = list(dict.fromkeys(each for names in candidates.values() for each in names))
+            near = difflib.get_close_matches(name, known, n=1) or known[:1]
+            hint = f"there is {near[0]!r}" if near else "no job that may be picked is in the run's plan"
+            raise UserError(f"no job that may be picked is named {name!r}", hint=hint)
+        if len(paths) > 1:
+            raise UserError(
+                f"{name!r} may be picked in several files: {', '.join(path.name for path in paths)}",
+                hint=f"choose one: --file {paths[0].name}",
+            )
+        outputs = journal.job(candidates[paths[0]][name], RetryRule()).outputs
+        if index is not None and outputs and index not in outputs:
+            raise UserError(
+                f"{name} has no output {index}", hint=f"its outputs: {', '.join(map(str, sorted(outputs)))}"
+            )
+        plans.setdefault(paths[0], []).append(pick_text(name, index))
+    return plans
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> str:
+    """Return the content of a picks file, empty if it is missing. Links are not followed."""
+    try:
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise UserError(f"{path} is not a regular file", hint="edit the file that the manifest names by hand")
+        content = path.read_bytes() if path.stat().st_size <= _MOST_BYTES else None
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
+    try:
+        if content is not None:
+            return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    raise UserError(f"{path} is not a picks file: it is too large, or not UTF-8", hint="check the file")
+
+
+def _entries(text: str) -> Iterator[str]:
+    for name, index in parse_picks(text).lines:
+        yield pick_text(name, index)
+
+
+def _changed(path: Path, stages: tuple[str, ...], wanted: Sequence[str], *, remove: bool) -> tuple[PicksFile, str]:
+    """Return a file after the change, and its text. Other lines are kept as they are."""
+    lines = _read(path).splitlines()
+    before = set(_entries("\n".join(lines)))
+    removed = [entry for entry in wanted if remove and entry in before]
+    added = [entry for entry in wanted if not remove and entry not in before]
+    lines = [line for line in lines if line.strip() not in removed] + added
+    text = "".join(f"{line}\n" for line in lines)
+    picks = PicksFile(path, stages, tuple(_entries(text)), tuple(added), tuple(removed), exists=path.exists())
+    return picks, text
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be written: {error.strerror}", hint="check the directory's permissions"
+        ) from error

@@ -1,0 +1,70 @@
+"""The stages with picks files that a run has noted in its journal, for ``status``, the report and ``pick``."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.journal import Journal
+from crucible_batch.report import WaitingRow
+
+_NAME = "stages"
+
+
+@dataclass(frozen=True, slots=True)
+class PickedStage:
+    """An entry with ``from`` and ``pick``. ``sources`` is the pattern, ``before`` the number of the plan's jobs above.
+
+    ``pick`` is the path of the picks file as in the manifest, ``file`` the absolute one.
+    """
+
+    name: str
+    sources: str
+    pick: str
+    file: Path
+    before: int
+    is_waiting: bool
+
+    def candidates(self, plan: Iterable[PlannedJob]) -> Iterator[PlannedJob]:
+        """Yield the jobs that may be named in the picks file. ``plan`` is the journal's, in its order."""
+        for planned in plan:
+            if planned.position >= self.before:
+                return
+            if planned.obstacle is None and fnmatch.fnmatchcase(planned.name, self.sources):
+                yield planned
+
+
+_STAGES: TypeAdapter[list[PickedStage]] = TypeAdapter(list[PickedStage])
+
+
+def note_stages(journal: Journal, stages: list[PickedStage]) -> None:
+    """Store the stages in the journal, in place of those noted before."""
+    if stages or journal.noted(_NAME):
+        journal.note(_NAME, _STAGES.dump_json(stages).decode())
+
+
+def noted_stages(journal: Journal) -> list[PickedStage]:
+    """Return the stages that the newest run noted."""
+    try:
+        return _STAGES.validate_json(journal.noted(_NAME) or "[]")
+    except ValidationError:
+        return []
+
+
+def waiting_rows(journal: Journal) -> list[WaitingRow]:
+    """Return the stages that wait for their picks, as the report has them."""
+    return [
+        WaitingRow(
+            name=stage.name,
+            sources=stage.sources,
+            pick=stage.pick,
+            choices=sum(1 for _ in stage.candidates(journal.plan())),
+        )
+        for stage in noted_stages(journal)
+        if stage.is_waiting
+    ]

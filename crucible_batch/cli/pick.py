@@ -1,0 +1,57 @@
+"""The ``pick`` command: changes the picks of a run, and shows them with the next command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from crucible_batch.api import PicksFile, clean, pick, read_picks_of, read_status
+from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.status import run_again
+from crucible_batch.cli.terminal import Json, fact, say
+from crucible_batch.errors import UserError
+from crucible_batch.shell_command import shell_command
+
+_NAMES_SHOWN = 20
+
+
+def pick_and_tell(
+    answer: CommandOutput, run_dir: Path, names: Sequence[str], *, remove: bool, show: bool, file: str | None
+) -> None:
+    """Add or remove picks, or only show them."""
+    if not names and not show:
+        raise UserError(
+            "name the jobs to pick", hint=f"such as {shell_command('pick', run_dir, '--list')}, which shows the picks"
+        )
+    if names and show:
+        raise UserError("--list takes no names", hint="leave out --list to pick them")
+    found = read_picks_of(run_dir) if show else pick(run_dir, names, remove=remove, file=file)
+    what_next = run_again(read_status(run_dir))
+    answer.data = {"run_dir": str(run_dir), "picks": [_as_json(each) for each in found], "next": what_next}
+    if answer.quiet:
+        return
+    for each in found:
+        _show(answer, each)
+    fact(answer.out, "next", (what_next, "command"))
+
+
+def _show(answer: CommandOutput, found: PicksFile) -> None:
+    stages = ", ".join(clean(name, 80) for name in found.stages)
+    changed = [f"{len(names)} {word}" for word, names in (("added", found.added), ("removed", found.removed)) if names]
+    count = f"{len(found.picks)} picked" if found.picks or found.exists or found.added else "nothing picked yet"
+    say(answer.out, ("✓ ", "good"), f"{clean(str(found.path), 4000)}: {', '.join([count, *changed])}")
+    fact(answer.out, "stage", stages)
+    if found.picks:
+        shown = ", ".join(clean(name, 130) for name in found.picks[:_NAMES_SHOWN])
+        more = f" and {len(found.picks) - _NAMES_SHOWN} more" if len(found.picks) > _NAMES_SHOWN else ""
+        fact(answer.out, "picks", shown + more)
+
+
+def _as_json(found: PicksFile) -> Json:
+    return {
+        "file": str(found.path),
+        "stages": list(found.stages),
+        "picks": list(found.picks),
+        "added": list(found.added),
+        "removed": list(found.removed),
+    }

@@ -1,0 +1,64 @@
+"""Derived jobs: jobs that are made from the outputs of other jobs, their sources.
+
+    the source                         its output            the derived job
+      not finished                     expected              not in the plan; counted by ``plan`` as a possible cost
+      has saved it                     saved                 planned: its identity has the digest of the output's bytes
+      has saved it                     saved, not usable     blocked, DERIVED_JOB_INVALID
+      has failed                       missing               blocked, SOURCE_FAILED
+      is blocked itself                missing               blocked, SOURCE_FAILED
+      has succeeded                    picked, not there     blocked, PICK_NOT_FOUND
+
+A blocked job is in the plan for the report only: it has no events, is never bought, and the next run decides again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job, Phase
+
+SOURCE_FAILED = "SOURCE_FAILED"
+DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
+PICK_NOT_FOUND = "PICK_NOT_FOUND"
+
+_FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
+
+
+def placeholder_identity(*parts: str) -> str:
+    """Return the identity of a job that is never requested. It is made of other text than that of a request."""
+    return hashlib.sha256("\0".join(("blocked", *parts)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def missing_outputs(
+    name: str, job: Job, expected: Sequence[int], *, is_picked: bool
+) -> Iterator[tuple[int, ErrorInfo]]:
+    """Yield the outputs from which no job can be made, each with the error of that job, by the table above.
+
+    ``name`` and ``job`` are the source's, ``expected`` the outputs that are wanted of it before it has run.
+    ``is_picked``: these were chosen by their numbers.
+    """
+    if job.phase in _FAILED:
+        wanted = expected if is_picked or job.expected is None else range(job.expected)
+        error = source_failed(name, None if job.error is None else job.error.code)
+        yield from ((index, error) for index in wanted if index not in job.outputs)
+    elif job.phase is Phase.SUCCEEDED and is_picked:
+        count = len(job.outputs)
+        message = f"{name} has {count} output{'s' if count != 1 else ''}, numbered from 0"
+        hint = "correct the picks file, and run the same command again"
+        yield from (
+            (index, ErrorInfo(PICK_NOT_FOUND, f"there is no output {index}: {message}", hint))
+            for index in expected
+            if index not in job.outputs
+        )
+
+
+def source_failed(name: str, code: str | None) -> ErrorInfo:
+    """Return the error of a job whose source has failed."""
+    why = f" ({code})" if code is not None else ""
+    return ErrorInfo(
+        SOURCE_FAILED,
+        f"the job {name}, from whose output it is made, has no such output{why}",
+        hint="run the same command with --retry-failed to try failed jobs again",
+    )

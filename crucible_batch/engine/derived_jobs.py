@@ -1,0 +1,85 @@
+"""Jobs that are added to a run, since they are made from outputs that it has saved."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from crucible_batch.domain.events import Saved
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.engine.history import History
+from crucible_batch.engine.progress_reporter import ProgressReporter
+
+
+class Derivation(Protocol):
+    """Which jobs an output leads to."""
+
+    def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
+        """Return the jobs that are made from an output of ``planned``, the first time that it is given."""
+        ...
+
+    def arrange(self) -> None:
+        """Bring the plan into manifest order, at the end of the run."""
+        ...
+
+
+class JobAdder:
+    """Adds jobs to the plan and to the queue of a run.
+
+    A job is in the journal's plan, durable, before it is queued: after a kill the next run finds what this one bought.
+    If the run is killed between a source's last event and the plan, the next run adds the jobs, by the same rule.
+    """
+
+    def __init__(
+        self,
+        derivation: Derivation | None,
+        history: History,
+        waiting: deque[tuple[PlannedJob, Job]],
+        tell: ProgressReporter,
+        rule: RetryRule,
+    ) -> None:
+        self._derivation = derivation
+        self._history = history
+        self._waiting = waiting
+        self._tell = tell
+        self._rule = rule
+        self._added: set[str] = set()
+        self.blocked = 0
+        """The number of this run's jobs that are blocked by others, once they are counted."""
+
+    @property
+    def is_used(self) -> bool:
+        return self._derivation is not None
+
+    def has_added(self, identity: str) -> bool:
+        """Whether a job was added in this run, so that it is not taken from the plan as well."""
+        return identity in self._added
+
+    async def add(self, planned: PlannedJob, job: Job, start_worker: Callable[[], object]) -> None:
+        """Add the jobs that are made from the outputs saved for a job. ``start_worker`` is called for each.
+
+        Raises ``JournalError``.
+        """
+        if self._derivation is None:
+            return
+        for saved in job.outputs.values():
+            made = self._derivation.derive(planned, saved)
+            # Noted first: from the moment at which it is in the plan, it must not be taken from there.
+            self._added.update(each.identity for each in made)
+            for each in made:
+                known = self._history.known(each.identity)
+                await self._history.append_planned(each)
+                # A job that has begun before is continued by the next run, which finds it in the plan.
+                if known is None:
+                    self._waiting.append((each, Job(each.identity, has_images=bool(each.images), rule=self._rule)))
+                    start_worker()
+            if made:
+                self._tell.added(planned, made)
+
+    def arrange(self) -> None:
+        """Bring the plan into manifest order."""
+        if self._derivation is not None:
+            self._derivation.arrange()

@@ -1,0 +1,108 @@
+"""An entry of ``jobs`` with ``from``: which outputs of other jobs it takes, and the jobs that it makes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from crucible_batch.errors import Problem
+from crucible_batch.manifest.files import FileFault
+from crucible_batch.manifest.job_spec import JobProblems, JobSpec
+from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate, TextField
+from crucible_batch.manifest.manifest import ManifestEntry
+from crucible_batch.manifest.sources import (
+    Picks,
+    Source,
+    SourceJob,
+    SourceJobs,
+    expected_output,
+    read_picks,
+    unknown_pick,
+)
+from crucible_batch.manifest.template_filters import TemplateFault
+
+_MOST_UNKNOWN_PICKS = 20
+
+
+class DerivingEntry:
+    """One entry with ``from``, by the jobs above it at the time of the expansion.
+
+    ``problems`` are those of ``from`` and ``pick`` themselves. ``pattern`` and ``picks_file`` are rendered, the latter
+    None if the entry has no ``pick``. ``is_waiting``: there is no picks file yet.
+    """
+
+    def __init__(
+        self, context: ExpansionContext, entry: ManifestEntry, template: JobTemplate, sources: SourceJobs
+    ) -> None:
+        self.entry = entry
+        self._template = template
+        self._combinations = template.combinations()
+        faults = JobProblems()
+        self.pattern = self._rendered(context, "from", entry.job.source or "", faults)
+        self.picks_file = self._rendered(context, "pick", entry.job.pick, faults) if entry.job.pick else None
+        self.sources: Sequence[SourceJob] = list(sources.matching(self.pattern, entry.index))
+        self._picks: Picks | None = None
+        if self.picks_file:
+            try:
+                self._picks = read_picks(self.picks_file, context.files)
+            except FileFault as fault:
+                faults.file(entry.site, ("pick",), fault)
+        self.problems = faults.problems
+        if self.pattern and not self.sources and entry.index:
+            near = sources.nearest(self.pattern, entry.index)
+            message = f"no job of the entries above is named {self.pattern!r}"
+            self.problems.append(entry.site.problem(("from",), message, nearest=near))
+        self._check_picks()
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.picks_file is not None and self._picks is None
+
+    @property
+    def has_picks(self) -> bool:
+        return self._picks is not None
+
+    def matches(self, source: SourceJob) -> bool:
+        return source.matches(self.pattern, self.entry.index)
+
+    def takes(self, source: SourceJob, index: int) -> bool:
+        """Whether the entry makes jobs from this output of a job, if there is such an output."""
+        if self.is_waiting or not self.matches(source):
+            return False
+        return self._picks is None or self._picks.takes(source.name, index)
+
+    def expected(self, source: SourceJob) -> Sequence[int]:
+        """Return the outputs that are expected of a job that has not run: one, unless the picks name others."""
+        return [0] if self._picks is None else self._picks.indexes(source.name)
+
+    def expected_jobs(self, source: SourceJob, index: int) -> Iterator[JobSpec]:
+        """Yield the jobs that an output would lead to, if it were there."""
+        for job, _ in self.make(Source(source, expected_output(source.name, index))):
+            if job is not None:
+                yield job
+
+    def make(self, source: Source) -> Iterator[tuple[JobSpec | None, Sequence[Problem]]]:
+        """Yield the jobs of one output: a job, or None and its problems, for each combination and repeat."""
+        copy = 0
+        for combination in self._combinations:
+            for repeat in range(1, self.entry.job.repeat + 1):
+                yield self._template.make_from(source, combination, repeat, copy)
+                copy += 1
+
+    def _rendered(self, context: ExpansionContext, field: str, text: str, faults: JobProblems) -> str:
+        try:
+            return TextField(text, (field,), context.templates).render(context.variables)
+        except TemplateFault as fault:
+            faults.template(self.entry.site, (field,), fault)
+            return ""
+
+    def _check_picks(self) -> None:
+        """Add a problem for each pick that names no source: a typo would otherwise be a picture that is missing."""
+        if self._picks is None:
+            return
+        names = [source.name for source in self.sources]
+        for count, (text, line) in enumerate(self._picks.unknown(names)):
+            if count == _MOST_UNKNOWN_PICKS:
+                break
+            message, near = unknown_pick(text, line, names)
+            problem = self.entry.site.problem(("pick",), f"{self.picks_file}, {message}", nearest=near)
+            self.problems.append(problem)

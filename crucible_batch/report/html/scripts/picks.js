@@ -1,0 +1,111 @@
+// The starred pictures as a picks file, and as a command that writes one.
+const MOST_COMMAND = 4000; // letters: terminals in line mode take 4,095
+
+// The lines of a picks file, in manifest order.
+function picksOf(jobs) {
+  return jobs.filter(({ name }) => isPick(name)).flatMap((job) => (job.outputs.length > 1 ? starredOutputs(job).map((output) => starOf(job, output)) : [job.name]));
+}
+
+// Whether a line of a picks file, and a word of a command, are read as this name again. Names from a manifest are.
+function isPick(name) {
+  return !/[/\p{Cc}\p{Cs}\u2028\u2029]/u.test(name) && name === name.trim() && !/^[#-]|^$/.test(name);
+}
+
+function picksText(jobs = starredJobs()) {
+  return picksOf(jobs).map((pick) => `${pick}\n`).join('');
+}
+
+function pickCommand(picks) {
+  return [page.model.data.pick, ...picks.map(shellWord)].join(' ');
+}
+
+// As Python's shlex.quote does.
+function shellWord(text) {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
+}
+
+function showPicks() {
+  const body = el('div', {});
+  const dialog = openDialog('picks', 'Picks', body);
+  let chosen = null;
+  const show = () => {
+    const targets = pickTargets();
+    const target = targets.find(({ label }) => label === chosen) ?? targets[0];
+    body.replaceChildren(...picksContent(targets, target, (label) => { chosen = label; show(); }, show));
+  };
+  show();
+  dialog.querySelector('.save')?.focus();
+}
+
+// What the starred pictures may be picked for. A picks file names jobs of one `from`: so there is a file for each stage
+// that waits for one, and otherwise for the pictures of each stage.
+function pickTargets() {
+  const starred = starredJobs();
+  const waiting = page.model.data.waiting.map(({ name, sources, pick }) => ({ label: name, file: pick, jobs: starred.filter((job) => globbed(sources).test(job.name)) }));
+  const taken = new Set(waiting.flatMap(({ jobs }) => jobs));
+  const rest = new Map();
+  for (const job of starred.filter((one) => !taken.has(one))) {
+    const label = `Stage ${originsOf(job, page.model.named).length}`;
+    if (!rest.has(label)) rest.set(label, []);
+    rest.get(label).push(job);
+  }
+  const others = [...rest].sort(([one], [other]) => one.localeCompare(other, 'en', { numeric: true })).map(([label, jobs]) => ({ label, file: 'picks.txt', jobs }));
+  return [...waiting.filter(({ jobs }) => jobs.length), ...others];
+}
+
+// A pattern of names as Python's fnmatch reads it.
+function globbed(pattern) {
+  const parts = pattern.replace(/\[!?\]?[^\]]*\]|[^]/gu, (part) => {
+    if (part === '*') return '[^]*';
+    if (part === '?') return '[^]';
+    if (part.length < 3 || part[0] !== '[') return part.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+    const inner = part.slice(part[1] === '!' ? 2 : 1, -1).replace(/[\\\]^[]/g, '\\$&');
+    return inner ? `[${part[1] === '!' ? '^' : ''}${inner}]` : `\\[!\\]`;
+  });
+  try {
+    return new RegExp(`^${parts}$`, 'u');
+  } catch {
+    return /[^\s\S]/; // a range that is reversed matches nothing
+  }
+}
+
+function picksContent(targets, target, choose, again) {
+  if (!target) return [el('h2', {}, 'No picks')];
+  const picks = picksOf(target.jobs);
+  const outputs = target.jobs.flatMap((job) => (job.outputs.length ? starredOutputs(job) : [null]).map((output) => [job, output]));
+  const chips = targets.map(({ label, jobs }) => button('', () => choose(label), { class: 'chip', 'aria-pressed': String(label === target.label) }));
+  chips.forEach((chip, at) => chip.append(el('bdi', {}, targets[at].label), el('b', {}, String(targets[at].jobs.length))));
+  return [
+    el('h2', {}, plural(picks.length, 'pick')),
+    targets.length > 1 ? el('div', { class: 'chips' }, ...chips) : null,
+    el('div', { class: 'kins picked' }, ...outputs.slice(0, MOST_MADE).map(([job, output]) => pickTile(job, output, again))),
+    outputs.length > MOST_MADE ? el('p', { class: 'dim' }, `and ${(outputs.length - MOST_MADE).toLocaleString('en')} more`) : null,
+    picks.length < outputs.length ? el('p', { class: 'dim' }, `${plural(outputs.length - picks.length, 'picture')} left out, whose names a picks file cannot contain.`) : null,
+    ...(picks.length ? picksWays(target, picks) : []),
+  ].filter(Boolean);
+}
+
+function pickTile(job, output, again) {
+  const label = starOf(job, output);
+  const at = Math.max(0, job.outputs.indexOf(output));
+  return el('button', { type: 'button', class: 'tile', 'aria-label': `Remove ${label}`, title: `Remove ${label}`, onclick: () => {
+    star(job, output ?? undefined);
+    again();
+    (document.querySelector('#picks .tile') ?? document.querySelector('#picks .close'))?.focus();
+  } }, smallPicture(job.thumbnails[at]?.[0]), el('span', { class: 'name' }, el('bdi', {}, label)));
+}
+
+// The file; and the command, where the run is known to have stages.
+function picksWays({ file, jobs }, picks) {
+  const { data } = page.model;
+  const command = pickCommand(picks);
+  const hasStages = data.waiting.length || page.model.made.size;
+  const fits = hasStages && command.length <= MOST_COMMAND;
+  const name = file.split('/').at(-1);
+  return [
+    el('div', { class: 'actions' }, button(`Save ${name}`, () => download(name, picksText(jobs), 'text/plain'), { class: 'quiet save' }), copyButton('Copy the lines', () => picksText(jobs))),
+    el('p', { class: 'dim' }, 'Save the file as ', el('bdi', { class: 'mono' }, file), ' beside the manifest, ', el('bdi', { class: 'mono' }, data.manifest.path), ', for its entry with ', el('bdi', { class: 'mono' }, `pick: ${file}`), fits ? '. Or add the picks in a terminal:' : '.'),
+    fits ? commandLine(command) : null,
+    ...(hasStages ? [el('p', { class: 'dim' }, 'Then run the manifest again; only what is new is paid for:'), commandLine(data.again)] : []),
+  ];
+}

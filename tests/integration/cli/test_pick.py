@@ -1,0 +1,149 @@
+"""Stages and picks from the command line: what waits, the commands that go on, and what ``pick`` refuses."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sqlite3
+
+import pytest
+
+from .conftest import Cli
+
+JOBS = """\
+- {name: draft, prompt: "heron {{ repeat }}", repeat: 3, params: {size.width: 64, size.height: 64}}
+- {name: "final-{{ source.name }}", from: "draft*", pick: picks-NAME.txt, workflow: upscale-2x}
+"""
+
+
+def write(cli: Cli, name: str) -> str:
+    return cli.write(name, JOBS.replace("NAME", name))
+
+
+def next_command(out: str) -> list[str]:
+    (line,) = (line for line in out.splitlines() if line.strip().startswith("next "))
+    return shlex.split(line.split("next", 1)[1])[1:]
+
+
+def test_the_printed_commands_lead_from_the_first_stage_to_the_last(cli: Cli) -> None:
+    name = write(cli, "herons")
+    plan = cli("plan", name)
+    assert "up to 3 more jobs from draft*" in " ".join(plan.out.split())
+    done = cli("run", name)
+    assert done.code == 0, done.err
+    assert "3 of 3 jobs succeeded" in done.out
+    assert "waits for picks-herons.txt: pick from 3 jobs" in done.out
+    status = cli("status", "outputs/herons/default")
+    assert (status.code, next_command(status.out)) == (0, next_command(done.out))
+    picked = cli(*next_command(done.out))
+    assert picked.code == 0, picked.err
+    assert (cli.cwd / "picks-herons.txt").read_text() == "draft-1\n"
+    again = cli(*next_command(picked.out))
+    assert again.code == 0, again.err
+    assert "4 of 4 jobs succeeded, 3 of them earlier" in again.out
+    assert "waiting" not in again.out
+    for command in ("verify", "audit"):
+        assert cli(command, "outputs/herons/default").code == 0
+    report = json.loads((cli.cwd / "outputs/herons/default/report.json").read_text())
+    assert [row["source"] and row["source"]["name"] for row in report["jobs"]] == [None, None, None, "draft-1"]
+    settled = cli("plan", name)
+    assert "nothing to run" in settled.out
+
+
+def test_picks_are_added_listed_and_removed(cli: Cli) -> None:
+    name = write(cli, "picked")
+    cli("run", name, "-q")
+    directory, picks = "outputs/picked/default", cli.cwd / "picks-picked.txt"
+    assert "nothing picked yet" in cli("pick", directory, "--list").out
+    picks.write_text("# mine\ndraft-3")
+    assert cli("pick", directory, "draft-1/0", "draft-3", "draft-1/0").code == 0
+    assert picks.read_text() == "# mine\ndraft-3\ndraft-1/0\n"
+    listed = cli("pick", directory, "--list", "--json").envelope["data"]
+    assert listed["picks"][0]["picks"] == ["draft-3", "draft-1/0"]
+    assert cli("pick", directory, "draft-3", "--remove").code == 0
+    assert picks.read_text() == "# mine\ndraft-1/0\n"
+    refused = cli("pick", directory, "draft-3", "--remove")
+    assert (refused.code, "'draft-3' is not picked" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["draft-9"], "no job that may be picked is named 'draft-9'"),
+        (["draft-1", "draft-2/7"], "draft-2 has no output 7"),
+        (["final-draft-1"], "no job that may be picked is named"),
+        (["../../etc/passwd"], "no job that may be picked is named"),
+        (["draft-1\nrm"], "no job that may be picked is named"),
+        ([], "name the jobs to pick"),
+        (["draft-1", "--list"], "--list takes no names"),
+        (["draft-1", "--file", "other.txt"], "is not a picks file of this run"),
+    ],
+)
+def test_what_can_not_be_picked_changes_nothing(cli: Cli, names: list[str], message: str) -> None:
+    name = write(cli, "refusing")
+    cli("run", name, "-q")
+    done = cli("pick", "outputs/refusing/default", *names)
+    assert done.code == 2
+    assert message in done.err
+    assert not (cli.cwd / "picks-refusing.txt").exists()
+
+
+def test_a_link_in_place_of_the_picks_file_is_not_written_through(cli: Cli) -> None:
+    name = write(cli, "linked")
+    cli("run", name, "-q")
+    (cli.cwd / "mine.txt").write_text("keep\n")
+    (cli.cwd / "picks-linked.txt").symlink_to(cli.cwd / "mine.txt")
+    done = cli("pick", "outputs/linked/default", "draft-1")
+    assert (done.code, "is not a regular file" in done.err) == (2, True)
+    assert (cli.cwd / "mine.txt").read_text() == "keep\n"
+
+
+@pytest.mark.parametrize("target", ["../elsewhere.txt", "prompts.txt"])
+def test_a_run_directory_of_another_person_can_not_choose_the_file(cli: Cli, target: str) -> None:
+    name = write(cli, "foreign")
+    cli("run", name, "-q")
+    (cli.cwd / "prompts.txt").write_text("a heron\n")
+    with sqlite3.connect(cli.cwd / "outputs/foreign/default/.crucible/journal.sqlite3") as journal:
+        (noted,) = journal.execute("SELECT value FROM meta WHERE key = 'stages'").fetchone()
+        stages = [{**stage, "file": f"{cli.cwd}/{target}"} for stage in json.loads(noted)]
+        journal.execute("UPDATE meta SET value = ? WHERE key = 'stages'", (json.dumps(stages),))
+    journal.close()
+    done = cli("pick", "outputs/foreign/default", "draft-1")
+    assert (done.code, "is not the picks file of the manifest" in done.err) == (2, True)
+    assert not (cli.cwd.parent / "elsewhere.txt").exists()
+    assert (cli.cwd / "prompts.txt").read_text() == "a heron\n"
+
+
+def test_picks_outside_of_the_folder_of_the_manifest_are_not_written(cli: Cli) -> None:
+    jobs = JOBS.replace("picks-NAME.txt", "../picks.txt")
+    cli("run", cli.write("outer", jobs), "-q", "--allow-outside")
+    done = cli("pick", "outputs/outer/default", "draft-1")
+    assert (done.code, "not in its folder" in done.err) == (2, True)
+    assert not (cli.cwd.parent / "picks.txt").exists()
+
+
+def test_a_run_without_picks_says_so(cli: Cli) -> None:
+    cli("run", cli.write("plain"), "-q")
+    done = cli("pick", "outputs/plain/default", "fox")
+    assert (done.code, "has no entry with `pick`" in done.err) == (2, True)
+
+
+def test_what_stages_do_not_support_is_refused(cli: Cli) -> None:
+    name = write(cli, "limits")
+    for options in (("-o", "plan.json"), ("--shards", "2", "-o", "plan.json"), ("--out-dir", "s3://bucket/x")):
+        done = cli("plan", name, *options)
+        assert (done.code, "`from`" in done.err) == (2, True), done.err
+    assert not (cli.cwd / "plan.json").exists()
+
+
+def test_a_failed_source_is_shown_with_the_job_that_it_blocks(cli: Cli) -> None:
+    jobs = """\
+- {name: draft, prompt: heron, workflow: zimage-sketch, params: {unknown: 1}, repeat: 2}
+- {name: "final-{{ source.name }}", from: "draft*", workflow: upscale-2x}
+"""
+    done = cli("run", cli.write("failing", jobs), "--no-html")
+    assert done.code == 1, done.err
+    assert "SOURCE_FAILED × 2: final-draft-1, final-draft-2" in done.out
+    assert "INVALID_PARAMS × 2: draft-1, draft-2" in done.out
+    envelope = cli("status", "outputs/failing/default", "--json").envelope
+    assert envelope["data"]["counts"]["blocked"] == 2

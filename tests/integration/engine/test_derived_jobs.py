@@ -1,0 +1,464 @@
+"""Jobs that are made from the outputs of other jobs: one run, runs that are killed, and directories that are lost."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import sqlite3
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch import api
+from crucible_batch.domain.events import Held, Saved
+from crucible_batch.domain.progress import JobAdvanced, JobsAdded
+from crucible_batch.errors import ExitCode, ManifestError, UserError
+from crucible_batch.journal import Journal
+from tests.integration.engine.test_resume import STRIDE, Killer
+
+# See test_resume.py: connections that are cancelled while they are made.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+DRAFTS = '{name: draft, prompt: "heron {{ repeat }}", repeat: 3}'
+FINALS = '{name: "final-{{ source.name }}", from: "draft*", workflow: upscale-2x}'
+STAGES = f"{DRAFTS}\n{FINALS}"
+EDITS = '{name: "edit-{{ source.name }}", from: "final-*", workflow: qwen-edit, prompt: "sharper {{ source.name }}"}'
+THREE_STAGES = f"{STAGES}\n{EDITS}"
+PICKED = FINALS.replace("workflow", "pick: picks.txt, workflow")
+NAMES = ["draft-1", "draft-2", "draft-3", "final-draft-1", "final-draft-2", "final-draft-3"]
+
+
+def names_of(result: api.RunResult, status: str | None = None) -> list[str]:
+    return [row.name for row in result.jobs() if status in {None, row.status}]
+
+
+async def bought(bench: Any) -> int:
+    return len((await bench.state())["jobs"])
+
+
+async def test_each_output_becomes_a_job_of_the_next_stage(start: Any) -> None:
+    async with start() as bench:
+        result = await bench.run(bench.manifest(STAGES))
+        await bench.agree(result)
+        rows = list(result.jobs())
+    assert result.ok
+    assert [row.name for row in rows] == NAMES
+    for draft, final in zip(rows[:3], rows[3:], strict=True):
+        (output,) = draft.outputs
+        assert final.source is not None
+        assert (final.source.name, final.source.index) == (draft.name, 0)
+        assert (final.source.path, final.source.sha256) == (output.path, output.sha256)
+        assert final.images == {"image.image": output.sha256}
+    assert all(row.source is None for row in rows[:3])
+
+
+async def test_a_job_starts_as_soon_as_its_source_is_saved(start: Any, watcher: Any) -> None:
+    async with start() as bench:
+        seen = watcher()
+        await bench.run(bench.manifest(STAGES), concurrency=1, observer=seen)
+    steps = [
+        (message.name, type(message.event))
+        for message in seen.messages
+        if isinstance(message, JobAdvanced) and isinstance(message.event, Held | Saved)
+    ]
+    assert steps.index(("final-draft-1", Held)) < steps.index(("draft-3", Held))
+    assert [message.source for message in seen.messages if isinstance(message, JobsAdded)] == NAMES[:3]
+
+
+async def test_the_same_command_again_buys_nothing_and_changes_nothing(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(THREE_STAGES)
+        first = await bench.run(manifest)
+        with Journal.read(first.run_dir) as journal:
+            plan = list(journal.plan())
+        report = (first.run_dir / "report.json").read_bytes()
+        state = await bench.state()
+        second = await bench.run(manifest)
+        with Journal.read(first.run_dir) as journal:
+            assert list(journal.plan()) == plan
+        assert second.ok
+        assert (first.run_dir / "report.json").read_bytes() == report
+        assert (await bench.state())["jobs"] == state["jobs"]
+        assert len(plan) == len(state["jobs"]) == 9
+
+
+async def test_every_output_of_a_source_is_taken(start: Any) -> None:
+    sheet = '{name: sheet, prompt: "heron", workflow: zimage-sheet, params: {size.width: 64, size.height: 64}}'
+    finals = '{name: "final-{{ source.name }}", from: sheet, workflow: upscale-2x}'
+    async with start() as bench:
+        result = await bench.run(bench.manifest(f"{sheet}\n{finals}"))
+        await bench.agree(result)
+        rows = list(result.jobs())
+        assert (await bench.run(bench.manifest(f"{sheet}\n{finals}"))).ok
+        assert await bought(bench) == 3
+    assert [row.name for row in rows] == ["sheet", "final-sheet", "final-sheet.1"]
+    assert [row.source.index for row in rows[1:] if row.source] == [0, 1]
+
+
+async def test_the_images_of_a_stage_are_uploaded_once_each(start: Any) -> None:
+    twice = f"{STAGES}\n" + FINALS.replace("final", "big").replace("upscale-2x", "upscale-2x, params: {scale.value: 3}")
+    async with start() as bench:
+        result = await bench.run(bench.manifest(twice))
+        await bench.agree(result)
+        assert result.ok
+        assert len((await bench.state())["assets"]) == 3
+
+
+async def test_uploaded_outputs_are_given_back_after_a_success(start: Any) -> None:
+    async with start() as bench:
+        result = await bench.run(bench.manifest(STAGES, head="assets: {cleanup: on_success}\n"))
+        state = await bench.agree(result)
+    assert result.report.credits.rebates > 0
+    assert all(asset["deleted_at"] is not None for asset in state["assets"])
+
+
+# -- money -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_is_killed_at_any_effect_is_finished_without_buying_anything_twice(
+    start: Any, tampered: Any
+) -> None:
+    """Among these moments is the one between the last event of a source and the plan of its job."""
+    async with start() as bench:
+        for n in itertools.count(0, 2 * STRIDE):
+            before = await bought(bench)
+            draft = f'{{name: draft, prompt: "heron {n}"}}'
+            manifest = bench.manifest(f"{draft}\n{FINALS}", budget="8")
+            options: dict[str, Any] = {"run_id": f"r{n}", "out_dir": bench.path / f"out-{n}", "concurrency": 2}
+            killer = Killer(n)
+            await killer.run(bench, tampered, manifest, **options)
+            result = await bench.run(manifest, **options)
+            assert result.exit_code == 0, (n, result.report)
+            state = await bench.state()
+            assert (state["audit"]["problems"], state["violations"]) == ([], [])
+            assert len(state["jobs"]) - before == 2, n
+            assert names_of(result, "succeeded") == ["draft", "final-draft"]
+            if not killer.has_struck:
+                break
+    assert n > 20  # so many effects there are at least
+
+
+async def test_a_source_that_was_saved_before_its_job_was_planned_gets_it_in_the_next_run(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        """Ends whatever is going on, as a kill would."""
+
+    async def killed(_journal: Journal, _planned: object) -> None:
+        raise KilledError
+
+    async with start() as bench:
+        manifest = bench.manifest(STAGES)
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "append_planned", killed)
+            with pytest.raises((KilledError, BaseExceptionGroup)):
+                await bench.run(manifest, concurrency=1)
+        assert await bought(bench) == 1
+        result = await bench.run(manifest)
+        await bench.agree(result)
+        assert names_of(result, "succeeded") == NAMES
+        assert await bought(bench) == 6
+
+
+async def test_a_job_that_was_planned_before_the_kill_is_not_planned_twice(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = Journal.append_planned
+
+    class KilledError(BaseException):
+        """As above."""
+
+    async def killed(journal: Journal, planned: Any) -> None:
+        await append(journal, planned)
+        raise KilledError
+
+    async with start() as bench:
+        manifest = bench.manifest(STAGES)
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "append_planned", killed)
+            with pytest.raises((KilledError, BaseExceptionGroup)):
+                await bench.run(manifest, concurrency=1)
+        result = await bench.run(manifest)
+        assert names_of(result, "succeeded") == NAMES
+        assert await bought(bench) == 6
+
+
+def everything(out: Path) -> None:
+    shutil.rmtree(out)
+
+
+def journal_only(out: Path) -> None:
+    shutil.rmtree(out / ".crucible")
+
+
+def journal_and_receipts(out: Path) -> None:
+    journal_only(out)
+    (out / "receipts.jsonl").unlink()
+
+
+@pytest.mark.parametrize("lose", [everything, journal_only, journal_and_receipts])
+async def test_a_lost_directory_comes_back_stage_by_stage(start: Any, lose: Callable[[Path], None]) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(THREE_STAGES)
+        first = await bench.run(manifest)
+        state = await bench.state()
+        lose(first.run_dir)
+        result = await bench.run(manifest)
+        assert result.ok
+        assert len(names_of(result, "succeeded")) == 9
+        after = await bench.state()
+    assert [job["job_id"] for job in after["jobs"]] == [job["job_id"] for job in state["jobs"]]
+    assert after["audit"]["available"] == state["audit"]["available"]
+
+
+async def test_a_changed_source_is_a_new_job_and_the_others_are_found(start: Any) -> None:
+    async with start() as bench:
+        jobs = '{name: draft, prompt: "{{ p }}", zip: {p: [one, two]}}'
+        first = await bench.run(bench.manifest(f"{jobs}\n{FINALS}"))
+        assert first.ok
+        changed = await bench.run(bench.manifest(f"{jobs.replace('two', 'three')}\n{FINALS}"))
+        await bench.agree(changed)
+        assert changed.ok
+        assert names_of(changed) == ["draft-one", "draft-three", "final-draft-one", "final-draft-three"]
+        assert await bought(bench) == 6
+
+
+async def test_the_budget_is_kept_over_all_stages(start: Any) -> None:
+    async with start() as bench:
+        head = "budget: {credits: 9, max_credits_per_job: 2, max_credits_per_upload: 1}\n"
+        result = await bench.run(bench.manifest(STAGES, budget=None, head=head))
+        state = await bench.agree(result)
+        assert result.exit_code is ExitCode.OUT_OF_CREDITS
+        assert state["audit"]["spent_on_jobs"] + state["audit"]["spent_on_uploads"] <= Decimal(9)
+        more = await bench.run(bench.manifest(STAGES))
+        assert names_of(more, "succeeded") == NAMES
+        assert await bought(bench) == 6
+
+
+# -- sources that fail -------------------------------------------------------------------------------------------------
+
+
+async def test_a_source_that_failed_blocks_its_jobs_and_the_jobs_of_these(start: Any) -> None:
+    async with start(faults="generate.moderate=1") as bench:
+        manifest = bench.manifest(THREE_STAGES)
+        result = await bench.run(manifest, concurrency=1)
+        rows = {row.name: row for row in result.jobs()}
+        assert result.exit_code is ExitCode.SOME_FAILED
+        assert names_of(result, "failed") == ["draft-1"]
+        assert names_of(result, "blocked") == ["final-draft-1", "edit-final-draft-1"]
+        assert len(names_of(result, "succeeded")) == 6
+        error = rows["final-draft-1"].error
+        assert error is not None
+        assert error.code == "SOURCE_FAILED"
+        assert "draft-1" in error.message
+        again = await bench.run(manifest)
+        assert names_of(again, "blocked") == ["final-draft-1", "edit-final-draft-1"]
+        assert again.exit_code is ExitCode.SOME_FAILED
+        retried = await bench.run(manifest, retry_failed=True)
+        await bench.agree(retried)
+        assert retried.ok
+        assert len(names_of(retried, "succeeded")) == 9
+        assert len(list(retried.jobs())) == 9
+
+
+async def test_two_sources_with_the_same_bytes_make_one_job(start: Any) -> None:
+    jobs = "{name: draft, prompt: heron, repeat: 2}"  # the sandbox of the tests draws both alike
+    async with start() as bench:
+        result = await bench.run(bench.manifest(f"{jobs}\n{FINALS}"))
+        blocked = [row for row in result.jobs() if row.status == "blocked"]
+        assert result.exit_code is ExitCode.SOME_FAILED
+        assert [row.error.code for row in blocked if row.error] == ["DERIVED_JOB_INVALID"]
+        assert await bought(bench) == 3
+        once = await bench.run(bench.manifest(f"{jobs}\n{FINALS}", head="duplicates: once\n"))
+        assert once.ok
+        each = await bench.run(bench.manifest(f"{jobs}\n{FINALS}", head="duplicates: each\n"))
+        assert each.ok
+        assert await bought(bench) == 4
+
+
+# -- picks -------------------------------------------------------------------------------------------------------------
+
+
+async def test_without_a_picks_file_the_run_ends_well_and_buys_no_second_stage(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(f"{DRAFTS}\n{PICKED}")
+        result = await bench.run(manifest)
+        assert result.ok
+        assert names_of(result) == NAMES[:3]
+        (waiting,) = result.report.waiting
+        assert (waiting.pick, waiting.sources, waiting.choices) == ("picks.txt", "draft*", 3)
+        assert api.next_pick(result.run_dir) == f"crucible-batch pick {result.run_dir} draft-1"
+        assert await bought(bench) == 3
+        (picks,) = api.pick(result.run_dir, ["draft-3", "draft-1/0"])
+        assert picks.path.read_text() == "draft-3\ndraft-1/0\n"
+        picked = await bench.run(manifest)
+        await bench.agree(picked)
+        assert names_of(picked, "succeeded") == [*NAMES[:3], "final-draft-1", "final-draft-3"]
+        assert picked.report.waiting == []
+        assert await bought(bench) == 5
+
+
+async def test_a_picks_file_that_is_there_from_the_beginning_is_followed_in_one_run(start: Any) -> None:
+    async with start() as bench:
+        (bench.path / "picks.txt").write_text("# the best\n\ndraft-2\n")
+        result = await bench.run(bench.manifest(f"{DRAFTS}\n{PICKED}"))
+        assert names_of(result, "succeeded") == [*NAMES[:3], "final-draft-2"]
+
+
+async def test_a_pick_that_names_no_job_is_refused_before_anything_is_bought(start: Any) -> None:
+    async with start() as bench:
+        (bench.path / "picks.txt").write_text("draft-2\ndarft-3\n")
+        with pytest.raises(ManifestError, match=r"line 2: .*'darft-3'") as caught:
+            await bench.run(bench.manifest(f"{DRAFTS}\n{PICKED}"))
+        assert caught.value.problems[0].nearest == "draft-3"
+        assert await bought(bench) == 0
+
+
+async def test_a_picked_output_that_the_job_does_not_have_is_reported(start: Any) -> None:
+    async with start() as bench:
+        (bench.path / "picks.txt").write_text("draft-2/4\ndraft-1\n")
+        manifest = bench.manifest(f"{DRAFTS}\n{PICKED}")
+        for _ in range(2):
+            result = await bench.run(manifest)
+            rows = [row for row in result.jobs() if row.status == "blocked"]
+            assert result.exit_code is ExitCode.SOME_FAILED
+            assert [row.error.code for row in rows if row.error] == ["PICK_NOT_FOUND"]
+            assert names_of(result, "succeeded") == [*NAMES[:3], "final-draft-1"]
+
+
+async def test_what_is_no_longer_picked_is_kept_and_not_bought_again(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(f"{DRAFTS}\n{PICKED}")
+        picks = bench.path / "picks.txt"
+        picks.write_text("draft-1\n")
+        assert (await bench.run(manifest)).ok
+        picks.write_text("draft-2\n")
+        other = await bench.run(manifest)
+        assert names_of(other) == [*NAMES[:3], "final-draft-2"]
+        assert (other.run_dir / "final-draft-1" / "0.png").is_file()
+        picks.write_text("draft-1\ndraft-2\n")
+        both = await bench.run(manifest)
+        await bench.agree(both)
+        assert names_of(both, "succeeded") == [*NAMES[:3], "final-draft-1", "final-draft-2"]
+        assert await bought(bench) == 5
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_source_is_downloaded_again_and_its_finished_job_stays(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(STAGES)
+        first = await bench.run(manifest)
+        (first.run_dir / "draft-2" / "0.png").unlink()
+        result = await bench.run(manifest)
+        assert names_of(result, "succeeded") == NAMES
+        assert (first.run_dir / "draft-2" / "0.png").is_file()
+        assert await bought(bench) == 6
+
+
+async def test_a_deleted_source_is_downloaded_before_its_job_is_started(start: Any) -> None:
+    async with start() as bench:
+        first = await bench.run(bench.manifest(DRAFTS))
+        (first.run_dir / "draft-2" / "0.png").unlink()
+        result = await bench.run(bench.manifest(STAGES))
+        await bench.agree(result)
+        assert names_of(result, "succeeded") == NAMES
+
+
+async def test_a_link_in_place_of_a_source_is_not_uploaded(start: Any) -> None:
+    async with start() as bench:
+        first = await bench.run(bench.manifest(DRAFTS))
+        output, elsewhere = first.run_dir / "draft-2" / "0.png", bench.path / "elsewhere.png"
+        output.rename(elsewhere)
+        output.symlink_to(elsewhere)
+        result = await bench.run(bench.manifest(STAGES))
+        assert elsewhere.is_file()
+        assert len((await bench.state())["assets"]) == 2
+    assert names_of(result, "failed") == ["draft-2"]
+    assert names_of(result, "blocked") == ["final-draft-2"]
+
+
+async def test_a_path_in_the_journal_that_is_no_output_is_not_uploaded(start: Any) -> None:
+    """A run directory may come from another person."""
+    async with start() as bench:
+        secret = bench.path / "out" / "secret.png"
+        first = await bench.run(bench.manifest(DRAFTS))
+        (first.run_dir / "draft-1" / "0.png").rename(secret)
+        journal = first.run_dir / ".crucible" / "journal.sqlite3"
+        with sqlite3.connect(journal) as connection:
+            connection.execute(
+                "UPDATE events SET body = json_set(body, '$.path', 'secret.png')"
+                " WHERE type = 'Saved' AND json_extract(body, '$.path') = 'draft-1/0.png'"
+            )
+        connection.close()
+        await bench.run(bench.manifest(STAGES))
+        names = {asset["filename"] for asset in (await bench.state())["assets"]}
+    assert "secret.png" not in names
+
+
+async def test_stages_need_a_directory_on_disk_and_a_plan_that_is_not_saved(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(STAGES)
+        with pytest.raises(UserError, match="object store"):
+            await bench.run(manifest, out_dir="s3://bucket/prefix")
+        with pytest.raises(UserError, match="can't be saved"):
+            await api.plan(manifest, save_to=bench.path / "plan.json", settings=bench.settings)
+        with pytest.raises(UserError, match="can't be divided"):
+            await api.plan(manifest, save_to=bench.path / "plan.json", shards=2, settings=bench.settings)
+        assert await bought(bench) == 0
+
+
+async def test_a_plan_counts_what_the_next_stages_may_cost(start: Any) -> None:
+    async with start() as bench:
+        head = "budget: {credits: 12, max_credits_per_job: 3, max_credits_per_upload: 1}\n"
+        manifest = bench.manifest(STAGES, budget=None, head=head)
+        options: dict[str, Any] = {"settings": bench.settings, "out_dir": bench.path / "out"}
+        before = await api.plan(manifest, **options)
+        (preview,) = before.stages
+        assert (preview.stage.jobs, preview.stage.uploads, preview.stage.is_counted) == (3, 3, True)
+        assert before.later == 3 * 3 + 3 * 1
+        assert before.over_budget == 9 + 12 - 12
+        assert before.enough == 21
+        await bench.run(bench.manifest(STAGES))
+        after = await api.plan(bench.manifest(STAGES), **options)
+        assert after.stages[0].stage.jobs == 0
+        assert after.is_settled
+        assert after.total == 6
+
+
+async def test_only_some_of_the_sources_are_run(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(STAGES)
+        result = await bench.run(manifest, only=["draft-2", "final-draft-2"])
+        assert names_of(result, "succeeded") == ["draft-2", "final-draft-2"]
+        assert result.exit_code == 0
+        with pytest.raises(UserError, match="no job is named 'final-draft-9'"):
+            await bench.run(manifest, only=["final-draft-9"])
+
+
+async def test_many_sources_are_worked_on_together(start: Any) -> None:
+    """The workers that have no job left do not end while a source may still bring some."""
+    sheets = '{name: sheet, prompt: "heron {{ repeat }}", workflow: zimage-sheet, repeat: 2}'
+    finals = '{name: "final-{{ source.name }}", from: "sheet*", workflow: upscale-2x}'
+    async with start() as bench:
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                jobs = (await bench.state())["jobs"]
+                running = [job for job in jobs if job["workflow_id"] == "upscale-2x" and job["status"] != "succeeded"]
+                most = max(most, len(running))
+                await bench.clock.sleep(0.1)
+
+        watching = asyncio.ensure_future(watch())
+        result = await bench.run(bench.manifest(f"{sheets}\n{finals}"), concurrency=8)
+        watching.cancel()
+        assert result.ok
+        assert len(names_of(result)) == 6
+        assert most >= 2

@@ -1,0 +1,148 @@
+"""Jobs that are made from outputs: their identity, and what can't be made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs
+from crucible_batch.domain.events import Saved
+from crucible_batch.domain.gateway_types import AssetSpec
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.errors import Problem
+from crucible_batch.manifest import Expansion, load_manifest
+from crucible_batch.planner import Planner
+
+HEAD = "version: 1\nname: test\nworkflow: z\nduplicates: {duplicates}\njobs:\n"
+JOBS = (
+    '  - {name: d, prompt: "p {{ repeat }}", repeat: 3}\n'
+    '  - {name: "f-{{ source.name }}", from: "d-*", matrix: {scale: [2, 4]}, params: {scale: "{{ scale }}"}}\n'
+    '  - {name: last, prompt: q}\n'
+    '  - {name: "g-{{ source.name }}", from: "f-*", prompt: "{{ source.axes.scale }}"}\n'
+)  # fmt: skip
+
+
+class Recorded(SavedOutputs):
+    """Outputs as a journal would have them."""
+
+    def __init__(self, outputs: dict[str, list[Saved]]) -> None:
+        super().__init__(Path("/out"))
+        self.outputs = outputs
+
+    def of(self, planned: PlannedJob) -> list[Saved]:
+        return self.outputs.get(planned.name, [])
+
+    def job(self, planned: PlannedJob) -> Job:
+        return Job(planned.identity, phase=Phase.SUCCEEDED)
+
+    def is_there(self, saved: Saved) -> bool:
+        return True
+
+
+def saved(name: str, index: int, content: str | None = None) -> Saved:
+    digest = (content or f"{name}{index}").encode().hex().ljust(64, "0")[:64]
+    path = f"{name}/{index}.png"
+    return Saved(at=0.0, index=index, path=path, sha256=digest, byte_size=9, mime_type="image/png", width=1, height=1)
+
+
+def plan(
+    folder: Path, outputs: dict[str, list[Saved]], *, duplicates: str = "error", jobs: str = JOBS
+) -> tuple[DerivedJobs, list[PlannedJob], list[Problem]]:
+    path = folder / "m.yaml"
+    path.write_text(HEAD.replace("{duplicates}", duplicates) + jobs)
+    manifest = load_manifest(path)
+    derived = DerivedJobs(manifest, "r", Recorded(outputs))
+
+    def read(path: Path) -> InputImage:
+        return InputImage(AssetSpec("ff" * 32, 1, "image/png", path.name), path)
+
+    planner = Planner(
+        manifest_name="test", run_id="r", duplicates=duplicates, workflows={}, read_image=derived.reader(read)
+    )
+    derived.begin(planner, expansion := Expansion(manifest, outputs_of=derived.outputs_of))
+    planned: list[PlannedJob] = []
+    problems: list[Problem] = []
+    for item in planner.plan(expansion.jobs()):
+        if isinstance(item, Problem):
+            problems.append(item)
+        elif derived.take(item):
+            planned.append(item)
+    return derived, planned, problems
+
+
+def facts(jobs: Sequence[PlannedJob]) -> dict[str, Any]:
+    return {job.name: (job.identity, job.output, job.images, job.prompt, job.source, job.params) for job in jobs}
+
+
+@given(order=st.permutations(["d-1", "d-2", "d-3"]), counts=st.tuples(*[st.integers(1, 3)] * 3), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_later_plan_has_the_jobs_that_the_run_has_added(
+    tmp_path_factory: Any, order: list[str], counts: tuple[int, ...], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("plan")
+    derived, first, problems = plan(folder, {})
+    assert problems == []
+    assert [job.name for job in first] == ["d-1", "d-2", "d-3", "last"]
+    by_name = {job.name: job for job in first}
+    outputs: dict[str, list[Saved]] = {}
+    added: list[PlannedJob] = []
+    ready = [(name, index) for name, count in zip(order, counts, strict=True) for index in range(count)]
+    while ready:
+        name, index = ready.pop(data.draw(st.integers(0, len(ready) - 1)))
+        output = saved(name, index)
+        outputs.setdefault(name, []).append(output)
+        made = derived.derive(by_name[name], output)
+        assert derived.derive(by_name[name], output) == []
+        by_name |= {job.name: job for job in made}
+        added += made
+        ready += [(job.name, 0) for job in made]
+    for each in outputs.values():
+        each.sort(key=lambda output: output.index)
+    _, again, problems = plan(folder, outputs)
+    assert problems == []
+    assert facts(again) == facts([*first, *added])
+    assert len({job.identity for job in again}) == len(again)
+
+
+def test_the_identity_is_made_of_the_bytes_and_not_of_the_name_of_the_source(tmp_path: Path) -> None:
+    entry = '  - {name: d, prompt: p}\n  - {name: "f", from: "d*"}\n'
+    renamed = '  - {name: d2, prompt: p}\n  - {name: "g", from: "d*"}\n'
+    _, one, _ = plan(tmp_path, {"d": [saved("d", 0, "same")]}, jobs=entry)
+    _, two, _ = plan(tmp_path, {"d2": [saved("d2", 0, "same")]}, jobs=renamed)
+    _, other, _ = plan(tmp_path, {"d2": [saved("d2", 0, "other")]}, jobs=renamed)
+    assert one[1].identity == two[1].identity != other[1].identity
+
+
+def test_equal_outputs_are_handled_as_the_manifest_says(tmp_path: Path) -> None:
+    jobs = '  - {name: d, prompt: "p {{ repeat }}", repeat: 2}\n  - {name: "f-{{ source.name }}", from: "d-*"}\n'
+    outputs = {"d-1": [saved("d-1", 0, "same")], "d-2": [saved("d-2", 0, "same")]}
+    _, error, problems = plan(tmp_path, outputs, jobs=jobs)
+    assert problems == []  # the first stage is paid, so the manifest is not refused
+    assert [job.name for job in error] == ["d-1", "d-2", "f-d-1"]
+    _, once, _ = plan(tmp_path, outputs, jobs=jobs, duplicates="once")
+    assert [job.name for job in once] == ["d-1", "d-2", "f-d-1"]
+    _, each, _ = plan(tmp_path, outputs, jobs=jobs, duplicates="each")
+    assert [job.name for job in each] == ["d-1", "d-2", "f-d-1", "f-d-2"]
+    assert each[2].identity != each[3].identity
+
+
+def test_an_output_that_can_not_be_an_input_blocks_its_job_only(tmp_path: Path) -> None:
+    big = Saved(
+        at=0.0, index=0, path="d-1/0.png", sha256="ab" * 32, byte_size=2**40, mime_type="image/png", width=1, height=1
+    )
+    derived, planned, problems = plan(tmp_path, {"d-1": [big], "d-2": [saved("d-2", 0)]})
+    assert problems == []
+    assert [job.name for job in planned] == ["d-1", "d-2", "d-3", "f-d-2-2", "f-d-2-4", "last"]
+    assert derived.derive(planned[0], big) == []
+
+
+def test_a_mistake_in_a_stage_is_a_problem_before_and_after_its_sources_have_run(tmp_path: Path) -> None:
+    jobs = "  - {name: d, prompt: p}\n  - {name: f, from: d, params: {image.image: x}}\n"
+    for outputs in ({}, {"d": [saved("d", 0)]}):
+        _, _, problems = plan(tmp_path, outputs, jobs=jobs)
+        assert ["image.image" in problem.message for problem in problems] == [True]

@@ -1,0 +1,311 @@
+"""Stages in the page: a picture beside its source, what was made of a picture, and the picks for the next stage."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import subprocess
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.report.html import write_page
+from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow, SourceRow, WaitingRow
+from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.integration.view.conftest import viewing
+
+from .conftest import HOSTILE, Open
+
+Shoot = Callable[[Page, str], None]
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+MANIFEST = """\
+version: 1
+name: posters
+workflow: zimage-base
+budget: {credits: 60}
+jobs:
+  - {name: draft, prompt: "A lighthouse, {{ style }}", matrix: {style: [woodcut, gouache, charcoal]}, params: {size.width: 320, size.height: 240}}
+  - {name: sheet, workflow: zimage-sheet, prompt: two gulls}
+  - {name: "final-{{ source.name }}-{{ source.index }}", from: "*", pick: picks.txt, workflow: upscale-2x}
+"""  # noqa: E501 - one entry a line
+
+
+@pytest.fixture(scope="module")
+def posters(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run of two stages; the second was made from what was picked in the page of the first."""
+    folder = tmp_path_factory.mktemp("posters")
+    (folder / "posters.yaml").write_text(MANIFEST, encoding="utf-8")
+    report = folder / "outputs/posters/default/report.html"
+    with running_sandbox("--time-scale", "0") as url:
+        cli = Cli(folder, url)
+        assert cli("run", "posters.yaml").code == 0
+        page = browser.new_page()
+        page.goto(report.as_uri())
+        _pick(page)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save picks.txt").click()
+        assert download.value.suggested_filename == "picks.txt"
+        download.value.save_as(folder / "picks.txt")
+        command = page.locator("#picks .command code").last.inner_text()
+        page.close()
+        assert shlex.split(command) == ["crucible-batch", "run", "posters.yaml"]
+        assert cli("run", "posters.yaml").code == 0
+    return report
+
+
+def _pick(page: Page) -> None:
+    """Pick a picture by its card, and the second of a sheet of two where it is shown in full."""
+    page.locator('#view-gallery .open[data-job="1"]').focus()
+    page.keyboard.press("s")
+    page.locator('#view-gallery .open[data-job="3"]').click()
+    page.get_by_label("Show sheet/1.png").click()
+    expect(page.get_by_label("Star sheet/1")).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("s")
+    expect(page.get_by_label("Star sheet/1")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Escape")
+    expect(page.locator("#view-gallery").get_by_label("Star sheet")).to_have_attribute("aria-pressed", "mixed")
+    page.get_by_role("button", name="Save picks").click()
+
+
+def sizes(page: Page) -> list[int]:
+    """Return the widths of the pictures beside each other, once they are loaded."""
+    panes = page.locator("#detail .pane img")
+    for pane in panes.all():
+        expect(pane).to_have_js_property("complete", True)
+    widths: list[int] = panes.evaluate_all("(all) => all.map((image) => image.naturalWidth)")
+    return widths
+
+
+def test_a_picture_stands_beside_its_source_and_flips(posters: Path, open_page: Open, shoot: Shoot) -> None:
+    assert (posters.parents[3] / "picks.txt").read_text(encoding="utf-8") == "draft-gouache\nsheet/1\n"
+    page = open_page(posters).page
+    final = page.locator("#view-gallery .card", has=page.locator('.open[data-job="4"]'))
+    expect(final.locator(".kin")).to_have_text("from draft-gouache")
+    expect(final.locator(".kin img")).to_have_js_property("complete", True)
+    shoot(page, "sources")
+    final.locator(".open").click()
+    assert sizes(page) == [320, 640]
+    shoot(page, "source-beside")
+    captions = page.locator("#detail .captions p:not(.under)")
+    assert captions.all_inner_texts() == ["draft-gouache · source · 320 × 240", "final-draft-gouache-0 · 640 × 480"]
+    for name in ("draft-gouache", "final-draft-gouache-0", "draft-gouache"):
+        page.keyboard.press("f")
+        expect(captions).to_have_count(1)
+        expect(captions.locator("bdi")).to_have_text(name)
+    page.keyboard.press("z")
+    expect(page.locator("#detail .pane.zoomed")).to_have_count(2)
+    page.keyboard.press("z")
+    page.keyboard.press("ArrowRight")  # the chosen view stays for the next picture, and with the next visit
+    expect(captions).to_have_text("final-sheet-1 · 1024 × 1024")
+    page.reload()
+    expect(page.get_by_role("button", name="Flip")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Side by side").click()
+    assert sizes(page) == [512, 1024]
+    assert [url.rsplit("/", 2)[1:] for url in page.locator("#detail .pane img").evaluate_all("(all) => all.map((image) => image.src)")] == [["sheet", "1.png"], ["final-sheet-1", "0.png"]]  # fmt: skip  # noqa: E501
+    page.get_by_role("button", name="Alone").click()
+    expect(page.locator("#detail .frame > img")).to_have_attribute("src", "final-sheet-1/0.png")
+    page.locator("#detail").get_by_role("button", name="Open sheet/1").click()
+    expect(page.get_by_role("dialog", name="sheet")).to_be_visible()
+    page.locator("#detail").get_by_role("button", name="Open final-sheet-1").click()
+    expect(page.get_by_role("dialog", name="final-sheet-1")).to_be_visible()
+
+
+def test_the_grid_has_a_row_for_each_source_and_a_column_for_each_stage(
+    posters: Path, open_page: Open, shoot: Shoot
+) -> None:
+    page = open_page(posters, "#view=compare").page
+    table = page.get_by_role("table")
+    assert table.locator("thead th .value").all_inner_texts() == ["1", "2 · upscale-2x"]
+    assert table.locator("tbody th .value").all_inner_texts() == ["draft-gouache", "sheet"]
+    used = page.evaluate("JSON.parse(document.getElementById('report').textContent).jobs[3].thumbnails[1][0]")
+    expect(table.locator("tbody tr").nth(1).locator("td img").first).to_have_attribute("src", used)
+    shoot(page, "source-grid")
+    page.get_by_label("Down").select_option("style")
+    expect(table.locator("tbody th .value").first).to_have_text("woodcut")
+
+
+def test_the_viewer_shows_a_picture_beside_its_source(posters: Path, browser: Browser) -> None:
+    complaints: list[str] = []
+    page = browser.new_page()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    with viewing(Cli(posters.parents[3], "http://127.0.0.1:1")) as viewer:
+        page.goto(f"{viewer.url}runs/{viewer.key('posters/default')}/#job=4")
+        assert sizes(page) == [320, 640]
+        expect(page.locator("#detail .tile img")).to_have_js_property("complete", True)
+    page.close()
+    assert complaints == []
+
+
+def _page_of(folder: Path, *jobs: JobRow, waiting: tuple[WaitingRow, ...] = ()) -> Path:
+    zero = Decimal(0)
+    names = ("spent", "held", "jobs", "uploads", "rebates", "refunded", "over_budget")
+    head = ReportHead(
+        run_id="default",
+        status="succeeded",
+        exit_code=0,
+        manifest=ManifestRow(name="made", path="m.yaml", sha256="0"),
+        started_at="2026-01-01T00:00:00.000Z",
+        credits=CreditsRow(budget=None, **dict.fromkeys(names, zero)),
+        counts=CountsRow(total=len(jobs), succeeded=len(jobs)),
+        waiting=list(waiting),
+    )
+    return write_page(folder, head, iter(jobs), [])
+
+
+def _job(name: str, *, file: str | None = None, source: SourceRow | None = None, **more: Any) -> JobRow:
+    known = {"sha256": _digest(file or ""), "byte_size": 1, "mime_type": "image/png", "width": 40, "height": 30}
+    outputs = [] if file is None else [OutputRow(index=0, path=file, saved_at=1, **known)]  # type: ignore[arg-type]
+    fixed = {"status": "succeeded", "workflow_id": "z", "params": {}, "idempotency_key": "k", "credits": Decimal(1)}
+    return JobRow(**{"name": name, "outputs": outputs, "source": source, **fixed, **more})
+
+
+def _digest(file: str) -> str:
+    return hashlib.sha256(file.encode()).hexdigest()
+
+
+def _from(name: str, file: str | None = None) -> SourceRow:
+    return SourceRow(name=name, index=0, path=file, sha256=_digest(file) if file else None)
+
+
+def test_sources_that_are_missing_are_explained_and_hostile_names_are_text(
+    tmp_path: Path, open_page: Open, shoot: Shoot
+) -> None:
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "a.png")
+    refused = ErrorRow(code="MODERATION_REFUSED", message="refused")
+    jobs = [
+        _job(HOSTILE, file="a.png"),
+        _job("of-hostile", file="a.png", source=_from(HOSTILE, "a.png")),
+        _job("failed", status="failed", error=refused),
+        _job("of-failed", status="blocked", error=refused, source=_from("failed")),
+        _job("deleted", file="gone.png"),
+        _job("of-deleted", file="a.png", source=_from("deleted", "gone.png")),
+        _job("of-nothing", file="a.png", source=_from("not-here")),
+        _job("of-another", file="a.png", source=_from(HOSTILE, "older.png")),
+        _job("circle-1", file="a.png", source=_from("circle-2", "a.png")),
+        _job("circle-2", file="a.png", source=_from("circle-1", "a.png")),
+    ]
+    seen = open_page(_page_of(tmp_path, *jobs))
+    page = seen.page
+    expect(page.locator("#view-gallery .kin", has_text="</script>").first).to_be_visible()
+    assert page.locator("img[src=x]").count() == 0
+    shoot(page, "source-hostile")
+    explained = {1: "", 3: "There is no picture of it: MODERATION_REFUSED.", 5: "", 6: "which is not in this report",
+                 7: "The picture that was used is no longer there."}  # fmt: skip
+    for index, words in explained.items():
+        page.evaluate(f"location.hash = 'job={index}'")
+        made_from = page.locator("#detail section", has=page.get_by_role("heading", name="Made from", exact=True))
+        expect(made_from).to_contain_text(words)
+        expect(page.locator("#detail .pairing")).to_have_count(1 if index in {1, 5} else 0)
+    page.evaluate("location.hash = 'job=5'")
+    expect(page.locator("#detail .pane").first).to_have_text(
+        "gone.png is not beside this page, or is not in a format that the browser can show."
+    )
+    expect(page.locator("#detail .pane").nth(1).locator("img")).to_have_js_property("naturalWidth", 40)
+    assert page.title() == "made · 10 of 10"
+    seen.complaints = [line for line in seen.complaints if "ERR_FILE_NOT_FOUND" not in line]  # gone.png
+
+
+# A shell in which the printed command prints its words.
+STAND_IN = """crucible-batch() { printf '%s\\n' "$@"; }\n"""
+
+
+def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_change(
+    tmp_path: Path, open_page: Open
+) -> None:
+    names = ['it\'s; $(touch x) `y` "z" \\', "plain", "a b, c=d", "*", "é~", "$HOME"]
+    left_out = ["two\nlines", " a", "#comment", "-option", "a/3"]
+    waiting = WaitingRow(name="final", sources="*", pick="picks.txt", choices=11)
+    page = open_page(_page_of(tmp_path, *(_job(name) for name in names + left_out), waiting=(waiting,))).page
+    for number in range(len(names) + len(left_out)):
+        page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
+        page.keyboard.press("s")
+    page.get_by_role("button", name="Save picks").click()
+    expect(page.locator("#picks h2")).to_have_text("6 picks")
+    expect(page.locator("#picks")).to_contain_text("5 pictures left out")
+    command = page.locator("#picks .command code").first.inner_text()
+    done = subprocess.run(["bash", "-c", STAND_IN + command], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["pick", str(tmp_path), *names]
+    assert not (tmp_path / "x").exists()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save picks.txt").click()
+    assert Path(download.value.path()).read_text(encoding="utf-8").splitlines() == names
+
+
+def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_page: Open, shoot: Shoot) -> None:
+    jobs = [_job(name) for name in ("draft-1", "draft-2", "draft-x", "sketch-[!]", "other")]
+    stages = [
+        WaitingRow(name=name, sources=sources, pick=pick, choices=3)
+        for name, sources, pick in (
+            ("large", "draft-[0-9]", "picks/large.txt"),
+            (HOSTILE, "draft-[!0-9]", "small.txt"),
+            ("literal", "sketch-[!]", "literal.txt"),
+            ("broken", "[z-a]", "broken.txt"),
+        )
+    ]
+    page = open_page(_page_of(tmp_path, *jobs, waiting=tuple(stages)), viewport={"width": 1200, "height": 600}).page
+    expect(page.locator(".notes li").first).to_have_text(
+        "large waits for picks/large.txt: pick from 3 jobs named draft-[0-9]"
+    )
+    for number in range(len(jobs)):
+        page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
+        page.keyboard.press("s")
+    assert page.evaluate("scrollTo(0, 200), scrollY") > 0
+    page.get_by_role("button", name="Save picks").click()
+    assert page.locator("#picks").bounding_box()["y"] >= 0  # a dialog stays in the window of a page that is scrolled
+    shoot(page, "picks-of-stages")
+    found = {}
+    for chip in page.locator("#picks .chip").all():
+        chip.click()
+        with page.expect_download() as download:
+            page.locator("#picks .save").click()
+        found[download.value.suggested_filename] = Path(download.value.path()).read_text(encoding="utf-8").split()
+    assert found == {
+        "large.txt": ["draft-1", "draft-2"], "small.txt": ["draft-x"], "literal.txt": ["sketch-[!]"],
+        "picks.txt": ["other"],
+    }  # fmt: skip
+
+
+def test_a_picks_file_has_the_pictures_of_one_stage(tmp_path: Path, open_page: Open) -> None:
+    drafts = [_job(f"draft-{number}", file="a.png") for number in range(900)]
+    finals = [_job(f"final-{number}", file="a.png", source=_from(f"draft-{number}", "a.png")) for number in range(900)]
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "a.png")
+    page = open_page(_page_of(tmp_path, *drafts, *finals), permissions=["clipboard-read", "clipboard-write"]).page
+    page.get_by_role("searchbox").fill("draft-899")
+    expect(page.locator("#view-gallery .card")).to_have_count(2)  # a search finds what was made of a picture, too
+    expect(page.locator(".kin img")).to_have_attribute("src", f"thumbnails/{_digest('a.png')[:40]}.webp")
+    for star in page.locator("#view-gallery .star").all():
+        star.dispatch_event("click")
+    page.get_by_role("button", name="Save picks").click()
+    for stage, name in (("Stage 1", "draft-899"), ("Stage 2", "final-899")):
+        page.locator("#picks").get_by_role("button", name=stage).click()
+        expect(page.locator("#picks .command code").first).to_have_text(f"crucible-batch pick {tmp_path} {name}")
+    page.get_by_role("button", name="Remove final-899").click()
+    expect(page.locator("#picks .command code").first).to_have_text(f"crucible-batch pick {tmp_path} draft-899")
+    page.get_by_role("button", name="Copy the lines").click()
+    assert page.evaluate("navigator.clipboard.readText()") == "draft-899\n"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [{"viewport": {"width": 1400, "height": 900}}, PHONE], ids=["wide", "phone"])
+def test_axe_finds_nothing_in_stages_and_picks(posters: Path, open_page: Open, scheme: str, size: Any) -> None:
+    page = open_page(posters, "#job=4", color_scheme=scheme, **size).page
+    assert sizes(page) == [320, 640]
+    assert _violations(page) == []
+    page.keyboard.press("Escape")
+    _pick(page)
+    assert _violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["viewport"]["width"]
+
+
+def _violations(page: Page) -> list[tuple[str, list[str]]]:
+    found = Axe().run(page)
+    assert len(found.response["passes"]) > 10
+    return [(one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found.response["violations"]]
