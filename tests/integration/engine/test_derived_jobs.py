@@ -7,6 +7,7 @@ import itertools
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,16 @@ async def test_the_budget_is_kept_over_all_stages(start: Any) -> None:
         more = await bench.run(bench.manifest(STAGES))
         assert names_of(more, "succeeded") == NAMES
         assert await bought(bench) == 6
+
+
+async def test_the_later_stages_may_use_what_is_left_of_a_period(start: Any) -> None:
+    async with start() as bench:
+        limits = "credits: 40, per: day, account: studio, max_credits_per_job: 2, max_credits_per_upload: 1"
+        settings = replace(bench.settings, accounts_directory=bench.path / "accounts")
+        manifest = bench.manifest(STAGES, budget=None, head=f"budget: {{{limits}}}\n")
+        result = await bench.run(manifest, settings=settings)
+        assert names_of(result, "succeeded") == NAMES
+        assert result.report.period is not None
 
 
 # -- sources that fail -------------------------------------------------------------------------------------------------
