@@ -17,6 +17,7 @@ import pytest
 from crucible_batch import api
 from crucible_batch.domain.events import Held, Saved
 from crucible_batch.domain.progress import JobAdvanced, JobsAdded
+from crucible_batch.engine.derived_jobs import JobAdder
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import STRIDE, Killer
@@ -85,6 +86,17 @@ async def test_the_same_command_again_buys_nothing_and_changes_nothing(start: An
         assert (first.run_dir / "report.json").read_bytes() == report
         assert (await bench.state())["jobs"] == state["jobs"]
         assert len(plan) == len(state["jobs"]) == 9
+
+
+async def test_a_job_that_was_added_is_not_taken_from_the_plan_as_well(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the plan is read page by page, and its last page may have jobs that are waiting already."""
+    monkeypatch.setattr(JobAdder, "has_added", lambda _self, _identity: True)
+    async with start() as bench:
+        result = await bench.run(bench.manifest(STAGES))
+        assert await bought(bench) == 0
+        assert names_of(result, "pending") == NAMES[:3]
 
 
 async def test_every_output_of_a_source_is_taken(start: Any) -> None:
