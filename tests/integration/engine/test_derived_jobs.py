@@ -7,6 +7,7 @@ import itertools
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from crucible_batch import api
 from crucible_batch.domain.events import Held, Saved
 from crucible_batch.domain.progress import JobAdvanced, JobsAdded
+from crucible_batch.engine.derived_jobs import JobAdder
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import STRIDE, Killer
@@ -84,6 +86,17 @@ async def test_the_same_command_again_buys_nothing_and_changes_nothing(start: An
         assert (first.run_dir / "report.json").read_bytes() == report
         assert (await bench.state())["jobs"] == state["jobs"]
         assert len(plan) == len(state["jobs"]) == 9
+
+
+async def test_a_job_that_was_added_is_not_taken_from_the_plan_as_well(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the plan is read page by page, and its last page may have jobs that are waiting already."""
+    monkeypatch.setattr(JobAdder, "has_added", lambda _self, _identity: True)
+    async with start() as bench:
+        result = await bench.run(bench.manifest(STAGES))
+        assert await bought(bench) == 0
+        assert names_of(result, "pending") == NAMES[:3]
 
 
 async def test_every_output_of_a_source_is_taken(start: Any) -> None:
@@ -237,6 +250,16 @@ async def test_the_budget_is_kept_over_all_stages(start: Any) -> None:
         more = await bench.run(bench.manifest(STAGES))
         assert names_of(more, "succeeded") == NAMES
         assert await bought(bench) == 6
+
+
+async def test_the_later_stages_may_use_what_is_left_of_a_period(start: Any) -> None:
+    async with start() as bench:
+        limits = "credits: 40, per: day, account: studio, max_credits_per_job: 2, max_credits_per_upload: 1"
+        settings = replace(bench.settings, accounts_directory=bench.path / "accounts")
+        manifest = bench.manifest(STAGES, budget=None, head=f"budget: {{{limits}}}\n")
+        result = await bench.run(manifest, settings=settings)
+        assert names_of(result, "succeeded") == NAMES
+        assert result.report.period is not None
 
 
 # -- sources that fail -------------------------------------------------------------------------------------------------

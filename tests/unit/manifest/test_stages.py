@@ -94,6 +94,11 @@ def test_jobs_stand_by_entry_then_by_source_then_by_output(tmp_path: Path) -> No
 def test_only_entries_above_are_sources(tmp_path: Path) -> None:
     entries = '  - {name: a, prompt: p}\n  - {name: "b-{{ source.name }}", from: "*"}\n  - {name: c, prompt: q}\n'
     assert names(tmp_path, entries) == ["a", "b-a", "c"]
+    expansion = expanded(tmp_path, entries, {})
+    assert len(list(expansion.jobs())) == 3
+    assert [len(made) for _, made in expansion.derive("a", saved("a", 0)[0])] == [1]
+    assert list(expansion.derive("c", saved("c", 0)[0])) == []
+    assert list(expansion.derive("b-a", saved("b-a", 0)[0])) == []
 
 
 def test_a_stage_has_no_axes_of_the_manifest(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""Jobs that are added to a run: in the plan before they are queued, and never queued twice."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+
+from crucible_batch.domain.events import Saved
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.engine.derived_jobs import JobAdder
+from crucible_batch.errors import JournalError
+
+SOURCE = PlannedJob(0, "source", "source", "w", {})
+MADE = [PlannedJob(1, "one", "one", "w", {}), PlannedJob(2, "two", "two", "w", {})]
+OUTPUT = Saved(at=0.0, index=0, path="a/0.png", sha256="ab" * 32, byte_size=1, mime_type="image/png", width=1, height=1)
+FINISHED = Job("source", outputs={0: OUTPUT})
+
+
+class Bench:
+    """A derivation, a journal and a reporter in one. ``steps`` are what was done, in order."""
+
+    def __init__(self, known: tuple[str, ...] = ()) -> None:
+        self.steps: list[str] = []
+        self.waiting: deque[tuple[PlannedJob, Job]] = deque()
+        self.known_jobs = known
+        self.failure: Exception | None = None
+        self.adder = JobAdder(self, self, self.waiting, self, RetryRule())  # type: ignore[arg-type]
+
+    def derive(self, _planned: PlannedJob, _saved: Saved) -> list[PlannedJob]:
+        return MADE
+
+    def arrange(self) -> None:
+        self.steps.append("arranged")
+
+    def known(self, identity: str) -> Any:
+        return (SOURCE, Job(identity), True) if identity in self.known_jobs else None
+
+    async def append_planned(self, planned: PlannedJob) -> None:
+        assert self.adder.has_added(planned.identity)  # from now on it could be read from the plan
+        assert planned.identity not in [job.identity for _, job in self.waiting]
+        if self.failure is not None:
+            raise self.failure
+        self.steps.append(f"planned {planned.name}")
+
+    def added(self, source: PlannedJob, planned: list[PlannedJob]) -> None:
+        self.steps.append(f"told {source.name} {len(planned)}")
+
+    async def add(self) -> None:
+        await self.adder.add(SOURCE, FINISHED, lambda: self.steps.append("worker"))
+
+
+async def test_a_job_is_in_the_plan_before_it_is_queued() -> None:
+    bench = Bench()
+    await bench.add()
+    assert bench.steps == ["planned one", "worker", "planned two", "worker", "told source 2"]
+    assert [job.identity for _, job in bench.waiting] == ["one", "two"]
+
+
+async def test_a_job_that_the_journal_could_not_take_is_not_queued() -> None:
+    bench = Bench()
+    bench.failure = JournalError("full", hint="")
+    with pytest.raises(JournalError):
+        await bench.add()
+    assert not bench.waiting
+
+
+async def test_a_job_that_has_begun_before_is_left_to_the_next_run() -> None:
+    bench = Bench(known=("one",))
+    await bench.add()
+    assert [job.identity for _, job in bench.waiting] == ["two"]
+    assert "planned one" in bench.steps
+    assert bench.adder.has_added("one")
+
+
+async def test_a_run_without_stages_adds_nothing() -> None:
+    bench = Bench()
+    bench.adder = JobAdder(None, bench, bench.waiting, bench, RetryRule())  # type: ignore[arg-type]
+    await bench.add()
+    bench.adder.arrange()
+    assert (bench.steps, bench.adder.is_used) == ([], False)
