@@ -1,6 +1,7 @@
 from crucible_batch.api import AssetAdvanced as AssetAdvanced
 from crucible_batch.api import AuditResult as AuditResult
 from crucible_batch.api import Cleaning as Cleaning
+from crucible_batch.api import Controlled as Controlled
 from crucible_batch.api import GatewayBack as GatewayBack
 from crucible_batch.api import GatewayUnreachable as GatewayUnreachable
 from crucible_batch.api import JobAdvanced as JobAdvanced
@@ -38,6 +39,7 @@ from crucible_batch.errors import BudgetAccountError as BudgetAccountError
 from crucible_batch.errors import ClusterSetupError as ClusterSetupError
 from crucible_batch.errors import ClusterUnreachableError as ClusterUnreachableError
 from crucible_batch.errors import ConsentError as ConsentError
+from crucible_batch.errors import ControlError as ControlError
 from crucible_batch.errors import CrucibleBatchError as CrucibleBatchError
 from crucible_batch.errors import DeadlineError as DeadlineError
 from crucible_batch.errors import EarlierRunError as EarlierRunError
@@ -56,6 +58,7 @@ from crucible_batch.errors import RunDirectoryError as RunDirectoryError
 from crucible_batch.errors import RunPrunedError as RunPrunedError
 from crucible_batch.errors import SavedPlanError as SavedPlanError
 from crucible_batch.errors import ShardsOutstandingError as ShardsOutstandingError
+from crucible_batch.errors import ShardsUnknownError as ShardsUnknownError
 from crucible_batch.errors import SpendLimitError as SpendLimitError
 from crucible_batch.errors import StalePlanError as StalePlanError
 from crucible_batch.errors import UserError as UserError
