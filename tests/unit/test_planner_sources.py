@@ -118,6 +118,12 @@ def test_the_identity_is_made_of_the_bytes_and_not_of_the_name_of_the_source(tmp
     assert one[1].identity == two[1].identity != other[1].identity
 
 
+def test_an_output_that_is_given_twice_makes_its_jobs_once(tmp_path: Path) -> None:
+    derived, planned, _ = plan(tmp_path, {})
+    assert [job.name for job in derived.derive(planned[0], saved("d-1", 0))] == ["f-d-1-2", "f-d-1-4"]
+    assert derived.derive(planned[0], saved("d-1", 0)) == []
+
+
 def test_equal_outputs_are_handled_as_the_manifest_says(tmp_path: Path) -> None:
     jobs = '  - {name: d, prompt: "p {{ repeat }}", repeat: 2}\n  - {name: "f-{{ source.name }}", from: "d-*"}\n'
     outputs = {"d-1": [saved("d-1", 0, "same")], "d-2": [saved("d-2", 0, "same")]}

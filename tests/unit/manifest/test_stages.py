@@ -122,6 +122,7 @@ def test_an_output_that_is_saved_during_the_run_makes_the_jobs_that_the_next_pla
             for _, made in expansion.derive(name, output):
                 during += [item for item in made if isinstance(item, JobSpec)]
     after = [item for item in expanded(tmp_path, entries, outputs).jobs() if isinstance(item, JobSpec)]
+    assert all(item.collision is None for item in during)  # each has the name that it had when it was expected
     known = {item.name: (item.image, item.prompt, item.params) for item in during}
     planned = {item.name: item for item in after if item.source is not None and not item.is_expected}
     assert known == {name: (item.image, item.prompt, item.params) for name, item in planned.items()}
