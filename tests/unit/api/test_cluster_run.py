@@ -34,7 +34,7 @@ ROWS = [shard(1, ShardState.ENDED, 1, "succeeded"), shard(2, ShardState.WITHDRAW
 def coordinator() -> Any:
     made = object.__new__(cluster_run._Coordinator)
     made._main, made._run, made._epoch, made._wave = Path("/main"), "run", 1, 1
-    made.request = SimpleNamespace(html=True)
+    made.request, made.settings = SimpleNamespace(html=True), SimpleNamespace()
     return made
 
 
