@@ -9,11 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import assert_never
 
-from crucible_batch.domain.derived_jobs import DERIVED_JOB_INVALID, placeholder_identity
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo, Workflow
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.output_path import RESERVED_NAMES, first_output_pattern, fold_path
-from crucible_batch.domain.plan import InputImage, PlannedJob, SourceOutput, row_texts
+from crucible_batch.domain.plan import (
+    DERIVED_JOB_INVALID,
+    InputImage,
+    PlannedJob,
+    SourceOutput,
+    placeholder_identity,
+    row_texts,
+)
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, Source, TableRow
 

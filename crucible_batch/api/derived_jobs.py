@@ -19,23 +19,20 @@ from typing import TypeAlias
 from crucible_batch.api.plan_rows import journal_of
 from crucible_batch.api.stage_note import PickedStage, note_stages
 from crucible_batch.domain.derived_jobs import (
-    DERIVED_JOB_INVALID,
     missing_outputs,
-    placeholder_identity,
     source_failed,
 )
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.output_path import is_planned_path
-from crucible_batch.domain.plan import InputImage, PlannedJob, SourceOutput
+from crucible_batch.domain.plan import DERIVED_JOB_INVALID, InputImage, PlannedJob, SourceOutput, placeholder_identity
 from crucible_batch.domain.prices import Shape, shape_of
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, expected_output
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import OutputStore
 from crucible_batch.planner import Planner, ReadImage
 
 logger = logging.getLogger(__name__)
@@ -73,6 +70,8 @@ class SavedOutputs:
     """The outputs of planned jobs, by the journal of a run directory; none without a journal."""
 
     def __init__(self, directory: Path = Path(), journal: Journal | None = None) -> None:
+        from crucible_batch.outputs import OutputStore  # noqa: PLC0415 - Pillow, for manifests with stages
+
         self._journal = journal
         self._store = OutputStore(directory)
         self._directory = directory.resolve()
@@ -329,6 +328,14 @@ class RunDerivation:
             self.derived.arrange(self.journal)
         except (sqlite3.Error, UserError) as error:
             logger.warning("the report's jobs are not in manifest order (%s); the next run restores it", error)
+
+
+def later_stages(manifest: Manifest, run_id: str, saved: SavedOutputs | None = None) -> DerivedJobs | None:
+    """Return the later stages of a manifest; None if no entry has `from`.
+
+    ``saved`` has the outputs of the run directory; without it, the later stages have no jobs yet.
+    """
+    return DerivedJobs(manifest, run_id, saved or SavedOutputs()) if manifest.has_stages else None
 
 
 @contextmanager

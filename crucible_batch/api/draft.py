@@ -5,15 +5,14 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Protocol, TypeVar, Unpack
 
-from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs
 from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
 from crucible_batch.api.scheduling import at_scheduled_time
 from crucible_batch.api.state_location import state_directory_of
@@ -22,10 +21,33 @@ from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import Expansion, Manifest, ProblemCollector, expand, load_manifest, render_run_id
+from crucible_batch.manifest import (
+    Expansion,
+    Manifest,
+    ProblemCollector,
+    SourceFile,
+    expand,
+    load_manifest,
+    render_run_id,
+)
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import Planner, ReadImage
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
+
+
+class LaterStages(Protocol):
+    """The jobs that are made from the outputs of others: ``api/derived_jobs.py``, which isn't loaded without need."""
+
+    def begin(self, planner: Planner, expansion: Expansion) -> None: ...
+
+    def reader(self, read: ReadImage) -> ReadImage: ...
+
+    def outputs_of(self, name: str) -> Sequence[SourceFile] | None: ...
+
+    def take(self, planned: PlannedJob) -> bool: ...
+
+    def expected_names(self) -> Iterator[str]: ...
+
 
 T = TypeVar("T")
 
@@ -45,7 +67,8 @@ def validate_request(request: RunRequest) -> tuple[Manifest, int]:
     """Check the manifest of a request, as ``validate`` does."""
     manifest = read_source(request)
     with PlanFile.temporary() as draft:
-        fill_plan(draft, manifest, run_terms(manifest, request).run_id, {})
+        run_id = run_terms(manifest, request).run_id
+        fill_plan(draft, manifest, run_id, {}, derived=_later_stages(manifest, run_id))
         return manifest, len(draft)
 
 
@@ -105,7 +128,7 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     return out_dir if out_dir is not None else DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
 
 
-def check_filter(plan: PlanFile, chosen: JobFilter, derived: DerivedJobs | None = None) -> None:
+def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None = None) -> None:
     """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job.
 
     ``derived`` has the names of jobs that the run may add to the plan.
@@ -136,19 +159,17 @@ def fill_plan(
     note_names: Callable[[Set[str]], None] = lambda _names: None,
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = lambda: None,
-    saved: SavedOutputs | None = None,
-) -> DerivedJobs | None:
+    derived: LaterStages | None = None,
+) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to abort.
 
-    Returns the later stages, None if no entry has `from`. ``saved`` has the outputs of the run directory; without it,
-    the later stages have no jobs yet.
+    ``derived`` are the later stages; None if no entry has `from`.
 
     Raises ``ManifestError`` with all problems of the jobs and those ``found`` before. A problem that many jobs share,
     such as a typo in the defaults, is reported once.
     """
     problems = ProblemCollector()
     problems.extend(found)
-    derived = DerivedJobs(manifest, run_id, saved or SavedOutputs()) if manifest.has_stages else None
     read = _image_reader()
     planner = Planner(
         manifest_name=manifest.name,
@@ -174,7 +195,15 @@ def fill_plan(
 
     plan.fill(planned())
     problems.raise_if_any()
-    return derived
+
+
+def _later_stages(manifest: Manifest, run_id: str) -> LaterStages | None:
+    """Return the later stages of a manifest, without any outputs; None if no entry has `from`."""
+    if not manifest.has_stages:
+        return None
+    from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs  # noqa: PLC0415 - journal and outputs
+
+    return DerivedJobs(manifest, run_id, SavedOutputs())
 
 
 def _in_batches(items: Iterable[T]) -> Iterator[T]:

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.derived_jobs import DerivedJobs, RunDerivation, SavedOutputs, refuse_stages, saved_outputs
+from crucible_batch.api.derived_jobs import (
+    DerivedJobs,
+    RunDerivation,
+    SavedOutputs,
+    later_stages,
+    refuse_stages,
+    saved_outputs,
+)
 from crucible_batch.api.draft import check_filter, fill_plan
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
 from crucible_batch.api.object_runs import claim_prefix, note_url, restore_receipts
@@ -117,7 +124,8 @@ def _plan_again(draft: PlanFile, basis: PlanBasis, journal: Journal) -> DerivedJ
     """Plan the jobs by the outputs that the journal has now, and adopt the plan."""
     draft.clear()
     saved = SavedOutputs(journal.path.parents[1], journal)
-    derived = fill_plan(draft, basis.source, basis.terms.run_id, basis.workflows, basis.note_file, saved=saved)
+    derived = later_stages(basis.source, basis.terms.run_id, saved)
+    fill_plan(draft, basis.source, basis.terms.run_id, basis.workflows, basis.note_file, derived=derived)
     journal.adopt(draft)
     return derived
 

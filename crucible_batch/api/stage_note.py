@@ -11,7 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.journal import Journal
-from crucible_batch.report import WaitingRow
 
 _NAME = "stages"
 
@@ -54,17 +53,3 @@ def noted_stages(journal: Journal) -> list[PickedStage]:
         return _STAGES.validate_json(journal.noted(_NAME) or "[]")
     except ValidationError:
         return []
-
-
-def waiting_rows(journal: Journal) -> list[WaitingRow]:
-    """Return the stages that wait for their picks, as the report has them."""
-    return [
-        WaitingRow(
-            name=stage.name,
-            sources=stage.sources,
-            pick=stage.pick,
-            choices=sum(1 for _ in stage.candidates(journal.plan())),
-        )
-        for stage in noted_stages(journal)
-        if stage.is_waiting
-    ]

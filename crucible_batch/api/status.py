@@ -17,7 +17,7 @@ from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_location import local_directory, noted_url
 from crucible_batch.api.shard_note import describe_shards, noted_shards
-from crucible_batch.api.stage_note import waiting_rows
+from crucible_batch.api.stage_note import noted_stages
 from crucible_batch.domain.control import PausedSince, pause_of
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
@@ -35,6 +35,7 @@ from crucible_batch.report import (
     NotificationRow,
     ReportHead,
     RowFile,
+    WaitingRow,
     build_head,
     build_row,
     build_rows,
@@ -361,7 +362,7 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
         period=noted_period(journal),
     )
     return head.model_copy(
-        update={"notifications": notifications_of(journal, newest), "waiting": waiting_rows(journal)}
+        update={"notifications": notifications_of(journal, newest), "waiting": _waiting_rows(journal)}
     )
 
 
@@ -390,3 +391,17 @@ def notifications_of(journal: Journal, run: RunRecord) -> list[NotificationRow]:
     except ValidationError:
         return []
     return kept.rows if kept.started_at == run.started_at else []
+
+
+def _waiting_rows(journal: Journal) -> list[WaitingRow]:
+    """Return the stages that wait for their picks."""
+    return [
+        WaitingRow(
+            name=stage.name,
+            sources=stage.sources,
+            pick=stage.pick,
+            choices=sum(1 for _ in stage.candidates(journal.plan())),
+        )
+        for stage in noted_stages(journal)
+        if stage.is_waiting
+    ]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import httpx
 
 from crucible_batch.api.connecting import gateway_for
-from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs
+from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs, later_stages
 from crucible_batch.api.draft import fill_plan, read_source, run_terms
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
@@ -107,7 +107,7 @@ async def plan_jobs(
 ) -> DerivedJobs | None:
     """Plan every job into ``plan``, and fill ``basis`` with the files read and, from the gateway, the workflows used.
 
-    ``watch`` is called at each job, and may raise to abort. ``saved`` and the result are those of ``fill_plan``.
+    ``watch`` is called at each job, and may raise to abort. ``saved`` and the result are those of ``later_stages``.
 
     Raises ``ManifestError`` with all problems of the workflows and the jobs, even if the gateway can't be reached, and
     ``GatewayError`` if there are no such problems but it can't be reached.
@@ -122,8 +122,17 @@ async def plan_jobs(
             failure = error
     manifest, run_id = basis.source, basis.terms.run_id
     known, note_names = basis.workflows, basis.names.update
-    derived = fill_plan(
-        plan, manifest, run_id, known, basis.note_file, note_names=note_names, found=missing, watch=watch, saved=saved
+    derived = later_stages(manifest, run_id, saved)
+    fill_plan(
+        plan,
+        manifest,
+        run_id,
+        known,
+        basis.note_file,
+        note_names=note_names,
+        found=missing,
+        watch=watch,
+        derived=derived,
     )
     if failure is not None:
         raise failure

@@ -13,22 +13,15 @@ A blocked job is in the plan for the report only: it has no events, is never bou
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 
 SOURCE_FAILED = "SOURCE_FAILED"
-DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
 PICK_NOT_FOUND = "PICK_NOT_FOUND"
 
 _FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
-
-
-def placeholder_identity(*parts: str) -> str:
-    """Return the identity of a job that is never requested. It is made of other text than that of a request."""
-    return hashlib.sha256("\0".join(("blocked", *parts)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def missing_outputs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,13 @@ MAX_CELL = 200
 MAX_COLUMN_NAME = 80
 MAX_ROW = 2000
 """Characters that are kept of a row, column names included, so that a wide table doesn't fill journals and reports."""
+DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
+"""The code of a job that can't be made from an output: ``domain.derived_jobs`` has the table."""
+
+
+def placeholder_identity(*parts: str) -> str:
+    """Return the identity of a job that is never requested. It is made of other text than that of a request."""
+    return hashlib.sha256("\0".join(("blocked", *parts)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def row_texts(values: Mapping[str, object]) -> Mapping[str, str]:

@@ -66,6 +66,7 @@ class Expansion:
         outputs_of: OutputsOf = _all_expected,
     ) -> None:
         self._manifest = manifest
+        self._has_stages = manifest.has_stages
         self._context = ExpansionContext(manifest, note)
         self._outputs_of = outputs_of
         self._sources = SourceJobs()
@@ -128,7 +129,7 @@ class Expansion:
             yield stage, made
 
     def _note_source(self, job: JobSpec) -> None:
-        if self._manifest.has_stages:
+        if self._has_stages:
             self._sources.add(job.name, job.prompt, job.axes, job.entry)
 
     def _of_entry(self, entry: ManifestEntry, template: JobTemplate) -> Iterator[_Made]:

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from crucible_batch.domain.derived_jobs import missing_outputs, placeholder_identity, source_failed
+from crucible_batch.domain.derived_jobs import missing_outputs, source_failed
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import job_identity
 from crucible_batch.domain.job import Job, Phase, decide
 from crucible_batch.domain.outcome import Outcome, conclude, outcome_of
+from crucible_batch.domain.plan import placeholder_identity
 from crucible_batch.errors import ExitCode
 
 

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -121,7 +120,7 @@ def _simulated_time(clock: NightClock, seed: int) -> Iterator[None]:
     with (
         patch.object(SystemClock, "now", lambda _self: clock.now()),
         patch.object(SystemClock, "monotonic", lambda _self: clock.monotonic()),
-        patch.object(cluster_worker, "time", SimpleNamespace(monotonic=clock.monotonic)),
+        patch.object(cluster_worker, "lease_clock", clock.monotonic),
         patch.object(cluster_worker, "WorkerTools", partial(cluster_worker.WorkerTools, monotonic=clock.monotonic)),
         patch.object(cluster_run, "merge", partial(cluster_run.merge, clock=clock.now)),
         patch.object(uuid, "uuid4", lambda: uuid.UUID(int=chance.getrandbits(128))),
