@@ -27,7 +27,7 @@ from crucible_batch.domain.derived_jobs import (
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
-from crucible_batch.domain.output_path import is_planned_path
+from crucible_batch.domain.output_path import is_picture_path, is_planned_path
 from crucible_batch.domain.plan import InputImage, PlannedJob, SourceOutput
 from crucible_batch.domain.prices import Shape, shape_of
 from crucible_batch.domain.retry_rule import RetryRule
@@ -83,10 +83,9 @@ class SavedOutputs:
         return Job(planned.identity) if self._journal is None else self._journal.job(planned, rule)
 
     def of(self, planned: PlannedJob) -> list[Saved]:
-        """Return the saved outputs of a job, in order. A path that the plan doesn't lead to was not written by us."""
+        """Return the saved outputs of a job, in order, without those at a path where no output can be."""
         found = self.job(planned).outputs.values() if self._journal is not None else ()
-        ours = (each for each in found if is_planned_path(planned.output, each.index, each.sha256, each.path))
-        return sorted(ours, key=lambda each: each.index)
+        return sorted((each for each in found if _is_ours(planned, each)), key=lambda each: each.index)
 
     def file(self, saved: Saved) -> Path:
         return self._directory / saved.path
@@ -94,6 +93,16 @@ class SavedOutputs:
     def is_there(self, saved: Saved) -> bool:
         """Whether the file is at its path, and not behind a link."""
         return self._store.has(saved.path, saved.byte_size)
+
+
+def _is_ours(planned: PlannedJob, saved: Saved) -> bool:
+    """Whether an output may be an input image, by its path in the journal, which is untrusted.
+
+    A job that was renamed keeps its outputs where they are. Their bytes are compared with the digest before they are
+    sent, so a forged journal gives away no file that its author doesn't have.
+    """
+    is_planned = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
+    return is_planned or is_picture_path(saved.path)
 
 
 @dataclass(slots=True)
@@ -228,8 +237,7 @@ class DerivedJobs:
         A job that can't be made is noted with its reason, for the end of the run.
         """
         name = planned.name
-        is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
-        if (name, saved.index) in self._derived or name not in self._planned or not is_ours:
+        if (name, saved.index) in self._derived or name not in self._planned or not _is_ours(planned, saved):
             return []
         found: list[PlannedJob] = []
         for stage, specs in self.expansion.derive(name, self._source_file(name, saved)):
