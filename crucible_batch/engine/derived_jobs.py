@@ -29,6 +29,8 @@ class Derivation(Protocol):
 class JobAdder:
     """Adds jobs to the plan and to the queue of a run.
 
+    ``is_chosen`` returns, for a job's name, whether this run includes it: the others are planned, but not queued.
+
     A job is in the journal's plan, durable, before it is queued: after a kill the next run finds what this one bought.
     If the run is killed between a source's last event and the plan, the next run adds the jobs, by the same rule.
     """
@@ -40,12 +42,15 @@ class JobAdder:
         waiting: deque[tuple[PlannedJob, Job]],
         tell: ProgressReporter,
         rule: RetryRule,
+        *,
+        is_chosen: Callable[[str], bool],
     ) -> None:
         self._derivation = derivation
         self._history = history
         self._waiting = waiting
         self._tell = tell
         self._rule = rule
+        self._is_chosen = is_chosen
         self._added: set[str] = set()
         self.blocked = 0
         """The number of this run's jobs that are blocked by others, once they are counted."""
@@ -72,8 +77,9 @@ class JobAdder:
             for each in made:
                 known = self._history.known(each.identity)
                 await self._history.append_planned(each)
-                # A job that has begun before is continued by the next run, which finds it in the plan.
-                if known is None:
+                # A job that has begun before is continued by the next run, which finds it in the plan; so is one that
+                # this run does not choose (`--only`).
+                if known is None and self._is_chosen(each.name):
                     self._waiting.append((each, Job(each.identity, has_images=bool(each.images), rule=self._rule)))
                     start_worker()
             if made:

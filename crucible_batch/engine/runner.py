@@ -96,7 +96,7 @@ class Runner:
         failed = partial(history.started_jobs, self._rule) if stages is None else tuple
         self._reopening = Reopening(failed, options.only, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
-        self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule)
+        self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
         self._left = LeftJobs(self.books, clock, self._tell)
         self._context = self._job_context(terms)
         self._staged = None if stages is None else StagedJobs(stages, self.books.ledger, self._context.assets)

@@ -499,6 +499,19 @@ async def test_only_some_of_the_sources_are_run(start: Any) -> None:
             await bench.run(manifest, only=["final-draft-9"])
 
 
+async def test_a_stage_that_is_not_chosen_is_not_bought(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(STAGES)
+        result = await bench.run(manifest, only=["draft-*"])
+        assert (result.exit_code, await bought(bench)) == (0, 3)
+        assert names_of(result, "pending") == NAMES[3:]
+        assert (await bench.run(manifest, only=["final-draft-1"])).ok
+        assert await bought(bench) == 4
+        rest = await bench.run(manifest)
+        await bench.agree(rest)
+        assert (rest.ok, await bought(bench)) == (True, 6)
+
+
 async def test_many_sources_are_worked_on_together(start: Any) -> None:
     """The workers that have no job left do not end while a source may still bring some."""
     sheets = '{name: sheet, prompt: "heron {{ repeat }}", workflow: zimage-sheet, repeat: 2}'

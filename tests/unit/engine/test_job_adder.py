@@ -23,12 +23,12 @@ FINISHED = Job("source", outputs={0: OUTPUT})
 class Bench:
     """A derivation, a journal and a reporter in one. ``steps`` are what was done, in order."""
 
-    def __init__(self, known: tuple[str, ...] = ()) -> None:
+    def __init__(self, known: tuple[str, ...] = (), chosen: tuple[str, ...] = ("one", "two")) -> None:
         self.steps: list[str] = []
         self.waiting: deque[tuple[PlannedJob, Job]] = deque()
         self.known_jobs = known
         self.failure: Exception | None = None
-        self.adder = JobAdder(self, self, self.waiting, self, RetryRule())  # type: ignore[arg-type]
+        self.adder = JobAdder(self, self, self.waiting, self, RetryRule(), is_chosen=chosen.__contains__)  # type: ignore[arg-type]
 
     def derive(self, _planned: PlannedJob, _saved: Saved) -> list[PlannedJob]:
         return MADE
@@ -76,9 +76,16 @@ async def test_a_job_that_has_begun_before_is_left_to_the_next_run() -> None:
     assert bench.adder.has_added("one")
 
 
+async def test_a_job_that_is_not_chosen_is_planned_and_not_queued() -> None:
+    bench = Bench(chosen=("two",))
+    await bench.add()
+    assert [job.identity for _, job in bench.waiting] == ["two"]
+    assert "planned one" in bench.steps
+
+
 async def test_a_run_without_stages_adds_nothing() -> None:
     bench = Bench()
-    bench.adder = JobAdder(None, bench, bench.waiting, bench, RetryRule())  # type: ignore[arg-type]
+    bench.adder = JobAdder(None, bench, bench.waiting, bench, RetryRule(), is_chosen=bool)  # type: ignore[arg-type]
     await bench.add()
     bench.adder.arrange()
     assert (bench.steps, bench.adder.is_used) == ([], False)
