@@ -33,10 +33,10 @@ from crucible_batch.domain.prices import Shape, shape_of
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, expected_output
+from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, SourceJob, expected_output
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import OutputStore
-from crucible_batch.planner import Planner, ReadImage
+from crucible_batch.planner import OutputKey, Planner, ReadImage
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,12 @@ class SavedOutputs:
         found = self.job(planned).outputs.values() if self._journal is not None else ()
         return sorted((each for each in found if _is_ours(planned, each)), key=lambda each: each.index)
 
+    def owners(self) -> dict[str, OutputKey]:
+        """Return the outputs from which the jobs of the former plan were made, by the identities of these jobs."""
+        plan = self._journal.plan() if self._journal is not None else ()
+        made = ((each.identity, each.source) for each in plan if each.obstacle is None)
+        return {identity: (source.name, source.index) for identity, source in made if source is not None}
+
     def file(self, saved: Saved) -> Path:
         return self._directory / saved.path
 
@@ -131,7 +137,9 @@ class DerivedJobs:
         self._expected: dict[int, _Expected] = {}
         self._waiting_names: set[str] = set()
         self._blocked: list[PlannedJob] = []
-        self._derived: set[tuple[str, int]] = set()
+        self._derived: set[OutputKey] = set()
+        self.owners = saved.owners()
+        """Of equal jobs, a plan keeps that which an earlier run had, not the first of the manifest: see the planner."""
         self._planner: Planner
         self.expansion: Expansion
 
@@ -154,6 +162,24 @@ class DerivedJobs:
         if not saved:
             return [expected_output(name, 0)]
         return [self._source_file(name, each) for each in saved]
+
+    def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]:
+        """Return the sources of an entry, as ``Expansion`` asks for their order.
+
+        It is that of the manifest. But if several have the same bytes, those without jobs in the former plan are last:
+        they were saved later, and of equal jobs the first is kept.
+        """
+        if not self.owners:
+            return sources
+        known = ((source.name, self._planned.get(source.name)) for source in sources)
+        digests = {name: [] if job is None else [each.sha256 for each in self._saved.of(job)] for name, job in known}
+        count = Counter(digest for each in digests.values() for digest in set(each))
+        owning = {name for name, _ in self.owners.values()}
+
+        def is_later(source: SourceJob) -> bool:
+            return source.name not in owning and any(count[digest] > 1 for digest in digests[source.name])
+
+        return sorted(sources, key=is_later)
 
     def _source_file(self, name: str, saved: Saved) -> SourceFile:
         from crucible_batch.input_images import input_of_output  # noqa: PLC0415 - Pillow, for manifests with images
