@@ -31,6 +31,7 @@ from crucible_batch.journal.safe_files import (
     FILE,
     check_ours,
     foreign_errors,
+    has_journal,
     reading_mode,
     refuse_links,
     sync_names,
@@ -81,8 +82,7 @@ class Journal:
     @staticmethod
     def exists(directory: Path) -> bool:
         """Whether the directory has a journal. Raises ``RunDirectoryError`` as ``refuse_links`` does."""
-        refuse_links(directory)
-        return (directory / DIRECTORY / FILE).is_file()
+        return has_journal(directory)
 
     @classmethod
     @contextmanager
