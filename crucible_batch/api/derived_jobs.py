@@ -26,7 +26,7 @@ from crucible_batch.domain.derived_jobs import (
 )
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
+from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.output_path import is_picture_path, is_planned_path
 from crucible_batch.domain.plan import InputImage, PlannedJob, SourceOutput
 from crucible_batch.domain.prices import Shape, shape_of
@@ -39,6 +39,8 @@ from crucible_batch.outputs import OutputStore
 from crucible_batch.planner import OutputKey, Planner, ReadImage
 
 logger = logging.getLogger(__name__)
+
+_NEEDS_FILE = {Phase.READY, Phase.PREPARING}
 
 _Order: TypeAlias = "tuple[object, ...]"
 
@@ -206,12 +208,12 @@ class DerivedJobs:
         return False
 
     def _can_start(self, planned: PlannedJob) -> bool:
-        """Whether the source's file is there, or the job has begun. Otherwise the file is downloaded again first."""
+        """Whether the source's file is there, or not needed any more. Otherwise it is downloaded again first."""
         assert planned.source is not None
         source, path = self._planned[planned.source.name], planned.source.path
         saved = next((each for each in self._saved.of(source) if each.path == path), None)
         job = self._saved.job(planned)
-        if saved is None or self._saved.is_there(saved) or job.attempts or job.error is not None:
+        if saved is None or job.phase not in _NEEDS_FILE or self._saved.is_there(saved):
             return True
         self._derived.discard((planned.source.name, planned.source.index))
         return False

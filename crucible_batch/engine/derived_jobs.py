@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from crucible_batch.domain.events import Saved
-from crucible_batch.domain.job import Job
+from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.engine.history import History
@@ -75,12 +75,14 @@ class JobAdder:
             # Noted first: from the moment at which it is in the plan, it must not be taken from there.
             self._added.update(each.identity for each in made)
             for each in made:
-                known = self._history.known(each.identity)
+                known = self._history.known(each.identity, self._rule)
                 await self._history.append_planned(each)
-                # A job that has begun before is continued by the next run, which finds it in the plan; so is one that
-                # this run does not choose (`--only`).
-                if known is None and self._is_chosen(each.name):
-                    self._waiting.append((each, Job(each.identity, has_images=bool(each.images), rule=self._rule)))
+                fresh = Job(each.identity, has_images=bool(each.images), rule=self._rule)
+                job = fresh if known is None else known[1]
+                # A job that was begun before its source's file was lost goes on. Others are not for this run: it does
+                # not choose them (`--only`), or they are at the gateway and need no file.
+                if job.phase is Phase.READY and self._is_chosen(each.name):
+                    self._waiting.append((each, job))
                     start_worker()
             if made:
                 self._tell.added(planned, made)

@@ -194,7 +194,7 @@ class Runner:
 
     def _is_about(self, planned: PlannedJob) -> bool:
         """Whether this run includes the job: it decides the run's outcome."""
-        if planned.identity in self._retired:
+        if planned.identity in self._retired and not self._adder.has_added(planned.identity):
             return False
         return self._options.only(planned.name) if self._staged is None else self._staged.buys(planned.identity)
 

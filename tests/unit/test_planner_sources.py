@@ -35,6 +35,8 @@ class Recorded(SavedOutputs):
         super().__init__(Path("/out"))
         self.outputs = outputs
         self.former = former
+        self.phase = Phase.SUCCEEDED
+        self.are_there = True
 
     def owners(self) -> dict[str, tuple[str, int]]:
         return {each.identity: (each.source.name, each.source.index) for each in self.former if each.source}
@@ -43,10 +45,10 @@ class Recorded(SavedOutputs):
         return self.outputs.get(planned.name, [])
 
     def job(self, planned: PlannedJob) -> Job:
-        return Job(planned.identity, phase=Phase.SUCCEEDED)
+        return Job(planned.identity, phase=self.phase)
 
     def is_there(self, saved: Saved) -> bool:
-        return True
+        return self.are_there
 
 
 def saved(name: str, index: int, content: str | None = None) -> Saved:
@@ -62,11 +64,15 @@ def plan(
     duplicates: str = "error",
     jobs: str = JOBS,
     former: Sequence[PlannedJob] = (),
+    missing_at: Phase | None = None,
 ) -> tuple[DerivedJobs, list[PlannedJob], list[Problem]]:
     path = folder / "m.yaml"
     path.write_text(HEAD.replace("{duplicates}", duplicates) + jobs)
     manifest = load_manifest(path)
-    derived = DerivedJobs(manifest, "r", Recorded(outputs, former))
+    recorded = Recorded(outputs, former)
+    if missing_at is not None:
+        recorded.phase, recorded.are_there = missing_at, False
+    derived = DerivedJobs(manifest, "r", recorded)
 
     def read(path: Path) -> InputImage:
         return InputImage(AssetSpec("ff" * 32, 1, "image/png", path.name), path)
@@ -194,6 +200,16 @@ def test_the_jobs_of_an_output_that_is_gone_are_found_by_an_equal_one(tmp_path: 
     only = jobs.replace("d-*", "d-1")
     _, again, _ = plan(tmp_path, same, duplicates="each", jobs=only, former=former)
     assert again[-1].identity == former[-1].identity
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_job_that_needs_a_file_that_is_gone_waits_until_it_is_downloaded_again(tmp_path: Path, phase: Phase) -> None:
+    """Even if it was begun: its image may not have been uploaded, and would not be found."""
+    jobs = '  - {name: d, prompt: p}\n  - {name: "f", from: "d"}\n'
+    derived, planned, _ = plan(tmp_path, {"d": [saved("d", 0)]}, jobs=jobs, missing_at=phase)
+    waits = phase in {Phase.READY, Phase.PREPARING}
+    assert [job.name for job in planned] == (["d"] if waits else ["d", "f-d"])
+    assert [job.name for job in derived.derive(planned[0], saved("d", 0))] == (["f-d"] if waits else [])
 
 
 def test_an_output_that_can_not_be_an_input_blocks_its_job_only(tmp_path: Path) -> None:
