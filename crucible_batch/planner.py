@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import assert_never
+from types import MappingProxyType
+from typing import TypeAlias, assert_never
 
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo, Workflow
 from crucible_batch.domain.identity import Json, job_identity
@@ -29,12 +31,19 @@ IMAGE_FIELDS = ("image.image", "image.value", "image")
 ReadImage = Callable[[Path], InputImage | str]
 """Returns the image at a path, or a description of its problem. Called for each use; the planner doesn't cache it."""
 
+OutputKey: TypeAlias = tuple[str, int]
+"""An output: the name of its job, and its number."""
+
 
 class Planner:
     """Converts the manifest's jobs to planned jobs, in order.
 
     ``workflows`` are those whose metadata could be read; for others, parameter names are not checked. A claim is kept
     in memory for each job and, unless its name makes its paths unique, for each output path.
+
+    ``owners`` has the outputs from which jobs of the former plan were made, by the identities of these jobs. With
+    ``duplicates: each``, a job from one of them keeps its identity: in which order equal outputs are saved is chance,
+    and a later stage may be made from it.
     """
 
     def __init__(
@@ -45,12 +54,14 @@ class Planner:
         duplicates: str,
         workflows: Mapping[str, Workflow],
         read_image: ReadImage,
+        owners: Mapping[str, OutputKey] = MappingProxyType({}),
     ) -> None:
         self._manifest_name = manifest_name
         self._run_id = run_id
         self._duplicates = duplicates
         self._workflows = workflows
         self._read_image = read_image
+        self._owners = owners
         self._position = 0
         self._latest_row: tuple[TableRow | None, Mapping[str, str]] = (None, {})
         self._identities = NameClaims()
@@ -248,30 +259,40 @@ class Planner:
         problems: list[Problem],
     ) -> str | None:
         """Return the job's identity; None if it is a duplicate or the identity can't be computed."""
-        repeat = wanted.repeat
         digests = {name: image.spec.sha256 for name, image in images.items()} if images else {}
-        while True:
-            try:
-                identity = job_identity(
-                    manifest=self._manifest_name,
-                    run_id=self._run_id,
-                    workflow_id=wanted.workflow_id,
-                    params=params,
-                    images=digests,
-                    repeat=repeat,
-                )
-            except (ValueError, TypeError) as error:
-                problems.append(wanted.problem("params", str(error)))
-                return None
-            claimed = wanted.claim(self._identities, identity)
-            if claimed is None:
-                return identity
-            if self._duplicates == "once":
-                return None
-            if self._duplicates == "error":
-                problems.append(_duplicate(wanted, claimed))
-                return None
-            repeat += 1
+        identity_of = partial(
+            _identity_of, wanted, manifest=self._manifest_name, run_id=self._run_id, params=params, images=digests
+        )
+        try:
+            repeat = self._kept_repeat(wanted, identity_of)
+            while True:
+                identity = identity_of(repeat)
+                claimed = wanted.claim(self._identities, identity)
+                if claimed is None:
+                    return identity
+                if self._duplicates == "once":
+                    return None
+                if self._duplicates == "error":
+                    problems.append(_duplicate(wanted, claimed))
+                    return None
+                repeat += 1
+        except (ValueError, TypeError) as error:
+            problems.append(wanted.problem("params", str(error)))
+            return None
+
+    def _kept_repeat(self, wanted: JobSpec, identity_of: Callable[[int], str]) -> int:
+        """Return the repeat index that the job had in the former plan, its own if it wasn't there."""
+        if wanted.source is None or self._duplicates != "each" or not self._owners:
+            return wanted.repeat
+        own = (wanted.source.job.name, wanted.source.output.index)
+        for repeat in itertools.count(wanted.repeat):
+            identity = identity_of(repeat)
+            owner = self._owners.get(identity)
+            if owner is None:
+                break
+            if owner == own and wanted.claim(self._identities, identity) is None:
+                return repeat
+        return wanted.repeat
 
     def _claim_output(self, wanted: JobSpec) -> Problem | None:
         pattern = wanted.output_pattern
@@ -312,6 +333,25 @@ class Planner:
             hint="add {index} to output.path",
             of_row=True,
         )
+
+
+def _identity_of(
+    wanted: JobSpec,
+    repeat: int,
+    *,
+    manifest: str,
+    run_id: str,
+    params: Mapping[str, Json],
+    images: Mapping[str, str],
+) -> str:
+    return job_identity(
+        manifest=manifest,
+        run_id=run_id,
+        workflow_id=wanted.workflow_id,
+        params=params,
+        images=images,
+        repeat=repeat,
+    )
 
 
 def source_output(source: Source) -> SourceOutput:

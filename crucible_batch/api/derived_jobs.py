@@ -24,18 +24,20 @@ from crucible_batch.domain.derived_jobs import (
 )
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.output_path import is_planned_path
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.output_path import is_picture_path, is_planned_path
 from crucible_batch.domain.plan import DERIVED_JOB_INVALID, InputImage, PlannedJob, SourceOutput, placeholder_identity
 from crucible_batch.domain.prices import Shape, shape_of
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, expected_output
+from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, SourceJob, expected_output
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.planner import Planner, ReadImage
+from crucible_batch.planner import OutputKey, Planner, ReadImage
 
 logger = logging.getLogger(__name__)
+
+_NEEDS_FILE = {Phase.READY, Phase.PREPARING}
 
 _Order: TypeAlias = "tuple[object, ...]"
 
@@ -82,10 +84,15 @@ class SavedOutputs:
         return Job(planned.identity) if self._journal is None else self._journal.job(planned, rule)
 
     def of(self, planned: PlannedJob) -> list[Saved]:
-        """Return the saved outputs of a job, in order. A path that the plan doesn't lead to was not written by us."""
+        """Return the saved outputs of a job, in order, without those at a path where no output can be."""
         found = self.job(planned).outputs.values() if self._journal is not None else ()
-        ours = (each for each in found if is_planned_path(planned.output, each.index, each.sha256, each.path))
-        return sorted(ours, key=lambda each: each.index)
+        return sorted((each for each in found if _is_ours(planned, each)), key=lambda each: each.index)
+
+    def owners(self) -> dict[str, OutputKey]:
+        """Return the outputs from which the jobs of the former plan were made, by the identities of these jobs."""
+        plan = self._journal.plan() if self._journal is not None else ()
+        made = ((each.identity, each.source) for each in plan if each.obstacle is None)
+        return {identity: (source.name, source.index) for identity, source in made if source is not None}
 
     def file(self, saved: Saved) -> Path:
         return self._directory / saved.path
@@ -93,6 +100,16 @@ class SavedOutputs:
     def is_there(self, saved: Saved) -> bool:
         """Whether the file is at its path, and not behind a link."""
         return self._store.has(saved.path, saved.byte_size)
+
+
+def _is_ours(planned: PlannedJob, saved: Saved) -> bool:
+    """Whether an output may be an input image, by its path in the journal, which is untrusted.
+
+    A job that was renamed keeps its outputs where they are. Their bytes are compared with the digest before they are
+    sent, so a forged journal gives away no file that its author doesn't have.
+    """
+    is_planned = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
+    return is_planned or is_picture_path(saved.path)
 
 
 @dataclass(slots=True)
@@ -121,7 +138,9 @@ class DerivedJobs:
         self._expected: dict[int, _Expected] = {}
         self._waiting_names: set[str] = set()
         self._blocked: list[PlannedJob] = []
-        self._derived: set[tuple[str, int]] = set()
+        self._derived: set[OutputKey] = set()
+        self.owners = saved.owners()
+        """Of equal jobs, a plan keeps that which an earlier run had, not the first of the manifest: see the planner."""
         self._planner: Planner
         self.expansion: Expansion
 
@@ -144,6 +163,24 @@ class DerivedJobs:
         if not saved:
             return [expected_output(name, 0)]
         return [self._source_file(name, each) for each in saved]
+
+    def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]:
+        """Return the sources of an entry, as ``Expansion`` asks for their order.
+
+        It is that of the manifest. But if several have the same bytes, those without jobs in the former plan are last:
+        they were saved later, and of equal jobs the first is kept.
+        """
+        if not self.owners:
+            return sources
+        known = ((source.name, self._planned.get(source.name)) for source in sources)
+        digests = {name: [] if job is None else [each.sha256 for each in self._saved.of(job)] for name, job in known}
+        count = Counter(digest for each in digests.values() for digest in set(each))
+        owning = {name for name, _ in self.owners.values()}
+
+        def is_later(source: SourceJob) -> bool:
+            return source.name not in owning and any(count[digest] > 1 for digest in digests[source.name])
+
+        return sorted(sources, key=is_later)
 
     def _source_file(self, name: str, saved: Saved) -> SourceFile:
         from crucible_batch.input_images import input_of_output  # noqa: PLC0415 - Pillow, for manifests with images
@@ -170,12 +207,12 @@ class DerivedJobs:
         return False
 
     def _can_start(self, planned: PlannedJob) -> bool:
-        """Whether the source's file is there, or the job has begun. Otherwise the file is downloaded again first."""
+        """Whether the source's file is there, or not needed any more. Otherwise it is downloaded again first."""
         assert planned.source is not None
         source, path = self._planned[planned.source.name], planned.source.path
         saved = next((each for each in self._saved.of(source) if each.path == path), None)
         job = self._saved.job(planned)
-        if saved is None or self._saved.is_there(saved) or job.attempts or job.error is not None:
+        if saved is None or job.phase not in _NEEDS_FILE or self._saved.is_there(saved):
             return True
         self._derived.discard((planned.source.name, planned.source.index))
         return False
@@ -227,8 +264,7 @@ class DerivedJobs:
         A job that can't be made is noted with its reason, for the end of the run.
         """
         name = planned.name
-        is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
-        if (name, saved.index) in self._derived or name not in self._planned or not is_ours:
+        if (name, saved.index) in self._derived or name not in self._planned or not _is_ours(planned, saved):
             return []
         found: list[PlannedJob] = []
         for stage, specs in self.expansion.derive(name, self._source_file(name, saved)):

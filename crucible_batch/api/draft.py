@@ -177,11 +177,12 @@ def fill_plan(
         duplicates=manifest.duplicates,
         workflows=workflows,
         read_image=read if derived is None else derived.reader(read),
+        owners={} if derived is None else derived.owners,
     )
     if derived is None:
         specs = _in_batches(expand(manifest, note, note_names))
     else:
-        expansion = Expansion(manifest, note, derived.outputs_of)
+        expansion = Expansion(manifest, note, derived.outputs_of, derived.owners_first)
         derived.begin(planner, expansion)
         specs = expansion.jobs(note_names)  # not in batches: the jobs of an entry depend on those above
 

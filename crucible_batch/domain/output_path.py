@@ -74,6 +74,14 @@ def is_planned_path(pattern: str, index: int, sha256: str, path: str) -> bool:
     return path in {home, relocated_path(home, sha256)}
 
 
+def is_picture_path(path: str) -> bool:
+    """Whether an output may be at ``path`` and is named as a picture: the path of a job that has been renamed since.
+
+    It is enough to read a file whose digest is known, and not to write one.
+    """
+    return may_hold_output(path) and PurePosixPath(path).suffix in PICTURE_EXTENSIONS.values()
+
+
 def first_output_pattern(pattern: str) -> str | None:
     """Return the pattern whose later outputs may collide with the first of this one: ``a{ext}`` for ``a-1{ext}``.
 

@@ -68,3 +68,7 @@ def remedy_for(codes: Iterable[str], never: Set[str]) -> Remedy | None:
         else:
             remedy = remedy or Remedy.CHANGE
     return remedy
+
+
+ONCE = RetryRule(attempts=1)
+"""Allows no other attempt."""

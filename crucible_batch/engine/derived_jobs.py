@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from crucible_batch.domain.events import Saved
-from crucible_batch.domain.job import Job
+from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.engine.history import History
@@ -29,6 +29,8 @@ class Derivation(Protocol):
 class JobAdder:
     """Adds jobs to the plan and to the queue of a run.
 
+    ``is_chosen`` returns, for a job's name, whether this run includes it: the others are planned, but not queued.
+
     A job is in the journal's plan, durable, before it is queued: after a kill the next run finds what this one bought.
     If the run is killed between a source's last event and the plan, the next run adds the jobs, by the same rule.
     """
@@ -40,12 +42,15 @@ class JobAdder:
         waiting: deque[tuple[PlannedJob, Job]],
         tell: ProgressReporter,
         rule: RetryRule,
+        *,
+        is_chosen: Callable[[str], bool],
     ) -> None:
         self._derivation = derivation
         self._history = history
         self._waiting = waiting
         self._tell = tell
         self._rule = rule
+        self._is_chosen = is_chosen
         self._added: set[str] = set()
         self.blocked = 0
         """The number of this run's jobs that are blocked by others, once they are counted."""
@@ -70,11 +75,14 @@ class JobAdder:
             # Noted first: from the moment at which it is in the plan, it must not be taken from there.
             self._added.update(each.identity for each in made)
             for each in made:
-                known = self._history.known(each.identity)
+                known = self._history.known(each.identity, self._rule)
                 await self._history.append_planned(each)
-                # A job that has begun before is continued by the next run, which finds it in the plan.
-                if known is None:
-                    self._waiting.append((each, Job(each.identity, has_images=bool(each.images), rule=self._rule)))
+                fresh = Job(each.identity, has_images=bool(each.images), rule=self._rule)
+                job = fresh if known is None else known[1]
+                # A job that was begun before its source's file was lost goes on. Others are not for this run: it does
+                # not choose them (`--only`), or they are at the gateway and need no file.
+                if job.phase is Phase.READY and self._is_chosen(each.name):
+                    self._waiting.append((each, job))
                     start_worker()
             if made:
                 self._tell.added(planned, made)

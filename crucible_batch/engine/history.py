@@ -61,8 +61,11 @@ class History(Protocol):
         """Return the identities of the jobs ever accepted as this gateway job. ``job_id`` is in lower case."""
         ...
 
-    def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
-        """Return one job in its current state, and whether it is retired; None if it was never planned."""
+    def known(self, identity: str, rule: RetryRule = ...) -> tuple[PlannedJob, Job, bool] | None:
+        """Return one job in its current state, and whether it is retired; None if it was never planned.
+
+        By default, with a retry rule that allows no other attempt.
+        """
         ...
 
     def asset(self, sha256: str) -> Asset:

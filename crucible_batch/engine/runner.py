@@ -96,7 +96,7 @@ class Runner:
         failed = partial(history.started_jobs, self._rule) if stages is None else tuple
         self._reopening = Reopening(failed, options.only, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
-        self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule)
+        self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
         self._left = LeftJobs(self.books, clock, self._tell)
         self._context = self._job_context(terms)
         self._staged = None if stages is None else StagedJobs(stages, self.books.ledger, self._context.assets)
@@ -194,7 +194,7 @@ class Runner:
 
     def _is_about(self, planned: PlannedJob) -> bool:
         """Whether this run includes the job: it decides the run's outcome."""
-        if planned.identity in self._retired:
+        if planned.identity in self._retired and not self._adder.has_added(planned.identity):
             return False
         return self._options.only(planned.name) if self._staged is None else self._staged.buys(planned.identity)
 

@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,8 @@ from crucible_batch.errors import JournalError, RunDirectoryError
 
 DIRECTORY = ".crucible"
 FILE = "journal.sqlite3"
+_VERSION_AT = slice(60, 64)
+"""The user version in the header of a database."""
 
 
 @contextmanager
@@ -139,6 +141,26 @@ def _refuse_links(directory: Path) -> None:
         status = _status(folder / name)
         if status is not None and (not stat.S_ISREG(status.st_mode) or status.st_nlink > 1):
             raise _refused(folder / name, status)
+
+
+def has_journal(directory: Path) -> bool:
+    """Whether a directory has a journal. Raises ``RunDirectoryError`` as ``refuse_links`` does.
+
+    A file without tables is none: its run was killed before it wrote them, and the next run does so.
+    """
+    refuse_links(directory)
+    path = directory / DIRECTORY / FILE
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            header = file.read(_VERSION_AT.stop)
+        if any(header[_VERSION_AT]):
+            return True  # fast path for almost all
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={reading_mode(path)}", uri=True)) as connection:
+            return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    except (OSError, sqlite3.Error):
+        return True  # its reader reports what is wrong
 
 
 def reading_mode(path: Path) -> str:

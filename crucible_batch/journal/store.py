@@ -16,7 +16,7 @@ from crucible_batch.domain.events import EVENT_NAMES, Accepted, Created, Event, 
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.retry_rule import ONCE, RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import sql
 from crucible_batch.journal.binding import Binding
@@ -31,6 +31,7 @@ from crucible_batch.journal.safe_files import (
     FILE,
     check_ours,
     foreign_errors,
+    has_journal,
     reading_mode,
     refuse_links,
     sync_names,
@@ -81,8 +82,7 @@ class Journal:
     @staticmethod
     def exists(directory: Path) -> bool:
         """Whether the directory has a journal. Raises ``RunDirectoryError`` as ``refuse_links`` does."""
-        refuse_links(directory)
-        return (directory / DIRECTORY / FILE).is_file()
+        return has_journal(directory)
 
     @classmethod
     @contextmanager
@@ -356,7 +356,7 @@ class Journal:
         """Yield the jobs with events that are no longer in the plan. They get no further attempt."""
         for (body,) in self._connection.execute("SELECT body FROM retired ORDER BY identity"):
             planned = decode(PlannedJob, body)
-            yield planned, self.job(planned, RetryRule(attempts=1))
+            yield planned, self.job(planned, ONCE)
 
     def saved_at(self, path: str) -> list[str]:
         """Return the identities of the jobs that ever had an output saved at this path or moved to it."""
@@ -373,12 +373,12 @@ class Journal:
                 self._knows_gateway_jobs = True
             return [subject for (subject,) in self._connection.execute(sql.ACCEPTED_AS, (job_id,))]
 
-    def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
+    def known(self, identity: str, rule: RetryRule = ONCE) -> tuple[PlannedJob, Job, bool] | None:
         """Return a job, its current state, and whether it is retired; None if it was never planned."""
         with self._errors():
             row = self._connection.execute(sql.KNOWN, (identity,)).fetchone()
         planned = decode(PlannedJob, row[0]) if row else None
-        return None if planned is None else (planned, self.job(planned, RetryRule(attempts=1)), bool(row[1]))
+        return None if planned is None else (planned, self.job(planned, rule), bool(row[1]))
 
     def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
         """Return a job in its current state, whether or not it is in the plan."""

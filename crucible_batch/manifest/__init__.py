@@ -14,7 +14,15 @@ from crucible_batch.manifest.names import NameClaim, NameClaims, path_fault
 from crucible_batch.manifest.problems import ProblemCollector
 from crucible_batch.manifest.run_ids import depends_on_time, render_run_id, time_variables_in
 from crucible_batch.manifest.schema import A_TEMPLATE, Parameters, live_schema, manifest_schema
-from crucible_batch.manifest.sources import Source, SourceFile, expected_output, parse_pick, parse_picks, pick_text
+from crucible_batch.manifest.sources import (
+    Source,
+    SourceFile,
+    SourceJob,
+    expected_output,
+    parse_pick,
+    parse_picks,
+    pick_text,
+)
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
 
@@ -33,6 +41,7 @@ __all__ = [
     "ProblemCollector",
     "Source",
     "SourceFile",
+    "SourceJob",
     "TableRow",
     "depends_on_time",
     "expand",

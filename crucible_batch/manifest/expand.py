@@ -20,7 +20,7 @@ from crucible_batch.manifest.job_spec import JobProblems, JobSpec
 from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate, TextField
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.source_map import SourceNode
-from crucible_batch.manifest.sources import Source, SourceFile, SourceJobs, expected_output
+from crucible_batch.manifest.sources import Source, SourceFile, SourceJob, SourceJobs, expected_output
 from crucible_batch.manifest.table_rows import RowFault, TableRow
 from crucible_batch.manifest.template_filters import TemplateFault
 
@@ -32,6 +32,9 @@ MAX_PROBLEMS_OF_ENTRY = 100
 
 OutputsOf = Callable[[str], "Sequence[SourceFile] | None"]
 """Returns the outputs of the job with this name: saved ones or one that is expected. None if there is no such job."""
+
+OrderSources = Callable[["Sequence[SourceJob]"], "Sequence[SourceJob]"]
+"""Returns the sources of an entry in the order in which their jobs are made: of two equal jobs, the first is kept."""
 
 
 def _all_expected(name: str) -> Sequence[SourceFile]:
@@ -64,11 +67,13 @@ class Expansion:
         manifest: Manifest,
         note: Callable[[str, Path], None] = lambda _text, _path: None,
         outputs_of: OutputsOf = _all_expected,
+        order: OrderSources = list,
     ) -> None:
         self._manifest = manifest
         self._has_stages = manifest.has_stages
         self._context = ExpansionContext(manifest, note)
         self._outputs_of = outputs_of
+        self._order = order
         self._sources = SourceJobs()
         self._stages: list[DerivingEntry] = []
         self._count = 0
@@ -140,7 +145,7 @@ class Expansion:
         stage = DerivingEntry(self._context, entry, template, self._sources)
         self._stages.append(stage)
         yield from ((None, [problem]) for problem in stage.problems)
-        for source in stage.sources:
+        for source in self._order(stage.sources):
             outputs = self._outputs_of(source.name)
             for output in () if outputs is None else outputs:
                 if stage.is_waiting and output.sha256 is not None:  # it may be picked later

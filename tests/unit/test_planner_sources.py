@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,18 +31,24 @@ JOBS = (
 class Recorded(SavedOutputs):
     """Outputs as a journal would have them."""
 
-    def __init__(self, outputs: dict[str, list[Saved]]) -> None:
+    def __init__(self, outputs: dict[str, list[Saved]], former: Sequence[PlannedJob] = ()) -> None:
         super().__init__(Path("/out"))
         self.outputs = outputs
+        self.former = former
+        self.phase = Phase.SUCCEEDED
+        self.are_there = True
+
+    def owners(self) -> dict[str, tuple[str, int]]:
+        return {each.identity: (each.source.name, each.source.index) for each in self.former if each.source}
 
     def of(self, planned: PlannedJob) -> list[Saved]:
         return self.outputs.get(planned.name, [])
 
     def job(self, planned: PlannedJob) -> Job:
-        return Job(planned.identity, phase=Phase.SUCCEEDED)
+        return Job(planned.identity, phase=self.phase)
 
     def is_there(self, saved: Saved) -> bool:
-        return True
+        return self.are_there
 
 
 def saved(name: str, index: int, content: str | None = None) -> Saved:
@@ -51,20 +58,35 @@ def saved(name: str, index: int, content: str | None = None) -> Saved:
 
 
 def plan(
-    folder: Path, outputs: dict[str, list[Saved]], *, duplicates: str = "error", jobs: str = JOBS
+    folder: Path,
+    outputs: dict[str, list[Saved]],
+    *,
+    duplicates: str = "error",
+    jobs: str = JOBS,
+    former: Sequence[PlannedJob] = (),
+    missing_at: Phase | None = None,
 ) -> tuple[DerivedJobs, list[PlannedJob], list[Problem]]:
     path = folder / "m.yaml"
     path.write_text(HEAD.replace("{duplicates}", duplicates) + jobs)
     manifest = load_manifest(path)
-    derived = DerivedJobs(manifest, "r", Recorded(outputs))
+    recorded = Recorded(outputs, former)
+    if missing_at is not None:
+        recorded.phase, recorded.are_there = missing_at, False
+    derived = DerivedJobs(manifest, "r", recorded)
 
     def read(path: Path) -> InputImage:
         return InputImage(AssetSpec("ff" * 32, 1, "image/png", path.name), path)
 
     planner = Planner(
-        manifest_name="test", run_id="r", duplicates=duplicates, workflows={}, read_image=derived.reader(read)
+        manifest_name="test",
+        run_id="r",
+        duplicates=duplicates,
+        workflows={},
+        read_image=derived.reader(read),
+        owners=derived.owners,
     )
-    derived.begin(planner, expansion := Expansion(manifest, outputs_of=derived.outputs_of))
+    expansion = Expansion(manifest, outputs_of=derived.outputs_of, order=derived.owners_first)
+    derived.begin(planner, expansion)
     planned: list[PlannedJob] = []
     problems: list[Problem] = []
     for item in planner.plan(expansion.jobs()):
@@ -135,6 +157,59 @@ def test_equal_outputs_are_handled_as_the_manifest_says(tmp_path: Path) -> None:
     _, each, _ = plan(tmp_path, outputs, jobs=jobs, duplicates="each")
     assert [job.name for job in each] == ["d-1", "d-2", "f-d-1", "f-d-2"]
     assert each[2].identity != each[3].identity
+
+
+@pytest.mark.parametrize("duplicates", ["error", "once", "each"])
+@given(order=st.permutations(["d-1", "d-2", "d-3"]), done=st.integers(0, 3))
+@settings(max_examples=20, deadline=None)
+def test_of_equal_outputs_the_next_plan_keeps_those_that_were_taken(
+    tmp_path_factory: Any, duplicates: str, order: list[str], done: int
+) -> None:
+    """Which of them was saved first is chance, and a later stage may use its name."""
+    folder = tmp_path_factory.mktemp("plan")
+    jobs = (
+        '  - {name: d, prompt: "p {{ repeat }}", repeat: 3}\n'
+        '  - {name: "f-{{ source.name }}", from: "d-*", params: {a: 1}, repeat: 2}\n'
+        '  - {name: "g-{{ source.name }}", from: "f-*", prompt: "{{ source.name }}"}\n'
+    )
+    outputs: dict[str, list[Saved]] = {}
+    added: list[PlannedJob] = []
+
+    def derive(names: list[str]) -> None:
+        for name in names:
+            outputs[name] = [saved(name, 0, "same")]
+            for made in derived.derive(by_name[name], outputs[name][0]):
+                outputs[made.name] = [saved(made.name, 0)]
+                added.extend([made, *derived.derive(made, outputs[made.name][0])])
+
+    derived, first, _ = plan(folder, outputs, duplicates=duplicates, jobs=jobs)
+    by_name = {job.name: job for job in first}
+    derive(order[:done])
+    derived, again, problems = plan(folder, outputs, duplicates=duplicates, jobs=jobs, former=[*first, *added])
+    assert problems == []
+    assert facts(again) == facts([*first, *added])
+    derive(order[done:])
+    _, again, _ = plan(folder, outputs, duplicates=duplicates, jobs=jobs, former=[*first, *added])
+    assert facts(again) == facts([*first, *added])
+
+
+def test_the_jobs_of_an_output_that_is_gone_are_found_by_an_equal_one(tmp_path: Path) -> None:
+    jobs = '  - {name: d, prompt: "p {{ repeat }}", repeat: 2}\n  - {name: "f-{{ source.name }}", from: "d-*"}\n'
+    same = {name: [saved(name, 0, "same")] for name in ("d-1", "d-2")}
+    _, former, _ = plan(tmp_path, {"d-2": same["d-2"]}, duplicates="each", jobs=jobs)
+    only = jobs.replace("d-*", "d-1")
+    _, again, _ = plan(tmp_path, same, duplicates="each", jobs=only, former=former)
+    assert again[-1].identity == former[-1].identity
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_job_that_needs_a_file_that_is_gone_waits_until_it_is_downloaded_again(tmp_path: Path, phase: Phase) -> None:
+    """Even if it was begun: its image may not have been uploaded, and would not be found."""
+    jobs = '  - {name: d, prompt: p}\n  - {name: "f", from: "d"}\n'
+    derived, planned, _ = plan(tmp_path, {"d": [saved("d", 0)]}, jobs=jobs, missing_at=phase)
+    waits = phase in {Phase.READY, Phase.PREPARING}
+    assert [job.name for job in planned] == (["d"] if waits else ["d", "f-d"])
+    assert [job.name for job in derived.derive(planned[0], saved("d", 0))] == (["f-d"] if waits else [])
 
 
 def test_an_output_that_can_not_be_an_input_blocks_its_job_only(tmp_path: Path) -> None:

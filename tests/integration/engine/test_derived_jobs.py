@@ -406,22 +406,57 @@ async def test_a_link_in_place_of_a_source_is_not_uploaded(start: Any) -> None:
     assert names_of(result, "blocked") == ["final-draft-2"]
 
 
-async def test_a_path_in_the_journal_that_is_no_output_is_not_uploaded(start: Any) -> None:
+@pytest.mark.parametrize("path", ["secret.txt", ".secret.png", "../secret.png", ".crucible/secret.png"])
+async def test_a_path_in_the_journal_that_is_no_output_is_not_uploaded(start: Any, path: str) -> None:
     """A run directory may come from another person."""
     async with start() as bench:
-        secret = bench.path / "out" / "secret.png"
         first = await bench.run(bench.manifest(DRAFTS))
-        (first.run_dir / "draft-1" / "0.png").rename(secret)
-        journal = first.run_dir / ".crucible" / "journal.sqlite3"
-        with sqlite3.connect(journal) as connection:
-            connection.execute(
-                "UPDATE events SET body = json_set(body, '$.path', 'secret.png')"
-                " WHERE type = 'Saved' AND json_extract(body, '$.path') = 'draft-1/0.png'"
-            )
-        connection.close()
+        (first.run_dir / "draft-1" / "0.png").rename(first.run_dir / path)
+        move_in_journal(first.run_dir, path)
         await bench.run(bench.manifest(STAGES))
         names = {asset["filename"] for asset in (await bench.state())["assets"]}
-    assert "secret.png" not in names
+    assert Path(path).name not in names
+
+
+async def test_another_file_under_the_path_of_an_output_is_not_uploaded(start: Any) -> None:
+    async with start() as bench:
+        first = await bench.run(bench.manifest(DRAFTS))
+        content = bytearray((first.run_dir / "draft-1" / "0.png").read_bytes())
+        content[-1] ^= 1
+        (first.run_dir / "mine.png").write_bytes(content)
+        move_in_journal(first.run_dir, "mine.png")
+        result = await bench.run(bench.manifest(STAGES))
+        names = {asset["filename"] for asset in (await bench.state())["assets"]}
+    assert "mine.png" not in names
+    assert names_of(result, "succeeded").count("final-draft-1") == 0
+
+
+def move_in_journal(run_dir: Path, path: str) -> None:
+    """Let the journal say that the output of draft-1 is somewhere else."""
+    with sqlite3.connect(run_dir / ".crucible" / "journal.sqlite3") as connection:
+        connection.execute(
+            "UPDATE events SET body = json_set(body, '$.path', ?)"
+            " WHERE type = 'Saved' AND json_extract(body, '$.path') = 'draft-1/0.png'",
+            [path],
+        )
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "head"),
+    [("draft", "sketch", ""), ("none", "none", "output: {path: '{name}-{index}{ext}'}\n")],
+    ids=["another name", "another path"],
+)
+async def test_a_renamed_source_keeps_its_jobs(start: Any, old: str, new: str, head: str) -> None:
+    """Its outputs stay where they are. The jobs of the stage are done, or are made now if they were not yet."""
+    async with start() as bench:
+        await bench.run(bench.manifest(DRAFTS))
+        result = await bench.run(bench.manifest(STAGES.replace(old, new), head=head))
+        await bench.agree(result)
+        assert (result.ok, len(names_of(result, "succeeded"))) == (True, 6)
+        again = await bench.run(bench.manifest(STAGES))
+        assert (again.ok, names_of(again, "succeeded")) == (True, NAMES)
+        assert await bought(bench) == 6
 
 
 async def test_stages_need_a_directory_on_disk_and_a_plan_that_is_not_saved(start: Any) -> None:
@@ -462,6 +497,19 @@ async def test_only_some_of_the_sources_are_run(start: Any) -> None:
         assert result.exit_code == 0
         with pytest.raises(UserError, match="no job is named 'final-draft-9'"):
             await bench.run(manifest, only=["final-draft-9"])
+
+
+async def test_a_stage_that_is_not_chosen_is_not_bought(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(STAGES)
+        result = await bench.run(manifest, only=["draft-*"])
+        assert (result.exit_code, await bought(bench)) == (0, 3)
+        assert names_of(result, "pending") == NAMES[3:]
+        assert (await bench.run(manifest, only=["final-draft-1"])).ok
+        assert await bought(bench) == 4
+        rest = await bench.run(manifest)
+        await bench.agree(rest)
+        assert (rest.ok, await bought(bench)) == (True, 6)
 
 
 async def test_many_sources_are_worked_on_together(start: Any) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crucible_batch.domain.output_path import (
     first_output_pattern,
     fold_path,
+    is_picture_path,
     is_planned_path,
     may_hold_output,
     output_path,
@@ -171,3 +172,21 @@ def test_an_output_is_at_home_where_its_plan_puts_it_or_moves_it(
     pattern: str, sha256: str, path: str, expected: bool
 ) -> None:
     assert is_planned_path(pattern, 1, sha256, path) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("elsewhere/0.png", True),
+        ("0.jpg", True),
+        ("notes.txt", False),
+        ("notes", False),
+        (".notes.png", False),
+        ("../0.png", False),
+        ("/home/0.png", False),
+        (".crucible/0.png", False),
+        ("thumbnails/0.png", False),
+    ],
+)
+def test_a_renamed_job_has_its_pictures_below_the_run_directory(path: str, expected: bool) -> None:
+    assert is_picture_path(path) is expected

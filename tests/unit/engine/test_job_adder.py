@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.domain.events import Saved
-from crucible_batch.domain.job import Job
+from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.engine.derived_jobs import JobAdder
@@ -23,12 +23,14 @@ FINISHED = Job("source", outputs={0: OUTPUT})
 class Bench:
     """A derivation, a journal and a reporter in one. ``steps`` are what was done, in order."""
 
-    def __init__(self, known: tuple[str, ...] = ()) -> None:
+    def __init__(self, known: tuple[str, ...] = (), chosen: tuple[str, ...] = ("one", "two")) -> None:
         self.steps: list[str] = []
         self.waiting: deque[tuple[PlannedJob, Job]] = deque()
         self.known_jobs = known
         self.failure: Exception | None = None
-        self.adder = JobAdder(self, self, self.waiting, self, RetryRule())  # type: ignore[arg-type]
+        self.phase = Phase.READY
+        self.rule = RetryRule()
+        self.adder = JobAdder(self, self, self.waiting, self, self.rule, is_chosen=chosen.__contains__)  # type: ignore[arg-type]
 
     def derive(self, _planned: PlannedJob, _saved: Saved) -> list[PlannedJob]:
         return MADE
@@ -36,8 +38,9 @@ class Bench:
     def arrange(self) -> None:
         self.steps.append("arranged")
 
-    def known(self, identity: str) -> Any:
-        return (SOURCE, Job(identity), True) if identity in self.known_jobs else None
+    def known(self, identity: str, rule: RetryRule) -> Any:
+        assert rule is self.rule
+        return (SOURCE, Job(identity, attempt=2, phase=self.phase), True) if identity in self.known_jobs else None
 
     async def append_planned(self, planned: PlannedJob) -> None:
         assert self.adder.has_added(planned.identity)  # from now on it could be read from the plan
@@ -68,17 +71,32 @@ async def test_a_job_that_the_journal_could_not_take_is_not_queued() -> None:
     assert not bench.waiting
 
 
-async def test_a_job_that_has_begun_before_is_left_to_the_next_run() -> None:
+async def test_a_job_that_was_begun_before_its_source_was_lost_goes_on() -> None:
     bench = Bench(known=("one",))
+    await bench.add()
+    assert [(job.identity, job.attempt) for _, job in bench.waiting] == [("one", 2), ("two", 1)]
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.READY])
+async def test_a_job_that_is_at_the_gateway_or_has_ended_is_not_queued(phase: Phase) -> None:
+    bench = Bench(known=("one",))
+    bench.phase = phase
     await bench.add()
     assert [job.identity for _, job in bench.waiting] == ["two"]
     assert "planned one" in bench.steps
     assert bench.adder.has_added("one")
 
 
+async def test_a_job_that_is_not_chosen_is_planned_and_not_queued() -> None:
+    bench = Bench(chosen=("two",))
+    await bench.add()
+    assert [job.identity for _, job in bench.waiting] == ["two"]
+    assert "planned one" in bench.steps
+
+
 async def test_a_run_without_stages_adds_nothing() -> None:
     bench = Bench()
-    bench.adder = JobAdder(None, bench, bench.waiting, bench, RetryRule())  # type: ignore[arg-type]
+    bench.adder = JobAdder(None, bench, bench.waiting, bench, RetryRule(), is_chosen=bool)  # type: ignore[arg-type]
     await bench.add()
     bench.adder.arrange()
     assert (bench.steps, bench.adder.is_used) == ([], False)

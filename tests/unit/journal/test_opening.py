@@ -221,3 +221,22 @@ def test_a_journal_that_lacks_a_table_is_damaged_and_stays_as_it_is(ground: Any,
         with pytest.raises(JournalError, match=f"is damaged: it has no table {table};"), attempt():
             pass
     assert file_of(ground).read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_a_file_that_a_killed_run_left_without_tables_is_no_journal_yet(ground: Any, mode: str) -> None:
+    """Otherwise every later run that reads it before it is opened for writing would call it damaged."""
+    path = file_of(ground)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.close()
+    assert not Journal.exists(ground.directory)
+    with pytest.raises(RunDirectoryError), Journal.read(ground.directory):
+        pass
+    with ground.open():
+        assert Journal.exists(ground.directory)  # before it is closed, its tables are in the write-ahead log
+    assert Journal.exists(ground.directory)
+    path.write_bytes(b"damaged")
+    assert Journal.exists(ground.directory)
