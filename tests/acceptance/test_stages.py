@@ -176,7 +176,7 @@ async def test_an_mcp_client_plans_and_is_refused_a_run_beyond_its_allowance(
     gateway: OtherGateway, tmp_path: Path
 ) -> None:
     small_manifest(tmp_path, "3, max_credits_per_job: 0.75", "{name: jar, prompt: a jar, repeat: 4}")
-    options = ["mcp", "--allow-spend", "2"]
+    options = ["mcp", "--allow-spend", "2.3"]
     server = StdioServerParameters(command=COMMAND[0], args=options, env=environment(gateway, tmp_path), cwd=tmp_path)
 
     async def call(client: Client, tool: str, **arguments: object) -> dict[str, Any]:
@@ -192,9 +192,13 @@ async def test_an_mcp_client_plans_and_is_refused_a_run_beyond_its_allowance(
         assert (planned["total"], planned["credits"]["at_most"]) == (4, "3")
         assert refused(await call(client, "run"))
         assert gateway.ledger == []
-        ran = await call(client, "run", budget="1.5")
+        ran = await call(client, "run", budget="2.2")
         assert ran["data"]["counts"]["succeeded"] == len(gateway.jobs) == 2
-        assert refused(await call(client, "run", budget="0.75", run_dir="outputs/elsewhere"))
-        assert refused(await call(client, "run"))
-    assert gateway.spent() == gateway.peak() == Decimal("1.5")
+        assert refused(await call(client, "run", run_id="second", budget="0.85"))
+        assert gateway.spent() == Decimal("1.5")
+        last = (await call(client, "run", run_id="second", budget="0.75"))["data"]
+        assert last["counts"]["succeeded"] == 1
+        assert last["allow_spend"] == {"limit": "2.3", "spent": "2.25", "set_aside": "0", "left": "0.05"}
+        assert refused(await call(client, "run", run_id="third", budget="0.75"))
+    assert gateway.spent() == gateway.peak() == Decimal("2.25")
     assert_contract_kept(gateway)
