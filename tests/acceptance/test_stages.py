@@ -110,15 +110,12 @@ def test_drafts_and_picks_survive_two_kills_and_a_lost_directory_and_nothing_is_
     budget = Decimal("12.1")  # what is asked for costs 11.8; and each of six uploads may have to be paid again
     write_stages(tmp_path, drafts=40, budget=str(budget), pick="pick: picks.txt, ")
     run_killed_at(gateway, tmp_path, "job", 17)
-    assert sum(not job.settled for job in gateway.jobs.values()) > 1
     ended = command(gateway, tmp_path, *RUN, expect=0)
     assert_stages_bought_once(gateway, range(1, 41), ())
     assert [(each["pick"], each["choices"]) for each in report_of(tmp_path, "herons")["waiting"]] == [("picks.txt", 40)]
 
-    pick = printed(ended, "next")
-    command(gateway, tmp_path, *pick, expect=0)
-    more = [f"draft-{each}" for each in PICKED[1:]]
-    go_on = printed(command(gateway, tmp_path, *pick[:2], *more, expect=0), "next")
+    more = [f"draft-{each}" for each in PICKED[1:]]  # the command that is printed picks the first
+    go_on = printed(command(gateway, tmp_path, *printed(ended, "next"), *more, expect=0), "next")
     run_killed_at(gateway, tmp_path, what, number, *go_on)
     shutil.rmtree(tmp_path / "outputs")
     command(gateway, tmp_path, *go_on, expect=0)
@@ -137,11 +134,13 @@ def test_a_run_is_paused_and_resumed_under_load_and_buys_nothing_in_between(
     gateway: OtherGateway, tmp_path: Path
 ) -> None:
     write_stages(tmp_path, drafts=20, budget="40")
-    both_stages = threading.Event()
+    both_stages, paused = threading.Event(), threading.Event()
 
-    def note(_what: str, _count: int) -> None:
+    def note(what: str, count: int) -> None:
         if any(job.workflow == "Enlarge.x2" for job in gateway.jobs.values()):
             both_stages.set()
+        if (what, count) == ("job", 30):  # a machine on which `ctl` takes long must not finish the run before it
+            paused.wait(120)
 
     def control(*words: str) -> dict[str, Any]:
         done = command(gateway, tmp_path, "ctl", str(run_dir(tmp_path, "herons")), *words, "--json", expect=0)
@@ -153,19 +152,21 @@ def test_a_run_is_paused_and_resumed_under_load_and_buys_nothing_in_between(
     try:
         assert both_stages.wait(120)
         assert control("pause")["message"].startswith("paused; ")
-        mark, bought = len(gateway.requests), len(gateway.jobs)
-        assert bought < 40
-        while control("pause")["in_flight"]:
+        mark = len(gateway.requests)
+        paused.set()
+        while control("pause")["in_flight"] or not all(job.shown for job in list(gateway.jobs.values())):
             assert process.poll() is None
         posted = [row for row in gateway.requests[mark:] if row["method"] == "POST"]
-        collected = gateway.judge()["jobs"]
+        collected = [job["status"] for job in gateway.judge()["jobs"]]
         assert control("resume")["message"].startswith("resumed after ")
         assert process.wait(120) == 0
     finally:
+        paused.set()
         process.kill()
         process.wait()
     assert posted == []
-    assert [job["status"] for job in collected] == ["succeeded"] * bought
+    assert 20 < len(collected) < 40
+    assert set(collected) == {"succeeded"}
     drafts = tuple(range(1, 21))
     assert_stages_bought_once(gateway, range(1, 21), drafts)
     assert_stages_saved(tmp_path, range(1, 21), drafts)
