@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,12 +140,12 @@ class PlanSummary:
     @property
     def most(self) -> Credits | None:
         """The highest possible cost; None if a price has no declared ceiling."""
-        total = ZERO
-        for line in self.lines:
-            if line.most_each is None:
-                return None
-            total += line.most_each * line.count
-        return total
+        return _most(self.lines)
+
+    @property
+    def most_with_stages(self) -> Credits | None:
+        """The highest possible cost with the jobs that the run may add; None if a price has no declared ceiling."""
+        return _most((*self.lines, *self.later_lines))
 
     @property
     def estimate(self) -> Credits:
@@ -250,6 +250,15 @@ async def summarise(
         is_waiting=waits_for_shards(directory),
         stages=tuple(StagePreview(stage, stage_lines(prices, stage.shapes, stage.uploads)) for stage in stages),
     )
+
+
+def _most(lines: Iterable[PriceLine]) -> Credits | None:
+    total = ZERO
+    for line in lines:
+        if line.most_each is None:
+            return None
+        total += line.most_each * line.count
+    return total
 
 
 async def _ready_digests(gateway: Gateway | None, wanted: set[str]) -> set[str] | None:

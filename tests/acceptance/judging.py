@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ from typing import Any
 from other_gateway import OtherGateway
 from other_world import REBATE, UPLOAD_PRICE, WORKFLOWS, render
 
-COMMAND = [sys.executable, "-m", "crucible_batch"]
+COMMAND = [str(Path(sys.executable).with_name("crucible-batch"))]
 RUN = ["run", "manifest.yaml"]
 WRITING = ("POST", "PUT", "DELETE", "PATCH")
 EXTENSIONS = {"PNG": ("png", "image/png"), "JPEG": ("jpg", "image/jpeg"), "WEBP": ("webp", "image/webp")}
@@ -120,6 +121,38 @@ def command(gateway: OtherGateway, folder: Path, *arguments: str, expect: int) -
     assert gateway.api_key not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout
+
+
+def start(gateway: OtherGateway, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the product's command and leave it running; nobody reads what it prints."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment(gateway, folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def run_killed_at(gateway: OtherGateway, folder: Path, what: str, number: int, *arguments: str) -> None:
+    """Run until the gateway has sold its ``number``-th "job" or "asset", and kill -9 it before it has the answer.
+
+    ``arguments`` are those of the command, by default ``RUN``.
+    """
+
+    def kill(bought: str, count: int) -> None:
+        if (bought, count) == (what, number):
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(120)
+
+    with gateway.lock:  # no purchase before the process is known
+        gateway.before_answer = kill
+        process = start(gateway, folder, *(arguments or RUN))
+    assert process.wait(120) == -signal.SIGKILL
+    gateway.before_answer = lambda _what, _count: None
+    assert len(gateway.assets if what == "asset" else gateway.jobs) >= number
 
 
 def run_dir(folder: Path, name: str = "acceptance") -> Path:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from judging import (
-    COMMAND,
     COST,
     MANIFEST,
     PHOTOS,
@@ -27,10 +23,10 @@ from judging import (
     assert_lost_answer_made_good,
     assert_uploaded_once,
     command,
-    environment,
     identities,
     report_of,
     run_dir,
+    run_killed_at,
     small_manifest,
 )
 from other_gateway import OtherGateway
@@ -164,25 +160,7 @@ def test_a_lost_run_directory_is_built_again_without_buying_anything(gateway: Ot
 def test_after_kill_9_between_a_purchase_and_its_answer_nothing_is_bought_twice(
     gateway: OtherGateway, folder: Path, what: str, number: int
 ) -> None:
-    def kill(bought: str, count: int) -> None:
-        if (bought, count) == (what, number):
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait(120)
-
-    with gateway.lock:  # no purchase before the process is known
-        gateway.before_answer = kill
-        process = subprocess.Popen(
-            [*COMMAND, *RUN],
-            cwd=folder,
-            env=environment(gateway, folder),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    assert process.wait(120) == -signal.SIGKILL
-    gateway.before_answer = lambda _what, _count: None
-    assert len(gateway.assets if what == "asset" else gateway.jobs) >= number
-
+    run_killed_at(gateway, folder, what, number)
     command(gateway, folder, *RUN, expect=0)
     # A kill hits whatever else is in the air: images paid and not yet sent, intents journalled and not yet sent.
     lost = range(what == "asset", len(PHOTOS) + 1)

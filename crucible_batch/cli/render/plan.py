@@ -28,7 +28,7 @@ from crucible_batch.cli.display.progress_text import shorten
 from crucible_batch.cli.render.limits import cap_words, period_json, period_words
 from crucible_batch.cli.render.paid import paid_facts, paid_json
 from crucible_batch.cli.render.shards import shards_json, show_shards
-from crucible_batch.cli.render.stages import stage_facts, stages_json
+from crucible_batch.cli.render.stages import stage_facts, stage_shortfall, stages_json
 from crucible_batch.cli.terminal import Json, fact, say
 
 _MARKS = {
@@ -364,9 +364,8 @@ def _budget(plan: PlanSummary) -> Text:
     if plan.budget is None or not (plan.lines or plan.later_lines):  # without lines there is nothing to buy
         return text
     short = _short_by(plan.budget - used, plan.least, plan.most, "falls short by", "may fall short by")
-    if not short and plan.least + plan.later > plan.budget - used:
-        missing = plan.least + plan.later - (plan.budget - used)
-        short = f"with the next stages it may fall short by {format_credits(missing)}"
+    if with_stages := stage_shortfall(plan):
+        short = f"{short}, and {with_stages}" if plan.least > plan.budget - used else with_stages
     if short or (short := _known_prices_above(plan.budget - used, plan, "is left" if used else "the budget")):
         more = "a higher budget" if plan.period is None else "the credits of the next period"
         text.append(f"; {short}: the run stops there, and resumes with {more}", style="yellow")
@@ -386,14 +385,15 @@ def _known_prices_above(left: Credits, plan: PlanSummary, than: str) -> str:
 def _account(plan: PlanSummary, balance: Credits) -> Text:
     """Return what the account has, and whether that is too little for what the budget lets the run spend."""
     text = Text(f"{format_credits(balance)} credits")
-    if not plan.lines or plan.blocked is not None:
+    if not (plan.lines or plan.later_lines) or plan.blocked is not None:
         return text
     left = None if plan.budget is None else plan.budget - plan.spent - plan.held
     if left is not None and plan.least > left:  # the budget ends the run first
         if left > balance:
             text.append(f"; it may be too little by up to {format_credits(left - balance)}", style="yellow")
         return text
-    most = plan.most if left is None or plan.most is None else min(plan.most, left)
+    most = plan.most_with_stages
+    most = most if left is None or most is None else min(most, left)
     if short := _short_by(balance, plan.least, most, "it is too little by", "it may be too little by"):
         return text.append(f"; {short}", style="yellow")
     if most is None:

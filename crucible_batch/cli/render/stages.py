@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from crucible_batch.api import PlanSummary, PriceLine, StagePreview, clean, format_credits
+from crucible_batch.api import Certainty, PlanSummary, PriceLine, StagePreview, clean, format_credits
 from crucible_batch.api.plan_rows import UPLOADS
 from crucible_batch.cli.terminal import Json
 
@@ -37,7 +37,20 @@ def _price_words(line: PriceLine) -> str:
     if line.each is None:
         return f"{what} (price not known yet)"
     unit = "credit" if line.each == 1 else "credits"
-    return f"{what} ({format_credits(line.each)} {unit} each)"
+    most = "at most " if line.certainty is Certainty.BOUNDED else ""
+    return f"{what} ({most}{format_credits(line.each)} {unit} each)"
+
+
+def stage_shortfall(plan: PlanSummary) -> str:
+    """Return by how much the budget falls short of a plan with the jobs that its run may add; '' if it doesn't."""
+    if plan.budget is None or not plan.later_lines:
+        return ""
+    most = plan.most_with_stages
+    missing = plan.over_budget if most is None else plan.spent + plan.held + most - plan.budget
+    if missing <= 0:
+        return ""
+    amount = f"{format_credits(missing)} or more" if most is None else f"up to {format_credits(missing)}"
+    return f"with the next stages it may fall short by {amount}"
 
 
 def stages_json(plan: PlanSummary) -> Json:
