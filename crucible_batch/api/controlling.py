@@ -105,7 +105,7 @@ class _Connections:
             writer.close()
 
     async def ended(self, within_s: float) -> None:
-        """Wait until the last answers are sent, and end what is left. What is accepted from now on is closed at once."""
+        """Wait until the last answers are sent, and end what is left. What is accepted then is closed at once."""
         self._is_over = True
         tasks = set(self._open)
         if tasks:
