@@ -30,6 +30,8 @@ _ANSWER_WITHIN_S = 30.0
 _REQUEST_WITHIN_S = 5.0
 _LONGEST = 64 * 1024
 _LAST_ANSWERS_S = 1.0
+_MOST_OPEN = 32
+"""The connections at the same time. More are closed at once: each is an open file, and the run needs its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,14 @@ class _Connections:
     def __init__(self, desk: ControlDesk) -> None:
         self._desk = desk
         self._open: set[asyncio.Task[None]] = set()
+        self._is_over = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if self._is_over or len(self._open) >= _MOST_OPEN:
+            writer.close()
+            return
         self._open.add(task)
         try:
             user = user_of(writer.get_extra_info("socket"))
@@ -90,14 +96,17 @@ class _Connections:
                     line = await reader.readline()
                 writer.write(_ANSWER.dump_json(await self._answer(line, user)) + b"\n")
                 await writer.drain()
-        except (OSError, ValueError):  # gone, silent (TimeoutError is an OSError), or too long
+        # Gone, silent (TimeoutError is an OSError), or too long. Cancelled: the run ends, and nothing awaits this task;
+        # Python 3.11 would report it as an error.
+        except (OSError, ValueError, asyncio.CancelledError):
             pass
         finally:
             self._open.discard(task)
             writer.close()
 
     async def ended(self, within_s: float) -> None:
-        """Wait until the last answers are sent, and end what is left."""
+        """Wait until the last answers are sent, and end what is left. What is accepted then is closed at once."""
+        self._is_over = True
         tasks = set(self._open)
         if tasks:
             await asyncio.wait(tasks, timeout=within_s)

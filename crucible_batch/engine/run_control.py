@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.run_options import RunOptions
@@ -17,6 +17,7 @@ from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slots
 from crucible_batch.errors import ExitCode
 
+Work: TypeAlias = Coroutine[Any, Any, None]
 SIGNALLED = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to resume")
 
 
@@ -56,40 +57,51 @@ class RunDeadline:
 
 
 class Workers:
-    """The workers of a run: tasks that take one job after another."""
+    """The tasks of a run: workers that take one job after another, and what they leave to be done later."""
 
     def __init__(self) -> None:
         self.active = 0
-        """How many have not ended. While there is one, more can be added."""
-        self._add: Callable[[], object] = lambda: None
+        """How many tasks have not ended. While there is one, more can be started."""
+        self._start: Callable[[Callable[[], Work]], None] = lambda _work: None
+        self._worker: Callable[[], Work]
         self._most = 0
 
-    async def run(self, work: Callable[[asyncio.TaskGroup], Coroutine[Any, Any, None]], count: int) -> None:
-        """Have ``count`` workers do ``work`` until all have ended, with the tasks that they have added to the group."""
+    async def run(self, worker: Callable[[], Work], count: int) -> None:
+        """Have ``count`` workers work until all have ended, with the tasks that were started meanwhile."""
 
-        async def counted() -> None:
+        async def counted(work: Callable[[], Work]) -> None:
             try:
-                await work(group)
+                await work()
             finally:
                 self.active -= 1
 
+        def start(work: Callable[[], Work]) -> None:
+            self.active += 1
+            group.create_task(counted(work))
+
         async with asyncio.TaskGroup() as group:
-            self._add = lambda: group.create_task(counted())
+            self._start, self._worker = start, worker
             self._most = 0
-            self.raise_to(count)
+            self._add(count)
 
     def raise_to(self, count: int) -> None:
-        """Add workers up to ``count``, those that have ended included."""
-        self.add(count - self._most)
+        """Start workers up to ``count``, those that have ended included, unless all tasks have ended."""
+        if self.active:
+            self._add(count - self._most)
 
     def add(self, count: int) -> None:
-        """Add workers, unless all have ended."""
-        if self._most and not self.active:
-            return
+        """Start workers for jobs that were added to the queue, unless all tasks have ended."""
+        if self.active:
+            self._add(count)
+
+    def _add(self, count: int) -> None:
         for _ in range(count):
-            self.active += 1
             self._most += 1
-            self._add()
+            self._start(self._worker)
+
+    def later(self, work: Callable[[], Work]) -> None:
+        """Start a task that is not a worker. Called by an active one."""
+        self._start(work)
 
 
 class RunControl:

@@ -299,7 +299,7 @@ class Runner:
                     await self._context.assets.settle()
                 self._settled = True
 
-    async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]], group: asyncio.TaskGroup) -> None:
+    async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
         await self._settle()
         # Between taking a job and its hold only the end of an outage is awaited, so holds follow the queue's order,
         # except right after an outage.
@@ -313,25 +313,25 @@ class Runner:
                 with self._noting_failures(taken[0].name):
                     self._tell.taken_up(*taken)
                     async with self._recovery.turn():
-                        await self._advance_with_slot(*taken, slot, group)
+                        await self._advance_with_slot(*taken, slot)
 
-    async def _advance_with_slot(self, planned: PlannedJob, job: Job, slot: Slot, group: asyncio.TaskGroup) -> None:
+    async def _advance_with_slot(self, planned: PlannedJob, job: Job, slot: Slot) -> None:
         """Advance a job until only its list of outputs is to be read again, which is done later without a slot."""
         job = await self._advance(planned, job, slot, self._next_command)
-        await self._adder.add(planned, job, lambda: group.create_task(self._worker(iter(()), group)))
+        await self._adder.add(planned, job, lambda: self.control.workers.add(1))
         if self._must_return_slot(job):
             self._waiting.append((planned, job))
         elif isinstance(decide(job), RecheckOutputs) and not self.stop.leaving.is_set():
-            group.create_task(self._look_again(planned, job, group))
+            self.control.workers.later(partial(self._look_again, planned, job))
 
-    async def _look_again(self, planned: PlannedJob, job: Job, group: asyncio.TaskGroup) -> None:
+    async def _look_again(self, planned: PlannedJob, job: Job) -> None:
         await self._clock.sleep(LOOK_AGAIN_AFTER_S)
         with self._noting_failures(planned.name):
             async with self._looking_later:
                 job = await self._advance(planned, job, Slot(), _look_only)
             if decide(job) is not None:  # there are more
                 async with self.slots.slot() as slot:
-                    await self._advance_with_slot(planned, job, slot, group)
+                    await self._advance_with_slot(planned, job, slot)
 
     @contextmanager
     def _noting_failures(self, job: str = "") -> Iterator[None]:

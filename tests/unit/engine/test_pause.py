@@ -232,7 +232,7 @@ async def test_workers_are_added_while_others_are_active() -> None:
     workers, go = Workers(), asyncio.Event()
     begun = 0
 
-    async def work(_group: asyncio.TaskGroup) -> None:
+    async def work() -> None:
         nonlocal begun
         begun += 1
         await go.wait()
@@ -246,6 +246,29 @@ async def test_workers_are_added_while_others_are_active() -> None:
     go.set()
     await running
     workers.add(1)
+    assert workers.active == 0
+
+
+async def test_workers_are_added_while_anything_is_left_to_be_done_later() -> None:
+    workers, go = Workers(), asyncio.Event()
+    begun = 0
+
+    async def later() -> None:
+        await go.wait()
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            workers.later(later)
+
+    running = asyncio.create_task(workers.run(work, 1))
+    await settled()
+    workers.add(1)
+    await settled()
+    assert (begun, workers.active) == (2, 1)
+    go.set()
+    await running
     assert workers.active == 0
 
 
