@@ -26,23 +26,29 @@ from crucible_batch.manifest import (
     Manifest,
     ProblemCollector,
     SourceFile,
+    SourceJob,
     expand,
     load_manifest,
     render_run_id,
 )
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.planner import Planner, ReadImage
+from crucible_batch.planner import OutputKey, Planner, ReadImage
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 
 class LaterStages(Protocol):
     """The jobs that are made from the outputs of others: ``api/derived_jobs.py``, which isn't loaded without need."""
 
+    @property
+    def owners(self) -> Mapping[str, OutputKey]: ...
+
     def begin(self, planner: Planner, expansion: Expansion) -> None: ...
 
     def reader(self, read: ReadImage) -> ReadImage: ...
 
     def outputs_of(self, name: str) -> Sequence[SourceFile] | None: ...
+
+    def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]: ...
 
     def take(self, planned: PlannedJob) -> bool: ...
 
