@@ -146,7 +146,7 @@ def _refuse_links(directory: Path) -> None:
 def has_journal(directory: Path) -> bool:
     """Whether a directory has a journal. Raises ``RunDirectoryError`` as ``refuse_links`` does.
 
-    A file without tables is none: its run was killed before it wrote them, and the next run does so.
+    A file without tables doesn't count: its run was killed before it wrote them, and the next run does so.
     """
     refuse_links(directory)
     path = directory / DIRECTORY / FILE
