@@ -19,6 +19,7 @@ from typing import TypeAlias
 from crucible_batch.api.plan_rows import journal_of
 from crucible_batch.api.stage_note import PickedStage, note_stages
 from crucible_batch.domain.derived_jobs import (
+    SOURCE_FAILED,
     missing_outputs,
     source_failed,
 )
@@ -138,6 +139,8 @@ class DerivedJobs:
         self._expected: dict[int, _Expected] = {}
         self._waiting_names: set[str] = set()
         self._blocked: list[PlannedJob] = []
+        self._entries: dict[str, int] = {}
+        """The entries of blocked jobs that the expansion doesn't know."""
         self._derived: set[OutputKey] = set()
         self.owners = saved.owners()
         """Of equal jobs, a plan keeps that which an earlier run had, not the first of the manifest: see the planner."""
@@ -230,7 +233,7 @@ class DerivedJobs:
 
     def _entry_of(self, name: str) -> int:
         job = self.expansion.names.named(name)
-        return -1 if job is None else job.entry
+        return self._entries.get(name, -1) if job is None else job.entry
 
     def expected_names(self) -> Iterator[str]:
         """Yield the names of the jobs that the run may add to the plan."""
@@ -274,6 +277,8 @@ class DerivedJobs:
                     self._blocked.append(self._invalid(planned, saved, entry, item))
                 elif item.obstacle is not None:
                     self._blocked.append(item)
+                elif not self._saved.is_there(saved):
+                    self._blocked.append(self._lost(item, saved))
                 else:
                     self._planned[item.name] = item
                     found.append(item)
@@ -283,6 +288,7 @@ class DerivedJobs:
         """Return a blocked job in place of one that has no name."""
         name = f"{source.name}/{saved.index}"
         identity = placeholder_identity(self._manifest.name, self._run_id, str(entry), name, problem.message)
+        self._entries[name] = entry
         return PlannedJob(
             position=0,
             identity=identity,
@@ -292,6 +298,15 @@ class DerivedJobs:
             source=SourceOutput(source.name, saved.index, saved.path, saved.sha256),
             obstacle=ErrorInfo(DERIVED_JOB_INVALID, str(problem), problem.hint),
         )
+
+    def _lost(self, planned: PlannedJob, saved: Saved) -> PlannedJob:
+        """Return a blocked job in place of one whose file was lost before all outputs of its source were saved.
+
+        The next run notices that, and downloads the file again.
+        """
+        identity = placeholder_identity(self._manifest.name, self._run_id, planned.name, "lost", saved.path)
+        error = ErrorInfo(SOURCE_FAILED, f"{saved.path} is no longer on disk", "run the same command again")
+        return replace(planned, identity=identity, images={}, obstacle=error)
 
     # -- at the end of the run --------------------------------------------------------------------------------------
 
@@ -344,6 +359,7 @@ class DerivedJobs:
                     for item in self._planner.plan(stage.expected_jobs(source, index)):
                         if isinstance(item, PlannedJob):
                             gone.add(item.name)
+                            self._entries[item.name] = stage.entry.index
                             yield replace(item, images={}, obstacle=error)
 
 

@@ -6,6 +6,7 @@ import difflib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +75,12 @@ def pick(
                     f"{name!r} is not picked", hint=f"{shell_command('pick', run_dir, '--list')} lists the picks"
                 )
     for each, text in found:
-        if each.added or each.removed or not each.exists:
-            _write(each.path, text)
+        with _explained(each.path):
+            if each.removed:
+                with replacing(each.path) as written:
+                    written.write(text.encode())
+            elif each.added:
+                _append(each.path, each.added)
     return tuple(each for each, _ in found)
 
 
@@ -228,11 +233,24 @@ def _changed(path: Path, stages: tuple[str, ...], wanted: Sequence[str], *, remo
     return picks, text
 
 
-def _write(path: Path, text: str) -> None:
+def _append(path: Path, lines: Sequence[str]) -> None:
+    """Add lines by one write at the end, so that of several commands at the same time none undoes another's."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
     try:
-        with replacing(path) as file:
-            file.write(text.encode())
+        size = os.fstat(descriptor).st_size
+        start = "" if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n" else "\n"
+        os.write(descriptor, (start + "".join(f"{line}\n" for line in lines)).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
-            f"{path} can't be written: {error.strerror}", hint="check the directory's permissions"
+            f"{path} can't be written: {error.strerror}", hint="check its permissions, and its directory's"
         ) from error

@@ -79,8 +79,8 @@ class JobAdder:
                 await self._history.append_planned(each)
                 fresh = Job(each.identity, has_images=bool(each.images), rule=self._rule)
                 job = fresh if known is None else known[1]
-                # A job that was begun before its source's file was lost continues. Others are not for this run: it does
-                # not choose them (`--only`), or they are at the gateway and need no file.
+                # A job that was begun before its source's file was lost is continued. Others are not for this run: it
+                # does not choose them (`--only`), or they are at the gateway and need no file.
                 if job.phase is Phase.READY and self._is_chosen(each.name):
                     self._waiting.append((each, job))
                     start_worker()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from crucible_batch.domain.events import HoldReleased, JobEvent, SubmitUnknown
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -37,11 +37,18 @@ class LeftJobs:
             if job.phase is Phase.PREPARING:
                 await self._record(planned, job, self.unsent(ended))
 
-    async def submitted(self, in_flight: Iterable[tuple[PlannedJob, Job]]) -> list[tuple[PlannedJob, Job]]:
-        """Return the jobs that an earlier run has submitted, or may have; release the holds of the others."""
+    async def submitted(
+        self, in_flight: Iterable[tuple[PlannedJob, Job]], goes_on: Callable[[str], bool] = lambda _identity: False
+    ) -> list[tuple[PlannedJob, Job]]:
+        """Return the jobs that an earlier run has submitted, or may have; release the holds of the others.
+
+        Jobs whose identity ``goes_on`` accepts are returned in any case.
+        """
         left = list(in_flight)
-        await self.release_unsent(left, "an earlier run ended")
-        return [(planned, job) for planned, job in left if job.phase is not Phase.PREPARING]
+        unsent = [found for found in left if found[1].phase is Phase.PREPARING and not goes_on(found[1].identity)]
+        await self.release_unsent(unsent, "an earlier run ended")
+        released = {job.identity for _, job in unsent}
+        return [found for found in left if found[1].identity not in released]
 
     def unsent(self, ended: str) -> HoldReleased:
         """Return the event that releases such a hold."""

@@ -166,8 +166,12 @@ class Runner:
         if self._staged is not None or not found.is_finished:
             with self._noting_failures():
                 await self._left.set_aside(found.forgotten)
-                # A run in stages buys no job that was not submitted.
-                left = found.in_flight if self._staged is None else await self._left.submitted(found.in_flight)
+                # A run in stages buys no job that was not submitted, and no run one that is retired.
+                left = await self._left.submitted(
+                    found.in_flight, lambda identity: self._staged is None and identity not in self._retired
+                )
+                for identity in {job.identity for _, job in found.in_flight} - {job.identity for _, job in left}:
+                    self._context.admission.leave(identity)
                 self._waiting.extend(left)
             await self._work(found.taken)
             with self._noting_failures():
@@ -194,9 +198,12 @@ class Runner:
 
     def _is_about(self, planned: PlannedJob) -> bool:
         """Whether this run includes the job: it decides the run's outcome."""
-        if planned.identity in self._retired and not self._adder.has_added(planned.identity):
+        if self._is_retired(planned.identity):
             return False
         return self._options.only(planned.name) if self._staged is None else self._staged.buys(planned.identity)
+
+    def _is_retired(self, identity: str) -> bool:
+        return identity in self._retired and not self._adder.has_added(identity)
 
     def _count(self) -> Counter[Outcome]:
         counts: Counter[Outcome] = Counter()
@@ -346,7 +353,7 @@ class Runner:
             self.stop.failed(error)
 
     async def _advance(self, planned: PlannedJob, job: Job, slot: Slot, wants: Callable[[Job], Command | None]) -> Job:
-        worker = JobWorker(self._context, planned, slot, may_buy=job.identity not in self._retired)
+        worker = JobWorker(self._context, planned, slot, may_buy=not self._is_retired(job.identity))
         perform = worker.perform
         if self._staged is not None and self._staged.only_prepares(job.identity):
             perform = ImagePreparer(self._context, planned.images.values(), worker).perform

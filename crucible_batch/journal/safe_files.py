@@ -146,7 +146,7 @@ def _refuse_links(directory: Path) -> None:
 def has_journal(directory: Path) -> bool:
     """Whether a directory has a journal. Raises ``RunDirectoryError`` as ``refuse_links`` does.
 
-    A file without tables doesn't count: its run was killed before it wrote them, and the next run does so.
+    A file without tables does not count: its run was killed before it created them, and the next run will.
     """
     refuse_links(directory)
     path = directory / DIRECTORY / FILE
@@ -160,7 +160,7 @@ def has_journal(directory: Path) -> bool:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={reading_mode(path)}", uri=True)) as connection:
             return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     except (OSError, sqlite3.Error):
-        return True  # its reader reports what is wrong
+        return True  # an error when it is read
 
 
 def reading_mode(path: Path) -> str:

@@ -59,19 +59,16 @@ def saved(name: str, index: int, content: str | None = None) -> Saved:
 
 def plan(
     folder: Path,
-    outputs: dict[str, list[Saved]],
+    outputs: dict[str, list[Saved]] | Recorded,
     *,
     duplicates: str = "error",
     jobs: str = JOBS,
     former: Sequence[PlannedJob] = (),
-    missing_at: Phase | None = None,
 ) -> tuple[DerivedJobs, list[PlannedJob], list[Problem]]:
     path = folder / "m.yaml"
     path.write_text(HEAD.replace("{duplicates}", duplicates) + jobs)
     manifest = load_manifest(path)
-    recorded = Recorded(outputs, former)
-    if missing_at is not None:
-        recorded.phase, recorded.are_there = missing_at, False
+    recorded = outputs if isinstance(outputs, Recorded) else Recorded(outputs, former)
     derived = DerivedJobs(manifest, "r", recorded)
 
     def read(path: Path) -> InputImage:
@@ -206,10 +203,25 @@ def test_the_jobs_of_an_output_that_is_gone_are_found_by_an_equal_one(tmp_path: 
 def test_a_job_that_needs_a_file_that_is_gone_waits_until_it_is_downloaded_again(tmp_path: Path, phase: Phase) -> None:
     """Even if it was begun: its image may not have been uploaded, and would not be found."""
     jobs = '  - {name: d, prompt: p}\n  - {name: "f", from: "d"}\n'
-    derived, planned, _ = plan(tmp_path, {"d": [saved("d", 0)]}, jobs=jobs, missing_at=phase)
+    outputs = Recorded({"d": [saved("d", 0)]})
+    outputs.phase, outputs.are_there = phase, False
+    derived, planned, _ = plan(tmp_path, outputs, jobs=jobs)
     waits = phase in {Phase.READY, Phase.PREPARING}
     assert [job.name for job in planned] == (["d"] if waits else ["d", "f-d"])
+    outputs.are_there = True
     assert [job.name for job in derived.derive(planned[0], saved("d", 0))] == (["f-d"] if waits else [])
+
+
+def test_an_output_that_was_lost_before_its_source_was_complete_makes_no_job_in_this_run(tmp_path: Path) -> None:
+    """The job would fail for good; the next run notices the loss, and downloads the output again."""
+    jobs = '  - {name: d, prompt: p}\n  - {name: "f", from: "d"}\n'
+    outputs = Recorded({})
+    derived, planned, _ = plan(tmp_path, outputs, jobs=jobs)
+    outputs.are_there = False
+    assert derived.derive(planned[0], saved("d", 0)) == []
+    outputs = Recorded({"d": [saved("d", 0)]})
+    _, planned, _ = plan(tmp_path, outputs, jobs=jobs)
+    assert [job.name for job in planned] == ["d", "f-d"]
 
 
 def test_an_output_that_can_not_be_an_input_blocks_its_job_only(tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 import sqlite3
+from typing import Any
 
 import pytest
+
+from crucible_batch.api import picking
 
 from .conftest import Cli
 
@@ -96,6 +99,24 @@ def test_a_link_in_place_of_the_picks_file_is_not_written_through(cli: Cli) -> N
     done = cli("pick", "outputs/linked/default", "draft-1")
     assert (done.code, "is not a regular file" in done.err) == (2, True)
     assert (cli.cwd / "mine.txt").read_text() == "keep\n"
+
+
+def test_a_command_keeps_what_another_has_picked_meanwhile(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("run", write(cli, "both"), "-q")
+    monkeypatch.chdir(cli.cwd)
+    picks = cli.cwd / "picks-both.txt"
+    picks.write_text("# mine\ndraft-1")
+    changed = picking._changed
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        found = changed(*args, **options)
+        with picks.open("a") as file:
+            file.write("\ndraft-2\n")
+        return found
+
+    monkeypatch.setattr(picking, "_changed", interrupted)
+    picking.pick("outputs/both/default", ["draft-3"])
+    assert picks.read_text() == "# mine\ndraft-1\ndraft-2\ndraft-3\n"
 
 
 @pytest.mark.parametrize("target", ["../elsewhere.txt", "prompts.txt"])
