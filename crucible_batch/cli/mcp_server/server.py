@@ -61,6 +61,7 @@ def tool_entries(tools: ToolBox) -> Mapping[str, _Entry]:
         "plan": _Entry(
             PlanArguments,
             "Show which jobs a run would buy and what they may cost (credits.at_most; null if a price is not known)."
+            " The jobs of stages are not in at_most: add their prices."
             " Spends and writes nothing.",
             tools.plan,
         ),
