@@ -300,3 +300,27 @@ async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is
     assert result.exit_code in {3, 5, 130}
     assert (row.status, row.error.code) == ("failed", "INPUT_CHANGED")
     assert result.report.credits.held == 0
+
+
+@pytest.mark.parametrize("faults", ["", "asset-create.429=1"])
+async def test_an_upload_is_kept_back_if_the_check_right_before_it_stops_the_run(start, watcher, runners, faults):
+    sent = []
+
+    def check() -> None:
+        sent.append("upload")
+        if len(sent) > bool(faults):  # before the first try, or before its repetition
+            runners[-1].interrupt(ExitCode.SIGTERM)
+
+    def begin(message: object) -> None:
+        if isinstance(getattr(message, "event", None), events.Intended):
+            runners[-1].before_each_purchase(check)
+
+    async with start(faults=faults) as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest("{name: e, prompt: edit, workflow: qwen-edit, image: a.png}")
+        result = await bench.run(manifest, observer=watcher(begin))
+        state = await bench.agree(result)
+    assert sent
+    assert result.exit_code == 143
+    assert state["assets"] == []
+    assert result.report.credits.spent == result.report.credits.held == 0
