@@ -108,11 +108,21 @@ async def _fault_of(block: Block, reader: Reader) -> str | None:
         case "text":
             lines = block.text.replace("\\\n", " ").splitlines()
             commands = [shlex.split(line, comments=True) for line in lines if re.search(r"\bcrucible-batch \w", line)]
-            ours = [words[words.index("crucible-batch") :] for words in commands if words[:2] != ["docker", "build"]]
+            ours = [_own_words(words) for words in commands if words[:2] != ["docker", "build"]]
             return next((fault for words in ours if (fault := _command_fault(words))), None)
         case other:
             return f"nothing is known of blocks of the kind {other!r}"
     return None
+
+
+def _own_words(words: list[str]) -> list[str]:
+    """Return our command in one of another program: by its name, by its path, or as one argument."""
+    for position, word in enumerate(words):
+        if Path(word).name == "crucible-batch":
+            return ["crucible-batch", *words[position + 1 :]]
+        if word.startswith("crucible-batch "):
+            return shlex.split(word)
+    raise ValueError(f"no command of ours: {words}")
 
 
 async def _console(block: Block, reader: Reader) -> str | None:
