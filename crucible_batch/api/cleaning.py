@@ -201,6 +201,8 @@ def _needed_beside(directory: Path, binding: Binding) -> tuple[Mapping[str, str]
     unread: str | None = None
     for other in journals_beside(directory, binding):
         try:
+            if not Journal.exists(other):  # its run was killed before it began
+                continue
             with Journal.read(other) as journal:
                 if not journal.is_begun() or journal.binding().gateway != binding.gateway:
                     continue
