@@ -97,9 +97,10 @@ class ClusterProgress:
 def _described(found: WaveProgress) -> str:
     figures = found.figures
     failed = f", {figures.failed} failed" if figures.failed else ""
+    workers = "worker" if found.workers == 1 else "workers"
     return (
         f"wave {found.wave}: {found.ended} of {found.shards} shards ended, {found.running} running on {found.workers}"
-        f" workers · {figures.succeeded} jobs succeeded{failed} · {format_credits(figures.spent)} credits spent"
+        f" {workers} · {figures.succeeded} jobs succeeded{failed} · {format_credits(figures.spent)} credits spent"
     )
 
 
