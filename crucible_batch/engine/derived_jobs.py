@@ -78,11 +78,11 @@ class JobAdder:
                 known = self._history.known(each.identity, self._rule)
                 await self._history.append_planned(each)
                 fresh = Job(each.identity, has_images=bool(each.images), rule=self._rule)
-                job = fresh if known is None else known[1]
+                added = fresh if known is None else known[1]
                 # A job that was begun before its source's file was lost is continued. Others are not for this run: it
                 # does not choose them (`--only`), or they are at the gateway and need no file.
-                if job.phase is Phase.READY and self._is_chosen(each.name):
-                    self._waiting.append((each, job))
+                if added.phase is Phase.READY and self._is_chosen(each.name):
+                    self._waiting.append((each, added))
                     start_worker()
             if made:
                 self._tell.added(planned, made)
