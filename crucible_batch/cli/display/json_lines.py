@@ -102,4 +102,6 @@ def _json(value: object) -> Json:
         return _facts(value)
     if isinstance(value, Mapping):
         return {str(name): _json(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_json(item) for item in value]
     return value if value is None or isinstance(value, str | int | float) else str(value)
