@@ -56,7 +56,7 @@ LINES: Mapping[type[Message], tuple[str, str]] = {
     GatewayBack: ("gateway_back", "lasted_s"),
     Throttled: ("throttled", "limit ceiling reason"),
     Stopping: ("stopping", "code message grace_s"),
-    Controlled: ("control", "action by via in_flight value names"),
+    Controlled: ("control", "action by via in_flight saving value names"),
     JobsAdded: ("jobs_added", "count source"),
     RunEnded: ("run_ended", "ending counts balance"),
 }
