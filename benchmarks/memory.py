@@ -31,7 +31,7 @@ from crucible_batch.api.status import write_report_of
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.domain.gateway_types import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.ports import BeforeRetry, Gateway
+from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.domain.progress import Message, Observer
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunnerPorts, RunOptions, SystemClock
@@ -66,8 +66,16 @@ class InstantGateway(Gateway):
     """Takes every job, and has it done by the first look. Keeps nothing: an id is its key."""
 
     async def submit(
-        self, workflow_id: str, params: Mapping[str, object], *, key: str, before_retry: BeforeRetry | None = None
+        self,
+        workflow_id: str,
+        params: Mapping[str, object],
+        *,
+        key: str,
+        before_send: BeforeSend | None = None,
+        before_retry: BeforeRetry | None = None,
     ) -> Submission:
+        if before_send is not None:
+            before_send()
         return Submission(key, JobStatus.QUEUED, _CREDITS, existing=False)
 
     async def job(self, job_id: str) -> JobSnapshot:

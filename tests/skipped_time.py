@@ -101,11 +101,11 @@ class TimeSkippingLoop(asyncio.SelectorEventLoop):
 _write = GroupCommitWriter.write
 
 
-async def write_in_no_time(self: GroupCommitWriter, sql: str, values: Any) -> None:
+async def write_in_no_time(self: GroupCommitWriter, sql: str, values: Any, *following: Any) -> None:
     """Write to the journal while time stands still: the loop doesn't know of its thread. To replace its ``write``."""
     loop = asyncio.get_running_loop()
     with loop.work() if isinstance(loop, TimeSkippingLoop) else nullcontext():
-        await _write(self, sql, values)
+        await _write(self, sql, values, *following)
 
 
 def loops_for(item: pytest.Item, fixture: str) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

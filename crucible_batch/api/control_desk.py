@@ -63,7 +63,8 @@ class ControlDesk:
                     message = await self._retry(command, source)
                 case _:
                     assert_never(command.action)
-        return message, {"action": command.action.value, "in_flight": self._control.in_flight}
+        control = self._control
+        return message, {"action": command.action.value, "in_flight": control.in_flight, "saving": control.saving}
 
     async def _pause(self, command: ControlCommand, source: ControlSource) -> str:
         self._refuse_if_stopping()
@@ -98,7 +99,7 @@ class ControlDesk:
         await self._enter(command, source)
         before = self._control.concurrency
         self._control.set_concurrency(jobs)
-        return f"at most {jobs} job{'s' if jobs != 1 else ''} in flight; it was {before}"
+        return f"at most {_jobs(jobs)} in flight; it was {before}"
 
     async def _set_deadline(self, command: ControlCommand, source: ControlSource) -> str:
         seconds = command.value or 0.0
@@ -126,10 +127,11 @@ class ControlDesk:
             raise ControlError("the run is stopping: it buys nothing more", hint="run the same command again to resume")
 
     def _collected(self) -> str:
-        count = self._control.in_flight
+        count, saving = self._control.in_flight, self._control.saving
+        words = f"{_jobs(count)} in flight {'are' if count != 1 else 'is'} being collected"
         if not count:
-            return "no job is in flight"
-        return f"{count} job{'s' if count != 1 else ''} in flight {'are' if count != 1 else 'is'} being collected"
+            words = "no job is in flight"
+        return f"{words}, the outputs of {_jobs(saving)} are being saved" if saving else words
 
     async def _enter(self, command: ControlCommand, source: ControlSource) -> ControlEntry:
         run = self._run
@@ -144,9 +146,14 @@ class ControlDesk:
                 self._control.in_flight,
                 command.value,
                 command.names,
+                self._control.saving,
             )
         )
         return entry
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'s' if count != 1 else ''}"
 
 
 def _duration(seconds: float) -> str:

@@ -48,7 +48,8 @@ def check_cap(cap: SpendCap | None, request: RunRequest, manifest: Manifest, ter
     if Journal.exists(directory):
         with Journal.read(directory) as journal:
             figures = _figures(cap, journal, terms)
-    _require(cap, directory, figures, terms.budget)
+    if not cap.admits(_name(directory), figures, terms.budget):
+        raise _refusal(cap, directory, figures, terms.budget)
 
 
 @contextmanager
@@ -64,8 +65,8 @@ def capped(cap: SpendCap | None, journal: Journal, terms: RunTerms, directory: P
     if not journal.noted(_ID):
         journal.note(_ID, secrets.token_hex(16))
     figures = _figures(cap, journal, terms)
-    _require(cap, directory, figures, terms.budget)
-    cap.set_aside_for(_name(directory), figures, terms.budget)
+    if not cap.set_aside_for(_name(directory), figures, terms.budget):
+        raise _refusal(cap, directory, figures, terms.budget)
     try:
         yield
     finally:
@@ -85,15 +86,13 @@ def _name(directory: Path) -> str:
     return os.path.realpath(directory)
 
 
-def _require(cap: SpendCap, directory: Path, figures: JournalFigures, budget: Credits) -> None:
+def _refusal(cap: SpendCap, directory: Path, figures: JournalFigures, budget: Credits) -> SpendLimitError:
     available = cap.available(_name(directory), figures)
-    if budget <= max(available, figures.certain):
-        return
     more = format_credits(budget - figures.certain)
     hint = f"give a budget of at most {format_credits(available)}"
     if figures.certain:
         hint += f", which includes the {format_credits(figures.certain)} spent in this run directory before"
-    raise SpendLimitError(
+    return SpendLimitError(
         f"with a budget of {format_credits(budget)} this run may spend {more} credits; of the"
         f" {format_credits(cap.limit)} credits that this server may spend,"
         f" {format_credits(available - figures.certain)} are left; nothing was spent",

@@ -19,9 +19,13 @@ from crucible_batch.domain.gateway_types import (
 )
 from crucible_batch.errors import GatewayError
 
-BeforeRetry: TypeAlias = Callable[[GatewayError, float], Awaitable[bool]]
-"""Called after a failed try that may be repeated, with its error and the seconds to wait. It waits, and returns whether
-the request may be sent again. The error's ``in_doubt`` is true if any try so far may have taken effect."""
+BeforeSend: TypeAlias = Callable[[], None]
+"""Called right before each try of a request is sent, when nothing is waited for any more but its connection. What it
+raises ends the call, and the try is not sent."""
+
+BeforeRetry: TypeAlias = Callable[[GatewayError, float], Awaitable[None]]
+"""Called after a failed try that is to be repeated, with its error and the seconds to wait. It does the waiting. The
+error's ``in_doubt`` is true if any try so far may have taken effect."""
 
 
 class Gateway(Protocol):
@@ -34,12 +38,15 @@ class Gateway(Protocol):
     """
 
     async def submit(
-        self, workflow_id: str, params: Mapping[str, object], *, key: str, before_retry: BeforeRetry | None = None
+        self,
+        workflow_id: str,
+        params: Mapping[str, object],
+        *,
+        key: str,
+        before_send: BeforeSend | None = None,
+        before_retry: BeforeRetry | None = None,
     ) -> Submission:
-        """Buy one job under ``key``, or find the existing job of that key. Safe to call again with the same key.
-
-        ``before_retry`` waits for each further try; if it returns False, the last try's error is raised.
-        """
+        """Buy one job under ``key``, or find the existing job of that key. Safe to call again with the same key."""
         ...
 
     async def job(self, job_id: str) -> JobSnapshot:
@@ -66,13 +73,10 @@ class Gateway(Protocol):
         """Read one asset. Raises with code ``ASSET_NOT_FOUND`` if there is none."""
         ...
 
-    async def create_asset(
-        self, spec: AssetSpec, *, nonce: str, before_retry: BeforeRetry | None = None
-    ) -> UploadIntent:
+    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend | None = None) -> UploadIntent:
         """Buy an upload intent that carries the image's digest and ``nonce`` in its metadata.
 
-        There is no idempotency key, so it is never retried automatically once it is in doubt. ``before_retry`` is as
-        for ``submit``.
+        There is no idempotency key, so it is never retried automatically once it is in doubt.
         """
         ...
 

@@ -155,8 +155,8 @@ class Stopping:
 class Controlled:
     """A command to the run, given from outside by ``by`` via ``via`` (``terminal`` or ``page``).
 
-    ``action`` is that of a ``ControlCommand``, and so are ``value`` and ``names``. ``in_flight`` jobs are submitted and
-    not finished.
+    ``action`` is that of a ``ControlCommand``, and so are ``value`` and ``names``. ``in_flight`` jobs are at the
+    gateway, and ``saving`` jobs have ended there while their outputs are being saved.
     """
 
     at: float
@@ -166,6 +166,7 @@ class Controlled:
     in_flight: int
     value: float | None = None
     names: tuple[str, ...] = ()
+    saving: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,12 +119,16 @@ class SpendCap:
         left = self._allowance.left if name is None else self._allowance.without(name).left
         return figures.certain + max(ZERO, left - figures.new)
 
+    def admits(self, directory: str, figures: JournalFigures, budget: Credits) -> bool:
+        """Whether a run with this budget is within the cap."""
+        return budget <= self.available(directory, figures)
+
     def set_aside_for(self, directory: str, figures: JournalFigures, budget: Credits) -> bool:
-        """Set credits aside for a run with this budget. Return False, and change nothing, if that is too much.
+        """Set credits aside for a run with this budget. Return False, and change nothing, if the cap doesn't admit it.
 
         The caller holds the lock of the directory, and ``figures`` are those of its journal now.
         """
-        if max(ZERO, budget - figures.certain) > self.available(directory, figures) - figures.certain:
+        if not self.admits(directory, figures, budget):
             return False
         name = self._name(directory, figures)
         if name is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import assert_never
 
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED, PRICE_ROSE, hold_for_submit, hold_is_too_small, may_resend
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED, hold_for_submit
 from crucible_batch.domain.circuit_breaker import FailureScope, failure_scope
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import (
@@ -23,15 +23,14 @@ from crucible_batch.domain.events import (
 )
 from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.domain.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit
-from crucible_batch.domain.outcome import EVERYTHING
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import shape_of
-from crucible_batch.engine.history import key_too_old_error
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_errors import KEY_REUSED, key_reused_with_images, of_another, timed_out
 from crucible_batch.engine.job_records import settled_as
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S
 from crucible_batch.engine.poller import Interrupted
+from crucible_batch.engine.purchase_check import PurchaseCheck
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.engine.slots import Slot
 from crucible_batch.engine.uploads import AssetFailed, HoldOutgrown
@@ -44,6 +43,18 @@ _LESS_THAN_ANY = Credits(-1)
 """A price below any: with it the first poll of a job interrupts the wait, so that its record is compared."""
 
 
+class _Withheld(Exception):  # noqa: N818 - a decision, not an error
+    """A submit is not sent; ``event`` is what follows."""
+
+    def __init__(self, event: JobEvent) -> None:
+        super().__init__()
+        self.event = event
+
+
+class _HoldAgain(Exception):  # noqa: N818 - as above
+    """A submit that an earlier run left in doubt is not sent now: its credits are held again first."""
+
+
 class JobWorker:
     """Performs the commands of one job."""
 
@@ -53,13 +64,14 @@ class JobWorker:
         self._planned = planned
         self._may_buy = may_buy
         self._shape = shape_of(planned)
+        self._check = PurchaseCheck(world, planned, self._shape)
         self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
         self._accepted_now = False
         self._interrupted: Interrupted | None = None
         self._kept: JobEvent | GatewayError | None = None
         """The result of a command, kept while a price read on the way is entered in the ledger first."""
-        self._counted: GatewayError | None = None
-        """The error of a submit that is not sent again, if the limit has taken it in already."""
+        self._tried: GatewayError | None = None
+        """The error of the latest try of a submit."""
         self._held_before: tuple[Credits, bool] = (ZERO, False)
         """The hold of a submit in doubt before it was sent again, and whether it was alone."""
 
@@ -102,7 +114,7 @@ class JobWorker:
     async def _hold(self, job: Job) -> Held | Refused | None:
         if not self._may_buy:
             return None
-        if (gone := self._gone()) is not None:
+        if (gone := self._check.gone()) is not None:
             return gone
         await self._world.gate.passed()
         desk = self._world.assets
@@ -119,7 +131,7 @@ class JobWorker:
 
     async def _prepare(self, job: Job) -> Prepared | HoldReleased | Refused:
         world = self._world
-        if (kept := self._kept_back()) is not None:
+        if (kept := self._check.kept_back()) is not None:
             return kept
         ready: dict[str, str] = {}
         try:
@@ -128,7 +140,7 @@ class JobWorker:
         except AssetFailed as failed:
             return self._refuse(failed.error) if not failed.declined else self._unpaid(failed.error)
         except HoldOutgrown:
-            return self._kept_back() or world.gate.turned_back() or self._no_longer_fits()
+            return self._check.kept_back() or world.gate.turned_back() or self._no_longer_fits()
         finally:
             world.assets.release(job.identity)
         ledger = world.books.ledger
@@ -147,96 +159,73 @@ class JobWorker:
         return HoldReleased(at=self._world.clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, message))
 
     async def _submit(self, job: Job) -> JobEvent:
-        if not job.in_doubt:
-            await self._world.slots.turn(self._slot)
-            # Nothing is awaited between the check of the price and the request, so the price is current.
-            event = self._withdrawn(job) or self._gone() or await self._send(job)
-            if not isinstance(event, Accepted):
-                self._world.slots.left(self._slot)
-            return event
+        if job.in_doubt:
+            return await self._submit_again(job)
+        await self._world.slots.turn(self._slot)
+        event = await self._send(job)
+        if not isinstance(event, Accepted):
+            self._world.slots.left(self._slot)
+        return event
+
+    async def _submit_again(self, job: Job) -> JobEvent:
+        """Submit a job that an earlier run left in doubt."""
         await self._world.gate.passed()
         ledger = self._world.books.ledger
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
-        while (error := self._too_late(job) or await self._world.admission.hold_again(job, self._shape)) is None:
+        while (error := self._check.too_late(job) or await self._world.admission.hold_again(job, self._shape)) is None:
             await self._world.slots.turn(self._slot)
-            budget, hold, alone = self._world.books.budget, ledger.hold_of(job.identity), job.identity in ledger.alone
-            covered = budget is None or may_resend(ledger, budget, self._shape, hold, alone=alone)
-            if covered and self._too_late(job) is None and not self._world.gate.is_paused:
+            try:
                 return await self._send(job)
-            self._world.slots.left(self._slot)  # charged more meanwhile: what it may cost now is held first
-            await self._world.gate.passed()  # or paused meanwhile
+            except _HoldAgain:
+                self._world.slots.left(self._slot)
+                await self._world.gate.passed()
         held, alone = self._held_before
         self._world.admission.restore_hold(job.identity, held, alone=alone)
         return SubmitUnknown(at=self._world.clock.now(), error=error)
 
-    def _kept_back(self) -> HoldReleased | Refused | None:
-        """Return the event if the job is not to be bought any more.
+    def _before_send(self, job: Job) -> None:
+        """Raise ``_Withheld`` or ``_HoldAgain`` if a try of a submit is not to be sent, called right before it is.
 
-        Called right before an upload and a submit: the run may be stopping, or the workflow gone, since the hold.
+        In a pause, in an outage and in a stopping run, only one in doubt is sent: its answer settles the doubt. None is
+        sent with a key that the gateway may have forgotten, for that would be another purchase.
         """
-        return self._stopped() or self._gone()
+        check, tried = self._check, self._tried
+        if not job.in_doubt and not (tried is not None and tried.in_doubt):
+            if (event := check.withdrawn(job)) is not None:
+                raise _Withheld(event)
+        elif tried is None:
+            if not check.may_resend(job):
+                raise _HoldAgain
+        elif check.outgrown(job) is not None or check.too_late(job) is not None:
+            raise _Withheld(self._not_accepted(job, tried))
 
-    def _stopped(self) -> HoldReleased | None:
-        world = self._world
-        if world.stop.may_buy_now():
-            return None
-        return HoldReleased(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
-
-    def _withdrawn(self, job: Job) -> HoldReleased | None:
-        """Return the event of a job that is not to be sent now. It then asks for its credits again, or stays."""
-        return self._stopped() or self._outgrown(job) or self._world.gate.turned_back()
-
-    def _too_late(self, job: Job) -> ErrorInfo | None:
-        """Return the error of a submit in doubt whose key the gateway may have forgotten while it was waited for."""
-        return key_too_old_error(job) if self._world.is_forgotten(job) else None
-
-    def _gone(self) -> Refused | None:
-        gone = self._world.gone_workflows.get(self._planned.workflow_id)
-        return None if gone is None else self._refuse(gone)
-
-    def _outgrown(self, job: Job) -> HoldReleased | None:
-        """Return the event that releases the hold, if a price has risen since it was taken and it is too small now."""
-        ledger, budget = self._world.books.ledger, self._world.books.budget
-        if budget is None:
-            return None
-        alone = self._world.admission.is_alone(job.identity)
-        if not hold_is_too_small(ledger, budget, self._shape, ledger.hold_of(job.identity), alone=alone):
-            return None
-        error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
-        return HoldReleased(at=self._world.clock.now(), error=error)
-
-    async def _before_retry(self, job: Job, error: GatewayError, wait_s: float) -> bool:
-        """Wait for the next try of a submit, and return whether it may be sent.
-
-        In a stopping run and in an outage only one in doubt is: its answer settles the doubt. It is not sent with a key
-        that the gateway may have forgotten, for that would be another purchase.
-        """
+    async def _before_retry(self, error: GatewayError, wait_s: float) -> None:
+        """Wait for the next try of a submit."""
+        self._tried = error
         if error.is_pushback:
             self._world.slots.refused(self._slot, error.retry_after_s, error.code)
             await self._world.slots.lend(wait_s)
             await self._world.slots.turn(self._slot)
         else:
             await self._world.clock.sleep(wait_s)
-        in_doubt = error.in_doubt or job.in_doubt
-        if in_doubt:
-            again = self._outgrown(job) is None and self._too_late(job) is None
-        else:
-            again = self._withdrawn(job) is None
-        self._counted = None if again else error
-        return again
 
     async def _send(self, job: Job) -> JobEvent:
+        """Send a submit, and return what follows from its answer. Raises ``_HoldAgain``."""
         world = self._world
+        self._tried = None
         params = {**self._planned.params, **job.assets}
         try:
             submission = await world.gateway.submit(
                 self._planned.workflow_id,
                 params,
                 key=job.current.key,
-                before_retry=partial(self._before_retry, job),
+                before_send=partial(self._before_send, job),
+                before_retry=self._before_retry,
             )
+        except _Withheld as withheld:
+            return withheld.event
         except GatewayError as error:
-            if error.is_pushback and error is not self._counted:
+            if error.is_pushback:
                 self._world.slots.refused(self._slot, error.retry_after_s, error.code)
             return self._not_accepted(job, error)
         if not world.owners.claim(job, submission.job_id):
@@ -289,7 +278,7 @@ class JobWorker:
             self._note_refusal(job, error)
             return self._refuse(info)
         if error.status == 429:
-            if (withdrawn := self._withdrawn(job)) is not None:
+            if (withdrawn := self._check.withdrawn(job)) is not None:
                 return withdrawn
             if world.slots.limit.is_silent:
                 world.stop.pushed_back(error)

@@ -43,15 +43,15 @@ class ProgressReporter:
         self._clock = clock
         self._is_beside = is_beside
         self._terms = terms
-        self._sent: set[str] = set()
+        self._saving: set[str] = set()
 
     @property
-    def in_flight(self) -> int:
-        """How many jobs are submitted and not finished."""
-        return len(self._sent)
+    def saving(self) -> int:
+        """How many jobs have ended at the gateway, while their outputs are being saved."""
+        return len(self._saving)
 
     def _note(self, identity: str, phase: Phase) -> None:
-        (self._sent.add if phase in _IN_FLIGHT else self._sent.discard)(identity)
+        (self._saving.add if phase is Phase.FETCHING else self._saving.discard)(identity)
 
     def began(self, counts: Counter[Outcome]) -> None:
         terms, now = self._terms, self._clock.now()

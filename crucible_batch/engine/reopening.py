@@ -41,6 +41,10 @@ class Reopening:
         """Take in that a job was reopened, by its journal."""
         self._taken.discard(identity)
 
+    def waiting_in(self, *phases: Phase) -> int:
+        """Count the queued jobs in these phases: those that an earlier run left there, and that have no slot yet."""
+        return sum(job.phase in phases for _, job in self._waiting)
+
     def reopen(self, takes: Callable[[str], bool]) -> list[str]:
         """Queue the failed jobs of the run with a name that ``takes`` accepts, and return their names.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Phase
 from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.pause import Pause
@@ -129,8 +130,13 @@ class RunControl:
 
     @property
     def in_flight(self) -> int:
-        """How many jobs are submitted and not finished: those that a pause or a stop still collects."""
-        return self._tell.in_flight
+        """How many jobs the gateway has, or may have: those that a pause or a stop still collects."""
+        return self._slots.at_gateway + self._reopening.waiting_in(Phase.SUBMITTING, Phase.IN_FLIGHT)
+
+    @property
+    def saving(self) -> int:
+        """How many jobs have ended at the gateway, and their outputs are being saved."""
+        return self._tell.saving + self._reopening.waiting_in(Phase.FETCHING)
 
     @property
     def is_stopping(self) -> bool:

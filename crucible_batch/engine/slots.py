@@ -54,6 +54,11 @@ class Slots:
         """Whether more jobs are active than allowed. A job that would ask for credits returns its slot then."""
         return self._in_use > self.limit.allowed
 
+    @property
+    def at_gateway(self) -> int:
+        """How many jobs with a slot the gateway has, or may have."""
+        return len(self._at_gateway)
+
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[Slot]:
         """Hold a slot inside the ``async with``. Slots are given out in the order in which they are asked for."""

@@ -266,19 +266,16 @@ class AssetUploader:
             self._contents[digest] = await load_input(image)
         except InputError as error:
             return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
-        # Nothing is awaited between the check and the request, so the ledger is current.
-        if self._is_outgrown(asset):
-            return self._held_too_little(digest)
 
-        async def before_retry(_error: GatewayError, wait_s: float) -> bool:
-            await self._clock.sleep(wait_s)
-            return not self._is_outgrown(asset)
+        def before_send() -> None:
+            if self._is_outgrown(asset):
+                raise HoldOutgrown
 
         try:
-            intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "", before_retry=before_retry)
+            intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "", before_send=before_send)
+        except HoldOutgrown:
+            return self._held_too_little(digest)
         except GatewayError as error:
-            if error.status == 429 and self._is_outgrown(asset):
-                return self._held_too_little(digest)
             if error.in_doubt:
                 # Noted first: if the search fails too, the image is not bought again before it has been found.
                 self._assets[digest] = replace(asset, in_doubt=True)

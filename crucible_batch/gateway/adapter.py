@@ -33,7 +33,7 @@ from crucible_batch.domain.identity import Json
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.output_list import MOST_OUTPUTS
 from crucible_batch.domain.parameter_info import ParameterInfo, read_parameter
-from crucible_batch.domain.ports import BeforeRetry, Gateway
+from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient
@@ -113,11 +113,19 @@ class HttpGateway(Gateway):
         self._warned: set[str] = set()
 
     async def submit(
-        self, workflow_id: str, params: Mapping[str, object], *, key: str, before_retry: BeforeRetry | None = None
+        self,
+        workflow_id: str,
+        params: Mapping[str, object],
+        *,
+        key: str,
+        before_send: BeforeSend | None = None,
+        before_retry: BeforeRetry | None = None,
     ) -> Submission:
         # The port's type allows any object; the client rejects values that JSON can't represent.
         sendable = cast("Mapping[str, Json]", params)
-        job = await self._api.generate(workflow_id, sendable, idempotency_key=key, before_retry=before_retry)
+        job = await self._api.generate(
+            workflow_id, sendable, idempotency_key=key, before_send=before_send, before_retry=before_retry
+        )
         return Submission(
             job_id=job.job_id,
             status=_status(JobStatus, job.status),
@@ -161,15 +169,13 @@ class HttpGateway(Gateway):
     async def asset(self, asset_id: str) -> AssetSnapshot:
         return _asset_snapshot(await self._api.asset(asset_id))
 
-    async def create_asset(
-        self, spec: AssetSpec, *, nonce: str, before_retry: BeforeRetry | None = None
-    ) -> UploadIntent:
+    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend | None = None) -> UploadIntent:
         created = await self._api.create_asset(
             mime_type=spec.mime_type,
             byte_size=spec.byte_size,
             filename=spec.filename[-FILENAME_LIMIT:] or None,
             metadata={"cb_sha256": spec.sha256, "cb_nonce": nonce},
-            before_retry=before_retry,
+            before_send=before_send,
         )
         return UploadIntent(asset_id=created.asset_id, upload_url=created.upload_url, credits=created.credits_charged)
 

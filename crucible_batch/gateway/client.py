@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.identity import Json, canonical
-from crucible_batch.domain.ports import BeforeRetry
+from crucible_batch.domain.ports import BeforeRetry, BeforeSend
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 from crucible_batch.gateway import wire
 from crucible_batch.gateway.aiohttp_transport import new_channel
@@ -137,7 +137,7 @@ class CrucibleClient:
         byte_size: int,
         filename: str | None = None,
         metadata: Mapping[str, Json] | None = None,
-        before_retry: BeforeRetry | None = None,
+        before_send: BeforeSend | None = None,
     ) -> wire.AssetCreateData:
         """Buy an upload intent.
 
@@ -152,7 +152,7 @@ class CrucibleClient:
         body = _body(Operation.CREATE_ASSET, wire.AssetCreateRequest, wanted)
         envelope = wire.AssetCreateSuccessResponse
         return await self._read(
-            Operation.CREATE_ASSET, "/api/v1/assets", envelope, "POST", body, before_retry=before_retry
+            Operation.CREATE_ASSET, "/api/v1/assets", envelope, "POST", body, before_send=before_send
         )
 
     async def delete_asset(self, asset_id: str) -> wire.AssetDeleteData:
@@ -175,6 +175,7 @@ class CrucibleClient:
         params: Mapping[str, Json],
         *,
         idempotency_key: str,
+        before_send: BeforeSend | None = None,
         before_retry: BeforeRetry | None = None,
     ) -> GeneratedJob:
         """Buy one job with this idempotency key (1 to 128 characters), or return the job already bought with it.
@@ -198,8 +199,16 @@ class CrucibleClient:
                 **{**dict(data), "existing": answer.status == 200, "after_doubt": bool(doubts)}
             )
 
-        path = "/api/v1/generate"
-        return await self._call(Operation.GENERATE, "POST", path, read, body, doubts=doubts, before_retry=before_retry)
+        return await self._call(
+            Operation.GENERATE,
+            "POST",
+            "/api/v1/generate",
+            read,
+            body,
+            doubts=doubts,
+            before_send=before_send,
+            before_retry=before_retry,
+        )
 
     async def job(self, job_id: str) -> wire.JobData:
         """Return a job. The error code is ``JOB_NOT_FOUND`` if it doesn't exist."""
@@ -215,7 +224,7 @@ class CrucibleClient:
         body: bytes | None = None,
         *,
         asked: tuple[str, str] | None = None,
-        before_retry: BeforeRetry | None = None,
+        before_send: BeforeSend | None = None,
     ) -> D:
         """Make a call and return its data. ``asked`` is the field and the id that the data must be about."""
 
@@ -223,7 +232,7 @@ class CrucibleClient:
             data = read_answer(answer.body, envelope).data
             return _same(data, *asked) if asked else data
 
-        return await self._call(operation, method, path, read, body, before_retry=before_retry)
+        return await self._call(operation, method, path, read, body, before_send=before_send)
 
     def _check_job_is_of_key(self, job_id: str, key: str) -> None:
         """Raise an error for the job of another idempotency key: the response to ``generate`` doesn't hold its key."""
@@ -241,6 +250,7 @@ class CrucibleClient:
         body: bytes | None = None,
         *,
         doubts: list[GatewayError] | None = None,
+        before_send: BeforeSend | None = None,
         before_retry: BeforeRetry | None = None,
     ) -> T:
         """Make a call with its retries. The errors of attempts that may have taken effect are added to ``doubts``."""
@@ -249,7 +259,7 @@ class CrucibleClient:
 
         async def attempt() -> T:
             try:
-                return await self._exchange.perform(operation, method, url, read, body)
+                return await self._exchange.perform(operation, method, url, read, body, before_send=before_send)
             except GatewayError as error:
                 if error.in_doubt and doubts is not None:
                     doubts.append(error)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, TypeVar
 
+from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 
 class ApiExchange:
-    """Performs requests, one attempt each. Raises only ``GatewayError``, apart from cancellation.
+    """Performs requests, one attempt each. Raises only ``GatewayError``, apart from what a caller's function raises.
 
     The ``key`` is masked in every response before it is parsed, cleaned or truncated.
     """
@@ -50,13 +51,22 @@ class ApiExchange:
         """Whether a gateway has answered with success: a web page after that comes from something in front of it."""
 
     async def perform(
-        self, operation: Operation, method: str, url: str, read: Callable[[HttpAnswer], T], body: bytes | None
+        self,
+        operation: Operation,
+        method: str,
+        url: str,
+        read: Callable[[HttpAnswer], T],
+        body: bytes | None,
+        *,
+        before_send: BeforeSend | None = None,
     ) -> T:
         """Send a request to the absolute ``url`` and return what ``read`` makes of the response.
 
         ``read`` is called with any 2xx response and raises ``UnreadableError`` if it is not the expected one.
         """
         async with self._slots:
+            if before_send is not None:
+                before_send()  # after the wait for a slot, which may be long
             answer = await self._fetch(operation, method, url, body)
         if not 200 <= answer.status < 300:
             raise self._refusal(operation, url, answer)

@@ -234,9 +234,9 @@ class Retrier:
     ) -> T:
         """Call ``attempt`` until it returns, or raise its last ``GatewayError``.
 
-        If any attempt was in doubt, the raised error is in doubt too, whatever the later responses were.
-        ``before_retry`` does the waiting, if it is given; if it returns False, the last error is raised. Of ``url``,
-        which may be signed, only the host is logged.
+        If any attempt was in doubt, the raised error is in doubt too, whatever the later responses were. What else
+        ``attempt`` raises ends the call. ``before_retry`` does the waiting, if it is given. Of ``url``, which may be
+        signed, only the host is logged.
         """
         began = self._clock()
         call = _Call(began, self.outage.total_s(began))
@@ -260,10 +260,7 @@ class Retrier:
                 raise
 
         async def pause(seconds: float) -> None:
-            if before_retry is None:
-                await self._sleep(seconds)
-            elif not await before_retry(last, seconds):
-                raise last
+            await (self._sleep(seconds) if before_retry is None else before_retry(last, seconds))
 
         # Made only now, since tenacity's loop costs a third of a request. It receives the first attempt as its error.
         retrying = AsyncRetrying(

@@ -12,8 +12,11 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from crucible_batch.errors import JournalError
+
+Statement: TypeAlias = tuple[str, Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class _Write:
     sql: str
     values: Sequence[object]
     done: asyncio.Future[None]
+    following: Sequence[Statement] = ()
 
 
 class GroupCommitWriter:
@@ -37,15 +41,15 @@ class GroupCommitWriter:
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, sql: str, values: Sequence[object]) -> None:
+    async def write(self, sql: str, values: Sequence[object], *following: Statement) -> None:
         """Execute a statement and return when it is durable. Raises ``JournalError`` if it can't be written.
 
-        Cancelling the wait doesn't cancel the statement.
+        ``following`` are statements of the same transaction. Cancelling the wait doesn't cancel the statements.
         """
         if self._failure is not None:
             raise self._failure
         done = asyncio.get_running_loop().create_future()
-        self._queue.put(_Write(sql, values, done))
+        self._queue.put(_Write(sql, values, done, following))
         await done
 
     async def drain(self) -> None:
@@ -95,6 +99,8 @@ def _commit(connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
     try:
         for write in batch:
             connection.execute(write.sql, write.values)
+            for statement in write.following:
+                connection.execute(*statement)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -22,7 +22,7 @@ from crucible_batch.journal import sql
 from crucible_batch.journal.binding import Binding
 from crucible_batch.journal.codec import decode, encode, moment, text
 from crucible_batch.journal.event_codec import decode_event, encode_event
-from crucible_batch.journal.group_commit import GroupCommitWriter
+from crucible_batch.journal.group_commit import GroupCommitWriter, Statement
 from crucible_batch.journal.plan_file import INDEX_PLAN, INSERT_PLANNED, PlanFile
 from crucible_batch.journal.replay import asset_of, job_of
 from crucible_batch.journal.run_record import RunRecord
@@ -145,25 +145,24 @@ class Journal:
 
         Raises ``JournalError`` if it can't be stored; the caller must not act on the event then.
         """
-        await self._write(sql.APPEND, subject, *encode_event(event))
+        await self._write((sql.APPEND, (subject, *encode_event(event))))
 
     async def append_control(self, run: int, entry: ControlEntry) -> None:
         """Store a command to a run, and return when it is durable. Raises ``JournalError``."""
-        await self._write(sql.CREATE_CONTROLS)
-        await self._write(sql.ADD_CONTROL, run, encode(entry))
+        await self._write((sql.CREATE_CONTROLS, ()), (sql.ADD_CONTROL, (run, encode(entry))))
 
-    async def _write(self, statement: str, *values: object) -> None:
+    async def _write(self, first: Statement, *following: Statement) -> None:
         if self._writer is None:
             self._writer = GroupCommitWriter(self._connect)
-        await self._writer.write(statement, values)
+        await self._writer.write(*first, *following)
 
     async def append_planned(self, planned: PlannedJob) -> None:
         """Add a job at the end of the plan, and return when it is durable. Raises ``JournalError`` as ``append`` does.
 
         Until the plan is replaced, its order is that of the additions.
         """
-        await self._write(INSERT_PLANNED, planned.position, planned.identity, encode(planned))
-        await self._write("DELETE FROM retired WHERE identity = ?", planned.identity)
+        added = (INSERT_PLANNED, (planned.position, planned.identity, encode(planned)))
+        await self._write(added, ("DELETE FROM retired WHERE identity = ?", (planned.identity,)))
 
     async def drain(self) -> None:
         """Return when all appended events are durable, so that reads include them. Raises ``JournalError``."""

@@ -84,7 +84,7 @@ JSON_LINES: Mapping[str, str] = {
     "gateway_back": "lasted_s",
     "throttled": "limit ceiling reason",
     "stopping": "code message grace_s",
-    "control": "action by via in_flight value names",
+    "control": "action by via in_flight saving value names",
     "jobs_added": "count source",
     "run_ended": "status exit_code counts balance",
 }

@@ -56,7 +56,7 @@ LINES: Mapping[type[Message], tuple[str, str]] = {
     GatewayBack: ("gateway_back", "lasted_s"),
     Throttled: ("throttled", "limit ceiling reason"),
     Stopping: ("stopping", "code message grace_s"),
-    Controlled: ("control", "action by via in_flight value names"),
+    Controlled: ("control", "action by via in_flight saving value names"),
     JobsAdded: ("jobs_added", "count source"),
     RunEnded: ("run_ended", "ending counts balance"),
 }
@@ -102,4 +102,6 @@ def _json(value: object) -> Json:
         return _facts(value)
     if isinstance(value, Mapping):
         return {str(name): _json(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_json(item) for item in value]
     return value if value is None or isinstance(value, str | int | float) else str(value)

@@ -16,6 +16,7 @@ from crucible_batch.domain.events import Accepted, Reopened
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import Controlled, JobAdvanced, Stopping
 from crucible_batch.errors import ControlError, ExitCode
+from crucible_batch.gateway import exchange
 from crucible_batch.journal import Journal
 
 ANNA = ControlSource("anna@host", "terminal")
@@ -131,6 +132,33 @@ async def test_not_one_job_is_bought_in_a_pause_and_all_that_is_in_flight_is_col
             (ControlAction.PAUSE, ANNA),
             (ControlAction.RESUME, ANNA),
         ]
+
+
+async def test_what_waits_for_one_of_the_connections_is_not_sent_in_a_pause(start, tampered, hand, monkeypatch):
+    monkeypatch.setattr(exchange, "MAX_CONNECTIONS", 4)
+    log = Log()
+    async with start(runners=40) as bench:
+
+        async def slow(request: httpx.Request, send: Any) -> Any:
+            answer = await log(request, send)
+            if request.method == "POST":
+                await bench.clock.sleep(20)
+            return answer
+
+        hand.after = 5
+        hand.script = pausing(log, bench.clock)
+        lines = f"{jobs(30)}\n" + "\n".join(
+            f"{{name: e{number}, prompt: a fox, workflow: qwen-edit, image: {bench.picture(f'{number}.png', colour)}}}"
+            for number, colour in enumerate(["teal", "red", "blue"])
+        )
+        # With bounds of its prices, none of them waits for the answer to another.
+        bounds = "budget: {credits: 900, max_credits_per_job: 20, max_credits_per_upload: 5}\n"
+        manifest = bench.manifest(lines, budget=None, head=bounds)
+        result = await bench.run(manifest, transport=tampered(slow), concurrency=40, observer=hand)
+        await bench.agree(result)
+    hand.ended()
+    assert result.exit_code is ExitCode.OK
+    assert not [key for key, is_paused in log.sent if is_paused]
 
 
 async def test_jobs_in_flight_end_during_the_pause_and_free_what_was_held(start, tampered, hand):

@@ -15,7 +15,7 @@ from crucible_batch.domain.events import Created, Event, Held
 from crucible_batch.domain.gateway_types import AssetSpec, UploadIntent
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage
-from crucible_batch.domain.ports import BeforeRetry
+from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
@@ -111,14 +111,12 @@ class Turnstile:
     async def assets(self) -> list[object]:
         return []
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_retry: BeforeRetry) -> UploadIntent:
+    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+        before_send()
         self.held.append(self.ledger.hold_of(f"asset:{spec.sha256}"))
         if self.meanwhile is not None:
-            busy = GatewayError("wait", code="BUSY", status=429)
-            assert await before_retry(busy, 0.0)
             self.meanwhile()
-            assert not await before_retry(busy, 0.0)
-            raise busy
+            before_send()
         raise GatewayError("no", code="INVALID_REQUEST", status=400)
 
     def hold(self, job: str, credits: str) -> None:

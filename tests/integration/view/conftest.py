@@ -25,11 +25,15 @@ MANY = """\
 
 
 class Viewer:
-    """A viewer that is running. ``get`` asks for an address, which may be odd, as it stands."""
+    """A viewer that is running. ``get`` asks for an address, which may be odd, as it stands.
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    ``token`` is that of its session, if it was started with ``--control``.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], url: str, token: str = "") -> None:
         self.process = process
         self.url = url
+        self.token = token
         self.client = httpx.Client(base_url=url.partition("/runs/")[0], trust_env=False, timeout=120)
 
     def get(self, address: str) -> httpx.Response:
@@ -63,6 +67,10 @@ def viewing(cli: Cli, *args: str) -> Iterator[Viewer]:
     try:
         assert process.stdout is not None
         viewer = Viewer(process, json.loads(process.stdout.readline())["url"])
+        if "--control" in args:
+            told = json.loads(process.stdout.readline())
+            viewer.token = told["token"]
+            assert told["url"] == f"{viewer.url}#control={viewer.token}"
         yield viewer
     finally:
         process.send_signal(signal.SIGINT)

@@ -23,7 +23,6 @@ def slow_gateway() -> Iterator[str]:
 class Controlled(Viewer):
     """A viewer with a token, and the page of an active run."""
 
-    token: str
     key_: str
 
     def post(self, words: object, *, drop: str = "", content: bytes | None = None, **changed: str) -> tuple[int, str]:
@@ -43,11 +42,8 @@ class Controlled(Viewer):
 def page(tmp_path_factory: pytest.TempPathFactory, slow_gateway: str) -> Iterator[Controlled]:
     cli = Cli(tmp_path_factory.mktemp("controlled"), slow_gateway)
     with active(cli, "shown"), viewing(cli, "--control") as plain:
-        assert plain.process.stdout is not None
-        told = json.loads(plain.process.stdout.readline())
-        assert told["url"] == f"{plain.url}#control={told['token']}"
-        viewer = Controlled(plain.process, plain.url)
-        viewer.token, viewer.key_ = told["token"], viewer.key("shown/default")
+        viewer = Controlled(plain.process, plain.url, plain.token)
+        viewer.key_ = viewer.key("shown/default")
         yield viewer
         viewer.client.close()
 

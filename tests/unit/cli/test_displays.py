@@ -11,6 +11,7 @@ from rich.text import Text
 
 from crucible_batch.api import (
     Balance,
+    Controlled,
     JobAdvanced,
     Outcome,
     Pace,
@@ -262,6 +263,12 @@ def test_plain_lines_tell_of_a_limit_that_falls_and_not_of_one_that_rises() -> N
 
 def test_a_limit_is_a_line_of_json() -> None:
     assert event_of(Throttled(0.0, 6, 24, "BUSY")) == ("throttled", {"limit": 6, "ceiling": 24, "reason": "BUSY"})
+
+
+def test_a_command_is_a_line_of_json_with_its_names_as_a_list() -> None:
+    kind, fields = event_of(Controlled(0.0, "retry", "anna@host", "terminal", 2, None, ("hero-*", "fox"), 1))
+    assert (kind, fields["names"], fields["in_flight"], fields["saving"]) == ("control", ["hero-*", "fox"], 2, 1)
+    assert event_of(Controlled(0.0, "pause", "anna@host", "page", 0))[1]["names"] == []
 
 
 def test_the_end_has_the_last_word() -> None:

@@ -17,6 +17,7 @@ from crucible_batch.domain.events import Event, Held
 from crucible_batch.domain.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, UploadIntent
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage
+from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import UPLOAD, PriceBook
 from crucible_batch.domain.upload_tries import MOST_TRIES
 from crucible_batch.engine import uploads
@@ -64,7 +65,8 @@ class Gateway:
             if nonce not in self.deleted and what != CUT_AND_GONE
         ]
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_retry: object) -> UploadIntent:
+    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+        before_send()
         hold, bound = self.ledger.hold_of(f"asset:{spec.sha256}"), self.ledger.prices.bound(UPLOAD)
         if (bound is None or hold < bound) and f"asset:{spec.sha256}" not in self.ledger.alone:
             self.found.append(f"{hold} is held for an upload that may cost {bound}")

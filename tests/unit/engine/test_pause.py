@@ -107,13 +107,12 @@ async def test_a_pause_that_comes_while_the_submit_waits_for_its_turn_keeps_it_b
 async def test_a_submit_refused_with_429_is_not_sent_again_in_a_pause() -> None:
     bench = Bench()
     await held(bench)
-    job = bench.job
     busy = GatewayError("busy", code="HTTP_429", status=429, operation="generate")
-    assert await bench.performer._before_retry(job, busy, 0.0)
+    assert await bench.is_tried_again(busy)
     bench.pause.begin()
-    assert not await bench.performer._before_retry(job, busy, 0.0)
+    assert not await bench.is_tried_again(busy)
     bench.pause.end()
-    assert await bench.performer._before_retry(job, busy, 0.0)
+    assert await bench.is_tried_again(busy)
 
 
 async def test_a_submit_without_an_answer_is_repeated_in_a_pause_to_learn_whether_it_was_bought() -> None:
@@ -121,7 +120,7 @@ async def test_a_submit_without_an_answer_is_repeated_in_a_pause_to_learn_whethe
     await held(bench)
     bench.pause.begin()
     lost = GatewayError("no answer", code="NO_ANSWER", operation="generate", in_doubt=True)
-    assert await bench.performer._before_retry(bench.job, lost, 0.0)
+    assert await bench.is_tried_again(lost)
 
 
 async def test_a_submit_that_an_earlier_run_left_in_doubt_is_not_sent_in_a_pause() -> None:

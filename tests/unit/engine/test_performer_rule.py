@@ -58,11 +58,12 @@ from crucible_batch.domain.job import (
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import Records
-from crucible_batch.engine.job_worker import JobWorker
+from crucible_batch.engine.job_worker import JobWorker, _Withheld
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.purchase_gate import PurchaseGate
@@ -97,7 +98,10 @@ class Gateway:
     async def append(self, _subject: str, _event: Event) -> None:
         """Durable at once."""
 
-    async def submit(self, _workflow_id: str, _params: object, *, key: str, before_retry: object) -> Submission:
+    async def submit(
+        self, _workflow_id: str, _params: object, *, key: str, before_send: BeforeSend, before_retry: object
+    ) -> Submission:
+        before_send()
         self.submitted.append(key)
         return _given(self.answer)
 
@@ -210,6 +214,15 @@ class Bench:
         assert held is not None
         await self.record(held)
         return held
+
+    async def is_tried_again(self, error: GatewayError) -> bool:
+        """Whether a submit is sent again after a try that ended with this error."""
+        await self.performer._before_retry(error, 0.0)
+        try:
+            self.performer._before_send(self.job)
+        except _Withheld:
+            return False
+        return True
 
     async def do(self, command: Submit | Poll | Prepare) -> Any:
         return await self.performer.perform(self.job, command)
@@ -558,7 +571,8 @@ class Storage(Gateway):
     async def assets(self) -> list[AssetSnapshot]:
         return []
 
-    async def create_asset(self, _spec: object, *, nonce: str, before_retry: object) -> UploadIntent:
+    async def create_asset(self, _spec: object, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+        before_send()
         self.created += 1
         return UploadIntent(f"a{self.created}", f"https://storage/{nonce}", D(1))
 
@@ -603,7 +617,8 @@ class Forgetful(Storage):
         super().__init__(503)
         self.listed_as = status
 
-    async def create_asset(self, _spec: object, *, nonce: str, before_retry: object) -> UploadIntent:
+    async def create_asset(self, _spec: object, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+        before_send()
         self.created += 1
         raise NO_ANSWER
 

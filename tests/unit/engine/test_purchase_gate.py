@@ -154,16 +154,16 @@ async def test_only_a_submit_in_doubt_is_repeated_in_an_outage(in_doubt: bool) -
     await bench.hold()
     bench.outage.unanswered(0.0)
     error = GatewayError("x", code="X", status=502 if in_doubt else 429, in_doubt=in_doubt, operation="generate")
-    assert await bench.performer._before_retry(bench.job, error, 1.0) is in_doubt
+    assert await bench.is_tried_again(error) is in_doubt
 
 
 async def test_a_submit_in_doubt_is_not_repeated_with_a_key_that_grew_old_in_an_outage() -> None:
     bench = Bench()
     await bench.hold()
     error = GatewayError("x", code="X", status=502, in_doubt=True, operation="generate")
-    assert await bench.performer._before_retry(bench.job, error, 1.0)
+    assert await bench.is_tried_again(error)
     bench.key_is_old = True
-    assert not await bench.performer._before_retry(bench.job, error, 1.0)
+    assert not await bench.is_tried_again(error)
 
 
 async def test_a_submit_in_doubt_of_an_earlier_run_is_not_sent_with_a_key_that_grew_old_in_an_outage() -> None:

@@ -151,10 +151,9 @@ async def test_a_request_that_fails_while_others_are_answered_is_not_waited_for(
     """Such as one that the gateway can't answer within the time of its proxy. It has the patience of any other."""
     world = Clockwork(down_until(1e9, lambda: failed(504, "HTTP_504")))
 
-    async def others_answered(_error: GatewayError, seconds: float) -> bool:
+    async def others_answered(_error: GatewayError, seconds: float) -> None:
         world.outage.answered(world.now)
         await world.sleep(seconds)
-        return True
 
     with pytest.raises(GatewayError):
         await world.run(before_retry=others_answered)

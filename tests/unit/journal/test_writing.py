@@ -232,3 +232,33 @@ async def test_an_error_that_is_no_database_error_hangs_nobody_either():
                 await writer.write("SELECT ?", ("\ud800",))
     finally:
         writer.close()
+
+
+async def test_a_job_is_added_to_the_plan_and_taken_from_the_retired_in_one_transaction(ground, held):
+    job = ground.planned("fox", 1)
+    with ground.open() as journal:
+        await journal.append(job.identity, held(0))
+        for names in (("owl", "fox"), ("owl",)):
+            with ground.plan(*names) as plan:
+                journal.adopt(plan)
+    with ground.open() as journal:
+        connect = journal._connect
+
+        def failing_halfway() -> sqlite3.Connection:
+            def is_allowed(action: int, table: str | None, *_: object) -> int:
+                is_second = action == sqlite3.SQLITE_DELETE and table == "retired"
+                return sqlite3.SQLITE_DENY if is_second else sqlite3.SQLITE_OK
+
+            connection = connect()
+            connection.set_authorizer(is_allowed)
+            return connection
+
+        journal._connect = failing_halfway
+        with pytest.raises(JournalError):
+            await journal.append_planned(job)
+    with ground.open() as journal:
+        assert [planned.name for planned in journal.plan()] == ["owl"]
+        assert [planned.name for planned, _ in journal.retired()] == ["fox"]
+        await journal.append_planned(job)
+        assert [planned.name for planned in journal.plan()] == ["owl", "fox"]
+        assert list(journal.retired()) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -374,15 +373,13 @@ def test_a_live_run_has_its_pace_the_time_left_and_newest_first(
 def test_a_run_is_paused_and_resumed_on_its_page(browser: Browser, cli: Cli, runs: Callable[[str], Any]) -> None:
     complaints: list[str] = []
     with viewing(cli, "--control") as viewer:
-        assert viewer.process.stdout is not None
-        token = json.loads(viewer.process.stdout.readline())["token"]
         runs("steered")
         context = browser.new_context()
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{viewer.url}#control={token}")
+        page.goto(f"{viewer.url}#control={viewer.token}")
         expect(page).to_have_url(viewer.url)  # the token is out of the address at once
         page.locator(".run h2 a").click()
         page.get_by_role("button", name="Pause").click()
@@ -397,7 +394,7 @@ def test_a_run_is_paused_and_resumed_on_its_page(browser: Browser, cli: Cli, run
         stranger = browser.new_context().new_page()
         stranger.goto(page.url)
         expect(stranger.get_by_role("button", name="Pause")).to_have_count(0)
-        stranger.get_by_label("Token of this session").fill(token)
+        stranger.get_by_label("Token of this session").fill(viewer.token)
         stranger.get_by_role("button", name="Control this run").click()
         expect(stranger.get_by_role("button", name="Pause")).to_be_visible()
         results = Axe().run(page)

@@ -15,6 +15,7 @@ from crucible_batch.domain.gateway_types import JobStatus
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.engine import admission, history, job_records, poller, uploads
 from crucible_batch.engine.job_worker import JobWorker
+from crucible_batch.engine.purchase_check import PurchaseCheck
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import image_check, store
@@ -164,7 +165,7 @@ def holds_left_out_of_the_budget(stack: ExitStack) -> None:
 def a_hold_that_others_see_late(stack: ExitStack) -> None:
     """Between the decision and the durable fact others decide as if nothing were held."""
     _set(stack, Ledger, "hold_ahead", lambda self, subject, held: None)
-    _set(stack, JobWorker, "_outgrown", lambda self, subject: None)  # else the job would ask again for ever
+    _set(stack, PurchaseCheck, "outgrown", lambda self, subject: None)  # else the job would ask again for ever
 
 
 def _decided(

@@ -24,7 +24,7 @@ from crucible_batch.domain.gateway_types import (
     UploadIntent,
     Workflow,
 )
-from crucible_batch.domain.ports import BeforeRetry, Gateway
+from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier
 from crucible_batch.gateway.retries import Operation, decide_retry
@@ -68,7 +68,13 @@ class SimulatedGateway(Gateway):
     # -- the port -----------------------------------------------------------------------------------------------------
 
     async def submit(
-        self, workflow_id: str, params: Mapping[str, object], *, key: str, before_retry: BeforeRetry | None = None
+        self,
+        workflow_id: str,
+        params: Mapping[str, object],
+        *,
+        key: str,
+        before_send: BeforeSend | None = None,
+        before_retry: BeforeRetry | None = None,
     ) -> Submission:
         order = Order(workflow_id, dict(params), key)
 
@@ -83,7 +89,7 @@ class SimulatedGateway(Gateway):
 
         doubts: list[GatewayError] = []
         with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
-            job, is_new = await self._call(Operation.GENERATE, effect, doubts, before_retry)
+            job, is_new = await self._call(Operation.GENERATE, effect, doubts, before_send, before_retry)
         return Submission(job.job_id, _status(job), job.answered_price, existing=not is_new, after_doubt=bool(doubts))
 
     async def job(self, job_id: str) -> JobSnapshot:
@@ -124,9 +130,7 @@ class SimulatedGateway(Gateway):
             Operation.ASSET, lambda now: _asset(self._world.assets.get(self._account_id, asset_id), now)
         )
 
-    async def create_asset(
-        self, spec: AssetSpec, *, nonce: str, before_retry: BeforeRetry | None = None
-    ) -> UploadIntent:
+    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend | None = None) -> UploadIntent:
         intent = Intent(spec.mime_type, spec.byte_size, spec.filename, {"cb_sha256": spec.sha256, "cb_nonce": nonce})
 
         def effect(now: float) -> records.Asset:
@@ -134,7 +138,7 @@ class SimulatedGateway(Gateway):
             return self._world.create_asset(self._account_id, intent, now)
 
         with self._answering(nonce, is_new=self._purse.sent_upload(nonce)):
-            asset = await self._call(Operation.CREATE_ASSET, effect, before_retry=before_retry)
+            asset = await self._call(Operation.CREATE_ASSET, effect, before_send=before_send)
         expired = self._weather.strikes("expired-upload", Operation.CREATE_ASSET)
         return UploadIntent(asset.asset_id, "expired" if expired else asset.asset_id, asset.charged)
 
@@ -202,9 +206,12 @@ class SimulatedGateway(Gateway):
         operation: Operation,
         effect: Callable[[float], T],
         doubts: list[GatewayError] | None = None,
+        before_send: BeforeSend | None = None,
         before_retry: BeforeRetry | None = None,
     ) -> T:
         async def attempt() -> T:
+            if before_send is not None:
+                before_send()
             try:
                 return await self._exchange(operation, effect)
             except GatewayError as error:

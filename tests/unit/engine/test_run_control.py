@@ -1,0 +1,63 @@
+"""What a run says of its jobs in the answer to a command: those at the gateway, and those that are being saved."""
+
+from __future__ import annotations
+
+from collections import deque
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from crucible_batch.api.control_desk import ControlDesk
+from crucible_batch.domain.events import Saved, Succeeded
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.outage import Outage
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.run_options import RunOptions
+from crucible_batch.engine.progress_reporter import ProgressReporter
+from crucible_batch.engine.reopening import Reopening
+from crucible_batch.engine.run_control import RunControl
+from crucible_batch.engine.slots import Slot
+from tests.unit.engine.test_slots import Bench
+
+PLANNED = PlannedJob(0, "fox", "fox", "w", {})
+SUCCEEDED = Succeeded(at=1.0, outputs=1)
+SAVED = Saved(at=2.0, index=0, path="fox/0.png", sha256="", byte_size=1, mime_type="image/png", width=1, height=1)
+
+
+def reporter() -> ProgressReporter:
+    books: Any = SimpleNamespace(balance=None)
+    observer: Any = SimpleNamespace(notify=lambda _message: None)
+    return ProgressReporter(observer, books, Bench(1).clock, lambda _planned: False, None)  # type: ignore[arg-type]
+
+
+async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_counts() -> None:
+    bench, tell, waiting = Bench(4), reporter(), deque[tuple[PlannedJob, Job]]()
+    ports: Any = SimpleNamespace(clock=bench.clock, outage=Outage())
+    reopening = Reopening(list, lambda _name: True, waiting)
+    control = RunControl(ports, bench.stop, bench.slots, tell, reopening, options=RunOptions())
+    assert (control.in_flight, control.saving) == (0, 0)
+    slot = Slot()
+    await bench.slots.turn(slot)
+    assert (control.in_flight, control.saving) == (1, 0)
+    bench.slots.left(slot)
+    tell.job(PLANNED, Job("fox"), SUCCEEDED, Job("fox", phase=Phase.FETCHING))
+    assert (control.in_flight, control.saving) == (0, 1)
+    tell.job(PLANNED, Job("fox"), SAVED, Job("fox", phase=Phase.SUCCEEDED))
+    assert (control.in_flight, control.saving) == (0, 0)
+    waiting.extend((PLANNED, Job("fox", phase=phase)) for phase in (Phase.IN_FLIGHT, Phase.FETCHING, Phase.READY))
+    assert (control.in_flight, control.saving) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "saving", "words"),
+    [
+        (0, 0, "no job is in flight"),
+        (1, 0, "1 job in flight is being collected"),
+        (2, 1, "2 jobs in flight are being collected, the outputs of 1 job are being saved"),
+        (0, 3, "no job is in flight, the outputs of 3 jobs are being saved"),
+    ],
+)
+def test_the_answer_names_both(in_flight: int, saving: int, words: str) -> None:
+    run: Any = SimpleNamespace(control=SimpleNamespace(in_flight=in_flight, saving=saving))
+    assert ControlDesk(run)._collected() == words
